@@ -1,0 +1,36 @@
+//! The commands, one file each.
+
+mod setup;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lexopt::{Arg, Parser};
+
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+Project automation.
+
+Usage: cargo xtask COMMAND [OPTIONS]
+
+Commands:
+  setup    Install what building, running and testing need and this machine does not have
+";
+
+/// Runs the command that the arguments name.
+pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode> {
+    let name = match arguments.next()? {
+        Some(Arg::Value(name)) => name.to_string_lossy().into_owned(),
+        Some(Arg::Long("help") | Arg::Short('h')) | None => {
+            print!("{USAGE}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    let workspace = Workspace::locate()?;
+    match name.as_str() {
+        "setup" => setup::run(&workspace, arguments),
+        other => bail!("there is no command `{other}`\n\n{USAGE}"),
+    }
+}
