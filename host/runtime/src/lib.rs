@@ -1,1 +1,28 @@
-//! placeholder
+//! Runs components: engine, limits, host-implemented imports and calls that leave the host.
+//!
+//! [`Runtime`] owns the engine. [`Runtime::prepare`] turns the bytes of a component into a
+//! [`Component`], for which everything that does not change from call to call is built once;
+//! each [`Component::call`] and [`Component::handle_http`] then runs in a fresh store with a
+//! fresh instance, within its memory limit, CPU budget and deadline.
+//!
+//! The crate knows no network. What a component imports and the runtime does not implement
+//! leaves through the trait [`Invoke`]; configuration, secrets and log lines come and go through
+//! [`HostEnv`].
+
+mod codec;
+mod config;
+mod env;
+mod error;
+mod export;
+mod http;
+mod invoke;
+
+pub use codec::{CodecError, Shape};
+pub use config::{ComponentOptions, RuntimeConfig};
+pub use env::{HostEnv, LogLevel, LogRecord, LogSource, SecretError, SecretText};
+pub use error::{CallError, HttpCallError, PrepareError, RuntimeError};
+pub use export::{Export, ExportKind};
+pub use http::{HttpBody, HttpResponse, ResponseBody};
+pub use invoke::{
+    ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, TraceContext,
+};

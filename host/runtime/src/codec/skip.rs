@@ -1,0 +1,75 @@
+//! Walking over a value without building it.
+
+use lattice_codec::{DecodeError, Reader};
+
+use super::CodecError;
+use super::plan::Plan;
+
+/// Takes one part from what is left.
+pub(super) fn charge(parts: &mut usize, n: usize) -> Result<(), CodecError> {
+    *parts = parts.checked_sub(n).ok_or(CodecError::TooManyParts {
+        limit: super::MAX_PARTS,
+    })?;
+    Ok(())
+}
+
+/// Moves `reader` behind a value of the planned type.
+pub(super) fn skip(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(), CodecError> {
+    charge(parts, 1)?;
+    match plan {
+        Plan::Bool => drop(r.bool()?),
+        Plan::U8 | Plan::S8 => drop(r.u8()?),
+        Plan::U16 => drop(r.uleb(16)?),
+        Plan::U32 => drop(r.uleb(32)?),
+        Plan::U64 => drop(r.uleb(64)?),
+        Plan::S16 => drop(r.sleb(16)?),
+        Plan::S32 => drop(r.sleb(32)?),
+        Plan::S64 => drop(r.sleb(64)?),
+        Plan::F32 => drop(r.take(4)?),
+        Plan::F64 => drop(r.take(8)?),
+        Plan::Char => drop(r.char()?),
+        Plan::String | Plan::Bytes | Plan::Handle => drop(r.bytes()?),
+        Plan::Flags(names) => drop(r.take(names.len().div_ceil(8))?),
+        Plan::Enum(names) => drop(r.case("enum", names.len() as u32)?),
+        _ => compound(plan, r, parts)?,
+    }
+    Ok(())
+}
+
+fn compound(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(), CodecError> {
+    match plan {
+        Plan::List { item, min } => {
+            for _ in 0..r.count(*min)? {
+                skip(item, r, parts)?;
+            }
+            Ok(())
+        }
+        Plan::Record(fields) => fields.iter().try_for_each(|(_, plan)| skip(plan, r, parts)),
+        Plan::Tuple(items) => items.iter().try_for_each(|plan| skip(plan, r, parts)),
+        Plan::Variant { cases, .. } => {
+            let case = r.case("variant", cases.len() as u32)? as usize;
+            optional(cases[case].as_ref(), r, parts)
+        }
+        Plan::Option(some) => {
+            // The closure form of `Reader::option` would force the two error types together.
+            match r.u8()? {
+                0 => Ok(()),
+                1 => skip(some, r, parts),
+                byte => Err(DecodeError::InvalidTag {
+                    what: "option",
+                    byte,
+                }
+                .into()),
+            }
+        }
+        Plan::Result { ok, err } => {
+            let side = if r.result_is_err()? { err } else { ok };
+            optional(side.as_deref(), r, parts)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn optional(plan: Option<&Plan>, r: &mut Reader, parts: &mut usize) -> Result<(), CodecError> {
+    plan.map_or(Ok(()), |plan| skip(plan, r, parts))
+}

@@ -1,0 +1,212 @@
+//! The way out: what the host does for imports that leave the process.
+
+use std::any::Any;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+use lattice_codec::Path;
+use lattice_codec::http::{ErrorCode, RequestOptions};
+use tokio::time::Instant;
+
+use crate::{HttpBody, Shape};
+
+/// W3C trace context that a call carries, passed on as received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The `traceparent` header.
+    pub traceparent: String,
+    /// The `tracestate` header, if there is one.
+    pub tracestate: Option<String>,
+}
+
+/// What one invocation of a component carries with it.
+pub struct CallContext {
+    /// The id of the component or provider that calls, as far as it told.
+    pub source: Option<Arc<str>>,
+    /// When the call must be over; calls that it makes in turn have no longer either.
+    pub deadline: Instant,
+    /// The caller's trace context.
+    pub trace: Option<TraceContext>,
+    /// Anything that has to live exactly as long as the instance, such as a permit. It is
+    /// dropped together with the store, also when the caller goes away in mid-call.
+    pub hold: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl CallContext {
+    /// A context with a deadline and nothing else.
+    pub fn until(deadline: Instant) -> Self {
+        Self {
+            source: None,
+            deadline,
+            trace: None,
+            hold: None,
+        }
+    }
+
+    /// A context whose deadline is `time` from now.
+    pub fn within(time: Duration) -> Self {
+        Self::until(Instant::now() + time)
+    }
+
+    /// Ties `guard` to the life time of the instance.
+    #[must_use]
+    pub fn holding(mut self, guard: impl Any + Send + Sync) -> Self {
+        self.hold = Some(Box::new(guard));
+        self
+    }
+}
+
+impl fmt::Debug for CallContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallContext")
+            .field("source", &self.source)
+            .field("deadline", &self.deadline)
+            .field("trace", &self.trace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The function that an import call is meant for, before the link is resolved.
+#[derive(Debug, Clone, Copy)]
+pub struct ImportTarget<'a> {
+    /// The interface as links name it, without version: `wasi:keyvalue/store`.
+    pub lookup: &'a str,
+    /// The link name: `default` unless the instance chose another with `set-link-name`.
+    pub link_name: &'a str,
+    /// The interface as it stands on the wire: `wrpc:keyvalue/store@0.2.0-draft`. Empty for
+    /// a function that the component imports outside of any interface.
+    pub instance: &'a str,
+    /// The function as it stands on the wire: `get`, `bucket.list-keys`.
+    pub function: &'a str,
+    /// Tells when the bytes of the results are complete.
+    pub results: &'a Shape,
+}
+
+/// Bytes that travel on one asynchronous path, exactly as they stand on the wire: each item
+/// continues the byte stream, chunk boundaries mean nothing.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, InvokeError>> + Send>>;
+
+/// The answer to a call that has asynchronous results.
+pub struct StreamingReply {
+    /// The encoded results.
+    pub results: Bytes,
+    /// What follows on each path that was asked for. A path whose value is inline in `results`
+    /// may be missing.
+    pub streams: Vec<(Path, ByteStream)>,
+}
+
+impl fmt::Debug for StreamingReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<_> = self.streams.iter().map(|(path, _)| path).collect();
+        f.debug_struct("StreamingReply")
+            .field("results", &self.results)
+            .field("streams", &paths)
+            .finish()
+    }
+}
+
+/// Why a call that left the component did not come back with a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvokeError {
+    /// The component has no such link. The text is the one of the 1.9 lattice.
+    #[error("link `{link_name}` not found for instance `{instance}`")]
+    NoLink {
+        /// The link name that was asked for.
+        link_name: String,
+        /// The interface that was looked up.
+        instance: String,
+    },
+    /// Nobody serves the function under the link's target.
+    #[error("`{target}` does not serve `{function}`")]
+    NotServed {
+        /// The link's target.
+        target: String,
+        /// Interface and function.
+        function: String,
+    },
+    /// The target has no room for the call; it was not executed.
+    #[error("`{target}` is overloaded")]
+    Overloaded {
+        /// The link's target.
+        target: String,
+    },
+    /// The call's time ran out.
+    #[error("the call did not end before its deadline")]
+    Deadline,
+    /// The callee took the call and failed.
+    #[error("`{target}` failed: {message}")]
+    Failed {
+        /// The link's target.
+        target: String,
+        /// What the callee said, or that it ended without a result.
+        message: String,
+    },
+    /// The call could not be carried.
+    #[error("{what}")]
+    Transport {
+        /// What failed.
+        what: String,
+        /// Why.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// Carries calls out of the process. The host implements it.
+///
+/// A call must end at the deadline of its context; the runtime stops waiting then by itself and
+/// drops the future, which has to cancel the call.
+#[async_trait]
+pub trait Invoke: Send + Sync + 'static {
+    /// Calls a function that has no asynchronous parameters or results.
+    ///
+    /// `params` and the answer are encoded as tuples. A function without results is answered
+    /// with no bytes, after the callee has finished.
+    ///
+    /// # Errors
+    ///
+    /// Any [`InvokeError`]. [`InvokeError::NoLink`] when the link table has no entry.
+    async fn call(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Bytes,
+    ) -> Result<Bytes, InvokeError>;
+
+    /// Calls a function with streams or futures among its parameters or results.
+    ///
+    /// `streams` are the pending parameters by path; they are sent while the call runs.
+    /// `results` names the paths on which results may follow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Invoke::call`].
+    async fn call_streaming(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Bytes,
+        streams: Vec<(Path, ByteStream)>,
+        results: &[Path],
+    ) -> Result<StreamingReply, InvokeError>;
+
+    /// Sends an HTTP request through the link for `wasi:http/outgoing-handler`
+    /// (`wrpc:http/outgoing-handler@0.1.0` on the wire).
+    ///
+    /// # Errors
+    ///
+    /// The `error-code` that the guest sees.
+    async fn send_http(
+        &self,
+        cx: &CallContext,
+        link_name: &str,
+        request: http::Request<HttpBody>,
+        options: RequestOptions,
+    ) -> Result<http::Response<HttpBody>, ErrorCode>;
+}
