@@ -1,1 +1,32 @@
-//! placeholder
+//! What every process of a lattice agrees on: ids, subjects, links, configs,
+//! events, host data and replies.
+//!
+//! The crate does no I/O. Every type that crosses the wire is plain data with
+//! public fields and encodes to the exact JSON of the 1.9 lattice generation;
+//! fields of ours that old peers do not know are left out when empty.
+
+pub mod config;
+pub mod event;
+pub mod host;
+pub mod id;
+pub mod link;
+pub mod provider;
+pub mod record;
+pub mod reference;
+pub mod reply;
+pub mod subject;
+pub mod uptime;
+
+mod json;
+
+pub use id::{
+    ComponentId, ConfigName, HostId, ImageRef, InvalidId, LatticeName, LinkName, WitName,
+};
+pub use link::{InterfaceRef, Link, LinkKey, LinkStatus, ResolvedLink};
+pub use reply::{CtlResponse, ErrorCode};
+
+/// A map of strings that keeps the order in which its entries arrived.
+///
+/// Equality ignores the order; encoding keeps it, so that a record decodes and
+/// encodes back to the same bytes.
+pub type StringMap = indexmap::IndexMap<String, String>;

@@ -1,0 +1,62 @@
+use super::*;
+
+fn host() -> HostId {
+    HostId::new("NAJFSUSOSOQSJBI3OXWQAQX7L2I3QWKFE6RBHJFWRZTZQFB2VUI4ZD2C").unwrap()
+}
+
+#[test]
+fn keys_of_event_data_are_sorted() {
+    let mut data = ComponentScaled {
+        component_id: "c".into(),
+        ..ComponentScaled::default()
+    };
+    data.annotations.insert("z".into(), "1".into());
+    data.annotations.insert("a".into(), "2".into());
+    let time = OffsetDateTime::from_unix_timestamp_nanos(1_795_202_218_416_434_164).unwrap();
+    let event = CloudEvent::new("id".into(), &host(), time, Event::ComponentScaled(data));
+    let text = serde_json::to_string(&event).unwrap();
+    assert!(text.ends_with(
+        r#""time":"2026-11-20T19:16:58.416434164Z","data":{"annotations":{"a":"2","z":"1"},"component_id":"c","host_id":"","image_ref":"","max_instances":0}}"#
+    ), "{text}");
+    assert_eq!(serde_json::from_str::<CloudEvent>(&text).unwrap(), event);
+    assert_eq!(event.timestamp().unwrap(), time);
+}
+
+#[test]
+fn ids_are_ulids_in_uuid_form() {
+    let ulid = ulid::Ulid::from_parts(1, 2);
+    assert_eq!(event_id(ulid), "00000000-0001-0000-0000-000000000002");
+    let first = CloudEvent::now(&host(), Event::ConfigSet(ConfigChanged::default()));
+    let second = CloudEvent::now(&host(), Event::ConfigSet(ConfigChanged::default()));
+    assert_ne!(first.id, second.id);
+    assert_eq!(first.id.len(), 36);
+}
+
+#[test]
+fn unknown_events_are_kept() {
+    let text = r#"{"specversion":"1.0","id":"1","type":"com.wasmcloud.lattice.new_thing","source":"N","datacontenttype":"application/json","time":"t","data":{"a":[{"b":1,"c":null}]}}"#;
+    let event: CloudEvent = serde_json::from_str(text).unwrap();
+    assert_eq!(event.event.name(), "new_thing");
+    assert_eq!(event.event.kind(), None);
+    assert_eq!(serde_json::to_string(&event).unwrap(), text);
+}
+
+#[test]
+fn events_of_strangers_are_refused() {
+    let text = r#"{"id":"1","type":"org.example.thing","source":"N"}"#;
+    assert!(serde_json::from_str::<CloudEvent>(text).is_err());
+}
+
+#[test]
+fn every_kind_is_found_by_its_name() {
+    for kind in EventKind::ALL {
+        assert_eq!(kind.name().parse::<EventKind>().unwrap(), *kind);
+    }
+    assert!("linkdef".parse::<EventKind>().is_err());
+}
+
+#[test]
+fn claim_times_are_seconds_or_never() {
+    assert_eq!(claim_time(None), "never");
+    assert_eq!(claim_time(Some(12)), "12");
+}

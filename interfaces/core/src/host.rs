@@ -1,0 +1,148 @@
+//! What a host says about itself: ping answers and inventories.
+
+use serde::{Deserialize, Serialize};
+
+use crate::StringMap;
+
+/// The answer of one host to `host.ping`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// The NATS URL the host uses for calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc_host: Option<String>,
+    /// The NATS URL the host uses for control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctl_host: Option<String>,
+    /// The name made up at start, such as `damp-voice-5151`.
+    pub friendly_name: String,
+    /// The host id.
+    pub id: String,
+    /// The JetStream domain in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub js_domain: Option<String>,
+    /// Facts about the host.
+    pub labels: StringMap,
+    /// The lattice it belongs to.
+    pub lattice: String,
+    /// The uptime in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_human: Option<String>,
+    /// The uptime in seconds.
+    pub uptime_seconds: u64,
+    /// The version of the host program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// What one host runs now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostInventory {
+    /// The running components.
+    #[serde(alias = "actors")]
+    pub components: Vec<ComponentDescription>,
+    /// The running providers.
+    pub providers: Vec<ProviderDescription>,
+    /// The host id.
+    pub host_id: String,
+    /// The name made up at start.
+    pub friendly_name: String,
+    /// Facts about the host.
+    pub labels: StringMap,
+    /// The version of the host program.
+    #[serde(default)]
+    pub version: String,
+    /// The uptime in words.
+    #[serde(default)]
+    pub uptime_human: String,
+    /// The uptime in seconds.
+    #[serde(default)]
+    pub uptime_seconds: u64,
+}
+
+/// One running component.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentDescription {
+    /// The component id.
+    pub id: String,
+    /// The image it was started from, as the command gave it.
+    pub image_ref: String,
+    /// The name in its claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Notes of whoever started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<StringMap>,
+    /// The revision in its claims, or 0.
+    #[serde(default)]
+    pub revision: i32,
+    /// How many instances may run at once.
+    #[serde(default)]
+    pub max_instances: u32,
+    /// Limits of its own; `null` on the wire when it has none.
+    #[serde(default)]
+    pub limits: Option<StringMap>,
+}
+
+/// One running provider.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderDescription {
+    /// The provider id.
+    pub id: String,
+    /// The image it was started from, without its scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_ref: Option<String>,
+    /// The name in its claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The revision in its claims, or 0.
+    #[serde(default)]
+    pub revision: i32,
+    /// Notes of whoever started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<StringMap>,
+}
+
+/// Labels whose keys start like this are set by the host itself.
+pub const HOST_LABEL_PREFIX: &str = "hostcore.";
+
+/// Whether a label is one that only the host itself sets.
+#[must_use]
+pub fn is_host_label(key: &str) -> bool {
+    let head = key.as_bytes().get(..HOST_LABEL_PREFIX.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(HOST_LABEL_PREFIX.as_bytes()))
+}
+
+/// The labels that say what machine the host runs on.
+#[must_use]
+pub fn machine_labels() -> StringMap {
+    let facts = [
+        ("hostcore.arch", std::env::consts::ARCH),
+        ("hostcore.os", std::env::consts::OS),
+        ("hostcore.osfamily", std::env::consts::FAMILY),
+    ];
+    facts
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_labels_are_known_in_any_case() {
+        assert!(is_host_label("hostcore.arch") && is_host_label("HostCore.x"));
+        assert!(
+            !is_host_label("zone") && !is_host_label("hostcore") && !is_host_label("höstcore.x")
+        );
+        assert!(machine_labels().keys().all(|key| is_host_label(key)));
+    }
+
+    #[test]
+    fn inventories_of_older_hosts_are_read() {
+        let text = r#"{"actors":[{"id":"a","image_ref":"x"}],"providers":[],"host_id":"N","friendly_name":"f","labels":{}}"#;
+        let inventory: HostInventory = serde_json::from_str(text).unwrap();
+        assert_eq!(inventory.components[0].id, "a");
+    }
+}

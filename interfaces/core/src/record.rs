@@ -1,0 +1,174 @@
+//! Records of the lattice bucket: component specs and claims.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::StringMap;
+use crate::link::Link;
+
+/// What the bucket knows about one entity. Providers have one too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentSpec {
+    /// The reference at first start; empty if a link came first.
+    pub url: String,
+    /// The links whose source is this entity.
+    pub links: Vec<Link>,
+}
+
+/// Stored claims of a component or a provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StoredClaims {
+    /// Claims of a component; told apart by `call_alias` and `tags`.
+    Component(StoredComponentClaims),
+    /// Claims of a provider.
+    Provider(StoredProviderClaims),
+}
+
+/// Stored claims of a component.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredComponentClaims {
+    /// A short name to call it by.
+    pub call_alias: String,
+    /// The account that signed.
+    #[serde(alias = "iss")]
+    pub issuer: String,
+    /// The name of the component.
+    pub name: String,
+    /// The revision as text.
+    #[serde(alias = "rev")]
+    pub revision: String,
+    /// The public key of the component.
+    #[serde(alias = "sub")]
+    pub subject: String,
+    /// Tags.
+    #[serde(deserialize_with = "tags")]
+    pub tags: Vec<String>,
+    /// The version.
+    pub version: String,
+}
+
+/// Stored claims of a provider.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredProviderClaims {
+    /// The account that signed.
+    #[serde(alias = "iss")]
+    pub issuer: String,
+    /// The name of the provider.
+    pub name: String,
+    /// The revision as text.
+    #[serde(alias = "rev")]
+    pub revision: String,
+    /// The public key of the provider.
+    #[serde(alias = "sub")]
+    pub subject: String,
+    /// The version.
+    pub version: String,
+    /// A schema of its config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_schema: Option<String>,
+}
+
+/// Older hosts wrote tags as one comma-separated string.
+fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Tags {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Tags::deserialize(deserializer)? {
+        Tags::List(tags) => tags,
+        Tags::Text(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|t| !t.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+impl StoredClaims {
+    /// The public key the claims are about; it is also the suffix of their key.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Component(claims) => &claims.subject,
+            Self::Provider(claims) => &claims.subject,
+        }
+    }
+
+    /// The flat map that `claims.get` answers with, both spellings of each key.
+    #[must_use]
+    pub fn to_claims_map(&self) -> StringMap {
+        let (issuer, name, revision, subject, version) = match self {
+            Self::Component(c) => (&c.issuer, &c.name, &c.revision, &c.subject, &c.version),
+            Self::Provider(c) => (&c.issuer, &c.name, &c.revision, &c.subject, &c.version),
+        };
+        let mut map: StringMap = [
+            ("iss", issuer),
+            ("issuer", issuer),
+            ("name", name),
+            ("rev", revision),
+            ("revision", revision),
+            ("sub", subject),
+            ("subject", subject),
+            ("version", version),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .collect();
+        match self {
+            Self::Component(claims) => {
+                map.insert("call_alias".to_owned(), claims.call_alias.clone());
+                map.insert("tags".to_owned(), claims.tags.join(","));
+            }
+            Self::Provider(claims) => {
+                let schema = claims.config_schema.clone().unwrap_or_default();
+                map.insert("config_schema".to_owned(), schema);
+            }
+        }
+        map.sort_unstable_keys();
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn component_claims_are_told_from_provider_claims() {
+        let component = r#"{"call_alias":"","issuer":"A","name":"n","revision":"1","subject":"M","tags":["x"],"version":"1"}"#;
+        let claims: StoredClaims = serde_json::from_str(component).unwrap();
+        assert!(matches!(claims, StoredClaims::Component(_)));
+        assert_eq!(serde_json::to_string(&claims).unwrap(), component);
+        let provider = r#"{"iss":"A","name":"n","rev":"1","sub":"V","version":"1"}"#;
+        let claims: StoredClaims = serde_json::from_str(provider).unwrap();
+        assert_eq!(claims.subject(), "V");
+    }
+
+    #[test]
+    fn tags_as_one_text_are_split() {
+        let text = r#"{"call_alias":"","iss":"A","name":"n","rev":"1","sub":"M","tags":"a, b,","version":"1"}"#;
+        let StoredClaims::Component(claims) = serde_json::from_str(text).unwrap() else {
+            panic!("not a component");
+        };
+        assert_eq!(claims.tags, ["a", "b"]);
+    }
+
+    #[test]
+    fn the_flat_map_has_the_keys_of_its_kind() {
+        let component = StoredClaims::Component(StoredComponentClaims::default());
+        let keys: Vec<_> = component.to_claims_map().into_keys().collect();
+        assert_eq!(
+            keys.join(" "),
+            "call_alias iss issuer name rev revision sub subject tags version"
+        );
+        let provider = StoredClaims::Provider(StoredProviderClaims::default());
+        let keys: Vec<_> = provider.to_claims_map().into_keys().collect();
+        assert_eq!(
+            keys.join(" "),
+            "config_schema iss issuer name rev revision sub subject version"
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! Subjects by which a host manages its providers.
+
+use std::sync::Arc;
+
+use crate::id::{ComponentId, LatticeName};
+
+const PREFIX: &str = "wasmbus.rpc";
+
+/// The management subjects of one provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderSubjects {
+    lattice: LatticeName,
+    base: Arc<str>,
+}
+
+impl ProviderSubjects {
+    /// The subjects of `provider` in `lattice`.
+    #[must_use]
+    pub fn new(lattice: &LatticeName, provider: &ComponentId) -> Self {
+        Self {
+            lattice: lattice.clone(),
+            base: format!("{PREFIX}.{lattice}.{provider}").into(),
+        }
+    }
+
+    /// Where the one process that owns a public curve key is told about links.
+    #[must_use]
+    pub fn link_put_sealed(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.linkdefs.put", self.lattice)
+    }
+
+    /// Where old and built-in providers are told about links, without secrets.
+    #[must_use]
+    pub fn link_put(&self) -> String {
+        format!("{}.linkdefs.put", self.base)
+    }
+
+    /// Where providers are told that a link is gone.
+    #[must_use]
+    pub fn link_delete(&self) -> String {
+        format!("{}.linkdefs.del", self.base)
+    }
+
+    /// Where a provider is asked for its health.
+    #[must_use]
+    pub fn health(&self) -> String {
+        format!("{}.health", self.base)
+    }
+
+    /// Where a provider is told its complete new config.
+    #[must_use]
+    pub fn config_update(&self) -> String {
+        format!("{}.config.update", self.base)
+    }
+
+    /// Where a provider is asked to end.
+    #[must_use]
+    pub fn shutdown(&self) -> String {
+        format!("{}.default.shutdown", self.base)
+    }
+}
