@@ -1,0 +1,142 @@
+//! A private `nats-server` for one test: its own port, its own store, gone when dropped.
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), lattice_nats_box::NatsBoxError> {
+//! let mut nats = lattice_nats_box::NatsBox::start().await?;
+//! let client = nats.client().await?;
+//! nats.restart().await?; // same port, same store; clients reconnect
+//! # drop(client); Ok(()) }
+//! ```
+
+mod binary;
+mod error;
+mod process;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+pub use binary::find_server;
+pub use error::NatsBoxError;
+use process::Server;
+
+/// How long a server may take until it answers.
+///
+/// Generous, since a test machine may compile at the same time.
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What differs from a plain server with JetStream.
+#[derive(Debug, Clone, Default)]
+pub struct NatsBoxOptions {
+    /// Largest message the server takes, in bytes.
+    pub max_payload: Option<usize>,
+    /// JetStream domain.
+    pub js_domain: Option<String>,
+    /// Further lines for the server's configuration file, such as an `authorization` block.
+    pub extra_config: String,
+}
+
+/// A running `nats-server` with JetStream on a free port of the loopback address.
+#[derive(Debug)]
+pub struct NatsBox {
+    /// Address for clients, such as `nats://127.0.0.1:41234`; stays the same over restarts.
+    pub url: String,
+    /// The port in [`NatsBox::url`].
+    pub port: u16,
+    options: NatsBoxOptions,
+    // Before `dir`: the process has to be gone when its folder is removed.
+    server: Option<Server>,
+    dir: TempDir,
+}
+
+impl NatsBox {
+    /// Starts a server with JetStream and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no `nats-server` or when it does not get ready in time.
+    pub async fn start() -> Result<Self, NatsBoxError> {
+        Self::start_with(NatsBoxOptions::default()).await
+    }
+
+    /// Starts a server with `options` and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no `nats-server` or when it does not get ready in time.
+    pub async fn start_with(options: NatsBoxOptions) -> Result<Self, NatsBoxError> {
+        let dir = tempfile::Builder::new()
+            .prefix("lattice-nats-")
+            .tempdir()
+            .map_err(|source| NatsBoxError::Folder { source })?;
+        let (server, port) = Server::launch(dir.path(), &options, None, deadline()).await?;
+        let url = format!("nats://{}:{port}", Ipv4Addr::LOCALHOST);
+        Ok(Self {
+            url,
+            port,
+            options,
+            server: Some(server),
+            dir,
+        })
+    }
+
+    /// Connects a client.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server is stopped or refuses the connection.
+    pub async fn client(&self) -> Result<async_nats::Client, NatsBoxError> {
+        async_nats::connect(&self.url)
+            .await
+            .map_err(|source| NatsBoxError::Connect {
+                url: self.url.clone(),
+                source,
+            })
+    }
+
+    /// Kills the server and keeps its port and store for [`NatsBox::restart`].
+    ///
+    /// Clients notice a broken connection, as after a crash.
+    pub fn stop(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts the server again on the same port with the same store, stopping it first if needed.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not get ready in time.
+    pub async fn restart(&mut self) -> Result<(), NatsBoxError> {
+        self.stop();
+        let path = self.dir.path();
+        let (server, _) = Server::launch(path, &self.options, Some(self.port), deadline()).await?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Starts the server again on the same port with an empty store.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store cannot be removed or the server does not get ready in time.
+    pub async fn restart_wiped(&mut self) -> Result<(), NatsBoxError> {
+        self.stop();
+        let store = process::store_dir(self.dir.path());
+        if store.exists() {
+            std::fs::remove_dir_all(&store).map_err(|source| NatsBoxError::Folder { source })?;
+        }
+        self.restart().await
+    }
+
+    /// What the server has logged since its last start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        process::read_log(self.dir.path())
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + READY_DEADLINE
+}
