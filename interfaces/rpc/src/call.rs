@@ -1,0 +1,296 @@
+//! The calling side.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use lattice_codec::Path;
+use tokio::time::Instant;
+
+use crate::error::CallError;
+use crate::exchange::Side;
+use crate::header::{self, TraceContext};
+use crate::outbound;
+use crate::peer::{Peer, SlotGuard};
+use crate::stream::{ByteReader, ByteWriter};
+
+/// What is called, by whom, and until when.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    subject: Subject,
+    headers: HeaderMap,
+    deadline: Instant,
+}
+
+impl Invocation {
+    /// Starts describing a call of the function at `subject` (built by
+    /// [`lattice_core::subject::RpcPrefix`]) that has to be done by `deadline`.
+    pub fn new(subject: impl Into<Subject>, deadline: Instant) -> Self {
+        Self {
+            subject: subject.into(),
+            headers: HeaderMap::new(),
+            deadline,
+        }
+    }
+
+    /// Says who calls.
+    #[must_use]
+    pub fn source(mut self, id: &str) -> Self {
+        header::put(&mut self.headers, header::SOURCE_ID, id);
+        self
+    }
+
+    /// Says which link is used. The default name is left out, as receivers assume it.
+    #[must_use]
+    pub fn link_name(mut self, name: &str) -> Self {
+        if name != "default" {
+            header::put(&mut self.headers, header::LINK_NAME, name);
+        }
+        self
+    }
+
+    /// Says who is called.
+    #[must_use]
+    pub fn target(mut self, id: &str) -> Self {
+        header::put(&mut self.headers, header::TARGET_ID, id);
+        self
+    }
+
+    /// Adds trace context.
+    #[must_use]
+    pub fn trace(mut self, trace: Option<&TraceContext>) -> Self {
+        if let Some(trace) = trace {
+            trace.write(&mut self.headers);
+        }
+        self
+    }
+
+    /// When the call has to be done.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Where the call goes.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+}
+
+/// The synchronous part of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultMessage {
+    /// The encoded results.
+    pub bytes: Bytes,
+    /// Streams that are written as pending but have already ended without data.
+    pub ended: Vec<Path>,
+}
+
+/// A call under way. Dropping it, and all its streams, before the end cancels the call.
+#[derive(Debug)]
+pub struct Call {
+    guard: Arc<SlotGuard>,
+    deadline: Instant,
+    started: Instant,
+    /// Empty parameters: a 1.9 callee waits for the end of the parameters before it starts.
+    owes_end: bool,
+    /// Streams that such a callee has to be told have ended.
+    owed_paths: Vec<Path>,
+}
+
+impl Peer {
+    /// Calls a function without streams and waits for its encoded results.
+    ///
+    /// # Errors
+    ///
+    /// Every [`CallError`]; never later than the invocation's deadline.
+    pub async fn call(&self, invocation: Invocation, params: Bytes) -> Result<Bytes, CallError> {
+        let mut call = self.send(invocation, params, &[], false).await?;
+        call.result().await.map(|result| result.bytes)
+    }
+
+    /// Starts a call that may carry streams in either direction.
+    ///
+    /// `ended` names streams among the parameters that are written as pending but carry nothing;
+    /// all others that are pending have to be written with [`Call::writer`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Send`] when the request cannot be sent, [`CallError::Deadline`] when large
+    /// parameters are not accepted in time.
+    pub async fn start(
+        &self,
+        invocation: Invocation,
+        params: Bytes,
+        ended: &[Path],
+    ) -> Result<Call, CallError> {
+        self.send(invocation, params, ended, true).await
+    }
+
+    async fn send(
+        &self,
+        invocation: Invocation,
+        mut params: Bytes,
+        ended: &[Path],
+        streams: bool,
+    ) -> Result<Call, CallError> {
+        let Invocation {
+            subject,
+            mut headers,
+            deadline,
+        } = invocation;
+        let guard = self.open(Side::Caller, subject.clone())?;
+        let root = guard.root();
+        header::write_deadline(&mut headers, deadline);
+        header::write_ended(&mut headers, ended);
+        if streams {
+            header::write_window(&mut headers, self.inner.config.stream_window);
+        }
+        // The value is part of the room that the header takes, so it is measured with it.
+        headers.insert(header::UNARY, "1");
+        let room = outbound::room(self, Some(&headers), &root);
+        if params.len() > room {
+            headers = without_unary(headers);
+            header::write_window(&mut headers, self.inner.config.stream_window);
+        }
+        let first = params.split_to(params.len().min(room));
+        let owes_end = first.is_empty();
+        let call = Call {
+            guard,
+            deadline,
+            started: Instant::now(),
+            owes_end,
+            owed_paths: ended.to_vec(),
+        };
+        self.publish_reply(subject, root, Some(headers), first)
+            .await?;
+        if !params.is_empty() {
+            call.send_rest(params).await?;
+        }
+        Ok(call)
+    }
+}
+
+fn without_unary(headers: HeaderMap) -> HeaderMap {
+    headers
+        .iter()
+        .filter(|(name, _)| AsRef::<str>::as_ref(*name) != header::UNARY)
+        .map(|(name, values)| (name.clone(), values[0].clone()))
+        .collect()
+}
+
+impl Call {
+    /// When the call has to be done.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn timed_out(&self) -> CallError {
+        let subject = self.guard.exchange.subject().to_string();
+        CallError::Deadline {
+            subject,
+            after: self.started.elapsed(),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        match tokio::time::timeout_at(self.deadline, work).await {
+            Ok(done) => done,
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    /// Sends the parameters that did not fit the request, once the callee has accepted.
+    async fn send_rest(&self, params: Bytes) -> Result<(), CallError> {
+        let exchange = &self.guard.exchange;
+        let send = async {
+            let remote = poll_fn(|cx| exchange.poll_remote(cx)).await?;
+            let subject = Subject::from(format!("{}.params", remote.root));
+            outbound::send_all(&self.guard.peer, &subject, params).await?;
+            self.guard.peer.publish(subject, None, Bytes::new()).await
+        };
+        self.within(send).await
+    }
+
+    /// Writes a stream or future among the parameters. The writer waits for the accept.
+    pub fn writer(&self, path: Path) -> ByteWriter {
+        ByteWriter::to_callee(Arc::clone(&self.guard), path, Some(self.deadline))
+    }
+
+    /// Reads a stream or future among the results. It may outlive the deadline of the call,
+    /// which covers the answer; `until` bounds the stream itself.
+    pub fn reader(&self, path: Path, until: Option<Instant>) -> ByteReader {
+        ByteReader::new(Arc::clone(&self.guard), path, until)
+    }
+
+    /// Waits for the synchronous results.
+    ///
+    /// # Errors
+    ///
+    /// Every [`CallError`]; never later than the deadline.
+    pub async fn result(&mut self) -> Result<ResultMessage, CallError> {
+        let deadline = self.deadline;
+        match tokio::time::timeout_at(deadline, self.poll_to_result()).await {
+            Ok(done) => done,
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    async fn poll_to_result(&mut self) -> Result<ResultMessage, CallError> {
+        loop {
+            let exchange = Arc::clone(&self.guard.exchange);
+            let owes = self.owes_end || !self.owed_paths.is_empty();
+            let value = poll_fn(|cx| {
+                if let Poll::Ready(value) = exchange.poll_value(cx) {
+                    return Poll::Ready(Some(value));
+                }
+                match exchange.poll_remote(cx) {
+                    Poll::Ready(Ok(_)) if owes => Poll::Ready(None),
+                    _ => Poll::Pending,
+                }
+            })
+            .await;
+            match value {
+                Some(value) => {
+                    let bytes = value?;
+                    return Ok(ResultMessage {
+                        bytes,
+                        ended: exchange.ended_paths(),
+                    });
+                }
+                None => self.settle_debts().await?,
+            }
+        }
+    }
+
+    /// Tells a 1.9 callee what a newer one has read in the headers of the request.
+    async fn settle_debts(&mut self) -> Result<(), CallError> {
+        let owes_end = std::mem::take(&mut self.owes_end);
+        let owed_paths = std::mem::take(&mut self.owed_paths);
+        let Some(remote) = self.guard.exchange.remote() else {
+            return Ok(());
+        };
+        if remote.window.is_some() {
+            return Ok(());
+        }
+        let peer = &self.guard.peer;
+        for path in owed_paths {
+            let subject = format!("{}.params.{path}", remote.root).into();
+            peer.publish(subject, None, Bytes::from_static(&[0]))
+                .await?;
+        }
+        if owes_end {
+            let subject = format!("{}.params", remote.root).into();
+            peer.publish(subject, None, Bytes::new()).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn guard(&self) -> &Arc<SlotGuard> {
+        &self.guard
+    }
+}

@@ -1,0 +1,187 @@
+//! Why a call failed.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use lattice_codec::DecodeError;
+use serde::{Deserialize, Serialize};
+
+use crate::header;
+
+/// An error that the called side reports, as it crosses the wire.
+///
+/// The code is one of [`lattice_core::reply::ErrorCode`]'s names in kebab case; callers match on
+/// it, never on the message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct RemoteError {
+    /// What kind of failure it is.
+    pub code: String,
+    /// What failed and why.
+    pub message: String,
+    /// What may help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl RemoteError {
+    /// The callee has no room for the call; it did not start.
+    pub const OVERLOADED: &'static str = "overloaded";
+    /// The call was not finished in time.
+    pub const DEADLINE: &'static str = "deadline-exceeded";
+    /// The parameters could not be decoded.
+    pub const BAD_REQUEST: &'static str = "bad-request";
+    /// The callee failed, for example by a trap.
+    pub const FAILED: &'static str = "failed";
+    /// The callee stops and no longer takes calls.
+    pub const STOPPING: &'static str = "stopping";
+
+    /// Makes an error with a code and a message.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what may help.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The HTTP-like status that stands beside the code.
+    fn status(&self) -> &'static str {
+        match self.code.as_str() {
+            Self::OVERLOADED | Self::STOPPING => "503",
+            Self::DEADLINE => "408",
+            Self::BAD_REQUEST => "400",
+            _ => "500",
+        }
+    }
+
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let line: String = self
+            .message
+            .chars()
+            .take(200)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ERROR, one_line(&self.code).as_str());
+        headers.insert(header::STATUS, self.status());
+        headers.insert(header::DESCRIPTION, line.as_str());
+        headers
+    }
+
+    pub(crate) fn payload(&self) -> Bytes {
+        // Three strings always serialise; an empty payload still carries the code in the header.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    /// Reads an error answer; `None` when the message is not one.
+    pub(crate) fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> Option<Self> {
+        let code = header::text(headers?, header::ERROR)?;
+        Some(serde_json::from_slice(payload).unwrap_or_else(|_| {
+            Self {
+                message: headers
+                    .and_then(|h| header::text(h, header::DESCRIPTION))
+                    .unwrap_or_else(|| format!("the call failed with `{code}`")),
+                code,
+                hint: None,
+            }
+        }))
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Why a call gave no result.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Nobody serves the function (NATS status 503).
+    #[error("nobody serves `{subject}`")]
+    NotServed {
+        /// The subject that was called.
+        subject: String,
+    },
+    /// The deadline passed before the result was there.
+    #[error("`{subject}` did not answer within {after:?}")]
+    Deadline {
+        /// The subject that was called.
+        subject: String,
+        /// How long the caller waited.
+        after: Duration,
+    },
+    /// The called side reports a failure.
+    #[error("the call failed: {0}")]
+    Remote(#[from] RemoteError),
+    /// The called side ended its answer before it was complete, as an old peer does when it fails.
+    #[error("`{subject}` ended its answer before the result was complete")]
+    Incomplete {
+        /// The subject that was called.
+        subject: String,
+    },
+    /// The peer broke the protocol.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    /// What the peer sent does not decode.
+    #[error("could not decode what the peer sent")]
+    Decode(#[from] DecodeError),
+    /// A value is larger than this peer accepts or sends.
+    #[error("{what} of {size} bytes exceeds the limit of {limit} bytes")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size so far.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A stream was not read as fast as a peer without flow control sent it.
+    #[error("a stream of the call was not read in time: {buffered} bytes were waiting")]
+    SlowReader {
+        /// How much had piled up.
+        buffered: usize,
+    },
+    /// The call was given up by its caller, or its connection is closing.
+    #[error("the call was cancelled")]
+    Cancelled,
+    /// The message could not be handed to NATS.
+    #[error("could not send to NATS: {0}")]
+    Send(String),
+}
+
+impl CallError {
+    /// Whether the call certainly never started, so that it may be sent again.
+    pub fn never_started(&self) -> bool {
+        match self {
+            Self::NotServed { .. } => true,
+            Self::Remote(e) => e.code == RemoteError::OVERLOADED || e.code == RemoteError::STOPPING,
+            _ => false,
+        }
+    }
+}
+
+/// Why a peer could not be set up on a NATS connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// A subscription was refused or the connection is closed.
+    #[error("could not subscribe to `{subject}`: {reason}")]
+    Subscribe {
+        /// The subject.
+        subject: String,
+        /// What NATS says.
+        reason: String,
+    },
+    /// The server did not confirm within the time limit.
+    #[error("NATS did not confirm the subscriptions within {0:?}")]
+    Timeout(Duration),
+}

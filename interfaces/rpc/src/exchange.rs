@@ -1,0 +1,617 @@
+//! What one call receives: the slot table of a peer and the state behind each slot.
+//!
+//! A slot is named by its number and a generation, so that a late message for an earlier call
+//! finds nothing. Delivery never waits: it appends to a bounded queue and wakes whoever polls.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_nats::{Message, StatusCode, Subject};
+use bytes::{Bytes, BytesMut};
+use lattice_codec::Path;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::error::{CallError, RemoteError};
+use crate::header;
+use crate::peer::PeerConfig;
+
+/// How many streams one call may open. The widest published function has four.
+const MAX_PATHS: usize = 64;
+
+/// One ordered byte stream of a call.
+#[derive(Debug, Default)]
+struct Channel {
+    queue: VecDeque<Bytes>,
+    buffered: usize,
+    received: u64,
+    ended: bool,
+}
+
+impl Channel {
+    fn push(&mut self, data: Bytes) {
+        if data.is_empty() {
+            self.ended = true;
+        } else if !self.ended {
+            self.buffered += data.len();
+            self.received += data.len() as u64;
+            self.queue.push_back(data);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let data = self.queue.pop_front()?;
+        self.buffered -= data.len();
+        Some(data)
+    }
+}
+
+/// The other end, once it has told its own subject.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    /// Where its own slot listens.
+    pub(crate) root: Subject,
+    /// The credit it grants per path; `None` for a peer of the 1.9 lattice.
+    pub(crate) window: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    root: Channel,
+    paths: Vec<(Path, Channel)>,
+    ended_paths: Vec<Path>,
+    remote: Option<Remote>,
+    credits: Vec<(Path, u64)>,
+    error: Option<CallError>,
+    cancelled: bool,
+    abandoned: bool,
+    wakers: Vec<Waker>,
+}
+
+impl State {
+    fn path(&mut self, path: &Path) -> Option<&mut Channel> {
+        if let Some(at) = self.paths.iter().position(|(known, _)| known == path) {
+            return Some(&mut self.paths[at].1);
+        }
+        if self.paths.len() == MAX_PATHS {
+            return None;
+        }
+        let ended = self.ended_paths.contains(path);
+        self.paths.push((
+            path.clone(),
+            Channel {
+                ended,
+                ..Channel::default()
+            },
+        ));
+        self.paths.last_mut().map(|(_, channel)| channel)
+    }
+
+    /// Notes how much of our stream at `path` the other end has consumed.
+    fn credit(&mut self, path: Path, total: u64) {
+        if let Some((_, known)) = self.credits.iter_mut().find(|(known, _)| *known == path) {
+            *known = total.max(*known);
+        } else if self.credits.len() < MAX_PATHS {
+            self.credits.push((path, total));
+        }
+    }
+
+    fn register(&mut self, cx: &Context<'_>) {
+        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.wakers.push(cx.waker().clone());
+        }
+    }
+}
+
+/// Which end of a call a slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Receives results.
+    Caller,
+    /// Receives parameters.
+    Callee,
+}
+
+/// What delivering a message asks of the dispatcher.
+#[derive(Debug)]
+pub(crate) enum Delivered {
+    /// Nothing further.
+    Done,
+    /// The caller has given up; tell the peer at this subject and drop the slot.
+    CancelAt(Subject),
+}
+
+/// The receiving state of one call at one end.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    side: Side,
+    subject: Subject,
+    max_value: usize,
+    max_buffered: usize,
+    window: u64,
+    state: Mutex<State>,
+}
+
+impl Exchange {
+    pub(crate) fn new(side: Side, subject: Subject, config: &PeerConfig) -> Self {
+        Self {
+            side,
+            subject,
+            max_value: config.max_value_bytes,
+            max_buffered: config.max_buffered_bytes,
+            window: config.stream_window,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The subject that was called, for error texts.
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Takes in one message. `suffix` is what follows the slot's token in the subject.
+    pub(crate) fn deliver(&self, suffix: &str, message: Message) -> Delivered {
+        let mut state = self.state.lock();
+        let mut outcome = Delivered::Done;
+        match (self.side, suffix) {
+            (Side::Caller, "") => outcome = self.deliver_accept(&mut state, &message),
+            (Side::Caller, "results") => self.deliver_result(&mut state, message),
+            (Side::Callee, "params") => self.deliver_root(&mut state, message.payload),
+            (Side::Callee, "cancel") => state.cancelled = true,
+            (Side::Callee, "") => {}
+            (side, suffix) => self.deliver_at_path(&mut state, side, suffix, message.payload),
+        }
+        for waker in state.wakers.drain(..) {
+            waker.wake();
+        }
+        outcome
+    }
+
+    fn deliver_accept(&self, state: &mut State, message: &Message) -> Delivered {
+        let headers = message.headers.as_ref();
+        if let Some(error) = RemoteError::read(headers, &message.payload) {
+            state.error.get_or_insert(CallError::Remote(error));
+        } else if let Some(status) = message.status {
+            let error = self.status_error(status, message.description.as_deref());
+            state.error.get_or_insert(error);
+        } else if let Some(reply) = &message.reply {
+            self.learn_remote(state, reply, headers);
+            if state.abandoned && state.remote.as_ref().is_some_and(|r| r.window.is_some()) {
+                return Delivered::CancelAt(format!("{reply}.cancel").into());
+            }
+        } else if state.remote.is_none() {
+            let text = "peer did not specify a reply subject".to_owned();
+            state.error.get_or_insert(CallError::Protocol(text));
+        }
+        Delivered::Done
+    }
+
+    fn learn_remote(
+        &self,
+        state: &mut State,
+        reply: &Subject,
+        headers: Option<&async_nats::HeaderMap>,
+    ) {
+        let window = headers.and_then(|h| header::number(h, header::WINDOW));
+        state.remote.get_or_insert_with(|| Remote {
+            root: reply.clone(),
+            window,
+        });
+    }
+
+    fn status_error(&self, status: StatusCode, description: Option<&str>) -> CallError {
+        let subject = self.subject.to_string();
+        match status.as_u16() {
+            503 => CallError::NotServed { subject },
+            409 | 499 => CallError::Incomplete { subject },
+            code => {
+                let text = description.unwrap_or("no description");
+                CallError::Protocol(format!("NATS status {code} ({text})"))
+            }
+        }
+    }
+
+    /// A peer of our kind answers in one message unless it says that more follow; a 1.9 peer has
+    /// sent an accept without credit before, and ends its answer with an empty message.
+    fn deliver_result(&self, state: &mut State, message: Message) {
+        let headers = message.headers.as_ref();
+        let stock = state
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.window.is_none());
+        let more = headers.is_some_and(|h| h.get(header::MORE).is_some());
+        state.ended_paths.extend(header::read_ended(headers));
+        if let Some(reply) = &message.reply {
+            self.learn_remote(state, reply, headers);
+        }
+        let complete = !stock && !more;
+        self.deliver_root(state, message.payload);
+        if complete {
+            state.root.ended = true;
+        }
+    }
+
+    fn deliver_root(&self, state: &mut State, payload: Bytes) {
+        let size = state.root.received as usize + payload.len();
+        if size > self.max_value {
+            let error = CallError::TooLarge {
+                what: "a value",
+                size,
+                limit: self.max_value,
+            };
+            state.error.get_or_insert(error);
+            return;
+        }
+        state.root.push(payload);
+    }
+
+    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) {
+        let prefix = match side {
+            Side::Caller => "results.",
+            Side::Callee => "params.",
+        };
+        if let Some(path) = suffix
+            .strip_prefix(prefix)
+            .and_then(|p| p.parse::<Path>().ok())
+        {
+            self.deliver_data(state, &path, payload);
+        } else if let Some(path) = suffix.strip_prefix("credit.").and_then(|p| p.parse().ok()) {
+            let total = std::str::from_utf8(&payload)
+                .ok()
+                .and_then(|text| text.parse().ok());
+            if let Some(total) = total {
+                state.credit(path, total);
+            }
+        } else {
+            tracing::debug!(suffix, "ignored a message for an unknown part of a call");
+        }
+    }
+
+    fn deliver_data(&self, state: &mut State, path: &Path, payload: Bytes) {
+        // A peer that was granted credit stays within its window; one without flow control may
+        // run ahead by the whole buffer, and then its call fails alone.
+        let granted = state
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.window.is_some());
+        let limit = if granted {
+            self.max_buffered.min(2 * self.window as usize)
+        } else {
+            self.max_buffered
+        };
+        let Some(channel) = state.path(path) else {
+            let text = format!("more than {MAX_PATHS} streams in one call");
+            state.error.get_or_insert(CallError::Protocol(text));
+            return;
+        };
+        channel.push(payload);
+        let buffered = channel.buffered;
+        if buffered > limit {
+            channel.queue.clear();
+            state
+                .error
+                .get_or_insert(CallError::SlowReader { buffered });
+        }
+    }
+
+    fn fail(&self, error: CallError) {
+        let mut state = self.state.lock();
+        state.error.get_or_insert(error);
+        for waker in state.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// The other end as far as it is known, without waiting.
+    pub(crate) fn remote(&self) -> Option<Remote> {
+        self.state.lock().remote.clone()
+    }
+
+    /// Sets the other end where it is known from the request itself.
+    pub(crate) fn set_remote(&self, remote: Remote) {
+        self.state.lock().remote = Some(remote);
+    }
+
+    /// Notes paths that ended without data.
+    pub(crate) fn set_ended(&self, ended: &[Path]) {
+        self.state.lock().ended_paths.extend_from_slice(ended);
+    }
+
+    pub(crate) fn ended_paths(&self) -> Vec<Path> {
+        self.state.lock().ended_paths.clone()
+    }
+
+    /// Waits for the accept of the other end.
+    pub(crate) fn poll_remote(&self, cx: &Context<'_>) -> Poll<Result<Remote, CallError>> {
+        let mut state = self.state.lock();
+        if let Some(remote) = &state.remote {
+            return Poll::Ready(Ok(remote.clone()));
+        }
+        if let Some(error) = &state.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        state.register(cx);
+        Poll::Pending
+    }
+
+    /// Waits until the whole synchronous value is here and takes it.
+    pub(crate) fn poll_value(&self, cx: &Context<'_>) -> Poll<Result<Bytes, CallError>> {
+        let mut state = self.state.lock();
+        if let Some(error) = &state.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if !state.root.ended {
+            state.register(cx);
+            return Poll::Pending;
+        }
+        let channel = &mut state.root;
+        if channel.queue.len() <= 1 {
+            return Poll::Ready(Ok(channel.pop().unwrap_or_default()));
+        }
+        let mut all = BytesMut::with_capacity(channel.buffered);
+        while let Some(part) = channel.pop() {
+            all.extend_from_slice(&part);
+        }
+        Poll::Ready(Ok(all.freeze()))
+    }
+
+    /// Takes the next piece of the synchronous value; `None` at its end.
+    pub(crate) fn poll_root(&self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        let mut state = self.state.lock();
+        if let Some(data) = state.root.pop() {
+            return Poll::Ready(Some(Ok(data)));
+        }
+        if state.root.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(error) = &state.error {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
+        state.register(cx);
+        Poll::Pending
+    }
+
+    /// Takes the next piece of the stream at `path`; `None` at its end.
+    pub(crate) fn poll_path(
+        &self,
+        path: &Path,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Bytes, CallError>>> {
+        let mut state = self.state.lock();
+        let error = state.error.clone();
+        let cancelled = state.cancelled;
+        let Some(channel) = state.path(path) else {
+            let text = format!("more than {MAX_PATHS} streams in one call");
+            return Poll::Ready(Some(Err(CallError::Protocol(text))));
+        };
+        if let Some(data) = channel.pop() {
+            return Poll::Ready(Some(Ok(data)));
+        }
+        if channel.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(error) = error {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if cancelled {
+            return Poll::Ready(Some(Err(CallError::Cancelled)));
+        }
+        state.register(cx);
+        Poll::Pending
+    }
+
+    /// How much the other end has consumed of what we sent at `path`; waits while that is not
+    /// more than `least`.
+    pub(crate) fn poll_credit(
+        &self,
+        path: &Path,
+        least: u64,
+        cx: &Context<'_>,
+    ) -> Poll<Result<u64, CallError>> {
+        let mut state = self.state.lock();
+        if state.cancelled {
+            return Poll::Ready(Err(CallError::Cancelled));
+        }
+        if let Some(error) = &state.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        let credit = state
+            .credits
+            .iter()
+            .find(|(known, _)| known == path)
+            .map_or(0, |(_, n)| *n);
+        if credit > least {
+            return Poll::Ready(Ok(credit));
+        }
+        state.register(cx);
+        Poll::Pending
+    }
+
+    /// Whether the call was cancelled or failed, without waiting.
+    pub(crate) fn stopped(&self) -> Option<CallError> {
+        let state = self.state.lock();
+        if state.cancelled {
+            Some(CallError::Cancelled)
+        } else {
+            state.error.clone()
+        }
+    }
+
+    /// Resolves when the caller gives up.
+    pub(crate) fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.cancelled {
+            return Poll::Ready(());
+        }
+        state.register(cx);
+        Poll::Pending
+    }
+
+    /// What to do when the calling side lets go of the call.
+    pub(crate) fn release(&self) -> Release {
+        let mut state = self.state.lock();
+        let open_path = state.paths.iter().any(|(_, channel)| !channel.ended);
+        if self.side == Side::Callee || state.error.is_some() || (state.root.ended && !open_path) {
+            return Release::Free;
+        }
+        match &state.remote {
+            Some(Remote {
+                root,
+                window: Some(_),
+            }) => Release::Cancel(format!("{root}.cancel").into()),
+            // A 1.9 peer knows no cancel message.
+            Some(_) => Release::Free,
+            None => {
+                state.abandoned = true;
+                Release::Linger
+            }
+        }
+    }
+}
+
+/// How a slot is given back.
+#[derive(Debug)]
+pub(crate) enum Release {
+    /// At once.
+    Free,
+    /// At once, with a message to the other end.
+    Cancel(Subject),
+    /// When the other end has told where to cancel, or after a while.
+    Linger,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    exchange: Option<Arc<Exchange>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<Slot>,
+    free: VecDeque<u32>,
+    live: usize,
+    lingering: VecDeque<(Instant, SlotId)>,
+}
+
+/// The name of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotId {
+    index: u32,
+    generation: u32,
+}
+
+impl SlotId {
+    fn parse(token: &str) -> Option<Self> {
+        let (index, generation) = token.split_once('-')?;
+        Some(Self {
+            index: u32::from_str_radix(index, 16).ok()?,
+            generation: u32::from_str_radix(generation, 16).ok()?,
+        })
+    }
+}
+
+impl std::fmt::Display for SlotId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}-{:x}", self.index, self.generation)
+    }
+}
+
+/// The slots of one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    table: Mutex<Table>,
+}
+
+impl Slots {
+    /// Puts an exchange into a slot; `None` when `limit` are taken.
+    pub(crate) fn insert(&self, limit: usize, exchange: Arc<Exchange>) -> Option<SlotId> {
+        let mut table = self.table.lock();
+        if table.live >= limit {
+            return None;
+        }
+        table.live += 1;
+        let index = match table.free.pop_front() {
+            Some(index) => index,
+            None => {
+                table.slots.push(Slot::default());
+                // The table never outgrows `limit`, far below the range of the index.
+                (table.slots.len() - 1) as u32
+            }
+        };
+        let slot = &mut table.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.exchange = Some(exchange);
+        Some(SlotId {
+            index,
+            generation: slot.generation,
+        })
+    }
+
+    pub(crate) fn remove(&self, id: SlotId) {
+        let mut table = self.table.lock();
+        Self::remove_locked(&mut table, id);
+    }
+
+    fn remove_locked(table: &mut Table, id: SlotId) {
+        let Some(slot) = table.slots.get_mut(id.index as usize) else {
+            return;
+        };
+        if slot.generation == id.generation && slot.exchange.take().is_some() {
+            table.live -= 1;
+            table.free.push_back(id.index);
+        }
+    }
+
+    /// Keeps a slot of a call that was given up, so that its peer can still be told.
+    pub(crate) fn linger(&self, id: SlotId, time: Duration) {
+        self.table
+            .lock()
+            .lingering
+            .push_back((Instant::now() + time, id));
+    }
+
+    /// Frees the slots that have lingered long enough.
+    pub(crate) fn sweep(&self) {
+        let mut table = self.table.lock();
+        let now = Instant::now();
+        while let Some((at, id)) = table.lingering.front().copied() {
+            if at > now {
+                return;
+            }
+            table.lingering.pop_front();
+            Self::remove_locked(&mut table, id);
+        }
+    }
+
+    pub(crate) fn get(&self, token: &str) -> Option<(SlotId, Arc<Exchange>)> {
+        let id = SlotId::parse(token)?;
+        let table = self.table.lock();
+        let slot = table.slots.get(id.index as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        slot.exchange.clone().map(|exchange| (id, exchange))
+    }
+
+    /// How many slots are taken.
+    pub(crate) fn live(&self) -> usize {
+        self.table.lock().live
+    }
+
+    /// Fails everything that still waits.
+    pub(crate) fn fail_all(&self, error: &CallError) {
+        let open: Vec<_> = self
+            .table
+            .lock()
+            .slots
+            .iter()
+            .filter_map(|slot| slot.exchange.clone())
+            .collect();
+        for exchange in open {
+            exchange.fail(error.clone());
+        }
+    }
+}

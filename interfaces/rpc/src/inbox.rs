@@ -1,0 +1,35 @@
+//! The subjects under the one wildcard subscription of a peer.
+
+use crate::exchange::SlotId;
+
+/// The prefix under which all slots of a peer listen.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    /// The prefix with its dot.
+    prefix: String,
+}
+
+impl Inbox {
+    /// Uses a prefix that the NATS client has made unique.
+    pub(crate) fn new(unique: String) -> Self {
+        Self {
+            prefix: unique + ".",
+        }
+    }
+
+    /// What to subscribe.
+    pub(crate) fn filter(&self) -> String {
+        format!("{}>", self.prefix)
+    }
+
+    /// Where a slot listens.
+    pub(crate) fn subject(&self, slot: &SlotId) -> String {
+        format!("{}{slot}", self.prefix)
+    }
+
+    /// Takes a subject apart into the slot's token and what follows it.
+    pub(crate) fn split<'a>(&self, subject: &'a str) -> Option<(&'a str, &'a str)> {
+        let rest = subject.strip_prefix(&self.prefix)?;
+        Some(rest.split_once('.').unwrap_or((rest, "")))
+    }
+}

@@ -1,0 +1,145 @@
+//! How many calls run at once, and how many may wait for a turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::error::RemoteError;
+
+/// Bounds the calls that run at once, with a bounded queue in front.
+///
+/// A call that finds the queue full, or waits longer than the queue's age limit, is refused and
+/// has not started. Permits are given back when dropped.
+#[derive(Debug)]
+pub struct Limiter {
+    permits: Arc<Semaphore>,
+    size: AtomicUsize,
+    queued: AtomicUsize,
+    max_queued: usize,
+    max_wait: Duration,
+}
+
+/// The right to run one call.
+#[derive(Debug)]
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What a limiter holds right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimiterStats {
+    /// How many calls may run at once.
+    pub size: usize,
+    /// How many permits are free.
+    pub free: usize,
+    /// How many calls wait.
+    pub queued: usize,
+}
+
+impl Limiter {
+    /// Allows `size` calls at once; `max_queued` more wait, each up to `max_wait`.
+    pub fn new(size: usize, max_queued: usize, max_wait: Duration) -> Self {
+        let size = size.min(Semaphore::MAX_PERMITS);
+        Self {
+            permits: Arc::new(Semaphore::new(size)),
+            size: AtomicUsize::new(size),
+            queued: AtomicUsize::new(0),
+            max_queued,
+            max_wait,
+        }
+    }
+
+    /// What is held right now.
+    pub fn stats(&self) -> LimiterStats {
+        LimiterStats {
+            size: self.size.load(Ordering::Relaxed),
+            free: self.permits.available_permits(),
+            queued: self.queued.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits for a turn, no longer than the queue allows and not past `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// An error with the code `overloaded`: the queue is full or the wait too long.
+    pub async fn acquire(&self, deadline: Instant) -> Result<Permit, RemoteError> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(Permit { _permit: permit });
+        }
+        let waiting = Waiting::enter(&self.queued);
+        if waiting.position >= self.max_queued {
+            return Err(self.refusal("its queue is full"));
+        }
+        let until = deadline.min(Instant::now() + self.max_wait);
+        match tokio::time::timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Permit { _permit: permit }),
+            Ok(Err(_)) => Err(RemoteError::new(RemoteError::STOPPING, "the callee stops")),
+            Err(_) => Err(self.refusal("no turn came in time")),
+        }
+    }
+
+    fn refusal(&self, why: &str) -> RemoteError {
+        let size = self.size.load(Ordering::Relaxed);
+        RemoteError::new(
+            RemoteError::OVERLOADED,
+            format!("all {size} instances are busy and {why}"),
+        )
+        .with_hint("raise the component's maximum of instances, or call less often")
+    }
+}
+
+/// Counts one waiting call, also when its wait is dropped.
+struct Waiting<'a> {
+    queued: &'a AtomicUsize,
+    position: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(queued: &'a AtomicUsize) -> Self {
+        Self {
+            queued,
+            position: queued.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_refuses_at_once() {
+        let limiter = Limiter::new(1, 0, Duration::from_secs(1));
+        let held = limiter.acquire(soon()).await.unwrap();
+        let before = Instant::now();
+        let refused = limiter.acquire(soon()).await.unwrap_err();
+        assert_eq!(refused.code, RemoteError::OVERLOADED);
+        assert_eq!(Instant::now(), before);
+        drop(held);
+        limiter.acquire(soon()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_at_its_age_limit() {
+        let limiter = Limiter::new(1, 4, Duration::from_millis(50));
+        let _held = limiter.acquire(soon()).await.unwrap();
+        let before = Instant::now();
+        limiter.acquire(soon()).await.unwrap_err();
+        assert_eq!(before.elapsed().as_millis() / 10, 5);
+        assert_eq!(limiter.stats().queued, 0);
+    }
+}

@@ -1,0 +1,351 @@
+//! One process on one NATS connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, Subject};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{CallError, ConnectError};
+use crate::exchange::{Delivered, Exchange, Release, Side, SlotId, Slots};
+use crate::inbox::Inbox;
+
+/// Limits of a peer. The defaults suit a host and a provider alike.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// The most calls, made and served, that may be open at once.
+    pub max_open: usize,
+    /// The largest parameter list or result list, in bytes.
+    pub max_value_bytes: usize,
+    /// How far a stream of a peer without flow control may run ahead of its reader, in bytes.
+    pub max_buffered_bytes: usize,
+    /// The credit granted per stream, in bytes.
+    pub stream_window: u64,
+    /// When a call that is still running is confirmed to its caller, who may then cancel it.
+    pub accept_after: Duration,
+    /// How long a cancelled call waits to learn where to send the cancellation.
+    pub linger: Duration,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            max_open: 65_536,
+            max_value_bytes: 64 * 1024 * 1024,
+            max_buffered_bytes: 16 * 1024 * 1024,
+            stream_window: 1024 * 1024,
+            accept_after: Duration::from_millis(10),
+            linger: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What a peer has open right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerStats {
+    /// Calls that hold a slot, made and served, including cancelled ones that linger.
+    pub open_calls: usize,
+    /// Calls that are being served.
+    pub serving: usize,
+    /// NATS subscriptions that this peer holds: one inbox, and one for each served function.
+    pub subscriptions: usize,
+}
+
+/// A message that is sent by the janitor, because its sender could not wait.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    pub(crate) subject: Subject,
+    pub(crate) headers: Option<HeaderMap>,
+    pub(crate) payload: Bytes,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) nats: async_nats::Client,
+    pub(crate) config: PeerConfig,
+    pub(crate) slots: Slots,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) subscriptions: AtomicUsize,
+    pub(crate) serving: AtomicUsize,
+    inbox: Inbox,
+    farewells: mpsc::Sender<Farewell>,
+}
+
+/// One process on one NATS connection: calls and serves functions.
+///
+/// Clones share everything. When [`Peer::close`] has run, or the connection has ended, every open
+/// call fails with [`CallError::Cancelled`].
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// How many farewells may wait; beyond that they are dropped and deadlines take their place.
+const FAREWELLS: usize = 4096;
+
+impl Peer {
+    /// Subscribes the inbox and starts the two tasks that a peer consists of.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Subscribe`] when the subscription is refused, [`ConnectError::Timeout`]
+    /// when the server does not confirm it within 10 s.
+    pub async fn new(nats: async_nats::Client, config: PeerConfig) -> Result<Self, ConnectError> {
+        let inbox = Inbox::new(nats.new_inbox());
+        let incoming =
+            nats.subscribe(inbox.filter())
+                .await
+                .map_err(|e| ConnectError::Subscribe {
+                    subject: inbox.filter(),
+                    reason: e.to_string(),
+                })?;
+        let (farewells, queue) = mpsc::channel(FAREWELLS);
+        let inner = Arc::new(Inner {
+            nats,
+            config,
+            slots: Slots::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            subscriptions: AtomicUsize::new(1),
+            serving: AtomicUsize::new(0),
+            inbox,
+            farewells,
+        });
+        inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
+        inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
+        let peer = Self { inner };
+        peer.confirm(Duration::from_secs(10)).await?;
+        Ok(peer)
+    }
+
+    /// The NATS connection.
+    pub fn nats(&self) -> &async_nats::Client {
+        &self.inner.nats
+    }
+
+    /// What is open right now.
+    pub fn stats(&self) -> PeerStats {
+        PeerStats {
+            open_calls: self.inner.slots.live(),
+            serving: self.inner.serving.load(Ordering::Relaxed),
+            subscriptions: self.inner.subscriptions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until the server has taken in everything sent so far, subscriptions above all.
+    ///
+    /// A message to our own inbox comes back after them, since a connection keeps its order.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Timeout`] when it does not come back in time.
+    pub async fn confirm(&self, within: Duration) -> Result<(), ConnectError> {
+        let timeout = ConnectError::Timeout(within);
+        let subject = Subject::from_static("confirm");
+        let Ok(guard) = self.open(Side::Caller, subject) else {
+            return Err(timeout);
+        };
+        let probe = async {
+            let reply = guard.root();
+            self.publish_reply(reply.clone(), reply, None, Bytes::new())
+                .await?;
+            std::future::poll_fn(|cx| guard.exchange.poll_remote(cx)).await
+        };
+        let answer = tokio::time::timeout(within, probe).await;
+        match answer {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(timeout),
+        }
+    }
+
+    /// Ends the peer: open calls fail, both tasks end, the inbox is unsubscribed.
+    pub async fn close(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Takes a slot for one call.
+    pub(crate) fn open(&self, side: Side, subject: Subject) -> Result<Arc<SlotGuard>, CallError> {
+        if self.inner.stop.is_cancelled() {
+            return Err(CallError::Cancelled);
+        }
+        let exchange = Arc::new(Exchange::new(side, subject, &self.inner.config));
+        let limit = self.inner.config.max_open;
+        let Some(id) = self.inner.slots.insert(limit, Arc::clone(&exchange)) else {
+            return Err(CallError::TooLarge {
+                what: "the number of open calls",
+                size: limit,
+                limit,
+            });
+        };
+        Ok(Arc::new(SlotGuard {
+            peer: self.clone(),
+            id,
+            exchange,
+        }))
+    }
+    pub(crate) async fn publish(
+        &self,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<(), CallError> {
+        let sent = match headers {
+            Some(headers) => {
+                self.inner
+                    .nats
+                    .publish_with_headers(subject, headers, payload)
+                    .await
+            }
+            None => self.inner.nats.publish(subject, payload).await,
+        };
+        sent.map_err(|e| CallError::Send(e.to_string()))
+    }
+    pub(crate) async fn publish_reply(
+        &self,
+        subject: Subject,
+        reply: Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<(), CallError> {
+        let nats = &self.inner.nats;
+        let sent = match headers {
+            Some(headers) => {
+                nats.publish_with_reply_and_headers(subject, reply, headers, payload)
+                    .await
+            }
+            None => nats.publish_with_reply(subject, reply, payload).await,
+        };
+        sent.map_err(|e| CallError::Send(e.to_string()))
+    }
+
+    /// Hands a message to the janitor. Used where nothing can be awaited.
+    pub(crate) fn farewell(&self, farewell: Farewell) {
+        if self.inner.farewells.try_send(farewell).is_err() {
+            tracing::debug!("dropped a last message of a call: too many are waiting");
+        }
+    }
+}
+
+/// A taken slot. The slot is given back when the last holder lets go.
+#[derive(Debug)]
+pub(crate) struct SlotGuard {
+    pub(crate) peer: Peer,
+    id: SlotId,
+    pub(crate) exchange: Arc<Exchange>,
+}
+
+impl SlotGuard {
+    /// The subject at which the slot listens.
+    pub(crate) fn root(&self) -> Subject {
+        self.peer.inner.inbox.subject(&self.id).into()
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        match self.exchange.release() {
+            Release::Free => self.peer.inner.slots.remove(self.id),
+            Release::Cancel(subject) => {
+                self.peer.inner.slots.remove(self.id);
+                self.peer.farewell(Farewell {
+                    subject,
+                    headers: None,
+                    payload: Bytes::new(),
+                });
+            }
+            Release::Linger => {
+                let inner = &self.peer.inner;
+                inner.slots.linger(self.id, inner.config.linger);
+            }
+        }
+    }
+}
+
+/// Routes every message of the inbox to its slot. It never waits for a reader.
+async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscriber) {
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => break,
+            message = incoming.next() => match message {
+                Some(message) => message,
+                None => break,
+            },
+        };
+        route(&inner, message);
+    }
+    inner.slots.fail_all(&CallError::Cancelled);
+    inner.stop.cancel();
+}
+
+fn route(inner: &Inner, message: Message) {
+    let subject = message.subject.clone();
+    let Some((token, suffix)) = inner.inbox.split(subject.as_str()) else {
+        return;
+    };
+    // A late message for a call that has ended finds no slot; that is not an error.
+    let Some((id, exchange)) = inner.slots.get(token) else {
+        return;
+    };
+    if let Delivered::CancelAt(subject) = exchange.deliver(suffix, message) {
+        inner.slots.remove(id);
+        let farewell = Farewell {
+            subject,
+            headers: None,
+            payload: Bytes::new(),
+        };
+        if inner.farewells.try_send(farewell).is_err() {
+            tracing::debug!("dropped a cancellation: too many are waiting");
+        }
+    }
+}
+
+/// Sends what could not be awaited where it arose, and frees lingering slots.
+async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let peer = |farewell: Farewell| {
+        let peer = Peer {
+            inner: Arc::clone(&inner),
+        };
+        async move {
+            peer.publish(farewell.subject, farewell.headers, farewell.payload)
+                .await
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => break,
+            farewell = queue.recv() => match farewell {
+                Some(farewell) => {
+                    if let Err(error) = peer(farewell).await {
+                        tracing::debug!(%error, "a last message of a call was not sent");
+                    }
+                }
+                None => break,
+            },
+            _ = tick.tick() => inner.slots.sweep(),
+        }
+    }
+    // What was queued before the stop still goes out, within a short time.
+    queue.close();
+    let until = Instant::now() + Duration::from_millis(200);
+    while let Ok(farewell) = queue.try_recv() {
+        if tokio::time::timeout_at(until, peer(farewell))
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+}

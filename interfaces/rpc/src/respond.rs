@@ -1,0 +1,312 @@
+//! Answering a call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use lattice_codec::Path;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::error::{CallError, RemoteError};
+use crate::exchange::{Remote, Side};
+use crate::header;
+use crate::outbound;
+use crate::peer::{Farewell, Peer, SlotGuard};
+use crate::stream::ByteWriter;
+
+/// What both halves of a served call know of it.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) peer: Peer,
+    /// The subject that was called.
+    pub(crate) subject: Subject,
+    /// Where the caller listens.
+    pub(crate) caller: Subject,
+    /// Whether the caller is a peer of our kind.
+    pub(crate) newer: bool,
+    /// The credit that the caller grants for result streams.
+    pub(crate) window: Option<u64>,
+    /// Parameter streams that have ended without data.
+    pub(crate) ended: Vec<Path>,
+    guard: OnceCell<Arc<SlotGuard>>,
+    accepted: OnceCell<()>,
+    responded: AtomicBool,
+    /// What the caller is told when the handler ends without an answer.
+    verdict: Mutex<Option<RemoteError>>,
+}
+
+impl Inbound {
+    pub(crate) fn new(
+        peer: Peer,
+        subject: Subject,
+        caller: Subject,
+        headers: Option<&HeaderMap>,
+    ) -> Self {
+        let has = |name: &str| headers.is_some_and(|h| h.get(name).is_some());
+        Self {
+            peer,
+            subject,
+            caller,
+            newer: has(header::UNARY) || has(header::WINDOW),
+            window: headers.and_then(|h| header::number(h, header::WINDOW)),
+            ended: header::read_ended(headers),
+            guard: OnceCell::new(),
+            accepted: OnceCell::new(),
+            responded: AtomicBool::new(false),
+            verdict: Mutex::new(None),
+        }
+    }
+
+    /// Takes a slot for the call, which makes it reachable for parameters, credit and cancel.
+    pub(crate) async fn slot(&self) -> Result<&Arc<SlotGuard>, CallError> {
+        self.guard
+            .get_or_try_init(|| async {
+                let guard = self.peer.open(Side::Callee, self.subject.clone())?;
+                let window = if self.newer {
+                    Some(self.window.unwrap_or(self.peer.inner.config.stream_window))
+                } else {
+                    None
+                };
+                guard.exchange.set_remote(Remote {
+                    root: self.caller.clone(),
+                    window,
+                });
+                guard.exchange.set_ended(&self.ended);
+                Ok(guard)
+            })
+            .await
+    }
+
+    /// Accepts the call: tells the caller where parameters, credit and cancellation go.
+    pub(crate) async fn accept(&self) -> Result<&Arc<SlotGuard>, CallError> {
+        let guard = self.slot().await?;
+        self.accepted
+            .get_or_try_init(|| async {
+                let headers = self.newer.then(|| self.credit_header());
+                let caller = self.caller.clone();
+                self.peer
+                    .publish_reply(caller, guard.root(), headers, Bytes::new())
+                    .await
+            })
+            .await?;
+        Ok(guard)
+    }
+
+    fn credit_header(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        header::write_window(&mut headers, self.peer.inner.config.stream_window);
+        headers
+    }
+
+    pub(crate) fn has_responded(&self) -> bool {
+        self.responded.load(Ordering::Acquire)
+    }
+
+    /// Sets what the caller is told if the handler is ended before it answers.
+    pub(crate) fn set_verdict(&self, error: RemoteError) {
+        *self.verdict.lock() = Some(error);
+    }
+
+    fn results(&self) -> Subject {
+        format!("{}.results", self.caller).into()
+    }
+
+    async fn send_result(&self, result: Bytes, headers: HeaderMap) -> Result<(), CallError> {
+        let room = outbound::room(&self.peer, Some(&headers), "");
+        let headers = (!headers.is_empty()).then_some(headers);
+        if result.len() <= room {
+            return self.peer.publish(self.results(), headers, result).await;
+        }
+        self.send_long_result(result, headers.unwrap_or_default())
+            .await
+    }
+
+    async fn send_long_result(
+        &self,
+        mut result: Bytes,
+        mut headers: HeaderMap,
+    ) -> Result<(), CallError> {
+        if self.newer {
+            headers.insert(header::MORE, "1");
+        }
+        let subject = self.results();
+        let room = outbound::room(&self.peer, Some(&headers), "");
+        let first = result.split_to(room.min(result.len()));
+        self.peer
+            .publish(subject.clone(), Some(headers), first)
+            .await?;
+        outbound::send_all(&self.peer, &subject, result).await?;
+        self.peer.publish(subject, None, Bytes::new()).await
+    }
+}
+
+/// Answers one call, once. Dropping it without an answer tells the caller that the call failed.
+#[derive(Debug)]
+pub struct Responder {
+    inbound: Arc<Inbound>,
+}
+
+impl Responder {
+    pub(crate) fn new(inbound: Arc<Inbound>) -> Self {
+        Self { inbound }
+    }
+
+    fn begin(&self) {
+        self.inbound.responded.store(true, Ordering::Release);
+    }
+
+    /// Answers with results that hold no pending stream.
+    ///
+    /// A caller of our kind gets one message; a 1.9 caller, which has its accept already, gets
+    /// the result, and an empty message where the result is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Send`] when NATS does not take the message.
+    pub async fn reply(self, result: Bytes) -> Result<(), CallError> {
+        self.begin();
+        let inbound = &self.inbound;
+        inbound.send_result(result, HeaderMap::new()).await
+    }
+
+    /// Answers with results some of which follow as streams; `ended` names those that are written
+    /// as pending but carry nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Responder::reply`].
+    pub async fn reply_streaming(
+        self,
+        result: Bytes,
+        ended: &[Path],
+        streams: bool,
+    ) -> Result<ResultStreams, CallError> {
+        self.begin();
+        let inbound = Arc::clone(&self.inbound);
+        let mut headers = HeaderMap::new();
+        if inbound.newer {
+            header::write_ended(&mut headers, ended);
+        }
+        if streams {
+            // The caller needs to know where credit goes before the first byte of a stream.
+            inbound.accept().await?;
+        }
+        inbound.send_result(result, headers).await?;
+        if !inbound.newer {
+            for path in ended {
+                let subject = format!("{}.{path}", inbound.results()).into();
+                inbound
+                    .peer
+                    .publish(subject, None, Bytes::from_static(&[0]))
+                    .await?;
+            }
+        }
+        Ok(ResultStreams { inbound })
+    }
+
+    /// Answers that the call failed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Responder::reply`].
+    pub async fn fail(self, error: RemoteError) -> Result<(), CallError> {
+        self.begin();
+        let inbound = &self.inbound;
+        for farewell in failure(inbound, &error) {
+            inbound
+                .peer
+                .publish(farewell.subject, farewell.headers, farewell.payload)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The messages that tell a caller of a failure. The status goes to the caller's own subject,
+/// where a 1.9 peer does not look once it has its accept; the empty result after it is what such
+/// a peer takes for the failure. Before the accept, the missing reply subject is enough.
+fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<Farewell> {
+    let mut messages = vec![Farewell {
+        subject: inbound.caller.clone(),
+        headers: Some(error.headers()),
+        payload: error.payload(),
+    }];
+    if !inbound.newer && inbound.accepted.initialized() {
+        let subject = inbound.results();
+        messages.push(Farewell {
+            subject,
+            headers: None,
+            payload: Bytes::new(),
+        });
+    }
+    messages
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if self.inbound.has_responded() {
+            return;
+        }
+        self.begin();
+        let error = self.inbound.verdict.lock().take().unwrap_or_else(|| {
+            RemoteError::new(
+                RemoteError::FAILED,
+                "the called side ended without an answer",
+            )
+        });
+        for farewell in failure(&self.inbound, &error) {
+            self.inbound.peer.farewell(farewell);
+        }
+    }
+}
+
+/// The streams of an answer.
+#[derive(Debug)]
+pub struct ResultStreams {
+    inbound: Arc<Inbound>,
+}
+
+impl ResultStreams {
+    /// Writes a stream or future among the results.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::TooLarge`] when no slot is free.
+    pub async fn writer(&self, path: Path) -> Result<ByteWriter, CallError> {
+        let guard = Arc::clone(self.inbound.slot().await?);
+        Ok(ByteWriter::to_caller(
+            guard,
+            path,
+            &self.inbound.caller,
+            self.inbound.window,
+            None,
+        ))
+    }
+}
+
+impl ResultStreams {
+    /// Writes a stream, accepting the call first where that has not been done.
+    pub(crate) async fn accepted_writer(&self, path: Path) -> Result<ByteWriter, CallError> {
+        self.inbound.accept().await?;
+        self.writer(path).await
+    }
+
+    /// Tells the caller that the streams of the answer will not be completed. A 1.9 caller is
+    /// not told; it sees its streams end.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Send`] when NATS does not take the message.
+    pub async fn abort(self, error: RemoteError) -> Result<(), CallError> {
+        if !self.inbound.newer {
+            return Ok(());
+        }
+        let caller = self.inbound.caller.clone();
+        self.inbound
+            .peer
+            .publish(caller, Some(error.headers()), error.payload())
+            .await
+    }
+}

@@ -1,0 +1,419 @@
+//! The answering side.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use lattice_codec::{DecodeError, Path, Reader};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{CallError, ConnectError, RemoteError};
+use crate::header::{self, TraceContext};
+use crate::limiter::Limiter;
+use crate::peer::Peer;
+use crate::respond::{Inbound, Responder};
+use crate::stream::ByteReader;
+
+/// How a function is served.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Bounds the calls at once; usually shared by all functions of a component.
+    pub limiter: Arc<Limiter>,
+    /// The deadline of callers that tell none, as those of the 1.9 lattice.
+    pub default_deadline: Duration,
+    /// The latest deadline that is accepted.
+    pub longest_deadline: Duration,
+}
+
+/// Who calls, how, and until when.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The id of the calling entity, if it tells.
+    pub source_id: Option<String>,
+    /// The name of the link in use; `default` when the caller tells none.
+    pub link_name: String,
+    /// The called entity, if the caller tells.
+    pub target_id: Option<String>,
+    /// Trace context, as received.
+    pub trace: Option<TraceContext>,
+    /// When the answer has to be there.
+    pub deadline: Instant,
+}
+
+impl Context {
+    fn read(headers: Option<&HeaderMap>, options: &ServeOptions) -> Self {
+        let text = |name| headers.and_then(|h| header::text(h, name));
+        Self {
+            source_id: text(header::SOURCE_ID),
+            link_name: text(header::LINK_NAME).unwrap_or_else(|| "default".to_owned()),
+            target_id: text(header::TARGET_ID),
+            trace: headers.and_then(TraceContext::read),
+            deadline: header::read_deadline(
+                headers,
+                options.default_deadline,
+                options.longest_deadline,
+            ),
+        }
+    }
+}
+
+/// One call to answer.
+#[derive(Debug)]
+pub struct IncomingCall {
+    /// Who calls, how, and until when.
+    pub context: Context,
+    /// The parameters.
+    pub params: Params,
+    /// Where the answer goes.
+    pub responder: Responder,
+}
+
+/// The parameters of one call.
+#[derive(Debug)]
+pub struct Params {
+    inbound: Arc<Inbound>,
+    first: Bytes,
+    complete: bool,
+    deadline: Instant,
+}
+
+impl Params {
+    /// The parameters that came with the request; all of them if [`Params::is_complete`].
+    pub fn first(&self) -> &Bytes {
+        &self.first
+    }
+
+    /// Whether the caller says that the request holds all synchronous parameters.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Decodes the parameters, waiting for further pieces while they are incomplete.
+    ///
+    /// `decode` starts at the front each time it is called.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Decode`] for bytes that are no such parameters, [`CallError::Deadline`] when
+    /// the rest does not come in time.
+    pub async fn decode<T>(
+        &mut self,
+        mut decode: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
+    ) -> Result<T, CallError> {
+        loop {
+            let mut reader = Reader::new(self.first.clone());
+            match decode(&mut reader).and_then(|value| reader.finish().map(|()| value)) {
+                Ok(value) => return Ok(value),
+                Err(DecodeError::Incomplete { .. }) if !self.complete => self.more().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for all parameters of a function whose type is not known here.
+    ///
+    /// A caller that never ends its parameters is taken to have sent them all once it has been
+    /// quiet for `quiet`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Params::decode`].
+    pub async fn all(&mut self, quiet: Duration) -> Result<Bytes, CallError> {
+        while !self.complete {
+            match tokio::time::timeout(quiet, self.more()).await {
+                Ok(more) => more?,
+                Err(_) => self.complete = true,
+            }
+        }
+        Ok(self.first.clone())
+    }
+
+    async fn more(&mut self) -> Result<(), CallError> {
+        let guard = Arc::clone(self.inbound.accept().await?);
+        let next = poll_fn(|cx| guard.exchange.poll_root(cx));
+        match tokio::time::timeout_at(self.deadline, next).await {
+            Ok(Some(part)) => {
+                let mut all = BytesMut::from(std::mem::take(&mut self.first));
+                all.extend_from_slice(&part?);
+                self.first = all.freeze();
+                Ok(())
+            }
+            Ok(None) => {
+                self.complete = true;
+                Ok(())
+            }
+            Err(_) => Err(CallError::Deadline {
+                subject: self.inbound.subject.to_string(),
+                after: Duration::ZERO,
+            }),
+        }
+    }
+
+    /// Reads a stream or future among the parameters; `until` bounds how long it may take.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Send`] when the accept, which makes the caller send, cannot be sent.
+    pub async fn reader(
+        &self,
+        path: Path,
+        until: Option<Instant>,
+    ) -> Result<ByteReader, CallError> {
+        let guard = if self.inbound.ended.contains(&path) {
+            self.inbound.slot().await?
+        } else {
+            self.inbound.accept().await?
+        };
+        Ok(ByteReader::new(Arc::clone(guard), path, until))
+    }
+
+    /// Whether the stream at `path` has ended without data, as the request tells.
+    pub fn has_ended(&self, path: &Path) -> bool {
+        self.inbound.ended.contains(path)
+    }
+
+    pub(crate) fn inbound(&self) -> &Arc<Inbound> {
+        &self.inbound
+    }
+}
+
+/// A function that is being served. Dropping it stops at once; see [`ServeHandle::drain`].
+#[derive(Debug)]
+pub struct ServeHandle {
+    leave: CancellationToken,
+    abort: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl ServeHandle {
+    /// Leaves the queue group, answers what has arrived, and ends by `deadline` at the latest;
+    /// what is still running then is cancelled and its callers are told.
+    pub async fn drain(self, deadline: Instant) {
+        self.leave.cancel();
+        self.tasks.close();
+        if tokio::time::timeout_at(deadline, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            self.abort.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+impl Drop for ServeHandle {
+    fn drop(&mut self) {
+        self.leave.cancel();
+        // After `drain` nothing is left that this could end.
+        self.abort.cancel();
+    }
+}
+
+impl Peer {
+    /// Serves the function at `subject` as a member of the queue group `queue`.
+    ///
+    /// Each call runs in a task of its own, from its first byte on; nothing that one caller does
+    /// or leaves undone holds up another. The handler is dropped when the caller cancels, and
+    /// when the deadline passes before it has answered. Call [`Peer::confirm`] after the last
+    /// function to know that callers reach it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Subscribe`] when NATS refuses.
+    pub async fn serve<H, F>(
+        &self,
+        subject: &str,
+        queue: &str,
+        options: ServeOptions,
+        handler: H,
+    ) -> Result<ServeHandle, ConnectError>
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let subscriber = self
+            .nats()
+            .queue_subscribe(subject.to_owned(), queue.to_owned())
+            .await
+            .map_err(|e| ConnectError::Subscribe {
+                subject: subject.to_owned(),
+                reason: e.to_string(),
+            })?;
+        self.inner.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let handle = ServeHandle {
+            leave: self.inner.stop.child_token(),
+            abort: self.inner.stop.child_token(),
+            tasks: TaskTracker::new(),
+        };
+        let served = Served {
+            peer: self.clone(),
+            options,
+            handler: Arc::new(handler),
+            tasks: handle.tasks.clone(),
+            abort: handle.abort.clone(),
+        };
+        handle
+            .tasks
+            .spawn(served.run(subscriber, handle.leave.clone()));
+        Ok(handle)
+    }
+}
+
+struct Served<H> {
+    peer: Peer,
+    options: ServeOptions,
+    handler: Arc<H>,
+    tasks: TaskTracker,
+    abort: CancellationToken,
+}
+
+impl<H, F> Served<H>
+where
+    H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    async fn run(self, mut subscriber: async_nats::Subscriber, leave: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => break,
+                message = subscriber.next() => match message {
+                    Some(message) => self.take_in(message),
+                    None => break,
+                },
+            }
+        }
+        if !self.abort.is_cancelled() && subscriber.drain().await.is_ok() {
+            // Whatever the server had already sent us is ours to answer.
+            while let Some(message) = subscriber.next().await {
+                self.take_in(message);
+            }
+        }
+        self.peer
+            .inner
+            .subscriptions
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn take_in(&self, message: Message) {
+        let Some(caller) = message.reply else {
+            tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
+            return;
+        };
+        let headers = message.headers.as_ref();
+        let context = Context::read(headers, &self.options);
+        let unary = headers.is_some_and(|h| h.get(header::UNARY).is_some());
+        let inbound = Arc::new(Inbound::new(
+            self.peer.clone(),
+            message.subject,
+            caller,
+            headers,
+        ));
+        let call = IncomingCall {
+            params: Params {
+                inbound: Arc::clone(&inbound),
+                first: message.payload,
+                complete: unary,
+                deadline: context.deadline,
+            },
+            responder: Responder::new(inbound),
+            context,
+        };
+        let limiter = Arc::clone(&self.options.limiter);
+        let handler = Arc::clone(&self.handler);
+        let running = run_call(limiter, call, handler, self.abort.clone());
+        self.tasks.spawn(running);
+    }
+}
+
+/// Counts a call as being served, also when its task is dropped.
+struct Serving(Peer);
+
+impl Serving {
+    fn enter(peer: &Peer) -> Self {
+        peer.inner.serving.fetch_add(1, Ordering::Relaxed);
+        Self(peer.clone())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.inner.serving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn run_call<H, F>(
+    limiter: Arc<Limiter>,
+    call: IncomingCall,
+    handler: Arc<H>,
+    abort: CancellationToken,
+) where
+    H: Fn(IncomingCall) -> F,
+    F: Future<Output = ()>,
+{
+    let inbound = Arc::clone(call.params.inbound());
+    let _serving = Serving::enter(&inbound.peer);
+    let deadline = call.context.deadline;
+    let _permit = match limiter.acquire(deadline).await {
+        Ok(permit) => permit,
+        Err(error) => {
+            if let Err(error) = call.responder.fail(error).await {
+                tracing::debug!(%error, "could not refuse a call");
+            }
+            return;
+        }
+    };
+    if !inbound.newer
+        && let Err(error) = inbound.accept().await
+    {
+        tracing::warn!(%error, subject = %inbound.subject, "could not accept a call");
+        return;
+    }
+    tokio::select! {
+        biased;
+        () = handler(call) => {}
+        () = given_up(&inbound) => {
+            tracing::debug!(subject = %inbound.subject, "the caller cancelled its call");
+            inbound.set_verdict(RemoteError::new("cancelled", "the caller cancelled the call"));
+        }
+        () = abort.cancelled() => {
+            inbound.set_verdict(RemoteError::new(RemoteError::STOPPING, "the called side stops"));
+        }
+        () = overdue(&inbound, deadline) => {
+            tracing::warn!(subject = %inbound.subject, "a call was not answered by its deadline");
+            let text = format!("`{}` did not finish by the call's deadline", inbound.subject);
+            inbound.set_verdict(RemoteError::new(RemoteError::DEADLINE, text));
+        }
+    }
+}
+
+/// Resolves when the caller gives up. A call that is not answered at once is confirmed to its
+/// caller first, which otherwise has no subject to give up at.
+async fn given_up(inbound: &Inbound) {
+    tokio::time::sleep(inbound.peer.inner.config.accept_after).await;
+    let accepted = if inbound.has_responded() {
+        inbound.slot().await
+    } else {
+        inbound.accept().await
+    };
+    match accepted {
+        Ok(guard) => poll_fn(|cx| guard.exchange.poll_cancelled(cx)).await,
+        // Without a slot the call goes on until its deadline.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Resolves when the deadline passes without an answer. An answer that still streams is bounded
+/// by whoever writes it.
+async fn overdue(inbound: &Inbound, deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+    if inbound.has_responded() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,300 @@
+//! The asynchronous byte streams of a call, with credit between peers of our kind.
+//!
+//! A reader tells how much it has consumed once half of its window is used up; a writer stops
+//! when the window is full. A 1.9 peer neither grants nor heeds credit: what it sends is buffered
+//! up to a bound, and a reader that stays behind fails its own call only.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_nats::Subject;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use lattice_codec::Path;
+use tokio::time::Instant;
+
+use crate::error::CallError;
+use crate::exchange::Remote;
+use crate::outbound;
+use crate::peer::{Farewell, SlotGuard};
+
+/// Reads the bytes of one stream or future, in order.
+///
+/// The end of the stream is [`None`]. Dropping the reader before its end gives the call up, as
+/// far as nobody else still uses it.
+pub struct ByteReader {
+    guard: Arc<SlotGuard>,
+    path: Path,
+    deadline: Option<Instant>,
+    consumed: u64,
+    reported: u64,
+    report: Option<BoxFuture<'static, Result<(), CallError>>>,
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl std::fmt::Debug for ByteReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ByteReader")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ByteReader {
+    pub(crate) fn new(guard: Arc<SlotGuard>, path: Path, deadline: Option<Instant>) -> Self {
+        Self {
+            guard,
+            path,
+            deadline,
+            consumed: 0,
+            reported: 0,
+            report: None,
+            timer: None,
+        }
+    }
+
+    /// Waits for the next piece; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Deadline`] when the call's time is over, or what ended the call.
+    pub async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Polls for the next piece; `None` at the end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        if let Some(report) = &mut self.report {
+            let sent = ready!(report.as_mut().poll(cx));
+            self.report = None;
+            if let Err(error) = sent {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+        match self.guard.exchange.poll_path(&self.path, cx) {
+            Poll::Pending => self.poll_deadline(cx).map(|error| Some(Err(error))),
+            Poll::Ready(Some(Ok(data))) => {
+                self.consumed += data.len() as u64;
+                self.grant_credit();
+                Poll::Ready(Some(Ok(data)))
+            }
+            Poll::Ready(other) => Poll::Ready(other),
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        ready!(timer.as_mut().poll(cx));
+        let subject = self.guard.exchange.subject().to_string();
+        Poll::Ready(CallError::Deadline {
+            subject,
+            after: std::time::Duration::ZERO,
+        })
+    }
+
+    fn grant_credit(&mut self) {
+        let window = self.guard.peer.inner.config.stream_window;
+        if self.consumed - self.reported < window / 2 {
+            return;
+        }
+        let Some(Remote {
+            root,
+            window: Some(_),
+        }) = self.guard.exchange.remote()
+        else {
+            return;
+        };
+        self.reported = self.consumed;
+        let subject = Subject::from(format!("{root}.credit.{}", self.path));
+        let peer = self.guard.peer.clone();
+        let total = Bytes::from(self.consumed.to_string());
+        self.report = Some(Box::pin(
+            async move { peer.publish(subject, None, total).await },
+        ));
+    }
+
+    /// Collects the whole stream.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::TooLarge`] beyond `limit` bytes, or what ended the call.
+    pub async fn collect(mut self, limit: usize) -> Result<Bytes, CallError> {
+        let mut all = bytes::BytesMut::new();
+        while let Some(part) = self.next().await {
+            let part = part?;
+            let size = all.len() + part.len();
+            if size > limit {
+                return Err(CallError::TooLarge {
+                    what: "a stream",
+                    size,
+                    limit,
+                });
+            }
+            all.extend_from_slice(&part);
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// Writes the bytes of one stream or future, in order.
+pub struct ByteWriter {
+    guard: Arc<SlotGuard>,
+    path: Path,
+    deadline: Option<Instant>,
+    subject: Option<Subject>,
+    window: Option<u64>,
+    sent: u64,
+    credit: u64,
+    done: bool,
+}
+
+impl std::fmt::Debug for ByteWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ByteWriter")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ByteWriter {
+    /// A writer of a parameter stream, which waits for the accept of the called side.
+    pub(crate) fn to_callee(guard: Arc<SlotGuard>, path: Path, deadline: Option<Instant>) -> Self {
+        Self {
+            guard,
+            path,
+            deadline,
+            subject: None,
+            window: None,
+            sent: 0,
+            credit: 0,
+            done: false,
+        }
+    }
+
+    /// A writer of a result stream, whose subject and window the request has told.
+    pub(crate) fn to_caller(
+        guard: Arc<SlotGuard>,
+        path: Path,
+        caller: &Subject,
+        window: Option<u64>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let subject = Some(Subject::from(format!("{caller}.results.{path}")));
+        Self {
+            guard,
+            path,
+            deadline,
+            subject,
+            window,
+            sent: 0,
+            credit: 0,
+            done: false,
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        match self.deadline {
+            None => work.await,
+            Some(at) => tokio::time::timeout_at(at, work).await.unwrap_or_else(|_| {
+                let subject = self.guard.exchange.subject().to_string();
+                Err(CallError::Deadline {
+                    subject,
+                    after: std::time::Duration::ZERO,
+                })
+            }),
+        }
+    }
+
+    async fn subject(&mut self) -> Result<Subject, CallError> {
+        if let Some(subject) = &self.subject {
+            return Ok(subject.clone());
+        }
+        let exchange = Arc::clone(&self.guard.exchange);
+        let remote = self.within(poll_fn(|cx| exchange.poll_remote(cx))).await?;
+        let subject = Subject::from(format!("{}.params.{}", remote.root, self.path));
+        self.window = remote.window;
+        self.subject = Some(subject.clone());
+        Ok(subject)
+    }
+
+    /// Sends bytes, waiting while the other end has no room for them.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Cancelled`] when the other end has given up, or what ended the call.
+    pub async fn write(&mut self, mut data: Bytes) -> Result<(), CallError> {
+        let subject = self.subject().await?;
+        let most = outbound::room(&self.guard.peer, None, "");
+        while !data.is_empty() {
+            if let Some(error) = self.guard.exchange.stopped() {
+                return Err(error);
+            }
+            let free = self.free().await?;
+            let part = data.split_to(data.len().min(most).min(free));
+            self.sent += part.len() as u64;
+            self.guard.peer.publish(subject.clone(), None, part).await?;
+        }
+        Ok(())
+    }
+
+    /// How much may be sent right now, waiting until it is something.
+    async fn free(&mut self) -> Result<usize, CallError> {
+        let Some(window) = self.window else {
+            return Ok(usize::MAX);
+        };
+        if self.sent >= self.credit + window {
+            let exchange = Arc::clone(&self.guard.exchange);
+            let path = self.path.clone();
+            let credit = self.credit;
+            let more = poll_fn(|cx| exchange.poll_credit(&path, credit, cx));
+            self.credit = self.within(more).await?;
+        }
+        Ok((self.credit + window).saturating_sub(self.sent).max(1) as usize)
+    }
+
+    /// Ends the stream with the empty message that ends every stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`ByteWriter::write`].
+    pub async fn end(&mut self) -> Result<(), CallError> {
+        if self.done {
+            return Ok(());
+        }
+        let subject = self.subject().await?;
+        self.done = true;
+        self.guard.peer.publish(subject, None, Bytes::new()).await
+    }
+
+    /// Notes that the data itself told its end, so that no empty message follows.
+    pub fn finished(&mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for ByteWriter {
+    /// An abandoned stream still ends, so that a 1.9 reader does not wait for more.
+    fn drop(&mut self) {
+        let Some(subject) = self.subject.take() else {
+            return;
+        };
+        if !self.done && self.guard.exchange.stopped().is_none() {
+            let farewell = Farewell {
+                subject,
+                headers: None,
+                payload: Bytes::new(),
+            };
+            self.guard.peer.farewell(farewell);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Answering through [`Serve`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use lattice_core::id::{ComponentId, LatticeName};
+use lattice_core::subject::RpcPrefix;
+use tokio::sync::mpsc;
+use wrpc_transport::Serve;
+
+use crate::error::RemoteError;
+use crate::peer::Peer;
+use crate::serve::{Context, IncomingCall, ServeHandle, ServeOptions};
+use crate::wrpc::outgoing::Answer;
+use crate::wrpc::{Incoming, Outgoing};
+
+/// How long a caller may be quiet before its parameters are taken to be complete. Callers of this
+/// kind, and stock ones, say when they are.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How many calls of one function may wait for generated code to take them.
+const BACKLOG: usize = 256;
+
+/// Serves the functions of one entity.
+#[derive(Debug, Clone)]
+pub struct Server {
+    peer: Peer,
+    prefix: RpcPrefix,
+    options: ServeOptions,
+}
+
+impl Server {
+    /// Serves as `id` in `lattice`.
+    pub fn new(peer: Peer, lattice: &LatticeName, id: &ComponentId, options: ServeOptions) -> Self {
+        Self {
+            peer,
+            prefix: RpcPrefix::new(lattice, id),
+            options,
+        }
+    }
+}
+
+impl Serve for Server {
+    type Context = Context;
+    type Outgoing = Outgoing;
+    type Incoming = Incoming;
+
+    async fn serve(
+        &self,
+        instance: &str,
+        func: &str,
+        _paths: impl Into<Arc<[Box<[Option<usize>]>]>> + Send,
+    ) -> anyhow::Result<
+        impl Stream<Item = anyhow::Result<(Self::Context, Self::Outgoing, Self::Incoming)>>
+        + Send
+        + 'static,
+    > {
+        let subject = self.prefix.invocation(instance, func);
+        let (ready, taken) = mpsc::channel(BACKLOG);
+        let handle = self
+            .peer
+            .serve(
+                &subject,
+                self.prefix.queue_group(),
+                self.options.clone(),
+                move |call| hand_over(call, ready.clone()),
+            )
+            .await?;
+        Ok(futures::stream::unfold((taken, handle), next))
+    }
+}
+
+type Ready = (Context, Outgoing, Incoming, Hold);
+
+/// Tells the serving side that generated code has let go of the call.
+type Hold = tokio::sync::oneshot::Sender<()>;
+
+async fn next(
+    (mut taken, handle): (mpsc::Receiver<Ready>, ServeHandle),
+) -> Option<(
+    anyhow::Result<(Context, Outgoing, Incoming)>,
+    (mpsc::Receiver<Ready>, ServeHandle),
+)> {
+    let (context, outgoing, incoming, hold) = taken.recv().await?;
+    let outgoing = outgoing.holding(hold);
+    Some((Ok((context, outgoing, incoming)), (taken, handle)))
+}
+
+/// Collects the parameters, so that generated code, which takes calls one after the other, never
+/// waits for a caller; then stays until the call is answered, so that its permit, deadline and
+/// cancellation apply.
+async fn hand_over(call: IncomingCall, ready: mpsc::Sender<Ready>) {
+    let IncomingCall {
+        context,
+        mut params,
+        responder,
+    } = call;
+    let answer = Arc::new(Answer::new(responder));
+    let all = match params.all(QUIET).await {
+        Ok(all) => all,
+        Err(error) => {
+            let error = RemoteError::new(RemoteError::BAD_REQUEST, error.to_string());
+            if let Err(error) = answer.fail(error).await {
+                tracing::debug!(%error, "could not refuse a call");
+            }
+            return;
+        }
+    };
+    let inbound = Arc::clone(params.inbound());
+    let incoming = Incoming::params(inbound, all, context.deadline);
+    let outgoing = Outgoing::answer(Arc::clone(&answer));
+    let (hold, released) = tokio::sync::oneshot::channel();
+    if ready
+        .send((context, outgoing, incoming, hold))
+        .await
+        .is_err()
+    {
+        let error = RemoteError::new(RemoteError::STOPPING, "the called side stops");
+        if let Err(error) = answer.fail(error).await {
+            tracing::debug!(%error, "could not refuse a call");
+        }
+        return;
+    }
+    // Resolves when every part of the answer has been dropped.
+    let _ = released.await;
+}
