@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
+mod build;
+mod guests;
 mod setup;
 
 use std::process::ExitCode;
@@ -16,6 +18,8 @@ Usage: cargo xtask COMMAND [OPTIONS]
 
 Commands:
   setup    Install what building, running and testing need and this machine does not have
+  guests   Compile the guest components into target/components
+  build    Compile wash, the host and the providers [--release]
 ";
 
 /// Runs the command that the arguments name.
@@ -31,6 +35,8 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode> {
     let workspace = Workspace::locate()?;
     match name.as_str() {
         "setup" => setup::run(&workspace, arguments),
+        "guests" => guests::run(&workspace, arguments),
+        "build" => build::run(&workspace, arguments),
         other => bail!("there is no command `{other}`\n\n{USAGE}"),
     }
 }
