@@ -16,6 +16,7 @@ mod call;
 mod error;
 mod exchange;
 pub mod header;
+pub mod http;
 mod inbox;
 mod limiter;
 mod outbound;

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
@@ -28,6 +29,7 @@ pub struct ByteReader {
     guard: Arc<SlotGuard>,
     path: Path,
     deadline: Option<Instant>,
+    idle: Option<Duration>,
     consumed: u64,
     reported: u64,
     report: Option<BoxFuture<'static, Result<(), CallError>>>,
@@ -48,11 +50,20 @@ impl ByteReader {
             guard,
             path,
             deadline,
+            idle: None,
             consumed: 0,
             reported: 0,
             report: None,
             timer: None,
         }
+    }
+
+    /// Fails the stream when nothing arrives for `idle`, so that the death of the other end in
+    /// the middle of a stream is noticed.
+    #[must_use]
+    pub fn idle_limit(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
     }
 
     /// Waits for the next piece; `None` at the end.
@@ -77,6 +88,9 @@ impl ByteReader {
             Poll::Pending => self.poll_deadline(cx).map(|error| Some(Err(error))),
             Poll::Ready(Some(Ok(data))) => {
                 self.consumed += data.len() as u64;
+                if self.idle.is_some() {
+                    self.timer = None;
+                }
                 self.grant_credit();
                 Poll::Ready(Some(Ok(data)))
             }
@@ -85,17 +99,21 @@ impl ByteReader {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
-        let Some(deadline) = self.deadline else {
+        if self.timer.is_none() {
+            let idle = self.idle.map(|idle| Instant::now() + idle);
+            let Some(until) = self.deadline.into_iter().chain(idle).min() else {
+                return Poll::Pending;
+            };
+            self.timer = Some(Box::pin(tokio::time::sleep_until(until)));
+        }
+        let Some(timer) = &mut self.timer else {
             return Poll::Pending;
         };
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         ready!(timer.as_mut().poll(cx));
         let subject = self.guard.exchange.subject().to_string();
         Poll::Ready(CallError::Deadline {
             subject,
-            after: std::time::Duration::ZERO,
+            after: self.idle.unwrap_or_default(),
         })
     }
 
@@ -209,7 +227,7 @@ impl ByteWriter {
                 let subject = self.guard.exchange.subject().to_string();
                 Err(CallError::Deadline {
                     subject,
-                    after: std::time::Duration::ZERO,
+                    after: Duration::ZERO,
                 })
             }),
         }

@@ -1,0 +1,122 @@
+//! Taking a request and answering it.
+
+use std::fmt::Display;
+
+use bytes::{Bytes, BytesMut};
+use http::Uri;
+use http::uri::PathAndQuery;
+use http_body::Body;
+use lattice_codec::http::{
+    ErrorCode, Part, RequestHead, ResponseHead, decode_request, encode_error, encode_response,
+};
+
+use crate::error::{CallError, RemoteError};
+use crate::http::body::{IncomingBody, Outgoing, SendError};
+use crate::http::{body_path, trailers_path};
+use crate::respond::{Responder, ResultStreams};
+use crate::serve::Params;
+
+/// Reads the request of a call of `wrpc:http/incoming-handler`.
+///
+/// # Errors
+///
+/// [`CallError::Decode`] for bytes that are no request, [`CallError::Protocol`] for an address
+/// that is none, [`CallError::Deadline`] when the request does not become complete in time.
+pub async fn take_request(params: &mut Params) -> Result<http::Request<IncomingBody>, CallError> {
+    let (head, body, trailers) = params.decode(decode_request).await?;
+    let mut body_stream = None;
+    if body == Part::Pending && !params.has_ended(&body_path()) {
+        body_stream = Some(params.reader(body_path(), None).await?);
+    }
+    let mut trailer_stream = None;
+    if trailers == Part::Pending && !params.has_ended(&trailers_path()) {
+        trailer_stream = Some(params.reader(trailers_path(), None).await?);
+    }
+    let body = IncomingBody::new(body, body_stream, trailers, trailer_stream);
+    let mut request = http::Request::new(body);
+    *request.uri_mut() = uri(&head)?;
+    *request.method_mut() = head.method;
+    *request.headers_mut() = head.headers;
+    Ok(request)
+}
+
+fn uri(head: &RequestHead) -> Result<Uri, CallError> {
+    let bad = |e: &dyn Display| CallError::Protocol(format!("the request's address: {e}"));
+    let mut parts = http::uri::Parts::default();
+    let path = head.path_with_query.as_deref().unwrap_or("/");
+    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|e| bad(&e))?);
+    if let Some(authority) = &head.authority {
+        parts.authority = Some(authority.parse().map_err(|e| bad(&e))?);
+        let scheme = head.scheme.as_deref().unwrap_or("http");
+        parts.scheme = Some(scheme.parse().map_err(|e| bad(&e))?);
+    }
+    Uri::from_parts(parts).map_err(|e| bad(&e))
+}
+
+/// Answers a call of `wrpc:http/incoming-handler`, and sends the body to its end.
+///
+/// A small body that is complete goes with the answer. When a streaming body fails, a caller of
+/// our kind is told; a 1.9 caller sees the body end.
+///
+/// # Errors
+///
+/// [`CallError::Send`] when NATS does not take a message, [`CallError::Cancelled`] when the
+/// caller gave up while the body was sent.
+pub async fn answer<B>(
+    responder: Responder,
+    response: Result<http::Response<B>, ErrorCode>,
+) -> Result<(), CallError>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Display,
+{
+    let mut out = BytesMut::new();
+    let (parts, body) = match response {
+        Ok(response) => response.into_parts(),
+        Err(code) => {
+            encode_error(&mut out, &code);
+            return responder.reply(out.freeze()).await;
+        }
+    };
+    let body = match Outgoing::take(body).await {
+        Ok(body) => body,
+        Err(why) => {
+            return responder
+                .fail(RemoteError::new(RemoteError::FAILED, why))
+                .await;
+        }
+    };
+    let head = ResponseHead {
+        status: parts.status,
+        headers: parts.headers,
+    };
+    encode_response(&mut out, &head, &body.body_part(), &body.trailer_part());
+    let empty = body.whole && body.data.is_empty();
+    let ended: &[_] = if empty { &[body_path()] } else { &[] };
+    let streams = responder
+        .reply_streaming(out.freeze(), ended, !body.whole)
+        .await?;
+    if body.whole {
+        Ok(())
+    } else {
+        send_body(streams, body).await
+    }
+}
+
+async fn send_body<B>(streams: ResultStreams, body: Outgoing<B>) -> Result<(), CallError>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Display,
+{
+    let data = streams.writer(body_path()).await?;
+    let trailers = streams.writer(trailers_path()).await?;
+    match body.send(data, trailers).await {
+        Ok(()) => Ok(()),
+        Err(SendError::Call(error)) => Err(error),
+        Err(SendError::Source(why)) => {
+            streams
+                .abort(RemoteError::new(RemoteError::FAILED, why))
+                .await
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Sending a request.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use lattice_codec::Reader;
+use lattice_codec::http::{
+    ErrorCode, Part, RequestHead, RequestOptions, decode_response, encode_request,
+};
+use lattice_codec::write;
+
+use crate::call::{Call, Invocation, ResultMessage};
+use crate::error::CallError;
+use crate::http::body::{IncomingBody, Outgoing, Pump};
+use crate::http::{body_path, trailers_path};
+use crate::peer::Peer;
+
+/// How long a response body may pause before its sender counts as gone.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Why an HTTP request over the lattice got no response.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The handler answered with an HTTP error instead of a response.
+    #[error("the handler answered with `{0}`")]
+    Handler(ErrorCode),
+    /// The body of the request failed before it was sent.
+    #[error("could not read the body of the request: {0}")]
+    RequestBody(String),
+}
+
+impl Peer {
+    /// Sends a request to whoever serves `wrpc:http/incoming-handler` at the invocation's subject.
+    ///
+    /// The deadline covers the response up to its head; its body then may take its time, as long
+    /// as it does not pause for a minute. Dropping the response, or this future, cancels the call.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`], never later than the deadline.
+    pub async fn call_http<B>(
+        &self,
+        invocation: Invocation,
+        request: http::Request<B>,
+    ) -> Result<http::Response<IncomingBody>, HttpError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display,
+    {
+        self.send_http(invocation, request, None).await
+    }
+
+    /// As [`Peer::call_http`], for `wrpc:http/outgoing-handler` with its request options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::call_http`].
+    pub async fn call_http_out<B>(
+        &self,
+        invocation: Invocation,
+        request: http::Request<B>,
+        options: Option<RequestOptions>,
+    ) -> Result<http::Response<IncomingBody>, HttpError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display,
+    {
+        self.send_http(invocation, request, Some(options)).await
+    }
+
+    async fn send_http<B>(
+        &self,
+        invocation: Invocation,
+        request: http::Request<B>,
+        options: Option<Option<RequestOptions>>,
+    ) -> Result<http::Response<IncomingBody>, HttpError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display,
+    {
+        let (parts, body) = request.into_parts();
+        let body = Outgoing::take(body).await.map_err(HttpError::RequestBody)?;
+        let mut params = BytesMut::with_capacity(256 + body.data.len());
+        encode_request(
+            &mut params,
+            &head(parts),
+            &body.body_part(),
+            &body.trailer_part(),
+        );
+        if let Some(options) = options {
+            write::option(&mut params, options, |out, options| options.encode(out));
+        }
+        let empty = body.whole && body.data.is_empty();
+        let ended: &[_] = if empty { &[body_path()] } else { &[] };
+        let mut call = self.start(invocation, params.freeze(), ended).await?;
+        let pump = (!body.whole).then(|| self.pump(&call, body));
+        let result = call.result().await?;
+        response(&call, result, pump)
+    }
+
+    /// Sends the rest of a request body while the response is awaited.
+    fn pump<B>(&self, call: &Call, body: Outgoing<B>) -> Pump
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display,
+    {
+        let data = call.writer(body_path());
+        let trailers = call.writer(trailers_path());
+        let task = self.inner.tasks.spawn(async move {
+            if let Err(error) = body.send(data, trailers).await {
+                tracing::debug!(?error, "the body of a request was not sent to its end");
+            }
+        });
+        Pump(task.abort_handle())
+    }
+}
+
+fn head(parts: http::request::Parts) -> RequestHead {
+    RequestHead {
+        method: parts.method,
+        path_with_query: parts
+            .uri
+            .path_and_query()
+            .map(|path| path.as_str().to_owned()),
+        scheme: parts.uri.scheme_str().map(str::to_owned),
+        authority: parts
+            .uri
+            .authority()
+            .map(|authority| authority.as_str().to_owned()),
+        headers: parts.headers,
+    }
+}
+
+fn response(
+    call: &Call,
+    result: ResultMessage,
+    pump: Option<Pump>,
+) -> Result<http::Response<IncomingBody>, HttpError> {
+    let ResultMessage { bytes, ended } = result;
+    let mut reader = Reader::new(bytes);
+    let decoded = decode_response(&mut reader)
+        .and_then(|decoded| reader.finish().map(|()| decoded))
+        .map_err(CallError::from)?;
+    let (head, body, trailers) = decoded.map_err(HttpError::Handler)?;
+    let stream = |pending, path| {
+        let open = pending && !ended.contains(&path);
+        open.then(|| call.reader(path, None).idle_limit(IDLE))
+    };
+    let body_stream = stream(body == Part::Pending, body_path());
+    let trailer_stream = stream(trailers == Part::Pending, trailers_path());
+    let body = IncomingBody::new(body, body_stream, trailers, trailer_stream).holding(pump);
+    let mut response = http::Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
