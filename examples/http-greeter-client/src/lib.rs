@@ -44,7 +44,10 @@ fn respond(out: ResponseOutparam, text: &str) {
     ResponseOutparam::set(out, Ok(response));
     let stream = body.write().expect("a new body has its stream");
     // A caller that has gone away is no reason to trap.
-    let sent = text.as_bytes().chunks(4096).try_for_each(|part| stream.blocking_write_and_flush(part));
+    let sent = text
+        .as_bytes()
+        .chunks(4096)
+        .try_for_each(|part| stream.blocking_write_and_flush(part));
     drop(stream);
     if sent.is_ok() {
         let _ = OutgoingBody::finish(body, None);

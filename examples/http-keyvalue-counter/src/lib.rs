@@ -49,12 +49,17 @@ fn count(path: &str) -> Result<u64, store::Error> {
 
 fn respond(out: ResponseOutparam, status: u16, text: &str) {
     let response = OutgoingResponse::new(Fields::new());
-    response.set_status_code(status).expect("the status is a valid one");
+    response
+        .set_status_code(status)
+        .expect("the status is a valid one");
     let body = response.body().expect("a new response has its body");
     ResponseOutparam::set(out, Ok(response));
     let stream = body.write().expect("a new body has its stream");
     // A caller that has gone away is no reason to trap.
-    let sent = text.as_bytes().chunks(4096).try_for_each(|part| stream.blocking_write_and_flush(part));
+    let sent = text
+        .as_bytes()
+        .chunks(4096)
+        .try_for_each(|part| stream.blocking_write_and_flush(part));
     drop(stream);
     if sent.is_ok() {
         let _ = OutgoingBody::finish(body, None);
