@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StringMap;
 use crate::id::DEFAULT_NAME;
-use crate::link::ResolvedLink;
+use crate::link::{LinkState, ResolvedLink};
 
 /// A text that must not appear in logs.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -297,6 +297,9 @@ pub struct HealthCheckResponse {
     /// Why not, or anything else worth knowing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The state of every link of the process that answers; old peers leave it out and ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkReport>,
 }
 
 impl HealthCheckResponse {
@@ -305,7 +308,7 @@ impl HealthCheckResponse {
     pub fn healthy() -> Self {
         Self {
             healthy: true,
-            message: None,
+            ..Self::default()
         }
     }
 
@@ -315,8 +318,42 @@ impl HealthCheckResponse {
         Self {
             healthy: false,
             message: Some(message.into()),
+            links: Vec::new(),
         }
     }
+}
+
+/// What one provider process made of one of its links.
+///
+/// A provider publishes a report, as one JSON object, whenever the state of a link changes, on the
+/// subject [`link_status`](crate::subject::ProviderSubjects::link_status) of its own id, and repeats
+/// those of all its links in each [`HealthCheckResponse`]. The end that reports is the provider
+/// whose subject or health answer it is; the host is the one that started the process. No report
+/// is sent for a link that is gone.
+///
+/// ```json
+/// {"source_id":"http","target":"hello","name":"default","wit_namespace":"wasi","wit_package":"http",
+///  "state":"failed","reason":"could not listen on 0.0.0.0:8000: address in use","host_id":"N…"}
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// The source of the link.
+    pub source_id: String,
+    /// The target of the link.
+    pub target: String,
+    /// The link name.
+    pub name: String,
+    /// The namespace of the WIT package.
+    pub wit_namespace: String,
+    /// The WIT package without its version.
+    pub wit_package: String,
+    /// How far this end has come.
+    pub state: LinkState,
+    /// Why the link failed; left out in the other states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The host that started the reporting process.
+    pub host_id: String,
 }
 
 /// The message that asks the provider processes of one host to end.
@@ -411,6 +448,42 @@ mod tests {
     fn protocols_are_read_in_lower_case_too() {
         let config: OtelConfig = serde_json::from_str(r#"{"protocol":"grpc"}"#).unwrap();
         assert_eq!(config.protocol, OtelProtocol::Grpc);
+    }
+
+    #[test]
+    fn a_healthy_answer_without_links_is_that_of_an_old_provider() {
+        let text = serde_json::to_string(&HealthCheckResponse::healthy()).unwrap();
+        assert_eq!(text, r#"{"healthy":true}"#);
+    }
+
+    #[test]
+    fn link_reports_have_their_wire_form() {
+        let report = LinkReport {
+            source_id: "http".into(),
+            target: "hello".into(),
+            name: "default".into(),
+            wit_namespace: "wasi".into(),
+            wit_package: "http".into(),
+            state: LinkState::Failed,
+            reason: Some("in use".into()),
+            host_id: "N".into(),
+        };
+        let answer = HealthCheckResponse {
+            links: vec![report],
+            ..HealthCheckResponse::healthy()
+        };
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"healthy":true,"links":[{"source_id":"http","target":"hello","name":"default","#,
+                r#""wit_namespace":"wasi","wit_package":"http","state":"failed","reason":"in use","host_id":"N"}]}"#
+            )
+        );
+        assert_eq!(
+            serde_json::from_str::<HealthCheckResponse>(&text).unwrap(),
+            answer
+        );
     }
 
     #[test]

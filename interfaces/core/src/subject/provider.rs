@@ -41,6 +41,13 @@ impl ProviderSubjects {
         format!("{}.linkdefs.del", self.base)
     }
 
+    /// Where a provider reports what it made of a link, see
+    /// [`LinkReport`](crate::provider::LinkReport). Only newer peers use it.
+    #[must_use]
+    pub fn link_status(&self) -> String {
+        format!("{}.linkstatus", self.base)
+    }
+
     /// Where a provider is asked for its health.
     #[must_use]
     pub fn health(&self) -> String {
