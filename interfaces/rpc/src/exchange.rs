@@ -65,6 +65,8 @@ struct State {
     remote: Option<Remote>,
     credits: Vec<(Path, u64)>,
     error: Option<CallError>,
+    /// The answer goes on until an empty message.
+    more: bool,
     cancelled: bool,
     abandoned: bool,
     wakers: Vec<Waker>,
@@ -221,12 +223,12 @@ impl Exchange {
             .remote
             .as_ref()
             .is_some_and(|remote| remote.window.is_none());
-        let more = headers.is_some_and(|h| h.get(header::MORE).is_some());
+        state.more |= headers.is_some_and(|h| h.get(header::MORE).is_some());
         state.ended_paths.extend(header::read_ended(headers));
         if let Some(reply) = &message.reply {
             self.learn_remote(state, reply, headers);
         }
-        let complete = !stock && !more;
+        let complete = !stock && !state.more;
         self.deliver_root(state, message.payload);
         if complete {
             state.root.ended = true;

@@ -1,0 +1,248 @@
+//! Raw frames of a 1.9 caller, and what hostile ones can do (protocol page, 4.2 and 13.3).
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_codec::write;
+use support::Pair;
+
+/// A 1.9 caller by hand: publishes with a reply subject and reads what comes to it.
+struct Raw {
+    client: async_nats::Client,
+    inbox: String,
+    incoming: async_nats::Subscriber,
+}
+
+impl Raw {
+    async fn new(pair: &Pair) -> Self {
+        let client = pair.nats.client().await.unwrap();
+        let inbox = client.new_inbox();
+        let incoming = client.subscribe(format!("{inbox}.>")).await.unwrap();
+        client.flush().await.unwrap();
+        Self {
+            client,
+            inbox,
+            incoming,
+        }
+    }
+
+    fn root(&self, call: u32) -> String {
+        format!("{}.{call}", self.inbox)
+    }
+
+    async fn invoke(&self, subject: &str, call: u32, params: &'static [u8]) {
+        let params = Bytes::from_static(params);
+        let root = self.root(call);
+        self.client
+            .publish_with_reply(subject.to_owned(), root, params)
+            .await
+            .unwrap();
+    }
+
+    async fn next(&mut self) -> async_nats::Message {
+        tokio::time::timeout(Duration::from_secs(8), self.incoming.next())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+}
+
+async fn adder(pair: &Pair) -> lattice_rpc::ServeHandle {
+    pair.serve("add", |mut call| async move {
+        let sum = call.params.decode(|r| Ok(r.u32()? + r.u32()?)).await;
+        match sum {
+            Ok(sum) => {
+                let mut out = bytes::BytesMut::new();
+                write::uleb(&mut out, sum.into());
+                call.responder.reply(out.freeze()).await.unwrap();
+            }
+            Err(error) => {
+                let error = lattice_rpc::RemoteError::new("bad-request", error.to_string());
+                call.responder.fail(error).await.unwrap();
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_verified_frames_are_answered() {
+    let pair = Pair::start().await;
+    let _serving = adder(&pair).await;
+    let mut raw = Raw::new(&pair).await;
+    raw.invoke(&pair.subject("add"), 1, &[0x05, 0x90, 0x4e])
+        .await;
+    let accept = raw.next().await;
+    assert_eq!(accept.subject.as_str(), raw.root(1));
+    assert!(accept.payload.is_empty() && accept.headers.is_none());
+    let server = accept.reply.unwrap();
+    let result = raw.next().await;
+    assert_eq!(result.subject.as_str(), format!("{}.results", raw.root(1)));
+    assert_eq!(result.payload, Bytes::from_static(&[0x95, 0x4e]));
+    raw.client
+        .publish(format!("{server}.params"), Bytes::new())
+        .await
+        .unwrap();
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn parameters_may_come_byte_by_byte() {
+    let pair = Pair::start().await;
+    let _serving = adder(&pair).await;
+    let mut raw = Raw::new(&pair).await;
+    raw.invoke(&pair.subject("add"), 1, &[]).await;
+    let server = raw.next().await.reply.unwrap();
+    for byte in [0x05u8, 0x90, 0x4e] {
+        raw.client
+            .publish(format!("{server}.params"), vec![byte].into())
+            .await
+            .unwrap();
+    }
+    assert_eq!(raw.next().await.payload, Bytes::from_static(&[0x95, 0x4e]));
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_truncated_call_harms_nobody_else() {
+    let pair = Pair::start().await;
+    let _serving = adder(&pair).await;
+    let mut raw = Raw::new(&pair).await;
+    for call in 0..100 {
+        raw.invoke(&pair.subject("add"), call, &[0x05]).await;
+        raw.next().await;
+    }
+    let before = tokio::time::Instant::now();
+    let params = Bytes::from_static(&[0x05, 0x90, 0x4e]);
+    let sum = pair
+        .caller
+        .call(pair.invocation("add"), params)
+        .await
+        .unwrap();
+    assert_eq!(sum, Bytes::from_static(&[0x95, 0x4e]));
+    assert!(before.elapsed() < Duration::from_secs(1));
+    // Each truncated call ends at its own deadline with an error and an empty result.
+    let mut ended = 0;
+    while ended < 100 {
+        let message = raw.next().await;
+        ended += usize::from(message.subject.ends_with(".results") && message.payload.is_empty());
+    }
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_failure_is_a_status_and_then_an_empty_result() {
+    let pair = Pair::start().await;
+    let _serving = adder(&pair).await;
+    let mut raw = Raw::new(&pair).await;
+    raw.invoke(&pair.subject("add"), 1, &[0xff; 20]).await;
+    raw.next().await.reply.unwrap();
+    let status = raw.next().await;
+    assert_eq!(status.subject.as_str(), raw.root(1));
+    let headers = status.headers.unwrap();
+    assert_eq!(headers.get("Status").unwrap().as_str(), "400");
+    assert!(
+        headers
+            .get("Description")
+            .unwrap()
+            .as_str()
+            .contains("could not decode")
+    );
+    let end = raw.next().await;
+    assert!(end.subject.ends_with(".results") && end.payload.is_empty());
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn length_bombs_are_refused() {
+    let pair = Pair::start().await;
+    let _serving = pair
+        .serve("bytes", |mut call| async move {
+            let outcome = call.params.decode(lattice_codec::Reader::bytes).await;
+            let text = outcome.map(|_| ()).unwrap_err().to_string();
+            call.responder
+                .fail(lattice_rpc::RemoteError::new("bad-request", text))
+                .await
+                .unwrap();
+        })
+        .await;
+    let mut raw = Raw::new(&pair).await;
+    // Claims 4 GiB - 1 bytes and sends none of them.
+    raw.invoke(&pair.subject("bytes"), 1, &[0xff, 0xff, 0xff, 0xff, 0x0f])
+        .await;
+    raw.next().await;
+    assert_eq!(
+        raw.next()
+            .await
+            .headers
+            .unwrap()
+            .get("Status")
+            .unwrap()
+            .as_str(),
+        "400"
+    );
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_call_without_a_reply_subject_is_ignored() {
+    let pair = Pair::start().await;
+    let _serving = adder(&pair).await;
+    let raw = Raw::new(&pair).await;
+    raw.client
+        .publish(pair.subject("add"), Bytes::from_static(&[5, 5]))
+        .await
+        .unwrap();
+    raw.client.flush().await.unwrap();
+    let sum = pair
+        .caller
+        .call(pair.invocation("add"), Bytes::from_static(&[5, 5]))
+        .await
+        .unwrap();
+    assert_eq!(sum, Bytes::from_static(&[10]));
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn foreign_messages_to_an_inbox_change_nothing() {
+    let pair = Pair::start().await;
+    let _serving = adder(&pair).await;
+    let mut watch = pair.watch().await;
+    let params = Bytes::from_static(&[5, 5]);
+    pair.caller
+        .call(pair.invocation("add"), params.clone())
+        .await
+        .unwrap();
+    let reply = watch.messages().await[0].reply.clone().unwrap();
+    let raw = Raw::new(&pair).await;
+    let base = reply.rsplit_once('.').unwrap().0;
+    for token in ["0-1", "0-ffffffff", "zz", "-", "", "0", "ffffffff-0"] {
+        for suffix in [
+            "",
+            ".results",
+            ".results.0",
+            ".results.x",
+            ".credit.0",
+            ".a.b.c",
+        ] {
+            let subject = format!("{base}.{token}{suffix}");
+            if async_nats::Subject::from(subject.as_str()).is_valid() {
+                raw.client
+                    .publish(subject, Bytes::from_static(b"noise"))
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+    raw.client.flush().await.unwrap();
+    let sum = pair
+        .caller
+        .call(pair.invocation("add"), params)
+        .await
+        .unwrap();
+    assert_eq!(sum, Bytes::from_static(&[10]));
+    pair.settle().await;
+}

@@ -1,0 +1,289 @@
+//! The unmodified transports of the 1.9 lattice and of the last release with NATS, against ours.
+
+#![allow(unreachable_pub, reason = "a macro makes the modules")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use lattice_rpc::wrpc::{CallContext, Client, Server};
+use support::{Pair, id, lattice, options};
+
+const INSTANCE: &str = "test:pkg/iface@0.1.0";
+
+fn ours_server(pair: &Pair) -> Server {
+    Server::new(pair.callee.clone(), &lattice(), &id("target"), options())
+}
+
+fn ours_client(pair: &Pair) -> Client {
+    let timeout = Duration::from_secs(5);
+    Client::new(
+        pair.caller.clone(),
+        &lattice(),
+        id("tester"),
+        id("target"),
+        timeout,
+    )
+}
+
+type Piped = (
+    std::pin::Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    std::pin::Pin<Box<dyn Future<Output = u32> + Send>>,
+);
+
+fn piped(chunks: Vec<&'static [u8]>, number: u32) -> Piped {
+    // Each chunk comes after a pause, so that none is sent inline.
+    let chunks = stream::iter(chunks).then(|chunk| async move {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Bytes::from_static(chunk)
+    });
+    let number = async move {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        number
+    };
+    (Box::pin(chunks), Box::pin(number))
+}
+
+async fn joined(mut chunks: impl Stream<Item = Bytes> + Unpin) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        all.extend_from_slice(&chunk);
+    }
+    all
+}
+
+/// The same conversation with the traits of one version of `wrpc-transport`: a unary function, one
+/// without results, one that carries a stream and a future both ways, a resource handle.
+macro_rules! conversation {
+    ($name:ident, $transport:ident) => {
+        mod $name {
+            use super::*;
+            use $transport::{Invoke, InvokeExt as _, ResourceOwn, Serve, ServeExt as _};
+
+            pub async fn serve<S: Serve + Clone + Send + 'static>(
+                server: S,
+            ) -> tokio::task::JoinSet<()> {
+                let mut tasks = tokio::task::JoinSet::new();
+                let none: Arc<[Box<[Option<usize>]>]> = Arc::from([]);
+                let paths: Arc<[Box<[Option<usize>]>]> =
+                    Arc::from([Box::from([Some(0)]), Box::from([Some(1)])]);
+                let echo = server
+                    .serve_values::<(String,), (String,)>(INSTANCE, "echo", Arc::clone(&none))
+                    .await
+                    .unwrap();
+                tasks.spawn(async move {
+                    let mut calls = Box::pin(echo);
+                    while let Some(call) = calls.next().await {
+                        let (_, (text,), _, answer) = call.unwrap();
+                        answer((text,)).await.unwrap();
+                    }
+                });
+                let unit = server
+                    .serve_values::<(), ()>(INSTANCE, "unit", Arc::clone(&none))
+                    .await
+                    .unwrap();
+                tasks.spawn(async move {
+                    let mut calls = Box::pin(unit);
+                    while let Some(call) = calls.next().await {
+                        let (_, (), _, answer) = call.unwrap();
+                        answer(()).await.unwrap();
+                    }
+                });
+                let handle = server
+                    .serve_values::<(ResourceOwn<Thing>,), (ResourceOwn<Thing>,)>(
+                        INSTANCE, "handle", none,
+                    )
+                    .await
+                    .unwrap();
+                tasks.spawn(async move {
+                    let mut calls = Box::pin(handle);
+                    while let Some(call) = calls.next().await {
+                        let (_, (thing,), _, answer) = call.unwrap();
+                        answer((thing,)).await.unwrap();
+                    }
+                });
+                let pipe = server
+                    .serve_values::<Piped, Piped>(INSTANCE, "pipe", paths)
+                    .await
+                    .unwrap();
+                tasks.spawn(async move {
+                    let mut calls = Box::pin(pipe);
+                    while let Some(call) = calls.next().await {
+                        let (_, (chunks, number), receive, answer) = call.unwrap();
+                        tokio::spawn(async move {
+                            let receive = async {
+                                if let Some(receive) = receive {
+                                    receive.await.unwrap();
+                                }
+                            };
+                            let (_, sent) = tokio::join!(receive, answer((chunks, number)));
+                            sent.unwrap();
+                        });
+                    }
+                });
+                tasks
+            }
+
+            pub async fn call<C: Invoke>(client: &C, context: impl Fn() -> C::Context) {
+                let none: [[Option<usize>; 0]; 0] = [];
+                for text in ["hi", "", &"x".repeat(3_000_000)] {
+                    let ((back,), rest) = client
+                        .invoke_values::<_, (String,), (String,)>(
+                            context(),
+                            INSTANCE,
+                            "echo",
+                            (text.to_owned(),),
+                            none,
+                        )
+                        .await
+                        .unwrap();
+                    assert!(rest.is_none() && back == text);
+                }
+                let ((), _) = client
+                    .invoke_values::<_, (), ()>(context(), INSTANCE, "unit", (), none)
+                    .await
+                    .unwrap();
+                let thing = ResourceOwn::<Thing>::from(Bytes::from_static(b"\x01\x02\x00handle"));
+                let ((back,), _) = client
+                    .invoke_values::<_, (ResourceOwn<Thing>,), (ResourceOwn<Thing>,)>(
+                        context(),
+                        INSTANCE,
+                        "handle",
+                        (thing,),
+                        none,
+                    )
+                    .await
+                    .unwrap();
+                assert_eq!(AsRef::<[u8]>::as_ref(&back), b"\x01\x02\x00handle");
+                let ((chunks, number), rest) = client
+                    .invoke_values::<_, Piped, Piped>(
+                        context(),
+                        INSTANCE,
+                        "pipe",
+                        piped(vec![b"abc", b"defg"], 300),
+                        [[Some(0)], [Some(1)]],
+                    )
+                    .await
+                    .unwrap();
+                let rest = async {
+                    if let Some(rest) = rest {
+                        rest.await.unwrap();
+                    }
+                };
+                let (all, number, ()) = tokio::join!(joined(chunks), number, rest);
+                assert_eq!((all.as_slice(), number), (&b"abcdefg"[..], 300));
+            }
+
+            pub struct Thing;
+        }
+    };
+}
+
+conversation!(current, wrpc_transport);
+conversation!(old, wrpc_transport_028);
+
+/// Waits until NATS has taken in what a stock client subscribed: a message of its own that comes
+/// back on the same connection comes after that.
+macro_rules! confirmed {
+    ($nats:expr) => {{
+        let mut echo = $nats.subscribe("confirmed").await.unwrap();
+        $nats.publish("confirmed", Bytes::new()).await.unwrap();
+        echo.next().await.unwrap();
+    }};
+}
+
+#[tokio::test]
+async fn ours_to_ours() {
+    let pair = Pair::start().await;
+    let _serving = current::serve(ours_server(&pair)).await;
+    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
+    current::call(&ours_client(&pair), CallContext::default).await;
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_stock_031_client_to_ours() {
+    let pair = Pair::start().await;
+    let _serving = current::serve(ours_server(&pair)).await;
+    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
+    let nats = async_nats_049::connect(&pair.nats.url).await.unwrap();
+    let prefix = pair.prefix.as_str().to_owned();
+    let client = wrpc_transport_nats_031::Client::new(nats, prefix, None)
+        .await
+        .unwrap();
+    current::call(&client, || None).await;
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_stock_029_client_to_ours() {
+    let pair = Pair::start().await;
+    let _serving = current::serve(ours_server(&pair)).await;
+    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
+    let nats = async_nats_039::connect(&pair.nats.url).await.unwrap();
+    let prefix = pair.prefix.as_str().to_owned();
+    let client = wrpc_transport_nats_029::Client::new(nats, prefix, None)
+        .await
+        .unwrap();
+    old::call(&client, || None).await;
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn our_client_to_stock_031() {
+    let pair = Pair::start().await;
+    let nats = async_nats_049::connect(&pair.nats.url).await.unwrap();
+    let prefix = pair.prefix.as_str();
+    let server =
+        wrpc_transport_nats_031::Client::new(nats.clone(), prefix, Some(prefix.into())).await;
+    let _serving = current::serve(server.unwrap()).await;
+    confirmed!(nats);
+    current::call(&ours_client(&pair), CallContext::default).await;
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn our_client_to_stock_029() {
+    let pair = Pair::start().await;
+    let nats = async_nats_039::connect(&pair.nats.url).await.unwrap();
+    let prefix = pair.prefix.as_str();
+    let server =
+        wrpc_transport_nats_029::Client::new(nats.clone(), prefix, Some(prefix.into())).await;
+    let _serving = old::serve(server.unwrap()).await;
+    confirmed!(nats);
+    current::call(&ours_client(&pair), CallContext::default).await;
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_call_between_ours_and_stock_is_four_messages() {
+    let pair = Pair::start().await;
+    let _serving = current::serve(ours_server(&pair)).await;
+    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
+    let nats = async_nats_039::connect(&pair.nats.url).await.unwrap();
+    let prefix = pair.prefix.as_str().to_owned();
+    let client = wrpc_transport_nats_029::Client::new(nats, prefix, None)
+        .await
+        .unwrap();
+    let mut watch = pair.watch().await;
+    use wrpc_transport_028::InvokeExt as _;
+    let none: [[Option<usize>; 0]; 0] = [];
+    let ((back,), _) = client
+        .invoke_values::<_, (String,), (String,)>(None, INSTANCE, "echo", ("hi".into(),), none)
+        .await
+        .unwrap();
+    assert_eq!(back, "hi");
+    pair.settle().await;
+    // The caller's end of parameters is sent by a task of its own, which may come a little later.
+    let mut count = 0;
+    let until = support::soon(3000);
+    while count < 4 && tokio::time::Instant::now() < until {
+        count += watch.messages().await.len();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    count += watch.messages().await.len();
+    assert_eq!(count, 4);
+}

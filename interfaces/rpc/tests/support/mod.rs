@@ -1,0 +1,169 @@
+//! Two peers on a private NATS server, and a way to count what they send.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    missing_docs,
+    reason = "a part of each test binary"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_core::id::{ComponentId, LatticeName};
+use lattice_core::subject::RpcPrefix;
+use lattice_nats_box::NatsBox;
+use lattice_rpc::{IncomingCall, Invocation, Limiter, Peer, PeerConfig, ServeHandle, ServeOptions};
+use tokio::time::Instant;
+
+pub struct Pair {
+    pub nats: NatsBox,
+    pub caller: Peer,
+    pub callee: Peer,
+    pub prefix: RpcPrefix,
+}
+
+pub fn lattice() -> LatticeName {
+    "default".parse().unwrap()
+}
+
+pub fn id(text: &str) -> ComponentId {
+    text.parse().unwrap()
+}
+
+pub fn options() -> ServeOptions {
+    ServeOptions {
+        limiter: Arc::new(Limiter::new(1000, 1000, Duration::from_secs(1))),
+        default_deadline: Duration::from_secs(5),
+        longest_deadline: Duration::from_secs(60),
+    }
+}
+
+pub fn soon(ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(ms)
+}
+
+impl Pair {
+    pub async fn start() -> Self {
+        Self::with_config(PeerConfig::default()).await
+    }
+
+    pub async fn with_config(config: PeerConfig) -> Self {
+        let nats = NatsBox::start().await.unwrap();
+        let caller = Peer::new(nats.client().await.unwrap(), config.clone())
+            .await
+            .unwrap();
+        let callee = Peer::new(nats.client().await.unwrap(), config)
+            .await
+            .unwrap();
+        let prefix = RpcPrefix::new(&lattice(), &id("target"));
+        Self {
+            nats,
+            caller,
+            callee,
+            prefix,
+        }
+    }
+
+    pub fn subject(&self, function: &str) -> String {
+        self.prefix.invocation("test:pkg/iface@0.1.0", function)
+    }
+
+    pub fn invocation(&self, function: &str) -> Invocation {
+        Invocation::new(self.subject(function), soon(5000)).source("tester")
+    }
+
+    pub async fn serve<H, F>(&self, function: &str, handler: H) -> ServeHandle
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.serve_with(function, options(), handler).await
+    }
+
+    pub async fn serve_with<H, F>(
+        &self,
+        function: &str,
+        options: ServeOptions,
+        handler: H,
+    ) -> ServeHandle
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let subject = self.subject(function);
+        let queue = self.prefix.queue_group();
+        let handle = self
+            .callee
+            .serve(&subject, queue, options, handler)
+            .await
+            .unwrap();
+        self.callee.confirm(Duration::from_secs(5)).await.unwrap();
+        handle
+    }
+
+    /// Serves a function that answers with its parameters.
+    pub async fn serve_echo(&self, function: &str) -> ServeHandle {
+        self.serve(function, |mut call| async move {
+            let all = call.params.all(Duration::from_secs(1)).await.unwrap();
+            call.responder.reply(all).await.unwrap();
+        })
+        .await
+    }
+
+    /// Waits until both peers hold no call any more.
+    pub async fn settle(&self) {
+        let until = soon(20_000);
+        loop {
+            let open = self.caller.stats().open_calls + self.callee.stats().open_calls;
+            if open == 0 && self.callee.stats().serving == 0 {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "{open} calls stay open: {:?}",
+                self.callee.stats()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub async fn watch(&self) -> Watch {
+        Watch::start(&self.nats).await
+    }
+}
+
+/// Records every message on the server.
+pub struct Watch {
+    subscriber: async_nats::Subscriber,
+    client: async_nats::Client,
+}
+
+impl Watch {
+    pub async fn start(nats: &NatsBox) -> Self {
+        let client = nats.client().await.unwrap();
+        let subscriber = client.subscribe(">").await.unwrap();
+        // A message of our own that comes back shows that the subscription stands.
+        let mut this = Self { subscriber, client };
+        this.messages().await;
+        this
+    }
+
+    /// What has passed since the last time.
+    pub async fn messages(&mut self) -> Vec<async_nats::Message> {
+        self.client.publish("mark", Bytes::new()).await.unwrap();
+        let mut all = Vec::new();
+        loop {
+            let message =
+                tokio::time::timeout(Duration::from_secs(5), self.subscriber.next()).await;
+            let message = message.unwrap().unwrap();
+            if message.subject.as_str() == "mark" {
+                return all;
+            }
+            all.push(message);
+        }
+    }
+}
