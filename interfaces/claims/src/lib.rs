@@ -1,1 +1,26 @@
-//! placeholder
+//! Keys and signed claims of components, providers, accounts and hosts.
+//!
+//! A token says who signed what: [`token`] makes and checks it, [`wasm`] keeps
+//! it in a component, [`archive`] beside the libraries of a provider, and
+//! [`curve`] seals secrets for one reader. Everything here reads bytes of
+//! strangers, so every length has a bound and nothing panics.
+
+pub mod archive;
+pub mod claims;
+pub mod component;
+pub mod curve;
+pub mod keys;
+pub mod token;
+pub mod wasm;
+
+mod describe;
+
+pub use claims::{
+    AccountClaims, Claims, ComponentClaims, ComponentMetadata, HostClaims, OperatorClaims,
+    ProviderClaims, ProviderMetadata,
+};
+pub use component::{ComponentClaimsError, VerifiedComponent, sign_component, verify_component};
+pub use curve::{CurveKey, SealError};
+pub use describe::{component_info, provider_info, stored_component, stored_provider};
+pub use keys::{KeyError, KeyKind, PublicKey, SigningKey};
+pub use token::{TokenError, epoch_seconds};
