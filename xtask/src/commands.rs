@@ -3,6 +3,9 @@
 mod build;
 mod guests;
 mod setup;
+mod test;
+mod tidy;
+mod up;
 
 use std::process::ExitCode;
 
@@ -20,6 +23,9 @@ Commands:
   setup    Install what building, running and testing need and this machine does not have
   guests   Compile the guest components into target/components
   build    Compile wash, the host and the providers [--release]
+  up       Start a lattice in the background with the counter example on it [--release]
+  test     Run every test of this repository [arguments of `cargo nextest run`]
+  tidy     Check the habits of this repository that no compiler checks
 ";
 
 /// Runs the command that the arguments name.
@@ -37,6 +43,9 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode> {
         "setup" => setup::run(&workspace, arguments),
         "guests" => guests::run(&workspace, arguments),
         "build" => build::run(&workspace, arguments),
+        "up" => up::run(&workspace, arguments),
+        "test" => test::run(&workspace, arguments),
+        "tidy" => tidy::run(&workspace, arguments),
         other => bail!("there is no command `{other}`\n\n{USAGE}"),
     }
 }

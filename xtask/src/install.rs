@@ -8,7 +8,6 @@ pub(crate) mod redis;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -118,7 +117,7 @@ fn link(original: &Path, link: &Path) -> Result<()> {
 
 /// Builds a program from the crate registry into `root/bin`.
 fn cargo_install(krate: &str, version: &str, root: &Path) -> Result<()> {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = shell::cargo();
     command
         .args(["install", "--locked", "--version", version, krate, "--root"])
         .arg(root)

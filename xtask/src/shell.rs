@@ -22,6 +22,11 @@ pub(crate) fn note(text: &str) {
     println!("    {text}");
 }
 
+/// The cargo that runs this program.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// Runs a program that shows its own progress; its output goes straight to the user.
 pub(crate) fn stream(command: &mut Command) -> Result<()> {
     let shown = display(command);

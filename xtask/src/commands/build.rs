@@ -1,7 +1,7 @@
 //! `cargo xtask build`: compiles the programs of a lattice.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use lexopt::{Arg, Parser};
@@ -54,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
 /// Compiles the programs and returns their folder.
 pub(crate) fn compile(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     shell::heading("programs: wash, host and providers (minutes the first time)");
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = shell::cargo();
     command.arg("build").current_dir(workspace.root());
     for (package, program) in PROGRAMS {
         command.args(["--package", package, "--bin", program]);

@@ -53,7 +53,7 @@ pub(crate) fn compile(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 
 /// Cargo in the guest workspace.
 fn cargo(workspace: &Workspace) -> Command {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = shell::cargo();
     command
         .current_dir(workspace.examples())
         .env("CARGO_TARGET_DIR", workspace.guests_target());

@@ -1,0 +1,180 @@
+//! Who may depend on whom.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::{Problem, source};
+
+/// The crates of the lattice and the crates of the lattice that each may use.
+const ALLOWED: [(&str, &[&str]); 14] = [
+    ("lattice-core", &[]),
+    ("lattice-claims", &["lattice-core"]),
+    ("lattice-codec", &["lattice-core"]),
+    ("lattice-rpc", &["lattice-core", "lattice-codec"]),
+    ("lattice-control", &["lattice-core", "lattice-rpc"]),
+    ("lattice-store", &["lattice-core", "lattice-control"]),
+    ("lattice-runtime", &["lattice-core", "lattice-codec"]),
+    (
+        "lattice-host",
+        &[
+            "lattice-core",
+            "lattice-claims",
+            "lattice-codec",
+            "lattice-rpc",
+            "lattice-control",
+            "lattice-store",
+            "lattice-runtime",
+        ],
+    ),
+    (
+        "lattice-provider-sdk",
+        &["lattice-core", "lattice-codec", "lattice-rpc"],
+    ),
+    ("http-server", PROVIDER),
+    ("keyvalue-nats", PROVIDER),
+    ("keyvalue-redis", PROVIDER),
+    (
+        "wash",
+        &[
+            "lattice-core",
+            "lattice-claims",
+            "lattice-codec",
+            "lattice-rpc",
+            "lattice-control",
+            "lattice-host",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// What a provider may use.
+const PROVIDER: &[&str] = &[
+    "lattice-core",
+    "lattice-codec",
+    "lattice-rpc",
+    "lattice-provider-sdk",
+];
+
+/// Crates of others that stay behind the crates named here.
+const WRAPPED: [(&str, &[&str]); 2] = [
+    ("wasmtime", &["lattice-runtime"]),
+    (
+        "async-nats",
+        &[
+            "lattice-rpc",
+            "lattice-control",
+            "lattice-store",
+            "lattice-provider-sdk",
+            "lattice-host",
+            "keyvalue-nats",
+        ],
+    ),
+];
+
+/// Crates that test the others and may use all of them.
+const TESTING_FOLDER: &str = "integration";
+
+pub(super) fn check(root: &Path) -> Result<Vec<Problem>> {
+    let packages = source::packages_of(&root.join("Cargo.toml"))?;
+    Ok(packages
+        .iter()
+        .filter(|package| !manifest(package).starts_with(root.join(TESTING_FOLDER)))
+        .flat_map(check_package)
+        .collect())
+}
+
+fn manifest(package: &Value) -> PathBuf {
+    PathBuf::from(package["manifest_path"].as_str().unwrap_or_default())
+}
+
+fn check_package(package: &Value) -> Vec<Problem> {
+    let name = package["name"].as_str().unwrap_or_default();
+    let file = manifest(package);
+    let table: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
+    let Some(allowed) = table.get(name) else {
+        let text = format!("`{name}` has no row in the table of xtask's `tidy/arrows.rs`");
+        return vec![Problem::file(&file, text)];
+    };
+    dependencies(package)
+        .filter_map(|dependency| refuse(name, allowed, dependency))
+        .map(|text| Problem::file(&file, text))
+        .collect()
+}
+
+/// Names of what the package itself needs; its tests may need more.
+fn dependencies(package: &Value) -> impl Iterator<Item = &Value> {
+    let all = package["dependencies"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    all.iter()
+        .filter(|dependency| dependency["kind"].as_str() != Some("dev"))
+}
+
+/// Why `name` may not use `dependency`.
+fn refuse(name: &str, allowed: &[&str], dependency: &Value) -> Option<String> {
+    let wanted = dependency["name"].as_str()?;
+    let is_ours = dependency["path"].is_string();
+    if is_ours && !allowed.contains(&wanted) {
+        return Some(format!("`{name}` may not depend on `{wanted}`"));
+    }
+    if wanted.starts_with(concat!("wasm", "cloud")) {
+        return Some(format!(
+            "`{name}` may not depend on `{wanted}`: what it knows is on the wire"
+        ));
+    }
+    let (wrapped, users) = WRAPPED
+        .iter()
+        .find(|(krate, _)| wanted == *krate || wanted.starts_with(&format!("{krate}-")))?;
+    (!users.contains(&name)).then(|| {
+        format!(
+            "`{name}` may not depend on `{wanted}`; `{wrapped}` stays behind {}",
+            users.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn problems(name: &str, dependencies: Value) -> Vec<String> {
+        let package =
+            json!({"name": name, "manifest_path": "/x/Cargo.toml", "dependencies": dependencies});
+        check_package(&package)
+            .into_iter()
+            .map(|problem| problem.text)
+            .collect()
+    }
+
+    #[test]
+    fn arrow_that_turns_round_is_found() {
+        let found = problems(
+            "lattice-core",
+            json!([{"name": "lattice-rpc", "path": "/x", "kind": null}]),
+        );
+        assert_eq!(found, ["`lattice-core` may not depend on `lattice-rpc`"]);
+    }
+
+    #[test]
+    fn engine_stays_in_the_runtime() {
+        let wasmtime = json!([{"name": "wasmtime-wasi", "path": null, "kind": null}]);
+        assert_eq!(problems("lattice-host", wasmtime.clone()).len(), 1);
+        assert!(problems("lattice-runtime", wasmtime).is_empty());
+    }
+
+    #[test]
+    fn tests_of_a_crate_may_use_more() {
+        let dev = json!([{"name": "async-nats", "path": null, "kind": "dev"}]);
+        assert!(problems("lattice-core", dev).is_empty());
+    }
+
+    #[test]
+    fn new_crate_needs_a_row() {
+        assert_eq!(problems("lattice-new", json!([])).len(), 1);
+    }
+}
