@@ -153,6 +153,9 @@ pub enum CallError {
     /// The call was given up by its caller, or its connection is closing.
     #[error("the call was cancelled")]
     Cancelled,
+    /// This side could not complete what it was sending.
+    #[error("the call was given up: {0}")]
+    Aborted(String),
     /// The message could not be handed to NATS.
     #[error("could not send to NATS: {0}")]
     Send(String),

@@ -65,6 +65,8 @@ struct State {
     remote: Option<Remote>,
     credits: Vec<(Path, u64)>,
     error: Option<CallError>,
+    /// The other end has failed or is not there, so that there is nothing to cancel.
+    over: bool,
     /// The answer goes on until an empty message.
     more: bool,
     cancelled: bool,
@@ -174,9 +176,11 @@ impl Exchange {
     fn deliver_accept(&self, state: &mut State, message: &Message) -> Delivered {
         let headers = message.headers.as_ref();
         if let Some(error) = RemoteError::read(headers, &message.payload) {
+            state.over = true;
             state.error.get_or_insert(CallError::Remote(error));
         } else if let Some(status) = message.status {
             let error = self.status_error(status, message.description.as_deref());
+            state.over = true;
             state.error.get_or_insert(error);
         } else if let Some(reply) = &message.reply {
             self.learn_remote(state, reply, headers);
@@ -185,6 +189,7 @@ impl Exchange {
             }
         } else if state.remote.is_none() {
             let text = "peer did not specify a reply subject".to_owned();
+            state.over = true;
             state.error.get_or_insert(CallError::Protocol(text));
         }
         Delivered::Done
@@ -298,7 +303,8 @@ impl Exchange {
         }
     }
 
-    fn fail(&self, error: CallError) {
+    /// Ends the call at this end.
+    pub(crate) fn fail(&self, error: CallError) {
         let mut state = self.state.lock();
         state.error.get_or_insert(error);
         for waker in state.wakers.drain(..) {
@@ -391,11 +397,11 @@ impl Exchange {
         if let Some(data) = channel.pop() {
             return Poll::Ready(Some(Ok(data)));
         }
-        if channel.ended {
-            return Poll::Ready(None);
-        }
         if let Some(error) = error {
             return Poll::Ready(Some(Err(error)));
+        }
+        if channel.ended {
+            return Poll::Ready(None);
         }
         if cancelled {
             return Poll::Ready(Some(Err(CallError::Cancelled)));
@@ -455,7 +461,8 @@ impl Exchange {
     pub(crate) fn release(&self) -> Release {
         let mut state = self.state.lock();
         let open_path = state.paths.iter().any(|(_, channel)| !channel.ended);
-        if self.side == Side::Callee || state.error.is_some() || (state.root.ended && !open_path) {
+        let done = state.root.ended && !open_path && state.error.is_none();
+        if self.side == Side::Callee || state.over || done {
             return Release::Free;
         }
         match &state.remote {

@@ -223,3 +223,38 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
     assert!(results[0].1.starts_with(&[0]), "{got:?}");
     pair.settle().await;
 }
+
+#[tokio::test]
+async fn a_request_body_that_fails_half_way_is_not_taken_for_whole() {
+    let pair = Pair::start().await;
+    let (seen, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let _serving = pair
+        .serve("collect", move |call| {
+            let seen = seen.clone();
+            async move {
+                let mut call = call;
+                let request = take_request(&mut call.params).await.unwrap();
+                let body = request.into_body().collect().await;
+                seen.send(body.map(|body| body.to_bytes())).unwrap();
+            }
+        })
+        .await;
+    let frames = futures::stream::iter([Ok(b"part".as_slice()), Err("client gone")]).then(
+        |part| async move {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            part.map(|part| http_body::Frame::data(Bytes::from_static(part)))
+        },
+    );
+    let sent = request("/", StreamBody::new(Box::pin(frames)));
+    let error = pair
+        .caller
+        .call_http(pair.invocation("collect"), sent)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("client gone"), "{error}");
+    pair.settle().await;
+    // The handler either saw the failure or was dropped; it never saw a complete body.
+    if let Ok(body) = told.try_recv() {
+        body.unwrap_err();
+    }
+}

@@ -1,6 +1,7 @@
 //! Sending a request.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use lattice_codec::write;
 
 use crate::call::{Call, Invocation, ResultMessage};
 use crate::error::CallError;
-use crate::http::body::{IncomingBody, Outgoing, Pump};
+use crate::http::body::{IncomingBody, Outgoing, Pump, SendError};
 use crate::http::{body_path, trailers_path};
 use crate::peer::Peer;
 
@@ -112,9 +113,15 @@ impl Peer {
     {
         let data = call.writer(body_path());
         let trailers = call.writer(trailers_path());
+        let exchange = Arc::clone(&call.guard().exchange);
         let task = self.inner.tasks.spawn(async move {
-            if let Err(error) = body.send(data, trailers).await {
-                tracing::debug!(?error, "the body of a request was not sent to its end");
+            match body.send(data, trailers).await {
+                Ok(()) => {}
+                // The handler must not take what it has for the whole body.
+                Err(SendError::Source(why)) => exchange.fail(CallError::Aborted(why)),
+                Err(SendError::Call(error)) => {
+                    tracing::debug!(%error, "the body of a request was not sent to its end");
+                }
             }
         });
         Pump(task.abort_handle())
