@@ -1,0 +1,220 @@
+//! Configs that follow the store, counted by name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use lattice_core::subject::store::config_key;
+use lattice_core::{ConfigName, StringMap};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::bucket::{Bucket, Record};
+use crate::configs::parse;
+use crate::raw_watch::{RawChange, RawWatch, Snapshot};
+
+/// A config as it was last seen.
+#[derive(Debug, Clone, Default)]
+struct Version {
+    revision: u64,
+    config: Option<Arc<StringMap>>,
+}
+
+/// One name that is watched.
+#[derive(Debug)]
+struct Slot {
+    version: watch::Sender<Version>,
+    watches: usize,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: HashMap<ConfigName, Slot>,
+    /// Runs while there are slots.
+    task: Option<AbortOnDropHandle<()>>,
+}
+
+/// Shares one consumer of the config bucket among all watches of a process.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    bucket: Arc<Bucket>,
+    table: Mutex<Table>,
+}
+
+impl Hub {
+    pub(crate) fn new(bucket: Arc<Bucket>) -> Self {
+        Self {
+            bucket,
+            table: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn names(&self) -> usize {
+        self.table.lock().slots.len()
+    }
+
+    pub(crate) fn subscribe(hub: &Arc<Self>, name: &ConfigName) -> ConfigWatch {
+        let mut table = hub.table.lock();
+        let slot = table.slots.entry(name.clone()).or_insert_with(|| Slot {
+            version: watch::Sender::new(Version::default()),
+            watches: 0,
+        });
+        slot.watches += 1;
+        let version = slot.version.subscribe();
+        if table.task.is_none() {
+            let watch = RawWatch::start(Arc::clone(&hub.bucket));
+            let task = tokio::spawn(follow(Arc::downgrade(hub), watch));
+            table.task = Some(AbortOnDropHandle::new(task));
+        }
+        ConfigWatch {
+            hub: Arc::clone(hub),
+            name: name.clone(),
+            version,
+        }
+    }
+
+    fn unsubscribe(&self, name: &ConfigName) {
+        let mut table = self.table.lock();
+        let Some(slot) = table.slots.get_mut(name) else {
+            return;
+        };
+        slot.watches -= 1;
+        if slot.watches == 0 {
+            table.slots.remove(name);
+        }
+        if table.slots.is_empty() {
+            table.task = None;
+        }
+    }
+
+    /// Takes over what was read directly, unless the consumer was faster.
+    pub(crate) fn read(&self, name: &ConfigName, revision: u64, config: StringMap) {
+        if let Some(slot) = self.table.lock().slots.get(name) {
+            slot.set_newer(revision, Some(config));
+        }
+    }
+
+    fn apply(&self, change: RawChange) {
+        let table = self.table.lock();
+        match change {
+            RawChange::Snapshot(snapshot) => {
+                for (name, slot) in &table.slots {
+                    self.resync(name, slot, &snapshot);
+                }
+            }
+            RawChange::Put(record) => {
+                if let Some(slot) = table.slots.get(record.key.as_str())
+                    && let Some(config) = self.parse(&record)
+                {
+                    slot.set_newer(record.revision, Some(config));
+                }
+            }
+            RawChange::Gone { key, revision } => {
+                if let Some(slot) = table.slots.get(key.as_str()) {
+                    slot.set_newer(revision, None);
+                }
+            }
+        }
+    }
+
+    fn resync(&self, name: &ConfigName, slot: &Slot, snapshot: &Snapshot) {
+        let key = config_key(name);
+        match snapshot.records.iter().find(|record| record.key == key) {
+            Some(record) => {
+                if let Some(config) = self.parse(record) {
+                    slot.restart(snapshot.fresh);
+                    slot.set_newer(record.revision, Some(config));
+                }
+            }
+            // Lost together with its bucket, which nobody asked for: keep the last value.
+            None if snapshot.fresh => slot.restart(true),
+            None => slot.set_newer(snapshot.as_of, None),
+        }
+    }
+
+    fn parse(&self, record: &Record) -> Option<StringMap> {
+        parse(&self.bucket, &record.key, &record.value)
+            .inspect_err(|error| {
+                tracing::error!(key = record.key, %error, "unreadable config, keeping the last one");
+            })
+            .ok()
+    }
+}
+
+impl Slot {
+    fn set_newer(&self, revision: u64, config: Option<StringMap>) {
+        self.version.send_if_modified(|version| {
+            if revision <= version.revision {
+                return false;
+            }
+            version.revision = revision;
+            if version.config.as_deref() == config.as_ref() {
+                return false;
+            }
+            version.config = config.map(Arc::new);
+            true
+        });
+    }
+
+    /// Forgets the revision, since those of a new bucket start over.
+    fn restart(&self, fresh: bool) {
+        if fresh {
+            self.version.send_if_modified(|version| {
+                version.revision = 0;
+                false
+            });
+        }
+    }
+}
+
+async fn follow(hub: Weak<Hub>, mut watch: RawWatch) {
+    loop {
+        let change = watch.next().await;
+        let Some(hub) = hub.upgrade() else { return };
+        hub.apply(change);
+    }
+}
+
+/// A config that follows the store until it is dropped.
+#[derive(Debug)]
+pub struct ConfigWatch {
+    hub: Arc<Hub>,
+    name: ConfigName,
+    version: watch::Receiver<Version>,
+}
+
+impl ConfigWatch {
+    /// The name of the config.
+    #[must_use]
+    pub fn name(&self) -> &ConfigName {
+        &self.name
+    }
+
+    /// The config as it is now; `None` when it does not exist or was deleted.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<StringMap>> {
+        self.version.borrow().config.clone()
+    }
+
+    /// Waits until the config is another one than when this was last called, and returns it.
+    ///
+    /// Several changes at once may be seen as one. Nothing is lost when the future is dropped.
+    pub async fn changed(&mut self) -> Option<Arc<StringMap>> {
+        if self.version.changed().await.is_err() {
+            // The hub outlives its watches, so this does not happen; never wake for nothing.
+            std::future::pending::<()>().await;
+        }
+        self.version.borrow_and_update().config.clone()
+    }
+
+    pub(crate) fn mark_seen(mut self) -> Self {
+        self.version.mark_unchanged();
+        self
+    }
+}
+
+impl Drop for ConfigWatch {
+    fn drop(&mut self) {
+        self.hub.unsubscribe(&self.name);
+    }
+}

@@ -1,0 +1,214 @@
+//! Named configs and references to secrets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_core::config::SECRET_PREFIX;
+use lattice_core::subject::store::config_key;
+use lattice_core::{ConfigName, ErrorCode, StringMap};
+
+use crate::bucket::Bucket;
+use crate::config_watch::{ConfigWatch, Hub};
+use crate::error::StoreError;
+use crate::raw_watch;
+
+/// Why the configs that a link or a start command names cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckConfigsError {
+    /// Some do not exist. Clients of the 1.9 generation know the text.
+    #[error(
+        "Failed to validate configuration and secrets. {}",
+        missing_text(names)
+    )]
+    Missing {
+        /// The names, in the order asked for.
+        names: Vec<ConfigName>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn missing_text(names: &[ConfigName]) -> String {
+    let one = |name: &ConfigName| {
+        let kind = if name.is_secret() {
+            "Secret reference"
+        } else {
+            "Configuration"
+        };
+        format!("{kind} {name} not found in config store")
+    };
+    names.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+impl CheckConfigsError {
+    /// The code under which the error crosses the wire.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing { .. } => ErrorCode::MissingConfig,
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { names } => {
+                let name = names.first()?;
+                Some(match name.as_str().strip_prefix(SECRET_PREFIX) {
+                    Some(secret) => format!("put it first: `wash secrets put {secret} ...`"),
+                    None => format!("put it first: `wash config put {name} key=value`"),
+                })
+            }
+            Self::Store(error) => error.hint().map(str::to_owned),
+        }
+    }
+}
+
+/// The configs and secret references of a lattice, by name.
+#[derive(Debug, Clone)]
+pub struct ConfigStore {
+    bucket: Arc<Bucket>,
+    hub: Arc<Hub>,
+}
+
+impl ConfigStore {
+    pub(crate) fn new(bucket: Arc<Bucket>) -> Self {
+        let hub = Arc::new(Hub::new(Arc::clone(&bucket)));
+        Self { bucket, hub }
+    }
+
+    /// Reads a config.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer or the record is not a map of strings.
+    pub async fn get(&self, name: &ConfigName) -> Result<Option<StringMap>, StoreError> {
+        let key = config_key(name);
+        let Some(record) = self.bucket.get(&key).await? else {
+            return Ok(None);
+        };
+        parse(&self.bucket, &key, &record.value).map(Some)
+    }
+
+    /// Stores a config in place of the one that was there.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn put(&self, name: &ConfigName, config: &StringMap) -> Result<(), StoreError> {
+        let key = config_key(name);
+        let value = serde_json::to_vec(config).map_err(|source| StoreError::Encode {
+            key: key.clone(),
+            source,
+        })?;
+        self.bucket.put(&key, Bytes::from(value)).await
+    }
+
+    /// Removes a config, whether or not it is there.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn delete(&self, name: &ConfigName) -> Result<(), StoreError> {
+        self.bucket.purge(&config_key(name)).await
+    }
+
+    /// The names of all configs and secret references, sorted.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn names(&self) -> Result<Vec<ConfigName>, StoreError> {
+        let records = raw_watch::snapshot(&self.bucket).await?;
+        let mut names: Vec<ConfigName> = records
+            .into_iter()
+            .filter_map(|record| ConfigName::new(record.key).ok())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Makes sure that every name has a config or a secret reference.
+    ///
+    /// # Errors
+    ///
+    /// Names all that are missing at once, so that they can be put in one go. Fails also when a
+    /// name breaks a rule or the store does not answer.
+    pub async fn check<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), CheckConfigsError> {
+        let mut missing = Vec::new();
+        for name in names {
+            let name = ConfigName::new(name).map_err(StoreError::InvalidName)?;
+            let known = self.bucket.get(&config_key(&name)).await?.is_some();
+            if !known && !missing.contains(&name) {
+                missing.push(name);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(CheckConfigsError::Missing { names: missing })
+    }
+
+    /// Reads a config and keeps it up to date for as long as the result is kept.
+    ///
+    /// All watches share one consumer, which ends with the last of them.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer or the record is not a map of strings.
+    pub async fn watch(&self, name: &ConfigName) -> Result<ConfigWatch, StoreError> {
+        // The watch comes first, so that no change between it and the read is missed.
+        let watch = Hub::subscribe(&self.hub, name);
+        let key = config_key(name);
+        if let Some(record) = self.bucket.get(&key).await? {
+            let config = parse(&self.bucket, &key, &record.value)?;
+            self.hub.read(name, record.revision, config);
+        }
+        Ok(watch.mark_seen())
+    }
+
+    /// How many names are being watched in this process.
+    #[must_use]
+    pub fn watched_names(&self) -> usize {
+        self.hub.names()
+    }
+}
+
+pub(crate) fn parse(bucket: &Bucket, key: &str, value: &[u8]) -> Result<StringMap, StoreError> {
+    serde_json::from_slice(value).map_err(|source| StoreError::Malformed {
+        bucket: bucket.name().to_owned(),
+        key: key.to_owned(),
+        expected: "a map of strings",
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_configs_and_secrets_are_told_apart() {
+        let names = ["http", "SECRET_db"]
+            .map(|name| ConfigName::new(name).unwrap())
+            .to_vec();
+        let error = CheckConfigsError::Missing { names };
+        assert_eq!(
+            error.to_string(),
+            "Failed to validate configuration and secrets. Configuration http not found in config \
+             store, Secret reference SECRET_db not found in config store"
+        );
+        assert_eq!(error.code(), ErrorCode::MissingConfig);
+        assert_eq!(
+            error.hint().unwrap(),
+            "put it first: `wash config put http key=value`"
+        );
+    }
+}

@@ -1,0 +1,311 @@
+//! Component specs and the links in them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_core::record::ComponentSpec;
+use lattice_core::subject::store::component_key;
+use lattice_core::{ComponentId, ErrorCode, InvalidId, Link, LinkKey};
+
+use crate::bucket::Bucket;
+use crate::configs::CheckConfigsError;
+use crate::edit::Edit;
+use crate::error::StoreError;
+use crate::lattice_watch::{LatticeSnapshot, LatticeWatch, typed_snapshot};
+use crate::raw_watch::{self, Snapshot};
+
+/// Why a link was not stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutLinkError {
+    /// A name in the link breaks a rule.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidId),
+    /// A config or secret that the link names does not exist.
+    #[error(transparent)]
+    Configs(#[from] CheckConfigsError),
+    /// The source has a link of this name for a shared interface to another target. Clients of
+    /// the 1.9 generation know the text.
+    #[error(
+        "link already exists with different target, consider deleting the existing link or using \
+         a different link name"
+    )]
+    Conflict {
+        /// The link that is there.
+        existing: Box<Link>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PutLinkError {
+    /// The code under which the error crosses the wire.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidName(_) => ErrorCode::InvalidId,
+            Self::Configs(error) => error.code(),
+            Self::Conflict { .. } => ErrorCode::Conflict,
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::InvalidName(error) => StoreError::InvalidName(error.clone())
+                .hint()
+                .map(str::to_owned),
+            Self::Configs(error) => error.hint(),
+            Self::Conflict { existing } => Some(format!(
+                "`{}` is linked to `{}` under the name `{}`; delete that link or choose another \
+                 link name",
+                existing.source_id, existing.target, existing.name
+            )),
+            Self::Store(error) => error.hint().map(str::to_owned),
+        }
+    }
+}
+
+/// What a deletion found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeletedLink {
+    /// The source has no spec at all.
+    NoSpec,
+    /// The source has no such link.
+    NoMatch,
+    /// This link is gone now.
+    Removed(Link),
+}
+
+/// The specs of components and providers, with their links.
+#[derive(Debug, Clone)]
+pub struct LinkStore {
+    bucket: Arc<Bucket>,
+}
+
+impl LinkStore {
+    pub(crate) fn new(bucket: Arc<Bucket>) -> Self {
+        Self { bucket }
+    }
+
+    /// Reads the spec of an entity.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer or the record is not a spec.
+    pub async fn spec(&self, id: &ComponentId) -> Result<Option<ComponentSpec>, StoreError> {
+        let key = component_key(id);
+        match self.bucket.get(&key).await? {
+            Some(record) => Ok(Some(self.parse(&key, &record.value)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes the spec of an entity that starts for the first time; an existing one stays as it
+    /// is, also when its `url` is another one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn ensure_spec(&self, id: &ComponentId, url: &str) -> Result<(), StoreError> {
+        let key = component_key(id);
+        let spec = ComponentSpec {
+            url: url.to_owned(),
+            links: Vec::new(),
+        };
+        let value = encode(&key, &spec)?;
+        let editor = |present: Option<&[u8]>| match present {
+            Some(_) => Ok(Edit::Keep(())),
+            None => Ok(Edit::Write(value.clone(), ())),
+        };
+        self.bucket.edit::<_, StoreError>(&key, editor).await
+    }
+
+    /// Removes the spec of an entity and with it all links that start there.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn delete_spec(&self, id: &ComponentId) -> Result<(), StoreError> {
+        self.bucket.purge(&component_key(id)).await
+    }
+
+    /// Stores a link in the spec of its source, and returns the link it took the place of.
+    ///
+    /// A link with the same source, package, name and target is replaced where it stands. The
+    /// configs that the link names are not looked at; see [`crate::LatticeStore::put_link`].
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`PutLinkError::Conflict`] when the source has a link of this package and name
+    /// to another target with a shared interface, and when the store does not answer.
+    pub async fn put(&self, link: &Link) -> Result<Option<Link>, PutLinkError> {
+        let source = link.check()?.source;
+        // The states of the ends are told in replies and stored elsewhere.
+        let link = Link {
+            status: Vec::new(),
+            ..link.clone()
+        };
+        let key = component_key(&source);
+        self.bucket
+            .edit(&key, |present| {
+                let mut spec = self.parse_or_default(&key, present)?;
+                let replaced = insert(&mut spec, link.clone())?;
+                Ok(Edit::Write(encode(&key, &spec)?, replaced))
+            })
+            .await
+    }
+
+    /// Removes the first link with this key.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn delete(&self, link: &LinkKey) -> Result<DeletedLink, StoreError> {
+        let key = component_key(&link.source);
+        // Survives a repetition whose first write arrived and whose answer got lost.
+        let mut removed_before = None;
+        let result = self
+            .bucket
+            .edit::<_, StoreError>(&key, |present| {
+                if present.is_none() {
+                    return Ok(Edit::Keep(DeletedLink::NoSpec));
+                }
+                let mut spec = self.parse_or_default(&key, present)?;
+                let same = |other: &Link| is_keyed(other, link);
+                let Some(place) = spec.links.iter().position(same) else {
+                    return Ok(Edit::Keep(DeletedLink::NoMatch));
+                };
+                let removed = spec.links.remove(place);
+                removed_before = Some(removed.clone());
+                Ok(Edit::Write(
+                    encode(&key, &spec)?,
+                    DeletedLink::Removed(removed),
+                ))
+            })
+            .await?;
+        Ok(match (result, removed_before) {
+            (DeletedLink::NoMatch, Some(removed)) => DeletedLink::Removed(removed),
+            (result, _) => result,
+        })
+    }
+
+    /// Reads everything in the lattice bucket once.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn snapshot(&self) -> Result<LatticeSnapshot, StoreError> {
+        let records = raw_watch::snapshot(&self.bucket).await?;
+        Ok(typed_snapshot(Snapshot {
+            records,
+            ..Snapshot::default()
+        }))
+    }
+
+    /// Starts a watch over specs and claims.
+    #[must_use]
+    pub fn watch(&self) -> LatticeWatch {
+        LatticeWatch::start(Arc::clone(&self.bucket))
+    }
+
+    fn parse(&self, key: &str, value: &[u8]) -> Result<ComponentSpec, StoreError> {
+        serde_json::from_slice(value).map_err(|source| StoreError::Malformed {
+            bucket: self.bucket.name().to_owned(),
+            key: key.to_owned(),
+            expected: "a component spec",
+            source,
+        })
+    }
+
+    fn parse_or_default(
+        &self,
+        key: &str,
+        present: Option<&[u8]>,
+    ) -> Result<ComponentSpec, StoreError> {
+        present.map_or_else(
+            || Ok(ComponentSpec::default()),
+            |value| self.parse(key, value),
+        )
+    }
+}
+
+fn insert(spec: &mut ComponentSpec, link: Link) -> Result<Option<Link>, PutLinkError> {
+    if let Some(existing) = spec.links.iter().find(|other| link.conflicts_with(other)) {
+        return Err(PutLinkError::Conflict {
+            existing: Box::new(existing.clone()),
+        });
+    }
+    match spec.links.iter_mut().find(|other| link.replaces(other)) {
+        Some(place) => Ok(Some(std::mem::replace(place, link))),
+        None => {
+            spec.links.push(link);
+            Ok(None)
+        }
+    }
+}
+
+fn is_keyed(link: &Link, key: &LinkKey) -> bool {
+    key.source == *link.source_id
+        && key.name == *link.name
+        && key.namespace == *link.wit_namespace
+        && key.package == *link.wit_package
+}
+
+fn encode(key: &str, spec: &ComponentSpec) -> Result<Bytes, StoreError> {
+    serde_json::to_vec(spec)
+        .map(Bytes::from)
+        .map_err(|source| StoreError::Encode {
+            key: key.to_owned(),
+            source,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(target: &str, interfaces: &[&str], config: &str) -> Link {
+        Link {
+            source_id: "a".into(),
+            target: target.into(),
+            name: "default".into(),
+            wit_namespace: "wasi".into(),
+            wit_package: "keyvalue".into(),
+            interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
+            source_config: Vec::new(),
+            target_config: vec![config.into()],
+            status: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn links_are_appended_replaced_in_place_or_refused() {
+        let mut spec = ComponentSpec::default();
+        assert!(
+            insert(&mut spec, link("kv", &["store"], "one"))
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            insert(&mut spec, link("other", &["atomics"], "one"))
+                .unwrap()
+                .is_none()
+        );
+        let replaced = insert(&mut spec, link("kv", &["store", "batch"], "two")).unwrap();
+        assert_eq!(replaced, Some(link("kv", &["store"], "one")));
+        assert_eq!(spec.links[0], link("kv", &["store", "batch"], "two"));
+        let error = insert(&mut spec, link("third", &["batch"], "one")).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Conflict);
+        assert_eq!(
+            error.to_string(),
+            "link already exists with different target, consider deleting the existing link or \
+             using a different link name"
+        );
+        assert!(error.hint().unwrap().contains("linked to `kv`"));
+        assert_eq!(spec.links.len(), 2);
+    }
+}

@@ -1,0 +1,342 @@
+//! A watch over the raw records of a bucket that never ends.
+//!
+//! One task runs sessions, one after the other. A session reads what is there, hands it over as a
+//! [`Snapshot`], then follows the changes. It ends when the consumer reports an error, when the
+//! connection to NATS was made anew, or when the bucket turns out to be another one than it was;
+//! the next session begins after a pause, with a snapshot again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
+use async_nats::jetstream::kv::{self, Operation};
+use futures::StreamExt;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backoff::Backoff;
+use crate::bucket::{Bucket, Record};
+use crate::error::{BoxError, StoreError};
+
+/// Every record of a bucket.
+pub(crate) const ALL_KEYS: &str = ">";
+
+/// Changes that wait for a slow reader before the watch itself waits.
+const BUFFER: usize = 256;
+/// How often the connection is checked for having been made anew.
+const CONNECTION_CHECK: Duration = Duration::from_secs(1);
+/// How often the bucket is checked for being the same one; in connection checks.
+const BUCKET_CHECK_EVERY: u32 = 15;
+/// Pauses between sessions. Short, since hosts are waiting for links after an outage.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// The complete content of a bucket.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) records: Vec<Record>,
+    /// Every change up to this revision is in the snapshot, if the bucket is not fresh.
+    pub(crate) as_of: u64,
+    /// The bucket was created just now, or it took the place of the one seen before.
+    pub(crate) fresh: bool,
+}
+
+/// What a raw watch reports.
+#[derive(Debug)]
+pub(crate) enum RawChange {
+    Snapshot(Snapshot),
+    Put(Record),
+    Gone { key: String, revision: u64 },
+}
+
+/// Changes of a bucket; the task behind it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct RawWatch {
+    changes: mpsc::Receiver<RawChange>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl RawWatch {
+    pub(crate) fn start(bucket: Arc<Bucket>) -> Self {
+        let (sender, changes) = mpsc::channel(BUFFER);
+        let task = tokio::spawn(run(bucket, sender));
+        Self {
+            changes,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Waits for the next change. No change is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> RawChange {
+        match self.changes.recv().await {
+            Some(change) => change,
+            // Only at the end of the runtime: nothing will happen any more.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Reads all records of a bucket once.
+pub(crate) async fn snapshot(bucket: &Bucket) -> Result<Vec<Record>, StoreError> {
+    let limit = bucket.limits().request;
+    let read = async {
+        let store = bucket.handle().await?;
+        let mut consumer = consume(bucket, &store).await?;
+        collect(bucket, &store, &mut consumer).await
+    };
+    let result = timeout(limit, read)
+        .await
+        .map_err(|_| bucket.timed_out())
+        .flatten();
+    if result.is_err() {
+        bucket.forget();
+    }
+    result
+}
+
+/// Why a session ended.
+enum End {
+    /// Nobody listens any more.
+    Unwatched,
+    /// The next session has to start over.
+    Interrupted(BoxError),
+}
+
+impl<E: Into<BoxError>> From<E> for End {
+    fn from(error: E) -> Self {
+        Self::Interrupted(error.into())
+    }
+}
+
+/// What one session leaves to the next.
+#[derive(Default)]
+struct Memory {
+    /// When the bucket seen last was created; tells a replaced bucket from the same one.
+    created: Option<OffsetDateTime>,
+    /// Whether the last session got as far as a snapshot.
+    arrived: bool,
+}
+
+async fn run(bucket: Arc<Bucket>, sender: mpsc::Sender<RawChange>) {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut memory = Memory::default();
+    loop {
+        memory.arrived = false;
+        let Err(end) = session(&bucket, &sender, &mut memory).await;
+        let error = match end {
+            End::Unwatched => return,
+            End::Interrupted(error) => error,
+        };
+        if memory.arrived {
+            backoff.reset();
+        }
+        let pause = backoff.pause();
+        tracing::warn!(bucket = bucket.name(), %error, ?pause, "watch interrupted, starting over");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn session(
+    bucket: &Bucket,
+    sender: &mpsc::Sender<RawChange>,
+    memory: &mut Memory,
+) -> Result<std::convert::Infallible, End> {
+    let connects = connects(bucket);
+    let opened = bucket.open().await?;
+    let store = opened.store;
+    let limit = bucket.limits().request;
+    let info = timeout(limit, store.stream.get_info()).await??;
+    let replaced = memory.created.is_some_and(|known| known != info.created);
+    let mut consumer = timeout(limit, consume(bucket, &store)).await??;
+    let snapshot = Snapshot {
+        records: collect(bucket, &store, &mut consumer).await?,
+        as_of: info.state.last_sequence,
+        fresh: opened.created || replaced,
+    };
+    memory.created = Some(info.created);
+    memory.arrived = true;
+    let mut guard = Guard {
+        connects,
+        created: info.created,
+        seen: info.state.last_sequence,
+    };
+    send(sender, RawChange::Snapshot(snapshot)).await?;
+    follow(bucket, &store, &mut consumer.messages, sender, &mut guard).await
+}
+
+async fn send(sender: &mpsc::Sender<RawChange>, change: RawChange) -> Result<(), End> {
+    sender.send(change).await.map_err(|_| End::Unwatched)
+}
+
+/// Messages of an ordered consumer, and how many there were when it was made.
+struct Consumer {
+    messages: push::Ordered,
+    pending: u64,
+}
+
+/// Makes a consumer that delivers the last entry of every key, then every change.
+async fn consume(bucket: &Bucket, store: &kv::Store) -> Result<Consumer, StoreError> {
+    let config = push::OrderedConfig {
+        deliver_subject: bucket.nats().new_inbox(),
+        description: Some("lattice watch".to_owned()),
+        filter_subject: format!("{}{ALL_KEYS}", store.prefix),
+        replay_policy: ReplayPolicy::Instant,
+        deliver_policy: DeliverPolicy::LastPerSubject,
+        ..push::OrderedConfig::default()
+    };
+    let open = |source: BoxError| StoreError::Open {
+        bucket: bucket.name().to_owned(),
+        source,
+    };
+    let consumer = store
+        .stream
+        .create_consumer(config)
+        .await
+        .map_err(|error| open(error.into()))?;
+    let pending = consumer.cached_info().num_pending;
+    let messages = consumer
+        .messages()
+        .await
+        .map_err(|error| open(error.into()))?;
+    Ok(Consumer { messages, pending })
+}
+
+/// Reads what was in the bucket when the consumer was made.
+async fn collect(
+    bucket: &Bucket,
+    store: &kv::Store,
+    consumer: &mut Consumer,
+) -> Result<Vec<Record>, StoreError> {
+    let mut records = HashMap::new();
+    let mut complete = consumer.pending == 0;
+    while !complete {
+        let next = timeout(bucket.limits().request, consumer.messages.next()).await;
+        let entry = next.map_err(|_| bucket.timed_out())?;
+        let entry = read(store, entry).map_err(|source| StoreError::Read {
+            bucket: bucket.name().to_owned(),
+            key: ALL_KEYS.to_owned(),
+            source,
+        })?;
+        complete = entry.pending == 0;
+        match entry.change {
+            RawChange::Put(record) => {
+                records.insert(record.key.clone(), record);
+            }
+            RawChange::Gone { key, .. } => {
+                records.remove(&key);
+            }
+            RawChange::Snapshot(_) => {}
+        }
+    }
+    let mut records: Vec<Record> = records.into_values().collect();
+    // The order in which the records were written, for readers that keep it.
+    records.sort_by_key(|record| record.revision);
+    Ok(records)
+}
+
+/// What tells whether a watch may be trusted to miss nothing.
+struct Guard {
+    connects: u64,
+    created: OffsetDateTime,
+    /// The last revision that was seen.
+    seen: u64,
+}
+
+async fn follow(
+    bucket: &Bucket,
+    store: &kv::Store,
+    messages: &mut push::Ordered,
+    sender: &mpsc::Sender<RawChange>,
+    guard: &mut Guard,
+) -> Result<std::convert::Infallible, End> {
+    let mut ticks = interval(CONNECTION_CHECK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count = 0_u32;
+    loop {
+        tokio::select! {
+            message = messages.next() => {
+                let entry = read(store, message).map_err(End::Interrupted)?;
+                guard.seen = entry.revision;
+                send(sender, entry.change).await?;
+            }
+            _ = ticks.tick() => {
+                if connects(bucket) != guard.connects {
+                    return Err(End::Interrupted("the connection to NATS was made anew".into()));
+                }
+                count = count.wrapping_add(1);
+                if count.is_multiple_of(BUCKET_CHECK_EVERY) {
+                    check_bucket(bucket, store, guard).await?;
+                }
+            }
+            () = sender.closed() => return Err(End::Unwatched),
+        }
+    }
+}
+
+/// Notices a bucket that was deleted or replaced under a live connection: the consumer itself
+/// would wait for revisions that never come.
+async fn check_bucket(bucket: &Bucket, store: &kv::Store, guard: &Guard) -> Result<(), End> {
+    let Ok(info) = timeout(bucket.limits().request, store.stream.get_info()).await else {
+        // Says nothing about the bucket; a lost connection is noticed elsewhere.
+        return Ok(());
+    };
+    let info = info?;
+    if info.created != guard.created || info.state.last_sequence < guard.seen {
+        return Err(End::Interrupted("the bucket was replaced".into()));
+    }
+    Ok(())
+}
+
+/// One change with its place in the bucket.
+struct Entry {
+    change: RawChange,
+    revision: u64,
+    /// How many more entries are ready.
+    pending: u64,
+}
+
+type Delivery = Option<Result<async_nats::jetstream::Message, push::OrderedError>>;
+
+fn read(store: &kv::Store, delivery: Delivery) -> Result<Entry, BoxError> {
+    let message = delivery.ok_or("the consumer ended")??;
+    let info = message.info()?;
+    let (revision, pending) = (info.stream_sequence, info.pending);
+    let key = message
+        .subject
+        .strip_prefix(&store.prefix)
+        .ok_or("a subject of another bucket")?;
+    let key = key.to_owned();
+    let change = match operation(&message) {
+        Operation::Put => RawChange::Put(Record {
+            key,
+            value: message.payload.clone(),
+            revision,
+        }),
+        Operation::Delete | Operation::Purge => RawChange::Gone { key, revision },
+    };
+    Ok(Entry {
+        change,
+        revision,
+        pending,
+    })
+}
+
+fn operation(message: &async_nats::Message) -> Operation {
+    let headers = message.headers.as_ref();
+    let header = |name: &str| headers.and_then(|headers| headers.get(name));
+    // Entries that the server removes because of their age say so in another header.
+    if header("Nats-Marker-Reason").is_some() {
+        return Operation::Purge;
+    }
+    header("KV-Operation")
+        .and_then(|value| value.as_str().parse().ok())
+        .unwrap_or(Operation::Put)
+}
+
+fn connects(bucket: &Bucket) -> u64 {
+    bucket.nats().statistics().connects.load(Ordering::Relaxed)
+}
