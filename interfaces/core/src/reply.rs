@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The envelope of every control reply.
 ///
-/// `code` and `hint` are ours: they are only set in failures, and old clients
-/// ignore them.
+/// `code`, `cause` and `hint` are ours: they are only set in failures, and old
+/// clients ignore them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CtlResponse<T> {
     /// Whether the request was accepted.
@@ -20,6 +20,9 @@ pub struct CtlResponse<T> {
     /// The kind of failure, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
+    /// Why, for failures whose `message` is a fixed text that old clients know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// What to do about a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -46,6 +49,7 @@ impl<T> CtlResponse<T> {
             message: message.into(),
             response: None,
             code: None,
+            cause: None,
             hint: None,
         }
     }
@@ -57,6 +61,13 @@ impl<T> CtlResponse<T> {
             code: Some(code),
             ..Self::message(message)
         }
+    }
+
+    /// Adds why, next to a message whose text has to stay as it is.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
     }
 
     /// Adds what the reader can do about the failure.
