@@ -1,1 +1,23 @@
-//! placeholder
+//! A lattice in a box: a real `nats-server`, host processes, provider processes and components,
+//! driven by raw control messages, as a client of the 1.9 lattice would.
+//!
+//! Everything waits for an event or a state with a deadline, and everything that was started ends
+//! when the [`Lattice`] is dropped. Programs and components are taken from the target folder; a
+//! missing one is an error that names the command that builds it.
+
+mod artifacts;
+mod events;
+mod http_client;
+mod lattice;
+mod process;
+
+pub use artifacts::{component, program};
+pub use events::{Event, EventLog};
+pub use http_client::{HttpClient, get};
+pub use lattice::{HostOptions, Lattice};
+pub use process::{HostProcess, ProcessUsage, free_port, usage};
+
+use std::time::Duration;
+
+/// How long a step of a test may take. A test machine may compile at the same time.
+pub const STEP: Duration = Duration::from_secs(30);

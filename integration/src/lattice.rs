@@ -1,0 +1,305 @@
+//! The box itself.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::Client;
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
+use lattice_rpc::{Peer, PeerConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::artifacts::program;
+use crate::events::EventLog;
+use crate::http_client;
+use crate::process::{HostProcess, free_port};
+use crate::{STEP, component};
+
+/// How a host differs from the plain one.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// Labels, `key=value`.
+    pub labels: BTreeMap<String, String>,
+    /// Another NATS server than that of the box, such as a leaf node: its port.
+    pub nats_port: Option<u16>,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+}
+
+/// A lattice of its own, on a NATS server of its own.
+#[derive(Debug)]
+pub struct Lattice {
+    /// The server.
+    pub nats: NatsBox,
+    /// The lattice's name.
+    pub name: String,
+    /// A plain connection.
+    pub client: Client,
+    /// All events since the start.
+    pub events: EventLog,
+    /// The hosts, in the order of their start.
+    pub hosts: Vec<HostProcess>,
+    folder: TempDir,
+}
+
+impl Lattice {
+    /// Starts a server and `hosts` hosts.
+    ///
+    /// # Errors
+    ///
+    /// Fails when something is missing, with the command that mends it, or does not get ready.
+    pub async fn start(hosts: usize) -> Result<Self> {
+        Self::start_with(NatsBoxOptions::default(), hosts).await
+    }
+
+    /// Starts a server with options and `hosts` hosts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lattice::start`].
+    pub async fn start_with(options: NatsBoxOptions, hosts: usize) -> Result<Self> {
+        let nats = NatsBox::start_with(options).await?;
+        let client = nats.client().await?;
+        let name = "default".to_owned();
+        let events = EventLog::open(&client, &name).await?;
+        let folder = tempfile::Builder::new().prefix("lattice-box-").tempdir()?;
+        let mut lattice = Self { nats, name, client, events, hosts: Vec::new(), folder };
+        for _ in 0..hosts {
+            lattice.add_host(HostOptions::default()).await?;
+        }
+        Ok(lattice)
+    }
+
+    /// Starts one more host and waits for its `host_started`; gives its index.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the host's log when it does not start.
+    pub async fn add_host(&mut self, options: HostOptions) -> Result<usize> {
+        let keys = nkeys_server();
+        let port = options.nats_port.unwrap_or(self.nats.port);
+        let mut arguments: Vec<String> = [
+            "--nats-host",
+            "127.0.0.1",
+            "--nats-port",
+            &port.to_string(),
+            "--lattice",
+            &self.name,
+            "--allow-file-load",
+            "--host-seed",
+            &keys.1,
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for (key, value) in &options.labels {
+            arguments.extend(["--label".to_owned(), format!("{key}={value}")]);
+        }
+        arguments.extend(options.arguments);
+        let folder = self.folder.path();
+        let cache = ("XDG_CACHE_HOME".to_owned(), folder.join("cache").display().to_string());
+        let host = HostProcess::spawn(&keys.0, folder, &arguments, &[cache])?;
+        self.hosts.push(host);
+        let started = |event: &crate::Event| {
+            event.name == "host_started" && event.body["source"] == keys.0.as_str()
+        };
+        if let Err(error) = self.events.wait(started, STEP).await {
+            let log = self.hosts.last().map(HostProcess::log).unwrap_or_default();
+            return Err(error.context(format!("the host did not start:\n{log}")));
+        }
+        Ok(self.hosts.len() - 1)
+    }
+
+    /// The id of a host.
+    pub fn host(&self, index: usize) -> &str {
+        &self.hosts[index].id
+    }
+
+    /// Sends a control request, `body` as raw JSON (`Null` for an empty payload).
+    ///
+    /// # Errors
+    ///
+    /// Fails when nobody answers or the answer is no JSON.
+    pub async fn ctl(&self, operation: &str, body: Value) -> Result<Value> {
+        let subject = format!("wasmbus.ctl.v1.{}.{operation}", self.name);
+        let payload = if body.is_null() { Vec::new() } else { serde_json::to_vec(&body)? };
+        let reply = self.client.request(subject, payload.into()).await.context(operation.to_owned())?;
+        Ok(serde_json::from_slice(&reply.payload)?)
+    }
+
+    /// Sends a control request that has to succeed.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the reply when it is a refusal.
+    pub async fn ctl_ok(&self, operation: &str, body: Value) -> Result<Value> {
+        let reply = self.ctl(operation, body).await?;
+        ensure!(reply["success"] == true, "{operation} was refused: {reply}");
+        Ok(reply)
+    }
+
+    /// Scales a component on a host and waits for the event of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host reports a failure.
+    pub async fn scale(&self, host: usize, id: &str, reference: &str, count: u32) -> Result<()> {
+        let host = self.host(host);
+        let mark = self.events.len();
+        let command = json!({
+            "component_ref": reference, "component_id": id, "count": count, "host_id": host,
+        });
+        self.ctl_ok(&format!("component.scale.{host}"), command).await?;
+        let event = self
+            .events
+            .wait_after(
+                mark,
+                |event| {
+                    event.name.starts_with("component_scale")
+                        && event.data("component_id") == id
+                        && event.body["source"] == host
+                },
+                STEP,
+            )
+            .await?;
+        ensure!(event.name == "component_scaled", "{}", event.body);
+        Ok(())
+    }
+
+    /// Starts a component of the target folder, by file stem, under an id.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lattice::scale`].
+    pub async fn run(&self, host: usize, id: &str, name: &str, count: u32) -> Result<()> {
+        self.scale(host, id, &component(name)?, count).await
+    }
+
+    /// Starts a provider program of this workspace and waits until it is healthy.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host reports a failure.
+    pub async fn provide(&self, host: usize, id: &str, name: &str, config: &[&str]) -> Result<()> {
+        let host = self.host(host);
+        let mark = self.events.len();
+        let reference = format!("file://{}", program(name)?.display());
+        let command = json!({
+            "provider_id": id, "provider_ref": reference, "host_id": host, "config": config,
+        });
+        self.ctl_ok(&format!("provider.start.{host}"), command).await?;
+        let event = self
+            .events
+            .wait_after(
+                mark,
+                |event| {
+                    event.data("provider_id") == id
+                        && event.body["source"] == host
+                        && (event.name == "provider_start_failed"
+                            || event.name == "health_check_passed")
+                },
+                STEP,
+            )
+            .await?;
+        ensure!(event.name == "health_check_passed", "{}", event.body);
+        Ok(())
+    }
+
+    /// Stores a named config.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is refused.
+    pub async fn config(&self, name: &str, values: Value) -> Result<()> {
+        self.ctl_ok(&format!("config.put.{name}"), values).await.map(drop)
+    }
+
+    /// Puts a link; `interface` is `namespace:package/one,two`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is refused.
+    pub async fn link(
+        &self,
+        source: &str,
+        target: &str,
+        interface: &str,
+        source_config: &[&str],
+        target_config: &[&str],
+    ) -> Result<()> {
+        let (package, interfaces) = interface.split_once('/').context("no interface")?;
+        let (namespace, package) = package.split_once(':').context("no package")?;
+        let link = json!({
+            "source_id": source, "target": target, "name": "default",
+            "wit_namespace": namespace, "wit_package": package,
+            "interfaces": interfaces.split(',').collect::<Vec<_>>(),
+            "source_config": source_config, "target_config": target_config,
+        });
+        self.ctl_ok("link.put", link).await.map(drop)
+    }
+
+    /// Starts the HTTP server on a free port of the loopback address and links it to a component;
+    /// gives the address.
+    ///
+    /// # Errors
+    ///
+    /// Fails when one of the steps does.
+    pub async fn serve_http(&self, host: usize, component: &str) -> Result<String> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let config = format!("http-{component}");
+        self.config(&config, json!({ "address": address })).await?;
+        self.provide(host, "httpserver", "http-server-provider", &[]).await?;
+        self.link("httpserver", component, "wasi:http/incoming-handler", &[&config], &[]).await?;
+        self.until_listening(&address).await?;
+        Ok(address)
+    }
+
+    /// Waits until somebody listens at an address.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nobody does in time.
+    pub async fn until_listening(&self, address: &str) -> Result<()> {
+        let until = Instant::now() + STEP;
+        while let Err(error) = tokio::net::TcpStream::connect(address).await {
+            ensure!(Instant::now() < until, "nobody listens at {address}: {error}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until an HTTP GET gives `status`; gives the text.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the last answer when it does not in time.
+    pub async fn until_status(&self, address: &str, path: &str, status: u16) -> Result<String> {
+        let until = Instant::now() + STEP;
+        loop {
+            let got = http_client::get(address, path).await;
+            if let Ok((code, text)) = &got
+                && *code == status
+            {
+                return Ok(text.clone());
+            }
+            ensure!(Instant::now() < until, "{address}{path} gives {got:?}, not {status}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A peer on the box's server, to call functions with.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server is stopped.
+    pub async fn peer(&self) -> Result<Peer> {
+        Ok(Peer::new(self.nats.client().await?, PeerConfig::default()).await?)
+    }
+}
+
+/// A fresh host key: public part and seed.
+fn nkeys_server() -> (String, String) {
+    let pair = nkeys::KeyPair::new_server();
+    let seed = pair.seed().unwrap_or_default();
+    (pair.public_key(), seed)
+}
