@@ -1,0 +1,38 @@
+//! Feeds tokens and keys to `lattice-claims`, raw and behind a valid signature.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lattice_claims::claims::{ComponentMetadata, ProviderMetadata};
+use lattice_claims::{CurveKey, KeyKind, PublicKey, SigningKey, token};
+use libfuzzer_sys::fuzz_target;
+
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(KeyKind::Account));
+static CURVE: LazyLock<CurveKey> = LazyLock::new(CurveKey::generate);
+
+fuzz_target!(|data: &[u8]| {
+    let _ = CURVE.open(data, &CURVE);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = token::verify::<ComponentMetadata>(text, 0);
+        let _ = token::decode::<ProviderMetadata>(text);
+        let _ = (SigningKey::from_seed(text), PublicKey::parse(text));
+        let _ = (CurveKey::from_seed(text), CurveKey::from_public_key(text));
+        signed(text);
+    }
+});
+
+/// Signs arbitrary claims, so that the code behind the signature is reached.
+fn signed(text: &str) {
+    let claims = text.replace("ISSUER", &KEY.public_key());
+    let header = URL_SAFE_NO_PAD.encode(r#"{"typ":"jwt","alg":"Ed25519"}"#);
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let signature = KEY.sign(message.as_bytes()).expect("a generated key signs");
+    let made = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+    if let Ok(claims) = token::verify::<ComponentMetadata>(&made, 0) {
+        let _ = lattice_claims::stored_component(&claims);
+        let _ = lattice_claims::component_info(&claims);
+    }
+    let _ = token::verify::<ProviderMetadata>(&made, 0);
+}
