@@ -18,10 +18,14 @@ fn workspace() -> &'static Path {
 ///
 /// Fails, with the command that mends it, when the program has not been built.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let folder = std::env::var_os(PROGRAMS)
-        .map_or_else(|| workspace().join("target/debug"), PathBuf::from);
+    let folder =
+        std::env::var_os(PROGRAMS).map_or_else(|| workspace().join("target/debug"), PathBuf::from);
     let path = folder.join(name);
-    ensure!(path.is_file(), "{} is missing; run `cargo xtask build`", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is missing; run `cargo xtask build`",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -31,8 +35,16 @@ pub fn program(name: &str) -> Result<PathBuf> {
 ///
 /// Fails, with the command that mends it, when the component has not been built.
 pub fn component(name: &str) -> Result<String> {
-    let path = workspace().join("target/components").join(format!("{name}.wasm"));
-    ensure!(path.is_file(), "{} is missing; run `cargo xtask guests`", path.display());
-    let path = path.canonicalize().with_context(|| path.display().to_string())?;
+    let path = workspace()
+        .join("target/components")
+        .join(format!("{name}.wasm"));
+    ensure!(
+        path.is_file(),
+        "{} is missing; run `cargo xtask guests`",
+        path.display()
+    );
+    let path = path
+        .canonicalize()
+        .with_context(|| path.display().to_string())?;
     Ok(format!("file://{}", path.display()))
 }

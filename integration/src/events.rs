@@ -42,12 +42,20 @@ impl EventLog {
         let lattice = lattice.parse()?;
         let subject = lattice_core::subject::event::all_events(&lattice);
         let mut incoming = client.subscribe(subject).await?;
-        let log = Self { events: Arc::default(), more: Arc::default() };
+        let log = Self {
+            events: Arc::default(),
+            more: Arc::default(),
+        };
         let writer = log.clone();
         // Ends with the connection, which the lattice in the box owns.
         tokio::spawn(async move {
             while let Some(message) = incoming.next().await {
-                let name = message.subject.rsplit('.').next().unwrap_or_default().to_owned();
+                let name = message
+                    .subject
+                    .rsplit('.')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 let body = serde_json::from_slice(&message.payload).unwrap_or(Value::Null);
                 writer.events.lock().push(Event { name, body });
                 writer.more.notify_waiters();
@@ -96,7 +104,13 @@ impl EventLog {
             let more = self.more.notified();
             tokio::pin!(more);
             more.as_mut().enable();
-            if let Some(found) = self.events.lock().iter().skip(mark).find(|event| matches(event)) {
+            if let Some(found) = self
+                .events
+                .lock()
+                .iter()
+                .skip(mark)
+                .find(|event| matches(event))
+            {
                 return Ok(found.clone());
             }
             if tokio::time::timeout_at(until, more).await.is_err() {

@@ -29,7 +29,10 @@ impl HttpClient {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // Ends when the sender is dropped.
         tokio::spawn(connection);
-        Ok(Self { sender, address: address.to_owned() })
+        Ok(Self {
+            sender,
+            address: address.to_owned(),
+        })
     }
 
     /// Sends a request; the `host` header is added.
@@ -42,9 +45,14 @@ impl HttpClient {
         let exchange = async {
             self.sender.ready().await?;
             let (parts, body) = self.sender.send_request(request).await?.into_parts();
-            Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+            Ok(Response::from_parts(
+                parts,
+                body.collect().await?.to_bytes(),
+            ))
         };
-        tokio::time::timeout(Duration::from_secs(30), exchange).await.context("no response")?
+        tokio::time::timeout(Duration::from_secs(30), exchange)
+            .await
+            .context("no response")?
     }
 
     /// Sends a GET request.
@@ -65,5 +73,8 @@ impl HttpClient {
 pub async fn get(address: &str, path: &str) -> Result<(u16, String)> {
     let response = HttpClient::connect(address).await?.get(path).await?;
     let status = response.status().as_u16();
-    Ok((status, String::from_utf8_lossy(response.body()).into_owned()))
+    Ok((
+        status,
+        String::from_utf8_lossy(response.body()).into_owned(),
+    ))
 }

@@ -64,7 +64,14 @@ impl Lattice {
         let name = "default".to_owned();
         let events = EventLog::open(&client, &name).await?;
         let folder = tempfile::Builder::new().prefix("lattice-box-").tempdir()?;
-        let mut lattice = Self { nats, name, client, events, hosts: Vec::new(), folder };
+        let mut lattice = Self {
+            nats,
+            name,
+            client,
+            events,
+            hosts: Vec::new(),
+            folder,
+        };
         for _ in 0..hosts {
             lattice.add_host(HostOptions::default()).await?;
         }
@@ -97,7 +104,10 @@ impl Lattice {
         }
         arguments.extend(options.arguments);
         let folder = self.folder.path();
-        let cache = ("XDG_CACHE_HOME".to_owned(), folder.join("cache").display().to_string());
+        let cache = (
+            "XDG_CACHE_HOME".to_owned(),
+            folder.join("cache").display().to_string(),
+        );
         let host = HostProcess::spawn(&keys.0, folder, &arguments, &[cache])?;
         self.hosts.push(host);
         let started = |event: &crate::Event| {
@@ -122,8 +132,16 @@ impl Lattice {
     /// Fails when nobody answers or the answer is no JSON.
     pub async fn ctl(&self, operation: &str, body: Value) -> Result<Value> {
         let subject = format!("wasmbus.ctl.v1.{}.{operation}", self.name);
-        let payload = if body.is_null() { Vec::new() } else { serde_json::to_vec(&body)? };
-        let reply = self.client.request(subject, payload.into()).await.context(operation.to_owned())?;
+        let payload = if body.is_null() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(&body)?
+        };
+        let reply = self
+            .client
+            .request(subject, payload.into())
+            .await
+            .context(operation.to_owned())?;
         Ok(serde_json::from_slice(&reply.payload)?)
     }
 
@@ -149,7 +167,8 @@ impl Lattice {
         let command = json!({
             "component_ref": reference, "component_id": id, "count": count, "host_id": host,
         });
-        self.ctl_ok(&format!("component.scale.{host}"), command).await?;
+        self.ctl_ok(&format!("component.scale.{host}"), command)
+            .await?;
         let event = self
             .events
             .wait_after(
@@ -187,7 +206,8 @@ impl Lattice {
         let command = json!({
             "provider_id": id, "provider_ref": reference, "host_id": host, "config": config,
         });
-        self.ctl_ok(&format!("provider.start.{host}"), command).await?;
+        self.ctl_ok(&format!("provider.start.{host}"), command)
+            .await?;
         let event = self
             .events
             .wait_after(
@@ -211,7 +231,9 @@ impl Lattice {
     ///
     /// Fails when it is refused.
     pub async fn config(&self, name: &str, values: Value) -> Result<()> {
-        self.ctl_ok(&format!("config.put.{name}"), values).await.map(drop)
+        self.ctl_ok(&format!("config.put.{name}"), values)
+            .await
+            .map(drop)
     }
 
     /// Puts a link; `interface` is `namespace:package/one,two`.
@@ -248,8 +270,16 @@ impl Lattice {
         let address = format!("127.0.0.1:{}", free_port()?);
         let config = format!("http-{component}");
         self.config(&config, json!({ "address": address })).await?;
-        self.provide(host, "httpserver", "http-server-provider", &[]).await?;
-        self.link("httpserver", component, "wasi:http/incoming-handler", &[&config], &[]).await?;
+        self.provide(host, "httpserver", "http-server-provider", &[])
+            .await?;
+        self.link(
+            "httpserver",
+            component,
+            "wasi:http/incoming-handler",
+            &[&config],
+            &[],
+        )
+        .await?;
         self.until_listening(&address).await?;
         Ok(address)
     }
@@ -262,7 +292,10 @@ impl Lattice {
     pub async fn until_listening(&self, address: &str) -> Result<()> {
         let until = Instant::now() + STEP;
         while let Err(error) = tokio::net::TcpStream::connect(address).await {
-            ensure!(Instant::now() < until, "nobody listens at {address}: {error}");
+            ensure!(
+                Instant::now() < until,
+                "nobody listens at {address}: {error}"
+            );
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         Ok(())
@@ -282,7 +315,10 @@ impl Lattice {
             {
                 return Ok(text.clone());
             }
-            ensure!(Instant::now() < until, "{address}{path} gives {got:?}, not {status}");
+            ensure!(
+                Instant::now() < until,
+                "{address}{path} gives {got:?}, not {status}"
+            );
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }

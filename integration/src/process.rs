@@ -17,7 +17,9 @@ use crate::artifacts::program;
 ///
 /// Fails when the machine has none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 /// A host process. It is killed, and its providers with it, when dropped.
@@ -48,7 +50,11 @@ impl HostProcess {
             .kill_on_drop(true)
             .spawn()
             .context("could not start lattice-host")?;
-        Ok(Self { id: id.to_owned(), child, log })
+        Ok(Self {
+            id: id.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// The process id, while the process runs.

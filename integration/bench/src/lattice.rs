@@ -1,0 +1,282 @@
+//! Requests per second, CPU time and messages: the bare bus, calls, HTTP, HTTP with a counter.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::{Bytes, BytesMut};
+use lattice_core::id::{ComponentId, LatticeName};
+use lattice_core::subject::RpcPrefix;
+use lattice_integration::{Lattice, free_port};
+use lattice_nats_box::NatsBoxOptions;
+use lattice_rpc::{Invocation, Peer};
+use serde_json::json;
+use tokio::process::{Child, Command};
+
+use crate::load::{Meter, Sample, closed_loop, figure};
+use crate::report::Report;
+use crate::{bus, http_load};
+
+/// Requests in flight of the bare bus and of component calls.
+const IN_FLIGHT: usize = 64;
+/// Connections of HTTP.
+const CONNECTIONS: usize = 32;
+/// Payload of the bare bus and of component calls, in bytes.
+const SIZE: usize = 64;
+
+/// A lattice with everything that is measured on it.
+struct Bed {
+    lattice: Lattice,
+    meter: Meter,
+    hello: String,
+    counter: String,
+    responder: Child,
+    _redis: Child,
+    peer: Peer,
+}
+
+/// Starts a lattice whose NATS server can be metered.
+pub(crate) async fn metered(hosts: usize) -> Result<(Lattice, Meter)> {
+    let monitor = free_port()?;
+    let options = NatsBoxOptions {
+        extra_config: format!("http: \"127.0.0.1:{monitor}\"\n"),
+        ..NatsBoxOptions::default()
+    };
+    let lattice = Lattice::start_with(options, hosts).await?;
+    Ok((
+        lattice,
+        Meter {
+            monitor: format!("127.0.0.1:{monitor}"),
+        },
+    ))
+}
+
+fn redis_server() -> PathBuf {
+    std::env::var_os("LATTICE_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
+}
+
+async fn start_redis(lattice: &Lattice) -> Result<(Child, u16)> {
+    let port = free_port()?;
+    let child = Command::new(redis_server())
+        .args([
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--bind",
+            "127.0.0.1",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context("no redis-server; run `cargo xtask setup`")?;
+    lattice
+        .until_listening(&format!("127.0.0.1:{port}"))
+        .await?;
+    Ok((child, port))
+}
+
+/// Serves another component over HTTP, by a link of its own name on the same provider.
+async fn second_address(lattice: &Lattice, component: &str) -> Result<String> {
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let config = format!("http-{component}");
+    lattice
+        .config(&config, json!({ "address": address }))
+        .await?;
+    let link = json!({
+        "source_id": "httpserver", "target": component, "name": component,
+        "wit_namespace": "wasi", "wit_package": "http", "interfaces": ["incoming-handler"],
+        "source_config": [config], "target_config": [],
+    });
+    lattice.ctl_ok("link.put", link).await?;
+    lattice.until_listening(&address).await?;
+    Ok(address)
+}
+
+impl Bed {
+    async fn start() -> Result<Self> {
+        let (lattice, meter) = metered(1).await?;
+        lattice.run(0, "hello", "http-hello", 1000).await?;
+        lattice
+            .run(0, "counter", "http-keyvalue-counter", 1000)
+            .await?;
+        lattice.run(0, "probe", "probe", 1000).await?;
+        let hello = lattice.serve_http(0, "hello").await?;
+        let (redis, port) = start_redis(&lattice).await?;
+        lattice
+            .config(
+                "redis",
+                json!({ "url": format!("redis://127.0.0.1:{port}") }),
+            )
+            .await?;
+        lattice
+            .provide(0, "kv", "keyvalue-redis-provider", &[])
+            .await?;
+        let interfaces = "wasi:keyvalue/store,atomics";
+        lattice
+            .link("counter", "kv", interfaces, &[], &["redis"])
+            .await?;
+        let counter = second_address(&lattice, "counter").await?;
+        lattice.until_status(&hello, "/", 200).await?;
+        lattice.until_status(&counter, "/bench", 200).await?;
+        let responder = bus::responder(&lattice.nats.url, &lattice.client).await?;
+        let peer = lattice.peer().await?;
+        Ok(Self {
+            lattice,
+            meter,
+            hello,
+            counter,
+            responder,
+            _redis: redis,
+            peer,
+        })
+    }
+
+    /// The processes whose command line holds `name`, of those this run has started.
+    fn pids(&self, names: &[&str]) -> Result<Vec<u32>> {
+        let own = std::process::id();
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else {
+                continue;
+            };
+            let Ok(command) = std::fs::read(format!("/proc/{pid}/cmdline")) else {
+                continue;
+            };
+            let command = String::from_utf8_lossy(&command).into_owned();
+            let program = command.split('\0').next().unwrap_or_default();
+            let named = names.iter().any(|name| program.ends_with(name));
+            if named && is_descendant(pid, own) {
+                all.push(pid);
+            }
+        }
+        ensure!(
+            all.len() == names.len(),
+            "found {} of the processes {names:?}",
+            all.len()
+        );
+        Ok(all)
+    }
+
+    async fn bus(&self, time: Duration) -> Result<Sample> {
+        let mut pids = self.pids(&["nats-server"])?;
+        pids.extend(self.responder.id());
+        let work = bus::requests(&self.lattice.client, IN_FLIGHT, SIZE, time);
+        self.meter.measure(&pids, work).await
+    }
+
+    async fn component(&self, time: Duration) -> Result<Sample> {
+        let pids = self.pids(&["nats-server", "lattice-host"])?;
+        self.meter
+            .measure(&pids, calls(&self.peer, IN_FLIGHT, SIZE, time))
+            .await
+    }
+
+    async fn http(&self, time: Duration) -> Result<Sample> {
+        let pids = self.pids(&["nats-server", "lattice-host", "http-server-provider"])?;
+        self.meter
+            .measure(&pids, http_load::get(&self.hello, "/", CONNECTIONS, time))
+            .await
+    }
+
+    async fn counter(&self, time: Duration) -> Result<Sample> {
+        let pids = self.pids(&[
+            "nats-server",
+            "lattice-host",
+            "http-server-provider",
+            "keyvalue-redis-provider",
+        ])?;
+        let work = http_load::get(&self.counter, "/bench", CONNECTIONS, time);
+        self.meter.measure(&pids, work).await
+    }
+}
+
+fn is_descendant(mut pid: u32, ancestor: u32) -> bool {
+    while pid > 1 {
+        if pid == ancestor {
+            return true;
+        }
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            return false;
+        };
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1));
+        let Some(parent) = parent.and_then(|parent| parent.parse().ok()) else {
+            return false;
+        };
+        pid = parent;
+    }
+    false
+}
+
+/// Calls the probe component's byte echo.
+pub(crate) async fn calls(peer: &Peer, workers: usize, size: usize, time: Duration) -> Result<u64> {
+    let until = Instant::now() + time;
+    let lattice = LatticeName::default();
+    let prefix = RpcPrefix::new(&lattice, &"probe".parse::<ComponentId>()?);
+    let subject = prefix.invocation("test:probe/echo@0.1.0", "bytes");
+    let mut params = BytesMut::new();
+    lattice_codec::write::bytes(&mut params, &vec![7; size]);
+    let params: Bytes = params.freeze();
+    closed_loop(workers, time, |_| {
+        let (peer, subject, params) = (peer.clone(), subject.clone(), params.clone());
+        async move {
+            let mut done = 0;
+            while Instant::now() < until {
+                let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+                let invocation = Invocation::new(subject.clone(), deadline).source("bench");
+                let result = peer.call(invocation, params.clone()).await?;
+                ensure!(result == params, "the echo differs");
+                done += 1;
+            }
+            Ok(done)
+        }
+    })
+    .await
+}
+
+/// Measures all throughput figures in interleaved rounds.
+pub(crate) async fn throughput(
+    report: &mut Report,
+    rounds: usize,
+    time: Duration,
+    wanted: &impl Fn(&str) -> bool,
+) -> Result<()> {
+    const NAMES: [&str; 4] = [
+        "bus_request_reply",
+        "component_call",
+        "http_component_bus",
+        "http_counter_bus",
+    ];
+    if !NAMES.iter().any(|name| wanted(name)) {
+        return Ok(());
+    }
+    let bed = Bed::start().await?;
+    let mut samples: [Vec<Sample>; 4] = Default::default();
+    let warm_up = Duration::from_millis(500);
+    for round in 0..=rounds {
+        let time = if round == 0 { warm_up } else { time };
+        let taken = [
+            bed.bus(time).await?,
+            bed.component(time).await?,
+            bed.http(time).await?,
+            bed.counter(time).await?,
+        ];
+        if round > 0 {
+            for (all, sample) in samples.iter_mut().zip(taken) {
+                all.push(sample);
+            }
+        }
+    }
+    let bare = crate::report::median(samples[0].iter().map(|s| s.per_second).collect());
+    for (name, samples) in NAMES.into_iter().zip(&samples) {
+        let mut figure = figure(name, samples);
+        figure.ratio = Some(figure.value / bare);
+        figure.of = Some(NAMES[0].to_owned());
+        report.add(figure);
+    }
+    Ok(())
+}
