@@ -1,5 +1,14 @@
-use super::*;
+use std::io::{self, Write as _};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
+
+use super::build::append;
+use super::*;
+use crate::claims::Claims;
+use crate::component::ValidTimes;
+use crate::keys::{KeyKind, SigningKey};
 
 const NOW: u64 = 1_800_000_000;
 
