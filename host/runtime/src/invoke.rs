@@ -30,6 +30,9 @@ pub struct CallContext {
     pub source: Option<Arc<str>>,
     /// When the call must be over; calls that it makes in turn have no longer either.
     pub deadline: Instant,
+    /// When the answer has to be there, for a guest that may go on after it until `deadline`, as
+    /// one that streams a body does. Calls that it makes before have no longer.
+    pub answer_by: Option<Instant>,
     /// The caller's trace context.
     pub trace: Option<TraceContext>,
     /// Anything that has to live exactly as long as the instance, such as a permit. It is
@@ -43,6 +46,7 @@ impl CallContext {
         Self {
             source: None,
             deadline,
+            answer_by: None,
             trace: None,
             hold: None,
         }
