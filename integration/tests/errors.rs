@@ -1,0 +1,332 @@
+//! Every failure is seen: by the caller as a typed error in time, by the operator in the log.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::{Bytes, BytesMut};
+use lattice_codec::write;
+use lattice_integration::{Lattice, STEP, get};
+use lattice_rpc::{CallError, Invocation, Peer, RemoteError};
+use serde_json::json;
+use tokio::time::Instant;
+
+fn text(text: &str) -> Bytes {
+    let mut params = BytesMut::new();
+    write::string(&mut params, text);
+    params.freeze()
+}
+
+fn number(number: u64) -> Bytes {
+    let mut params = BytesMut::new();
+    write::uleb(&mut params, number);
+    params.freeze()
+}
+
+async fn call(
+    peer: &Peer,
+    id: &str,
+    function: &str,
+    params: Bytes,
+    ms: u64,
+) -> Result<Bytes, CallError> {
+    let subject = format!("default.{id}.wrpc.0.0.1.{function}");
+    let deadline = Instant::now() + Duration::from_millis(ms);
+    peer.call(Invocation::new(subject, deadline).source("test"), params)
+        .await
+}
+
+fn remote(error: CallError) -> RemoteError {
+    match error {
+        CallError::Remote(error) => error,
+        other => panic!("not an error of the called side: {other}"),
+    }
+}
+
+/// Waits until the host serves nothing and the probe answers again.
+async fn recovered(peer: &Peer) -> Result<()> {
+    let echo = call(
+        peer,
+        "probe",
+        "test:probe/echo@0.1.0.text",
+        text("still here"),
+        5000,
+    )
+    .await?;
+    assert_eq!(echo, text("still here"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trap_reaches_caller_and_log() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 10).await?;
+    let peer = lattice.peer().await?;
+    let params = text("on purpose");
+    let error = call(&peer, "probe", "test:probe/behave@0.1.0.trap", params, 5000).await;
+    let error = remote(error.unwrap_err());
+    assert!(error.message.contains("probe"), "{error:?}");
+    let log = lattice.hosts[0].log();
+    assert!(
+        log.contains("on purpose") || log.contains("unreachable"),
+        "{log}"
+    );
+    recovered(&peer).await
+}
+
+#[tokio::test]
+async fn a_void_function_that_traps_is_an_error_too() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 10).await?;
+    lattice.run(0, "caller", "caller", 10).await?;
+    lattice
+        .link(
+            "caller",
+            "probe",
+            "test:probe/echo,behave,keyvalue,types",
+            &[],
+            &[],
+        )
+        .await?;
+    let peer = lattice.peer().await?;
+    let params = text("on purpose");
+    let error = call(
+        &peer,
+        "caller",
+        "test:caller/relay@0.1.0.trap",
+        params,
+        5000,
+    )
+    .await;
+    remote(error.unwrap_err());
+    recovered(&peer).await
+}
+
+#[tokio::test]
+async fn a_missing_link_and_a_target_nowhere_are_named() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "caller", "caller", 10).await?;
+    let peer = lattice.peer().await?;
+    let function = "test:caller/relay@0.1.0.text";
+    let error = remote(
+        call(&peer, "caller", function, text("x"), 5000)
+            .await
+            .unwrap_err(),
+    );
+    assert!(
+        error.message.contains("link `default` not found"),
+        "{error:?}"
+    );
+    lattice
+        .link("caller", "nowhere", "test:probe/echo", &[], &[])
+        .await?;
+    let until = Instant::now() + STEP;
+    loop {
+        let before = Instant::now();
+        let error = remote(
+            call(&peer, "caller", function, text("x"), 5000)
+                .await
+                .unwrap_err(),
+        );
+        assert!(before.elapsed() < Duration::from_secs(5));
+        if error.message.contains("nowhere") {
+            break;
+        }
+        // The host learns of the link through its watch.
+        assert!(Instant::now() < until, "{error:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_keyvalue_call_without_a_store_is_a_value_not_a_trap() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 10)
+        .await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    let body = lattice.until_status(&address, "/x", 500).await?;
+    assert!(body.starts_with("could not count /x"), "{body}");
+    lattice
+        .link(
+            "counter",
+            "nowhere",
+            "wasi:keyvalue/store,atomics",
+            &[],
+            &[],
+        )
+        .await?;
+    let until = Instant::now() + STEP;
+    while !get(&address, "/x").await?.1.contains("nowhere") {
+        assert!(Instant::now() < until, "{:?}", get(&address, "/x").await?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deadline_holds_end_to_end() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 10).await?;
+    lattice.run(0, "caller", "caller", 10).await?;
+    lattice
+        .link(
+            "caller",
+            "probe",
+            "test:probe/echo,behave,keyvalue,types",
+            &[],
+            &[],
+        )
+        .await?;
+    let peer = lattice.peer().await?;
+    let (sleep, spin) = (
+        "test:caller/relay@0.1.0.sleep",
+        "test:caller/relay@0.1.0.spin",
+    );
+    for (function, params) in [(sleep, number(60_000)), (spin, Bytes::new())] {
+        let before = Instant::now();
+        let error = call(&peer, "caller", function, params, 700)
+            .await
+            .unwrap_err();
+        assert!(before.elapsed() < Duration::from_millis(1700), "{error}");
+        recovered(&peer).await?;
+    }
+    // Everything that the calls held has been given back: all ten instances are free again.
+    let calls = (0..10).map(|_| {
+        call(
+            &peer,
+            "probe",
+            "test:probe/behave@0.1.0.sleep",
+            number(100),
+            5000,
+        )
+    });
+    for done in futures::future::join_all(calls).await {
+        done?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_provider_that_dies_in_mid_call_fails_the_call_in_time() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 10)
+        .await?;
+    lattice
+        .provide(0, "kv", "keyvalue-nats-provider", &[])
+        .await?;
+    lattice
+        .link("counter", "kv", "wasi:keyvalue/store,atomics", &[], &[])
+        .await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.until_status(&address, "/x", 200).await?;
+    let mark = lattice.events.len();
+    let pid = provider_pid(&lattice, "keyvalue-nats-provider")?;
+    std::process::Command::new("kill")
+        .args(["-STOP", &pid])
+        .status()?;
+    let before = Instant::now();
+    let stuck = tokio::spawn({
+        let address = address.clone();
+        async move { get(&address, "/x").await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    std::process::Command::new("kill")
+        .args(["-KILL", &pid])
+        .status()?;
+    let (status, text) = stuck.await??;
+    assert!(
+        status >= 500 && before.elapsed() < Duration::from_secs(8),
+        "{status} {text}"
+    );
+    // The host says so, starts it again, and the counter goes on where it was.
+    let failed = |event: &lattice_integration::Event| {
+        event.name == "health_check_failed" && event.data("provider_id") == "kv"
+    };
+    lattice.events.wait_after(mark, failed, STEP).await?;
+    let text = lattice.until_status(&address, "/x", 200).await?;
+    assert!(text.starts_with("Counter /x: "), "{text}");
+    Ok(())
+}
+
+fn provider_pid(lattice: &Lattice, program: &str) -> Result<String> {
+    let host = lattice.hosts[0].pid().unwrap().to_string();
+    let list = std::process::Command::new("ps")
+        .args(["-o", "pid=,args=", "--ppid", &host])
+        .output()?;
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    let line = list.lines().find(|line| line.contains(program));
+    let pid = line.and_then(|line| line.split_whitespace().next());
+    Ok(pid
+        .ok_or_else(|| anyhow::anyhow!("no {program} among:\n{list}"))?
+        .to_owned())
+}
+
+#[tokio::test]
+async fn a_refused_link_shows_its_reason() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "web", "http-hello", 10).await?;
+    lattice
+        .provide(0, "httpserver", "http-server-provider", &[])
+        .await?;
+    // The port belongs to somebody else.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    lattice
+        .config("taken", json!({ "address": address }))
+        .await?;
+    lattice
+        .link(
+            "httpserver",
+            "web",
+            "wasi:http/incoming-handler",
+            &["taken"],
+            &[],
+        )
+        .await?;
+    let state = async |wanted: &str| -> Result<serde_json::Value> {
+        let until = Instant::now() + STEP;
+        loop {
+            let links = lattice.ctl_ok("link.get", json!(null)).await?;
+            let status = links["response"][0]["status"].clone();
+            if status.to_string().contains(&format!("\"{wanted}\"")) {
+                return Ok(status);
+            }
+            anyhow::ensure!(
+                Instant::now() < until,
+                "the link never gets {wanted}: {links}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let failed = state("failed").await?;
+    assert!(
+        failed.to_string().to_lowercase().contains("in use"),
+        "{failed}"
+    );
+    drop(taken);
+    state("ready").await?;
+    assert_eq!(get(&address, "/").await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_overloaded_component_refuses_and_recovers() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 1).await?;
+    let peer = lattice.peer().await?;
+    let calls = (0..10).map(|_| {
+        call(
+            &peer,
+            "probe",
+            "test:probe/behave@0.1.0.sleep",
+            number(2000),
+            3000,
+        )
+    });
+    let outcomes = futures::future::join_all(calls).await;
+    assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
+    let before = Instant::now();
+    recovered(&peer).await?;
+    assert!(before.elapsed() < Duration::from_secs(1));
+    Ok(())
+}

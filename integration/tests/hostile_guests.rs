@@ -1,0 +1,146 @@
+//! A guest cannot hurt the host, nor other guests.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::{Bytes, BytesMut};
+use lattice_codec::write;
+use lattice_integration::{HostOptions, Lattice, STEP, usage};
+use lattice_rpc::{CallError, Invocation, Peer};
+use serde_json::json;
+use tokio::time::Instant;
+
+async fn call(peer: &Peer, function: &str, params: Bytes, ms: u64) -> Result<Bytes, CallError> {
+    let subject = format!("default.probe.wrpc.0.0.1.test:probe/{function}");
+    let deadline = Instant::now() + Duration::from_millis(ms);
+    peer.call(Invocation::new(subject, deadline).source("test"), params)
+        .await
+}
+
+fn text(text: &str) -> Bytes {
+    let mut params = BytesMut::new();
+    write::string(&mut params, text);
+    params.freeze()
+}
+
+#[tokio::test]
+async fn busy_guests_starve_neither_heartbeats_nor_others() -> Result<()> {
+    let mut lattice = Lattice::start(0).await?;
+    let arguments = ["--heartbeat-interval-seconds", "1"]
+        .map(str::to_owned)
+        .to_vec();
+    lattice
+        .add_host(HostOptions {
+            arguments,
+            ..HostOptions::default()
+        })
+        .await?;
+    lattice.run(0, "probe", "probe", 100).await?;
+    let peer = lattice.peer().await?;
+    call(&peer, "echo@0.1.0.text", text("x"), 5000).await?;
+    let mut spinning = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let peer = peer.clone();
+        spinning.spawn(async move { call(&peer, "behave@0.1.0.spin", Bytes::new(), 4000).await });
+    }
+    let mark = lattice.events.len();
+    let beat = |event: &lattice_integration::Event| event.name == "host_heartbeat";
+    lattice
+        .events
+        .wait_after(mark, beat, Duration::from_millis(3500))
+        .await?;
+    let before = Instant::now();
+    call(&peer, "echo@0.1.0.text", text("x"), 5000).await?;
+    assert!(
+        before.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        before.elapsed()
+    );
+    while let Some(ended) = spinning.join_next().await {
+        ended?.unwrap_err();
+    }
+    // No guest is left spinning.
+    let pid = lattice.hosts[0].pid().unwrap();
+    let until = Instant::now() + STEP;
+    loop {
+        let before = usage(pid)?.cpu_us;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if usage(pid)?.cpu_us - before < 100_000 {
+            return Ok(());
+        }
+        assert!(Instant::now() < until, "the host stays busy");
+    }
+}
+
+#[tokio::test]
+async fn memory_stops_at_its_limit() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 10).await?;
+    let peer = lattice.peer().await?;
+    call(&peer, "behave@0.1.0.allocate-forever", Bytes::new(), 20_000)
+        .await
+        .unwrap_err();
+    call(&peer, "echo@0.1.0.text", text("x"), 5000).await?;
+    let resident = usage(lattice.hosts[0].pid().unwrap())?.resident;
+    assert!(resident < 700 << 20, "{resident}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_components_own_memory_limit_is_enforced() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    let host = lattice.host(0);
+    let reference = lattice_integration::component("probe")?;
+    let command = json!({
+        "component_ref": reference, "component_id": "probe", "count": 10, "host_id": host,
+        "component_limits": { "max_memory_limit": "16777216" },
+    });
+    lattice
+        .ctl_ok(&format!("component.scale.{host}"), command)
+        .await?;
+    let scaled = |event: &lattice_integration::Event| event.name == "component_scaled";
+    lattice.events.wait(scaled, STEP).await?;
+    let peer = lattice.peer().await?;
+    let size = |bytes: u64| {
+        let mut params = BytesMut::new();
+        write::uleb(&mut params, bytes);
+        params.freeze()
+    };
+    call(&peer, "behave@0.1.0.allocate", size(4 << 20), 5000).await?;
+    call(&peer, "behave@0.1.0.allocate", size(64 << 20), 5000)
+        .await
+        .unwrap_err();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stack_overflow_is_a_trap() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 10).await?;
+    let peer = lattice.peer().await?;
+    for _ in 0..5 {
+        call(&peer, "behave@0.1.0.overflow-stack", Bytes::new(), 10_000)
+            .await
+            .unwrap_err();
+    }
+    call(&peer, "echo@0.1.0.text", text("x"), 5000).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_call_has_an_instance_of_its_own() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 10).await?;
+    let peer = lattice.peer().await?;
+    for _ in 0..20 {
+        let count = call(
+            &peer,
+            "behave@0.1.0.calls-of-this-instance",
+            Bytes::new(),
+            5000,
+        )
+        .await?;
+        assert_eq!(count, Bytes::from_static(&[1]));
+    }
+    Ok(())
+}
