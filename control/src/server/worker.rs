@@ -1,0 +1,194 @@
+//! Takes messages, runs a bounded number of requests and sends the replies.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, Message, Subscriber};
+use bytes::Bytes;
+use futures::stream::SelectAll;
+use futures::{FutureExt, StreamExt};
+use lattice_core::ErrorCode;
+use lattice_core::subject::ControlSubjects;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
+
+use super::dispatch::dispatch;
+use super::reply::{Encoded, failure, fit};
+use super::{Drained, ServerConfig};
+use crate::api::{ControlApi, ControlError};
+use crate::trace;
+
+/// How long sending a reply may wait for room in the connection's queue.
+const REPLY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What every request needs.
+pub(super) struct Shared {
+    pub(super) nats: Client,
+    pub(super) subjects: ControlSubjects,
+    pub(super) config: ServerConfig,
+    pub(super) api: Arc<dyn ControlApi>,
+    in_flight: Semaphore,
+}
+
+/// The task behind a server.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    /// One permit for each request under way or waiting.
+    places: Arc<Semaphore>,
+    messages: SelectAll<Subscriber>,
+    requests: JoinSet<()>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        nats: Client,
+        subjects: ControlSubjects,
+        config: ServerConfig,
+        api: Arc<dyn ControlApi>,
+        subscriptions: Vec<Subscriber>,
+    ) -> Self {
+        let in_flight = Semaphore::new(config.max_in_flight);
+        let places = Arc::new(Semaphore::new(config.max_in_flight + config.max_queued));
+        Self {
+            shared: Arc::new(Shared {
+                nats,
+                subjects,
+                config,
+                api,
+                in_flight,
+            }),
+            places,
+            messages: futures::stream::select_all(subscriptions),
+            requests: JoinSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, stopped: oneshot::Receiver<Instant>) -> Drained {
+        let mut stopped = stopped;
+        loop {
+            tokio::select! {
+                message = self.messages.next() => match message {
+                    Some(message) => self.accept(message).await,
+                    None => {
+                        tracing::warn!("control subscriptions ended, the connection was closed");
+                        return Drained { unfinished: 0 };
+                    }
+                },
+                Some(ended) = self.requests.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "control request ended badly");
+                    }
+                }
+                // The handle is dropped with this task, so an error cannot be seen here.
+                stop = &mut stopped => {
+                    return self.drain(stop.unwrap_or_else(|_| Instant::now())).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&mut self, message: Message) {
+        let shared = Arc::clone(&self.shared);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::warn!(subject = %message.subject, "too many control requests, refusing one");
+            let error = ControlError::new(ErrorCode::Busy, "host is overloaded")
+                .with_hint("try again later, or on another host");
+            shared.answer(&message, failure(error)).await;
+            return;
+        };
+        self.requests.spawn(async move {
+            let _place = place;
+            // The semaphore is never closed; without a permit there would be no limit.
+            let Ok(_permit) = shared.in_flight.acquire().await else {
+                return;
+            };
+            shared.handle(message).await;
+        });
+    }
+
+    async fn drain(mut self, deadline: Instant) -> Drained {
+        let unsubscribed = timeout_at(deadline, async {
+            for subscription in self.messages.iter_mut() {
+                if let Err(error) = subscription.drain().await {
+                    tracing::warn!(%error, "could not end a control subscription");
+                }
+            }
+            // What NATS had delivered before it knew still counts.
+            while let Some(message) = self.messages.next().await {
+                self.accept(message).await;
+            }
+        });
+        if unsubscribed.await.is_err() {
+            tracing::warn!("control subscriptions did not end in time");
+        }
+        let finished = async { while self.requests.join_next().await.is_some() {} };
+        let _ = timeout_at(deadline, finished).await;
+        let unfinished = self.requests.len();
+        if unfinished > 0 {
+            tracing::warn!(unfinished, "cutting off control requests");
+        }
+        self.requests.shutdown().await;
+        Drained { unfinished }
+    }
+}
+
+impl Shared {
+    async fn handle(&self, message: Message) {
+        let span = tracing::info_span!("control", subject = %message.subject);
+        if let (Some(link), Some(trace)) = (&self.config.span_linker, trace::read(&message)) {
+            link(&span, &trace);
+        }
+        async {
+            let work = AssertUnwindSafe(dispatch(self, &message)).catch_unwind();
+            let reply = match timeout(self.config.handler_deadline, work).await {
+                Ok(Ok(reply)) => reply,
+                Ok(Err(_panic)) => {
+                    tracing::error!("control request panicked");
+                    Some(failure(ControlError::new(
+                        ErrorCode::Internal,
+                        "internal error",
+                    )))
+                }
+                Err(_) => Some(failure(self.took_too_long())),
+            };
+            if let Some(reply) = reply {
+                self.answer(&message, reply).await;
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    fn took_too_long(&self) -> ControlError {
+        let within = self.config.handler_deadline;
+        tracing::warn!(?within, "control request took too long");
+        let text = format!("the request was not finished within {within:?}");
+        ControlError::new(ErrorCode::Timeout, text)
+    }
+
+    /// Sends a reply if one is wanted.
+    async fn answer(&self, message: &Message, reply: Encoded) {
+        let Some(to) = message.reply.clone() else {
+            return;
+        };
+        let headers = trace::headers(trace::read(message).as_ref());
+        let payload: Bytes = fit(reply, &message.subject, &headers, self.nats.max_payload());
+        let sent = if headers.is_empty() {
+            timeout(REPLY_PATIENCE, self.nats.publish(to, payload)).await
+        } else {
+            timeout(
+                REPLY_PATIENCE,
+                self.nats.publish_with_headers(to, headers, payload),
+            )
+            .await
+        };
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "could not send a control reply"),
+            Err(_) => tracing::warn!("could not send a control reply in time"),
+        }
+    }
+}

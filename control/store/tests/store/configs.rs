@@ -1,0 +1,168 @@
+//! Configs, watches over them and bundles.
+
+use lattice_core::{StringMap, config};
+use lattice_store::{BundleError, ConfigBundle};
+
+use crate::{config as one_key, config_name, raw, soon, started};
+
+#[tokio::test]
+async fn a_config_is_put_read_and_deleted() {
+    let (nats, store) = started().await;
+    let (configs, name) = (store.configs(), config_name("http"));
+    assert_eq!(configs.get(&name).await.unwrap(), None);
+    configs.delete(&name).await.unwrap();
+    let value = config::parse(br#"{"z": "1", "a": "2"}"#).unwrap();
+    configs.put(&name, &value).await.unwrap();
+    assert_eq!(configs.get(&name).await.unwrap(), Some(value));
+    let raw = raw(&nats, "CONFIGDATA_default").await;
+    let stored = raw.get("http").await.unwrap().unwrap();
+    assert_eq!(&*stored, br#"{"z":"1","a":"2"}"#);
+    configs
+        .put(&config_name("SECRET_x"), &one_key("v"))
+        .await
+        .unwrap();
+    let names = configs.names().await.unwrap();
+    assert_eq!(names, [config_name("SECRET_x"), config_name("http")]);
+    configs.delete(&name).await.unwrap();
+    assert_eq!(configs.get(&name).await.unwrap(), None);
+    assert_eq!(configs.names().await.unwrap(), [config_name("SECRET_x")]);
+}
+
+#[tokio::test]
+async fn a_watched_config_follows_the_store() {
+    let (nats, store) = started().await;
+    let other = crate::store(&nats).await;
+    let name = config_name("http");
+    store.configs().put(&name, &one_key("1")).await.unwrap();
+    let mut watch = store.configs().watch(&name).await.unwrap();
+    assert_eq!(watch.current().as_deref(), Some(&one_key("1")));
+    other.configs().put(&name, &one_key("2")).await.unwrap();
+    assert_eq!(
+        soon("put", watch.changed()).await.as_deref(),
+        Some(&one_key("2"))
+    );
+    other.configs().delete(&name).await.unwrap();
+    assert_eq!(soon("purge", watch.changed()).await, None);
+    other.configs().put(&name, &one_key("3")).await.unwrap();
+    assert_eq!(
+        soon("put again", watch.changed()).await.as_deref(),
+        Some(&one_key("3"))
+    );
+    raw(&nats, "CONFIGDATA_default")
+        .await
+        .delete("http")
+        .await
+        .unwrap();
+    assert_eq!(soon("delete", watch.changed()).await, None);
+}
+
+#[tokio::test]
+async fn watches_end_with_their_last_reader() {
+    let (nats, store) = started().await;
+    let name = config_name("http");
+    let first = store.configs().watch(&name).await.unwrap();
+    let second = store.configs().watch(&name).await.unwrap();
+    assert_eq!(store.configs().watched_names(), 1);
+    drop(first);
+    assert_eq!(store.configs().watched_names(), 1);
+    drop(second);
+    assert_eq!(store.configs().watched_names(), 0);
+    // NATS sees it too: the consumer has lost its only subscriber.
+    let bucket = raw(&nats, "CONFIGDATA_default").await;
+    soon("consumer without interest", async {
+        use futures::TryStreamExt;
+        loop {
+            let consumers: Vec<_> = bucket.stream.consumers().try_collect().await.unwrap();
+            if consumers.iter().all(|consumer| !consumer.push_bound) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut again = store.configs().watch(&name).await.unwrap();
+    store.configs().put(&name, &one_key("1")).await.unwrap();
+    assert_eq!(
+        soon("put", again.changed()).await.as_deref(),
+        Some(&one_key("1"))
+    );
+}
+
+#[tokio::test]
+async fn a_bundle_merges_in_order_and_follows_every_part() {
+    let (_nats, store) = started().await;
+    let configs = store.configs();
+    let map = |text: &str| config::parse(text.as_bytes()).unwrap();
+    configs
+        .put(&config_name("a"), &map(r#"{"x":"a","y":"a"}"#))
+        .await
+        .unwrap();
+    configs
+        .put(&config_name("b"), &map(r#"{"y":"b"}"#))
+        .await
+        .unwrap();
+    let names = [config_name("a"), config_name("b")];
+    let mut bundle = ConfigBundle::open(configs, &names).await.unwrap();
+    assert_eq!(*bundle.merged(), map(r#"{"x":"a","y":"b"}"#));
+    // Hidden by the second part, so it does not count as a change.
+    configs
+        .put(&config_name("a"), &map(r#"{"x":"a","y":"c"}"#))
+        .await
+        .unwrap();
+    configs
+        .put(&config_name("b"), &map(r#"{"y":"d"}"#))
+        .await
+        .unwrap();
+    assert_eq!(
+        *soon("change", bundle.changed()).await,
+        map(r#"{"x":"a","y":"d"}"#)
+    );
+    configs.delete(&config_name("b")).await.unwrap();
+    assert_eq!(
+        *soon("deletion", bundle.changed()).await,
+        map(r#"{"x":"a","y":"c"}"#)
+    );
+    drop(bundle);
+    assert_eq!(configs.watched_names(), 0);
+}
+
+#[tokio::test]
+async fn a_bundle_names_the_config_that_is_missing() {
+    let (_nats, store) = started().await;
+    let error = ConfigBundle::open(store.configs(), &[config_name("nope")])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BundleError::Missing { .. }));
+    assert_eq!(error.to_string(), "Config nope does not exist");
+    assert_eq!(store.configs().watched_names(), 0);
+    let empty = ConfigBundle::open(store.configs(), &[]).await.unwrap();
+    assert_eq!(*empty.merged(), StringMap::new());
+}
+
+#[tokio::test]
+async fn a_change_during_an_outage_is_seen_afterwards_and_a_lost_bucket_changes_nothing() {
+    let (mut nats, store) = started().await;
+    let name = config_name("http");
+    store.configs().put(&name, &one_key("1")).await.unwrap();
+    let mut watch = store.configs().watch(&name).await.unwrap();
+    nats.restart().await.unwrap();
+    let other = crate::store(&nats).await;
+    other.configs().put(&name, &one_key("2")).await.unwrap();
+    assert_eq!(
+        soon("change", watch.changed()).await.as_deref(),
+        Some(&one_key("2"))
+    );
+    nats.restart_wiped().await.unwrap();
+    // The value of the lost bucket stays until somebody puts another one.
+    let other = crate::store(&nats).await;
+    other
+        .configs()
+        .put(&config_name("else"), &one_key("x"))
+        .await
+        .unwrap();
+    other.configs().put(&name, &one_key("3")).await.unwrap();
+    assert_eq!(
+        soon("change", watch.changed()).await.as_deref(),
+        Some(&one_key("3"))
+    );
+}
