@@ -9,16 +9,40 @@
 //! leaves through the trait [`Invoke`]; configuration, secrets and log lines come and go through
 //! [`HostEnv`].
 
-mod codec;
+mod component;
+mod runtime;
+
+mod cache;
 mod config;
-mod env;
-mod error;
+mod engine;
+mod prepare;
+mod ticker;
+
+mod call;
 mod export;
+mod exports;
 mod http;
+mod limits;
+mod stderr;
+mod store;
+
+mod dynamic;
+mod env;
+mod imports;
 mod invoke;
+mod outbound;
+
+mod codec;
+mod error;
+mod wire;
+
+#[cfg(test)]
+mod testing;
 
 pub use codec::{CodecError, Shape};
+pub use component::Component;
 pub use config::{ComponentOptions, RuntimeConfig};
+pub use engine::EngineChoices;
 pub use env::{HostEnv, LogLevel, LogRecord, LogSource, SecretError, SecretText};
 pub use error::{CallError, HttpCallError, PrepareError, RuntimeError};
 pub use export::{Export, ExportKind};
@@ -26,3 +50,4 @@ pub use http::{HttpBody, HttpResponse, ResponseBody};
 pub use invoke::{
     ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, TraceContext,
 };
+pub use runtime::Runtime;

@@ -11,7 +11,7 @@ const MAX_NODES: usize = 100_000;
 const FEW_NAMES: usize = 12;
 
 /// How values of one type stand on the wire.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Plan {
     Bool,
     U8,
@@ -51,7 +51,7 @@ pub(crate) enum Plan {
 }
 
 /// The names of cases or flags in wire order.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Names {
     list: Box<[String]>,
     table: Option<HashMap<String, u32>>,
@@ -216,6 +216,21 @@ impl Plan {
             }
             Plan::Flags(names) => names.len().div_ceil(8),
             _ => 1,
+        }
+    }
+
+    /// Whether values contain resource handles.
+    pub(crate) fn has_handles(&self) -> bool {
+        let side = |plan: &Option<Box<Plan>>| plan.as_ref().is_some_and(|p| p.has_handles());
+        match self {
+            Plan::Handle => true,
+            Plan::List { item, .. } => item.has_handles(),
+            Plan::Record(fields) => fields.iter().any(|(_, plan)| plan.has_handles()),
+            Plan::Tuple(items) => items.iter().any(Plan::has_handles),
+            Plan::Variant { cases, .. } => cases.iter().flatten().any(Plan::has_handles),
+            Plan::Option(some) => some.has_handles(),
+            Plan::Result { ok, err } => side(ok) || side(err),
+            _ => false,
         }
     }
 

@@ -1,11 +1,17 @@
 //! HTTP at the edge of the runtime.
 
+pub(crate) mod error;
+mod serve;
+mod tails;
+
 use std::fmt;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::combinators::UnsyncBoxBody;
 use lattice_codec::http::ErrorCode;
+
+pub(crate) use serve::HttpPlan;
 
 /// The body of a request or response that is still being produced. Data frames may be followed
 /// by one frame of trailers.

@@ -1,0 +1,98 @@
+use super::*;
+
+fn wasm() -> Vec<u8> {
+    wat::parse_str(r#"(component (core module $m (func (export "f") unreachable)))"#).unwrap()
+}
+
+fn open(dir: &Path, engine: &Engine) -> CodeCache {
+    CodeCache::open(dir, engine, 1 << 20).unwrap()
+}
+
+fn stored(dir: &Path, engine: &Engine) -> (CodeCache, CodeKey) {
+    let cache = open(dir, engine);
+    let key = cache.key_for(&wasm());
+    cache.store(key, &Component::new(engine, wasm()).unwrap());
+    (cache, key)
+}
+
+#[test]
+fn what_was_stored_is_found_again_by_the_next_process() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+    let (_, key) = stored(dir.path(), &engine);
+    let again = open(dir.path(), &engine);
+    assert_eq!(again.key_for(&wasm()), key);
+    assert!(again.load(&engine, key).is_some());
+}
+
+#[test]
+fn a_tampered_file_is_removed_and_ignored() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+    let (cache, key) = stored(dir.path(), &engine);
+    let path = cache.path(key);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(cache.load(&engine, key).is_none());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_file_of_another_folder_is_ignored() {
+    let engine = Engine::default();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, key) = stored(one.path(), &engine);
+    let second = open(two.path(), &engine);
+    fs::copy(first.path(key), second.path(key)).unwrap();
+    assert!(second.load(&engine, key).is_none());
+}
+
+#[test]
+fn one_entry_cannot_stand_for_another() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+    let (cache, key) = stored(dir.path(), &engine);
+    let other = cache.key_for(b"other");
+    fs::copy(cache.path(key), cache.path(other)).unwrap();
+    assert!(cache.load(&engine, other).is_none());
+}
+
+#[test]
+fn another_engine_has_other_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::default();
+    let mut config = wasmtime::Config::new();
+    config.epoch_interruption(true);
+    let other = Engine::new(&config).unwrap();
+    let key = open(dir.path(), &engine).key_for(&wasm());
+    assert_ne!(open(dir.path(), &other).key_for(&wasm()), key);
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_private_and_a_key_that_is_not_is_replaced() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+    let (cache, key) = stored(dir.path(), &engine);
+    let key_file = dir.path().join(KEY_FILE);
+    for path in [&key_file, &cache.path(key)] {
+        assert_eq!(
+            fs::metadata(path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).unwrap();
+    let again = open(dir.path(), &engine);
+    assert_ne!(again.key, cache.key);
+    assert!(again.load(&engine, key).is_none());
+}
+
+#[test]
+fn the_folder_stays_within_its_limit() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+    let (cache, key) = stored(dir.path(), &engine);
+    let full = CodeCache {
+        max_bytes: 10,
+        ..cache
+    };
+    full.prune();
+    assert!(!full.path(key).exists());
+}

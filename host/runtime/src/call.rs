@@ -1,0 +1,255 @@
+//! How each export is called: with Rust types where its signature is a common one, else with
+//! values that follow the plan of its type.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use lattice_codec::DecodeError;
+use wasmtime::Store;
+use wasmtime::component::{
+    ComponentExportIndex, ComponentNamedList, Func, Instance, Lift, Lower, Resource, Val,
+};
+
+use crate::codec::{self, NoHandles, Plan};
+use crate::imports::{BrokerMessage, Bucket, RpcError};
+use crate::store::Ctx;
+use crate::wire::WireList;
+use crate::{CallError, CodecError, Shape};
+
+/// How one export is called.
+pub(crate) struct CallPlan {
+    pub(crate) index: ComponentExportIndex,
+    pub(crate) function: String,
+    pub(crate) how: How,
+}
+
+/// The ways to call an export.
+pub(crate) enum How {
+    /// With Rust types on both sides.
+    Typed(TypedCall),
+    /// With values.
+    Values {
+        /// The parameters.
+        params: Shape,
+        /// The results on the wire.
+        results: Shape,
+        /// The result is `result<T, error>` of `wrpc:rpc`, of which only `T` travels.
+        rpc_error: bool,
+    },
+}
+
+/// A call whose types are Rust types: parameters in, results out, both encoded.
+pub(crate) type TypedCall = for<'a> fn(&'a mut Store<Ctx>, Func, Bytes) -> Calling<'a>;
+
+type Calling<'a> = Pin<Box<dyn Future<Output = wasmtime::Result<Bytes>> + Send + 'a>>;
+
+impl CallPlan {
+    /// Calls the export of an instance.
+    pub(crate) async fn run(
+        &self,
+        store: &mut Store<Ctx>,
+        instance: &Instance,
+        params: Bytes,
+    ) -> wasmtime::Result<Bytes> {
+        let func =
+            instance
+                .get_func(&mut *store, self.index)
+                .ok_or_else(|| CallError::WrongExport {
+                    function: self.function.clone(),
+                })?;
+        match &self.how {
+            How::Typed(call) => call(store, func, params)
+                .await
+                .map_err(|error| self.named(error)),
+            How::Values {
+                params: shape,
+                results,
+                rpc_error,
+            } => {
+                let params = codec::decode_list(shape, params, &mut NoHandles)
+                    .map_err(|source| self.params_error(source))?;
+                let mut values =
+                    vec![Val::Bool(false); results.plans().len().max((*rpc_error).into())];
+                func.call_async(&mut *store, &params, &mut values).await?;
+                if *rpc_error {
+                    values = accepted(store, values)?;
+                }
+                let bytes = codec::encode_list(results, &values, &mut NoHandles);
+                Ok(bytes.map_err(|source| self.results_error(source))?)
+            }
+        }
+    }
+
+    fn params_error(&self, source: CodecError) -> CallError {
+        CallError::Params {
+            function: self.function.clone(),
+            source,
+        }
+    }
+
+    fn results_error(&self, source: CodecError) -> CallError {
+        CallError::Results {
+            function: self.function.clone(),
+            source,
+        }
+    }
+
+    /// Adds the function's name to what a typed call says about its parameters.
+    fn named(&self, error: wasmtime::Error) -> wasmtime::Error {
+        match error.downcast::<BadParams>() {
+            Ok(BadParams(source)) => self.params_error(source.into()).into(),
+            Err(other) => other,
+        }
+    }
+}
+
+/// The parameters of a typed call cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct BadParams(DecodeError);
+
+/// Turns `result<T, error>` into what travels of it.
+fn accepted(store: &mut Store<Ctx>, values: Vec<Val>) -> wasmtime::Result<Vec<Val>> {
+    match values.into_iter().next() {
+        Some(Val::Result(Ok(value))) => Ok(value.into_iter().map(|value| *value).collect()),
+        Some(Val::Result(Err(Some(error)))) => {
+            let Val::Resource(handle) = *error else {
+                wasmtime::bail!("the error of the result is not a resource");
+            };
+            let handle: Resource<RpcError> = handle.try_into_resource(&mut *store)?;
+            let RpcError(message) = store.data_mut().table.delete(handle)?;
+            Err(CallError::Refused { message }.into())
+        }
+        other => wasmtime::bail!("expected a result, found {other:?}"),
+    }
+}
+
+fn typed<'a, P, R>(store: &'a mut Store<Ctx>, func: Func, params: Bytes) -> Calling<'a>
+where
+    P: WireList + ComponentNamedList + Lower,
+    R: WireList + ComponentNamedList + Lift,
+{
+    Box::pin(async move {
+        let params = P::from_bytes(params).map_err(BadParams)?;
+        let results = func
+            .typed::<P, R>(&*store)?
+            .call_async(store, params)
+            .await?;
+        Ok(results.to_bytes())
+    })
+}
+
+/// `on-set` and `on-delete` of `wasi:keyvalue/watcher`: the text that travels for the bucket
+/// becomes an opened bucket.
+fn watcher<'a, P>(store: &'a mut Store<Ctx>, func: Func, params: Bytes) -> Calling<'a>
+where
+    P: WatcherParams,
+{
+    Box::pin(async move {
+        let (bucket, rest) = P::split(P::from_bytes(params).map_err(BadParams)?);
+        let bucket = store.data_mut().table.push(Bucket(bucket))?;
+        P::call(store, func, bucket, rest).await?;
+        Ok(Bytes::new())
+    })
+}
+
+/// The parameters of a function of `watcher` as they travel.
+trait WatcherParams: WireList {
+    type Rest: Send;
+
+    fn split(self) -> (String, Self::Rest);
+
+    fn call(
+        store: &mut Store<Ctx>,
+        func: Func,
+        bucket: Resource<Bucket>,
+        rest: Self::Rest,
+    ) -> impl Future<Output = wasmtime::Result<()>> + Send;
+}
+
+impl WatcherParams for (String, String, Bytes) {
+    type Rest = (String, Bytes);
+
+    fn split(self) -> (String, Self::Rest) {
+        (self.0, (self.1, self.2))
+    }
+
+    async fn call(
+        store: &mut Store<Ctx>,
+        func: Func,
+        bucket: Resource<Bucket>,
+        (key, value): Self::Rest,
+    ) -> wasmtime::Result<()> {
+        let func = func.typed::<(Resource<Bucket>, String, Bytes), ()>(&*store)?;
+        func.call_async(store, (bucket, key, value)).await
+    }
+}
+
+impl WatcherParams for (String, String) {
+    type Rest = String;
+
+    fn split(self) -> (String, Self::Rest) {
+        self
+    }
+
+    async fn call(
+        store: &mut Store<Ctx>,
+        func: Func,
+        bucket: Resource<Bucket>,
+        key: Self::Rest,
+    ) -> wasmtime::Result<()> {
+        let func = func.typed::<(Resource<Bucket>, String), ()>(&*store)?;
+        func.call_async(store, (bucket, key)).await
+    }
+}
+
+/// The call of a watcher's function and the shape of its parameters.
+pub(crate) fn watcher_call(function: &str) -> Option<(TypedCall, Shape)> {
+    match function {
+        "on-set" => Some((
+            watcher::<(String, String, Bytes)>,
+            <(String, String, Bytes)>::shape(),
+        )),
+        "on-delete" => Some((watcher::<(String, String)>, <(String, String)>::shape())),
+        _ => None,
+    }
+}
+
+/// The call of `handle-message` and the shape of its parameters.
+pub(crate) fn message_call() -> (TypedCall, Shape) {
+    (
+        typed::<(BrokerMessage,), (Result<(), String>,)>,
+        <(BrokerMessage,)>::shape(),
+    )
+}
+
+/// The typed call for a signature, if it is a common one.
+pub(crate) fn typed_call(params: &Shape, results: &Shape) -> Option<TypedCall> {
+    fn with<P>(params: &[Plan], results: &[Plan]) -> Option<TypedCall>
+    where
+        P: WireList + ComponentNamedList + Lower,
+    {
+        fn one<P, R>(results: &[Plan]) -> Option<TypedCall>
+        where
+            P: WireList + ComponentNamedList + Lower,
+            R: WireList + ComponentNamedList + Lift,
+        {
+            (R::plans() == results).then_some(typed::<P, R> as TypedCall)
+        }
+        if P::plans() != params {
+            return None;
+        }
+        one::<P, ()>(results)
+            .or_else(|| one::<P, (Bytes,)>(results))
+            .or_else(|| one::<P, (String,)>(results))
+            .or_else(|| one::<P, (Result<Bytes, String>,)>(results))
+            .or_else(|| one::<P, (Result<String, String>,)>(results))
+            .or_else(|| one::<P, (Result<(), String>,)>(results))
+    }
+    let (params, results) = (params.plans(), results.plans());
+    with::<()>(params, results)
+        .or_else(|| with::<(Bytes,)>(params, results))
+        .or_else(|| with::<(String,)>(params, results))
+        .or_else(|| with::<(String, String)>(params, results))
+        .or_else(|| with::<(String, Bytes)>(params, results))
+}

@@ -1,0 +1,217 @@
+//! A component that can be called.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::timeout_at;
+use wasmtime::component::{Component as Code, InstancePre};
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use crate::call::CallPlan;
+use crate::exports;
+use crate::http::HttpPlan;
+use crate::limits::{Meter, Metered, Stopped};
+use crate::runtime::RuntimeInner;
+use crate::store::{Ctx, new_store};
+use crate::{
+    CallContext, CallError, CodecError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
+    HttpResponse, Invoke, InvokeError, PrepareError,
+};
+
+/// What all calls of one component share.
+pub(crate) struct Shared {
+    pub(crate) runtime: Arc<RuntimeInner>,
+    pub(crate) options: ComponentOptions,
+    pub(crate) invoke: Arc<dyn Invoke>,
+    pub(crate) env: Arc<dyn HostEnv>,
+    pub(crate) max_memory: usize,
+    pub(crate) cpu_ticks: Option<u64>,
+}
+
+/// A compiled and linked component. Cloning is cheap.
+///
+/// It holds no instance: each call makes its own and drops it afterwards. Dropping the last
+/// clone ends what guests still do after having answered; calls under way keep a clone.
+#[derive(Clone)]
+pub struct Component(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    pre: InstancePre<Ctx>,
+    exports: Vec<Export>,
+    plans: Vec<CallPlan>,
+    http: Option<HttpPlan>,
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component")
+            .field("id", &self.0.shared.env.component_id())
+            .field("exports", &self.0.exports.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Component {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        code: &Code,
+        pre: InstancePre<Ctx>,
+    ) -> Result<Self, PrepareError> {
+        let found = exports::find(&shared, code, &pre)?;
+        Ok(Self(Arc::new(Inner {
+            shared,
+            pre,
+            exports: found.exports,
+            plans: found.plans,
+            http: found.http,
+        })))
+    }
+
+    /// What can be called, each function once.
+    pub fn exports(&self) -> &[Export] {
+        &self.0.exports
+    }
+
+    /// Calls an export with encoded parameters and returns the encoded results.
+    ///
+    /// The call runs in a new instance, which is gone when this returns or is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says why there are no results.
+    pub async fn call(
+        &self,
+        export: &Export,
+        cx: CallContext,
+        params: Bytes,
+    ) -> Result<Bytes, CallError> {
+        let plan = self.plan(export)?;
+        let complete = export.params_complete(&params).and_then(|len| match len {
+            Some(len) if len == params.len() => Ok(()),
+            Some(len) => Err(lattice_codec::DecodeError::Trailing(params.len() - len).into()),
+            None => Err(CodecError::Decode(lattice_codec::DecodeError::Incomplete {
+                needed: 1,
+            })),
+        });
+        let function = || export.function().to_owned();
+        complete.map_err(|source| CallError::Params {
+            function: function(),
+            source,
+        })?;
+        let deadline = cx.deadline;
+        let guest = async |store: &mut Store<Ctx>| {
+            let instance = self.0.pre.instantiate_async(&mut *store).await?;
+            plan.run(store, &instance, params).await
+        };
+        timeout_at(deadline, self.run(cx, guest))
+            .await
+            .unwrap_or(Err(CallError::Deadline))
+    }
+
+    /// Hands an HTTP request to the guest.
+    ///
+    /// Returns as soon as the guest has answered. When it has produced the whole body by then,
+    /// the body is complete; otherwise the guest runs on while the body is read, and is ended
+    /// when the body is dropped or the deadline passes.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpCallError`] says why there is no response.
+    pub async fn handle_http(
+        &self,
+        cx: CallContext,
+        request: http::Request<HttpBody>,
+    ) -> Result<HttpResponse, HttpCallError> {
+        let plan = self.0.http.as_ref().ok_or(HttpCallError::NotAHandler)?;
+        plan.handle(&self.0.shared, cx, request).await
+    }
+
+    fn plan(&self, export: &Export) -> Result<&CallPlan, CallError> {
+        let own = self
+            .0
+            .exports
+            .iter()
+            .any(|known| Arc::ptr_eq(&known.0, &export.0));
+        let plan = self.0.plans.get(export.0.index).filter(|_| own);
+        plan.ok_or_else(|| CallError::WrongExport {
+            function: export.function().to_owned(),
+        })
+    }
+
+    async fn run<T>(
+        &self,
+        cx: CallContext,
+        guest: impl AsyncFnOnce(&mut Store<Ctx>) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
+        let shared = &self.0.shared;
+        let meter = meter(shared);
+        let mut store = new_store(shared, cx, &meter);
+        let outcome = Metered::new(meter, guest(&mut store)).await;
+        outcome.map_err(|error| classify(error, &store))
+    }
+}
+
+/// The meter of a new call.
+pub(crate) fn meter(shared: &Shared) -> Arc<Meter> {
+    Arc::new(Meter::new(
+        shared.runtime.ticker().enter(),
+        shared.cpu_ticks,
+    ))
+}
+
+/// Finds out why a call ended without a value.
+pub(crate) fn classify(error: wasmtime::Error, store: &Store<Ctx>) -> CallError {
+    let error = match error.downcast::<CallError>() {
+        Ok(own) => return own,
+        Err(other) => other,
+    };
+    let error = match error.downcast::<InvokeError>() {
+        Ok(failed) => return CallError::Import(failed),
+        Err(other) => other,
+    };
+    let options = &store.data().shared().options;
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        return match stopped {
+            Stopped::CpuBudget => CallError::CpuBudget {
+                budget: options.cpu_budget.unwrap_or_default(),
+            },
+            Stopped::Deadline => CallError::Deadline,
+        };
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return CallError::Exit { code: exit.0 };
+    }
+    if error
+        .downcast_ref::<wasmtime::PoolConcurrencyLimitError>()
+        .is_some()
+    {
+        return CallError::NoRoom;
+    }
+    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        return CallError::StackOverflow;
+    }
+    // A guest that is refused memory mostly gives up with a trap of its own.
+    if let Some((wanted, limit)) = store.data().memory.denied() {
+        return CallError::Memory { wanted, limit };
+    }
+    trap(&error)
+}
+
+fn trap(error: &wasmtime::Error) -> CallError {
+    let backtrace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(ToString::to_string);
+    let message = error
+        .chain()
+        .map(ToString::to_string)
+        // The backtrace is the outermost context; it has a place of its own.
+        .filter(|text| Some(text) != backtrace.as_ref())
+        .collect::<Vec<_>>()
+        .join(": ");
+    CallError::Trap {
+        message,
+        backtrace: backtrace.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,316 @@
+//! Imports that no host knows: every function is forwarded to the target of a link, under the
+//! names that the component imports it by.
+
+mod lanes;
+mod values;
+
+use std::sync::Arc;
+
+use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
+use wasmtime::component::{
+    Component as Code, Linker, LinkerInstance, Resource, ResourceType, Type,
+};
+
+use crate::codec::{Plan, Planner};
+use crate::imports::{Provided, RpcError, provider, split_version};
+use crate::outbound::Target;
+use crate::store::Ctx;
+use crate::{PrepareError, Shape};
+
+pub(crate) use values::RemoteResource;
+
+/// An imported function and what is needed to call it.
+struct Import {
+    /// The interface as links name it.
+    lookup: String,
+    /// The interface on the wire.
+    instance: String,
+    /// The function on the wire.
+    function: String,
+    params: Shape,
+    results: Shape,
+    /// The result is `result<T, error>` of `wrpc:rpc`, of which only `T` travels.
+    rpc_error: bool,
+}
+
+impl Import {
+    fn target(&self) -> Target<'_> {
+        Target {
+            lookup: &self.lookup,
+            instance: &self.instance,
+            function: &self.function,
+            results: &self.results,
+        }
+    }
+}
+
+/// Who owns the resources of an imported type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Owner {
+    /// The callee; handles are opaque bytes.
+    Callee,
+    /// `error` of `wrpc:rpc/error`.
+    RpcError,
+    /// This host; handles mean nothing elsewhere.
+    Host(String),
+}
+
+/// The resource types that the imports seen so far have introduced.
+#[derive(Default)]
+pub(crate) struct Resources(Vec<(ResourceType, Owner)>);
+
+impl Resources {
+    fn owner(&self, ty: ResourceType) -> Option<&Owner> {
+        self.0
+            .iter()
+            .find(|(known, _)| *known == ty)
+            .map(|(_, owner)| owner)
+    }
+
+    /// Whether handles of a type may be parameters or results of a call that leaves the host.
+    fn may_travel(&self, ty: &Type) -> Result<(), String> {
+        let (Type::Own(resource) | Type::Borrow(resource)) = ty else {
+            return Ok(());
+        };
+        match self.owner(*resource) {
+            Some(Owner::Callee) => Ok(()),
+            Some(Owner::RpcError) => Err(
+                "it passes an `error` of `wrpc:rpc` other than as its result's error".to_owned(),
+            ),
+            Some(Owner::Host(name)) => {
+                Err(format!("it passes a `{name}`, which cannot leave the host"))
+            }
+            None => Err("it passes a resource that the component itself owns".to_owned()),
+        }
+    }
+
+    fn is_rpc_error(&self, ty: &Type) -> bool {
+        matches!(ty, Type::Own(resource) if self.owner(*resource) == Some(&Owner::RpcError))
+    }
+}
+
+/// The parameters and results of a function as they travel.
+pub(crate) struct Signature {
+    pub(crate) params: Shape,
+    pub(crate) results: Shape,
+    pub(crate) rpc_error: bool,
+}
+
+impl Signature {
+    /// Whether resource handles travel.
+    pub(crate) fn has_handles(&self) -> bool {
+        self.params
+            .plans()
+            .iter()
+            .chain(self.results.plans())
+            .any(Plan::has_handles)
+    }
+}
+
+/// Plans a function type, or says why it cannot travel.
+pub(crate) fn signature(func: &ComponentFunc, resources: &Resources) -> Result<Signature, String> {
+    if func.async_() {
+        return Err("it is asynchronous".to_owned());
+    }
+    let may_travel = |ty: &Type| resources.may_travel(ty);
+    let mut planner = Planner::new(&may_travel);
+    let params: Vec<Plan> = func
+        .params()
+        .map(|(_, ty)| planner.plan(&ty))
+        .collect::<Result<_, _>>()?;
+    let types: Vec<Type> = func.results().collect();
+    if let [Type::Result(result)] = types.as_slice()
+        && result
+            .err()
+            .is_some_and(|error| resources.is_rpc_error(&error))
+    {
+        let ok = result.ok().map(|ty| planner.plan(&ty)).transpose()?;
+        let results: Vec<Plan> = ok.into_iter().collect();
+        return Ok(Signature {
+            params: Shape::new(params),
+            results: Shape::new(results),
+            rpc_error: true,
+        });
+    }
+    let results: Vec<Plan> = types
+        .iter()
+        .map(|ty| planner.plan(ty))
+        .collect::<Result<_, _>>()?;
+    Ok(Signature {
+        params: Shape::new(params),
+        results: Shape::new(results),
+        rpc_error: false,
+    })
+}
+
+/// Collects the resource types of all imports.
+pub(crate) fn resources(code: &Code) -> Resources {
+    let mut resources = Resources::default();
+    for (name, import) in code.component_type().imports(code.engine()) {
+        if let ComponentItem::ComponentInstance(instance) = import.ty {
+            resources.add(code, name, &instance);
+        }
+    }
+    resources
+}
+
+impl Resources {
+    /// Adds the types that an instance introduces, as opposed to those it takes from others.
+    fn add(
+        &mut self,
+        code: &Code,
+        instance_name: &str,
+        instance: &ComponentInstance,
+    ) -> Vec<String> {
+        let mut new = Vec::new();
+        for (name, export) in instance.exports(code.engine()) {
+            let ComponentItem::Resource(ty) = export.ty else {
+                continue;
+            };
+            if self.owner(ty).is_some() {
+                continue;
+            }
+            let owner = match provider(instance_name) {
+                Provided::Link => Owner::Callee,
+                _ if instance_name.starts_with("wrpc:rpc/error") => Owner::RpcError,
+                _ => Owner::Host(name.to_owned()),
+            };
+            self.0.push((ty, owner));
+            new.push(name.to_owned());
+        }
+        new
+    }
+}
+
+/// Defines all imports that the host does not implement.
+pub(crate) fn link(linker: &mut Linker<Ctx>, code: &Code) -> Result<(), PrepareError> {
+    let mut resources = Resources::default();
+    let mut unsatisfied = Vec::new();
+    for (name, import) in code.component_type().imports(code.engine()) {
+        match import.ty {
+            ComponentItem::ComponentInstance(instance) => {
+                let new = resources.add(code, name, &instance);
+                match provider(name) {
+                    Provided::Host => {}
+                    Provided::OtherVersion => {
+                        unsatisfied
+                            .push(format!("`{name}`: this host implements version 0.2 of it"));
+                    }
+                    Provided::Link => {
+                        let mut define = Definer {
+                            linker,
+                            resources: &resources,
+                        };
+                        define.instance(code, name, &instance, &new, &mut unsatisfied)?;
+                    }
+                }
+            }
+            ComponentItem::ComponentFunc(func) => match signature(&func, &resources) {
+                Ok(signature) => {
+                    let import = import_of("", name, signature);
+                    define(&mut linker.root(), name, import).map_err(PrepareError::Link)?;
+                }
+                Err(why) => unsatisfied.push(format!("`{name}`: {why}")),
+            },
+            ComponentItem::Type(_) => {}
+            ComponentItem::Module(_) | ComponentItem::CoreFunc(_) => {
+                unsatisfied.push(format!("`{name}`: a core module cannot be imported"));
+            }
+            ComponentItem::Component(_) => {
+                unsatisfied.push(format!("`{name}`: a component cannot be imported"));
+            }
+            ComponentItem::Resource(_) => {
+                unsatisfied.push(format!("`{name}`: a resource outside of an interface"));
+            }
+        }
+    }
+    if unsatisfied.is_empty() {
+        Ok(())
+    } else {
+        Err(PrepareError::UnsatisfiedImports {
+            imports: unsatisfied,
+        })
+    }
+}
+
+struct Definer<'a> {
+    linker: &'a mut Linker<Ctx>,
+    resources: &'a Resources,
+}
+
+impl Definer<'_> {
+    fn instance(
+        &mut self,
+        code: &Code,
+        name: &str,
+        instance: &ComponentInstance,
+        new_resources: &[String],
+        unsatisfied: &mut Vec<String>,
+    ) -> Result<(), PrepareError> {
+        let mut linked = self.linker.instance(name).map_err(PrepareError::Link)?;
+        for resource in new_resources {
+            let ty = ResourceType::host::<RemoteResource>();
+            linked
+                .resource(resource, ty, |mut store, rep| {
+                    // The callee is not told: the wire has no message for it.
+                    store
+                        .data_mut()
+                        .table
+                        .delete(Resource::<RemoteResource>::new_own(rep))?;
+                    Ok(())
+                })
+                .map_err(PrepareError::Link)?;
+        }
+        for (function, export) in instance.exports(code.engine()) {
+            match export.ty {
+                ComponentItem::ComponentFunc(func) => match signature(&func, self.resources) {
+                    Ok(signature) => {
+                        let import = import_of(name, function, signature);
+                        define(&mut linked, function, import).map_err(PrepareError::Link)?;
+                    }
+                    Err(why) => unsatisfied.push(format!("`{name}.{function}`: {why}")),
+                },
+                ComponentItem::Resource(_) | ComponentItem::Type(_) => {}
+                _ => unsatisfied.push(format!("`{name}.{function}`: neither function nor type")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn import_of(instance: &str, function: &str, signature: Signature) -> Import {
+    Import {
+        lookup: split_version(instance).0.to_owned(),
+        instance: instance.to_owned(),
+        function: wire_function(function),
+        params: signature.params,
+        results: signature.results,
+        rpc_error: signature.rpc_error,
+    }
+}
+
+/// The name of a function on the wire: without the decoration of methods and constructors.
+pub(crate) fn wire_function(name: &str) -> String {
+    match name.split_once(']') {
+        Some((decoration, plain)) if decoration.starts_with('[') => plain.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Defines one function, with Rust types when its signature is a common one.
+fn define(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    name: &str,
+    import: Import,
+) -> wasmtime::Result<()> {
+    let import = Arc::new(import);
+    match lanes::find(&import) {
+        Some(define) => define(instance, name, import),
+        None => values::define(instance, name, import),
+    }
+}
+
+/// Registers `error` of `wrpc:rpc` as a value of the guest.
+fn push_error(cx: &mut Ctx, error: &crate::InvokeError) -> wasmtime::Result<Resource<RpcError>> {
+    Ok(cx.table.push(RpcError(crate::imports::chain(error)))?)
+}

@@ -1,0 +1,215 @@
+//! Finding out what a component offers to be called, and planning each call.
+
+use std::sync::Arc;
+
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{Component as Code, ComponentExportIndex, InstancePre};
+
+use crate::call::{CallPlan, How, message_call, typed_call, watcher_call};
+use crate::component::Shared;
+use crate::dynamic::{self, Resources, signature, wire_function};
+use crate::export::ExportInner;
+use crate::http::HttpPlan;
+use crate::imports::split_version;
+use crate::store::Ctx;
+use crate::{Export, ExportKind, HostEnv, LogLevel, LogRecord, LogSource, PrepareError, Shape};
+
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) exports: Vec<Export>,
+    pub(crate) plans: Vec<CallPlan>,
+    pub(crate) http: Option<HttpPlan>,
+}
+
+struct Finder<'a> {
+    env: &'a Arc<dyn HostEnv>,
+    code: &'a Code,
+    resources: Resources,
+    found: Found,
+}
+
+/// Finds the exports of a component. Those that cannot be called from elsewhere are left out
+/// with a warning in the component's log.
+pub(crate) fn find(
+    shared: &Shared,
+    code: &Code,
+    pre: &InstancePre<Ctx>,
+) -> Result<Found, PrepareError> {
+    let resources = dynamic::resources(code);
+    let mut finder = Finder {
+        env: &shared.env,
+        code,
+        resources,
+        found: Found::default(),
+    };
+    for (name, export) in code.component_type().exports(code.engine()) {
+        let Some(index) = code.get_export_index(None, name) else {
+            continue;
+        };
+        match export.ty {
+            ComponentItem::ComponentFunc(func) => finder.function("", name, index, &func),
+            ComponentItem::ComponentInstance(instance) if is_http(name) => {
+                // An instance without the function is refused when the plan is made.
+                drop(instance);
+                finder.http(pre)?;
+            }
+            ComponentItem::ComponentInstance(instance) => {
+                for (function, export) in instance.exports(code.engine()) {
+                    finder.member(name, index, function, export.ty);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(finder.found)
+}
+
+fn is_http(name: &str) -> bool {
+    let (interface, version) = split_version(name);
+    interface == "wasi:http/incoming-handler" && version.is_some_and(|v| v.starts_with("0.2."))
+}
+
+impl Finder<'_> {
+    fn warn(&self, message: &str) {
+        self.env.log(LogRecord {
+            source: LogSource::Runtime,
+            level: LogLevel::Warn,
+            context: "",
+            message,
+        });
+    }
+
+    fn member(
+        &mut self,
+        instance: &str,
+        parent: ComponentExportIndex,
+        function: &str,
+        item: ComponentItem,
+    ) {
+        match item {
+            ComponentItem::ComponentFunc(func) => {
+                if let Some(index) = self.code.get_export_index(Some(&parent), function) {
+                    self.function(instance, function, index, &func);
+                }
+            }
+            ComponentItem::Resource(_) => {
+                self.warn(&format!(
+                    "exported resource `{instance}.{function}` is not served"
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn function(
+        &mut self,
+        instance: &str,
+        function: &str,
+        index: ComponentExportIndex,
+        func: &ComponentFunc,
+    ) {
+        match self.plan(instance, function, func) {
+            Ok(planned) => self.add(planned, function, index),
+            Err(why) => {
+                let name = if instance.is_empty() {
+                    String::new()
+                } else {
+                    format!("{instance}.")
+                };
+                self.warn(&format!("export `{name}{function}` is not served: {why}"));
+            }
+        }
+    }
+
+    fn plan(
+        &self,
+        instance: &str,
+        function: &str,
+        func: &ComponentFunc,
+    ) -> Result<Planned, String> {
+        let fixed = |kind, instance: &str, (call, params)| Planned {
+            kind,
+            instance: instance.to_owned(),
+            params,
+            how: How::Typed(call),
+        };
+        match split_version(instance) {
+            ("wasi:keyvalue/watcher", Some("0.2.0-draft")) => {
+                let call = watcher_call(function).ok_or("the interface has no such function")?;
+                let wire = "wrpc:keyvalue/watcher@0.2.0-draft";
+                Ok(fixed(ExportKind::KeyvalueWatcher, wire, call))
+            }
+            ("wasmcloud:messaging/handler", Some("0.2.0")) if function == "handle-message" => {
+                Ok(fixed(ExportKind::Messaging, instance, message_call()))
+            }
+            _ => self.any(instance, func),
+        }
+    }
+
+    fn any(&self, instance: &str, func: &ComponentFunc) -> Result<Planned, String> {
+        let signature = signature(func, &self.resources)?;
+        if signature.has_handles() {
+            return Err("it passes resources".to_owned());
+        }
+        let params = signature.params.clone();
+        let typed = (!signature.rpc_error)
+            .then(|| typed_call(&signature.params, &signature.results))
+            .flatten();
+        let how = typed.map_or_else(
+            || How::Values {
+                params: signature.params,
+                results: signature.results,
+                rpc_error: signature.rpc_error,
+            },
+            How::Typed,
+        );
+        Ok(Planned {
+            kind: ExportKind::Function,
+            instance: instance.to_owned(),
+            params,
+            how,
+        })
+    }
+
+    fn add(&mut self, planned: Planned, function: &str, index: ComponentExportIndex) {
+        let function = wire_function(function);
+        self.found.exports.push(Export(Arc::new(ExportInner {
+            kind: planned.kind,
+            instance: planned.instance,
+            function: function.clone(),
+            params: planned.params,
+            index: self.found.plans.len(),
+        })));
+        self.found.plans.push(CallPlan {
+            index,
+            function,
+            how: planned.how,
+        });
+    }
+
+    fn http(&mut self, pre: &InstancePre<Ctx>) -> Result<(), PrepareError> {
+        if self.found.http.is_some() {
+            self.warn("a further version of `wasi:http/incoming-handler` is not served");
+            return Ok(());
+        }
+        self.found.http =
+            Some(HttpPlan::new(pre.clone(), Arc::clone(self.env)).map_err(PrepareError::Link)?);
+        self.found.exports.push(Export(Arc::new(ExportInner {
+            kind: ExportKind::Http,
+            instance: "wrpc:http/incoming-handler@0.1.0".to_owned(),
+            function: "handle".to_owned(),
+            params: Shape::new([]),
+            // Beyond the table: `call` refuses it.
+            index: usize::MAX,
+        })));
+        Ok(())
+    }
+}
+
+struct Planned {
+    kind: ExportKind,
+    instance: String,
+    params: Shape,
+    how: How,
+}

@@ -1,0 +1,67 @@
+//! What guests still do after they have answered.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::serve::GuestFuture;
+use crate::imports::chain;
+use crate::{CallError, HostEnv, LogLevel, LogRecord, LogSource};
+
+/// Owns the guests of one component that run on after their answer is complete. They end with
+/// their deadline at the latest, and are ended with the component.
+pub(super) struct Tails {
+    env: Arc<dyn HostEnv>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Tails {
+    pub(super) fn new(env: Arc<dyn HostEnv>) -> Self {
+        Self {
+            env,
+            tasks: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    fn adopt(&self, guest: GuestFuture, deadline: Instant) {
+        let env = Arc::clone(&self.env);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let outcome = timeout_at(deadline, guest)
+                .await
+                .unwrap_or(Err(CallError::Deadline));
+            report(&*env, &outcome);
+        });
+    }
+}
+
+/// Takes over a guest whose answer is complete, and reports a failure: nobody else will.
+pub(super) fn let_finish(
+    tails: &Weak<Tails>,
+    guest: Option<GuestFuture>,
+    outcome: Option<Result<(), CallError>>,
+    deadline: Instant,
+) {
+    // Without the component its guests have to end, which dropping does.
+    let Some(tails) = tails.upgrade() else { return };
+    if let Some(outcome) = outcome {
+        report(&*tails.env, &outcome);
+    }
+    if let Some(guest) = guest {
+        tails.adopt(guest, deadline);
+    }
+}
+
+fn report(env: &dyn HostEnv, outcome: &Result<(), CallError>) {
+    if let Err(error) = outcome {
+        let message = format!("failed after it had answered: {}", chain(error));
+        env.log(LogRecord {
+            source: LogSource::Runtime,
+            level: LogLevel::Error,
+            context: "",
+            message: &message,
+        });
+    }
+}

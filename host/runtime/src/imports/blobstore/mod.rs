@@ -1,0 +1,506 @@
+//! `wasi:blobstore@0.2.0-draft`, forwarded as `wrpc:blobstore/blobstore`.
+//!
+//! Version 0.2.0 is called first and 0.1.0 when nobody serves that (protocol page, 9.2). Methods
+//! of a container take the link for `wasi:blobstore/container`, the other functions that for
+//! `wasi:blobstore/blobstore`.
+
+mod chunks;
+mod pipe;
+mod value;
+
+use bytes::BytesMut;
+use lattice_codec::{DecodeError, Reader};
+use wasmtime::component::{
+    ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+};
+
+use self::chunks::{Items, Outcome, path, read_result, take};
+use self::value::{BlobData, IncomingValue, OutgoingValue};
+use super::{FromInvoke as _, Remote, chain, forward};
+use crate::codec::Plan;
+use crate::outbound::{Outbound, Target};
+use crate::store::Ctx;
+use crate::wire::{Wire, WireList};
+use crate::{InvokeError, Shape, StreamingReply};
+
+const BLOBSTORE: &str = "wasi:blobstore/blobstore";
+const CONTAINER: &str = "wasi:blobstore/container";
+const INSTANCES: &[&str] = &[
+    "wrpc:blobstore/blobstore@0.2.0",
+    "wrpc:blobstore/blobstore@0.1.0",
+];
+
+/// How many names one call of the guest may ask for.
+const MAX_NAMES: u64 = 10_000;
+
+const fn blobstore(function: &'static str) -> Remote {
+    Remote {
+        lookup: BLOBSTORE,
+        instances: INSTANCES,
+        function,
+    }
+}
+
+const fn container(function: &'static str) -> Remote {
+    Remote {
+        lookup: CONTAINER,
+        instances: INSTANCES,
+        function,
+    }
+}
+
+/// A container: its name, and the version of the wire interface that answered for it.
+struct Container {
+    name: String,
+    version: usize,
+}
+
+/// `stream-object-names`.
+struct ObjectNames {
+    items: Items,
+    outcome: Option<Outcome>,
+}
+
+/// `object-id`, the same for guests and on the wire.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(record)]
+struct ObjectId {
+    container: String,
+    object: String,
+}
+
+/// `container-metadata` as the guest sees it.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(record)]
+struct ContainerMetadata {
+    name: String,
+    #[component(name = "created-at")]
+    created_at: u64,
+}
+
+/// `object-metadata` as the guest sees it.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(record)]
+struct ObjectMetadata {
+    name: String,
+    container: String,
+    #[component(name = "created-at")]
+    created_at: u64,
+    size: u64,
+}
+
+/// `container-metadata` on the wire.
+struct ContainerInfo {
+    created_at: u64,
+}
+
+/// `object-metadata` on the wire.
+struct ObjectInfo {
+    created_at: u64,
+    size: u64,
+}
+
+impl Wire for ObjectId {
+    fn plan() -> Option<Plan> {
+        Some(Plan::Tuple(Box::new([Plan::String, Plan::String])))
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.container.encode(out);
+        self.object.encode(out);
+    }
+
+    fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            container: r.string()?,
+            object: r.string()?,
+        })
+    }
+}
+
+impl Wire for ContainerInfo {
+    fn plan() -> Option<Plan> {
+        Some(Plan::U64)
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.created_at.encode(out);
+    }
+
+    fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            created_at: r.u64()?,
+        })
+    }
+}
+
+impl Wire for ObjectInfo {
+    fn plan() -> Option<Plan> {
+        Some(Plan::Tuple(Box::new([Plan::U64, Plan::U64])))
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.created_at.encode(out);
+        self.size.encode(out);
+    }
+
+    fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            created_at: r.u64()?,
+            size: r.u64()?,
+        })
+    }
+}
+
+/// A failure that the provider reported after the data had begun.
+fn remote_failure(message: String) -> wasmtime::Error {
+    wasmtime::Error::msg(message)
+}
+
+async fn object_info(outbound: &Outbound, id: ObjectId) -> Result<ObjectInfo, String> {
+    container("get-object-info").call(outbound, &(id,)).await
+}
+
+fn name(cx: &Ctx, handle: &Resource<Container>) -> wasmtime::Result<String> {
+    Ok(cx.table.get(handle)?.name.clone())
+}
+
+fn id(cx: &Ctx, handle: &Resource<Container>, object: String) -> wasmtime::Result<ObjectId> {
+    Ok(ObjectId {
+        container: name(cx, handle)?,
+        object,
+    })
+}
+
+pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    value::link(linker)?;
+    link_blobstore(&mut linker.instance("wasi:blobstore/blobstore@0.2.0-draft")?)?;
+    let mut instance = linker.instance("wasi:blobstore/container@0.2.0-draft")?;
+    instance.resource(
+        "container",
+        ResourceType::host::<Container>(),
+        |mut store, rep| {
+            store
+                .data_mut()
+                .table
+                .delete(Resource::<Container>::new_own(rep))?;
+            Ok(())
+        },
+    )?;
+    link_container(&mut instance)?;
+    link_objects(&mut instance)?;
+    link_names(&mut instance)
+}
+
+fn link_blobstore(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    instance.func_wrap_async("create-container", |mut store, (name,): (String,)| {
+        Box::new(async move {
+            let create = blobstore("create-container");
+            let params = (name.clone(),);
+            let (version, made) = create
+                .call_versioned::<(), String>(&store.data().outbound, &params)
+                .await;
+            Ok((match made {
+                Ok(()) => Ok(store.data_mut().table.push(Container { name, version })?),
+                Err(error) => Err(error),
+            },))
+        })
+    })?;
+    instance.func_wrap_async("get-container", |mut store, (name,): (String,)| {
+        Box::new(async move {
+            let exists = blobstore("container-exists");
+            let params = (name.clone(),);
+            let (version, found) = exists
+                .call_versioned::<bool, String>(&store.data().outbound, &params)
+                .await;
+            Ok((match found {
+                Ok(true) => Ok(store.data_mut().table.push(Container { name, version })?),
+                Ok(false) => Err(format!("container `{name}` does not exist")),
+                Err(error) => Err(error),
+            },))
+        })
+    })?;
+    forward::<(String,), _, (), String>(
+        instance,
+        "delete-container",
+        blobstore("delete-container"),
+        |_, name| Ok(name),
+    )?;
+    forward::<(String,), _, bool, String>(
+        instance,
+        "container-exists",
+        blobstore("container-exists"),
+        |_, name| Ok(name),
+    )?;
+    for (function, remote) in [
+        ("copy-object", blobstore("copy-object")),
+        ("move-object", blobstore("move-object")),
+    ] {
+        forward::<(ObjectId, ObjectId), _, (), String>(instance, function, remote, |_, ids| {
+            Ok(ids)
+        })?;
+    }
+    Ok(())
+}
+
+fn link_container(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    type Handle = Resource<Container>;
+    instance.func_wrap("[method]container.name", |store, (handle,): (Handle,)| {
+        Ok((Ok::<_, String>(name(store.data(), &handle)?),))
+    })?;
+    instance.func_wrap_async("[method]container.info", |store, (handle,): (Handle,)| {
+        Box::new(async move {
+            let name = name(store.data(), &handle)?;
+            let info: Result<ContainerInfo, String> = container("get-container-info")
+                .call(&store.data().outbound, &(name.clone(),))
+                .await;
+            Ok((info.map(|info| ContainerMetadata {
+                name,
+                created_at: info.created_at,
+            }),))
+        })
+    })?;
+    forward::<(Handle,), _, (), String>(
+        instance,
+        "[method]container.clear",
+        container("clear-container"),
+        |cx, (handle,)| Ok((name(cx, &handle)?,)),
+    )?;
+    forward::<(Handle, Vec<String>), _, (), String>(
+        instance,
+        "[method]container.delete-objects",
+        container("delete-objects"),
+        |cx, (handle, objects)| Ok((name(cx, &handle)?, objects)),
+    )?;
+    forward::<(Handle, String), _, (), String>(
+        instance,
+        "[method]container.delete-object",
+        container("delete-object"),
+        |cx, (handle, object)| Ok((id(cx, &handle, object)?,)),
+    )?;
+    forward::<(Handle, String), _, bool, String>(
+        instance,
+        "[method]container.has-object",
+        container("has-object"),
+        |cx, (handle, object)| Ok((id(cx, &handle, object)?,)),
+    )
+}
+
+fn link_objects(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    type Handle = Resource<Container>;
+    instance.func_wrap_async(
+        "[method]container.object-info",
+        |store, (handle, object): (Handle, String)| {
+            Box::new(async move {
+                let id = id(store.data(), &handle, object)?;
+                let info = object_info(&store.data().outbound, id.clone()).await;
+                Ok((info.map(|info| ObjectMetadata {
+                    name: id.object,
+                    container: id.container,
+                    created_at: info.created_at,
+                    size: info.size,
+                }),))
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]container.get-data",
+        |mut store, (handle, object, start, end): (Handle, String, u64, u64)| {
+            Box::new(async move {
+                let id = id(store.data(), &handle, object)?;
+                let first = store.data().table.get(&handle)?.version;
+                let params = (id.clone(), start, end);
+                let outbound = &store.data().outbound;
+                let data = open(
+                    outbound,
+                    "get-container-data",
+                    &params,
+                    || Plan::Bytes,
+                    first,
+                )
+                .await
+                .and_then(|(reply, version)| BlobData::from_reply(reply, version));
+                Ok((match data {
+                    Ok(data) => {
+                        let value = IncomingValue {
+                            data,
+                            id,
+                            start,
+                            end,
+                        };
+                        Ok(store.data_mut().table.push(value)?)
+                    }
+                    Err(error) => Err(error),
+                },))
+            })
+        },
+    )?;
+    instance.func_wrap(
+        "[method]container.write-data",
+        |mut store, (handle, object, value): (Handle, String, Resource<OutgoingValue>)| {
+            let cx = store.data_mut();
+            let id = id(cx, &handle, object)?;
+            let version = cx.table.get(&handle)?.version;
+            let outbound = cx.outbound.clone();
+            Ok((cx
+                .table
+                .get_mut(&value)?
+                .start_upload(outbound, id, version),))
+        },
+    )
+}
+
+fn link_names(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    type Names = Resource<ObjectNames>;
+    instance.resource(
+        "stream-object-names",
+        ResourceType::host::<ObjectNames>(),
+        |mut store, rep| {
+            store
+                .data_mut()
+                .table
+                .delete(Resource::<ObjectNames>::new_own(rep))?;
+            Ok(())
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]container.list-objects",
+        |mut store, (handle,): (Resource<Container>,)| {
+            Box::new(async move {
+                let first = store.data().table.get(&handle)?.version;
+                let params = (name(store.data(), &handle)?, None::<u64>, None::<u64>);
+                let outbound = &store.data().outbound;
+                let plan = || Plan::list(Plan::String);
+                let names = open(outbound, "list-container-objects", &params, plan, first)
+                    .await
+                    .and_then(|(reply, version)| ObjectNames::from_reply(reply, version));
+                Ok((match names {
+                    Ok(names) => Ok(store.data_mut().table.push(names)?),
+                    Err(error) => Err(error),
+                },))
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]stream-object-names.read-stream-object-names",
+        |mut store, (names, len): (Names, u64)| {
+            Box::new(async move {
+                let names = store.data_mut().table.get_mut(&names)?;
+                Ok((names.read(len).await,))
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]stream-object-names.skip-stream-object-names",
+        |mut store, (names, len): (Names, u64)| {
+            Box::new(async move {
+                let names = store.data_mut().table.get_mut(&names)?;
+                Ok((names.skip(len).await,))
+            })
+        },
+    )
+}
+
+/// Calls a function that answers with a stream, in the first version that is served.
+async fn open(
+    outbound: &Outbound,
+    function: &str,
+    params: &impl WireList,
+    data: fn() -> Plan,
+    first: usize,
+) -> Result<(StreamingReply, usize), String> {
+    let params = params.to_bytes();
+    for (version, instance) in INSTANCES.iter().enumerate().skip(first) {
+        let (plan, paths) = if version == 0 {
+            // A stream stands on the wire like a list, a future like an option.
+            let outcome = Plan::Option(Box::new(Plan::result(None, Some(Plan::String))));
+            (
+                Plan::Tuple(Box::new([data(), outcome])),
+                vec![path(&[0, 0]), path(&[0, 1])],
+            )
+        } else {
+            (data(), vec![path(&[0])])
+        };
+        let results = Shape::new([Plan::result(Some(plan), Some(Plan::String))]);
+        let target = Target {
+            lookup: CONTAINER,
+            instance,
+            function,
+            results: &results,
+        };
+        match outbound
+            .call_streaming(target, params.clone(), Vec::new(), &paths)
+            .await
+        {
+            Ok(reply) => return Ok((reply, version)),
+            Err(InvokeError::NotServed { .. }) if version + 1 < INSTANCES.len() => {}
+            Err(error) => return Err(chain(&error)),
+        }
+    }
+    Err("no version of the blobstore interface is served".to_owned())
+}
+
+impl ObjectNames {
+    /// Understands the answer to `list-container-objects` in either version.
+    fn from_reply(mut reply: StreamingReply, version: usize) -> Result<Self, String> {
+        let parse = |error: DecodeError| String::from_invoke(&error);
+        let mut reader = Reader::new(reply.results.clone());
+        if reader.result_is_err().map_err(parse)? {
+            return Err(reader.string().map_err(parse)?);
+        }
+        let inline = Vec::<String>::decode(&mut reader).map_err(parse)?;
+        let outcome = match version {
+            0 if reader.future_is_ready().map_err(parse)? => {
+                Some(Outcome::Ready(read_result(&mut reader).map_err(parse)?))
+            }
+            0 => take(&mut reply, &[0, 1]).map(Outcome::Pending),
+            _ => None,
+        };
+        let items = if inline.is_empty() {
+            let names_path: &[u32] = if version == 0 { &[0, 0] } else { &[0] };
+            Items::pending(take(&mut reply, names_path))
+        } else {
+            let mut raw = BytesMut::new();
+            inline.iter().for_each(|name| name.encode(&mut raw));
+            Items::ready(inline.len(), &raw)
+        };
+        Ok(Self { items, outcome })
+    }
+
+    async fn next(&mut self) -> Result<Option<String>, String> {
+        if let Some(name) = self
+            .items
+            .next_string()
+            .await
+            .map_err(|error| chain(&error))?
+        {
+            return Ok(Some(name));
+        }
+        match self.outcome.take() {
+            Some(outcome) => outcome.wait().await.map(|()| None),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads names; true when there are no more.
+    async fn read(&mut self, len: u64) -> Result<(Vec<String>, bool), String> {
+        let mut names = Vec::new();
+        for _ in 0..len.min(MAX_NAMES) {
+            match self.next().await? {
+                Some(name) => names.push(name),
+                None => return Ok((names, true)),
+            }
+        }
+        Ok((names, false))
+    }
+
+    /// Passes over names; true when there are no more.
+    async fn skip(&mut self, len: u64) -> Result<(u64, bool), String> {
+        for skipped in 0..len {
+            if self.next().await?.is_none() {
+                return Ok((skipped, true));
+            }
+        }
+        Ok((len, false))
+    }
+}

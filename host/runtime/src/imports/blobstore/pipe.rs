@@ -1,0 +1,215 @@
+//! From the guest's output stream to the upload that reads it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures::task::AtomicWaker;
+use lattice_codec::write;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::ByteStream;
+
+/// How much may wait while the upload is reading.
+const WINDOW: usize = 1 << 20;
+
+/// The most that the guest may write at once.
+const WRITE_BUDGET: usize = 64 << 10;
+
+struct State {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    /// How much may wait: all that the guest may buffer until there is a reader, then little.
+    limit: usize,
+    closed: bool,
+    reader_gone: bool,
+    touched: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    writable: AtomicWaker,
+    readable: AtomicWaker,
+}
+
+/// A pipe with one writer, the guest, and one reader, the upload.
+#[derive(Clone)]
+pub(super) struct Pipe(Arc<Shared>);
+
+impl Pipe {
+    /// A pipe that keeps up to `limit` bytes until it is read.
+    pub(super) fn new(limit: usize) -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                chunks: VecDeque::new(),
+                bytes: 0,
+                limit,
+                closed: false,
+                reader_gone: false,
+                touched: false,
+            }),
+            writable: AtomicWaker::new(),
+            readable: AtomicWaker::new(),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guest writes no more.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.0.readable.wake();
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.reader_gone = true;
+        state.chunks.clear();
+        state.bytes = 0;
+        drop(state);
+        self.0.writable.wake();
+    }
+
+    /// Whether something has been read already, so that it cannot be read once more.
+    pub(super) fn is_touched(&self) -> bool {
+        self.state().touched
+    }
+
+    fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.readable.register(cx.waker());
+        let mut state = self.state();
+        match state.chunks.pop_front() {
+            Some(chunk) => {
+                state.bytes -= chunk.len();
+                state.touched = true;
+                drop(state);
+                self.0.writable.wake();
+                Poll::Ready(Some(chunk))
+            }
+            None if state.closed => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// What is written, as chunks on the wire with the mark of the end.
+    pub(super) fn read(&self) -> ByteStream {
+        self.state().limit = WINDOW;
+        let pipe = self.clone();
+        let mut ended = false;
+        Box::pin(futures::stream::poll_fn(move |cx| {
+            if ended {
+                return Poll::Ready(None);
+            }
+            pipe.poll_take(cx).map(|chunk| {
+                Some(Ok(chunk.map_or_else(
+                    || {
+                        ended = true;
+                        Bytes::from_static(&[0])
+                    },
+                    |chunk| {
+                        let mut out = BytesMut::new();
+                        write::bytes(&mut out, &chunk);
+                        out.freeze()
+                    },
+                )))
+            })
+        }))
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.writable.register(cx.waker());
+        let state = self.state();
+        if state.bytes < state.limit || state.closed || state.reader_gone {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// The writing end, as the guest has it. Dropping it closes the pipe.
+pub(super) struct Writer(Pipe);
+
+impl Writer {
+    pub(super) fn new(pipe: Pipe) -> Self {
+        Self(pipe)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut state = self.0.state();
+        if state.closed || state.reader_gone {
+            return Err(StreamError::Closed);
+        }
+        if bytes.len() > WRITE_BUDGET {
+            return Err(StreamError::trap("the write exceeds what was permitted"));
+        }
+        if !bytes.is_empty() {
+            state.bytes += bytes.len();
+            state.chunks.push_back(bytes);
+            drop(state);
+            self.0.0.readable.wake();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        let state = self.0.state();
+        if state.closed || state.reader_gone {
+            return Err(StreamError::Closed);
+        }
+        Ok(state.limit.saturating_sub(state.bytes).min(WRITE_BUDGET))
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Writer {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|cx| self.0.poll_writable(cx)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt as _;
+
+    #[tokio::test]
+    async fn what_is_written_arrives_as_chunks_and_ends() {
+        let pipe = Pipe::new(100);
+        let mut writer = Writer::new(pipe.clone());
+        writer.write(Bytes::from_static(b"ab")).unwrap();
+        assert!(!pipe.is_touched());
+        let read = pipe.read();
+        drop(writer);
+        let parts: Vec<Bytes> = read.map(Result::unwrap).collect().await;
+        assert_eq!(parts.concat(), b"\x02ab\x00");
+        assert!(pipe.is_touched());
+    }
+
+    #[tokio::test]
+    async fn a_full_pipe_lets_the_guest_wait_and_an_abandoned_one_ends_it() {
+        let pipe = Pipe::new(3);
+        let mut writer = Writer::new(pipe.clone());
+        writer.write(Bytes::from_static(b"abc")).unwrap();
+        assert_eq!(writer.check_write().unwrap(), 0);
+        pipe.abandon();
+        writer.ready().await;
+        assert!(matches!(writer.check_write(), Err(StreamError::Closed)));
+    }
+}

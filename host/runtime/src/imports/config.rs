@@ -1,0 +1,38 @@
+//! `wasi:config@0.2.0-draft`, under its present name `store` and its former name `runtime`.
+
+use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+
+use crate::store::Ctx;
+
+/// `error`, formerly `config-error`. The host answers from memory, so that neither case occurs.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(variant)]
+enum Error {
+    #[component(name = "upstream")]
+    #[expect(dead_code, reason = "part of the interface")]
+    Upstream(String),
+    #[component(name = "io")]
+    #[expect(dead_code, reason = "part of the interface")]
+    Io(String),
+}
+
+pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    for name in [
+        "wasi:config/store@0.2.0-draft",
+        "wasi:config/runtime@0.2.0-draft",
+    ] {
+        let mut instance = linker.instance(name)?;
+        instance.func_wrap("get", |store, (key,): (String,)| {
+            let value = store.data().env().config().get(&key).cloned();
+            Ok((Ok::<_, Error>(value),))
+        })?;
+        instance.func_wrap("get-all", |store, (): ()| {
+            let config = store.data().env().config();
+            let all = config
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()));
+            Ok((Ok::<_, Error>(all.collect::<Vec<_>>()),))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `wasmcloud:messaging@0.2.0`: what guests send to a broker, and the message they receive.
+
+use bytes::{Bytes, BytesMut};
+use lattice_codec::{DecodeError, Reader};
+use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+
+use super::{Remote, forward};
+use crate::codec::Plan;
+use crate::store::Ctx;
+use crate::wire::Wire;
+
+/// `broker-message`.
+#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(record)]
+pub(crate) struct BrokerMessage {
+    pub(crate) subject: String,
+    pub(crate) body: Bytes,
+    #[component(name = "reply-to")]
+    pub(crate) reply_to: Option<String>,
+}
+
+impl Wire for BrokerMessage {
+    fn plan() -> Option<Plan> {
+        Some(Plan::Record(Box::new([
+            ("subject".to_owned(), Plan::String),
+            ("body".to_owned(), Plan::Bytes),
+            ("reply-to".to_owned(), Plan::Option(Box::new(Plan::String))),
+        ])))
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.subject.encode(out);
+        self.body.encode(out);
+        self.reply_to.encode(out);
+    }
+
+    fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            subject: r.string()?,
+            body: r.bytes()?,
+            reply_to: r.option(Reader::string)?,
+        })
+    }
+}
+
+const fn consumer(function: &'static str) -> Remote {
+    Remote {
+        lookup: "wasmcloud:messaging/consumer",
+        instances: &["wasmcloud:messaging/consumer@0.2.0"],
+        function,
+    }
+}
+
+pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    let mut instance = linker.instance("wasmcloud:messaging/consumer@0.2.0")?;
+    forward::<(BrokerMessage,), _, (), String>(
+        &mut instance,
+        "publish",
+        consumer("publish"),
+        |_, message| Ok(message),
+    )?;
+    forward::<(String, Bytes, u32), _, BrokerMessage, String>(
+        &mut instance,
+        "request",
+        consumer("request"),
+        |_, request| Ok(request),
+    )
+}

@@ -1,0 +1,288 @@
+//! The imports that the host implements, one file per package.
+
+mod blobstore;
+mod bus;
+mod config;
+mod http;
+mod keyvalue;
+mod logging;
+mod messaging;
+mod rpc;
+mod secrets;
+
+use std::sync::Arc;
+
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
+
+pub(crate) use keyvalue::Bucket;
+pub(crate) use messaging::BrokerMessage;
+pub(crate) use rpc::RpcError;
+
+use crate::InvokeError;
+use crate::outbound::{Outbound, Target};
+use crate::store::Ctx;
+use crate::wire::{Wire, WireList};
+
+/// Registers everything that the host implements.
+pub(crate) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    keyvalue::link(linker)?;
+    blobstore::link(linker)?;
+    config::link(linker)?;
+    logging::link(linker)?;
+    bus::link(linker)?;
+    rpc::link(linker)?;
+    secrets::link(linker)?;
+    messaging::link(linker)
+}
+
+/// Interfaces that the host implements, each in one version. A version that is compatible in
+/// the sense of semantic versioning is served as well; the linker sees to that.
+const PROVIDED: &[&str] = &[
+    "wasi:blobstore/blobstore@0.2.0-draft",
+    "wasi:blobstore/container@0.2.0-draft",
+    "wasi:blobstore/types@0.2.0-draft",
+    "wasi:config/runtime@0.2.0-draft",
+    "wasi:config/store@0.2.0-draft",
+    "wasi:keyvalue/atomics@0.2.0-draft",
+    "wasi:keyvalue/batch@0.2.0-draft",
+    "wasi:keyvalue/store@0.2.0-draft",
+    "wasi:logging/logging",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasmcloud:bus/error@2.0.1",
+    "wasmcloud:bus/lattice@1.0.0",
+    "wasmcloud:bus/lattice@2.0.1",
+    "wasmcloud:messaging/consumer@0.2.0",
+    "wasmcloud:messaging/types@0.2.0",
+    "wasmcloud:secrets/reveal@0.1.0-draft",
+    "wasmcloud:secrets/store@0.1.0-draft",
+    "wrpc:rpc/error@0.1.0",
+];
+
+/// Packages of WASI that only a host can provide: no link may stand in for them.
+const HOST_PACKAGES: &[&str] = &[
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:http/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// Who provides an imported interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Provided {
+    /// The host, in a compatible version.
+    Host,
+    /// Only a host could, and this one does not have the version.
+    OtherVersion,
+    /// Whoever the component is linked to.
+    Link,
+}
+
+/// Decides who provides an import.
+pub(crate) fn provider(import: &str) -> Provided {
+    let (name, version) = split_version(import);
+    if HOST_PACKAGES
+        .iter()
+        .any(|package| name.starts_with(package))
+    {
+        // All of 0.2 is implemented; earlier and later ones are other interfaces.
+        return match version {
+            Some(v) if v.starts_with("0.2.") && !v.contains('-') => Provided::Host,
+            _ => Provided::OtherVersion,
+        };
+    }
+    let known = PROVIDED.iter().any(|provided| {
+        let (known, at) = split_version(provided);
+        known == name && track(at) == track(version)
+    });
+    if known {
+        Provided::Host
+    } else {
+        Provided::Link
+    }
+}
+
+/// Splits `ns:pkg/name@version`.
+pub(crate) fn split_version(import: &str) -> (&str, Option<&str>) {
+    match import.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (import, None),
+    }
+}
+
+/// The part of a version within which versions are compatible.
+fn track(version: Option<&str>) -> Option<&str> {
+    let version = version?;
+    if version.contains('-') {
+        return Some(version);
+    }
+    let version = version.split('+').next().unwrap_or(version);
+    let significant = version
+        .split('.')
+        .position(|number| number != "0")
+        .unwrap_or(2);
+    let end = version
+        .match_indices('.')
+        .nth(significant)
+        .map_or(version.len(), |(at, _)| at);
+    Some(&version[..end])
+}
+
+/// A function of a capability whose wire form is known beforehand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remote {
+    /// The interface as links name it.
+    pub(crate) lookup: &'static str,
+    /// The interface on the wire; the later ones are tried when nobody serves the earlier ones.
+    pub(crate) instances: &'static [&'static str],
+    /// The function on the wire.
+    pub(crate) function: &'static str,
+}
+
+/// An error type of a WIT interface that has room for a call that failed.
+pub(crate) trait FromInvoke {
+    fn from_invoke(error: &dyn std::error::Error) -> Self;
+}
+
+impl FromInvoke for String {
+    fn from_invoke(error: &dyn std::error::Error) -> Self {
+        chain(error)
+    }
+}
+
+/// The text of an error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl Remote {
+    /// Calls the function. What goes wrong on the way becomes a value of the error type.
+    pub(crate) async fn call<T: Wire, E: Wire + FromInvoke>(
+        &self,
+        outbound: &Outbound,
+        params: &impl WireList,
+    ) -> Result<T, E> {
+        self.call_versioned(outbound, params).await.1
+    }
+
+    /// Calls the function and tells which of its instances answered.
+    pub(crate) async fn call_versioned<T: Wire, E: Wire + FromInvoke>(
+        &self,
+        outbound: &Outbound,
+        params: &impl WireList,
+    ) -> (usize, Result<T, E>) {
+        let results = <(Result<T, E>,)>::shape();
+        let params = params.to_bytes();
+        for (i, instance) in self.instances.iter().enumerate() {
+            let target = Target {
+                lookup: self.lookup,
+                instance,
+                function: self.function,
+                results: &results,
+            };
+            let last = i + 1 == self.instances.len();
+            match outbound.call(target, params.clone()).await {
+                Ok(reply) => return (i, unwrap_reply(reply)),
+                Err(InvokeError::NotServed { .. }) if !last => {}
+                Err(error) => return (i, Err(E::from_invoke(&error))),
+            }
+        }
+        unreachable!("every function has at least one instance, and the last one returns")
+    }
+}
+
+fn unwrap_reply<T: Wire, E: Wire + FromInvoke>(reply: bytes::Bytes) -> Result<T, E> {
+    match <(Result<T, E>,)>::from_bytes(reply) {
+        Ok((result,)) => result,
+        Err(error) => Err(E::from_invoke(&error)),
+    }
+}
+
+/// Registers a function that is answered by a [`Remote`] one. `args` makes the parameters on the
+/// wire out of those of the guest.
+fn forward<P, A, T, E>(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    name: &str,
+    remote: Remote,
+    args: fn(&Ctx, P) -> wasmtime::Result<A>,
+) -> wasmtime::Result<()>
+where
+    P: ComponentNamedList + Lift + Send + 'static,
+    A: WireList,
+    T: Wire + Lower,
+    E: Wire + FromInvoke + Lower,
+    (Result<T, E>,): ComponentNamedList + Lower,
+{
+    let remote = Arc::new(remote);
+    instance.func_wrap_async(name, move |store, params: P| {
+        let remote = Arc::clone(&remote);
+        Box::new(async move {
+            let params = args(store.data(), params)?;
+            Ok((remote.call::<T, E>(&store.data().outbound, &params).await,))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compatible_versions_are_the_hosts() {
+        for import in [
+            "wasi:http/types@0.2.0",
+            "wasi:http/types@0.2.99",
+            "wasi:cli/stdin@0.2.6",
+            "wasmcloud:bus/lattice@2.0.0",
+            "wasmcloud:bus/lattice@1.0.0",
+            "wasi:logging/logging",
+            "wasi:logging/logging@0.1.0-draft",
+            "wasi:keyvalue/store@0.2.0-draft",
+        ] {
+            assert_eq!(provider(import), Provided::Host, "{import}");
+        }
+    }
+
+    #[test]
+    fn other_versions_of_wasi_are_nobodys() {
+        for import in [
+            "wasi:http/types@0.3.0",
+            "wasi:io/streams@0.2.0-rc-2023-11-10",
+        ] {
+            assert_eq!(provider(import), Provided::OtherVersion, "{import}");
+        }
+    }
+
+    #[test]
+    fn everything_else_goes_through_a_link() {
+        for import in [
+            "wasi:keyvalue/store@0.2.0-draft2",
+            "wasmcloud:postgres/query@0.1.1-draft",
+            "wasmcloud:bus/lattice@3.0.0",
+            "wasmcloud:messaging/consumer@0.3.0",
+            "my:own/thing",
+        ] {
+            assert_eq!(provider(import), Provided::Link, "{import}");
+        }
+    }
+
+    #[test]
+    fn versions_have_their_tracks() {
+        assert_eq!(track(Some("1.2.3")), Some("1"));
+        assert_eq!(track(Some("0.2.3")), Some("0.2"));
+        assert_eq!(track(Some("0.0.3")), Some("0.0.3"));
+        assert_eq!(track(Some("0.2.0-draft")), Some("0.2.0-draft"));
+        assert_eq!(track(None), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Calls that leave the component: which link they take and how long they may last.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_codec::Path;
+use tokio::time::timeout_at;
+
+use crate::{ByteStream, CallContext, ImportTarget, Invoke, InvokeError, Shape, StreamingReply};
+
+/// The link name that is used unless the guest chose another.
+const DEFAULT_LINK: &str = "default";
+
+/// A function that an import goes to, apart from the link name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) lookup: &'a str,
+    pub(crate) instance: &'a str,
+    pub(crate) function: &'a str,
+    pub(crate) results: &'a Shape,
+}
+
+/// The way out of one instance. Link names that the guest chooses count for this instance only.
+#[derive(Clone)]
+pub(crate) struct Outbound {
+    invoke: Arc<dyn Invoke>,
+    cx: Arc<CallContext>,
+    links: HashMap<String, Arc<str>>,
+}
+
+impl Outbound {
+    pub(crate) fn new(invoke: Arc<dyn Invoke>, cx: CallContext) -> Self {
+        Self {
+            invoke,
+            cx: Arc::new(cx),
+            links: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn invoke(&self) -> &Arc<dyn Invoke> {
+        &self.invoke
+    }
+
+    pub(crate) fn context(&self) -> &Arc<CallContext> {
+        &self.cx
+    }
+
+    /// Chooses the link for an interface for the rest of this call.
+    pub(crate) fn set_link(&mut self, lookup: String, name: Arc<str>) {
+        self.links.insert(lookup, name);
+    }
+
+    pub(crate) fn link_name(&self, lookup: &str) -> &str {
+        self.links.get(lookup).map_or(DEFAULT_LINK, |name| name)
+    }
+
+    fn target<'a>(&'a self, target: Target<'a>) -> ImportTarget<'a> {
+        ImportTarget {
+            lookup: target.lookup,
+            link_name: self.link_name(target.lookup),
+            instance: target.instance,
+            function: target.function,
+            results: target.results,
+        }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        target: Target<'_>,
+        params: Bytes,
+    ) -> Result<Bytes, InvokeError> {
+        let call = self.invoke.call(&self.cx, self.target(target), params);
+        timeout_at(self.cx.deadline, call)
+            .await
+            .map_err(|_| InvokeError::Deadline)?
+    }
+
+    pub(crate) async fn call_streaming(
+        &self,
+        target: Target<'_>,
+        params: Bytes,
+        streams: Vec<(Path, ByteStream)>,
+        results: &[Path],
+    ) -> Result<StreamingReply, InvokeError> {
+        let target = self.target(target);
+        let call = self
+            .invoke
+            .call_streaming(&self.cx, target, params, streams, results);
+        timeout_at(self.cx.deadline, call)
+            .await
+            .map_err(|_| InvokeError::Deadline)?
+    }
+}

@@ -1,0 +1,157 @@
+//! From bytes to a component: recognising what they are and wrapping core modules.
+
+use std::borrow::Cow;
+
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wasmparser::{Encoding, Parser, Payload};
+
+use crate::PrepareError;
+
+/// Refuses what is too large, before anything else is done with it.
+pub(crate) fn check_size(wasm: &[u8], limit: u64) -> Result<(), PrepareError> {
+    let size = wasm.len() as u64;
+    if size > limit {
+        return Err(PrepareError::TooLarge { size, limit });
+    }
+    Ok(())
+}
+
+/// Returns the bytes of a component: those given, or a component around the core module given.
+pub(crate) fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>, PrepareError> {
+    match Parser::new(0).parse_all(wasm).next() {
+        Some(Ok(Payload::Version {
+            encoding: Encoding::Component,
+            ..
+        })) => Ok(Cow::Borrowed(wasm)),
+        Some(Ok(Payload::Version {
+            encoding: Encoding::Module,
+            ..
+        })) => wrap(wasm).map(Cow::Owned),
+        _ => Err(PrepareError::NotWasm {
+            found: describe(wasm),
+        }),
+    }
+}
+
+/// Says what bytes look like that are not WebAssembly.
+fn describe(bytes: &[u8]) -> String {
+    match bytes {
+        [] => "nothing, it is empty".to_owned(),
+        [b'\0', b'a', b's', b'm', ..] => "an unknown version of WebAssembly".to_owned(),
+        [0x1f, 0x8b, ..] => "a gzip archive".to_owned(),
+        [0x7f, b'E', b'L', b'F', ..] => "an ELF binary".to_owned(),
+        [b'(', ..] => "text; WebAssembly text has to be assembled first".to_owned(),
+        _ => {
+            let head: Vec<String> = bytes.iter().take(8).map(|b| format!("{b:02x}")).collect();
+            format!("the bytes {}", head.join(" "))
+        }
+    }
+}
+
+struct Module {
+    has_types: bool,
+    is_command: bool,
+}
+
+fn inspect(wasm: &[u8]) -> Result<Module, wasmparser::BinaryReaderError> {
+    let mut module = Module {
+        has_types: false,
+        is_command: false,
+    };
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload? {
+            Payload::CustomSection(section) if section.name().starts_with("component-type") => {
+                module.has_types = true;
+            }
+            Payload::ExportSection(exports) => {
+                for export in exports {
+                    module.is_command |= export?.name == "_start";
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(module)
+}
+
+fn wrap(wasm: &[u8]) -> Result<Vec<u8>, PrepareError> {
+    let refuse = |reason: String| PrepareError::CoreModule { reason };
+    let module = inspect(wasm).map_err(|error| refuse(format!("it is malformed: {error}")))?;
+    if !module.has_types && !module.is_command {
+        return Err(refuse(
+            "it has no `component-type` section that says which interfaces it uses; \
+             build it for wasm32-wasip2 or with wit-bindgen"
+                .to_owned(),
+        ));
+    }
+    let adapter = if module.is_command {
+        WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER
+    } else {
+        WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER
+    };
+    wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(wasm)
+        .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| refuse(format!("{error:#}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(wasm: &[u8]) -> String {
+        componentize(wasm).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_not_wasm_is_named() {
+        assert!(error(b"").contains("empty"));
+        assert!(error(&[0x1f, 0x8b, 8, 0]).contains("gzip"));
+        assert!(error(b"(component)").contains("text"));
+        assert!(error(b"hello").contains("68 65 6c 6c 6f"));
+        assert!(error(b"\0asm\x63\0\0\0").contains("unknown version"));
+    }
+
+    #[test]
+    fn a_component_stays_as_it_is() {
+        let wasm = wat::parse_str("(component)").unwrap();
+        assert!(matches!(componentize(&wasm).unwrap(), Cow::Borrowed(b) if b == wasm));
+    }
+
+    #[test]
+    fn a_module_without_types_is_refused_with_the_reason() {
+        let wasm = wat::parse_str("(module)").unwrap();
+        assert!(error(&wasm).contains("component-type"));
+    }
+
+    #[test]
+    fn a_module_of_a_command_becomes_a_component() {
+        let wasm = wat::parse_str(
+            r#"(module
+                 (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                 (memory (export "memory") 1)
+                 (func (export "_start") (call $exit (i32.const 0))))"#,
+        )
+        .unwrap();
+        let component = componentize(&wasm).unwrap();
+        assert!(Parser::is_component(&component));
+    }
+
+    #[test]
+    fn a_size_above_the_limit_is_refused() {
+        let error = check_size(&[0; 11], 10).unwrap_err();
+        assert!(matches!(
+            error,
+            PrepareError::TooLarge {
+                size: 11,
+                limit: 10
+            }
+        ));
+        check_size(&[0; 10], 10).unwrap();
+    }
+}

@@ -1,0 +1,162 @@
+//! The runtime: one engine, what it shares between components, and how components get into it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::{Component as Code, Linker};
+
+use crate::cache::CodeCache;
+use crate::component::{Component, Shared};
+use crate::engine::{self, EngineChoices};
+use crate::store::Ctx;
+use crate::ticker::Ticker;
+use crate::{
+    ComponentOptions, HostEnv, Invoke, PrepareError, RuntimeConfig, RuntimeError, dynamic, imports,
+    prepare,
+};
+
+/// Runs components. Cloning is cheap; all clones are the same runtime.
+#[derive(Clone)]
+pub struct Runtime(Arc<RuntimeInner>);
+
+pub(crate) struct RuntimeInner {
+    engine: Engine,
+    choices: EngineChoices,
+    config: RuntimeConfig,
+    ticker: Ticker,
+    linker: Linker<Ctx>,
+    cache: Option<CodeCache>,
+    compilations: Arc<Semaphore>,
+}
+
+impl RuntimeInner {
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+
+    pub(crate) fn linker(&self) -> Linker<Ctx> {
+        self.linker.clone()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Sets up the engine, reserves the address space of all instances, and starts the thread
+    /// that interrupts busy guests.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`] when a setting is invalid or the machine cannot provide for it. Limits
+    /// are never dropped to make it work.
+    pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        let (engine, choices) = engine::build(&config)?;
+        tracing::debug!(
+            pagemap_scan = choices.pagemap_scan,
+            full_reservation = choices.full_reservation,
+            instances = config.max_instances,
+            "engine is set up"
+        );
+        let mut linker = Linker::new(&engine);
+        imports::link(&mut linker).map_err(RuntimeError::Linker)?;
+        let cache = config
+            .cache_dir
+            .as_deref()
+            .map(|dir| CodeCache::open(dir, &engine, config.max_cache_bytes))
+            .transpose()?;
+        Ok(Self(Arc::new(RuntimeInner {
+            ticker: Ticker::start(&engine, config.tick)?,
+            compilations: Arc::new(Semaphore::new(config.max_compilations)),
+            engine,
+            choices,
+            config,
+            linker,
+            cache,
+        })))
+    }
+
+    /// What the engine was built with.
+    pub fn choices(&self) -> EngineChoices {
+        self.0.choices
+    }
+
+    /// Makes a component that can be called out of the bytes of a component, or of a core module
+    /// that says which interfaces it uses.
+    ///
+    /// Compiling happens on a thread of its own, or not at all when the code is known already.
+    ///
+    /// # Errors
+    ///
+    /// [`PrepareError`] says what is wrong with the bytes or with their imports.
+    pub async fn prepare(
+        &self,
+        wasm: Bytes,
+        options: ComponentOptions,
+        invoke: Arc<dyn Invoke>,
+        env: Arc<dyn HostEnv>,
+    ) -> Result<Component, PrepareError> {
+        prepare::check_size(&wasm, self.0.config.max_component_bytes)?;
+        let code = self.compile(wasm).await?;
+        let mut linker = self.0.linker();
+        dynamic::link(&mut linker, &code)?;
+        let pre = linker.instantiate_pre(&code).map_err(PrepareError::Link)?;
+        let max = self.0.config.max_memory_bytes;
+        let max_memory = options.max_memory_bytes.map_or(max, |own| own.min(max)) as usize;
+        let cpu_ticks = options.cpu_budget.map(|budget| self.0.ticker.ticks(budget));
+        let runtime = Arc::clone(&self.0);
+        let shared = Shared {
+            runtime,
+            options,
+            invoke,
+            env,
+            max_memory,
+            cpu_ticks,
+        };
+        Component::new(Arc::new(shared), &code, pre)
+    }
+
+    async fn compile(&self, wasm: Bytes) -> Result<Code, PrepareError> {
+        let permit = Arc::clone(&self.0.compilations)
+            .acquire_owned()
+            .await
+            .map_err(|_| PrepareError::ShutDown)?;
+        let inner = Arc::clone(&self.0);
+        let compiled = tokio::task::spawn_blocking(move || {
+            // Held by the thread and not by the caller, who may go away while it works.
+            let _permit = permit;
+            compile(&inner, &wasm)
+        });
+        compiled.await.map_err(|_| PrepareError::ShutDown)?
+    }
+}
+
+fn compile(runtime: &RuntimeInner, wasm: &[u8]) -> Result<Code, PrepareError> {
+    let wasm = prepare::componentize(wasm)?;
+    let entry = runtime
+        .cache
+        .as_ref()
+        .map(|cache| (cache, cache.key_for(&wasm)));
+    if let Some((cache, key)) = entry
+        && let Some(code) = cache.load(&runtime.engine, key)
+    {
+        return Ok(code);
+    }
+    let code = Code::from_binary(&runtime.engine, &wasm).map_err(PrepareError::Compile)?;
+    if let Some((cache, key)) = entry {
+        cache.store(key, &code);
+    }
+    Ok(code)
+}

@@ -1,0 +1,96 @@
+//! The store of one call: what the host functions see.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::component::Shared;
+use crate::limits::{MemoryLimit, Meter, watch};
+use crate::outbound::Outbound;
+use crate::stderr::StderrLog;
+use crate::{CallContext, HostEnv};
+
+/// How many host resources one instance may hold at a time.
+const MAX_RESOURCES: usize = 100_000;
+
+/// The data of a store. It lives for one call.
+pub(crate) struct Ctx {
+    pub(crate) table: ResourceTable,
+    pub(crate) outbound: Outbound,
+    pub(crate) memory: MemoryLimit,
+    meter: Arc<Meter>,
+    shared: Arc<Shared>,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    // Last, so that a permit is given back after everything else.
+    _hold: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Ctx {
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    pub(crate) fn env(&self) -> &dyn HostEnv {
+        &*self.shared.env
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+/// Makes the store for one call.
+pub(crate) fn new_store(
+    shared: &Arc<Shared>,
+    mut cx: CallContext,
+    meter: &Arc<Meter>,
+) -> Store<Ctx> {
+    let hold = cx.hold.take();
+    let deadline = cx.deadline;
+    let stderr = StderrLog::new(Arc::clone(&shared.env), shared.options.stderr_bytes);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
+    let mut store = Store::new(
+        shared.runtime.engine(),
+        Ctx {
+            table,
+            outbound: Outbound::new(Arc::clone(&shared.invoke), cx),
+            memory: MemoryLimit::new(shared.max_memory),
+            meter: Arc::clone(meter),
+            shared: Arc::clone(shared),
+            wasi: WasiCtxBuilder::new()
+                .arg("main.wasm")
+                .stderr(stderr)
+                .build(),
+            http: WasiHttpCtx::new(),
+            _hold: hold,
+        },
+    );
+    store.limiter(|ctx| &mut ctx.memory);
+    watch(&mut store, deadline);
+    store
+}
+
+impl WasiView for Ctx {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Ctx {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.outbound,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
