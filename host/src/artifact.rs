@@ -1,0 +1,253 @@
+//! Images: from a reference to the bytes of a component or the program of a provider.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use lattice_claims::ProviderClaims;
+use lattice_claims::archive::{ArchiveError, ArchiveLimits, Keep, ProviderArchive, native_target};
+use lattice_claims::epoch_seconds;
+use lattice_core::ImageRef;
+use lattice_core::reference::{ParseReferenceError, Reference};
+use tempfile::TempDir;
+
+/// Why an image could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum FetchError {
+    /// The reference cannot be understood.
+    #[error("{error}; {}", error.hint())]
+    Reference {
+        /// Why not.
+        error: ParseReferenceError,
+    },
+    /// The host may not read files.
+    #[error("unable to start {what} from file, file loading is disabled")]
+    FilesDisabled {
+        /// A component or a provider.
+        what: &'static str,
+    },
+    /// Registries are not read by this version.
+    #[error(
+        "`{reference}` is in a registry, and this version reads images from files only; use \
+         `file:///absolute/path`"
+    )]
+    Registry {
+        /// The reference.
+        reference: String,
+    },
+    /// There are no built-in providers in this version.
+    #[error("there is no built-in {what} named `{name}` in this version")]
+    Builtin {
+        /// A component or a provider.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+    },
+    /// The file cannot be read.
+    #[error("could not read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The path is no file.
+    #[error("`{}` is not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file is larger than the host accepts.
+    #[error("`{}` has {size} bytes, more than the limit of {limit}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file is no provider.
+    #[error("`{}` is neither a provider archive nor a program", path.display())]
+    NotAProvider {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is a program that may not be run.
+    #[error("`{}` may not be executed; run `chmod +x` on it", path.display())]
+    NotExecutable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The archive is not accepted.
+    #[error("could not use the archive `{}`", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ArchiveError,
+    },
+    /// The program in the archive cannot be unpacked.
+    #[error("could not unpack the program of the provider")]
+    Unpack(#[source] io::Error),
+}
+
+/// What the host may read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Images {
+    pub(crate) allow_files: bool,
+    pub(crate) max_component_bytes: u64,
+    pub(crate) max_provider_bytes: u64,
+}
+
+/// A program that a provider can be started from.
+#[derive(Debug)]
+pub(crate) struct ProviderProgram {
+    /// The executable.
+    pub(crate) path: PathBuf,
+    /// What its archive says about it.
+    pub(crate) claims: Option<ProviderClaims>,
+    /// Where it was unpacked; removed with this value.
+    _folder: Option<TempDir>,
+}
+
+impl Images {
+    /// Reads the bytes of a component.
+    pub(crate) async fn component(&self, image: &ImageRef) -> Result<Bytes, FetchError> {
+        let path = self.path("component", image)?;
+        let limit = self.max_component_bytes;
+        blocking(move || {
+            let file = open(&path, limit)?;
+            let mut bytes = Vec::new();
+            // One byte more than allowed, in case the file grows meanwhile.
+            let read = file.take(limit + 1).read_to_end(&mut bytes);
+            read.map_err(|source| FetchError::Read { path: path.clone(), source })?;
+            let size = bytes.len() as u64;
+            if size > limit {
+                return Err(FetchError::TooLarge { path, size, limit });
+            }
+            Ok(Bytes::from(bytes))
+        })
+        .await
+    }
+
+    /// Finds or unpacks the program of a provider.
+    pub(crate) async fn provider(&self, image: &ImageRef) -> Result<ProviderProgram, FetchError> {
+        let path = self.path("provider", image)?;
+        let limit = self.max_provider_bytes;
+        blocking(move || {
+            let mut file = open(&path, limit)?;
+            let kind = recognise(&mut file);
+            match kind.map_err(|source| FetchError::Read { path: path.clone(), source })? {
+                Some(FileKind::Program) => program(path, &file),
+                Some(FileKind::Archive) => unpack(&path, file, limit),
+                None => Err(FetchError::NotAProvider { path }),
+            }
+        })
+        .await
+    }
+
+    fn path(&self, what: &'static str, image: &ImageRef) -> Result<PathBuf, FetchError> {
+        let reference =
+            Reference::parse(image).map_err(|error| FetchError::Reference { error })?;
+        match reference {
+            Reference::File(path) if self.allow_files => Ok(path),
+            Reference::File(_) => Err(FetchError::FilesDisabled { what }),
+            Reference::Registry(reference) => {
+                Err(FetchError::Registry { reference: reference.to_string() })
+            }
+            Reference::Builtin(name) => Err(FetchError::Builtin { what, name }),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+) -> Result<T, FetchError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Only when the process ends; nobody will see this.
+        Err(ended) => Err(FetchError::Unpack(io::Error::other(ended))),
+    }
+}
+
+fn open(path: &Path, limit: u64) -> Result<File, FetchError> {
+    let failed = |source| FetchError::Read { path: path.to_owned(), source };
+    // Looked at before it is opened, because opening a pipe would wait for its other end.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(FetchError::NotAFile { path: path.to_owned() });
+    }
+    let size = metadata.len();
+    if size > limit {
+        return Err(FetchError::TooLarge { path: path.to_owned(), size, limit });
+    }
+    File::open(path).map_err(failed)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileKind {
+    Archive,
+    Program,
+}
+
+/// Where a tar file says that it is one.
+const TAR_MARK: std::ops::Range<usize> = 257..262;
+
+fn recognise(file: &mut File) -> io::Result<Option<FileKind>> {
+    let mut head = Vec::with_capacity(512);
+    file.by_ref().take(512).read_to_end(&mut head)?;
+    file.rewind()?;
+    Ok(kind_of(&head))
+}
+
+fn kind_of(head: &[u8]) -> Option<FileKind> {
+    const PROGRAMS: [&[u8]; 5] = [
+        b"\x7fELF",
+        b"#!",
+        b"\xcf\xfa\xed\xfe",
+        b"\xca\xfe\xba\xbe",
+        b"\xfe\xed\xfa\xcf",
+    ];
+    if PROGRAMS.iter().any(|magic| head.starts_with(magic)) {
+        return Some(FileKind::Program);
+    }
+    let archive = head.starts_with(&[0x1f, 0x8b]) || head.get(TAR_MARK) == Some(b"ustar");
+    archive.then_some(FileKind::Archive)
+}
+
+fn program(path: PathBuf, file: &File) -> Result<ProviderProgram, FetchError> {
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|source| FetchError::Read { path: path.clone(), source })?;
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(FetchError::NotExecutable { path });
+    }
+    Ok(ProviderProgram { path, claims: None, _folder: None })
+}
+
+fn unpack(path: &Path, file: File, limit: u64) -> Result<ProviderProgram, FetchError> {
+    let refused = |source| FetchError::Archive { path: path.to_owned(), source };
+    let target = native_target();
+    let limits = ArchiveLimits { entry_bytes: limit, ..ArchiveLimits::default() };
+    let reader = io::BufReader::new(file);
+    let mut archive = ProviderArchive::read(reader, Keep::Target(&target), limits, epoch_seconds())
+        .map_err(refused)?;
+    let library = archive.take_library(&target).map_err(refused)?;
+    let (folder, path) = write_program(&library).map_err(FetchError::Unpack)?;
+    Ok(ProviderProgram { path, claims: Some(archive.claims), _folder: Some(folder) })
+}
+
+fn write_program(library: &[u8]) -> io::Result<(TempDir, PathBuf)> {
+    let folder = tempfile::Builder::new().prefix("lattice-provider-").tempdir()?;
+    let path = folder.path().join("provider");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o755).open(&path)?;
+    file.write_all(library)?;
+    Ok((folder, path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The command line of a host: `lattice-host` and `wash host` are both this.
+
+mod args;
+mod logging;
+mod markdown;
+mod settings;
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use args::{HostArgs, ImageArgs, LaterArgs, NatsArgs, RunningArgs, TelemetryArgs};
+pub use settings::SettingsError;
+
+use crate::config::HostConfig;
+use crate::host::{Host, StartHostError, StopReason, StopRequest};
+
+/// Why a host did not run, or ended badly.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The flags do not make a host.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The host did not start.
+    #[error("could not start the host")]
+    Start(#[from] StartHostError),
+    /// Signals cannot be received.
+    #[error("could not listen for signals")]
+    Signals(#[source] io::Error),
+    /// The program could not write to its output.
+    #[error("could not write to standard output")]
+    Output(#[source] io::Error),
+}
+
+/// The exit code for what the user can put right.
+const EXIT_USER: u8 = 1;
+/// The exit code for wrong flags.
+const EXIT_USAGE: u8 = 2;
+/// The exit code for a lattice that does not answer.
+const EXIT_UNREACHABLE: u8 = 3;
+/// The exit code for a fault of the program itself.
+const EXIT_BUG: u8 = 70;
+
+impl RunError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Settings(error) => Some(error.hint().to_owned()),
+            Self::Start(error) => error.hint(),
+            Self::Signals(_) | Self::Output(_) => None,
+        }
+    }
+
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) => EXIT_USAGE,
+            Self::Start(error) if error.is_unreachable() => EXIT_UNREACHABLE,
+            Self::Start(_) | Self::Output(_) => EXIT_USER,
+            Self::Signals(_) => EXIT_BUG,
+        }
+    }
+}
+
+/// Turns flags and the environment into the settings of a host, and names the flags that have no
+/// effect in this version.
+///
+/// # Errors
+///
+/// [`SettingsError`] for values that make no sense.
+pub fn configure(args: &HostArgs) -> Result<(HostConfig, Vec<String>), SettingsError> {
+    // Variables that are not text cannot be labels.
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    });
+    settings::settings(args, environment)
+}
+
+/// Runs a host until it is told to stop, by a signal or from the lattice, and drains it.
+///
+/// Sets up logging to the standard error, unless the program has done so before.
+///
+/// # Errors
+///
+/// [`RunError`], within 10 s when NATS cannot be reached. Once the host runs, nothing that
+/// happens to NATS ends it.
+pub async fn run(args: HostArgs) -> Result<(), RunError> {
+    if args.help_markdown {
+        return markdown::print().map_err(RunError::Output);
+    }
+    let (config, warnings) = configure(&args)?;
+    logging::init(config.log_level, config.structured_logging);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if config.otel.enable_observability {
+        tracing::warn!("telemetry settings reach providers only: the host exports none yet");
+    }
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let host = tokio::select! {
+        host = Host::start(config) => host?,
+        // Nothing runs yet that would have to be stopped in an orderly way.
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    let request = tokio::select! {
+        request = host.stop_requested() => request,
+        _ = interrupt.recv() => StopRequest::now(StopReason::Signal("SIGINT")),
+        _ = terminate.recv() => StopRequest::now(StopReason::Signal("SIGTERM")),
+    };
+    tokio::select! {
+        () = host.drain(request) => {}
+        _ = interrupt.recv() => tracing::warn!("second signal: ending without waiting for calls"),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_whose_turn_it_is() {
+        let label = RunError::Settings(SettingsError::Label { text: "x".into() });
+        assert_eq!(label.exit_code(), 2);
+        assert!(label.hint().unwrap().contains("--label"));
+        let timeout = StartHostError::ConnectTimeout {
+            purpose: "control",
+            url: "nats://x:1".into(),
+            within: std::time::Duration::from_secs(8),
+        };
+        assert_eq!(RunError::Start(timeout).exit_code(), 3);
+    }
+}

@@ -1,0 +1,303 @@
+//! The flags of the host and the environment variables behind them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
+use lattice_core::provider::{LogLevel, OtelProtocol};
+
+/// Flags of `lattice-host` and `wash host`. Names and variables are those of the 1.x host.
+#[derive(Debug, Clone, Args)]
+pub struct HostArgs {
+    /// Lattice to join
+    #[arg(long, short = 'x', env = "WASMCLOUD_LATTICE", default_value = "default")]
+    pub lattice: String,
+    /// Seed of the host's key (`SN…`); a fresh key is made when left out
+    #[arg(long, env = "WASMCLOUD_HOST_SEED", hide_env_values = true)]
+    pub host_seed: Option<String>,
+    /// Label of this host as `key=value`; may be repeated. `WASMCLOUD_LABEL_{key}` sets one, too
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// Seconds between two heartbeats
+    #[arg(long, env = "WASMCLOUD_HEARTBEAT_INTERVAL", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub heartbeat_interval_seconds: u64,
+    /// Milliseconds that calls under way may take to end when the host stops
+    #[arg(long, env = "WASMCLOUD_DRAIN_TIMEOUT_MS", default_value_t = 10_000)]
+    pub drain_timeout_ms: u64,
+    /// Address of the health endpoints `/livez` and `/readyz`
+    #[arg(long, env = "WASMCLOUD_HTTP_ADMIN", value_name = "ADDRESS")]
+    pub http_admin: Option<SocketAddr>,
+    /// Answer auctions of components
+    #[arg(long, env = "WASMCLOUD_COMPONENT_AUCTION_ENABLED", default_value = "true",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub enable_component_auction: bool,
+    /// Answer auctions of providers
+    #[arg(long, env = "WASMCLOUD_PROVIDER_AUCTION_ENABLED", default_value = "true",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub enable_provider_auction: bool,
+    /// Print all flags as a Markdown table and end
+    #[arg(long, hide = true)]
+    pub help_markdown: bool,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub nats: NatsArgs,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub running: RunningArgs,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub images: ImageArgs,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub telemetry: TelemetryArgs,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub later: LaterArgs,
+}
+
+/// Connections.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "NATS")]
+pub struct NatsArgs {
+    /// NATS server for both connections
+    #[arg(long, env = "WASMCLOUD_NATS_HOST", default_value = "127.0.0.1")]
+    pub nats_host: String,
+    /// Its port
+    #[arg(long, env = "WASMCLOUD_NATS_PORT", default_value_t = 4222)]
+    pub nats_port: u16,
+    /// User token for both connections
+    #[arg(long, env = "WASMCLOUD_NATS_JWT", hide_env_values = true, requires = "nats_seed")]
+    pub nats_jwt: Option<String>,
+    /// Seed that signs for the token
+    #[arg(long, env = "WASMCLOUD_NATS_SEED", hide_env_values = true, requires = "nats_jwt")]
+    pub nats_seed: Option<String>,
+    /// File with token and seed
+    #[arg(long, env = "WASMCLOUD_NATS_CREDS", value_name = "FILE")]
+    pub nats_creds: Option<PathBuf>,
+    /// NATS server for control, events and the store
+    #[arg(long, env = "WASMCLOUD_CTL_HOST")]
+    pub ctl_host: Option<String>,
+    /// Its port
+    #[arg(long, env = "WASMCLOUD_CTL_PORT")]
+    pub ctl_port: Option<u16>,
+    /// User token for control
+    #[arg(long, env = "WASMCLOUD_CTL_JWT", hide_env_values = true, requires = "ctl_seed")]
+    pub ctl_jwt: Option<String>,
+    /// Seed that signs for the token
+    #[arg(long, env = "WASMCLOUD_CTL_SEED", hide_env_values = true, requires = "ctl_jwt")]
+    pub ctl_seed: Option<String>,
+    /// File with token and seed for control
+    #[arg(long, env = "WASMCLOUD_CTL_CREDS", value_name = "FILE")]
+    pub ctl_creds: Option<PathBuf>,
+    /// Require TLS for control
+    #[arg(long, env = "WASMCLOUD_CTL_TLS", value_parser = BoolishValueParser::new())]
+    pub ctl_tls: bool,
+    /// What control subjects start with
+    #[arg(long, env = "WASMCLOUD_CTL_TOPIC_PREFIX", default_value = "wasmbus.ctl")]
+    pub ctl_topic_prefix: String,
+    /// NATS server for calls and providers
+    #[arg(long, env = "WASMCLOUD_RPC_HOST")]
+    pub rpc_host: Option<String>,
+    /// Its port
+    #[arg(long, env = "WASMCLOUD_RPC_PORT")]
+    pub rpc_port: Option<u16>,
+    /// User token for calls
+    #[arg(long, env = "WASMCLOUD_RPC_JWT", hide_env_values = true, requires = "rpc_seed")]
+    pub rpc_jwt: Option<String>,
+    /// Seed that signs for the token
+    #[arg(long, env = "WASMCLOUD_RPC_SEED", hide_env_values = true, requires = "rpc_jwt")]
+    pub rpc_seed: Option<String>,
+    /// File with token and seed for calls
+    #[arg(long, env = "WASMCLOUD_RPC_CREDS", value_name = "FILE")]
+    pub rpc_creds: Option<PathBuf>,
+    /// Require TLS for calls
+    #[arg(long, env = "WASMCLOUD_RPC_TLS", value_parser = BoolishValueParser::new())]
+    pub rpc_tls: bool,
+    /// Milliseconds that a request to a provider may take
+    #[arg(long, env = "WASMCLOUD_RPC_TIMEOUT_MS", default_value_t = 2_000)]
+    pub rpc_timeout_ms: u64,
+    /// JetStream domain of the store
+    #[arg(long, alias = "wasmcloud-js-domain", env = "WASMCLOUD_JS_DOMAIN")]
+    pub js_domain: Option<String>,
+    /// Servers that keep a copy of each bucket that this host creates (default: one)
+    #[arg(long, env = "WASMCLOUD_STORE_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub store_replicas: Option<u8>,
+    /// Further certificate authorities, comma-separated files
+    #[arg(long, env = "WASMCLOUD_TLS_CA_PATH", value_delimiter = ',', value_name = "FILE")]
+    pub tls_ca_path: Vec<PathBuf>,
+}
+
+/// What components and providers may do and use.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct RunningArgs {
+    /// Milliseconds after which a call ends whose caller tells no deadline
+    #[arg(long, env = "WASMCLOUD_CALL_TIMEOUT_MS", default_value_t = 5_000,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub call_timeout_ms: u64,
+    /// Milliseconds that a call may take at most, whatever its caller tells
+    #[arg(long, env = "WASMCLOUD_MAX_EXECUTION_TIME_MS", default_value_t = 600_000,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_execution_time_ms: u64,
+    /// Bytes of memory that one instance of a component may have
+    #[arg(long, env = "WASMCLOUD_MAX_LINEAR_MEMORY", default_value_t = 256 << 20)]
+    pub max_linear_memory_bytes: u64,
+    /// Bytes that the file of a component may have
+    #[arg(long, env = "WASMCLOUD_MAX_COMPONENT_SIZE", default_value_t = 50 << 20)]
+    pub max_component_size_bytes: u64,
+    /// Bytes that the program of a provider may have
+    #[arg(long, env = "WASMCLOUD_MAX_PROVIDER_SIZE", default_value_t = 512 << 20)]
+    pub max_provider_size_bytes: u64,
+    /// Instances of components that may exist at the same time
+    #[arg(long, env = "WASMCLOUD_MAX_COMPONENTS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_components: u32,
+    /// Core instances that one component may consist of
+    #[arg(long, env = "WASMCLOUD_MAX_CORE_INSTANCES_PER_COMPONENT", default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_core_instances_per_component: u32,
+    /// Calls that may wait for an instance of one component
+    #[arg(long, env = "WASMCLOUD_MAX_QUEUED_CALLS", default_value_t = 1_024)]
+    pub max_queued_calls: usize,
+    /// Milliseconds that a provider may take to answer a shutdown request
+    #[arg(long, alias = "provider-shutdown-delay", env = "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
+        default_value_t = 300)]
+    pub provider_shutdown_delay_ms: u64,
+}
+
+/// Where components and providers come from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Images")]
+pub struct ImageArgs {
+    /// Allow components and providers from files of this machine
+    #[arg(long, env = "WASMCLOUD_ALLOW_FILE_LOAD", default_value = "false",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub allow_file_load: bool,
+    /// Folder for compiled code (default: in the user's cache folder)
+    #[arg(long, env = "WASMCLOUD_CODE_CACHE_DIR", value_name = "FOLDER")]
+    pub code_cache_dir: Option<PathBuf>,
+    /// Compile every component anew at each start
+    #[arg(long, env = "WASMCLOUD_NO_CODE_CACHE", conflicts_with = "code_cache_dir",
+        value_parser = BoolishValueParser::new())]
+    pub no_code_cache: bool,
+}
+
+/// Logs, traces and metrics.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logs and telemetry")]
+pub struct TelemetryArgs {
+    /// How much is logged; `RUST_LOG` goes first
+    #[arg(long, alias = "structured-log-level", env = "WASMCLOUD_LOG_LEVEL",
+        default_value = "info", value_parser = parse_level)]
+    pub log_level: LogLevel,
+    /// How much is traced
+    #[arg(long, env = "WASMCLOUD_TRACE_LEVEL", default_value = "info", value_parser = parse_level)]
+    pub trace_level: LogLevel,
+    /// Write logs as JSON lines
+    #[arg(long, env = "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
+        value_parser = BoolishValueParser::new())]
+    pub enable_structured_logging: bool,
+    /// Export traces, metrics and logs
+    #[arg(long, env = "WASMCLOUD_OBSERVABILITY_ENABLED", value_parser = BoolishValueParser::new())]
+    pub enable_observability: bool,
+    /// Export traces
+    #[arg(long, env = "WASMCLOUD_TRACES_ENABLED", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub enable_traces: Option<bool>,
+    /// Export metrics
+    #[arg(long, env = "WASMCLOUD_METRICS_ENABLED", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub enable_metrics: Option<bool>,
+    /// Export logs
+    #[arg(long, env = "WASMCLOUD_LOGS_ENABLED", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub enable_logs: Option<bool>,
+    /// Where all of it goes
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub override_observability_endpoint: Option<String>,
+    /// Where traces go
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
+    pub override_traces_endpoint: Option<String>,
+    /// Where metrics go
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL")]
+    pub override_metrics_endpoint: Option<String>,
+    /// Where logs go
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", value_name = "URL")]
+    pub override_logs_endpoint: Option<String>,
+    /// How it is sent: `http` or `grpc`
+    #[arg(long, env = "WASMCLOUD_OBSERVABILITY_PROTOCOL", default_value = "http",
+        value_parser = parse_protocol)]
+    pub observability_protocol: OtelProtocol,
+}
+
+/// Flags of the 1.x host for parts that this version does not have yet.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Not in this version")]
+pub struct LaterArgs {
+    /// Subject of a policy service; refused, since calls would go unchecked
+    #[arg(long, env = "WASMCLOUD_POLICY_TOPIC", hide_short_help = true)]
+    pub policy_topic: Option<String>,
+    /// Subject of changed policy decisions; refused with `--policy-topic`
+    #[arg(long, env = "WASMCLOUD_POLICY_CHANGES_TOPIC", hide_short_help = true)]
+    pub policy_changes_topic: Option<String>,
+    /// Milliseconds that a policy decision may take; no effect
+    #[arg(long, env = "WASMCLOUD_POLICY_TIMEOUT", hide_short_help = true)]
+    pub policy_timeout_ms: Option<u64>,
+    /// Subject of the secrets backends; no effect, starts that need a secret fail
+    #[arg(long, env = "WASMCLOUD_SECRETS_TOPIC", hide_short_help = true)]
+    pub secrets_topic: Option<String>,
+    /// Ask the config service for registry credentials; no effect
+    #[arg(long, env = "WASMCLOUD_CONFIG_SERVICE", hide_short_help = true,
+        value_parser = BoolishValueParser::new())]
+    pub config_service_enabled: bool,
+    /// Allow `latest` images; no effect, registries are not read
+    #[arg(long, env = "WASMCLOUD_OCI_ALLOW_LATEST", hide_short_help = true,
+        value_parser = BoolishValueParser::new())]
+    pub allow_latest: bool,
+    /// Registries without TLS; no effect, registries are not read
+    #[arg(long, env = "WASMCLOUD_OCI_ALLOWED_INSECURE", value_delimiter = ',',
+        hide_short_help = true)]
+    pub allowed_insecure: Vec<String>,
+    /// Registry of the credentials; no effect, registries are not read
+    #[arg(long, env = "WASMCLOUD_OCI_REGISTRY", hide_short_help = true)]
+    pub oci_registry: Option<String>,
+    /// User for the registry; no effect
+    #[arg(long, env = "WASMCLOUD_OCI_REGISTRY_USER", hide_short_help = true)]
+    pub oci_user: Option<String>,
+    /// Password for the registry; no effect
+    #[arg(long, env = "WASMCLOUD_OCI_REGISTRY_PASSWORD", hide_env_values = true,
+        hide_short_help = true)]
+    pub oci_password: Option<String>,
+    /// Folder for a flame graph; no effect
+    #[arg(long, env = "WASMCLOUD_FLAME_GRAPH", hide_short_help = true)]
+    pub flame_graph: Option<String>,
+    /// Experimental feature of the 1.x host; may be repeated
+    #[arg(long = "feature", env = "WASMCLOUD_EXPERIMENTAL_FEATURES", value_delimiter = ',',
+        hide_short_help = true)]
+    pub features: Vec<String>,
+}
+
+fn parse_level(text: &str) -> Result<LogLevel, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "error" => Ok(LogLevel::Error),
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        "critical" => Ok(LogLevel::Critical),
+        _ => Err("expected error, warn, info, debug, trace or critical".to_owned()),
+    }
+}
+
+fn parse_protocol(text: &str) -> Result<OtelProtocol, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "http" => Ok(OtelProtocol::Http),
+        "grpc" => Ok(OtelProtocol::Grpc),
+        _ => Err("expected http or grpc".to_owned()),
+    }
+}

@@ -1,0 +1,309 @@
+//! From flags to settings: checks, defaults that depend on each other, and what is not there yet.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_claims::{KeyError, KeyKind, SigningKey};
+use lattice_core::provider::{OtelConfig, SecretText};
+use lattice_core::subject::TopicPrefix;
+use lattice_core::{InvalidId, LatticeName, StringMap};
+use lattice_runtime::RuntimeConfig;
+
+use super::args::{HostArgs, LaterArgs, NatsArgs};
+use crate::config::{HostConfig, NatsConfig, NatsUser, ProviderConfig, QueueConfig};
+
+/// Why the flags do not make a host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A name breaks a rule.
+    #[error(transparent)]
+    Name(#[from] InvalidId),
+    /// The host seed is none.
+    #[error("`--host-seed` is not the seed of a host key")]
+    HostSeed(#[source] KeyError),
+    /// A label is not of the form `key=value`.
+    #[error("label `{text}` is not of the form `key=value`")]
+    Label {
+        /// The label as given.
+        text: String,
+    },
+    /// A credentials file cannot be read.
+    #[error("could not read credentials file `{}`", path.display())]
+    ReadCreds {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A credentials file holds something else.
+    #[error("`{}` holds no NATS credentials", path.display())]
+    NotCreds {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A flag asks for something that this version cannot do and must not leave out silently.
+    #[error("{flag} is not supported by this version")]
+    Unsupported {
+        /// The flag.
+        flag: String,
+        /// Why starting without it would be wrong.
+        why: &'static str,
+    },
+}
+
+impl SettingsError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "use letters, digits, `-` and `_`",
+            Self::HostSeed(_) => "a host seed has 58 characters and starts with `SN`",
+            Self::Label { .. } => "write labels as `--label zone=a`",
+            Self::ReadCreds { .. } => "check the path and its permissions",
+            Self::NotCreds { .. } => "use a file made by `nsc generate creds`",
+            Self::Unsupported { why, .. } => why,
+        }
+    }
+}
+
+/// Turns flags into settings. The second part are warnings about flags without effect.
+pub(crate) fn settings(
+    args: &HostArgs,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<(HostConfig, Vec<String>), SettingsError> {
+    let warnings = unsupported(&args.later)?;
+    let mut config = HostConfig::new(LatticeName::new(&args.lattice)?);
+    if let Some(seed) = filled(args.host_seed.as_ref()) {
+        let key = SigningKey::from_seed(seed).and_then(|key| key.expect_kind(KeyKind::Host));
+        config.key = Arc::new(key.map_err(SettingsError::HostSeed)?);
+    }
+    config.labels = labels(&args.labels, environment)?;
+    config.heartbeat_interval = Duration::from_secs(args.heartbeat_interval_seconds);
+    config.drain_timeout = Duration::from_millis(args.drain_timeout_ms);
+    config.http_admin = args.http_admin;
+    config.component_auctions = args.enable_component_auction;
+    config.provider_auctions = args.enable_provider_auction;
+    config.ctl_topic_prefix = TopicPrefix::new(&args.nats.ctl_topic_prefix)?;
+    (config.ctl, config.rpc) = connections(&args.nats)?;
+    config.rpc_timeout = Duration::from_millis(args.nats.rpc_timeout_ms);
+    config.js_domain = filled(args.nats.js_domain.as_ref()).cloned();
+    config.store_replicas = args.nats.store_replicas.unwrap_or_default().into();
+    config.allow_file_load = args.images.allow_file_load;
+    running(args, &mut config);
+    telemetry(args, &mut config);
+    Ok((config, warnings))
+}
+
+fn running(args: &HostArgs, config: &mut HostConfig) {
+    let running = &args.running;
+    config.call_timeout = Duration::from_millis(running.call_timeout_ms);
+    config.max_execution_time = Duration::from_millis(running.max_execution_time_ms);
+    config.queue = QueueConfig {
+        max_queued: running.max_queued_calls,
+        ..QueueConfig::default()
+    };
+    config.providers = ProviderConfig {
+        shutdown_delay: Duration::from_millis(running.provider_shutdown_delay_ms),
+        max_bytes: running.max_provider_size_bytes,
+        ..ProviderConfig::default()
+    };
+    config.runtime = RuntimeConfig {
+        cache_dir: code_cache(args),
+        max_memory_bytes: running.max_linear_memory_bytes,
+        max_component_bytes: running.max_component_size_bytes,
+        max_instances: running.max_components,
+        max_core_instances_per_component: running.max_core_instances_per_component,
+        ..RuntimeConfig::default()
+    };
+}
+
+fn code_cache(args: &HostArgs) -> Option<PathBuf> {
+    if args.images.no_code_cache {
+        return None;
+    }
+    let chosen = args.images.code_cache_dir.clone();
+    chosen.or_else(|| Some(user_cache_dir()?.join("lattice").join("compiled")))
+}
+
+/// The cache folder of the user, by the rules of the XDG base directories.
+fn user_cache_dir() -> Option<PathBuf> {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let set = std::env::var_os("XDG_CACHE_HOME").and_then(|path| absolute(path.into()));
+    set.or_else(|| absolute(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+}
+
+fn telemetry(args: &HostArgs, config: &mut HostConfig) {
+    let telemetry = &args.telemetry;
+    config.log_level = telemetry.log_level;
+    config.structured_logging = telemetry.enable_structured_logging;
+    let text = |value: &Option<String>| filled(value.as_ref()).cloned();
+    config.otel = OtelConfig {
+        enable_observability: telemetry.enable_observability,
+        enable_traces: telemetry.enable_traces,
+        enable_metrics: telemetry.enable_metrics,
+        enable_logs: telemetry.enable_logs,
+        observability_endpoint: text(&telemetry.override_observability_endpoint),
+        traces_endpoint: text(&telemetry.override_traces_endpoint),
+        metrics_endpoint: text(&telemetry.override_metrics_endpoint),
+        logs_endpoint: text(&telemetry.override_logs_endpoint),
+        protocol: telemetry.observability_protocol,
+        additional_ca_paths: ca_texts(&args.nats.tls_ca_path),
+        trace_level: telemetry.trace_level,
+        traces_sampler: std::env::var("OTEL_TRACES_SAMPLER").ok(),
+        traces_sampler_arg: std::env::var("OTEL_TRACES_SAMPLER_ARG").ok(),
+        ..OtelConfig::default()
+    };
+}
+
+fn ca_texts(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+/// A variable that is set to nothing counts as not set.
+fn filled(text: Option<&String>) -> Option<&String> {
+    text.filter(|text| !text.is_empty())
+}
+
+const LABEL_VARIABLE: &str = "WASMCLOUD_LABEL_";
+
+/// Labels from the environment, under those from flags.
+fn labels(
+    flags: &[String],
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<StringMap, SettingsError> {
+    let mut labels: StringMap = environment
+        .filter_map(|(name, value)| Some((name.strip_prefix(LABEL_VARIABLE)?.to_owned(), value)))
+        .filter(|(key, _)| !key.is_empty())
+        .collect();
+    for text in flags {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => {
+                labels.insert(key.to_owned(), value.to_owned());
+            }
+            _ => return Err(SettingsError::Label { text: text.clone() }),
+        }
+    }
+    Ok(labels)
+}
+
+/// The settings of both connections; each falls back to the common flags.
+fn connections(args: &NatsArgs) -> Result<(NatsConfig, NatsConfig), SettingsError> {
+    let common = user(&args.nats_jwt, &args.nats_seed, args.nats_creds.as_deref())?;
+    let connection = |host: &Option<String>, port: Option<u16>, own: Option<NatsUser>, tls| {
+        NatsConfig {
+            host: filled(host.as_ref()).unwrap_or(&args.nats_host).clone(),
+            port: port.unwrap_or(args.nats_port),
+            user: own.or_else(|| common.clone()),
+            require_tls: tls,
+            ca_files: args.tls_ca_path.clone(),
+        }
+    };
+    let ctl = user(&args.ctl_jwt, &args.ctl_seed, args.ctl_creds.as_deref())?;
+    let rpc = user(&args.rpc_jwt, &args.rpc_seed, args.rpc_creds.as_deref())?;
+    Ok((
+        connection(&args.ctl_host, args.ctl_port, ctl, args.ctl_tls),
+        connection(&args.rpc_host, args.rpc_port, rpc, args.rpc_tls),
+    ))
+}
+
+/// Providers receive token and seed one by one, so a credentials file is read here.
+fn user(
+    jwt: &Option<String>,
+    seed: &Option<String>,
+    creds: Option<&Path>,
+) -> Result<Option<NatsUser>, SettingsError> {
+    if let (Some(jwt), Some(seed)) = (filled(jwt.as_ref()), filled(seed.as_ref())) {
+        return Ok(Some(NatsUser {
+            jwt: SecretText::new(jwt.as_str()),
+            seed: SecretText::new(seed.as_str()),
+        }));
+    }
+    let Some(path) = creds.filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::ReadCreds {
+        path: path.to_owned(),
+        source,
+    })?;
+    match parse_creds(&text) {
+        Some(user) => Ok(Some(user)),
+        None => Err(SettingsError::NotCreds { path: path.to_owned() }),
+    }
+}
+
+/// Takes token and seed out of a credentials file: each is the line after its `BEGIN` line.
+fn parse_creds(text: &str) -> Option<NatsUser> {
+    let after = |mark: &str| {
+        let mut lines = text.lines().map(str::trim);
+        lines.find(|line| line.starts_with('-') && line.contains(mark))?;
+        lines.find(|line| !line.is_empty()).filter(|line| !line.starts_with('-'))
+    };
+    Some(NatsUser {
+        jwt: SecretText::new(after("BEGIN NATS USER JWT")?),
+        seed: SecretText::new(after("BEGIN USER NKEY SEED")?),
+    })
+}
+
+/// Refuses what must not be left out silently, and says what has no effect.
+fn unsupported(later: &LaterArgs) -> Result<Vec<String>, SettingsError> {
+    let set = |text: &Option<String>| filled(text.as_ref()).is_some();
+    if set(&later.policy_topic) || set(&later.policy_changes_topic) {
+        return Err(SettingsError::Unsupported {
+            flag: "`--policy-topic`".to_owned(),
+            why: "without it nothing would be checked against the policy, so the host does not \
+                  start; leave the flag out to run without a policy",
+        });
+    }
+    let mut warnings = Vec::new();
+    let mut warn = |used: bool, text: &str| {
+        if used {
+            warnings.push(text.to_owned());
+        }
+    };
+    warn(later.policy_timeout_ms.is_some(), "`--policy-timeout-ms` has no effect without a policy");
+    warn(
+        set(&later.secrets_topic),
+        "`--secrets-topic` has no effect: starts and links that name a secret fail",
+    );
+    warn(later.config_service_enabled, "`--config-service-enabled` has no effect");
+    let registries = later.allow_latest
+        || later.allowed_insecure.iter().any(|text| !text.is_empty())
+        || set(&later.oci_registry)
+        || set(&later.oci_user)
+        || set(&later.oci_password);
+    warn(registries, "settings for registries have no effect: images are read from files only");
+    warn(set(&later.flame_graph), "`--flame-graph` has no effect");
+    for feature in later.features.iter().filter(|feature| !feature.is_empty()) {
+        warnings.push(check_feature(feature)?);
+    }
+    Ok(warnings)
+}
+
+const FEATURES: [&str; 6] = [
+    "builtin-http-client",
+    "builtin-http-server",
+    "builtin-messaging-nats",
+    "wasmcloud-messaging-v3",
+    "workload-identity-interface",
+    "rpc-interface",
+];
+
+fn check_feature(feature: &str) -> Result<String, SettingsError> {
+    let name = feature.replace('_', "-");
+    if FEATURES.contains(&name.as_str()) {
+        return Ok(format!("`--feature {feature}` has no effect"));
+    }
+    let why = if name == "workload-identity-auth" {
+        "the host would connect to NATS without the identity asked for"
+    } else {
+        "no feature has this name"
+    };
+    Err(SettingsError::Unsupported {
+        flag: format!("`--feature {feature}`"),
+        why,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+use clap::Parser;
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct Program {
+    #[command(flatten)]
+    host: HostArgs,
+}
+
+fn parse(flags: &[&str]) -> HostArgs {
+    let line = std::iter::once("host").chain(flags.iter().copied());
+    Program::try_parse_from(line).unwrap().host
+}
+
+fn build(flags: &[&str]) -> Result<(HostConfig, Vec<String>), SettingsError> {
+    settings(&parse(flags), std::iter::empty())
+}
+
+#[test]
+fn the_defaults_are_those_of_the_protocol_page() {
+    let (config, warnings) = build(&[]).unwrap();
+    assert!(warnings.is_empty());
+    assert_eq!(config.lattice.as_str(), "default");
+    assert_eq!(config.ctl.url(), "nats://127.0.0.1:4222");
+    assert_eq!(config.rpc_timeout, Duration::from_secs(2));
+    assert_eq!(config.heartbeat_interval, Duration::from_secs(30));
+    assert_eq!(config.max_execution_time, Duration::from_secs(600));
+    assert_eq!(config.providers.shutdown_delay, Duration::from_millis(300));
+    assert_eq!(config.runtime.max_memory_bytes, 268_435_456);
+    assert_eq!(config.runtime.max_component_bytes, 52_428_800);
+    assert_eq!(config.runtime.max_instances, 10_000);
+    assert!(config.component_auctions && config.provider_auctions && !config.allow_file_load);
+}
+
+#[test]
+fn each_connection_falls_back_to_the_common_flags() {
+    let flags = ["--nats-host", "a", "--nats-port", "1", "--rpc-host", "b", "--ctl-port", "2"];
+    let (config, _) = build(&flags).unwrap();
+    assert_eq!(config.ctl.url(), "nats://a:2");
+    assert_eq!(config.rpc.url(), "nats://b:1");
+}
+
+#[test]
+fn switches_take_values_and_do_without() {
+    let (config, _) = build(&["--allow-file-load", "--enable-component-auction=false"]).unwrap();
+    assert!(config.allow_file_load && !config.component_auctions && config.provider_auctions);
+}
+
+#[test]
+fn labels_of_flags_win_over_those_of_the_environment() {
+    let environment = [("WASMCLOUD_LABEL_zone", "a"), ("WASMCLOUD_LABEL_tier", "x"), ("PATH", "p")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (config, _) = settings(&parse(&["-l", "zone=b=c"]), environment.into_iter()).unwrap();
+    assert_eq!(config.labels["zone"], "b=c");
+    assert_eq!(config.labels["tier"], "x");
+    assert_eq!(config.labels.len(), 2);
+    for bad in ["zone", "=a"] {
+        assert!(matches!(build(&["-l", bad]), Err(SettingsError::Label { .. })));
+    }
+}
+
+#[test]
+fn a_host_seed_has_to_be_one() {
+    let key = SigningKey::generate(KeyKind::Host);
+    let (config, _) = build(&["--host-seed", key.seed().expose()]).unwrap();
+    assert_eq!(config.key.public_key(), key.public_key());
+    let account = SigningKey::generate(KeyKind::Account);
+    for seed in [account.seed().expose(), "SN"] {
+        assert!(matches!(build(&["--host-seed", seed]), Err(SettingsError::HostSeed(_))));
+    }
+}
+
+#[test]
+fn what_would_be_unsafe_to_leave_out_is_refused() {
+    for flags in [
+        ["--policy-topic", "policy"],
+        ["--feature", "workload-identity-auth"],
+        ["--feature", "nonsense"],
+    ] {
+        let error = build(&flags).unwrap_err();
+        assert!(matches!(error, SettingsError::Unsupported { .. }), "{flags:?}");
+    }
+}
+
+#[test]
+fn flags_without_effect_are_named_once() {
+    let flags = ["--secrets-topic", "s", "--allow-latest", "--oci-user", "u", "--feature", "rpc_interface"];
+    let (_, warnings) = build(&flags).unwrap();
+    assert_eq!(warnings.len(), 3);
+    assert!(warnings[0].contains("--secrets-topic") && warnings[2].contains("rpc_interface"));
+}
+
+#[test]
+fn credentials_files_are_taken_apart() {
+    let text = "-----BEGIN NATS USER JWT-----\neyJ0\n------END NATS USER JWT------\n\n\
+                ****\n-----BEGIN USER NKEY SEED-----\nSUAB\n------END USER NKEY SEED------\n";
+    let user = parse_creds(text).unwrap();
+    assert_eq!((user.jwt.expose(), user.seed.expose()), ("eyJ0", "SUAB"));
+    for bad in ["", "-----BEGIN NATS USER JWT-----\n------END NATS USER JWT------\n"] {
+        assert!(parse_creds(bad).is_none());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("user.creds");
+    assert!(matches!(user_error(&path), SettingsError::ReadCreds { .. }));
+    std::fs::write(&path, "nothing").unwrap();
+    assert!(matches!(user_error(&path), SettingsError::NotCreds { .. }));
+}
+
+fn user_error(path: &Path) -> SettingsError {
+    user(&None, &None, Some(path)).unwrap_err()
+}

@@ -1,0 +1,289 @@
+//! Calls that leave a component.
+
+use std::fmt::Display;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use http_body_util::BodyExt as _;
+use lattice_codec::Path;
+use lattice_codec::http::{ErrorCode as HttpCode, RequestOptions};
+use lattice_core::reply::ErrorCode;
+use lattice_core::{ComponentId, reply::message_chain};
+use lattice_rpc::http::{HANDLE, HttpError, OUTGOING_HANDLER};
+use lattice_rpc::{ByteReader, ByteWriter, Call, CallError, Invocation, Peer, RemoteError};
+use lattice_runtime::{
+    ByteStream, CallContext, HttpBody, ImportTarget, Invoke, InvokeError, StreamingReply,
+    TraceContext,
+};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::failures::{Failure, Failures};
+use crate::router::{Road, Router};
+
+/// What `wasi:http/outgoing-handler` is called in links.
+const OUTGOING_LOOKUP: &str = "wasi:http/outgoing-handler";
+
+/// Carries the calls of one component to their targets.
+#[derive(Debug)]
+pub(crate) struct ComponentInvoke {
+    pub(crate) source: ComponentId,
+    pub(crate) router: Router,
+    pub(crate) peer: Peer,
+    pub(crate) failures: Arc<Failures>,
+    /// How long a call may take that is made after the answer.
+    pub(crate) call_timeout: Duration,
+}
+
+impl ComponentInvoke {
+    fn decide(&self, link_name: &str, lookup: &str, operation: &str) -> Result<Road, InvokeError> {
+        self.router.decide(&self.source, link_name, lookup).map_err(|_| {
+            let error = InvokeError::NoLink {
+                link_name: link_name.to_owned(),
+                instance: lookup.to_owned(),
+            };
+            self.report(operation.to_owned(), ErrorCode::MissingLink, error.to_string());
+            error
+        })
+    }
+
+    fn invocation(
+        &self,
+        cx: &CallContext,
+        road: &Road,
+        link_name: &str,
+        instance: &str,
+        function: &str,
+    ) -> Invocation {
+        let subject = match road {
+            Road::Bus(route) => route.subject(instance, function),
+        };
+        let trace = cx.trace.as_ref().map(to_wire);
+        Invocation::new(subject, self.deadline(cx))
+            .source(self.source.as_str())
+            .link_name(link_name)
+            .target(road.target().as_str())
+            .trace(trace.as_ref())
+    }
+
+    /// When a call made now has to be done: with the call that it is made for. A guest that has
+    /// answered and still streams may go on for long; its calls have the usual time then.
+    fn deadline(&self, cx: &CallContext) -> Instant {
+        let now = Instant::now();
+        match cx.answer_by {
+            Some(by) if now < by => by,
+            Some(_) => cx.deadline.min(now + self.call_timeout),
+            None => cx.deadline,
+        }
+    }
+
+    /// Tells of a call that got no answer, and says why in the terms of the runtime.
+    ///
+    /// What the called side reports of itself is told by its own host.
+    fn failed(&self, road: &Road, operation: String, error: CallError) -> InvokeError {
+        let (failed, code) = classify(road.target(), &operation, error);
+        if let Some(code) = code {
+            self.report(operation, code, message_chain(&failed));
+        }
+        failed
+    }
+
+    fn report(&self, operation: String, code: ErrorCode, error: String) {
+        let source = Some(self.source.as_str());
+        let component = &self.source;
+        let failure = Failure { component, source, operation, code, error, detail: None };
+        self.failures.report(failure);
+    }
+
+    async fn open(
+        &self,
+        invocation: Invocation,
+        params: Bytes,
+        streams: Vec<(Path, ByteStream)>,
+        results: &[Path],
+    ) -> Result<StreamingReply, CallError> {
+        let mut call = self.peer.start(invocation, params, &[]).await?;
+        let mut pumps = JoinSet::new();
+        for (path, stream) in streams {
+            pumps.spawn(pump(call.writer(path), stream));
+        }
+        let answer = call.result().await?;
+        // The streams keep the call and what it still sends alive until the last is dropped.
+        let held = Arc::new(Held { call, _pumps: pumps });
+        let streams = results.iter().map(|path| {
+            let stream: ByteStream = if answer.ended.contains(path) {
+                Box::pin(stream::empty())
+            } else {
+                let reader = held.call.reader(path.clone(), None);
+                Box::pin(ResultStream { reader, _held: Arc::clone(&held) })
+            };
+            (path.clone(), stream)
+        });
+        Ok(StreamingReply { streams: streams.collect(), results: answer.bytes })
+    }
+}
+
+#[async_trait]
+impl Invoke for ComponentInvoke {
+    async fn call(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Bytes,
+    ) -> Result<Bytes, InvokeError> {
+        let ImportTarget { lookup, link_name, instance, function, .. } = target;
+        let operation = || operation(instance, function);
+        let road = match self.router.decide(&self.source, link_name, lookup) {
+            Ok(road) => road,
+            Err(_) => self.decide(link_name, lookup, &operation())?,
+        };
+        let invocation = self.invocation(cx, &road, link_name, instance, function);
+        let called = self.peer.call(invocation, params).await;
+        called.map_err(|error| self.failed(&road, operation(), error))
+    }
+
+    async fn call_streaming(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Bytes,
+        streams: Vec<(Path, ByteStream)>,
+        results: &[Path],
+    ) -> Result<StreamingReply, InvokeError> {
+        let ImportTarget { lookup, link_name, instance, function, .. } = target;
+        let operation = operation(instance, function);
+        let road = self.decide(link_name, lookup, &operation)?;
+        let invocation = self.invocation(cx, &road, link_name, instance, function);
+        let opened = self.open(invocation, params, streams, results).await;
+        opened.map_err(|error| self.failed(&road, operation, error))
+    }
+
+    async fn send_http(
+        &self,
+        cx: &CallContext,
+        link_name: &str,
+        request: http::Request<HttpBody>,
+        options: RequestOptions,
+    ) -> Result<http::Response<HttpBody>, HttpCode> {
+        let operation = operation(OUTGOING_HANDLER, HANDLE);
+        let internal = |error: &dyn Display| HttpCode::InternalError(Some(error.to_string()));
+        let road = self
+            .decide(link_name, OUTGOING_LOOKUP, &operation)
+            .map_err(|error| internal(&error))?;
+        let invocation = self.invocation(cx, &road, link_name, OUTGOING_HANDLER, HANDLE);
+        let sent = self.peer.call_http_out(invocation, request, Some(options)).await;
+        match sent {
+            Ok(response) => Ok(response.map(|body| {
+                let body = body.map_err(|e| HttpCode::InternalError(Some(message_chain(&e))));
+                body.boxed_unsync()
+            })),
+            Err(HttpError::Handler(code)) => Err(code),
+            Err(HttpError::Call(error)) => Err(match self.failed(&road, operation, error) {
+                InvokeError::Deadline => HttpCode::HttpResponseTimeout,
+                other => internal(&message_chain(&other)),
+            }),
+            Err(error) => Err(internal(&error)),
+        }
+    }
+}
+
+fn operation(instance: &str, function: &str) -> String {
+    if instance.is_empty() {
+        function.to_owned()
+    } else {
+        format!("{instance}.{function}")
+    }
+}
+
+fn to_wire(trace: &TraceContext) -> lattice_rpc::TraceContext {
+    lattice_rpc::TraceContext {
+        traceparent: trace.traceparent.clone(),
+        tracestate: trace.tracestate.clone(),
+    }
+}
+
+/// Puts the failure of a call into the terms of the runtime. There is no code when the called
+/// side has reported the failure itself.
+fn classify(
+    target: &ComponentId,
+    operation: &str,
+    error: CallError,
+) -> (InvokeError, Option<ErrorCode>) {
+    let target = target.as_str().to_owned();
+    match error {
+        CallError::NotServed { .. } => {
+            let function = operation.to_owned();
+            (InvokeError::NotServed { target, function }, Some(ErrorCode::Unreachable))
+        }
+        CallError::Deadline { .. } => (InvokeError::Deadline, Some(ErrorCode::Timeout)),
+        CallError::Remote(remote) => match remote.code.as_str() {
+            RemoteError::OVERLOADED | RemoteError::STOPPING => {
+                (InvokeError::Overloaded { target }, Some(ErrorCode::Busy))
+            }
+            RemoteError::DEADLINE => (InvokeError::Deadline, Some(ErrorCode::Timeout)),
+            _ => (InvokeError::Failed { target, message: remote.message }, None),
+        },
+        CallError::Incomplete { .. } => {
+            let message = "it ended without a result".to_owned();
+            (InvokeError::Failed { target, message }, Some(ErrorCode::ComponentFailed))
+        }
+        other => {
+            let what = format!("the call of `{target}` could not be carried");
+            let source = Some(other.into());
+            (InvokeError::Transport { what, source }, Some(ErrorCode::Internal))
+        }
+    }
+}
+
+/// Sends what a component streams into a call.
+async fn pump(mut writer: ByteWriter, mut stream: ByteStream) {
+    while let Some(item) = stream.next().await {
+        let sent = match item {
+            Ok(data) => writer.write(data).await,
+            Err(error) => {
+                tracing::debug!(%error, "a stream of a call broke off");
+                return;
+            }
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a stream of a call was not taken to its end");
+            return;
+        }
+    }
+    if let Err(error) = writer.end().await {
+        tracing::debug!(%error, "could not end a stream of a call");
+    }
+}
+
+/// What has to live as long as the streams of an answer.
+#[derive(Debug)]
+struct Held {
+    call: Call,
+    _pumps: JoinSet<()>,
+}
+
+/// One stream of an answer.
+struct ResultStream {
+    reader: ByteReader,
+    _held: Arc<Held>,
+}
+
+impl Stream for ResultStream {
+    type Item = Result<Bytes, InvokeError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.reader.poll_next(cx).map(|item| {
+            item.map(|data| {
+                data.map_err(|error| InvokeError::Transport {
+                    what: "a stream of the answer broke off".to_owned(),
+                    source: Some(error.into()),
+                })
+            })
+        })
+    }
+}

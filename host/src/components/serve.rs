@@ -1,0 +1,325 @@
+//! Serving the exports of a component: from a message to a call of the guest and back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Full};
+use lattice_codec::DecodeError;
+use lattice_codec::http::ErrorCode as HttpCode;
+use lattice_core::ComponentId;
+use lattice_core::reply::{ErrorCode, message_chain};
+use lattice_core::subject::RpcPrefix;
+use lattice_rpc::http::{IncomingBody, answer, take_request};
+use lattice_rpc::{
+    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, RemoteError,
+    ServeHandle, ServeOptions,
+};
+use lattice_runtime::{
+    CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse,
+    InvokeError, ResponseBody, TraceContext,
+};
+use parking_lot::RwLock;
+use tokio::time::{Instant, timeout_at};
+
+use super::code::Code;
+use crate::failures::{Failure, Failures};
+
+/// How long before its deadline a call is given up here, so that the caller learns why.
+const HEADROOM: Duration = Duration::from_millis(20);
+
+/// What every served call of a component needs.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) id: ComponentId,
+    pub(crate) failures: Arc<Failures>,
+    /// The longest time a guest may run, also one that streams.
+    pub(crate) longest: Duration,
+}
+
+/// An export together with the version of the component that answers it.
+#[derive(Debug)]
+struct Version {
+    code: Arc<Code>,
+    export: Export,
+}
+
+/// One served function. The version behind it changes; the subscription stays.
+#[derive(Debug)]
+pub(crate) struct Served {
+    current: Arc<RwLock<Arc<Version>>>,
+    handle: ServeHandle,
+}
+
+impl Served {
+    /// Leaves the queue group and lets calls under way end by `deadline`.
+    pub(crate) async fn drain(self, deadline: Instant) {
+        self.handle.drain(deadline).await;
+    }
+}
+
+/// The served functions of a component, by subject.
+pub(crate) type ServedExports = HashMap<String, Served>;
+
+/// Serves exports of one component.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) peer: Peer,
+    pub(crate) prefix: RpcPrefix,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) call_timeout: Duration,
+    pub(crate) serving: Arc<Serving>,
+}
+
+impl Server {
+    fn subject(&self, export: &Export) -> String {
+        self.prefix.invocation(export.instance().unwrap_or_default(), export.function())
+    }
+
+    /// Makes `code` answer from now on, and returns the functions that it no longer has.
+    ///
+    /// Functions that are new are subscribed before any call meets the new version, so that a
+    /// failure leaves everything as it was. Calls under way stay with the version they met.
+    pub(crate) async fn switch(
+        &self,
+        served: &mut ServedExports,
+        code: &Arc<Code>,
+    ) -> Result<Vec<Served>, ConnectError> {
+        let exports: HashMap<String, &Export> =
+            code.component.exports().iter().map(|export| (self.subject(export), export)).collect();
+        let mut added = ServedExports::new();
+        for (subject, export) in &exports {
+            if !served.contains_key(subject) {
+                let version = Version { code: Arc::clone(code), export: (*export).clone() };
+                added.insert(subject.clone(), self.serve(subject, version).await?);
+            }
+        }
+        if !added.is_empty() {
+            self.peer.confirm(Duration::from_secs(5)).await?;
+        }
+        let removed = served.extract_if(|subject, _| !exports.contains_key(subject));
+        let removed = removed.map(|(_, function)| function).collect();
+        for (subject, function) in served.iter() {
+            let version = Version { code: Arc::clone(code), export: exports[subject].clone() };
+            *function.current.write() = Arc::new(version);
+        }
+        served.extend(added);
+        Ok(removed)
+    }
+
+    async fn serve(&self, subject: &str, version: Version) -> Result<Served, ConnectError> {
+        let current = Arc::new(RwLock::new(Arc::new(version)));
+        let options = ServeOptions {
+            limiter: Arc::clone(&self.limiter),
+            default_deadline: self.call_timeout.min(self.serving.longest),
+            longest_deadline: self.serving.longest,
+        };
+        let (serving, versions) = (Arc::clone(&self.serving), Arc::clone(&current));
+        let handler = move |call: IncomingCall| {
+            let version = Arc::clone(&versions.read());
+            let serving = Arc::clone(&serving);
+            async move { serving.handle(&version, call).await }
+        };
+        let queue = self.prefix.queue_group();
+        let handle = self.peer.serve(subject, queue, options, handler).await?;
+        Ok(Served { current, handle })
+    }
+}
+
+impl Serving {
+    async fn handle(&self, version: &Version, call: IncomingCall) {
+        match version.export.kind() {
+            ExportKind::Http => self.handle_http(version, call).await,
+            _ => self.handle_function(version, call).await,
+        }
+    }
+
+    async fn handle_function(&self, version: &Version, call: IncomingCall) {
+        let IncomingCall { context, mut params, responder } = call;
+        let answered = async {
+            let params = complete(&mut params, &version.export).await?;
+            let cx = self.context(&context, headroom(context.deadline));
+            Ok(version.code.component.call(&version.export, cx, params).await?)
+        };
+        let sent = match answered.await {
+            Ok(results) => responder.reply(results).await,
+            Err(error) => responder.fail(self.failed(version, &context, error)).await,
+        };
+        if let Err(error) = sent {
+            tracing::warn!(component = %self.id, %error, "could not send an answer");
+        }
+    }
+
+    async fn handle_http(&self, version: &Version, call: IncomingCall) {
+        let IncomingCall { context, mut params, responder } = call;
+        let head_by = headroom(context.deadline);
+        let answered = async {
+            let request = take_request(&mut params).await?.map(incoming);
+            let mut cx = self.context(&context, Instant::now() + self.longest);
+            cx.answer_by = Some(head_by);
+            let response = version.code.component.handle_http(cx, request);
+            let response = timeout_at(head_by, response).await;
+            Ok(response.map_err(|_| CallError::Deadline)??)
+        };
+        let sent = match answered.await {
+            Ok(response) => answer(responder, Ok(outgoing(response))).await,
+            Err(Failed::Http(HttpCallError::Guest(code))) => {
+                answer::<Empty<Bytes>>(responder, Err(code)).await
+            }
+            Err(error) => responder.fail(self.failed(version, &context, error)).await,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(component = %self.id, %error, "a response was not sent to its end");
+        }
+    }
+
+    fn context(&self, context: &Context, deadline: Instant) -> CallContext {
+        let mut cx = CallContext::until(deadline);
+        cx.source = context.source_id.as_deref().map(Arc::from);
+        cx.trace = context.trace.as_ref().map(|trace| TraceContext {
+            traceparent: trace.traceparent.clone(),
+            tracestate: trace.tracestate.clone(),
+        });
+        cx
+    }
+
+    /// Tells the operator why a call failed, and says what the caller is told.
+    fn failed(&self, version: &Version, context: &Context, error: Failed) -> RemoteError {
+        let (code, wire_code) = error.codes();
+        let text = message_chain(&error);
+        if error.is_news() {
+            let export = &version.export;
+            let operation = match export.instance() {
+                Some(instance) => format!("{instance}.{}", export.function()),
+                None => export.function().to_owned(),
+            };
+            self.failures.report(Failure {
+                component: &self.id,
+                source: context.source_id.as_deref(),
+                operation,
+                code,
+                error: text.clone(),
+                detail: error.backtrace().map(str::to_owned),
+            });
+        }
+        RemoteError::new(wire_code, text)
+    }
+}
+
+fn headroom(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - HEADROOM.min(left / 10)
+}
+
+/// Waits until all parameters are there. A 1.9 caller does not say when they are; the types of
+/// the function do.
+async fn complete(params: &mut Params, export: &Export) -> Result<Bytes, Failed> {
+    if params.is_complete() {
+        return Ok(params.first().clone());
+    }
+    let mut malformed = None;
+    let decoded = params.decode(|reader| {
+        let all = reader.clone().take(reader.remaining())?;
+        match export.params_complete(&all) {
+            Ok(Some(len)) => reader.take(len),
+            Ok(None) => Err(DecodeError::Incomplete { needed: 1 }),
+            Err(error) => {
+                malformed = Some(error);
+                reader.take(all.len())
+            }
+        }
+    });
+    let decoded = decoded.await;
+    match malformed {
+        Some(source) => {
+            let function = export.function().to_owned();
+            Err(CallError::Params { function, source }.into())
+        }
+        None => Ok(decoded?),
+    }
+}
+
+fn incoming(body: IncomingBody) -> HttpBody {
+    body.map_err(|error| HttpCode::InternalError(Some(message_chain(&error)))).boxed_unsync()
+}
+
+fn outgoing(response: HttpResponse) -> http::Response<HttpBody> {
+    let body = match response.body {
+        ResponseBody::Complete { data, trailers: None } => {
+            Full::new(data).map_err(|never| match never {}).boxed_unsync()
+        }
+        ResponseBody::Complete { data, trailers } => Full::new(data)
+            .with_trailers(async move { trailers.map(Ok) })
+            .map_err(|never: std::convert::Infallible| match never {})
+            .boxed_unsync(),
+        ResponseBody::Streaming(body) => body,
+    };
+    http::Response::from_parts(response.head, body)
+}
+
+/// Why a served call has no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// The request could not be read.
+    #[error("could not read the parameters of the call")]
+    Read(#[from] RpcError),
+    #[error(transparent)]
+    Call(CallError),
+    #[error(transparent)]
+    Http(HttpCallError),
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<HttpCallError> for Failed {
+    fn from(error: HttpCallError) -> Self {
+        match error {
+            HttpCallError::Call(error) => Self::Call(error),
+            other => Self::Http(other),
+        }
+    }
+}
+
+impl Failed {
+    /// The code for the operator and the one for the caller.
+    fn codes(&self) -> (ErrorCode, &'static str) {
+        match self {
+            Self::Read(RpcError::Deadline { .. }) | Self::Call(CallError::Deadline) => {
+                (ErrorCode::Timeout, RemoteError::DEADLINE)
+            }
+            Self::Read(_)
+            | Self::Call(CallError::Params { .. })
+            | Self::Http(HttpCallError::Request { .. }) => {
+                (ErrorCode::BadRequest, RemoteError::BAD_REQUEST)
+            }
+            Self::Call(error) if error.is_overload() => (ErrorCode::Busy, RemoteError::OVERLOADED),
+            Self::Call(CallError::Import(InvokeError::Deadline)) => {
+                (ErrorCode::Timeout, RemoteError::DEADLINE)
+            }
+            Self::Call(_) | Self::Http(_) => (ErrorCode::ComponentFailed, RemoteError::FAILED),
+        }
+    }
+
+    /// Whether nobody has told of it yet. A call that a component made in vain is told where it
+    /// was made, unless the called side only said that it failed.
+    fn is_news(&self) -> bool {
+        match self {
+            Self::Call(CallError::Import(error)) => matches!(error, InvokeError::Failed { .. }),
+            _ => true,
+        }
+    }
+
+    fn backtrace(&self) -> Option<&str> {
+        match self {
+            Self::Call(CallError::Trap { backtrace, .. }) => {
+                Some(backtrace.as_str()).filter(|frames| !frames.is_empty())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a host is told at its start; nothing here changes while it runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_claims::{KeyKind, SigningKey};
+use lattice_core::provider::{LogLevel, OtelConfig, SecretText};
+use lattice_core::subject::TopicPrefix;
+use lattice_core::{LatticeName, StringMap};
+use lattice_runtime::RuntimeConfig;
+
+/// How to reach one NATS server, and as whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NatsConfig {
+    /// Name or address of the server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The user token and the seed that signs for it.
+    pub user: Option<NatsUser>,
+    /// Whether the connection has to be encrypted.
+    pub require_tls: bool,
+    /// Further certificate authorities to trust.
+    pub ca_files: Vec<PathBuf>,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 4222,
+            user: None,
+            require_tls: false,
+            ca_files: Vec::new(),
+        }
+    }
+}
+
+impl NatsConfig {
+    /// The address as a URL, the form in which pings and provider data carry it.
+    pub fn url(&self) -> String {
+        if self.host.contains(':') && !self.host.starts_with('[') {
+            format!("nats://[{}]:{}", self.host, self.port)
+        } else {
+            format!("nats://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A NATS user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NatsUser {
+    /// The signed token of the user.
+    pub jwt: SecretText,
+    /// The seed of the user's key.
+    pub seed: SecretText,
+}
+
+/// How calls to a component queue up when all its instances are busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// How many calls may wait, per component.
+    pub max_queued: usize,
+    /// How long one may wait before it is refused.
+    pub max_wait: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            max_queued: 1_024,
+            max_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+/// How providers are started, watched and stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// How long a provider may take to answer a shutdown request before it is killed.
+    pub shutdown_delay: Duration,
+    /// The largest provider file or library in an archive, in bytes.
+    pub max_bytes: u64,
+    /// How often a healthy provider is asked for its health.
+    pub health_interval: Duration,
+    /// How many health requests in a row may stay unanswered before the provider counts as failed.
+    pub health_misses: u32,
+    /// The pause before the first restart of a process that ended by itself.
+    pub first_restart: Duration,
+    /// The longest pause before a restart.
+    pub longest_restart: Duration,
+    /// How long a process has to live for its next end to count as the first again.
+    pub stable_after: Duration,
+}
+
+impl Default for ProviderConfig {
+    fn default() -> Self {
+        Self {
+            shutdown_delay: Duration::from_millis(300),
+            max_bytes: 512 << 20,
+            health_interval: Duration::from_secs(30),
+            health_misses: 3,
+            first_restart: Duration::from_millis(500),
+            longest_restart: Duration::from_secs(30),
+            stable_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Everything a [`Host`](crate::Host) needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// The lattice to join.
+    pub lattice: LatticeName,
+    /// The key whose public half is the host id. It has to be of the kind [`KeyKind::Host`].
+    pub key: Arc<SigningKey>,
+    /// The name shown to people; made up when there is none.
+    pub friendly_name: Option<String>,
+    /// Labels of the operator, over those of the machine.
+    pub labels: StringMap,
+    /// The connection for control, events and the store.
+    pub ctl: NatsConfig,
+    /// The connection for calls and for providers.
+    pub rpc: NatsConfig,
+    /// What control subjects start with.
+    pub ctl_topic_prefix: TopicPrefix,
+    /// The JetStream domain of the store.
+    pub js_domain: Option<String>,
+    /// How many servers keep a copy of a bucket that this host creates; 0 leaves it to the server.
+    pub store_replicas: usize,
+    /// How long a request to a provider may take.
+    pub rpc_timeout: Duration,
+    /// The deadline of calls whose caller tells none.
+    pub call_timeout: Duration,
+    /// The latest deadline that a call may have.
+    pub max_execution_time: Duration,
+    /// The time between two heartbeats.
+    pub heartbeat_interval: Duration,
+    /// How long calls under way may take to end when the host stops.
+    pub drain_timeout: Duration,
+    /// Whether components and providers may be read from files of this machine.
+    pub allow_file_load: bool,
+    /// Whether the host bids for components.
+    pub component_auctions: bool,
+    /// Whether the host bids for providers.
+    pub provider_auctions: bool,
+    /// How calls wait for an instance.
+    pub queue: QueueConfig,
+    /// How providers are run.
+    pub providers: ProviderConfig,
+    /// Settings of the runtime.
+    pub runtime: RuntimeConfig,
+    /// How much providers log.
+    pub log_level: LogLevel,
+    /// Whether logs are JSON lines.
+    pub structured_logging: bool,
+    /// Telemetry settings that providers receive.
+    pub otel: OtelConfig,
+    /// Where `/livez` and `/readyz` are answered.
+    pub http_admin: Option<SocketAddr>,
+}
+
+impl HostConfig {
+    /// The settings of a host that is told nothing: a fresh key, the local NATS server.
+    pub fn new(lattice: LatticeName) -> Self {
+        Self {
+            lattice,
+            key: Arc::new(SigningKey::generate(KeyKind::Host)),
+            friendly_name: None,
+            labels: StringMap::new(),
+            ctl: NatsConfig::default(),
+            rpc: NatsConfig::default(),
+            ctl_topic_prefix: TopicPrefix::default(),
+            js_domain: None,
+            store_replicas: 0,
+            rpc_timeout: Duration::from_secs(2),
+            call_timeout: Duration::from_secs(5),
+            max_execution_time: Duration::from_secs(600),
+            heartbeat_interval: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+            allow_file_load: false,
+            component_auctions: true,
+            provider_auctions: true,
+            queue: QueueConfig::default(),
+            providers: ProviderConfig::default(),
+            runtime: RuntimeConfig::default(),
+            log_level: LogLevel::default(),
+            structured_logging: false,
+            otel: OtelConfig::default(),
+            http_admin: None,
+        }
+    }
+
+    /// Uses one NATS server for both connections.
+    #[must_use]
+    pub fn nats(mut self, nats: NatsConfig) -> Self {
+        self.rpc = nats.clone();
+        self.ctl = nats;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_become_urls() {
+        let url = |host: &str| {
+            NatsConfig {
+                host: host.to_owned(),
+                ..NatsConfig::default()
+            }
+            .url()
+        };
+        assert_eq!(url("127.0.0.1"), "nats://127.0.0.1:4222");
+        assert_eq!(url("::1"), "nats://[::1]:4222");
+        assert_eq!(url("[::1]"), "nats://[::1]:4222");
+    }
+}

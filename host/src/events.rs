@@ -1,0 +1,71 @@
+//! What the host tells the lattice.
+
+use std::time::Duration;
+
+use lattice_control::EventPublisher;
+use lattice_core::event::Event;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How many events may wait while NATS is slow or away.
+const QUEUE: usize = 1_024;
+
+#[derive(Debug)]
+enum Item {
+    Event(Box<Event>),
+    /// Answered when everything before it is on its way.
+    Flush(Duration, oneshot::Sender<()>),
+}
+
+/// Publishes events in their order.
+///
+/// Publishing neither waits nor fails: no operation of the host depends on whether somebody
+/// hears of it.
+#[derive(Debug)]
+pub(crate) struct Events {
+    queue: mpsc::Sender<Item>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Events {
+    pub(crate) fn start(publisher: EventPublisher) -> Self {
+        let (queue, items) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(send_all(publisher, items));
+        Self { queue, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Puts an event in line. It is dropped, with a log line, when too many wait.
+    pub(crate) fn publish(&self, event: Event) {
+        if let Err(error) = self.queue.try_send(Item::Event(Box::new(event))) {
+            tracing::error!(%error, "dropped an event");
+        }
+    }
+
+    /// Waits until everything published so far has been sent.
+    pub(crate) async fn flush(&self, within: Duration) {
+        let (done, flushed) = oneshot::channel();
+        let flush = async {
+            if self.queue.send(Item::Flush(within, done)).await.is_ok() {
+                // The task has ended when this fails, and with it every event.
+                let _ended = flushed.await;
+            }
+        };
+        if timeout(within, flush).await.is_err() {
+            tracing::warn!("the last events were not sent in time");
+        }
+    }
+}
+
+async fn send_all(publisher: EventPublisher, mut items: mpsc::Receiver<Item>) {
+    while let Some(item) = items.recv().await {
+        match item {
+            Item::Event(event) => publisher.publish(*event).await,
+            Item::Flush(within, done) => {
+                publisher.flush(within).await;
+                // Whoever asked may have given up.
+                let _unheard = done.send(());
+            }
+        }
+    }
+}

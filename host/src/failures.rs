@@ -1,0 +1,147 @@
+//! Calls that failed: one log line and one event each, and no more than a reader can follow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::event::{Event, InvocationFailed};
+use lattice_core::reply::ErrorCode;
+use lattice_core::{ComponentId, HostId};
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::events::Events;
+
+/// For how long further failures of one kind are only counted.
+const QUIET: Duration = Duration::from_secs(1);
+/// How many kinds are kept apart at the same time.
+const MAX_KINDS: usize = 1_024;
+
+/// A call that was not answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure<'a> {
+    /// The entity that was called, or that called when no target was found.
+    pub(crate) component: &'a ComponentId,
+    /// Who called.
+    pub(crate) source: Option<&'a str>,
+    /// Instance and function.
+    pub(crate) operation: String,
+    /// The kind.
+    pub(crate) code: ErrorCode,
+    /// Why, with every cause.
+    pub(crate) error: String,
+    /// More for the log, such as where a guest trapped.
+    pub(crate) detail: Option<String>,
+}
+
+type Kind = (ComponentId, String, ErrorCode);
+
+#[derive(Debug)]
+struct Counted {
+    since: Instant,
+    /// The last one that was not told.
+    waiting: Option<(Told, u64)>,
+}
+
+#[derive(Debug, Clone)]
+struct Told {
+    source: Option<String>,
+    error: String,
+    detail: Option<String>,
+}
+
+/// Tells the operator and the lattice about failed calls.
+///
+/// The first failure of a kind is told at once. What follows within a second is counted and told
+/// together, so that a broken component under load does not drown everything else.
+#[derive(Debug)]
+pub(crate) struct Failures {
+    inner: Arc<Inner>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    host: HostId,
+    events: Arc<Events>,
+    kinds: Mutex<HashMap<Kind, Counted>>,
+}
+
+impl Failures {
+    pub(crate) fn start(host: HostId, events: Arc<Events>) -> Self {
+        let inner = Arc::new(Inner { host, events, kinds: Mutex::default() });
+        let task = tokio::spawn(tell_counted(Arc::clone(&inner)));
+        Self { inner, _task: AbortOnDropHandle::new(task) }
+    }
+
+    pub(crate) fn report(&self, failure: Failure<'_>) {
+        let kind = (failure.component.clone(), failure.operation, failure.code);
+        let Failure { error, detail, .. } = failure;
+        let told = Told { source: failure.source.map(str::to_owned), error, detail };
+        let now = Instant::now();
+        let mut kinds = self.inner.kinds.lock();
+        if let Some(counted) = kinds.get_mut(&kind) {
+            let count = counted.waiting.take().map_or(0, |(_, count)| count);
+            counted.waiting = Some((told, count + 1));
+            return;
+        }
+        if kinds.len() < MAX_KINDS {
+            kinds.insert(kind.clone(), Counted { since: now, waiting: None });
+        }
+        drop(kinds);
+        self.inner.tell(kind, told, 0);
+    }
+}
+
+impl Inner {
+    fn tell(&self, (component, operation, code): Kind, told: Told, suppressed: u64) {
+        let Told { source, error, detail } = told;
+        tracing::error!(
+            component = component.as_str(),
+            operation,
+            source = source.as_deref(),
+            code = code.as_str(),
+            suppressed,
+            detail,
+            "a call failed: {error}"
+        );
+        self.events.publish(Event::InvocationFailed(InvocationFailed {
+            host_id: self.host.as_str().to_owned(),
+            component_id: component.as_str().to_owned(),
+            source_id: source,
+            operation,
+            code,
+            error,
+            suppressed,
+        }));
+    }
+
+    /// Tells what was counted long enough and forgets kinds that have become quiet.
+    fn sweep(&self, now: Instant) {
+        let mut due = Vec::new();
+        self.kinds.lock().retain(|kind, counted| {
+            if now.duration_since(counted.since) < QUIET {
+                return true;
+            }
+            let Some((told, count)) = counted.waiting.take() else {
+                return false;
+            };
+            due.push((kind.clone(), told, count - 1));
+            counted.since = now;
+            true
+        });
+        for (kind, told, suppressed) in due {
+            self.tell(kind, told, suppressed);
+        }
+    }
+}
+
+async fn tell_counted(inner: Arc<Inner>) {
+    let mut ticks = interval(QUIET / 4);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        inner.sweep(Instant::now());
+    }
+}

@@ -1,0 +1,90 @@
+//! The labels of the host.
+
+use lattice_core::StringMap;
+use lattice_core::host::{is_host_label, machine_labels};
+use parking_lot::RwLock;
+
+/// Why a label was not changed. The texts are those of the 1.9 generation.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum LabelError {
+    #[error("hostcore.* labels cannot be set dynamically")]
+    Set,
+    #[error("hostcore.* labels cannot be deleted")]
+    Delete,
+}
+
+/// Owns the labels. Their keys are kept sorted.
+#[derive(Debug)]
+pub(crate) struct Labels {
+    map: RwLock<StringMap>,
+}
+
+impl Labels {
+    /// The labels of the machine, under those of the operator, who may replace them at start.
+    pub(crate) fn new(operator: &StringMap) -> Self {
+        let mut map = machine_labels();
+        map.extend(operator.iter().map(|(key, value)| (key.clone(), value.clone())));
+        map.sort_unstable_keys();
+        Self { map: RwLock::new(map) }
+    }
+
+    pub(crate) fn all(&self) -> StringMap {
+        self.map.read().clone()
+    }
+
+    /// Sets a label and returns all of them.
+    pub(crate) fn put(&self, key: &str, value: &str) -> Result<StringMap, LabelError> {
+        if is_host_label(key) {
+            return Err(LabelError::Set);
+        }
+        let mut map = self.map.write();
+        map.insert(key.to_owned(), value.to_owned());
+        map.sort_unstable_keys();
+        Ok(map.clone())
+    }
+
+    /// Deletes a label and returns what is left, or `None` when there was no such label.
+    pub(crate) fn delete(&self, key: &str) -> Result<Option<StringMap>, LabelError> {
+        if is_host_label(key) {
+            return Err(LabelError::Delete);
+        }
+        let mut map = self.map.write();
+        Ok(map.shift_remove(key).map(|_| map.clone()))
+    }
+
+    /// Whether the host has every one of these labels with exactly these values.
+    pub(crate) fn satisfy(&self, constraints: &StringMap) -> bool {
+        let map = self.map.read();
+        constraints.iter().all(|(key, value)| map.get(key) == Some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(entries: &[(&str, &str)]) -> StringMap {
+        entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn labels_of_the_operator_replace_those_of_the_machine_at_start_only() {
+        let labels = Labels::new(&map(&[("hostcore.os", "plan9"), ("zone", "a")]));
+        let all = labels.all();
+        assert_eq!(all["hostcore.os"], "plan9");
+        let keys: Vec<_> = all.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["hostcore.arch", "hostcore.os", "hostcore.osfamily", "zone"]);
+        assert_eq!(labels.put("HostCore.os", "x"), Err(LabelError::Set));
+        assert_eq!(labels.delete("hostcore.os"), Err(LabelError::Delete));
+    }
+
+    #[test]
+    fn labels_come_and_go() {
+        let labels = Labels::new(&StringMap::new());
+        assert_eq!(labels.put("tier", "edge").unwrap()["tier"], "edge");
+        assert!(labels.satisfy(&map(&[("tier", "edge")])));
+        assert!(!labels.satisfy(&map(&[("tier", "core")])) && labels.satisfy(&StringMap::new()));
+        assert!(!labels.delete("tier").unwrap().unwrap().contains_key("tier"));
+        assert_eq!(labels.delete("tier"), Ok(None));
+    }
+}

@@ -1,0 +1,240 @@
+//! The links of the lattice as this host knows them, and the targets that calls find through them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_nats::Subject;
+use lattice_core::record::ComponentSpec;
+use lattice_core::subject::RpcPrefix;
+use lattice_core::{ComponentId, LatticeName, Link};
+use lattice_store::LatticeSnapshot;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+/// Where calls through one link of one source go. Everything that does not change from call to
+/// call is made when the link becomes known.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) target: ComponentId,
+    prefix: RpcPrefix,
+    /// Subjects by instance and function; the functions that a source imports are few.
+    subjects: RwLock<Vec<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    instance: Box<str>,
+    function: Box<str>,
+    subject: Subject,
+}
+
+/// How many subjects a route keeps; more than any component imports of one interface.
+const MAX_SUBJECTS: usize = 256;
+
+impl Route {
+    fn new(lattice: &LatticeName, target: ComponentId) -> Self {
+        let prefix = RpcPrefix::new(lattice, &target);
+        Self { target, prefix, subjects: RwLock::default() }
+    }
+
+    /// The subject of a function of the target.
+    pub(crate) fn subject(&self, instance: &str, function: &str) -> Subject {
+        let known = self.subjects.read();
+        let same = |known: &&Known| *known.function == *function && *known.instance == *instance;
+        if let Some(known) = known.iter().find(same) {
+            return known.subject.clone();
+        }
+        drop(known);
+        let subject = Subject::from(self.prefix.invocation(instance, function));
+        let mut known = self.subjects.write();
+        if known.len() < MAX_SUBJECTS {
+            known.push(Known {
+                instance: instance.into(),
+                function: function.into(),
+                subject: subject.clone(),
+            });
+        }
+        subject
+    }
+}
+
+/// Routes by link name, then by the name interfaces are looked up by.
+type Routes = HashMap<String, HashMap<String, Arc<Route>>>;
+
+/// The links of one source.
+#[derive(Debug, Default)]
+struct Source {
+    links: Vec<Link>,
+    routes: Routes,
+}
+
+impl Source {
+    fn new(lattice: &LatticeName, links: Vec<Link>) -> Self {
+        let mut routes = Routes::new();
+        for link in &links {
+            let target = match link.check().and_then(|_| ComponentId::new(&link.target)) {
+                Ok(target) => target,
+                Err(error) => {
+                    tracing::warn!(source = link.source_id, %error, "ignored a stored link");
+                    continue;
+                }
+            };
+            let route = Arc::new(Route::new(lattice, target));
+            let named = routes.entry(link.name.clone()).or_default();
+            for lookup in link.lookups() {
+                // The first link wins, should records of old hosts hold two for one interface.
+                named.entry(lookup).or_insert_with(|| Arc::clone(&route));
+            }
+        }
+        Self { links, routes }
+    }
+}
+
+/// What changed between two versions of a spec.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkDiff {
+    pub(crate) removed: Vec<Link>,
+    pub(crate) added: Vec<Link>,
+}
+
+impl LinkDiff {
+    fn between(old: &[Link], new: &[Link]) -> Self {
+        let missing_in = |others: &[Link], link: &&Link| !others.contains(link);
+        Self {
+            removed: old.iter().filter(|link| missing_in(new, link)).cloned().collect(),
+            added: new.iter().filter(|link| missing_in(old, link)).cloned().collect(),
+        }
+    }
+
+    fn append(&mut self, other: Self) {
+        self.removed.extend(other.removed);
+        self.added.extend(other.added);
+    }
+}
+
+/// Owns the host's copy of all specs. It follows the store and is never written otherwise.
+#[derive(Debug)]
+pub(crate) struct LinkTable {
+    lattice: LatticeName,
+    sources: RwLock<HashMap<ComponentId, Arc<Source>>>,
+    /// Told after each change, for those who wait until the table has caught up with the store.
+    version: watch::Sender<u64>,
+}
+
+impl LinkTable {
+    pub(crate) fn new(lattice: LatticeName) -> Self {
+        Self { lattice, sources: RwLock::default(), version: watch::Sender::new(0) }
+    }
+
+    /// Takes over a spec.
+    pub(crate) fn put(&self, id: &ComponentId, spec: ComponentSpec) -> LinkDiff {
+        let mut sources = self.sources.write();
+        let diff = self.put_locked(&mut sources, id, spec.links);
+        drop(sources);
+        self.changed();
+        diff
+    }
+
+    /// Forgets a spec.
+    pub(crate) fn remove(&self, id: &ComponentId) -> LinkDiff {
+        let removed = self.sources.write().remove(id);
+        self.changed();
+        LinkDiff::between(removed.as_ref().map_or(&[], |source| &source.links), &[])
+    }
+
+    /// Takes over the complete state of the store. What is missing in it is gone, unless the store
+    /// was lost: then the last good state is kept.
+    pub(crate) fn resync(&self, snapshot: &mut LatticeSnapshot) -> LinkDiff {
+        let specs = std::mem::take(&mut snapshot.specs);
+        let mut sources = self.sources.write();
+        let mut diff = LinkDiff::default();
+        let kept = |id: &ComponentId| {
+            snapshot.fresh || specs.contains_key(id) || snapshot.unreadable.contains(id)
+        };
+        let gone: Vec<_> = sources.keys().filter(|id| !kept(id)).cloned().collect();
+        for id in gone {
+            if let Some(source) = sources.remove(&id) {
+                diff.append(LinkDiff::between(&source.links, &[]));
+            }
+        }
+        for (id, spec) in specs {
+            diff.append(self.put_locked(&mut sources, &id, spec.links));
+        }
+        drop(sources);
+        self.changed();
+        diff
+    }
+
+    fn put_locked(
+        &self,
+        sources: &mut HashMap<ComponentId, Arc<Source>>,
+        id: &ComponentId,
+        mut links: Vec<Link>,
+    ) -> LinkDiff {
+        // States belong to replies; a record should not hold them.
+        links.iter_mut().for_each(|link| link.status.clear());
+        let old = sources.get(id);
+        let diff = LinkDiff::between(old.map_or(&[], |source| &source.links), &links);
+        if old.is_none_or(|source| source.links != links) {
+            sources.insert(id.clone(), Arc::new(Source::new(&self.lattice, links)));
+        }
+        diff
+    }
+
+    fn changed(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Every link.
+    pub(crate) fn all(&self) -> Vec<Link> {
+        self.select(|_| true)
+    }
+
+    /// Links with this entity at one of their ends.
+    pub(crate) fn of(&self, id: &ComponentId) -> Vec<Link> {
+        self.select(|link| *id == *link.source_id || *id == *link.target)
+    }
+
+    /// The specs, for a store that was lost.
+    pub(crate) fn sources(&self) -> Vec<ComponentId> {
+        self.sources.read().keys().cloned().collect()
+    }
+
+    fn select(&self, wanted: impl Fn(&Link) -> bool) -> Vec<Link> {
+        let sources = self.sources.read();
+        let mut ids: Vec<_> = sources.keys().collect();
+        ids.sort_unstable();
+        let links = ids.into_iter().flat_map(|id| &sources[id].links);
+        links.filter(|link| wanted(link)).cloned().collect()
+    }
+
+    /// Finds where calls of `source` for the interface `lookup` go.
+    ///
+    /// The answer is a snapshot: a call under way keeps the target it found.
+    pub(crate) fn resolve(
+        &self,
+        source: &ComponentId,
+        link_name: &str,
+        lookup: &str,
+    ) -> Option<Arc<Route>> {
+        let sources = self.sources.read();
+        sources.get(source)?.routes.get(link_name)?.get(lookup).cloned()
+    }
+
+    /// Waits until the links fulfil a condition.
+    pub(crate) async fn until(&self, fulfilled: impl Fn(&[Link]) -> bool, source: &ComponentId) {
+        let mut version = self.version.subscribe();
+        loop {
+            let known = self.sources.read().get(source).cloned();
+            if fulfilled(known.as_ref().map_or(&[], |source| &source.links)) {
+                return;
+            }
+            if version.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+use std::time::Duration;
+
+use super::*;
+
+fn id(text: &str) -> ComponentId {
+    ComponentId::new(text).unwrap()
+}
+
+fn link(source: &str, target: &str, name: &str, interfaces: &[&str]) -> Link {
+    Link {
+        source_id: source.into(),
+        target: target.into(),
+        name: name.into(),
+        wit_namespace: "wasi".into(),
+        wit_package: "keyvalue".into(),
+        interfaces: interfaces.iter().map(|text| (*text).to_owned()).collect(),
+        source_config: vec![],
+        target_config: vec![],
+        status: vec![],
+    }
+}
+
+fn spec(links: &[Link]) -> ComponentSpec {
+    ComponentSpec { url: String::new(), links: links.to_vec() }
+}
+
+fn table() -> LinkTable {
+    LinkTable::new(LatticeName::default())
+}
+
+fn target(table: &LinkTable, name: &str, lookup: &str) -> Option<String> {
+    let route = table.resolve(&id("a"), name, lookup)?;
+    Some(route.target.as_str().to_owned())
+}
+
+#[test]
+fn links_are_found_by_source_name_and_interface() {
+    let table = table();
+    let links = [link("a", "kv", "default", &["store"]), link("a", "other", "second", &["store"])];
+    table.put(&id("a"), spec(&links));
+    assert_eq!(target(&table, "default", "wasi:keyvalue/store").unwrap(), "kv");
+    assert_eq!(target(&table, "second", "wasi:keyvalue/store").unwrap(), "other");
+    assert_eq!(target(&table, "default", "wasi:keyvalue/atomics"), None);
+    assert_eq!(target(&table, "third", "wasi:keyvalue/store"), None);
+    assert!(table.resolve(&id("b"), "default", "wasi:keyvalue/store").is_none());
+}
+
+#[test]
+fn a_deleted_link_is_not_resolved_and_a_call_under_way_keeps_its_target() {
+    let table = table();
+    table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
+    let route = table.resolve(&id("a"), "default", "wasi:keyvalue/store").unwrap();
+    let diff = table.put(&id("a"), spec(&[]));
+    assert_eq!((diff.removed.len(), diff.added.len()), (1, 0));
+    assert_eq!(target(&table, "default", "wasi:keyvalue/store"), None);
+    assert_eq!(route.target, "kv");
+}
+
+#[test]
+fn subjects_are_made_once() {
+    let route = Route::new(&LatticeName::default(), id("kv"));
+    let first = route.subject("wrpc:keyvalue/store@0.2.0-draft", "get");
+    assert_eq!(first.as_str(), "default.kv.wrpc.0.0.1.wrpc:keyvalue/store@0.2.0-draft.get");
+    assert_eq!(route.subject("wrpc:keyvalue/store@0.2.0-draft", "get"), first);
+    assert_eq!(route.subject("", "add").as_str(), "default.kv.wrpc.0.0.1.add");
+    assert_eq!(route.subjects.read().len(), 2);
+    for number in 0..2 * MAX_SUBJECTS {
+        route.subject("x:y/z", &format!("f{number}"));
+    }
+    assert_eq!(route.subjects.read().len(), MAX_SUBJECTS);
+}
+
+#[test]
+fn a_changed_config_list_is_a_removal_and_an_addition() {
+    let table = table();
+    let old = link("a", "kv", "default", &["store"]);
+    let mut new = old.clone();
+    new.target_config = vec!["redis".into()];
+    table.put(&id("a"), spec(std::slice::from_ref(&old)));
+    let diff = table.put(&id("a"), spec(std::slice::from_ref(&new)));
+    assert_eq!(diff, LinkDiff { removed: vec![old], added: vec![new.clone()] });
+    assert_eq!(table.put(&id("a"), spec(&[new])), LinkDiff::default());
+}
+
+#[test]
+fn a_resync_removes_what_is_gone_and_keeps_what_cannot_be_read() {
+    let table = table();
+    for name in ["a", "b", "c"] {
+        table.put(&id(name), spec(&[link(name, "kv", "default", &["store"])]));
+    }
+    let mut snapshot = LatticeSnapshot::default();
+    snapshot.specs.insert(id("a"), spec(&[link("a", "kv", "default", &["store"])]));
+    snapshot.unreadable.insert(id("b"));
+    let diff = table.resync(&mut snapshot);
+    assert_eq!((diff.removed.len(), diff.added.len()), (1, 0));
+    assert_eq!(diff.removed[0].source_id, "c");
+    assert_eq!(table.all().len(), 2);
+}
+
+#[test]
+fn a_lost_store_takes_nothing_away() {
+    let table = table();
+    table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
+    let mut snapshot = LatticeSnapshot { fresh: true, ..LatticeSnapshot::default() };
+    assert_eq!(table.resync(&mut snapshot), LinkDiff::default());
+    assert_eq!(target(&table, "default", "wasi:keyvalue/store").unwrap(), "kv");
+}
+
+#[test]
+fn links_are_selected_by_either_end() {
+    let table = table();
+    table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
+    table.put(&id("b"), spec(&[link("b", "a", "default", &["store"])]));
+    assert_eq!(table.of(&id("a")).len(), 2);
+    assert_eq!(table.of(&id("kv")).len(), 1);
+    assert!(table.of(&id("nobody")).is_empty());
+}
+
+#[test]
+fn broken_records_of_old_peers_are_listed_but_lead_nowhere() {
+    let table = table();
+    table.put(&id("a"), spec(&[link("a", "k v", "default", &["store"])]));
+    assert_eq!(table.all().len(), 1);
+    assert_eq!(target(&table, "default", "wasi:keyvalue/store"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_can_wait_until_a_link_is_known() {
+    let table = Arc::new(table());
+    let waiting = tokio::spawn({
+        let table = Arc::clone(&table);
+        async move { table.until(|links| !links.is_empty(), &id("a")).await }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(!waiting.is_finished());
+    table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
+    waiting.await.unwrap();
+}

@@ -1,0 +1,44 @@
+//! `lattice-host`: parses, runs, drains, and nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lattice_host::cli::{HostArgs, RunError, run};
+
+/// Runs one host of a lattice.
+#[derive(Debug, Parser)]
+#[command(name = "lattice-host", version = lattice_host::VERSION)]
+struct Program {
+    #[command(flatten)]
+    host: HostArgs,
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: could not start the threads of the host\n  caused by: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(program.host)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+/// Prints what failed, why, and what to do.
+fn report(error: &RunError) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(why) = cause {
+        eprintln!("  caused by: {why}");
+        cause = why.source();
+    }
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(error.exit_code())
+}
