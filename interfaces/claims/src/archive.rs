@@ -303,9 +303,7 @@ fn untar(
 }
 
 fn read_error(error: io::Error, limits: ArchiveLimits) -> ArchiveError {
-    let over = error
-        .get_ref()
-        .is_some_and(|inner| contains_over_limit(inner));
+    let over = error.get_ref().is_some_and(contains_over_limit);
     if over {
         ArchiveError::TooLarge {
             what: "bytes",

@@ -229,7 +229,7 @@ fn percent_decoded(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let escape = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match escape.and_then(|digits| hex_byte(digits)) {
+        match escape.and_then(hex_byte) {
             Some(byte) => {
                 decoded.push(byte);
                 at += 3;

@@ -6,6 +6,11 @@
 //! that a raw client wrote with blanks (configs) are stored as received; for
 //! them our encoding is compared with the text without those blanks.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of a test, where a panic is the failure"
+)]
+
 use std::collections::BTreeMap;
 
 use lattice_core::event::CloudEvent;

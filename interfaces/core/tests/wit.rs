@@ -1,6 +1,11 @@
 //! The WIT packages in `interfaces/wit` parse, match their lock and are what
 //! their folders say.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of a test, where a panic is the failure"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

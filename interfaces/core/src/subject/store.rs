@@ -121,7 +121,7 @@ pub fn parse_link_status_key(key: &str) -> Option<(LinkKey, ComponentId, String)
 
 fn unhex(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    if bytes.len() % 2 != 0 {
+    if !bytes.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| {
