@@ -8,9 +8,17 @@ use flate2::write::GzEncoder;
 use lattice_claims::archive::{ArchiveLimits, Keep, ProviderArchive};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: ArchiveLimits =
-    ArchiveLimits { entry_bytes: 64 << 10, total_bytes: 256 << 10, entries: 8 };
-const NAMES: [&str; 4] = ["claims.jwt", "x86_64-linux.bin", "world.wasm", "./claims.jwt"];
+const LIMITS: ArchiveLimits = ArchiveLimits {
+    entry_bytes: 64 << 10,
+    total_bytes: 256 << 10,
+    entries: 8,
+};
+const NAMES: [&str; 4] = [
+    "claims.jwt",
+    "x86_64-linux.bin",
+    "world.wasm",
+    "./claims.jwt",
+];
 
 fuzz_target!(|data: &[u8]| {
     read(data);
@@ -22,7 +30,12 @@ fuzz_target!(|data: &[u8]| {
 
 fn read(bytes: &[u8]) {
     if let Ok(found) = ProviderArchive::read(bytes, Keep::All, LIMITS, 0) {
-        assert!(found.libraries.values().all(|lib| lib.len() as u64 <= LIMITS.entry_bytes));
+        assert!(
+            found
+                .libraries
+                .values()
+                .all(|lib| lib.len() as u64 <= LIMITS.entry_bytes)
+        );
     }
     let _ = ProviderArchive::read(bytes, Keep::Target("x86_64-linux"), LIMITS, 0);
 }
@@ -36,7 +49,11 @@ fn entries(mut data: &[u8]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         let _ = header.set_path(NAMES[usize::from(*name) % NAMES.len()]);
         let size = content.len() as u64;
-        header.set_size(if lie % 4 == 0 { size << (lie >> 2).min(40) } else { size });
+        header.set_size(if lie % 4 == 0 {
+            size << (lie >> 2).min(40)
+        } else {
+            size
+        });
         header.set_entry_type(tar::EntryType::new(if lie % 4 == 1 { *lie } else { b'0' }));
         header.set_cksum();
         tar.extend_from_slice(header.as_bytes());
@@ -48,5 +65,8 @@ fn entries(mut data: &[u8]) -> Vec<u8> {
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
+    encoder
+        .write_all(bytes)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default()
 }

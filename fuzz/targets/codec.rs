@@ -17,12 +17,18 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(code) = ErrorCode::decode(&mut Reader::new(bytes.clone())) {
         let mut out = BytesMut::new();
         code.encode(&mut out);
-        assert_eq!(ErrorCode::decode(&mut Reader::new(out.freeze())).ok(), Some(code));
+        assert_eq!(
+            ErrorCode::decode(&mut Reader::new(out.freeze())).ok(),
+            Some(code)
+        );
     }
     if let Ok(trailers) = decode_trailers(&mut Reader::new(bytes.clone())) {
         let mut out = BytesMut::new();
         encode_trailers(&mut out, trailers.as_ref());
-        assert_eq!(decode_trailers(&mut Reader::new(out.freeze())).ok(), Some(trailers));
+        assert_eq!(
+            decode_trailers(&mut Reader::new(out.freeze())).ok(),
+            Some(trailers)
+        );
     }
     let _ = RequestOptions::decode(&mut Reader::new(bytes.clone()));
     let _ = primitives(&bytes);
@@ -82,7 +88,9 @@ fn primitives(bytes: &Bytes) -> Result<(), DecodeError> {
 
 /// Writes values taken from the bytes and reads them again.
 fn roundtrips(bytes: &Bytes) {
-    let Some(head) = bytes.first_chunk::<8>() else { return };
+    let Some(head) = bytes.first_chunk::<8>() else {
+        return;
+    };
     let number = u64::from_le_bytes(*head);
     let mut out = BytesMut::new();
     write::uleb(&mut out, number);

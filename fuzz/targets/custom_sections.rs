@@ -18,8 +18,13 @@ fuzz_target!(|data: &[u8]| {
 fn check(bytes: &[u8]) {
     let _ = verify_component(bytes, 0);
     let _ = wasm::find_token(bytes);
-    let Ok(stripped) = wasm::without_tokens(bytes) else { return };
-    assert_eq!(wasm::without_tokens(&stripped).as_ref().ok(), Some(&stripped));
+    let Ok(stripped) = wasm::without_tokens(bytes) else {
+        return;
+    };
+    assert_eq!(
+        wasm::without_tokens(&stripped).as_ref().ok(),
+        Some(&stripped)
+    );
     assert_eq!(wasm::find_token(&stripped).ok(), Some(None));
     let signed = wasm::with_token(bytes, "a.b.c").expect("a readable file takes a token");
     assert_eq!(wasm::find_token(&signed).ok(), Some(Some("a.b.c")));

@@ -44,9 +44,17 @@ fn ids(text: &str) {
     if let Ok(id) = ComponentId::new(text) {
         assert_eq!(ComponentId::new(id.to_string()).as_ref(), Ok(&id));
         let key = store::component_key(&id);
-        assert_eq!(store::parse_lattice_key(&key), store::LatticeKey::Component(id));
+        assert_eq!(
+            store::parse_lattice_key(&key),
+            store::LatticeKey::Component(id)
+        );
     }
-    let _ = (HostId::new(text), LatticeName::new(text), LinkName::new(text), WitName::new(text));
+    let _ = (
+        HostId::new(text),
+        LatticeName::new(text),
+        LinkName::new(text),
+        WitName::new(text),
+    );
     if let Ok(interface) = text.parse::<InterfaceRef>() {
         assert_eq!(interface.to_string().parse().as_ref(), Ok(&interface));
     }
@@ -72,6 +80,9 @@ fn subjects(text: &str) {
     let _ = event::parse(text);
     if let Some((link, endpoint, host)) = store::parse_link_status_key(text) {
         let key = store::link_status_key(&link, &endpoint, &host);
-        assert_eq!(store::parse_link_status_key(&key), Some((link, endpoint, host)));
+        assert_eq!(
+            store::parse_link_status_key(&key),
+            Some((link, endpoint, host))
+        );
     }
 }

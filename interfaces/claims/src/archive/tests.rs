@@ -1,3 +1,5 @@
+//! Archives that hold, and those that are refused.
+
 use std::io::{self, Write as _};
 
 use flate2::Compression;

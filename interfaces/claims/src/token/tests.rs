@@ -1,3 +1,5 @@
+//! Tokens that hold, and those that are refused.
+
 use super::*;
 use crate::claims::{ComponentMetadata, HostMetadata, ProviderMetadata, SignerMetadata};
 use crate::keys::KeyKind;

@@ -1,3 +1,5 @@
+//! Tokens in modules and components.
+
 use super::*;
 use proptest::prelude::*;
 use wasm_encoder::{

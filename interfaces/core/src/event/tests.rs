@@ -1,3 +1,5 @@
+//! The envelope and the names of events.
+
 use super::*;
 
 fn host() -> HostId {

@@ -1,3 +1,5 @@
+//! What is an id and what is not.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Host data and what providers answer.
+
 use super::*;
 use proptest::prelude::*;
 

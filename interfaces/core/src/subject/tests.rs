@@ -1,3 +1,5 @@
+//! Subjects and keys format and parse back.
+
 use super::*;
 use crate::id::{ComponentId, ConfigName, HostId, LatticeName};
 use crate::link::LinkKey;
