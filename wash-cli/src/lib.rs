@@ -1,1 +1,35 @@
-//! placeholder
+//! `wash`: starts local lattices, talks to any lattice, builds and inspects components.
+//!
+//! The library is the whole program, so that `main` stays empty and tests of other crates can
+//! generate documentation from [`command`]. Modules mirror the command tree; what they share is
+//! [`output`](crate::output), [`error`](crate::error) and [`connection`](crate::connection).
+
+use std::process::ExitCode;
+
+mod args;
+mod cli;
+mod commands;
+mod connection;
+mod context;
+mod dirs;
+mod error;
+mod events;
+mod files;
+mod lattice_dir;
+mod local;
+mod output;
+mod process;
+mod resolve;
+mod signals;
+
+/// Runs `wash` with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    cli::run(std::env::args_os().collect())
+}
+
+/// The command tree with all help texts, for documentation and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    cli::command()
+}

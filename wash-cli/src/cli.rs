@@ -1,0 +1,212 @@
+//! The command tree and the way through one run: parse, dispatch, print, exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{
+    build, call, completions, config, ctx, down, get, host, inspect, label, link, scale, start,
+    status, stop, up, update, version,
+};
+use crate::error::Result;
+use crate::output::{Format, Output, Surroundings, Ui};
+use crate::{args, output};
+
+/// The shell for lattices of WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(name = "wash", disable_version_flag = true, infer_subcommands = false)]
+pub(crate) struct Cli {
+    /// Form of the output
+    #[arg(
+        short = 'o',
+        long = "output",
+        global = true,
+        default_value = "text",
+        help_heading = "Global options"
+    )]
+    output: Format,
+    /// Accepted for 1.x scripts; nothing is experimental
+    #[arg(long, global = true, hide = true, env = "WASH_EXPERIMENTAL", num_args = 0..=1,
+        default_missing_value = "true")]
+    experimental: Option<String>,
+    /// Print versions
+    #[arg(short = 'V', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a lattice on this machine
+    Up(Box<up::Args>),
+    /// Stop what `wash up` started on this machine
+    Down(down::Args),
+    /// Show what `wash up` runs on this machine
+    Status(status::Args),
+    /// Run one host in the foreground
+    Host(Box<host::Args>),
+    /// Build the component in this folder
+    Build(build::Args),
+    /// Show the claims, imports and exports of a component or provider file
+    Inspect(inspect::Args),
+    /// Start a component or a provider
+    #[command(subcommand)]
+    Start(start::Command),
+    /// Stop a component, a provider or a host
+    #[command(subcommand)]
+    Stop(stop::Command),
+    /// Change how many instances or copies run
+    #[command(subcommand)]
+    Scale(scale::Command),
+    /// Replace the image of a running component
+    #[command(subcommand)]
+    Update(update::Command),
+    /// Connect components and providers
+    #[command(subcommand, visible_alias = "links")]
+    Link(link::Command),
+    /// Manage named configs
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Show what is in the lattice
+    #[command(subcommand)]
+    Get(get::Command),
+    /// Set or delete labels of a host
+    #[command(alias = "tag")]
+    Label(label::Args),
+    /// Call a function of a component or provider
+    Call(Box<call::Args>),
+    /// Manage contexts: named connection settings
+    #[command(subcommand, aliases = ["context", "contexts"])]
+    Ctx(ctx::Command),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+impl Command {
+    async fn run(self, ui: &Ui) -> Result<Output> {
+        match self {
+            Self::Up(args) => up::run(*args, ui).await,
+            Self::Down(args) => down::run(args, ui).await,
+            Self::Status(args) => status::run(args, ui).await,
+            Self::Host(args) => host::run(*args).await,
+            Self::Build(args) => build::run(args, ui).await,
+            Self::Inspect(args) => inspect::run(&args, ui),
+            Self::Start(command) => start::run(command, ui).await,
+            Self::Stop(command) => stop::run(command, ui).await,
+            Self::Scale(command) => scale::run(command, ui).await,
+            Self::Update(command) => update::run(command, ui).await,
+            Self::Link(command) => link::run(command, ui).await,
+            Self::Config(command) => config::run(command, ui).await,
+            Self::Get(command) => get::run(command, ui).await,
+            Self::Label(args) => label::run(args, ui).await,
+            Self::Call(args) => call::run(*args, ui).await,
+            Self::Ctx(command) => ctx::run(command),
+            Self::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+/// The clap description of the whole tree.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// One run of `wash`, from arguments to exit code.
+pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+    let around = Surroundings::detect();
+    let color = if around.stdout_style().is_coloured() {
+        clap::ColorChoice::Always
+    } else {
+        clap::ColorChoice::Never
+    };
+    let root = command().color(color);
+    let path = args::command_path(&root, &arguments);
+    let ui = Ui::new(args::format(&arguments), compat(), path, around);
+    let parsed = root
+        .clone()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => execute(cli, &ui, root),
+        Err(error) => unparsed(&error, &ui),
+    }
+}
+
+/// `WASH_COMPAT=0.43` keeps the document form of that version.
+fn compat() -> bool {
+    std::env::var("WASH_COMPAT").is_ok_and(|version| version.trim_start_matches('v') == "0.43")
+}
+
+/// Help is a result; anything else is a usage error.
+fn unparsed(error: &clap::Error, ui: &Ui) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            output::print_text(&error.render().ansi().to_string(), ui.style());
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
+            output::eprint_line(error.render().to_string().trim_end());
+            ExitCode::from(2)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let failure =
+                crate::error::CliError::new(crate::error::Code::Usage, "a subcommand is missing")
+                    .hint("`--help` lists them");
+            ui.failure(&failure);
+            ExitCode::from(failure.exit())
+        }
+        _ => {
+            let failure = args::usage_error(error);
+            ui.failure(&failure);
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+fn execute(cli: Cli, ui: &Ui, mut root: clap::Command) -> ExitCode {
+    let Some(command) = cli.command else {
+        if cli.version {
+            return finish(Ok(version::run()), ui);
+        }
+        output::eprint_line(root.render_long_help().to_string().trim_end());
+        return ExitCode::from(2);
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = crate::error::CliError::io("could not start the async runtime", &error);
+            return finish(Err(failure), ui);
+        }
+    };
+    let result = runtime.block_on(command.run(ui));
+    // Reads from a terminal cannot be cancelled; do not wait for them.
+    runtime.shutdown_background();
+    finish(result, ui)
+}
+
+fn finish(result: Result<Output>, ui: &Ui) -> ExitCode {
+    match result {
+        Ok(output) => {
+            ui.success(&output);
+            ExitCode::from(output.exit())
+        }
+        Err(error) => {
+            ui.failure(&error);
+            ExitCode::from(error.exit())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_tree_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,112 @@
+//! Runs Cargo and finds what it made.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::project::Project;
+use crate::error::{CliError, Code, Result};
+
+/// The target of components when the project names none.
+pub(super) const COMPONENT_TARGET: &str = "wasm32-wasip2";
+
+/// What one run of Cargo is asked for.
+#[derive(Debug)]
+pub(super) struct CargoBuild<'a> {
+    pub(super) project: &'a Project,
+    pub(super) target: Option<&'a str>,
+    pub(super) bin: Option<&'a str>,
+}
+
+impl CargoBuild<'_> {
+    /// Builds and returns the files Cargo reports for the project's own package.
+    pub(super) async fn run(&self) -> Result<Vec<PathBuf>> {
+        let cargo = self.cargo();
+        let mut command = Command::new(&cargo);
+        command.arg("build").current_dir(&self.project.folder);
+        if !self.project.rust.debug {
+            command.arg("--release");
+        }
+        if let Some(target) = self.target {
+            command.args(["--target", target]);
+        }
+        if let Some(bin) = self.bin {
+            command.args(["--bin", bin]);
+        }
+        if let Some(folder) = &self.project.rust.target_path {
+            command.arg("--target-dir").arg(folder);
+        }
+        // Diagnostics stay on stderr as people know them; stdout tells us the artifacts.
+        command.arg("--message-format=json-render-diagnostics");
+        command
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true);
+        let output = command.output().await.map_err(|error| {
+            CliError::new(
+                Code::BuildFailed,
+                format!("could not run `{}`", cargo.display()),
+            )
+            .caused_by(&error)
+            .hint("install Rust from https://rustup.rs, or set `cargo_path` under `[rust]`")
+        })?;
+        if !output.status.success() {
+            return Err(self.failed(output.status));
+        }
+        Ok(artifacts(&output.stdout, &self.project.folder))
+    }
+
+    fn cargo(&self) -> PathBuf {
+        let configured = self.project.rust.cargo_path.clone();
+        configured
+            .or_else(|| std::env::var_os("CARGO").map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from("cargo"))
+    }
+
+    fn failed(&self, status: std::process::ExitStatus) -> CliError {
+        let error = CliError::new(Code::BuildFailed, "the build failed")
+            .cause(format!("cargo ended with {status}"));
+        match self.target {
+            Some(target) => error.hint(format!(
+                "read the messages above; a missing target comes with `rustup target add {target}`"
+            )),
+            None => error.hint("read the messages above"),
+        }
+    }
+}
+
+/// The files of `compiler-artifact` messages whose package lies in `folder`, in order.
+fn artifacts(messages: &[u8], folder: &Path) -> Vec<PathBuf> {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let lines = messages.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter(|message| {
+            message["manifest_path"]
+                .as_str()
+                .is_some_and(|path| Path::new(path).starts_with(&folder))
+        })
+        .filter_map(|message| message["filenames"].as_array().cloned())
+        .flatten()
+        .filter_map(|file| file.as_str().map(PathBuf::from))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_the_project_count() {
+        let messages = br#"
+{"reason":"compiler-artifact","manifest_path":"/registry/dep/Cargo.toml","filenames":["/t/dep.wasm"]}
+{"reason":"compiler-artifact","manifest_path":"/p/Cargo.toml","filenames":["/t/p.d","/t/p.wasm"]}
+not json
+{"reason":"build-finished","success":true}"#;
+        let found = artifacts(messages, Path::new("/p"));
+        assert_eq!(found, [PathBuf::from("/t/p.d"), PathBuf::from("/t/p.wasm")]);
+    }
+}

@@ -1,0 +1,281 @@
+//! The HTTP side of `wash call`: building the request, showing the response.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use lattice_rpc::http::HttpError;
+use lattice_rpc::{Invocation, Peer};
+use serde_json::{Value, json};
+
+use crate::error::{CliError, Code, Result};
+use crate::output::{Output, fields};
+
+/// The largest response body that is shown.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// What to send to an HTTP handler.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "HTTP request (for wasi:http/incoming-handler.handle)")]
+pub(super) struct HttpArgs {
+    /// Scheme
+    #[arg(
+        long = "http-scheme",
+        env = "WASH_CALL_INVOKE_HTTP_SCHEME",
+        default_value = "http"
+    )]
+    scheme: String,
+    /// Host the request is for; no socket is opened
+    #[arg(
+        long = "http-host",
+        env = "WASH_CALL_INVOKE_HTTP_HOST",
+        default_value = "localhost"
+    )]
+    host: String,
+    /// Port the request is for
+    #[arg(
+        long = "http-port",
+        env = "WASH_CALL_INVOKE_HTTP_PORT",
+        default_value_t = 8080
+    )]
+    port: u16,
+    /// Method
+    #[arg(
+        long = "http-method",
+        env = "WASH_CALL_INVOKE_HTTP_METHOD",
+        default_value = "GET"
+    )]
+    method: String,
+    /// Path and query
+    #[arg(
+        long = "http-path",
+        env = "WASH_CALL_INVOKE_HTTP_PATH",
+        default_value = "/"
+    )]
+    path: String,
+    /// Header, such as `accept: text/plain`; may be repeated
+    #[arg(long = "http-header", short = 'H')]
+    headers: Vec<String>,
+    /// Body
+    #[arg(
+        long = "http-body",
+        env = "WASH_CALL_INVOKE_HTTP_BODY",
+        conflicts_with = "http_body_path"
+    )]
+    body: Option<String>,
+    /// File that holds the body
+    #[arg(
+        long = "http-body-path",
+        id = "http_body_path",
+        env = "WASH_CALL_INVOKE_HTTP_BODY_PATH"
+    )]
+    body_path: Option<PathBuf>,
+    /// Content type of the body
+    #[arg(long = "http-content-type", env = "WASH_CALL_INVOKE_HTTP_CONTENT_TYPE")]
+    content_type: Option<String>,
+    /// Show only the body, which must be JSON
+    #[arg(long = "http-response-extract-json", env = "WASH_CALL_HTTP_RESPONSE_EXTRACT_JSON",
+        num_args = 0..=1, default_value = "false", default_missing_value = "true")]
+    extract_json: bool,
+}
+
+/// A response read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Why there is no [`Answer`].
+#[derive(Debug)]
+pub(super) enum SendFailure {
+    Http(HttpError),
+    Body(String),
+}
+
+pub(super) async fn send(
+    peer: &Peer,
+    invocation: Invocation,
+    request: Request<Full<Bytes>>,
+) -> std::result::Result<Answer, SendFailure> {
+    let response = peer
+        .call_http(invocation, request)
+        .await
+        .map_err(SendFailure::Http)?;
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, MAX_BODY).collect().await;
+    let body = body
+        .map_err(|error| SendFailure::Body(error.to_string()))?
+        .to_bytes();
+    Ok(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    })
+}
+
+impl HttpArgs {
+    /// Builds the request.
+    pub(super) fn request(&self) -> Result<Request<Full<Bytes>>> {
+        let method: Method = self
+            .method
+            .to_uppercase()
+            .parse()
+            .map_err(|error| bad(format!("`{}` is not an HTTP method", self.method), &error))?;
+        let uri = self.uri()?;
+        let mut request = Request::new(Full::new(self.body()?));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        for header in &self.headers {
+            let (name, value) = parse_header(header)?;
+            request.headers_mut().append(name, value);
+        }
+        if let Some(content_type) = &self.content_type {
+            let value = HeaderValue::from_str(content_type)
+                .map_err(|error| bad(format!("`{content_type}` is not a content type"), &error))?;
+            request
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, value);
+        }
+        Ok(request)
+    }
+
+    fn uri(&self) -> Result<Uri> {
+        let slash = if self.path.starts_with('/') { "" } else { "/" };
+        let text = format!(
+            "{}://{}:{}{slash}{}",
+            self.scheme, self.host, self.port, self.path
+        );
+        text.parse()
+            .map_err(|error| bad(format!("`{text}` is not a URL"), &error))
+    }
+
+    fn body(&self) -> Result<Bytes> {
+        match (&self.body, &self.body_path) {
+            (Some(text), _) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            (None, Some(path)) => std::fs::read(path).map(Bytes::from).map_err(|error| {
+                CliError::new(
+                    Code::FileNotFound,
+                    format!("could not read `{}`", path.display()),
+                )
+                .caused_by(&error)
+            }),
+            (None, None) => Ok(Bytes::new()),
+        }
+    }
+
+    /// Shows the response as 1.x does: status, headers and body as JSON.
+    pub(super) fn output(&self, answer: Answer) -> Result<Output> {
+        if self.extract_json {
+            let body: Value = serde_json::from_slice(&answer.body).map_err(|error| {
+                CliError::new(Code::BadReply, "the body of the response is not JSON")
+                    .caused_by(&error)
+            })?;
+            let text = serde_json::to_string_pretty(&body).unwrap_or_default();
+            let response = document(&answer, body);
+            return Ok(Output::new(text, fields([("response", response)])));
+        }
+        let body = Value::from(String::from_utf8_lossy(&answer.body).into_owned());
+        let response = document(&answer, body);
+        let text = serde_json::to_string_pretty(&response).unwrap_or_default();
+        Ok(Output::new(text, fields([("response", response)])))
+    }
+}
+
+fn document(answer: &Answer, body: Value) -> Value {
+    let headers: serde_json::Map<String, Value> = answer
+        .headers
+        .keys()
+        .map(|name| {
+            let values: Vec<_> = answer
+                .headers
+                .get_all(name)
+                .iter()
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+                .collect();
+            (name.to_string(), Value::from(values.join(", ")))
+        })
+        .collect();
+    json!({ "status": answer.status.as_u16(), "headers": headers, "body": body })
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue)> {
+    let parse = || {
+        let (name, value) = text.split_once([':', '='])?;
+        Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
+    };
+    parse().ok_or_else(|| {
+        CliError::new(Code::Usage, format!("`{text}` is not an HTTP header"))
+            .hint("write `name: value`")
+    })
+}
+
+fn bad(what: String, source: &(dyn std::error::Error + 'static)) -> CliError {
+    CliError::new(Code::Usage, what).caused_by(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        http: HttpArgs,
+    }
+
+    fn request(line: &[&str]) -> Result<Request<Full<Bytes>>> {
+        let line = std::iter::once(&"x").chain(line);
+        Line::parse_from(line).http.request()
+    }
+
+    #[test]
+    fn a_request_has_method_path_headers_and_body() {
+        let request = request(&[
+            "--http-method",
+            "post",
+            "--http-path",
+            "a?b=c",
+            "-H",
+            "x-one: 1",
+            "-H",
+            "x-one: 2",
+            "--http-body",
+            "hi",
+            "--http-content-type",
+            "text/plain",
+        ])
+        .unwrap();
+        assert_eq!(request.method(), Method::POST);
+        assert_eq!(request.uri(), "http://localhost:8080/a?b=c");
+        assert_eq!(request.headers().get_all("x-one").iter().count(), 2);
+        assert_eq!(request.headers()["content-type"], "text/plain");
+    }
+
+    #[test]
+    fn nonsense_is_a_usage_error() {
+        for line in [
+            ["--http-method", "a b"],
+            ["-H", "no header"],
+            ["--http-path", "/ x"],
+        ] {
+            assert_eq!(request(&line).unwrap_err().code(), Code::Usage, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn several_values_of_a_header_are_joined() {
+        let mut headers = HeaderMap::new();
+        headers.append("vary", HeaderValue::from_static("a"));
+        headers.append("vary", HeaderValue::from_static("b"));
+        let answer = Answer {
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::new(),
+        };
+        assert_eq!(document(&answer, Value::Null)["headers"]["vary"], "a, b");
+    }
+}

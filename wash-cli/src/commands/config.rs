@@ -1,0 +1,133 @@
+//! `wash config`: named configs of the lattice.
+
+use clap::{Args, Subcommand};
+use lattice_core::ConfigName;
+use lattice_core::config::is_secret_name;
+use serde_json::{Map, Value};
+
+use crate::connection::{ConnectionArgs, Lattice};
+use crate::error::{CliError, Code, Result};
+use crate::output::{Output, Ui, fields};
+use crate::resolve;
+
+/// Manage named configs
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store a config in place of the one that was there
+    #[command(alias = "create")]
+    Put(PutArgs),
+    /// Show a config
+    Get(NameArgs),
+    /// Delete a config
+    #[command(alias = "delete")]
+    Del(NameArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Name of the config
+    name: String,
+    /// Values
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    values: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Name of the config
+    name: String,
+}
+
+pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
+    match command {
+        Command::Put(args) => put(args, ui).await,
+        Command::Get(args) => get(args, ui).await,
+        Command::Del(args) => del(args, ui).await,
+    }
+}
+
+async fn put(args: PutArgs, ui: &Ui) -> Result<Output> {
+    let name = config_name(&args.name)?;
+    let values = resolve::pairs(&args.values)?;
+    let spinner = ui.spinner("Storing the config");
+    let lattice = Lattice::connect(&args.connection).await?;
+    let stored = lattice.client.put_config(&name, &values).await;
+    stored.map_err(|error| lattice.explain(format!("could not store config `{name}`"), &error))?;
+    drop(spinner);
+    Ok(message(format!(
+        "Configuration '{name}' updated successfully."
+    )))
+}
+
+/// In JSON the map stands alone, as scripts of 1.x expect it.
+async fn get(args: NameArgs, ui: &Ui) -> Result<Output> {
+    let name = config_name(&args.name)?;
+    let spinner = ui.spinner("Reading the config");
+    let lattice = Lattice::connect(&args.connection).await?;
+    let config = lattice.client.config(&name).await;
+    let config = config
+        .map_err(|error| lattice.explain(format!("could not read config `{name}`"), &error))?;
+    drop(spinner);
+    let Some(config) = config else {
+        let text = format!("there is no config `{name}`");
+        return Err(CliError::new(Code::ConfigNotFound, text)
+            .hint(format!("store it with `wash config put {name} key=value`")));
+    };
+    let lines: Vec<String> = config
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let data: Map<String, Value> = config
+        .into_iter()
+        .map(|(key, value)| (key, Value::from(value)))
+        .collect();
+    Ok(Output::new(lines.join("\n"), data).bare())
+}
+
+async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {
+    let name = config_name(&args.name)?;
+    let spinner = ui.spinner("Deleting the config");
+    let lattice = Lattice::connect(&args.connection).await?;
+    let deleted = lattice.client.delete_config(&name).await;
+    deleted
+        .map_err(|error| lattice.explain(format!("could not delete config `{name}`"), &error))?;
+    drop(spinner);
+    Ok(message(format!(
+        "Configuration '{name}' deleted successfully."
+    )))
+}
+
+fn message(text: String) -> Output {
+    let data = fields([("message", Value::from(text.as_str()))]);
+    Output::new(text, data)
+}
+
+/// Names of secrets are kept apart: a config of that name would be taken for a reference.
+fn config_name(text: &str) -> Result<ConfigName> {
+    let name = ConfigName::new(text.trim()).map_err(|error| {
+        CliError::new(Code::Usage, error.to_string()).hint("use letters, digits, `-` and `_`")
+    })?;
+    if is_secret_name(name.as_str()) {
+        let text = format!("`{name}` cannot name a config: such names are for secrets");
+        return Err(
+            CliError::new(Code::Usage, text).hint("choose a name without `SECRET` in front")
+        );
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_and_broken_names_are_refused() {
+        assert_eq!(config_name("SECRET_db").unwrap_err().code(), Code::Usage);
+        assert_eq!(config_name("a.b").unwrap_err().code(), Code::Usage);
+        assert!(config_name("redis").is_ok());
+    }
+}

@@ -1,0 +1,182 @@
+//! `wash ctx`: contexts, the named connection settings of `wash`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::context::{Context, ContextDir, FIRST};
+use crate::error::{CliError, Code, Result};
+use crate::output::{Output, fields};
+
+/// Manage contexts: named connection settings
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List contexts
+    List(FolderArgs),
+    /// Make a context
+    New(Box<NewArgs>),
+    /// Delete a context
+    #[command(alias = "delete")]
+    Del(NameArgs),
+    /// Choose the context that commands use
+    #[command(name = "default", visible_alias = "use")]
+    Default(NameArgs),
+    /// Show a context; seeds stay hidden
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FolderArgs {
+    /// Folder of the contexts
+    #[arg(long = "directory", env = "WASH_CONTEXTS")]
+    directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Name of the context
+    name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Name of the context [default: the one in use]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Name of the context
+    name: String,
+    /// Host of the NATS server, for control and calls
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Port of the NATS server
+    #[arg(long, default_value_t = 4222)]
+    port: u16,
+    /// Lattice
+    #[arg(short = 'x', long, default_value = "default")]
+    lattice: String,
+    /// Credentials file
+    #[arg(long)]
+    credsfile: Option<PathBuf>,
+    /// Certificates of the authority that signed the server's certificate
+    #[arg(long)]
+    tls_ca_file: Option<PathBuf>,
+    /// JetStream domain
+    #[arg(long)]
+    js_domain: Option<String>,
+    /// Replace a context of this name
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(command: Command) -> Result<Output> {
+    match command {
+        Command::List(args) => list(&ContextDir::open(args.directory)?),
+        Command::New(args) => new(*args),
+        Command::Del(args) => {
+            ContextDir::open(args.folder.directory)?.delete(&args.name)?;
+            Ok(Output::result(format!("Removed context {}", args.name)))
+        }
+        Command::Default(args) => {
+            ContextDir::open(args.folder.directory)?.set_default(&args.name)?;
+            Ok(Output::result(format!(
+                "Set default context to {}",
+                args.name
+            )))
+        }
+        Command::Show(args) => show(args),
+    }
+}
+
+fn list(contexts: &ContextDir) -> Result<Output> {
+    let names = contexts.names()?;
+    let default = contexts.default_name()?.unwrap_or_else(|| FIRST.to_owned());
+    let lines: Vec<String> = names
+        .iter()
+        .map(|name| {
+            if *name == default {
+                format!("{name} (default)")
+            } else {
+                name.clone()
+            }
+        })
+        .collect();
+    let text = if lines.is_empty() {
+        "There are no contexts; commands use 127.0.0.1:4222 and lattice `default`".to_owned()
+    } else {
+        lines.join("\n")
+    };
+    let default = names.contains(&default).then_some(default);
+    Ok(Output::new(
+        text,
+        fields([("contexts", names.into()), ("default", default.into())]),
+    ))
+}
+
+fn new(args: NewArgs) -> Result<Output> {
+    let contexts = ContextDir::open(args.folder.directory)?;
+    if !args.force && contexts.names()?.contains(&args.name) {
+        let text = format!("context `{}` exists already", args.name);
+        return Err(CliError::new(Code::Usage, text).hint("replace it with `--force`"));
+    }
+    let lattice = crate::connection::lattice_name(Some(args.lattice))?;
+    let context = Context {
+        ctl_host: Some(args.host.clone()),
+        rpc_host: Some(args.host),
+        ctl_port: Some(args.port),
+        rpc_port: Some(args.port),
+        lattice: Some(lattice.to_string()),
+        ctl_credsfile: args.credsfile.clone(),
+        rpc_credsfile: args.credsfile,
+        ctl_tls_ca_file: args.tls_ca_file.clone(),
+        rpc_tls_ca_file: args.tls_ca_file,
+        js_domain: args.js_domain,
+        ..Context::local(&args.name)
+    };
+    contexts.save(&context)?;
+    Ok(Output::result(format!("Created context {}", args.name)))
+}
+
+fn show(args: ShowArgs) -> Result<Output> {
+    let contexts = ContextDir::open(args.folder.directory)?;
+    let context = contexts.select(args.name.as_deref())?;
+    let mut context = context.unwrap_or_else(|| Context::local(FIRST));
+    for secret in [
+        &mut context.cluster_seed,
+        &mut context.ctl_seed,
+        &mut context.ctl_jwt,
+        &mut context.rpc_seed,
+        &mut context.rpc_jwt,
+    ] {
+        if let Some(value) = secret.as_mut().filter(|value| !value.is_empty()) {
+            *value = "(hidden)".to_owned();
+        }
+    }
+    let Ok(Value::Object(data)) = serde_json::to_value(&context) else {
+        return Err(CliError::new(
+            Code::Unexpected,
+            "could not show the context",
+        ));
+    };
+    let lines: Vec<String> = data
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| match value.as_str() {
+            Some(text) => format!("{key}: {text}"),
+            None => format!("{key}: {value}"),
+        })
+        .collect();
+    Ok(Output::new(
+        lines.join("\n"),
+        fields([("context", Value::Object(data))]),
+    ))
+}

@@ -1,0 +1,228 @@
+//! `wash down`: stops what `wash up` started on this machine, and nothing else.
+
+use std::fs;
+use std::path::Path;
+
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+
+use super::up::stuck;
+use crate::connection::ConnectionArgs;
+use crate::error::{CliError, Code, Result};
+use crate::lattice_dir::{HostEntry, LatticeDir};
+use crate::local::{self, BrokerStop, Stopped};
+use crate::output::{Output, Ui, fields};
+
+/// Stop what `wash up` started on this machine
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Stop only this host: its id, a part of it in front
+    #[arg(long = "host-id")]
+    host_id: Option<String>,
+    /// Accepted for 1.x scripts: all hosts of the lattice on this machine stop anyway
+    #[arg(long, hide = true)]
+    all: bool,
+    /// Delete stored data of the lattice after NATS has stopped
+    #[arg(long = "purge-jetstream", value_enum, default_value = "none")]
+    purge: Purge,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Purge {
+    /// Keep everything
+    None,
+    /// Delete everything this lattice's NATS server stores
+    All,
+    /// Delete what application servers of 1.x store
+    Wadm,
+    /// Delete links, configs and claims of this lattice
+    Wasmcloud,
+}
+
+pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
+    let lattice = args.connection.given().settle()?.lattice;
+    let dir = LatticeDir::open(&lattice)?;
+    let live = dir.live_hosts();
+    let chosen = choose(&live, args.host_id.as_deref())?;
+    if live.is_empty() && dir.broker().is_none() {
+        return nothing(&dir, args.purge);
+    }
+    let stopped = {
+        let _spinner = ui.spinner(format!("Stopping {} host(s)", chosen.len()));
+        local::stop_hosts(&chosen).await
+    };
+    dir.hosts()
+        .iter()
+        .filter(|host| !host.process.is_alive())
+        .for_each(HostEntry::forget);
+    let broker = if dir.live_hosts().is_empty() {
+        let _spinner = ui.spinner("Stopping NATS");
+        local::stop_broker(&dir).await?
+    } else {
+        BrokerStop::InUse(vec![dir.name().to_owned()])
+    };
+    let purged = match (args.purge, &broker) {
+        (Purge::None, _) => Vec::new(),
+        (purge, BrokerStop::Stopped) => delete_streams(&dir, purge)?,
+        _ => return Err(cannot_purge()),
+    };
+    report(&dir, &stopped, &broker, &purged, ui)
+}
+
+/// The hosts to stop: all, or the one that is named.
+fn choose(live: &[HostEntry], named: Option<&str>) -> Result<Vec<HostEntry>> {
+    let Some(named) = named else {
+        return Ok(live.to_vec());
+    };
+    let wanted = named.to_uppercase();
+    let found: Vec<HostEntry> = live
+        .iter()
+        .filter(|host| host.id.starts_with(&wanted))
+        .cloned()
+        .collect();
+    match found.len() {
+        1 => Ok(found),
+        0 => Err(CliError::new(
+            Code::HostNotFound,
+            format!("`wash up` runs no host `{named}` on this machine"),
+        )
+        .hint("`wash status` shows what runs here; stop others with `wash stop host`")),
+        _ => {
+            let text = format!("`{named}` fits several hosts");
+            let mut error = CliError::new(Code::HostAmbiguous, text);
+            for host in &found {
+                error = error.cause(host.id.as_str());
+            }
+            Err(error.hint("give more of the id"))
+        }
+    }
+}
+
+/// Stopping what does not run is no failure: the wish is fulfilled.
+fn nothing(dir: &LatticeDir, purge: Purge) -> Result<Output> {
+    dir.hosts().iter().for_each(HostEntry::forget);
+    let purged = if purge == Purge::None {
+        Vec::new()
+    } else {
+        delete_streams(dir, purge)?
+    };
+    let text = format!(
+        "Nothing started by `wash up` runs for lattice `{}`",
+        dir.name()
+    );
+    Ok(Output::new(text, document(&[], false, &purged)))
+}
+
+fn cannot_purge() -> CliError {
+    CliError::new(
+        Code::Partial,
+        "the hosts were stopped, but the stored data was kept",
+    )
+    .cause("the NATS server still runs, or was not started by `wash up`")
+    .hint("stop what uses the server first, or delete the buckets with the `nats` tool")
+}
+
+fn report(
+    dir: &LatticeDir,
+    stopped: &[Stopped],
+    broker: &BrokerStop,
+    purged: &[String],
+    ui: &Ui,
+) -> Result<Output> {
+    if let BrokerStop::InUse(users) = broker {
+        ui.notice(&format!(
+            "NATS keeps running for lattice {}",
+            users.join(", ")
+        ));
+    }
+    let nats_stopped = *broker == BrokerStop::Stopped;
+    let data = document(stopped, nats_stopped, purged);
+    if let Some(host) = stopped.iter().find(|host| !host.gone) {
+        return Err(stuck(&host.id).data(data));
+    }
+    if *broker == BrokerStop::Stuck {
+        return Err(CliError::new(Code::Timeout, "nats-server does not stop").data(data));
+    }
+    let mut text = vec![format!("Lattice `{}` is down", dir.name())];
+    text.extend(
+        stopped
+            .iter()
+            .map(|host| format!("  Host  {} stopped", host.id)),
+    );
+    if nats_stopped {
+        text.push("  NATS  stopped".to_owned());
+    }
+    if !purged.is_empty() {
+        text.push(format!("  Data  deleted: {}", purged.join(", ")));
+    }
+    Ok(Output::new(text.join("\n"), data))
+}
+
+fn document(stopped: &[Stopped], nats_stopped: bool, purged: &[String]) -> Map<String, Value> {
+    let hosts: Vec<&str> = stopped
+        .iter()
+        .filter(|host| host.gone)
+        .map(|host| host.id.as_str())
+        .collect();
+    fields([
+        ("hosts_stopped", hosts.into()),
+        // There is no application server of its own to stop.
+        ("wadm_stopped", false.into()),
+        ("nats_stopped", nats_stopped.into()),
+        ("purged", purged.into()),
+    ])
+}
+
+/// Deletes streams in the store of the stopped server.
+fn delete_streams(dir: &LatticeDir, purge: Purge) -> Result<Vec<String>> {
+    let streams = dir.jetstream().join("jetstream").join("$G").join("streams");
+    let mut deleted = Vec::new();
+    for entry in fs::read_dir(&streams).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if belongs(&name, purge, dir.name()) {
+            delete(&entry.path())?;
+            deleted.push(name);
+        }
+    }
+    deleted.sort();
+    Ok(deleted)
+}
+
+fn belongs(stream: &str, purge: Purge, lattice: &str) -> bool {
+    let bucket = stream.strip_prefix("KV_");
+    let ours = ["LATTICEDATA", "CONFIGDATA", "LATTICESTATUS"]
+        .iter()
+        .any(|kind| bucket == Some(format!("{kind}_{lattice}").as_str()));
+    match purge {
+        Purge::None => false,
+        Purge::All => true,
+        Purge::Wadm => bucket.unwrap_or(stream).starts_with("wadm_"),
+        Purge::Wasmcloud => ours,
+    }
+}
+
+fn delete(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path)
+        .map_err(|error| CliError::io(format!("could not delete `{}`", path.display()), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_takes_only_what_it_names() {
+        assert!(belongs(
+            "KV_CONFIGDATA_default",
+            Purge::Wasmcloud,
+            "default"
+        ));
+        assert!(!belongs("KV_CONFIGDATA_other", Purge::Wasmcloud, "default"));
+        assert!(!belongs("KV_counter", Purge::Wasmcloud, "default"));
+        assert!(belongs("KV_wadm_state", Purge::Wadm, "default"));
+        assert!(belongs("wadm_events", Purge::Wadm, "default"));
+        assert!(belongs("KV_counter", Purge::All, "default"));
+    }
+}

@@ -1,0 +1,240 @@
+//! `wash get`: what is in the lattice.
+
+use clap::{Args, Subcommand};
+use lattice_core::host::{Host, HostInventory};
+use serde_json::Value;
+
+use crate::connection::{ConnectionArgs, Lattice, Search};
+use crate::error::{CliError, Code, Result};
+use crate::output::{Output, Style, Table, Ui, fields};
+
+pub(crate) mod links;
+
+/// Show what is in the lattice
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Hosts
+    #[command(alias = "host")]
+    Hosts(HostsArgs),
+    /// What hosts run
+    #[command(visible_alias = "inventories")]
+    Inventory(InventoryArgs),
+    /// Links, with the state of each end
+    #[command(alias = "link")]
+    Links(links::Args),
+    /// Claims of components and providers
+    #[command(alias = "claim")]
+    Claims(ClaimsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostsArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Show ids in full on a terminal, too
+    #[arg(long)]
+    wide: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InventoryArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// A host: its id, the start of its id, or a part of its name [default: all]
+    host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClaimsArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
+    match command {
+        Command::Hosts(args) => hosts(args, ui).await,
+        Command::Inventory(args) => inventory(args, ui).await,
+        Command::Links(args) => links::run(args, ui).await,
+        Command::Claims(args) => claims(args, ui).await,
+    }
+}
+
+async fn hosts(args: HostsArgs, ui: &Ui) -> Result<Output> {
+    let spinner = ui.spinner("Asking for hosts");
+    let lattice = Lattice::connect(&args.connection).await?;
+    let hosts = lattice.hosts(Search::List).await?;
+    drop(spinner);
+    let data = fields([("hosts", json(&hosts)?)]);
+    if hosts.is_empty() {
+        let name = &lattice.settings.lattice;
+        let text = format!("No hosts answered on lattice '{name}'; start one with `wash up -d`");
+        return Ok(Output::new(text, data));
+    }
+    let shorten = ui.stdout_terminal() && !args.wide;
+    Ok(Output::new(host_table(&hosts, ui.style(), shorten), data))
+}
+
+fn host_table(hosts: &[Host], style: Style, shorten: bool) -> String {
+    let mut table = Table::new(["Host ID", "Friendly name", "Uptime (seconds)"]);
+    for host in hosts {
+        table.row([
+            shown_id(&host.id, shorten).into(),
+            host.friendly_name.clone().into(),
+            host.uptime_seconds.to_string().into(),
+        ]);
+    }
+    table.render(style)
+}
+
+/// The start of an id is enough to name the host in other commands.
+fn shown_id(id: &str, shorten: bool) -> String {
+    const SHOWN: usize = 12;
+    match id.get(..SHOWN) {
+        Some(start) if shorten => format!("{start}…"),
+        _ => id.to_owned(),
+    }
+}
+
+async fn inventory(args: InventoryArgs, ui: &Ui) -> Result<Output> {
+    let spinner = ui.spinner("Reading inventories");
+    let lattice = Lattice::connect(&args.connection).await?;
+    let host = lattice.find_host_if(args.host.as_deref()).await?;
+    let inventories = lattice.look_at(host.as_ref(), Search::List).await?;
+    drop(spinner);
+    let data = fields([("inventories", json(&inventories)?)]);
+    if inventories.is_empty() {
+        let name = &lattice.settings.lattice;
+        let text = format!("No hosts answered on lattice '{name}'; start one with `wash up -d`");
+        return Ok(Output::new(text, data));
+    }
+    let parts: Vec<String> = inventories
+        .iter()
+        .map(|inventory| inventory_text(inventory, ui.style()))
+        .collect();
+    Ok(Output::new(parts.join("\n\n"), data))
+}
+
+fn inventory_text(inventory: &HostInventory, style: Style) -> String {
+    let head = format!("Host {} ({})", inventory.host_id, inventory.friendly_name);
+    let mut text = style.bold(&head);
+    let mut labels: Vec<String> = inventory
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.sort();
+    text.push_str(&format!("\nLabels: {}", or_none(&labels.join(", "))));
+    let mut table = Table::new(["Component ID", "Name", "Max count", "Image"]);
+    for component in &inventory.components {
+        table.row([
+            component.id.clone().into(),
+            component.name.clone().unwrap_or_default().into(),
+            instances(component.max_instances).into(),
+            component.image_ref.clone().into(),
+        ]);
+    }
+    text.push_str(&section(
+        "components",
+        inventory.components.len(),
+        &table,
+        style,
+    ));
+    let mut table = Table::new(["Provider ID", "Name", "Image"]);
+    for provider in &inventory.providers {
+        table.row([
+            provider.id.clone().into(),
+            provider.name.clone().unwrap_or_default().into(),
+            provider.image_ref.clone().unwrap_or_default().into(),
+        ]);
+    }
+    text.push_str(&section(
+        "providers",
+        inventory.providers.len(),
+        &table,
+        style,
+    ));
+    text
+}
+
+fn section(what: &str, count: usize, table: &Table, style: Style) -> String {
+    if count == 0 {
+        format!("\nNo {what}")
+    } else {
+        format!("\n{}", table.render(style))
+    }
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "none" } else { text }
+}
+
+/// The largest number stands for no limit.
+fn instances(max: u32) -> String {
+    if max == u32::MAX {
+        "unbounded".to_owned()
+    } else {
+        max.to_string()
+    }
+}
+
+async fn claims(args: ClaimsArgs, ui: &Ui) -> Result<Output> {
+    let spinner = ui.spinner("Asking for claims");
+    let lattice = Lattice::connect(&args.connection).await?;
+    let claims = lattice.client.claims().await;
+    let claims = claims.map_err(|error| lattice.explain("could not read the claims", &error))?;
+    drop(spinner);
+    let data = fields([("claims", json(&claims)?)]);
+    if claims.is_empty() {
+        return Ok(Output::new("No claims are stored in the lattice", data));
+    }
+    let mut table = Table::new(["Name", "Subject", "Issuer", "Version", "Revision", "Tags"]);
+    for claim in &claims {
+        let field = |name: &str| claim.get(name).cloned().unwrap_or_default();
+        let columns = ["name", "subject", "issuer", "version", "revision", "tags"];
+        table.row(columns.map(|name| field(name).into()));
+    }
+    Ok(Output::new(table.render(ui.style()), data))
+}
+
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| {
+        CliError::new(Code::Unexpected, "could not turn the result into JSON").caused_by(&error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_core::host::ComponentDescription;
+
+    #[test]
+    fn an_inventory_names_what_runs() {
+        let inventory = HostInventory {
+            host_id: "NA".into(),
+            friendly_name: "icy-hill-1".into(),
+            labels: [
+                ("b".to_owned(), "2".to_owned()),
+                ("a".to_owned(), "1".to_owned()),
+            ]
+            .into(),
+            components: vec![ComponentDescription {
+                id: "counter".into(),
+                image_ref: "file:///c.wasm".into(),
+                max_instances: u32::MAX,
+                ..Default::default()
+            }],
+            ..HostInventory::default()
+        };
+        let expected = "Host NA (icy-hill-1)\nLabels: a=1, b=2\n\
+            Component ID  Name  Max count  Image\n\
+            counter             unbounded  file:///c.wasm\n\
+            No providers";
+        assert_eq!(inventory_text(&inventory, Style::default()), expected);
+    }
+
+    #[test]
+    fn ids_are_shortened_only_where_asked() {
+        assert_eq!(shown_id("NABCDEFGHIJKLMNOP", true), "NABCDEFGHIJK…");
+        assert_eq!(shown_id("NABCDEFGHIJKLMNOP", false), "NABCDEFGHIJKLMNOP");
+    }
+}

@@ -1,0 +1,317 @@
+//! `wash inspect`: what a component or provider file says about itself.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use lattice_claims::archive::{ArchiveLimits, Keep, ProviderArchive};
+use lattice_claims::{Claims, ComponentMetadata, ProviderMetadata, epoch_seconds, token};
+use lattice_claims::{verify_component, wasm};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::error::{CliError, Code, Result};
+use crate::output::{Output, Ui, fields};
+
+mod world;
+use world::World;
+
+/// Show the claims, imports and exports of a component or provider file
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Component, WIT package or provider archive
+    #[arg(value_name = "FILE")]
+    target: String,
+    /// Print only the signed token
+    #[arg(long = "jwt-only", conflicts_with = "wit")]
+    jwt_only: bool,
+    /// Print the WIT world
+    #[arg(long = "wit", alias = "world")]
+    wit: bool,
+}
+
+/// The largest file that is read as a component.
+const MAX_WASM_BYTES: u64 = 1 << 30;
+const WASM_MAGIC: [u8; 4] = *b"\0asm";
+const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
+
+pub(crate) fn run(args: &Args, _ui: &Ui) -> Result<Output> {
+    let path = Path::new(args.target.strip_prefix("file://").unwrap_or(&args.target));
+    let mut file = open(path, &args.target)?;
+    let io = |error| CliError::io(format!("could not read `{}`", path.display()), &error);
+    let mut magic = [0; 4];
+    let read = file.by_ref().take(4).read(&mut magic).map_err(io)?;
+    file.rewind().map_err(io)?;
+    if read == magic.len() && magic == WASM_MAGIC {
+        let mut bytes = Vec::new();
+        file.take(MAX_WASM_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(io)?;
+        return component(args, path, &bytes);
+    }
+    if magic == ELF_MAGIC {
+        return Err(not_artifact(path, "it is a program without claims")
+            .hint("a bare program can be started as a provider; there is nothing to show of it"));
+    }
+    provider(args, path, file)
+}
+
+fn open(path: &Path, target: &str) -> Result<File> {
+    if path.is_dir() {
+        return Err(not_artifact(path, "it is a folder"));
+    }
+    File::open(path).map_err(|error| {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        if missing && target.contains('/') && target.contains(':') {
+            let text = format!("there is no file `{target}`");
+            return CliError::new(Code::FileNotFound, text)
+                .hint("images in registries cannot be inspected yet; download the file first");
+        }
+        let code = if missing {
+            Code::FileNotFound
+        } else {
+            Code::Io
+        };
+        CliError::new(code, format!("could not open `{}`", path.display())).caused_by(&error)
+    })
+}
+
+fn not_artifact(path: &Path, why: impl Into<String>) -> CliError {
+    let text = format!(
+        "`{}` is neither a component nor a provider archive",
+        path.display()
+    );
+    CliError::new(Code::NotAnArtifact, text).cause(why)
+}
+
+fn component(args: &Args, path: &Path, bytes: &[u8]) -> Result<Output> {
+    let unreadable = |error: &dyn std::fmt::Display| not_artifact(path, error.to_string());
+    let token = wasm::find_token(bytes).map_err(|error| unreadable(&error))?;
+    if args.jwt_only {
+        return jwt(path, token);
+    }
+    let world = if wasmparser::Parser::is_component(bytes) {
+        Some(World::read(bytes).map_err(|error| unreadable(&error))?)
+    } else {
+        None
+    };
+    if args.wit {
+        let world = world.ok_or_else(|| {
+            not_artifact(path, "it is a core module and has no WIT")
+                .hint("make it a component, for example with `wash build`")
+        })?;
+        let data = fields([("wit", Value::from(world.wit.as_str()))]);
+        return Ok(Output::new(world.wit, data));
+    }
+    let claims = token
+        .map(token::decode::<ComponentMetadata>)
+        .transpose()
+        .map_err(|error| unreadable(&error))?;
+    let usable = verify_component(bytes, epoch_seconds())
+        .map(|_| ())
+        .map_err(|e| chain(&e));
+    let mut data = Map::new();
+    let mut text = Vec::new();
+    match &claims {
+        Some(claims) => component_claims(claims, usable, &mut text, &mut data),
+        None => text.push("Component without claims".to_owned()),
+    }
+    match world {
+        Some(world) => {
+            text.push(world.summary());
+            data.insert("imports".to_owned(), world.imports.into());
+            data.insert("exports".to_owned(), world.exports.into());
+        }
+        None => text.push("Core module, not a component".to_owned()),
+    }
+    Ok(Output::new(text.join("\n"), data))
+}
+
+fn jwt(path: &Path, token: Option<&str>) -> Result<Output> {
+    let token = token.ok_or_else(|| {
+        let text = format!("`{}` carries no token", path.display());
+        CliError::new(Code::NotAnArtifact, text)
+    })?;
+    Ok(Output::new(token, fields([("token", Value::from(token))])))
+}
+
+fn component_claims(
+    claims: &Claims<ComponentMetadata>,
+    usable: std::result::Result<(), String>,
+    text: &mut Vec<String>,
+    data: &mut Map<String, Value>,
+) {
+    let metadata = claims.metadata.clone().unwrap_or_default();
+    let name = metadata.name.unwrap_or_default();
+    let common = Common::of(claims, metadata.version, metadata.revision, usable);
+    let tags = metadata.tags.unwrap_or_default();
+    text.push(lines(&[
+        ("Component", &name),
+        ("Account", &claims.issuer),
+        ("Module", &claims.subject),
+        ("Expires", &common.expires),
+        ("Can be used", &common.can_be_used),
+        (
+            "Version",
+            &format!("{} ({})", common.version, common.revision),
+        ),
+        (
+            "Call alias",
+            metadata.call_alias.as_deref().unwrap_or("(not set)"),
+        ),
+        (
+            "Tags",
+            &if tags.is_empty() {
+                "none".to_owned()
+            } else {
+                tags.join(", ")
+            },
+        ),
+    ]));
+    data.extend(fields([
+        ("account", claims.issuer.as_str().into()),
+        ("component", claims.subject.as_str().into()),
+        ("name", name.into()),
+        ("tags", tags.into()),
+    ]));
+    common.into_fields(data);
+}
+
+fn provider(args: &Args, path: &Path, file: File) -> Result<Output> {
+    // Libraries are not kept: a target no archive has skips them all.
+    let none = Keep::Target("");
+    let archive = ProviderArchive::read(file, none, ArchiveLimits::default(), epoch_seconds())
+        .map_err(|error| not_artifact(path, chain(&error)))?;
+    if args.jwt_only {
+        return jwt(path, Some(&archive.token));
+    }
+    let world = archive.world.as_deref().map(World::read).transpose();
+    let world = world.map_err(|error| not_artifact(path, error))?;
+    if args.wit {
+        let world = world.ok_or_else(|| not_artifact(path, "the archive holds no WIT"))?;
+        let data = fields([("wit", Value::from(world.wit.as_str()))]);
+        return Ok(Output::new(world.wit, data));
+    }
+    Ok(provider_output(&archive))
+}
+
+fn provider_output(archive: &ProviderArchive) -> Output {
+    let claims = &archive.claims;
+    let metadata: ProviderMetadata = claims.metadata.clone().unwrap_or_default();
+    let name = metadata.name.unwrap_or_default();
+    let common = Common::of(claims, metadata.version, metadata.revision, Ok(()));
+    let mut text = lines(&[
+        ("Provider", &name),
+        ("Account", &claims.issuer),
+        ("Service", &claims.subject),
+        ("Vendor", &metadata.vendor),
+        ("Expires", &common.expires),
+        (
+            "Version",
+            &format!("{} ({})", common.version, common.revision),
+        ),
+        ("Targets", &archive.targets.join(", ")),
+    ]);
+    let mut data = fields([
+        ("name", name.into()),
+        ("issuer", claims.issuer.as_str().into()),
+        ("service", claims.subject.as_str().into()),
+        ("vendor", metadata.vendor.into()),
+        ("targets", archive.targets.clone().into()),
+    ]);
+    if let Some(schema) = metadata.config_schema {
+        text.push_str(&format!("\nConfig schema: {schema}"));
+        data.insert("schema".to_owned(), schema);
+    }
+    common.into_fields(&mut data);
+    Output::new(text, data)
+}
+
+/// What claims of every kind say.
+struct Common {
+    expires: String,
+    can_be_used: String,
+    version: String,
+    revision: i32,
+}
+
+impl Common {
+    fn of<T>(
+        claims: &Claims<T>,
+        version: Option<String>,
+        revision: Option<i32>,
+        usable: std::result::Result<(), String>,
+    ) -> Self {
+        let can_be_used = match (usable, claims.not_before) {
+            (Err(why), _) => format!("no: {why}"),
+            (Ok(()), None) => "immediately".to_owned(),
+            (Ok(()), Some(at)) => format!("since {}", date(at)),
+        };
+        Self {
+            expires: claims.expires.map_or_else(|| "never".to_owned(), date),
+            can_be_used,
+            version: version.unwrap_or_else(|| "none".to_owned()),
+            revision: revision.unwrap_or_default(),
+        }
+    }
+
+    fn into_fields(self, data: &mut Map<String, Value>) {
+        data.extend(fields([
+            ("expires", self.expires.into()),
+            ("can_be_used", self.can_be_used.into()),
+            ("version", self.version.into()),
+            ("revision", self.revision.into()),
+        ]));
+    }
+}
+
+/// Epoch seconds as a date.
+fn date(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("epoch second {seconds}"))
+}
+
+fn lines(pairs: &[(&str, &str)]) -> String {
+    let width = pairs
+        .iter()
+        .map(|(key, _)| key.len())
+        .max()
+        .unwrap_or_default()
+        + 1;
+    let lines: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{:width$} {value}", format!("{key}:")))
+        .collect();
+    lines.join("\n")
+}
+
+/// An error and its causes on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_readable() {
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(u64::MAX), format!("epoch second {}", u64::MAX));
+    }
+
+    #[test]
+    fn keys_are_aligned() {
+        assert_eq!(lines(&[("A", "1"), ("Long", "2")]), "A:    1\nLong: 2");
+    }
+}

@@ -1,0 +1,82 @@
+//! `wash start component`.
+
+use lattice_control::types::ScaleComponentCommand;
+use lattice_core::StringMap;
+use serde_json::Value;
+
+use super::place::{Auction, component_host};
+use crate::connection::{ConnectionArgs, Lattice};
+use crate::error::Result;
+use crate::events::{COMPONENT_WAIT, Watch};
+use crate::output::{Output, Ui, fields};
+use crate::resolve;
+
+/// Start a component
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    auction: Auction,
+    /// The component: a file or a reference
+    component_ref: String,
+    /// The id it gets
+    component_id: String,
+    /// How many instances may run at once
+    #[arg(long = "max-instances", aliases = ["max", "count", "max-concurrent"],
+        default_value_t = 1)]
+    max_instances: u32,
+    /// Do not wait until it has started
+    #[arg(long = "skip-wait", visible_alias = "no-wait")]
+    skip_wait: bool,
+    /// Named config; may be repeated
+    #[arg(long = "config")]
+    config: Vec<String>,
+    /// Replace the image if the component runs with another one
+    #[arg(long = "allow-update")]
+    allow_update: bool,
+}
+
+pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
+    let id = resolve::entity_id(&args.component_id)?;
+    let image = resolve::image_ref(&args.component_ref)?;
+    let spinner = ui.spinner(format!("Starting component {id}"));
+    let lattice = Lattice::connect(&args.connection).await?;
+    let host = component_host(&lattice, &args.auction, &id, &image).await?;
+    let mut watch = Watch::components(&lattice, COMPONENT_WAIT).await?;
+    let command = ScaleComponentCommand {
+        component_ref: image.clone(),
+        component_id: id.to_string(),
+        annotations: StringMap::new(),
+        count: args.max_instances,
+        config: args.config,
+        allow_update: args.allow_update,
+        ..ScaleComponentCommand::default()
+    };
+    let reply = lattice.client.scale_component(&host, command).await;
+    let what = format!("could not start component `{id}` on host `{host}`");
+    let reply = reply.map_err(|error| lattice.explain(what, &error))?;
+    if !args.skip_wait {
+        let count = args.max_instances;
+        watch
+            .scaled(&host, id.as_str(), |event| event.max_instances == count)
+            .await?;
+    }
+    drop(spinner);
+    // The host speaks up when the component runs already, with another image.
+    if !reply.is_empty() {
+        ui.notice(&reply);
+    }
+    let text = if args.skip_wait {
+        format!("Start component [{image}] request received on host [{host}]")
+    } else {
+        format!("Component [{id}] (ref: [{image}]) started on host [{host}]")
+    };
+    let data = fields([
+        ("result", Value::from(text.as_str())),
+        ("component_ref", image.into()),
+        ("component_id", id.as_str().into()),
+        ("host_id", host.as_str().into()),
+    ]);
+    Ok(Output::new(text, data))
+}

@@ -1,0 +1,145 @@
+//! Chooses a host: the one that is named, or one that bids in an auction.
+
+use std::time::Duration;
+
+use lattice_control::GatherOptions;
+use lattice_control::types::{ComponentAuctionRequest, ProviderAuctionRequest};
+use lattice_core::host::HostInventory;
+use lattice_core::{ComponentId, HostId, StringMap};
+
+use crate::connection::{Lattice, Search};
+use crate::error::{CliError, Code, Result};
+use crate::resolve;
+
+/// How long bids are waited for.
+const AUCTION_MS: u64 = 2000;
+
+/// Options of commands that may have to find a host.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Auction {
+    /// Host: its id, the start of its id, or a part of its name [default: one that bids]
+    #[arg(long = "host-id")]
+    pub(crate) host_id: Option<String>,
+    /// Label a host must have; may be repeated
+    #[arg(short = 'c', long = "constraint", value_name = "KEY=VALUE")]
+    pub(crate) constraints: Vec<String>,
+    /// How long to wait for bids, in milliseconds
+    #[arg(long = "auction-timeout-ms", default_value_t = AUCTION_MS)]
+    pub(crate) auction_timeout_ms: u64,
+}
+
+impl Auction {
+    /// Any host will do.
+    pub(crate) fn any() -> Self {
+        Self {
+            host_id: None,
+            constraints: Vec::new(),
+            auction_timeout_ms: AUCTION_MS,
+        }
+    }
+
+    fn options(&self, lattice: &Lattice) -> GatherOptions {
+        GatherOptions {
+            timeout: Some(Duration::from_millis(self.auction_timeout_ms)),
+            ..lattice.gather(Search::Quick)
+        }
+    }
+}
+
+/// The host for a component: the named one, one that runs it already, or the least busy bidder.
+pub(crate) async fn component_host(
+    lattice: &Lattice,
+    auction: &Auction,
+    id: &ComponentId,
+    image: &str,
+) -> Result<HostId> {
+    if let Some(host) = lattice.find_host_if(auction.host_id.as_deref()).await? {
+        return Ok(host);
+    }
+    let constraints = resolve::pairs(&auction.constraints)?;
+    let request = ComponentAuctionRequest {
+        component_ref: image.to_owned(),
+        component_id: id.to_string(),
+        constraints: constraints.clone(),
+    };
+    let bids = lattice
+        .client
+        .auction_component(request, auction.options(lattice))
+        .await;
+    let bids = bids.map_err(|error| lattice.explain("could not hold an auction", &error))?;
+    let bidders: Vec<String> = bids.into_iter().map(|bid| bid.host_id).collect();
+    choose(lattice, &bidders, |inventory| {
+        inventory.components.iter().any(|it| it.id == id.as_str())
+    })
+    .await?
+    .ok_or_else(|| no_bids("component", id, &constraints))
+}
+
+/// The host for a provider: the named one or the least busy bidder.
+pub(super) async fn provider_host(
+    lattice: &Lattice,
+    auction: &Auction,
+    id: &ComponentId,
+    image: &str,
+) -> Result<HostId> {
+    if let Some(host) = lattice.find_host_if(auction.host_id.as_deref()).await? {
+        return Ok(host);
+    }
+    let constraints = resolve::pairs(&auction.constraints)?;
+    let request = ProviderAuctionRequest {
+        provider_ref: image.to_owned(),
+        provider_id: id.to_string(),
+        constraints: constraints.clone(),
+    };
+    let bids = lattice
+        .client
+        .auction_provider(request, auction.options(lattice))
+        .await;
+    let bids = bids.map_err(|error| lattice.explain("could not hold an auction", &error))?;
+    let bidders: Vec<String> = bids.into_iter().map(|bid| bid.host_id).collect();
+    choose(lattice, &bidders, |_| false)
+        .await?
+        .ok_or_else(|| no_bids("provider", id, &constraints))
+}
+
+/// Whoever answers first is only closest; of all bidders the least busy one is taken.
+async fn choose(
+    lattice: &Lattice,
+    bidders: &[String],
+    preferred: impl Fn(&HostInventory) -> bool,
+) -> Result<Option<HostId>> {
+    let mut ranked: Vec<(bool, usize, HostId)> = Vec::new();
+    let asked = bidders.iter().map(|bidder| async move {
+        let id = HostId::new(bidder).ok()?;
+        let inventory = lattice.client.inventory(&id).await.ok()?;
+        Some((id, inventory))
+    });
+    for (id, inventory) in futures::future::join_all(asked).await.into_iter().flatten() {
+        let load = inventory.components.len() + inventory.providers.len();
+        ranked.push((!preferred(&inventory), load, id));
+    }
+    Ok(ranked.into_iter().min().map(|(_, _, id)| id))
+}
+
+fn no_bids(kind: &str, id: &ComponentId, constraints: &StringMap) -> CliError {
+    let error = CliError::new(Code::NoHostFits, format!("no host can run {kind} `{id}`"));
+    let wanted: Vec<String> = constraints
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let error = if wanted.is_empty() {
+        error
+    } else {
+        error.cause(format!(
+            "no host bids that has the labels {}",
+            wanted.join(", ")
+        ))
+    };
+    if kind == "provider" {
+        error.hint(
+            "a host runs a provider id only once; `wash get inventory` shows labels and providers",
+        )
+    } else {
+        error.hint("`wash get inventory` shows the labels of the hosts; `wash label` sets them")
+    }
+}

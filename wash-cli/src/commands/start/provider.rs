@@ -1,0 +1,75 @@
+//! `wash start provider`.
+
+use lattice_control::types::StartProviderCommand;
+use serde_json::Value;
+
+use super::place::{Auction, provider_host};
+use crate::connection::{ConnectionArgs, Lattice};
+use crate::error::Result;
+use crate::events::{PROVIDER_WAIT, Watch};
+use crate::output::{Output, Ui, fields};
+use crate::resolve;
+
+/// Start a provider
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    auction: Auction,
+    /// The provider: a file or a reference
+    provider_ref: String,
+    /// The id it gets
+    provider_id: String,
+    /// Accepted for 1.x scripts; links have names, providers have none
+    #[arg(
+        short = 'l',
+        long = "link-name",
+        default_value = "default",
+        hide = true
+    )]
+    link_name: String,
+    /// Named config; may be repeated
+    #[arg(long = "config")]
+    config: Vec<String>,
+    /// Do not wait until it has started
+    #[arg(long = "skip-wait", visible_alias = "no-wait")]
+    skip_wait: bool,
+}
+
+pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
+    let id = resolve::entity_id(&args.provider_id)?;
+    let image = resolve::image_ref(&args.provider_ref)?;
+    let spinner = ui.spinner(format!("Starting provider {id}"));
+    let lattice = Lattice::connect(&args.connection).await?;
+    let host = provider_host(&lattice, &args.auction, &id, &image).await?;
+    let mut watch = Watch::providers(&lattice, PROVIDER_WAIT).await?;
+    let command = StartProviderCommand {
+        provider_id: id.to_string(),
+        provider_ref: image.clone(),
+        config: args.config,
+        ..StartProviderCommand::default()
+    };
+    let reply = lattice.client.start_provider(&host, command).await;
+    let what = format!("could not start provider `{id}` on host `{host}`");
+    reply.map_err(|error| lattice.explain(what, &error))?;
+    if !args.skip_wait {
+        watch.provider_started(&host, id.as_str()).await?;
+    }
+    drop(spinner);
+    let text = if args.skip_wait {
+        format!("Start provider [{image}] request received on host [{host}]")
+    } else {
+        format!("Provider [{id}] (ref: [{image}]) started on host [{host}]")
+    };
+    let mut data = fields([
+        ("result", Value::from(text.as_str())),
+        ("provider_ref", image.into()),
+        ("provider_id", id.as_str().into()),
+        ("host_id", host.as_str().into()),
+    ]);
+    if args.skip_wait {
+        data.insert("link_name".to_owned(), args.link_name.into());
+    }
+    Ok(Output::new(text, data))
+}

@@ -1,0 +1,237 @@
+//! `wash up`: a NATS server and hosts on this machine, from one program.
+
+use std::time::Duration;
+
+use lattice_core::LatticeName;
+use serde_json::{Value, json};
+
+use crate::connection::{Lattice, Settings};
+use crate::error::{CliError, Code, Result};
+use crate::lattice_dir::{HostEntry, LatticeDir, create_folder};
+use crate::local;
+use crate::output::{Output, Style, Ui, eprint_line, fields};
+use crate::signals::{Signals, Stop};
+
+mod args;
+mod broker;
+mod hosts;
+mod interactive;
+mod server;
+
+pub(crate) use args::Args;
+pub(crate) use broker::{Probe, probe};
+
+/// How long started hosts may take until they answer.
+const READY: Duration = Duration::from_secs(60);
+/// How many logs of ended hosts are kept.
+const KEPT_LOGS: usize = 10;
+
+/// What runs after the start.
+#[derive(Debug)]
+struct Running {
+    dir: LatticeDir,
+    address: (String, u16),
+    /// Hosts that ran before, then those of this run.
+    hosts: Vec<HostEntry>,
+    fresh: hosts::Hosts,
+    broker_started: bool,
+}
+
+/// Collects what was started, so that a failed or interrupted start can be undone.
+#[derive(Debug, Default)]
+struct Started {
+    hosts: Vec<HostEntry>,
+    broker: Option<LatticeDir>,
+}
+
+impl Started {
+    async fn undo(&self) {
+        local::stop_hosts(&self.hosts).await;
+        if let Some(dir) = self.broker.as_ref().filter(|dir| dir.broker().is_some()) {
+            // The error that led here is the one to report.
+            let _ = local::stop_broker(dir).await;
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
+    let mut signals = Signals::listen()?;
+    let mut started = Started::default();
+    let outcome = tokio::select! {
+        outcome = start(&args, ui, &mut started) => outcome,
+        stop = signals.recv() => Err(stop.into_error()),
+    };
+    let mut running = match outcome {
+        Ok(running) => running,
+        Err(error) => {
+            started.undo().await;
+            return Err(error);
+        }
+    };
+    if args.detached || running.fresh.is_empty() {
+        return Ok(running.output(ui.style()));
+    }
+    ui.success(&running.output(ui.style()));
+    let stop = interactive::follow(&mut running, &mut signals, ui).await;
+    finish(running, stop, &mut signals, ui).await
+}
+
+async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
+    let settings = args.given().settle()?;
+    let dir = LatticeDir::open(&settings.lattice)?;
+    create_folder(dir.root())?;
+    let before = dir.live_hosts();
+    let count = missing_hosts(args, before.len());
+    let labels = args.labels(count)?;
+    let spinner = ui.spinner("Starting NATS");
+    started.broker = dir.broker().is_none().then(|| dir.clone());
+    let broker = broker::ensure(&args.nats, &settings, args.address_given(), &dir, ui).await?;
+    let broker_started = broker.started;
+    let settings = Settings {
+        port: broker.port,
+        ..settings
+    };
+    dir.record_address(&settings.host, settings.port)?;
+    let lattice = Lattice::new(settings.clone()).await?;
+    drop(spinner);
+    dir.prune_ended_hosts(KEPT_LOGS);
+    let fresh = {
+        let _spinner = ui.spinner(format!("Starting {count} host(s)"));
+        let start = hosts::Start {
+            args,
+            settings: &settings,
+            dir: &dir,
+        };
+        let mut fresh = start.spawn(labels, &mut started.hosts)?;
+        fresh.until_ready(&lattice, READY).await?;
+        fresh
+    };
+    let mut hosts = before;
+    hosts.extend(fresh.entries());
+    let address = (settings.host, settings.port);
+    Ok(Running {
+        dir,
+        address,
+        hosts,
+        fresh,
+        broker_started,
+    })
+}
+
+/// `up` wants at least one host; `--hosts` names the number; `--multi-local` adds to those there.
+fn missing_hosts(args: &Args, running: usize) -> usize {
+    let wanted = usize::from(args.hosts.unwrap_or(1));
+    if args.multi_local {
+        wanted
+    } else {
+        wanted.saturating_sub(running)
+    }
+}
+
+impl Running {
+    fn nats_url(&self) -> String {
+        format!("{}:{}", self.address.0, self.address.1)
+    }
+
+    /// The command that stops it.
+    fn down(&self) -> String {
+        let name = self.dir.name();
+        if name == LatticeName::default().as_str() {
+            "wash down".to_owned()
+        } else {
+            format!("wash down -x {name}")
+        }
+    }
+
+    fn output(&self, style: Style) -> Output {
+        let already = self.fresh.is_empty();
+        let head = if already {
+            "is already running"
+        } else {
+            "is up"
+        };
+        let mut text = format!(
+            "{}\n",
+            style.bold(&format!("Lattice `{}` {head}", self.dir.name()))
+        );
+        let nats = if self.broker_started || self.dir.broker().is_some() {
+            format!(" (log {})", self.dir.nats_log().display())
+        } else {
+            " (was running)".to_owned()
+        };
+        text.push_str(&format!("  NATS  {}{nats}\n", self.nats_url()));
+        for host in &self.hosts {
+            text.push_str(&format!(
+                "  Host  {} (log {})\n",
+                host.id,
+                host.log().display()
+            ));
+        }
+        text.push_str(&format!("  Stop  {}", self.down()));
+        Output::new(text, self.document(already))
+    }
+
+    fn document(&self, already: bool) -> serde_json::Map<String, Value> {
+        let hosts: Vec<Value> = self
+            .hosts
+            .iter()
+            .map(|host| json!({ "id": host.id, "pid": host.process.pid, "log": host.log() }))
+            .collect();
+        let log = self
+            .hosts
+            .first()
+            .map(|host| host.log().display().to_string());
+        fields([
+            ("lattice", self.dir.name().into()),
+            ("nats_url", self.nats_url().into()),
+            ("nats_started", self.broker_started.into()),
+            ("hosts", hosts.into()),
+            ("wasmcloud_log", log.into()),
+            ("kill_cmd", self.down().into()),
+            ("already_running", already.into()),
+        ])
+    }
+}
+
+/// Stops what this run started; a second signal ends it at once.
+async fn finish(
+    running: Running,
+    ended: Result<Stop>,
+    signals: &mut Signals,
+    ui: &Ui,
+) -> Result<Output> {
+    let entries = running.fresh.entries();
+    let own_broker = running.broker_started.then_some(&running.dir);
+    ui.notice("stopping; press Ctrl-C again to stop at once");
+    let orderly = async {
+        let stopped = local::stop_hosts(&entries).await;
+        if let Some(dir) = own_broker {
+            if let local::BrokerStop::InUse(users) = local::stop_broker(dir).await? {
+                ui.notice(&format!(
+                    "NATS keeps running for lattice {}",
+                    users.join(", ")
+                ));
+            }
+        }
+        Ok(stopped)
+    };
+    tokio::select! {
+        stopped = orderly => {
+            let stopped: Vec<local::Stopped> = stopped?;
+            if let Some(host) = stopped.iter().find(|host| !host.gone) {
+                return Err(stuck(&host.id));
+            }
+        }
+        _ = signals.recv() => local::kill_all(&entries, own_broker),
+    }
+    let stop = ended?;
+    if !ui.is_json() {
+        eprint_line(&format!("Stopped lattice `{}`", running.dir.name()));
+    }
+    Ok(Output::silent().exit_with(stop.exit()))
+}
+
+pub(crate) fn stuck(id: &str) -> CliError {
+    CliError::new(Code::Timeout, format!("host `{id}` does not stop"))
+        .hint("look at its log, shown by `wash status`")
+}

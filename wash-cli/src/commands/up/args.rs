@@ -1,0 +1,346 @@
+//! The options of `wash up`, under their 1.x names and variables.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+
+use crate::connection::Given;
+use crate::error::{CliError, Code, Result};
+
+/// Start a lattice on this machine
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Return as soon as the hosts answer; stop them with `wash down`
+    #[arg(short = 'd', long = "detached")]
+    pub(super) detached: bool,
+    /// How many hosts to run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) hosts: Option<u16>,
+    /// Label for every host; may be repeated
+    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE")]
+    pub(super) labels: Vec<String>,
+    /// Label with a value for each host in turn, such as `zone=a,b,c`; may be repeated
+    #[arg(long = "label-each", value_name = "KEY=A,B,…")]
+    pub(super) label_each: Vec<String>,
+    /// Start further hosts beside those that run already
+    #[arg(long = "multi-local")]
+    pub(super) multi_local: bool,
+    #[command(flatten)]
+    pub(super) nats: NatsArgs,
+    #[command(flatten)]
+    pub(super) host: HostSettings,
+    /// Accepted for 1.x scripts: there is no separate application server
+    #[arg(long, hide = true)]
+    disable_wadm: bool,
+}
+
+/// The NATS server to start or to use.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "NATS server")]
+pub(crate) struct NatsArgs {
+    /// The `nats-server` program to start
+    #[arg(long = "nats-server", env = "LATTICE_NATS_SERVER", value_name = "PATH")]
+    pub(super) nats_server: Option<PathBuf>,
+    /// Address to listen on, or of a server that runs [default: 127.0.0.1]
+    #[arg(long, env = "WASMCLOUD_NATS_HOST")]
+    pub(super) nats_host: Option<String>,
+    /// Port to listen on, or of a server that runs [default: 4222]
+    #[arg(long, env = "WASMCLOUD_NATS_PORT")]
+    pub(super) nats_port: Option<u16>,
+    /// Also listen for websockets, without TLS, on this port
+    #[arg(long, env = "NATS_WEBSOCKET_PORT")]
+    pub(super) nats_websocket_port: Option<u16>,
+    /// JetStream domain of a server that is started
+    #[arg(long, env = "NATS_JS_DOMAIN", default_value = "core")]
+    pub(super) nats_js_domain: String,
+    /// Never start a server
+    #[arg(long, env = "NATS_CONNECT_ONLY", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, default_value = "false", default_missing_value = "true")]
+    pub(super) nats_connect_only: bool,
+    /// Configuration file for the server instead of ours; needs host and port
+    #[arg(
+        long,
+        env = "NATS_CONFIG",
+        requires = "nats_host",
+        requires = "nats_port"
+    )]
+    pub(super) nats_config_file: Option<PathBuf>,
+    /// Join a NATS cluster as a leaf node
+    #[arg(long, env = "NATS_REMOTE_URL", value_name = "URL")]
+    pub(super) nats_remote_url: Option<String>,
+    /// Credentials file for the remote
+    #[arg(long, env = "NATS_CREDSFILE", requires = "nats_remote_url")]
+    pub(super) nats_credsfile: Option<PathBuf>,
+}
+
+/// Settings that are handed on to the hosts by their variables.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Hosts")]
+pub(crate) struct HostSettings {
+    /// Lattice [default: default]
+    #[arg(short = 'x', long = "lattice", env = "WASMCLOUD_LATTICE")]
+    lattice: Option<String>,
+    /// Seed of the host's key; a fresh key is made when left out
+    #[arg(long, env = "WASMCLOUD_HOST_SEED", hide_env_values = true)]
+    pub(super) host_seed: Option<String>,
+    /// Host of the NATS server for control, if not the one started
+    #[arg(long, env = "WASMCLOUD_CTL_HOST")]
+    ctl_host: Option<String>,
+    /// Port of the NATS server for control
+    #[arg(long, env = "WASMCLOUD_CTL_PORT")]
+    ctl_port: Option<u16>,
+    /// User JWT for control
+    #[arg(long, env = "WASMCLOUD_CTL_JWT", hide_env_values = true)]
+    ctl_jwt: Option<String>,
+    /// Seed that belongs to the JWT
+    #[arg(long, env = "WASMCLOUD_CTL_SEED", hide_env_values = true)]
+    ctl_seed: Option<String>,
+    /// Credentials file for control
+    #[arg(long, env = "WASMCLOUD_CTL_CREDSFILE")]
+    ctl_credsfile: Option<PathBuf>,
+    /// Require TLS for control
+    #[arg(long, env = "WASMCLOUD_CTL_TLS", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, default_missing_value = "true")]
+    ctl_tls: Option<bool>,
+    /// Host of the NATS server for calls, if not the one for control
+    #[arg(long, env = "WASMCLOUD_RPC_HOST")]
+    rpc_host: Option<String>,
+    /// Port of the NATS server for calls
+    #[arg(long, env = "WASMCLOUD_RPC_PORT")]
+    rpc_port: Option<u16>,
+    /// User JWT for calls
+    #[arg(long, env = "WASMCLOUD_RPC_JWT", hide_env_values = true)]
+    rpc_jwt: Option<String>,
+    /// Seed that belongs to the JWT
+    #[arg(long, env = "WASMCLOUD_RPC_SEED", hide_env_values = true)]
+    rpc_seed: Option<String>,
+    /// Credentials file for calls
+    #[arg(long, env = "WASMCLOUD_RPC_CREDSFILE")]
+    rpc_credsfile: Option<PathBuf>,
+    /// Require TLS for calls
+    #[arg(long, env = "WASMCLOUD_RPC_TLS", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, default_missing_value = "true")]
+    rpc_tls: Option<bool>,
+    /// Milliseconds that requests of the hosts may take
+    #[arg(long, env = "WASMCLOUD_RPC_TIMEOUT_MS")]
+    rpc_timeout_ms: Option<u64>,
+    /// Milliseconds that a provider may take to stop
+    #[arg(long = "provider-delay", env = "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS")]
+    provider_delay: Option<u32>,
+    /// Milliseconds that one invocation may take
+    #[arg(long, env = "WASMCLOUD_MAX_EXECUTION_TIME_MS")]
+    max_execution_time_ms: Option<u64>,
+    /// Allow images with the tag `latest`
+    #[arg(long, env = "WASMCLOUD_OCI_ALLOW_LATEST", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, default_missing_value = "true")]
+    allow_latest: Option<bool>,
+    /// Registries that may be reached without TLS, separated by commas
+    #[arg(long, env = "WASMCLOUD_OCI_ALLOWED_INSECURE", value_delimiter = ',')]
+    allowed_insecure: Vec<String>,
+    /// JetStream domain the hosts use
+    #[arg(long = "wasmcloud-js-domain", env = "WASMCLOUD_JS_DOMAIN")]
+    wasmcloud_js_domain: Option<String>,
+    /// Ask a config service for settings
+    #[arg(long, env = "WASMCLOUD_CONFIG_SERVICE", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, default_missing_value = "true")]
+    config_service_enabled: Option<bool>,
+    /// Allow images from files
+    #[arg(long, env = "WASMCLOUD_ALLOW_FILE_LOAD", value_parser = BoolishValueParser::new(),
+        num_args = 0..=1, default_value = "true", default_missing_value = "true")]
+    allow_file_load: bool,
+    /// Logs as JSON
+    #[arg(long, env = "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
+        value_parser = BoolishValueParser::new(), num_args = 0..=1,
+        default_missing_value = "true")]
+    enable_structured_logging: Option<bool>,
+    /// How much the hosts log
+    #[arg(
+        long = "log-level",
+        alias = "structured-log-level",
+        env = "WASMCLOUD_LOG_LEVEL"
+    )]
+    log_level: Option<String>,
+    /// Subject of the policy service
+    #[arg(long, env = "WASMCLOUD_POLICY_TOPIC")]
+    policy_topic: Option<String>,
+    /// Subject prefix of secrets backends
+    #[arg(long, env = "WASMCLOUD_SECRETS_TOPIC")]
+    secrets_topic: Option<String>,
+    /// Context to take settings from
+    #[arg(long)]
+    context: Option<String>,
+}
+
+impl Args {
+    /// The control connection, as 1.x finds it: control flags, NATS flags, context.
+    pub(super) fn given(&self) -> Given {
+        let host = &self.host;
+        Given {
+            host: host
+                .ctl_host
+                .clone()
+                .or_else(|| self.nats.nats_host.clone()),
+            port: host.ctl_port.or(self.nats.nats_port),
+            jwt: host.ctl_jwt.clone(),
+            seed: host.ctl_seed.clone(),
+            credsfile: host.ctl_credsfile.clone(),
+            lattice: host.lattice.clone(),
+            context: host.context.clone(),
+            ..Given::default()
+        }
+    }
+
+    /// Whether the address was given, so that another one will not do.
+    pub(super) fn address_given(&self) -> bool {
+        let (host, nats) = (&self.host, &self.nats);
+        host.ctl_host.is_some()
+            || host.ctl_port.is_some()
+            || nats.nats_host.is_some()
+            || nats.nats_port.is_some()
+    }
+
+    /// The labels of each of `count` hosts.
+    pub(super) fn labels(&self, count: usize) -> Result<Vec<Vec<(String, String)>>> {
+        let common = self.labels.iter().map(|label| parse_label(label));
+        let common = common.collect::<Result<Vec<_>>>()?;
+        let mut labels = vec![common; count];
+        for each in &self.label_each {
+            let (key, values) = parse_label(each)?;
+            for (labels, value) in labels.iter_mut().zip(values.split(',').cycle()) {
+                labels.push((key.clone(), value.to_owned()));
+            }
+        }
+        Ok(labels)
+    }
+}
+
+/// Reads `key=value`; labels of the machine itself cannot be set.
+fn parse_label(text: &str) -> Result<(String, String)> {
+    let invalid = |why: &str, hint: &str| {
+        Err(CliError::new(Code::Usage, format!("`{text}` {why}")).hint(hint))
+    };
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => {
+            if lattice_core::host::is_host_label(key) {
+                return invalid("sets a label that only the host sets", "use another prefix");
+            }
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        _ => invalid("is not a label", "write `key=value`"),
+    }
+}
+
+impl HostSettings {
+    /// The variables for a host whose control connection is at `address`.
+    pub(super) fn variables(&self, address: (&str, u16)) -> Vec<(&'static str, String)> {
+        let text = |value: &Option<String>| value.clone();
+        let path = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
+        let flag = |value: Option<bool>| value.map(|value| value.to_string());
+        let number = |value: Option<u64>| value.map(|value| value.to_string());
+        let insecure = Some(self.allowed_insecure.join(",")).filter(|list| !list.is_empty());
+        let (host, port) = (address.0.to_owned(), address.1);
+        let variables = [
+            ("WASMCLOUD_CTL_HOST", Some(host.clone())),
+            ("WASMCLOUD_CTL_PORT", Some(port.to_string())),
+            ("WASMCLOUD_CTL_JWT", text(&self.ctl_jwt)),
+            ("WASMCLOUD_CTL_SEED", text(&self.ctl_seed)),
+            ("WASMCLOUD_CTL_CREDS", path(&self.ctl_credsfile)),
+            ("WASMCLOUD_CTL_TLS", flag(self.ctl_tls)),
+            (
+                "WASMCLOUD_RPC_HOST",
+                Some(text(&self.rpc_host).unwrap_or(host)),
+            ),
+            (
+                "WASMCLOUD_RPC_PORT",
+                Some(self.rpc_port.unwrap_or(port).to_string()),
+            ),
+            ("WASMCLOUD_RPC_JWT", text(&self.rpc_jwt)),
+            ("WASMCLOUD_RPC_SEED", text(&self.rpc_seed)),
+            ("WASMCLOUD_RPC_CREDS", path(&self.rpc_credsfile)),
+            ("WASMCLOUD_RPC_TLS", flag(self.rpc_tls)),
+            ("WASMCLOUD_RPC_TIMEOUT_MS", number(self.rpc_timeout_ms)),
+            (
+                "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
+                number(self.provider_delay.map(u64::from)),
+            ),
+            (
+                "WASMCLOUD_MAX_EXECUTION_TIME_MS",
+                number(self.max_execution_time_ms),
+            ),
+            ("WASMCLOUD_OCI_ALLOW_LATEST", flag(self.allow_latest)),
+            ("WASMCLOUD_OCI_ALLOWED_INSECURE", insecure),
+            ("WASMCLOUD_JS_DOMAIN", text(&self.wasmcloud_js_domain)),
+            (
+                "WASMCLOUD_CONFIG_SERVICE",
+                flag(self.config_service_enabled),
+            ),
+            (
+                "WASMCLOUD_ALLOW_FILE_LOAD",
+                flag(Some(self.allow_file_load)),
+            ),
+            (
+                "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
+                flag(self.enable_structured_logging),
+            ),
+            ("WASMCLOUD_LOG_LEVEL", text(&self.log_level)),
+            ("WASMCLOUD_POLICY_TOPIC", text(&self.policy_topic)),
+            ("WASMCLOUD_SECRETS_TOPIC", text(&self.secrets_topic)),
+        ];
+        variables
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &[&str]) -> Args {
+        Line::parse_from(std::iter::once(&"up").chain(line)).args
+    }
+
+    #[test]
+    fn each_host_gets_its_own_value() {
+        let args = args(&["--label", "tier=edge", "--label-each", "zone=a,b"]);
+        let labels = args.labels(3).unwrap();
+        let zones: Vec<&str> = labels.iter().map(|labels| labels[1].1.as_str()).collect();
+        assert_eq!(zones, ["a", "b", "a"]);
+        assert_eq!(labels[2][0], ("tier".to_owned(), "edge".to_owned()));
+    }
+
+    #[test]
+    fn labels_of_the_machine_are_refused() {
+        let error = args(&["--label", "hostcore.os=plan9"])
+            .labels(1)
+            .unwrap_err();
+        assert_eq!(error.code(), Code::Usage);
+        assert!(args(&["--label", "novalue"]).labels(1).is_err());
+    }
+
+    #[test]
+    fn hosts_use_the_control_server_for_calls_unless_told() {
+        let variables = args(&["--ctl-seed", "SU"])
+            .host
+            .variables(("10.0.0.1", 4333));
+        let value = |name| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, v)| v.as_str())
+        };
+        assert_eq!(value("WASMCLOUD_RPC_HOST"), Some("10.0.0.1"));
+        assert_eq!(value("WASMCLOUD_RPC_PORT"), Some("4333"));
+        assert_eq!(value("WASMCLOUD_ALLOW_FILE_LOAD"), Some("true"));
+        assert_eq!(value("WASMCLOUD_CTL_SEED"), Some("SU"));
+        assert_eq!(value("WASMCLOUD_LOG_LEVEL"), None);
+    }
+}

@@ -1,0 +1,357 @@
+//! The NATS server of a local lattice: found running, or started.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+
+use super::args::NatsArgs;
+use super::server;
+use crate::connection::Settings;
+use crate::error::{CliError, Code, Result};
+use crate::files::last_lines;
+use crate::lattice_dir::{LatticeDir, create_folder};
+use crate::output::Ui;
+use crate::process::ProcessRecord;
+
+/// How long a started server may take until it answers.
+const START: Duration = Duration::from_secs(15);
+/// How long a server may take to greet.
+const GREETING: Duration = Duration::from_millis(1500);
+/// How many ports are tried when the usual one is taken.
+const PORTS: u16 = 100;
+const POLL: Duration = Duration::from_millis(50);
+const SHOWN_LINES: usize = 10;
+
+/// What listens at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    Nats,
+    Other,
+    Nothing,
+}
+
+/// A server that can be used.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) port: u16,
+    /// Whether this run started it.
+    pub(super) started: bool,
+}
+
+/// Finds the server at the address, or starts one there, or on a later port.
+pub(super) async fn ensure(
+    args: &NatsArgs,
+    settings: &Settings,
+    fixed: bool,
+    dir: &LatticeDir,
+    ui: &Ui,
+) -> Result<Broker> {
+    let joins_remote = args.nats_remote_url.is_some();
+    let probe = probe(&settings.host, settings.port).await;
+    if probe == Probe::Nats && !(joins_remote && dir.broker().is_none()) {
+        return Ok(Broker {
+            port: settings.port,
+            started: false,
+        });
+    }
+    if args.nats_connect_only || !is_local(&settings.host) {
+        let text = format!("no NATS server answers at {}", settings.address());
+        return Err(CliError::new(Code::NatsUnreachable, text)
+            .hint("check the address; without `--nats-connect-only` a local server is started"));
+    }
+    let port = match probe {
+        Probe::Nothing => settings.port,
+        _ if fixed => return Err(taken(&settings.host, settings.port, probe)),
+        _ => {
+            let port = free_port(&settings.host, settings.port).await?;
+            ui.notice(&format!(
+                "port {} is taken, using {port} for NATS",
+                settings.port
+            ));
+            port
+        }
+    };
+    start(args, &settings.host, port, dir).await
+}
+
+fn taken(host: &str, port: u16, probe: Probe) -> CliError {
+    let what = match probe {
+        Probe::Nats => "another NATS server",
+        _ => "another program",
+    };
+    CliError::new(Code::PortTaken, format!("{what} listens on {host}:{port}"))
+        .hint("choose another port with `--nats-port`, or leave it out to take the next free one")
+}
+
+/// The first port above the wanted one on which nothing listens.
+async fn free_port(host: &str, wanted: u16) -> Result<u16> {
+    for port in (1..=PORTS).filter_map(|step| wanted.checked_add(step)) {
+        if probe(host, port).await == Probe::Nothing {
+            return Ok(port);
+        }
+    }
+    let text = format!("port {wanted} and the {PORTS} ports after it are taken");
+    Err(CliError::new(Code::PortTaken, text).hint("choose a port with `--nats-port`"))
+}
+
+fn is_local(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+}
+
+/// Looks who listens: a NATS server speaks first.
+pub(crate) async fn probe(host: &str, port: u16) -> Probe {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = bare.split_once("://").map_or(bare, |(_, host)| host);
+    let address = bare
+        .parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(connectable(ip), port));
+    let connecting = async {
+        match address {
+            Ok(address) => TcpStream::connect(address).await,
+            Err(_) => TcpStream::connect((bare, port)).await,
+        }
+    };
+    let Ok(Ok(mut stream)) = timeout(GREETING, connecting).await else {
+        return Probe::Nothing;
+    };
+    let mut greeting = [0; 5];
+    match timeout(GREETING, stream.read_exact(&mut greeting)).await {
+        Ok(Ok(_)) if &greeting == b"INFO " => Probe::Nats,
+        _ => Probe::Other,
+    }
+}
+
+/// One listens on 0.0.0.0 but connects to 127.0.0.1.
+fn connectable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+async fn start(args: &NatsArgs, host: &str, port: u16, dir: &LatticeDir) -> Result<Broker> {
+    let program = server::find(args.nats_server.as_deref())?;
+    create_folder(&dir.jetstream())?;
+    let config = match &args.nats_config_file {
+        Some(path) => path.clone(),
+        None => write_config(args, host, port, dir)?,
+    };
+    let log = open_log(&dir.nats_log())?;
+    let mut command = Command::new(&program);
+    command.arg("--config").arg(&config);
+    if args.nats_config_file.is_some() {
+        command.args(["-js", "--addr", host, "--port", &port.to_string()]);
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    own_group(&mut command);
+    let mut child = command.spawn().map_err(|error| {
+        let text = format!("could not start `{}`", program.display());
+        CliError::new(Code::NatsServerFailed, text).caused_by(&error)
+    })?;
+    // Recorded before it answers: whoever interrupts us now finds it by its pid file.
+    let recorded = record(&child, port, dir);
+    let ready = match recorded {
+        Ok(()) => until_ready(&mut child, host, port, dir).await,
+        Err(error) => Err(error),
+    };
+    match ready {
+        Ok(()) => Ok(Broker {
+            port,
+            started: true,
+        }),
+        Err(error) => {
+            // It is no use half started; the first error is the one to report.
+            let _ = child.kill().await;
+            dir.forget_broker();
+            Err(error)
+        }
+    }
+}
+
+fn record(child: &Child, port: u16, dir: &LatticeDir) -> Result<()> {
+    let pid = child.id().ok_or_else(|| failed(dir, None))?;
+    ProcessRecord::of(pid, port)
+        .and_then(|record| dir.record_broker(&record))
+        .map_err(|error| CliError::io("could not write the pid file of nats-server", &error))
+}
+
+async fn until_ready(child: &mut Child, host: &str, port: u16, dir: &LatticeDir) -> Result<()> {
+    let deadline = Instant::now() + START;
+    while Instant::now() < deadline {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(failed(dir, Some(status)));
+        }
+        if probe(host, port).await == Probe::Nats {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(
+        CliError::new(Code::NatsServerFailed, "nats-server did not answer")
+            .cause(format!("it was given {START:?}"))
+            .hint(format!("its log is {}", dir.nats_log().display())),
+    )
+}
+
+fn failed(dir: &LatticeDir, status: Option<ExitStatus>) -> CliError {
+    let status = status.map_or_else(|| "it ended".to_owned(), |status| status.to_string());
+    let mut error =
+        CliError::new(Code::NatsServerFailed, "nats-server did not start").cause(status);
+    for line in last_lines(&dir.nats_log(), SHOWN_LINES) {
+        error = error.cause(line);
+    }
+    error.hint(format!("its log is {}", dir.nats_log().display()))
+}
+
+/// A fresh log for each start; the last one is kept beside it.
+pub(super) fn open_log(path: &Path) -> Result<File> {
+    let io = |error| {
+        CliError::io(
+            format!("could not write the log `{}`", path.display()),
+            &error,
+        )
+    };
+    if path.exists() {
+        std::fs::rename(path, path.with_extension("log.old")).map_err(io)?;
+    }
+    File::create(path).map_err(io)
+}
+
+/// Ctrl-C in the terminal is for `wash`, which then stops its children in order.
+pub(super) fn own_group(command: &mut Command) {
+    #[cfg(unix)]
+    command.process_group(0);
+}
+
+fn write_config(
+    args: &NatsArgs,
+    host: &str,
+    port: u16,
+    dir: &LatticeDir,
+) -> Result<std::path::PathBuf> {
+    let path = dir.nats().join("nats.conf");
+    crate::files::write_private(&path, config(args, host, port, &dir.jetstream()).as_bytes())
+        .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))?;
+    Ok(path)
+}
+
+fn config(args: &NatsArgs, host: &str, port: u16, store: &Path) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let mut text = format!(
+        "listen: {}\njetstream {{\n  store_dir: {}\n  domain: {}\n}}\n",
+        quoted(&if bare.contains(':') {
+            format!("[{bare}]:{port}")
+        } else {
+            format!("{bare}:{port}")
+        }),
+        quoted(&store.display().to_string()),
+        quoted(&args.nats_js_domain),
+    );
+    if let Some(url) = &args.nats_remote_url {
+        let credentials = args
+            .nats_credsfile
+            .as_ref()
+            .map_or_else(String::new, |path| {
+                format!(", credentials: {}", quoted(&path.display().to_string()))
+            });
+        let remote = format!("{{ url: {}{credentials} }}", quoted(url));
+        text.push_str(&format!("leafnodes {{\n  remotes: [ {remote} ]\n}}\n"));
+    }
+    if let Some(port) = args.nats_websocket_port {
+        text.push_str(&format!(
+            "websocket {{\n  port: {port}\n  no_tls: true\n}}\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    async fn listener(greeting: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.write_all(greeting).await.unwrap();
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_nats_server_is_known_by_its_greeting() {
+        assert_eq!(
+            probe("127.0.0.1", listener(b"INFO {}\r\n").await).await,
+            Probe::Nats
+        );
+        assert_eq!(
+            probe("127.0.0.1", listener(b"220 smtp\r\n").await).await,
+            Probe::Other
+        );
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        assert_eq!(probe("127.0.0.1", closed).await, Probe::Nothing);
+    }
+
+    #[test]
+    fn the_configuration_has_what_was_asked_for() {
+        let args = NatsArgs {
+            nats_server: None,
+            nats_host: None,
+            nats_port: None,
+            nats_websocket_port: Some(4223),
+            nats_js_domain: "core".into(),
+            nats_connect_only: false,
+            nats_config_file: None,
+            nats_remote_url: Some("tls://hub.test".into()),
+            nats_credsfile: Some("/k/leaf.creds".into()),
+        };
+        let expected = r#"listen: "127.0.0.1:4222"
+jetstream {
+  store_dir: "/data/js"
+  domain: "core"
+}
+leafnodes {
+  remotes: [ { url: "tls://hub.test", credentials: "/k/leaf.creds" } ]
+}
+websocket {
+  port: 4223
+  no_tls: true
+}
+"#;
+        assert_eq!(
+            config(&args, "127.0.0.1", 4222, Path::new("/data/js")),
+            expected
+        );
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_get_a_server() {
+        assert!(is_local("127.0.0.1") && is_local("localhost") && is_local("[::1]"));
+        assert!(!is_local("10.0.0.1") && !is_local("nats.test"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Host processes: `wash host`, one per host, each with its own log and pid file.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use lattice_claims::{KeyKind, SigningKey};
+use lattice_core::HostId;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use super::args::Args;
+use super::broker::{open_log, own_group};
+use crate::connection::{Lattice, Settings};
+use crate::error::{CliError, Code, Result};
+use crate::files::last_lines;
+use crate::lattice_dir::{HostEntry, LatticeDir, create_folder};
+use crate::process::ProcessRecord;
+
+/// How long one question to a starting host may take.
+const QUESTION: Duration = Duration::from_millis(500);
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(50);
+const SHOWN_LINES: usize = 10;
+
+/// What is needed to start hosts.
+#[derive(Debug)]
+pub(super) struct Start<'a> {
+    pub(super) args: &'a Args,
+    pub(super) settings: &'a Settings,
+    pub(super) dir: &'a LatticeDir,
+}
+
+/// A host process of this run.
+#[derive(Debug)]
+pub(super) struct HostProcess {
+    pub(super) entry: HostEntry,
+    child: Child,
+    ended: bool,
+}
+
+/// The host processes of this run.
+#[derive(Debug, Default)]
+pub(super) struct Hosts(Vec<HostProcess>);
+
+impl Start<'_> {
+    /// Starts one host for each set of labels. What was started is also put into `started`.
+    pub(super) fn spawn(
+        &self,
+        labels: Vec<Vec<(String, String)>>,
+        started: &mut Vec<HostEntry>,
+    ) -> Result<Hosts> {
+        if self.args.host.host_seed.is_some() && labels.len() > 1 {
+            return Err(
+                CliError::new(Code::Usage, "one seed cannot be the key of several hosts")
+                    .hint("leave out `--host-seed`; each host then makes its own key"),
+            );
+        }
+        let mut hosts = Hosts::default();
+        for labels in labels {
+            let host = self.spawn_one(&labels)?;
+            started.push(host.entry.clone());
+            hosts.0.push(host);
+        }
+        Ok(hosts)
+    }
+
+    fn spawn_one(&self, labels: &[(String, String)]) -> Result<HostProcess> {
+        let (id, seed) = self.key()?;
+        let folder = self.dir.host_folder(&id);
+        create_folder(&folder)?;
+        let log = open_log(&folder.join("host.log"))?;
+        let also = log
+            .try_clone()
+            .map_err(|error| CliError::io("could not share a log", &error))?;
+        let program = std::env::current_exe()
+            .map_err(|error| CliError::io("could not find this program", &error))?;
+        let mut command = Command::new(&program);
+        command
+            .arg("host")
+            .env("WASMCLOUD_LATTICE", self.settings.lattice.as_str());
+        // Seeds go by environment: arguments are visible to every user of the machine.
+        command.env("WASMCLOUD_HOST_SEED", seed);
+        let address = (self.settings.host.as_str(), self.settings.port);
+        command.envs(self.args.host.variables(address));
+        for (key, value) in labels {
+            command.arg("--label").arg(format!("{key}={value}"));
+        }
+        command.stdin(Stdio::null()).stdout(log).stderr(also);
+        own_group(&mut command);
+        let mut child = command.spawn().map_err(|error| {
+            let text = format!("could not start a host with `{}`", program.display());
+            CliError::io(text, &error)
+        })?;
+        match self.record(&id, &child) {
+            Ok(entry) => Ok(HostProcess {
+                entry,
+                child,
+                ended: false,
+            }),
+            Err(error) => {
+                // Without a pid file nobody would find it again.
+                let _ = child.start_kill();
+                Err(error)
+            }
+        }
+    }
+
+    fn record(&self, id: &str, child: &Child) -> Result<HostEntry> {
+        let io = |error| CliError::io("could not write the pid file of a host", &error);
+        let pid = child
+            .id()
+            .ok_or_else(|| died(id, "it ended at once", &[]))?;
+        let record = ProcessRecord::of(pid, self.settings.port).map_err(io)?;
+        self.dir.record_host(id, record).map_err(io)
+    }
+
+    /// The id and the seed of the next host.
+    fn key(&self) -> Result<(String, String)> {
+        let key = match &self.args.host.host_seed {
+            None => SigningKey::generate(KeyKind::Host),
+            Some(seed) => SigningKey::from_seed(seed)
+                .and_then(|key| key.expect_kind(KeyKind::Host))
+                .map_err(|error| {
+                    CliError::new(Code::Usage, "the host seed is not the seed of a host")
+                        .caused_by(&error)
+                        .hint("a host seed starts with `SN`")
+                })?,
+        };
+        Ok((key.public_key(), key.seed().expose().to_owned()))
+    }
+}
+
+impl Hosts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn entries(&self) -> Vec<HostEntry> {
+        self.0.iter().map(|host| host.entry.clone()).collect()
+    }
+
+    /// Waits until every host answers.
+    pub(super) async fn until_ready(&mut self, lattice: &Lattice, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        for host in &mut self.0 {
+            host.until_ready(lattice, deadline, limit).await?;
+        }
+        Ok(())
+    }
+
+    /// Hosts that ended since the last look.
+    pub(super) fn newly_ended(&mut self) -> Vec<(String, ExitStatus)> {
+        self.0
+            .iter_mut()
+            .filter_map(HostProcess::newly_ended)
+            .collect()
+    }
+
+    pub(super) fn all_ended(&self) -> bool {
+        self.0.iter().all(|host| host.ended)
+    }
+}
+
+impl HostProcess {
+    async fn until_ready(
+        &mut self,
+        lattice: &Lattice,
+        deadline: Instant,
+        limit: Duration,
+    ) -> Result<()> {
+        let id = HostId::new(&self.entry.id).map_err(|error| {
+            CliError::new(Code::Unexpected, "could not read the id of a host").caused_by(&error)
+        })?;
+        while Instant::now() < deadline {
+            if let Some((_, status)) = self.newly_ended() {
+                let log = last_lines(&self.entry.log(), SHOWN_LINES);
+                return Err(died(id.as_str(), &status.to_string(), &log)
+                    .hint(format!("its log is {}", self.entry.log().display())));
+            }
+            if lattice.host_answers(&id, QUESTION).await {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let mut error = CliError::new(Code::HostsNotReady, format!("host `{id}` does not answer"))
+            .cause(format!("it was given {limit:?}"));
+        for line in last_lines(&self.entry.log(), SHOWN_LINES) {
+            error = error.cause(line);
+        }
+        Err(error.hint(format!("its log is {}", self.entry.log().display())))
+    }
+
+    fn newly_ended(&mut self) -> Option<(String, ExitStatus)> {
+        if self.ended {
+            return None;
+        }
+        let status = self.child.try_wait().ok()??;
+        self.ended = true;
+        self.entry.forget();
+        Some((self.entry.id.clone(), status))
+    }
+}
+
+/// A host that ended by itself.
+pub(super) fn died(id: &str, status: &str, log: &[String]) -> CliError {
+    let mut error = CliError::new(Code::HostDied, format!("host `{id}` ended")).cause(status);
+    for line in log {
+        error = error.cause(line.as_str());
+    }
+    error
+}

@@ -1,0 +1,312 @@
+//! From flags, variables, context and defaults to one set of connection settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lattice_core::LatticeName;
+
+use crate::context::{Context, ContextDir};
+use crate::error::{CliError, Code, Result};
+use crate::lattice_dir::LatticeDir;
+
+/// Where a NATS server is expected when nothing else is said.
+pub(crate) const DEFAULT_HOST: &str = "127.0.0.1";
+/// The port of a NATS server when nothing else is said.
+pub(crate) const DEFAULT_PORT: u16 = 4222;
+/// How long answers may take when nothing else is said.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(2000);
+
+/// Which of the two connections of a lattice is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Side {
+    #[default]
+    Control,
+    Rpc,
+}
+
+/// What the command line and its variables said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    pub(crate) side: Side,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) jwt: Option<String>,
+    pub(crate) seed: Option<String>,
+    pub(crate) credsfile: Option<PathBuf>,
+    pub(crate) tls_ca_file: Option<PathBuf>,
+    pub(crate) tls_first: Option<bool>,
+    pub(crate) lattice: Option<String>,
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) context: Option<String>,
+    pub(crate) context_dir: Option<PathBuf>,
+}
+
+/// Settings with every question answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) lattice: LatticeName,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) jwt: Option<String>,
+    pub(crate) seed: Option<String>,
+    pub(crate) credsfile: Option<PathBuf>,
+    pub(crate) tls_ca_file: Option<PathBuf>,
+    pub(crate) tls_first: bool,
+    pub(crate) timeout: Duration,
+    /// Whether somebody asked for a timeout other than the usual one.
+    pub(crate) timeout_given: bool,
+    /// Whether the timeout was given for this very command.
+    pub(crate) timeout_flag: bool,
+    pub(crate) topic_prefix: Option<String>,
+}
+
+impl Settings {
+    /// The address without scheme, as 1.x prints it.
+    pub(crate) fn address(&self) -> String {
+        let host = self
+            .host
+            .split_once("://")
+            .map_or(self.host.as_str(), |(_, host)| host);
+        if has_port(host) {
+            host.to_owned()
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+
+    /// The address as NATS clients take it.
+    pub(crate) fn url(&self) -> String {
+        let scheme = self
+            .host
+            .split_once("://")
+            .map_or("nats", |(scheme, _)| scheme);
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// The wait for a slow operation: what was asked for, else `default`.
+    pub(crate) fn wait(&self, default: Duration) -> Duration {
+        if self.timeout_given {
+            self.timeout
+        } else {
+            default
+        }
+    }
+}
+
+fn has_port(host: &str) -> bool {
+    let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
+    after.matches(':').count() == 1 && !after.ends_with(':')
+}
+
+impl Given {
+    /// Fills the gaps: flag, variable, context, a local lattice of `wash up`, built-in value.
+    pub(crate) fn settle(self) -> Result<Settings> {
+        let context =
+            ContextDir::open(self.context_dir.clone())?.select(self.context.as_deref())?;
+        let named = self.context.is_some();
+        let side = FromContext::of(context.unwrap_or_default(), self.side);
+        let lattice = lattice_name(self.lattice.or(side.lattice))?;
+        let (host, port) = if self.host.is_some() || self.port.is_some() {
+            (self.host.or(side.host), self.port.or(side.port))
+        } else {
+            local_address(&lattice, named, (side.host, side.port))
+        };
+        // Credentials of one source are never mixed with those of another.
+        let own = self.jwt.is_some() || self.seed.is_some() || self.credsfile.is_some();
+        let (jwt, seed, credsfile) = if own {
+            (self.jwt, self.seed, self.credsfile)
+        } else {
+            (
+                side.jwt,
+                side.seed,
+                side.credsfile.or_else(|| creds_variable(self.side)),
+            )
+        };
+        let timeout_flag = self.timeout_ms.is_some();
+        let timeout_ms = self.timeout_ms.or(side.timeout);
+        Ok(Settings {
+            lattice,
+            host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+            port: port.unwrap_or(DEFAULT_PORT),
+            jwt,
+            seed,
+            credsfile,
+            tls_ca_file: self
+                .tls_ca_file
+                .or_else(|| path_variable(self.side, "TLS_CA_FILE"))
+                .or(side.tls_ca_file),
+            tls_first: self
+                .tls_first
+                .or_else(|| flag_variable(self.side, "TLS_FIRST"))
+                .or(side.tls_first)
+                .unwrap_or(false),
+            timeout: timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis),
+            timeout_given: timeout_ms
+                .is_some_and(|ms| u128::from(ms) != DEFAULT_TIMEOUT.as_millis()),
+            timeout_flag,
+            topic_prefix: variable("WASMCLOUD_CTL_TOPIC_PREFIX"),
+        })
+    }
+}
+
+/// The part of a context that belongs to one connection.
+struct FromContext {
+    lattice: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    jwt: Option<String>,
+    seed: Option<String>,
+    credsfile: Option<PathBuf>,
+    tls_ca_file: Option<PathBuf>,
+    tls_first: Option<bool>,
+    timeout: Option<u64>,
+}
+
+impl FromContext {
+    fn of(context: Context, side: Side) -> Self {
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        match side {
+            Side::Control => Self {
+                lattice: filled(context.lattice),
+                host: filled(context.ctl_host),
+                port: context.ctl_port,
+                jwt: filled(context.ctl_jwt),
+                seed: filled(context.ctl_seed),
+                credsfile: context.ctl_credsfile,
+                tls_ca_file: context.ctl_tls_ca_file,
+                tls_first: context.ctl_tls_first,
+                timeout: context.ctl_timeout,
+            },
+            Side::Rpc => Self {
+                lattice: filled(context.lattice),
+                host: filled(context.rpc_host),
+                port: context.rpc_port,
+                jwt: filled(context.rpc_jwt),
+                seed: filled(context.rpc_seed),
+                credsfile: context.rpc_credsfile,
+                tls_ca_file: context.rpc_tls_ca_file,
+                tls_first: context.rpc_tls_first,
+                timeout: context.rpc_timeout,
+            },
+        }
+    }
+}
+
+type Address = (Option<String>, Option<u16>);
+
+/// `wash up` moves to another port when 4222 is taken; commands follow it there. A context that
+/// was named, or that points elsewhere, is meant and wins.
+fn local_address(lattice: &LatticeName, named: bool, context: Address) -> Address {
+    let points_elsewhere = context
+        .0
+        .as_deref()
+        .is_some_and(|host| !matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0"))
+        || context.1.is_some_and(|port| port != DEFAULT_PORT);
+    if named || points_elsewhere {
+        return context;
+    }
+    let running = LatticeDir::open(lattice).ok().and_then(|dir| dir.address());
+    match running {
+        Some((host, port)) => (Some(host), Some(port)),
+        None => context,
+    }
+}
+
+/// Checks the name of a lattice.
+pub(crate) fn lattice_name(given: Option<String>) -> Result<LatticeName> {
+    match given {
+        None => Ok(LatticeName::default()),
+        Some(text) => LatticeName::new(&text).map_err(|error| {
+            CliError::new(Code::Usage, error.to_string())
+                .hint("a lattice name is one word, such as `default`")
+        }),
+    }
+}
+
+/// A variable that is set to something.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// 1.x knows most settings of a connection under two prefixes.
+fn second_name(side: Side, setting: &str) -> Option<String> {
+    let side = match side {
+        Side::Control => "CTL",
+        Side::Rpc => "RPC",
+    };
+    variable(&format!("WASMCLOUD_{side}_{setting}"))
+        .or_else(|| variable(&format!("WASH_{side}_{setting}")))
+}
+
+fn path_variable(side: Side, setting: &str) -> Option<PathBuf> {
+    second_name(side, setting).map(PathBuf::from)
+}
+
+fn flag_variable(side: Side, setting: &str) -> Option<bool> {
+    second_name(side, setting).map(|value| matches!(value.as_str(), "1" | "true"))
+}
+
+fn creds_variable(side: Side) -> Option<PathBuf> {
+    path_variable(side, "CREDSFILE").or_else(|| path_variable(side, "CREDS"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(host: &str, port: u16) -> Settings {
+        let empty = tempfile::tempdir().unwrap();
+        Given {
+            host: Some(host.to_owned()),
+            port: Some(port),
+            context_dir: Some(empty.path().into()),
+            ..Given::default()
+        }
+        .settle()
+        .unwrap()
+    }
+
+    #[test]
+    fn hosts_may_carry_a_scheme_or_a_port() {
+        assert_eq!(settings("10.0.0.1", 4222).url(), "nats://10.0.0.1:4222");
+        assert_eq!(
+            settings("tls://nats.test", 4443).url(),
+            "tls://nats.test:4443"
+        );
+        assert_eq!(settings("nats.test:5222", 4222).address(), "nats.test:5222");
+        assert_eq!(settings("[::1]", 4222).url(), "nats://[::1]:4222");
+    }
+
+    #[test]
+    fn a_context_fills_what_flags_leave_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let contexts = ContextDir::open(Some(folder.path().into())).unwrap();
+        let context = Context {
+            ctl_host: Some("10.1.1.1".into()),
+            ctl_port: Some(4333),
+            ctl_seed: Some("SU".into()),
+            lattice: Some("west".into()),
+            ..Context::local("edge")
+        };
+        contexts.save(&context).unwrap();
+        let given = Given {
+            context: Some("edge".into()),
+            context_dir: Some(folder.path().into()),
+            lattice: Some("east".into()),
+            ..Given::default()
+        };
+        let settled = given.settle().unwrap();
+        assert_eq!(settled.address(), "10.1.1.1:4333");
+        assert_eq!(settled.lattice.as_str(), "east");
+        assert_eq!(settled.seed.as_deref(), Some("SU"));
+        assert!(!settled.timeout_given);
+    }
+
+    #[test]
+    fn a_lattice_name_is_checked() {
+        assert_eq!(
+            lattice_name(Some("a.b".into())).unwrap_err().code(),
+            Code::Usage
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Waiting for events: commands end when the lattice has done what they asked for.
+
+use std::time::Duration;
+
+use lattice_control::EventStream;
+use lattice_core::HostId;
+use lattice_core::event::{CloudEvent, Event, EventKind};
+
+use crate::connection::Lattice;
+use crate::error::{CliError, Code, Result};
+
+/// How long a component may take to start, unless the user says otherwise.
+pub(crate) const COMPONENT_WAIT: Duration = Duration::from_secs(10);
+/// How long a provider may take to start.
+pub(crate) const PROVIDER_WAIT: Duration = Duration::from_secs(60);
+
+/// Events of some kinds, from before the request is sent.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    events: EventStream,
+    within: Duration,
+}
+
+impl Watch {
+    async fn new(lattice: &Lattice, kinds: &[EventKind], within: Duration) -> Result<Self> {
+        let events = lattice.client.events(kinds).await;
+        let events =
+            events.map_err(|error| lattice.explain("could not subscribe to events", &error))?;
+        Ok(Self {
+            events,
+            within: lattice.settings.wait(within),
+        })
+    }
+
+    pub(crate) async fn components(lattice: &Lattice, within: Duration) -> Result<Self> {
+        let kinds = [EventKind::ComponentScaled, EventKind::ComponentScaleFailed];
+        Self::new(lattice, &kinds, within).await
+    }
+
+    pub(crate) async fn providers(lattice: &Lattice, within: Duration) -> Result<Self> {
+        let kinds = [
+            EventKind::ProviderStarted,
+            EventKind::ProviderStartFailed,
+            EventKind::ProviderStopped,
+        ];
+        Self::new(lattice, &kinds, within).await
+    }
+
+    pub(crate) async fn hosts(lattice: &Lattice, within: Duration) -> Result<Self> {
+        Self::new(lattice, &[EventKind::HostStopped], within).await
+    }
+
+    async fn wait<T>(
+        &mut self,
+        what: impl Into<String>,
+        pick: impl FnMut(CloudEvent) -> Option<Result<T>>,
+    ) -> Result<T> {
+        match self.events.wait_for(self.within, pick).await {
+            Some(result) => result,
+            None => Err(CliError::new(Code::Timeout, what)
+                .cause(format!("no such event came within {:?}", self.within))
+                .hint("it may still happen: look at `wash get inventory` and the log of the host, or wait longer with `-t`")),
+        }
+    }
+
+    /// Waits until the component runs on the host as `seen` wants it.
+    pub(crate) async fn scaled(
+        &mut self,
+        host: &HostId,
+        id: &str,
+        seen: impl Fn(&lattice_core::event::ComponentScaled) -> bool,
+    ) -> Result<()> {
+        let what = format!("component `{id}` was not scaled in time on host `{host}`");
+        self.wait(what, |event| {
+            if event.source != host.as_str() {
+                return None;
+            }
+            match event.event {
+                Event::ComponentScaled(data) if data.component_id == id && seen(&data) => {
+                    Some(Ok(()))
+                }
+                Event::ComponentScaleFailed(data) if data.component_id == id => Some(Err(failed(
+                    format!("component `{id}` could not be scaled on host `{host}`"),
+                    data.error,
+                ))),
+                _ => None,
+            }
+        })
+        .await
+    }
+
+    /// Waits until the provider was started on the host.
+    pub(crate) async fn provider_started(&mut self, host: &HostId, id: &str) -> Result<()> {
+        let what = format!("provider `{id}` did not start in time on host `{host}`");
+        self.wait(what, |event| {
+            if event.source != host.as_str() {
+                return None;
+            }
+            match event.event {
+                Event::ProviderStarted(data) if data.provider_id == id => Some(Ok(())),
+                Event::ProviderStartFailed(data) if data.provider_id == id => Some(Err(failed(
+                    format!("provider `{id}` could not be started on host `{host}`"),
+                    data.error,
+                ))),
+                _ => None,
+            }
+        })
+        .await
+    }
+
+    /// Waits until the provider was stopped on the host.
+    pub(crate) async fn provider_stopped(&mut self, host: &HostId, id: &str) -> Result<()> {
+        let what = format!("provider `{id}` did not stop in time on host `{host}`");
+        self.wait(what, |event| match event.event {
+            Event::ProviderStopped(data)
+                if event.source == host.as_str() && data.provider_id == id =>
+            {
+                Some(Ok(()))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until the host has said goodbye.
+    pub(crate) async fn host_stopped(&mut self, host: &HostId) -> Result<()> {
+        let what = format!("host `{host}` did not stop in time");
+        self.wait(what, |event| match event.event {
+            Event::HostStopped(_) if event.source == host.as_str() => Some(Ok(())),
+            _ => None,
+        })
+        .await
+    }
+}
+
+fn failed(what: String, why: String) -> CliError {
+    CliError::new(Code::StartFailed, what).cause(why)
+}

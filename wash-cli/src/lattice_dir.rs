@@ -1,0 +1,223 @@
+//! What `wash up` keeps about one lattice on this machine.
+//!
+//! ```text
+//! <data>/lattices/<name>/
+//!   lattice.json                 where its NATS server listens
+//!   nats/{pid.json,nats.conf,nats.log,jetstream/}
+//!   hosts/<host id>/{pid.json,host.log}
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lattice_core::LatticeName;
+use serde::{Deserialize, Serialize};
+
+use crate::dirs;
+use crate::error::{CliError, Result};
+use crate::process::ProcessRecord;
+
+const PID_FILE: &str = "pid.json";
+
+/// The folder of one lattice.
+#[derive(Debug, Clone)]
+pub(crate) struct LatticeDir {
+    name: String,
+    root: PathBuf,
+}
+
+/// Where the lattice's NATS server listens.
+#[derive(Debug, Serialize, Deserialize)]
+struct AddressRecord {
+    nats_host: String,
+    nats_port: u16,
+}
+
+/// A host process that `wash up` started.
+#[derive(Debug, Clone)]
+pub(crate) struct HostEntry {
+    pub(crate) id: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) process: ProcessRecord,
+}
+
+impl HostEntry {
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("host.log")
+    }
+
+    /// Forgets the process but keeps its log.
+    pub(crate) fn forget(&self) {
+        remove_pid_file(&self.folder);
+    }
+}
+
+impl LatticeDir {
+    pub(crate) fn open(name: &LatticeName) -> Result<Self> {
+        Ok(Self {
+            name: name.to_string(),
+            root: dirs::lattices()?.join(name.as_str()),
+        })
+    }
+
+    /// The folders of every lattice that was ever started here.
+    pub(crate) fn all() -> Result<Vec<Self>> {
+        let mut found: Vec<Self> = folders(&dirs::lattices()?)
+            .filter_map(|(name, root)| Some(Self { name: name?, root }))
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn nats(&self) -> PathBuf {
+        self.root.join("nats")
+    }
+
+    pub(crate) fn nats_log(&self) -> PathBuf {
+        self.nats().join("nats.log")
+    }
+
+    pub(crate) fn jetstream(&self) -> PathBuf {
+        self.nats().join("jetstream")
+    }
+
+    /// The NATS server started for this lattice, if it runs.
+    pub(crate) fn broker(&self) -> Option<ProcessRecord> {
+        ProcessRecord::read(&self.nats().join(PID_FILE)).filter(ProcessRecord::is_alive)
+    }
+
+    pub(crate) fn record_broker(&self, process: &ProcessRecord) -> io::Result<()> {
+        process.write(&self.nats().join(PID_FILE))
+    }
+
+    pub(crate) fn forget_broker(&self) {
+        remove_pid_file(&self.nats());
+    }
+
+    pub(crate) fn host_folder(&self, id: &str) -> PathBuf {
+        self.root.join("hosts").join(id)
+    }
+
+    pub(crate) fn record_host(&self, id: &str, process: ProcessRecord) -> io::Result<HostEntry> {
+        let folder = self.host_folder(id);
+        process.write(&folder.join(PID_FILE))?;
+        Ok(HostEntry {
+            id: id.to_owned(),
+            folder,
+            process,
+        })
+    }
+
+    /// Every host with a pid file, whether it lives or not.
+    pub(crate) fn hosts(&self) -> Vec<HostEntry> {
+        let mut hosts: Vec<HostEntry> = folders(&self.root.join("hosts"))
+            .filter_map(|(id, folder)| {
+                let process = ProcessRecord::read(&folder.join(PID_FILE))?;
+                Some(HostEntry {
+                    id: id?,
+                    folder,
+                    process,
+                })
+            })
+            .collect();
+        hosts.sort_by_key(|host| (host.process.start_time, host.id.clone()));
+        hosts
+    }
+
+    /// The hosts that run now.
+    pub(crate) fn live_hosts(&self) -> Vec<HostEntry> {
+        self.hosts()
+            .into_iter()
+            .filter(|host| host.process.is_alive())
+            .collect()
+    }
+
+    /// Removes folders of hosts that ended long ago, so that logs do not pile up.
+    pub(crate) fn prune_ended_hosts(&self, keep: usize) {
+        let live: Vec<PathBuf> = self
+            .live_hosts()
+            .into_iter()
+            .map(|host| host.folder)
+            .collect();
+        let mut ended: Vec<(std::time::SystemTime, PathBuf)> = folders(&self.root.join("hosts"))
+            .filter(|(_, folder)| !live.contains(folder))
+            .filter_map(|(_, folder)| Some((folder.metadata().ok()?.modified().ok()?, folder)))
+            .collect();
+        ended.sort();
+        let surplus = ended.len().saturating_sub(keep);
+        for (_, folder) in ended.into_iter().take(surplus) {
+            // A folder that stays costs a little space and is tried again next time.
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+
+    /// Where this lattice's NATS server listens, while something of the lattice runs here.
+    pub(crate) fn address(&self) -> Option<(String, u16)> {
+        let running = self.broker().is_some() || !self.live_hosts().is_empty();
+        if running {
+            self.recorded_address()
+        } else {
+            None
+        }
+    }
+
+    /// Where it listened when the lattice was last started.
+    pub(crate) fn recorded_address(&self) -> Option<(String, u16)> {
+        let bytes = fs::read(self.root.join("lattice.json")).ok()?;
+        let record: AddressRecord = serde_json::from_slice(&bytes).ok()?;
+        Some((record.nats_host, record.nats_port))
+    }
+
+    pub(crate) fn record_address(&self, host: &str, port: u16) -> Result<()> {
+        let record = AddressRecord {
+            nats_host: host.to_owned(),
+            nats_port: port,
+        };
+        let path = self.root.join("lattice.json");
+        let bytes = serde_json::to_vec(&record).expect("an address is plain data");
+        create_folder(&self.root)?;
+        crate::files::write_private(&path, &bytes)
+            .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))
+    }
+}
+
+/// Makes a folder with everything above it.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|error| {
+        CliError::io(
+            format!("could not create the folder `{}`", path.display()),
+            &error,
+        )
+        .hint("set WASH_DATA_DIR to a folder you may write to")
+    })
+}
+
+fn remove_pid_file(folder: &Path) {
+    // A stale file is harmless: its start time no longer matches.
+    let _ = fs::remove_file(folder.join(PID_FILE));
+}
+
+fn folders(parent: &Path) -> impl Iterator<Item = (Option<String>, PathBuf)> {
+    fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.is_dir())
+        .map(|path| {
+            (
+                path.file_name()
+                    .and_then(|name| name.to_str())
+                    .map(str::to_owned),
+                path,
+            )
+        })
+}

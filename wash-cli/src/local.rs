@@ -1,0 +1,105 @@
+//! Stopping what `wash up` started on this machine.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::error::Result;
+use crate::lattice_dir::{HostEntry, LatticeDir};
+
+/// A host drains its calls and stops its providers before it ends.
+const HOST_GRACE: Duration = Duration::from_secs(20);
+/// A NATS server writes its streams before it ends.
+const BROKER_GRACE: Duration = Duration::from_secs(10);
+
+/// How stopping one host went.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) id: String,
+    pub(crate) gone: bool,
+}
+
+/// Stops hosts side by side: politely, then by force.
+pub(crate) async fn stop_hosts(hosts: &[HostEntry]) -> Vec<Stopped> {
+    join_all(hosts.iter().map(|host| async move {
+        let gone = host.process.stop(HOST_GRACE).await;
+        if gone {
+            host.forget();
+        }
+        Stopped {
+            id: host.id.clone(),
+            gone,
+        }
+    }))
+    .await
+}
+
+/// Ends everything now.
+pub(crate) fn kill_all(hosts: &[HostEntry], broker: Option<&LatticeDir>) {
+    for host in hosts {
+        host.process.kill();
+        host.forget();
+    }
+    if let Some(dir) = broker {
+        if let Some(process) = dir.broker() {
+            process.kill();
+        }
+        dir.forget_broker();
+    }
+}
+
+/// What became of the NATS server of a lattice.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BrokerStop {
+    /// It was stopped.
+    Stopped,
+    /// It does not end.
+    Stuck,
+    /// Hosts of these lattices still use it.
+    InUse(Vec<String>),
+    /// None runs that `wash up` started.
+    NotOurs,
+}
+
+/// Stops the NATS server of the lattice, unless hosts here still use it. A server that another
+/// lattice started, and kept only for this one, is stopped too.
+pub(crate) async fn stop_broker(dir: &LatticeDir) -> Result<BrokerStop> {
+    let lattices = LatticeDir::all()?;
+    let Some((owner, port)) = owner_of(dir, &lattices) else {
+        return Ok(BrokerStop::NotOurs);
+    };
+    let users = users_of(port, &lattices);
+    if !users.is_empty() {
+        return Ok(BrokerStop::InUse(users));
+    }
+    let Some(process) = owner.broker() else {
+        return Ok(BrokerStop::NotOurs);
+    };
+    if !process.stop(BROKER_GRACE).await {
+        return Ok(BrokerStop::Stuck);
+    }
+    owner.forget_broker();
+    Ok(BrokerStop::Stopped)
+}
+
+/// The lattice whose server this one uses: its own, or the one at the port its hosts used.
+fn owner_of<'a>(dir: &'a LatticeDir, all: &'a [LatticeDir]) -> Option<(&'a LatticeDir, u16)> {
+    let port_of = |dir: &LatticeDir| dir.broker().and_then(|broker| broker.port);
+    if let Some(port) = port_of(dir) {
+        return Some((dir, port));
+    }
+    let used = dir.recorded_address()?.1;
+    let owner = all.iter().find(|other| port_of(other) == Some(used))?;
+    Some((owner, used))
+}
+
+fn users_of(port: u16, all: &[LatticeDir]) -> Vec<String> {
+    all.iter()
+        .filter(|dir| {
+            dir.live_hosts()
+                .iter()
+                .any(|host| host.process.port == Some(port))
+        })
+        .map(|dir| dir.name().to_owned())
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! From what people type to what the lattice understands: hosts, entities, images, pairs.
+
+use std::path::Path;
+
+use lattice_core::host::{Host, HostInventory};
+use lattice_core::reference::Reference;
+use lattice_core::{ComponentId, HostId, StringMap};
+
+use crate::connection::{Lattice, Search};
+use crate::error::{CliError, Code, Result};
+
+/// Checks the id of a component or provider.
+pub(crate) fn entity_id(text: &str) -> Result<ComponentId> {
+    ComponentId::new(text.trim()).map_err(|error| {
+        CliError::new(Code::Usage, error.to_string()).hint("use letters, digits, `-` and `_`")
+    })
+}
+
+/// Turns a path into a reference to the file and checks every other reference.
+///
+/// An absolute path need not exist here, since the host may run on another machine.
+pub(crate) fn image_ref(text: &str) -> Result<String> {
+    let text = text.trim();
+    let path = Path::new(text);
+    if path.is_absolute() {
+        return Ok(file_reference(path));
+    }
+    if path.exists() {
+        let full = path.canonicalize().map_err(|error| {
+            CliError::io(format!("could not find the full path of `{text}`"), &error)
+        })?;
+        return Ok(file_reference(&full));
+    }
+    let looks_like_path = text.starts_with('.') || text.ends_with(".wasm") || text.ends_with(".gz");
+    if looks_like_path && !text.contains("://") {
+        return Err(
+            CliError::new(Code::FileNotFound, format!("there is no file `{text}`"))
+                .hint("give the path of a file, or a reference such as `ghcr.io/org/image:1.0`"),
+        );
+    }
+    match text.parse::<Reference>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(CliError::new(Code::Usage, error.to_string()).hint(error.hint())),
+    }
+}
+
+/// References are percent-decoded, so what looks like an escape in a path is escaped itself.
+fn file_reference(path: &Path) -> String {
+    let text = path.display().to_string();
+    let mut reference = String::from("file://");
+    for (at, c) in text.char_indices() {
+        reference.push(c);
+        let next = text.as_bytes().get(at + 1..at + 3);
+        if c == '%' && next.is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)) {
+            reference.push_str("25");
+        }
+    }
+    reference
+}
+
+/// Reads `key=value` arguments; later ones win.
+pub(crate) fn pairs(texts: &[String]) -> Result<StringMap> {
+    texts
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(CliError::new(
+                Code::Usage,
+                format!("`{text}` is not of the form `key=value`"),
+            )),
+        })
+        .collect()
+}
+
+/// Whether a host has every label asked for.
+pub(crate) fn fits(labels: &StringMap, constraints: &StringMap) -> bool {
+    constraints
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+impl Lattice {
+    /// Finds a host by its full id, the start of its id, or a part of its friendly name.
+    pub(crate) async fn find_host(&self, text: &str) -> Result<HostId> {
+        if let Ok(id) = HostId::new(text) {
+            return Ok(id);
+        }
+        let quick = self.hosts(Search::Quick).await?;
+        if let Some(found) = unambiguous(&quick, text)? {
+            return Ok(found);
+        }
+        let all = self.hosts(Search::Full).await?;
+        if all.is_empty() {
+            return Err(self.no_hosts());
+        }
+        match unambiguous(&all, text)? {
+            Some(found) => Ok(found),
+            None => Err(no_host(text, &all)),
+        }
+    }
+
+    /// As [`Lattice::find_host`], if a host is named.
+    pub(crate) async fn find_host_if(&self, text: Option<&str>) -> Result<Option<HostId>> {
+        match text {
+            Some(text) => self.find_host(text).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Inventories of the named host, or of all.
+    pub(crate) async fn look_at(
+        &self,
+        host: Option<&HostId>,
+        search: Search,
+    ) -> Result<Vec<HostInventory>> {
+        if let Some(host) = host {
+            let inventory = self.client.inventory(host).await;
+            let what = format!("could not read the inventory of host `{host}`");
+            return Ok(vec![inventory.map_err(|error| self.explain(what, &error))?]);
+        }
+        let hosts = self.hosts(search).await?;
+        self.inventories(&hosts).await
+    }
+
+    /// Hosts for which `runs` gives something, with what it gives. Looks twice before it says
+    /// that there is none: a slow host may run it.
+    pub(crate) async fn running<T>(
+        &self,
+        host: Option<&HostId>,
+        runs: impl Fn(&HostInventory) -> Option<T>,
+    ) -> Result<Vec<(HostId, T)>> {
+        for search in [Search::Quick, Search::Full] {
+            let inventories = self.look_at(host, search).await?;
+            let found: Vec<(HostId, T)> = inventories
+                .iter()
+                .filter_map(|inventory| {
+                    Some((HostId::new(&inventory.host_id).ok()?, runs(inventory)?))
+                })
+                .collect();
+            if !found.is_empty() || host.is_some() {
+                return Ok(found);
+            }
+            if search == Search::Full && inventories.is_empty() {
+                return Err(self.no_hosts());
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// The one host the text fits; nothing if none, an error if several.
+fn unambiguous(hosts: &[Host], text: &str) -> Result<Option<HostId>> {
+    let found = candidates(hosts, text);
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => HostId::new(&one.id).map(Some).map_err(|error| {
+            CliError::new(Code::BadReply, "a host answered with a wrong id").caused_by(&error)
+        }),
+        several => {
+            let mut error = CliError::new(
+                Code::HostAmbiguous,
+                format!("`{text}` fits {} hosts", several.len()),
+            );
+            for host in several {
+                error = error.cause(format!("{} {}", host.id, host.friendly_name));
+            }
+            Err(error.hint("give the full id, or more of the name"))
+        }
+    }
+}
+
+/// An exact friendly name wins over parts of others.
+fn candidates<'a>(hosts: &'a [Host], text: &str) -> Vec<&'a Host> {
+    let lower = text.to_lowercase();
+    let exact: Vec<&Host> = hosts
+        .iter()
+        .filter(|host| host.friendly_name.to_lowercase() == lower)
+        .collect();
+    if !exact.is_empty() || lower.is_empty() {
+        return exact;
+    }
+    let upper = text.to_uppercase();
+    hosts
+        .iter()
+        .filter(|host| {
+            host.id.starts_with(&upper) || host.friendly_name.to_lowercase().contains(&lower)
+        })
+        .collect()
+}
+
+fn no_host(text: &str, hosts: &[Host]) -> CliError {
+    const SHOWN: usize = 10;
+    let mut error = CliError::new(Code::HostNotFound, format!("no host fits `{text}`"));
+    for host in hosts.iter().take(SHOWN) {
+        error = error.cause(format!("there is {} {}", host.id, host.friendly_name));
+    }
+    error.hint("`wash get hosts` lists the hosts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(id: &str, name: &str) -> Host {
+        Host {
+            id: id.into(),
+            friendly_name: name.into(),
+            ..Host::default()
+        }
+    }
+
+    const A: &str = "NAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    const B: &str = "NABBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+
+    fn names(text: &str) -> Vec<String> {
+        let hosts = [
+            host(A, "icy-hill-1"),
+            host(B, "icy-hill-12"),
+            host("NC", "dry-sea-3"),
+        ];
+        candidates(&hosts, text)
+            .iter()
+            .map(|host| host.friendly_name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn hosts_are_found_by_prefix_and_part_of_the_name() {
+        assert_eq!(names("naa"), ["icy-hill-1"]);
+        assert_eq!(names("SEA"), ["dry-sea-3"]);
+        assert_eq!(names("na"), ["icy-hill-1", "icy-hill-12"]);
+        assert_eq!(names("icy-hill-1"), ["icy-hill-1"], "an exact name wins");
+        assert!(names("").is_empty());
+    }
+
+    #[test]
+    fn several_candidates_are_listed() {
+        let error = unambiguous(&[host(A, "a-1"), host(B, "a-2")], "a-").unwrap_err();
+        assert_eq!((error.code(), error.exit()), (Code::HostAmbiguous, 3));
+        assert_eq!(error.causes().len(), 2);
+    }
+
+    #[test]
+    fn paths_become_file_references() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a%20b.wasm");
+        assert!(
+            image_ref(path.to_str().unwrap())
+                .unwrap()
+                .ends_with("/a%2520b.wasm")
+        );
+        assert_eq!(image_ref("/x/y.wasm").unwrap(), "file:///x/y.wasm");
+        assert_eq!(image_ref("ghcr.io/a/b:1").unwrap(), "ghcr.io/a/b:1");
+        assert_eq!(
+            image_ref("./none.wasm").unwrap_err().code(),
+            Code::FileNotFound
+        );
+        assert_eq!(
+            image_ref("none.wasm").unwrap_err().code(),
+            Code::FileNotFound
+        );
+        assert_eq!(image_ref("what is this").unwrap_err().code(), Code::Usage);
+    }
+
+    #[test]
+    fn pairs_are_read_and_constraints_are_exact() {
+        let map = pairs(&["a=1".into(), "b=x=y".into()]).unwrap();
+        assert_eq!(map["b"], "x=y");
+        assert!(fits(&map, &pairs(&["a=1".into()]).unwrap()));
+        assert!(!fits(&map, &pairs(&["a=2".into()]).unwrap()));
+        assert!(pairs(&["novalue".into()]).is_err());
+    }
+}
