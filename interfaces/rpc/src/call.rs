@@ -67,6 +67,13 @@ impl Invocation {
         self
     }
 
+    /// Sets when the call has to be done, for a description that was made once for many calls.
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     /// When the call has to be done.
     pub fn deadline(&self) -> Instant {
         self.deadline

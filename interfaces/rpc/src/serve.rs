@@ -192,6 +192,11 @@ pub struct ServeHandle {
 }
 
 impl ServeHandle {
+    /// Leaves the queue group without waiting; what has arrived is still answered.
+    pub fn leave(&self) {
+        self.leave.cancel();
+    }
+
     /// Leaves the queue group, answers what has arrived, and ends by `deadline` at the latest;
     /// what is still running then is cancelled and its callers are told.
     pub async fn drain(self, deadline: Instant) {

@@ -1,1 +1,57 @@
-//! placeholder
+//! What a provider is made of.
+//!
+//! A provider is a type that implements [`Provider`]: it is told about its links, its config and
+//! the end of its life, and through its [`Session`] it serves functions and calls components.
+//! [`run`] does the rest: the connection, the management subjects, the link table with retries,
+//! the link reports, health, draining. It touches nothing of the process, so that a provider can
+//! run inside another one; a provider that is a process of its own has a `main` of one line, made
+//! of [`process`] (feature `process`).
+//!
+//! ```
+//! use std::sync::Arc;
+//! use lattice_provider_sdk::{LinkError, Provider, ProviderLink, Session, StartError};
+//!
+//! struct Greeter;
+//!
+//! #[lattice_provider_sdk::async_trait]
+//! impl Provider for Greeter {
+//!     const NAME: &'static str = "greeter";
+//!
+//!     async fn start(_session: Session) -> Result<Arc<Self>, StartError> {
+//!         Ok(Arc::new(Self))
+//!     }
+//!
+//!     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+//!         match link.value("greeting") {
+//!             Some(_) => Ok(()),
+//!             None => Err(LinkError::invalid("the link has no value `greeting`")),
+//!         }
+//!     }
+//! }
+//!
+//! // In the binary: fn main() -> ExitCode { lattice_provider_sdk::process::main::<Greeter>("0.1.0") }
+//! ```
+
+mod backoff;
+mod error;
+mod link;
+mod links;
+mod manage;
+pub mod nats;
+mod provider;
+mod run;
+mod serving;
+mod session;
+
+#[cfg(feature = "keyvalue")]
+pub mod keyvalue;
+#[cfg(feature = "process")]
+pub mod process;
+
+pub use async_trait::async_trait;
+pub use error::{BoxError, LinkError, RunError, ServeError, StartError, chain};
+pub use link::{LinkKey, LinkRole, ProviderLink};
+pub use provider::{ConfigChange, Provider};
+pub use run::{run, run_on};
+pub use serving::Invocations;
+pub use session::{DEFAULT_DEADLINE, Session};

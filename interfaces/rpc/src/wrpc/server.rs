@@ -7,6 +7,7 @@ use futures::Stream;
 use lattice_core::id::{ComponentId, LatticeName};
 use lattice_core::subject::RpcPrefix;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use wrpc_transport::Serve;
 
 use crate::error::RemoteError;
@@ -28,6 +29,7 @@ pub struct Server {
     peer: Peer,
     prefix: RpcPrefix,
     options: ServeOptions,
+    leaving: CancellationToken,
 }
 
 impl Server {
@@ -37,7 +39,16 @@ impl Server {
             peer,
             prefix: RpcPrefix::new(lattice, id),
             options,
+            leaving: CancellationToken::new(),
         }
+    }
+
+    /// Leaves the queue groups when `leaving` is cancelled: the streams of calls end once what has
+    /// arrived by then has been taken and answered.
+    #[must_use]
+    pub fn leaving(mut self, leaving: CancellationToken) -> Self {
+        self.leaving = leaving;
+        self
     }
 }
 
@@ -67,7 +78,12 @@ impl Serve for Server {
                 move |call| hand_over(call, ready.clone()),
             )
             .await?;
-        Ok(futures::stream::unfold((taken, handle), next))
+        let calls = Calls {
+            taken,
+            handle,
+            leaving: Some(self.leaving.clone()),
+        };
+        Ok(futures::stream::unfold(calls, next))
     }
 }
 
@@ -76,15 +92,28 @@ type Ready = (Context, Outgoing, Incoming, Hold);
 /// Tells the serving side that generated code has let go of the call.
 type Hold = tokio::sync::oneshot::Sender<()>;
 
-async fn next(
-    (mut taken, handle): (mpsc::Receiver<Ready>, ServeHandle),
-) -> Option<(
-    anyhow::Result<(Context, Outgoing, Incoming)>,
-    (mpsc::Receiver<Ready>, ServeHandle),
-)> {
-    let (context, outgoing, incoming, hold) = taken.recv().await?;
-    let outgoing = outgoing.holding(hold);
-    Some((Ok((context, outgoing, incoming)), (taken, handle)))
+/// The calls of one function; dropping it stops serving at once.
+struct Calls {
+    taken: mpsc::Receiver<Ready>,
+    handle: ServeHandle,
+    /// Gone once the queue group has been left.
+    leaving: Option<CancellationToken>,
+}
+
+async fn next(mut calls: Calls) -> Option<(anyhow::Result<(Context, Outgoing, Incoming)>, Calls)> {
+    loop {
+        let leaving = calls.leaving.clone().unwrap_or_default();
+        tokio::select! {
+            ready = calls.taken.recv() => {
+                let (context, outgoing, incoming, hold) = ready?;
+                return Some((Ok((context, outgoing.holding(hold), incoming)), calls));
+            }
+            () = leaving.cancelled() => {
+                calls.handle.leave();
+                calls.leaving = None;
+            }
+        }
+    }
 }
 
 /// Collects the parameters, so that generated code, which takes calls one after the other, never

@@ -1,0 +1,215 @@
+//! Why a provider does not start, run, serve, or take a link.
+
+use std::error::Error;
+use std::time::Duration;
+
+use lattice_core::InvalidId;
+use lattice_rpc::ConnectError;
+
+use crate::link::{LinkRole, ProviderLink};
+use crate::provider::Provider;
+
+/// The cause of an error whose type does not matter to the caller.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Why a provider does not serve a link.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The link itself cannot be served; it is not tried again until it changes.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong with it.
+        what: String,
+        /// Why.
+        source: Option<BoxError>,
+    },
+    /// Something the link needs is not there; it is tried again.
+    #[error("{what}")]
+    Unavailable {
+        /// What failed.
+        what: String,
+        /// Why.
+        source: Option<BoxError>,
+    },
+}
+
+impl LinkError {
+    /// The link cannot be served as it is.
+    pub fn invalid(what: impl Into<String>) -> Self {
+        Self::Invalid {
+            what: what.into(),
+            source: None,
+        }
+    }
+
+    /// The link cannot be served as it is, with the cause.
+    pub fn invalid_because(what: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self::Invalid {
+            what: what.into(),
+            source: Some(source.into()),
+        }
+    }
+
+    /// Something is missing that may come.
+    pub fn unavailable(what: impl Into<String>) -> Self {
+        Self::Unavailable {
+            what: what.into(),
+            source: None,
+        }
+    }
+
+    /// Something is missing that may come, with the cause.
+    pub fn unavailable_because(what: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self::Unavailable {
+            what: what.into(),
+            source: Some(source.into()),
+        }
+    }
+
+    pub(crate) fn wrong_role<P: Provider>(link: &ProviderLink, role: LinkRole) -> Self {
+        Self::invalid(format!(
+            "`{}` cannot be the {role} of a link for {}:{}",
+            P::NAME,
+            link.namespace,
+            link.package
+        ))
+    }
+
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        Self::unavailable(format!(
+            "the provider did not take the link within {limit:?}"
+        ))
+    }
+
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// The error and its causes in one line.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        chain(self)
+    }
+}
+
+/// An error and its causes in one line. Many errors repeat their cause in their own text; a cause
+/// that the text already ends with is left out.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Why a provider did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct StartError {
+    what: String,
+    source: Option<BoxError>,
+}
+
+impl StartError {
+    /// Says what failed.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            source: None,
+        }
+    }
+
+    /// Says what failed, with the cause.
+    pub fn because(what: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self {
+            what: what.into(),
+            source: Some(source.into()),
+        }
+    }
+}
+
+impl From<ServeError> for StartError {
+    fn from(error: ServeError) -> Self {
+        Self::because("could not serve the provider's functions", error)
+    }
+}
+
+/// Why a function could not be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// NATS refused the subscription.
+    #[error(transparent)]
+    Subscribe(#[from] ConnectError),
+    /// The generated bindings failed.
+    #[error("could not serve the bindings")]
+    Bindings(#[source] BoxError),
+}
+
+/// Why a provider ended other than by being stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The host data names something that is no id.
+    #[error("the host data is not usable")]
+    HostData(#[from] InvalidId),
+    /// The seed of the provider's curve key, or the host's key, is none.
+    #[error("the {key} in the host data is not a curve key")]
+    Key {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong with it.
+        source: nkeys::error::Error,
+    },
+    /// The NATS credentials are not usable.
+    #[error("the NATS credentials in the host data are not usable")]
+    Credentials(#[source] BoxError),
+    /// There is no connection to the lattice.
+    #[error("could not connect to NATS at `{url}`")]
+    Connect {
+        /// The address.
+        url: String,
+        /// Why.
+        source: async_nats::ConnectError,
+    },
+    /// A subscription was refused.
+    #[error("could not subscribe on the lattice")]
+    Subscribe(#[from] ConnectError),
+    /// The provider itself did not start.
+    #[error("`{provider}` did not start")]
+    Start {
+        /// The provider.
+        provider: &'static str,
+        /// Why.
+        source: StartError,
+    },
+    /// The connection to the lattice ended for good.
+    #[error("the connection to the lattice ended")]
+    Disconnected,
+}
+
+impl RunError {
+    /// What a person may do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect { .. } => {
+                Some("is a nats-server running there, and do the host's `--rpc-*` flags name it?")
+            }
+            Self::HostData(_) | Self::Key { .. } => Some(
+                "host data is written by a host; start the provider with `wash start provider`",
+            ),
+            _ => None,
+        }
+    }
+}

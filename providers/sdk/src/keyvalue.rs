@@ -1,0 +1,47 @@
+//! Serving `wrpc:keyvalue@0.2.0-draft`: a key-value provider is a [`Backend`] for each link.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use lattice_provider_sdk::{ProviderLink, Session, StartError};
+//! # use lattice_provider_sdk::keyvalue::{self, Backend, Backends};
+//! # async fn demo<B: Backend>(session: Session, link: ProviderLink, store: B) -> Result<(), StartError> {
+//! let backends = Arc::new(Backends::new());
+//! keyvalue::serve(&session, Arc::clone(&backends)).await?; // once, in `Provider::start`
+//! backends.put(&link, Arc::new(store)); // for each link that is put
+//! backends.delete(&link); // for each that is deleted
+//! # Ok(()) }
+//! ```
+
+mod backend;
+mod backends;
+mod handler;
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::missing_errors_doc,
+    clippy::wildcard_imports,
+    reason = "generated from the WIT package"
+)]
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:keyvalue-provider;
+            world provider {
+                export wrpc:keyvalue/store@0.2.0-draft;
+                export wrpc:keyvalue/atomics@0.2.0-draft;
+                export wrpc:keyvalue/batch@0.2.0-draft;
+            }
+        ",
+        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+        world: "lattice:keyvalue-provider/provider",
+        generate_all,
+    });
+}
+
+pub use backend::{Backend, Entry, KeyValueError, KeysPage};
+pub use backends::Backends;
+pub use handler::serve;

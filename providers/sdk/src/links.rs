@@ -1,0 +1,473 @@
+//! The links of one provider: what is wanted of each, and the task that brings it about.
+//!
+//! A link has one task. It looks at what is wanted now, not at the messages that led there, so
+//! that a burst of changes is one change, calls for one link never overlap, and a refused link is
+//! tried again until it is taken, changed or gone.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use lattice_core::link::LinkState;
+use lattice_core::provider::LinkReport;
+use lattice_core::{ComponentId, ResolvedLink};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backoff::Backoff;
+use crate::error::LinkError;
+use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
+use crate::provider::Provider;
+
+/// How long a provider may take over one link.
+const CALLBACK_LIMIT: Duration = Duration::from_secs(10);
+/// The first and the longest delay before a refused link is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// The most links of one provider; a bound against a host that runs wild.
+const MAX_LINKS: usize = 65_536;
+/// Reports that wait to be published; a full queue loses one, and health answers repeat them.
+const REPORTS: usize = 1024;
+
+/// How far a link is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    state: LinkState,
+    reason: Option<String>,
+    /// Which wish the state belongs to.
+    wish: u64,
+}
+
+/// What is wanted of a link.
+#[derive(Debug, Clone)]
+struct Wish {
+    number: u64,
+    /// Grows when the link shall be put again although it did not change.
+    round: u64,
+    /// The link, or what is wrong with it; `None` when it shall go.
+    link: Option<Result<Arc<ProviderLink>, Arc<str>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    wish: watch::Sender<Wish>,
+    status: watch::Receiver<Status>,
+}
+
+/// The links of one provider.
+#[derive(Debug)]
+pub(crate) struct Links<P> {
+    own: ComponentId,
+    host_id: String,
+    provider: Arc<P>,
+    unsealer: Option<Unsealer>,
+    table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
+    reports: mpsc::Sender<LinkReport>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl<P: Provider> Links<P> {
+    /// An empty table, and the reports that are to be published.
+    pub(crate) fn new(
+        own: ComponentId,
+        host_id: String,
+        provider: Arc<P>,
+        unsealer: Option<Unsealer>,
+    ) -> (Self, mpsc::Receiver<LinkReport>) {
+        let (reports, queue) = mpsc::channel(REPORTS);
+        let links = Self {
+            own,
+            host_id,
+            provider,
+            unsealer,
+            table: Arc::default(),
+            reports,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        (links, queue)
+    }
+
+    /// Takes in a link that was put. The pending answer tells what became of it.
+    ///
+    /// # Errors
+    ///
+    /// The link cannot even be named.
+    pub(crate) fn put(&self, message: ResolvedLink) -> Result<Outcome, LinkError> {
+        let named = report_of(&message, &self.host_id);
+        let arrived = match link::read(&self.own, self.unsealer.as_ref(), message) {
+            Ok(arrived) => arrived,
+            Err(error) => {
+                let reason = error.reason();
+                tracing::error!(reason, "cannot take in a link");
+                self.report(LinkReport {
+                    state: LinkState::Failed,
+                    reason: Some(reason),
+                    ..named
+                });
+                return Err(error);
+            }
+        };
+        let link = arrived.link.map(Arc::new).map_err(|e| e.reason().into());
+        self.wish(arrived.key, link)
+    }
+
+    fn wish(
+        &self,
+        key: LinkKey,
+        link: Result<Arc<ProviderLink>, Arc<str>>,
+    ) -> Result<Outcome, LinkError> {
+        let mut table = self.table.lock();
+        if let Some(entry) = table.get(&key) {
+            let mut number = 0;
+            entry.wish.send_if_modified(|wish| {
+                let same = wish.link.as_ref() == Some(&link);
+                if !same {
+                    wish.number += 1;
+                    wish.link = Some(link);
+                }
+                number = wish.number;
+                !same
+            });
+            return Ok(Outcome {
+                status: entry.status.clone(),
+                wish: number,
+            });
+        }
+        if table.len() >= MAX_LINKS {
+            return Err(LinkError::unavailable(format!(
+                "the provider has {MAX_LINKS} links already"
+            )));
+        }
+        let (entry, outcome) = self.begin(&key, link);
+        table.insert(key, entry);
+        Ok(outcome)
+    }
+
+    fn begin(&self, key: &LinkKey, link: Result<Arc<ProviderLink>, Arc<str>>) -> (Entry, Outcome) {
+        let first = Wish {
+            number: 1,
+            round: 0,
+            link: Some(link),
+        };
+        let pending = Status {
+            state: LinkState::Pending,
+            reason: None,
+            wish: 1,
+        };
+        let (wish, wishes) = watch::channel(first);
+        let (status, seen) = watch::channel(pending);
+        let worker = Worker {
+            key: key.clone(),
+            report: report_for(key, &self.own, &self.host_id),
+            provider: Arc::clone(&self.provider),
+            wishes,
+            status,
+            reports: self.reports.clone(),
+            table: Arc::clone(&self.table),
+        };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = worker.run() => {}
+            }
+        });
+        let entry = Entry {
+            wish,
+            status: seen.clone(),
+        };
+        let outcome = Outcome {
+            status: seen,
+            wish: 1,
+        };
+        (entry, outcome)
+    }
+
+    /// Takes in that a link is gone.
+    pub(crate) fn delete(&self, message: ResolvedLink) {
+        let key = match link::read(&self.own, None, message) {
+            Ok(arrived) => arrived.key,
+            Err(error) => {
+                tracing::error!(reason = error.reason(), "cannot delete a link");
+                return;
+            }
+        };
+        if let Some(entry) = self.table.lock().get(&key) {
+            entry.wish.send_modify(|wish| {
+                wish.number += 1;
+                wish.link = None;
+            });
+        }
+    }
+
+    /// Has every link deleted and put again.
+    pub(crate) fn put_again(&self) {
+        for entry in self.table.lock().values() {
+            entry.wish.send_modify(|wish| {
+                wish.number += 1;
+                wish.round += 1;
+            });
+        }
+    }
+
+    /// The state of every link.
+    pub(crate) fn reports(&self) -> Vec<LinkReport> {
+        let table = self.table.lock();
+        table
+            .iter()
+            .filter(|(_, entry)| entry.wish.borrow().link.is_some())
+            .map(|(key, entry)| {
+                let status = entry.status.borrow();
+                LinkReport {
+                    state: status.state,
+                    reason: status.reason.clone(),
+                    ..report_for(key, &self.own, &self.host_id)
+                }
+            })
+            .collect()
+    }
+
+    fn report(&self, report: LinkReport) {
+        if self.reports.try_send(report).is_err() {
+            tracing::debug!("dropped a link report: too many are waiting");
+        }
+    }
+
+    /// Ends the tasks of all links, without deleting the links.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// What becomes of a link that was put.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    status: watch::Receiver<Status>,
+    wish: u64,
+}
+
+impl Outcome {
+    /// Waits until the provider took or refused the link: `None` when it is gone or too much time
+    /// passes, else the reason of the refusal, if it was one.
+    pub(crate) async fn known(mut self, by: Instant) -> Option<Result<(), String>> {
+        let wish = self.wish;
+        let known = self
+            .status
+            .wait_for(|status| status.wish >= wish && status.state != LinkState::Pending);
+        let status = tokio::time::timeout_at(by, known).await.ok()?.ok()?.clone();
+        Some(match status.state {
+            LinkState::Failed => Err(status.reason.unwrap_or_default()),
+            _ => Ok(()),
+        })
+    }
+}
+
+fn report_of(link: &ResolvedLink, host_id: &str) -> LinkReport {
+    LinkReport {
+        source_id: link.source_id.clone(),
+        target: link.target.clone(),
+        name: link.name.clone(),
+        wit_namespace: link.wit_namespace.clone(),
+        wit_package: link.wit_package.clone(),
+        state: LinkState::Pending,
+        reason: None,
+        host_id: host_id.to_owned(),
+    }
+}
+
+fn report_for(key: &LinkKey, own: &ComponentId, host_id: &str) -> LinkReport {
+    let (source, target) = match key.role {
+        LinkRole::Source => (own, &key.peer),
+        LinkRole::Target => (&key.peer, own),
+    };
+    LinkReport {
+        source_id: source.to_string(),
+        target: target.to_string(),
+        name: key.name.to_string(),
+        wit_namespace: key.namespace.to_string(),
+        wit_package: key.package.to_string(),
+        state: LinkState::Pending,
+        reason: None,
+        host_id: host_id.to_owned(),
+    }
+}
+
+/// A link that the provider has taken.
+struct Put {
+    link: Arc<ProviderLink>,
+    round: u64,
+}
+
+impl Put {
+    fn is(&self, wanted: &ProviderLink, round: u64) -> bool {
+        self.round == round && *self.link == *wanted
+    }
+}
+
+/// Brings one link to where it is wanted.
+struct Worker<P> {
+    key: LinkKey,
+    report: LinkReport,
+    provider: Arc<P>,
+    wishes: watch::Receiver<Wish>,
+    status: watch::Sender<Status>,
+    reports: mpsc::Sender<LinkReport>,
+    table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
+}
+
+impl<P: Provider> Worker<P> {
+    async fn run(mut self) {
+        let mut put: Option<Put> = None;
+        loop {
+            let wish = self.wishes.borrow_and_update().clone();
+            match (put.take(), wish.link) {
+                (Some(now), Some(Ok(wanted))) if now.is(&wanted, wish.round) => {
+                    self.settle(wish.number, LinkState::Ready, None);
+                    put = Some(now);
+                    self.changed().await;
+                }
+                (Some(now), _) => self.delete(&now.link).await,
+                (None, None) => {
+                    if self.forget() {
+                        return;
+                    }
+                }
+                (None, Some(Err(reason))) => {
+                    self.settle(wish.number, LinkState::Failed, Some(reason.to_string()));
+                    self.changed().await;
+                }
+                (None, Some(Ok(wanted))) => {
+                    let taken = self.bring_up(wish.number, wanted).await;
+                    put = taken.map(|link| Put {
+                        link,
+                        round: wish.round,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Waits for another wish. The table holds the sender for as long as this task runs.
+    async fn changed(&mut self) {
+        if self.wishes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Puts the link, again and again if need be, until it is taken or something else is wanted.
+    async fn bring_up(&mut self, wish: u64, link: Arc<ProviderLink>) -> Option<Arc<ProviderLink>> {
+        self.settle(wish, LinkState::Pending, None);
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        loop {
+            let provider = Arc::clone(&self.provider);
+            let attempt = attempt(&*provider, &link);
+            let error = tokio::select! {
+                biased;
+                taken = attempt => match taken {
+                    Ok(()) => {
+                        self.settle(wish, LinkState::Ready, None);
+                        return Some(link);
+                    }
+                    Err(error) => error,
+                },
+                () = self.changed() => return None,
+            };
+            self.settle(wish, LinkState::Failed, Some(error.reason()));
+            let delay = error.may_pass().then(|| backoff.delay());
+            let pause = async {
+                match delay {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = pause => {}
+                () = self.changed() => return None,
+            }
+        }
+    }
+
+    async fn delete(&self, link: &ProviderLink) {
+        let deleted = async {
+            match link.role {
+                LinkRole::Source => self.provider.delete_source_link(link).await,
+                LinkRole::Target => self.provider.delete_target_link(link).await,
+            }
+        };
+        if tokio::time::timeout(CALLBACK_LIMIT, caught(deleted))
+            .await
+            .is_err()
+        {
+            tracing::error!(%link, "the provider did not delete a link in time");
+        } else {
+            tracing::info!(%link, "deleted");
+        }
+    }
+
+    /// Notes a state, logs and reports it if it is news.
+    fn settle(&self, wish: u64, state: LinkState, reason: Option<String>) {
+        let status = Status {
+            state,
+            reason,
+            wish,
+        };
+        let before = self.status.send_replace(status.clone());
+        let news = before.state != state || before.reason != status.reason;
+        if !news || state == LinkState::Pending {
+            return;
+        }
+        let (source, target) = (&self.report.source_id, &self.report.target);
+        let name = &self.report.name;
+        match &status.reason {
+            Some(reason) => tracing::warn!(source, target, name, reason, "link failed"),
+            None => tracing::info!(source, target, name, "link ready"),
+        }
+        let report = LinkReport {
+            state,
+            reason: status.reason,
+            ..self.report.clone()
+        };
+        if self.reports.try_send(report).is_err() {
+            tracing::debug!("dropped a link report: too many are waiting");
+        }
+    }
+
+    /// Leaves the table, unless the link was put again meanwhile.
+    fn forget(&self) -> bool {
+        let mut table = self.table.lock();
+        if self.wishes.borrow().link.is_some() {
+            return false;
+        }
+        table.remove(&self.key);
+        true
+    }
+}
+
+async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<(), LinkError> {
+    let put = async {
+        match link.role {
+            LinkRole::Source => provider.put_source_link(link).await,
+            LinkRole::Target => provider.put_target_link(link).await,
+        }
+    };
+    match tokio::time::timeout(CALLBACK_LIMIT, caught(put)).await {
+        Ok(Some(taken)) => taken,
+        Ok(None) => Err(LinkError::invalid("the provider panicked over the link")),
+        Err(_) => Err(LinkError::too_slow(CALLBACK_LIMIT)),
+    }
+}
+
+/// Runs a callback; `None` when it panics, which ends neither the link's task nor the provider.
+async fn caught<T>(callback: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(callback).catch_unwind().await.ok()
+}

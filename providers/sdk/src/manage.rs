@@ -1,0 +1,245 @@
+//! The management subjects of a provider (protocol page, 5.3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, Message, Subject, Subscriber};
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _};
+use lattice_core::provider::{HealthCheckResponse, LinkReply, LinkReport, ShutdownRequest};
+use lattice_core::subject::ProviderSubjects;
+use lattice_core::{ResolvedLink, StringMap};
+use lattice_rpc::ConnectError;
+use serde_json::Error as JsonError;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::link::Unsealer;
+use crate::links::Links;
+use crate::provider::{ConfigChange, Provider};
+use crate::session::Session;
+
+/// How long a provider may think about its health.
+const HEALTH_LIMIT: Duration = Duration::from_millis(1500);
+/// How long a provider may take over a new config.
+const CONFIG_LIMIT: Duration = Duration::from_secs(10);
+/// How long the sender of a link is kept waiting for an answer.
+const LINK_ANSWER_LIMIT: Duration = Duration::from_secs(12);
+/// How many answers may be under way; more requests go unanswered.
+const MAX_ANSWERS: usize = 256;
+
+/// The subscriptions, made before the links of the host data are looked at, so that no change
+/// falls between the two.
+#[derive(Debug)]
+pub(crate) struct Subscriptions {
+    link_put: Subscriber,
+    link_delete: Subscriber,
+    health: Subscriber,
+    config: Subscriber,
+    shutdown: Subscriber,
+}
+
+impl Subscriptions {
+    pub(crate) async fn new(
+        session: &Session,
+        unsealer: Option<&Unsealer>,
+    ) -> Result<Self, ConnectError> {
+        let nats = session.peer().nats();
+        let subjects = ProviderSubjects::new(session.lattice(), session.id());
+        // An old host, or a person, gives no key; then the plain subject carries the links.
+        let link_put = match unsealer {
+            Some(unsealer) => subjects.link_put_sealed(&unsealer.public_key()),
+            None => subjects.link_put(),
+        };
+        Ok(Self {
+            link_put: subscribe(nats, link_put).await?,
+            link_delete: subscribe(nats, subjects.link_delete()).await?,
+            health: subscribe(nats, subjects.health()).await?,
+            config: subscribe(nats, subjects.config_update()).await?,
+            shutdown: subscribe(nats, subjects.shutdown()).await?,
+        })
+    }
+}
+
+async fn subscribe(nats: &Client, subject: String) -> Result<Subscriber, ConnectError> {
+    nats.subscribe(subject.clone())
+        .await
+        .map_err(|e| ConnectError::Subscribe {
+            subject,
+            reason: e.to_string(),
+        })
+}
+
+/// Why a provider ends.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Its host asks for it; the answer goes to this subject when everything is done.
+    Asked(Option<Subject>),
+    /// Whoever runs it wants it.
+    Stopped,
+    /// The connection ended for good.
+    Disconnected,
+}
+
+/// Answers management messages until the provider ends.
+pub(crate) struct Manager<P> {
+    pub(crate) session: Session,
+    pub(crate) provider: Arc<P>,
+    pub(crate) links: Arc<Links<P>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) config: watch::Sender<StringMap>,
+}
+
+impl<P: Provider> Manager<P> {
+    pub(crate) async fn run(&self, mut on: Subscriptions, stop: &CancellationToken) -> Ended {
+        loop {
+            // A deletion goes before a put: the host tells a changed link as one after the other,
+            // and they arrive on two subscriptions.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ended::Stopped,
+                message = on.shutdown.next() => match message {
+                    Some(message) => if let Some(reply) = self.shutdown(message) {
+                        return Ended::Asked(reply);
+                    },
+                    None => return Ended::Disconnected,
+                },
+                Some(message) = on.link_delete.next() => self.delete(&message),
+                Some(message) = on.link_put.next() => {
+                    while let Some(Some(deleted)) = on.link_delete.next().now_or_never() {
+                        self.delete(&deleted);
+                    }
+                    self.put(message);
+                }
+                Some(message) = on.health.next() => self.health(message),
+                Some(message) = on.config.next() => self.config(&message),
+            }
+        }
+    }
+
+    fn shutdown(&self, message: Message) -> Option<Option<Subject>> {
+        match serde_json::from_slice::<ShutdownRequest>(&message.payload) {
+            Ok(request) if request.host_id == self.session.host_id() => Some(message.reply),
+            Ok(_) => None,
+            Err(error) => {
+                unreadable(&message, &error);
+                None
+            }
+        }
+    }
+
+    fn delete(&self, message: &Message) {
+        match serde_json::from_slice::<ResolvedLink>(&message.payload) {
+            Ok(link) => self.links.delete(link),
+            Err(error) => unreadable(message, &error),
+        }
+    }
+
+    fn put(&self, message: Message) {
+        let outcome = match serde_json::from_slice::<ResolvedLink>(&message.payload) {
+            Ok(link) => self.links.put(link).map_err(|e| e.reason()),
+            Err(error) => {
+                unreadable(&message, &error);
+                Err(format!("the link message is not readable: {error}"))
+            }
+        };
+        let by = Instant::now() + LINK_ANSWER_LIMIT;
+        self.answer(message.reply, async move {
+            let known = match outcome {
+                Ok(outcome) => outcome.known(by).await?,
+                Err(reason) => Err(reason),
+            };
+            let reply = LinkReply {
+                accepted: known.is_ok(),
+                reason: known.err(),
+            };
+            serde_json::to_vec(&reply).ok()
+        });
+    }
+
+    fn health(&self, message: Message) {
+        let provider = Arc::clone(&self.provider);
+        let links = Arc::clone(&self.links);
+        self.answer(message.reply, async move {
+            let mut health = tokio::time::timeout(HEALTH_LIMIT, provider.health())
+                .await
+                .unwrap_or_else(|_| {
+                    HealthCheckResponse::unhealthy(format!(
+                        "the provider did not tell its health within {HEALTH_LIMIT:?}"
+                    ))
+                });
+            health.links = links.reports();
+            serde_json::to_vec(&health).ok()
+        });
+    }
+
+    fn config(&self, message: &Message) {
+        match serde_json::from_slice::<StringMap>(&message.payload) {
+            Ok(config) => {
+                if self.session.set_config(config.clone()) {
+                    self.config.send_replace(config);
+                }
+            }
+            Err(error) => unreadable(message, &error),
+        }
+    }
+
+    /// Works out an answer in a task of its own and sends it, if somebody waits for one.
+    fn answer(
+        &self,
+        reply: Option<Subject>,
+        answer: impl Future<Output = Option<Vec<u8>>> + Send + 'static,
+    ) {
+        let Some(reply) = reply else { return };
+        if self.tasks.len() >= MAX_ANSWERS {
+            tracing::warn!("left a management request unanswered: too many at once");
+            return;
+        }
+        let nats = self.session.peer().nats().clone();
+        self.tasks.spawn(async move {
+            if let Some(answer) = answer.await {
+                publish(&nats, reply, answer.into()).await;
+            }
+        });
+    }
+}
+
+fn unreadable(message: &Message, error: &JsonError) {
+    tracing::error!(subject = %message.subject, %error, "cannot read a management message");
+}
+
+pub(crate) async fn publish(nats: &Client, subject: Subject, payload: Bytes) {
+    if let Err(error) = nats.publish(subject, payload).await {
+        tracing::debug!(%error, "a management message was not sent");
+    }
+}
+
+/// Publishes link reports until the table that makes them is gone.
+pub(crate) async fn publish_reports(session: Session, mut reports: mpsc::Receiver<LinkReport>) {
+    let subject = ProviderSubjects::new(session.lattice(), session.id()).link_status();
+    let subject = Subject::from(subject);
+    while let Some(report) = reports.recv().await {
+        if let Ok(payload) = serde_json::to_vec(&report) {
+            publish(session.peer().nats(), subject.clone(), payload.into()).await;
+        }
+    }
+}
+
+/// Passes each new config to the provider, the latest when several came meanwhile.
+pub(crate) async fn pass_config<P: Provider>(
+    provider: Arc<P>,
+    links: Arc<Links<P>>,
+    mut configs: watch::Receiver<StringMap>,
+) {
+    while configs.changed().await.is_ok() {
+        let config = configs.borrow_and_update().clone();
+        tracing::info!(keys = config.len(), "the provider's config changed");
+        match tokio::time::timeout(CONFIG_LIMIT, provider.put_config(&config)).await {
+            Ok(ConfigChange::Taken) => {}
+            Ok(ConfigChange::Relink) => links.put_again(),
+            Err(_) => tracing::error!("the provider did not take its config in {CONFIG_LIMIT:?}"),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a provider implements.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lattice_core::StringMap;
+use lattice_core::provider::HealthCheckResponse;
+use tokio::time::Instant;
+
+use crate::error::{LinkError, StartError};
+use crate::link::{LinkRole, ProviderLink};
+use crate::session::Session;
+
+/// What a new config means for links that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// Nothing further.
+    Taken,
+    /// Every link depends on it: each is deleted and put again.
+    Relink,
+}
+
+/// A capability that components reach through links.
+///
+/// The link calls are made one after the other for one link, and at once for different links. A
+/// link that changes is deleted and put again; a put that equals the stored one is not repeated.
+/// Each call has ten seconds, after which its future is dropped, as it is when the link goes away
+/// meanwhile: a put must leave nothing behind when it fails or is dropped, so its effect on the
+/// provider's own tables comes last.
+#[async_trait]
+pub trait Provider: Send + Sync + Sized + 'static {
+    /// What the provider is called in logs, such as `http-server`.
+    const NAME: &'static str;
+
+    /// Makes the provider and serves its functions. Called once, before any link is put.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] ends the run.
+    async fn start(session: Session) -> Result<Arc<Self>, StartError>;
+
+    /// Starts to call the component at the other end of the link.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; one that may pass by itself is tried again with growing delays.
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        Err(LinkError::wrong_role::<Self>(link, LinkRole::Source))
+    }
+
+    /// Starts to serve the component at the other end of the link.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; one that may pass by itself is tried again with growing delays.
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        Err(LinkError::wrong_role::<Self>(link, LinkRole::Target))
+    }
+
+    /// Stops what [`Provider::put_source_link`] started. Only called for a link that was put.
+    async fn delete_source_link(&self, _link: &ProviderLink) {}
+
+    /// Stops what [`Provider::put_target_link`] started. Only called for a link that was put.
+    async fn delete_target_link(&self, _link: &ProviderLink) {}
+
+    /// Takes a new config, which [`Session::config`] returns already, and says what it means for
+    /// the links.
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        ConfigChange::Taken
+    }
+
+    /// Tells whether the provider can do its work. The state of links is added by the caller.
+    async fn health(&self) -> HealthCheckResponse {
+        HealthCheckResponse::healthy()
+    }
+
+    /// Finishes what is under way, by `until` at the latest. Served functions have stopped taking
+    /// calls and are drained at the same time; links are not deleted one by one.
+    async fn shutdown(&self, _until: Instant) {}
+}

@@ -1,0 +1,144 @@
+//! The life of a provider.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+use lattice_core::provider::{HostData, SHUTDOWN_REPLY};
+use lattice_rpc::{Peer, PeerConfig};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::RunError;
+use crate::links::Links;
+use crate::manage::{Ended, Manager, Subscriptions, pass_config, publish, publish_reports};
+use crate::nats::{self, NatsSettings};
+use crate::provider::Provider;
+use crate::session::Session;
+
+/// How long what is under way may take to finish when the provider ends.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long NATS may take to confirm a subscription or to take the last messages.
+const NATS_LIMIT: Duration = Duration::from_secs(10);
+
+/// Connects to the lattice that the host data names and runs a provider on it, until `stop` is
+/// cancelled or its host ends it with a shutdown message.
+///
+/// # Errors
+///
+/// [`RunError`] when the provider cannot start, or when its connection ends for good.
+pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result<(), RunError> {
+    let nats = nats::connect(&NatsSettings::of_lattice(&data), &data.provider_key).await?;
+    run_on::<P>(nats, data, stop).await
+}
+
+/// As [`run`], on a connection that exists. It is flushed at the end but stays open.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_on<P: Provider>(
+    nats: Client,
+    data: HostData,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let peer = Peer::new(nats.clone(), PeerConfig::default()).await?;
+    let done = run_peer::<P>(peer.clone(), data, stop).await;
+    peer.close().await;
+    if tokio::time::timeout(NATS_LIMIT, nats.flush())
+        .await
+        .is_err()
+    {
+        tracing::warn!("NATS did not take the last messages in time");
+    }
+    done
+}
+
+async fn run_peer<P: Provider>(
+    peer: Peer,
+    data: HostData,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let initial = data.link_definitions.clone();
+    let session = Session::new(data, peer)?;
+    let unsealer = session.unsealer()?;
+    let subscriptions = Subscriptions::new(&session, unsealer.as_ref()).await?;
+    let provider = P::start(session.clone())
+        .await
+        .map_err(|source| RunError::Start {
+            provider: P::NAME,
+            source,
+        })?;
+    // Covers the management subjects and the functions alike: once the server has confirmed,
+    // no link and no call can be missed.
+    session.peer().confirm(NATS_LIMIT).await?;
+    let (links, reports) = Links::new(
+        session.id().clone(),
+        session.host_id().to_owned(),
+        Arc::clone(&provider),
+        unsealer,
+    );
+    let links = Arc::new(links);
+    let (config, configs) = watch::channel((*session.config()).clone());
+    let mut helpers = JoinSet::new();
+    helpers.spawn(publish_reports(session.clone(), reports));
+    helpers.spawn(pass_config(
+        Arc::clone(&provider),
+        Arc::clone(&links),
+        configs,
+    ));
+    for link in initial {
+        // What is wrong with a link is logged and reported where it is found.
+        drop(links.put(link));
+    }
+    tracing::info!(provider = P::NAME, id = %session.id(), lattice = %session.lattice(), "started");
+    let manager = Manager {
+        session,
+        provider,
+        links,
+        tasks: TaskTracker::new(),
+        config,
+    };
+    let ended = manager.run(subscriptions, &stop).await;
+    let done = finish(manager, ended).await;
+    helpers.shutdown().await;
+    done
+}
+
+/// Stops taking calls, lets what is under way finish, and says good-bye.
+async fn finish<P: Provider>(manager: Manager<P>, ended: Ended) -> Result<(), RunError> {
+    let until = Instant::now() + GRACE;
+    tracing::info!(provider = P::NAME, ?ended, "shutting down");
+    manager.links.stop().await;
+    let shutdown = tokio::time::timeout_at(until, manager.provider.shutdown(until));
+    let (_, finished) = tokio::join!(manager.session.serving().drain(until), shutdown);
+    if finished.is_err() {
+        tracing::warn!("the provider did not finish its work within {GRACE:?}");
+    }
+    manager.tasks.close();
+    let last = Instant::now() + Duration::from_millis(100);
+    if tokio::time::timeout_at(last, manager.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::debug!("left management requests unanswered");
+    }
+    match ended {
+        Ended::Asked(reply) => {
+            say_goodbye(manager.session.peer().nats(), reply).await;
+            Ok(())
+        }
+        Ended::Stopped => Ok(()),
+        Ended::Disconnected => Err(RunError::Disconnected),
+    }
+}
+
+async fn say_goodbye(nats: &Client, reply: Option<Subject>) {
+    if let Some(reply) = reply {
+        publish(nats, reply, Bytes::from_static(SHUTDOWN_REPLY.as_bytes())).await;
+    }
+}

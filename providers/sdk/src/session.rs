@@ -1,0 +1,223 @@
+//! What a provider has of the lattice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::provider::{HostData, SecretMap};
+use lattice_core::subject::RpcPrefix;
+use lattice_core::{ComponentId, LatticeName, StringMap};
+use lattice_rpc::wrpc::{Client, Server};
+use lattice_rpc::{IncomingCall, Invocation, Limiter, Peer, ServeOptions};
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+use crate::error::{RunError, ServeError};
+use crate::link::{self, Unsealer};
+use crate::nats::NatsSettings;
+use crate::serving::{Invocations, Serving};
+
+/// How long a call may take, end to end, when nobody says otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The latest deadline that is accepted from a caller.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How many calls a provider serves at once. Its backend is what limits it; this only bounds
+/// memory.
+const CALLS_AT_ONCE: usize = 4096;
+/// How many more may wait, and for how long.
+const CALLS_WAITING: usize = 4096;
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// One provider process on one lattice: who it is, what it was given, and how it calls and
+/// serves. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    lattice: LatticeName,
+    id: ComponentId,
+    data: HostData,
+    peer: Peer,
+    config: RwLock<Arc<StringMap>>,
+    options: ServeOptions,
+    serving: Serving,
+}
+
+impl Session {
+    pub(crate) fn new(data: HostData, peer: Peer) -> Result<Self, RunError> {
+        let limiter = Limiter::new(CALLS_AT_ONCE, CALLS_WAITING, LONGEST_WAIT);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                lattice: LatticeName::new(&data.lattice_rpc_prefix)?,
+                id: ComponentId::new(&data.provider_key)?,
+                config: RwLock::new(Arc::new(data.config.clone())),
+                data,
+                peer,
+                options: ServeOptions {
+                    limiter: Arc::new(limiter),
+                    default_deadline: DEFAULT_DEADLINE,
+                    longest_deadline: LONGEST_DEADLINE,
+                },
+                serving: Serving::default(),
+            }),
+        })
+    }
+
+    /// The lattice.
+    #[must_use]
+    pub fn lattice(&self) -> &LatticeName {
+        &self.inner.lattice
+    }
+
+    /// The provider's own id.
+    #[must_use]
+    pub fn id(&self) -> &ComponentId {
+        &self.inner.id
+    }
+
+    /// The host that started the provider; empty when it was started by hand.
+    #[must_use]
+    pub fn host_id(&self) -> &str {
+        &self.inner.data.host_id
+    }
+
+    /// The provider's config as it is now.
+    #[must_use]
+    pub fn config(&self) -> Arc<StringMap> {
+        Arc::clone(&self.inner.config.read())
+    }
+
+    /// The config value called `name` in any case of its letters.
+    #[must_use]
+    pub fn config_value(&self, name: &str) -> Option<String> {
+        link::find(&self.config(), name)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    }
+
+    /// Takes a new config over; says whether it differs.
+    pub(crate) fn set_config(&self, config: StringMap) -> bool {
+        let mut current = self.inner.config.write();
+        if **current == config {
+            return false;
+        }
+        *current = Arc::new(config);
+        true
+    }
+
+    /// The provider's own secrets.
+    #[must_use]
+    pub fn secrets(&self) -> &SecretMap {
+        &self.inner.data.secrets
+    }
+
+    /// Where the lattice is and who connects to it.
+    #[must_use]
+    pub fn nats_settings(&self) -> NatsSettings {
+        NatsSettings::of_lattice(&self.inner.data)
+    }
+
+    /// The process on the lattice.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.inner.peer
+    }
+
+    pub(crate) fn unsealer(&self) -> Result<Option<Unsealer>, RunError> {
+        let data = &self.inner.data;
+        Unsealer::new(&data.provider_xkey_private_key, &data.host_xkey_public_key)
+    }
+
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.inner.serving
+    }
+
+    /// A call of `instance.function` of the entity `target` through the link `link_name`, ending
+    /// at `deadline`. The template of many calls is made once and cloned, see
+    /// [`Invocation::until`].
+    #[must_use]
+    pub fn invocation(
+        &self,
+        target: &ComponentId,
+        link_name: &str,
+        instance: &str,
+        function: &str,
+        deadline: Instant,
+    ) -> Invocation {
+        let subject = RpcPrefix::new(&self.inner.lattice, target).invocation(instance, function);
+        Invocation::new(subject, deadline)
+            .source(self.inner.id.as_str())
+            .target(target.as_str())
+            .link_name(link_name)
+    }
+
+    /// Calls `target` through bindings made by `wit-bindgen-wrpc`.
+    #[must_use]
+    pub fn client(&self, target: &ComponentId) -> Client {
+        Client::new(
+            self.inner.peer.clone(),
+            &self.inner.lattice,
+            self.inner.id.clone(),
+            target.clone(),
+            DEFAULT_DEADLINE,
+        )
+    }
+
+    /// Serves bindings made by `wit-bindgen-wrpc`; pass what they return to [`Session::drive`].
+    #[must_use]
+    pub fn server(&self) -> Server {
+        let inner = &self.inner;
+        Server::new(
+            inner.peer.clone(),
+            &inner.lattice,
+            &inner.id,
+            inner.options.clone(),
+        )
+        .leaving(inner.serving.leave().clone())
+    }
+
+    /// Runs the calls that generated bindings take in, until the provider stops.
+    pub fn drive(
+        &self,
+        functions: impl IntoIterator<Item = (&'static str, &'static str, Invocations)>,
+    ) {
+        for (instance, function, calls) in functions {
+            self.inner.serving.drive(instance, function, calls);
+        }
+    }
+
+    /// Serves one function without bindings, until the provider stops.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Subscribe`] when NATS refuses.
+    pub async fn serve<H, F>(
+        &self,
+        instance: &str,
+        function: &str,
+        handler: H,
+    ) -> Result<(), ServeError>
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let inner = &self.inner;
+        let prefix = RpcPrefix::new(&inner.lattice, &inner.id);
+        let subject = prefix.invocation(instance, function);
+        let handle = inner
+            .peer
+            .serve(
+                &subject,
+                prefix.queue_group(),
+                inner.options.clone(),
+                handler,
+            )
+            .await?;
+        inner.serving.keep(handle);
+        Ok(())
+    }
+}

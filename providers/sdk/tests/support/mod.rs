@@ -1,0 +1,257 @@
+//! A provider that tells what happens to it, and a stand-in for the host that runs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, Subscriber};
+use futures::StreamExt as _;
+use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport, SecretText};
+use lattice_core::subject::ProviderSubjects;
+use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
+use lattice_nats_box::NatsBox;
+use lattice_provider_sdk::{
+    ConfigChange, LinkError, Provider, ProviderLink, RunError, Session, StartError, run,
+};
+use nkeys::XKey;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for what has to happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Publishes every callback on `test.{its id}`.
+pub struct Telltale {
+    session: Session,
+}
+
+impl Telltale {
+    async fn tell(&self, text: String) {
+        let subject = format!("test.{}", self.session.id());
+        let nats = self.session.peer().nats();
+        nats.publish(subject, text.into()).await.unwrap();
+    }
+
+    async fn put(&self, role: &str, link: &ProviderLink) -> Result<(), LinkError> {
+        match link.value("behave") {
+            Some("invalid") => return Err(LinkError::invalid("no such thing")),
+            Some("panic") => panic!("on purpose"),
+            Some("hang") => std::future::pending().await,
+            _ => {}
+        }
+        if let Some(file) = link.value("needs")
+            && !std::path::Path::new(file).exists()
+        {
+            return Err(LinkError::unavailable(format!("`{file}` is missing")));
+        }
+        let v = link.value("v").unwrap_or("-");
+        self.tell(format!(
+            "put {role} {} {} {} v={v}",
+            link.peer, link.package, link.name
+        ))
+        .await;
+        Ok(())
+    }
+
+    async fn delete(&self, role: &str, link: &ProviderLink) {
+        self.tell(format!(
+            "delete {role} {} {} {}",
+            link.peer, link.package, link.name
+        ))
+        .await;
+    }
+}
+
+#[lattice_provider_sdk::async_trait]
+impl Provider for Telltale {
+    const NAME: &'static str = "telltale";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        session
+            .serve("test:slow/echo", "echo", |call| async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let params = call.params.first().clone();
+                call.responder.reply(params).await.unwrap();
+            })
+            .await?;
+        Ok(Arc::new(Self { session }))
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        self.put("source", link).await
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        self.put("target", link).await
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.delete("source", link).await;
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.delete("target", link).await;
+    }
+
+    async fn put_config(&self, config: &StringMap) -> ConfigChange {
+        assert_eq!(*self.session.config(), *config);
+        let text = serde_json::to_string(config).unwrap();
+        self.tell(format!("config {text}")).await;
+        match config.get("relink") {
+            Some(_) => ConfigChange::Relink,
+            None => ConfigChange::Taken,
+        }
+    }
+
+    async fn shutdown(&self, _until: Instant) {
+        self.tell("shutdown".to_owned()).await;
+    }
+}
+
+/// A host as one provider sees it.
+pub struct Host {
+    pub box_: NatsBox,
+    pub nats: Client,
+    pub subjects: ProviderSubjects,
+    pub lattice: LatticeName,
+    pub provider: ComponentId,
+    pub xkey: XKey,
+    pub provider_xkey: XKey,
+    pub told: Subscriber,
+    pub reports: Subscriber,
+    pub stop: CancellationToken,
+    pub running: JoinHandle<Result<(), RunError>>,
+}
+
+pub fn link(source: &str, target: &str, values: &[(&str, &str)]) -> ResolvedLink {
+    let values: StringMap = values
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    ResolvedLink {
+        source_id: source.into(),
+        target: target.into(),
+        name: "default".into(),
+        wit_namespace: "wasi".into(),
+        wit_package: "keyvalue".into(),
+        interfaces: vec!["store".into()],
+        source_config: values.clone(),
+        target_config: values,
+        source_secrets: None,
+        target_secrets: None,
+    }
+}
+
+pub const HOST_ID: &str = "NTESTHOST";
+
+impl Host {
+    /// Starts a provider that was given the links.
+    pub async fn start(links: Vec<ResolvedLink>) -> Self {
+        Self::start_with(links, true).await
+    }
+
+    pub async fn start_with(links: Vec<ResolvedLink>, keys: bool) -> Self {
+        let box_ = NatsBox::start().await.unwrap();
+        let nats = box_.client().await.unwrap();
+        let lattice = LatticeName::default();
+        let provider = ComponentId::new("kv").unwrap();
+        let subjects = ProviderSubjects::new(&lattice, &provider);
+        let told = nats.subscribe("test.kv").await.unwrap();
+        let reports = nats.subscribe(subjects.link_status()).await.unwrap();
+        nats.flush().await.unwrap();
+        let (xkey, provider_xkey) = (XKey::new(), XKey::new());
+        let mut data = HostData {
+            host_id: HOST_ID.into(),
+            lattice_rpc_prefix: lattice.to_string(),
+            link_name: "default".into(),
+            lattice_rpc_url: box_.url.clone(),
+            provider_key: provider.to_string(),
+            link_definitions: links,
+            ..HostData::default()
+        };
+        if keys {
+            data.host_xkey_public_key = xkey.public_key();
+            data.provider_xkey_private_key = SecretText::new(provider_xkey.seed().unwrap());
+        }
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run::<Telltale>(data, stop.clone()));
+        let host = Self {
+            box_,
+            nats,
+            subjects,
+            lattice,
+            provider,
+            xkey,
+            provider_xkey,
+            told,
+            reports,
+            stop,
+            running,
+        };
+        host.health().await;
+        host
+    }
+
+    /// Asks until the provider answers.
+    pub async fn health(&self) -> HealthCheckResponse {
+        serde_json::from_slice(&self.health_text().await).unwrap()
+    }
+
+    pub async fn health_text(&self) -> bytes::Bytes {
+        let ask = async {
+            loop {
+                let subject = self.subjects.health();
+                if let Ok(answer) = self.nats.request(subject, "".into()).await {
+                    break answer.payload;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, ask).await.expect("health")
+    }
+
+    pub async fn told(&mut self) -> String {
+        let told = tokio::time::timeout(PATIENCE, self.told.next()).await;
+        String::from_utf8(told.expect("told in time").unwrap().payload.to_vec()).unwrap()
+    }
+
+    pub async fn report(&mut self) -> LinkReport {
+        let report = tokio::time::timeout(PATIENCE, self.reports.next()).await;
+        serde_json::from_slice(&report.expect("a report in time").unwrap().payload).unwrap()
+    }
+
+    /// Publishes a link to the provider's own key.
+    pub async fn put(&self, link: &ResolvedLink) {
+        let subject = self.put_subject();
+        let payload = serde_json::to_vec(link).unwrap();
+        self.nats.publish(subject, payload.into()).await.unwrap();
+    }
+
+    pub fn put_subject(&self) -> String {
+        self.subjects
+            .link_put_sealed(&self.provider_xkey.public_key())
+    }
+
+    pub async fn delete(&self, link: &ResolvedLink) {
+        let payload = serde_json::to_vec(link).unwrap();
+        let subject = self.subjects.link_delete();
+        self.nats.publish(subject, payload.into()).await.unwrap();
+    }
+
+    /// Puts a link as a request and returns the JSON of the answer.
+    pub async fn put_asking(&self, link: &ResolvedLink) -> String {
+        let payload = serde_json::to_vec(link).unwrap();
+        let answer = self.nats.request(self.put_subject(), payload.into());
+        String::from_utf8(answer.await.unwrap().payload.to_vec()).unwrap()
+    }
+
+    /// Shows that nothing was told before `marker`, which is a config the provider tells of.
+    pub async fn expect_quiet(&mut self, marker: &str) {
+        let payload = format!(r#"{{"marker":"{marker}"}}"#);
+        let subject = self.subjects.config_update();
+        self.nats
+            .publish(subject, payload.clone().into())
+            .await
+            .unwrap();
+        assert_eq!(self.told().await, format!("config {payload}"));
+    }
+}
