@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod build;
 mod guests;
 mod lint;
@@ -26,6 +27,7 @@ Commands:
   build    Compile wash, the host and the providers [--release]
   up       Start a lattice in the background with the counter example on it [--release]
   test     Run every test of this repository [arguments of `cargo nextest run`]
+  bench    Measure a lattice of release programs [--json FILE, --only NAME, --rounds N]
   lint     Check format and lints
   tidy     Check the habits of this repository that no compiler checks
 ";
@@ -47,6 +49,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode> {
         "build" => build::run(&workspace, arguments),
         "up" => up::run(&workspace, arguments),
         "test" => test::run(&workspace, arguments),
+        "bench" => bench::run(&workspace, arguments),
         "lint" => lint::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),
         other => bail!("there is no command `{other}`\n\n{USAGE}"),
