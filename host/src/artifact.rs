@@ -199,7 +199,7 @@ const TAR_MARK: std::ops::Range<usize> = 257..262;
 
 fn recognise(file: &mut File) -> io::Result<Option<FileKind>> {
     let mut head = Vec::with_capacity(512);
-    file.by_ref().take(512).read_to_end(&mut head)?;
+    Read::by_ref(file).take(512).read_to_end(&mut head)?;
     file.rewind()?;
     Ok(kind_of(&head))
 }

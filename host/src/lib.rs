@@ -6,9 +6,16 @@
 pub mod cli;
 pub mod config;
 
+mod artifact;
+mod components;
 mod connect;
+mod events;
+mod failures;
 mod host;
 mod identity;
+mod labels;
+mod links;
+mod router;
 
 pub use config::HostConfig;
 pub use host::{Host, StartHostError, StopReason, StopRequest};

@@ -65,11 +65,11 @@ fn archive(target: &str, library: &[u8], gzip: bool) -> Vec<u8> {
     let issuer = SigningKey::generate(KeyKind::Account);
     let subject = SigningKey::generate(KeyKind::Provider);
     let metadata = ProviderMetadata { name: Some("kv".into()), ..ProviderMetadata::default() };
-    let mut builder = lattice_claims::archive::ArchiveBuilder::new(metadata);
-    builder.library(target, library.to_vec()).unwrap();
+    let builder = lattice_claims::archive::ArchiveBuilder::new(metadata);
+    let builder = builder.library(target, library.to_vec()).unwrap();
     let mut out = Vec::new();
     let times = lattice_claims::component::ValidTimes::from(epoch_seconds());
-    builder.write(&mut out, &issuer, &subject, times, gzip).unwrap();
+    builder.write(&mut out, gzip, &issuer, &subject, times).unwrap();
     out
 }
 

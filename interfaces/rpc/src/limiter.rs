@@ -17,6 +17,8 @@ use crate::error::RemoteError;
 pub struct Limiter {
     permits: Arc<Semaphore>,
     size: AtomicUsize,
+    /// Permits in use that are to vanish instead of being given back, after the limiter shrank.
+    surplus: Arc<AtomicUsize>,
     queued: AtomicUsize,
     max_queued: usize,
     max_wait: Duration,
@@ -25,7 +27,18 @@ pub struct Limiter {
 /// The right to run one call.
 #[derive(Debug)]
 pub struct Permit {
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
+    surplus: Arc<AtomicUsize>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let fewer = |surplus: usize| surplus.checked_sub(1);
+        let vanishes = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        if let (Ok(_), Some(permit)) = (vanishes, self.permit.take()) {
+            permit.forget();
+        }
+    }
 }
 
 /// What a limiter holds right now.
@@ -46,6 +59,7 @@ impl Limiter {
         Self {
             permits: Arc::new(Semaphore::new(size)),
             size: AtomicUsize::new(size),
+            surplus: Arc::default(),
             queued: AtomicUsize::new(0),
             max_queued,
             max_wait,
@@ -61,6 +75,31 @@ impl Limiter {
         }
     }
 
+    /// Allows `size` calls at once from now on. Calls under way go on; when there are more of them
+    /// than allowed, no other starts before enough have ended.
+    pub fn resize(&self, size: usize) {
+        let size = size.min(Semaphore::MAX_PERMITS);
+        let before = self.size.swap(size, Ordering::Relaxed);
+        if size < before {
+            let less = before - size;
+            let taken = self.permits.forget_permits(less);
+            self.surplus.fetch_add(less - taken, Ordering::Relaxed);
+            return;
+        }
+        let mut more = size - before;
+        let settle = |surplus: usize| Some(surplus.saturating_sub(more));
+        let settled = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle);
+        more -= settled.unwrap_or(0).min(more);
+        self.permits.add_permits(more);
+    }
+
+    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
+        Permit {
+            permit: Some(permit),
+            surplus: Arc::clone(&self.surplus),
+        }
+    }
+
     /// Waits for a turn, no longer than the queue allows and not past `deadline`.
     ///
     /// # Errors
@@ -68,7 +107,7 @@ impl Limiter {
     /// An error with the code `overloaded`: the queue is full or the wait too long.
     pub async fn acquire(&self, deadline: Instant) -> Result<Permit, RemoteError> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(Permit { _permit: permit });
+            return Ok(self.permit(permit));
         }
         let waiting = Waiting::enter(&self.queued);
         if waiting.position >= self.max_queued {
@@ -76,7 +115,7 @@ impl Limiter {
         }
         let until = deadline.min(Instant::now() + self.max_wait);
         match tokio::time::timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Permit { _permit: permit }),
+            Ok(Ok(permit)) => Ok(self.permit(permit)),
             Ok(Err(_)) => Err(RemoteError::new(RemoteError::STOPPING, "the callee stops")),
             Err(_) => Err(self.refusal("no turn came in time")),
         }
@@ -131,6 +170,25 @@ mod tests {
         assert_eq!(Instant::now(), before);
         drop(held);
         limiter.acquire(soon()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_limiter_grows_and_shrinks_under_load() {
+        let limiter = Limiter::new(3, 0, Duration::ZERO);
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(limiter.acquire(soon()).await.unwrap());
+        }
+        limiter.resize(1);
+        assert_eq!((limiter.stats().size, limiter.stats().free), (1, 0));
+        held.truncate(1);
+        limiter.acquire(soon()).await.unwrap_err();
+        held.clear();
+        assert_eq!(limiter.stats().free, 1);
+        let _one = limiter.acquire(soon()).await.unwrap();
+        limiter.resize(0);
+        limiter.resize(3);
+        assert_eq!((limiter.stats().size, limiter.stats().free), (3, 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,88 @@
+//! One version of a component: from an image to something that can be called.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_claims::{VerifiedComponent, epoch_seconds, verify_component};
+use lattice_core::ImageRef;
+use lattice_runtime::{Component, ComponentOptions, HostEnv, Invoke, Runtime};
+
+use super::error::ScaleError;
+use crate::artifact::Images;
+
+/// A prepared version of a component.
+#[derive(Debug)]
+pub(crate) struct Code {
+    /// Where it came from, exactly as the command named it.
+    pub(crate) image: ImageRef,
+    pub(crate) component: Component,
+    pub(crate) claims: Option<VerifiedComponent>,
+}
+
+impl Code {
+    /// The name in the claims.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.claims.as_ref()?.claims.metadata.as_ref()?.name.clone()
+    }
+
+    /// The revision in the claims, or 0.
+    pub(crate) fn revision(&self) -> i32 {
+        let metadata = self.claims.as_ref().and_then(|verified| verified.claims.metadata.as_ref());
+        metadata.and_then(|metadata| metadata.revision).unwrap_or_default()
+    }
+}
+
+/// Bytes that passed the checks before anything is compiled.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    image: ImageRef,
+    wasm: Bytes,
+    pub(crate) claims: Option<VerifiedComponent>,
+}
+
+/// Reads an image and checks its claims.
+pub(crate) async fn fetch(images: &Images, image: &ImageRef) -> Result<Fetched, ScaleError> {
+    let wasm = images
+        .component(image)
+        .await
+        .map_err(|source| ScaleError::Fetch { image: image.clone(), source })?;
+    let claims = verify(wasm.clone())
+        .await
+        .map_err(|source| ScaleError::Claims { image: image.clone(), source })?;
+    Ok(Fetched { image: image.clone(), wasm, claims })
+}
+
+const WASM_MAGIC: &[u8] = b"\0asm";
+
+async fn verify(
+    wasm: Bytes,
+) -> Result<Option<VerifiedComponent>, lattice_claims::ComponentClaimsError> {
+    // What is not wasm has no claims; the runtime says what it is instead.
+    if !wasm.starts_with(WASM_MAGIC) {
+        return Ok(None);
+    }
+    // Hashing a large file takes a while.
+    let verified = tokio::task::spawn_blocking(move || verify_component(&wasm, epoch_seconds()));
+    match verified.await {
+        Ok(verified) => verified,
+        // Only when the process ends.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+impl Fetched {
+    /// Compiles and links the bytes.
+    pub(crate) async fn prepare(
+        self,
+        runtime: &Runtime,
+        options: ComponentOptions,
+        invoke: Arc<dyn Invoke>,
+        env: Arc<dyn HostEnv>,
+    ) -> Result<Code, ScaleError> {
+        let Self { image, wasm, claims } = self;
+        match runtime.prepare(wasm, options, invoke, env).await {
+            Ok(component) => Ok(Code { image, component, claims }),
+            Err(source) => Err(ScaleError::Prepare { image, source }),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One component id on this host: all work on it happens one after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_control::types::ScaleComponentCommand;
+use lattice_core::{ComponentId, ImageRef, StringMap};
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::code::fetch;
+use super::error::ScaleError;
+use super::report;
+use super::running::Running;
+use super::{ComponentDeps, ComponentStatus};
+
+/// How long a stop waits for calls under way before it is reported; they may end later.
+const REPORT_AFTER: Duration = Duration::from_secs(1);
+
+/// How a component should run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The image, as it was named.
+    pub(crate) image: String,
+    pub(crate) count: u32,
+    pub(crate) annotations: StringMap,
+    pub(crate) limits: StringMap,
+    pub(crate) config: Vec<String>,
+    /// Whether another image replaces the running one.
+    pub(crate) allow_update: bool,
+}
+
+impl From<ScaleComponentCommand> for Wanted {
+    fn from(command: ScaleComponentCommand) -> Self {
+        Self {
+            image: command.component_ref,
+            count: command.count,
+            annotations: command.annotations,
+            limits: command.component_limits,
+            config: command.config,
+            allow_update: command.allow_update,
+        }
+    }
+}
+
+/// The place of one component id.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    id: ComponentId,
+    /// Held for the whole of each piece of work, so that work on this id keeps its order and
+    /// work on other ids is not held up.
+    running: Mutex<Option<Running>>,
+    /// What can be told without waiting for work under way.
+    status: RwLock<Option<ComponentStatus>>,
+}
+
+impl Entry {
+    pub(crate) fn new(id: ComponentId) -> Self {
+        Self { id, running: Mutex::default(), status: RwLock::default() }
+    }
+
+    pub(crate) fn status(&self) -> Option<ComponentStatus> {
+        self.status.read().clone()
+    }
+
+    /// Starts, scales or stops the component, and tells how it runs then.
+    pub(crate) async fn scale(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        wanted: &Wanted,
+    ) -> Result<(), ScaleError> {
+        let mut place = self.running.lock().await;
+        let Some(running) = place.as_mut() else {
+            if wanted.count > 0 {
+                let running = self.start(deps, wanted).await?;
+                self.publish_scaled(deps, &running, wanted.count);
+                *place = Some(running);
+            } else {
+                // Nothing is fetched for what does not run and should not.
+                report::scaled_to_zero(deps, &self.id, wanted);
+            }
+            return Ok(());
+        };
+        if wanted.count == 0 {
+            let Some(running) = place.take() else { return Ok(()) };
+            *self.status.write() = None;
+            self.finish(deps, running).await;
+            return Ok(());
+        }
+        self.rescale(deps, running, wanted).await?;
+        self.publish_scaled(deps, running, wanted.count);
+        if wanted.allow_update && *running.image() != *wanted.image {
+            let image = ImageRef::new(&wanted.image)?;
+            self.replace(deps, running, &image, &wanted.annotations).await?;
+        }
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        wanted: &Wanted,
+    ) -> Result<Running, ScaleError> {
+        let image = ImageRef::new(&wanted.image)?;
+        let fetched = fetch(&deps.images, &image).await?;
+        let running = Running::start(deps, &self.id, fetched, wanted).await?;
+        running.record(deps, &self.id).await?;
+        Ok(running)
+    }
+
+    /// Changes how the running code runs; the image stays.
+    async fn rescale(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        running: &mut Running,
+        wanted: &Wanted,
+    ) -> Result<(), ScaleError> {
+        if running.is_limited_otherwise(&wanted.limits) {
+            // Limits are part of the prepared code, so there is a second one for a moment.
+            let image = running.image().clone();
+            let fetched = fetch(&deps.images, &image).await?;
+            let wanted = Wanted { image: image.as_str().to_owned(), ..wanted.clone() };
+            let next = Running::start(deps, &self.id, fetched, &wanted).await?;
+            let old = std::mem::replace(running, next);
+            tokio::spawn(old.drain(Instant::now() + deps.drain_timeout));
+            return Ok(());
+        }
+        running.scale(deps, wanted).await
+    }
+
+    /// Replaces the image of the running component.
+    pub(crate) async fn update(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        image: &ImageRef,
+        annotations: &StringMap,
+    ) -> Result<(), ScaleError> {
+        let mut place = self.running.lock().await;
+        match place.as_mut() {
+            Some(running) if running.image() != image => {
+                self.replace(deps, running, image, annotations).await
+            }
+            // Stopped, or updated by someone else, since the reply.
+            _ => Ok(()),
+        }
+    }
+
+    async fn replace(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        running: &mut Running,
+        image: &ImageRef,
+        annotations: &StringMap,
+    ) -> Result<(), ScaleError> {
+        let fetched = fetch(&deps.images, image).await?;
+        let removed = running.replace(deps, fetched, annotations).await?;
+        running.record(deps, &self.id).await?;
+        let max = running.max_instances();
+        self.publish_scaled(deps, running, max);
+        // Old clients wait for the end of the old version under the new reference.
+        report::scaled(deps, &self.id, running, 0);
+        let deadline = Instant::now() + deps.drain_timeout;
+        tokio::spawn(async move {
+            for function in removed {
+                function.drain(deadline).await;
+            }
+        });
+        Ok(())
+    }
+
+    fn publish_scaled(&self, deps: &ComponentDeps, running: &Running, count: u32) {
+        *self.status.write() = Some(running.status(&self.id));
+        report::scaled(deps, &self.id, running, count);
+    }
+
+    /// Stops a component that has left the table already.
+    async fn finish(&self, deps: &ComponentDeps, running: Running) {
+        let event = report::scaled_event(deps, &self.id, &running, 0);
+        let mut drained = tokio::spawn(running.drain(Instant::now() + deps.drain_timeout));
+        // Idle components are gone at once; long calls end after the report.
+        let _slow = timeout(REPORT_AFTER, &mut drained).await;
+        deps.events.publish(event);
+    }
+
+    /// Stops the component with the host. Nobody is told; the host says goodbye for all.
+    pub(crate) async fn stop(&self, deadline: Instant) {
+        let running = self.running.lock().await.take();
+        *self.status.write() = None;
+        if let Some(running) = running {
+            running.drain(deadline).await;
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A running component: its code, its exports and what may change while it runs.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use lattice_claims::stored_component;
+use lattice_core::host::ComponentDescription;
+use lattice_core::subject::RpcPrefix;
+use lattice_core::{ComponentId, ConfigName, ImageRef, StringMap};
+use lattice_rpc::Limiter;
+use lattice_store::ConfigBundle;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::code::{Code, Fetched};
+use super::entry::Wanted;
+use super::env::ComponentEnv;
+use super::error::ScaleError;
+use super::invoke::ComponentInvoke;
+use super::limits::Limits;
+use super::serve::{Served, ServedExports, Server, Serving};
+use super::{ComponentDeps, ComponentStatus};
+
+/// A component that answers calls.
+#[derive(Debug)]
+pub(crate) struct Running {
+    code: Arc<Code>,
+    env: Arc<ComponentEnv>,
+    invoke: Arc<ComponentInvoke>,
+    server: Server,
+    /// Empty for a component without exports, which then just waits for its end.
+    served: ServedExports,
+    config: Vec<String>,
+    _config_task: AbortOnDropHandle<()>,
+    max_instances: u32,
+    annotations: StringMap,
+    limits: StringMap,
+    parsed_limits: Limits,
+}
+
+impl Running {
+    /// Prepares the code and begins to serve its exports.
+    pub(crate) async fn start(
+        deps: &Arc<ComponentDeps>,
+        id: &ComponentId,
+        fetched: Fetched,
+        wanted: &Wanted,
+    ) -> Result<Self, ScaleError> {
+        let limits = Limits::parse(&wanted.limits)?;
+        let bundle = open_bundle(deps, &wanted.config).await?;
+        let env = ComponentEnv::new(id.clone(), deps.router.clone(), bundle.merged());
+        let env = Arc::new(env);
+        let invoke = Arc::new(ComponentInvoke {
+            source: id.clone(),
+            router: deps.router.clone(),
+            peer: deps.peer.clone(),
+            failures: Arc::clone(&deps.failures),
+            call_timeout: deps.call_timeout,
+        });
+        let options = limits.options(deps.max_execution_time);
+        let code = fetched.prepare(&deps.runtime, options, invoke.clone(), env.clone()).await?;
+        let code = Arc::new(code);
+        let server = server(deps, id, limits, wanted.count);
+        let mut served = ServedExports::new();
+        server.switch(&mut served, &code).await?;
+        Ok(Self {
+            code,
+            _config_task: follow(bundle, Arc::clone(&env)),
+            env,
+            invoke,
+            server,
+            served,
+            config: wanted.config.clone(),
+            max_instances: wanted.count,
+            annotations: wanted.annotations.clone(),
+            limits: wanted.limits.clone(),
+            parsed_limits: limits,
+        })
+    }
+
+    /// Writes what the lattice should know about a component that runs: claims and a spec.
+    pub(crate) async fn record(
+        &self,
+        deps: &ComponentDeps,
+        id: &ComponentId,
+    ) -> Result<(), ScaleError> {
+        if let Some(verified) = &self.code.claims {
+            deps.store.claims().put(&stored_component(&verified.claims)).await?;
+        }
+        deps.store.links().ensure_spec(id, self.code.image.as_str()).await?;
+        Ok(())
+    }
+
+    pub(crate) fn image(&self) -> &ImageRef {
+        &self.code.image
+    }
+
+    pub(crate) fn code(&self) -> &Code {
+        &self.code
+    }
+
+    pub(crate) fn max_instances(&self) -> u32 {
+        self.max_instances
+    }
+
+    pub(crate) fn annotations(&self) -> &StringMap {
+        &self.annotations
+    }
+
+    /// Whether a command asks for other limits. One that names none leaves them alone.
+    pub(crate) fn is_limited_otherwise(&self, limits: &StringMap) -> bool {
+        !limits.is_empty() && *limits != self.limits
+    }
+
+    /// Takes over a new maximum, other configs and annotations. A command that changes nothing
+    /// leaves the annotations alone, too.
+    pub(crate) async fn scale(
+        &mut self,
+        deps: &ComponentDeps,
+        wanted: &Wanted,
+    ) -> Result<(), ScaleError> {
+        let same_config = wanted.config == self.config;
+        if same_config && wanted.count == self.max_instances {
+            return Ok(());
+        }
+        if !same_config {
+            let bundle = open_bundle(deps, &wanted.config).await?;
+            self.env.set_config(bundle.merged());
+            self._config_task = follow(bundle, Arc::clone(&self.env));
+            self.config.clone_from(&wanted.config);
+        }
+        self.server.limiter.resize(instances(wanted.count));
+        self.max_instances = wanted.count;
+        self.annotations.clone_from(&wanted.annotations);
+        Ok(())
+    }
+
+    /// Puts other code in the place of the running one. Until that is ready nothing changes, and
+    /// calls under way end on the code they began with.
+    pub(crate) async fn replace(
+        &mut self,
+        deps: &ComponentDeps,
+        fetched: Fetched,
+        annotations: &StringMap,
+    ) -> Result<Vec<Served>, ScaleError> {
+        let options = self.parsed_limits.options(deps.max_execution_time);
+        let (invoke, env) = (self.invoke.clone(), self.env.clone());
+        let code = Arc::new(fetched.prepare(&deps.runtime, options, invoke, env).await?);
+        let removed = self.server.switch(&mut self.served, &code).await?;
+        self.code = code;
+        if !annotations.is_empty() {
+            self.annotations.clone_from(annotations);
+        }
+        Ok(removed)
+    }
+
+    pub(crate) fn status(&self, id: &ComponentId) -> ComponentStatus {
+        let limits = Some(self.limits.clone()).filter(|limits| !limits.is_empty());
+        ComponentStatus {
+            image: self.code.image.clone(),
+            description: ComponentDescription {
+                id: id.as_str().to_owned(),
+                image_ref: self.code.image.as_str().to_owned(),
+                name: self.code.name(),
+                annotations: Some(self.annotations.clone()),
+                revision: self.code.revision(),
+                max_instances: self.max_instances,
+                limits,
+            },
+        }
+    }
+
+    /// Leaves the queue groups and lets calls under way end by `deadline`.
+    pub(crate) async fn drain(self, deadline: Instant) {
+        join_all(self.served.into_values().map(|function| function.drain(deadline))).await;
+    }
+}
+
+fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) -> Server {
+    let queue = deps.queue;
+    Server {
+        peer: deps.peer.clone(),
+        prefix: RpcPrefix::new(deps.lattice(), id),
+        limiter: Arc::new(Limiter::new(instances(count), queue.max_queued, queue.max_wait)),
+        call_timeout: deps.call_timeout,
+        serving: Arc::new(Serving {
+            id: id.clone(),
+            failures: Arc::clone(&deps.failures),
+            longest: limits.longest(deps.max_execution_time),
+        }),
+    }
+}
+
+fn instances(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// Opens the configs of a command; secrets cannot be had.
+pub(crate) async fn open_bundle(
+    deps: &ComponentDeps,
+    names: &[String],
+) -> Result<ConfigBundle, ScaleError> {
+    let names: Vec<ConfigName> = names.iter().map(ConfigName::new).collect::<Result<_, _>>()?;
+    let secrets: Vec<String> =
+        names.iter().filter(|name| name.is_secret()).map(ToString::to_string).collect();
+    if !secrets.is_empty() {
+        return Err(ScaleError::Secrets { names: secrets });
+    }
+    Ok(ConfigBundle::open(deps.store.configs(), &names).await?)
+}
+
+/// Shows the component each change of its configs.
+fn follow(mut bundle: ConfigBundle, env: Arc<ComponentEnv>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            let config = bundle.changed().await;
+            env.set_config(config);
+        }
+    }))
+}
