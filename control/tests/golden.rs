@@ -4,6 +4,8 @@
 //! The recording's driver wrote JSON with blanks and left out fields that have defaults. So texts
 //! are compared without blanks, and fields we write in addition must hold their defaults.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use lattice_control::types::{
     ComponentAuctionAck, ComponentAuctionRequest, DeleteLinkRequest, HostLabel,
     HostLabelIdentifier, ProviderAuctionAck, ProviderAuctionRequest, ScaleComponentCommand,
@@ -84,7 +86,7 @@ fn recorded_requests_decode_and_encode_back() {
         }
         seen += 1;
     }
-    assert!(seen >= 35, "only {seen} requests");
+    assert!(seen >= 32, "only {seen} requests");
 }
 
 #[test]

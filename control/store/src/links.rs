@@ -71,6 +71,10 @@ impl PutLinkError {
 
 /// What a deletion found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per request and taken apart at once"
+)]
 pub enum DeletedLink {
     /// The source has no spec at all.
     NoSpec,

@@ -124,6 +124,7 @@ struct Memory {
 async fn run(bucket: Arc<Bucket>, sender: mpsc::Sender<RawChange>) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut memory = Memory::default();
+    let mut failures = 0_u32;
     loop {
         memory.arrived = false;
         let Err(end) = session(&bucket, &sender, &mut memory).await;
@@ -133,9 +134,17 @@ async fn run(bucket: Arc<Bucket>, sender: mpsc::Sender<RawChange>) {
         };
         if memory.arrived {
             backoff.reset();
+            failures = 0;
         }
         let pause = backoff.pause();
-        tracing::warn!(bucket = bucket.name(), %error, ?pause, "watch interrupted, starting over");
+        let name = bucket.name();
+        // An outage of hours would fill the log with the same line.
+        if failures == 0 {
+            tracing::warn!(bucket = name, %error, "watch interrupted, starting over");
+        } else {
+            tracing::debug!(bucket = name, %error, ?pause, failures, "watch not back yet");
+        }
+        failures = failures.saturating_add(1);
         tokio::time::sleep(pause).await;
     }
 }

@@ -149,16 +149,11 @@ async fn a_host_that_is_not_there_and_one_that_is_silent_are_told_apart() {
     assert!(error.is_unreachable() && error.to_string().contains(HOST));
     let silent = nats.client().await.unwrap();
     let mut requests = silent.subscribe("wasmbus.ctl.v1.default.>").await.unwrap();
-    silent.flush().await.unwrap();
-    let error = client.inventory(&host()).await;
-    // Until the server knows the subscription, nobody answers.
-    if !matches!(error, Err(ClientError::NoResponders { .. })) {
-        assert!(
-            matches!(error, Err(ClientError::Timeout { .. })),
-            "{error:?}"
-        );
-        assert!(requests.next().await.is_some());
-    }
+    // A round trip: now the server knows the subscription.
+    silent.request("nobody", "".into()).await.unwrap_err();
+    let error = client.inventory(&host()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Timeout { .. }), "{error:?}");
+    assert!(requests.next().await.is_some());
 }
 
 #[tokio::test]
@@ -217,6 +212,16 @@ async fn all_hosts_answer_a_ping_and_a_lattice_without_hosts_is_empty() {
         .collect();
     ids.sort();
     assert_eq!(ids, [HOST.to_owned(), other_host().to_string()]);
+    let settled = GatherOptions {
+        quiet: Some(Duration::from_secs(2)),
+        ..GatherOptions::default()
+    };
+    let begun = Instant::now();
+    assert_eq!(client.ping(settled).await.unwrap().len(), 2);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "the silence after the answers ends the collection"
+    );
 }
 
 #[tokio::test]
@@ -243,7 +248,7 @@ async fn only_hosts_that_qualify_bid() {
     assert_eq!((bids.len(), bids[0].host_id.as_str()), (1, HOST));
     let brief = GatherOptions {
         timeout: Some(Duration::from_millis(300)),
-        max_replies: None,
+        ..GatherOptions::default()
     };
     let elsewhere = ComponentAuctionRequest {
         constraints: StringMap::from_iter([("zone".to_owned(), "b".to_owned())]),

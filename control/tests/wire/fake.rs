@@ -16,20 +16,20 @@ use lattice_core::{ConfigName, ErrorCode, Link, StringMap};
 use tokio::sync::Semaphore;
 
 /// The component id that makes a scale command wait for [`FakeHost::release`].
-pub const SLOW: &str = "slow";
+pub(crate) const SLOW: &str = "slow";
 /// The component id that makes a scale command panic.
-pub const PANIC: &str = "panic";
+pub(crate) const PANIC: &str = "panic";
 
-pub struct FakeHost {
-    pub id: String,
-    pub asked: Mutex<Vec<String>>,
-    pub links: Mutex<Vec<Link>>,
-    pub started: AtomicUsize,
+pub(crate) struct FakeHost {
+    pub(crate) id: String,
+    pub(crate) asked: Mutex<Vec<String>>,
+    pub(crate) links: Mutex<Vec<Link>>,
+    pub(crate) started: AtomicUsize,
     gate: Semaphore,
 }
 
 impl FakeHost {
-    pub fn new(id: &str) -> std::sync::Arc<Self> {
+    pub(crate) fn new(id: &str) -> std::sync::Arc<Self> {
         std::sync::Arc::new(Self {
             id: id.to_owned(),
             asked: Mutex::default(),
@@ -40,12 +40,12 @@ impl FakeHost {
     }
 
     /// Lets slow commands finish.
-    pub fn release(&self, count: usize) {
+    pub(crate) fn release(&self, count: usize) {
         self.gate.add_permits(count);
     }
 
     /// Waits until this many slow commands are under way.
-    pub async fn slow_ones(&self, count: usize) {
+    pub(crate) async fn slow_ones(&self, count: usize) {
         crate::soon("slow commands", async {
             while self.started.load(Ordering::SeqCst) < count {
                 tokio::task::yield_now().await;
@@ -54,7 +54,7 @@ impl FakeHost {
         .await;
     }
 
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 

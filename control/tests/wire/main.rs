@@ -1,5 +1,7 @@
 //! Server and client of the control interface over a real NATS server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod client;
 mod events;
 mod fake;

@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 
+use futures::StreamExt;
+use lattice_control::types::StartProviderCommand;
+use lattice_control::{ClientError, GatherOptions};
+use lattice_core::ConfigName;
+use lattice_nats_box::NatsBox;
 use serde_json::Value;
 
 use crate::fake::FakeHost;
-use crate::{HOST, host, nats_box, serve};
+use crate::{HOST, client, host, nats_box, serve, soon};
 
 const TRACE: &str = include_str!("../../../interfaces/core/tests/golden/trace.jsonl");
 const PREFIX: &str = "wasmbus.ctl.";
@@ -97,4 +102,83 @@ async fn recorded_requests_get_the_recorded_replies() {
             );
         }
     }
+}
+
+/// Answers every request with the reply recorded for that step.
+async fn play(nats: &NatsBox, steps: &'static [&'static str]) -> tokio::task::JoinHandle<()> {
+    let connection = nats.client().await.unwrap();
+    let mut requests = connection
+        .subscribe("wasmbus.ctl.v1.default.>")
+        .await
+        .unwrap();
+    connection.request("nobody", "".into()).await.unwrap_err();
+    let replies: HashMap<String, String> = exchanges()
+        .into_iter()
+        .map(|exchange| (exchange.step, exchange.reply))
+        .collect();
+    tokio::spawn(async move {
+        for step in steps {
+            let request = requests.next().await.unwrap();
+            let reply = replies[*step].clone();
+            connection
+                .publish(request.reply.unwrap(), reply.into())
+                .await
+                .unwrap();
+        }
+        connection.flush().await.unwrap();
+    })
+}
+
+#[tokio::test]
+async fn recorded_answers_are_understood_by_the_client() {
+    let nats = nats_box().await;
+    let player = play(
+        &nats,
+        &[
+            "host.ping",
+            "host.get running",
+            "link.get",
+            "claims.get",
+            "config.get",
+            "config.get missing",
+            "provider.start http",
+            "provider.start duplicate",
+        ],
+    )
+    .await;
+    let client = client(&nats).await;
+    let hosts = client.ping(GatherOptions::first()).await.unwrap();
+    assert_eq!(
+        (hosts[0].id.as_str(), hosts[0].version.as_deref()),
+        (HOST, Some("1.9.2"))
+    );
+    let inventory = client.inventory(&host()).await.unwrap();
+    assert_eq!(
+        (inventory.components.len(), inventory.providers.len()),
+        (1, 2)
+    );
+    assert_eq!(client.links().await.unwrap().len(), 2);
+    assert_eq!(client.claims().await.unwrap()[0]["rev"], "1");
+    let name = ConfigName::new("http").unwrap();
+    assert_eq!(
+        client.config(&name).await.unwrap().unwrap()["address"],
+        "127.0.0.1:8000"
+    );
+    assert_eq!(client.config(&name).await.unwrap(), None);
+    let command = StartProviderCommand {
+        provider_id: "kvredis".into(),
+        provider_ref: "file:///providers/keyvalue-redis-provider.par".into(),
+        ..Default::default()
+    };
+    let text = client
+        .start_provider(&host(), command.clone())
+        .await
+        .unwrap();
+    assert_eq!(text, "successfully started provider");
+    let error = client.start_provider(&host(), command).await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::Refused { code: None, .. }),
+        "{error:?}"
+    );
+    soon("the player", player).await.unwrap();
 }

@@ -1,9 +1,12 @@
 //! What the server does with odd requests, too many requests and its own end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Request};
+use bytes::Bytes;
+use futures::StreamExt;
 use lattice_control::types::{RegistryCredential, ScaleComponentCommand};
 use lattice_control::{ClientError, Drained, GatherOptions, ServerConfig};
 use lattice_core::{ErrorCode, LatticeName, Link};
@@ -174,33 +177,35 @@ async fn requests_beyond_the_limits_are_refused_and_the_others_finish() {
         ..ServerConfig::new(LatticeName::default(), host())
     };
     let _server = serve_with(&nats, config, &api).await;
-    let client = client(&nats).await;
-    let slow = (0..5).map(|_| {
-        let client = client.clone();
-        tokio::spawn(async move { client.scale_component(&host(), scale(SLOW)).await })
-    });
-    let slow: Vec<_> = slow.collect();
-    api.slow_ones(2).await;
-    // Two are under way and three wait, as soon as all five have arrived.
-    let refused = soon("a refusal", async {
-        loop {
-            if let Err(error) = client.put_label(&host(), "k", "v").await {
-                return error;
-            }
-        }
-    });
-    let release = async {
-        // Puts of labels wait for a permit themselves until the refusal comes.
-        tokio::task::yield_now().await;
-    };
-    let (error, ()) = futures::join!(refused, release);
-    assert_eq!(error.code(), Some(ErrorCode::Busy));
-    assert!(error.to_string().contains("host is overloaded"), "{error}");
-    assert_eq!(api.started.load(std::sync::atomic::Ordering::SeqCst), 2);
-    api.release(5);
-    for done in slow {
-        soon("a slow command", done).await.unwrap().unwrap();
+    let client = nats.client().await.unwrap();
+    let subject = format!("wasmbus.ctl.v1.default.component.scale.{HOST}");
+    let body = |id: &str| Bytes::from(serde_json::to_vec(&scale(id)).unwrap());
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+    // Messages of one connection on one subject arrive in order: two are under way, three wait.
+    for _ in 0..5 {
+        let (subject, inbox) = (subject.clone(), inbox.clone());
+        client
+            .publish_with_reply(subject, inbox, body(SLOW))
+            .await
+            .unwrap();
     }
+    let refusal = soon("a refusal", client.request(subject, body("fast")))
+        .await
+        .unwrap();
+    let refusal: Value = serde_json::from_slice(&refusal.payload).unwrap();
+    assert_eq!(
+        (&refusal["code"], &refusal["message"]),
+        (&"busy".into(), &"host is overloaded".into())
+    );
+    api.slow_ones(2).await;
+    assert_eq!(api.started.load(Ordering::SeqCst), 2);
+    api.release(5);
+    for _ in 0..5 {
+        let answer = soon("a slow command", answers.next()).await.unwrap();
+        assert_eq!(&*answer.payload, br#"{"success":true,"message":""}"#);
+    }
+    assert_eq!(api.asked().len(), 5);
 }
 
 #[tokio::test]

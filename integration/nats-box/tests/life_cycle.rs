@@ -1,5 +1,7 @@
 //! A box starts, keeps its data over a restart and is gone when dropped.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use futures::StreamExt;

@@ -1,5 +1,7 @@
 //! The store against a real NATS server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod buckets;
 mod configs;
 mod links;
