@@ -70,6 +70,8 @@ const WRAPPED: [(&str, &[&str]); 2] = [
             "lattice-provider-sdk",
             "lattice-host",
             "keyvalue-nats",
+            // It makes the connection that the control client then uses.
+            "wash",
         ],
     ),
 ];
