@@ -100,6 +100,10 @@ pub struct ProviderDescription {
     /// Notes of whoever started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<StringMap>,
+    /// What keeps the provider from its work, such as a process that ends again and again. Left
+    /// out while all is well, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Labels whose keys start like this are set by the host itself.
