@@ -241,11 +241,10 @@ mod tests {
 
     #[test]
     fn a_silent_subject_of_one_host_is_not_an_empty_lattice() {
-        let host = "NDIS3SRXCXSLE4LMKXL37EA37G6QG6ZQIUHO5HRTBBPKEUHQQZ7TNQFI";
-        assert!(
-            HostId::new(host).is_ok()
-                == names_host(&format!("wasmbus.ctl.v1.default.host.get.{host}"))
-        );
+        let host = format!("N{}", "A".repeat(55));
+        assert!(names_host(&format!(
+            "wasmbus.ctl.v1.default.host.get.{host}"
+        )));
         assert!(!names_host("wasmbus.ctl.v1.default.link.put"));
     }
 }

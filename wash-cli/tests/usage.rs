@@ -1,0 +1,260 @@
+//! What `wash` prints and returns without a lattice: usage errors, help, no server, completions.
+
+mod common;
+
+use common::{Home, expect, free_port};
+
+#[test]
+fn a_misspelt_command_gets_a_suggestion() {
+    expect(
+        &Home::new().wash("get hots"),
+        "
+-- stderr
+error[WASH0002]: unrecognized subcommand 'hots'
+hint: some similar subcommands exist: 'hosts', 'host'; usage: wash get [OPTIONS] <COMMAND>
+-- exit 2",
+    );
+}
+
+#[test]
+fn a_usage_error_is_a_document_when_json_is_asked_for() {
+    expect(
+        &Home::new().wash("link put -o json a b"),
+        r#"
+-- stdout
+{
+  "success": false,
+  "api": "wash/v1",
+  "command": "link put",
+  "error": {
+    "code": "WASH0002",
+    "message": "the following required arguments were not provided: <INTERFACE>...",
+    "causes": [],
+    "hint": "usage: wash link put [OPTIONS] <SOURCE> <TARGET> <NAMESPACE:PACKAGE/INTERFACE>..."
+  },
+  "exit": 2
+}
+-- stderr
+error[WASH0002]: the following required arguments were not provided: <INTERFACE>...
+-- exit 2"#,
+    );
+}
+
+#[test]
+fn without_a_command_the_help_goes_to_stderr() {
+    let outcome = Home::new().wash("");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));
+    assert!(
+        outcome.stderr.contains("Usage: wash [OPTIONS] [COMMAND]"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn help_is_a_result() {
+    let outcome = Home::new().wash("get hosts --help");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    assert!(outcome.stdout.contains("--ctl-host"), "{outcome}");
+    assert!(!outcome.stdout.contains('\x1b'), "{outcome}");
+}
+
+#[test]
+fn colour_can_be_forced_and_forbidden() {
+    let forced = Home::new().with("CLICOLOR_FORCE", "1").wash("get hots");
+    assert!(
+        forced
+            .stderr
+            .starts_with("\x1b[1;31merror[WASH0002]:\x1b[0m"),
+        "{forced:?}"
+    );
+    let both = Home::new()
+        .with("CLICOLOR_FORCE", "1")
+        .with("NO_COLOR", "1")
+        .wash("get hots");
+    assert!(!both.stderr.contains('\x1b'), "{both:?}");
+}
+
+#[test]
+fn no_server_is_exit_6_with_a_hint() {
+    let port = free_port();
+    let outcome = Home::at_port(port)
+        .wash("get hosts")
+        .without(&port.to_string(), "[PORT]");
+    expect(
+        &outcome,
+        "
+-- stderr
+error[WASH0030]: could not reach a NATS server at 127.0.0.1:[PORT]
+  caused by: IO error: Connection refused (os error 111)
+hint: start a lattice here with `wash up -d`, or name another with `--ctl-host` or `--context`
+-- exit 6",
+    );
+}
+
+#[test]
+fn no_server_in_json_is_one_document_on_stdout() {
+    let port = free_port();
+    let outcome = Home::at_port(port)
+        .wash("get links -o json")
+        .without(&port.to_string(), "[PORT]");
+    expect(
+        &outcome,
+        r#"
+-- stdout
+{
+  "success": false,
+  "api": "wash/v1",
+  "command": "get links",
+  "error": {
+    "code": "WASH0030",
+    "message": "could not reach a NATS server at 127.0.0.1:[PORT]",
+    "causes": [
+      "IO error: Connection refused (os error 111)"
+    ],
+    "hint": "start a lattice here with `wash up -d`, or name another with `--ctl-host` or `--context`"
+  },
+  "exit": 6
+}
+-- stderr
+error[WASH0030]: could not reach a NATS server at 127.0.0.1:[PORT]
+-- exit 6"#,
+    );
+}
+
+#[test]
+fn the_form_of_0_43_is_kept_on_request() {
+    let port = free_port();
+    let home = Home::at_port(port).with("WASH_COMPAT", "0.43");
+    expect(
+        &home
+            .wash("get links -o json")
+            .without(&port.to_string(), "[PORT]"),
+        r#"
+-- stderr
+
+{
+  "success": false,
+  "error": "could not reach a NATS server at 127.0.0.1:[PORT]",
+  "error_chain": [
+    "IO error: Connection refused (os error 111)"
+  ]
+}
+-- exit 6"#,
+    );
+}
+
+#[test]
+fn a_wrong_address_and_a_wrong_lattice_name_are_named() {
+    let home = Home::new();
+    expect(
+        &home.wash("get hosts -x a.b"),
+        "
+-- stderr
+error[WASH0002]: `a.b` is not a valid lattice name: '.' is not allowed, only ASCII letters, digits, `-` and `_`
+hint: a lattice name is one word, such as `default`
+-- exit 2",
+    );
+    let outcome = home.wash("get hosts -r no-such-host.invalid");
+    assert_eq!(outcome.code, Some(6), "{outcome}");
+    assert!(
+        outcome.stderr.contains("no-such-host.invalid:4222"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn every_variable_of_the_credentials_file_is_read() {
+    for name in ["WASH_CTL_CREDS", "WASMCLOUD_CTL_CREDSFILE"] {
+        let outcome = Home::at_port(free_port())
+            .with(name, "/nowhere/x.creds")
+            .wash("get hosts");
+        assert_eq!(outcome.code, Some(8), "{name}: {outcome}");
+        assert!(
+            outcome.stderr.contains("/nowhere/x.creds"),
+            "{name}: {outcome}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_context_lists_those_there_are() {
+    let home = Home::new();
+    home.wash("ctx new edge --host 10.0.0.1").ok();
+    expect(
+        &home.wash("get hosts --context west"),
+        "
+-- stderr
+error[WASH0010]: there is no context `west`
+hint: these exist: edge
+-- exit 3",
+    );
+}
+
+#[test]
+fn contexts_are_made_chosen_and_used() {
+    let home = Home::new();
+    let port = free_port();
+    home.wash(&format!(
+        "ctx new edge --host 127.0.0.2 --port {port} -x west"
+    ))
+    .ok();
+    home.wash("ctx use edge").ok();
+    expect(
+        &home.wash("ctx list"),
+        "-- stdout\nedge (default)\n-- exit 0",
+    );
+    let outcome = home.wash("get hosts");
+    assert!(
+        outcome.stderr.contains(&format!("127.0.0.2:{port}")),
+        "{outcome}"
+    );
+    let over = home.wash("get hosts -r 127.0.0.3");
+    assert!(over.stderr.contains(&format!("127.0.0.3:{port}")), "{over}");
+}
+
+#[test]
+fn completions_go_to_stdout_or_into_a_folder() {
+    let home = Home::new();
+    for shell in ["zsh", "bash", "fish", "power-shell"] {
+        let outcome = home.wash(&format!("completions {shell}")).ok();
+        assert!(outcome.stdout.contains("inventory"), "{shell}");
+        assert_eq!(outcome.stderr, "");
+    }
+    expect(
+        &home.wash("completions -d shells zsh"),
+        "-- stdout\nWrote the completion script to shells/_wash\n-- exit 0",
+    );
+    assert!(home.path().join("shells/_wash").is_file());
+}
+
+#[test]
+fn versions_are_text_and_json() {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = Home::new().wash("--version").ok();
+    assert!(
+        text.stdout.starts_with(&format!("wash v{version}\n")),
+        "{text}"
+    );
+    let json = Home::new().wash("--version -o json").ok().json();
+    assert_eq!(json["wash"], format!("v{version}"));
+    assert_eq!(json["success"], true);
+}
+
+#[test]
+fn status_and_down_say_that_nothing_runs() {
+    let home = Home::new();
+    expect(
+        &home.wash("status"),
+        "
+-- stdout
+Nothing started by `wash up` runs here; start a lattice with `wash up -d`
+-- exit 3",
+    );
+    expect(
+        &home.wash("down"),
+        "
+-- stdout
+Nothing started by `wash up` runs for lattice `default`
+-- exit 0",
+    );
+}
