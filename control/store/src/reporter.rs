@@ -84,6 +84,11 @@ impl StatusReporter {
         self.forget_where(|(known, _)| known == link);
     }
 
+    /// Removes what was reported about a link at one end, because that end no longer has it.
+    pub fn forget(&self, link: &LinkKey, endpoint: &ComponentId) {
+        self.forget_where(|(known, end)| known == link && end == endpoint);
+    }
+
     /// Removes what was reported for a provider, because it no longer runs here.
     pub fn forget_endpoint(&self, endpoint: &ComponentId) {
         self.forget_where(|(_, known)| known == endpoint);
