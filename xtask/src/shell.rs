@@ -192,7 +192,7 @@ fn indent(lines: &VecDeque<String>) -> String {
 }
 
 /// The command as a user would type it.
-fn display(command: &Command) -> String {
+pub(crate) fn display(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(
         command

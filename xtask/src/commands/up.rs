@@ -64,7 +64,6 @@ fn next_steps(workspace: &Workspace, wash: &Wash, files: &Files, url: &counter::
     let programs = wash.folder().display();
     let tools = workspace.tools_bin();
     let tools = tools.display();
-    let connection = wash.exports();
     let redis = files.keyvalue_redis.display();
     let counter = files.counter.display();
     format!(
@@ -76,7 +75,7 @@ The counter answers. Try:
 To use wash in this shell:
 
   export PATH=\"{programs}:{tools}:$PATH\"
-{connection}
+
 Look around:
 
   wash get hosts; wash get inventory; wash get links

@@ -10,15 +10,11 @@ use serde_json::Value;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Where the lattice's NATS listens unless that port was taken.
-const USUAL_PORT: &str = "4222";
-
 /// A `wash` with a lattice to talk to.
 pub(super) struct Wash {
     program: PathBuf,
     path: OsString,
-    host: String,
-    port: String,
+    nats: String,
 }
 
 impl Wash {
@@ -30,17 +26,15 @@ impl Wash {
             .args(["up", "--detached", "--output", "json"])
             .env("PATH", &path);
         let answer = json(&mut command)?;
-        let url = answer["nats_url"].as_str().unwrap_or("127.0.0.1:4222");
+        let url = answer["nats_url"]
+            .as_str()
+            .context("`wash up` does not name its NATS server")?;
         let address = url.rsplit_once("://").map_or(url, |(_, address)| address);
-        let (host, port) = address
-            .rsplit_once(':')
-            .with_context(|| format!("`wash up` names `{url}` as NATS, which has no port"))?;
         shell::note(&format!("NATS on {address}"));
         Ok(Self {
             program,
             path,
-            host: host.to_owned(),
-            port: port.to_owned(),
+            nats: format!("nats://{address}"),
         })
     }
 
@@ -50,16 +44,8 @@ impl Wash {
     }
 
     /// NATS of the lattice, for programs that connect to it.
-    pub(super) fn nats_url(&self) -> String {
-        format!("nats://{}:{}", self.host, self.port)
-    }
-
-    /// Lines for the user's shell that make `wash` find this lattice; none when it does so anyway.
-    pub(super) fn exports(&self) -> String {
-        if self.port == USUAL_PORT {
-            return String::new();
-        }
-        format!("  export WASMCLOUD_CTL_PORT={}\n", self.port)
+    pub(super) fn nats_url(&self) -> &str {
+        &self.nats
     }
 
     /// Runs a command, shows it, and returns its JSON document.
@@ -74,28 +60,65 @@ impl Wash {
         command
             .args(arguments)
             .args(["--output", "json"])
-            .env("PATH", &self.path)
-            .env("WASMCLOUD_CTL_HOST", &self.host)
-            .env("WASMCLOUD_CTL_PORT", &self.port);
+            .env("PATH", &self.path);
         json(&mut command)
     }
 }
 
 /// Runs `wash` and reads its document; its own words are the error when it fails.
 fn json(command: &mut Command) -> Result<Value> {
-    let shown = format!("{command:?}");
+    let shown = shell::display(command);
     let output = command
         .output()
-        .with_context(|| format!("could not start {shown}"))?;
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() {
-        return serde_json::from_str(&stdout).with_context(|| format!("{shown} wrote no JSON"));
+        .with_context(|| format!("could not start `{shown}`"))?;
+    let document: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+    match document {
+        Some(document) if output.status.success() => Ok(document),
+        Some(document) => bail!(
+            "`{shown}` failed ({}){}",
+            output.status,
+            said(&document["error"])
+        ),
+        None => {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "`{shown}` wrote no document ({})\n{}",
+                output.status,
+                stderr.trim()
+            )
+        }
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    bail!(
-        "{shown} failed ({})\n{}{}",
-        output.status,
-        said.trim(),
-        stdout.trim()
-    );
+}
+
+/// What an error document says, a line each.
+fn said(error: &Value) -> String {
+    let causes = error["causes"].as_array().map_or(&[][..], Vec::as_slice);
+    let lines = std::iter::once(&error["message"])
+        .chain(causes)
+        .filter_map(Value::as_str);
+    let hint = error["hint"].as_str().map(|hint| format!("hint: {hint}"));
+    lines
+        .map(str::to_owned)
+        .chain(hint)
+        .map(|line| format!("\n    {line}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn failure_says_what_why_and_hint() {
+        let error = json!({"code": "WASH0031", "message": "no host", "causes": ["gone"], "hint": "start one"});
+        assert_eq!(said(&error), "\n    no host\n    gone\n    hint: start one");
+    }
+
+    #[test]
+    fn program_without_a_document_is_an_error() {
+        let error = json(Command::new("sh").args(["-c", "echo broken >&2; exit 70"])).unwrap_err();
+        assert!(error.to_string().contains("broken"), "{error}");
+    }
 }
