@@ -96,7 +96,7 @@ fn wrap(wasm: &[u8]) -> Result<Vec<u8>, PrepareError> {
         .validate(true)
         .module(wasm)
         .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
-        .and_then(|mut encoder| encoder.encode())
+        .and_then(|encoder| encoder.encode())
         .map_err(|error| refuse(format!("{error:#}")))
 }
 

@@ -72,12 +72,14 @@ impl HttpPlan {
         };
         let guest: GuestFuture = Box::pin(Metered::new(meter, guest));
         Exchange {
-            guest: Some(guest),
+            guest: Guest {
+                future: Some(guest),
+                outcome: None,
+            },
             deadline,
             timer: Box::pin(sleep_until(deadline)),
             tails: Arc::downgrade(&self.tails),
             answered: Some(answered),
-            outcome: None,
             head: None,
             body: None,
             collected: BytesMut::new(),
@@ -133,14 +135,47 @@ fn with_authority(request: http::Request<HttpBody>) -> http::Request<HttpBody> {
 
 pub(super) type GuestFuture = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 
+/// A guest on its way, or how it ended.
+#[derive(Default)]
+pub(super) struct Guest {
+    future: Option<GuestFuture>,
+    outcome: Option<Result<(), CallError>>,
+}
+
+impl Guest {
+    /// Lets the guest run; true when it has just come to its end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(future) = &mut self.future else {
+            return false;
+        };
+        let Poll::Ready(outcome) = future.as_mut().poll(cx) else {
+            return false;
+        };
+        self.future = None;
+        self.outcome = Some(outcome);
+        true
+    }
+
+    /// Takes the failure it ended with, if it did.
+    pub(super) fn failure(&mut self) -> Option<CallError> {
+        self.outcome
+            .take_if(|outcome| outcome.is_err())
+            .and_then(Result::err)
+    }
+
+    /// Takes the guest itself, if it is still on its way.
+    pub(super) fn into_future(self) -> Option<GuestFuture> {
+        self.future
+    }
+}
+
 /// A guest and its answer, driven together until there is something to return.
 struct Exchange {
-    guest: Option<GuestFuture>,
+    guest: Guest,
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
     tails: Weak<Tails>,
     answered: Option<oneshot::Receiver<Answer>>,
-    outcome: Option<Result<(), CallError>>,
     head: Option<http::response::Parts>,
     body: Option<HyperOutgoingBody>,
     collected: BytesMut,
@@ -148,21 +183,6 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Lets the guest run; true when it has come to its end.
-    fn poll_guest(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(guest) = &mut self.guest else {
-            return false;
-        };
-        match guest.as_mut().poll(cx) {
-            Poll::Ready(outcome) => {
-                self.outcome = Some(outcome);
-                self.guest = None;
-                true
-            }
-            Poll::Pending => false,
-        }
-    }
-
     /// Takes the answer; true when it has just come.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Result<bool, HttpCallError> {
         let Some(answered) = &mut self.answered else {
@@ -195,17 +215,18 @@ impl Exchange {
             };
             progress = true;
             match frame.transpose() {
-                Ok(None) => self.body = None,
                 Ok(Some(frame)) => match frame.into_data() {
                     Ok(data) => self.collected.extend_from_slice(&data),
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
-                // A body that breaks off is mostly the consequence of a trap.
+                // A trap ends the body, too; what has come of it is not all then.
+                Ok(None) => match self.guest.failure() {
+                    Some(cause) => return Err(cause.into()),
+                    None => self.body = None,
+                },
                 Err(error) => {
-                    return Err(match self.outcome.take() {
-                        Some(Err(cause)) => cause.into(),
-                        _ => HttpCallError::Guest(to_wire(error)),
-                    });
+                    let broken = || HttpCallError::Guest(to_wire(error));
+                    return Err(self.guest.failure().map_or_else(broken, Into::into));
                 }
             }
         }
@@ -215,32 +236,27 @@ impl Exchange {
     /// What to return once the guest has ended or waits for something.
     fn conclude(&mut self) -> Poll<Result<HttpResponse, HttpCallError>> {
         let Some(head) = self.head.take() else {
-            return match self.outcome.take() {
+            return match self.guest.outcome.take() {
                 None => Poll::Pending,
                 Some(Ok(())) => Poll::Ready(Err(HttpCallError::NoResponse)),
                 Some(Err(error)) => Poll::Ready(Err(error.into())),
             };
         };
         let data = std::mem::take(&mut self.collected).freeze();
+        let guest = std::mem::take(&mut self.guest);
         let body = if let Some(body) = self.body.take() {
             let rest = GuestBody {
-                guest: self.guest.take(),
+                guest,
                 deadline: self.deadline,
                 timer: Box::pin(sleep_until(self.deadline)),
                 tails: self.tails.clone(),
-                outcome: self.outcome.take(),
                 body: Some(body),
                 first: data,
                 trailers: self.trailers.take(),
             };
             ResponseBody::Streaming(rest.boxed_unsync())
         } else {
-            tails::let_finish(
-                &self.tails,
-                self.guest.take(),
-                self.outcome.take(),
-                self.deadline,
-            );
+            tails::let_finish(&self.tails, guest, self.deadline);
             ResponseBody::Complete {
                 data,
                 trailers: self.trailers.take(),
@@ -257,7 +273,7 @@ impl Future for Exchange {
         let this = &mut *self;
         // Guest and body wake each other: what is ready within this poll is taken within it.
         loop {
-            let mut progress = this.poll_guest(cx);
+            let mut progress = this.guest.poll(cx);
             progress |= this.poll_answer(cx)?;
             progress |= this.poll_body(cx)?;
             if !progress || this.collected.len() >= MAX_COMPLETE {
@@ -275,11 +291,10 @@ impl Future for Exchange {
 
 /// The body of an answer whose guest still runs.
 struct GuestBody {
-    guest: Option<GuestFuture>,
+    guest: Guest,
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
     tails: Weak<Tails>,
-    outcome: Option<Result<(), CallError>>,
     body: Option<HyperOutgoingBody>,
     first: Bytes,
     trailers: Option<HeaderMap>,
@@ -288,33 +303,34 @@ struct GuestBody {
 type BodyFrame = Option<Result<Frame<Bytes>, ErrorCode>>;
 
 impl GuestBody {
-    fn fail(&mut self, error: &CallError) -> BodyFrame {
-        self.guest = None;
+    fn fail(&mut self, code: ErrorCode) -> BodyFrame {
+        self.guest = Guest::default();
         self.body = None;
-        Some(Err(ErrorCode::InternalError(Some(chain(error)))))
+        Some(Err(code))
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<BodyFrame> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        Poll::Ready(match ready!(Pin::new(body).poll_frame(cx)) {
-            Some(Ok(frame)) => Some(Ok(frame)),
-            Some(Err(error)) => match self.outcome.take() {
-                Some(Err(cause)) => self.fail(&cause),
-                _ => {
-                    self.body = None;
-                    Some(Err(to_wire(error)))
-                }
-            },
-            None => {
-                self.body = None;
-                let (guest, outcome) = (self.guest.take(), self.outcome.take());
-                tails::let_finish(&self.tails, guest, outcome, self.deadline);
-                None
-            }
-        })
+        let broken = match ready!(Pin::new(body).poll_frame(cx)) {
+            Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+            Some(Err(error)) => Some(to_wire(error)),
+            None => None,
+        };
+        let cause = self.guest.failure().map(|cause| code(&cause));
+        if let Some(code) = cause.or(broken) {
+            return Poll::Ready(self.fail(code));
+        }
+        self.body = None;
+        tails::let_finish(&self.tails, std::mem::take(&mut self.guest), self.deadline);
+        Poll::Ready(None)
     }
+}
+
+/// What the reader of a body is told about the failure of its guest.
+fn code(error: &CallError) -> ErrorCode {
+    ErrorCode::InternalError(Some(chain(error)))
 }
 
 impl Body for GuestBody {
@@ -332,16 +348,11 @@ impl Body for GuestBody {
         if let Poll::Ready(frame) = this.poll_data(cx) {
             return Poll::Ready(frame);
         }
-        if let Some(guest) = &mut this.guest
-            && let Poll::Ready(outcome) = guest.as_mut().poll(cx)
-        {
-            this.guest = None;
-            this.outcome = Some(outcome);
-        }
+        this.guest.poll(cx);
         if let Poll::Ready(frame) = this.poll_data(cx) {
             return Poll::Ready(frame);
         }
         ready!(this.timer.as_mut().poll(cx));
-        Poll::Ready(this.fail(&CallError::Deadline))
+        Poll::Ready(this.fail(code(&CallError::Deadline)))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::serve::GuestFuture;
+use super::serve::{Guest, GuestFuture};
 use crate::imports::chain;
 use crate::{CallError, HostEnv, LogLevel, LogRecord, LogSource};
 
@@ -29,39 +29,34 @@ impl Tails {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            let outcome = timeout_at(deadline, guest)
+            let ended = timeout_at(deadline, guest)
                 .await
                 .unwrap_or(Err(CallError::Deadline));
-            report(&*env, &outcome);
+            if let Err(error) = ended {
+                report(&*env, &error);
+            }
         });
     }
 }
 
 /// Takes over a guest whose answer is complete, and reports a failure: nobody else will.
-pub(super) fn let_finish(
-    tails: &Weak<Tails>,
-    guest: Option<GuestFuture>,
-    outcome: Option<Result<(), CallError>>,
-    deadline: Instant,
-) {
+pub(super) fn let_finish(tails: &Weak<Tails>, mut guest: Guest, deadline: Instant) {
     // Without the component its guests have to end, which dropping does.
     let Some(tails) = tails.upgrade() else { return };
-    if let Some(outcome) = outcome {
-        report(&*tails.env, &outcome);
+    if let Some(error) = guest.failure() {
+        report(&*tails.env, &error);
     }
-    if let Some(guest) = guest {
-        tails.adopt(guest, deadline);
+    if let Some(future) = guest.into_future() {
+        tails.adopt(future, deadline);
     }
 }
 
-fn report(env: &dyn HostEnv, outcome: &Result<(), CallError>) {
-    if let Err(error) = outcome {
-        let message = format!("failed after it had answered: {}", chain(error));
-        env.log(LogRecord {
-            source: LogSource::Runtime,
-            level: LogLevel::Error,
-            context: "",
-            message: &message,
-        });
-    }
+fn report(env: &dyn HostEnv, error: &CallError) {
+    let message = format!("failed after it had answered: {}", chain(error));
+    env.log(LogRecord {
+        source: LogSource::Runtime,
+        level: LogLevel::Error,
+        context: "",
+        message: &message,
+    });
 }

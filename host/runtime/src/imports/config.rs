@@ -9,10 +9,8 @@ use crate::store::Ctx;
 #[component(variant)]
 enum Error {
     #[component(name = "upstream")]
-    #[expect(dead_code, reason = "part of the interface")]
     Upstream(String),
     #[component(name = "io")]
-    #[expect(dead_code, reason = "part of the interface")]
     Io(String),
 }
 

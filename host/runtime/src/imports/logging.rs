@@ -8,6 +8,7 @@ use crate::{LogLevel, LogRecord, LogSource};
 #[derive(Debug, Clone, Copy, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "made from what the guest passes")]
 enum Level {
     #[component(name = "trace")]
     Trace,
