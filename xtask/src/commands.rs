@@ -25,7 +25,7 @@ Commands:
   setup    Install what building, running and testing need and this machine does not have
   guests   Compile the guest components into target/components
   build    Compile wash, the host and the providers [--release]
-  up       Start a lattice in the background with the counter example on it [--release]
+  up       Start a lattice in the background with the counter example on it [--release, --no-build]
   test     Run every test of this repository [arguments of `cargo nextest run`]
   bench    Measure a lattice of release programs [--json FILE, --only NAME, --rounds N]
   lint     Check format and lints

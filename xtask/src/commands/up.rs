@@ -21,21 +21,13 @@ use wash::Wash;
 
 /// Parses the arguments and starts the lattice.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCode> {
-    let mut profile = Profile::Dev;
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Arg::Long("release") => profile = Profile::Release,
-            other => return Err(other.unexpected().into()),
-        }
-    }
+    let options = Options::parse(&mut arguments)?;
     nats::ensure(workspace)?;
-    let components = guests::compile(workspace)?;
-    let programs = build::compile(workspace, profile)?;
-    shell::note(&format!(
-        "{} components, programs in {}",
-        components.len(),
-        programs.display()
-    ));
+    if options.build {
+        guests::compile(workspace)?;
+        build::compile(workspace, options.profile)?;
+    }
+    let programs = options.profile.folder(workspace);
 
     shell::heading("lattice");
     let files = Files {
@@ -49,6 +41,29 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     counter::wait_until_it_answers(&url)?;
     print!("{}", next_steps(workspace, &wash, &files, &url));
     Ok(ExitCode::SUCCESS)
+}
+
+struct Options {
+    profile: Profile,
+    build: bool,
+}
+
+impl Options {
+    fn parse(arguments: &mut Parser) -> Result<Self> {
+        let mut options = Self {
+            profile: Profile::Dev,
+            build: true,
+        };
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Arg::Long("release") => options.profile = Profile::Release,
+                // For what is built already, such as by the tests.
+                Arg::Long("no-build") => options.build = false,
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// What the lattice of `up` and the commands to try are made of.
