@@ -115,7 +115,7 @@ fn printed(line: &str, output: &Output) -> Result<String> {
 /// Whatever way a test ends, nothing that it started stays.
 impl Drop for Shell {
     fn drop(&mut self) {
-        let mut down = self.command("wash down --all").into_std();
+        let mut down = self.command("wash down").into_std();
         // The transcript has stopped its lattice itself unless it failed before.
         let _ = down.stdout(Stdio::null()).stderr(Stdio::null()).status();
         let redis = self
