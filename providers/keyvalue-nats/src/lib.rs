@@ -1,1 +1,36 @@
-//! placeholder
+//! Key-value buckets for components, kept in NATS JetStream.
+//!
+//! A link with this provider as target of `wasi:keyvalue` works without any config: the values
+//! then live in a bucket of the lattice's own NATS. See [`settings`] for what a link may say.
+//!
+//! # Buckets
+//!
+//! The bucket that a component opens is a JetStream key-value bucket. The empty name, `default` and
+//! the name of the link mean the bucket that the link configures; any other name means the bucket
+//! of that name, which has to exist unless the link allows to create it. Buckets in which a lattice
+//! keeps its own data are refused with `access-denied`.
+//!
+//! # Keys and values
+//!
+//! Any text can be a key: what NATS does not allow in a key is escaped, see [`key`]. Values are
+//! stored as they are. `increment` keeps numbers as decimal text, and increments that happen at the
+//! same time, in this process or another one, all count.
+//!
+//! # Consistency
+//!
+//! A write is there for every reader once it is answered, as far as the NATS cluster goes: with
+//! replicas, a read may be answered by one that is a moment behind. Keys are listed in an order
+//! that depends on nothing but the key, so paging through them visits every key that stays exactly
+//! once, while others write.
+
+mod backend;
+mod bucket;
+mod cluster;
+mod clusters;
+mod counter;
+pub mod key;
+mod listing;
+mod provider;
+pub mod settings;
+
+pub use provider::KeyValueNats;

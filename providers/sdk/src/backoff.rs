@@ -6,13 +6,15 @@ use std::time::Duration;
 /// Doubles from the first delay up to the longest one, each spread by a fifth either way so that
 /// many waiters do not act in step.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+    /// Starts with the delay `first`.
+    #[must_use]
+    pub fn new(first: Duration, longest: Duration) -> Self {
         Self {
             next: first,
             longest,
@@ -20,7 +22,7 @@ impl Backoff {
     }
 
     /// The next delay.
-    pub(crate) fn delay(&mut self) -> Duration {
+    pub fn delay(&mut self) -> Duration {
         let base = self.next;
         self.next = (base * 2).min(self.longest);
         spread(base, RandomState::new().build_hasher().finish())

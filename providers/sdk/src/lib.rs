@@ -49,6 +49,7 @@ pub mod keyvalue;
 pub mod process;
 
 pub use async_trait::async_trait;
+pub use backoff::Backoff;
 pub use error::{BoxError, LinkError, RunError, ServeError, StartError, chain};
 pub use link::{LinkKey, LinkRole, ProviderLink};
 pub use provider::{ConfigChange, Provider};

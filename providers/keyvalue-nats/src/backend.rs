@@ -1,0 +1,146 @@
+//! The buckets behind one link.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_provider_sdk::chain;
+use lattice_provider_sdk::keyvalue::{Backend, Entry, KeyValueError, KeysPage};
+
+use crate::bucket::{Bucket, Failure};
+use crate::cluster::OpenError;
+use crate::clusters::Shared;
+use crate::settings::LinkSettings;
+
+/// Buckets in which a lattice or its tools keep their own data. A component must not read or change
+/// them, although they may be on the same NATS.
+const RESERVED: [&str; 6] = [
+    "LATTICEDATA_",
+    "CONFIGDATA_",
+    "LATTICESTATUS_",
+    "WASMCLOUD_",
+    "SECRETS_",
+    "wadm_",
+];
+
+/// What a link gives its component.
+pub(crate) struct NatsBackend {
+    shared: Shared,
+    link_name: String,
+    settings: LinkSettings,
+}
+
+impl NatsBackend {
+    pub(crate) fn new(shared: Shared, link_name: &str, settings: LinkSettings) -> Self {
+        Self {
+            shared,
+            link_name: link_name.to_owned(),
+            settings,
+        }
+    }
+
+    /// Opens the bucket that the link configures.
+    pub(crate) async fn open_own(&self) -> Result<(), OpenError> {
+        let LinkSettings {
+            bucket, create_own, ..
+        } = &self.settings;
+        self.shared.cluster.bucket(bucket, *create_own).await?;
+        Ok(())
+    }
+
+    /// The bucket a component means, by its real name, and whether it may be created.
+    fn resolve<'a>(&'a self, bucket: &'a str) -> Result<(&'a str, bool), KeyValueError> {
+        if bucket.is_empty() || bucket == "default" || bucket == self.link_name {
+            return Ok((&self.settings.bucket, self.settings.create_own));
+        }
+        // What the operator configured is not refused.
+        let reserved = |prefix: &&str| bucket.starts_with(prefix);
+        if bucket != self.settings.bucket && RESERVED.iter().any(|prefix| reserved(&prefix)) {
+            return Err(KeyValueError::AccessDenied);
+        }
+        Ok((bucket, self.settings.create_others))
+    }
+
+    /// Does something in the bucket that a component means.
+    async fn within<T, F>(
+        &self,
+        bucket: &str,
+        work: impl FnOnce(Arc<Bucket>) -> F,
+    ) -> Result<T, KeyValueError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let (name, create) = self.resolve(bucket)?;
+        let cluster = &self.shared.cluster;
+        let opened = cluster.bucket(name, create).await.map_err(refusal)?;
+        work(opened).await.map_err(|failure| {
+            if failure.is_of_bucket() {
+                cluster.forget(name);
+            }
+            failure.into()
+        })
+    }
+}
+
+fn refusal(error: OpenError) -> KeyValueError {
+    match error {
+        OpenError::Missing(_) => KeyValueError::NoSuchStore,
+        other => KeyValueError::other(chain(&other)),
+    }
+}
+
+impl Backend for NatsBackend {
+    async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+        self.within(bucket, |b| async move { b.get(key).await })
+            .await
+    }
+
+    async fn set(&self, bucket: &str, key: &str, value: Bytes) -> Result<(), KeyValueError> {
+        self.within(bucket, |b| async move { b.set(key, value).await })
+            .await
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<(), KeyValueError> {
+        self.within(bucket, |b| async move { b.delete(key).await })
+            .await
+    }
+
+    async fn exists(&self, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
+        self.within(bucket, |b| async move { b.exists(key).await })
+            .await
+    }
+
+    async fn list_keys(
+        &self,
+        bucket: &str,
+        cursor: Option<u64>,
+    ) -> Result<KeysPage, KeyValueError> {
+        self.within(bucket, |b| async move { b.list_keys(cursor).await })
+            .await
+    }
+
+    async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, KeyValueError> {
+        let (name, _) = self.resolve(bucket)?;
+        let _turn = self.shared.cluster.turn(name, key).await;
+        self.within(bucket, |b| async move { b.increment(key, delta).await })
+            .await
+    }
+
+    async fn get_many(
+        &self,
+        bucket: &str,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<Entry>>, KeyValueError> {
+        self.within(bucket, |b| async move { b.get_many(keys).await })
+            .await
+    }
+
+    async fn set_many(&self, bucket: &str, entries: Vec<Entry>) -> Result<(), KeyValueError> {
+        self.within(bucket, |b| async move { b.set_many(entries).await })
+            .await
+    }
+
+    async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
+        self.within(bucket, |b| async move { b.delete_many(keys).await })
+            .await
+    }
+}

@@ -1,0 +1,138 @@
+//! What is done in one bucket.
+
+use async_nats::jetstream::kv;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage};
+use lattice_provider_sdk::{BoxError, chain};
+
+use crate::counter::{self, NotCounted};
+use crate::key::{self, KeyTooLong};
+use crate::listing::Page;
+
+/// How many keys of a batch are under way at once.
+const AT_ONCE: usize = 32;
+
+/// Why an operation in a bucket failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The key cannot be stored.
+    #[error(transparent)]
+    Key(#[from] KeyTooLong),
+    /// The value of the key is no number that can grow.
+    #[error("the value of `{key}` {why}")]
+    Number {
+        /// The key.
+        key: String,
+        /// Why not.
+        why: NotCounted,
+    },
+    /// NATS refused or did not answer.
+    #[error("{what}")]
+    Nats {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: BoxError,
+    },
+}
+
+impl Failure {
+    pub(crate) fn nats(what: impl Into<String>, source: impl Into<BoxError>) -> Self {
+        Self::Nats {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+
+    /// Whether the bucket itself may be the cause.
+    pub(crate) fn is_of_bucket(&self) -> bool {
+        matches!(self, Self::Nats { .. })
+    }
+}
+
+impl From<Failure> for KeyValueError {
+    fn from(failure: Failure) -> Self {
+        Self::other(chain(&failure))
+    }
+}
+
+/// An open bucket.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    store: kv::Store,
+}
+
+impl Bucket {
+    pub(crate) fn new(store: kv::Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, Failure> {
+        let value = self.store.get(key::encode(key)?).await;
+        value.map_err(|e| Failure::nats(format!("could not read `{key}`"), e))
+    }
+
+    pub(crate) async fn set(&self, key: &str, value: Bytes) -> Result<(), Failure> {
+        let done = self.store.put(key::encode(key)?, value).await;
+        done.map_err(|e| Failure::nats(format!("could not write `{key}`"), e))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), Failure> {
+        let done = self.store.delete(key::encode(key)?).await;
+        done.map_err(|e| Failure::nats(format!("could not delete `{key}`"), e))
+    }
+
+    /// NATS has no way to ask for less than the value.
+    pub(crate) async fn exists(&self, key: &str) -> Result<bool, Failure> {
+        Ok(self.get(key).await?.is_some())
+    }
+
+    pub(crate) async fn list_keys(&self, cursor: Option<u64>) -> Result<KeysPage, Failure> {
+        let what = "could not list the keys";
+        let mut page = Page::after(cursor);
+        let keys = self.store.keys().await;
+        let mut keys = keys.map_err(|e| Failure::nats(what, e))?;
+        while let Some(stored) = keys.try_next().await.map_err(|e| Failure::nats(what, e))? {
+            page.offer(key::decode(&stored));
+        }
+        Ok(page.finish())
+    }
+
+    pub(crate) async fn increment(&self, key: &str, delta: u64) -> Result<u64, Failure> {
+        counter::increment(&self.store, key, &key::encode(key)?, delta).await
+    }
+
+    pub(crate) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, Failure> {
+        let read = |key: String| async move {
+            let value = self.get(&key).await?;
+            Ok(value.map(|value| (key, value)))
+        };
+        futures::stream::iter(keys.into_iter().map(read))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    pub(crate) async fn set_many(&self, entries: Vec<Entry>) -> Result<(), Failure> {
+        // One after the other when a key comes twice, so that the last value stays.
+        let mut keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
+        keys.sort_unstable();
+        let twice = keys.windows(2).any(|pair| pair[0] == pair[1]);
+        let at_once = if twice { 1 } else { AT_ONCE };
+        let write = |(key, value): Entry| async move { self.set(&key, value).await };
+        futures::stream::iter(entries.into_iter().map(write))
+            .buffered(at_once)
+            .try_collect()
+            .await
+    }
+
+    pub(crate) async fn delete_many(&self, keys: Vec<String>) -> Result<(), Failure> {
+        let delete = |key: String| async move { self.delete(&key).await };
+        futures::stream::iter(keys.into_iter().map(delete))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+}

@@ -1,0 +1,7 @@
+//! The keyvalue-nats provider as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lattice_provider_sdk::process::main::<keyvalue_nats::KeyValueNats>(env!("CARGO_PKG_VERSION"))
+}

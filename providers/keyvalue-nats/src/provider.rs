@@ -1,0 +1,77 @@
+//! The provider: its links and its functions.
+
+use std::sync::Arc;
+
+use lattice_provider_sdk::keyvalue::{self, Backends};
+use lattice_provider_sdk::{
+    LinkError, Provider, ProviderLink, Session, StartError, async_trait, chain,
+};
+
+use crate::backend::NatsBackend;
+use crate::cluster::{ConnectError, OpenError};
+use crate::clusters::Clusters;
+use crate::settings::LinkSettings;
+
+/// Key-value buckets in NATS JetStream.
+pub struct KeyValueNats {
+    session: Session,
+    clusters: Clusters,
+    backends: Arc<Backends<NatsBackend>>,
+}
+
+impl std::fmt::Debug for KeyValueNats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyValueNats").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for KeyValueNats {
+    const NAME: &'static str = "keyvalue-nats";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        let backends = Arc::new(Backends::new());
+        keyvalue::serve(&session, Arc::clone(&backends)).await?;
+        Ok(Arc::new(Self {
+            session,
+            clusters: Clusters::default(),
+            backends,
+        }))
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        if !link.is_for("wasi", "keyvalue") {
+            let what = "keyvalue-nats serves wasi:keyvalue only";
+            return Err(LinkError::invalid(what));
+        }
+        let own = self.session.nats_settings();
+        let settings = LinkSettings::read(|key| link.value(key), self.session.lattice(), &own)
+            .map_err(|e| LinkError::invalid(e.to_string()))?;
+        let nats = self.session.peer().nats();
+        let name = self.session.id().as_str();
+        let shared = self.clusters.get(&settings.cluster, nats, name).await;
+        let backend =
+            NatsBackend::new(shared.map_err(no_connection)?, link.name.as_str(), settings);
+        backend.open_own().await.map_err(no_bucket)?;
+        self.backends.put(link, Arc::new(backend));
+        Ok(())
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.backends.delete(link);
+    }
+}
+
+fn no_connection(error: ConnectError) -> LinkError {
+    LinkError::unavailable(chain(&error))
+}
+
+fn no_bucket(error: OpenError) -> LinkError {
+    let why = chain(&error);
+    LinkError::unavailable(match error {
+        OpenError::Missing(_) => {
+            format!("{why}; create it, or let `enable_bucket_auto_create` be true")
+        }
+        _ => why,
+    })
+}
