@@ -1,0 +1,182 @@
+//! Bodies on their way in and out.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use lattice_rpc::CallError;
+use lattice_rpc::http::IncomingBody;
+
+/// The largest request body that is waited for, so that it goes with the call in one message.
+const SMALL: u64 = 64 * 1024;
+
+/// How long a small body is waited for. Usually it lies in the socket's buffer already; a client
+/// that sends it slowly gets a stream.
+const SMALL_WAIT: Duration = Duration::from_millis(10);
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// All of it, or nothing more.
+    Whole(Option<Bytes>),
+    /// What has come, and what may follow.
+    Stream(Option<Bytes>, Incoming),
+    /// The client failed to send it.
+    Failed(Option<hyper::Error>),
+}
+
+impl RequestBody {
+    /// Takes a body over; a small one is collected if that is a matter of an instant.
+    pub(crate) async fn take(mut body: Incoming) -> Self {
+        if body.is_end_stream() {
+            return Self::Whole(None);
+        }
+        if !body.size_hint().exact().is_some_and(|size| size <= SMALL) {
+            return Self::Stream(None, body);
+        }
+        let mut collected = Collected::default();
+        let done = tokio::time::timeout(SMALL_WAIT, collected.fill(&mut body)).await;
+        match done {
+            Ok(Ok(())) => Self::Whole(collected.into_bytes()),
+            Ok(Err(error)) => Self::Failed(Some(error)),
+            Err(_) => Self::Stream(collected.into_bytes(), body),
+        }
+    }
+}
+
+/// Pieces put together; a single one is passed on without a copy.
+#[derive(Default)]
+struct Collected {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Collected {
+    async fn fill(&mut self, body: &mut Incoming) -> Result<(), hyper::Error> {
+        while !body.is_end_stream() {
+            match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+                None => break,
+                Some(frame) => {
+                    if let Ok(data) = frame?.into_data() {
+                        self.add(data);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, data: Bytes) {
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.joined.is_empty() {
+            self.joined.extend_from_slice(&self.first);
+            self.first = Bytes::new();
+        }
+        self.joined.extend_from_slice(&data);
+    }
+
+    fn into_bytes(self) -> Option<Bytes> {
+        let all = if self.joined.is_empty() {
+            self.first
+        } else {
+            self.joined.freeze()
+        };
+        (!all.is_empty()).then_some(all)
+    }
+}
+
+/// Why the body of a request broke off.
+#[derive(Debug)]
+pub(crate) struct BrokenOff(Option<hyper::Error>);
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(error) => write!(f, "the client did not send all of it: {error}"),
+            None => f.write_str("the client did not send all of it"),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &mut *self {
+            Self::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Self::Failed(error) => Poll::Ready(Some(Err(BrokenOff(error.take())))),
+            Self::Stream(first, rest) => match first.take() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                None => {
+                    let frame = Pin::new(rest).poll_frame(cx);
+                    frame.map_err(|error| BrokenOff(Some(error)))
+                }
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(data) => data.is_none(),
+            Self::Stream(first, rest) => first.is_none() && rest.is_end_stream(),
+            Self::Failed(_) => false,
+        }
+    }
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub(crate) enum ReplyBody {
+    /// What the component sends.
+    Component(IncomingBody),
+    /// What the provider says itself.
+    Own(Option<Bytes>),
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = CallError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        match &mut *self {
+            Self::Own(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Self::Component(body) => {
+                let frame = Pin::new(body).poll_frame(cx);
+                if let Poll::Ready(Some(Err(error))) = &frame {
+                    tracing::warn!(%error, "the body of a response broke off");
+                }
+                frame
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(data) => data.is_none(),
+            Self::Component(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(None) => SizeHint::with_exact(0),
+            Self::Own(Some(data)) => SizeHint::with_exact(data.len() as u64),
+            Self::Component(body) => body.size_hint(),
+        }
+    }
+}

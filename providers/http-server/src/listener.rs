@@ -1,0 +1,189 @@
+//! One listening socket and its connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use http::{HeaderMap, Uri};
+use lattice_rpc::Peer;
+use parking_lot::RwLock;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection;
+use crate::failure::Failure;
+use crate::route::{Route, Routes};
+
+/// How many connections one provider holds; further clients wait in the system's queue.
+pub(crate) const MAX_CONNECTIONS: usize = 16_384;
+
+/// How long to wait when the system has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the connections of one socket share.
+pub(crate) struct Shared {
+    peer: Peer,
+    authority: Authority,
+    routes: RwLock<Routes>,
+}
+
+impl Shared {
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// What a request that names no host is taken to be for.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub(crate) fn routes(&self) -> &RwLock<Routes> {
+        &self.routes
+    }
+
+    pub(crate) fn route(&self, uri: &Uri, headers: &HeaderMap) -> Result<Arc<Route>, Failure> {
+        self.routes.read().find(uri, headers)
+    }
+
+    /// How the next connection is to be treated: TLS, and whether it is kept.
+    pub(crate) fn manners(&self) -> (Option<TlsAcceptor>, bool) {
+        let routes = self.routes.read();
+        match routes.any() {
+            Some(route) => (route.tls.clone(), route.keep_alive),
+            None => (None, false),
+        }
+    }
+}
+
+/// A socket that listens, until it is closed.
+pub(crate) struct Listener {
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+    /// Stops accepting and lets connections end after the request at hand.
+    closing: CancellationToken,
+    /// Ends connections at once.
+    abort: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Listener {
+    /// Binds the address. It takes effect at once, so that an error can be told.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        peer: Peer,
+        routes: Routes,
+        room: Arc<Semaphore>,
+    ) -> io::Result<Self> {
+        let socket = std::net::TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        let socket = TcpListener::from_std(socket)?;
+        let authority = Authority::try_from(local.to_string()).map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            peer,
+            authority,
+            routes: RwLock::new(routes),
+        });
+        let (closing, abort) = (CancellationToken::new(), CancellationToken::new());
+        let connections = TaskTracker::new();
+        let accept = Accept {
+            shared: Arc::clone(&shared),
+            room,
+            closing: closing.clone(),
+            abort: abort.clone(),
+            connections: connections.clone(),
+        };
+        tracing::info!(address = %local, "listening");
+        Ok(Self {
+            shared,
+            accepting: tokio::spawn(accept.run(socket)),
+            closing,
+            abort,
+            connections,
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Closes the socket; when this returns the address is free.
+    pub(crate) async fn close(&mut self) {
+        self.closing.cancel();
+        if let Err(error) = (&mut self.accepting).await {
+            tracing::error!(%error, "accepting connections ended badly");
+        }
+    }
+
+    /// After [`Listener::close`], lets requests at hand finish, by `until` at the latest.
+    pub(crate) async fn drain(self, until: Instant) {
+        self.connections.close();
+        if tokio::time::timeout_at(until, self.connections.wait())
+            .await
+            .is_err()
+        {
+            self.abort.cancel();
+            self.connections.wait().await;
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.abort.cancel();
+    }
+}
+
+struct Accept {
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    closing: CancellationToken,
+    abort: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Accept {
+    async fn run(self, socket: TcpListener) {
+        loop {
+            let next = async {
+                // Nobody closes this semaphore.
+                let permit = Arc::clone(&self.room).acquire_owned().await.ok();
+                (permit, socket.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return,
+                next = next => next,
+            };
+            match accepted {
+                Ok((stream, _)) => self.take_in(stream, permit),
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn take_in(&self, stream: tokio::net::TcpStream, permit: Option<OwnedSemaphorePermit>) {
+        let shared = Arc::clone(&self.shared);
+        let closing = self.closing.clone();
+        let abort = self.abort.clone();
+        self.connections.spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => {}
+                () = connection::serve(stream, shared, closing) => {}
+            }
+        });
+    }
+}

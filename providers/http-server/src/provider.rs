@@ -1,0 +1,76 @@
+//! The provider's part in the life cycle.
+
+use std::sync::Arc;
+
+use lattice_core::StringMap;
+use lattice_provider_sdk::{
+    ConfigChange, LinkError, Provider, ProviderLink, Session, StartError, async_trait,
+};
+use tokio::time::Instant;
+
+use crate::route::Route;
+use crate::server::Servers;
+use crate::settings::{InvalidSetting, LinkSettings, ProviderSettings};
+use crate::tls;
+
+/// Listens for HTTP requests and calls the components that it is linked to.
+pub struct HttpServer {
+    session: Session,
+    servers: Servers,
+}
+
+impl std::fmt::Debug for HttpServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpServer")
+            .field("id", self.session.id())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for HttpServer {
+    const NAME: &'static str = "http-server";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            servers: Servers::new(session.clone()),
+            session,
+        }))
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        if !link.is_for("wasi", "http") || !link.carries("incoming-handler") {
+            return Err(LinkError::invalid(
+                "an HTTP server is linked for `incoming-handler` of `wasi:http`",
+            ));
+        }
+        let provider = ProviderSettings::of(&self.session).map_err(|e| invalid("provider", e))?;
+        let settings = LinkSettings::of(link, &provider).map_err(|e| invalid("link", e))?;
+        let tls = match settings.tls.clone() {
+            Some(files) => Some(tls::load(files).await?),
+            None => None,
+        };
+        let address = settings.address;
+        let route = Route::new(&self.session, link, settings, tls);
+        self.servers.add(address, &provider.mode, route)
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.servers.remove(&link.key()).await;
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        ConfigChange::Relink
+    }
+
+    async fn shutdown(&self, until: Instant) {
+        self.servers.shutdown(until).await;
+    }
+}
+
+fn invalid(whose: &str, error: InvalidSetting) -> LinkError {
+    LinkError::invalid_because(
+        format!("a value in the {whose}'s config cannot be used"),
+        error,
+    )
+}

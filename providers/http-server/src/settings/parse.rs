@@ -1,0 +1,181 @@
+//! What the config of a link says.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderValue;
+use lattice_provider_sdk::ProviderLink;
+
+use super::provider::{Mode, ProviderSettings};
+use super::values::{InvalidSetting, Values};
+use crate::cors::Cors;
+
+/// The files that HTTPS needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, in PEM.
+    pub cert_file: PathBuf,
+    /// The private key, in PEM.
+    pub key_file: PathBuf,
+}
+
+impl Tls {
+    pub(super) fn both(
+        cert: Option<String>,
+        key: Option<String>,
+    ) -> Result<Option<Self>, InvalidSetting> {
+        match (cert, key) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => Ok(Some(Self {
+                cert_file: cert.into(),
+                key_file: key.into(),
+            })),
+            (Some(cert), None) => Err(InvalidSetting::new(
+                "tls_cert_file",
+                &cert,
+                "`tls_priv_key_file` beside it",
+            )),
+            (None, Some(key)) => Err(InvalidSetting::new(
+                "tls_priv_key_file",
+                &key,
+                "`tls_cert_file` beside it",
+            )),
+        }
+    }
+}
+
+/// What belongs to the component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Everything at the address.
+    Everything,
+    /// One path.
+    Path(String),
+    /// One host, in lower case.
+    Host(String),
+}
+
+/// The settings of one link.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// What belongs to the component there.
+    pub place: Place,
+    /// How long the component may take, if the link says so.
+    pub timeout: Option<Duration>,
+    /// Whether only GET and HEAD are let through.
+    pub read_only: bool,
+    /// The header of successful GETs that have none.
+    pub cache_control: Option<HeaderValue>,
+    /// Whether a connection serves more than one request.
+    pub keep_alive: bool,
+    /// HTTPS.
+    pub tls: Option<Tls>,
+    /// What browsers of other origins may do.
+    pub(crate) cors: Cors,
+}
+
+impl LinkSettings {
+    /// Reads the values of a link.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSetting`] names the value.
+    pub fn of(link: &ProviderLink, provider: &ProviderSettings) -> Result<Self, InvalidSetting> {
+        let values = Values::of_link(link)?;
+        let (address, place) = place(&values, provider)?;
+        let timeout = values.parsed::<u64>("timeout_ms", "a number of milliseconds over 0")?;
+        if timeout == Some(0) {
+            let expected = "a number of milliseconds over 0";
+            return Err(InvalidSetting::new("timeout_ms", "0", expected));
+        }
+        let text = |name| values.text(name).map(str::to_owned);
+        let own_tls = Tls::both(text("tls_cert_file"), text("tls_priv_key_file"))?;
+        let tls = match (&provider.mode, own_tls) {
+            (Mode::Address, own) => own,
+            (_, None) => provider.tls.clone(),
+            (_, Some(own)) => {
+                let file = own.cert_file.display().to_string();
+                let expected = "it in the provider's config, as the links share one address";
+                return Err(InvalidSetting::new("tls_cert_file", &file, expected));
+            }
+        };
+        Ok(Self {
+            address,
+            place,
+            timeout: timeout.map(Duration::from_millis),
+            read_only: values.flag("readonly_mode")?,
+            cache_control: values.header_value("cache_control")?,
+            keep_alive: !values.flag("disable_keepalive")?,
+            tls,
+            cors: cors(&values)?,
+        })
+    }
+}
+
+fn place(
+    values: &Values,
+    provider: &ProviderSettings,
+) -> Result<(SocketAddr, Place), InvalidSetting> {
+    match &provider.mode {
+        Mode::Address => {
+            let address = values.parsed("address", "an address such as `0.0.0.0:8080`")?;
+            let port = values.parsed::<u16>("port", "a port number")?;
+            let of_port = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            let address = address.or(of_port).unwrap_or(provider.default_address);
+            Ok((address, Place::Everything))
+        }
+        Mode::Path => {
+            let path = required(values, "path", "a path, since the provider routes by path")?;
+            if !path.starts_with('/') {
+                return Err(InvalidSetting::new(
+                    "path",
+                    path,
+                    "a path that starts with `/`",
+                ));
+            }
+            Ok((provider.default_address, Place::Path(path.to_owned())))
+        }
+        Mode::Host(_) => {
+            let host = required(values, "host", "a host, since the provider routes by host")?;
+            let host = host.trim().to_ascii_lowercase();
+            Ok((provider.default_address, Place::Host(host)))
+        }
+    }
+}
+
+fn required<'a>(
+    values: &'a Values,
+    name: &str,
+    expected: &'static str,
+) -> Result<&'a str, InvalidSetting> {
+    values
+        .text(name)
+        .ok_or_else(|| InvalidSetting::new(name, "", expected))
+}
+
+fn cors(values: &Values) -> Result<Cors, InvalidSetting> {
+    let mut cors = Cors::default();
+    if let Some(origins) = values.list("cors_allowed_origins")? {
+        cors = cors.with_origins(&origins).ok_or_else(|| {
+            let text = origins.join(",");
+            InvalidSetting::new("cors_allowed_origins", &text, "a list of origins")
+        })?;
+    }
+    if let Some(headers) = values.header_names("cors_allowed_headers")? {
+        cors.allowed_headers = headers;
+    }
+    if let Some(methods) = values.methods("cors_allowed_methods")? {
+        cors.allowed_methods = methods;
+    }
+    cors.exposed_headers = values.header_names("cors_exposed_headers")?;
+    if let Some(age) = values.parsed::<u32>("cors_max_age_secs", "a number of seconds")? {
+        cors.max_age = HeaderValue::from(age);
+    }
+    Ok(cors)
+}
+
+#[cfg(test)]
+mod tests;
