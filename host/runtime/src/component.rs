@@ -1,5 +1,6 @@
 //! A component that can be called.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use wasmtime::component::{Component as Code, InstancePre};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::call::CallPlan;
+use crate::engine::MAX_FRAMES;
 use crate::exports;
 use crate::http::HttpPlan;
 use crate::limits::{Meter, Metered, Stopped};
@@ -18,6 +20,9 @@ use crate::{
     CallContext, CallError, CodecError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
     HttpResponse, Invoke, InvokeError, PrepareError,
 };
+
+/// With how many functions in its whole backtrace a guest counts as recursive.
+const FEW_FUNCTIONS: usize = 4;
 
 /// What all calls of one component share.
 pub(crate) struct Shared {
@@ -189,7 +194,7 @@ pub(crate) fn classify(error: wasmtime::Error, store: &Store<Ctx>) -> CallError 
     {
         return CallError::NoRoom;
     }
-    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+    if is_stack_overflow(&error) {
         return CallError::StackOverflow;
     }
     // A guest that is refused memory mostly gives up with a trap of its own.
@@ -197,6 +202,24 @@ pub(crate) fn classify(error: wasmtime::Error, store: &Store<Ctx>) -> CallError 
         return CallError::Memory { wanted, limit };
     }
     trap(&error)
+}
+
+/// Whether the guest ran out of stack: that of the engine, or the part of it that compilers keep
+/// in the guest's own memory. Of the latter the engine only sees an access out of bounds, at
+/// the end of a long row of calls among a few functions.
+fn is_stack_overflow(error: &wasmtime::Error) -> bool {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => true,
+        Some(Trap::MemoryOutOfBounds) => {
+            let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+                return false;
+            };
+            let frames = backtrace.frames();
+            let functions: HashSet<u32> = frames.iter().map(|f| f.func_index()).collect();
+            frames.len() == MAX_FRAMES && functions.len() <= FEW_FUNCTIONS
+        }
+        _ => false,
+    }
 }
 
 fn trap(error: &wasmtime::Error) -> CallError {

@@ -1,8 +1,13 @@
 //! The engine: how instances get their memory, and how guests are kept from running away.
 
+use std::num::NonZeroUsize;
+
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::{RuntimeConfig, RuntimeError};
+
+/// How many frames a backtrace has at most.
+pub(crate) const MAX_FRAMES: usize = 32;
 
 /// Address space reserved for each memory, so that code needs no bounds checks.
 const FULL_RESERVATION: u64 = 4 << 30;
@@ -85,7 +90,7 @@ fn settings(config: &RuntimeConfig, choices: EngineChoices) -> Config {
         .epoch_interruption(true)
         .memory_init_cow(true)
         .parallel_compilation(true)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32))
+        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_FRAMES))
         .max_wasm_stack(config.max_stack_bytes)
         .async_stack_size(config.max_stack_bytes + HOST_STACK)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, choices)));
