@@ -1,81 +1,29 @@
 //! The host: assembles the owners of its parts, starts them, and drains them.
 
+mod assemble;
+mod error;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::ConnectError as NatsConnectError;
-use lattice_core::{HostId, InvalidId, LatticeName};
-use lattice_rpc::{ConnectError, Peer, PeerConfig};
-use lattice_runtime::RuntimeError;
-use lattice_store::{LatticeStore, StoreError, StoreOptions};
+use lattice_control::ServerHandle;
+use lattice_core::event::{Event, HostStopped};
+use lattice_core::{HostId, LatticeName};
+use lattice_rpc::Peer;
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::admin::Admin;
+use crate::components::Components;
 use crate::config::HostConfig;
-use crate::connect::connect;
+use crate::events::Events;
+use crate::failures::Failures;
 use crate::identity::Identity;
-
-/// Why a host did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartHostError {
-    /// The key is not that of a host.
-    #[error("the key of the host is not of the kind for hosts")]
-    Key(#[from] InvalidId),
-    /// NATS refused the connection.
-    #[error("could not connect to NATS at {url} for {purpose}")]
-    Connect {
-        /// What the connection is for.
-        purpose: &'static str,
-        /// The address.
-        url: String,
-        /// Why.
-        source: NatsConnectError,
-    },
-    /// NATS did not answer in time.
-    #[error("NATS at {url} did not answer within {within:?}, needed for {purpose}")]
-    ConnectTimeout {
-        /// What the connection is for.
-        purpose: &'static str,
-        /// The address.
-        url: String,
-        /// How long was waited.
-        within: Duration,
-    },
-    /// Calls cannot be carried.
-    #[error("could not subscribe for calls")]
-    Rpc(#[from] ConnectError),
-    /// The lattice store could not be opened.
-    #[error("could not open the store of the lattice")]
-    Store(#[from] StoreError),
-    /// The runtime could not be set up.
-    #[error("could not set up the runtime for components")]
-    Runtime(#[from] RuntimeError),
-}
-
-impl StartHostError {
-    /// Whether the lattice could not be reached, as opposed to a wrong setting.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Rpc(_) | Self::Store(_)
-        )
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        let text = match self {
-            Self::Connect { .. } | Self::ConnectTimeout { .. } => {
-                "check `--nats-host` and `--nats-port`, and that a nats-server runs there; \
-                 `wash up` starts one"
-            }
-            Self::Store(error) => error.hint()?,
-            Self::Key(_) => "use a seed that starts with `SN`",
-            Self::Rpc(_) | Self::Runtime(_) => return None,
-        };
-        Some(text.to_owned())
-    }
-}
+use crate::labels::Labels;
+use crate::providers::{LinkStates, Providers};
+pub use error::StartHostError;
 
 /// Why a host stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,15 +63,29 @@ impl StopRequest {
     }
 }
 
+/// The least time that is left for the goodbye, whatever was used up before.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// A running host.
 ///
 /// Dropping it ends everything at once, as a crash would; [`Host::drain`] is the orderly way.
 #[derive(Debug)]
 pub struct Host {
     identity: Arc<Identity>,
+    labels: Arc<Labels>,
+    control: ServerHandle,
+    components: Arc<Components>,
+    providers: Arc<Providers>,
+    states: Arc<LinkStates>,
+    events: Arc<Events>,
     peer: Peer,
-    ctl: async_nats::Client,
+    admin: Option<Admin>,
     stop: watch::Receiver<Option<StopRequest>>,
+    drain_timeout: Duration,
+    heartbeat: AbortOnDropHandle<()>,
+    /// Follows the store.
+    _sync: AbortOnDropHandle<()>,
+    _failures: Arc<Failures>,
 }
 
 impl Host {
@@ -136,19 +98,7 @@ impl Host {
     ///
     /// [`StartHostError`], within 10 s when NATS cannot be reached.
     pub async fn start(config: HostConfig) -> Result<Self, StartHostError> {
-        let identity = Arc::new(Identity::new(
-            &config.key,
-            config.friendly_name.clone(),
-            config.lattice.clone(),
-        )?);
-        let (ctl, rpc) = tokio::try_join!(
-            connect("control", &config.ctl, config.rpc_timeout),
-            connect("calls", &config.rpc, config.rpc_timeout),
-        )?;
-        let _store = LatticeStore::open(ctl.clone(), &config.lattice, store_options(&config)).await?;
-        let peer = Peer::new(rpc, PeerConfig::default()).await?;
-        let (_request, stop) = watch::channel(None);
-        Ok(Self { identity, peer, ctl, stop })
+        assemble::start(config).await
     }
 
     /// The id of the host.
@@ -164,27 +114,37 @@ impl Host {
     /// Waits until somebody in the lattice asks the host to stop.
     pub async fn stop_requested(&self) -> StopRequest {
         let mut stop = self.stop.clone();
-        match stop.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(request)) => request.clone(),
-            // The sender lives as long as the control server.
-            _ => std::future::pending().await,
+        let request = stop.wait_for(Option::is_some).await.ok().and_then(|request| request.clone());
+        match request {
+            Some(request) => request,
+            // The sender lives as long as the host, so that this does not happen.
+            None => std::future::pending().await,
         }
     }
 
     /// Stops in an orderly way: takes nothing new, finishes calls, shuts providers down, says
-    /// goodbye.
-    pub async fn drain(self, _request: StopRequest) {
-        self.peer.close().await;
-        if let Err(error) = self.ctl.flush().await {
-            tracing::warn!(%error, "could not flush the last messages");
+    /// goodbye. Takes no longer than the request allows, apart from a moment for the goodbye.
+    pub async fn drain(self, request: StopRequest) {
+        let budget = request.timeout.unwrap_or(self.drain_timeout);
+        let deadline = Instant::now() + budget;
+        tracing::info!(reason = %request.reason, ?budget, "stopping");
+        if let Some(admin) = &self.admin {
+            admin.set_stopping();
         }
-    }
-}
-
-fn store_options(config: &HostConfig) -> StoreOptions {
-    StoreOptions {
-        js_domain: config.js_domain.clone(),
-        replicas: config.store_replicas,
-        ..StoreOptions::default()
+        drop(self.heartbeat);
+        // First out of all auctions and queue groups, so that nothing new is given to this host.
+        self.control.drain(budget.min(GOODBYE)).await;
+        // Then the ways in, while what they call still works.
+        self.providers.drain_sources(deadline).await;
+        self.components.drain(deadline).await;
+        self.providers.drain(deadline.max(Instant::now() + GOODBYE / 4)).await;
+        self.states.reporter().clear(GOODBYE / 2).await;
+        self.events.publish(Event::HostStopped(HostStopped {
+            labels: self.labels.all(),
+            reason: Some(request.reason.to_string()),
+        }));
+        self.events.flush(GOODBYE).await;
+        self.peer.close().await;
+        tracing::info!("stopped");
     }
 }

@@ -6,16 +6,24 @@
 pub mod cli;
 pub mod config;
 
+mod admin;
 mod artifact;
+mod claims;
 mod components;
 mod connect;
+mod control;
 mod events;
 mod failures;
+mod heartbeat;
 mod host;
 mod identity;
+mod inventory;
 mod labels;
 mod links;
+mod providers;
+mod registries;
 mod router;
+mod sync;
 
 pub use config::HostConfig;
 pub use host::{Host, StartHostError, StopReason, StopRequest};

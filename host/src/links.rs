@@ -185,6 +185,11 @@ impl LinkTable {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Tells of every change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
     /// Every link.
     pub(crate) fn all(&self) -> Vec<Link> {
         self.select(|_| true)

@@ -1,0 +1,67 @@
+//! Requests about components.
+
+use lattice_control::types::{
+    ComponentAuctionAck, ComponentAuctionRequest, ScaleComponentCommand, UpdateComponentCommand,
+};
+use lattice_control::{ControlError, Done, Outcome};
+use lattice_core::{ComponentId, ErrorCode, ImageRef};
+
+use super::HostApi;
+
+impl HostApi {
+    /// Bids when the labels fit and the component does not run here yet.
+    pub(super) fn bid_for_component(
+        &self,
+        request: ComponentAuctionRequest,
+    ) -> Option<ComponentAuctionAck> {
+        let id = ComponentId::new(&request.component_id).ok()?;
+        let fits = self.labels.satisfy(&request.constraints);
+        if !fits || self.components.status(&id).is_some() {
+            return None;
+        }
+        Some(ComponentAuctionAck {
+            component_ref: request.component_ref,
+            component_id: request.component_id,
+            host_id: self.identity.id.as_str().to_owned(),
+            constraints: request.constraints,
+        })
+    }
+
+    /// Accepts a scale command; the work follows.
+    pub(super) fn scale(&self, command: ScaleComponentCommand) -> Done {
+        let id = ComponentId::new(&command.component_id)?;
+        let other = self.components.status(&id).filter(|running| {
+            command.count > 0 && running.image.as_str() != command.component_ref
+        });
+        let reply = other.map_or_else(Outcome::bare, |running| {
+            let (old, new) = (running.image, &command.component_ref);
+            Outcome::message(if command.allow_update {
+                format!("component `{id}` is scaled and updated from {old} to {new} then")
+            } else {
+                format!(
+                    "component `{id}` runs {old}, which stays: it is scaled and not updated to {new}"
+                )
+            })
+        });
+        self.components.scale(id, command);
+        Ok(reply)
+    }
+
+    /// Accepts an update command; the work follows.
+    pub(super) fn update(&self, command: UpdateComponentCommand) -> Done {
+        let id = ComponentId::new(&command.component_id)?;
+        let Some(running) = self.components.status(&id) else {
+            let text = format!("component {id} not found");
+            return Err(ControlError::new(ErrorCode::NotRunning, text)
+                .with_hint("start it first, or name the host that runs it"));
+        };
+        let (old, new) = (running.image, command.new_component_ref.as_str());
+        if old.as_str() == new {
+            return Ok(Outcome::message(format!("component {id} already updated to {new}")));
+        }
+        let image = ImageRef::new(new)?;
+        let reply = Outcome::message(format!("component {id} updating from {old} to {new}"));
+        self.components.update(id, image, command);
+        Ok(reply)
+    }
+}

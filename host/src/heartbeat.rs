@@ -1,0 +1,27 @@
+//! The regular report of the host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::event::Event;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::events::Events;
+use crate::inventory::Inventory;
+
+/// Publishes the inventory each interval, for the first time one interval from now.
+pub(crate) fn start(
+    inventory: Arc<Inventory>,
+    events: Arc<Events>,
+    interval: Duration,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut ticks = interval_at(Instant::now() + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            events.publish(Event::HostHeartbeat(inventory.full()));
+        }
+    }))
+}

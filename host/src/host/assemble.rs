@@ -1,0 +1,252 @@
+//! How the parts of a host come together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_nats::Client;
+use lattice_claims::CurveKey;
+use lattice_control::{EventPublisher, Server, ServerConfig};
+use lattice_core::event::{Event, HostStarted};
+use lattice_core::provider::{HostData, SecretText};
+use lattice_rpc::{Peer, PeerConfig};
+use lattice_runtime::{Runtime, RuntimeConfig, RuntimeError};
+use lattice_store::{LatticeStore, StoreOptions};
+use tokio::sync::watch;
+
+use super::{Host, StartHostError};
+use crate::admin::Admin;
+use crate::artifact::Images;
+use crate::claims::ClaimsTable;
+use crate::components::{ComponentDeps, Components};
+use crate::config::HostConfig;
+use crate::connect::connect;
+use crate::control::HostApi;
+use crate::events::Events;
+use crate::failures::Failures;
+use crate::identity::{Identity, VERSION};
+use crate::inventory::Inventory;
+use crate::labels::Labels;
+use crate::links::LinkTable;
+use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
+use crate::registries::Registries;
+use crate::router::Router;
+use crate::{heartbeat, sync};
+
+/// What the parts share.
+struct Common {
+    config: HostConfig,
+    identity: Arc<Identity>,
+    ctl: Client,
+    peer: Peer,
+    store: LatticeStore,
+    labels: Arc<Labels>,
+    links: Arc<LinkTable>,
+    claims: Arc<ClaimsTable>,
+    events: Arc<Events>,
+    failures: Arc<Failures>,
+}
+
+/// Starts everything a host consists of; the control server comes last, when there is something
+/// to control.
+pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
+    let runtime_config = config.runtime.clone();
+    let (common, runtime) = tokio::try_join!(common(config), runtime(runtime_config))?;
+    let admin = admin(common.config.http_admin).await?;
+    let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
+    let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
+    let components = Arc::new(components(&common, runtime));
+    let (providers, states) = providers(&common)?;
+    let inventory = Arc::new(inventory(&common, &components, &providers));
+    let (wish, stop) = watch::channel(None);
+    let api = HostApi {
+        identity: Arc::clone(&common.identity),
+        labels: Arc::clone(&common.labels),
+        components: Arc::clone(&components),
+        providers: Arc::clone(&providers),
+        links: Arc::clone(&common.links),
+        claims: Arc::clone(&common.claims),
+        registries: Registries::default(),
+        store: common.store.clone(),
+        events: Arc::clone(&common.events),
+        inventory: Arc::clone(&inventory),
+        rpc: common.peer.nats().clone(),
+        stop: wish,
+    };
+    let control = Server::start(common.ctl.clone(), server_config(&common), Arc::new(api)).await?;
+    tell_started(&common);
+    let interval = common.config.heartbeat_interval;
+    Ok(Host {
+        control,
+        components,
+        providers,
+        states,
+        admin,
+        stop,
+        drain_timeout: common.config.drain_timeout,
+        heartbeat: heartbeat::start(inventory, Arc::clone(&common.events), interval),
+        _sync: sync,
+        identity: common.identity,
+        labels: common.labels,
+        events: common.events,
+        peer: common.peer,
+        _failures: common.failures,
+    })
+}
+
+async fn common(config: HostConfig) -> Result<Common, StartHostError> {
+    let lattice = config.lattice.clone();
+    let identity = Identity::new(&config.key, config.friendly_name.clone(), lattice.clone())?;
+    let identity = Arc::new(identity);
+    let (ctl, rpc) = tokio::try_join!(
+        connect("control", &config.ctl, config.rpc_timeout),
+        connect("calls", &config.rpc, config.rpc_timeout),
+    )?;
+    let options = StoreOptions {
+        js_domain: config.js_domain.clone(),
+        replicas: config.store_replicas,
+        ..StoreOptions::default()
+    };
+    let store = LatticeStore::open(ctl.clone(), &lattice, options).await?;
+    let peer = Peer::new(rpc, PeerConfig::default()).await?;
+    let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
+    let events = Arc::new(Events::start(publisher));
+    Ok(Common {
+        labels: Arc::new(Labels::new(&config.labels)),
+        links: Arc::new(LinkTable::new(lattice)),
+        claims: Arc::default(),
+        failures: Arc::new(Failures::start(identity.id.clone(), Arc::clone(&events))),
+        config,
+        identity,
+        ctl,
+        peer,
+        store,
+        events,
+    })
+}
+
+/// Reserving address space and starting a thread is not for a thread that serves sockets.
+async fn runtime(config: RuntimeConfig) -> Result<Runtime, StartHostError> {
+    let made = tokio::task::spawn_blocking(move || Runtime::new(config)).await;
+    match made {
+        Ok(made) => made.map_err(StartHostError::Runtime),
+        Err(ended) => Err(StartHostError::Runtime(RuntimeError::Ticker(std::io::Error::other(ended)))),
+    }
+}
+
+async fn admin(address: Option<SocketAddr>) -> Result<Option<Admin>, StartHostError> {
+    let Some(address) = address else { return Ok(None) };
+    let admin = Admin::start(address).await;
+    admin.map(Some).map_err(|source| StartHostError::Admin { address, source })
+}
+
+fn images(config: &HostConfig) -> Images {
+    Images {
+        allow_files: config.allow_file_load,
+        max_component_bytes: config.runtime.max_component_bytes,
+        max_provider_bytes: config.providers.max_bytes,
+    }
+}
+
+fn components(common: &Common, runtime: Runtime) -> Components {
+    let config = &common.config;
+    Components::new(ComponentDeps {
+        identity: Arc::clone(&common.identity),
+        runtime,
+        peer: common.peer.clone(),
+        store: common.store.clone(),
+        router: Router::new(Arc::clone(&common.links)),
+        events: Arc::clone(&common.events),
+        failures: Arc::clone(&common.failures),
+        images: images(config),
+        queue: config.queue,
+        call_timeout: config.call_timeout,
+        max_execution_time: config.max_execution_time,
+        drain_timeout: config.drain_timeout,
+    })
+}
+
+type ProviderParts = (Arc<Providers>, Arc<LinkStates>);
+
+fn providers(common: &Common) -> Result<ProviderParts, StartHostError> {
+    let config = &common.config;
+    let id = common.identity.id.clone();
+    let reporter = common.store.reporter(id.clone());
+    let states = Arc::new(LinkStates::new(id, reporter, Arc::clone(&common.events)));
+    let providers = Providers::new(ProviderDeps {
+        identity: Arc::clone(&common.identity),
+        nats: common.peer.nats().clone(),
+        store: common.store.clone(),
+        links: Arc::clone(&common.links),
+        states: Arc::clone(&states),
+        events: Arc::clone(&common.events),
+        images: images(config),
+        spawner: Spawner::start().map_err(StartHostError::Spawner)?,
+        config: config.providers,
+        rpc_timeout: config.rpc_timeout,
+        host_data: host_data(common),
+    });
+    Ok((Arc::new(providers), states))
+}
+
+/// What every provider process is told.
+fn host_data(common: &Common) -> HostData {
+    let config = &common.config;
+    let user = config.rpc.user.as_ref();
+    let hidden = |text: Option<&SecretText>| text.cloned().unwrap_or_default();
+    HostData {
+        host_id: common.identity.id.as_str().to_owned(),
+        lattice_rpc_prefix: config.lattice.as_str().to_owned(),
+        link_name: HostData::default_link_name(),
+        lattice_rpc_user_jwt: hidden(user.map(|user| &user.jwt)),
+        lattice_rpc_user_seed: hidden(user.map(|user| &user.seed)),
+        lattice_rpc_url: config.rpc.url(),
+        host_xkey_public_key: CurveKey::generate().public_key(),
+        default_rpc_timeout_ms: u64::try_from(config.rpc_timeout.as_millis()).ok(),
+        structured_logging: config.structured_logging,
+        log_level: Some(config.log_level),
+        otel_config: config.otel.clone(),
+        ..HostData::default()
+    }
+}
+
+fn inventory(
+    common: &Common,
+    components: &Arc<Components>,
+    providers: &Arc<Providers>,
+) -> Inventory {
+    Inventory {
+        identity: Arc::clone(&common.identity),
+        labels: Arc::clone(&common.labels),
+        components: Arc::clone(components),
+        providers: Arc::clone(providers),
+        ctl_url: common.config.ctl.url(),
+        rpc_url: common.config.rpc.url(),
+        js_domain: common.config.js_domain.clone(),
+    }
+}
+
+fn server_config(common: &Common) -> ServerConfig {
+    let config = &common.config;
+    ServerConfig {
+        topic_prefix: config.ctl_topic_prefix.clone(),
+        component_auctions: config.component_auctions,
+        provider_auctions: config.provider_auctions,
+        ..ServerConfig::new(config.lattice.clone(), common.identity.id.clone())
+    }
+}
+
+fn tell_started(common: &Common) {
+    let identity = &common.identity;
+    tracing::info!(
+        host = identity.id.as_str(),
+        name = identity.friendly_name,
+        lattice = identity.lattice.as_str(),
+        "host is ready"
+    );
+    common.events.publish(Event::HostStarted(HostStarted {
+        friendly_name: identity.friendly_name.clone(),
+        labels: common.labels.all(),
+        uptime_seconds: 0,
+        version: VERSION.to_owned(),
+    }));
+}

@@ -1,0 +1,213 @@
+//! The providers that run here: started, supervised, told about links, stopped.
+
+mod error;
+mod health;
+mod probe;
+mod report;
+mod restart;
+mod send;
+mod slot;
+mod spawn;
+mod states;
+mod stop;
+mod teller;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use futures::future::join_all;
+use lattice_core::host::ProviderDescription;
+use lattice_core::provider::HostData;
+use lattice_core::{ComponentId, ImageRef, StringMap};
+use lattice_store::LatticeStore;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::artifact::Images;
+use crate::config::ProviderConfig;
+use crate::events::Events;
+use crate::identity::Identity;
+use crate::links::LinkTable;
+use slot::{Slot, StopProvider};
+pub(crate) use spawn::Spawner;
+pub(crate) use states::LinkStates;
+pub(crate) use send::publish;
+use worker::Worker;
+
+/// What providers need of the host.
+#[derive(Debug)]
+pub(crate) struct ProviderDeps {
+    pub(crate) identity: Arc<Identity>,
+    /// The connection for calls.
+    pub(crate) nats: Client,
+    pub(crate) store: LatticeStore,
+    pub(crate) links: Arc<LinkTable>,
+    pub(crate) states: Arc<LinkStates>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) images: Images,
+    pub(crate) spawner: Spawner,
+    pub(crate) config: ProviderConfig,
+    pub(crate) rpc_timeout: Duration,
+    /// What every process is told; each gets its own id, links, configs and key on top.
+    pub(crate) host_data: HostData,
+}
+
+/// Why a command for a provider was refused. The texts are those of the 1.9 generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProviderError {
+    #[error("provider with that ID is already running")]
+    AlreadyRunning,
+    #[error("provider with that ID is not running")]
+    NotRunning,
+    #[error("the host is stopping and starts nothing more")]
+    Stopping,
+}
+
+type Table = HashMap<ComponentId, Arc<Slot>>;
+
+/// Owns the table of providers. Each provider is run by a task of its own.
+#[derive(Debug)]
+pub(crate) struct Providers {
+    deps: Arc<ProviderDeps>,
+    table: Arc<Mutex<Table>>,
+    work: TaskTracker,
+    stopping: CancellationToken,
+    /// Ends all tasks, and with them all processes, when the host is dropped.
+    _alive: DropGuard,
+    alive: CancellationToken,
+}
+
+impl Providers {
+    pub(crate) fn new(deps: ProviderDeps) -> Self {
+        let alive = CancellationToken::new();
+        Self {
+            deps: Arc::new(deps),
+            table: Arc::default(),
+            work: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            _alive: alive.clone().drop_guard(),
+            alive,
+        }
+    }
+
+    /// Whether a provider with this id runs here or is being started.
+    pub(crate) fn has(&self, id: &ComponentId) -> bool {
+        self.table.lock().contains_key(id)
+    }
+
+    /// What runs, in the order of ids.
+    pub(crate) fn describe(&self) -> Vec<ProviderDescription> {
+        let mut all: Vec<_> =
+            self.table.lock().values().filter_map(|slot| slot.describe()).collect();
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// Begins to start a provider; events tell how it ended.
+    pub(crate) fn start(
+        &self,
+        id: ComponentId,
+        image: ImageRef,
+        annotations: StringMap,
+        config: Vec<String>,
+    ) -> Result<(), ProviderError> {
+        if self.stopping.is_cancelled() {
+            return Err(ProviderError::Stopping);
+        }
+        let slot = Arc::new(Slot::new(id.clone(), image, annotations));
+        match self.table.lock().entry(id) {
+            std::collections::hash_map::Entry::Occupied(_) => {
+                return Err(ProviderError::AlreadyRunning);
+            }
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(Arc::clone(&slot));
+            }
+        }
+        let place = Place { table: Arc::clone(&self.table), slot: Arc::clone(&slot) };
+        let deps = Arc::clone(&self.deps);
+        let alive = self.alive.clone();
+        self.work.spawn(async move {
+            // Gives the id back however this task ends.
+            let _place = place;
+            alive.run_until_cancelled(run(deps, slot, config)).await;
+        });
+        Ok(())
+    }
+
+    /// Stops a provider and waits for its end.
+    pub(crate) async fn stop(&self, id: &ComponentId) -> Result<(), ProviderError> {
+        let slot = self.table.lock().get(id).cloned().ok_or(ProviderError::NotRunning)?;
+        let deadline = Instant::now() + self.deps.config.shutdown_delay;
+        slot.stop(StopProvider { deadline, tell: true }).await;
+        Ok(())
+    }
+
+    /// Stops those providers that only call others, such as servers at the edge of the lattice,
+    /// so that nothing new comes in while the rest finishes.
+    pub(crate) async fn drain_sources(&self, deadline: Instant) {
+        self.stopping.cancel();
+        let slots = self.slots(|id| {
+            let links = self.deps.links.of(id);
+            !links.is_empty() && links.iter().all(|link| *id != *link.target)
+        });
+        stop_all(slots, deadline).await;
+    }
+
+    /// Stops all providers.
+    pub(crate) async fn drain(&self, deadline: Instant) {
+        self.stopping.cancel();
+        self.work.close();
+        stop_all(self.slots(|_| true), deadline).await;
+        self.work.wait().await;
+    }
+
+    fn slots(&self, wanted: impl Fn(&ComponentId) -> bool) -> Vec<Arc<Slot>> {
+        let table = self.table.lock();
+        table.values().filter(|slot| wanted(&slot.id)).cloned().collect()
+    }
+}
+
+async fn stop_all(slots: Vec<Arc<Slot>>, deadline: Instant) {
+    let wish = StopProvider { deadline, tell: false };
+    join_all(slots.iter().map(|slot| slot.stop(wish))).await;
+}
+
+/// Holds an id in the table as long as its task lives.
+#[derive(Debug)]
+struct Place {
+    table: Arc<Mutex<Table>>,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.lock().remove(&self.slot.id);
+        self.slot.set_ended();
+    }
+}
+
+async fn run(deps: Arc<ProviderDeps>, slot: Arc<Slot>, config: Vec<String>) {
+    let start = async {
+        let mut worker = Worker::prepare(Arc::clone(&deps), Arc::clone(&slot), &config).await?;
+        let child = worker.start().await?;
+        Ok((worker, child))
+    };
+    let started = tokio::select! {
+        started = start => started,
+        wish = slot.stop_wanted() => {
+            if wish.tell {
+                report::stopped(&deps, &slot);
+            }
+            return;
+        }
+    };
+    match started {
+        Ok((worker, child)) => worker.supervise(child).await,
+        Err(error) => report::start_failed(&deps, &slot, &error),
+    }
+}

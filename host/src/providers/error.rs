@@ -1,0 +1,54 @@
+//! Why a provider does not run.
+
+use std::io;
+use std::path::PathBuf;
+
+use lattice_core::provider::HostDataError;
+use lattice_core::{ImageRef, InvalidId};
+use lattice_store::{BundleError, StoreError};
+
+use crate::artifact::FetchError;
+
+/// Why a provider could not be started. With every cause, this is the text of
+/// `provider_start_failed`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum StartProviderError {
+    /// A name in the command breaks a rule.
+    #[error(transparent)]
+    Name(#[from] InvalidId),
+    /// The image could not be had.
+    #[error("could not fetch image `{image}`")]
+    Fetch {
+        /// The image.
+        image: ImageRef,
+        /// Why.
+        source: FetchError,
+    },
+    /// A config cannot be had.
+    #[error(transparent)]
+    Config(#[from] BundleError),
+    /// Secrets are named and there is no backend.
+    #[error("secret store not configured, could not fetch secrets: {}", names.join(", "))]
+    Secrets {
+        /// The secrets.
+        names: Vec<String>,
+    },
+    /// The lattice store could not be written.
+    #[error("could not record the provider in the lattice")]
+    Store(#[from] StoreError),
+    /// What the process is told cannot be encoded.
+    #[error("could not make the data for the provider process")]
+    HostData(#[from] HostDataError),
+    /// The process could not be started.
+    #[error("could not start `{}`", path.display())]
+    Spawn {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process did not take what it is told.
+    #[error("the provider process did not read its data from standard input")]
+    Stdin(#[source] io::Error),
+}

@@ -1,0 +1,106 @@
+//! The place of one provider id on this host, as others see it.
+
+use lattice_core::host::ProviderDescription;
+use lattice_core::reference::without_scheme;
+use lattice_core::{ComponentId, ImageRef, StringMap};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Who wants a provider to stop, and by when it should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StopProvider {
+    /// When the process is killed if it has not ended by itself.
+    pub(crate) deadline: Instant,
+    /// Whether the lattice is told; a host that stops says goodbye for all.
+    pub(crate) tell: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether a process was started yet.
+    running: bool,
+    name: Option<String>,
+    revision: i32,
+    problem: Option<String>,
+}
+
+/// A provider that runs here or is being started.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) id: ComponentId,
+    pub(crate) image: ImageRef,
+    pub(crate) annotations: StringMap,
+    state: RwLock<State>,
+    stop: watch::Sender<Option<StopProvider>>,
+    /// Set when nothing of the provider is left.
+    ended: CancellationToken,
+}
+
+impl Slot {
+    pub(crate) fn new(id: ComponentId, image: ImageRef, annotations: StringMap) -> Self {
+        Self {
+            id,
+            image,
+            annotations,
+            state: RwLock::default(),
+            stop: watch::Sender::new(None),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// The image as events and inventories show it.
+    pub(crate) fn image_ref(&self) -> &str {
+        without_scheme(self.image.as_str())
+    }
+
+    /// How the provider is shown, once its process was started.
+    pub(crate) fn describe(&self) -> Option<ProviderDescription> {
+        let state = self.state.read();
+        state.running.then(|| ProviderDescription {
+            id: self.id.as_str().to_owned(),
+            image_ref: Some(self.image_ref().to_owned()),
+            name: state.name.clone(),
+            revision: state.revision,
+            annotations: Some(self.annotations.clone()),
+            problem: state.problem.clone(),
+        })
+    }
+
+    pub(crate) fn set_running(&self, name: Option<String>, revision: i32) {
+        let mut state = self.state.write();
+        state.running = true;
+        state.name = name;
+        state.revision = revision;
+    }
+
+    pub(crate) fn set_problem(&self, problem: Option<String>) {
+        self.state.write().problem = problem;
+    }
+
+    /// Asks for the end and waits for it. The first wish counts.
+    pub(crate) async fn stop(&self, wish: StopProvider) {
+        self.stop.send_if_modified(|stop| {
+            let first = stop.is_none();
+            stop.get_or_insert(wish);
+            first
+        });
+        self.ended.cancelled().await;
+    }
+
+    /// Waits until the end is asked for.
+    pub(crate) async fn stop_wanted(&self) -> StopProvider {
+        let mut stop = self.stop.subscribe();
+        let wish = stop.wait_for(Option::is_some).await.ok().and_then(|wish| *wish);
+        match wish {
+            Some(wish) => wish,
+            // The sender lives in this slot, so that this does not happen.
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn set_ended(&self) {
+        self.ended.cancel();
+    }
+}

@@ -1,0 +1,36 @@
+//! The orderly end of a provider process.
+
+use bytes::Bytes;
+use lattice_core::provider::ShutdownRequest;
+use lattice_core::subject::ProviderSubjects;
+use tokio::process::Child;
+use tokio::time::timeout_at;
+
+use super::ProviderDeps;
+use super::slot::StopProvider;
+
+/// Asks the process to end, waits for it until the deadline, and kills it then.
+pub(crate) async fn shut_down(
+    deps: &ProviderDeps,
+    subjects: &ProviderSubjects,
+    mut child: Child,
+    wish: StopProvider,
+) {
+    let request = ShutdownRequest { host_id: deps.identity.id.as_str().to_owned() };
+    let orderly = async {
+        let payload = serde_json::to_vec(&request).map(Bytes::from)?;
+        // An old provider answers before it ends, ours when everything is done.
+        deps.nats.request(subjects.shutdown(), payload).await?;
+        child.wait().await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    };
+    let why = match timeout_at(wish.deadline, orderly).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    tracing::warn!("a provider did not end when asked ({why}), killing it");
+    if let Err(error) = child.kill().await {
+        tracing::error!(%error, "could not kill a provider");
+    }
+}

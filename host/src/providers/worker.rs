@@ -1,0 +1,289 @@
+//! Runs one provider: gets its program, starts it, keeps it running, stops it.
+
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use async_nats::Subscriber;
+use futures::StreamExt as _;
+use lattice_claims::{CurveKey, provider_info, stored_provider};
+use lattice_core::event::{Event, HealthCheck, ProviderExited};
+use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport};
+use lattice_core::reply::message_chain;
+use lattice_core::subject::ProviderSubjects;
+use lattice_core::{ConfigName, StringMap};
+use lattice_store::{BundleError, ConfigBundle};
+use tokio::process::Child;
+use tokio::time::{Instant, sleep};
+
+use super::error::StartProviderError;
+use super::health::{Health, Verdict};
+use super::probe::{Probe, Probed};
+use super::report;
+use super::restart::Restarts;
+use super::send::publish;
+use super::slot::{Slot, StopProvider};
+use super::stop::shut_down;
+use super::teller::{Teller, TellerDeps};
+use super::ProviderDeps;
+use crate::artifact::ProviderProgram;
+
+/// The owner of one provider.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(super) deps: Arc<ProviderDeps>,
+    pub(super) slot: Arc<Slot>,
+    program: ProviderProgram,
+    config: ConfigBundle,
+    subjects: ProviderSubjects,
+    /// Kept over restarts, so that hosts and providers need not agree anew on subjects.
+    xkey: CurveKey,
+    teller: Teller,
+    restarts: Restarts,
+}
+
+/// How the life of a process ended.
+#[derive(Debug)]
+enum Ended {
+    /// By itself.
+    Exited(String),
+    /// On request; the process may still be there.
+    Stopped(StopProvider, Box<Child>),
+}
+
+impl Worker {
+    /// Gets everything together that the process needs.
+    pub(crate) async fn prepare(
+        deps: Arc<ProviderDeps>,
+        slot: Arc<Slot>,
+        config: &[String],
+    ) -> Result<Self, StartProviderError> {
+        let program = deps.images.provider(&slot.image).await.map_err(|source| {
+            StartProviderError::Fetch { image: slot.image.clone(), source }
+        })?;
+        if let Some(claims) = &program.claims {
+            deps.store.claims().put(&stored_provider(claims)).await?;
+        }
+        deps.store.links().ensure_spec(&slot.id, slot.image_ref()).await?;
+        let config = open_config(&deps, config).await?;
+        let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);
+        let xkey = CurveKey::generate();
+        let teller_deps = TellerDeps {
+            nats: deps.nats.clone(),
+            links: Arc::clone(&deps.links),
+            configs: deps.store.configs().clone(),
+            states: Arc::clone(&deps.states),
+        };
+        let teller =
+            Teller::new(teller_deps, slot.id.clone(), subjects.clone(), &xkey.public_key());
+        let restarts = Restarts::new(deps.config);
+        Ok(Self { deps, slot, program, config, subjects, xkey, teller, restarts })
+    }
+
+    /// Starts the process for the first time and tells the lattice.
+    pub(crate) async fn start(&mut self) -> Result<Child, StartProviderError> {
+        let child = self.spawn().await?;
+        let claims = self.program.claims.as_ref();
+        let metadata = claims.and_then(|claims| claims.metadata.as_ref());
+        let name = metadata.and_then(|metadata| metadata.name.clone());
+        let revision = metadata.and_then(|metadata| metadata.revision).unwrap_or_default();
+        self.slot.set_running(name, revision);
+        report::started(&self.deps, &self.slot, claims.and_then(provider_info));
+        Ok(child)
+    }
+
+    async fn spawn(&mut self) -> Result<Child, StartProviderError> {
+        let data = self.host_data().await.to_line()?;
+        let child = self.deps.spawner.spawn(&self.program.path, &data).await?;
+        self.tell_config(&self.config.merged()).await;
+        Ok(child)
+    }
+
+    async fn host_data(&mut self) -> HostData {
+        let links = self.teller.definitions().await;
+        HostData {
+            provider_key: self.slot.id.as_str().to_owned(),
+            instance_id: uuid::Uuid::new_v4().to_string(),
+            link_definitions: links,
+            config: (*self.config.merged()).clone(),
+            provider_xkey_private_key: self.xkey.seed(),
+            ..self.deps.host_data.clone()
+        }
+    }
+
+    async fn tell_config(&self, config: &StringMap) {
+        publish(&self.deps.nats, &self.subjects.config_update(), config).await;
+    }
+
+    /// Keeps the provider running until its end is wanted, and ends it.
+    pub(crate) async fn supervise(mut self, first: Child) {
+        let mut child = Some(first);
+        let wish = loop {
+            let started = Instant::now();
+            let ended = match child.take() {
+                Some(child) => self.live(child).await,
+                None => self.live_again().await,
+            };
+            let why = match ended {
+                Ended::Stopped(wish, child) => {
+                    shut_down(&self.deps, &self.subjects, *child, wish).await;
+                    break wish;
+                }
+                Ended::Exited(why) => why,
+            };
+            let pause = self.restarts.ended_after(started.elapsed());
+            self.tell_exit(&why, pause);
+            tokio::select! {
+                wish = self.slot.stop_wanted() => break wish,
+                () = sleep(pause) => {}
+            }
+        };
+        self.deps.states.forget_endpoint(&self.slot.id);
+        if wish.tell {
+            report::stopped(&self.deps, &self.slot);
+        }
+    }
+
+    async fn live_again(&mut self) -> Ended {
+        match self.spawn().await {
+            Ok(child) => {
+                tracing::info!(provider = self.slot.id.as_str(), "started a provider again");
+                self.live(child).await
+            }
+            Err(error) => Ended::Exited(message_chain(&error)),
+        }
+    }
+
+    /// Accompanies one process from its start to its end.
+    async fn live(&mut self, mut child: Child) -> Ended {
+        let probe = Probe {
+            nats: self.deps.nats.clone(),
+            subject: self.subjects.health(),
+            timeout: self.deps.rpc_timeout,
+            interval: self.deps.config.health_interval,
+        };
+        let (mut probes, _probing) = probe.start();
+        let mut health = Health::new(self.deps.config.health_misses);
+        let mut reports = self.reports().await;
+        loop {
+            tokio::select! {
+                status = child.wait() => return Ended::Exited(describe(status)),
+                wish = self.slot.stop_wanted() => return Ended::Stopped(wish, Box::new(child)),
+                () = self.teller.changed() => self.teller.sync().await,
+                config = self.config.changed() => self.tell_config(&config).await,
+                Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
+                Some(report) = next(&mut reports) => self.reported(report),
+            }
+        }
+    }
+
+    /// What the provider says about its links between two health requests.
+    async fn reports(&self) -> Option<Subscriber> {
+        let subject = self.subjects.link_status();
+        match self.deps.nats.subscribe(subject.clone()).await {
+            Ok(reports) => Some(reports),
+            Err(error) => {
+                // Health answers carry the same reports.
+                tracing::warn!(subject, %error, "could not subscribe to link reports");
+                None
+            }
+        }
+    }
+
+    fn reported(&self, payload: Result<LinkReport, serde_json::Error>) {
+        match payload {
+            Ok(report) => self.deps.states.reported(&self.slot.id, report),
+            Err(error) => {
+                let provider = self.slot.id.as_str();
+                tracing::warn!(provider, %error, "ignored a link report that is not readable");
+            }
+        }
+    }
+
+    async fn probed(&mut self, health: &mut Health, probed: Probed) {
+        match probed {
+            Probed::Answer(response) => {
+                let verdict = health.answered(&response);
+                self.slot.set_problem(problem(&response));
+                self.tell_health(verdict, response.message);
+                if response.healthy {
+                    self.teller.heard().await;
+                }
+                for report in response.links {
+                    self.deps.states.reported(&self.slot.id, report);
+                }
+            }
+            Probed::Miss(why) => {
+                let (verdict, misses) = (health.missed(), health.misses());
+                let provider = self.slot.id.as_str();
+                tracing::warn!(provider, misses, "a provider did not tell its health: {why}");
+                if let Some(verdict) = verdict {
+                    let text = format!("no answer to {misses} health requests: {why}");
+                    self.slot.set_problem(Some(text.clone()));
+                    self.tell_health(verdict, Some(text));
+                }
+            }
+        }
+    }
+
+    fn tell_health(&self, verdict: Verdict, message: Option<String>) {
+        let data = HealthCheck {
+            host_id: self.deps.identity.id.as_str().to_owned(),
+            provider_id: self.slot.id.as_str().to_owned(),
+            message,
+        };
+        self.deps.events.publish(verdict.event(data));
+    }
+
+    /// A process that ended by itself is a failure that everybody should see.
+    fn tell_exit(&self, why: &str, pause: std::time::Duration) {
+        let restarts = self.restarts.count();
+        let kind = if self.restarts.is_crash_loop() { "crash loop: " } else { "" };
+        let text = format!(
+            "{kind}the process ended ({why}), {restarts} times in a row; next start in {pause:?}"
+        );
+        tracing::error!(provider = self.slot.id.as_str(), "{text}");
+        self.deps.events.publish(Event::ProviderExited(ProviderExited {
+            host_id: self.deps.identity.id.as_str().to_owned(),
+            provider_id: self.slot.id.as_str().to_owned(),
+            status: why.to_owned(),
+            restarts,
+            restart_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        }));
+        self.slot.set_problem(Some(text.clone()));
+        self.tell_health(Verdict::Failed, Some(text));
+    }
+}
+
+async fn next(reports: &mut Option<Subscriber>) -> Option<Result<LinkReport, serde_json::Error>> {
+    let message = reports.as_mut()?.next().await?;
+    Some(serde_json::from_slice(&message.payload))
+}
+
+fn problem(response: &HealthCheckResponse) -> Option<String> {
+    if response.healthy {
+        return None;
+    }
+    let message = response.message.as_deref().unwrap_or("the provider does not say why");
+    Some(format!("unhealthy: {message}"))
+}
+
+fn describe(status: std::io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => status.to_string(),
+        Err(error) => format!("its end could not be observed: {error}"),
+    }
+}
+
+async fn open_config(
+    deps: &ProviderDeps,
+    names: &[String],
+) -> Result<ConfigBundle, StartProviderError> {
+    let names: Vec<ConfigName> = names.iter().map(ConfigName::new).collect::<Result<_, _>>()?;
+    let secrets: Vec<String> =
+        names.iter().filter(|name| name.is_secret()).map(ToString::to_string).collect();
+    if !secrets.is_empty() {
+        return Err(StartProviderError::Secrets { names: secrets });
+    }
+    let bundle = ConfigBundle::open(deps.store.configs(), &names).await;
+    bundle.map_err(|error: BundleError| error.into())
+}
