@@ -139,7 +139,15 @@ impl Runtime {
             let _permit = permit;
             compile(&inner, &wasm)
         });
-        compiled.await.map_err(|_| PrepareError::ShutDown)?
+        compiled.await.unwrap_or_else(|error| {
+            if !error.is_panic() {
+                return Err(PrepareError::ShutDown);
+            }
+            // No bytes may bring the host down, not even those that confuse the compiler.
+            Err(PrepareError::Compile(wasmtime::Error::msg(
+                "the compiler gave up with a panic",
+            )))
+        })
     }
 }
 

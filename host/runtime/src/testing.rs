@@ -2,9 +2,17 @@
 
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use indexmap::IndexMap;
+use lattice_codec::Path;
+use lattice_codec::http::{ErrorCode, RequestOptions};
 
-use crate::{HostEnv, LogRecord, SecretError, SecretText};
+use crate::{
+    ByteStream, CallContext, HostEnv, HttpBody, ImportTarget, Invoke, InvokeError, LogRecord,
+    SecretError, SecretText, StreamingReply,
+};
 
 /// An environment that remembers what was logged.
 #[derive(Default)]
@@ -37,5 +45,57 @@ impl HostEnv for FakeEnv {
 
     fn log(&self, record: LogRecord<'_>) {
         self.logged.lock().unwrap().push(record.message.to_owned());
+    }
+}
+
+/// Knows no function; an HTTP request is answered with what it was, one to `/never` not at all.
+pub(crate) struct EchoHttp;
+
+#[async_trait]
+impl Invoke for EchoHttp {
+    async fn call(
+        &self,
+        _: &CallContext,
+        target: ImportTarget<'_>,
+        _: Bytes,
+    ) -> Result<Bytes, InvokeError> {
+        let (target, function) = (target.lookup.to_owned(), target.function.to_owned());
+        Err(InvokeError::NotServed { target, function })
+    }
+
+    async fn call_streaming(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Bytes,
+        _: Vec<(Path, ByteStream)>,
+        _: &[Path],
+    ) -> Result<StreamingReply, InvokeError> {
+        let results = self.call(cx, target, params).await?;
+        Ok(StreamingReply {
+            results,
+            streams: Vec::new(),
+        })
+    }
+
+    async fn send_http(
+        &self,
+        _: &CallContext,
+        link_name: &str,
+        request: http::Request<HttpBody>,
+        options: RequestOptions,
+    ) -> Result<http::Response<HttpBody>, ErrorCode> {
+        if request.uri().path() == "/never" {
+            std::future::pending::<()>().await;
+        }
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let timeout = options.first_byte_timeout;
+        let text = format!(
+            "{} {} over {link_name} {timeout:?} {body:?}",
+            head.method, head.uri
+        );
+        let body = http_body_util::Full::from(text).map_err(|never| match never {});
+        Ok(http::Response::new(body.boxed_unsync()))
     }
 }

@@ -1,4 +1,4 @@
-//! `wasi:config@0.2.0-draft`, under its present name `store` and its former name `runtime`.
+//! `wasi:config`: `store` in the drafts in use, and `runtime` as it was called before.
 
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
@@ -14,11 +14,16 @@ enum Error {
     Io(String),
 }
 
+/// Present, former and later names; all have the same functions.
+pub(super) const NAMES: [&str; 4] = [
+    "wasi:config/runtime@0.2.0-draft",
+    "wasi:config/store@0.2.0-draft",
+    "wasi:config/store@0.2.0-draft-2024-09-27",
+    "wasi:config/store@0.2.0-rc.1",
+];
+
 pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    for name in [
-        "wasi:config/store@0.2.0-draft",
-        "wasi:config/runtime@0.2.0-draft",
-    ] {
+    for name in NAMES {
         let mut instance = linker.instance(name)?;
         instance.func_wrap("get", |store, (key,): (String,)| {
             let value = store.data().env().config().get(&key).cloned();

@@ -51,3 +51,53 @@ fn wire_options(options: Option<GuestOptions>) -> RequestOptions {
         between_bytes_timeout: nanos(options.between_bytes_timeout),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::CallContext;
+    use crate::testing::EchoHttp;
+
+    fn outbound() -> Outbound {
+        let cx = CallContext::within(Duration::from_millis(200));
+        Outbound::new(Arc::new(EchoHttp), cx)
+    }
+
+    async fn send(mut outbound: Outbound, path: &str) -> Result<String, Error> {
+        let body = http_body_util::Full::from("hi").map_err(|never| match never {});
+        let request = http::Request::post(format!("https://example.com{path}"))
+            .body(body.boxed_unsync())
+            .unwrap();
+        let options = GuestOptions {
+            first_byte_timeout: Some(Duration::from_micros(1)),
+            ..GuestOptions::default()
+        };
+        let sent = outbound.send_request(request, Some(options), Box::new(async { Ok(()) }));
+        let (response, _) = Box::into_pin(sent).await?;
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok(String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_request_takes_the_link_that_was_chosen() {
+        let mut chosen = outbound();
+        let sent = send(chosen.clone(), "/a").await.unwrap();
+        assert_eq!(
+            sent,
+            r#"POST https://example.com/a over default Some(1000) b"hi""#
+        );
+        chosen.set_link(LOOKUP.to_owned(), "proxy".into());
+        assert!(send(chosen, "/a").await.unwrap().contains("over proxy"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_with_the_call() {
+        let ended = send(outbound(), "/never").await;
+        assert!(
+            matches!(ended, Err(Error::HttpResponseTimeout)),
+            "{ended:?}"
+        );
+    }
+}

@@ -43,8 +43,6 @@ const PROVIDED: &[&str] = &[
     "wasi:blobstore/blobstore@0.2.0-draft",
     "wasi:blobstore/container@0.2.0-draft",
     "wasi:blobstore/types@0.2.0-draft",
-    "wasi:config/runtime@0.2.0-draft",
-    "wasi:config/store@0.2.0-draft",
     "wasi:keyvalue/atomics@0.2.0-draft",
     "wasi:keyvalue/batch@0.2.0-draft",
     "wasi:keyvalue/store@0.2.0-draft",
@@ -95,7 +93,7 @@ pub(crate) fn provider(import: &str) -> Provided {
             _ => Provided::OtherVersion,
         };
     }
-    let known = PROVIDED.iter().any(|provided| {
+    let known = PROVIDED.iter().chain(&config::NAMES).any(|provided| {
         let (known, at) = split_version(provided);
         known == name && track(at) == track(version)
     });
@@ -249,6 +247,7 @@ mod tests {
             "wasi:logging/logging",
             "wasi:logging/logging@0.1.0-draft",
             "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:config/store@0.2.0-rc.1",
         ] {
             assert_eq!(provider(import), Provided::Host, "{import}");
         }

@@ -1,0 +1,138 @@
+//! `stream-object-names`: the names of the objects in a container, page by page.
+
+use bytes::BytesMut;
+use lattice_codec::{DecodeError, Reader};
+use wasmtime::component::{LinkerInstance, Resource, ResourceType};
+
+use super::chunks::{Items, Outcome, read_result, take};
+use super::{Container, name, open};
+use crate::StreamingReply;
+use crate::codec::Plan;
+use crate::imports::{FromInvoke as _, chain};
+use crate::store::Ctx;
+use crate::wire::Wire as _;
+
+/// How many names one call of the guest may ask for.
+const MAX_NAMES: u64 = 10_000;
+
+/// `stream-object-names`.
+pub(super) struct ObjectNames {
+    items: Items,
+    outcome: Option<Outcome>,
+}
+
+pub(super) fn link(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    type Names = Resource<ObjectNames>;
+    instance.resource(
+        "stream-object-names",
+        ResourceType::host::<ObjectNames>(),
+        |mut store, rep| {
+            store
+                .data_mut()
+                .table
+                .delete(Resource::<ObjectNames>::new_own(rep))?;
+            Ok(())
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]container.list-objects",
+        |mut store, (handle,): (Resource<Container>,)| {
+            Box::new(async move {
+                let first = store.data().table.get(&handle)?.version;
+                let params = (name(store.data(), &handle)?, None::<u64>, None::<u64>);
+                let outbound = &store.data().outbound;
+                let plan = || Plan::list(Plan::String);
+                let names = open(outbound, "list-container-objects", &params, plan, first)
+                    .await
+                    .and_then(|(reply, version)| ObjectNames::from_reply(reply, version));
+                Ok((match names {
+                    Ok(names) => Ok(store.data_mut().table.push(names)?),
+                    Err(error) => Err(error),
+                },))
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]stream-object-names.read-stream-object-names",
+        |mut store, (names, len): (Names, u64)| {
+            Box::new(async move {
+                let names = store.data_mut().table.get_mut(&names)?;
+                Ok((names.read(len).await,))
+            })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]stream-object-names.skip-stream-object-names",
+        |mut store, (names, len): (Names, u64)| {
+            Box::new(async move {
+                let names = store.data_mut().table.get_mut(&names)?;
+                Ok((names.skip(len).await,))
+            })
+        },
+    )
+}
+
+impl ObjectNames {
+    /// Understands the answer to `list-container-objects` in either version.
+    fn from_reply(mut reply: StreamingReply, version: usize) -> Result<Self, String> {
+        let parse = |error: DecodeError| String::from_invoke(&error);
+        let mut reader = Reader::new(reply.results.clone());
+        if reader.result_is_err().map_err(parse)? {
+            return Err(reader.string().map_err(parse)?);
+        }
+        let inline = Vec::<String>::decode(&mut reader).map_err(parse)?;
+        let outcome = match version {
+            0 if reader.future_is_ready().map_err(parse)? => {
+                Some(Outcome::Ready(read_result(&mut reader).map_err(parse)?))
+            }
+            0 => take(&mut reply, &[0, 1]).map(Outcome::Pending),
+            _ => None,
+        };
+        let items = if inline.is_empty() {
+            let names_path: &[u32] = if version == 0 { &[0, 0] } else { &[0] };
+            Items::pending(take(&mut reply, names_path))
+        } else {
+            let mut raw = BytesMut::new();
+            inline.iter().for_each(|name| name.encode(&mut raw));
+            Items::ready(inline.len(), &raw)
+        };
+        Ok(Self { items, outcome })
+    }
+
+    async fn next(&mut self) -> Result<Option<String>, String> {
+        if let Some(name) = self
+            .items
+            .next_string()
+            .await
+            .map_err(|error| chain(&error))?
+        {
+            return Ok(Some(name));
+        }
+        match self.outcome.take() {
+            Some(outcome) => outcome.wait().await.map(|()| None),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads names; true when there are no more.
+    async fn read(&mut self, len: u64) -> Result<(Vec<String>, bool), String> {
+        let mut names = Vec::new();
+        for _ in 0..len.min(MAX_NAMES) {
+            match self.next().await? {
+                Some(name) => names.push(name),
+                None => return Ok((names, true)),
+            }
+        }
+        Ok((names, false))
+    }
+
+    /// Passes over names; true when there are no more.
+    async fn skip(&mut self, len: u64) -> Result<(u64, bool), String> {
+        for skipped in 0..len {
+            if self.next().await?.is_none() {
+                return Ok((skipped, true));
+            }
+        }
+        Ok((len, false))
+    }
+}
