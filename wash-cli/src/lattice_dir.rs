@@ -27,11 +27,15 @@ pub(crate) struct LatticeDir {
     root: PathBuf,
 }
 
-/// Where the lattice's NATS server listens.
-#[derive(Debug, Serialize, Deserialize)]
-struct AddressRecord {
-    nats_host: String,
-    nats_port: u16,
+/// Where a local lattice's NATS server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LocalAddress {
+    #[serde(rename = "nats_host")]
+    pub(crate) host: String,
+    #[serde(rename = "nats_port")]
+    pub(crate) port: u16,
+    /// Where it would listen, had that port not been taken.
+    pub(crate) wanted_port: u16,
 }
 
 /// A host process that `wash up` started.
@@ -161,7 +165,7 @@ impl LatticeDir {
     }
 
     /// Where this lattice's NATS server listens, while something of the lattice runs here.
-    pub(crate) fn address(&self) -> Option<(String, u16)> {
+    pub(crate) fn address(&self) -> Option<LocalAddress> {
         let running = self.broker().is_some() || !self.live_hosts().is_empty();
         if running {
             self.recorded_address()
@@ -171,19 +175,14 @@ impl LatticeDir {
     }
 
     /// Where it listened when the lattice was last started.
-    pub(crate) fn recorded_address(&self) -> Option<(String, u16)> {
+    pub(crate) fn recorded_address(&self) -> Option<LocalAddress> {
         let bytes = fs::read(self.root.join("lattice.json")).ok()?;
-        let record: AddressRecord = serde_json::from_slice(&bytes).ok()?;
-        Some((record.nats_host, record.nats_port))
+        serde_json::from_slice(&bytes).ok()
     }
 
-    pub(crate) fn record_address(&self, host: &str, port: u16) -> Result<()> {
-        let record = AddressRecord {
-            nats_host: host.to_owned(),
-            nats_port: port,
-        };
+    pub(crate) fn record_address(&self, address: &LocalAddress) -> Result<()> {
         let path = self.root.join("lattice.json");
-        let bytes = serde_json::to_vec(&record).expect("an address is plain data");
+        let bytes = serde_json::to_vec(address).expect("an address is plain data");
         create_folder(&self.root)?;
         crate::files::write_private(&path, &bytes)
             .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))

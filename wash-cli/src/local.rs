@@ -88,7 +88,7 @@ fn owner_of<'a>(dir: &'a LatticeDir, all: &'a [LatticeDir]) -> Option<(&'a Latti
     if let Some(port) = port_of(dir) {
         return Some((dir, port));
     }
-    let used = dir.recorded_address()?.1;
+    let used = dir.recorded_address()?.port;
     let owner = all.iter().find(|other| port_of(other) == Some(used))?;
     Some((owner, used))
 }

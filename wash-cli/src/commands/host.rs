@@ -1,12 +1,33 @@
 //! `wash host`: the host program, from the same library as `lattice-host`.
 
-use crate::error::Result;
+use std::error::Error as _;
+
+pub(crate) use lattice_host::cli::HostArgs as Args;
+use lattice_host::cli::RunError;
+
+use crate::error::{CliError, Code, Result};
 use crate::output::Output;
 
-/// Run one host in the foreground
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+/// Runs until the host has stopped; all it says is in its log, on stderr.
+pub(crate) async fn run(args: Args) -> Result<Output> {
+    match lattice_host::cli::run(args).await {
+        Ok(()) => Ok(Output::silent()),
+        Err(error) => Err(explain(&error)),
+    }
+}
 
-pub(crate) async fn run(_args: Args) -> Result<Output> {
-    Ok(Output::silent())
+fn explain(error: &RunError) -> CliError {
+    let code = match error {
+        RunError::Settings(_) => Code::Usage,
+        RunError::Start(start) if start.is_unreachable() => Code::NatsUnreachable,
+        _ => Code::Unexpected,
+    };
+    let mut failure = CliError::new(code, error.to_string());
+    if let Some(source) = error.source() {
+        failure = failure.caused_by(source);
+    }
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }

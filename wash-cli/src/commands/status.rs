@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::up::{Probe, probe};
 use crate::connection::{Given, Lattice, lattice_name};
 use crate::error::{Exit, Result};
-use crate::lattice_dir::{HostEntry, LatticeDir};
+use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 use crate::output::{Cell, Output, Table, Tone, Ui, fields};
 
 /// How long a host may take to show that it is well.
@@ -106,7 +106,7 @@ async fn report(dir: LatticeDir) -> Option<Report> {
     if hosts.is_empty() && broker.is_none() {
         return None;
     }
-    let (host, port) = dir.recorded_address()?;
+    let LocalAddress { host, port, .. } = dir.recorded_address()?;
     let nats = match (broker.is_some(), probe(&host, port).await) {
         (true, Probe::Nats) => State::Running,
         (true, _) => State::Silent,

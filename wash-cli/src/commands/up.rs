@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::connection::{Lattice, Settings};
 use crate::error::{CliError, Code, Result};
-use crate::lattice_dir::{HostEntry, LatticeDir, create_folder};
+use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress, create_folder};
 use crate::local;
 use crate::output::{Output, Style, Ui, eprint_line, fields};
 use crate::signals::{Signals, Stop};
@@ -30,7 +30,7 @@ const KEPT_LOGS: usize = 10;
 #[derive(Debug)]
 struct Running {
     dir: LatticeDir,
-    address: (String, u16),
+    address: LocalAddress,
     /// Hosts that ran before, then those of this run.
     hosts: Vec<HostEntry>,
     fresh: hosts::Hosts,
@@ -87,11 +87,18 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     started.broker = dir.broker().is_none().then(|| dir.clone());
     let broker = broker::ensure(&args.nats, &settings, args.address_given(), &dir, ui).await?;
     let broker_started = broker.started;
+    // A lattice that moved to another port before is still the one that was wanted at the first.
+    let moved = dir.address().filter(|before| before.port == broker.port);
+    let address = LocalAddress {
+        host: settings.host.clone(),
+        port: broker.port,
+        wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
+    };
+    dir.record_address(&address)?;
     let settings = Settings {
         port: broker.port,
         ..settings
     };
-    dir.record_address(&settings.host, settings.port)?;
     let lattice = Lattice::new(settings.clone()).await?;
     drop(spinner);
     dir.prune_ended_hosts(KEPT_LOGS);
@@ -108,7 +115,6 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     };
     let mut hosts = before;
     hosts.extend(fresh.entries());
-    let address = (settings.host, settings.port);
     Ok(Running {
         dir,
         address,
@@ -130,7 +136,7 @@ fn missing_hosts(args: &Args, running: usize) -> usize {
 
 impl Running {
     fn nats_url(&self) -> String {
-        format!("{}:{}", self.address.0, self.address.1)
+        format!("{}:{}", self.address.host, self.address.port)
     }
 
     /// The command that stops it.

@@ -31,7 +31,7 @@ impl Search {
     fn quiet(self) -> Option<Duration> {
         match self {
             Self::Quick => Some(Duration::from_millis(250)),
-            Self::List => Some(Duration::from_secs(1)),
+            Self::List => Some(Duration::from_millis(750)),
             Self::Full => None,
         }
     }

@@ -194,21 +194,21 @@ impl FromContext {
 
 type Address = (Option<String>, Option<u16>);
 
-/// `wash up` moves to another port when 4222 is taken; commands follow it there. A context that
-/// was named, or that points elsewhere, is meant and wins.
+/// `wash up` may listen elsewhere than at the usual port; commands follow it there. A context that
+/// was named, or that points to another place than `wash up` wanted, is meant and wins.
 fn local_address(lattice: &LatticeName, named: bool, context: Address) -> Address {
-    let points_elsewhere = context
-        .0
-        .as_deref()
-        .is_some_and(|host| !matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0"))
-        || context.1.is_some_and(|port| port != DEFAULT_PORT);
-    if named || points_elsewhere {
+    let local = |host: &str| matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0" | "::1");
+    if named || !context.0.as_deref().is_none_or(local) {
         return context;
     }
-    let running = LatticeDir::open(lattice).ok().and_then(|dir| dir.address());
-    match running {
-        Some((host, port)) => (Some(host), Some(port)),
-        None => context,
+    let Some(running) = LatticeDir::open(lattice).ok().and_then(|dir| dir.address()) else {
+        return context;
+    };
+    let port = context.1.unwrap_or(DEFAULT_PORT);
+    if port == DEFAULT_PORT || port == running.wanted_port {
+        (Some(running.host), Some(running.port))
+    } else {
+        context
     }
 }
 

@@ -53,18 +53,25 @@ pub(super) async fn ensure(
     dir: &LatticeDir,
     ui: &Ui,
 ) -> Result<Broker> {
-    let joins_remote = args.nats_remote_url.is_some();
-    let probe = probe(&settings.host, settings.port).await;
-    if probe == Probe::Nats && !(joins_remote && dir.broker().is_none()) {
+    if !is_local(&settings.host) || settings.tls_first {
+        // Not ours to start; connecting says what is wrong with it.
         return Ok(Broker {
             port: settings.port,
             started: false,
         });
     }
-    if args.nats_connect_only || !is_local(&settings.host) {
+    let joins_remote = args.nats_remote_url.is_some() && dir.broker().is_none();
+    let probe = probe(&settings.host, settings.port).await;
+    if probe == Probe::Nats && !joins_remote {
+        return Ok(Broker {
+            port: settings.port,
+            started: false,
+        });
+    }
+    if args.nats_connect_only {
         let text = format!("no NATS server answers at {}", settings.address());
         return Err(CliError::new(Code::NatsUnreachable, text)
-            .hint("check the address; without `--nats-connect-only` a local server is started"));
+            .hint("check the address; without `--nats-connect-only` a server is started"));
     }
     let port = match probe {
         Probe::Nothing => settings.port,

@@ -78,6 +78,8 @@ impl Start<'_> {
         command
             .arg("host")
             .env("WASMCLOUD_LATTICE", self.settings.lattice.as_str());
+        // Logs go to files, which no terminal colours.
+        command.env("NO_COLOR", "1");
         // Seeds go by environment: arguments are visible to every user of the machine.
         command.env("WASMCLOUD_HOST_SEED", seed);
         let address = (self.settings.host.as_str(), self.settings.port);

@@ -1,0 +1,338 @@
+//! `wash up`, `status` and `down` with real processes: a NATS server and hosts of this program.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Home, Outcome, free_port};
+use lattice_nats_box::NatsBox;
+use serde_json::Value;
+
+/// Stops whatever a test leaves running, also when it fails.
+struct Local {
+    home: Home,
+    port: u16,
+}
+
+impl Local {
+    fn new() -> Self {
+        let port = free_port();
+        let home = Home::new().with("LATTICE_NATS_SERVER", nats_server());
+        Self { home, port }
+    }
+
+    fn up(&self, more: &str) -> Outcome {
+        self.home
+            .wash(&format!("up -d --nats-port {} -o json {more}", self.port))
+    }
+
+    fn status(&self) -> Value {
+        self.home.wash("status -o json").json()
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.home.wash("down");
+    }
+}
+
+fn nats_server() -> String {
+    lattice_nats_box::find_server()
+        .unwrap()
+        .display()
+        .to_string()
+}
+
+fn alive(pid: &Value) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[test]
+fn hosts_are_started_shown_and_stopped() {
+    let local = Local::new();
+    let up = local
+        .up("--hosts 2 --label tier=edge --label-each zone=a,b")
+        .ok()
+        .json();
+    assert_eq!(up["nats_url"], format!("127.0.0.1:{}", local.port));
+    assert_eq!(up["kill_cmd"], "wash down");
+    assert_eq!(up["hosts"].as_array().unwrap().len(), 2);
+    let log = up["wasmcloud_log"].as_str().unwrap();
+    assert!(
+        log.starts_with("[HOME]/.local/share/wash/lattices/default/hosts/N"),
+        "{log}"
+    );
+
+    // Without flags, commands find the lattice at its port.
+    let hosts = local.home.wash("get hosts -o json").ok().json();
+    let hosts = hosts["hosts"].as_array().unwrap().clone();
+    let mut zones: Vec<&str> = hosts
+        .iter()
+        .map(|host| host["labels"]["zone"].as_str().unwrap())
+        .collect();
+    zones.sort_unstable();
+    assert_eq!(zones, ["a", "b"]);
+    assert!(hosts.iter().all(|host| host["labels"]["tier"] == "edge"));
+
+    let status = local.status();
+    assert_eq!(status["lattices"][0]["healthy"], true, "{status}");
+    let again = local.up("").ok().json();
+    assert_eq!(again["already_running"], true);
+    assert_eq!(again["hosts"].as_array().unwrap().len(), 2);
+    let third = local.up("--hosts 3").ok().json();
+    assert_eq!(third["hosts"].as_array().unwrap().len(), 3);
+
+    let down = local.home.wash("down -o json").ok().json();
+    assert_eq!(down["hosts_stopped"].as_array().unwrap().len(), 3);
+    assert_eq!(down["nats_stopped"], true);
+    for host in third["hosts"].as_array().unwrap() {
+        assert!(!alive(&host["pid"]), "{host}");
+    }
+    assert_eq!(local.home.wash("status").code, Some(3));
+}
+
+#[test]
+fn a_dead_host_shows_in_the_status_and_can_be_replaced() {
+    let local = Local::new();
+    let up = local.up("").ok().json();
+    let pid = up["hosts"][0]["pid"].to_string();
+    std::process::Command::new("kill")
+        .args(["-9", &pid])
+        .status()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let status = loop {
+        let outcome = local.home.wash("status -o json");
+        if outcome.code == Some(7) || Instant::now() > deadline {
+            break outcome.json();
+        }
+    };
+    assert_eq!(
+        status["lattices"][0]["hosts"][0]["state"], "died",
+        "{status}"
+    );
+    let again = local.up("").ok().json();
+    assert_eq!(again["already_running"], false);
+    assert_ne!(again["hosts"][0]["id"], up["hosts"][0]["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_runs_is_used_and_left_alone() {
+    let nats = NatsBox::start().await.unwrap();
+    let local = Local {
+        home: Home::new(),
+        port: nats.port,
+    };
+    let up = local.up("").ok().json();
+    assert_eq!(up["nats_started"], false);
+    let down = local.home.wash("down -o json").ok().json();
+    assert_eq!(down["hosts_stopped"].as_array().unwrap().len(), 1);
+    assert_eq!(down["nats_stopped"], false);
+    assert!(nats.client().await.is_ok());
+}
+
+#[test]
+fn a_server_is_kept_for_another_lattice_that_uses_it() {
+    let local = Local::new();
+    local.up("").ok();
+    local.up("-x second").ok();
+    let down = local.home.wash("down -o json").ok().json();
+    assert_eq!(down["nats_stopped"], false, "{down}");
+    let hosts = local.home.wash("get hosts -x second -o json").ok().json();
+    assert_eq!(hosts["hosts"].as_array().unwrap().len(), 1);
+    let down = local.home.wash("down -x second -o json").ok().json();
+    assert_eq!(down["nats_stopped"], true, "{down}");
+}
+
+#[test]
+fn a_taken_port_is_refused_when_it_was_asked_for() {
+    let local = Local::new();
+    let _taken = TcpListener::bind(("127.0.0.1", local.port)).unwrap();
+    let outcome = local.up("");
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let error = &outcome.json()["error"];
+    assert_eq!(error["code"], "WASH0082");
+    assert!(error["hint"].as_str().unwrap().contains("--nats-port"));
+}
+
+#[test]
+fn a_taken_port_of_a_context_is_stepped_over_and_commands_follow() {
+    let local = Local::new();
+    let _taken = TcpListener::bind(("127.0.0.1", local.port)).unwrap();
+    local
+        .home
+        .wash(&format!("ctx new here --port {}", local.port))
+        .ok();
+    local.home.wash("ctx use here").ok();
+    let outcome = local.home.wash("up -d -o json").ok();
+    assert!(
+        outcome
+            .stderr
+            .contains(&format!("port {} is taken", local.port)),
+        "{outcome}"
+    );
+    assert_ne!(
+        outcome.json()["nats_url"],
+        format!("127.0.0.1:{}", local.port)
+    );
+    let hosts = local.home.wash("get hosts -o json").ok().json();
+    assert_eq!(hosts["hosts"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_missing_server_program_is_named() {
+    let local = Local::new();
+    let outcome = local.up("--nats-server /nowhere/nats-server");
+    assert_eq!(outcome.code, Some(3), "{outcome}");
+    assert_eq!(outcome.json()["error"]["code"], "WASH0080");
+    let outcome = local.up("--nats-connect-only");
+    assert_eq!(outcome.code, Some(6), "{outcome}");
+}
+
+#[test]
+fn a_host_that_cannot_start_says_why_and_leaves_nothing() {
+    let local = Local::new();
+    let outcome = local.up("--log-level loudest");
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let error = outcome.json()["error"].clone();
+    assert_eq!(error["code"], "WASH0083", "{error}");
+    let causes = error["causes"].to_string();
+    assert!(causes.contains("loudest"), "{causes}");
+    assert_eq!(local.home.wash("status").code, Some(3));
+}
+
+/// Runs `wash up` in the foreground until its block is printed.
+fn foreground(local: &Local) -> (Child, Vec<String>) {
+    let mut child = local
+        .home
+        .command()
+        .args(["up", "--nats-port", &local.port.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = Vec::new();
+    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+        let line = line.unwrap();
+        let last = line.starts_with("  Stop");
+        lines.push(line);
+        if last {
+            break;
+        }
+    }
+    (child, lines)
+}
+
+#[test]
+fn both_signals_end_the_foreground_in_order() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let local = Local::new();
+        let (mut child, lines) = foreground(&local);
+        assert!(lines[0].starts_with("Lattice `default` is up"), "{lines:?}");
+        let status = local.status();
+        let pid = child.id().to_string();
+        std::process::Command::new("kill")
+            .args([&format!("-{signal}"), &pid])
+            .status()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        let lattice = &status["lattices"][0];
+        assert!(!alive(&lattice["hosts"][0]["pid"]), "{status}");
+        assert!(!alive(&lattice["nats"]["pid"]), "{status}");
+        assert_eq!(local.home.wash("status").code, Some(3));
+    }
+}
+
+#[test]
+fn stored_data_outlives_down_unless_it_is_purged() {
+    let local = Local::new();
+    local.up("").ok();
+    local.home.wash("config put kept a=1").ok();
+    local.home.wash("down").ok();
+    local.up("").ok();
+    let kept = local.home.wash("config get kept -o json").ok().json();
+    assert_eq!(kept["a"], "1");
+    let down = local
+        .home
+        .wash("down --purge-jetstream wasmcloud -o json")
+        .ok()
+        .json();
+    assert!(
+        down["purged"].to_string().contains("KV_CONFIGDATA_default"),
+        "{down}"
+    );
+    local.up("").ok();
+    assert_eq!(local.home.wash("config get kept").code, Some(3));
+}
+
+#[test]
+fn a_host_alone_needs_a_server() {
+    let home = Home::at_port(free_port());
+    let outcome = home.wash("host");
+    assert_eq!(outcome.code, Some(6), "{outcome}");
+    let usage = home.wash("host --label novalue");
+    assert_eq!(usage.code, Some(2), "{usage}");
+}
+
+#[test]
+fn a_component_runs_from_start_to_stop() {
+    let local = Local::new();
+    local.home.file("one.wasm", common::artifacts::component());
+    local
+        .home
+        .file("two.wasm", common::artifacts::signed_component().0);
+    local.up("--hosts 2 --label-each zone=a,b").ok();
+    let started = local
+        .home
+        .wash("start component one.wasm demo -c zone=b -o json")
+        .ok()
+        .json();
+    assert_eq!(started["component_ref"], "file://[HOME]/one.wasm");
+
+    // Nobody is linked to what it imports: the caller hears so, within the deadline.
+    let unlinked = local.home.wash("call demo test:demo/sink@0.1.0.read key");
+    assert_eq!(unlinked.code, Some(4), "{unlinked}");
+    assert!(unlinked.stderr.contains("test:demo/source"), "{unlinked}");
+
+    local
+        .home
+        .wash("scale component one.wasm demo --max-instances 50")
+        .ok();
+    local.home.wash("update component demo two.wasm").ok();
+    let inventory = local.home.wash("get inventory -o json").ok().json();
+    let components: Vec<&Value> = inventory["inventories"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|host| host["components"].as_array().unwrap())
+        .collect();
+    assert_eq!(components.len(), 1, "{inventory}");
+    assert_eq!(components[0]["max_instances"], 50);
+    assert_eq!(components[0]["image_ref"], "file://[HOME]/two.wasm");
+    assert_eq!(components[0]["name"], "demo");
+    let claims = local.home.wash("get claims -o json").ok().json();
+    assert_eq!(claims["claims"][0]["name"], "demo");
+
+    local.home.wash("stop component demo").ok();
+    assert_eq!(local.home.wash("stop component demo -t 300").code, Some(3));
+}
+
+#[test]
+fn images_that_cannot_run_are_refused_by_name() {
+    let local = Local::new();
+    local.up("").ok();
+    local.home.file("note.wasm", "not wasm at all");
+    let outcome = local.home.wash("start component note.wasm demo");
+    assert_eq!(outcome.code, Some(4), "{outcome}");
+    assert!(outcome.stderr.contains("note.wasm"), "{outcome}");
+    let missing = local.home.wash("start component /nowhere/x.wasm demo");
+    assert_eq!(missing.code, Some(4), "{missing}");
+    assert!(missing.stderr.contains("/nowhere/x.wasm"), "{missing}");
+    let provider = local.home.wash("start provider /nowhere/kv kv");
+    assert_eq!(provider.code, Some(4), "{provider}");
+    assert!(provider.stderr.contains("/nowhere/kv"), "{provider}");
+}
