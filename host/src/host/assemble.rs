@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Client;
 use lattice_claims::CurveKey;
@@ -31,6 +32,9 @@ use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
 use crate::registries::Registries;
 use crate::router::Router;
 use crate::{heartbeat, sync};
+
+/// How long a new host waits until it is known to be there.
+const TELL: Duration = Duration::from_secs(2);
 
 /// What the parts share.
 struct Common {
@@ -74,6 +78,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     };
     let control = Server::start(common.ctl.clone(), server_config(&common), Arc::new(api)).await?;
     tell_started(&common);
+    common.events.flush(TELL).await;
     let interval = common.config.heartbeat_interval;
     Ok(Host {
         control,

@@ -162,7 +162,7 @@ mod tests {
         let spawner = Spawner::start().unwrap();
         let mut child = spawner.spawn(&program, "data\r\n").await.unwrap();
         assert!(child.wait().await.unwrap().success());
-        assert_eq!(std::fs::read_to_string(out).unwrap().trim_end(), "data\r");
+        assert_eq!(std::fs::read_to_string(out).unwrap(), "data\r \n");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,154 @@
+//! One NATS, one host in this process, and raw messages to it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod golden;
+pub mod provider;
+pub mod wat;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_nats::{Client, Subscriber};
+use futures::StreamExt as _;
+use lattice_core::LatticeName;
+use lattice_host::config::NatsConfig;
+use lattice_host::{Host, HostConfig};
+use lattice_nats_box::NatsBox;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// How long anything may take that is waited for.
+pub const SOON: Duration = Duration::from_secs(20);
+
+pub struct Lattice {
+    pub nats: NatsBox,
+    pub client: Client,
+    pub dir: TempDir,
+}
+
+impl Lattice {
+    pub async fn start() -> Self {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        Self { nats, client, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// Settings for a host of this lattice.
+    pub fn config(&self) -> HostConfig {
+        let nats = NatsConfig { port: self.nats.port, ..NatsConfig::default() };
+        let mut config = HostConfig::new(LatticeName::default()).nats(nats);
+        config.allow_file_load = true;
+        config.labels.insert("zone".into(), "a".into());
+        config.runtime.max_instances = 50;
+        config.runtime.cache_dir = None;
+        config.heartbeat_interval = Duration::from_secs(600);
+        config
+    }
+
+    pub async fn host(&self) -> Host {
+        Host::start(self.config()).await.unwrap()
+    }
+
+    /// Sends raw bytes to a control subject and returns the reply.
+    pub async fn control_raw(&self, tail: &str, body: &str) -> Value {
+        let subject = format!("wasmbus.ctl.v1.default.{tail}");
+        let request = self.client.request(subject, body.to_owned().into());
+        let reply = timeout(SOON, request).await.unwrap().unwrap();
+        serde_json::from_slice(&reply.payload).unwrap()
+    }
+
+    pub async fn control(&self, tail: &str, body: &Value) -> Value {
+        self.control_raw(tail, &body.to_string()).await
+    }
+
+    /// As [`Lattice::control`], for what has to succeed.
+    pub async fn done(&self, tail: &str, body: &Value) -> Value {
+        let reply = self.control(tail, body).await;
+        assert_eq!(reply["success"], true, "{tail}: {reply}");
+        reply
+    }
+
+    pub async fn events(&self) -> Events {
+        let messages = self.client.subscribe("wasmbus.evt.default.*").await.unwrap();
+        self.client.flush().await.unwrap();
+        Events { messages }
+    }
+
+    /// Writes a component in text form to a file and returns its reference.
+    pub fn component(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, ::wat::parse_str(text).unwrap()).unwrap();
+        reference(&path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+pub fn reference(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+/// The events of a lattice, in order.
+pub struct Events {
+    messages: Subscriber,
+}
+
+impl Events {
+    /// The next event, with its name as `type` ends.
+    pub async fn next(&mut self) -> (String, Value) {
+        let message = timeout(SOON, self.messages.next()).await.expect("an event").unwrap();
+        let event: Value = serde_json::from_slice(&message.payload).unwrap();
+        let name = message.subject.as_str().rsplit('.').next().unwrap().to_owned();
+        assert_eq!(event["type"], format!("com.wasmcloud.lattice.{name}"));
+        (name, event)
+    }
+
+    /// Waits for an event of this name and returns its data.
+    pub async fn data(&mut self, wanted: &str) -> Value {
+        loop {
+            let (name, event) = self.next().await;
+            if name == wanted {
+                return event["data"].clone();
+            }
+        }
+    }
+
+    /// Waits for an event that fulfils a condition and returns its data.
+    pub async fn find(&mut self, wanted: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let data = self.data(wanted).await;
+            if fits(&data) {
+                return data;
+            }
+        }
+    }
+
+    /// Takes what has arrived by now.
+    pub async fn drain(&mut self) -> Vec<(String, Value)> {
+        let mut seen = Vec::new();
+        while let Ok(Some(message)) =
+            timeout(Duration::from_millis(300), self.messages.next()).await
+        {
+            let event: Value = serde_json::from_slice(&message.payload).unwrap();
+            let name = message.subject.as_str().rsplit('.').next().unwrap().to_owned();
+            seen.push((name, event["data"].clone()));
+        }
+        seen
+    }
+}
+
+/// Repeats until something holds.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let search = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, search).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
