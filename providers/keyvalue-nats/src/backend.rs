@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_provider_sdk::chain;
 use lattice_provider_sdk::keyvalue::{Backend, Entry, KeyValueError, KeysPage};
+use lattice_provider_sdk::{Shared, chain};
 
 use crate::bucket::{Bucket, Failure};
-use crate::cluster::OpenError;
-use crate::clusters::Shared;
+use crate::cluster::{Cluster, OpenError};
 use crate::settings::LinkSettings;
 
 /// Buckets in which a lattice or its tools keep their own data. A component must not read or change
@@ -24,15 +23,15 @@ const RESERVED: [&str; 6] = [
 
 /// What a link gives its component.
 pub(crate) struct NatsBackend {
-    shared: Shared,
+    cluster: Shared<Cluster>,
     link_name: String,
     settings: LinkSettings,
 }
 
 impl NatsBackend {
-    pub(crate) fn new(shared: Shared, link_name: &str, settings: LinkSettings) -> Self {
+    pub(crate) fn new(cluster: Shared<Cluster>, link_name: &str, settings: LinkSettings) -> Self {
         Self {
-            shared,
+            cluster,
             link_name: link_name.to_owned(),
             settings,
         }
@@ -43,7 +42,7 @@ impl NatsBackend {
         let LinkSettings {
             bucket, create_own, ..
         } = &self.settings;
-        self.shared.cluster.bucket(bucket, *create_own).await?;
+        self.cluster.bucket(bucket, *create_own).await?;
         Ok(())
     }
 
@@ -70,7 +69,7 @@ impl NatsBackend {
         F: Future<Output = Result<T, Failure>>,
     {
         let (name, create) = self.resolve(bucket)?;
-        let cluster = &self.shared.cluster;
+        let cluster = &self.cluster;
         let opened = cluster.bucket(name, create).await.map_err(refusal)?;
         work(opened).await.map_err(|failure| {
             if failure.is_of_bucket() {
@@ -120,7 +119,7 @@ impl Backend for NatsBackend {
 
     async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, KeyValueError> {
         let (name, _) = self.resolve(bucket)?;
-        let _turn = self.shared.cluster.turn(name, key).await;
+        let _turn = self.cluster.turn(name, key).await;
         self.within(bucket, |b| async move { b.increment(key, delta).await })
             .await
     }

@@ -26,7 +26,6 @@
 mod backend;
 mod bucket;
 mod cluster;
-mod clusters;
 mod counter;
 pub mod key;
 mod listing;

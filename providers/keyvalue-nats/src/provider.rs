@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use lattice_provider_sdk::keyvalue::{self, Backends};
 use lattice_provider_sdk::{
-    LinkError, Provider, ProviderLink, Session, StartError, async_trait, chain,
+    LinkError, Provider, ProviderLink, Session, Sharing, StartError, async_trait, chain,
 };
 
 use crate::backend::NatsBackend;
-use crate::cluster::{ConnectError, OpenError};
-use crate::clusters::Clusters;
-use crate::settings::LinkSettings;
+use crate::cluster::{Cluster, ConnectError, OpenError};
+use crate::settings::{ClusterSettings, LinkSettings};
 
 /// Key-value buckets in NATS JetStream.
 pub struct KeyValueNats {
     session: Session,
-    clusters: Clusters,
+    clusters: Sharing<ClusterSettings, Cluster>,
     backends: Arc<Backends<NatsBackend>>,
 }
 
@@ -34,7 +33,7 @@ impl Provider for KeyValueNats {
         keyvalue::serve(&session, Arc::clone(&backends)).await?;
         Ok(Arc::new(Self {
             session,
-            clusters: Clusters::default(),
+            clusters: Sharing::new(),
             backends,
         }))
     }
@@ -49,9 +48,13 @@ impl Provider for KeyValueNats {
             .map_err(|e| LinkError::invalid(e.to_string()))?;
         let nats = self.session.peer().nats();
         let name = self.session.id().as_str();
-        let shared = self.clusters.get(&settings.cluster, nats, name).await;
-        let backend =
-            NatsBackend::new(shared.map_err(no_connection)?, link.name.as_str(), settings);
+        let connect = || Cluster::connect(&settings.cluster, nats, name);
+        let cluster = self.clusters.get(&settings.cluster, connect).await;
+        let backend = NatsBackend::new(
+            cluster.map_err(no_connection)?,
+            link.name.as_str(),
+            settings,
+        );
         backend.open_own().await.map_err(no_bucket)?;
         self.backends.put(link, Arc::new(backend));
         Ok(())

@@ -1,1 +1,35 @@
-//! placeholder
+//! Key-value buckets for components, kept in Redis or a server that speaks its protocol.
+//!
+//! A link with this provider as target of `wasi:keyvalue` says which server; see [`settings`].
+//!
+//! # Buckets
+//!
+//! The empty name, `default` and the name of the link mean the keys of the database as they are,
+//! so that other programs share them. Any other bucket that a component opens is there, with keys
+//! of its own; how they are kept apart is told in [`namespace`].
+//!
+//! # Values
+//!
+//! Values are Redis strings. `increment` is `INCRBY`, so numbers are decimal text and end at the
+//! largest signed one. Batches are `MGET`, `MSET` and `DEL`: each takes effect as a whole.
+//!
+//! # Listing
+//!
+//! Pages of keys come from `SCAN`. A key that is there from the first page to the last is listed
+//! at least once; one that others write meanwhile may be listed twice. Keys of other Redis types
+//! are listed too.
+//!
+//! # When the server is away
+//!
+//! A call is answered with an error as soon as the attempts to connect again have failed, and calls
+//! after it make new attempts. A link whose server does not answer when the link is put is a failed
+//! one, and is tried again.
+
+mod backend;
+mod connection;
+pub mod namespace;
+mod provider;
+mod scan;
+pub mod settings;
+
+pub use provider::KeyValueRedis;

@@ -42,6 +42,7 @@ mod provider;
 mod run;
 mod serving;
 mod session;
+mod sharing;
 
 #[cfg(feature = "keyvalue")]
 pub mod keyvalue;
@@ -56,3 +57,4 @@ pub use provider::{ConfigChange, Provider};
 pub use run::{run, run_on};
 pub use serving::Invocations;
 pub use session::{DEFAULT_DEADLINE, Session};
+pub use sharing::{Shared, Sharing};

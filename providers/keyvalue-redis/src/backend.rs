@@ -1,0 +1,134 @@
+//! The buckets behind one link.
+
+use bytes::Bytes;
+use lattice_provider_sdk::Shared;
+use lattice_provider_sdk::keyvalue::{Backend, Entry, KeyValueError, KeysPage};
+use redis::cmd;
+
+use crate::connection::Connection;
+use crate::namespace::Namespace;
+use crate::scan;
+
+/// What a link gives its component.
+#[derive(Debug)]
+pub(crate) struct RedisBackend {
+    connection: Shared<Connection>,
+    link_name: String,
+}
+
+impl RedisBackend {
+    pub(crate) fn new(connection: Shared<Connection>, link_name: &str) -> Self {
+        Self {
+            connection,
+            link_name: link_name.to_owned(),
+        }
+    }
+
+    fn keys(&self, bucket: &str) -> Namespace {
+        if bucket == "default" || bucket == self.link_name {
+            return Namespace::of("");
+        }
+        Namespace::of(bucket)
+    }
+}
+
+impl Backend for RedisBackend {
+    async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+        let mut command = cmd("GET");
+        command.arg(self.keys(bucket).stored(key));
+        Ok(self.connection.ask(&command).await?)
+    }
+
+    async fn set(&self, bucket: &str, key: &str, value: Bytes) -> Result<(), KeyValueError> {
+        let mut command = cmd("SET");
+        command.arg(self.keys(bucket).stored(key)).arg(&value[..]);
+        Ok(self.connection.ask(&command).await?)
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<(), KeyValueError> {
+        let mut command = cmd("DEL");
+        command.arg(self.keys(bucket).stored(key));
+        Ok(self.connection.ask(&command).await?)
+    }
+
+    async fn exists(&self, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
+        let mut command = cmd("EXISTS");
+        command.arg(self.keys(bucket).stored(key));
+        Ok(self.connection.ask(&command).await?)
+    }
+
+    async fn list_keys(
+        &self,
+        bucket: &str,
+        cursor: Option<u64>,
+    ) -> Result<KeysPage, KeyValueError> {
+        Ok(scan::page(&self.connection, &self.keys(bucket), cursor).await?)
+    }
+
+    async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, KeyValueError> {
+        let delta = i64::try_from(delta).map_err(|_| {
+            KeyValueError::other(format!(
+                "Redis cannot add {delta}: it counts to {}",
+                i64::MAX
+            ))
+        })?;
+        let mut command = cmd("INCRBY");
+        command.arg(self.keys(bucket).stored(key)).arg(delta);
+        let sum: i64 = self.connection.ask(&command).await.map_err(|error| {
+            match KeyValueError::from(error) {
+                KeyValueError::Other(why) => {
+                    KeyValueError::other(format!("could not increment `{key}`: {why}"))
+                }
+                refusal => refusal,
+            }
+        })?;
+        u64::try_from(sum).map_err(|_| {
+            KeyValueError::other(format!("the value of `{key}` is {sum}, less than zero"))
+        })
+    }
+
+    async fn get_many(
+        &self,
+        bucket: &str,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<Entry>>, KeyValueError> {
+        // The server takes no empty batches.
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let namespace = self.keys(bucket);
+        let mut command = cmd("MGET");
+        for key in &keys {
+            command.arg(namespace.stored(key));
+        }
+        let values: Vec<Option<Bytes>> = self.connection.ask(&command).await?;
+        let entries = keys.into_iter().zip(values);
+        Ok(entries
+            .map(|(key, value)| value.map(|value| (key, value)))
+            .collect())
+    }
+
+    async fn set_many(&self, bucket: &str, entries: Vec<Entry>) -> Result<(), KeyValueError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let namespace = self.keys(bucket);
+        let mut command = cmd("MSET");
+        for (key, value) in &entries {
+            command.arg(namespace.stored(key)).arg(&value[..]);
+        }
+        Ok(self.connection.ask(&command).await?)
+    }
+
+    async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let namespace = self.keys(bucket);
+        let mut command = cmd("DEL");
+        for key in &keys {
+            command.arg(namespace.stored(key));
+        }
+        Ok(self.connection.ask(&command).await?)
+    }
+}
