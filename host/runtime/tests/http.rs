@@ -31,7 +31,7 @@ fn request(path: &str, body: HttpBody) -> Request<HttpBody> {
     Request::builder()
         .uri(format!("http://example.com{path}"))
         .body(body)
-        .unwrap()
+        .expect("the request is valid")
 }
 
 async fn get(component: &Component, path: &str) -> Result<HttpResponse, HttpCallError> {

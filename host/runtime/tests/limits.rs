@@ -299,3 +299,66 @@ async fn what_is_no_component_is_refused() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_machine_without_the_page_map_scan_runs_guests_all_the_same() {
+    let config = RuntimeConfig {
+        use_pagemap_scan: false,
+        max_instances: 2,
+        ..RuntimeConfig::default()
+    };
+    let plain = Runtime::new(config).unwrap();
+    assert!(!plain.choices().pagemap_scan);
+    let component = plain
+        .prepare(
+            guest("probe"),
+            ComponentOptions::default(),
+            FakeInvoke::unlinked(),
+            Arc::<FakeEnv>::default(),
+        )
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let calls = behave(&component, "calls-of-this-instance", "".into())
+            .await
+            .unwrap();
+        assert_eq!(as_number(calls), 1);
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_named() {
+    for (config, setting) in [
+        (
+            RuntimeConfig {
+                max_instances: 0,
+                ..RuntimeConfig::default()
+            },
+            "max_instances",
+        ),
+        (
+            RuntimeConfig {
+                max_memory_bytes: 1,
+                ..RuntimeConfig::default()
+            },
+            "max_memory_bytes",
+        ),
+        (
+            RuntimeConfig {
+                tick: Duration::ZERO,
+                ..RuntimeConfig::default()
+            },
+            "tick",
+        ),
+        (
+            RuntimeConfig {
+                max_compilations: 0,
+                ..RuntimeConfig::default()
+            },
+            "max_compilations",
+        ),
+    ] {
+        let error = Runtime::new(config).unwrap_err().to_string();
+        assert!(error.contains(setting), "{error}");
+    }
+}

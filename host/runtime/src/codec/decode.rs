@@ -40,7 +40,7 @@ pub(super) fn decode(
             Val::Enum(name(names, case)?)
         }
         Plan::Flags(names) => flags(names, r)?,
-        Plan::Handle => Val::Resource(handles.from_wire(r.bytes()?)?),
+        Plan::Handle => Val::Resource(handles.adopt(r.bytes()?)?),
         _ => compound(plan, r, parts, handles)?,
     })
 }

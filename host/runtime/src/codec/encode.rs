@@ -13,7 +13,7 @@ pub(crate) trait Handles {
     fn to_wire(&mut self, handle: ResourceAny) -> Result<Bytes, CodecError>;
 
     /// A handle for bytes that a peer sent.
-    fn from_wire(&mut self, bytes: Bytes) -> Result<ResourceAny, CodecError>;
+    fn adopt(&mut self, bytes: Bytes) -> Result<ResourceAny, CodecError>;
 }
 
 /// For function types without resources.
@@ -26,7 +26,7 @@ impl Handles for NoHandles {
         ))
     }
 
-    fn from_wire(&mut self, _: Bytes) -> Result<ResourceAny, CodecError> {
+    fn adopt(&mut self, _: Bytes) -> Result<ResourceAny, CodecError> {
         Err(CodecError::Handle(
             "the function has no resources".to_owned(),
         ))

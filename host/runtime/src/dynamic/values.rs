@@ -32,7 +32,7 @@ impl Handles for StoreHandles<'_, '_> {
         bytes.map_err(|error| fail(error.into()))
     }
 
-    fn from_wire(&mut self, bytes: Bytes) -> Result<ResourceAny, CodecError> {
+    fn adopt(&mut self, bytes: Bytes) -> Result<ResourceAny, CodecError> {
         let fail = |error: wasmtime::Error| CodecError::Handle(format!("{error:#}"));
         let handle = self.0.data_mut().table.push(RemoteResource(bytes));
         let handle = handle.map_err(|error| fail(error.into()))?;

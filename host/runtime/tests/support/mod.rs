@@ -1,5 +1,6 @@
 //! A host for tests: it records what components do and answers as a test wants.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -78,9 +78,8 @@ impl BlobData {
         if let Some(bytes) = self.items.next_bytes().await? {
             return Ok(Some(bytes));
         }
-        match self.outcome.take() {
-            Some(outcome) => outcome.wait().await.map_err(remote_failure)?,
-            None => {}
+        if let Some(outcome) = self.outcome.take() {
+            outcome.wait().await.map_err(remote_failure)?;
         }
         Ok(None)
     }
