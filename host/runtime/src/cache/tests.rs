@@ -1,3 +1,5 @@
+//! What the folder of compiled code keeps, and what it refuses.
+
 use super::*;
 
 fn wasm() -> Vec<u8> {

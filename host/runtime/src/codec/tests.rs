@@ -1,3 +1,5 @@
+//! Values survive the wire, and foreign bytes do no harm.
+
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, write};
 use proptest::prelude::*;

@@ -72,10 +72,7 @@ impl HttpPlan {
         };
         let guest: GuestFuture = Box::pin(Metered::new(meter, guest));
         Exchange {
-            guest: Guest {
-                future: Some(guest),
-                outcome: None,
-            },
+            guest: Guest::running(guest),
             deadline,
             timer: Box::pin(sleep_until(deadline)),
             tails: Arc::downgrade(&self.tails),
@@ -143,6 +140,13 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    pub(super) fn running(future: GuestFuture) -> Self {
+        Self {
+            future: Some(future),
+            outcome: None,
+        }
+    }
+
     /// Lets the guest run; true when it has just come to its end.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(future) = &mut self.future else {

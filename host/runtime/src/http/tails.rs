@@ -60,3 +60,55 @@ fn report(env: &dyn HostEnv, error: &CallError) {
         message: &message,
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::testing::FakeEnv;
+
+    fn guest(future: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Guest {
+        Guest::running(Box::pin(future))
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_fails_after_its_answer_is_reported() {
+        let env = Arc::new(FakeEnv::default());
+        let tails = Arc::new(Tails::new(env.clone()));
+        let failing = guest(async { Err(CallError::StackOverflow) });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let_finish(&Arc::downgrade(&tails), failing, deadline);
+        let task = tails.tasks.lock().unwrap().join_next().await;
+        task.unwrap().unwrap();
+        assert!(env.logged()[0].contains("exhausted its stack"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_ends_with_its_deadline_and_with_its_component() {
+        let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default()));
+        let weak = Arc::downgrade(&tails);
+        let endless = || {
+            let (held, dropped) = oneshot::channel::<()>();
+            let endless = guest(async move {
+                let _held = held;
+                std::future::pending().await
+            });
+            (endless, dropped)
+        };
+        let (first, first_dropped) = endless();
+        let_finish(&weak, first, Instant::now() + Duration::from_secs(5));
+        assert!(first_dropped.await.is_err());
+        let (second, second_dropped) = endless();
+        let_finish(&weak, second, Instant::now() + Duration::from_secs(3600));
+        drop(tails);
+        let start = Instant::now();
+        assert!(second_dropped.await.is_err());
+        assert!(start.elapsed() < Duration::from_secs(3600));
+        let (third, third_dropped) = endless();
+        let_finish(&weak, third, Instant::now() + Duration::from_secs(3600));
+        assert!(third_dropped.await.is_err());
+    }
+}

@@ -34,7 +34,7 @@ pub(super) fn path(indices: &[u32]) -> Path {
 /// The items of a stream: those that were inline, or those of its path.
 pub(super) struct Items {
     source: Option<ByteStream>,
-    buffer: BytesMut,
+    buffer: Bytes,
     /// How many items of the present chunk are still to come.
     left: usize,
 }
@@ -44,7 +44,7 @@ impl Items {
     pub(super) fn pending(source: Option<ByteStream>) -> Self {
         Self {
             source,
-            buffer: BytesMut::new(),
+            buffer: Bytes::new(),
             left: 0,
         }
     }
@@ -53,7 +53,7 @@ impl Items {
     pub(super) fn ready(count: usize, raw: &[u8]) -> Self {
         Self {
             source: None,
-            buffer: raw.into(),
+            buffer: Bytes::copy_from_slice(raw),
             left: count,
         }
     }
@@ -65,7 +65,7 @@ impl Items {
         };
         match source.next().await {
             Some(Ok(bytes)) => {
-                self.buffer.extend_from_slice(&bytes);
+                self.append(bytes);
                 Ok(true)
             }
             Some(Err(error)) => {
@@ -79,14 +79,24 @@ impl Items {
         }
     }
 
+    fn append(&mut self, bytes: Bytes) {
+        if self.buffer.is_empty() {
+            self.buffer = bytes;
+            return;
+        }
+        let mut joined = BytesMut::with_capacity(self.buffer.len() + bytes.len());
+        joined.extend_from_slice(&self.buffer);
+        joined.extend_from_slice(&bytes);
+        self.buffer = joined.freeze();
+    }
+
     /// Reads one value, getting bytes as needed; `None` when the path ends in front of it.
     async fn value<T>(
         &mut self,
         read: fn(&mut Reader) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, InvokeError> {
         loop {
-            let head = Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(MAX_ITEM)]);
-            let mut reader = Reader::new(head).with_limit(u32::MAX.into());
+            let mut reader = Reader::new(self.buffer.clone()).with_limit(u32::MAX.into());
             match read(&mut reader) {
                 Ok(value) => {
                     self.buffer.advance(reader.position());
@@ -124,10 +134,7 @@ impl Items {
                 return Err(cut_off());
             }
         }
-        let bytes = self
-            .buffer
-            .split_to(self.left.min(self.buffer.len()))
-            .freeze();
+        let bytes = self.buffer.split_to(self.left.min(self.buffer.len()));
         self.left -= bytes.len();
         Ok(Some(bytes))
     }
