@@ -81,8 +81,8 @@ mod tests {
         let failing = guest(async { Err(CallError::StackOverflow) });
         let deadline = Instant::now() + Duration::from_secs(60);
         let_finish(&Arc::downgrade(&tails), failing, deadline);
-        let task = tails.tasks.lock().unwrap().join_next().await;
-        task.unwrap().unwrap();
+        let mut tasks = std::mem::take(&mut *tails.tasks.lock().unwrap());
+        tasks.join_next().await.unwrap().unwrap();
         assert!(env.logged()[0].contains("exhausted its stack"));
     }
 
