@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::artifacts::{archive, component, signed_component};
+use common::artifacts::{archive, component, signed};
 use common::{Home, expect};
 
 #[test]
@@ -34,7 +34,7 @@ fn the_world_is_printed_as_wit() {
 #[test]
 fn claims_of_a_component_are_shown_and_checked() {
     let home = Home::new();
-    let (bytes, account, subject) = signed_component();
+    let (bytes, account, subject) = signed(&component());
     home.file("demo.wasm", &bytes);
     let outcome = home
         .wash("inspect demo.wasm")
@@ -71,7 +71,7 @@ Exports:
 #[test]
 fn a_changed_component_says_that_its_claims_do_not_hold() {
     let home = Home::new();
-    let (mut bytes, _, _) = signed_component();
+    let (mut bytes, _, _) = signed(&component());
     bytes.extend([0, 2, 1, b'x']);
     home.file("demo.wasm", &bytes);
     let outcome = home.wash("inspect demo.wasm").ok();

@@ -47,8 +47,16 @@ fn nats_server() -> String {
         .to_string()
 }
 
+/// Whether a process runs; one that nobody has reaped yet does not.
 fn alive(pid: &Value) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .trim_start()
+            .starts_with('Z')
+    })
 }
 
 #[test]
@@ -281,10 +289,11 @@ fn a_host_alone_needs_a_server() {
 #[test]
 fn a_component_runs_from_start_to_stop() {
     let local = Local::new();
-    local.home.file("one.wasm", common::artifacts::component());
-    local
-        .home
-        .file("two.wasm", common::artifacts::signed_component().0);
+    local.home.file("one.wasm", common::artifacts::importer());
+    local.home.file(
+        "two.wasm",
+        common::artifacts::signed(&common::artifacts::importer()).0,
+    );
     local.up("--hosts 2 --label-each zone=a,b").ok();
     let started = local
         .home
@@ -292,11 +301,6 @@ fn a_component_runs_from_start_to_stop() {
         .ok()
         .json();
     assert_eq!(started["component_ref"], "file://[HOME]/one.wasm");
-
-    // Nobody is linked to what it imports: the caller hears so, within the deadline.
-    let unlinked = local.home.wash("call demo test:demo/sink@0.1.0.read key");
-    assert_eq!(unlinked.code, Some(4), "{unlinked}");
-    assert!(unlinked.stderr.contains("test:demo/source"), "{unlinked}");
 
     local
         .home

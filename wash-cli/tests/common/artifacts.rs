@@ -8,8 +8,26 @@ use wasm_encoder::{
     ComponentTypeRef, ComponentTypeSection, ComponentValType, InstanceType, PrimitiveValType,
 };
 
-/// A component that imports `test:demo/source` and exports the same as `test:demo/sink`.
+/// A component that imports `test:demo/source` and exports it again as `test:demo/sink`.
 pub fn component() -> Vec<u8> {
+    let mut exports = ComponentExportSection::new();
+    exports.export(
+        "test:demo/sink@0.1.0",
+        ComponentExportKind::Instance,
+        0,
+        None,
+    );
+    let mut component = importing();
+    component.section(&exports);
+    component.finish()
+}
+
+/// A component that imports `test:demo/source` and can be run, to no effect.
+pub fn importer() -> Vec<u8> {
+    importing().finish()
+}
+
+fn importing() -> Component {
     let mut interface = InstanceType::new();
     interface
         .ty()
@@ -21,23 +39,13 @@ pub fn component() -> Vec<u8> {
     types.instance(&interface);
     let mut imports = ComponentImportSection::new();
     imports.import("test:demo/source@0.1.0", ComponentTypeRef::Instance(0));
-    let mut exports = ComponentExportSection::new();
-    exports.export(
-        "test:demo/sink@0.1.0",
-        ComponentExportKind::Instance,
-        0,
-        None,
-    );
     let mut component = Component::new();
+    component.section(&types).section(&imports);
     component
-        .section(&types)
-        .section(&imports)
-        .section(&exports);
-    component.finish()
 }
 
-/// The same, signed. Returns the keys of signer and component, too.
-pub fn signed_component() -> (Vec<u8>, String, String) {
+/// Signs a component. Returns the keys of signer and component, too.
+pub fn signed(component: &[u8]) -> (Vec<u8>, String, String) {
     let signer = SigningKey::generate(KeyKind::Account);
     let subject = SigningKey::generate(KeyKind::Component);
     let metadata = ComponentMetadata {
@@ -48,7 +56,7 @@ pub fn signed_component() -> (Vec<u8>, String, String) {
         ..ComponentMetadata::default()
     };
     let times = ValidTimes::from(1_700_000_000);
-    let bytes = sign_component(&component(), metadata, &signer, &subject, times).unwrap();
+    let bytes = sign_component(component, metadata, &signer, &subject, times).unwrap();
     (bytes, signer.public_key(), subject.public_key())
 }
 
