@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lattice_codec::{DecodeError, Path, Reader};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -270,6 +270,9 @@ impl Peer {
     }
 }
 
+/// How long leaving a queue group waits for messages that are on their way.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
 struct Served<H> {
     peer: Peer,
     options: ServeOptions,
@@ -294,16 +297,34 @@ where
                 },
             }
         }
-        if !self.abort.is_cancelled() && subscriber.drain().await.is_ok() {
-            // Whatever the server had already sent us is ours to answer.
-            while let Some(message) = subscriber.next().await {
-                self.take_in(message);
-            }
+        if !self.abort.is_cancelled() {
+            self.leave(&mut subscriber).await;
         }
         self.peer
             .inner
             .subscriptions
             .fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Leaves the queue group and takes in what the server has sent us until then.
+    ///
+    /// The client's own `drain` forgets the subscription as soon as it has written that it leaves,
+    /// and drops what is on its way. A limit beyond all counting keeps the subscription here,
+    /// while the server, which reads no number of so many digits, ends it at once. Then two
+    /// messages to ourselves make sure that nothing is on its way any more: the second for a
+    /// publisher that had picked us just before.
+    async fn leave(&self, subscriber: &mut async_nats::Subscriber) {
+        if subscriber.unsubscribe_after(u64::MAX).await.is_err() {
+            return;
+        }
+        for _ in 0..2 {
+            if let Err(error) = self.peer.confirm(LEAVE_WITHIN).await {
+                tracing::debug!(%error, "left a queue group without knowing what was on its way");
+            }
+            while let Some(Some(message)) = subscriber.next().now_or_never() {
+                self.take_in(message);
+            }
+        }
     }
 
     fn take_in(&self, message: Message) {
