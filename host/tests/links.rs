@@ -1,0 +1,176 @@
+//! Links between components: put, get, delete, and calls through them.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Lattice, golden, until, wat};
+use futures::StreamExt as _;
+use lattice_host::Host;
+use lattice_rpc::{CallError, Invocation, Peer, PeerConfig};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+fn link(source: &str, target: &str) -> Value {
+    json!({
+        "source_id": source, "target": target, "name": "default", "wit_namespace": "test",
+        "wit_package": "add", "interfaces": ["sums"], "source_config": [], "target_config": [],
+    })
+}
+
+async fn start(lattice: &Lattice, host: &Host, id: &str, text: &str) {
+    let image = lattice.component(&format!("{id}.wasm"), text);
+    let mut events = lattice.events().await;
+    let command = json!({"component_ref": image, "component_id": id, "count": 10});
+    lattice.done(&format!("component.scale.{}", host.id()), &command).await;
+    events.find("component_scaled", |data| data["component_id"] == id).await;
+}
+
+async fn twice(peer: &Peer, value: u8) -> Result<Vec<u8>, CallError> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let invocation = Invocation::new("default.twice.wrpc.0.0.1.twice", deadline);
+    peer.call(invocation, vec![value].into()).await.map(|bytes| bytes.to_vec())
+}
+
+async fn peer(lattice: &Lattice) -> Peer {
+    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_put_listed_and_deleted_as_recorded() {
+    let lattice = Lattice::start().await;
+    let _host = lattice.host().await;
+    let mut events = lattice.events().await;
+    let mut told = lattice.client.subscribe("wasmbus.rpc.default.*.linkdefs.*").await.unwrap();
+    let step = "link.put counter to redis";
+    let request = golden::recorded(step, |subject| subject.ends_with("link.put")).remove(0);
+
+    let refused = lattice.control("link.put", &request).await;
+    let text = refused["message"].as_str().unwrap();
+    assert!(text.starts_with("Failed to validate configuration and secrets."), "{text}");
+    assert!(text.contains("Configuration redis not found in config store"), "{text}");
+    events.data("linkdef_set_failed").await;
+
+    lattice.done("config.put.redis", &json!({"url": "redis://127.0.0.1:6379"})).await;
+    let reply = lattice.done("link.put", &request).await;
+    assert_eq!(reply, golden::reply(step));
+    assert_eq!(events.data("linkdef_set").await, golden::event(step, "linkdef_set"));
+    for _ in 0..2 {
+        let message = timeout(common::SOON, told.next()).await.unwrap().unwrap();
+        let ours: Value = serde_json::from_slice(&message.payload).unwrap();
+        let theirs = golden::recorded(step, |subject| subject == message.subject.as_str());
+        assert_eq!(ours, theirs[0]);
+    }
+    let reply = lattice.control_raw("link.get", "").await;
+    assert_eq!(reply["response"], json!([request]));
+    golden::same_shape(&reply, &golden::reply("link.get"));
+
+    let step = "link.put conflicting";
+    let other = golden::recorded(step, |subject| subject.ends_with("link.put")).remove(0);
+    let refused = lattice.control("link.put", &other).await;
+    assert_eq!(refused["message"], golden::reply(step)["message"]);
+    assert_eq!(
+        events.data("linkdef_set_failed").await,
+        golden::event(step, "linkdef_set_failed")
+    );
+
+    let delete = golden::recorded("link.del", |subject| subject.ends_with("link.del")).remove(0);
+    let reply = lattice.done("link.del", &delete).await;
+    assert_eq!(reply, golden::reply("link.del"));
+    assert_eq!(
+        events.data("linkdef_deleted").await,
+        golden::event("link.del", "linkdef_deleted")
+    );
+    let message = timeout(common::SOON, told.next()).await.unwrap().unwrap();
+    let ours: Value = serde_json::from_slice(&message.payload).unwrap();
+    let theirs = golden::recorded("link.del", |subject| subject == message.subject.as_str());
+    assert_eq!(ours, theirs[0]);
+    assert_eq!(lattice.control_raw("link.get", "").await["response"], json!([]));
+
+    let unknown = json!({"source_id": "nobody", "wit_namespace": "wasi", "wit_package": "http"});
+    let reply = lattice.done("link.del", &unknown).await;
+    assert_eq!(reply["message"], "successfully deleted link (spec doesn't exist)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_follow_links_from_the_moment_they_are_put() {
+    let lattice = Lattice::start().await;
+    let host = lattice.host().await;
+    let mut events = lattice.events().await;
+    let peer = peer(&lattice).await;
+    start(&lattice, &host, "twice", wat::TWICE).await;
+    start(&lattice, &host, "sums", wat::SUMS).await;
+
+    // No link: an error for the caller, an event for the operator, and nothing hangs.
+    let error = twice(&peer, 4).await.unwrap_err();
+    assert!(error.to_string().contains("link `default` not found"), "{error}");
+    let failed = events.data("invocation_failed").await;
+    assert_eq!((&failed["code"], &failed["component_id"]), (&json!("missing-link"), &json!("twice")));
+
+    lattice.done("link.put", &link("twice", "sums")).await;
+    assert_eq!(twice(&peer, 4).await.unwrap(), [8]);
+
+    // A target that runs nowhere is told at once and by name.
+    lattice.done("link.del", &link("twice", "sums")).await;
+    assert!(twice(&peer, 4).await.is_err());
+    lattice.done("link.put", &link("twice", "ghost")).await;
+    let asked = Instant::now();
+    let error = twice(&peer, 4).await.unwrap_err();
+    assert!(error.to_string().contains("`ghost` does not serve"), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    events.find("invocation_failed", |data| data["code"] == "unreachable").await;
+
+    // Re-linking needs neither a restart nor a rebuild.
+    lattice.done("link.del", &link("twice", "ghost")).await;
+    lattice.done("link.put", &link("twice", "sums")).await;
+    assert_eq!(twice(&peer, 5).await.unwrap(), [10]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_cross_hosts_and_a_drained_host_fails_none() {
+    let lattice = Lattice::start().await;
+    let (first, second) = (lattice.host().await, lattice.host().await);
+    let peer = peer(&lattice).await;
+    lattice.done("link.put", &link("twice", "sums")).await;
+    start(&lattice, &first, "twice", wat::TWICE).await;
+    start(&lattice, &first, "sums", wat::SUMS).await;
+    start(&lattice, &second, "sums", wat::SUMS).await;
+    start(&lattice, &second, "twice", wat::TWICE).await;
+    until("the link on both hosts", async || {
+        for _ in 0..8 {
+            twice(&peer, 1).await.ok()?;
+        }
+        Some(())
+    })
+    .await;
+    let calls = tokio::spawn({
+        let peer = peer.clone();
+        async move {
+            for _ in 0..300 {
+                assert_eq!(twice(&peer, 4).await.unwrap(), [8]);
+            }
+        }
+    });
+    let wish = lattice_host::StopRequest::now(lattice_host::StopReason::Program);
+    first.drain(wish).await;
+    calls.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_called_component_that_traps_is_named_to_the_caller() {
+    let lattice = Lattice::start().await;
+    let host = lattice.host().await;
+    let peer = peer(&lattice).await;
+    start(&lattice, &host, "twice", wat::TWICE).await;
+    let trapping = wat::SUMS.replace("(i32.add (local.get 0) (local.get 1))", "unreachable");
+    start(&lattice, &host, "sums", &trapping).await;
+    let mut events = lattice.events().await;
+    lattice.done("link.put", &link("twice", "sums")).await;
+    let error = twice(&peer, 4).await.unwrap_err().to_string();
+    assert!(error.contains("`sums` failed") && error.contains("unreachable"), "{error}");
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        told.push(events.data("invocation_failed").await["component_id"].clone());
+    }
+    assert!(told.contains(&json!("sums")) && told.contains(&json!("twice")), "{told:?}");
+}
