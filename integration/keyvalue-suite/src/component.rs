@@ -1,0 +1,164 @@
+//! A component as its provider sees it.
+
+use bytes::Bytes;
+use lattice_core::{ComponentId, LatticeName};
+use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage};
+use lattice_rpc::Peer;
+use lattice_rpc::wrpc::{CallContext, Client};
+
+use crate::PATIENCE;
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::missing_errors_doc,
+    clippy::wildcard_imports,
+    reason = "generated from the WIT package"
+)]
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:keyvalue-suite;
+            world component {
+                import wrpc:keyvalue/store@0.2.0-draft;
+                import wrpc:keyvalue/atomics@0.2.0-draft;
+                import wrpc:keyvalue/batch@0.2.0-draft;
+            }
+        ",
+        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+        world: "lattice:keyvalue-suite/component",
+        generate_all,
+    });
+}
+
+use bindings::wrpc::keyvalue::{atomics, batch, store};
+
+/// Calls a provider through one link. A call that fails as such, rather than with an error of the
+/// interface, panics.
+#[derive(Debug, Clone)]
+pub struct Component {
+    client: Client,
+    link_name: String,
+}
+
+type Answer<T> = Result<T, KeyValueError>;
+
+fn answer<T>(called: anyhow::Result<Result<T, store::Error>>) -> Answer<T> {
+    called
+        .expect("the call itself succeeds")
+        .map_err(|error| match error {
+            store::Error::NoSuchStore => KeyValueError::NoSuchStore,
+            store::Error::AccessDenied => KeyValueError::AccessDenied,
+            store::Error::Other(text) => KeyValueError::Other(text),
+        })
+}
+
+impl Component {
+    /// The component `id` that calls `provider` through the link `link_name`.
+    #[must_use]
+    pub fn new(peer: &Peer, provider: &ComponentId, id: &str, link_name: &str) -> Self {
+        let id = ComponentId::new(id).expect("a valid id");
+        let lattice = LatticeName::default();
+        Self {
+            client: Client::new(peer.clone(), &lattice, id, provider.clone(), PATIENCE),
+            link_name: link_name.to_owned(),
+        }
+    }
+
+    fn cx(&self) -> CallContext {
+        CallContext {
+            link_name: Some(self.link_name.clone()),
+            ..CallContext::default()
+        }
+    }
+
+    /// `store.get`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn get(&self, bucket: &str, key: &str) -> Answer<Option<Bytes>> {
+        answer(store::get(&self.client, self.cx(), bucket, key).await)
+    }
+
+    /// `store.set`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn set(&self, bucket: &str, key: &str, value: impl Into<Bytes>) -> Answer<()> {
+        let value = value.into();
+        answer(store::set(&self.client, self.cx(), bucket, key, &value).await)
+    }
+
+    /// `store.delete`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Answer<()> {
+        answer(store::delete(&self.client, self.cx(), bucket, key).await)
+    }
+
+    /// `store.exists`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn exists(&self, bucket: &str, key: &str) -> Answer<bool> {
+        answer(store::exists(&self.client, self.cx(), bucket, key).await)
+    }
+
+    /// `store.list-keys`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn list_keys(&self, bucket: &str, cursor: Option<u64>) -> Answer<KeysPage> {
+        let page = store::list_keys(&self.client, self.cx(), bucket, cursor).await;
+        answer(page).map(|page| KeysPage {
+            keys: page.keys,
+            cursor: page.cursor,
+        })
+    }
+
+    /// `atomics.increment`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Answer<u64> {
+        answer(atomics::increment(&self.client, self.cx(), bucket, key, delta).await)
+    }
+
+    /// `batch.get-many`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn get_many(&self, bucket: &str, keys: &[&str]) -> Answer<Vec<Option<Entry>>> {
+        answer(batch::get_many(&self.client, self.cx(), bucket, keys).await)
+    }
+
+    /// `batch.set-many`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn set_many(&self, bucket: &str, entries: &[(&str, Bytes)]) -> Answer<()> {
+        let entries: Vec<_> = entries.iter().map(|(key, value)| (*key, value)).collect();
+        answer(batch::set_many(&self.client, self.cx(), bucket, &entries).await)
+    }
+
+    /// `batch.delete-many`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn delete_many(&self, bucket: &str, keys: &[&str]) -> Answer<()> {
+        answer(batch::delete_many(&self.client, self.cx(), bucket, keys).await)
+    }
+}

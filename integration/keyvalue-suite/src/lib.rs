@@ -1,0 +1,62 @@
+//! What every key-value provider has to do, as tests that run over a real lattice.
+//!
+//! A provider's tests name a function that starts it, and [`tests!`](crate::tests) makes a test of
+//! every case:
+//!
+//! ```ignore
+//! async fn start() -> Setup { /* … */ }
+//! lattice_keyvalue_suite::tests!(start);
+//! ```
+//!
+//! A [`Lattice`] runs the provider and stands in for its host; a [`Component`] stands in for a
+//! component that is linked to it, and calls it through bindings made from the WIT package.
+
+pub mod cases;
+mod component;
+mod lattice;
+
+pub use component::Component;
+pub use lattice::{Lattice, PATIENCE};
+
+/// What a case needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// The component, whose link lets it create buckets.
+    pub component: Component,
+    /// Whether paging lists a key only once while others write.
+    pub lists_once: bool,
+    /// What has to live as long as the test.
+    pub lattice: Lattice,
+}
+
+/// Makes a test of each case; `$start` is an `async fn() -> Setup`.
+#[macro_export]
+macro_rules! tests {
+    ($start:path) => {
+        $crate::tests! { $start:
+            what_is_set_is_there
+            an_empty_value_is_not_absent
+            deleting_what_is_absent_is_fine
+            large_values_come_back
+            any_text_is_a_key
+            buckets_do_not_mix
+            paging_finds_every_key_while_others_write
+            an_empty_bucket_lists_nothing
+            increments_count_from_zero
+            increments_at_the_same_time_all_count
+            what_is_no_number_is_not_incremented
+            batches_keep_their_order
+            empty_batches_do_nothing
+            a_missing_link_is_named
+        }
+    };
+    ($start:path: $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let setup = $start().await;
+                $crate::cases::$case(&setup).await;
+            }
+        )*
+    };
+}
