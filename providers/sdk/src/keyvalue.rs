@@ -14,34 +14,9 @@
 
 mod backend;
 mod backends;
-mod handler;
-
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    clippy::missing_errors_doc,
-    clippy::wildcard_imports,
-    reason = "generated from the WIT package"
-)]
-mod bindings {
-    wit_bindgen_wrpc::generate!({
-        inline: "
-            package lattice:keyvalue-provider;
-            world provider {
-                export wrpc:keyvalue/store@0.2.0-draft;
-                export wrpc:keyvalue/atomics@0.2.0-draft;
-                export wrpc:keyvalue/batch@0.2.0-draft;
-            }
-        ",
-        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
-        world: "lattice:keyvalue-provider/provider",
-        generate_all,
-    });
-}
+mod serve;
+mod wire;
 
 pub use backend::{Backend, Entry, KeyValueError, KeysPage};
 pub use backends::Backends;
-pub use handler::serve;
+pub use serve::serve;

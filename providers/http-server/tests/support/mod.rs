@@ -28,17 +28,17 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const PROVIDER: &str = "http";
 const HOST_ID: &str = "NHOST";
 
 /// A provider and the lattice around it.
-pub struct Lattice {
-    pub nats_box: NatsBox,
-    pub nats: Client,
-    pub peer: Peer,
-    pub stop: CancellationToken,
-    pub running: JoinHandle<Result<(), RunError>>,
+pub(crate) struct Lattice {
+    pub(crate) nats_box: NatsBox,
+    pub(crate) nats: Client,
+    pub(crate) peer: Peer,
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: JoinHandle<Result<(), RunError>>,
     subjects: ProviderSubjects,
     reports: Subscriber,
 }
@@ -49,7 +49,7 @@ fn map(values: &[(&str, &str)]) -> StringMap {
 }
 
 /// A link of the provider to a component.
-pub fn link(target: &str, values: &[(&str, &str)]) -> ResolvedLink {
+pub(crate) fn link(target: &str, values: &[(&str, &str)]) -> ResolvedLink {
     ResolvedLink {
         source_id: PROVIDER.into(),
         target: target.into(),
@@ -65,13 +65,13 @@ pub fn link(target: &str, values: &[(&str, &str)]) -> ResolvedLink {
 }
 
 /// An address that nobody listens on.
-pub fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().to_string()
 }
 
 impl Lattice {
-    pub async fn start(config: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(config: &[(&str, &str)]) -> Self {
         let nats_box = NatsBox::start().await.unwrap();
         let nats = nats_box.client().await.unwrap();
         let peer = Peer::new(nats.clone(), PeerConfig::default())
@@ -112,15 +112,15 @@ impl Lattice {
         tokio::time::timeout(PATIENCE, ask).await.unwrap();
     }
 
-    pub async fn put(&self, link: &ResolvedLink) {
+    pub(crate) async fn put(&self, link: &ResolvedLink) {
         self.send(self.subjects.link_put(), link).await;
     }
 
-    pub async fn delete(&self, link: &ResolvedLink) {
+    pub(crate) async fn delete(&self, link: &ResolvedLink) {
         self.send(self.subjects.link_delete(), link).await;
     }
 
-    pub async fn put_config(&self, config: &[(&str, &str)]) {
+    pub(crate) async fn put_config(&self, config: &[(&str, &str)]) {
         self.send(self.subjects.config_update(), &map(config)).await;
     }
 
@@ -130,19 +130,19 @@ impl Lattice {
     }
 
     /// Puts a link and waits until it is ready.
-    pub async fn put_ready(&mut self, link: &ResolvedLink) {
+    pub(crate) async fn put_ready(&mut self, link: &ResolvedLink) {
         self.put(link).await;
         let report = self.report().await;
         assert_eq!(report.state, LinkState::Ready, "{report:?}");
     }
 
-    pub async fn report(&mut self) -> LinkReport {
+    pub(crate) async fn report(&mut self) -> LinkReport {
         let report = tokio::time::timeout(PATIENCE, self.reports.next()).await;
         serde_json::from_slice(&report.unwrap().unwrap().payload).unwrap()
     }
 
     /// A component, as a function from requests to responses.
-    pub async fn component<H, F>(&self, id: &str, handler: H) -> ServeHandle
+    pub(crate) async fn component<H, F>(&self, id: &str, handler: H) -> ServeHandle
     where
         H: Fn(Context, Request<IncomingBody>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -165,13 +165,13 @@ impl Lattice {
     }
 
     /// A component that says its name.
-    pub async fn named(&self, id: &'static str) -> ServeHandle {
+    pub(crate) async fn named(&self, id: &'static str) -> ServeHandle {
         self.component(id, move |_, _| async move { text(id) })
             .await
     }
 
     /// A component that fails in its own way.
-    pub async fn failing(&self, id: &str, code: &'static str) -> ServeHandle {
+    pub(crate) async fn failing(&self, id: &str, code: &'static str) -> ServeHandle {
         self.serve(id, 1000, move |call| async move {
             let error = RemoteError::new(code, "on purpose");
             call.responder.fail(error).await.unwrap();
@@ -180,7 +180,7 @@ impl Lattice {
     }
 
     /// A component that answers calls by hand, `size` at once and none waiting.
-    pub async fn serve<H, F>(&self, id: &str, size: usize, handler: H) -> ServeHandle
+    pub(crate) async fn serve<H, F>(&self, id: &str, size: usize, handler: H) -> ServeHandle
     where
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -200,18 +200,18 @@ impl Lattice {
     }
 }
 
-pub fn text(text: &str) -> Response<Full<Bytes>> {
+pub(crate) fn text(text: &str) -> Response<Full<Bytes>> {
     Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())))
 }
 
 /// One connection to the provider.
-pub struct Browser {
+pub(crate) struct Browser {
     sender: SendRequest<Full<Bytes>>,
     connection: JoinHandle<()>,
 }
 
 impl Browser {
-    pub async fn connect(address: &str) -> Self {
+    pub(crate) async fn connect(address: &str) -> Self {
         let address: SocketAddr = address.parse().unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
@@ -221,7 +221,7 @@ impl Browser {
         Self { sender, connection }
     }
 
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         self.sender.ready().await.unwrap();
         let response = self.sender.send_request(request);
         tokio::time::timeout(PATIENCE, response)
@@ -231,7 +231,7 @@ impl Browser {
     }
 
     /// Sends a request and does not wait.
-    pub fn begin(&mut self, request: Request<Full<Bytes>>) {
+    pub(crate) fn begin(&mut self, request: Request<Full<Bytes>>) {
         let response = self.sender.send_request(request);
         tokio::spawn(async move {
             let _ = response.await;
@@ -239,21 +239,21 @@ impl Browser {
     }
 
     /// Goes away.
-    pub async fn leave(self) {
+    pub(crate) async fn leave(self) {
         self.connection.abort();
         let _ = self.connection.await;
     }
 
-    pub async fn get(&mut self, path: &str) -> Response<Incoming> {
+    pub(crate) async fn get(&mut self, path: &str) -> Response<Incoming> {
         self.send(get(path)).await
     }
 }
 
-pub fn get(path: &str) -> Request<Full<Bytes>> {
+pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
     request("GET", path, "")
 }
 
-pub fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(path)
@@ -263,12 +263,12 @@ pub fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<Full
 }
 
 /// One request on a connection of its own: the response and its body.
-pub async fn fetch(address: &str, request: Request<Full<Bytes>>) -> (Response<()>, Bytes) {
+pub(crate) async fn fetch(address: &str, request: Request<Full<Bytes>>) -> (Response<()>, Bytes) {
     let mut browser = Browser::connect(address).await;
     whole(browser.send(request).await).await
 }
 
-pub async fn whole(response: Response<Incoming>) -> (Response<()>, Bytes) {
+pub(crate) async fn whole(response: Response<Incoming>) -> (Response<()>, Bytes) {
     let (parts, body) = response.into_parts();
     let body = tokio::time::timeout(PATIENCE, body.collect()).await;
     let body = body.unwrap().unwrap().to_bytes();
@@ -276,13 +276,13 @@ pub async fn whole(response: Response<Incoming>) -> (Response<()>, Bytes) {
 }
 
 /// The body as text, which is what most tests look at.
-pub async fn body_at(address: &str, path: &str) -> String {
+pub(crate) async fn body_at(address: &str, path: &str) -> String {
     let (_, body) = fetch(address, get(path)).await;
     String::from_utf8(body.to_vec()).unwrap()
 }
 
 /// Waits until nobody listens at an address.
-pub async fn until_closed(address: &str) {
+pub(crate) async fn until_closed(address: &str) {
     let closed = async {
         while TcpStream::connect(address).await.is_ok() {
             tokio::task::yield_now().await;

@@ -18,10 +18,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for what has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Publishes every callback on `test.{its id}`.
-pub struct Telltale {
+pub(crate) struct Telltale {
     session: Session,
 }
 
@@ -109,21 +109,21 @@ impl Provider for Telltale {
 }
 
 /// A host as one provider sees it.
-pub struct Host {
-    pub box_: NatsBox,
-    pub nats: Client,
-    pub subjects: ProviderSubjects,
-    pub lattice: LatticeName,
-    pub provider: ComponentId,
-    pub xkey: XKey,
-    pub provider_xkey: XKey,
-    pub told: Subscriber,
-    pub reports: Subscriber,
-    pub stop: CancellationToken,
-    pub running: JoinHandle<Result<(), RunError>>,
+pub(crate) struct Host {
+    pub(crate) box_: NatsBox,
+    pub(crate) nats: Client,
+    pub(crate) subjects: ProviderSubjects,
+    pub(crate) lattice: LatticeName,
+    pub(crate) provider: ComponentId,
+    pub(crate) xkey: XKey,
+    pub(crate) provider_xkey: XKey,
+    pub(crate) told: Subscriber,
+    pub(crate) reports: Subscriber,
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: JoinHandle<Result<(), RunError>>,
 }
 
-pub fn link(source: &str, target: &str, values: &[(&str, &str)]) -> ResolvedLink {
+pub(crate) fn link(source: &str, target: &str, values: &[(&str, &str)]) -> ResolvedLink {
     let values: StringMap = values
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
@@ -142,15 +142,15 @@ pub fn link(source: &str, target: &str, values: &[(&str, &str)]) -> ResolvedLink
     }
 }
 
-pub const HOST_ID: &str = "NTESTHOST";
+pub(crate) const HOST_ID: &str = "NTESTHOST";
 
 impl Host {
     /// Starts a provider that was given the links.
-    pub async fn start(links: Vec<ResolvedLink>) -> Self {
+    pub(crate) async fn start(links: Vec<ResolvedLink>) -> Self {
         Self::start_with(links, true).await
     }
 
-    pub async fn start_with(links: Vec<ResolvedLink>, keys: bool) -> Self {
+    pub(crate) async fn start_with(links: Vec<ResolvedLink>, keys: bool) -> Self {
         let box_ = NatsBox::start().await.unwrap();
         let nats = box_.client().await.unwrap();
         let lattice = LatticeName::default();
@@ -193,11 +193,11 @@ impl Host {
     }
 
     /// Asks until the provider answers.
-    pub async fn health(&self) -> HealthCheckResponse {
+    pub(crate) async fn health(&self) -> HealthCheckResponse {
         serde_json::from_slice(&self.health_text().await).unwrap()
     }
 
-    pub async fn health_text(&self) -> bytes::Bytes {
+    pub(crate) async fn health_text(&self) -> bytes::Bytes {
         let ask = async {
             loop {
                 let subject = self.subjects.health();
@@ -209,43 +209,43 @@ impl Host {
         tokio::time::timeout(PATIENCE, ask).await.expect("health")
     }
 
-    pub async fn told(&mut self) -> String {
+    pub(crate) async fn told(&mut self) -> String {
         let told = tokio::time::timeout(PATIENCE, self.told.next()).await;
         String::from_utf8(told.expect("told in time").unwrap().payload.to_vec()).unwrap()
     }
 
-    pub async fn report(&mut self) -> LinkReport {
+    pub(crate) async fn report(&mut self) -> LinkReport {
         let report = tokio::time::timeout(PATIENCE, self.reports.next()).await;
         serde_json::from_slice(&report.expect("a report in time").unwrap().payload).unwrap()
     }
 
     /// Publishes a link to the provider's own key.
-    pub async fn put(&self, link: &ResolvedLink) {
+    pub(crate) async fn put(&self, link: &ResolvedLink) {
         let subject = self.put_subject();
         let payload = serde_json::to_vec(link).unwrap();
         self.nats.publish(subject, payload.into()).await.unwrap();
     }
 
-    pub fn put_subject(&self) -> String {
+    pub(crate) fn put_subject(&self) -> String {
         self.subjects
             .link_put_sealed(&self.provider_xkey.public_key())
     }
 
-    pub async fn delete(&self, link: &ResolvedLink) {
+    pub(crate) async fn delete(&self, link: &ResolvedLink) {
         let payload = serde_json::to_vec(link).unwrap();
         let subject = self.subjects.link_delete();
         self.nats.publish(subject, payload.into()).await.unwrap();
     }
 
     /// Puts a link as a request and returns the JSON of the answer.
-    pub async fn put_asking(&self, link: &ResolvedLink) -> String {
+    pub(crate) async fn put_asking(&self, link: &ResolvedLink) -> String {
         let payload = serde_json::to_vec(link).unwrap();
         let answer = self.nats.request(self.put_subject(), payload.into());
         String::from_utf8(answer.await.unwrap().payload.to_vec()).unwrap()
     }
 
     /// Shows that nothing was told before `marker`, which is a config the provider tells of.
-    pub async fn expect_quiet(&mut self, marker: &str) {
+    pub(crate) async fn expect_quiet(&mut self, marker: &str) {
         let payload = format!(r#"{{"marker":"{marker}"}}"#);
         let subject = self.subjects.config_update();
         self.nats

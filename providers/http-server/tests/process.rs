@@ -1,0 +1,152 @@
+//! The binary, as a host starts it.
+#![cfg(unix)]
+
+use std::io::Write as _;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use async_nats::Client;
+use lattice_core::provider::{HostData, SecretText};
+use lattice_core::subject::ProviderSubjects;
+use lattice_core::{ComponentId, LatticeName};
+use lattice_nats_box::NatsBox;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const BINARY: &str = env!("CARGO_BIN_EXE_http-server-provider");
+
+fn host_data(url: &str) -> String {
+    let own = nkeys::XKey::new().seed().unwrap();
+    let data = HostData {
+        host_id: "NHOST".into(),
+        lattice_rpc_prefix: "default".into(),
+        lattice_rpc_url: url.into(),
+        provider_key: "http".into(),
+        host_xkey_public_key: nkeys::XKey::new().public_key(),
+        provider_xkey_private_key: SecretText::new(own),
+        ..HostData::default()
+    };
+    data.to_line().unwrap()
+}
+
+fn command() -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn start(input: &str) -> Child {
+    let mut child = command().spawn().unwrap();
+    // A process that has refused its arguments may have closed its input.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child
+}
+
+fn subjects() -> ProviderSubjects {
+    ProviderSubjects::new(&LatticeName::default(), &ComponentId::new("http").unwrap())
+}
+
+async fn until_healthy(nats: &Client) {
+    let ask = async {
+        while nats.request(subjects().health(), "".into()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ask)
+        .await
+        .expect("the provider is healthy");
+}
+
+async fn until_gone(nats: &Client) {
+    let ask = async {
+        while nats.request(subjects().health(), "".into()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ask)
+        .await
+        .expect("the provider is gone");
+}
+
+fn signal(id: u32, name: &str) {
+    let status = Command::new("kill").args([name, &id.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+async fn output(child: Child) -> Output {
+    let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let output = tokio::time::timeout(PATIENCE, waiting).await;
+    output.expect("the process ends").unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_process_ends_by_signal_and_by_message() {
+    let nats_box = NatsBox::start().await.unwrap();
+    let nats = nats_box.client().await.unwrap();
+    let child = start(&host_data(&nats_box.url));
+    until_healthy(&nats).await;
+    signal(child.id(), "-TERM");
+    let ended = output(child).await;
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("shutting down"));
+    let child = start(&host_data(&nats_box.url));
+    until_healthy(&nats).await;
+    let request = r#"{"host_id":"NHOST"}"#;
+    let reply = nats
+        .request(subjects().shutdown(), request.into())
+        .await
+        .unwrap();
+    assert_eq!(reply.payload, "shutting down");
+    assert!(output(child).await.status.success());
+}
+
+#[tokio::test]
+async fn a_process_does_not_outlive_its_host() {
+    let nats_box = NatsBox::start().await.unwrap();
+    let nats = nats_box.client().await.unwrap();
+    // The shell stands for the host: it starts the provider and is killed.
+    let mut host = Command::new("/bin/sh")
+        .args(["-c", r#"printf '%s\n' "$2" | "$1" & wait"#, "sh", BINARY])
+        .arg(host_data(&nats_box.url).trim())
+        .spawn()
+        .unwrap();
+    until_healthy(&nats).await;
+    host.kill().unwrap();
+    host.wait().unwrap();
+    until_gone(&nats).await;
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_with_a_hint() {
+    for (input, complaint) in [
+        ("", "no host data on standard input"),
+        ("***\n", "host data is not base64"),
+        ("e30=\n", "host data is not the expected JSON"),
+        (
+            host_data("nats://127.0.0.1:1").as_str(),
+            "could not connect to NATS at `nats://127.0.0.1:1`",
+        ),
+    ] {
+        let ended = output(start(input)).await;
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains("error: http-server: ") && told.contains(complaint),
+            "{told}"
+        );
+        assert!(told.contains("\nhint: "), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_are_few() {
+    let run = |argument: &str| command().arg(argument).output().unwrap();
+    let version = run("--version");
+    assert!(version.status.success());
+    assert!(String::from_utf8_lossy(&version.stderr).starts_with("http-server "));
+    assert_eq!(run("--port").status.code(), Some(2));
+}

@@ -1,0 +1,406 @@
+//! Key-value providers, called through bindings that `wit-bindgen-wrpc` makes from the WIT
+//! package, and bindings served by the session.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lattice_core::provider::HostData;
+use lattice_core::subject::RpcPrefix;
+use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
+use lattice_nats_box::NatsBox;
+use lattice_provider_sdk::keyvalue::{self, Backend, Backends, Entry, KeyValueError, KeysPage};
+use lattice_provider_sdk::{LinkError, Provider, ProviderLink, Session, StartError, run};
+use lattice_rpc::wrpc::{CallContext, Client};
+use lattice_rpc::{Context, IncomingCall, Limiter, Peer, PeerConfig, ServeOptions};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from the WIT package"
+)]
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:keyvalue-test;
+            world test {
+                import wrpc:keyvalue/store@0.2.0-draft;
+                import wrpc:keyvalue/atomics@0.2.0-draft;
+                import wrpc:keyvalue/batch@0.2.0-draft;
+                import wrpc:keyvalue/watcher@0.2.0-draft;
+                export wrpc:keyvalue/watcher@0.2.0-draft;
+            }
+        ",
+        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+        world: "lattice:keyvalue-test/test",
+        generate_all,
+    });
+}
+
+use bindings::exports::wrpc::keyvalue::watcher as served;
+use bindings::wrpc::keyvalue::{atomics, batch, store, watcher};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything in memory; the bucket `denied` and unknown ones are refused.
+#[derive(Debug, Default)]
+struct Memory(Mutex<BTreeMap<String, Bytes>>);
+
+impl Memory {
+    fn open(
+        &self,
+        bucket: &str,
+    ) -> Result<parking_lot::MutexGuard<'_, BTreeMap<String, Bytes>>, KeyValueError> {
+        match bucket {
+            "mine" => Ok(self.0.lock()),
+            "denied" => Err(KeyValueError::AccessDenied),
+            "broken" => Err(KeyValueError::other("it is broken")),
+            _ => Err(KeyValueError::NoSuchStore),
+        }
+    }
+}
+
+impl Backend for Memory {
+    async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+        Ok(self.open(bucket)?.get(key).cloned())
+    }
+
+    async fn set(&self, bucket: &str, key: &str, value: Bytes) -> Result<(), KeyValueError> {
+        self.open(bucket)?.insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<(), KeyValueError> {
+        self.open(bucket)?.remove(key);
+        Ok(())
+    }
+
+    async fn exists(&self, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
+        Ok(self.open(bucket)?.contains_key(key))
+    }
+
+    async fn list_keys(
+        &self,
+        bucket: &str,
+        cursor: Option<u64>,
+    ) -> Result<KeysPage, KeyValueError> {
+        let keys = self.open(bucket)?.keys().cloned().collect();
+        let cursor = cursor.map(|n| n + 300);
+        Ok(KeysPage { keys, cursor })
+    }
+
+    async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, KeyValueError> {
+        let mut all = self.open(bucket)?;
+        let old = all
+            .get(key)
+            .map_or(0, |v| std::str::from_utf8(v).unwrap().parse().unwrap());
+        all.insert(key.to_owned(), (old + delta).to_string().into());
+        Ok(old + delta)
+    }
+
+    async fn get_many(
+        &self,
+        bucket: &str,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<Entry>>, KeyValueError> {
+        let all = self.open(bucket)?;
+        let entry = |key: String| all.get(&key).cloned().map(|value| (key, value));
+        Ok(keys.into_iter().map(entry).collect())
+    }
+
+    async fn set_many(&self, bucket: &str, entries: Vec<Entry>) -> Result<(), KeyValueError> {
+        self.open(bucket)?.extend(entries);
+        Ok(())
+    }
+
+    async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
+        self.open(bucket)?.retain(|key, _| !keys.contains(key));
+        Ok(())
+    }
+}
+
+/// Keeps everything in memory.
+#[derive(Clone)]
+struct MemoryProvider {
+    session: Session,
+    backends: Arc<Backends<Memory>>,
+}
+
+#[lattice_provider_sdk::async_trait]
+impl Provider for MemoryProvider {
+    const NAME: &'static str = "keyvalue-memory";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        let backends = Arc::new(Backends::new());
+        keyvalue::serve(&session, Arc::clone(&backends)).await?;
+        let provider = Self {
+            session: session.clone(),
+            backends,
+        };
+        let functions = bindings::serve(&session.server(), provider.clone())
+            .await
+            .map_err(|e| StartError::because("could not serve", e))?;
+        session.drive(functions);
+        Ok(Arc::new(provider))
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        self.backends.put(link, Arc::default());
+        Ok(())
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.backends.delete(link);
+    }
+}
+
+/// Passes calls on to the component `echo`.
+impl served::Handler<Context> for MemoryProvider {
+    async fn on_set(
+        &self,
+        cx: Context,
+        bucket: String,
+        key: String,
+        value: Bytes,
+    ) -> anyhow::Result<()> {
+        let own = CallContext {
+            link_name: Some(cx.link_name),
+            deadline: Some(cx.deadline),
+            trace: cx.trace,
+        };
+        let echo = self.session.client(&ComponentId::new("echo")?);
+        watcher::on_set(&echo, own, &bucket, &key, &value).await
+    }
+
+    async fn on_delete(&self, _cx: Context, _bucket: String, _key: String) -> anyhow::Result<()> {
+        anyhow::bail!("on purpose")
+    }
+}
+
+struct Lattice {
+    _box: NatsBox,
+    peer: Peer,
+    stops: Vec<CancellationToken>,
+    running: Vec<tokio::task::JoinHandle<()>>,
+}
+
+fn link(source: &str) -> ResolvedLink {
+    ResolvedLink {
+        source_id: source.into(),
+        target: "kv".into(),
+        name: "default".into(),
+        wit_namespace: "wasi".into(),
+        wit_package: "keyvalue".into(),
+        interfaces: vec!["store".into()],
+        source_config: StringMap::new(),
+        target_config: StringMap::new(),
+        source_secrets: None,
+        target_secrets: None,
+    }
+}
+
+impl Lattice {
+    /// Runs copies of one provider.
+    async fn start(copies: usize) -> Self {
+        let nats_box = NatsBox::start().await.unwrap();
+        let nats = nats_box.client().await.unwrap();
+        let peer = Peer::new(nats, PeerConfig::default()).await.unwrap();
+        let mut lattice = Self {
+            peer,
+            stops: Vec::new(),
+            running: Vec::new(),
+            _box: nats_box,
+        };
+        for n in 0..copies {
+            let data = HostData {
+                host_id: format!("N{n}"),
+                lattice_rpc_prefix: "default".into(),
+                lattice_rpc_url: lattice._box.url.clone(),
+                provider_key: "kv".into(),
+                link_definitions: vec![link("counter")],
+                ..HostData::default()
+            };
+            let stop = CancellationToken::new();
+            let until = stop.clone();
+            let running = run::<MemoryProvider>(data, until);
+            lattice
+                .running
+                .push(tokio::spawn(async { running.await.unwrap() }));
+            lattice.stops.push(stop);
+        }
+        lattice.until_ready(copies).await;
+        lattice
+    }
+
+    /// Waits until every copy knows its links.
+    async fn until_ready(&self, copies: usize) {
+        let ready = async {
+            let mut in_a_row = 0;
+            while in_a_row < copies * 10 {
+                let got = store::get(&self.client("counter"), self.cx(), "mine", "-").await;
+                in_a_row = if matches!(got, Ok(Ok(None))) {
+                    in_a_row + 1
+                } else {
+                    0
+                };
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.unwrap();
+    }
+
+    fn client(&self, source: &str) -> Client {
+        let id = |text| ComponentId::new(text).unwrap();
+        let lattice = LatticeName::default();
+        Client::new(self.peer.clone(), &lattice, id(source), id("kv"), PATIENCE)
+    }
+
+    fn cx(&self) -> CallContext {
+        CallContext::default()
+    }
+}
+
+#[tokio::test]
+async fn every_function_answers_generated_bindings() {
+    let lattice = Lattice::start(1).await;
+    let (kv, cx) = (&lattice.client("counter"), || lattice.cx());
+    let value = Bytes::from(vec![7; 300]);
+    store::set(kv, cx(), "mine", "a", &value)
+        .await
+        .unwrap()
+        .unwrap();
+    let got = store::get(kv, cx(), "mine", "a").await.unwrap().unwrap();
+    assert_eq!(got, Some(value.clone()));
+    assert!(store::exists(kv, cx(), "mine", "a").await.unwrap().unwrap());
+    assert!(!store::exists(kv, cx(), "mine", "b").await.unwrap().unwrap());
+    for (delta, sum) in [(5, 5), (1_000, 1_005)] {
+        let n = atomics::increment(kv, cx(), "mine", "n", delta)
+            .await
+            .unwrap();
+        assert_eq!(n.unwrap(), sum);
+    }
+    let entries = [("c", &value), ("d", &value)];
+    batch::set_many(kv, cx(), "mine", &entries)
+        .await
+        .unwrap()
+        .unwrap();
+    let many = batch::get_many(kv, cx(), "mine", &["d", "x", "c"])
+        .await
+        .unwrap()
+        .unwrap();
+    let entry = |key: &str| Some((key.to_owned(), value.clone()));
+    assert_eq!(many, vec![entry("d"), None, entry("c")]);
+    batch::delete_many(kv, cx(), "mine", &["c", "x"])
+        .await
+        .unwrap()
+        .unwrap();
+    store::delete(kv, cx(), "mine", "a").await.unwrap().unwrap();
+    let page = store::list_keys(kv, cx(), "mine", Some(200))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(page.keys, ["d", "n"]);
+    assert_eq!(page.cursor, Some(500));
+    let page = store::list_keys(kv, cx(), "mine", None)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(page.cursor, None);
+}
+
+#[tokio::test]
+async fn errors_are_values_and_name_a_missing_link() {
+    let lattice = Lattice::start(1).await;
+    let kv = &lattice.client("counter");
+    let cx = CallContext::default;
+    let got = store::get(kv, cx(), "none", "a").await.unwrap();
+    assert!(matches!(got, Err(store::Error::NoSuchStore)));
+    let got = store::get(kv, cx(), "denied", "a").await.unwrap();
+    assert!(matches!(got, Err(store::Error::AccessDenied)));
+    let got = store::get(kv, cx(), "broken", "a").await.unwrap();
+    assert!(matches!(got, Err(store::Error::Other(text)) if text == "it is broken"));
+    let named = CallContext {
+        link_name: Some("second".into()),
+        ..cx()
+    };
+    let got = store::get(kv, named, "mine", "a").await.unwrap();
+    let Err(store::Error::Other(text)) = got else {
+        panic!("{got:?}");
+    };
+    assert!(
+        text.contains("`counter`") && text.contains("`second`"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn bindings_are_served_and_call_on() {
+    let lattice = Lattice::start(1).await;
+    let (passed, mut seen) = tokio::sync::mpsc::channel(1);
+    let echo = RpcPrefix::new(&LatticeName::default(), &ComponentId::new("echo").unwrap());
+    let subject = echo.invocation("wrpc:keyvalue/watcher@0.2.0-draft", "on-set");
+    let options = ServeOptions {
+        limiter: Arc::new(Limiter::new(1, 0, PATIENCE)),
+        default_deadline: PATIENCE,
+        longest_deadline: PATIENCE,
+    };
+    let handler = move |call: IncomingCall| {
+        let passed = passed.clone();
+        async move {
+            let told = (call.context, call.params.first().clone());
+            passed.send(told).await.unwrap();
+            call.responder.reply(Bytes::new()).await.unwrap();
+        }
+    };
+    let serving = lattice
+        .peer
+        .serve(&subject, echo.queue_group(), options, handler);
+    let _serving = serving.await.unwrap();
+    lattice.peer.confirm(PATIENCE).await.unwrap();
+    let kv = &lattice.client("counter");
+    let value = Bytes::from_static(b"v");
+    let cx = CallContext {
+        link_name: Some("second".into()),
+        ..CallContext::default()
+    };
+    watcher::on_set(kv, cx, "b", "k", &value).await.unwrap();
+    let (context, params) = seen.recv().await.unwrap();
+    assert_eq!(context.source_id.as_deref(), Some("kv"));
+    assert_eq!(context.target_id.as_deref(), Some("echo"));
+    assert_eq!(context.link_name, "second");
+    assert_eq!(params, &b"\x01b\x01k\x01v"[..]);
+    let failed = watcher::on_delete(kv, lattice.cx(), "mine", "w").await;
+    assert!(failed.is_err());
+}
+
+/// Sets keys `k0`, `k1` and so on.
+async fn set_some(client: &Client, count: usize) {
+    for n in 0..count {
+        let (key, value) = (format!("k{n}"), Bytes::new());
+        let cx = CallContext::default();
+        let set = store::set(client, cx, "mine", &key, &value).await;
+        set.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_share_the_calls_and_one_leaves_without_a_loss() {
+    let mut lattice = Lattice::start(2).await;
+    let client = lattice.client("counter");
+    set_some(&client, 200).await;
+    // Each copy has a memory of its own, so a page shows what came to one of them.
+    let page = store::list_keys(&client, lattice.cx(), "mine", None).await;
+    let count = page.unwrap().unwrap().keys.len();
+    assert!(count > 20 && count < 180, "{count}");
+    let calls = tokio::spawn(async move { set_some(&client, 400).await });
+    tokio::task::yield_now().await;
+    lattice.stops[0].cancel();
+    calls.await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, &mut lattice.running[0]).await;
+    ended.unwrap().unwrap();
+}
