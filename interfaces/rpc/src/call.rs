@@ -155,7 +155,7 @@ impl Peer {
             header::write_window(&mut headers, self.inner.config.stream_window);
         }
         // The value is part of the room that the header takes, so it is measured with it.
-        headers.insert(header::UNARY, "1");
+        header::set(&mut headers, header::UNARY, "1");
         let room = outbound::room(self, Some(&headers), &root);
         if params.len() > room {
             headers = without_unary(headers);

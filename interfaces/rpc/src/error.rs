@@ -71,9 +71,9 @@ impl RemoteError {
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
         let mut headers = HeaderMap::new();
-        headers.insert(header::ERROR, one_line(&self.code).as_str());
-        headers.insert(header::STATUS, self.status());
-        headers.insert(header::DESCRIPTION, line.as_str());
+        header::put(&mut headers, header::ERROR, &one_line(&self.code));
+        header::set(&mut headers, header::STATUS, self.status());
+        header::put(&mut headers, header::DESCRIPTION, &line);
         headers
     }
 

@@ -228,7 +228,7 @@ impl Exchange {
             .remote
             .as_ref()
             .is_some_and(|remote| remote.window.is_none());
-        state.more |= headers.is_some_and(|h| h.get(header::MORE).is_some());
+        state.more |= header::has(headers, header::MORE);
         state.ended_paths.extend(header::read_ended(headers));
         if let Some(reply) = &message.reply {
             self.learn_remote(state, reply, headers);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use lattice_codec::Path;
 use tokio::time::Instant;
 
@@ -46,13 +46,6 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
-        Some(Self {
-            traceparent: text(headers, TRACEPARENT)?,
-            tracestate: text(headers, TRACESTATE),
-        })
-    }
-
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         put(headers, TRACEPARENT, &self.traceparent);
         if let Some(state) = &self.tracestate {
@@ -61,12 +54,81 @@ impl TraceContext {
     }
 }
 
-pub(crate) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| value.as_str().to_owned())
+/// What the headers of a request tell, read in one pass: a lookup by name in a header map costs an
+/// allocation each.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) source_id: Option<String>,
+    pub(crate) link_name: Option<String>,
+    pub(crate) target_id: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) unary: bool,
+    pub(crate) window: Option<u64>,
+    pub(crate) ended: Vec<Path>,
+    deadline: Option<Duration>,
 }
 
-pub(crate) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.as_str().parse().ok()
+impl Told {
+    pub(crate) fn read(headers: Option<&HeaderMap>) -> Self {
+        let mut told = Self::default();
+        let (mut parent, mut state) = (None, None);
+        for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+            let Some(value) = values.first().map(HeaderValue::as_str) else {
+                continue;
+            };
+            match AsRef::<str>::as_ref(name) {
+                SOURCE_ID => told.source_id = Some(value.to_owned()),
+                LINK_NAME => told.link_name = Some(value.to_owned()),
+                TARGET_ID => told.target_id = Some(value.to_owned()),
+                TRACEPARENT => parent = Some(value.to_owned()),
+                TRACESTATE => state = Some(value.to_owned()),
+                UNARY => told.unary = true,
+                WINDOW => told.window = value.parse().ok(),
+                ENDED => told.ended = parse_ended(value),
+                DEADLINE_MS => told.deadline = value.parse().ok().map(Duration::from_millis),
+                _ => {}
+            }
+        }
+        told.trace = parent.map(|traceparent| TraceContext {
+            traceparent,
+            tracestate: state,
+        });
+        told
+    }
+
+    /// Whether the caller is a peer of our kind.
+    pub(crate) fn newer(&self) -> bool {
+        self.unary || self.window.is_some()
+    }
+
+    /// When the answer has to be there: what the caller told, at most `longest` from now, or
+    /// `default` for a caller that tells none.
+    pub(crate) fn deadline(&self, default: Duration, longest: Duration) -> Instant {
+        Instant::now() + self.deadline.unwrap_or(default).min(longest)
+    }
+}
+
+pub(crate) fn text(headers: &HeaderMap, name: &'static str) -> Option<String> {
+    headers
+        .get(HeaderName::from_static(name))
+        .map(|value| value.as_str().to_owned())
+}
+
+pub(crate) fn number(headers: &HeaderMap, name: &'static str) -> Option<u64> {
+    headers
+        .get(HeaderName::from_static(name))?
+        .as_str()
+        .parse()
+        .ok()
+}
+
+pub(crate) fn has(headers: Option<&HeaderMap>, name: &'static str) -> bool {
+    headers.is_some_and(|h| h.get(HeaderName::from_static(name)).is_some())
+}
+
+/// Adds a header whose value is known to be allowed in one.
+pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: impl Into<HeaderValue>) {
+    headers.insert(HeaderName::from_static(name), value.into());
 }
 
 /// Writes what is left until `deadline`, at least one millisecond.
@@ -75,32 +137,19 @@ pub(crate) fn write_deadline(headers: &mut HeaderMap, deadline: Instant) {
         .saturating_duration_since(Instant::now())
         .as_millis()
         .max(1);
-    headers.insert(DEADLINE_MS, left.to_string());
+    set(headers, DEADLINE_MS, left.to_string());
 }
 
 /// Tells how much credit the sender grants per stream.
 pub(crate) fn write_window(headers: &mut HeaderMap, window: u64) {
-    headers.insert(WINDOW, HeaderValue::from(window));
-}
-
-/// Reads the deadline of a request: what the caller told, at most `longest` from now, or
-/// `default` for a caller that tells none.
-pub(crate) fn read_deadline(
-    headers: Option<&HeaderMap>,
-    default: Duration,
-    longest: Duration,
-) -> Instant {
-    let told = headers
-        .and_then(|h| number(h, DEADLINE_MS))
-        .map(Duration::from_millis);
-    Instant::now() + told.unwrap_or(default).min(longest)
+    set(headers, WINDOW, window);
 }
 
 /// Adds a header, unless the text cannot stand in one: a value chosen by a guest or taken from
 /// another message must not end the header block early.
 pub(crate) fn put(headers: &mut HeaderMap, name: &'static str, text: &str) {
     match text.parse::<HeaderValue>() {
-        Ok(value) => headers.insert(name, value),
+        Ok(value) => set(headers, name, value),
         Err(_) => tracing::warn!(name, "left out a header whose value is not allowed in one"),
     }
 }
@@ -112,18 +161,21 @@ pub(crate) fn write_ended(headers: &mut HeaderMap, ended: &[Path]) {
             .map(Path::to_string)
             .collect::<Vec<_>>()
             .join(",");
-        headers.insert(ENDED, text);
+        set(headers, ENDED, text);
     }
 }
 
-/// Reads the ended paths; what cannot be read is left out, since it is only a shortcut.
+/// Reads the ended paths of an answer.
 pub(crate) fn read_ended(headers: Option<&HeaderMap>) -> Vec<Path> {
-    let Some(value) = headers.and_then(|h| h.get(ENDED)) else {
-        return Vec::new();
-    };
+    let value = headers.and_then(|h| h.get(HeaderName::from_static(ENDED)));
     value
-        .as_str()
-        .split(',')
+        .map(|value| parse_ended(value.as_str()))
+        .unwrap_or_default()
+}
+
+/// Reads paths; what cannot be read is left out, since it is only a shortcut.
+fn parse_ended(text: &str) -> Vec<Path> {
+    text.split(',')
         .take(32)
         .filter_map(|path| path.parse().ok())
         .collect()

@@ -34,7 +34,9 @@ pub struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let fewer = |surplus: usize| surplus.checked_sub(1);
-        let vanishes = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        let vanishes = self
+            .surplus
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         if let (Ok(_), Some(permit)) = (vanishes, self.permit.take()) {
             permit.forget();
         }
@@ -88,7 +90,9 @@ impl Limiter {
         }
         let mut more = size - before;
         let settle = |surplus: usize| Some(surplus.saturating_sub(more));
-        let settled = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle);
+        let settled = self
+            .surplus
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle);
         more -= settled.unwrap_or(0).min(more);
         self.permits.add_permits(more);
     }

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{CallError, RemoteError};
 use crate::exchange::{Remote, Side};
-use crate::header;
+use crate::header::{self, Told};
 use crate::outbound;
 use crate::peer::{Farewell, Peer, SlotGuard};
 use crate::stream::ByteWriter;
@@ -38,20 +38,14 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(
-        peer: Peer,
-        subject: Subject,
-        caller: Subject,
-        headers: Option<&HeaderMap>,
-    ) -> Self {
-        let has = |name: &str| headers.is_some_and(|h| h.get(name).is_some());
+    pub(crate) fn new(peer: Peer, subject: Subject, caller: Subject, told: &mut Told) -> Self {
         Self {
             peer,
             subject,
             caller,
-            newer: has(header::UNARY) || has(header::WINDOW),
-            window: headers.and_then(|h| header::number(h, header::WINDOW)),
-            ended: header::read_ended(headers),
+            newer: told.newer(),
+            window: told.window,
+            ended: std::mem::take(&mut told.ended),
             guard: OnceCell::new(),
             accepted: OnceCell::new(),
             responded: AtomicBool::new(false),
@@ -129,7 +123,7 @@ impl Inbound {
         mut headers: HeaderMap,
     ) -> Result<(), CallError> {
         if self.newer {
-            headers.insert(header::MORE, "1");
+            header::set(&mut headers, header::MORE, "1");
         }
         let subject = self.results();
         let room = outbound::room(&self.peer, Some(&headers), "");

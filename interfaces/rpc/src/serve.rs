@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message};
+use async_nats::Message;
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt as _, StreamExt as _};
 use lattice_codec::{DecodeError, Path, Reader};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{CallError, ConnectError, RemoteError};
-use crate::header::{self, TraceContext};
+use crate::header::{Told, TraceContext};
 use crate::limiter::Limiter;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
@@ -47,18 +47,14 @@ pub struct Context {
 }
 
 impl Context {
-    fn read(headers: Option<&HeaderMap>, options: &ServeOptions) -> Self {
-        let text = |name| headers.and_then(|h| header::text(h, name));
+    fn new(told: Told, options: &ServeOptions) -> Self {
+        let deadline = told.deadline(options.default_deadline, options.longest_deadline);
         Self {
-            source_id: text(header::SOURCE_ID),
-            link_name: text(header::LINK_NAME).unwrap_or_else(|| "default".to_owned()),
-            target_id: text(header::TARGET_ID),
-            trace: headers.and_then(TraceContext::read),
-            deadline: header::read_deadline(
-                headers,
-                options.default_deadline,
-                options.longest_deadline,
-            ),
+            source_id: told.source_id,
+            link_name: told.link_name.unwrap_or_else(|| "default".to_owned()),
+            target_id: told.target_id,
+            trace: told.trace,
+            deadline,
         }
     }
 }
@@ -332,15 +328,11 @@ where
             tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
             return;
         };
-        let headers = message.headers.as_ref();
-        let context = Context::read(headers, &self.options);
-        let unary = headers.is_some_and(|h| h.get(header::UNARY).is_some());
-        let inbound = Arc::new(Inbound::new(
-            self.peer.clone(),
-            message.subject,
-            caller,
-            headers,
-        ));
+        let mut told = Told::read(message.headers.as_ref());
+        let unary = told.unary;
+        let peer = self.peer.clone();
+        let inbound = Arc::new(Inbound::new(peer, message.subject, caller, &mut told));
+        let context = Context::new(told, &self.options);
         let call = IncomingCall {
             params: Params {
                 inbound: Arc::clone(&inbound),
