@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lattice_control::EventStream;
-use lattice_core::HostId;
 use lattice_core::event::{CloudEvent, Event, EventKind};
+use lattice_core::link::{LinkState, LinkStatus};
+use lattice_core::{HostId, Link};
 
 use crate::connection::Lattice;
 use crate::error::{CliError, Code, Result};
@@ -131,6 +132,70 @@ impl Watch {
         })
         .await
     }
+}
+
+/// What providers say about one link, from before it is stored.
+#[derive(Debug)]
+pub(crate) struct LinkReports {
+    events: EventStream,
+}
+
+/// A copy of a provider at one end of a link: its id and its host.
+pub(crate) type LinkEnd = (String, String);
+
+impl LinkReports {
+    pub(crate) async fn listen(lattice: &Lattice) -> Result<Self> {
+        let events = lattice.client.events(&[EventKind::LinkStatusChanged]).await;
+        let events =
+            events.map_err(|error| lattice.explain("could not subscribe to events", &error))?;
+        Ok(Self { events })
+    }
+
+    /// Collects reports about the link until every end has said that it is ready or has failed,
+    /// or the time is up: providers of 1.x say nothing.
+    pub(crate) async fn collect(
+        &mut self,
+        link: &Link,
+        ends: &[LinkEnd],
+        within: Duration,
+    ) -> Vec<LinkStatus> {
+        let mut told: Vec<LinkStatus> = Vec::new();
+        let mut missing: Vec<LinkEnd> = ends.to_vec();
+        if missing.is_empty() {
+            return told;
+        }
+        let all = self.events.wait_for(within, |event| {
+            let status = report_of(event, link)?;
+            if status.state == LinkState::Pending {
+                return None;
+            }
+            let end = (status.endpoint.clone(), status.host_id.clone());
+            told.retain(|before| (&before.endpoint, &before.host_id) != (&end.0, &end.1));
+            told.push(status);
+            missing.retain(|waiting| *waiting != end);
+            missing.is_empty().then_some(())
+        });
+        // What came in time counts, even if it is not all.
+        let _ = all.await;
+        told
+    }
+}
+
+fn report_of(event: CloudEvent, link: &Link) -> Option<LinkStatus> {
+    let Event::LinkStatusChanged(data) = event.event else {
+        return None;
+    };
+    let same = data.source_id == link.source_id
+        && data.target == link.target
+        && data.name == link.name
+        && data.wit_namespace == link.wit_namespace
+        && data.wit_package == link.wit_package;
+    same.then_some(LinkStatus {
+        endpoint: data.endpoint,
+        host_id: data.host_id,
+        state: data.state,
+        reason: data.reason,
+    })
 }
 
 fn failed(what: String, why: String) -> CliError {

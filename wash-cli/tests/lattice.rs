@@ -535,3 +535,43 @@ hint: `wash get inventory` shows what runs, `wash inspect FILE` what a component
 -- exit 3",
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn putting_a_link_waits_for_the_provider_and_tells_of_its_refusal() {
+    let lattice = FakeLattice::start(1).await;
+    lattice.hosts[0].runs_provider("kv", "/bin/kv");
+    let taken = lattice
+        .wash("link put counter kv wasi:keyvalue/store -o json")
+        .await
+        .ok()
+        .json();
+    assert_eq!(taken["status"][0]["state"], "ready", "{taken}");
+    let again = lattice
+        .wash("link put counter kv wasi:keyvalue/store -o json")
+        .await
+        .ok()
+        .json();
+    assert_eq!(
+        again["status"],
+        serde_json::json!([]),
+        "nothing to wait for"
+    );
+    lattice.wash("config put bad bucket=none").await.ok();
+    expect(
+        &named(
+            lattice
+                .wash("link put a kv wasi:keyvalue/store --target-config bad")
+                .await,
+        ),
+        "
+-- stderr
+error[WASH0040]: the link is stored, but provider `kv` does not take it
+  caused by: kv on host [HOST1]: no such bucket
+hint: put that right and put the link again; `wash get links` shows its state
+-- exit 4",
+    );
+    let unasked = lattice
+        .wash("link put b kv wasi:keyvalue/store --target-config bad --no-wait")
+        .await;
+    assert_eq!(unasked.code, Some(0), "{unasked}");
+}

@@ -17,10 +17,11 @@ use lattice_control::{
     ServerHandle,
 };
 use lattice_core::event::{
-    ComponentScaleFailed, ComponentScaled, Event, HostStopped, ProviderStartFailed,
-    ProviderStarted, ProviderStopped,
+    ComponentScaleFailed, ComponentScaled, Event, HostStopped, LinkStatusChanged,
+    ProviderStartFailed, ProviderStarted, ProviderStopped,
 };
 use lattice_core::host::{ComponentDescription, Host, HostInventory, ProviderDescription};
+use lattice_core::link::LinkState;
 use lattice_core::{ConfigName, ErrorCode, HostId, LatticeName, Link, StringMap};
 use lattice_nats_box::NatsBox;
 
@@ -75,7 +76,7 @@ impl FakeLattice {
                 host_id: id.to_string(),
                 friendly_name: format!("icy-hill-{number}"),
                 labels: [("zone".to_owned(), format!("z{number}"))].into(),
-                version: "1.9.2".into(),
+                version: "1.9.2+lattice-0.0.0".into(),
                 uptime_human: "1m".into(),
                 uptime_seconds: 60,
                 ..HostInventory::default()
@@ -171,6 +172,44 @@ impl FakeHost {
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap()
+    }
+
+    fn store(&self, link: Link) -> Result<(), ControlError> {
+        let mut shared = self.shared();
+        let known = |name: &str| shared.configs.iter().any(|(known, _)| known == name);
+        if let Some(missing) = link.config_names().find(|name| !known(name)) {
+            let text = format!(
+                "Failed to validate configuration and secrets. \
+                 Configuration {missing} not found in config store"
+            );
+            return Err(ControlError::new(ErrorCode::MissingConfig, text));
+        }
+        shared.links.push(link);
+        Ok(())
+    }
+
+    /// The provider at the target's end takes a link, unless it is given the config `bad`.
+    async fn report(&self, link: Link) {
+        if !self.has_provider(&link.target) {
+            return;
+        }
+        let bad = link.target_config.iter().any(|name| name == "bad");
+        let event = Event::LinkStatusChanged(LinkStatusChanged {
+            endpoint: link.target.clone(),
+            host_id: self.id.to_string(),
+            state: if bad {
+                LinkState::Failed
+            } else {
+                LinkState::Ready
+            },
+            reason: bad.then(|| "no such bucket".to_owned()),
+            source_id: link.source_id,
+            target: link.target,
+            name: link.name,
+            wit_namespace: link.wit_namespace,
+            wit_package: link.wit_package,
+        });
+        self.events.publish(event).await;
     }
 
     async fn scaled(&self, id: &str, image: &str, count: u32) {
@@ -384,16 +423,8 @@ impl ControlApi for FakeHost {
     }
 
     async fn put_link(&self, link: Link) -> Done {
-        let mut shared = self.shared();
-        let known = |name: &str| shared.configs.iter().any(|(known, _)| known == name);
-        if let Some(missing) = link.config_names().find(|name| !known(name)) {
-            let text = format!(
-                "Failed to validate configuration and secrets. \
-                 Configuration {missing} not found in config store"
-            );
-            return Err(ControlError::new(ErrorCode::MissingConfig, text));
-        }
-        shared.links.push(link);
+        self.store(link.clone())?;
+        self.report(link).await;
         Ok(Outcome::message("successfully set link"))
     }
 

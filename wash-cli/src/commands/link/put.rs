@@ -1,11 +1,16 @@
 //! `wash link put`.
 
+use std::time::Duration;
+
 use lattice_core::Link;
+use lattice_core::link::{LinkState, LinkStatus};
 use serde_json::Value;
 
 use super::target::Package;
-use crate::connection::{ConnectionArgs, Lattice};
+use crate::commands::get::json;
+use crate::connection::{ConnectionArgs, Lattice, Search};
 use crate::error::{CliError, Code, Result};
+use crate::events::{LinkEnd, LinkReports};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
@@ -37,7 +42,13 @@ pub(crate) struct Args {
     /// Name of the link
     #[arg(short = 'l', long = "link-name", default_value = "default")]
     link_name: String,
+    /// Do not wait until the providers at its ends have taken it
+    #[arg(long = "skip-wait", visible_alias = "no-wait")]
+    skip_wait: bool,
 }
+
+/// How long providers may take to say whether they take a link.
+const REPORTS: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let source = resolve::entity_id(&args.source)?;
@@ -60,15 +71,87 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     };
     let spinner = ui.spinner("Storing the link");
     let lattice = Lattice::connect(&args.connection).await?;
+    let mut reports = LinkReports::listen(&lattice).await?;
+    let waits = !args.skip_wait && !is_stored(&lattice, &link).await;
     let stored = lattice.client.put_link(&link).await;
     let what = format!("could not link `{source}` to `{target}`");
     stored.map_err(|error| lattice.explain(what, &error))?;
+    // The link is stored; not knowing whom to wait for does not change that.
+    let ends = if waits {
+        provider_ends(&lattice, &link).await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let told = reports
+        .collect(&link, &ends, lattice.settings.wait(REPORTS))
+        .await;
     drop(spinner);
     let text = format!("Published link ({source}) -> ({target}) successfully");
     let data = fields([
         ("result", Value::from(text.as_str())),
         ("source_id", source.as_str().into()),
         ("target", target.as_str().into()),
+        ("status", json(&told)?),
     ]);
-    Ok(Output::new(text, data))
+    let failed: Vec<&LinkStatus> = told
+        .iter()
+        .filter(|status| status.state == LinkState::Failed)
+        .collect();
+    if failed.is_empty() {
+        Ok(Output::new(text, data))
+    } else {
+        Err(refused(&failed, data))
+    }
+}
+
+/// Providers do not speak up about a link that they have already. Whoever may only put links
+/// does not learn of that, and waits.
+async fn is_stored(lattice: &Lattice, link: &Link) -> bool {
+    let links = lattice.client.links().await.unwrap_or_default();
+    links.into_iter().any(|stored| {
+        Link {
+            status: Vec::new(),
+            ..stored
+        } == *link
+    })
+}
+
+/// What stands in the version of hosts whose providers say whether they take a link.
+const REPORTING_HOST: &str = "+lattice-";
+
+/// The copies of providers at both ends that will say something.
+async fn provider_ends(lattice: &Lattice, link: &Link) -> Result<Vec<LinkEnd>> {
+    let inventories = lattice.look_at(None, Search::Quick).await?;
+    let at_an_end = |id: &String| *id == link.source_id || *id == link.target;
+    Ok(inventories
+        .iter()
+        .filter(|host| host.version.contains(REPORTING_HOST))
+        .flat_map(|host| {
+            let ids = host
+                .providers
+                .iter()
+                .map(|provider| &provider.id)
+                .filter(|id| at_an_end(id));
+            ids.map(|id| (id.clone(), host.host_id.clone()))
+        })
+        .collect())
+}
+
+/// The link is stored all the same; providers may take it when what they miss is there.
+fn refused(failed: &[&LinkStatus], data: serde_json::Map<String, Value>) -> CliError {
+    let text = format!(
+        "the link is stored, but provider `{}` does not take it",
+        failed[0].endpoint
+    );
+    let mut error = CliError::new(Code::Refused, text);
+    for status in failed {
+        let reason = status.reason.as_deref().unwrap_or("no reason given");
+        error = error.cause(format!(
+            "{} on host {}: {reason}",
+            status.endpoint, status.host_id
+        ));
+    }
+    error
+        .hint("put that right and put the link again; `wash get links` shows its state")
+        .data(data)
 }
