@@ -42,7 +42,10 @@ impl Admin {
         let listener = TcpListener::bind(address).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let task = tokio::spawn(accept(listener, Arc::clone(&ready)));
-        Ok(Self { ready, _task: AbortOnDropHandle::new(task) })
+        Ok(Self {
+            ready,
+            _task: AbortOnDropHandle::new(task),
+        })
     }
 
     /// The host stops: it lives on for a while and should get nothing new.
@@ -56,7 +59,9 @@ async fn accept(listener: TcpListener, ready: Arc<AtomicBool>) {
     let mut connections = JoinSet::new();
     loop {
         // The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -76,7 +81,11 @@ async fn accept(listener: TcpListener, ready: Arc<AtomicBool>) {
 
 async fn serve(stream: TcpStream, ready: Arc<AtomicBool>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), ready.load(Ordering::Relaxed));
+        let answer = answer(
+            request.method(),
+            request.uri().path(),
+            ready.load(Ordering::Relaxed),
+        );
         async move { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
@@ -126,7 +135,11 @@ mod tests {
     #[tokio::test]
     async fn the_endpoints_are_served() {
         // A port of the system's choice, given back and taken again.
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let admin = Admin::start(free).await.unwrap();
         admin.set_stopping();
         let mut stream = TcpStream::connect(free).await.unwrap();
@@ -134,6 +147,9 @@ mod tests {
         stream.write_all(request).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        assert!(text.starts_with("HTTP/1.1 500") && text.ends_with(FAILURE), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 500") && text.ends_with(FAILURE),
+            "{text}"
+        );
     }
 }

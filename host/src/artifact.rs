@@ -124,7 +124,10 @@ impl Images {
             let mut bytes = Vec::new();
             // One byte more than allowed, in case the file grows meanwhile.
             let read = file.take(limit + 1).read_to_end(&mut bytes);
-            read.map_err(|source| FetchError::Read { path: path.clone(), source })?;
+            read.map_err(|source| FetchError::Read {
+                path: path.clone(),
+                source,
+            })?;
             let size = bytes.len() as u64;
             if size > limit {
                 return Err(FetchError::TooLarge { path, size, limit });
@@ -141,7 +144,10 @@ impl Images {
         blocking(move || {
             let mut file = open(&path, limit)?;
             let kind = recognise(&mut file);
-            match kind.map_err(|source| FetchError::Read { path: path.clone(), source })? {
+            match kind.map_err(|source| FetchError::Read {
+                path: path.clone(),
+                source,
+            })? {
                 Some(FileKind::Program) => program(path, &file),
                 Some(FileKind::Archive) => unpack(&path, file, limit),
                 None => Err(FetchError::NotAProvider { path }),
@@ -151,14 +157,13 @@ impl Images {
     }
 
     fn path(&self, what: &'static str, image: &ImageRef) -> Result<PathBuf, FetchError> {
-        let reference =
-            Reference::parse(image).map_err(|error| FetchError::Reference { error })?;
+        let reference = Reference::parse(image).map_err(|error| FetchError::Reference { error })?;
         match reference {
             Reference::File(path) if self.allow_files => Ok(path),
             Reference::File(_) => Err(FetchError::FilesDisabled { what }),
-            Reference::Registry(reference) => {
-                Err(FetchError::Registry { reference: reference.to_string() })
-            }
+            Reference::Registry(reference) => Err(FetchError::Registry {
+                reference: reference.to_string(),
+            }),
             Reference::Builtin(name) => Err(FetchError::Builtin { what, name }),
         }
     }
@@ -175,15 +180,24 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn open(path: &Path, limit: u64) -> Result<File, FetchError> {
-    let failed = |source| FetchError::Read { path: path.to_owned(), source };
+    let failed = |source| FetchError::Read {
+        path: path.to_owned(),
+        source,
+    };
     // Looked at before it is opened, because opening a pipe would wait for its other end.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
-        return Err(FetchError::NotAFile { path: path.to_owned() });
+        return Err(FetchError::NotAFile {
+            path: path.to_owned(),
+        });
     }
     let size = metadata.len();
     if size > limit {
-        return Err(FetchError::TooLarge { path: path.to_owned(), size, limit });
+        return Err(FetchError::TooLarge {
+            path: path.to_owned(),
+            size,
+            limit,
+        });
     }
     File::open(path).map_err(failed)
 }
@@ -221,30 +235,53 @@ fn kind_of(head: &[u8]) -> Option<FileKind> {
 
 fn program(path: PathBuf, file: &File) -> Result<ProviderProgram, FetchError> {
     let metadata = file.metadata();
-    let metadata = metadata.map_err(|source| FetchError::Read { path: path.clone(), source })?;
+    let metadata = metadata.map_err(|source| FetchError::Read {
+        path: path.clone(),
+        source,
+    })?;
     if metadata.permissions().mode() & 0o111 == 0 {
         return Err(FetchError::NotExecutable { path });
     }
-    Ok(ProviderProgram { path, claims: None, _folder: None })
+    Ok(ProviderProgram {
+        path,
+        claims: None,
+        _folder: None,
+    })
 }
 
 fn unpack(path: &Path, file: File, limit: u64) -> Result<ProviderProgram, FetchError> {
-    let refused = |source| FetchError::Archive { path: path.to_owned(), source };
+    let refused = |source| FetchError::Archive {
+        path: path.to_owned(),
+        source,
+    };
     let target = native_target();
-    let limits = ArchiveLimits { entry_bytes: limit, ..ArchiveLimits::default() };
+    let limits = ArchiveLimits {
+        entry_bytes: limit,
+        ..ArchiveLimits::default()
+    };
     let reader = io::BufReader::new(file);
     let mut archive = ProviderArchive::read(reader, Keep::Target(&target), limits, epoch_seconds())
         .map_err(refused)?;
     let library = archive.take_library(&target).map_err(refused)?;
     let (folder, path) = write_program(&library).map_err(FetchError::Unpack)?;
-    Ok(ProviderProgram { path, claims: Some(archive.claims), _folder: Some(folder) })
+    Ok(ProviderProgram {
+        path,
+        claims: Some(archive.claims),
+        _folder: Some(folder),
+    })
 }
 
 fn write_program(library: &[u8]) -> io::Result<(TempDir, PathBuf)> {
-    let folder = tempfile::Builder::new().prefix("lattice-provider-").tempdir()?;
+    let folder = tempfile::Builder::new()
+        .prefix("lattice-provider-")
+        .tempdir()?;
     let path = folder.path().join("provider");
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o755).open(&path)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(&path)?;
     file.write_all(library)?;
     Ok((folder, path))
 }

@@ -35,7 +35,11 @@ impl ClaimsTable {
 
     /// All claims in the form of the control interface.
     pub(crate) fn all(&self) -> Vec<StringMap> {
-        self.claims.read().values().map(StoredClaims::to_claims_map).collect()
+        self.claims
+            .read()
+            .values()
+            .map(StoredClaims::to_claims_map)
+            .collect()
     }
 }
 
@@ -53,7 +57,11 @@ mod tests {
     }
 
     fn subjects(table: &ClaimsTable) -> Vec<String> {
-        table.all().into_iter().map(|map| map["sub"].clone()).collect()
+        table
+            .all()
+            .into_iter()
+            .map(|map| map["sub"].clone())
+            .collect()
     }
 
     #[test]
@@ -63,7 +71,10 @@ mod tests {
         table.put("V2".into(), claims("V2"));
         table.remove("V2");
         assert_eq!(subjects(&table), ["V1"]);
-        let mut lost = LatticeSnapshot { fresh: true, ..LatticeSnapshot::default() };
+        let mut lost = LatticeSnapshot {
+            fresh: true,
+            ..LatticeSnapshot::default()
+        };
         table.resync(&mut lost);
         assert_eq!(subjects(&table), ["V1"]);
         let mut stored = LatticeSnapshot::default();

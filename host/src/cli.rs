@@ -71,9 +71,8 @@ impl RunError {
 /// [`SettingsError`] for values that make no sense.
 pub fn configure(args: &HostArgs) -> Result<(HostConfig, Vec<String>), SettingsError> {
     // Variables that are not text cannot be labels.
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    });
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     settings::settings(args, environment)
 }
 

@@ -132,7 +132,9 @@ impl Components {
                 () = components.stopping.cancelled() => Err(ScaleError::Stopping),
             };
             if let Err(error) = outcome {
-                let count = entry.status().map_or(0, |status| status.description.max_instances);
+                let count = entry
+                    .status()
+                    .map_or(0, |status| status.description.max_instances);
                 let wanted = Wanted {
                     image: image.as_str().to_owned(),
                     count,
@@ -147,7 +149,9 @@ impl Components {
 
     fn entry(&self, id: &ComponentId) -> Arc<Entry> {
         let mut table = self.table.lock();
-        let entry = table.entry(id.clone()).or_insert_with(|| Arc::new(Entry::new(id.clone())));
+        let entry = table
+            .entry(id.clone())
+            .or_insert_with(|| Arc::new(Entry::new(id.clone())));
         Arc::clone(entry)
     }
 

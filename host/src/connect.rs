@@ -28,8 +28,16 @@ pub(crate) async fn connect(
     let options = options(purpose, config, request_timeout);
     match timeout(FIRST, options.connect(url.as_str())).await {
         Ok(Ok(client)) => Ok(client),
-        Ok(Err(source)) => Err(StartHostError::Connect { purpose, url, source }),
-        Err(_) => Err(StartHostError::ConnectTimeout { purpose, url, within: FIRST }),
+        Ok(Err(source)) => Err(StartHostError::Connect {
+            purpose,
+            url,
+            source,
+        }),
+        Err(_) => Err(StartHostError::ConnectTimeout {
+            purpose,
+            url,
+            within: FIRST,
+        }),
     }
 }
 
@@ -60,7 +68,9 @@ fn options(purpose: &'static str, config: &NatsConfig, request: Duration) -> Con
 
 /// Grows from 50 ms, so that a restarted server is found soon and a lost one is not besieged.
 fn pause(attempt: usize) -> Duration {
-    let exponent = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    let exponent = u32::try_from(attempt.saturating_sub(1))
+        .unwrap_or(u32::MAX)
+        .min(10);
     (Duration::from_millis(50) * 2_u32.pow(exponent)).min(LONGEST_PAUSE)
 }
 
@@ -69,7 +79,11 @@ fn log_event(purpose: &'static str, event: &Event) {
         Event::Connected => tracing::info!(purpose, "connected to NATS"),
         Event::Disconnected => tracing::warn!(purpose, "lost NATS, coming back by itself"),
         Event::SlowConsumer(id) => {
-            tracing::error!(purpose, subscription = id, "messages were dropped: read too slowly");
+            tracing::error!(
+                purpose,
+                subscription = id,
+                "messages were dropped: read too slowly"
+            );
         }
         other => tracing::debug!(purpose, %other, "NATS"),
     }

@@ -32,7 +32,10 @@ impl Events {
     pub(crate) fn start(publisher: EventPublisher) -> Self {
         let (queue, items) = mpsc::channel(QUEUE);
         let task = tokio::spawn(send_all(publisher, items));
-        Self { queue, _task: AbortOnDropHandle::new(task) }
+        Self {
+            queue,
+            _task: AbortOnDropHandle::new(task),
+        }
     }
 
     /// Puts an event in line. It is dropped, with a log line, when too many wait.

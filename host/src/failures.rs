@@ -70,15 +70,26 @@ struct Inner {
 
 impl Failures {
     pub(crate) fn start(host: HostId, events: Arc<Events>) -> Self {
-        let inner = Arc::new(Inner { host, events, kinds: Mutex::default() });
+        let inner = Arc::new(Inner {
+            host,
+            events,
+            kinds: Mutex::default(),
+        });
         let task = tokio::spawn(tell_counted(Arc::clone(&inner)));
-        Self { inner, _task: AbortOnDropHandle::new(task) }
+        Self {
+            inner,
+            _task: AbortOnDropHandle::new(task),
+        }
     }
 
     pub(crate) fn report(&self, failure: Failure<'_>) {
         let kind = (failure.component.clone(), failure.operation, failure.code);
         let Failure { error, detail, .. } = failure;
-        let told = Told { source: failure.source.map(str::to_owned), error, detail };
+        let told = Told {
+            source: failure.source.map(str::to_owned),
+            error,
+            detail,
+        };
         let now = Instant::now();
         let mut kinds = self.inner.kinds.lock();
         if let Some(counted) = kinds.get_mut(&kind) {
@@ -87,7 +98,13 @@ impl Failures {
             return;
         }
         if kinds.len() < MAX_KINDS {
-            kinds.insert(kind.clone(), Counted { since: now, waiting: None });
+            kinds.insert(
+                kind.clone(),
+                Counted {
+                    since: now,
+                    waiting: None,
+                },
+            );
         }
         drop(kinds);
         self.inner.tell(kind, told, 0);
@@ -96,7 +113,11 @@ impl Failures {
 
 impl Inner {
     fn tell(&self, (component, operation, code): Kind, told: Told, suppressed: u64) {
-        let Told { source, error, detail } = told;
+        let Told {
+            source,
+            error,
+            detail,
+        } = told;
         tracing::error!(
             component = component.as_str(),
             operation,
@@ -106,15 +127,16 @@ impl Inner {
             detail,
             "a call failed: {error}"
         );
-        self.events.publish(Event::InvocationFailed(InvocationFailed {
-            host_id: self.host.as_str().to_owned(),
-            component_id: component.as_str().to_owned(),
-            source_id: source,
-            operation,
-            code,
-            error,
-            suppressed,
-        }));
+        self.events
+            .publish(Event::InvocationFailed(InvocationFailed {
+                host_id: self.host.as_str().to_owned(),
+                component_id: component.as_str().to_owned(),
+                source_id: source,
+                operation,
+                code,
+                error,
+                suppressed,
+            }));
     }
 
     /// Tells what was counted long enough and forgets kinds that have become quiet.

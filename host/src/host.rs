@@ -59,7 +59,10 @@ pub struct StopRequest {
 impl StopRequest {
     /// A request that leaves the time to the host's settings.
     pub fn now(reason: StopReason) -> Self {
-        Self { reason, timeout: None }
+        Self {
+            reason,
+            timeout: None,
+        }
     }
 }
 
@@ -114,7 +117,11 @@ impl Host {
     /// Waits until somebody in the lattice asks the host to stop.
     pub async fn stop_requested(&self) -> StopRequest {
         let mut stop = self.stop.clone();
-        let request = stop.wait_for(Option::is_some).await.ok().and_then(|request| request.clone());
+        let request = stop
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|request| request.clone());
         match request {
             Some(request) => request,
             // The sender lives as long as the host, so that this does not happen.
@@ -137,7 +144,9 @@ impl Host {
         // Then the ways in, while what they call still works.
         self.providers.drain_sources(deadline).await;
         self.components.drain(deadline).await;
-        self.providers.drain(deadline.max(Instant::now() + GOODBYE / 4)).await;
+        self.providers
+            .drain(deadline.max(Instant::now() + GOODBYE / 4))
+            .await;
         self.states.reporter().clear(GOODBYE / 2).await;
         self.events.publish(Event::HostStopped(HostStopped {
             labels: self.labels.all(),

@@ -23,9 +23,15 @@ impl Labels {
     /// The labels of the machine, under those of the operator, who may replace them at start.
     pub(crate) fn new(operator: &StringMap) -> Self {
         let mut map = machine_labels();
-        map.extend(operator.iter().map(|(key, value)| (key.clone(), value.clone())));
+        map.extend(
+            operator
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone())),
+        );
         map.sort_unstable_keys();
-        Self { map: RwLock::new(map) }
+        Self {
+            map: RwLock::new(map),
+        }
     }
 
     pub(crate) fn all(&self) -> StringMap {
@@ -55,7 +61,9 @@ impl Labels {
     /// Whether the host has every one of these labels with exactly these values.
     pub(crate) fn satisfy(&self, constraints: &StringMap) -> bool {
         let map = self.map.read();
-        constraints.iter().all(|(key, value)| map.get(key) == Some(value))
+        constraints
+            .iter()
+            .all(|(key, value)| map.get(key) == Some(value))
     }
 }
 
@@ -64,7 +72,10 @@ mod tests {
     use super::*;
 
     fn map(entries: &[(&str, &str)]) -> StringMap {
-        entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        entries
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -73,7 +84,10 @@ mod tests {
         let all = labels.all();
         assert_eq!(all["hostcore.os"], "plan9");
         let keys: Vec<_> = all.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["hostcore.arch", "hostcore.os", "hostcore.osfamily", "zone"]);
+        assert_eq!(
+            keys,
+            ["hostcore.arch", "hostcore.os", "hostcore.osfamily", "zone"]
+        );
         assert_eq!(labels.put("HostCore.os", "x"), Err(LabelError::Set));
         assert_eq!(labels.delete("hostcore.os"), Err(LabelError::Delete));
     }

@@ -34,7 +34,11 @@ const MAX_SUBJECTS: usize = 256;
 impl Route {
     fn new(lattice: &LatticeName, target: ComponentId) -> Self {
         let prefix = RpcPrefix::new(lattice, &target);
-        Self { target, prefix, subjects: RwLock::default() }
+        Self {
+            target,
+            prefix,
+            subjects: RwLock::default(),
+        }
     }
 
     /// The subject of a function of the target.
@@ -101,8 +105,16 @@ impl LinkDiff {
     fn between(old: &[Link], new: &[Link]) -> Self {
         let missing_in = |others: &[Link], link: &&Link| !others.contains(link);
         Self {
-            removed: old.iter().filter(|link| missing_in(new, link)).cloned().collect(),
-            added: new.iter().filter(|link| missing_in(old, link)).cloned().collect(),
+            removed: old
+                .iter()
+                .filter(|link| missing_in(new, link))
+                .cloned()
+                .collect(),
+            added: new
+                .iter()
+                .filter(|link| missing_in(old, link))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -123,7 +135,11 @@ pub(crate) struct LinkTable {
 
 impl LinkTable {
     pub(crate) fn new(lattice: LatticeName) -> Self {
-        Self { lattice, sources: RwLock::default(), version: watch::Sender::new(0) }
+        Self {
+            lattice,
+            sources: RwLock::default(),
+            version: watch::Sender::new(0),
+        }
     }
 
     /// Takes over a spec.
@@ -223,7 +239,12 @@ impl LinkTable {
         lookup: &str,
     ) -> Option<Arc<Route>> {
         let sources = self.sources.read();
-        sources.get(source)?.routes.get(link_name)?.get(lookup).cloned()
+        sources
+            .get(source)?
+            .routes
+            .get(link_name)?
+            .get(lookup)
+            .cloned()
     }
 
     /// Waits until the links fulfil a condition.

@@ -33,10 +33,10 @@ use crate::config::ProviderConfig;
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::links::LinkTable;
+pub(crate) use send::publish;
 use slot::{Slot, StopProvider};
 pub(crate) use spawn::Spawner;
 pub(crate) use states::LinkStates;
-pub(crate) use send::publish;
 use worker::Worker;
 
 /// What providers need of the host.
@@ -102,8 +102,12 @@ impl Providers {
 
     /// What runs, in the order of ids.
     pub(crate) fn describe(&self) -> Vec<ProviderDescription> {
-        let mut all: Vec<_> =
-            self.table.lock().values().filter_map(|slot| slot.describe()).collect();
+        let mut all: Vec<_> = self
+            .table
+            .lock()
+            .values()
+            .filter_map(|slot| slot.describe())
+            .collect();
         all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         all
     }
@@ -128,7 +132,10 @@ impl Providers {
                 place.insert(Arc::clone(&slot));
             }
         }
-        let place = Place { table: Arc::clone(&self.table), slot: Arc::clone(&slot) };
+        let place = Place {
+            table: Arc::clone(&self.table),
+            slot: Arc::clone(&slot),
+        };
         let deps = Arc::clone(&self.deps);
         let alive = self.alive.clone();
         self.work.spawn(async move {
@@ -141,9 +148,18 @@ impl Providers {
 
     /// Stops a provider and waits for its end.
     pub(crate) async fn stop(&self, id: &ComponentId) -> Result<(), ProviderError> {
-        let slot = self.table.lock().get(id).cloned().ok_or(ProviderError::NotRunning)?;
+        let slot = self
+            .table
+            .lock()
+            .get(id)
+            .cloned()
+            .ok_or(ProviderError::NotRunning)?;
         let deadline = Instant::now() + self.deps.config.shutdown_delay;
-        slot.stop(StopProvider { deadline, tell: true }).await;
+        slot.stop(StopProvider {
+            deadline,
+            tell: true,
+        })
+        .await;
         Ok(())
     }
 
@@ -168,12 +184,19 @@ impl Providers {
 
     fn slots(&self, wanted: impl Fn(&ComponentId) -> bool) -> Vec<Arc<Slot>> {
         let table = self.table.lock();
-        table.values().filter(|slot| wanted(&slot.id)).cloned().collect()
+        table
+            .values()
+            .filter(|slot| wanted(&slot.id))
+            .cloned()
+            .collect()
     }
 }
 
 async fn stop_all(slots: Vec<Arc<Slot>>, deadline: Instant) {
-    let wish = StopProvider { deadline, tell: false };
+    let wish = StopProvider {
+        deadline,
+        tell: false,
+    };
     join_all(slots.iter().map(|slot| slot.stop(wish))).await;
 }
 

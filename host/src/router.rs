@@ -45,6 +45,9 @@ impl Router {
         link_name: &str,
         lookup: &str,
     ) -> Result<Road, NoLink> {
-        self.links.resolve(source, link_name, lookup).map(Road::Bus).ok_or(NoLink)
+        self.links
+            .resolve(source, link_name, lookup)
+            .map(Road::Bus)
+            .ok_or(NoLink)
     }
 }

@@ -25,7 +25,11 @@ pub(crate) async fn follow(
 ) -> Result<AbortOnDropHandle<()>, StartHostError> {
     let (loaded, first) = oneshot::channel();
     let watch = store.watch();
-    let follower = Follower { store, links, claims };
+    let follower = Follower {
+        store,
+        links,
+        claims,
+    };
     let task = AbortOnDropHandle::new(tokio::spawn(follower.run(watch, loaded)));
     match timeout(FIRST, first).await {
         Ok(Ok(())) => Ok(task),
@@ -76,7 +80,9 @@ impl Follower {
     async fn resync(&self, mut snapshot: LatticeSnapshot) {
         let lost: Vec<ComponentId> = if snapshot.fresh {
             let known = self.links.sources().into_iter();
-            known.filter(|id| !snapshot.specs.contains_key(id)).collect()
+            known
+                .filter(|id| !snapshot.specs.contains_key(id))
+                .collect()
         } else {
             Vec::new()
         };
@@ -92,9 +98,17 @@ impl Follower {
     /// The bucket was lost while the lattice runs on. What this host still knows is written back;
     /// hosts that do so at the same time write the same.
     async fn restore(&self, sources: Vec<ComponentId>) {
-        tracing::warn!(sources = sources.len(), "the store was lost, writing known links back");
+        tracing::warn!(
+            sources = sources.len(),
+            "the store was lost, writing known links back"
+        );
         for id in sources {
-            for link in self.links.of(&id).iter().filter(|link| id == *link.source_id) {
+            for link in self
+                .links
+                .of(&id)
+                .iter()
+                .filter(|link| id == *link.source_id)
+            {
                 if let Err(error) = self.store.links().put(link).await {
                     tracing::error!(source = id.as_str(), %error, "could not write a link back");
                 }

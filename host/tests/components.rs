@@ -18,14 +18,18 @@ fn scale(host: &Host, image: &str, count: u32) -> Value {
 }
 
 async fn peer(lattice: &Lattice) -> Peer {
-    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default()).await.unwrap()
+    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default())
+        .await
+        .unwrap()
 }
 
 async fn call(peer: &Peer, function: &str, params: &[u8]) -> Result<Vec<u8>, CallError> {
     let subject = format!("default.addc.wrpc.0.0.1.{function}");
     let deadline = Instant::now() + Duration::from_secs(5);
     let invocation = Invocation::new(subject, deadline).source("test");
-    peer.call(invocation, params.to_vec().into()).await.map(|bytes| bytes.to_vec())
+    peer.call(invocation, params.to_vec().into())
+        .await
+        .map(|bytes| bytes.to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,32 +44,48 @@ async fn a_component_is_started_scaled_and_stopped() {
     let reply = lattice.done(&tail, &scale(&host, &image, 10)).await;
     golden::same_shape(&reply, &golden::reply("component.scale counter"));
     let (name, event) = events.next().await;
-    assert_eq!((name.as_str(), &event["source"]), ("component_scaled", &json!(host.id().as_str())));
+    assert_eq!(
+        (name.as_str(), &event["source"]),
+        ("component_scaled", &json!(host.id().as_str()))
+    );
     let recorded = golden::event("component.scale counter", "component_scaled");
     golden::same_shape(&event["data"], &recorded);
     assert_eq!(event["data"]["max_instances"], 10);
     assert_eq!(event["data"]["image_ref"], image);
     assert_eq!(event["data"]["annotations"], json!({"who": "golden"}));
-    assert_eq!(call(&peer, "add", &[5, 0x90, 0x4e]).await.unwrap(), [0x95, 0x4e]);
+    assert_eq!(
+        call(&peer, "add", &[5, 0x90, 0x4e]).await.unwrap(),
+        [0x95, 0x4e]
+    );
 
     lattice.done(&tail, &scale(&host, &image, 5)).await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 5);
     lattice.done(&tail, &scale(&host, &image, 5)).await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 5);
-    let inventory = lattice.control_raw(&format!("host.get.{}", host.id()), "").await;
+    let inventory = lattice
+        .control_raw(&format!("host.get.{}", host.id()), "")
+        .await;
     let component = &inventory["response"]["components"][0];
-    assert_eq!((&component["id"], &component["max_instances"]), (&json!("addc"), &json!(5)));
+    assert_eq!(
+        (&component["id"], &component["max_instances"]),
+        (&json!("addc"), &json!(5))
+    );
 
     // The file is not needed to stop.
     std::fs::remove_file(lattice.path("add.wasm")).unwrap();
     lattice.done(&tail, &scale(&host, &image, 0)).await;
     let stopped = events.data("component_scaled").await;
-    golden::same_shape(&stopped, &golden::event("component stop", "component_scaled"));
+    golden::same_shape(
+        &stopped,
+        &golden::event("component stop", "component_scaled"),
+    );
     assert_eq!(stopped["max_instances"], 0);
     let gone = call(&peer, "add", &[1, 2]).await.unwrap_err();
     assert!(matches!(gone, CallError::NotServed { .. }), "{gone}");
     // Stopping what does not run fetches nothing and is a success.
-    lattice.done(&tail, &scale(&host, "file:///nowhere.wasm", 0)).await;
+    lattice
+        .done(&tail, &scale(&host, "file:///nowhere.wasm", 0))
+        .await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 0);
     assert!(events.drain().await.is_empty());
 }
@@ -80,10 +100,16 @@ async fn a_missing_image_is_a_success_first_and_a_failure_as_an_event() {
     let reply = lattice.done(&tail, &command).await;
     assert_eq!(reply, golden::reply("component.scale missing file"));
     let data = events.data("component_scale_failed").await;
-    golden::same_shape(&data, &golden::event("component.scale missing file", "component_scale_failed"));
+    golden::same_shape(
+        &data,
+        &golden::event("component.scale missing file", "component_scale_failed"),
+    );
     assert_eq!(data["host_id"], host.id().as_str());
     let error = data["error"].as_str().unwrap();
-    assert!(error.contains("file:///nope.wasm") && error.contains("No such file"), "{error}");
+    assert!(
+        error.contains("file:///nope.wasm") && error.contains("No such file"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,17 +132,29 @@ async fn bad_images_are_refused_by_name() {
         (folder.as_str(), vec![], "is not a file"),
         ("oci://ghcr.io/a/b:1", vec![], "registry"),
         ("./relative.wasm", vec![], "file:///"),
-        (good.as_str(), vec!["nothing"], "Config nothing does not exist"),
-        (good.as_str(), vec!["SECRET_x"], "secret store not configured"),
+        (
+            good.as_str(),
+            vec!["nothing"],
+            "Config nothing does not exist",
+        ),
+        (
+            good.as_str(),
+            vec!["SECRET_x"],
+            "secret store not configured",
+        ),
     ] {
         let command = json!({
             "component_ref": image, "component_id": "addc", "count": 1, "config": config,
         });
-        lattice.done(&format!("component.scale.{}", host.id()), &command).await;
+        lattice
+            .done(&format!("component.scale.{}", host.id()), &command)
+            .await;
         let error = events.data("component_scale_failed").await["error"].to_string();
         assert!(error.contains(expected), "{image}: {error}");
     }
-    let inventory = lattice.control_raw(&format!("host.get.{}", host.id()), "").await;
+    let inventory = lattice
+        .control_raw(&format!("host.get.{}", host.id()), "")
+        .await;
     assert_eq!(inventory["response"]["components"], json!([]));
 }
 
@@ -128,16 +166,27 @@ async fn an_update_swaps_the_code_in_place() {
     let peer = peer(&lattice).await;
     let old = lattice.component("old.wasm", &wat::adder(0));
     let new = lattice.component("new.wasm", &wat::adder(100));
-    lattice.done(&format!("component.scale.{}", host.id()), &scale(&host, &old, 5)).await;
+    lattice
+        .done(
+            &format!("component.scale.{}", host.id()),
+            &scale(&host, &old, 5),
+        )
+        .await;
     events.data("component_scaled").await;
 
     let update = |image: &str| json!({"component_id": "addc", "new_component_ref": image});
     let tail = format!("component.update.{}", host.id());
     let unknown = json!({"component_id": "other", "new_component_ref": new});
     let reply = lattice.control(&tail, &unknown).await;
-    assert_eq!((&reply["success"], &reply["message"]), (&json!(false), &json!("component other not found")));
+    assert_eq!(
+        (&reply["success"], &reply["message"]),
+        (&json!(false), &json!("component other not found"))
+    );
     let reply = lattice.done(&tail, &update(&old)).await;
-    assert_eq!(reply["message"], format!("component addc already updated to {old}"));
+    assert_eq!(
+        reply["message"],
+        format!("component addc already updated to {old}")
+    );
 
     // Calls go on all the time, and each is answered by one version or the other.
     let calls = tokio::spawn({
@@ -151,15 +200,32 @@ async fn an_update_swaps_the_code_in_place() {
         }
     });
     let reply = lattice.done(&tail, &update(&new)).await;
-    assert_eq!(reply["message"], format!("component addc updating from {old} to {new}"));
+    assert_eq!(
+        reply["message"],
+        format!("component addc updating from {old} to {new}")
+    );
     let first = events.data("component_scaled").await;
-    golden::same_shape(&first, &golden::event("component.update counter", "component_scaled"));
-    assert_eq!((&first["image_ref"], &first["max_instances"]), (&json!(new), &json!(5)));
+    golden::same_shape(
+        &first,
+        &golden::event("component.update counter", "component_scaled"),
+    );
+    assert_eq!(
+        (&first["image_ref"], &first["max_instances"]),
+        (&json!(new), &json!(5))
+    );
     assert_eq!(first["annotations"], json!({"who": "golden"}));
     let second = events.data("component_scaled").await;
-    assert_eq!((&second["image_ref"], &second["max_instances"]), (&json!(new), &json!(0)));
+    assert_eq!(
+        (&second["image_ref"], &second["max_instances"]),
+        (&json!(new), &json!(0))
+    );
     let answers = calls.await.unwrap();
-    assert!(answers.iter().all(|answer| *answer == [3] || *answer == [103]), "{answers:?}");
+    assert!(
+        answers
+            .iter()
+            .all(|answer| *answer == [3] || *answer == [103]),
+        "{answers:?}"
+    );
     for _ in 0..20 {
         assert_eq!(call(&peer, "add", &[1, 2]).await.unwrap(), [103]);
     }
@@ -169,7 +235,9 @@ async fn an_update_swaps_the_code_in_place() {
     let failed = events.data("component_scale_failed").await;
     assert_eq!(failed["image_ref"], "file:///nope.wasm");
     assert_eq!(call(&peer, "add", &[1, 2]).await.unwrap(), [103]);
-    let inventory = lattice.control_raw(&format!("host.get.{}", host.id()), "").await;
+    let inventory = lattice
+        .control_raw(&format!("host.get.{}", host.id()), "")
+        .await;
     assert_eq!(inventory["response"]["components"][0]["image_ref"], new);
 }
 
@@ -181,16 +249,33 @@ async fn an_update_may_change_the_exports() {
     let peer = peer(&lattice).await;
     let old = lattice.component("old.wasm", wat::TROUBLE);
     let new = lattice.component("new.wasm", wat::SUMS);
-    lattice.done(&format!("component.scale.{}", host.id()), &scale(&host, &old, 5)).await;
+    lattice
+        .done(
+            &format!("component.scale.{}", host.id()),
+            &scale(&host, &old, 5),
+        )
+        .await;
     events.data("component_scaled").await;
     let mut command = scale(&host, &new, 5);
     command["allow_update"] = json!(true);
-    let reply = lattice.done(&format!("component.scale.{}", host.id()), &command).await;
+    let reply = lattice
+        .done(&format!("component.scale.{}", host.id()), &command)
+        .await;
     assert!(reply["message"].as_str().unwrap().contains("updated"));
-    events.find("component_scaled", |data| data["max_instances"] == 0).await;
-    assert_eq!(call(&peer, "test:add/sums@0.1.0.add", &[1, 2]).await.unwrap(), [3]);
+    events
+        .find("component_scaled", |data| data["max_instances"] == 0)
+        .await;
+    assert_eq!(
+        call(&peer, "test:add/sums@0.1.0.add", &[1, 2])
+            .await
+            .unwrap(),
+        [3]
+    );
     until("the old export to be gone", async || {
-        call(&peer, "add", &[1, 2]).await.err().filter(|e| matches!(e, CallError::NotServed { .. }))
+        call(&peer, "add", &[1, 2])
+            .await
+            .err()
+            .filter(|e| matches!(e, CallError::NotServed { .. }))
     })
     .await;
 }
@@ -204,20 +289,39 @@ async fn a_trap_and_an_overdue_call_are_errors_for_the_caller_and_events_for_the
     let image = lattice.component("trouble.wasm", wat::TROUBLE);
     let mut command = scale(&host, &image, 5);
     command["component_limits"] = json!({"max_execution_time": "1"});
-    lattice.done(&format!("component.scale.{}", host.id()), &command).await;
+    lattice
+        .done(&format!("component.scale.{}", host.id()), &command)
+        .await;
     events.data("component_scaled").await;
 
     let error = call(&peer, "trap", &[]).await.unwrap_err();
-    let CallError::Remote(remote) = &error else { panic!("{error}") };
-    assert!(remote.code == RemoteError::FAILED && remote.message.contains("trap"), "{remote:?}");
+    let CallError::Remote(remote) = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        remote.code == RemoteError::FAILED && remote.message.contains("trap"),
+        "{remote:?}"
+    );
     let data = events.data("invocation_failed").await;
-    assert_eq!((&data["component_id"], &data["code"]), (&json!("addc"), &json!("component-failed")));
-    assert_eq!((&data["source_id"], &data["operation"]), (&json!("test"), &json!("trap")));
+    assert_eq!(
+        (&data["component_id"], &data["code"]),
+        (&json!("addc"), &json!("component-failed"))
+    );
+    assert_eq!(
+        (&data["source_id"], &data["operation"]),
+        (&json!("test"), &json!("trap"))
+    );
 
     let started = Instant::now();
     let error = call(&peer, "spin", &[]).await.unwrap_err();
-    let CallError::Remote(remote) = &error else { panic!("{error}") };
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let CallError::Remote(remote) = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
     assert!(!remote.message.is_empty());
     let data = events.data("invocation_failed").await;
     assert_eq!(data["operation"], "spin");

@@ -21,7 +21,10 @@ async fn a_host_tells_that_it_starts_lives_and_stops() {
     let id = host.id().to_string();
 
     let (name, event) = events.next().await;
-    assert_eq!((name.as_str(), &event["source"]), ("host_started", &json!(id)));
+    assert_eq!(
+        (name.as_str(), &event["source"]),
+        ("host_started", &json!(id))
+    );
     golden::same_shape(&event["data"], &golden::event("host start", "host_started"));
     assert_eq!(event["data"]["labels"]["zone"], "a");
 
@@ -39,10 +42,15 @@ async fn a_host_tells_that_it_starts_lives_and_stops() {
     }
     golden::same_shape(&beat, &recorded);
 
-    let reply = lattice.control(&format!("host.stop.{id}"), &json!({"host_id": "other"})).await;
+    let reply = lattice
+        .control(&format!("host.stop.{id}"), &json!({"host_id": "other"}))
+        .await;
     assert_eq!(reply["message"], "invalid host_id [other]");
     let reply = lattice
-        .done(&format!("host.stop.{id}"), &json!({"host_id": id, "timeout": 2000}))
+        .done(
+            &format!("host.stop.{id}"),
+            &json!({"host_id": id, "timeout": 2000}),
+        )
         .await;
     golden::same_shape(&reply, &golden::reply("host.stop"));
     let request = host.stop_requested().await;
@@ -61,21 +69,38 @@ async fn labels_are_put_and_deleted() {
     let mut events = lattice.events().await;
     let (put, del) = (format!("label.put.{id}"), format!("label.del.{id}"));
 
-    let reply = lattice.done(&put, &json!({"key": "tier", "value": "edge"})).await;
+    let reply = lattice
+        .done(&put, &json!({"key": "tier", "value": "edge"}))
+        .await;
     assert_eq!(reply, golden::reply("label.put"));
     let data = events.data("labels_changed").await;
     golden::same_shape(&data, &golden::event("label.put", "labels_changed"));
     assert_eq!(data["labels"]["tier"], "edge");
     let reply = lattice.done(&del, &json!({"key": "tier"})).await;
     assert_eq!(reply, golden::reply("label.del"));
-    assert!(events.data("labels_changed").await["labels"].get("tier").is_none());
+    assert!(
+        events.data("labels_changed").await["labels"]
+            .get("tier")
+            .is_none()
+    );
     let reply = lattice.done(&del, &json!({"key": "tier"})).await;
-    assert_eq!(reply["message"], "successfully deleted label (no such label)");
+    assert_eq!(
+        reply["message"],
+        "successfully deleted label (no such label)"
+    );
 
-    let reply = lattice.control(&put, &json!({"key": "HostCore.os", "value": "x"})).await;
-    assert_eq!(reply["message"], "hostcore.* labels cannot be set dynamically");
+    let reply = lattice
+        .control(&put, &json!({"key": "HostCore.os", "value": "x"}))
+        .await;
+    assert_eq!(
+        reply["message"],
+        "hostcore.* labels cannot be set dynamically"
+    );
     let reply = lattice.control(&del, &json!({"key": "hostcore.os"})).await;
-    assert_eq!((&reply["success"], &reply["code"]), (&json!(false), &json!("forbidden")));
+    assert_eq!(
+        (&reply["success"], &reply["code"]),
+        (&json!(false), &json!("forbidden"))
+    );
     assert!(events.drain().await.is_empty());
 }
 
@@ -87,7 +112,10 @@ async fn configs_are_put_read_and_deleted() {
     let config = json!({"address": "127.0.0.1:8000"});
     let reply = lattice.done("config.put.http", &config).await;
     assert_eq!(reply, golden::reply("config.put"));
-    assert_eq!(events.data("config_set").await, golden::event("config.put", "config_set"));
+    assert_eq!(
+        events.data("config_set").await,
+        golden::event("config.put", "config_set")
+    );
     let reply = lattice.control_raw("config.get.http", "").await;
     assert_eq!(reply, golden::reply("config.get"));
     assert_eq!(
@@ -95,13 +123,25 @@ async fn configs_are_put_read_and_deleted() {
         golden::reply("config.get missing")
     );
     let dotted = lattice.control_raw("config.get.a.b", "").await;
-    assert_eq!(dotted["message"], golden::reply("config.get dotted name")["message"]);
+    assert_eq!(
+        dotted["message"],
+        golden::reply("config.get dotted name")["message"]
+    );
     let reply = lattice.control_raw("config.put.http", "[]").await;
-    assert_eq!(reply["message"], "config data should be a map of string -> string");
+    assert_eq!(
+        reply["message"],
+        "config data should be a map of string -> string"
+    );
     let reply = lattice.control_raw("config.del.http", "").await;
     assert_eq!(reply, golden::reply("config.del"));
     assert_eq!(events.data("config_deleted").await["config_name"], "http");
-    assert!(lattice.control_raw("config.get.http", "").await.get("response").is_none());
+    assert!(
+        lattice
+            .control_raw("config.get.http", "")
+            .await
+            .get("response")
+            .is_none()
+    );
 }
 
 async fn bids(lattice: &Lattice, kind: &str, request: &Value) -> Vec<Value> {
@@ -109,7 +149,11 @@ async fn bids(lattice: &Lattice, kind: &str, request: &Value) -> Vec<Value> {
     let mut replies = lattice.client.subscribe(inbox.clone()).await.unwrap();
     let subject = format!("wasmbus.ctl.v1.default.{kind}.auction");
     let body = request.to_string().into();
-    lattice.client.publish_with_reply(subject, inbox, body).await.unwrap();
+    lattice
+        .client
+        .publish_with_reply(subject, inbox, body)
+        .await
+        .unwrap();
     let mut bids = Vec::new();
     while let Ok(Some(reply)) = timeout(Duration::from_millis(500), replies.next()).await {
         bids.push(serde_json::from_slice(&reply.payload).unwrap());
@@ -128,21 +172,29 @@ async fn hosts_bid_for_what_they_could_run() {
     let mut events = lattice.events().await;
 
     let image = lattice.component("add.wasm", &wat::adder(0));
-    let component = |zone: &str| {
-        json!({"component_ref": image, "component_id": "addc", "constraints": {"zone": zone}})
-    };
+    let component = |zone: &str| json!({"component_ref": image, "component_id": "addc", "constraints": {"zone": zone}});
     let found = bids(&lattice, "component", &component("a")).await;
     assert_eq!(found.len(), 1);
     golden::same_shape(&found[0], &golden::reply("component.auction"));
     // The id that was asked for, and not the reference as 1.9 hosts say.
     assert_eq!(found[0]["response"]["component_id"], "addc");
     assert_eq!(found[0]["response"]["host_id"], host.id().as_str());
-    assert!(bids(&lattice, "component", &component("b")).await.is_empty());
+    assert!(
+        bids(&lattice, "component", &component("b"))
+            .await
+            .is_empty()
+    );
 
     let command = json!({"component_ref": image, "component_id": "addc", "count": 1});
-    lattice.done(&format!("component.scale.{}", host.id()), &command).await;
+    lattice
+        .done(&format!("component.scale.{}", host.id()), &command)
+        .await;
     events.data("component_scaled").await;
-    assert!(bids(&lattice, "component", &component("a")).await.is_empty());
+    assert!(
+        bids(&lattice, "component", &component("a"))
+            .await
+            .is_empty()
+    );
 
     let provider = json!({"provider_ref": "x", "provider_id": "kv", "constraints": {}});
     let found = bids(&lattice, "provider", &provider).await;
@@ -157,24 +209,49 @@ async fn bad_requests_are_answered_and_harm_nothing() {
     let lattice = Lattice::start().await;
     let host = lattice.host().await;
     let id = host.id();
-    let reply = lattice.control_raw(&format!("component.scale.{id}"), "{").await;
+    let reply = lattice
+        .control_raw(&format!("component.scale.{id}"), "{")
+        .await;
     assert_eq!(reply["message"], golden::reply("bad json")["message"]);
     assert_eq!(reply["code"], "bad-request");
     let reply = lattice.control_raw(&format!("host.bogus.{id}"), "").await;
-    assert_eq!(reply["message"], golden::reply("unknown operation")["message"]);
+    assert_eq!(
+        reply["message"],
+        golden::reply("unknown operation")["message"]
+    );
     for (tail, body) in [
-        (format!("component.scale.{id}"), json!({"component_id": "a.b", "count": 1})),
-        (format!("component.update.{id}"), json!({"component_id": "a b"})),
-        (format!("provider.start.{id}"), json!({"provider_id": "*", "provider_ref": "x"})),
+        (
+            format!("component.scale.{id}"),
+            json!({"component_id": "a.b", "count": 1}),
+        ),
+        (
+            format!("component.update.{id}"),
+            json!({"component_id": "a b"}),
+        ),
+        (
+            format!("provider.start.{id}"),
+            json!({"provider_id": "*", "provider_ref": "x"}),
+        ),
         (format!("provider.stop.{id}"), json!({"provider_id": ""})),
     ] {
         let reply = lattice.control(&tail, &body).await;
-        assert_eq!((&reply["success"], &reply["code"]), (&json!(false), &json!("invalid-id")));
+        assert_eq!(
+            (&reply["success"], &reply["code"]),
+            (&json!(false), &json!("invalid-id"))
+        );
         assert!(reply["hint"].is_string(), "{reply}");
     }
-    let reply = lattice.control(&format!("provider.stop.{id}"), &json!({"provider_id": "x"})).await;
-    assert_eq!(reply["message"], golden::reply("provider.stop unknown")["message"]);
-    let unknown = lattice.client.request("wasmbus.ctl.v1.default.bogus.x", "".into()).await;
+    let reply = lattice
+        .control(&format!("provider.stop.{id}"), &json!({"provider_id": "x"}))
+        .await;
+    assert_eq!(
+        reply["message"],
+        golden::reply("provider.stop unknown")["message"]
+    );
+    let unknown = lattice
+        .client
+        .request("wasmbus.ctl.v1.default.bogus.x", "".into())
+        .await;
     assert!(unknown.unwrap_err().to_string().contains("no responders"));
     let credentials = json!({"ghcr.io": {"username": "a", "password": "b"}});
     let reply = lattice.done("registry.put", &credentials).await;

@@ -22,18 +22,26 @@ async fn start(lattice: &Lattice, host: &Host, id: &str, text: &str) {
     let image = lattice.component(&format!("{id}.wasm"), text);
     let mut events = lattice.events().await;
     let command = json!({"component_ref": image, "component_id": id, "count": 10});
-    lattice.done(&format!("component.scale.{}", host.id()), &command).await;
-    events.find("component_scaled", |data| data["component_id"] == id).await;
+    lattice
+        .done(&format!("component.scale.{}", host.id()), &command)
+        .await;
+    events
+        .find("component_scaled", |data| data["component_id"] == id)
+        .await;
 }
 
 async fn twice(peer: &Peer, value: u8) -> Result<Vec<u8>, CallError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     let invocation = Invocation::new("default.twice.wrpc.0.0.1.twice", deadline);
-    peer.call(invocation, vec![value].into()).await.map(|bytes| bytes.to_vec())
+    peer.call(invocation, vec![value].into())
+        .await
+        .map(|bytes| bytes.to_vec())
 }
 
 async fn peer(lattice: &Lattice) -> Peer {
-    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default()).await.unwrap()
+    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default())
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,20 +49,38 @@ async fn links_are_put_listed_and_deleted_as_recorded() {
     let lattice = Lattice::start().await;
     let _host = lattice.host().await;
     let mut events = lattice.events().await;
-    let mut told = lattice.client.subscribe("wasmbus.rpc.default.*.linkdefs.*").await.unwrap();
+    let mut told = lattice
+        .client
+        .subscribe("wasmbus.rpc.default.*.linkdefs.*")
+        .await
+        .unwrap();
     let step = "link.put counter to redis";
     let request = golden::recorded(step, |subject| subject.ends_with("link.put")).remove(0);
 
     let refused = lattice.control("link.put", &request).await;
     let text = refused["message"].as_str().unwrap();
-    assert!(text.starts_with("Failed to validate configuration and secrets."), "{text}");
-    assert!(text.contains("Configuration redis not found in config store"), "{text}");
+    assert!(
+        text.starts_with("Failed to validate configuration and secrets."),
+        "{text}"
+    );
+    assert!(
+        text.contains("Configuration redis not found in config store"),
+        "{text}"
+    );
     events.data("linkdef_set_failed").await;
 
-    lattice.done("config.put.redis", &json!({"url": "redis://127.0.0.1:6379"})).await;
+    lattice
+        .done(
+            "config.put.redis",
+            &json!({"url": "redis://127.0.0.1:6379"}),
+        )
+        .await;
     let reply = lattice.done("link.put", &request).await;
     assert_eq!(reply, golden::reply(step));
-    assert_eq!(events.data("linkdef_set").await, golden::event(step, "linkdef_set"));
+    assert_eq!(
+        events.data("linkdef_set").await,
+        golden::event(step, "linkdef_set")
+    );
     for _ in 0..2 {
         let message = timeout(common::SOON, told.next()).await.unwrap().unwrap();
         let ours: Value = serde_json::from_slice(&message.payload).unwrap();
@@ -85,11 +111,17 @@ async fn links_are_put_listed_and_deleted_as_recorded() {
     let ours: Value = serde_json::from_slice(&message.payload).unwrap();
     let theirs = golden::recorded("link.del", |subject| subject == message.subject.as_str());
     assert_eq!(ours, theirs[0]);
-    assert_eq!(lattice.control_raw("link.get", "").await["response"], json!([]));
+    assert_eq!(
+        lattice.control_raw("link.get", "").await["response"],
+        json!([])
+    );
 
     let unknown = json!({"source_id": "nobody", "wit_namespace": "wasi", "wit_package": "http"});
     let reply = lattice.done("link.del", &unknown).await;
-    assert_eq!(reply["message"], "successfully deleted link (spec doesn't exist)");
+    assert_eq!(
+        reply["message"],
+        "successfully deleted link (spec doesn't exist)"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,9 +135,15 @@ async fn calls_follow_links_from_the_moment_they_are_put() {
 
     // No link: an error for the caller, an event for the operator, and nothing hangs.
     let error = twice(&peer, 4).await.unwrap_err();
-    assert!(error.to_string().contains("link `default` not found"), "{error}");
+    assert!(
+        error.to_string().contains("link `default` not found"),
+        "{error}"
+    );
     let failed = events.data("invocation_failed").await;
-    assert_eq!((&failed["code"], &failed["component_id"]), (&json!("missing-link"), &json!("twice")));
+    assert_eq!(
+        (&failed["code"], &failed["component_id"]),
+        (&json!("missing-link"), &json!("twice"))
+    );
 
     lattice.done("link.put", &link("twice", "sums")).await;
     assert_eq!(twice(&peer, 4).await.unwrap(), [8]);
@@ -116,9 +154,14 @@ async fn calls_follow_links_from_the_moment_they_are_put() {
     lattice.done("link.put", &link("twice", "ghost")).await;
     let asked = Instant::now();
     let error = twice(&peer, 4).await.unwrap_err();
-    assert!(error.to_string().contains("`ghost` does not serve"), "{error}");
+    assert!(
+        error.to_string().contains("`ghost` does not serve"),
+        "{error}"
+    );
     assert!(asked.elapsed() < Duration::from_secs(2));
-    events.find("invocation_failed", |data| data["code"] == "unreachable").await;
+    events
+        .find("invocation_failed", |data| data["code"] == "unreachable")
+        .await;
 
     // Re-linking needs neither a restart nor a rebuild.
     lattice.done("link.del", &link("twice", "ghost")).await;
@@ -167,10 +210,16 @@ async fn a_called_component_that_traps_is_named_to_the_caller() {
     let mut events = lattice.events().await;
     lattice.done("link.put", &link("twice", "sums")).await;
     let error = twice(&peer, 4).await.unwrap_err().to_string();
-    assert!(error.contains("`sums` failed") && error.contains("unreachable"), "{error}");
+    assert!(
+        error.contains("`sums` failed") && error.contains("unreachable"),
+        "{error}"
+    );
     let mut told = Vec::new();
     for _ in 0..2 {
         told.push(events.data("invocation_failed").await["component_id"].clone());
     }
-    assert!(told.contains(&json!("sums")) && told.contains(&json!("twice")), "{told:?}");
+    assert!(
+        told.contains(&json!("sums")) && told.contains(&json!("twice")),
+        "{told:?}"
+    );
 }

@@ -2,8 +2,11 @@ use lattice_claims::{KeyKind, ProviderMetadata, SigningKey};
 
 use super::*;
 
-const IMAGES: Images =
-    Images { allow_files: true, max_component_bytes: 1_000, max_provider_bytes: 100_000 };
+const IMAGES: Images = Images {
+    allow_files: true,
+    max_component_bytes: 1_000,
+    max_provider_bytes: 100_000,
+};
 
 fn image(text: &str) -> ImageRef {
     ImageRef::new(text).unwrap()
@@ -25,25 +28,46 @@ async fn components_are_read_up_to_the_limit() {
     assert_eq!(IMAGES.component(&file(&path)).await.unwrap().len(), 1_000);
     std::fs::write(&path, [7; 1_001]).unwrap();
     let error = component_error(IMAGES, &file(&path)).await;
-    assert!(error.contains("1001 bytes, more than the limit of 1000"), "{error}");
+    assert!(
+        error.contains("1001 bytes, more than the limit of 1000"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing.wasm");
-    assert!(component_error(IMAGES, &file(&missing)).await.contains("missing.wasm"));
-    assert!(component_error(IMAGES, &file(dir.path())).await.contains("is not a file"));
-    let off = Images { allow_files: false, ..IMAGES };
+    assert!(
+        component_error(IMAGES, &file(&missing))
+            .await
+            .contains("missing.wasm")
+    );
+    assert!(
+        component_error(IMAGES, &file(dir.path()))
+            .await
+            .contains("is not a file")
+    );
+    let off = Images {
+        allow_files: false,
+        ..IMAGES
+    };
     assert_eq!(
         component_error(off, &file(&missing)).await,
         "unable to start component from file, file loading is disabled"
     );
     let registry = component_error(IMAGES, &image("oci://ghcr.io/a/b:1")).await;
-    assert!(registry.contains("ghcr.io/a/b:1") && registry.contains("file://"), "{registry}");
+    assert!(
+        registry.contains("ghcr.io/a/b:1") && registry.contains("file://"),
+        "{registry}"
+    );
     let builtin = component_error(IMAGES, &image("builtin://http-server")).await;
     assert!(builtin.contains("http-server"), "{builtin}");
-    assert!(component_error(IMAGES, &image("./a.wasm")).await.contains("file:///absolute"));
+    assert!(
+        component_error(IMAGES, &image("./a.wasm"))
+            .await
+            .contains("file:///absolute")
+    );
 }
 
 #[tokio::test]
@@ -64,12 +88,17 @@ async fn bare_programs_have_to_be_executable() {
 fn archive(target: &str, library: &[u8], gzip: bool) -> Vec<u8> {
     let issuer = SigningKey::generate(KeyKind::Account);
     let subject = SigningKey::generate(KeyKind::Provider);
-    let metadata = ProviderMetadata { name: Some("kv".into()), ..ProviderMetadata::default() };
+    let metadata = ProviderMetadata {
+        name: Some("kv".into()),
+        ..ProviderMetadata::default()
+    };
     let builder = lattice_claims::archive::ArchiveBuilder::new(metadata);
     let builder = builder.library(target, library.to_vec()).unwrap();
     let mut out = Vec::new();
     let times = lattice_claims::component::ValidTimes::from(epoch_seconds());
-    builder.write(&mut out, gzip, &issuer, &subject, times).unwrap();
+    builder
+        .write(&mut out, gzip, &issuer, &subject, times)
+        .unwrap();
     out
 }
 
@@ -81,7 +110,10 @@ async fn the_program_for_this_machine_is_unpacked_from_an_archive() {
         std::fs::write(&path, archive(&native_target(), b"#!/bin/sh\n", gzip)).unwrap();
         let program = IMAGES.provider(&file(&path)).await.unwrap();
         assert_eq!(std::fs::read(&program.path).unwrap(), b"#!/bin/sh\n");
-        let mode = std::fs::metadata(&program.path).unwrap().permissions().mode();
+        let mode = std::fs::metadata(&program.path)
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o700, 0o700);
         let unpacked = program.path.clone();
         assert!(program.claims.is_some());
@@ -90,5 +122,11 @@ async fn the_program_for_this_machine_is_unpacked_from_an_archive() {
     }
     std::fs::write(&path, archive("s390x-plan9", b"x", true)).unwrap();
     let error = IMAGES.provider(&file(&path)).await.unwrap_err();
-    assert!(matches!(error, FetchError::Archive { source: ArchiveError::NoLibrary { .. }, .. }));
+    assert!(matches!(
+        error,
+        FetchError::Archive {
+            source: ArchiveError::NoLibrary { .. },
+            ..
+        }
+    ));
 }

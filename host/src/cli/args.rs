@@ -11,7 +11,12 @@ use lattice_core::provider::{LogLevel, OtelProtocol};
 #[derive(Debug, Clone, Args)]
 pub struct HostArgs {
     /// Lattice to join
-    #[arg(long, short = 'x', env = "WASMCLOUD_LATTICE", default_value = "default")]
+    #[arg(
+        long,
+        short = 'x',
+        env = "WASMCLOUD_LATTICE",
+        default_value = "default"
+    )]
     pub lattice: String,
     /// Seed of the host's key (`SN…`); a fresh key is made when left out
     #[arg(long, env = "WASMCLOUD_HOST_SEED", hide_env_values = true)]
@@ -70,10 +75,20 @@ pub struct NatsArgs {
     #[arg(long, env = "WASMCLOUD_NATS_PORT", default_value_t = 4222)]
     pub nats_port: u16,
     /// User token for both connections
-    #[arg(long, env = "WASMCLOUD_NATS_JWT", hide_env_values = true, requires = "nats_seed")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_NATS_JWT",
+        hide_env_values = true,
+        requires = "nats_seed"
+    )]
     pub nats_jwt: Option<String>,
     /// Seed that signs for the token
-    #[arg(long, env = "WASMCLOUD_NATS_SEED", hide_env_values = true, requires = "nats_jwt")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_NATS_SEED",
+        hide_env_values = true,
+        requires = "nats_jwt"
+    )]
     pub nats_seed: Option<String>,
     /// File with token and seed
     #[arg(long, env = "WASMCLOUD_NATS_CREDS", value_name = "FILE")]
@@ -85,10 +100,20 @@ pub struct NatsArgs {
     #[arg(long, env = "WASMCLOUD_CTL_PORT")]
     pub ctl_port: Option<u16>,
     /// User token for control
-    #[arg(long, env = "WASMCLOUD_CTL_JWT", hide_env_values = true, requires = "ctl_seed")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_CTL_JWT",
+        hide_env_values = true,
+        requires = "ctl_seed"
+    )]
     pub ctl_jwt: Option<String>,
     /// Seed that signs for the token
-    #[arg(long, env = "WASMCLOUD_CTL_SEED", hide_env_values = true, requires = "ctl_jwt")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_CTL_SEED",
+        hide_env_values = true,
+        requires = "ctl_jwt"
+    )]
     pub ctl_seed: Option<String>,
     /// File with token and seed for control
     #[arg(long, env = "WASMCLOUD_CTL_CREDS", value_name = "FILE")]
@@ -97,7 +122,11 @@ pub struct NatsArgs {
     #[arg(long, env = "WASMCLOUD_CTL_TLS", value_parser = BoolishValueParser::new())]
     pub ctl_tls: bool,
     /// What control subjects start with
-    #[arg(long, env = "WASMCLOUD_CTL_TOPIC_PREFIX", default_value = "wasmbus.ctl")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_CTL_TOPIC_PREFIX",
+        default_value = "wasmbus.ctl"
+    )]
     pub ctl_topic_prefix: String,
     /// NATS server for calls and providers
     #[arg(long, env = "WASMCLOUD_RPC_HOST")]
@@ -106,10 +135,20 @@ pub struct NatsArgs {
     #[arg(long, env = "WASMCLOUD_RPC_PORT")]
     pub rpc_port: Option<u16>,
     /// User token for calls
-    #[arg(long, env = "WASMCLOUD_RPC_JWT", hide_env_values = true, requires = "rpc_seed")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_RPC_JWT",
+        hide_env_values = true,
+        requires = "rpc_seed"
+    )]
     pub rpc_jwt: Option<String>,
     /// Seed that signs for the token
-    #[arg(long, env = "WASMCLOUD_RPC_SEED", hide_env_values = true, requires = "rpc_jwt")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_RPC_SEED",
+        hide_env_values = true,
+        requires = "rpc_jwt"
+    )]
     pub rpc_seed: Option<String>,
     /// File with token and seed for calls
     #[arg(long, env = "WASMCLOUD_RPC_CREDS", value_name = "FILE")]
@@ -127,7 +166,12 @@ pub struct NatsArgs {
     #[arg(long, env = "WASMCLOUD_STORE_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub store_replicas: Option<u8>,
     /// Further certificate authorities, comma-separated files
-    #[arg(long, env = "WASMCLOUD_TLS_CA_PATH", value_delimiter = ',', value_name = "FILE")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_TLS_CA_PATH",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
     pub tls_ca_path: Vec<PathBuf>,
 }
 
@@ -164,8 +208,12 @@ pub struct RunningArgs {
     #[arg(long, env = "WASMCLOUD_MAX_QUEUED_CALLS", default_value_t = 1_024)]
     pub max_queued_calls: usize,
     /// Milliseconds that a provider may take to answer a shutdown request
-    #[arg(long, alias = "provider-shutdown-delay", env = "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
-        default_value_t = 300)]
+    #[arg(
+        long,
+        alias = "provider-shutdown-delay",
+        env = "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
+        default_value_t = 300
+    )]
     pub provider_shutdown_delay_ms: u64,
 }
 
@@ -260,8 +308,12 @@ pub struct LaterArgs {
         value_parser = BoolishValueParser::new())]
     pub allow_latest: bool,
     /// Registries without TLS; no effect, registries are not read
-    #[arg(long, env = "WASMCLOUD_OCI_ALLOWED_INSECURE", value_delimiter = ',',
-        hide_short_help = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_OCI_ALLOWED_INSECURE",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
     pub allowed_insecure: Vec<String>,
     /// Registry of the credentials; no effect, registries are not read
     #[arg(long, env = "WASMCLOUD_OCI_REGISTRY", hide_short_help = true)]
@@ -270,15 +322,23 @@ pub struct LaterArgs {
     #[arg(long, env = "WASMCLOUD_OCI_REGISTRY_USER", hide_short_help = true)]
     pub oci_user: Option<String>,
     /// Password for the registry; no effect
-    #[arg(long, env = "WASMCLOUD_OCI_REGISTRY_PASSWORD", hide_env_values = true,
-        hide_short_help = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_OCI_REGISTRY_PASSWORD",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     pub oci_password: Option<String>,
     /// Folder for a flame graph; no effect
     #[arg(long, env = "WASMCLOUD_FLAME_GRAPH", hide_short_help = true)]
     pub flame_graph: Option<String>,
     /// Experimental feature of the 1.x host; may be repeated
-    #[arg(long = "feature", env = "WASMCLOUD_EXPERIMENTAL_FEATURES", value_delimiter = ',',
-        hide_short_help = true)]
+    #[arg(
+        long = "feature",
+        env = "WASMCLOUD_EXPERIMENTAL_FEATURES",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
     pub features: Vec<String>,
 }
 

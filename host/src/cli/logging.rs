@@ -21,5 +21,8 @@ pub(crate) fn init(level: LogLevel, structured: bool) {
 
 /// The NATS client tells each reconnect on `info`; the host tells that itself.
 fn default_filter(level: LogLevel) -> EnvFilter {
-    EnvFilter::new(format!("{},async_nats=warn,cranelift_codegen=warn", level.as_filter()))
+    EnvFilter::new(format!(
+        "{},async_nats=warn,cranelift_codegen=warn",
+        level.as_filter()
+    ))
 }

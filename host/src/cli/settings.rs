@@ -157,7 +157,10 @@ fn telemetry(args: &HostArgs, config: &mut HostConfig) {
 }
 
 fn ca_texts(paths: &[PathBuf]) -> Vec<String> {
-    paths.iter().map(|path| path.display().to_string()).collect()
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect()
 }
 
 /// A variable that is set to nothing counts as not set.
@@ -190,15 +193,14 @@ fn labels(
 /// The settings of both connections; each falls back to the common flags.
 fn connections(args: &NatsArgs) -> Result<(NatsConfig, NatsConfig), SettingsError> {
     let common = user(&args.nats_jwt, &args.nats_seed, args.nats_creds.as_deref())?;
-    let connection = |host: &Option<String>, port: Option<u16>, own: Option<NatsUser>, tls| {
-        NatsConfig {
+    let connection =
+        |host: &Option<String>, port: Option<u16>, own: Option<NatsUser>, tls| NatsConfig {
             host: filled(host.as_ref()).unwrap_or(&args.nats_host).clone(),
             port: port.unwrap_or(args.nats_port),
             user: own.or_else(|| common.clone()),
             require_tls: tls,
             ca_files: args.tls_ca_path.clone(),
-        }
-    };
+        };
     let ctl = user(&args.ctl_jwt, &args.ctl_seed, args.ctl_creds.as_deref())?;
     let rpc = user(&args.rpc_jwt, &args.rpc_seed, args.rpc_creds.as_deref())?;
     Ok((
@@ -228,7 +230,9 @@ fn user(
     })?;
     match parse_creds(&text) {
         Some(user) => Ok(Some(user)),
-        None => Err(SettingsError::NotCreds { path: path.to_owned() }),
+        None => Err(SettingsError::NotCreds {
+            path: path.to_owned(),
+        }),
     }
 }
 
@@ -237,7 +241,9 @@ fn parse_creds(text: &str) -> Option<NatsUser> {
     let after = |mark: &str| {
         let mut lines = text.lines().map(str::trim);
         lines.find(|line| line.starts_with('-') && line.contains(mark))?;
-        lines.find(|line| !line.is_empty()).filter(|line| !line.starts_with('-'))
+        lines
+            .find(|line| !line.is_empty())
+            .filter(|line| !line.starts_with('-'))
     };
     Some(NatsUser {
         jwt: SecretText::new(after("BEGIN NATS USER JWT")?),
@@ -261,18 +267,27 @@ fn unsupported(later: &LaterArgs) -> Result<Vec<String>, SettingsError> {
             warnings.push(text.to_owned());
         }
     };
-    warn(later.policy_timeout_ms.is_some(), "`--policy-timeout-ms` has no effect without a policy");
+    warn(
+        later.policy_timeout_ms.is_some(),
+        "`--policy-timeout-ms` has no effect without a policy",
+    );
     warn(
         set(&later.secrets_topic),
         "`--secrets-topic` has no effect: starts and links that name a secret fail",
     );
-    warn(later.config_service_enabled, "`--config-service-enabled` has no effect");
+    warn(
+        later.config_service_enabled,
+        "`--config-service-enabled` has no effect",
+    );
     let registries = later.allow_latest
         || later.allowed_insecure.iter().any(|text| !text.is_empty())
         || set(&later.oci_registry)
         || set(&later.oci_user)
         || set(&later.oci_password);
-    warn(registries, "settings for registries have no effect: images are read from files only");
+    warn(
+        registries,
+        "settings for registries have no effect: images are read from files only",
+    );
     warn(set(&later.flame_graph), "`--flame-graph` has no effect");
     for feature in later.features.iter().filter(|feature| !feature.is_empty()) {
         warnings.push(check_feature(feature)?);

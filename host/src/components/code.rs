@@ -27,8 +27,13 @@ impl Code {
 
     /// The revision in the claims, or 0.
     pub(crate) fn revision(&self) -> i32 {
-        let metadata = self.claims.as_ref().and_then(|verified| verified.claims.metadata.as_ref());
-        metadata.and_then(|metadata| metadata.revision).unwrap_or_default()
+        let metadata = self
+            .claims
+            .as_ref()
+            .and_then(|verified| verified.claims.metadata.as_ref());
+        metadata
+            .and_then(|metadata| metadata.revision)
+            .unwrap_or_default()
     }
 }
 
@@ -45,11 +50,21 @@ pub(crate) async fn fetch(images: &Images, image: &ImageRef) -> Result<Fetched, 
     let wasm = images
         .component(image)
         .await
-        .map_err(|source| ScaleError::Fetch { image: image.clone(), source })?;
+        .map_err(|source| ScaleError::Fetch {
+            image: image.clone(),
+            source,
+        })?;
     let claims = verify(wasm.clone())
         .await
-        .map_err(|source| ScaleError::Claims { image: image.clone(), source })?;
-    Ok(Fetched { image: image.clone(), wasm, claims })
+        .map_err(|source| ScaleError::Claims {
+            image: image.clone(),
+            source,
+        })?;
+    Ok(Fetched {
+        image: image.clone(),
+        wasm,
+        claims,
+    })
 }
 
 const WASM_MAGIC: &[u8] = b"\0asm";
@@ -79,9 +94,17 @@ impl Fetched {
         invoke: Arc<dyn Invoke>,
         env: Arc<dyn HostEnv>,
     ) -> Result<Code, ScaleError> {
-        let Self { image, wasm, claims } = self;
+        let Self {
+            image,
+            wasm,
+            claims,
+        } = self;
         match runtime.prepare(wasm, options, invoke, env).await {
-            Ok(component) => Ok(Code { image, component, claims }),
+            Ok(component) => Ok(Code {
+                image,
+                component,
+                claims,
+            }),
             Err(source) => Err(ScaleError::Prepare { image, source }),
         }
     }

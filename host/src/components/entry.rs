@@ -57,7 +57,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(id: ComponentId) -> Self {
-        Self { id, running: Mutex::default(), status: RwLock::default() }
+        Self {
+            id,
+            running: Mutex::default(),
+            status: RwLock::default(),
+        }
     }
 
     pub(crate) fn status(&self) -> Option<ComponentStatus> {
@@ -83,7 +87,9 @@ impl Entry {
             return Ok(());
         };
         if wanted.count == 0 {
-            let Some(running) = place.take() else { return Ok(()) };
+            let Some(running) = place.take() else {
+                return Ok(());
+            };
             *self.status.write() = None;
             self.finish(deps, running).await;
             return Ok(());
@@ -92,7 +98,8 @@ impl Entry {
         self.publish_scaled(deps, running, wanted.count);
         if wanted.allow_update && *running.image() != *wanted.image {
             let image = ImageRef::new(&wanted.image)?;
-            self.replace(deps, running, &image, &wanted.annotations).await?;
+            self.replace(deps, running, &image, &wanted.annotations)
+                .await?;
         }
         Ok(())
     }
@@ -120,7 +127,10 @@ impl Entry {
             // Limits are part of the prepared code, so there is a second one for a moment.
             let image = running.image().clone();
             let fetched = fetch(&deps.images, &image).await?;
-            let wanted = Wanted { image: image.as_str().to_owned(), ..wanted.clone() };
+            let wanted = Wanted {
+                image: image.as_str().to_owned(),
+                ..wanted.clone()
+            };
             let next = Running::start(deps, &self.id, fetched, &wanted).await?;
             let old = std::mem::replace(running, next);
             tokio::spawn(old.drain(Instant::now() + deps.drain_timeout));

@@ -18,7 +18,11 @@ pub(crate) struct ComponentEnv {
 
 impl ComponentEnv {
     pub(crate) fn new(id: ComponentId, router: Router, config: Arc<StringMap>) -> Self {
-        Self { id, router, config: RwLock::new(config) }
+        Self {
+            id,
+            router,
+            config: RwLock::new(config),
+        }
     }
 
     /// Replaces the config; calls see it at their next `get`.
@@ -47,7 +51,12 @@ impl HostEnv for ComponentEnv {
 
     fn log(&self, record: LogRecord<'_>) {
         let component = self.id.as_str();
-        let LogRecord { source, level, context, message } = record;
+        let LogRecord {
+            source,
+            level,
+            context,
+            message,
+        } = record;
         let source = match source {
             LogSource::Logging => "logging",
             LogSource::Stderr => "stderr",

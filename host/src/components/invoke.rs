@@ -42,14 +42,20 @@ pub(crate) struct ComponentInvoke {
 
 impl ComponentInvoke {
     fn decide(&self, link_name: &str, lookup: &str, operation: &str) -> Result<Road, InvokeError> {
-        self.router.decide(&self.source, link_name, lookup).map_err(|_| {
-            let error = InvokeError::NoLink {
-                link_name: link_name.to_owned(),
-                instance: lookup.to_owned(),
-            };
-            self.report(operation.to_owned(), ErrorCode::MissingLink, error.to_string());
-            error
-        })
+        self.router
+            .decide(&self.source, link_name, lookup)
+            .map_err(|_| {
+                let error = InvokeError::NoLink {
+                    link_name: link_name.to_owned(),
+                    instance: lookup.to_owned(),
+                };
+                self.report(
+                    operation.to_owned(),
+                    ErrorCode::MissingLink,
+                    error.to_string(),
+                );
+                error
+            })
     }
 
     fn invocation(
@@ -96,7 +102,14 @@ impl ComponentInvoke {
     fn report(&self, operation: String, code: ErrorCode, error: String) {
         let source = Some(self.source.as_str());
         let component = &self.source;
-        let failure = Failure { component, source, operation, code, error, detail: None };
+        let failure = Failure {
+            component,
+            source,
+            operation,
+            code,
+            error,
+            detail: None,
+        };
         self.failures.report(failure);
     }
 
@@ -114,17 +127,26 @@ impl ComponentInvoke {
         }
         let answer = call.result().await?;
         // The streams keep the call and what it still sends alive until the last is dropped.
-        let held = Arc::new(Held { call, _pumps: pumps });
+        let held = Arc::new(Held {
+            call,
+            _pumps: pumps,
+        });
         let streams = results.iter().map(|path| {
             let stream: ByteStream = if answer.ended.contains(path) {
                 Box::pin(stream::empty())
             } else {
                 let reader = held.call.reader(path.clone(), None);
-                Box::pin(ResultStream { reader, _held: Arc::clone(&held) })
+                Box::pin(ResultStream {
+                    reader,
+                    _held: Arc::clone(&held),
+                })
             };
             (path.clone(), stream)
         });
-        Ok(StreamingReply { streams: streams.collect(), results: answer.bytes })
+        Ok(StreamingReply {
+            streams: streams.collect(),
+            results: answer.bytes,
+        })
     }
 }
 
@@ -136,7 +158,13 @@ impl Invoke for ComponentInvoke {
         target: ImportTarget<'_>,
         params: Bytes,
     ) -> Result<Bytes, InvokeError> {
-        let ImportTarget { lookup, link_name, instance, function, .. } = target;
+        let ImportTarget {
+            lookup,
+            link_name,
+            instance,
+            function,
+            ..
+        } = target;
         let operation = || operation(instance, function);
         let road = match self.router.decide(&self.source, link_name, lookup) {
             Ok(road) => road,
@@ -155,7 +183,13 @@ impl Invoke for ComponentInvoke {
         streams: Vec<(Path, ByteStream)>,
         results: &[Path],
     ) -> Result<StreamingReply, InvokeError> {
-        let ImportTarget { lookup, link_name, instance, function, .. } = target;
+        let ImportTarget {
+            lookup,
+            link_name,
+            instance,
+            function,
+            ..
+        } = target;
         let operation = operation(instance, function);
         let road = self.decide(link_name, lookup, &operation)?;
         let invocation = self.invocation(cx, &road, link_name, instance, function);
@@ -176,7 +210,10 @@ impl Invoke for ComponentInvoke {
             .decide(link_name, OUTGOING_LOOKUP, &operation)
             .map_err(|error| internal(&error))?;
         let invocation = self.invocation(cx, &road, link_name, OUTGOING_HANDLER, HANDLE);
-        let sent = self.peer.call_http_out(invocation, request, Some(options)).await;
+        let sent = self
+            .peer
+            .call_http_out(invocation, request, Some(options))
+            .await;
         match sent {
             Ok(response) => Ok(response.map(|body| {
                 let body = body.map_err(|e| HttpCode::InternalError(Some(message_chain(&e))));
@@ -218,7 +255,10 @@ fn classify(
     match error {
         CallError::NotServed { .. } => {
             let function = operation.to_owned();
-            (InvokeError::NotServed { target, function }, Some(ErrorCode::Unreachable))
+            (
+                InvokeError::NotServed { target, function },
+                Some(ErrorCode::Unreachable),
+            )
         }
         CallError::Deadline { .. } => (InvokeError::Deadline, Some(ErrorCode::Timeout)),
         CallError::Remote(remote) => match remote.code.as_str() {
@@ -226,16 +266,28 @@ fn classify(
                 (InvokeError::Overloaded { target }, Some(ErrorCode::Busy))
             }
             RemoteError::DEADLINE => (InvokeError::Deadline, Some(ErrorCode::Timeout)),
-            _ => (InvokeError::Failed { target, message: remote.message }, None),
+            _ => (
+                InvokeError::Failed {
+                    target,
+                    message: remote.message,
+                },
+                None,
+            ),
         },
         CallError::Incomplete { .. } => {
             let message = "it ended without a result".to_owned();
-            (InvokeError::Failed { target, message }, Some(ErrorCode::ComponentFailed))
+            (
+                InvokeError::Failed { target, message },
+                Some(ErrorCode::ComponentFailed),
+            )
         }
         other => {
             let what = format!("the call of `{target}` could not be carried");
             let source = Some(other.into());
-            (InvokeError::Transport { what, source }, Some(ErrorCode::Internal))
+            (
+                InvokeError::Transport { what, source },
+                Some(ErrorCode::Internal),
+            )
         }
     }
 }

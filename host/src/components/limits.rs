@@ -46,7 +46,10 @@ fn number(map: &StringMap, name: &'static str) -> Result<Option<u64>, ScaleError
     };
     match value.trim().parse() {
         Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(ScaleError::Limit { name, value: value.clone() }),
+        _ => Err(ScaleError::Limit {
+            name,
+            value: value.clone(),
+        }),
     }
 }
 
@@ -55,7 +58,12 @@ mod tests {
     use super::*;
 
     fn parse(entries: &[(&str, &str)]) -> Result<Limits, ScaleError> {
-        Limits::parse(&entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        Limits::parse(
+            &entries
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -63,7 +71,10 @@ mod tests {
         let host = Duration::from_secs(600);
         let limits = parse(&[("max_execution_time", "2"), ("max_memory_limit", "1000")]).unwrap();
         assert_eq!(limits.longest(host), Duration::from_secs(2));
-        assert_eq!(limits.longest(Duration::from_secs(1)), Duration::from_secs(1));
+        assert_eq!(
+            limits.longest(Duration::from_secs(1)),
+            Duration::from_secs(1)
+        );
         assert_eq!(limits.options(host).max_memory_bytes, Some(1000));
         assert_eq!(parse(&[("other", "x")]).unwrap(), Limits::default());
     }

@@ -17,7 +17,11 @@ pub(crate) fn scaled_event(
     running: &Running,
     max_instances: u32,
 ) -> Event {
-    let claims = running.code().claims.as_ref().map(|verified| &verified.claims);
+    let claims = running
+        .code()
+        .claims
+        .as_ref()
+        .map(|verified| &verified.claims);
     Event::ComponentScaled(ComponentScaled {
         component_id: id.as_str().to_owned(),
         image_ref: running.image().as_str().to_owned(),
@@ -35,7 +39,8 @@ pub(crate) fn scaled(
     running: &Running,
     max_instances: u32,
 ) {
-    deps.events.publish(scaled_event(deps, id, running, max_instances));
+    deps.events
+        .publish(scaled_event(deps, id, running, max_instances));
 }
 
 /// What did not run still does not run.
@@ -59,13 +64,14 @@ pub(crate) fn failed(deps: &ComponentDeps, id: &ComponentId, wanted: &Wanted, er
         count = wanted.count,
         "could not scale a component: {text}"
     );
-    deps.events.publish(Event::ComponentScaleFailed(ComponentScaleFailed {
-        component_id: id.as_str().to_owned(),
-        image_ref: wanted.image.clone(),
-        max_instances: wanted.count,
-        host_id: deps.identity.id.as_str().to_owned(),
-        annotations: wanted.annotations.clone(),
-        error: text,
-        public_key: None,
-    }));
+    deps.events
+        .publish(Event::ComponentScaleFailed(ComponentScaleFailed {
+            component_id: id.as_str().to_owned(),
+            image_ref: wanted.image.clone(),
+            max_instances: wanted.count,
+            host_id: deps.identity.id.as_str().to_owned(),
+            annotations: wanted.annotations.clone(),
+            error: text,
+            public_key: None,
+        }));
 }

@@ -58,7 +58,9 @@ impl Running {
             call_timeout: deps.call_timeout,
         });
         let options = limits.options(deps.max_execution_time);
-        let code = fetched.prepare(&deps.runtime, options, invoke.clone(), env.clone()).await?;
+        let code = fetched
+            .prepare(&deps.runtime, options, invoke.clone(), env.clone())
+            .await?;
         let code = Arc::new(code);
         let server = server(deps, id, limits, wanted.count);
         let mut served = ServedExports::new();
@@ -85,9 +87,15 @@ impl Running {
         id: &ComponentId,
     ) -> Result<(), ScaleError> {
         if let Some(verified) = &self.code.claims {
-            deps.store.claims().put(&stored_component(&verified.claims)).await?;
+            deps.store
+                .claims()
+                .put(&stored_component(&verified.claims))
+                .await?;
         }
-        deps.store.links().ensure_spec(id, self.code.image.as_str()).await?;
+        deps.store
+            .links()
+            .ensure_spec(id, self.code.image.as_str())
+            .await?;
         Ok(())
     }
 
@@ -172,7 +180,12 @@ impl Running {
 
     /// Leaves the queue groups and lets calls under way end by `deadline`.
     pub(crate) async fn drain(self, deadline: Instant) {
-        join_all(self.served.into_values().map(|function| function.drain(deadline))).await;
+        join_all(
+            self.served
+                .into_values()
+                .map(|function| function.drain(deadline)),
+        )
+        .await;
     }
 }
 
@@ -181,7 +194,11 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) ->
     Server {
         peer: deps.peer.clone(),
         prefix: RpcPrefix::new(deps.lattice(), id),
-        limiter: Arc::new(Limiter::new(instances(count), queue.max_queued, queue.max_wait)),
+        limiter: Arc::new(Limiter::new(
+            instances(count),
+            queue.max_queued,
+            queue.max_wait,
+        )),
         call_timeout: deps.call_timeout,
         serving: Arc::new(Serving {
             id: id.clone(),
@@ -200,9 +217,15 @@ pub(crate) async fn open_bundle(
     deps: &ComponentDeps,
     names: &[String],
 ) -> Result<ConfigBundle, ScaleError> {
-    let names: Vec<ConfigName> = names.iter().map(ConfigName::new).collect::<Result<_, _>>()?;
-    let secrets: Vec<String> =
-        names.iter().filter(|name| name.is_secret()).map(ToString::to_string).collect();
+    let names: Vec<ConfigName> = names
+        .iter()
+        .map(ConfigName::new)
+        .collect::<Result<_, _>>()?;
+    let secrets: Vec<String> = names
+        .iter()
+        .filter(|name| name.is_secret())
+        .map(ToString::to_string)
+        .collect();
     if !secrets.is_empty() {
         return Err(ScaleError::Secrets { names: secrets });
     }

@@ -17,8 +17,8 @@ use lattice_rpc::{
     ServeHandle, ServeOptions,
 };
 use lattice_runtime::{
-    CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse,
-    InvokeError, ResponseBody, TraceContext,
+    CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse, InvokeError,
+    ResponseBody, TraceContext,
 };
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
@@ -74,7 +74,8 @@ pub(crate) struct Server {
 
 impl Server {
     fn subject(&self, export: &Export) -> String {
-        self.prefix.invocation(export.instance().unwrap_or_default(), export.function())
+        self.prefix
+            .invocation(export.instance().unwrap_or_default(), export.function())
     }
 
     /// Makes `code` answer from now on, and returns the functions that it no longer has.
@@ -86,12 +87,19 @@ impl Server {
         served: &mut ServedExports,
         code: &Arc<Code>,
     ) -> Result<Vec<Served>, ConnectError> {
-        let exports: HashMap<String, &Export> =
-            code.component.exports().iter().map(|export| (self.subject(export), export)).collect();
+        let exports: HashMap<String, &Export> = code
+            .component
+            .exports()
+            .iter()
+            .map(|export| (self.subject(export), export))
+            .collect();
         let mut added = ServedExports::new();
         for (subject, export) in &exports {
             if !served.contains_key(subject) {
-                let version = Version { code: Arc::clone(code), export: (*export).clone() };
+                let version = Version {
+                    code: Arc::clone(code),
+                    export: (*export).clone(),
+                };
                 added.insert(subject.clone(), self.serve(subject, version).await?);
             }
         }
@@ -101,7 +109,10 @@ impl Server {
         let removed = served.extract_if(|subject, _| !exports.contains_key(subject));
         let removed = removed.map(|(_, function)| function).collect();
         for (subject, function) in served.iter() {
-            let version = Version { code: Arc::clone(code), export: exports[subject].clone() };
+            let version = Version {
+                code: Arc::clone(code),
+                export: exports[subject].clone(),
+            };
             *function.current.write() = Arc::new(version);
         }
         served.extend(added);
@@ -136,11 +147,19 @@ impl Serving {
     }
 
     async fn handle_function(&self, version: &Version, call: IncomingCall) {
-        let IncomingCall { context, mut params, responder } = call;
+        let IncomingCall {
+            context,
+            mut params,
+            responder,
+        } = call;
         let answered = async {
             let params = complete(&mut params, &version.export).await?;
             let cx = self.context(&context, headroom(context.deadline));
-            Ok(version.code.component.call(&version.export, cx, params).await?)
+            Ok(version
+                .code
+                .component
+                .call(&version.export, cx, params)
+                .await?)
         };
         let sent = match answered.await {
             Ok(results) => responder.reply(results).await,
@@ -152,7 +171,11 @@ impl Serving {
     }
 
     async fn handle_http(&self, version: &Version, call: IncomingCall) {
-        let IncomingCall { context, mut params, responder } = call;
+        let IncomingCall {
+            context,
+            mut params,
+            responder,
+        } = call;
         let head_by = headroom(context.deadline);
         let answered = async {
             let request = take_request(&mut params).await?.map(incoming);
@@ -241,14 +264,18 @@ async fn complete(params: &mut Params, export: &Export) -> Result<Bytes, Failed>
 }
 
 fn incoming(body: IncomingBody) -> HttpBody {
-    body.map_err(|error| HttpCode::InternalError(Some(message_chain(&error)))).boxed_unsync()
+    body.map_err(|error| HttpCode::InternalError(Some(message_chain(&error))))
+        .boxed_unsync()
 }
 
 fn outgoing(response: HttpResponse) -> http::Response<HttpBody> {
     let body = match response.body {
-        ResponseBody::Complete { data, trailers: None } => {
-            Full::new(data).map_err(|never| match never {}).boxed_unsync()
-        }
+        ResponseBody::Complete {
+            data,
+            trailers: None,
+        } => Full::new(data)
+            .map_err(|never| match never {})
+            .boxed_unsync(),
         ResponseBody::Complete { data, trailers } => Full::new(data)
             .with_trailers(async move { trailers.map(Ok) })
             .map_err(|never: std::convert::Infallible| match never {})

@@ -30,9 +30,10 @@ impl HostApi {
     /// Accepts a scale command; the work follows.
     pub(super) fn scale(&self, command: ScaleComponentCommand) -> Done {
         let id = ComponentId::new(&command.component_id)?;
-        let other = self.components.status(&id).filter(|running| {
-            command.count > 0 && running.image.as_str() != command.component_ref
-        });
+        let other = self
+            .components
+            .status(&id)
+            .filter(|running| command.count > 0 && running.image.as_str() != command.component_ref);
         let reply = other.map_or_else(Outcome::bare, |running| {
             let (old, new) = (running.image, &command.component_ref);
             Outcome::message(if command.allow_update {
@@ -57,7 +58,9 @@ impl HostApi {
         };
         let (old, new) = (running.image, command.new_component_ref.as_str());
         if old.as_str() == new {
-            return Ok(Outcome::message(format!("component {id} already updated to {new}")));
+            return Ok(Outcome::message(format!(
+                "component {id} already updated to {new}"
+            )));
         }
         let image = ImageRef::new(new)?;
         let reply = Outcome::message(format!("component {id} updating from {old} to {new}"));

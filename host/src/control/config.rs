@@ -18,22 +18,35 @@ impl HostApi {
     }
 
     pub(super) async fn set_config(&self, name: &ConfigName, config: &StringMap) -> Done {
-        self.store.configs().put(name, config).await.map_err(|error| failed(&error))?;
+        self.store
+            .configs()
+            .put(name, config)
+            .await
+            .map_err(|error| failed(&error))?;
         let config_name = name.as_str().to_owned();
-        self.events.publish(Event::ConfigSet(ConfigChanged { config_name }));
+        self.events
+            .publish(Event::ConfigSet(ConfigChanged { config_name }));
         Ok(Outcome::message("successfully put config"))
     }
 
     pub(super) async fn remove_config(&self, name: &ConfigName) -> Done {
-        self.store.configs().delete(name).await.map_err(|error| failed(&error))?;
+        self.store
+            .configs()
+            .delete(name)
+            .await
+            .map_err(|error| failed(&error))?;
         let config_name = name.as_str().to_owned();
-        self.events.publish(Event::ConfigDeleted(ConfigChanged { config_name }));
+        self.events
+            .publish(Event::ConfigDeleted(ConfigChanged { config_name }));
         Ok(Outcome::message("successfully deleted config"))
     }
 
     pub(super) fn keep_registries(&self, credentials: RegistryCredentials) -> Done {
         let known = self.registries.put(credentials);
-        tracing::warn!(known, "credentials of registries have no effect: images are files so far");
+        tracing::warn!(
+            known,
+            "credentials of registries have no effect: images are files so far"
+        );
         Ok(Outcome::message("successfully put registries"))
     }
 }

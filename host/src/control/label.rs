@@ -17,7 +17,9 @@ impl HostApi {
 
     pub(super) fn remove_label(&self, label: &HostLabelIdentifier) -> Done {
         let Some(labels) = self.labels.delete(&label.key).map_err(refused)? else {
-            return Ok(Outcome::message("successfully deleted label (no such label)"));
+            return Ok(Outcome::message(
+                "successfully deleted label (no such label)",
+            ));
         };
         self.tell_labels(labels);
         Ok(Outcome::message("successfully deleted label"))
@@ -25,7 +27,8 @@ impl HostApi {
 
     fn tell_labels(&self, labels: StringMap) {
         let host_id = self.identity.id.as_str().to_owned();
-        self.events.publish(Event::LabelsChanged(LabelsChanged { host_id, labels }));
+        self.events
+            .publish(Event::LabelsChanged(LabelsChanged { host_id, labels }));
     }
 }
 

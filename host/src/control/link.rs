@@ -28,7 +28,10 @@ impl HostApi {
     }
 
     pub(super) async fn store_link(&self, link: Link) -> Done {
-        let link = Link { status: Vec::new(), ..link };
+        let link = Link {
+            status: Vec::new(),
+            ..link
+        };
         match self.store.put_link(&link).await {
             Ok(_replaced) => {}
             Err(error) => return Err(self.link_refused(link, &error)),
@@ -49,7 +52,8 @@ impl HostApi {
             None => refusal,
         };
         let error = refusal.message.clone();
-        self.events.publish(Event::LinkdefSetFailed(LinkdefSetFailed { link, error }));
+        self.events
+            .publish(Event::LinkdefSetFailed(LinkdefSetFailed { link, error }));
         refusal
     }
 
@@ -57,7 +61,9 @@ impl HostApi {
         let key = request.key()?;
         let removed = match self.store.links().delete(&key).await {
             Ok(DeletedLink::NoSpec) => {
-                return Ok(Outcome::message("successfully deleted link (spec doesn't exist)"));
+                return Ok(Outcome::message(
+                    "successfully deleted link (spec doesn't exist)",
+                ));
             }
             Ok(DeletedLink::NoMatch) => None,
             Ok(DeletedLink::Removed(link)) => Some(link),
@@ -105,7 +111,10 @@ impl HostApi {
     fn ends(&self, link: &Link) -> Vec<ProviderSubjects> {
         let ids = [&link.source_id, &link.target].map(ComponentId::new);
         let lattice = &self.identity.lattice;
-        ids.into_iter().flatten().map(|id| ProviderSubjects::new(lattice, &id)).collect()
+        ids.into_iter()
+            .flatten()
+            .map(|id| ProviderSubjects::new(lattice, &id))
+            .collect()
     }
 
     /// The merged content of configs; those that cannot be read now count as empty.

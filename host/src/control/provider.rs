@@ -31,7 +31,9 @@ impl HostApi {
     pub(super) fn start(&self, command: StartProviderCommand) -> Done {
         let id = ComponentId::new(&command.provider_id)?;
         let image = ImageRef::new(&command.provider_ref)?;
-        self.providers.start(id, image, command.annotations, command.config).map_err(refused)?;
+        self.providers
+            .start(id, image, command.annotations, command.config)
+            .map_err(refused)?;
         Ok(Outcome::message("successfully started provider"))
     }
 

@@ -134,14 +134,20 @@ async fn runtime(config: RuntimeConfig) -> Result<Runtime, StartHostError> {
     let made = tokio::task::spawn_blocking(move || Runtime::new(config)).await;
     match made {
         Ok(made) => made.map_err(StartHostError::Runtime),
-        Err(ended) => Err(StartHostError::Runtime(RuntimeError::Ticker(std::io::Error::other(ended)))),
+        Err(ended) => Err(StartHostError::Runtime(RuntimeError::Ticker(
+            std::io::Error::other(ended),
+        ))),
     }
 }
 
 async fn admin(address: Option<SocketAddr>) -> Result<Option<Admin>, StartHostError> {
-    let Some(address) = address else { return Ok(None) };
+    let Some(address) = address else {
+        return Ok(None);
+    };
     let admin = Admin::start(address).await;
-    admin.map(Some).map_err(|source| StartHostError::Admin { address, source })
+    admin
+        .map(Some)
+        .map_err(|source| StartHostError::Admin { address, source })
 }
 
 fn images(config: &HostConfig) -> Images {

@@ -21,7 +21,10 @@ fn link(source: &str, target: &str, name: &str, interfaces: &[&str]) -> Link {
 }
 
 fn spec(links: &[Link]) -> ComponentSpec {
-    ComponentSpec { url: String::new(), links: links.to_vec() }
+    ComponentSpec {
+        url: String::new(),
+        links: links.to_vec(),
+    }
 }
 
 fn table() -> LinkTable {
@@ -36,20 +39,35 @@ fn target(table: &LinkTable, name: &str, lookup: &str) -> Option<String> {
 #[test]
 fn links_are_found_by_source_name_and_interface() {
     let table = table();
-    let links = [link("a", "kv", "default", &["store"]), link("a", "other", "second", &["store"])];
+    let links = [
+        link("a", "kv", "default", &["store"]),
+        link("a", "other", "second", &["store"]),
+    ];
     table.put(&id("a"), spec(&links));
-    assert_eq!(target(&table, "default", "wasi:keyvalue/store").unwrap(), "kv");
-    assert_eq!(target(&table, "second", "wasi:keyvalue/store").unwrap(), "other");
+    assert_eq!(
+        target(&table, "default", "wasi:keyvalue/store").unwrap(),
+        "kv"
+    );
+    assert_eq!(
+        target(&table, "second", "wasi:keyvalue/store").unwrap(),
+        "other"
+    );
     assert_eq!(target(&table, "default", "wasi:keyvalue/atomics"), None);
     assert_eq!(target(&table, "third", "wasi:keyvalue/store"), None);
-    assert!(table.resolve(&id("b"), "default", "wasi:keyvalue/store").is_none());
+    assert!(
+        table
+            .resolve(&id("b"), "default", "wasi:keyvalue/store")
+            .is_none()
+    );
 }
 
 #[test]
 fn a_deleted_link_is_not_resolved_and_a_call_under_way_keeps_its_target() {
     let table = table();
     table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
-    let route = table.resolve(&id("a"), "default", "wasi:keyvalue/store").unwrap();
+    let route = table
+        .resolve(&id("a"), "default", "wasi:keyvalue/store")
+        .unwrap();
     let diff = table.put(&id("a"), spec(&[]));
     assert_eq!((diff.removed.len(), diff.added.len()), (1, 0));
     assert_eq!(target(&table, "default", "wasi:keyvalue/store"), None);
@@ -60,9 +78,18 @@ fn a_deleted_link_is_not_resolved_and_a_call_under_way_keeps_its_target() {
 fn subjects_are_made_once() {
     let route = Route::new(&LatticeName::default(), id("kv"));
     let first = route.subject("wrpc:keyvalue/store@0.2.0-draft", "get");
-    assert_eq!(first.as_str(), "default.kv.wrpc.0.0.1.wrpc:keyvalue/store@0.2.0-draft.get");
-    assert_eq!(route.subject("wrpc:keyvalue/store@0.2.0-draft", "get"), first);
-    assert_eq!(route.subject("", "add").as_str(), "default.kv.wrpc.0.0.1.add");
+    assert_eq!(
+        first.as_str(),
+        "default.kv.wrpc.0.0.1.wrpc:keyvalue/store@0.2.0-draft.get"
+    );
+    assert_eq!(
+        route.subject("wrpc:keyvalue/store@0.2.0-draft", "get"),
+        first
+    );
+    assert_eq!(
+        route.subject("", "add").as_str(),
+        "default.kv.wrpc.0.0.1.add"
+    );
     assert_eq!(route.subjects.read().len(), 2);
     for number in 0..2 * MAX_SUBJECTS {
         route.subject("x:y/z", &format!("f{number}"));
@@ -78,7 +105,13 @@ fn a_changed_config_list_is_a_removal_and_an_addition() {
     new.target_config = vec!["redis".into()];
     table.put(&id("a"), spec(std::slice::from_ref(&old)));
     let diff = table.put(&id("a"), spec(std::slice::from_ref(&new)));
-    assert_eq!(diff, LinkDiff { removed: vec![old], added: vec![new.clone()] });
+    assert_eq!(
+        diff,
+        LinkDiff {
+            removed: vec![old],
+            added: vec![new.clone()]
+        }
+    );
     assert_eq!(table.put(&id("a"), spec(&[new])), LinkDiff::default());
 }
 
@@ -89,7 +122,9 @@ fn a_resync_removes_what_is_gone_and_keeps_what_cannot_be_read() {
         table.put(&id(name), spec(&[link(name, "kv", "default", &["store"])]));
     }
     let mut snapshot = LatticeSnapshot::default();
-    snapshot.specs.insert(id("a"), spec(&[link("a", "kv", "default", &["store"])]));
+    snapshot
+        .specs
+        .insert(id("a"), spec(&[link("a", "kv", "default", &["store"])]));
     snapshot.unreadable.insert(id("b"));
     let diff = table.resync(&mut snapshot);
     assert_eq!((diff.removed.len(), diff.added.len()), (1, 0));
@@ -101,9 +136,15 @@ fn a_resync_removes_what_is_gone_and_keeps_what_cannot_be_read() {
 fn a_lost_store_takes_nothing_away() {
     let table = table();
     table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
-    let mut snapshot = LatticeSnapshot { fresh: true, ..LatticeSnapshot::default() };
+    let mut snapshot = LatticeSnapshot {
+        fresh: true,
+        ..LatticeSnapshot::default()
+    };
     assert_eq!(table.resync(&mut snapshot), LinkDiff::default());
-    assert_eq!(target(&table, "default", "wasi:keyvalue/store").unwrap(), "kv");
+    assert_eq!(
+        target(&table, "default", "wasi:keyvalue/store").unwrap(),
+        "kv"
+    );
 }
 
 #[test]

@@ -33,7 +33,12 @@ pub(crate) struct Health {
 impl Health {
     /// A process that has not answered yet.
     pub(crate) fn new(max_misses: u32) -> Self {
-        Self { healthy: false, misses: 0, max_misses, told_of_misses: false }
+        Self {
+            healthy: false,
+            misses: 0,
+            max_misses,
+            told_of_misses: false,
+        }
     }
 
     /// Takes in an answer.

@@ -27,14 +27,19 @@ pub(crate) fn started(deps: &ProviderDeps, slot: &Slot, claims: Option<ProviderC
 pub(crate) fn start_failed(deps: &ProviderDeps, slot: &Slot, error: &StartProviderError) {
     let text = message_chain(error);
     let image = slot.image.as_str();
-    tracing::error!(provider = slot.id.as_str(), image, "could not start a provider: {text}");
-    deps.events.publish(Event::ProviderStartFailed(ProviderStartFailed {
-        provider_ref: image.to_owned(),
-        provider_id: slot.id.as_str().to_owned(),
-        host_id: deps.identity.id.as_str().to_owned(),
-        error: text,
-        link_name: DEFAULT_NAME.to_owned(),
-    }));
+    tracing::error!(
+        provider = slot.id.as_str(),
+        image,
+        "could not start a provider: {text}"
+    );
+    deps.events
+        .publish(Event::ProviderStartFailed(ProviderStartFailed {
+            provider_ref: image.to_owned(),
+            provider_id: slot.id.as_str().to_owned(),
+            host_id: deps.identity.id.as_str().to_owned(),
+            error: text,
+            link_name: DEFAULT_NAME.to_owned(),
+        }));
 }
 
 pub(crate) fn stopped(deps: &ProviderDeps, slot: &Slot) {

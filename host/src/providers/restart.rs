@@ -46,9 +46,13 @@ mod tests {
     #[test]
     fn pauses_double_up_to_half_a_minute() {
         let mut restarts = Restarts::new(ProviderConfig::default());
-        let pauses: Vec<_> =
-            (0..8).map(|_| restarts.ended_after(Duration::ZERO).as_millis()).collect();
-        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        let pauses: Vec<_> = (0..8)
+            .map(|_| restarts.ended_after(Duration::ZERO).as_millis())
+            .collect();
+        assert_eq!(
+            pauses,
+            [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]
+        );
         assert!(restarts.is_crash_loop());
     }
 

@@ -92,7 +92,11 @@ impl Slot {
     /// Waits until the end is asked for.
     pub(crate) async fn stop_wanted(&self) -> StopProvider {
         let mut stop = self.stop.subscribe();
-        let wish = stop.wait_for(Option::is_some).await.ok().and_then(|wish| *wish);
+        let wish = stop
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|wish| *wish);
         match wish {
             Some(wish) => wish,
             // The sender lives in this slot, so that this does not happen.

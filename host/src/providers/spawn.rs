@@ -38,13 +38,15 @@ impl Spawner {
     pub(crate) fn start() -> io::Result<Self> {
         let (requests, queue) = mpsc::channel::<Request>();
         let runtime = Handle::current();
-        std::thread::Builder::new().name("provider-spawner".to_owned()).spawn(move || {
-            let _context = runtime.enter();
-            for Request { program, reply } in queue {
-                // Nobody waits any more when this fails; the child is ended by being dropped.
-                let _unwanted = reply.send(command(&program).spawn());
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("provider-spawner".to_owned())
+            .spawn(move || {
+                let _context = runtime.enter();
+                for Request { program, reply } in queue {
+                    // Nobody waits any more when this fails; the child is ended by being dropped.
+                    let _unwanted = reply.send(command(&program).spawn());
+                }
+            })?;
         Ok(Self { requests })
     }
 
@@ -57,7 +59,10 @@ impl Spawner {
         let mut child = self
             .child(program)
             .await
-            .map_err(|source| StartProviderError::Spawn { path: program.to_owned(), source })?;
+            .map_err(|source| StartProviderError::Spawn {
+                path: program.to_owned(),
+                source,
+            })?;
         let Some(mut stdin) = child.stdin.take() else {
             return Err(StartProviderError::Stdin(io::ErrorKind::BrokenPipe.into()));
         };
@@ -89,7 +94,10 @@ impl Spawner {
     async fn once(&self, program: &Path) -> io::Result<Child> {
         let (reply, child) = oneshot::channel();
         let gone = |_| io::Error::other("the thread that starts processes has ended");
-        let request = Request { program: program.to_owned(), reply };
+        let request = Request {
+            program: program.to_owned(),
+            reply,
+        };
         self.requests.send(request).map_err(|_| gone(()))?;
         child.await.map_err(|_| gone(()))?
     }
@@ -157,7 +165,10 @@ mod tests {
     async fn a_process_reads_its_data_and_sees_little_of_the_environment() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
-        let text = format!("#!/bin/sh\nread line\necho \"$line $HOME\" > {}\n", out.display());
+        let text = format!(
+            "#!/bin/sh\nread line\necho \"$line $HOME\" > {}\n",
+            out.display()
+        );
         let program = script(dir.path(), &text);
         let spawner = Spawner::start().unwrap();
         let mut child = spawner.spawn(&program, "data\r\n").await.unwrap();
@@ -168,7 +179,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_cannot_be_started_is_named() {
         let spawner = Spawner::start().unwrap();
-        let error = spawner.spawn(Path::new("/nowhere/provider"), "").await.unwrap_err();
+        let error = spawner
+            .spawn(Path::new("/nowhere/provider"), "")
+            .await
+            .unwrap_err();
         assert!(matches!(error, StartProviderError::Spawn { .. }));
         assert!(error.to_string().contains("/nowhere/provider"));
     }

@@ -26,7 +26,12 @@ pub(crate) struct LinkStates {
 
 impl LinkStates {
     pub(crate) fn new(host: HostId, reporter: StatusReporter, events: Arc<Events>) -> Self {
-        Self { host, reporter, events, known: Mutex::default() }
+        Self {
+            host,
+            reporter,
+            events,
+            known: Mutex::default(),
+        }
     }
 
     pub(crate) fn reporter(&self) -> &StatusReporter {
@@ -36,7 +41,14 @@ impl LinkStates {
     /// Takes in what a provider says about one of its links. What another host's process with
     /// the same id says is that host's business.
     pub(crate) fn reported(&self, endpoint: &ComponentId, report: LinkReport) {
-        let LinkReport { source_id, target, name, wit_namespace, wit_package, .. } = report;
+        let LinkReport {
+            source_id,
+            target,
+            name,
+            wit_namespace,
+            wit_package,
+            ..
+        } = report;
         if self.host != *report.host_id {
             return;
         }
@@ -70,7 +82,10 @@ impl LinkStates {
             }
         };
         let told = (state, reason);
-        let before = self.known.lock().insert((key.clone(), endpoint.clone()), told.clone());
+        let before = self
+            .known
+            .lock()
+            .insert((key.clone(), endpoint.clone()), told.clone());
         let (state, reason) = told.clone();
         self.reporter.report(&key, endpoint, state, reason.clone());
         if before.as_ref() == Some(&told) {
@@ -87,17 +102,18 @@ impl LinkStates {
                 tracing::info!(provider = endpoint.as_str(), link = %key, %state, "link state");
             }
         }
-        self.events.publish(Event::LinkStatusChanged(LinkStatusChanged {
-            source_id: link.source_id.clone(),
-            target: link.target.clone(),
-            name: link.name.clone(),
-            wit_namespace: link.wit_namespace.clone(),
-            wit_package: link.wit_package.clone(),
-            endpoint: endpoint.as_str().to_owned(),
-            host_id: self.host.as_str().to_owned(),
-            state,
-            reason,
-        }));
+        self.events
+            .publish(Event::LinkStatusChanged(LinkStatusChanged {
+                source_id: link.source_id.clone(),
+                target: link.target.clone(),
+                name: link.name.clone(),
+                wit_namespace: link.wit_namespace.clone(),
+                wit_package: link.wit_package.clone(),
+                endpoint: endpoint.as_str().to_owned(),
+                host_id: self.host.as_str().to_owned(),
+                state,
+                reason,
+            }));
     }
 
     /// Forgets a link that an end no longer has.

@@ -16,7 +16,9 @@ pub(crate) async fn shut_down(
     mut child: Child,
     wish: StopProvider,
 ) {
-    let request = ShutdownRequest { host_id: deps.identity.id.as_str().to_owned() };
+    let request = ShutdownRequest {
+        host_id: deps.identity.id.as_str().to_owned(),
+    };
     let orderly = async {
         let payload = serde_json::to_vec(&request).map(Bytes::from)?;
         // An old provider answers before it ends, ours when everything is done.

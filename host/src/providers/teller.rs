@@ -109,7 +109,10 @@ impl Teller {
                 None => std::future::pending().await,
             }
         };
-        let ends = self.tracked.values_mut().flat_map(|t| [&mut t.source, &mut t.target]);
+        let ends = self
+            .tracked
+            .values_mut()
+            .flat_map(|t| [&mut t.source, &mut t.target]);
         let watches: Vec<_> = ends
             .filter_map(|watched| watched.as_mut().ok())
             .flatten()
@@ -150,7 +153,9 @@ impl Teller {
                 Ok(_) => {}
                 Err(reason) => {
                     let failed = LinkState::Failed;
-                    self.deps.states.set(&tracked.link, &self.id, failed, Some(reason));
+                    self.deps
+                        .states
+                        .set(&tracked.link, &self.id, failed, Some(reason));
                 }
             }
         }
@@ -186,8 +191,11 @@ impl Teller {
         if !unheard.is_empty() {
             sleep(APART).await;
         }
-        let told: Vec<_> =
-            self.tracked.values().filter_map(|tracked| tracked.told.clone()).collect();
+        let told: Vec<_> = self
+            .tracked
+            .values()
+            .filter_map(|tracked| tracked.told.clone())
+            .collect();
         for resolved in told {
             self.tell(&resolved).await;
         }
@@ -226,16 +234,25 @@ impl Teller {
     }
 
     async fn track(&self, link: Link, told: Option<ResolvedLink>) -> Tracked {
-        let (source, target) =
-            tokio::join!(self.watch(&link.source_config), self.watch(&link.target_config));
-        Tracked { link, source, target, told }
+        let (source, target) = tokio::join!(
+            self.watch(&link.source_config),
+            self.watch(&link.target_config)
+        );
+        Tracked {
+            link,
+            source,
+            target,
+            told,
+        }
     }
 
     async fn watch(&self, names: &[String]) -> Watched {
         let watches = names.iter().map(async |text| {
             let name = ConfigName::new(text).map_err(|error| error.to_string())?;
             if name.is_secret() {
-                return Err(format!("secret store not configured, could not fetch secrets: {name}"));
+                return Err(format!(
+                    "secret store not configured, could not fetch secrets: {name}"
+                ));
             }
             let watch = self.deps.configs.watch(&name).await;
             watch.map_err(|error| lattice_core::reply::message_chain(&error))

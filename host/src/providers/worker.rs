@@ -15,6 +15,7 @@ use lattice_store::{BundleError, ConfigBundle};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
+use super::ProviderDeps;
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
 use super::probe::{Probe, Probed};
@@ -24,7 +25,6 @@ use super::send::publish;
 use super::slot::{Slot, StopProvider};
 use super::stop::shut_down;
 use super::teller::{Teller, TellerDeps};
-use super::ProviderDeps;
 use crate::artifact::ProviderProgram;
 
 /// The owner of one provider.
@@ -58,12 +58,18 @@ impl Worker {
         config: &[String],
     ) -> Result<Self, StartProviderError> {
         let program = deps.images.provider(&slot.image).await.map_err(|source| {
-            StartProviderError::Fetch { image: slot.image.clone(), source }
+            StartProviderError::Fetch {
+                image: slot.image.clone(),
+                source,
+            }
         })?;
         if let Some(claims) = &program.claims {
             deps.store.claims().put(&stored_provider(claims)).await?;
         }
-        deps.store.links().ensure_spec(&slot.id, slot.image_ref()).await?;
+        deps.store
+            .links()
+            .ensure_spec(&slot.id, slot.image_ref())
+            .await?;
         let config = open_config(&deps, config).await?;
         let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);
         let xkey = CurveKey::generate();
@@ -73,10 +79,23 @@ impl Worker {
             configs: deps.store.configs().clone(),
             states: Arc::clone(&deps.states),
         };
-        let teller =
-            Teller::new(teller_deps, slot.id.clone(), subjects.clone(), &xkey.public_key());
+        let teller = Teller::new(
+            teller_deps,
+            slot.id.clone(),
+            subjects.clone(),
+            &xkey.public_key(),
+        );
         let restarts = Restarts::new(deps.config);
-        Ok(Self { deps, slot, program, config, subjects, xkey, teller, restarts })
+        Ok(Self {
+            deps,
+            slot,
+            program,
+            config,
+            subjects,
+            xkey,
+            teller,
+            restarts,
+        })
     }
 
     /// Starts the process for the first time and tells the lattice.
@@ -85,7 +104,9 @@ impl Worker {
         let claims = self.program.claims.as_ref();
         let metadata = claims.and_then(|claims| claims.metadata.as_ref());
         let name = metadata.and_then(|metadata| metadata.name.clone());
-        let revision = metadata.and_then(|metadata| metadata.revision).unwrap_or_default();
+        let revision = metadata
+            .and_then(|metadata| metadata.revision)
+            .unwrap_or_default();
         self.slot.set_running(name, revision);
         report::started(&self.deps, &self.slot, claims.and_then(provider_info));
         Ok(child)
@@ -215,7 +236,11 @@ impl Worker {
             Probed::Miss(why) => {
                 let (verdict, misses) = (health.missed(), health.misses());
                 let provider = self.slot.id.as_str();
-                tracing::warn!(provider, misses, "a provider did not tell its health: {why}");
+                tracing::warn!(
+                    provider,
+                    misses,
+                    "a provider did not tell its health: {why}"
+                );
                 if let Some(verdict) = verdict {
                     let text = format!("no answer to {misses} health requests: {why}");
                     self.slot.set_problem(Some(text.clone()));
@@ -237,18 +262,24 @@ impl Worker {
     /// A process that ended by itself is a failure that everybody should see.
     fn tell_exit(&self, why: &str, pause: std::time::Duration) {
         let restarts = self.restarts.count();
-        let kind = if self.restarts.is_crash_loop() { "crash loop: " } else { "" };
+        let kind = if self.restarts.is_crash_loop() {
+            "crash loop: "
+        } else {
+            ""
+        };
         let text = format!(
             "{kind}the process ended ({why}), {restarts} times in a row; next start in {pause:?}"
         );
         tracing::error!(provider = self.slot.id.as_str(), "{text}");
-        self.deps.events.publish(Event::ProviderExited(ProviderExited {
-            host_id: self.deps.identity.id.as_str().to_owned(),
-            provider_id: self.slot.id.as_str().to_owned(),
-            status: why.to_owned(),
-            restarts,
-            restart_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-        }));
+        self.deps
+            .events
+            .publish(Event::ProviderExited(ProviderExited {
+                host_id: self.deps.identity.id.as_str().to_owned(),
+                provider_id: self.slot.id.as_str().to_owned(),
+                status: why.to_owned(),
+                restarts,
+                restart_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            }));
         self.slot.set_problem(Some(text.clone()));
         self.tell_health(Verdict::Failed, Some(text));
     }
@@ -263,7 +294,10 @@ fn problem(response: &HealthCheckResponse) -> Option<String> {
     if response.healthy {
         return None;
     }
-    let message = response.message.as_deref().unwrap_or("the provider does not say why");
+    let message = response
+        .message
+        .as_deref()
+        .unwrap_or("the provider does not say why");
     Some(format!("unhealthy: {message}"))
 }
 
@@ -278,9 +312,15 @@ async fn open_config(
     deps: &ProviderDeps,
     names: &[String],
 ) -> Result<ConfigBundle, StartProviderError> {
-    let names: Vec<ConfigName> = names.iter().map(ConfigName::new).collect::<Result<_, _>>()?;
-    let secrets: Vec<String> =
-        names.iter().filter(|name| name.is_secret()).map(ToString::to_string).collect();
+    let names: Vec<ConfigName> = names
+        .iter()
+        .map(ConfigName::new)
+        .collect::<Result<_, _>>()?;
+    let secrets: Vec<String> = names
+        .iter()
+        .filter(|name| name.is_secret())
+        .map(ToString::to_string)
+        .collect();
     if !secrets.is_empty() {
         return Err(StartProviderError::Secrets { names: secrets });
     }

@@ -6,10 +6,12 @@ use serde_json::Value;
 
 /// The payloads on a subject during a step of the recording, as JSON.
 pub fn recorded(step: &str, on: impl Fn(&str) -> bool) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../interfaces/core/tests/golden/trace.jsonl");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../interfaces/core/tests/golden/trace.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines
         .filter(|line| line["step"] == step && on(line["subject"].as_str().unwrap()))
         .filter_map(|line| serde_json::from_str(line["text"].as_str()?).ok())
@@ -19,21 +21,28 @@ pub fn recorded(step: &str, on: impl Fn(&str) -> bool) -> Vec<Value> {
 /// The reply of a step.
 pub fn reply(step: &str) -> Value {
     let replies = recorded(step, |subject| subject.starts_with("_INBOX"));
-    let mut replies = replies.into_iter().filter(|reply| reply.get("success").is_some());
-    replies.next().unwrap_or_else(|| panic!("no reply is recorded for `{step}`"))
+    let mut replies = replies
+        .into_iter()
+        .filter(|reply| reply.get("success").is_some());
+    replies
+        .next()
+        .unwrap_or_else(|| panic!("no reply is recorded for `{step}`"))
 }
 
 /// The data of the first event of a step.
 pub fn event(step: &str, name: &str) -> Value {
     let subject = format!("wasmbus.evt.default.{name}");
     let events = recorded(step, |found| found == subject);
-    events.first().unwrap_or_else(|| panic!("no {name} is recorded for `{step}`"))["data"].clone()
+    events
+        .first()
+        .unwrap_or_else(|| panic!("no {name} is recorded for `{step}`"))["data"]
+        .clone()
 }
 
 /// What a provider read from its standard input.
 pub fn host_data(provider: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../interfaces/core/tests/golden/hostdata.json");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../interfaces/core/tests/golden/hostdata.json");
     let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     all[provider]["json"].clone()
 }
@@ -44,7 +53,7 @@ pub fn same_shape(ours: &Value, theirs: &Value) {
     compare("", ours, theirs);
 }
 
-const DATA_KEYS: [&str; 3] = ["labels", "annotations", "constraints"];
+const DATA_KEYS: [&str; 4] = ["labels", "annotations", "constraints", "config"];
 
 fn compare(path: &str, ours: &Value, theirs: &Value) {
     match (ours, theirs) {

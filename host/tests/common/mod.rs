@@ -31,12 +31,19 @@ impl Lattice {
     pub async fn start() -> Self {
         let nats = NatsBox::start().await.unwrap();
         let client = nats.client().await.unwrap();
-        Self { nats, client, dir: tempfile::tempdir().unwrap() }
+        Self {
+            nats,
+            client,
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// Settings for a host of this lattice.
     pub fn config(&self) -> HostConfig {
-        let nats = NatsConfig { port: self.nats.port, ..NatsConfig::default() };
+        let nats = NatsConfig {
+            port: self.nats.port,
+            ..NatsConfig::default()
+        };
         let mut config = HostConfig::new(LatticeName::default()).nats(nats);
         config.allow_file_load = true;
         config.labels.insert("zone".into(), "a".into());
@@ -70,7 +77,11 @@ impl Lattice {
     }
 
     pub async fn events(&self) -> Events {
-        let messages = self.client.subscribe("wasmbus.evt.default.*").await.unwrap();
+        let messages = self
+            .client
+            .subscribe("wasmbus.evt.default.*")
+            .await
+            .unwrap();
         self.client.flush().await.unwrap();
         Events { messages }
     }
@@ -99,9 +110,18 @@ pub struct Events {
 impl Events {
     /// The next event, with its name as `type` ends.
     pub async fn next(&mut self) -> (String, Value) {
-        let message = timeout(SOON, self.messages.next()).await.expect("an event").unwrap();
+        let message = timeout(SOON, self.messages.next())
+            .await
+            .expect("an event")
+            .unwrap();
         let event: Value = serde_json::from_slice(&message.payload).unwrap();
-        let name = message.subject.as_str().rsplit('.').next().unwrap().to_owned();
+        let name = message
+            .subject
+            .as_str()
+            .rsplit('.')
+            .next()
+            .unwrap()
+            .to_owned();
         assert_eq!(event["type"], format!("com.wasmcloud.lattice.{name}"));
         (name, event)
     }
@@ -133,7 +153,13 @@ impl Events {
             timeout(Duration::from_millis(300), self.messages.next()).await
         {
             let event: Value = serde_json::from_slice(&message.payload).unwrap();
-            let name = message.subject.as_str().rsplit('.').next().unwrap().to_owned();
+            let name = message
+                .subject
+                .as_str()
+                .rsplit('.')
+                .next()
+                .unwrap()
+                .to_owned();
             seen.push((name, event["data"].clone()));
         }
         seen
@@ -150,5 +176,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(SOON, search).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    timeout(SOON, search)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }

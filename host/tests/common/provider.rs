@@ -20,7 +20,10 @@ impl Program {
     pub fn new(lattice: &Lattice, name: &str, then: &str) -> Self {
         let path = lattice.path(name);
         let data = lattice.path(&format!("{name}.data"));
-        let text = format!("#!/bin/sh\nread line\necho \"$line\" >> {}\n{then}\n", data.display());
+        let text = format!(
+            "#!/bin/sh\nread line\necho \"$line\" >> {}\n{then}\n",
+            data.display()
+        );
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         Self { path, data }

@@ -35,7 +35,16 @@ fn the_defaults_are_those_of_the_protocol_page() {
 
 #[test]
 fn each_connection_falls_back_to_the_common_flags() {
-    let flags = ["--nats-host", "a", "--nats-port", "1", "--rpc-host", "b", "--ctl-port", "2"];
+    let flags = [
+        "--nats-host",
+        "a",
+        "--nats-port",
+        "1",
+        "--rpc-host",
+        "b",
+        "--ctl-port",
+        "2",
+    ];
     let (config, _) = build(&flags).unwrap();
     assert_eq!(config.ctl.url(), "nats://a:2");
     assert_eq!(config.rpc.url(), "nats://b:1");
@@ -49,14 +58,21 @@ fn switches_take_values_and_do_without() {
 
 #[test]
 fn labels_of_flags_win_over_those_of_the_environment() {
-    let environment = [("WASMCLOUD_LABEL_zone", "a"), ("WASMCLOUD_LABEL_tier", "x"), ("PATH", "p")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = [
+        ("WASMCLOUD_LABEL_zone", "a"),
+        ("WASMCLOUD_LABEL_tier", "x"),
+        ("PATH", "p"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let (config, _) = settings(&parse(&["-l", "zone=b=c"]), environment.into_iter()).unwrap();
     assert_eq!(config.labels["zone"], "b=c");
     assert_eq!(config.labels["tier"], "x");
     assert_eq!(config.labels.len(), 2);
     for bad in ["zone", "=a"] {
-        assert!(matches!(build(&["-l", bad]), Err(SettingsError::Label { .. })));
+        assert!(matches!(
+            build(&["-l", bad]),
+            Err(SettingsError::Label { .. })
+        ));
     }
 }
 
@@ -67,7 +83,10 @@ fn a_host_seed_has_to_be_one() {
     assert_eq!(config.key.public_key(), key.public_key());
     let account = SigningKey::generate(KeyKind::Account);
     for seed in [account.seed().expose(), "SN"] {
-        assert!(matches!(build(&["--host-seed", seed]), Err(SettingsError::HostSeed(_))));
+        assert!(matches!(
+            build(&["--host-seed", seed]),
+            Err(SettingsError::HostSeed(_))
+        ));
     }
 }
 
@@ -79,13 +98,24 @@ fn what_would_be_unsafe_to_leave_out_is_refused() {
         ["--feature", "nonsense"],
     ] {
         let error = build(&flags).unwrap_err();
-        assert!(matches!(error, SettingsError::Unsupported { .. }), "{flags:?}");
+        assert!(
+            matches!(error, SettingsError::Unsupported { .. }),
+            "{flags:?}"
+        );
     }
 }
 
 #[test]
 fn flags_without_effect_are_named_once() {
-    let flags = ["--secrets-topic", "s", "--allow-latest", "--oci-user", "u", "--feature", "rpc_interface"];
+    let flags = [
+        "--secrets-topic",
+        "s",
+        "--allow-latest",
+        "--oci-user",
+        "u",
+        "--feature",
+        "rpc_interface",
+    ];
     let (_, warnings) = build(&flags).unwrap();
     assert_eq!(warnings.len(), 3);
     assert!(warnings[0].contains("--secrets-topic") && warnings[2].contains("rpc_interface"));
@@ -97,7 +127,10 @@ fn credentials_files_are_taken_apart() {
                 ****\n-----BEGIN USER NKEY SEED-----\nSUAB\n------END USER NKEY SEED------\n";
     let user = parse_creds(text).unwrap();
     assert_eq!((user.jwt.expose(), user.seed.expose()), ("eyJ0", "SUAB"));
-    for bad in ["", "-----BEGIN NATS USER JWT-----\n------END NATS USER JWT------\n"] {
+    for bad in [
+        "",
+        "-----BEGIN NATS USER JWT-----\n------END NATS USER JWT------\n",
+    ] {
         assert!(parse_creds(bad).is_none());
     }
     let dir = tempfile::tempdir().unwrap();

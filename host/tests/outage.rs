@@ -1,0 +1,143 @@
+//! NATS goes away and comes back; the host stays.
+
+mod common;
+
+use std::time::Duration;
+
+use common::provider::Program;
+use common::{Lattice, SOON, until, wat};
+use lattice_host::Host;
+use lattice_rpc::{Invocation, Peer, PeerConfig};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+fn link(source: &str, target: &str) -> Value {
+    json!({
+        "source_id": source, "target": target, "wit_namespace": "test", "wit_package": "add",
+        "interfaces": ["sums"],
+    })
+}
+
+async fn start(lattice: &Lattice, host: &Host, id: &str, text: &str) {
+    let image = lattice.component(&format!("{id}.wasm"), text);
+    let mut events = lattice.events().await;
+    let command = json!({"component_ref": image, "component_id": id, "count": 10});
+    lattice
+        .done(&format!("component.scale.{}", host.id()), &command)
+        .await;
+    events
+        .find("component_scaled", |data| data["component_id"] == id)
+        .await;
+}
+
+async fn twice(peer: &Peer) -> Option<Vec<u8>> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let invocation = Invocation::new("default.twice.wrpc.0.0.1.twice", deadline);
+    peer.call(invocation, vec![4].into())
+        .await
+        .ok()
+        .map(|bytes| bytes.to_vec())
+}
+
+/// A lattice in which calls go from one component to another.
+async fn running() -> (Lattice, Host) {
+    let lattice = Lattice::start().await;
+    let host = lattice.host().await;
+    lattice.done("link.put", &link("twice", "sums")).await;
+    start(&lattice, &host, "twice", wat::TWICE).await;
+    start(&lattice, &host, "sums", wat::SUMS).await;
+    (lattice, host)
+}
+
+/// Asks until somebody answers.
+async fn patient(lattice: &Lattice, tail: &str, body: &Value) -> Value {
+    until("an answer", async || {
+        let subject = format!("wasmbus.ctl.v1.default.{tail}");
+        let request = lattice.client.request(subject, body.to_string().into());
+        let reply = timeout(Duration::from_secs(1), request).await.ok()?.ok()?;
+        let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
+        (reply["success"] == true).then_some(reply)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_works_again_after_nats_was_away() {
+    let (mut lattice, host) = running().await;
+    let program = Program::new(&lattice, "kv", "exec sleep 1000");
+    let command = json!({"provider_id": "kv", "provider_ref": program.reference()});
+    lattice
+        .done(&format!("provider.start.{}", host.id()), &command)
+        .await;
+    program.host_data(0).await;
+    lattice.nats.stop();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    lattice.nats.restart().await.unwrap();
+    lattice.client = lattice.nats.client().await.unwrap();
+
+    let peer = Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default());
+    let peer = peer.await.unwrap();
+    until("calls to be answered", async || {
+        twice(&peer).await.filter(|answer| *answer == [8])
+    })
+    .await;
+    let inventory = patient(&lattice, &format!("host.get.{}", host.id()), &json!({})).await;
+    assert_eq!(
+        inventory["response"]["components"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(inventory["response"]["providers"][0]["id"], "kv");
+    // The process was not started again for it.
+    assert_eq!(program.starts(), 1);
+
+    // What is put from now on is seen: the watches are back.
+    let other = json!({
+        "source_id": "twice", "target": "kv", "wit_namespace": "wasi", "wit_package": "keyvalue",
+        "interfaces": ["store"],
+    });
+    patient(&lattice, "link.put", &other).await;
+    until("the link to be listed", async || {
+        let links = lattice.control_raw("link.get", "").await;
+        (links["response"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_store_takes_no_link_away_and_is_filled_again() {
+    let (mut lattice, host) = running().await;
+    lattice.nats.restart_wiped().await.unwrap();
+    lattice.client = lattice.nats.client().await.unwrap();
+    let peer = Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default());
+    let peer = peer.await.unwrap();
+    until("calls to be answered", async || {
+        twice(&peer).await.filter(|answer| *answer == [8])
+    })
+    .await;
+    until("the link to be stored again", async || {
+        let js = async_nats::jetstream::new(lattice.client.clone());
+        let bucket = js.get_key_value("LATTICEDATA_default").await.ok()?;
+        let record = bucket.get("COMPONENT_twice").await.ok()??;
+        let spec: Value = serde_json::from_slice(&record).unwrap();
+        (spec["links"][0]["target"] == "sums").then_some(())
+    })
+    .await;
+    assert!(twice(&peer).await.is_some());
+    patient(&lattice, &format!("host.get.{}", host.id()), &json!({})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_can_be_drained_while_nats_is_away() {
+    let (mut lattice, host) = running().await;
+    lattice.nats.stop();
+    let wish = lattice_host::StopRequest {
+        reason: lattice_host::StopReason::Program,
+        timeout: Some(Duration::from_secs(1)),
+    };
+    timeout(SOON, host.drain(wish))
+        .await
+        .expect("the drain to end");
+}
