@@ -1,3 +1,5 @@
+//! Tests of reading images.
+
 use lattice_claims::{KeyKind, ProviderMetadata, SigningKey};
 
 use super::*;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use lattice_core::provider::{LogLevel, OtelProtocol};
+use lattice_core::subject::control::DEFAULT_CONTROL_PREFIX;
 
 /// Flags of `lattice-host` and `wash host`. Names and variables are those of the 1.x host.
 #[derive(Debug, Clone, Args)]
@@ -125,7 +126,7 @@ pub struct NatsArgs {
     #[arg(
         long,
         env = "WASMCLOUD_CTL_TOPIC_PREFIX",
-        default_value = "wasmbus.ctl"
+        default_value = DEFAULT_CONTROL_PREFIX
     )]
     pub ctl_topic_prefix: String,
     /// NATS server for calls and providers

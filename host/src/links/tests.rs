@@ -1,3 +1,5 @@
+//! Tests of the link table.
+
 use std::time::Duration;
 
 use super::*;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lattice_core::subject::store::BUCKET_PREFIXES;
 use lattice_provider_sdk::keyvalue::{Backend, Entry, KeyValueError, KeysPage};
 use lattice_provider_sdk::{Shared, chain};
 
@@ -10,16 +11,9 @@ use crate::bucket::{Bucket, Failure};
 use crate::cluster::{Cluster, OpenError};
 use crate::settings::LinkSettings;
 
-/// Buckets in which a lattice or its tools keep their own data. A component must not read or change
-/// them, although they may be on the same NATS.
-const RESERVED: [&str; 6] = [
-    "LATTICEDATA_",
-    "CONFIGDATA_",
-    "LATTICESTATUS_",
-    "WASMCLOUD_",
-    "SECRETS_",
-    "wadm_",
-];
+/// Buckets in which tools of a lattice keep their own data. A component must not read or change
+/// them or those of the lattice, although they may be on the same NATS.
+const RESERVED: [&str; 3] = ["WASMCLOUD_", "SECRETS_", "wadm_"];
 
 /// What a link gives its component.
 pub(crate) struct NatsBackend {
@@ -52,8 +46,8 @@ impl NatsBackend {
             return Ok((&self.settings.bucket, self.settings.create_own));
         }
         // What the operator configured is not refused.
-        let reserved = |prefix: &&str| bucket.starts_with(prefix);
-        if bucket != self.settings.bucket && RESERVED.iter().any(|prefix| reserved(&prefix)) {
+        let mut reserved = RESERVED.iter().chain(&BUCKET_PREFIXES);
+        if bucket != self.settings.bucket && reserved.any(|prefix| bucket.starts_with(prefix)) {
             return Err(KeyValueError::AccessDenied);
         }
         Ok((bucket, self.settings.create_others))

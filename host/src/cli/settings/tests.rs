@@ -1,3 +1,5 @@
+//! Tests of settings out of flags and environment.
+
 use clap::Parser;
 
 use super::*;

@@ -7,6 +7,9 @@ const COMPONENT: &str = "COMPONENT_";
 const CLAIMS: &str = "CLAIMS_";
 const LINK_STATUS: &str = "LINK";
 
+/// What the names of a lattice's own buckets start with, whichever lattice it is.
+pub const BUCKET_PREFIXES: [&str; 3] = ["LATTICEDATA_", "CONFIGDATA_", "LATTICESTATUS_"];
+
 /// The bucket of component specs and claims.
 #[must_use]
 pub fn lattice_bucket(lattice: &LatticeName) -> String {
