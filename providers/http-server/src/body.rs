@@ -36,7 +36,7 @@ impl RequestBody {
         if body.is_end_stream() {
             return Self::Whole(None);
         }
-        if !body.size_hint().exact().is_some_and(|size| size <= SMALL) {
+        if body.size_hint().exact().is_none_or(|size| size > SMALL) {
             return Self::Stream(None, body);
         }
         let mut collected = Collected::default();

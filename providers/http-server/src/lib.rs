@@ -1,6 +1,6 @@
 //! HTTP for components: listens, and passes each request on to the component that a link names.
 //!
-//! A link with this provider as source of `wasi:http/incoming-handler` is a [`Route`](route): its
+//! A link with this provider as source of `wasi:http/incoming-handler` is a route: its
 //! address, path or host, and what is done to requests and responses on the way. The values of
 //! links and of the provider's config are listed in [`settings`].
 //!

@@ -125,9 +125,8 @@ impl Routes {
         match self {
             Self::Everything(claims) => remove(claims),
             Self::ByPath(table) | Self::ByHost(_, table) => {
-                let found = table
-                    .values_mut()
-                    .fold(false, |found, c| remove(c) || found);
+                // A link has one place, so the first find is the only one.
+                let found = table.values_mut().any(remove);
                 table.retain(|_, claims| !claims.is_empty());
                 found
             }

@@ -1,5 +1,7 @@
 //! What links and config do to listening.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;

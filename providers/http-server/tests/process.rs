@@ -1,5 +1,6 @@
 //! The binary, as a host starts it.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};

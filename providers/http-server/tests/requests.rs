@@ -1,5 +1,7 @@
 //! What happens to requests and responses on their way.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;

@@ -135,7 +135,9 @@ async fn signal() {
 
 fn log_to_stderr(data: &HostData) {
     let level = data.log_level.unwrap_or(LogLevel::Info).as_filter();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // What the NATS client has to say is said by the connection's own events.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error")));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

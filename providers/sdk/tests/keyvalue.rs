@@ -1,6 +1,8 @@
 //! Key-value providers, called through bindings that `wit-bindgen-wrpc` makes from the WIT
 //! package, and bindings served by the session.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
     unreachable_pub,
     clippy::all,
     clippy::allow_attributes_without_reason,
+    clippy::error_impl_error,
     reason = "generated from the WIT package"
 )]
 mod bindings {

@@ -1,6 +1,10 @@
 //! A provider in this process, a stand-in for its host, and components made of closures.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "test code, of which each file uses its own part"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;

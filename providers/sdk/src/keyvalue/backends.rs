@@ -10,10 +10,13 @@ use parking_lot::RwLock;
 use crate::keyvalue::KeyValueError;
 use crate::link::ProviderLink;
 
+/// The stores of one component by the names of its links, of which there are few.
+type OfComponent<B> = Vec<(LinkName, Arc<B>)>;
+
 /// The stores of a provider by the component and the name of its link.
 #[derive(Debug)]
 pub struct Backends<B> {
-    table: RwLock<HashMap<ComponentId, Vec<(LinkName, Arc<B>)>>>,
+    table: RwLock<HashMap<ComponentId, OfComponent<B>>>,
 }
 
 impl<B> Default for Backends<B> {

@@ -1,5 +1,7 @@
 //! A provider that tells what happens to it, and a stand-in for the host that runs it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
