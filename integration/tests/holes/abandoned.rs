@@ -1,0 +1,308 @@
+//! Callers that leave, stop reading, or never hear an answer (R2, R6, R12, A1 to A5).
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_integration::{Lattice, get, usage};
+use lattice_rpc::CallError;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::support::{
+    ECHO, Monitored, answers_at_once, call, forget, lattice_with, link_caller, number,
+    provider_pid, stand_in, subject, text, until,
+};
+
+const SLEEP: &str = "test:probe/behave@0.1.0.sleep";
+const RELAYED_SLEEP: &str = "test:caller/relay@0.1.0.sleep";
+const RELAYED_TEXT: &str = "test:caller/relay@0.1.0.text";
+
+async fn request(address: &str, head: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("{head}\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    Ok(stream)
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gives_its_instance_back_at_once() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "web", "http-probe", 1).await?;
+    let address = lattice.serve_http(0, "web").await?;
+    lattice.until_status(&address, "/", 200).await?;
+    for head in [
+        "GET /wait/60000 HTTP/1.1",
+        "GET /slow/1000/100 HTTP/1.1",
+        // The guest waits for a body of which nothing comes.
+        "POST /length HTTP/1.1\r\ncontent-length: 1000",
+        "POST /echo HTTP/1.1\r\ntransfer-encoding: chunked",
+    ] {
+        let stream = request(&address, head).await?;
+        // Long enough for the guest to have begun.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(stream);
+        let before = Instant::now();
+        lattice
+            .until_status(&address, "/", 200)
+            .await
+            .context(head)?;
+        ensure!(
+            before.elapsed() < Duration::from_secs(2),
+            "{head}: {:?}",
+            before.elapsed()
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_1_9_caller_that_leaves_holds_its_instance_until_the_deadline_only() -> Result<()> {
+    let lattice = lattice_with(&["--call-timeout-ms", "1500"]).await?;
+    lattice.run(0, "probe", "probe", 1).await?;
+    let peer = lattice.peer().await?;
+    answers_at_once(&peer, "probe").await?;
+    forget(&lattice, subject("probe", SLEEP), number(60_000)).await?;
+    let before = Instant::now();
+    until(async || answers_at_once(&peer, "probe").await).await?;
+    assert!(
+        before.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        before.elapsed()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cancelled_call_ends_on_every_hop() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "probe", "probe", 1).await?;
+    lattice.run(0, "caller", "caller", 1).await?;
+    link_caller(&lattice, "probe").await?;
+    let peer = lattice.peer().await?;
+    let relayed = async |ms| {
+        let echo = call(&peer, "caller", RELAYED_TEXT, text("x"), ms).await?;
+        ensure!(echo == text("x"), "{echo:?}");
+        Ok(())
+    };
+    until(async || relayed(5000).await).await?;
+    let sleeping = tokio::spawn({
+        let peer = peer.clone();
+        async move { call(&peer, "caller", RELAYED_SLEEP, number(60_000), 60_000).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    sleeping.abort();
+    let before = Instant::now();
+    until(async || relayed(2000).await).await?;
+    assert!(
+        before.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        before.elapsed()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_stalls_no_other_call() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "web", "http-probe", 50).await?;
+    let address = lattice.serve_http(0, "web").await?;
+    lattice.until_status(&address, "/", 200).await?;
+    let pids = [
+        lattice.hosts[0].pid().unwrap(),
+        provider_pid(&lattice, "http-server-provider")?,
+    ];
+    let resident = |pid: u32| usage(pid).map(|usage| usage.resident);
+    let before = [resident(pids[0])?, resident(pids[1])?];
+    let mut stuck = Vec::new();
+    for _ in 0..5 {
+        let mut stream = request(&address, "GET /stream/1000000000 HTTP/1.1").await?;
+        stream.read_exact(&mut [0; 1000]).await?;
+        stuck.push(stream);
+    }
+    let started = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(get(&address, "/").await?.0, 200);
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    for (pid, before) in pids.into_iter().zip(before) {
+        let now = resident(pid)?;
+        assert!(
+            now < before + (128 << 20),
+            "{pid} grew from {before} to {now}"
+        );
+    }
+    Ok(())
+}
+
+/// Takes calls as a 1.9 callee does, and is never heard of again.
+async fn mute(lattice: &Lattice, id: &str, function: &str) -> Result<()> {
+    let mut calls = lattice.client.subscribe(subject(id, function)).await?;
+    let client = lattice.client.clone();
+    tokio::spawn(async move {
+        while let Some(call) = calls.next().await {
+            if let Some(caller) = call.reply {
+                let own = client.new_inbox();
+                client
+                    .publish_with_reply(caller, own, Bytes::new())
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    Ok(lattice.client.flush().await?)
+}
+
+#[tokio::test]
+async fn a_target_that_accepts_and_falls_silent_fails_the_call_in_time() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "caller", "caller", 10).await?;
+    mute(&lattice, "mute", ECHO).await?;
+    link_caller(&lattice, "mute").await?;
+    let peer = lattice.peer().await?;
+    until(async || {
+        let before = Instant::now();
+        let error = call(&peer, "caller", RELAYED_TEXT, text("x"), 1000)
+            .await
+            .unwrap_err();
+        assert!(
+            before.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            before.elapsed()
+        );
+        ensure!(!error.to_string().contains("not found"), "{error}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn calls_under_way_and_calls_in_vain_make_no_subscriptions() -> Result<()> {
+    let bed = Monitored::start().await?;
+    let lattice = &bed.lattice;
+    lattice.run(0, "probe", "probe", 50).await?;
+    lattice.run(0, "caller", "caller", 100).await?;
+    mute(lattice, "mute", ECHO).await?;
+    link_caller(lattice, "probe").await?;
+    let vain = |target: &str| {
+        serde_json::json!({
+            "source_id": "caller", "target": target, "name": "vain", "wit_namespace": "test",
+            "wit_package": "probe", "interfaces": ["echo"],
+        })
+    };
+    lattice.ctl_ok("link.put", vain("mute")).await?;
+    let peer = lattice.peer().await?;
+    until(async || {
+        Ok(call(&peer, "caller", RELAYED_SLEEP, number(1), 5000)
+            .await
+            .map(drop)?)
+    })
+    .await?;
+    let idle = bed.subscriptions().await?;
+    let over_vain = params_over("vain");
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let (peer, vain) = (peer.clone(), over_vain.clone());
+        calls.spawn(async move {
+            const OVER: &str = "test:caller/relay@0.1.0.text-over-link";
+            match n % 2 {
+                0 => call(&peer, "caller", RELAYED_SLEEP, number(1500), 5000).await,
+                _ => call(&peer, "caller", OVER, vain, 2000).await,
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(
+        bed.subscriptions().await?,
+        idle,
+        "while 40 calls are under way"
+    );
+    let mut failed = 0;
+    while let Some(done) = calls.join_next().await {
+        failed += usize::from(matches!(
+            done?,
+            Err(CallError::Remote(_) | CallError::Deadline { .. })
+        ));
+    }
+    assert_eq!(failed, 20);
+    assert_eq!(bed.subscriptions().await?, idle, "after calls in vain");
+    Ok(())
+}
+
+fn params_over(link: &str) -> Bytes {
+    crate::support::texts(&[link, "x"])
+}
+
+#[tokio::test]
+async fn a_provider_does_not_grow_with_its_calls() -> Result<()> {
+    const GET: &str = "wrpc:keyvalue/store@0.2.0-draft.get";
+    let calls: u64 = match std::env::var("LATTICE_SOAK_CALLS") {
+        Ok(calls) => calls.parse()?,
+        Err(_) => 20_000,
+    };
+    let lattice = Lattice::start(1).await?;
+    lattice
+        .provide(0, "kv", "keyvalue-nats-provider", &[])
+        .await?;
+    let pid = provider_pid(&lattice, "keyvalue-nats-provider")?;
+    lattice
+        .link("test", "kv", "wasi:keyvalue/store", &[], &[])
+        .await?;
+    let peer = lattice.peer().await?;
+    let batch = async |count: u64| -> Result<()> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..64 {
+            let peer = peer.clone();
+            tasks.spawn(async move {
+                for _ in 0..count / 64 {
+                    let params = crate::support::texts(&["bucket", "key"]);
+                    let answer = call(&peer, "kv", GET, params, 20_000).await?;
+                    ensure!(answer.len() > 1, "{answer:?}");
+                }
+                Ok(())
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Ok(())
+    };
+    batch(6_400).await?;
+    let before = usage(pid)?.resident;
+    batch(calls).await?;
+    let grown = usage(pid)?.resident.saturating_sub(before);
+    // The leak of old providers was above half a kilobyte for each call.
+    assert!(
+        grown < 8 << 20,
+        "the provider grew by {grown} bytes in {calls} calls"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_http_request_that_nobody_answers_ends_in_time() -> Result<()> {
+    let lattice = lattice_with(&["--call-timeout-ms", "1500"]).await?;
+    let fake = lattice.peer().await?;
+    let handle = "wrpc:http/incoming-handler@0.1.0.handle";
+    let _serving = stand_in(&fake, "web", handle, |call| async move {
+        let _call = call;
+        std::future::pending::<()>().await;
+    })
+    .await?;
+    let address = lattice.serve_http(0, "web").await?;
+    let before = Instant::now();
+    let (status, text) = get(&address, "/").await?;
+    assert_eq!(status, 504, "{text}");
+    assert!(
+        before.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        before.elapsed()
+    );
+    Ok(())
+}

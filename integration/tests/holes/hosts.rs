@@ -1,0 +1,125 @@
+//! Hosts: their end, their labels, their buckets, their health (weaknesses 11, 22, 30, 33, 37).
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures::StreamExt as _;
+use lattice_integration::{Lattice, STEP, free_port, get, program};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::support::{call, lattice_with, number};
+
+const SLEEP: &str = "test:probe/behave@0.1.0.sleep";
+
+#[tokio::test]
+async fn a_host_that_ends_lets_calls_finish_and_asks_providers_to_end() -> Result<()> {
+    let mut lattice = Lattice::start(1).await?;
+    lattice.run(0, "web", "http-probe", 10).await?;
+    let address = lattice.serve_http(0, "web").await?;
+    lattice.until_status(&address, "/", 200).await?;
+    let mut asked = lattice
+        .client
+        .subscribe("wasmbus.rpc.default.httpserver.default.shutdown")
+        .await?;
+    lattice.client.flush().await?;
+    let slow = tokio::spawn(async move { get(&address, "/wait/1500").await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = lattice.hosts[0].terminate(STEP).await?;
+    ensure!(status.success(), "{status}: {}", lattice.hosts[0].log());
+    assert_eq!(slow.await??, (200, "waited\n".to_owned()));
+    let request = tokio::time::timeout(Duration::from_secs(1), asked.next()).await?;
+    let request: Value = serde_json::from_slice(&request.unwrap().payload)?;
+    assert_eq!(request["host_id"], lattice.host(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_time_that_a_stop_command_gives_is_in_milliseconds() -> Result<()> {
+    let mut lattice = lattice_with(&["--drain-timeout-ms", "600000"]).await?;
+    lattice.run(0, "probe", "probe", 10).await?;
+    let peer = lattice.peer().await?;
+    call(&peer, "probe", SLEEP, number(1), 5000).await?;
+    let sleeping =
+        tokio::spawn(async move { call(&peer, "probe", SLEEP, number(60_000), 60_000).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stop = format!("host.stop.{}", lattice.host(0));
+    let before = Instant::now();
+    lattice.ctl_ok(&stop, json!({ "timeout": 500 })).await?;
+    lattice.hosts[0].wait(STEP).await?;
+    assert!(
+        before.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        before.elapsed()
+    );
+    // The call that was cut off is told so.
+    let error = sleeping.await?.unwrap_err();
+    assert!(before.elapsed() < Duration::from_secs(6), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn labels_of_the_machine_cannot_be_changed_or_deleted() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    let host = lattice.host(0);
+    let labels = async || -> Result<Value> {
+        let inventory = lattice
+            .ctl_ok(&format!("host.get.{host}"), Value::Null)
+            .await?;
+        Ok(inventory["response"]["labels"].clone())
+    };
+    let before = labels().await?;
+    for key in ["hostcore.os", "hostcore.arch", "HOSTCORE.OSFAMILY"] {
+        let put = json!({ "key": key, "value": "other" });
+        for (verb, body) in [("put", put), ("del", json!({ "key": key }))] {
+            let reply = lattice.ctl(&format!("label.{verb}.{host}"), body).await?;
+            assert_eq!(reply["success"], false, "{verb} {key}: {reply}");
+        }
+    }
+    assert_eq!(labels().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_number_of_copies_of_a_bucket_can_be_chosen() -> Result<()> {
+    let nats = lattice_nats_box::NatsBox::start().await?;
+    let host = tokio::process::Command::new(program("lattice-host")?)
+        .args([
+            "--nats-port",
+            &nats.port.to_string(),
+            "--store-replicas",
+            "3",
+        ])
+        .kill_on_drop(true)
+        .output();
+    // A single server cannot keep three; it is asked for them all the same.
+    let output = tokio::time::timeout(STEP, host).await??;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("replicas") && text.contains("hint"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_idle_connection_holds_up_no_health_request() -> Result<()> {
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let _lattice = lattice_with(&["--http-admin", &address]).await?;
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        idle.push(TcpStream::connect(&address).await?);
+    }
+    let before = Instant::now();
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(
+            get(&address, path).await?,
+            (200, r#"{"status":"ok"}"#.to_owned())
+        );
+    }
+    assert!(
+        before.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        before.elapsed()
+    );
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `docs/known-holes.md` names tests; each of them has to be there.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The holes that belong to what is built so far.
+fn expected() -> Vec<String> {
+    let numbered = |letter: char, range: std::ops::RangeInclusive<u32>| {
+        range.map(move |number| format!("{letter}{number}"))
+    };
+    numbered('R', 1..=12)
+        .chain(numbered('A', 1..=5))
+        .chain(numbered('B', 1..=5))
+        .chain(numbered('W', 1..=24))
+        .chain(numbered('W', 29..=37))
+        .collect()
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder of each crate of the workspace, by the crate's name.
+fn crates(folder: &Path, found: &mut HashMap<String, PathBuf>) -> Result<()> {
+    let manifest = folder.join("Cargo.toml");
+    if let Ok(text) = std::fs::read_to_string(manifest) {
+        let name = text.lines().find_map(|line| line.strip_prefix("name = \""));
+        if let Some(name) = name {
+            found.insert(name.trim_end_matches('"').to_owned(), folder.to_owned());
+        }
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if entry.file_type()?.is_dir() && !hidden && entry.file_name() != "target" {
+            crates(&entry.path(), found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file at `place`, `crate::path/of/file`, holds a test of this name.
+fn exists(crates: &HashMap<String, PathBuf>, place: &str, test: &str) -> Result<bool> {
+    let (name, file) = place.split_once("::").context("no file")?;
+    let folder = crates
+        .get(name)
+        .with_context(|| format!("no crate `{name}`"))?;
+    let path = folder.join(format!("{file}.rs"));
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let declared = [format!("fn {test}()"), format!("async fn {test}()")];
+    Ok(lines.iter().enumerate().any(|(at, line)| {
+        let is_test = lines[..at]
+            .iter()
+            .rev()
+            .take(4)
+            .any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
+        is_test && declared.iter().any(|text| line.starts_with(text.as_str()))
+            // Property tests and suites of providers have parameters.
+            || line.starts_with(&format!("pub async fn {test}("))
+    }))
+}
+
+#[test]
+fn every_hole_has_a_row_and_every_test_named_there_exists() -> Result<()> {
+    let table = std::fs::read_to_string(workspace().join("docs/known-holes.md"))?;
+    let mut folders = HashMap::new();
+    crates(&workspace(), &mut folders)?;
+    let mut rows = Vec::new();
+    let mut missing = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [hole, _, tests] = cells[..] else {
+            anyhow::bail!("not three cells: {row}");
+        };
+        if hole == "hole" || hole.starts_with("---") {
+            continue;
+        }
+        rows.push(hole.to_owned());
+        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() && !row.contains("belongs to") {
+            missing.push(format!("{hole} names no test"));
+        }
+        for test in tests {
+            let (place, name) = test.rsplit_once("::").with_context(|| test.to_owned())?;
+            match exists(&folders, place, name) {
+                Ok(true) => {}
+                Ok(false) => missing.push(format!("{hole}: `{name}` is not in {place}")),
+                Err(error) => missing.push(format!("{hole}: {test}: {error:#}")),
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    let without: Vec<String> = expected()
+        .into_iter()
+        .filter(|h| !rows.contains(h))
+        .collect();
+    assert!(without.is_empty(), "no row for {without:?}");
+    Ok(())
+}
