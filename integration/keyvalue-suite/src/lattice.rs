@@ -89,7 +89,8 @@ impl Lattice {
         self.until_healthy().await;
     }
 
-    async fn until_healthy(&self) {
+    /// Waits until the provider answers.
+    pub async fn until_healthy(&self) {
         let ask = async {
             let subject = self.subjects.health();
             while self

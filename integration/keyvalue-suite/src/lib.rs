@@ -11,6 +11,11 @@
 //! A [`Lattice`] runs the provider and stands in for its host; a [`Component`] stands in for a
 //! component that is linked to it, and calls it through bindings made from the WIT package.
 
+#![allow(
+    clippy::error_impl_error,
+    reason = "bindings name their types as the WIT package does"
+)]
+
 pub mod cases;
 mod component;
 mod lattice;
@@ -29,7 +34,8 @@ pub struct Setup {
     pub lattice: Lattice,
 }
 
-/// Makes a test of each case; `$start` is an `async fn() -> Setup`.
+/// Makes a test of each case; `$start` is an `async fn` that returns a [`Setup`] or
+/// something that dereferences to one.
 #[macro_export]
 macro_rules! tests {
     ($start:path) => {

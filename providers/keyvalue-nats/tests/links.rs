@@ -1,0 +1,228 @@
+//! What links say, and what becomes of them when NATS is not as they say.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use keyvalue_nats::KeyValueNats;
+use lattice_core::link::LinkState;
+use lattice_keyvalue_suite::{Lattice, PATIENCE, cases};
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
+use lattice_provider_sdk::keyvalue::KeyValueError;
+use tokio::time::Instant;
+
+async fn start() -> Lattice {
+    Lattice::start::<KeyValueNats>(&[]).await
+}
+
+async fn jetstream(nats: &NatsBox) -> jetstream::Context {
+    jetstream::new(nats.client().await.unwrap())
+}
+
+async fn create(context: &jetstream::Context, bucket: &str) -> jetstream::kv::Store {
+    let config = jetstream::kv::Config {
+        bucket: bucket.into(),
+        ..jetstream::kv::Config::default()
+    };
+    context.create_key_value(config).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_link_without_config_works() {
+    let mut lattice = start().await;
+    let kv = lattice.link("counter", "spare", &[]).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    for name in ["", "default", "spare", "keyvalue_default"] {
+        assert_eq!(kv.get(name, "a").await, Ok(Some("x".into())), "{name}");
+    }
+    let none = Err(KeyValueError::NoSuchStore);
+    for name in ["other", "no bucket", "a.b", "ä"] {
+        assert_eq!(kv.get(name, "a").await, none, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn data_of_other_programs_is_shared() {
+    let mut lattice = start().await;
+    let context = jetstream(&lattice.nats).await;
+    let (own, other) = (
+        create(&context, "own").await,
+        create(&context, "other").await,
+    );
+    own.put("user.1", "here".into()).await.unwrap();
+    other.put("user=2", "there".into()).await.unwrap();
+    let kv = lattice
+        .link("counter", "default", &[("Bucket", "own")])
+        .await;
+    assert_eq!(kv.get("default", "user.1").await, Ok(Some("here".into())));
+    assert_eq!(kv.get("other", "user=2").await, Ok(Some("there".into())));
+    assert_eq!(kv.set("default", "n:1", "7").await, Ok(()));
+    assert_eq!(own.get("n=x3A1").await.unwrap().unwrap(), "7");
+}
+
+#[tokio::test]
+async fn buckets_of_the_lattice_are_out_of_reach() {
+    let mut lattice = start().await;
+    let context = jetstream(&lattice.nats).await;
+    create(&context, "LATTICEDATA_default").await;
+    let create = [("enable_bucket_auto_create", "true")];
+    let kv = lattice.link("counter", "default", &create).await;
+    for name in [
+        "LATTICEDATA_default",
+        "CONFIGDATA_default",
+        "LATTICESTATUS_x",
+    ] {
+        let denied = Err(KeyValueError::AccessDenied);
+        assert_eq!(kv.get(name, "a").await, denied, "{name}");
+        assert_eq!(
+            kv.increment(name, "a", 1).await,
+            Err(KeyValueError::AccessDenied)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_link_waits_for_its_bucket() {
+    let mut lattice = start().await;
+    let kv = lattice
+        .put("counter", "default", &[("bucket", "late")])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("`late`"), "{reason}");
+    assert!(reason.contains("enable_bucket_auto_create"), "{reason}");
+    create(&jetstream(&lattice.nats).await, "late").await;
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_reported() {
+    let mut lattice = start().await;
+    lattice
+        .put("counter", "default", &[("bucket", "a b")])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("`bucket`"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_deleted_bucket_is_noticed() {
+    let mut lattice = start().await;
+    let context = jetstream(&lattice.nats).await;
+    create(&context, "gone").await;
+    let kv = lattice.link("counter", "default", &[]).await;
+    for bucket in ["gone", "keyvalue_default"] {
+        assert_eq!(kv.set(bucket, "a", "x").await, Ok(()));
+        context.delete_key_value(bucket).await.unwrap();
+        // The first call finds out.
+        assert!(kv.get(bucket, "a").await.is_err());
+    }
+    let none = Err(KeyValueError::NoSuchStore);
+    assert_eq!(kv.get("gone", "a").await, none);
+    assert_eq!(kv.get("default", "a").await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_value_that_nats_cannot_take_is_an_error() {
+    let mut lattice = start().await;
+    let kv = lattice.link("counter", "default", &[]).await;
+    let Err(KeyValueError::Other(why)) = kv.set("default", "a", vec![0; 2 << 20]).await else {
+        panic!("the value was taken");
+    };
+    assert!(why.contains("`a`") && why.contains("payload"), "{why}");
+    assert_eq!(kv.get("default", "a").await, Ok(None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_count_together() {
+    let mut lattice = start().await;
+    let kv = lattice.link("counter", "default", &[]).await;
+    lattice.run_another::<KeyValueNats>().await;
+    lattice.run_another::<KeyValueNats>().await;
+    cases::count_at_once(&kv, "n", 64).await;
+    assert_eq!(kv.get("default", "n").await, Ok(Some("64".into())));
+}
+
+#[tokio::test]
+async fn a_link_waits_for_its_cluster() {
+    let mut lattice = start().await;
+    let mut other = NatsBox::start().await.unwrap();
+    other.stop();
+    let url = other.url.clone();
+    let kv = lattice
+        .put("counter", "default", &[("CLUSTER_URI", &url)])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains(&url), "{reason}");
+    other.restart().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    let own = jetstream(&lattice.nats).await;
+    assert!(own.get_key_value("keyvalue_default").await.is_err());
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_is_an_error_until_it_is_back() {
+    let mut lattice = start().await;
+    let mut other = NatsBox::start().await.unwrap();
+    let url = other.url.clone();
+    let kv = lattice
+        .link("counter", "default", &[("cluster_uri", &url)])
+        .await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+    other.stop();
+    let asked = Instant::now();
+    let Err(KeyValueError::Other(why)) = kv.get("default", "n").await else {
+        panic!("nobody can have answered");
+    };
+    assert!(asked.elapsed() < Duration::from_secs(5), "{why}");
+    other.restart().await.unwrap();
+    let back = async { while kv.get("default", "n").await != Ok(Some("1".into())) {} };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(2));
+}
+
+#[tokio::test]
+async fn the_lattices_own_nats_may_restart() {
+    let mut lattice = start().await;
+    let kv = lattice.link("counter", "default", &[]).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    lattice.nats.restart().await.unwrap();
+    lattice.until_healthy().await;
+    let back = async { while kv.get("default", "a").await != Ok(Some("x".into())) {} };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn domains_are_addressed() {
+    let mut lattice = start().await;
+    let options = NatsBoxOptions {
+        js_domain: Some("edge".into()),
+        ..NatsBoxOptions::default()
+    };
+    let other = NatsBox::start_with(options).await.unwrap();
+    let config = [("cluster_uri", other.url.as_str()), ("js_domain", "edge")];
+    let kv = lattice.link("counter", "default", &config).await;
+    assert_eq!(kv.increment("default", "n", 2).await, Ok(2));
+    assert_eq!(kv.list_keys("default", None).await.unwrap().keys, ["n"]);
+    let nowhere = [("cluster_uri", other.url.as_str()), ("js_domain", "core")];
+    lattice.put("counter", "spare", &nowhere).await;
+    lattice.report_of(LinkState::Failed).await;
+}
+
+#[tokio::test]
+async fn equal_links_share_a_connection() {
+    let mut lattice = start().await;
+    let other = NatsBox::start().await.unwrap();
+    let uri = [("cluster_uri", other.url.as_str())];
+    let one = lattice.link("counter", "one", &uri).await;
+    let before = other.client().await.unwrap();
+    let two = lattice.link("counter", "two", &uri).await;
+    assert_eq!(one.increment("default", "n", 1).await, Ok(1));
+    assert_eq!(two.increment("default", "n", 1).await, Ok(2));
+    let after = other.client().await.unwrap();
+    // The server numbers its clients.
+    let number = |client: async_nats::Client| client.server_info().client_id;
+    assert_eq!(number(after), number(before) + 1);
+}

@@ -1,0 +1,231 @@
+//! What links say, and what becomes of them when Redis is not as they say.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use lattice_core::link::LinkState;
+use lattice_keyvalue_suite::{Component, PATIENCE, cases};
+use lattice_provider_sdk::keyvalue::KeyValueError;
+use support::{RedisBox, lattice};
+use tokio::time::Instant;
+
+/// Reads `a` until it is `x`.
+async fn until_back(kv: &Component) {
+    let back = async { while kv.get("default", "a").await != Ok(Some("x".into())) {} };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_of_the_default_bucket_are_shared_with_other_programs() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "spare", &[("url", &redis.url)])
+        .await;
+    let _: () = redis.ask(&["SET", "user:1", "here"]).await;
+    for name in ["", "default", "spare"] {
+        assert_eq!(
+            kv.get(name, "user:1").await,
+            Ok(Some("here".into())),
+            "{name}"
+        );
+    }
+    assert_eq!(kv.get("cart", "user:1").await, Ok(None));
+    assert_eq!(kv.set("cart", "a", "x").await, Ok(()));
+    let stored: String = redis.ask(&["GET", "lattice:kv:4:cart:a"]).await;
+    assert_eq!(stored, "x");
+}
+
+#[tokio::test]
+async fn what_is_no_string_is_an_error() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    let _: i64 = redis.ask(&["LPUSH", "list", "x"]).await;
+    let Err(KeyValueError::Other(why)) = kv.get("default", "list").await else {
+        panic!("a list is no value");
+    };
+    assert!(why.contains("WRONGTYPE"), "{why}");
+}
+
+#[tokio::test]
+async fn a_link_waits_for_its_server() {
+    let mut redis = RedisBox::reserve();
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .put("counter", "default", &[("URL", &redis.url)])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains(&redis.port.to_string()), "{reason}");
+    assert!(reason.contains("refused"), "{reason}");
+    let Err(KeyValueError::Other(why)) = kv.get("default", "a").await else {
+        panic!("nobody can have answered");
+    };
+    assert!(why.contains("no working link"), "{why}");
+    redis.launch(&[]).await;
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_address_is_reported_without_showing_it() {
+    let mut lattice = lattice(&[]).await;
+    lattice
+        .put("counter", "default", &[("url", "secret word")])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("`URL`"), "{reason}");
+    assert!(!reason.contains("secret"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_refused_login_fails_the_link_until_it_is_let_in() {
+    let mut redis = RedisBox::reserve();
+    redis.launch(&["--requirepass", "sesame"]).await;
+    let mut lattice = lattice(&[]).await;
+    let port = redis.port;
+    let wrong = format!("redis://:wrong@127.0.0.1:{port}");
+    let kv = lattice.put("counter", "default", &[("url", &wrong)]).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("authentication"), "{reason}");
+    assert!(!reason.contains("wrong@"), "{reason}");
+    redis.stop();
+    redis.launch(&["--requirepass", "wrong"]).await;
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+    // Without a login the server answers no command.
+    lattice
+        .put("counter", "spare", &[("url", &redis.url)])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("NOAUTH"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_an_error_until_it_is_back() {
+    let mut redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    redis.stop();
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let Err(KeyValueError::Other(why)) = kv.get("default", "a").await else {
+            panic!("nobody can have answered");
+        };
+        assert!(why.contains(&redis.port.to_string()), "{why}");
+        assert!(asked.elapsed() < Duration::from_secs(4), "{why}");
+    }
+    redis.launch(&[]).await;
+    until_back(&kv).await;
+    cases::count_at_once(&kv, "n", 64).await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_for_a_while_is_tried_again() {
+    let mut redis = RedisBox::reserve();
+    redis.launch(&["--requirepass", "sesame"]).await;
+    let mut lattice = lattice(&[]).await;
+    let url = format!("redis://:sesame@127.0.0.1:{}", redis.port);
+    let kv = lattice.link("counter", "default", &[("url", &url)]).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    redis.stop();
+    redis.launch(&["--requirepass", "other"]).await;
+    let denied =
+        async { while kv.get("default", "a").await != Err(KeyValueError::AccessDenied) {} };
+    tokio::time::timeout(PATIENCE, denied).await.unwrap();
+    redis.stop();
+    redis.launch(&["--requirepass", "sesame"]).await;
+    until_back(&kv).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_is_an_error() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let config = [
+        ("url", redis.url.as_str()),
+        ("BACKEND_RESPONSE_TIMEOUT_MS", "200"),
+    ];
+    let kv = lattice.link("counter", "default", &config).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    let _: () = redis.ask(&["CLIENT", "PAUSE", "1500", "ALL"]).await;
+    let asked = Instant::now();
+    assert!(matches!(
+        kv.get("default", "a").await,
+        Err(KeyValueError::Other(_))
+    ));
+    assert!(asked.elapsed() < Duration::from_millis(1400));
+    until_back(&kv).await;
+}
+
+#[tokio::test]
+async fn what_a_login_may_not_do_is_denied() {
+    let redis = RedisBox::start().await;
+    let rules = [
+        "ACL", "SETUSER", "reader", "on", ">sesame", "~*", "+get", "+ping",
+    ];
+    let _: () = redis.ask(&rules).await;
+    let mut lattice = lattice(&[]).await;
+    let url = format!("redis://reader:sesame@127.0.0.1:{}", redis.port);
+    let kv = lattice.link("counter", "default", &[("url", &url)]).await;
+    assert_eq!(kv.get("default", "a").await, Ok(None));
+    assert_eq!(
+        kv.set("default", "a", "x").await,
+        Err(KeyValueError::AccessDenied)
+    );
+    assert_eq!(
+        kv.increment("default", "a", 1).await,
+        Err(KeyValueError::AccessDenied)
+    );
+}
+
+#[tokio::test]
+async fn links_follow_the_providers_config() {
+    let (one, two) = (RedisBox::start().await, RedisBox::start().await);
+    let mut lattice = lattice(&[("url", &one.url)]).await;
+    let kv = lattice.link("counter", "default", &[]).await;
+    assert_eq!(kv.set("default", "a", "one").await, Ok(()));
+    lattice.put_config(&[("URL", &two.url)]).await;
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(kv.get("default", "a").await, Ok(None));
+    assert_eq!(kv.set("default", "a", "two").await, Ok(()));
+    let stored: String = one.ask(&["GET", "a"]).await;
+    assert_eq!(stored, "one");
+}
+
+#[tokio::test]
+async fn equal_links_share_a_connection() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let url = [("url", redis.url.as_str())];
+    for name in ["one", "two"] {
+        let kv = lattice.link("counter", name, &url).await;
+        assert!(kv.increment("default", "n", 1).await.is_ok());
+    }
+    // Clients that only said hello have gone or go; those that set values stay.
+    let clients: String = redis.ask(&["CLIENT", "LIST"]).await;
+    let counting = clients.lines().filter(|line| line.contains("cmd=incrby"));
+    assert_eq!(counting.count(), 1, "{clients}");
+}
+
+#[tokio::test]
+async fn numbers_end_at_the_largest_signed_one() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    let too_much = kv.increment("default", "n", u64::MAX).await;
+    assert!(matches!(too_much, Err(KeyValueError::Other(_))));
+    assert_eq!(kv.get("default", "n").await, Ok(None));
+    assert_eq!(kv.set("default", "n", "-5").await, Ok(()));
+    assert_eq!(kv.increment("default", "n", 6).await, Ok(1));
+}
