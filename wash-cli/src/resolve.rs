@@ -82,6 +82,8 @@ pub(crate) fn fits(labels: &StringMap, constraints: &StringMap) -> bool {
 impl Lattice {
     /// Finds a host by its full id, the start of its id, or a part of its friendly name.
     pub(crate) async fn find_host(&self, text: &str) -> Result<HostId> {
+        // Tables on a terminal end a shortened id like this.
+        let text = text.trim_end_matches('…');
         if let Ok(id) = HostId::new(text) {
             return Ok(id);
         }

@@ -567,7 +567,7 @@ async fn putting_a_link_waits_for_the_provider_and_tells_of_its_refusal() {
 -- stderr
 error[WASH0040]: the link is stored, but provider `kv` does not take it
   caused by: kv on host [HOST1]: no such bucket
-hint: put that right and put the link again; `wash get links` shows its state
+hint: the provider tries again when its config changes, or by itself; `wash get links` shows the state
 -- exit 4",
     );
     let unasked = lattice

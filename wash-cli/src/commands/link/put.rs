@@ -72,19 +72,21 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let spinner = ui.spinner("Storing the link");
     let lattice = Lattice::connect(&args.connection).await?;
     let mut reports = LinkReports::listen(&lattice).await?;
-    let waits = !args.skip_wait && !is_stored(&lattice, &link).await;
-    let stored = lattice.client.put_link(&link).await;
+    let before = stored(&lattice, &link).await;
+    let put = lattice.client.put_link(&link).await;
     let what = format!("could not link `{source}` to `{target}`");
-    stored.map_err(|error| lattice.explain(what, &error))?;
-    // The link is stored; not knowing whom to wait for does not change that.
-    let ends = if waits {
-        provider_ends(&lattice, &link).await.unwrap_or_default()
-    } else {
-        Vec::new()
+    put.map_err(|error| lattice.explain(what, &error))?;
+    let told = match before {
+        _ if args.skip_wait => Vec::new(),
+        Some(before) => before,
+        None => {
+            // The link is stored; not knowing whom to wait for does not change that.
+            let ends = provider_ends(&lattice, &link).await.unwrap_or_default();
+            reports
+                .collect(&link, &ends, lattice.settings.wait(REPORTS))
+                .await
+        }
     };
-    let told = reports
-        .collect(&link, &ends, lattice.settings.wait(REPORTS))
-        .await;
     drop(spinner);
     let text = format!("Published link ({source}) -> ({target}) successfully");
     let data = fields([
@@ -104,15 +106,13 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     }
 }
 
-/// Providers do not speak up about a link that they have already. Whoever may only put links
-/// does not learn of that, and waits.
-async fn is_stored(lattice: &Lattice, link: &Link) -> bool {
+/// The state of the very same link, if it is stored: providers do not speak up about a link that
+/// they have already. Whoever may only put links does not learn of that, and waits.
+async fn stored(lattice: &Lattice, link: &Link) -> Option<Vec<LinkStatus>> {
     let links = lattice.client.links().await.unwrap_or_default();
-    links.into_iter().any(|stored| {
-        Link {
-            status: Vec::new(),
-            ..stored
-        } == *link
+    links.into_iter().find_map(|mut stored| {
+        let status = std::mem::take(&mut stored.status);
+        (stored == *link).then_some(status)
     })
 }
 
@@ -152,6 +152,6 @@ fn refused(failed: &[&LinkStatus], data: serde_json::Map<String, Value>) -> CliE
         ));
     }
     error
-        .hint("put that right and put the link again; `wash get links` shows its state")
+        .hint("the provider tries again when its config changes, or by itself; `wash get links` shows the state")
         .data(data)
 }
