@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{CallError, ConnectError, RemoteError};
 use crate::header::{Told, TraceContext};
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, Permit, Place};
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
 use crate::stream::ByteReader;
@@ -77,6 +77,9 @@ pub struct Params {
     first: Bytes,
     complete: bool,
     deadline: Instant,
+    limiter: Arc<Limiter>,
+    /// Where the call stands while it waits for parameters and must not hold up others.
+    place: Option<Place>,
 }
 
 impl Params {
@@ -102,14 +105,16 @@ impl Params {
         &mut self,
         mut decode: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
     ) -> Result<T, CallError> {
-        loop {
+        let value = loop {
             let mut reader = Reader::new(self.first.clone());
             match decode(&mut reader).and_then(|value| reader.finish().map(|()| value)) {
-                Ok(value) => return Ok(value),
+                Ok(value) => break value,
                 Err(DecodeError::Incomplete { .. }) if !self.complete => self.more().await?,
                 Err(error) => return Err(error.into()),
             }
-        }
+        };
+        self.step_in().await?;
+        Ok(value)
     }
 
     /// Waits for all parameters of a function whose type is not known here.
@@ -127,10 +132,31 @@ impl Params {
                 Err(_) => self.complete = true,
             }
         }
+        self.step_in().await?;
         Ok(self.first.clone())
     }
 
+    /// Gives the right to run back: a caller that never sends the rest, as one that has died,
+    /// takes nothing from others.
+    fn step_aside(&mut self) -> Result<(), CallError> {
+        if self.place.is_none() {
+            self.place = Some(self.limiter.place()?);
+            self.inbound.permit.lock().take();
+        }
+        Ok(())
+    }
+
+    /// Waits for the right to run anew, if it was given back.
+    async fn step_in(&mut self) -> Result<(), CallError> {
+        if self.place.take().is_some() {
+            let permit = self.limiter.acquire(self.deadline).await?;
+            *self.inbound.permit.lock() = Some(permit);
+        }
+        Ok(())
+    }
+
     async fn more(&mut self) -> Result<(), CallError> {
+        self.step_aside()?;
         let guard = Arc::clone(self.inbound.accept().await?);
         let next = poll_fn(|cx| guard.exchange.poll_root(cx));
         match tokio::time::timeout_at(self.deadline, next).await {
@@ -339,6 +365,8 @@ where
                 first: message.payload,
                 complete: unary,
                 deadline: context.deadline,
+                limiter: Arc::clone(&self.options.limiter),
+                place: None,
             },
             responder: Responder::new(inbound),
             context,
@@ -366,6 +394,23 @@ impl Drop for Serving {
     }
 }
 
+/// Lets a call hold its permit until its handler has ended, also when it is dropped; what reads
+/// on in its parameters after that runs without.
+struct Running(Arc<Inbound>);
+
+impl Running {
+    fn enter(inbound: &Arc<Inbound>, permit: Permit) -> Self {
+        *inbound.permit.lock() = Some(permit);
+        Self(Arc::clone(inbound))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.permit.lock().take();
+    }
+}
+
 async fn run_call<H, F>(
     limiter: Arc<Limiter>,
     call: IncomingCall,
@@ -378,8 +423,8 @@ async fn run_call<H, F>(
     let inbound = Arc::clone(call.params.inbound());
     let _serving = Serving::enter(&inbound.peer);
     let deadline = call.context.deadline;
-    let _permit = match limiter.acquire(deadline).await {
-        Ok(permit) => permit,
+    let _running = match limiter.acquire(deadline).await {
+        Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
             if let Err(error) = call.responder.fail(error).await {
                 tracing::debug!(%error, "could not refuse a call");
@@ -396,19 +441,29 @@ async fn run_call<H, F>(
     tokio::select! {
         biased;
         () = handler(call) => {}
-        () = given_up(&inbound) => {
+        () = must_end(&inbound, &abort, deadline) => {}
+    }
+}
+
+/// Resolves when the call has to end before its handler does. What the caller is told is set here,
+/// since the handler, and with it the responder that tells it, is dropped as soon as this is done.
+async fn must_end(inbound: &Inbound, abort: &CancellationToken, deadline: Instant) {
+    let verdict = tokio::select! {
+        biased;
+        () = given_up(inbound) => {
             tracing::debug!(subject = %inbound.subject, "the caller cancelled its call");
-            inbound.set_verdict(RemoteError::new("cancelled", "the caller cancelled the call"));
+            RemoteError::new("cancelled", "the caller cancelled the call")
         }
         () = abort.cancelled() => {
-            inbound.set_verdict(RemoteError::new(RemoteError::STOPPING, "the called side stops"));
+            RemoteError::new(RemoteError::STOPPING, "the called side stops")
         }
-        () = overdue(&inbound, deadline) => {
+        () = overdue(inbound, deadline) => {
             tracing::warn!(subject = %inbound.subject, "a call was not answered by its deadline");
             let text = format!("`{}` did not finish by the call's deadline", inbound.subject);
-            inbound.set_verdict(RemoteError::new(RemoteError::DEADLINE, text));
+            RemoteError::new(RemoteError::DEADLINE, text)
         }
-    }
+    };
+    inbound.set_verdict(verdict);
 }
 
 /// Resolves when the caller gives up. A call that is not answered at once is confirmed to its

@@ -124,6 +124,26 @@ async fn a_deadline_ends_both_sides() {
 }
 
 #[tokio::test]
+async fn the_callee_says_that_its_deadline_has_passed() {
+    let pair = Pair::start().await;
+    let short = lattice_rpc::ServeOptions {
+        longest_deadline: Duration::from_millis(100),
+        ..options()
+    };
+    let _serving = pair
+        .serve_with("never", short, |call| async move {
+            let _call = call;
+            std::future::pending::<()>().await;
+        })
+        .await;
+    let called = pair.caller.call(pair.invocation("never"), Bytes::new());
+    let error = called.await.unwrap_err();
+    let told = matches!(&error, CallError::Remote(e) if e.code == RemoteError::DEADLINE);
+    assert!(told, "{error}");
+    pair.settle().await;
+}
+
+#[tokio::test]
 async fn dropping_a_call_cancels_its_handler() {
     let pair = Pair::start().await;
     let running = Arc::new(AtomicUsize::new(0));

@@ -81,7 +81,9 @@ async fn a_small_exchange_is_two_messages() {
     let _component = lattice.named("hello").await;
     let watcher = lattice.nats_box.client().await.unwrap();
     let mut seen = watcher.subscribe(">").await.unwrap();
-    watcher.flush().await.unwrap();
+    // Its own message comes back once the server has taken in the subscription.
+    watcher.publish("mark", "".into()).await.unwrap();
+    tokio::time::timeout(PATIENCE, seen.next()).await.unwrap();
     for sent in [get("/"), request("POST", "/", vec![b'x'; 20_000])] {
         let (_, body) = fetch(&address, sent).await;
         assert_eq!(body, "hello");

@@ -78,9 +78,12 @@ impl Lattice {
     pub(crate) async fn start(config: &[(&str, &str)]) -> Self {
         let nats_box = NatsBox::start().await.unwrap();
         let nats = nats_box.client().await.unwrap();
-        let peer = Peer::new(nats.clone(), PeerConfig::default())
-            .await
-            .unwrap();
+        // A busy machine must not make a call look slow, which costs it a message.
+        let patient = PeerConfig {
+            accept_after: Duration::from_millis(500),
+            ..PeerConfig::default()
+        };
+        let peer = Peer::new(nats.clone(), patient).await.unwrap();
         let id = ComponentId::new(PROVIDER).unwrap();
         let subjects = ProviderSubjects::new(&LatticeName::default(), &id);
         let reports = nats.subscribe(subjects.link_status()).await.unwrap();
