@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -225,4 +226,25 @@ async fn equal_links_share_a_connection() {
     // The server numbers its clients.
     let number = |client: async_nats::Client| client.server_info().client_id;
     assert_eq!(number(after), number(before) + 1);
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_the_links_own_certificate() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../http-server/tests/data");
+    let (certificate, key) = (data.join("localhost.pem"), data.join("localhost.key"));
+    let options = NatsBoxOptions {
+        extra_config: format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n"),
+        ..NatsBoxOptions::default()
+    };
+    let other = NatsBox::start_with(options).await.unwrap();
+    let uri = format!("tls://localhost:{}", other.port);
+    let mut lattice = start().await;
+    lattice
+        .put("counter", "spare", &[("cluster_uri", &uri)])
+        .await;
+    lattice.report_of(LinkState::Failed).await;
+    let pem = std::fs::read_to_string(&certificate).unwrap();
+    let config = [("cluster_uri", uri.as_str()), ("tls_ca", pem.as_str())];
+    let kv = lattice.link("counter", "default", &config).await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
 }

@@ -229,3 +229,12 @@ async fn numbers_end_at_the_largest_signed_one() {
     assert_eq!(kv.set("default", "n", "-5").await, Ok(()));
     assert_eq!(kv.increment("default", "n", 6).await, Ok(1));
 }
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_not_trusted() {
+    let (_redis, url) = RedisBox::start_tls().await;
+    let mut lattice = lattice(&[]).await;
+    lattice.put("counter", "default", &[("url", &url)]).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("certificate"), "{reason}");
+}

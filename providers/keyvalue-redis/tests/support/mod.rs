@@ -118,6 +118,29 @@ impl RedisBox {
         }
     }
 
+    /// Starts a server that also takes TLS, and returns the address for that.
+    pub async fn start_tls() -> (Self, String) {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../http-server/tests/data");
+        let file = |name: &str| data.join(name).display().to_string();
+        let mut this = Self::reserve();
+        let port = free_port().to_string();
+        let (certificate, key) = (file("localhost.pem"), file("localhost.key"));
+        this.launch(&[
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-auth-clients",
+            "no",
+            "--tls-ca-cert-file",
+            &certificate,
+        ])
+        .await;
+        (this, format!("rediss://localhost:{port}"))
+    }
+
     /// Kills the server, as a crash would.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
