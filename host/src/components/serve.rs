@@ -319,6 +319,9 @@ impl Failed {
             Self::Read(RpcError::Deadline { .. }) | Self::Call(CallError::Deadline) => {
                 (ErrorCode::Timeout, RemoteError::DEADLINE)
             }
+            Self::Read(RpcError::Remote(error)) if error.code == RemoteError::OVERLOADED => {
+                (ErrorCode::Busy, RemoteError::OVERLOADED)
+            }
             Self::Read(_)
             | Self::Call(CallError::Params { .. })
             | Self::Http(HttpCallError::Request { .. }) => {

@@ -125,6 +125,21 @@ impl Limiter {
         }
     }
 
+    /// Takes a place in the queue for a call that cannot run yet, as its parameters are on their
+    /// way. It counts as one of the queue and waits for no turn meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// An error with the code `overloaded`: the queue is full.
+    pub(crate) fn place(self: &Arc<Self>) -> Result<Place, RemoteError> {
+        let before = self.queued.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        if before >= self.max_queued {
+            return Err(self.refusal("its queue is full"));
+        }
+        Ok(place)
+    }
+
     fn refusal(&self, why: &str) -> RemoteError {
         let size = self.size.load(Ordering::Relaxed);
         RemoteError::new(
@@ -132,6 +147,16 @@ impl Limiter {
             format!("all {size} instances are busy and {why}"),
         )
         .with_hint("raise the component's maximum of instances, or call less often")
+    }
+}
+
+/// A place in the queue, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Limiter>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use crate::error::{CallError, RemoteError};
 use crate::exchange::{Remote, Side};
 use crate::header::{self, Told};
+use crate::limiter::Permit;
 use crate::outbound;
 use crate::peer::{Farewell, Peer, SlotGuard};
 use crate::stream::ByteWriter;
@@ -33,6 +34,8 @@ pub(crate) struct Inbound {
     guard: OnceCell<Arc<SlotGuard>>,
     accepted: OnceCell<()>,
     responded: AtomicBool,
+    /// The right to run. A call gives it back while it waits for parameters.
+    pub(crate) permit: Mutex<Option<Permit>>,
     /// What the caller is told when the handler ends without an answer.
     verdict: Mutex<Option<RemoteError>>,
 }
@@ -49,6 +52,7 @@ impl Inbound {
             guard: OnceCell::new(),
             accepted: OnceCell::new(),
             responded: AtomicBool::new(false),
+            permit: Mutex::new(None),
             verdict: Mutex::new(None),
         }
     }

@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_codec::write;
+use lattice_rpc::Limiter;
 use support::Pair;
 
 /// A 1.9 caller by hand: publishes with a reply subject and reads what comes to it.
@@ -131,6 +133,48 @@ async fn a_truncated_call_harms_nobody_else() {
         ended += usize::from(message.subject.ends_with(".results") && message.payload.is_empty());
     }
     pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_parameters_holds_no_permit_and_gets_one_in_the_end() {
+    let pair = Pair::start().await;
+    let limiter = Arc::new(Limiter::new(1, 10, Duration::from_secs(1)));
+    let options = lattice_rpc::ServeOptions {
+        limiter: Arc::clone(&limiter),
+        ..support::options()
+    };
+    let _serving = pair
+        .serve_with("echo", options, |mut call| async move {
+            let text = call.params.decode(lattice_codec::Reader::string).await;
+            let mut out = bytes::BytesMut::new();
+            write::string(&mut out, &text.unwrap());
+            call.responder.reply(out.freeze()).await.unwrap();
+        })
+        .await;
+    let mut raw = Raw::new(&pair).await;
+    raw.invoke(&pair.subject("echo"), 1, &[2, b'o']).await;
+    let server = raw.next().await.reply.unwrap();
+    let params = Bytes::from_static(&[1, b'x']);
+    for _ in 0..3 {
+        let called = pair.caller.call(pair.invocation("echo"), params.clone());
+        assert_eq!(called.await.unwrap(), params);
+    }
+    let rest = Bytes::from_static(b"k");
+    raw.client
+        .publish(format!("{server}.params"), rest)
+        .await
+        .unwrap();
+    assert_eq!(
+        raw.next().await.payload,
+        Bytes::from_static(&[2, b'o', b'k'])
+    );
+    raw.client
+        .publish(format!("{server}.params"), Bytes::new())
+        .await
+        .unwrap();
+    pair.settle().await;
+    let stats = limiter.stats();
+    assert_eq!((stats.free, stats.queued), (1, 0));
 }
 
 #[tokio::test]
