@@ -85,7 +85,7 @@ fn large() -> Vec<u8> {
         uleb(out, content.len());
         out.extend_from_slice(content);
     }
-    const FUNCTIONS: usize = 400;
+    const FUNCTIONS: usize = 1000;
     let types = [1, 0x60, 1, 0x7e, 1, 0x7e];
     let mut functions = Vec::new();
     uleb(&mut functions, FUNCTIONS);
@@ -94,7 +94,7 @@ fn large() -> Vec<u8> {
     uleb(&mut code, FUNCTIONS);
     for n in 0..FUNCTIONS {
         let mut body = vec![0];
-        for step in 0..1500_usize {
+        for step in 0..1800_usize {
             // local.get 0, i64.const, i64.mul or i64.xor, local.set 0
             let constant = ((n * 31 + step * 7) % 64) as u8;
             body.extend([0x20, 0, 0x42, constant, [0x7e, 0x85][step % 2], 0x21, 0]);
