@@ -1,5 +1,7 @@
 //! `wash call` against a peer that serves functions, over a real NATS server.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! `wash up`, `status` and `down` with real processes: a NATS server and hosts of this program.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
 use std::io::{BufRead, BufReader};

@@ -26,7 +26,7 @@ enum Shell {
     Bash,
     Fish,
     #[value(name = "power-shell", alias = "powershell")]
-    PowerShell,
+    Power,
 }
 
 impl Shell {
@@ -35,7 +35,7 @@ impl Shell {
             Self::Zsh => Generator::Zsh,
             Self::Bash => Generator::Bash,
             Self::Fish => Generator::Fish,
-            Self::PowerShell => Generator::PowerShell,
+            Self::Power => Generator::PowerShell,
         }
     }
 
@@ -44,7 +44,7 @@ impl Shell {
             Self::Zsh => "_wash",
             Self::Bash => "wash.bash",
             Self::Fish => "wash.fish",
-            Self::PowerShell => "_wash.ps1",
+            Self::Power => "_wash.ps1",
         }
     }
 }

@@ -211,13 +211,13 @@ async fn finish(
     ui.notice("stopping; press Ctrl-C again to stop at once");
     let orderly = async {
         let stopped = local::stop_hosts(&entries).await;
-        if let Some(dir) = own_broker {
-            if let local::BrokerStop::InUse(users) = local::stop_broker(dir).await? {
-                ui.notice(&format!(
-                    "NATS keeps running for lattice {}",
-                    users.join(", ")
-                ));
-            }
+        if let Some(dir) = own_broker
+            && let local::BrokerStop::InUse(users) = local::stop_broker(dir).await?
+        {
+            ui.notice(&format!(
+                "NATS keeps running for lattice {}",
+                users.join(", ")
+            ));
         }
         Ok(stopped)
     };
