@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::timeout_at;
-use wasmtime::component::{Component as Code, InstancePre};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::call::CallPlan;
@@ -14,7 +13,7 @@ use crate::engine::MAX_FRAMES;
 use crate::exports;
 use crate::http::HttpPlan;
 use crate::limits::{Meter, Metered, Stopped};
-use crate::runtime::RuntimeInner;
+use crate::runtime::{Linked, RuntimeInner};
 use crate::store::{Ctx, new_store};
 use crate::{
     CallContext, CallError, CodecError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
@@ -43,7 +42,7 @@ pub struct Component(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    pre: InstancePre<Ctx>,
+    linked: Arc<Linked>,
     exports: Vec<Export>,
     plans: Vec<CallPlan>,
     http: Option<HttpPlan>,
@@ -59,15 +58,11 @@ impl fmt::Debug for Component {
 }
 
 impl Component {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        code: &Code,
-        pre: InstancePre<Ctx>,
-    ) -> Result<Self, PrepareError> {
-        let found = exports::find(&shared, code, &pre)?;
+    pub(crate) fn new(shared: Arc<Shared>, linked: Arc<Linked>) -> Result<Self, PrepareError> {
+        let found = exports::find(&shared, &linked.code, &linked.pre)?;
         Ok(Self(Arc::new(Inner {
             shared,
-            pre,
+            linked,
             exports: found.exports,
             plans: found.plans,
             http: found.http,
@@ -107,7 +102,7 @@ impl Component {
         })?;
         let deadline = cx.deadline;
         let guest = async |store: &mut Store<Ctx>| {
-            let instance = self.0.pre.instantiate_async(&mut *store).await?;
+            let instance = self.0.linked.pre.instantiate_async(&mut *store).await?;
             plan.run(store, &instance, params).await
         };
         timeout_at(deadline, self.run(cx, guest))

@@ -1,12 +1,14 @@
 //! The runtime: one engine, what it shares between components, and how components get into it.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
-use wasmtime::component::{Component as Code, Linker};
+use wasmtime::component::{Component as Code, InstancePre, Linker};
 
 use crate::cache::CodeCache;
 use crate::component::{Component, Shared};
@@ -29,10 +31,35 @@ pub(crate) struct RuntimeInner {
     ticker: Ticker,
     linker: Linker<Ctx>,
     cache: Option<CodeCache>,
+    /// Code in use by the hash of its wasm, so that components made from one file share it.
+    linked: Mutex<HashMap<Digest, Weak<Linked>>>,
     compilations: Arc<Semaphore>,
 }
 
+type Digest = [u8; 32];
+
+/// Code and what it takes to make an instance of it. Nothing in it belongs to one component:
+/// calls out of an instance find their component in its store.
+pub(crate) struct Linked {
+    pub(crate) code: Code,
+    pub(crate) pre: InstancePre<Ctx>,
+}
+
 impl RuntimeInner {
+    fn known(&self, digest: &Digest) -> Option<Arc<Linked>> {
+        self.linked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)?
+            .upgrade()
+    }
+
+    fn remember(&self, digest: Digest, linked: &Arc<Linked>) {
+        let mut known = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, linked| linked.strong_count() > 0);
+        known.insert(digest, Arc::downgrade(linked));
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -85,6 +112,7 @@ impl Runtime {
             config,
             linker,
             cache,
+            linked: Mutex::default(),
         })))
     }
 
@@ -109,10 +137,7 @@ impl Runtime {
         env: Arc<dyn HostEnv>,
     ) -> Result<Component, PrepareError> {
         prepare::check_size(&wasm, self.0.config.max_component_bytes)?;
-        let code = self.compile(wasm).await?;
-        let mut linker = self.0.linker();
-        dynamic::link(&mut linker, &code)?;
-        let pre = linker.instantiate_pre(&code).map_err(PrepareError::Link)?;
+        let linked = self.link(wasm).await?;
         let max = self.0.config.max_memory_bytes;
         let max_memory = options.max_memory_bytes.map_or(max, |own| own.min(max)) as usize;
         let cpu_ticks = options.cpu_budget.map(|budget| self.0.ticker.ticks(budget));
@@ -125,10 +150,10 @@ impl Runtime {
             max_memory,
             cpu_ticks,
         };
-        Component::new(Arc::new(shared), &code, pre)
+        Component::new(Arc::new(shared), linked)
     }
 
-    async fn compile(&self, wasm: Bytes) -> Result<Code, PrepareError> {
+    async fn link(&self, wasm: Bytes) -> Result<Arc<Linked>, PrepareError> {
         let permit = Arc::clone(&self.0.compilations)
             .acquire_owned()
             .await
@@ -137,7 +162,7 @@ impl Runtime {
         let compiled = tokio::task::spawn_blocking(move || {
             // Held by the thread and not by the caller, who may go away while it works.
             let _permit = permit;
-            compile(&inner, &wasm)
+            link(&inner, &wasm)
         });
         compiled.await.unwrap_or_else(|error| {
             if !error.is_panic() {
@@ -149,6 +174,20 @@ impl Runtime {
             )))
         })
     }
+}
+
+fn link(runtime: &RuntimeInner, wasm: &[u8]) -> Result<Arc<Linked>, PrepareError> {
+    let digest = Sha256::digest(wasm).into();
+    if let Some(known) = runtime.known(&digest) {
+        return Ok(known);
+    }
+    let code = compile(runtime, wasm)?;
+    let mut linker = runtime.linker();
+    dynamic::link(&mut linker, &code)?;
+    let pre = linker.instantiate_pre(&code).map_err(PrepareError::Link)?;
+    let linked = Arc::new(Linked { code, pre });
+    runtime.remember(digest, &linked);
+    Ok(linked)
 }
 
 fn compile(runtime: &RuntimeInner, wasm: &[u8]) -> Result<Code, PrepareError> {
