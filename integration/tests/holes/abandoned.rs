@@ -273,7 +273,7 @@ async fn a_provider_does_not_grow_with_its_calls() -> Result<()> {
         }
         Ok(())
     };
-    batch(6_400).await?;
+    batch(3_200).await?;
     let before = usage(pid)?.resident;
     batch(calls).await?;
     let grown = usage(pid)?.resident.saturating_sub(before);

@@ -124,7 +124,10 @@ async fn length_bombs_in_answers_are_errors_of_the_call() -> Result<()> {
         until(
             async || match call(&peer, "caller", &function, text("x"), 5000).await {
                 Err(CallError::Remote(e)) if e.message.contains("not found") => Err(e.into()),
-                Err(CallError::Remote(_)) => Ok(()),
+                Err(CallError::Remote(e)) => {
+                    assert!(e.message.contains("malformed"), "{e:?}");
+                    Ok(())
+                }
                 other => panic!("{other:?}"),
             },
         )

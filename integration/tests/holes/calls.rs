@@ -141,5 +141,5 @@ async fn every_keyvalue_function_gives_its_error_as_a_value() -> Result<()> {
     lattice
         .link("probe", "kv", keyvalue, &[], &["absent"])
         .await?;
-    until(async || all_are_values(&peer, "").await).await
+    until(async || all_are_values(&peer, "no working link").await).await
 }
