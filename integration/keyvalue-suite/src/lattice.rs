@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::component::Component;
+use crate::watching::Watching;
 
 /// How long a test waits for what has to happen. A test machine may compile at the same time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +39,21 @@ pub struct Lattice {
 fn map(values: &[(&str, &str)]) -> StringMap {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     values.iter().map(owned).collect()
+}
+
+fn link(name: &str) -> ResolvedLink {
+    ResolvedLink {
+        source_id: String::new(),
+        target: String::new(),
+        name: name.into(),
+        wit_namespace: "wasi".into(),
+        wit_package: "keyvalue".into(),
+        interfaces: Vec::new(),
+        source_config: StringMap::new(),
+        target_config: StringMap::new(),
+        source_secrets: None,
+        target_secrets: None,
+    }
 }
 
 impl Lattice {
@@ -112,18 +128,34 @@ impl Lattice {
         let link = ResolvedLink {
             source_id: source.into(),
             target: self.provider.to_string(),
-            name: name.into(),
-            wit_namespace: "wasi".into(),
-            wit_package: "keyvalue".into(),
             interfaces: vec!["store".into(), "atomics".into(), "batch".into()],
-            source_config: StringMap::new(),
             target_config: map(config),
-            source_secrets: None,
-            target_secrets: None,
+            ..link(name)
         };
+        self.put_link(link).await;
+        self.component(source, name)
+    }
+
+    /// Puts a link through which the provider calls `target`.
+    pub async fn put_source(&mut self, target: &str, name: &str, config: &[(&str, &str)]) {
+        let link = ResolvedLink {
+            source_id: self.provider.to_string(),
+            target: target.into(),
+            interfaces: vec!["watcher".into()],
+            source_config: map(config),
+            ..link(name)
+        };
+        self.put_link(link).await;
+    }
+
+    async fn put_link(&mut self, link: ResolvedLink) {
         self.publish(self.subjects.link_put(), &link).await;
         self.links.push(link);
-        self.component(source, name)
+    }
+
+    /// Serves the watcher of the component `id`.
+    pub async fn watch(&self, id: &str) -> Watching {
+        Watching::start(&self.peer, id).await
     }
 
     /// As [`Lattice::put`], and waits until the link works.

@@ -19,9 +19,11 @@
 pub mod cases;
 mod component;
 mod lattice;
+mod watching;
 
 pub use component::Component;
 pub use lattice::{Lattice, PATIENCE};
+pub use watching::{Told, Watching};
 
 /// What a case needs.
 #[derive(Debug)]

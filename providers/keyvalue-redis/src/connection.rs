@@ -131,6 +131,16 @@ impl Connection {
         })
     }
 
+    /// How long something may take that has to connect first.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Makes connections of other kinds.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Sends a command and waits for what the server answers.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, AskError> {
         let mut manager = self.current.lock().manager.clone();

@@ -19,6 +19,13 @@
 //! at least once; one that others write meanwhile may be listed twice. Keys of other Redis types
 //! are listed too.
 //!
+//! # Watching
+//!
+//! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that
+//! are set or deleted, whoever did it. The server has to be set up to tell of changes, and changes
+//! are told in their order. A component that was out of reach, or a provider that was, misses steps
+//! but not where they led.
+//!
 //! # When the server is away
 //!
 //! A call is answered with an error as soon as the attempts to connect again have failed, and calls
@@ -31,5 +38,6 @@ pub mod namespace;
 mod provider;
 mod scan;
 pub mod settings;
+mod watch;
 
 pub use provider::KeyValueRedis;

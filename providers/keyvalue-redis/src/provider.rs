@@ -1,19 +1,22 @@
 //! The provider: its links and its functions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lattice_core::StringMap;
 use lattice_core::provider::SecretValue;
 use lattice_provider_sdk::keyvalue::{self, Backends};
 use lattice_provider_sdk::{
-    ConfigChange, LinkError, Provider, ProviderLink, Session, Sharing, StartError, async_trait,
-    chain,
+    ConfigChange, LinkError, LinkKey, Provider, ProviderLink, Session, Shared, Sharing, StartError,
+    async_trait, chain,
 };
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::backend::RedisBackend;
 use crate::connection::{ConnectError, Connection};
-use crate::settings::{DISABLE_DEFAULT, SHARED_KEYS, ServerSettings};
+use crate::settings::{DISABLE_DEFAULT, InvalidSetting, SHARED_KEYS, ServerSettings};
+use crate::watch::{FeedError, Teller, Watched, Watcher};
 
 /// Key-value buckets in Redis.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub struct KeyValueRedis {
     session: Session,
     connections: Sharing<ServerSettings, Connection>,
     backends: Arc<Backends<RedisBackend>>,
+    watchers: Mutex<HashMap<LinkKey, Watcher>>,
     /// What the provider's config said about links when it was last looked at.
     said: Mutex<Vec<Option<String>>>,
 }
@@ -36,6 +40,20 @@ impl KeyValueRedis {
             Some((_, SecretValue::String(text))) => Some(text.clone()),
             _ => self.session.config_value(name),
         }
+    }
+
+    /// The connection that a link says, shared with others that say the same.
+    async fn connect(&self, link: &ProviderLink) -> Result<Shared<Connection>, LinkError> {
+        if !link.is_for("wasi", "keyvalue") {
+            let what = "keyvalue-redis serves wasi:keyvalue only";
+            return Err(LinkError::invalid(what));
+        }
+        let of_link = |name: &str| link.value(name).map(str::to_owned);
+        let settings = ServerSettings::read(of_link, |name| self.own_value(name));
+        let settings = settings.map_err(unusable)?;
+        let open = || Connection::open(&settings);
+        let connection = self.connections.get(&settings, open).await;
+        connection.map_err(no_connection)
     }
 }
 
@@ -57,23 +75,33 @@ impl Provider for KeyValueRedis {
             session,
             connections: Sharing::new(),
             backends,
+            watchers: Mutex::default(),
         }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        if !link.is_for("wasi", "keyvalue") {
-            let what = "keyvalue-redis serves wasi:keyvalue only";
-            return Err(LinkError::invalid(what));
-        }
-        let of_link = |name: &str| link.value(name).map(str::to_owned);
-        let settings = ServerSettings::read(of_link, |name| self.own_value(name))
-            .map_err(|e| LinkError::invalid(e.to_string()))?;
-        let open = || Connection::open(&settings);
-        let connection = self.connections.get(&settings, open).await;
-        let connection = connection.map_err(no_connection)?;
+        let connection = self.connect(link).await?;
         let backend = RedisBackend::new(connection, link.name.as_str());
         self.backends.put(link, Arc::new(backend));
         Ok(())
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let watched = link.value("watch").ok_or(InvalidSetting::NoWatch);
+        let watched = watched.and_then(Watched::parse).map_err(unusable)?;
+        let connection = self.connect(link).await?;
+        let teller = Teller::new(&self.session, link);
+        let watcher = Watcher::start(connection, watched, teller).await;
+        let watcher = watcher.map_err(no_changes)?;
+        self.watchers.lock().insert(link.key(), watcher);
+        Ok(())
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        let watcher = self.watchers.lock().remove(&link.key());
+        if let Some(watcher) = watcher {
+            watcher.end().await;
+        }
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
@@ -89,6 +117,21 @@ impl Provider for KeyValueRedis {
         *said = says;
         ConfigChange::Relink
     }
+
+    async fn shutdown(&self, _until: Instant) {
+        let watchers = std::mem::take(&mut *self.watchers.lock());
+        for watcher in watchers.into_values() {
+            watcher.end().await;
+        }
+    }
+}
+
+fn unusable(error: InvalidSetting) -> LinkError {
+    LinkError::invalid(error.to_string())
+}
+
+fn no_changes(error: FeedError) -> LinkError {
+    LinkError::unavailable(chain(&error))
 }
 
 fn no_connection(error: ConnectError) -> LinkError {

@@ -8,6 +8,7 @@
 //! | `BACKEND_RESPONSE_TIMEOUT_MS` | link, provider | how long the server may take to answer | 1000 |
 //! | `BACKEND_RECONNECT_NUM_RETRIES` | link, provider | how often to try again to connect before a call fails | 3 |
 //! | `BACKEND_RECONNECT_MAX_DELAY_MS` | link, provider | the longest pause between these attempts | 300 |
+//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told; the server's `notify-keyspace-events` has to have `K$g` | required there |
 //! | `SHARE_CONNECTIONS_BY_URL` | provider | accepted; links that say the same always share a connection | |
 //!
 //! Keys are matched in any case. A secret of the same name goes before a config value, and the link
@@ -31,6 +32,9 @@ pub enum InvalidSetting {
         /// What it should be.
         expected: &'static str,
     },
+    /// A link that is to watch does not say what.
+    #[error("the link has no `watch`, which lists keys such as `SET@key,DEL@key`")]
+    NoWatch,
     /// There is nothing to connect to.
     #[error("the link has no `URL`, and the provider's default connection is disabled")]
     NoUrl,

@@ -1,0 +1,160 @@
+//! Calling the component that watches.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use bytes::{Bytes, BytesMut};
+use lattice_codec::write;
+use lattice_provider_sdk::{DEFAULT_DEADLINE, ProviderLink, Session};
+use lattice_rpc::{Invocation, Peer};
+use tokio::time::Instant;
+
+use crate::connection::{AskError, Connection};
+use crate::watch::events::{Change, Watched};
+
+const INSTANCE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
+/// Hosts of 1.9 take numbers only.
+const BUCKET: &str = "0";
+
+/// What a value was, as far as telling it from another one needs.
+type Seen = Option<u64>;
+
+/// Tells one component, and remembers what it was told.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    peer: Peer,
+    on_set: Invocation,
+    on_delete: Invocation,
+    link: String,
+    seen: HashMap<String, Seen>,
+    hasher: RandomState,
+}
+
+impl Teller {
+    pub(crate) fn new(session: &Session, link: &ProviderLink) -> Self {
+        let function = |name| {
+            let (target, link_name) = (&link.peer, link.name.as_str());
+            session.invocation(target, link_name, INSTANCE, name, Instant::now())
+        };
+        Self {
+            peer: session.peer().clone(),
+            on_set: function("on-set"),
+            on_delete: function("on-delete"),
+            link: link.to_string(),
+            seen: HashMap::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// What the link is called in logs.
+    pub(crate) fn name(&self) -> &str {
+        &self.link
+    }
+
+    /// Takes the keys as they are now as known.
+    pub(crate) async fn remember(
+        &mut self,
+        connection: &Connection,
+        watched: &Watched,
+    ) -> Result<(), AskError> {
+        for key in watched.keys() {
+            let value = read(connection, key).await?;
+            self.seen.insert(key.to_owned(), self.seen(value.as_ref()));
+        }
+        Ok(())
+    }
+
+    /// Tells of a change that Redis told of; `false` when nobody was reached.
+    pub(crate) async fn tell(
+        &mut self,
+        connection: &Connection,
+        watched: &Watched,
+        key: &str,
+        change: Change,
+    ) -> Result<bool, AskError> {
+        let wanted = watched.wanted(key);
+        match change {
+            Change::Set if wanted.set => match read(connection, key).await? {
+                Some(value) => Ok(self.call_set(key, &value).await),
+                // It has gone since, which is told next.
+                None => Ok(true),
+            },
+            Change::Delete if wanted.delete => Ok(self.call_delete(key).await),
+            Change::Set | Change::Delete => Ok(true),
+        }
+    }
+
+    /// Tells of keys that are not as the component was told; `false` when it was not reached.
+    pub(crate) async fn catch_up(
+        &mut self,
+        connection: &Connection,
+        watched: &Watched,
+    ) -> Result<bool, AskError> {
+        let mut reached = true;
+        for key in watched.keys() {
+            let value = read(connection, key).await?;
+            let now = self.seen(value.as_ref());
+            if self.seen.get(key) == Some(&now) {
+                continue;
+            }
+            let wanted = watched.wanted(key);
+            reached &= match value {
+                Some(value) if wanted.set => self.call_set(key, &value).await,
+                None if wanted.delete => self.call_delete(key).await,
+                _ => {
+                    self.seen.insert(key.to_owned(), now);
+                    true
+                }
+            };
+        }
+        Ok(reached)
+    }
+
+    async fn call_set(&mut self, key: &str, value: &Bytes) -> bool {
+        let mut params = BytesMut::new();
+        write::string(&mut params, BUCKET);
+        write::string(&mut params, key);
+        write::bytes(&mut params, value);
+        let seen = self.seen(Some(value));
+        self.call(self.on_set.clone(), key, params, seen).await
+    }
+
+    async fn call_delete(&mut self, key: &str) -> bool {
+        let mut params = BytesMut::new();
+        write::string(&mut params, BUCKET);
+        write::string(&mut params, key);
+        self.call(self.on_delete.clone(), key, params, None).await
+    }
+
+    /// Whether the component was reached. One that fails has been told: to tell it again and again
+    /// would not help.
+    async fn call(
+        &mut self,
+        invocation: Invocation,
+        key: &str,
+        params: BytesMut,
+        seen: Seen,
+    ) -> bool {
+        let invocation = invocation.until(Instant::now() + DEFAULT_DEADLINE);
+        if let Err(error) = self.peer.call(invocation, params.freeze()).await {
+            tracing::warn!(link = self.link, key, %error, "could not tell of a change");
+            if error.never_started() {
+                return false;
+            }
+        }
+        self.seen.insert(key.to_owned(), seen);
+        true
+    }
+
+    fn seen(&self, value: Option<&Bytes>) -> Seen {
+        value.map(|value| self.hasher.hash_one(value))
+    }
+}
+
+/// The value of a key; one that is no string counts as none.
+async fn read(connection: &Connection, key: &str) -> Result<Option<Bytes>, AskError> {
+    let mut command = redis::cmd("MGET");
+    command.arg(key);
+    let (value,): (Option<Bytes>,) = connection.ask(&command).await?;
+    Ok(value)
+}

@@ -1,0 +1,162 @@
+//! Telling components about keys that change.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use lattice_core::link::LinkState;
+use lattice_keyvalue_suite::{Lattice, Told, Watching};
+use support::{RedisBox, lattice};
+
+const EVENTS: [&str; 2] = ["--notify-keyspace-events", "K$g"];
+
+async fn watched(redis: &RedisBox, watch: &str) -> (Lattice, Watching) {
+    let mut lattice = lattice(&[]).await;
+    let watching = lattice.watch("watcher").await;
+    let config = [("url", redis.url.as_str()), ("watch", watch)];
+    lattice.put_source("watcher", "default", &config).await;
+    lattice.report_of(LinkState::Ready).await;
+    (lattice, watching)
+}
+
+async fn redis() -> RedisBox {
+    let mut redis = RedisBox::reserve();
+    redis.launch(&EVENTS).await;
+    redis
+}
+
+fn set(key: &str, value: &str) -> Told {
+    Told::Set("0".into(), key.into(), value.to_owned().into())
+}
+
+fn deleted(key: &str) -> Told {
+    Told::Delete("0".into(), key.into())
+}
+
+#[tokio::test]
+async fn changes_are_told_in_order() {
+    let redis = redis().await;
+    let (_lattice, mut watching) = watched(&redis, "SET@user:1,DEL@user:1,SET@n").await;
+    let _: () = redis.ask(&["SET", "other", "x"]).await;
+    let _: () = redis.ask(&["SET", "user:1", "one"]).await;
+    assert_eq!(watching.told().await, set("user:1", "one"));
+    let _: i64 = redis.ask(&["INCRBY", "n", "7"]).await;
+    assert_eq!(watching.told().await, set("n", "7"));
+    let _: () = redis.ask(&["MSET", "other", "y", "user:1", "two"]).await;
+    assert_eq!(watching.told().await, set("user:1", "two"));
+    let _: i64 = redis.ask(&["DEL", "n", "user:1"]).await;
+    assert_eq!(watching.told().await, deleted("user:1"));
+}
+
+#[tokio::test]
+async fn what_the_provider_sets_for_a_component_is_told() {
+    let redis = redis().await;
+    let (mut lattice, mut watching) = watched(&redis, "SET@a").await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    assert_eq!(watching.told().await, set("a", "x"));
+}
+
+#[tokio::test]
+async fn what_changed_while_the_server_was_away_is_told() {
+    let mut redis = redis().await;
+    let _: () = redis
+        .ask(&["MSET", "a", "old", "b", "old", "c", "old"])
+        .await;
+    let (_lattice, mut watching) = watched(&redis, "SET@a,SET@b,DEL@c").await;
+    let _: () = redis.ask(&["SET", "a", "new"]).await;
+    assert_eq!(watching.told().await, set("a", "new"));
+    redis.stop();
+    // Changed where the provider does not see it.
+    let port = redis.port;
+    redis.port = support::free_port();
+    redis.url = format!("redis://127.0.0.1:{}", redis.port);
+    redis.launch(&EVENTS).await;
+    let _: () = redis.ask(&["SET", "b", "new"]).await;
+    let _: i64 = redis.ask(&["DEL", "c"]).await;
+    redis.stop();
+    redis.port = port;
+    redis.url = format!("redis://127.0.0.1:{port}");
+    redis.launch(&EVENTS).await;
+    let mut told = [watching.told().await, watching.told().await];
+    told.sort();
+    assert_eq!(told, [set("b", "new"), deleted("c")]);
+}
+
+#[tokio::test]
+async fn a_component_that_comes_later_is_told_what_became() {
+    let redis = redis().await;
+    let mut lattice = lattice(&[]).await;
+    let config = [("url", redis.url.as_str()), ("watch", "SET@a,SET@b")];
+    lattice.put_source("watcher", "default", &config).await;
+    lattice.report_of(LinkState::Ready).await;
+    let _: () = redis.ask(&["SET", "a", "one"]).await;
+    let _: () = redis.ask(&["SET", "a", "two"]).await;
+    let mut watching = lattice.watch("watcher").await;
+    // Each change found nobody or was told; the last one is told in any case.
+    while watching.told().await != set("a", "two") {}
+    let _: () = redis.ask(&["SET", "b", "x"]).await;
+    while watching.told().await != set("b", "x") {}
+}
+
+#[tokio::test]
+async fn a_deleted_link_tells_no_more() {
+    let redis = redis().await;
+    let (mut lattice, mut watching) = watched(&redis, "SET@a").await;
+    lattice.unlink().await;
+    until_unwatched(&redis).await;
+    let _: () = redis.ask(&["SET", "a", "x"]).await;
+    let mut again = lattice.watch("other").await;
+    let config = [("url", redis.url.as_str()), ("watch", "SET@mark")];
+    lattice.put_source("other", "default", &config).await;
+    lattice.report_of(LinkState::Ready).await;
+    let _: () = redis.ask(&["SET", "mark", "x"]).await;
+    assert_eq!(again.told().await, set("mark", "x"));
+    assert_eq!(watching.now(), None);
+}
+
+async fn until_unwatched(redis: &RedisBox) {
+    let gone = async {
+        while !redis
+            .ask::<Vec<String>>(&["PUBSUB", "CHANNELS"])
+            .await
+            .is_empty()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(lattice_keyvalue_suite::PATIENCE, gone)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_tell_fails_the_link_until_it_does() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let mut watching = lattice.watch("watcher").await;
+    let config = [("url", redis.url.as_str()), ("watch", "SET@a")];
+    lattice.put_source("watcher", "default", &config).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("notify-keyspace-events"), "{reason}");
+    let _: () = redis
+        .ask(&["CONFIG", "SET", "notify-keyspace-events", "KA"])
+        .await;
+    lattice.report_of(LinkState::Ready).await;
+    let _: () = redis.ask(&["SET", "a", "x"]).await;
+    assert_eq!(watching.told().await, set("a", "x"));
+}
+
+#[tokio::test]
+async fn a_link_says_what_to_watch() {
+    let redis = redis().await;
+    let mut lattice = lattice(&[]).await;
+    for watch in ["", "user:1"] {
+        let config = [("url", redis.url.as_str()), ("watch", watch)];
+        lattice.put_source("watcher", "default", &config).await;
+        let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+        assert!(reason.contains("`watch`"), "{reason}");
+    }
+}
