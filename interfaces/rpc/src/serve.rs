@@ -177,6 +177,12 @@ impl Params {
         }
     }
 
+    /// Takes the call's permit over, for work that may outlive the handler; it counts as running
+    /// until the permit is dropped. To be called when all parameters are there.
+    pub fn take_permit(&self) -> Option<Permit> {
+        self.inbound.permit.lock().take()
+    }
+
     /// Reads a stream or future among the parameters; `until` bounds how long it may take.
     ///
     /// # Errors
