@@ -93,7 +93,9 @@ pub async fn run(args: HostArgs) -> Result<(), RunError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if config.otel.enable_observability {
+    let otel = &config.otel;
+    let signals = [otel.enable_traces, otel.enable_metrics, otel.enable_logs];
+    if otel.enable_observability || signals.contains(&Some(true)) {
         tracing::warn!("telemetry settings reach providers only: the host exports none yet");
     }
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;

@@ -90,6 +90,11 @@ impl Components {
         self.table.lock().get(id)?.status()
     }
 
+    /// Whether the component with this id runs here or is being started.
+    pub(crate) fn has(&self, id: &ComponentId) -> bool {
+        self.table.lock().contains_key(id)
+    }
+
     /// What runs, in the order of ids.
     pub(crate) fn describe(&self) -> Vec<ComponentDescription> {
         let table = self.table.lock();

@@ -1,4 +1,5 @@
 //! Components: start, scale, update in place, stop, and calls to them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! What a host answers about itself, labels, configs, auctions and bad requests, compared with the
 //! recording of a 1.9 lattice.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

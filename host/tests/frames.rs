@@ -1,4 +1,5 @@
 //! Frames of a 1.9 caller against our host, byte for byte (section 13.3 of the protocol page).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

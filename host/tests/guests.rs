@@ -1,4 +1,5 @@
 //! Compiled guests on a host: HTTP over the lattice, live config, named links.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -138,6 +139,14 @@ async fn a_broken_handler_is_an_error_in_time() {
         get(&peer, "/error", WITHIN).await,
         Err(HttpError::Handler(_))
     ));
+    // One that breaks off in its body is told, too.
+    let begun = get(&peer, "/trap-after/2000000", WITHIN).await.unwrap();
+    begun.into_body().collect().await.unwrap_err();
+    let told = events.data("invocation_failed").await;
+    assert!(
+        told["error"].as_str().unwrap().contains("broke off"),
+        "{told}"
+    );
     for path in ["/spin", "/wait/60000"] {
         let asked = Instant::now();
         get(&peer, path, Duration::from_millis(500))

@@ -181,12 +181,17 @@ impl Serving {
             let request = take_request(&mut params).await?.map(incoming);
             let mut cx = self.context(&context, Instant::now() + self.longest);
             cx.answer_by = Some(head_by);
+            // The guest may go on after its answer, and counts as running as long as it does.
+            cx.hold = params.take_permit().map(|permit| Box::new(permit) as _);
             let response = version.code.component.handle_http(cx, request);
             let response = timeout_at(head_by, response).await;
             Ok(response.map_err(|_| CallError::Deadline)??)
         };
         let sent = match answered.await {
-            Ok(response) => answer(responder, Ok(outgoing(response))).await,
+            Ok(response) => {
+                let broken = self.on_broken_body(version, &context);
+                answer(responder, Ok(outgoing(response, broken))).await
+            }
             Err(Failed::Http(HttpCallError::Guest(code))) => {
                 answer::<Empty<Bytes>>(responder, Err(code)).await
             }
@@ -194,6 +199,26 @@ impl Serving {
         };
         if let Err(error) = sent {
             tracing::debug!(component = %self.id, %error, "a response was not sent to its end");
+        }
+    }
+
+    /// What to do when a body breaks off after its head was sent.
+    fn on_broken_body(
+        &self,
+        version: &Version,
+        context: &Context,
+    ) -> impl Fn(&HttpCode) + Send + use<> {
+        let (failures, id) = (Arc::clone(&self.failures), self.id.clone());
+        let (source, operation) = (context.source_id.clone(), operation(&version.export));
+        move |error| {
+            failures.report(Failure {
+                component: &id,
+                source: source.as_deref(),
+                operation: operation.clone(),
+                code: ErrorCode::ComponentFailed,
+                error: format!("the body of a response broke off: {error}"),
+                detail: None,
+            });
         }
     }
 
@@ -212,21 +237,23 @@ impl Serving {
         let (code, wire_code) = error.codes();
         let text = message_chain(&error);
         if error.is_news() {
-            let export = &version.export;
-            let operation = match export.instance() {
-                Some(instance) => format!("{instance}.{}", export.function()),
-                None => export.function().to_owned(),
-            };
             self.failures.report(Failure {
                 component: &self.id,
                 source: context.source_id.as_deref(),
-                operation,
+                operation: operation(&version.export),
                 code,
                 error: text.clone(),
                 detail: error.backtrace().map(str::to_owned),
             });
         }
         RemoteError::new(wire_code, text)
+    }
+}
+
+fn operation(export: &Export) -> String {
+    match export.instance() {
+        Some(instance) => format!("{instance}.{}", export.function()),
+        None => export.function().to_owned(),
     }
 }
 
@@ -268,7 +295,10 @@ fn incoming(body: IncomingBody) -> HttpBody {
         .boxed_unsync()
 }
 
-fn outgoing(response: HttpResponse) -> http::Response<HttpBody> {
+fn outgoing(
+    response: HttpResponse,
+    broken: impl Fn(&HttpCode) + Send + 'static,
+) -> http::Response<HttpBody> {
     let body = match response.body {
         ResponseBody::Complete {
             data,
@@ -280,7 +310,12 @@ fn outgoing(response: HttpResponse) -> http::Response<HttpBody> {
             .with_trailers(async move { trailers.map(Ok) })
             .map_err(|never: std::convert::Infallible| match never {})
             .boxed_unsync(),
-        ResponseBody::Streaming(body) => body,
+        ResponseBody::Streaming(body) => body
+            .map_err(move |error| {
+                broken(&error);
+                error
+            })
+            .boxed_unsync(),
     };
     http::Response::from_parts(response.head, body)
 }

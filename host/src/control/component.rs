@@ -16,7 +16,7 @@ impl HostApi {
     ) -> Option<ComponentAuctionAck> {
         let id = ComponentId::new(&request.component_id).ok()?;
         let fits = self.labels.satisfy(&request.constraints);
-        if !fits || self.components.status(&id).is_some() {
+        if !fits || self.components.has(&id) {
             return None;
         }
         Some(ComponentAuctionAck {

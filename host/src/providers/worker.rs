@@ -151,6 +151,8 @@ impl Worker {
                 }
                 Ended::Exited(why) => why,
             };
+            // What the process said of its links went with it.
+            self.deps.states.forget_endpoint(&self.slot.id);
             let pause = self.restarts.ended_after(started.elapsed());
             self.tell_exit(&why, pause);
             tokio::select! {

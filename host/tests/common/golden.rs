@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 /// The payloads on a subject during a step of the recording, as JSON.
-pub fn recorded(step: &str, on: impl Fn(&str) -> bool) -> Vec<Value> {
+pub(crate) fn recorded(step: &str, on: impl Fn(&str) -> bool) -> Vec<Value> {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../interfaces/core/tests/golden/trace.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
@@ -19,7 +19,7 @@ pub fn recorded(step: &str, on: impl Fn(&str) -> bool) -> Vec<Value> {
 }
 
 /// The reply of a step.
-pub fn reply(step: &str) -> Value {
+pub(crate) fn reply(step: &str) -> Value {
     let replies = recorded(step, |subject| subject.starts_with("_INBOX"));
     let mut replies = replies
         .into_iter()
@@ -30,7 +30,7 @@ pub fn reply(step: &str) -> Value {
 }
 
 /// The data of the first event of a step.
-pub fn event(step: &str, name: &str) -> Value {
+pub(crate) fn event(step: &str, name: &str) -> Value {
     let subject = format!("wasmbus.evt.default.{name}");
     let events = recorded(step, |found| found == subject);
     events
@@ -40,7 +40,7 @@ pub fn event(step: &str, name: &str) -> Value {
 }
 
 /// What a provider read from its standard input.
-pub fn host_data(provider: &str) -> Value {
+pub(crate) fn host_data(provider: &str) -> Value {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../interfaces/core/tests/golden/hostdata.json");
     let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -49,7 +49,7 @@ pub fn host_data(provider: &str) -> Value {
 
 /// Checks that two values have the same fields with values of the same types. Maps whose keys are
 /// data, such as labels, are compared by the type of their values.
-pub fn same_shape(ours: &Value, theirs: &Value) {
+pub(crate) fn same_shape(ours: &Value, theirs: &Value) {
     compare("", ours, theirs);
 }
 

@@ -1,9 +1,9 @@
 //! One NATS, one host in this process, and raw messages to it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-pub mod golden;
-pub mod provider;
-pub mod wat;
+pub(crate) mod golden;
+pub(crate) mod provider;
+pub(crate) mod wat;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,16 +19,16 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// How long anything may take that is waited for.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-pub struct Lattice {
-    pub nats: NatsBox,
-    pub client: Client,
-    pub dir: TempDir,
+pub(crate) struct Lattice {
+    pub(crate) nats: NatsBox,
+    pub(crate) client: Client,
+    pub(crate) dir: TempDir,
 }
 
 impl Lattice {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let nats = NatsBox::start().await.unwrap();
         let client = nats.client().await.unwrap();
         Self {
@@ -39,7 +39,7 @@ impl Lattice {
     }
 
     /// Settings for a host of this lattice.
-    pub fn config(&self) -> HostConfig {
+    pub(crate) fn config(&self) -> HostConfig {
         let nats = NatsConfig {
             port: self.nats.port,
             ..NatsConfig::default()
@@ -53,30 +53,30 @@ impl Lattice {
         config
     }
 
-    pub async fn host(&self) -> Host {
+    pub(crate) async fn host(&self) -> Host {
         Host::start(self.config()).await.unwrap()
     }
 
     /// Sends raw bytes to a control subject and returns the reply.
-    pub async fn control_raw(&self, tail: &str, body: &str) -> Value {
+    pub(crate) async fn control_raw(&self, tail: &str, body: &str) -> Value {
         let subject = format!("wasmbus.ctl.v1.default.{tail}");
         let request = self.client.request(subject, body.to_owned().into());
         let reply = timeout(SOON, request).await.unwrap().unwrap();
         serde_json::from_slice(&reply.payload).unwrap()
     }
 
-    pub async fn control(&self, tail: &str, body: &Value) -> Value {
+    pub(crate) async fn control(&self, tail: &str, body: &Value) -> Value {
         self.control_raw(tail, &body.to_string()).await
     }
 
     /// As [`Lattice::control`], for what has to succeed.
-    pub async fn done(&self, tail: &str, body: &Value) -> Value {
+    pub(crate) async fn done(&self, tail: &str, body: &Value) -> Value {
         let reply = self.control(tail, body).await;
         assert_eq!(reply["success"], true, "{tail}: {reply}");
         reply
     }
 
-    pub async fn events(&self) -> Events {
+    pub(crate) async fn events(&self) -> Events {
         let messages = self
             .client
             .subscribe("wasmbus.evt.default.*")
@@ -87,29 +87,29 @@ impl Lattice {
     }
 
     /// Writes a component in text form to a file and returns its reference.
-    pub fn component(&self, name: &str, text: &str) -> String {
+    pub(crate) fn component(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);
         std::fs::write(&path, ::wat::parse_str(text).unwrap()).unwrap();
         reference(&path)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 }
 
-pub fn reference(path: &Path) -> String {
+pub(crate) fn reference(path: &Path) -> String {
     format!("file://{}", path.display())
 }
 
 /// The events of a lattice, in order.
-pub struct Events {
+pub(crate) struct Events {
     messages: Subscriber,
 }
 
 impl Events {
     /// The next event, with its name as `type` ends.
-    pub async fn next(&mut self) -> (String, Value) {
+    pub(crate) async fn next(&mut self) -> (String, Value) {
         let message = timeout(SOON, self.messages.next())
             .await
             .expect("an event")
@@ -127,7 +127,7 @@ impl Events {
     }
 
     /// Waits for an event of this name and returns its data.
-    pub async fn data(&mut self, wanted: &str) -> Value {
+    pub(crate) async fn data(&mut self, wanted: &str) -> Value {
         loop {
             let (name, event) = self.next().await;
             if name == wanted {
@@ -137,7 +137,7 @@ impl Events {
     }
 
     /// Waits for an event that fulfils a condition and returns its data.
-    pub async fn find(&mut self, wanted: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn find(&mut self, wanted: &str, fits: impl Fn(&Value) -> bool) -> Value {
         loop {
             let data = self.data(wanted).await;
             if fits(&data) {
@@ -147,7 +147,7 @@ impl Events {
     }
 
     /// Takes what has arrived by now.
-    pub async fn drain(&mut self) -> Vec<(String, Value)> {
+    pub(crate) async fn drain(&mut self) -> Vec<(String, Value)> {
         let mut seen = Vec::new();
         while let Ok(Some(message)) =
             timeout(Duration::from_millis(300), self.messages.next()).await
@@ -167,7 +167,7 @@ impl Events {
 }
 
 /// Repeats until something holds.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let search = async {
         loop {
             if let Some(found) = look().await {

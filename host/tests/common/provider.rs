@@ -10,14 +10,14 @@ use serde_json::Value;
 use super::{Lattice, until};
 
 /// A program that notes what it reads and then waits, or ends, as told.
-pub struct Program {
-    pub path: PathBuf,
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
     data: PathBuf,
 }
 
 impl Program {
     /// Runs `then` after having noted the data.
-    pub fn new(lattice: &Lattice, name: &str, then: &str) -> Self {
+    pub(crate) fn new(lattice: &Lattice, name: &str, then: &str) -> Self {
         let path = lattice.path(name);
         let data = lattice.path(&format!("{name}.data"));
         let text = format!(
@@ -29,12 +29,12 @@ impl Program {
         Self { path, data }
     }
 
-    pub fn reference(&self) -> String {
+    pub(crate) fn reference(&self) -> String {
         super::reference(&self.path)
     }
 
     /// What the process was given at its `n`th start.
-    pub async fn host_data(&self, n: usize) -> Value {
+    pub(crate) async fn host_data(&self, n: usize) -> Value {
         let line = until("host data", async || {
             let text = std::fs::read_to_string(&self.data).ok()?;
             text.lines().nth(n).map(str::to_owned)
@@ -44,7 +44,7 @@ impl Program {
     }
 
     /// How often the process was started.
-    pub fn starts(&self) -> usize {
+    pub(crate) fn starts(&self) -> usize {
         std::fs::read_to_string(&self.data).map_or(0, |text| text.lines().count())
     }
 }

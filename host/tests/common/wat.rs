@@ -2,7 +2,7 @@
 
 /// Exports `add(a, b) -> a + b + offset` at its root, the function of section 13.3 of the
 /// protocol page.
-pub fn adder(offset: i32) -> String {
+pub(crate) fn adder(offset: i32) -> String {
     format!(
         r#"(component
              (core module $m
@@ -15,10 +15,10 @@ pub fn adder(offset: i32) -> String {
 }
 
 /// Exports nothing and imports nothing.
-pub const EMPTY: &str = "(component)";
+pub(crate) const EMPTY: &str = "(component)";
 
 /// Exports `trap`, which traps, `spin`, which never ends, and `add` as [`adder`].
-pub const TROUBLE: &str = r#"(component
+pub(crate) const TROUBLE: &str = r#"(component
      (core module $m
        (func (export "trap") unreachable)
        (func (export "spin") (result i32) (loop (br 0)) (i32.const 0))
@@ -31,7 +31,7 @@ pub const TROUBLE: &str = r#"(component
        (canon lift (core func $i "add"))))"#;
 
 /// Exports `test:add/sums.add`.
-pub const SUMS: &str = r#"(component
+pub(crate) const SUMS: &str = r#"(component
      (core module $m
        (func (export "add") (param i32 i32) (result i32)
          (i32.add (local.get 0) (local.get 1))))
@@ -41,7 +41,7 @@ pub const SUMS: &str = r#"(component
      (export "test:add/sums@0.1.0" (instance $sums)))"#;
 
 /// Imports `test:add/sums.add` and exports `twice(a) -> add(a, a)` at its root.
-pub const TWICE: &str = r#"(component
+pub(crate) const TWICE: &str = r#"(component
      (import "test:add/sums@0.1.0" (instance $sums
        (export "add" (func (param "a" u32) (param "b" u32) (result u32)))))
      (core func $add (canon lower (func $sums "add")))
