@@ -22,9 +22,28 @@ pub(crate) fn note(text: &str) {
     println!("    {text}");
 }
 
+/// What cargo tells the program that it runs about its package.
+const ABOUT_US: [&str; 5] = [
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "CARGO_BIN_",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+];
+
 /// The cargo that runs this program.
+///
+/// Without what that cargo says about this package: some build scripts look at it, and would run
+/// again whenever `cargo build` and `cargo xtask` take turns.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let is_about_us = |text: &str| ABOUT_US.iter().any(|prefix| text.starts_with(prefix));
+        if name.to_str().is_some_and(is_about_us) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Runs a program that shows its own progress; its output goes straight to the user.
