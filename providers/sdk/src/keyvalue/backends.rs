@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lattice_core::{ComponentId, LinkName};
 use lattice_rpc::Context;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::keyvalue::KeyValueError;
 use crate::link::ProviderLink;
@@ -13,16 +16,32 @@ use crate::link::ProviderLink;
 /// The stores of one component by the names of its links, of which there are few.
 type OfComponent<B> = Vec<(LinkName, Arc<B>)>;
 
+/// How long a call waits for a link that is not there yet: a copy of a provider takes calls as soon
+/// as it runs, and hosts learn of a new link a moment apart.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
+/// How long calls through a link that did not come fail at once.
+const GIVEN_UP: Duration = Duration::from_secs(5);
+
+/// How many such links are remembered.
+const MAX_GIVEN_UP: usize = 1024;
+
 /// The stores of a provider by the component and the name of its link.
 #[derive(Debug)]
 pub struct Backends<B> {
     table: RwLock<HashMap<ComponentId, OfComponent<B>>>,
+    /// Told when a link is put.
+    more: Notify,
+    /// Links that calls have waited for in vain, and when.
+    given_up: Mutex<HashMap<(String, String), Instant>>,
 }
 
 impl<B> Default for Backends<B> {
     fn default() -> Self {
         Self {
             table: RwLock::default(),
+            more: Notify::new(),
+            given_up: Mutex::default(),
         }
     }
 }
@@ -42,6 +61,10 @@ impl<B> Backends<B> {
             Some((_, known)) => *known = backend,
             None => of_peer.push((link.name.clone(), backend)),
         }
+        drop(table);
+        let key = (link.peer.to_string(), link.name.to_string());
+        self.given_up.lock().remove(&key);
+        self.more.notify_waiters();
     }
 
     /// Stops using the store of `link` and returns it.
@@ -64,23 +87,64 @@ impl<B> Backends<B> {
         stores.map(|(_, backend)| Arc::clone(backend)).collect()
     }
 
-    /// The store that a call means.
+    /// The store that a call means. A link that is on its way is waited for, shortly.
     ///
     /// # Errors
     ///
     /// [`KeyValueError::Other`] naming the link that is missing.
-    pub fn of(&self, context: &Context) -> Result<Arc<B>, KeyValueError> {
+    pub async fn of(&self, context: &Context) -> Result<Arc<B>, KeyValueError> {
         let source = context.source_id.as_deref().unwrap_or("<unknown>");
         let name = context.link_name.as_str();
+        if let Some(backend) = self.find(source, name) {
+            return Ok(backend);
+        }
+        if !self.is_given_up(source, name) {
+            let until = context.deadline.min(Instant::now() + ON_ITS_WAY);
+            if let Ok(backend) = tokio::time::timeout_at(until, self.arrival(source, name)).await {
+                return Ok(backend);
+            }
+            self.give_up(source, name);
+        }
+        Err(KeyValueError::other(format!(
+            "`{source}` has no working link `{name}` to this provider; see `wash get links`"
+        )))
+    }
+
+    fn find(&self, source: &str, name: &str) -> Option<Arc<B>> {
         let table = self.table.read();
-        table
-            .get(source)
-            .and_then(|links| links.iter().find(|(known, _)| known.as_str() == name))
-            .map(|(_, backend)| Arc::clone(backend))
-            .ok_or_else(|| {
-                KeyValueError::other(format!(
-                    "`{source}` has no working link `{name}` to this provider; see `wash get links`"
-                ))
-            })
+        let (_, backend) = table
+            .get(source)?
+            .iter()
+            .find(|(known, _)| known.as_str() == name)?;
+        Some(Arc::clone(backend))
+    }
+
+    async fn arrival(&self, source: &str, name: &str) -> Arc<B> {
+        loop {
+            let more = self.more.notified();
+            tokio::pin!(more);
+            // Registered before the look, so that a put in between is not missed.
+            more.as_mut().enable();
+            if let Some(backend) = self.find(source, name) {
+                return backend;
+            }
+            more.await;
+        }
+    }
+
+    fn is_given_up(&self, source: &str, name: &str) -> bool {
+        let given_up = self.given_up.lock();
+        let key = (source.to_owned(), name.to_owned());
+        given_up.get(&key).is_some_and(|at| at.elapsed() < GIVEN_UP)
+    }
+
+    fn give_up(&self, source: &str, name: &str) {
+        let mut given_up = self.given_up.lock();
+        if given_up.len() >= MAX_GIVEN_UP {
+            given_up.retain(|_, at| at.elapsed() < GIVEN_UP);
+        }
+        if given_up.len() < MAX_GIVEN_UP {
+            given_up.insert((source.to_owned(), name.to_owned()), Instant::now());
+        }
     }
 }

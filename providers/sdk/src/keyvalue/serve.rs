@@ -131,7 +131,7 @@ impl<B: Backend> Server<'_, B> {
                 } = call;
                 let sent = match params.decode(decode).await {
                     Ok(params) => {
-                        let done = match backends.of(&context) {
+                        let done = match backends.of(&context).await {
                             Ok(backend) => run(backend, params).await,
                             Err(error) => Err(error),
                         };
