@@ -1,6 +1,6 @@
 //! The subjects under the one wildcard subscription of a peer.
 
-use crate::exchange::SlotId;
+use crate::slots::SlotId;
 
 /// The prefix under which all slots of a peer listen.
 #[derive(Debug)]

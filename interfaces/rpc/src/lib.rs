@@ -23,6 +23,7 @@ mod outbound;
 mod peer;
 mod respond;
 mod serve;
+mod slots;
 mod stream;
 pub mod wrpc;
 

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{Delivered, Exchange, Release, Side, SlotId, Slots};
+use crate::exchange::{Delivered, Exchange, Release, Side};
 use crate::inbox::Inbox;
+use crate::slots::{SlotId, Slots};
 
 /// Limits of a peer. The defaults suit a host and a provider alike.
 #[derive(Debug, Clone)]
