@@ -44,18 +44,24 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     prepare(&mut build)?;
     shell::stream(&mut build).context("programs and tests do not compile")?;
 
-    // The summary of nextest is to come last; a failed example in the docs is remembered until then.
-    let examples = if chosen.is_empty() {
-        run_doc_tests(&prepare)
-    } else {
-        Ok(())
-    };
+    // The summary of nextest is to come last, so a failed example in the docs is told before.
+    let examples = chosen
+        .is_empty()
+        .then(|| run_doc_tests(&prepare))
+        .transpose();
+    if let Err(error) = &examples {
+        eprintln!("error: {error:#}");
+    }
     shell::heading("tests");
     let mut tests = shell::cargo();
     tests.args(["nextest", "run", "--workspace"]).args(chosen);
     prepare(&mut tests)?;
-    shell::stream(&mut tests).context("tests failed")?;
-    examples.map(|()| ExitCode::SUCCESS)
+    let passed = tests.status().context("could not start nextest")?.success();
+    Ok(if passed && examples.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn run_doc_tests(prepare: &impl Fn(&mut Command) -> Result<()>) -> Result<()> {
