@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::{Client, RequestErrorKind};
 use bytes::Bytes;
+use lattice_core::HostId;
 use lattice_core::provider::HealthCheckResponse;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,6 +22,9 @@ const SOONER: u32 = 10;
 #[derive(Debug)]
 pub(crate) enum Probed {
     Answer(HealthCheckResponse),
+    /// From some process with this provider id, most likely the one that is meant: providers of
+    /// the 1.9 generation do not say who they are.
+    Anonymous(HealthCheckResponse),
     /// No answer, or none that can be read.
     Miss(String),
 }
@@ -29,6 +33,11 @@ pub(crate) enum Probed {
 #[derive(Debug, Clone)]
 pub(crate) struct Probe {
     pub(crate) nats: Client,
+    /// The host that has started the process.
+    pub(crate) host: HostId,
+    /// Where only the process itself listens, if it is of our kind.
+    pub(crate) own_subject: String,
+    /// Where all processes with the same provider id listen.
     pub(crate) subject: String,
     pub(crate) timeout: Duration,
     pub(crate) interval: Duration,
@@ -47,11 +56,15 @@ impl Probe {
             return;
         };
         let mut probed = first;
+        let mut settling = true;
         loop {
             let pause = match &probed {
-                Probed::Answer(_) => self.interval,
+                // It may have been another's, so a second one follows soon.
+                Probed::Anonymous(_) if settling => SETTLING.min(self.interval),
+                Probed::Answer(_) | Probed::Anonymous(_) => self.interval,
                 Probed::Miss(_) => self.interval / SOONER,
             };
+            settling = false;
             if results.send(probed).await.is_err() {
                 return;
             }
@@ -66,7 +79,7 @@ impl Probe {
         let mut pause = FIRST_PAUSE;
         loop {
             let probed = self.ask().await;
-            if matches!(probed, Probed::Answer(_)) || Instant::now() >= settled {
+            if !matches!(probed, Probed::Miss(_)) || Instant::now() >= settled {
                 return Some(probed);
             }
             sleep(pause).await;
@@ -78,14 +91,45 @@ impl Probe {
     }
 
     async fn ask(&self) -> Probed {
-        let request = self.nats.request(self.subject.clone(), Bytes::new());
-        match timeout(self.timeout, request).await {
-            Ok(Ok(message)) => match serde_json::from_slice(&message.payload) {
-                Ok(response) => Probed::Answer(response),
-                Err(error) => Probed::Miss(format!("the answer is not readable: {error}")),
-            },
-            Ok(Err(error)) => Probed::Miss(error.to_string()),
-            Err(_) => Probed::Miss(format!("no answer within {:?}", self.timeout)),
+        match self.request(&self.own_subject).await {
+            Asked::Answer(response) => Probed::Answer(response),
+            Asked::NobodyThere => self.ask_all().await,
+            Asked::Miss(why) => Probed::Miss(why),
         }
     }
+
+    /// Asks where old providers listen. A process that says that it belongs to another host has
+    /// just been faster than ours, or ours is not there.
+    async fn ask_all(&self) -> Probed {
+        match self.request(&self.subject).await {
+            Asked::Answer(response) => match &response.host_id {
+                None => Probed::Anonymous(response),
+                Some(host) if self.host == **host => Probed::Answer(response),
+                Some(_) => Probed::Miss("only processes of other hosts answer".to_owned()),
+            },
+            Asked::NobodyThere => Probed::Miss("nobody listens".to_owned()),
+            Asked::Miss(why) => Probed::Miss(why),
+        }
+    }
+
+    async fn request(&self, subject: &str) -> Asked {
+        let request = self.nats.request(subject.to_owned(), Bytes::new());
+        match timeout(self.timeout, request).await {
+            Ok(Ok(message)) => match serde_json::from_slice(&message.payload) {
+                Ok(response) => Asked::Answer(response),
+                Err(error) => Asked::Miss(format!("the answer is not readable: {error}")),
+            },
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Asked::NobodyThere,
+            Ok(Err(error)) => Asked::Miss(error.to_string()),
+            Err(_) => Asked::Miss(format!("no answer within {:?}", self.timeout)),
+        }
+    }
+}
+
+/// What came of one message.
+#[derive(Debug)]
+enum Asked {
+    Answer(HealthCheckResponse),
+    NobodyThere,
+    Miss(String),
 }

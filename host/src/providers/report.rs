@@ -12,6 +12,11 @@ use super::slot::Slot;
 
 pub(crate) fn started(deps: &ProviderDeps, slot: &Slot, claims: Option<ProviderClaimsInfo>) {
     let id = slot.id.as_str();
+    tracing::info!(
+        provider = id,
+        image = slot.image.as_str(),
+        "started a provider"
+    );
     deps.events.publish(Event::ProviderStarted(ProviderStarted {
         host_id: deps.identity.id.as_str().to_owned(),
         image_ref: slot.image_ref().to_owned(),
@@ -44,6 +49,7 @@ pub(crate) fn start_failed(deps: &ProviderDeps, slot: &Slot, error: &StartProvid
 
 pub(crate) fn stopped(deps: &ProviderDeps, slot: &Slot) {
     let id = slot.id.as_str();
+    tracing::info!(provider = id, "stopped a provider");
     deps.events.publish(Event::ProviderStopped(ProviderStopped {
         host_id: deps.identity.id.as_str().to_owned(),
         provider_id: id.to_owned(),

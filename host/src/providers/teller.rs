@@ -1,7 +1,7 @@
 //! Tells one provider process about its links, and keeps what it was told in step with the table.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,25 @@ struct Tracked {
 /// The configs of one end of a link, or why they cannot be had.
 type Watched = Result<Vec<ConfigWatch>, String>;
 
+/// How certain it is that a process was heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Surely,
+    /// It may have been another process with the same provider id.
+    Perhaps,
+}
+
+/// How many answers of which each may be another's are taken for one of the process.
+const PERHAPS: u32 = 2;
+
+/// What a process may have missed.
+#[derive(Debug, Default)]
+struct Unheard {
+    /// Links that have changed since the process was given its data.
+    changed: HashSet<LinkId>,
+    answers: u32,
+}
+
 /// What a teller needs of the host.
 #[derive(Debug)]
 pub(crate) struct TellerDeps {
@@ -63,9 +82,8 @@ pub(crate) struct Teller {
     put: String,
     changes: watch::Receiver<u64>,
     tracked: HashMap<LinkId, Tracked>,
-    /// Changes since the process was given its data, until it has been heard of: it may not have
-    /// listened yet.
-    unheard: Option<HashMap<LinkId, Option<ResolvedLink>>>,
+    /// Until the process has been heard of: it may not listen yet.
+    unheard: Option<Unheard>,
     retry_at: Option<Instant>,
 }
 
@@ -91,7 +109,7 @@ impl Teller {
     /// All links for the data of a new process, which counts as told of them.
     pub(crate) async fn definitions(&mut self) -> Vec<ResolvedLink> {
         self.refresh().await;
-        self.unheard = Some(HashMap::new());
+        self.unheard = Some(Unheard::default());
         let mut links = Vec::new();
         for tracked in self.tracked.values_mut() {
             tracked.told = tracked.resolve().ok();
@@ -140,7 +158,7 @@ impl Teller {
             self.deps.states.forget(&id.0, &self.id);
             if tracked.told.is_some() {
                 self.tell_removed(&tracked.link).await;
-                self.note(id, None);
+                self.note(id);
             }
         }
         let mut changed = Vec::new();
@@ -174,21 +192,25 @@ impl Teller {
         }
         for (id, _, resolved, _) in changed {
             self.tell(&resolved).await;
-            self.note(id, Some(resolved));
+            self.note(id);
         }
     }
 
-    /// The process has answered for the first time: what it may have missed is said again.
-    pub(crate) async fn heard(&mut self) {
-        let Some(unheard) = self.unheard.take() else {
+    /// The process has been heard of: what it may have missed is said again.
+    pub(crate) async fn heard(&mut self, heard: Heard) {
+        let Some(unheard) = &mut self.unheard else {
             return;
         };
-        for (id, now) in &unheard {
-            let (key, target) = id;
-            tracing::debug!(link = %key, target, gone = now.is_none(), "telling a change again");
+        unheard.answers += 1;
+        let changed: Vec<_> = unheard.changed.drain().collect();
+        if heard == Heard::Surely || unheard.answers >= PERHAPS {
+            self.unheard = None;
+        }
+        for id in &changed {
+            tracing::debug!(link = %id.0, target = id.1, "telling a change again");
             self.tell_removed(&bare_link(id)).await;
         }
-        if !unheard.is_empty() {
+        if !changed.is_empty() {
             sleep(APART).await;
         }
         let told: Vec<_> = self
@@ -201,9 +223,9 @@ impl Teller {
         }
     }
 
-    fn note(&mut self, id: LinkId, now: Option<ResolvedLink>) {
+    fn note(&mut self, id: LinkId) {
         if let Some(unheard) = &mut self.unheard {
-            unheard.insert(id, now);
+            unheard.changed.insert(id);
         }
     }
 

@@ -24,7 +24,7 @@ use super::restart::Restarts;
 use super::send::publish;
 use super::slot::{Slot, StopProvider};
 use super::stop::shut_down;
-use super::teller::{Teller, TellerDeps};
+use super::teller::{Heard, Teller, TellerDeps};
 use crate::artifact::ProviderProgram;
 
 /// The owner of one provider.
@@ -180,6 +180,8 @@ impl Worker {
     async fn live(&mut self, mut child: Child) -> Ended {
         let probe = Probe {
             nats: self.deps.nats.clone(),
+            host: self.deps.identity.id.clone(),
+            own_subject: self.subjects.health_of(&self.xkey.public_key()),
             subject: self.subjects.health(),
             timeout: self.deps.rpc_timeout,
             interval: self.deps.config.health_interval,
@@ -225,30 +227,52 @@ impl Worker {
     async fn probed(&mut self, health: &mut Health, probed: Probed) {
         match probed {
             Probed::Answer(response) => {
-                let verdict = health.answered(&response);
-                self.slot.set_problem(problem(&response));
-                self.tell_health(verdict, response.message);
+                self.answered(health, &response);
                 if response.healthy {
-                    self.teller.heard().await;
+                    self.teller.heard(Heard::Surely).await;
                 }
                 for report in response.links {
                     self.deps.states.reported(&self.slot.id, report);
                 }
             }
-            Probed::Miss(why) => {
-                let (verdict, misses) = (health.missed(), health.misses());
-                let provider = self.slot.id.as_str();
-                tracing::warn!(
-                    provider,
-                    misses,
-                    "a provider did not tell its health: {why}"
-                );
-                if let Some(verdict) = verdict {
-                    let text = format!("no answer to {misses} health requests: {why}");
-                    self.slot.set_problem(Some(text.clone()));
-                    self.tell_health(verdict, Some(text));
+            Probed::Anonymous(response) => {
+                self.answered(health, &response);
+                if response.healthy {
+                    self.teller.heard(Heard::Perhaps).await;
                 }
             }
+            Probed::Miss(why) => self.missed(health, &why),
+        }
+    }
+
+    fn answered(&self, health: &mut Health, response: &HealthCheckResponse) {
+        let verdict = health.answered(response);
+        if verdict != Verdict::Status {
+            let (provider, healthy) = (self.slot.id.as_str(), response.healthy);
+            let message = response.message.as_deref();
+            tracing::info!(
+                provider,
+                healthy,
+                message,
+                "the health of a provider changed"
+            );
+        }
+        self.slot.set_problem(problem(response));
+        self.tell_health(verdict, response.message.clone());
+    }
+
+    fn missed(&self, health: &mut Health, why: &str) {
+        let (verdict, misses) = (health.missed(), health.misses());
+        let provider = self.slot.id.as_str();
+        tracing::warn!(
+            provider,
+            misses,
+            "a provider did not tell its health: {why}"
+        );
+        if let Some(verdict) = verdict {
+            let text = format!("no answer to {misses} health requests: {why}");
+            self.slot.set_problem(Some(text.clone()));
+            self.tell_health(verdict, Some(text));
         }
     }
 

@@ -297,6 +297,10 @@ pub struct HealthCheckResponse {
     /// Why not, or anything else worth knowing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The host that started the process that answers; old peers leave it out. Processes with the
+    /// same provider id share a subject, so that another one may have been faster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_id: Option<String>,
     /// The state of every link of the process that answers; old peers leave it out and ignore it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkReport>,
@@ -316,9 +320,8 @@ impl HealthCheckResponse {
     #[must_use]
     pub fn unhealthy(message: impl Into<String>) -> Self {
         Self {
-            healthy: false,
             message: Some(message.into()),
-            links: Vec::new(),
+            ..Self::default()
         }
     }
 }

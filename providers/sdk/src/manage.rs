@@ -37,6 +37,8 @@ pub(crate) struct Subscriptions {
     link_put: Subscriber,
     link_delete: Subscriber,
     health: Subscriber,
+    /// Requests that mean this process and no other with the same id.
+    own_health: Option<Subscriber>,
     config: Subscriber,
     shutdown: Subscriber,
 }
@@ -49,6 +51,13 @@ impl Subscriptions {
         let nats = session.peer().nats();
         let subjects = ProviderSubjects::new(session.lattice(), session.id());
         // An old host, or a person, gives no key; then the plain subject carries the links.
+        let own_health = match unsealer {
+            Some(unsealer) => {
+                let subject = subjects.health_of(&unsealer.public_key());
+                Some(subscribe(nats, subject).await?)
+            }
+            None => None,
+        };
         let link_put = match unsealer {
             Some(unsealer) => subjects.link_put_sealed(&unsealer.public_key()),
             None => subjects.link_put(),
@@ -57,6 +66,7 @@ impl Subscriptions {
             link_put: subscribe(nats, link_put).await?,
             link_delete: subscribe(nats, subjects.link_delete()).await?,
             health: subscribe(nats, subjects.health()).await?,
+            own_health,
             config: subscribe(nats, subjects.config_update()).await?,
             shutdown: subscribe(nats, subjects.shutdown()).await?,
         })
@@ -114,6 +124,7 @@ impl<P: Provider> Manager<P> {
                     self.put(message);
                 }
                 Some(message) = on.health.next() => self.health(message),
+                Some(message) = next(&mut on.own_health) => self.health(message),
                 Some(message) = on.config.next() => self.config(&message),
             }
         }
@@ -161,6 +172,7 @@ impl<P: Provider> Manager<P> {
 
     fn health(&self, message: Message) {
         let provider = Arc::clone(&self.provider);
+        let host_id = self.session.host_id().to_owned();
         let links = Arc::clone(&self.links);
         self.answer(message.reply, async move {
             let mut health = tokio::time::timeout(HEALTH_LIMIT, provider.health())
@@ -170,6 +182,7 @@ impl<P: Provider> Manager<P> {
                         "the provider did not tell its health within {HEALTH_LIMIT:?}"
                     ))
                 });
+            health.host_id = Some(host_id);
             health.links = links.reports();
             serde_json::to_vec(&health).ok()
         });
@@ -204,6 +217,10 @@ impl<P: Provider> Manager<P> {
             }
         });
     }
+}
+
+async fn next(messages: &mut Option<Subscriber>) -> Option<Message> {
+    messages.as_mut()?.next().await
 }
 
 fn unreadable(message: &Message, error: &JsonError) {

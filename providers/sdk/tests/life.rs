@@ -26,9 +26,12 @@ async fn links_of_the_host_data_are_put_and_reported() {
 }
 
 #[tokio::test]
-async fn health_without_links_is_that_of_an_old_provider() {
+async fn health_without_links_says_only_whose_process_it_is() {
     let host = Host::start(vec![]).await;
-    assert_eq!(host.health_text().await, r#"{"healthy":true}"#);
+    assert_eq!(
+        host.health_text().await,
+        r#"{"healthy":true,"host_id":"NTESTHOST"}"#
+    );
 }
 
 #[tokio::test]

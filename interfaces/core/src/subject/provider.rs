@@ -54,6 +54,13 @@ impl ProviderSubjects {
         format!("{}.health", self.base)
     }
 
+    /// Where the one process that owns a public curve key is asked for its health. Only newer
+    /// peers answer there.
+    #[must_use]
+    pub fn health_of(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.health", self.lattice)
+    }
+
     /// Where a provider is told its complete new config.
     #[must_use]
     pub fn config_update(&self) -> String {
