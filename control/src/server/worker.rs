@@ -19,10 +19,14 @@ use super::dispatch::dispatch;
 use super::reply::{Encoded, failure, fit};
 use super::{Drained, ServerConfig};
 use crate::api::{ControlApi, ControlError};
+use crate::settle::settle;
 use crate::trace;
 
 /// How long sending a reply may wait for room in the connection's queue.
 const REPLY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long leaving waits for requests that are on their way.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What every request needs.
 pub(super) struct Shared {
@@ -109,18 +113,27 @@ impl Worker {
         });
     }
 
+    /// Leaves all subscriptions and accepts what NATS has delivered until then.
+    ///
+    /// The client's own `drain` forgets a subscription as soon as it has written that it leaves,
+    /// and drops what is on its way. A limit beyond all counting keeps the subscription here,
+    /// while the server, which reads no number of so many digits, ends it at once.
+    async fn leave(&mut self) {
+        for subscription in self.messages.iter_mut() {
+            if let Err(error) = subscription.unsubscribe_after(u64::MAX).await {
+                tracing::warn!(%error, "could not end a control subscription");
+            }
+        }
+        if let Err(error) = settle(&self.shared.nats, LEAVE_PATIENCE).await {
+            tracing::warn!(%error, "left control without knowing what was on its way");
+        }
+        while let Some(Some(message)) = self.messages.next().now_or_never() {
+            self.accept(message).await;
+        }
+    }
+
     async fn drain(mut self, deadline: Instant) -> Drained {
-        let unsubscribed = timeout_at(deadline, async {
-            for subscription in self.messages.iter_mut() {
-                if let Err(error) = subscription.drain().await {
-                    tracing::warn!(%error, "could not end a control subscription");
-                }
-            }
-            // What NATS had delivered before it knew still counts.
-            while let Some(message) = self.messages.next().await {
-                self.accept(message).await;
-            }
-        });
+        let unsubscribed = timeout_at(deadline, self.leave());
         if unsubscribed.await.is_err() {
             tracing::warn!("control subscriptions did not end in time");
         }
