@@ -350,3 +350,67 @@ async fn a_component_without_exports_waits_and_ends() {
     lattice.done(&tail, &scale(&host, &image, 0)).await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_a_signed_component_are_checked_told_and_kept() {
+    use lattice_claims::component::ValidTimes;
+    use lattice_claims::{ComponentMetadata, KeyKind, SigningKey, epoch_seconds, sign_component};
+
+    let lattice = Lattice::start().await;
+    let host = lattice.host().await;
+    let mut events = lattice.events().await;
+    let account = SigningKey::generate(KeyKind::Account);
+    let subject = SigningKey::generate(KeyKind::Component);
+    let metadata = ComponentMetadata {
+        name: Some("Adder".into()),
+        revision: Some(7),
+        version: Some("0.1.0".into()),
+        ..ComponentMetadata::default()
+    };
+    let wasm = ::wat::parse_str(wat::adder(0)).unwrap();
+    let times = ValidTimes::from(epoch_seconds());
+    let signed = sign_component(&wasm, metadata, &account, &subject, times).unwrap();
+    let path = lattice.path("signed.wasm");
+    std::fs::write(&path, &signed).unwrap();
+    let image = common::reference(&path);
+    let tail = format!("component.scale.{}", host.id());
+    lattice.done(&tail, &scale(&host, &image, 1)).await;
+    let data = events.data("component_scaled").await;
+    assert_eq!(data["public_key"], subject.public_key());
+    assert_eq!(data["claims"]["issuer"], account.public_key());
+    assert_eq!(data["claims"]["expires_human"], "never");
+    let claims = until("the claims", async || {
+        let reply = lattice.control_raw("claims.get", "").await;
+        reply["response"].get(0).cloned()
+    })
+    .await;
+    assert_eq!(
+        (&claims["name"], &claims["rev"]),
+        (&json!("Adder"), &json!("7"))
+    );
+    let inventory = lattice
+        .control_raw(&format!("host.get.{}", host.id()), "")
+        .await;
+    let listed = &inventory["response"]["components"][0];
+    assert_eq!(
+        (&listed["name"], &listed["revision"]),
+        (&json!("Adder"), &json!(7))
+    );
+
+    // One changed byte in the code is noticed.
+    let place = signed
+        .windows(4)
+        .position(|bytes| bytes == [0x20, 0x00, 0x20, 0x01])
+        .unwrap();
+    let mut changed = signed;
+    changed[place + 3] = 0x00;
+    std::fs::write(&path, &changed).unwrap();
+    let mut command = scale(&host, &image, 1);
+    command["component_id"] = json!("other");
+    lattice.done(&tail, &command).await;
+    let failed = events.data("component_scale_failed").await;
+    assert!(
+        failed["error"].as_str().unwrap().contains("hash mismatch"),
+        "{failed}"
+    );
+}

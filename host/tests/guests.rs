@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::{Lattice, until};
 use http_body_util::{BodyExt as _, Empty, Full};
 use lattice_codec::write;
-use lattice_host::Host;
+use lattice_host::{Host, StopReason, StopRequest};
 use lattice_rpc::http::{HANDLE, HttpError, INCOMING_HANDLER, IncomingBody};
 use lattice_rpc::{CallError, Invocation, Peer, PeerConfig, RemoteError};
 use serde_json::{Value, json};
@@ -305,4 +305,25 @@ async fn links_are_chosen_by_name_for_one_call_only() {
     );
     let told = events.data("invocation_failed").await;
     assert_eq!(told["code"], "timeout", "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_lets_calls_end() {
+    let lattice = Lattice::start().await;
+    let host = lattice.host().await;
+    let peer = peer(&lattice).await;
+    let command = json!({"component_ref": "http-probe", "count": 10});
+    start(&lattice, &host, "web", command).await;
+    let call = tokio::spawn({
+        let peer = peer.clone();
+        async move { text(get(&peer, "/wait/800", WITHIN).await.unwrap()).await }
+    });
+    until("the call to be under way", async || {
+        (peer.stats().open_calls == 1).then_some(())
+    })
+    .await;
+    // Only the host knows that it has taken the call in.
+    assert_eq!(text(get(&peer, "/", WITHIN).await.unwrap()).await, "ok\n");
+    host.drain(StopRequest::now(StopReason::Program)).await;
+    assert_eq!(call.await.unwrap(), "waited\n");
 }

@@ -42,11 +42,12 @@ async fn next(messages: &mut Subscriber) -> (Message, Value) {
 
 /// Answers health requests from now on.
 async fn answer_health(lattice: &Lattice, answer: Value) -> tokio::task::JoinHandle<()> {
-    let mut requests = lattice
-        .client
-        .subscribe("wasmbus.rpc.default.kv.health")
-        .await
-        .unwrap();
+    answer_on(lattice, "wasmbus.rpc.default.kv.health", answer).await
+}
+
+async fn answer_on(lattice: &Lattice, subject: &str, answer: Value) -> tokio::task::JoinHandle<()> {
+    let subject = subject.to_owned();
+    let mut requests = lattice.client.subscribe(subject).await.unwrap();
     lattice.client.flush().await.unwrap();
     let client = lattice.client.clone();
     tokio::spawn(async move {
@@ -474,4 +475,33 @@ async fn processes_end_with_their_host() {
         stat.map_or(Some(()), |stat| stat.contains(") Z ").then_some(()))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_of_another_process_with_the_same_id_counts_for_nothing() {
+    let lattice = Lattice::start().await;
+    let host = lattice.host().await;
+    let mut events = lattice.events().await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    let other = json!({"healthy": true, "host_id": "another"});
+    let _other = answer_health(&lattice, other).await;
+    let tail = format!("provider.start.{}", host.id());
+    lattice.done(&tail, &start(&host, &program)).await;
+    events.data("provider_started").await;
+    let host_data = program.host_data(0).await;
+    let key = {
+        let seed = host_data["provider_xkey_private_key"].as_str().unwrap();
+        lattice_claims::CurveKey::from_seed(seed)
+            .unwrap()
+            .public_key()
+    };
+    assert!(events.drain().await.is_empty());
+    // A link that is put before the process listens is told again when it does.
+    lattice.done("link.put", &link(&[])).await;
+    let put = format!("wasmbus.rpc.default.{key}.linkdefs.put");
+    let mut puts = lattice.client.subscribe(put).await.unwrap();
+    let own = format!("wasmbus.rpc.default.{key}.health");
+    let _own = answer_on(&lattice, &own, json!({"healthy": true})).await;
+    events.data("health_check_passed").await;
+    assert_eq!(next(&mut puts).await.1["source_id"], "counter");
 }
