@@ -87,20 +87,20 @@ impl LinkStates {
             .lock()
             .insert((key.clone(), endpoint.clone()), told.clone());
         let (state, reason) = told.clone();
-        self.reporter.report(&key, endpoint, state, reason.clone());
-        if before.as_ref() == Some(&told) {
-            return;
+        self.reporter.report(&key, endpoint, state, reason);
+        if before.as_ref() != Some(&told) {
+            self.tell(link, &key, endpoint, told);
         }
+    }
+
+    /// Tells the operator and the lattice of a state that is new.
+    fn tell(&self, link: &Link, key: &LinkKey, endpoint: &ComponentId, (state, reason): Told) {
+        let provider = endpoint.as_str();
         match state {
-            LinkState::Failed => tracing::error!(
-                provider = endpoint.as_str(),
-                link = %key,
-                reason,
-                "a provider does not take a link"
-            ),
-            state => {
-                tracing::info!(provider = endpoint.as_str(), link = %key, %state, "link state");
+            LinkState::Failed => {
+                tracing::error!(provider, link = %key, reason, "a provider does not take a link");
             }
+            state => tracing::info!(provider, link = %key, %state, "link state"),
         }
         self.events
             .publish(Event::LinkStatusChanged(LinkStatusChanged {
@@ -109,7 +109,7 @@ impl LinkStates {
                 name: link.name.clone(),
                 wit_namespace: link.wit_namespace.clone(),
                 wit_package: link.wit_package.clone(),
-                endpoint: endpoint.as_str().to_owned(),
+                endpoint: provider.to_owned(),
                 host_id: self.host.as_str().to_owned(),
                 state,
                 reason,
