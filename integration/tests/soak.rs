@@ -50,6 +50,22 @@ impl Monitored {
             .context("no count of subscriptions")
     }
 
+    /// The count of subscriptions once it has stayed the same for a second: watches that belong to
+    /// the start are set up in the background.
+    async fn settled_subscriptions(&self) -> Result<u64> {
+        let until = Instant::now() + STEP;
+        let (mut count, mut since) = (self.subscriptions().await?, Instant::now());
+        while since.elapsed() < Duration::from_secs(1) {
+            anyhow::ensure!(Instant::now() < until, "the subscriptions do not settle");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = self.subscriptions().await?;
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        Ok(count)
+    }
+
     fn resident(&self) -> Result<u64> {
         Ok(usage(self.lattice.hosts[0].pid().context("the host has exited")?)?.resident)
     }
@@ -101,7 +117,7 @@ async fn many_calls_none_of_which_hangs() -> Result<()> {
     };
     // The first calls fill pools and caches that stay.
     batch(6400).await?;
-    let (subscriptions, resident) = (bed.subscriptions().await?, bed.resident()?);
+    let (subscriptions, resident) = (bed.settled_subscriptions().await?, bed.resident()?);
     batch(calls).await?;
     assert_eq!(peer.stats().open_calls, 0);
     bed.subscriptions_back_at(subscriptions).await?;
@@ -120,7 +136,7 @@ async fn clients_that_leave_in_the_middle_leave_nothing_behind() -> Result<()> {
     bed.lattice.run(0, "web", "http-probe", 32).await?;
     let address = bed.lattice.serve_http(0, "web").await?;
     bed.lattice.until_status(&address, "/", 200).await?;
-    let start = bed.subscriptions().await?;
+    let start = bed.settled_subscriptions().await?;
     let until = Instant::now() + length;
     let mut tasks = tokio::task::JoinSet::new();
     for worker in 0..32u64 {

@@ -97,10 +97,17 @@ fn taken(host: &str, port: u16, probe: Probe) -> CliError {
         .hint("choose another port with `--nats-port`, or leave it out to take the next free one")
 }
 
+/// Whether a server could listen there. Nobody answering is not enough: the port may be the near end
+/// of somebody's connection.
+async fn can_listen(host: &str, port: u16) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    tokio::net::TcpListener::bind((bare, port)).await.is_ok()
+}
+
 /// The first port above the wanted one on which nothing listens.
 async fn free_port(host: &str, wanted: u16) -> Result<u16> {
     for port in (1..=PORTS).filter_map(|step| wanted.checked_add(step)) {
-        if probe(host, port).await == Probe::Nothing {
+        if probe(host, port).await == Probe::Nothing && can_listen(host, port).await {
             return Ok(port);
         }
     }
