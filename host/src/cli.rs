@@ -9,7 +9,9 @@ use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use args::{HostArgs, ImageArgs, LaterArgs, NatsArgs, RunningArgs, TelemetryArgs};
+pub use args::{
+    CtlArgs, HostArgs, ImageArgs, LaterArgs, NatsArgs, RpcArgs, RunningArgs, TelemetryArgs,
+};
 pub use settings::SettingsError;
 
 use crate::config::HostConfig;

@@ -94,34 +94,9 @@ pub struct NatsArgs {
     /// File with token and seed
     #[arg(long, env = "WASMCLOUD_NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
-    /// NATS server for control, events and the store
-    #[arg(long, env = "WASMCLOUD_CTL_HOST")]
-    pub ctl_host: Option<String>,
-    /// Its port
-    #[arg(long, env = "WASMCLOUD_CTL_PORT")]
-    pub ctl_port: Option<u16>,
-    /// User token for control
-    #[arg(
-        long,
-        env = "WASMCLOUD_CTL_JWT",
-        hide_env_values = true,
-        requires = "ctl_seed"
-    )]
-    pub ctl_jwt: Option<String>,
-    /// Seed that signs for the token
-    #[arg(
-        long,
-        env = "WASMCLOUD_CTL_SEED",
-        hide_env_values = true,
-        requires = "ctl_jwt"
-    )]
-    pub ctl_seed: Option<String>,
-    /// File with token and seed for control
-    #[arg(long, env = "WASMCLOUD_CTL_CREDS", value_name = "FILE")]
-    pub ctl_creds: Option<PathBuf>,
-    /// Require TLS for control
-    #[arg(long, env = "WASMCLOUD_CTL_TLS", value_parser = BoolishValueParser::new())]
-    pub ctl_tls: bool,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub ctl: CtlArgs,
     /// What control subjects start with
     #[arg(
         long,
@@ -129,34 +104,9 @@ pub struct NatsArgs {
         default_value = DEFAULT_CONTROL_PREFIX
     )]
     pub ctl_topic_prefix: String,
-    /// NATS server for calls and providers
-    #[arg(long, env = "WASMCLOUD_RPC_HOST")]
-    pub rpc_host: Option<String>,
-    /// Its port
-    #[arg(long, env = "WASMCLOUD_RPC_PORT")]
-    pub rpc_port: Option<u16>,
-    /// User token for calls
-    #[arg(
-        long,
-        env = "WASMCLOUD_RPC_JWT",
-        hide_env_values = true,
-        requires = "rpc_seed"
-    )]
-    pub rpc_jwt: Option<String>,
-    /// Seed that signs for the token
-    #[arg(
-        long,
-        env = "WASMCLOUD_RPC_SEED",
-        hide_env_values = true,
-        requires = "rpc_jwt"
-    )]
-    pub rpc_seed: Option<String>,
-    /// File with token and seed for calls
-    #[arg(long, env = "WASMCLOUD_RPC_CREDS", value_name = "FILE")]
-    pub rpc_creds: Option<PathBuf>,
-    /// Require TLS for calls
-    #[arg(long, env = "WASMCLOUD_RPC_TLS", value_parser = BoolishValueParser::new())]
-    pub rpc_tls: bool,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub rpc: RpcArgs,
     /// Milliseconds that a request to a provider may take
     #[arg(long, env = "WASMCLOUD_RPC_TIMEOUT_MS", default_value_t = 2_000)]
     pub rpc_timeout_ms: u64,
@@ -175,6 +125,60 @@ pub struct NatsArgs {
     )]
     pub tls_ca_path: Vec<PathBuf>,
 }
+
+/// Declares the flags of one connection; the common ones stand in for those that are not given.
+macro_rules! connection_args {
+    ($(#[$doc:meta])* $name:ident, $flag:literal, $variable:literal, $purpose:literal, $server:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Args)]
+        #[command(next_help_heading = "NATS")]
+        pub struct $name {
+            /// Another NATS server than the common one.
+            #[arg(id = concat!($flag, "_host"), value_name = concat!($variable, "_HOST"),
+                long = concat!($flag, "-host"), env = concat!("WASMCLOUD_", $variable, "_HOST"),
+                help = concat!("NATS server for ", $server))]
+            pub host: Option<String>,
+            /// Its port.
+            #[arg(id = concat!($flag, "_port"), value_name = concat!($variable, "_PORT"),
+                long = concat!($flag, "-port"), env = concat!("WASMCLOUD_", $variable, "_PORT"),
+                help = "Its port")]
+            pub port: Option<u16>,
+            /// Another user token.
+            #[arg(id = concat!($flag, "_jwt"), value_name = concat!($variable, "_JWT"),
+                long = concat!($flag, "-jwt"), env = concat!("WASMCLOUD_", $variable, "_JWT"),
+                hide_env_values = true, requires = concat!($flag, "_seed"),
+                help = concat!("User token for ", $purpose))]
+            pub jwt: Option<String>,
+            /// Seed that signs for the token.
+            #[arg(id = concat!($flag, "_seed"), value_name = concat!($variable, "_SEED"),
+                long = concat!($flag, "-seed"), env = concat!("WASMCLOUD_", $variable, "_SEED"),
+                hide_env_values = true, requires = concat!($flag, "_jwt"),
+                help = "Seed that signs for the token")]
+            pub seed: Option<String>,
+            /// File with token and seed.
+            #[arg(id = concat!($flag, "_creds"), value_name = "FILE",
+                long = concat!($flag, "-creds"), env = concat!("WASMCLOUD_", $variable, "_CREDS"),
+                help = concat!("File with token and seed for ", $purpose))]
+            pub creds: Option<PathBuf>,
+            /// Whether TLS is required.
+            #[arg(id = concat!($flag, "_tls"), long = concat!($flag, "-tls"),
+                env = concat!("WASMCLOUD_", $variable, "_TLS"),
+                value_parser = BoolishValueParser::new(),
+                help = concat!("Require TLS for ", $purpose))]
+            pub tls: bool,
+        }
+    };
+}
+
+connection_args!(
+    /// The connection for control, events and the store.
+    CtlArgs, "ctl", "CTL", "control", "control, events and the store"
+);
+
+connection_args!(
+    /// The connection for calls and providers.
+    RpcArgs, "rpc", "RPC", "calls", "calls and providers"
+);
 
 /// What components and providers may do and use.
 #[derive(Debug, Clone, Args)]

@@ -201,11 +201,11 @@ fn connections(args: &NatsArgs) -> Result<(NatsConfig, NatsConfig), SettingsErro
             require_tls: tls,
             ca_files: args.tls_ca_path.clone(),
         };
-    let ctl = user(&args.ctl_jwt, &args.ctl_seed, args.ctl_creds.as_deref())?;
-    let rpc = user(&args.rpc_jwt, &args.rpc_seed, args.rpc_creds.as_deref())?;
+    let ctl = user(&args.ctl.jwt, &args.ctl.seed, args.ctl.creds.as_deref())?;
+    let rpc = user(&args.rpc.jwt, &args.rpc.seed, args.rpc.creds.as_deref())?;
     Ok((
-        connection(&args.ctl_host, args.ctl_port, ctl, args.ctl_tls),
-        connection(&args.rpc_host, args.rpc_port, rpc, args.rpc_tls),
+        connection(&args.ctl.host, args.ctl.port, ctl, args.ctl.tls),
+        connection(&args.rpc.host, args.rpc.port, rpc, args.rpc.tls),
     ))
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lattice_control::GatherOptions;
 use lattice_control::types::{ComponentAuctionRequest, ProviderAuctionRequest};
+use lattice_control::{ClientError, GatherOptions};
 use lattice_core::host::HostInventory;
 use lattice_core::{ComponentId, HostId, StringMap};
 
@@ -53,26 +53,20 @@ pub(crate) async fn component_host(
     id: &ComponentId,
     image: &str,
 ) -> Result<HostId> {
-    if let Some(host) = lattice.find_host_if(auction.host_id.as_deref()).await? {
-        return Ok(host);
-    }
-    let constraints = resolve::pairs(&auction.constraints)?;
-    let request = ComponentAuctionRequest {
-        component_ref: image.to_owned(),
-        component_id: id.to_string(),
-        constraints: constraints.clone(),
+    let bidders = async |constraints, options| {
+        let request = ComponentAuctionRequest {
+            component_ref: image.to_owned(),
+            component_id: id.to_string(),
+            constraints,
+        };
+        let bids = lattice.client.auction_component(request, options).await?;
+        Ok(bids.into_iter().map(|bid| bid.host_id).collect())
     };
-    let bids = lattice
-        .client
-        .auction_component(request, auction.options(lattice))
-        .await;
-    let bids = bids.map_err(|error| lattice.explain("could not hold an auction", &error))?;
-    let bidders: Vec<String> = bids.into_iter().map(|bid| bid.host_id).collect();
-    choose(lattice, &bidders, |inventory| {
-        inventory.components.iter().any(|it| it.id == id.as_str())
-    })
-    .await?
-    .ok_or_else(|| no_bids("component", id, &constraints))
+    let runs_it = |inventory: &HostInventory| {
+        let mut components = inventory.components.iter();
+        components.any(|it| it.id == id.as_str())
+    };
+    named_or_bidder(lattice, auction, ("component", id), bidders, runs_it).await
 }
 
 /// The host for a provider: the named one or the least busy bidder.
@@ -82,24 +76,35 @@ pub(super) async fn provider_host(
     id: &ComponentId,
     image: &str,
 ) -> Result<HostId> {
+    let bidders = async |constraints, options| {
+        let request = ProviderAuctionRequest {
+            provider_ref: image.to_owned(),
+            provider_id: id.to_string(),
+            constraints,
+        };
+        let bids = lattice.client.auction_provider(request, options).await?;
+        Ok(bids.into_iter().map(|bid| bid.host_id).collect())
+    };
+    named_or_bidder(lattice, auction, ("provider", id), bidders, |_| false).await
+}
+
+/// The host that is named, or the least busy of those that `bidders` finds, preferred ones first.
+async fn named_or_bidder(
+    lattice: &Lattice,
+    auction: &Auction,
+    (kind, id): (&str, &ComponentId),
+    bidders: impl AsyncFnOnce(StringMap, GatherOptions) -> Result<Vec<String>, ClientError>,
+    preferred: impl Fn(&HostInventory) -> bool,
+) -> Result<HostId> {
     if let Some(host) = lattice.find_host_if(auction.host_id.as_deref()).await? {
         return Ok(host);
     }
     let constraints = resolve::pairs(&auction.constraints)?;
-    let request = ProviderAuctionRequest {
-        provider_ref: image.to_owned(),
-        provider_id: id.to_string(),
-        constraints: constraints.clone(),
-    };
-    let bids = lattice
-        .client
-        .auction_provider(request, auction.options(lattice))
-        .await;
-    let bids = bids.map_err(|error| lattice.explain("could not hold an auction", &error))?;
-    let bidders: Vec<String> = bids.into_iter().map(|bid| bid.host_id).collect();
-    choose(lattice, &bidders, |_| false)
+    let bidders = bidders(constraints.clone(), auction.options(lattice)).await;
+    let bidders = bidders.map_err(|error| lattice.explain("could not hold an auction", &error))?;
+    choose(lattice, &bidders, preferred)
         .await?
-        .ok_or_else(|| no_bids("provider", id, &constraints))
+        .ok_or_else(|| no_bids(kind, id, &constraints))
 }
 
 /// Whoever answers first is only closest; of all bidders the least busy one is taken.
