@@ -102,6 +102,7 @@ impl Bed {
         lattice
             .run(0, "counter", "http-keyvalue-counter", 1000)
             .await?;
+        lattice.run(0, "echo", "echo", 1000).await?;
         lattice.run(0, "probe", "probe", 1000).await?;
         let hello = lattice.serve_http(0, "hello").await?;
         let (redis, port) = start_redis(&lattice).await?;
@@ -167,10 +168,10 @@ impl Bed {
         self.meter.measure(&pids, work).await
     }
 
-    async fn component(&self, time: Duration) -> Result<Sample> {
+    async fn component(&self, target: Target, time: Duration) -> Result<Sample> {
         let pids = self.pids(&["nats-server", "lattice-host"])?;
         self.meter
-            .measure(&pids, calls(&self.peer, IN_FLIGHT, SIZE, time))
+            .measure(&pids, calls(&self.peer, target, time))
             .await
     }
 
@@ -212,16 +213,35 @@ fn is_descendant(mut pid: u32, ancestor: u32) -> bool {
     false
 }
 
-/// Calls the probe component's byte echo.
-pub(crate) async fn calls(peer: &Peer, workers: usize, size: usize, time: Duration) -> Result<u64> {
+/// A component that gives bytes back.
+struct Target {
+    id: &'static str,
+    instance: &'static str,
+}
+
+/// Imports nothing: what its call costs is the cost of carrying it.
+const SMALL: Target = Target {
+    id: "echo",
+    instance: "test:echo/echo",
+};
+
+/// Has a standard library and many exports, as the components of users have: its instance alone
+/// takes longer.
+const LARGE: Target = Target {
+    id: "probe",
+    instance: "test:probe/echo@0.1.0",
+};
+
+/// Calls a component's byte echo.
+async fn calls(peer: &Peer, target: Target, time: Duration) -> Result<u64> {
     let until = Instant::now() + time;
     let lattice = LatticeName::default();
-    let prefix = RpcPrefix::new(&lattice, &"probe".parse::<ComponentId>()?);
-    let subject = prefix.invocation("test:probe/echo@0.1.0", "bytes");
+    let prefix = RpcPrefix::new(&lattice, &target.id.parse::<ComponentId>()?);
+    let subject = prefix.invocation(target.instance, "bytes");
     let mut params = BytesMut::new();
-    lattice_codec::write::bytes(&mut params, &vec![7; size]);
+    lattice_codec::write::bytes(&mut params, &[7; SIZE]);
     let params: Bytes = params.freeze();
-    closed_loop(workers, time, |_| {
+    closed_loop(IN_FLIGHT, time, |_| {
         let (peer, subject, params) = (peer.clone(), subject.clone(), params.clone());
         async move {
             let mut done = 0;
@@ -238,6 +258,27 @@ pub(crate) async fn calls(peer: &Peer, workers: usize, size: usize, time: Durati
     .await
 }
 
+/// The measures that are taken in interleaved rounds; the first is what the others are compared with.
+const NAMES: [&str; 5] = [
+    "bus_request_reply",
+    "component_call",
+    "component_call_large",
+    "http_component_bus",
+    "http_counter_bus",
+];
+
+impl Bed {
+    async fn sample(&self, name: &str, time: Duration) -> Result<Sample> {
+        match name {
+            "component_call" => self.component(SMALL, time).await,
+            "component_call_large" => self.component(LARGE, time).await,
+            "http_component_bus" => self.http(time).await,
+            "http_counter_bus" => self.counter(time).await,
+            _ => self.bus(time).await,
+        }
+    }
+}
+
 /// Measures all throughput figures in interleaved rounds.
 pub(crate) async fn throughput(
     report: &mut Report,
@@ -245,34 +286,24 @@ pub(crate) async fn throughput(
     time: Duration,
     wanted: &impl Fn(&str) -> bool,
 ) -> Result<()> {
-    const NAMES: [&str; 4] = [
-        "bus_request_reply",
-        "component_call",
-        "http_component_bus",
-        "http_counter_bus",
-    ];
     if !NAMES.iter().any(|name| wanted(name)) {
         return Ok(());
     }
+    let mut names = NAMES.to_vec();
+    names.retain(|name| *name == NAMES[0] || wanted(name));
     let bed = Bed::start().await?;
-    let mut samples: [Vec<Sample>; 4] = Default::default();
+    let mut samples = vec![Vec::new(); names.len()];
     let warm_up = Duration::from_millis(500);
-    for round in 0..=rounds {
-        let time = if round == 0 { warm_up } else { time };
-        let taken = [
-            bed.bus(time).await?,
-            bed.component(time).await?,
-            bed.http(time).await?,
-            bed.counter(time).await?,
-        ];
-        if round > 0 {
-            for (all, sample) in samples.iter_mut().zip(taken) {
-                all.push(sample);
-            }
+    for name in &names {
+        bed.sample(name, warm_up).await?;
+    }
+    for _ in 0..rounds {
+        for (name, samples) in names.iter().zip(&mut samples) {
+            samples.push(bed.sample(name, time).await?);
         }
     }
     let bare = crate::report::median(samples[0].iter().map(|s| s.per_second).collect());
-    for (name, samples) in NAMES.into_iter().zip(&samples) {
+    for (name, samples) in names.into_iter().zip(&samples) {
         let mut figure = figure(name, samples);
         figure.ratio = Some(figure.value / bare);
         figure.of = Some(NAMES[0].to_owned());

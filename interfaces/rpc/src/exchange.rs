@@ -2,11 +2,13 @@
 //!
 //! Delivery never waits: it appends to a bounded queue and wakes whoever polls.
 
-use std::collections::VecDeque;
+mod channel;
+
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use async_nats::{Message, StatusCode, Subject};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use lattice_codec::Path;
 use parking_lot::Mutex;
 
@@ -14,35 +16,11 @@ use crate::error::{CallError, RemoteError};
 use crate::header;
 use crate::peer::PeerConfig;
 
+pub(crate) use channel::{Budget, Share};
+use channel::{Channel, Piece};
+
 /// How many streams one call may open. The widest published function has four.
 const MAX_PATHS: usize = 64;
-
-/// One ordered byte stream of a call.
-#[derive(Debug, Default)]
-struct Channel {
-    queue: VecDeque<Bytes>,
-    buffered: usize,
-    received: u64,
-    ended: bool,
-}
-
-impl Channel {
-    fn push(&mut self, data: Bytes) {
-        if data.is_empty() {
-            self.ended = true;
-        } else if !self.ended {
-            self.buffered += data.len();
-            self.received += data.len() as u64;
-            self.queue.push_back(data);
-        }
-    }
-
-    fn pop(&mut self) -> Option<Bytes> {
-        let data = self.queue.pop_front()?;
-        self.buffered -= data.len();
-        Some(data)
-    }
-}
 
 /// The other end, once it has told its own subject.
 #[derive(Debug, Clone)]
@@ -78,14 +56,12 @@ impl State {
         if self.paths.len() == MAX_PATHS {
             return None;
         }
-        let ended = self.ended_paths.contains(path);
-        self.paths.push((
-            path.clone(),
-            Channel {
-                ended,
-                ..Channel::default()
-            },
-        ));
+        let channel = if self.ended_paths.contains(path) {
+            Channel::ended()
+        } else {
+            Channel::default()
+        };
+        self.paths.push((path.clone(), channel));
         self.paths.last_mut().map(|(_, channel)| channel)
     }
 
@@ -131,17 +107,24 @@ pub(crate) struct Exchange {
     max_value: usize,
     max_buffered: usize,
     window: u64,
+    budget: Arc<Budget>,
     state: Mutex<State>,
 }
 
 impl Exchange {
-    pub(crate) fn new(side: Side, subject: Subject, config: &PeerConfig) -> Self {
+    pub(crate) fn new(
+        side: Side,
+        subject: Subject,
+        config: &PeerConfig,
+        budget: &Arc<Budget>,
+    ) -> Self {
         Self {
             side,
             subject,
             max_value: config.max_value_bytes,
             max_buffered: config.max_buffered_bytes,
             window: config.stream_window,
+            budget: Arc::clone(budget),
             state: Mutex::default(),
         }
     }
@@ -232,12 +215,12 @@ impl Exchange {
         let complete = !stock && !state.more;
         self.deliver_root(state, message.payload);
         if complete {
-            state.root.ended = true;
+            state.root.end();
         }
     }
 
     fn deliver_root(&self, state: &mut State, payload: Bytes) {
-        let size = state.root.received as usize + payload.len();
+        let size = state.root.received() as usize + payload.len();
         if size > self.max_value {
             let error = CallError::TooLarge {
                 what: "a value",
@@ -247,7 +230,18 @@ impl Exchange {
             state.error.get_or_insert(error);
             return;
         }
-        state.root.push(payload);
+        if state.root.push(payload, &self.budget).is_err() {
+            self.exhausted(state);
+        }
+    }
+
+    /// Fails the call because all calls together hold as much as they may.
+    fn exhausted(&self, state: &mut State) {
+        state.error.get_or_insert(CallError::TooLarge {
+            what: "what all open calls hold",
+            size: self.budget.held(),
+            limit: self.budget.limit(),
+        });
     }
 
     fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) {
@@ -289,10 +283,13 @@ impl Exchange {
             state.error.get_or_insert(CallError::Protocol(text));
             return;
         };
-        channel.push(payload);
-        let buffered = channel.buffered;
-        if buffered > limit {
-            channel.queue.clear();
+        let full = channel.push(payload, &self.budget).is_err();
+        let buffered = channel.buffered();
+        if full {
+            channel.clear();
+            self.exhausted(state);
+        } else if buffered > limit {
+            channel.clear();
             state
                 .error
                 .get_or_insert(CallError::SlowReader { buffered });
@@ -346,28 +343,20 @@ impl Exchange {
         if let Some(error) = &state.error {
             return Poll::Ready(Err(error.clone()));
         }
-        if !state.root.ended {
+        if !state.root.is_ended() {
             state.register(cx);
             return Poll::Pending;
         }
-        let channel = &mut state.root;
-        if channel.queue.len() <= 1 {
-            return Poll::Ready(Ok(channel.pop().unwrap_or_default()));
-        }
-        let mut all = BytesMut::with_capacity(channel.buffered);
-        while let Some(part) = channel.pop() {
-            all.extend_from_slice(&part);
-        }
-        Poll::Ready(Ok(all.freeze()))
+        Poll::Ready(Ok(state.root.pop_all()))
     }
 
     /// Takes the next piece of the synchronous value; `None` at its end.
-    pub(crate) fn poll_root(&self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+    pub(crate) fn poll_root(&self, cx: &Context<'_>) -> Poll<Option<Result<Piece, CallError>>> {
         let mut state = self.state.lock();
-        if let Some(data) = state.root.pop() {
-            return Poll::Ready(Some(Ok(data)));
+        if let Some(piece) = state.root.pop_piece() {
+            return Poll::Ready(Some(Ok(piece)));
         }
-        if state.root.ended {
+        if state.root.is_ended() {
             return Poll::Ready(None);
         }
         if let Some(error) = &state.error {
@@ -396,7 +385,7 @@ impl Exchange {
         if let Some(error) = error {
             return Poll::Ready(Some(Err(error)));
         }
-        if channel.ended {
+        if channel.is_ended() {
             return Poll::Ready(None);
         }
         if cancelled {
@@ -456,8 +445,8 @@ impl Exchange {
     /// What to do when the calling side lets go of the call.
     pub(crate) fn release(&self) -> Release {
         let mut state = self.state.lock();
-        let open_path = state.paths.iter().any(|(_, channel)| !channel.ended);
-        let done = state.root.ended && !open_path && state.error.is_none();
+        let open_path = state.paths.iter().any(|(_, channel)| !channel.is_ended());
+        let done = state.root.is_ended() && !open_path && state.error.is_none();
         if self.side == Side::Callee || state.over || done {
             return Release::Free;
         }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{Delivered, Exchange, Release, Side};
+use crate::exchange::{Budget, Delivered, Exchange, Release, Side};
 use crate::inbox::Inbox;
 use crate::slots::{SlotId, Slots};
 
@@ -26,6 +26,9 @@ pub struct PeerConfig {
     pub max_value_bytes: usize,
     /// How far a stream of a peer without flow control may run ahead of its reader, in bytes.
     pub max_buffered_bytes: usize,
+    /// How much all open calls may hold for readers together, in bytes. A call that would need
+    /// more fails.
+    pub max_held_bytes: usize,
     /// The credit granted per stream, in bytes.
     pub stream_window: u64,
     /// When a call that is still running is confirmed to its caller, who may then cancel it.
@@ -40,6 +43,7 @@ impl Default for PeerConfig {
             max_open: 65_536,
             max_value_bytes: 64 * 1024 * 1024,
             max_buffered_bytes: 16 * 1024 * 1024,
+            max_held_bytes: 512 * 1024 * 1024,
             stream_window: 1024 * 1024,
             accept_after: Duration::from_millis(10),
             linger: Duration::from_secs(15),
@@ -52,6 +56,8 @@ impl Default for PeerConfig {
 pub struct PeerStats {
     /// Calls that hold a slot, made and served, including cancelled ones that linger.
     pub open_calls: usize,
+    /// Bytes that open calls hold for readers which have not taken them yet.
+    pub held_bytes: usize,
     /// Calls that are being served.
     pub serving: usize,
     /// NATS subscriptions that this peer holds: one inbox, and one for each served function.
@@ -76,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) serving: AtomicUsize,
     inbox: Inbox,
+    budget: Arc<Budget>,
     farewells: mpsc::Sender<Farewell>,
 }
 
@@ -108,6 +115,7 @@ impl Peer {
                     reason: e.to_string(),
                 })?;
         let (farewells, queue) = mpsc::channel(FAREWELLS);
+        let budget = Arc::new(Budget::new(config.max_held_bytes));
         let inner = Arc::new(Inner {
             nats,
             config,
@@ -117,6 +125,7 @@ impl Peer {
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
             inbox,
+            budget,
             farewells,
         });
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
@@ -135,6 +144,7 @@ impl Peer {
     pub fn stats(&self) -> PeerStats {
         PeerStats {
             open_calls: self.inner.slots.live(),
+            held_bytes: self.inner.budget.held(),
             serving: self.inner.serving.load(Ordering::Relaxed),
             subscriptions: self.inner.subscriptions.load(Ordering::Relaxed),
         }
@@ -178,7 +188,9 @@ impl Peer {
         if self.inner.stop.is_cancelled() {
             return Err(CallError::Cancelled);
         }
-        let exchange = Arc::new(Exchange::new(side, subject, &self.inner.config));
+        let inner = &self.inner;
+        let exchange = Exchange::new(side, subject, &inner.config, &inner.budget);
+        let exchange = Arc::new(exchange);
         let limit = self.inner.config.max_open;
         let Some(id) = self.inner.slots.insert(limit, Arc::clone(&exchange)) else {
             return Err(CallError::TooLarge {
@@ -193,6 +205,7 @@ impl Peer {
             exchange,
         }))
     }
+
     pub(crate) async fn publish(
         &self,
         subject: Subject,
@@ -210,6 +223,7 @@ impl Peer {
         };
         sent.map_err(|e| CallError::Send(e.to_string()))
     }
+
     pub(crate) async fn publish_reply(
         &self,
         subject: Subject,

@@ -6,19 +6,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Message;
-use bytes::{Bytes, BytesMut};
 use futures::{FutureExt as _, StreamExt as _};
-use lattice_codec::{DecodeError, Path, Reader};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::error::{CallError, ConnectError, RemoteError};
+use crate::error::{ConnectError, RemoteError};
 use crate::header::{Told, TraceContext};
-use crate::limiter::{Limiter, Permit, Place};
+use crate::limiter::{Limiter, Permit};
+use crate::params::Params;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
-use crate::stream::ByteReader;
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -68,147 +66,6 @@ pub struct IncomingCall {
     pub params: Params,
     /// Where the answer goes.
     pub responder: Responder,
-}
-
-/// The parameters of one call.
-#[derive(Debug)]
-pub struct Params {
-    inbound: Arc<Inbound>,
-    first: Bytes,
-    complete: bool,
-    deadline: Instant,
-    limiter: Arc<Limiter>,
-    /// Where the call stands while it waits for parameters and must not hold up others.
-    place: Option<Place>,
-}
-
-impl Params {
-    /// The parameters that came with the request; all of them if [`Params::is_complete`].
-    pub fn first(&self) -> &Bytes {
-        &self.first
-    }
-
-    /// Whether the caller says that the request holds all synchronous parameters.
-    pub fn is_complete(&self) -> bool {
-        self.complete
-    }
-
-    /// Decodes the parameters, waiting for further pieces while they are incomplete.
-    ///
-    /// `decode` starts at the front each time it is called.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::Decode`] for bytes that are no such parameters, [`CallError::Deadline`] when
-    /// the rest does not come in time.
-    pub async fn decode<T>(
-        &mut self,
-        mut decode: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
-    ) -> Result<T, CallError> {
-        let value = loop {
-            let mut reader = Reader::new(self.first.clone());
-            match decode(&mut reader).and_then(|value| reader.finish().map(|()| value)) {
-                Ok(value) => break value,
-                Err(DecodeError::Incomplete { .. }) if !self.complete => self.more().await?,
-                Err(error) => return Err(error.into()),
-            }
-        };
-        self.step_in().await?;
-        Ok(value)
-    }
-
-    /// Waits for all parameters of a function whose type is not known here.
-    ///
-    /// A caller that never ends its parameters is taken to have sent them all once it has been
-    /// quiet for `quiet`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Params::decode`].
-    pub async fn all(&mut self, quiet: Duration) -> Result<Bytes, CallError> {
-        while !self.complete {
-            match tokio::time::timeout(quiet, self.more()).await {
-                Ok(more) => more?,
-                Err(_) => self.complete = true,
-            }
-        }
-        self.step_in().await?;
-        Ok(self.first.clone())
-    }
-
-    /// Gives the right to run back: a caller that never sends the rest, as one that has died,
-    /// takes nothing from others.
-    fn step_aside(&mut self) -> Result<(), CallError> {
-        if self.place.is_none() {
-            self.place = Some(self.limiter.place()?);
-            self.inbound.permit.lock().take();
-        }
-        Ok(())
-    }
-
-    /// Waits for the right to run anew, if it was given back.
-    async fn step_in(&mut self) -> Result<(), CallError> {
-        if self.place.take().is_some() {
-            let permit = self.limiter.acquire(self.deadline).await?;
-            *self.inbound.permit.lock() = Some(permit);
-        }
-        Ok(())
-    }
-
-    async fn more(&mut self) -> Result<(), CallError> {
-        self.step_aside()?;
-        let guard = Arc::clone(self.inbound.accept().await?);
-        let next = poll_fn(|cx| guard.exchange.poll_root(cx));
-        match tokio::time::timeout_at(self.deadline, next).await {
-            Ok(Some(part)) => {
-                let mut all = BytesMut::from(std::mem::take(&mut self.first));
-                all.extend_from_slice(&part?);
-                self.first = all.freeze();
-                Ok(())
-            }
-            Ok(None) => {
-                self.complete = true;
-                Ok(())
-            }
-            Err(_) => Err(CallError::Deadline {
-                subject: self.inbound.subject.to_string(),
-                after: Duration::ZERO,
-            }),
-        }
-    }
-
-    /// Takes the call's permit over, for work that may outlive the handler; it counts as running
-    /// until the permit is dropped. To be called when all parameters are there.
-    pub fn take_permit(&self) -> Option<Permit> {
-        self.inbound.permit.lock().take()
-    }
-
-    /// Reads a stream or future among the parameters; `until` bounds how long it may take.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::Send`] when the accept, which makes the caller send, cannot be sent.
-    pub async fn reader(
-        &self,
-        path: Path,
-        until: Option<Instant>,
-    ) -> Result<ByteReader, CallError> {
-        let guard = if self.inbound.ended.contains(&path) {
-            self.inbound.slot().await?
-        } else {
-            self.inbound.accept().await?
-        };
-        Ok(ByteReader::new(Arc::clone(guard), path, until))
-    }
-
-    /// Whether the stream at `path` has ended without data, as the request tells.
-    pub fn has_ended(&self, path: &Path) -> bool {
-        self.inbound.ended.contains(path)
-    }
-
-    pub(crate) fn inbound(&self) -> &Arc<Inbound> {
-        &self.inbound
-    }
 }
 
 /// A function that is being served. Dropping it stops at once; see [`ServeHandle::drain`].
@@ -366,14 +223,13 @@ where
         let inbound = Arc::new(Inbound::new(peer, message.subject, caller, &mut told));
         let context = Context::new(told, &self.options);
         let call = IncomingCall {
-            params: Params {
-                inbound: Arc::clone(&inbound),
-                first: message.payload,
-                complete: unary,
-                deadline: context.deadline,
-                limiter: Arc::clone(&self.options.limiter),
-                place: None,
-            },
+            params: Params::new(
+                Arc::clone(&inbound),
+                message.payload,
+                unary,
+                context.deadline,
+                Arc::clone(&self.options.limiter),
+            ),
             responder: Responder::new(inbound),
             context,
         };
