@@ -7,34 +7,7 @@ use lattice_rpc::Peer;
 use lattice_rpc::wrpc::{CallContext, Client};
 
 use crate::PATIENCE;
-
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    clippy::missing_errors_doc,
-    clippy::wildcard_imports,
-    reason = "generated from the WIT package"
-)]
-mod bindings {
-    wit_bindgen_wrpc::generate!({
-        inline: "
-            package lattice:keyvalue-suite;
-            world component {
-                import wrpc:keyvalue/store@0.2.0-draft;
-                import wrpc:keyvalue/atomics@0.2.0-draft;
-                import wrpc:keyvalue/batch@0.2.0-draft;
-            }
-        ",
-        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
-        world: "lattice:keyvalue-suite/component",
-        generate_all,
-    });
-}
-
-use bindings::wrpc::keyvalue::{atomics, batch, store};
+use crate::bindings::wrpc::keyvalue::{atomics, batch, store};
 
 /// Calls a provider through one link. A call that fails as such, rather than with an error of the
 /// interface, panics.

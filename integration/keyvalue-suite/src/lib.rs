@@ -21,6 +21,33 @@ mod component;
 mod lattice;
 mod watching;
 
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::missing_errors_doc,
+    clippy::wildcard_imports,
+    reason = "generated from the WIT package"
+)]
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:keyvalue-suite;
+            world component {
+                import wrpc:keyvalue/store@0.2.0-draft;
+                import wrpc:keyvalue/atomics@0.2.0-draft;
+                import wrpc:keyvalue/batch@0.2.0-draft;
+                export wrpc:keyvalue/watcher@0.2.0-draft;
+            }
+        ",
+        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+        world: "lattice:keyvalue-suite/component",
+        generate_all,
+    });
+}
+
 pub use component::Component;
 pub use lattice::{Lattice, PATIENCE};
 pub use watching::{Told, Watching};

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_codec::Reader;
-use lattice_core::subject::RpcPrefix;
+use futures::StreamExt as _;
 use lattice_core::{ComponentId, LatticeName};
-use lattice_rpc::{IncomingCall, Limiter, Peer, ServeHandle, ServeOptions};
+use lattice_rpc::wrpc::Server;
+use lattice_rpc::{Context, Limiter, Peer, ServeOptions};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::PATIENCE;
-
-const INSTANCE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
+use crate::bindings::{self, exports::wrpc::keyvalue::watcher};
 
 /// What a component was told: the bucket, the key, and for a set one its value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,16 +27,23 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Watching {
     told: mpsc::UnboundedReceiver<Told>,
-    _served: [ServeHandle; 2],
+    _served: JoinSet<()>,
 }
 
 impl Watching {
     pub(crate) async fn start(peer: &Peer, id: &str) -> Self {
         let (sender, told) = mpsc::unbounded_channel();
-        let served = [
-            serve(peer, id, "on-set", sender.clone()).await,
-            serve(peer, id, "on-delete", sender).await,
-        ];
+        let id = ComponentId::new(id).expect("a valid id");
+        let server = Server::new(peer.clone(), &LatticeName::default(), &id, options());
+        let functions = bindings::serve(&server, Watcher(sender)).await;
+        let mut served = JoinSet::new();
+        for (_, _, mut calls) in functions.expect("subscriptions") {
+            served.spawn(async move {
+                while let Some(call) = calls.next().await {
+                    call.expect("parameters").await.expect("answered");
+                }
+            });
+        }
         peer.confirm(PATIENCE).await.expect("a connection");
         Self {
             told,
@@ -56,38 +63,29 @@ impl Watching {
     }
 }
 
-async fn serve(
-    peer: &Peer,
-    id: &str,
-    function: &'static str,
-    told: mpsc::UnboundedSender<Told>,
-) -> ServeHandle {
-    let id = ComponentId::new(id).expect("a valid id");
-    let prefix = RpcPrefix::new(&LatticeName::default(), &id);
-    let options = ServeOptions {
+fn options() -> ServeOptions {
+    ServeOptions {
         limiter: Arc::new(Limiter::new(100, 100, Duration::from_secs(1))),
         default_deadline: Duration::from_secs(5),
         longest_deadline: Duration::from_secs(60),
-    };
-    let handler = move |mut call: IncomingCall| {
-        let told = told.clone();
-        async move {
-            let params = call.params.all(PATIENCE).await.expect("parameters");
-            told.send(read(function, params)).expect("somebody listens");
-            call.responder.reply(Bytes::new()).await.expect("answered");
-        }
-    };
-    let subject = prefix.invocation(INSTANCE, function);
-    let served = peer.serve(&subject, prefix.queue_group(), options, handler);
-    served.await.expect("a subscription")
+    }
 }
 
-fn read(function: &str, params: Bytes) -> Told {
-    let mut reader = Reader::new(params);
-    let mut text = || reader.string().expect("a text");
-    let (bucket, key) = (text(), text());
-    match function {
-        "on-set" => Told::Set(bucket, key, reader.bytes().expect("a value")),
-        _ => Told::Delete(bucket, key),
+#[derive(Clone)]
+struct Watcher(mpsc::UnboundedSender<Told>);
+
+impl watcher::Handler<Context> for Watcher {
+    async fn on_set(
+        &self,
+        _cx: Context,
+        bucket: String,
+        key: String,
+        value: Bytes,
+    ) -> anyhow::Result<()> {
+        Ok(self.0.send(Told::Set(bucket, key, value))?)
+    }
+
+    async fn on_delete(&self, _cx: Context, bucket: String, key: String) -> anyhow::Result<()> {
+        Ok(self.0.send(Told::Delete(bucket, key))?)
     }
 }

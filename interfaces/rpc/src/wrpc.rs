@@ -12,7 +12,7 @@ mod server;
 pub use client::{CallContext, Client};
 pub use incoming::Incoming;
 pub use outgoing::Outgoing;
-pub use server::Server;
+pub use server::{Refusal, Server, Taken};
 
 use std::io;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_core::subject::store::BUCKET_PREFIXES;
-use lattice_provider_sdk::keyvalue::{Backend, Entry, KeyValueError, KeysPage};
-use lattice_provider_sdk::{Shared, chain};
+use lattice_provider_sdk::keyvalue::{Atomics, Batch, Entry, KeyValueError, KeysPage, Store};
+use lattice_provider_sdk::{Context, Shared, chain};
 
 use crate::bucket::{Bucket, Failure};
 use crate::cluster::{Cluster, OpenError};
@@ -81,45 +81,68 @@ fn refusal(error: OpenError) -> KeyValueError {
     }
 }
 
-impl Backend for NatsBackend {
-    async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+impl Store for NatsBackend {
+    async fn get(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<Bytes>, KeyValueError> {
         self.within(bucket, |b| async move { b.get(key).await })
             .await
     }
 
-    async fn set(&self, bucket: &str, key: &str, value: Bytes) -> Result<(), KeyValueError> {
+    async fn set(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+    ) -> Result<(), KeyValueError> {
         self.within(bucket, |b| async move { b.set(key, value).await })
             .await
     }
 
-    async fn delete(&self, bucket: &str, key: &str) -> Result<(), KeyValueError> {
+    async fn delete(&self, _cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
         self.within(bucket, |b| async move { b.delete(key).await })
             .await
     }
 
-    async fn exists(&self, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
+    async fn exists(&self, _cx: &Context, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
         self.within(bucket, |b| async move { b.exists(key).await })
             .await
     }
 
     async fn list_keys(
         &self,
+        _cx: &Context,
         bucket: &str,
         cursor: Option<u64>,
     ) -> Result<KeysPage, KeyValueError> {
         self.within(bucket, |b| async move { b.list_keys(cursor).await })
             .await
     }
+}
 
-    async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, KeyValueError> {
+impl Atomics for NatsBackend {
+    async fn increment(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        delta: u64,
+    ) -> Result<u64, KeyValueError> {
         let (name, _) = self.resolve(bucket)?;
         let _turn = self.cluster.turn(name, key).await;
         self.within(bucket, |b| async move { b.increment(key, delta).await })
             .await
     }
+}
 
+impl Batch for NatsBackend {
     async fn get_many(
         &self,
+        _cx: &Context,
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Option<Entry>>, KeyValueError> {
@@ -127,12 +150,22 @@ impl Backend for NatsBackend {
             .await
     }
 
-    async fn set_many(&self, bucket: &str, entries: Vec<Entry>) -> Result<(), KeyValueError> {
+    async fn set_many(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        entries: Vec<Entry>,
+    ) -> Result<(), KeyValueError> {
         self.within(bucket, |b| async move { b.set_many(entries).await })
             .await
     }
 
-    async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
+    async fn delete_many(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        keys: Vec<String>,
+    ) -> Result<(), KeyValueError> {
         self.within(bucket, |b| async move { b.delete_many(keys).await })
             .await
     }

@@ -1,8 +1,8 @@
 //! The buckets behind one link.
 
 use bytes::Bytes;
-use lattice_provider_sdk::Shared;
-use lattice_provider_sdk::keyvalue::{Backend, Entry, KeyValueError, KeysPage};
+use lattice_provider_sdk::keyvalue::{Atomics, Batch, Entry, KeyValueError, KeysPage, Store};
+use lattice_provider_sdk::{Context, Shared};
 use redis::cmd;
 
 use crate::connection::Connection;
@@ -32,26 +32,37 @@ impl RedisBackend {
     }
 }
 
-impl Backend for RedisBackend {
-    async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+impl Store for RedisBackend {
+    async fn get(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<Bytes>, KeyValueError> {
         let mut command = cmd("GET");
         command.arg(self.keys(bucket).stored(key));
         Ok(self.connection.ask(&command).await?)
     }
 
-    async fn set(&self, bucket: &str, key: &str, value: Bytes) -> Result<(), KeyValueError> {
+    async fn set(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+    ) -> Result<(), KeyValueError> {
         let mut command = cmd("SET");
         command.arg(self.keys(bucket).stored(key)).arg(&value[..]);
         Ok(self.connection.ask(&command).await?)
     }
 
-    async fn delete(&self, bucket: &str, key: &str) -> Result<(), KeyValueError> {
+    async fn delete(&self, _cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
         let mut command = cmd("DEL");
         command.arg(self.keys(bucket).stored(key));
         Ok(self.connection.ask(&command).await?)
     }
 
-    async fn exists(&self, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
+    async fn exists(&self, _cx: &Context, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
         let mut command = cmd("EXISTS");
         command.arg(self.keys(bucket).stored(key));
         Ok(self.connection.ask(&command).await?)
@@ -59,13 +70,22 @@ impl Backend for RedisBackend {
 
     async fn list_keys(
         &self,
+        _cx: &Context,
         bucket: &str,
         cursor: Option<u64>,
     ) -> Result<KeysPage, KeyValueError> {
         Ok(scan::page(&self.connection, &self.keys(bucket), cursor).await?)
     }
+}
 
-    async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, KeyValueError> {
+impl Atomics for RedisBackend {
+    async fn increment(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        delta: u64,
+    ) -> Result<u64, KeyValueError> {
         let delta = i64::try_from(delta).map_err(|_| {
             KeyValueError::other(format!(
                 "Redis cannot add {delta}: it counts to {}",
@@ -86,9 +106,12 @@ impl Backend for RedisBackend {
             KeyValueError::other(format!("the value of `{key}` is {sum}, less than zero"))
         })
     }
+}
 
+impl Batch for RedisBackend {
     async fn get_many(
         &self,
+        _cx: &Context,
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Option<Entry>>, KeyValueError> {
@@ -108,7 +131,12 @@ impl Backend for RedisBackend {
             .collect())
     }
 
-    async fn set_many(&self, bucket: &str, entries: Vec<Entry>) -> Result<(), KeyValueError> {
+    async fn set_many(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        entries: Vec<Entry>,
+    ) -> Result<(), KeyValueError> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -120,7 +148,12 @@ impl Backend for RedisBackend {
         Ok(self.connection.ask(&command).await?)
     }
 
-    async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
+    async fn delete_many(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        keys: Vec<String>,
+    ) -> Result<(), KeyValueError> {
         if keys.is_empty() {
             return Ok(());
         }

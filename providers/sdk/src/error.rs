@@ -1,10 +1,11 @@
 //! Why a provider does not start, run, serve, or take a link.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use lattice_core::InvalidId;
-use lattice_rpc::ConnectError;
+use lattice_rpc::{CallError, ConnectError};
 
 use crate::link::{LinkRole, ProviderLink};
 use crate::provider::Provider;
@@ -112,6 +113,19 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// Why a call through generated bindings failed, as the transport says it.
+#[must_use]
+pub fn call_error(error: anyhow::Error) -> CallError {
+    let known = error.chain().find_map(|cause| {
+        let carried = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+        cause.downcast_ref::<CallError>().or_else(carried)
+    });
+    match known {
+        Some(known) => known.clone(),
+        None => CallError::Protocol(format!("{error:#}")),
+    }
+}
+
 /// Why a provider did not start.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
@@ -154,6 +168,14 @@ pub enum ServeError {
     /// The generated bindings failed.
     #[error("could not serve the bindings")]
     Bindings(#[source] BoxError),
+    /// The bindings that were to be driven are not those that were served.
+    #[error("`{instance}.{function}` is not among the bindings that were served")]
+    Unknown {
+        /// The interface.
+        instance: String,
+        /// The function.
+        function: String,
+    },
 }
 
 /// Why a provider ended other than by being stopped.

@@ -1,4 +1,5 @@
-//! Serving `wrpc:keyvalue@0.2.0-draft`: a key-value provider is a [`Backend`] for each link.
+//! Serving `wrpc:keyvalue@0.2.0-draft` through bindings made from its WIT package: a key-value
+//! provider is a [`Backend`] for each link.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
@@ -15,8 +16,37 @@
 mod backend;
 mod backends;
 mod serve;
-mod wire;
 
-pub use backend::{Backend, Entry, KeyValueError, KeysPage};
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::error_impl_error,
+    clippy::missing_errors_doc,
+    clippy::wildcard_imports,
+    reason = "generated from the WIT package"
+)]
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:keyvalue-provider;
+            world provider {
+                export wrpc:keyvalue/store@0.2.0-draft;
+                export wrpc:keyvalue/atomics@0.2.0-draft;
+                export wrpc:keyvalue/batch@0.2.0-draft;
+                import wrpc:keyvalue/watcher@0.2.0-draft;
+            }
+        ",
+        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+        world: "lattice:keyvalue-provider/provider",
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+    });
+}
+
+pub use backend::{Atomics, Backend, Batch, Entry, KeyValueError, KeysPage, Store};
 pub use backends::Backends;
+pub use bindings::wrpc::keyvalue::watcher;
 pub use serve::serve;

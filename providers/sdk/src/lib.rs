@@ -51,10 +51,12 @@ pub mod process;
 
 pub use async_trait::async_trait;
 pub use backoff::Backoff;
-pub use error::{BoxError, LinkError, RunError, ServeError, StartError, chain};
+pub use error::{BoxError, LinkError, RunError, ServeError, StartError, call_error, chain};
+pub use lattice_rpc::Context;
+pub use lattice_rpc::wrpc::{CallContext, Client};
 pub use link::{LinkKey, LinkRole, ProviderLink};
 pub use provider::{ConfigChange, Provider};
 pub use run::{run, run_on};
-pub use serving::Invocations;
+pub use serving::{Check, Invocations, Server};
 pub use session::{DEFAULT_DEADLINE, Session};
 pub use sharing::{Shared, Sharing};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lattice_core::provider::{HostData, SecretMap};
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, StringMap};
-use lattice_rpc::wrpc::{Client, Server};
+use lattice_rpc::wrpc::Client;
 use lattice_rpc::{IncomingCall, Invocation, Limiter, Peer, ServeOptions};
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::error::{RunError, ServeError};
 use crate::link::{self, Unsealer};
 use crate::nats::NatsSettings;
-use crate::serving::{Invocations, Serving};
+use crate::serving::{Server, Serving};
 
 /// How long a call may take, end to end, when nobody says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
@@ -167,27 +167,10 @@ impl Session {
         )
     }
 
-    /// Serves bindings made by `wit-bindgen-wrpc`; pass what they return to [`Session::drive`].
+    /// Serves bindings made by `wit-bindgen-wrpc`; pass what they return to [`Server::drive`].
     #[must_use]
     pub fn server(&self) -> Server {
-        let inner = &self.inner;
-        Server::new(
-            inner.peer.clone(),
-            &inner.lattice,
-            &inner.id,
-            inner.options.clone(),
-        )
-        .leaving(inner.serving.leave().clone())
-    }
-
-    /// Runs the calls that generated bindings take in, until the provider stops.
-    pub fn drive(
-        &self,
-        functions: impl IntoIterator<Item = (&'static str, &'static str, Invocations)>,
-    ) {
-        for (instance, function, calls) in functions {
-            self.inner.serving.drive(instance, function, calls);
-        }
+        Server::new(self.clone())
     }
 
     /// Serves one function without bindings, until the provider stops.

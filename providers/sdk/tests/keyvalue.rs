@@ -12,7 +12,9 @@ use lattice_core::provider::HostData;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
-use lattice_provider_sdk::keyvalue::{self, Backend, Backends, Entry, KeyValueError, KeysPage};
+use lattice_provider_sdk::keyvalue::{
+    self, Atomics, Backends, Batch, Entry, KeyValueError, KeysPage, Store,
+};
 use lattice_provider_sdk::{LinkError, Provider, ProviderLink, Session, StartError, run};
 use lattice_rpc::wrpc::{CallContext, Client};
 use lattice_rpc::{Context, IncomingCall, Limiter, Peer, PeerConfig, ServeOptions};
@@ -69,27 +71,39 @@ impl Memory {
     }
 }
 
-impl Backend for Memory {
-    async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+impl Store for Memory {
+    async fn get(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<Bytes>, KeyValueError> {
         Ok(self.open(bucket)?.get(key).cloned())
     }
 
-    async fn set(&self, bucket: &str, key: &str, value: Bytes) -> Result<(), KeyValueError> {
+    async fn set(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+    ) -> Result<(), KeyValueError> {
         self.open(bucket)?.insert(key.to_owned(), value);
         Ok(())
     }
 
-    async fn delete(&self, bucket: &str, key: &str) -> Result<(), KeyValueError> {
+    async fn delete(&self, _cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
         self.open(bucket)?.remove(key);
         Ok(())
     }
 
-    async fn exists(&self, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
+    async fn exists(&self, _cx: &Context, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
         Ok(self.open(bucket)?.contains_key(key))
     }
 
     async fn list_keys(
         &self,
+        _cx: &Context,
         bucket: &str,
         cursor: Option<u64>,
     ) -> Result<KeysPage, KeyValueError> {
@@ -97,8 +111,16 @@ impl Backend for Memory {
         let cursor = cursor.map(|n| n + 300);
         Ok(KeysPage { keys, cursor })
     }
+}
 
-    async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, KeyValueError> {
+impl Atomics for Memory {
+    async fn increment(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        delta: u64,
+    ) -> Result<u64, KeyValueError> {
         let mut all = self.open(bucket)?;
         let old = all
             .get(key)
@@ -106,9 +128,12 @@ impl Backend for Memory {
         all.insert(key.to_owned(), (old + delta).to_string().into());
         Ok(old + delta)
     }
+}
 
+impl Batch for Memory {
     async fn get_many(
         &self,
+        _cx: &Context,
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Option<Entry>>, KeyValueError> {
@@ -117,12 +142,22 @@ impl Backend for Memory {
         Ok(keys.into_iter().map(entry).collect())
     }
 
-    async fn set_many(&self, bucket: &str, entries: Vec<Entry>) -> Result<(), KeyValueError> {
+    async fn set_many(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        entries: Vec<Entry>,
+    ) -> Result<(), KeyValueError> {
         self.open(bucket)?.extend(entries);
         Ok(())
     }
 
-    async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
+    async fn delete_many(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        keys: Vec<String>,
+    ) -> Result<(), KeyValueError> {
         self.open(bucket)?.retain(|key, _| !keys.contains(key));
         Ok(())
     }
@@ -146,10 +181,11 @@ impl Provider for MemoryProvider {
             session: session.clone(),
             backends,
         };
-        let functions = bindings::serve(&session.server(), provider.clone())
+        let server = session.server();
+        let functions = bindings::serve(&server, provider.clone())
             .await
             .map_err(|e| StartError::because("could not serve", e))?;
-        session.drive(functions);
+        server.drive(functions).await?;
         Ok(Arc::new(provider))
     }
 

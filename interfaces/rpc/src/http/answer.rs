@@ -13,8 +13,8 @@ use lattice_codec::http::{
 use crate::error::{CallError, RemoteError};
 use crate::http::body::{IncomingBody, Outgoing, SendError};
 use crate::http::{body_path, trailers_path};
+use crate::params::Params;
 use crate::respond::{Responder, ResultStreams};
-use crate::serve::Params;
 
 /// Reads the request of a call of `wrpc:http/incoming-handler`.
 ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::Stream;
 use lattice_core::id::{ComponentId, LatticeName};
 use lattice_core::subject::RpcPrefix;
@@ -120,37 +121,73 @@ async fn next(mut calls: Calls) -> Option<(anyhow::Result<(Context, Outgoing, In
 /// waits for a caller; then stays until the call is answered, so that its permit, deadline and
 /// cancellation apply.
 async fn hand_over(call: IncomingCall, ready: mpsc::Sender<Ready>) {
-    let IncomingCall {
-        context,
-        mut params,
-        responder,
-    } = call;
-    let answer = Arc::new(Answer::new(responder));
-    let all = match params.all(QUIET).await {
-        Ok(all) => all,
-        Err(error) => {
-            let error = RemoteError::new(RemoteError::BAD_REQUEST, error.to_string());
-            if let Err(error) = answer.fail(error).await {
-                tracing::debug!(%error, "could not refuse a call");
-            }
-            return;
-        }
+    let Some(taken) = Taken::new(call).await else {
+        return;
     };
-    let inbound = Arc::clone(params.inbound());
-    let incoming = Incoming::params(inbound, all, context.deadline);
-    let outgoing = Outgoing::answer(Arc::clone(&answer));
     let (hold, released) = tokio::sync::oneshot::channel();
-    if ready
-        .send((context, outgoing, incoming, hold))
-        .await
-        .is_err()
-    {
+    let parts = (taken.context, taken.outgoing, taken.incoming, hold);
+    if ready.send(parts).await.is_err() {
         let error = RemoteError::new(RemoteError::STOPPING, "the called side stops");
-        if let Err(error) = answer.fail(error).await {
-            tracing::debug!(%error, "could not refuse a call");
-        }
+        taken.refusal.send(error).await;
         return;
     }
     // Resolves when every part of the answer has been dropped.
     let _ = released.await;
+}
+
+/// A call whose parameters are all there, in the parts that generated code takes.
+#[derive(Debug)]
+pub struct Taken {
+    /// Who calls, how, and until when.
+    pub context: Context,
+    /// The parameters, not decoded.
+    pub params: Bytes,
+    /// What generated code reads the parameters from.
+    pub incoming: Incoming,
+    /// What it writes the answer to.
+    pub outgoing: Outgoing,
+    /// What is left to say when it does not answer.
+    pub refusal: Refusal,
+}
+
+impl Taken {
+    /// Waits for the parameters; `None` when they did not come, which the caller has been told.
+    pub async fn new(call: IncomingCall) -> Option<Self> {
+        let IncomingCall {
+            context,
+            mut params,
+            responder,
+        } = call;
+        let answer = Arc::new(Answer::new(responder));
+        let refusal = Refusal(Arc::clone(&answer));
+        let all = match params.all(QUIET).await {
+            Ok(all) => all,
+            Err(error) => {
+                let error = RemoteError::new(RemoteError::BAD_REQUEST, error.to_string());
+                refusal.send(error).await;
+                return None;
+            }
+        };
+        let inbound = Arc::clone(params.inbound());
+        Some(Self {
+            incoming: Incoming::params(inbound, all.clone(), context.deadline),
+            outgoing: Outgoing::answer(answer),
+            params: all,
+            context,
+            refusal,
+        })
+    }
+}
+
+/// Fails a call that generated code has let go of.
+#[derive(Debug)]
+pub struct Refusal(Arc<Answer>);
+
+impl Refusal {
+    /// Tells the caller of the error, unless the call has been answered.
+    pub async fn send(self, error: RemoteError) {
+        if let Err(error) = self.0.fail(error).await {
+            tracing::debug!(%error, "could not refuse a call");
+        }
+    }
 }

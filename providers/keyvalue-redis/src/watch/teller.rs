@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use bytes::{Bytes, BytesMut};
-use lattice_codec::write;
-use lattice_provider_sdk::{DEFAULT_DEADLINE, ProviderLink, Session};
-use lattice_rpc::{Invocation, Peer};
-use tokio::time::Instant;
+use bytes::Bytes;
+use lattice_provider_sdk::keyvalue::watcher;
+use lattice_provider_sdk::{CallContext, Client, ProviderLink, Session, call_error};
+use lattice_rpc::CallError;
 
 use crate::connection::{AskError, Connection};
 use crate::watch::events::{Change, Watched};
 
-const INSTANCE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
 /// Hosts of 1.9 take numbers only.
 const BUCKET: &str = "0";
 
@@ -22,9 +20,8 @@ type Seen = Option<u64>;
 /// Tells one component, and remembers what it was told.
 #[derive(Debug)]
 pub(crate) struct Teller {
-    peer: Peer,
-    on_set: Invocation,
-    on_delete: Invocation,
+    client: Client,
+    link_name: String,
     link: String,
     seen: HashMap<String, Seen>,
     hasher: RandomState,
@@ -32,14 +29,9 @@ pub(crate) struct Teller {
 
 impl Teller {
     pub(crate) fn new(session: &Session, link: &ProviderLink) -> Self {
-        let function = |name| {
-            let (target, link_name) = (&link.peer, link.name.as_str());
-            session.invocation(target, link_name, INSTANCE, name, Instant::now())
-        };
         Self {
-            peer: session.peer().clone(),
-            on_set: function("on-set"),
-            on_delete: function("on-delete"),
+            client: session.client(&link.peer),
+            link_name: link.name.to_string(),
             link: link.to_string(),
             seen: HashMap::new(),
             hasher: RandomState::new(),
@@ -111,32 +103,26 @@ impl Teller {
     }
 
     async fn call_set(&mut self, key: &str, value: &Bytes) -> bool {
-        let mut params = BytesMut::new();
-        write::string(&mut params, BUCKET);
-        write::string(&mut params, key);
-        write::bytes(&mut params, value);
-        let seen = self.seen(Some(value));
-        self.call(self.on_set.clone(), key, params, seen).await
+        let called = watcher::on_set(&self.client, self.cx(), BUCKET, key, value).await;
+        self.note(key, self.seen(Some(value)), called.map_err(call_error))
     }
 
     async fn call_delete(&mut self, key: &str) -> bool {
-        let mut params = BytesMut::new();
-        write::string(&mut params, BUCKET);
-        write::string(&mut params, key);
-        self.call(self.on_delete.clone(), key, params, None).await
+        let called = watcher::on_delete(&self.client, self.cx(), BUCKET, key).await;
+        self.note(key, None, called.map_err(call_error))
+    }
+
+    fn cx(&self) -> CallContext {
+        CallContext {
+            link_name: Some(self.link_name.clone()),
+            ..CallContext::default()
+        }
     }
 
     /// Whether the component was reached. One that fails has been told: to tell it again and again
     /// would not help.
-    async fn call(
-        &mut self,
-        invocation: Invocation,
-        key: &str,
-        params: BytesMut,
-        seen: Seen,
-    ) -> bool {
-        let invocation = invocation.until(Instant::now() + DEFAULT_DEADLINE);
-        if let Err(error) = self.peer.call(invocation, params.freeze()).await {
+    fn note(&mut self, key: &str, seen: Seen, called: Result<(), CallError>) -> bool {
+        if let Err(error) = called {
             tracing::warn!(link = self.link, key, %error, "could not tell of a change");
             if error.never_started() {
                 return false;

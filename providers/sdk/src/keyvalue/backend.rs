@@ -1,48 +1,47 @@
-//! What a key-value provider does for one link.
+//! What a key-value provider does for one link, one trait for each interface.
 
 use bytes::Bytes;
+use lattice_rpc::Context;
 
-/// Why an operation failed, as the component sees it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyValueError {
-    /// There is no bucket of that name.
-    #[error("there is no such bucket")]
-    NoSuchStore,
-    /// The store does not let this component do that.
-    #[error("access denied")]
-    AccessDenied,
-    /// Anything else, in words.
-    #[error("{0}")]
-    Other(String),
-}
+pub use super::bindings::exports::wrpc::keyvalue::store::{
+    Error as KeyValueError, KeyResponse as KeysPage,
+};
 
 impl KeyValueError {
     /// A failure in words.
     pub fn other(text: impl Into<String>) -> Self {
         Self::Other(text.into())
     }
+
+    /// What happened, for a log.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::NoSuchStore => "there is no such bucket",
+            Self::AccessDenied => "access denied",
+            Self::Other(text) => text,
+        }
+    }
 }
 
 /// A key with its value.
 pub type Entry = (String, Bytes);
 
-/// Some of the keys of a bucket.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeysPage {
-    /// The keys, each at most once in one page.
-    pub keys: Vec<String>,
-    /// Where the next page starts; `None` after the last one.
-    pub cursor: Option<u64>,
-}
-
-/// The store behind one link.
+/// The store behind one link: all interfaces of the package.
 ///
 /// An operation is dropped when its caller gives up and when its deadline passes, so it needs no
-/// time limit of its own against a slow caller, only against a backend that is gone.
-pub trait Backend: Send + Sync + 'static {
+/// time limit of its own against a slow caller, only against a backend that is gone. The context
+/// says who calls, through which link, and until when.
+pub trait Backend: Store + Atomics + Batch + Send + Sync + 'static {}
+
+impl<B: Store + Atomics + Batch + Send + Sync + 'static> Backend for B {}
+
+/// The interface `store`.
+pub trait Store {
     /// The value of a key.
     fn get(
         &self,
+        cx: &Context,
         bucket: &str,
         key: &str,
     ) -> impl Future<Output = Result<Option<Bytes>, KeyValueError>> + Send;
@@ -50,6 +49,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Sets the value of a key.
     fn set(
         &self,
+        cx: &Context,
         bucket: &str,
         key: &str,
         value: Bytes,
@@ -58,6 +58,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Deletes a key; one that is not there is deleted already.
     fn delete(
         &self,
+        cx: &Context,
         bucket: &str,
         key: &str,
     ) -> impl Future<Output = Result<(), KeyValueError>> + Send;
@@ -65,29 +66,40 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether a key has a value, without fetching it.
     fn exists(
         &self,
+        cx: &Context,
         bucket: &str,
         key: &str,
     ) -> impl Future<Output = Result<bool, KeyValueError>> + Send;
 
-    /// Some of the keys, from where `cursor` says on.
+    /// Some of the keys, each at most once in one page, from where `cursor` says on. The page says
+    /// where the next one starts; `None` after the last one.
     fn list_keys(
         &self,
+        cx: &Context,
         bucket: &str,
         cursor: Option<u64>,
     ) -> impl Future<Output = Result<KeysPage, KeyValueError>> + Send;
+}
 
+/// The interface `atomics`.
+pub trait Atomics {
     /// Adds to a number and returns the sum; a key without a value counts as zero. Increments made
     /// at the same time all count.
     fn increment(
         &self,
+        cx: &Context,
         bucket: &str,
         key: &str,
         delta: u64,
     ) -> impl Future<Output = Result<u64, KeyValueError>> + Send;
+}
 
+/// The interface `batch`.
+pub trait Batch {
     /// The entries of several keys, in their order, with `None` where there is no value.
     fn get_many(
         &self,
+        cx: &Context,
         bucket: &str,
         keys: Vec<String>,
     ) -> impl Future<Output = Result<Vec<Option<Entry>>, KeyValueError>> + Send;
@@ -95,6 +107,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Sets several keys; not all at once, so that a failure may leave some of them set.
     fn set_many(
         &self,
+        cx: &Context,
         bucket: &str,
         entries: Vec<Entry>,
     ) -> impl Future<Output = Result<(), KeyValueError>> + Send;
@@ -102,6 +115,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Deletes several keys; a failure may leave some of them.
     fn delete_many(
         &self,
+        cx: &Context,
         bucket: &str,
         keys: Vec<String>,
     ) -> impl Future<Output = Result<(), KeyValueError>> + Send;

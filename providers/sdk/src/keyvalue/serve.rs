@@ -1,18 +1,16 @@
-//! The functions of a key-value provider.
+//! The generated bindings in front of the stores.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lattice_codec::{DecodeError, Reader};
-use lattice_rpc::{Context, IncomingCall, RemoteError};
+use lattice_rpc::Context;
 
-use super::wire::{self, Encode, encode_result};
-use super::{Backend, Backends, KeyValueError};
+use super::bindings;
+use super::bindings::exports::wrpc::keyvalue::{atomics, batch, store};
+use super::{Backend, Backends, Entry, KeyValueError, KeysPage};
 use crate::error::ServeError;
 use crate::session::Session;
-
-const STORE: &str = "wrpc:keyvalue/store@0.2.0-draft";
-const ATOMICS: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
-const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 
 /// Serves `store`, `atomics` and `batch` until the provider stops.
 ///
@@ -23,140 +21,116 @@ pub async fn serve<B: Backend>(
     session: &Session,
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
-    let server = Server { session, backends };
-    server.serve_store().await?;
-    server.serve_atomics().await?;
-    server.serve_batch().await
+    let server = session.server().checking("set-many", entries_are_there);
+    let functions = bindings::serve(&server, Linked(backends))
+        .await
+        .map_err(|e| ServeError::Bindings(e.into()))?;
+    server.drive(functions).await
 }
 
-struct Server<'a, B> {
-    session: &'a Session,
-    backends: Arc<Backends<B>>,
+/// Refuses a list of entries that claims more of them than the message has room for.
+fn entries_are_there(params: &mut Reader) -> Result<(), DecodeError> {
+    params.string()?;
+    // An entry is at least the lengths of its key and its value.
+    params.count(2).map(drop)
 }
 
-impl<B: Backend> Server<'_, B> {
-    async fn serve_store(&self) -> Result<(), ServeError> {
-        self.function(
-            STORE,
-            "get",
-            wire::bucket_and_key,
-            |b, (bucket, key)| async move { b.get(&bucket, &key).await },
-        )
-        .await?;
-        self.function(
-            STORE,
-            "set",
-            wire::bucket_key_and_value,
-            |b, (bucket, key, value)| async move { b.set(&bucket, &key, value).await },
-        )
-        .await?;
-        self.function(
-            STORE,
-            "delete",
-            wire::bucket_and_key,
-            |b, (bucket, key)| async move { b.delete(&bucket, &key).await },
-        )
-        .await?;
-        self.function(
-            STORE,
-            "exists",
-            wire::bucket_and_key,
-            |b, (bucket, key)| async move { b.exists(&bucket, &key).await },
-        )
-        .await?;
-        self.function(
-            STORE,
-            "list-keys",
-            wire::bucket_and_cursor,
-            |b, (bucket, cursor)| async move { b.list_keys(&bucket, cursor).await },
-        )
-        .await
+/// Answers each call with the store that its link names.
+struct Linked<B>(Arc<Backends<B>>);
+
+impl<B> Clone for Linked<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> Linked<B> {
+    async fn of(&self, cx: &Context) -> Result<Arc<B>, KeyValueError> {
+        self.0.of(cx).await
+    }
+}
+
+/// The outer error would fail the call; everything that can go wrong here is a value instead.
+type Answer<T> = anyhow::Result<Result<T, KeyValueError>>;
+
+fn answer<T>(function: &str, cx: &Context, done: Result<T, KeyValueError>) -> Answer<T> {
+    if let Err(error) = &done {
+        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
+        let link_name = cx.link_name.as_str();
+        let error = error.text();
+        tracing::warn!(
+            source,
+            link_name,
+            function,
+            error,
+            "a key-value call failed"
+        );
+    }
+    Ok(done)
+}
+
+impl<B: Backend> store::Handler<Context> for Linked<B> {
+    async fn get(&self, cx: Context, bucket: String, key: String) -> Answer<Option<Bytes>> {
+        let work = async { self.of(&cx).await?.get(&cx, &bucket, &key).await };
+        answer("get", &cx, work.await)
     }
 
-    async fn serve_atomics(&self) -> Result<(), ServeError> {
-        self.function(
-            ATOMICS,
-            "increment",
-            wire::bucket_key_and_delta,
-            |b, (bucket, key, delta)| async move { b.increment(&bucket, &key, delta).await },
-        )
-        .await
+    async fn set(&self, cx: Context, bucket: String, key: String, value: Bytes) -> Answer<()> {
+        let work = async { self.of(&cx).await?.set(&cx, &bucket, &key, value).await };
+        answer("set", &cx, work.await)
     }
 
-    async fn serve_batch(&self) -> Result<(), ServeError> {
-        self.function(
-            BATCH,
-            "get-many",
-            wire::bucket_and_keys,
-            |b, (bucket, keys)| async move { b.get_many(&bucket, keys).await },
-        )
-        .await?;
-        self.function(
-            BATCH,
-            "set-many",
-            wire::bucket_and_entries,
-            |b, (bucket, entries)| async move { b.set_many(&bucket, entries).await },
-        )
-        .await?;
-        self.function(
-            BATCH,
-            "delete-many",
-            wire::bucket_and_keys,
-            |b, (bucket, keys)| async move { b.delete_many(&bucket, keys).await },
-        )
-        .await
+    async fn delete(&self, cx: Context, bucket: String, key: String) -> Answer<()> {
+        let work = async { self.of(&cx).await?.delete(&cx, &bucket, &key).await };
+        answer("delete", &cx, work.await)
     }
 
-    async fn function<P, T, R, F>(
+    async fn exists(&self, cx: Context, bucket: String, key: String) -> Answer<bool> {
+        let work = async { self.of(&cx).await?.exists(&cx, &bucket, &key).await };
+        answer("exists", &cx, work.await)
+    }
+
+    async fn list_keys(
         &self,
-        instance: &str,
-        name: &'static str,
-        decode: fn(&mut Reader) -> Result<P, DecodeError>,
-        run: R,
-    ) -> Result<(), ServeError>
-    where
-        P: Send + 'static,
-        T: Encode + Send + 'static,
-        R: Fn(Arc<B>, P) -> F + Copy + Send + Sync + 'static,
-        F: Future<Output = Result<T, KeyValueError>> + Send + 'static,
-    {
-        let backends = Arc::clone(&self.backends);
-        let handler = move |call: IncomingCall| {
-            let backends = Arc::clone(&backends);
-            async move {
-                let IncomingCall {
-                    context,
-                    mut params,
-                    responder,
-                } = call;
-                let sent = match params.decode(decode).await {
-                    Ok(params) => {
-                        let done = match backends.of(&context).await {
-                            Ok(backend) => run(backend, params).await,
-                            Err(error) => Err(error),
-                        };
-                        log(name, &context, &done);
-                        responder.reply(encode_result(done)).await
-                    }
-                    Err(error) => {
-                        let text = format!("the parameters of `{name}` do not decode: {error}");
-                        let error = RemoteError::new(RemoteError::BAD_REQUEST, text);
-                        responder.fail(error).await
-                    }
-                };
-                if let Err(error) = sent {
-                    tracing::debug!(%error, "an answer was not sent");
-                }
-            }
-        };
-        self.session.serve(instance, name, handler).await
+        cx: Context,
+        bucket: String,
+        cursor: Option<u64>,
+    ) -> Answer<KeysPage> {
+        let work = async { self.of(&cx).await?.list_keys(&cx, &bucket, cursor).await };
+        answer("list-keys", &cx, work.await)
     }
 }
 
-fn log<T>(function: &str, context: &Context, done: &Result<T, KeyValueError>) {
-    if let Err(error) = done {
-        let source = context.source_id.as_deref().unwrap_or("<unknown>");
-        let link_name = context.link_name.as_str();
-        tracing::warn!(source, link_name, function, %error, "a key-value call failed");
+impl<B: Backend> atomics::Handler<Context> for Linked<B> {
+    async fn increment(&self, cx: Context, bucket: String, key: String, delta: u64) -> Answer<u64> {
+        let work = async {
+            self.of(&cx)
+                .await?
+                .increment(&cx, &bucket, &key, delta)
+                .await
+        };
+        answer("increment", &cx, work.await)
+    }
+}
+
+impl<B: Backend> batch::Handler<Context> for Linked<B> {
+    async fn get_many(
+        &self,
+        cx: Context,
+        bucket: String,
+        keys: Vec<String>,
+    ) -> Answer<Vec<Option<Entry>>> {
+        let work = async { self.of(&cx).await?.get_many(&cx, &bucket, keys).await };
+        answer("get-many", &cx, work.await)
+    }
+
+    async fn set_many(&self, cx: Context, bucket: String, entries: Vec<Entry>) -> Answer<()> {
+        let work = async { self.of(&cx).await?.set_many(&cx, &bucket, entries).await };
+        answer("set-many", &cx, work.await)
+    }
+
+    async fn delete_many(&self, cx: Context, bucket: String, keys: Vec<String>) -> Answer<()> {
+        let work = async { self.of(&cx).await?.delete_many(&cx, &bucket, keys).await };
+        answer("delete-many", &cx, work.await)
     }
 }
