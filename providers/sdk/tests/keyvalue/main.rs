@@ -3,7 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+mod memory;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,11 @@ use lattice_core::provider::HostData;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
-use lattice_provider_sdk::keyvalue::{
-    self, Atomics, Backends, Batch, Entry, KeyValueError, KeysPage, Store,
+use lattice_provider_sdk::{CallContext, Client, call_error, run};
+use lattice_rpc::{
+    CallError, IncomingCall, Invocation, Limiter, Peer, PeerConfig, RemoteError, ServeOptions,
 };
-use lattice_provider_sdk::{LinkError, Provider, ProviderLink, Session, StartError, run};
-use lattice_rpc::wrpc::{CallContext, Client};
-use lattice_rpc::{Context, IncomingCall, Limiter, Peer, PeerConfig, ServeOptions};
-use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 #[allow(
@@ -48,179 +47,10 @@ mod bindings {
     });
 }
 
-use bindings::exports::wrpc::keyvalue::watcher as served;
 use bindings::wrpc::keyvalue::{atomics, batch, store, watcher};
+use memory::MemoryProvider;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Everything in memory; the bucket `denied` and unknown ones are refused.
-#[derive(Debug, Default)]
-struct Memory(Mutex<BTreeMap<String, Bytes>>);
-
-impl Memory {
-    fn open(
-        &self,
-        bucket: &str,
-    ) -> Result<parking_lot::MutexGuard<'_, BTreeMap<String, Bytes>>, KeyValueError> {
-        match bucket {
-            "mine" => Ok(self.0.lock()),
-            "denied" => Err(KeyValueError::AccessDenied),
-            "broken" => Err(KeyValueError::other("it is broken")),
-            _ => Err(KeyValueError::NoSuchStore),
-        }
-    }
-}
-
-impl Store for Memory {
-    async fn get(
-        &self,
-        _cx: &Context,
-        bucket: &str,
-        key: &str,
-    ) -> Result<Option<Bytes>, KeyValueError> {
-        Ok(self.open(bucket)?.get(key).cloned())
-    }
-
-    async fn set(
-        &self,
-        _cx: &Context,
-        bucket: &str,
-        key: &str,
-        value: Bytes,
-    ) -> Result<(), KeyValueError> {
-        self.open(bucket)?.insert(key.to_owned(), value);
-        Ok(())
-    }
-
-    async fn delete(&self, _cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
-        self.open(bucket)?.remove(key);
-        Ok(())
-    }
-
-    async fn exists(&self, _cx: &Context, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
-        Ok(self.open(bucket)?.contains_key(key))
-    }
-
-    async fn list_keys(
-        &self,
-        _cx: &Context,
-        bucket: &str,
-        cursor: Option<u64>,
-    ) -> Result<KeysPage, KeyValueError> {
-        let keys = self.open(bucket)?.keys().cloned().collect();
-        let cursor = cursor.map(|n| n + 300);
-        Ok(KeysPage { keys, cursor })
-    }
-}
-
-impl Atomics for Memory {
-    async fn increment(
-        &self,
-        _cx: &Context,
-        bucket: &str,
-        key: &str,
-        delta: u64,
-    ) -> Result<u64, KeyValueError> {
-        let mut all = self.open(bucket)?;
-        let old = all
-            .get(key)
-            .map_or(0, |v| std::str::from_utf8(v).unwrap().parse().unwrap());
-        all.insert(key.to_owned(), (old + delta).to_string().into());
-        Ok(old + delta)
-    }
-}
-
-impl Batch for Memory {
-    async fn get_many(
-        &self,
-        _cx: &Context,
-        bucket: &str,
-        keys: Vec<String>,
-    ) -> Result<Vec<Option<Entry>>, KeyValueError> {
-        let all = self.open(bucket)?;
-        let entry = |key: String| all.get(&key).cloned().map(|value| (key, value));
-        Ok(keys.into_iter().map(entry).collect())
-    }
-
-    async fn set_many(
-        &self,
-        _cx: &Context,
-        bucket: &str,
-        entries: Vec<Entry>,
-    ) -> Result<(), KeyValueError> {
-        self.open(bucket)?.extend(entries);
-        Ok(())
-    }
-
-    async fn delete_many(
-        &self,
-        _cx: &Context,
-        bucket: &str,
-        keys: Vec<String>,
-    ) -> Result<(), KeyValueError> {
-        self.open(bucket)?.retain(|key, _| !keys.contains(key));
-        Ok(())
-    }
-}
-
-/// Keeps everything in memory.
-#[derive(Clone)]
-struct MemoryProvider {
-    session: Session,
-    backends: Arc<Backends<Memory>>,
-}
-
-#[lattice_provider_sdk::async_trait]
-impl Provider for MemoryProvider {
-    const NAME: &'static str = "keyvalue-memory";
-
-    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
-        let backends = Arc::new(Backends::new());
-        keyvalue::serve(&session, Arc::clone(&backends)).await?;
-        let provider = Self {
-            session: session.clone(),
-            backends,
-        };
-        let server = session.server();
-        let functions = bindings::serve(&server, provider.clone())
-            .await
-            .map_err(|e| StartError::because("could not serve", e))?;
-        server.drive(functions).await?;
-        Ok(Arc::new(provider))
-    }
-
-    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        self.backends.put(link, Arc::default());
-        Ok(())
-    }
-
-    async fn delete_target_link(&self, link: &ProviderLink) {
-        self.backends.delete(link);
-    }
-}
-
-/// Passes calls on to the component `echo`.
-impl served::Handler<Context> for MemoryProvider {
-    async fn on_set(
-        &self,
-        cx: Context,
-        bucket: String,
-        key: String,
-        value: Bytes,
-    ) -> anyhow::Result<()> {
-        let own = CallContext {
-            link_name: Some(cx.link_name),
-            deadline: Some(cx.deadline),
-            trace: cx.trace,
-        };
-        let echo = self.session.client(&ComponentId::new("echo")?);
-        watcher::on_set(&echo, own, &bucket, &key, &value).await
-    }
-
-    async fn on_delete(&self, _cx: Context, _bucket: String, _key: String) -> anyhow::Result<()> {
-        anyhow::bail!("on purpose")
-    }
-}
 
 struct Lattice {
     _box: NatsBox,
@@ -302,6 +132,29 @@ impl Lattice {
     fn cx(&self) -> CallContext {
         CallContext::default()
     }
+
+    /// Waits until a key is there.
+    async fn until(&self, key: &str) {
+        let kv = self.client("counter");
+        let there = async { while !exists(&kv, key).await {} };
+        tokio::time::timeout(PATIENCE, there).await.expect(key);
+    }
+
+    /// Calls a function with parameters that no bindings made.
+    async fn refusal(&self, instance: &str, function: &str, params: &'static [u8]) -> RemoteError {
+        let prefix = RpcPrefix::new(&LatticeName::default(), &ComponentId::new("kv").unwrap());
+        let subject = prefix.invocation(instance, function);
+        let invocation = Invocation::new(subject, Instant::now() + PATIENCE).source("counter");
+        match self.peer.call(invocation, params.into()).await {
+            Err(CallError::Remote(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn exists(kv: &Client, key: &str) -> bool {
+    let there = store::exists(kv, CallContext::default(), "mine", key).await;
+    there.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -414,7 +267,58 @@ async fn bindings_are_served_and_call_on() {
     assert_eq!(context.link_name, "second");
     assert_eq!(params, &b"\x01b\x01k\x01v"[..]);
     let failed = watcher::on_delete(kv, lattice.cx(), "mine", "w").await;
-    assert!(failed.is_err());
+    let error = call_error(failed.unwrap_err());
+    assert!(error.to_string().contains("on purpose"), "{error}");
+}
+
+#[tokio::test]
+async fn work_ends_when_its_caller_gives_up() {
+    let lattice = Lattice::start(1).await;
+    let kv = lattice.client("counter");
+    let call = tokio::spawn(async move {
+        let answer = store::get(&kv, CallContext::default(), "slow", "a").await;
+        panic!("{answer:?}");
+    });
+    lattice.until("began").await;
+    assert!(!exists(&lattice.client("counter"), "ended").await);
+    call.abort();
+    lattice.until("ended").await;
+}
+
+#[tokio::test]
+async fn work_ends_with_its_deadline() {
+    let lattice = Lattice::start(1).await;
+    let cx = CallContext {
+        deadline: Some(Instant::now() + Duration::from_millis(200)),
+        ..lattice.cx()
+    };
+    let failed = store::get(&lattice.client("counter"), cx, "slow", "a").await;
+    let error = call_error(failed.unwrap_err());
+    let late = match &error {
+        CallError::Remote(error) => error.code == RemoteError::DEADLINE,
+        CallError::Deadline { .. } => true,
+        _ => false,
+    };
+    assert!(late, "{error}");
+    lattice.until("ended").await;
+}
+
+#[tokio::test]
+async fn parameters_that_do_not_decode_are_refused() {
+    let lattice = Lattice::start(1).await;
+    let store = "wrpc:keyvalue/store@0.2.0-draft";
+    for params in [&b"\x04mi"[..], b"\x02\xff\xff\x01a", b""] {
+        let error = lattice.refusal(store, "get", params).await;
+        assert_eq!(error.code, RemoteError::BAD_REQUEST, "{error}");
+    }
+    // What a list claims to hold takes no memory.
+    let batch = "wrpc:keyvalue/batch@0.2.0-draft";
+    let claim = b"\x04mine\xff\xff\xff\xff\x0f\x01a\x01b";
+    for function in ["get-many", "set-many", "delete-many"] {
+        let error = lattice.refusal(batch, function, claim).await;
+        assert_eq!(error.code, RemoteError::BAD_REQUEST, "{error}");
+    }
+    assert!(!exists(&lattice.client("counter"), "a").await);
 }
 
 /// Sets keys `k0`, `k1` and so on.
