@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use lattice_core::provider::HostData;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
@@ -319,6 +320,50 @@ async fn parameters_that_do_not_decode_are_refused() {
         assert_eq!(error.code, RemoteError::BAD_REQUEST, "{error}");
     }
     assert!(!exists(&lattice.client("counter"), "a").await);
+}
+
+/// What passes on the server until `call` has answered and `least` messages have passed.
+#[allow(clippy::disallowed_methods, reason = "it looks at the whole bus")]
+async fn messages(lattice: &Lattice, least: usize, call: impl Future<Output = ()>) -> usize {
+    let mut all = lattice.peer.nats().subscribe(">").await.unwrap();
+    lattice.peer.nats().flush().await.unwrap();
+    call.await;
+    let mut count = 0;
+    while count < least {
+        let next = tokio::time::timeout(PATIENCE, all.next()).await;
+        next.unwrap().unwrap();
+        count += 1;
+    }
+    let mark = lattice.peer.nats().publish("mark", Bytes::new()).await;
+    mark.unwrap();
+    while all.next().await.unwrap().subject.as_str() != "mark" {
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn a_call_is_two_messages_and_four_of_a_stock_caller() {
+    let lattice = Lattice::start(1).await;
+    let kv = lattice.client("counter");
+    let ours = async {
+        let got = store::get(&kv, lattice.cx(), "mine", "a").await;
+        assert_eq!(got.unwrap().unwrap(), None);
+    };
+    assert_eq!(messages(&lattice, 2, ours).await, 2);
+    let nats = async_nats_049::connect(&lattice._box.url).await.unwrap();
+    let stock = wrpc_transport_nats_031::Client::new(nats, "default.kv", None).await;
+    let stock = stock.unwrap();
+    let mut headers = async_nats_049::HeaderMap::new();
+    headers.insert("source-id", "counter");
+    let theirs = async {
+        let before = Instant::now();
+        let got = store::get(&stock, Some(headers), "mine", "a").await;
+        assert_eq!(got.unwrap().unwrap(), None);
+        // Nothing is waited for but its messages.
+        assert!(before.elapsed() < Duration::from_millis(900));
+    };
+    assert_eq!(messages(&lattice, 4, theirs).await, 4);
 }
 
 /// Sets keys `k0`, `k1` and so on.
