@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Lattice, golden, until, wat};
 use lattice_host::Host;
-use lattice_rpc::{CallError, Invocation, Peer, PeerConfig, RemoteError};
+use lattice_rpc::{CallError, Invocation, Peer, RemoteError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -16,12 +16,6 @@ fn scale(host: &Host, image: &str, count: u32) -> Value {
         "component_ref": image, "component_id": "addc", "annotations": {"who": "golden"},
         "count": count, "host_id": host.id().as_str(), "config": [],
     })
-}
-
-async fn peer(lattice: &Lattice) -> Peer {
-    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default())
-        .await
-        .unwrap()
 }
 
 async fn call(peer: &Peer, function: &str, params: &[u8]) -> Result<Vec<u8>, CallError> {
@@ -35,14 +29,11 @@ async fn call(peer: &Peer, function: &str, params: &[u8]) -> Result<Vec<u8>, Cal
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_is_started_scaled_and_stopped() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let peer = peer(&lattice).await;
+    let (lattice, host, mut events) = Lattice::running().await;
+    let peer = lattice.peer().await;
     let image = lattice.component("add.wasm", &wat::adder(0));
-    let tail = format!("component.scale.{}", host.id());
 
-    let reply = lattice.done(&tail, &scale(&host, &image, 10)).await;
+    let reply = lattice.scale(&host, &scale(&host, &image, 10)).await;
     golden::same_shape(&reply, &golden::reply("component.scale counter"));
     let event = loop {
         // That the host has started may still be on its way.
@@ -63,14 +54,12 @@ async fn a_component_is_started_scaled_and_stopped() {
         [0x95, 0x4e]
     );
 
-    lattice.done(&tail, &scale(&host, &image, 5)).await;
+    lattice.scale(&host, &scale(&host, &image, 5)).await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 5);
-    lattice.done(&tail, &scale(&host, &image, 5)).await;
+    lattice.scale(&host, &scale(&host, &image, 5)).await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 5);
-    let inventory = lattice
-        .control_raw(&format!("host.get.{}", host.id()), "")
-        .await;
-    let component = &inventory["response"]["components"][0];
+    let inventory = lattice.inventory(&host).await;
+    let component = &inventory["components"][0];
     assert_eq!(
         (&component["id"], &component["max_instances"]),
         (&json!("addc"), &json!(5))
@@ -78,7 +67,7 @@ async fn a_component_is_started_scaled_and_stopped() {
 
     // The file is not needed to stop.
     std::fs::remove_file(lattice.path("add.wasm")).unwrap();
-    lattice.done(&tail, &scale(&host, &image, 0)).await;
+    lattice.scale(&host, &scale(&host, &image, 0)).await;
     let stopped = events.data("component_scaled").await;
     golden::same_shape(
         &stopped,
@@ -89,7 +78,7 @@ async fn a_component_is_started_scaled_and_stopped() {
     assert!(matches!(gone, CallError::NotServed { .. }), "{gone}");
     // Stopping what does not run fetches nothing and is a success.
     lattice
-        .done(&tail, &scale(&host, "file:///nowhere.wasm", 0))
+        .scale(&host, &scale(&host, "file:///nowhere.wasm", 0))
         .await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 0);
     assert!(events.drain().await.is_empty());
@@ -97,12 +86,9 @@ async fn a_component_is_started_scaled_and_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_image_is_a_success_first_and_a_failure_as_an_event() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let tail = format!("component.scale.{}", host.id());
+    let (lattice, host, mut events) = Lattice::running().await;
     let command = json!({"component_ref": "file:///nope.wasm", "component_id": "nope", "count": 1});
-    let reply = lattice.done(&tail, &command).await;
+    let reply = lattice.scale(&host, &command).await;
     assert_eq!(reply, golden::reply("component.scale missing file"));
     let data = events.data("component_scale_failed").await;
     golden::same_shape(
@@ -119,9 +105,7 @@ async fn a_missing_image_is_a_success_first_and_a_failure_as_an_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_images_are_refused_by_name() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
     std::fs::write(lattice.path("text.wasm"), "hello").unwrap();
     let unlinked = lattice.component(
         "unlinked.wasm",
@@ -151,32 +135,21 @@ async fn bad_images_are_refused_by_name() {
         let command = json!({
             "component_ref": image, "component_id": "addc", "count": 1, "config": config,
         });
-        lattice
-            .done(&format!("component.scale.{}", host.id()), &command)
-            .await;
+        lattice.scale(&host, &command).await;
         let error = events.data("component_scale_failed").await["error"].to_string();
         assert!(error.contains(expected), "{image}: {error}");
     }
-    let inventory = lattice
-        .control_raw(&format!("host.get.{}", host.id()), "")
-        .await;
-    assert_eq!(inventory["response"]["components"], json!([]));
+    let inventory = lattice.inventory(&host).await;
+    assert_eq!(inventory["components"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_swaps_the_code_in_place() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let peer = peer(&lattice).await;
+    let (lattice, host, mut events) = Lattice::running().await;
+    let peer = lattice.peer().await;
     let old = lattice.component("old.wasm", &wat::adder(0));
     let new = lattice.component("new.wasm", &wat::adder(100));
-    lattice
-        .done(
-            &format!("component.scale.{}", host.id()),
-            &scale(&host, &old, 5),
-        )
-        .await;
+    lattice.scale(&host, &scale(&host, &old, 5)).await;
     events.data("component_scaled").await;
 
     let update = |image: &str| json!({"component_id": "addc", "new_component_ref": image});
@@ -240,32 +213,21 @@ async fn an_update_swaps_the_code_in_place() {
     let failed = events.data("component_scale_failed").await;
     assert_eq!(failed["image_ref"], "file:///nope.wasm");
     assert_eq!(call(&peer, "add", &[1, 2]).await.unwrap(), [103]);
-    let inventory = lattice
-        .control_raw(&format!("host.get.{}", host.id()), "")
-        .await;
-    assert_eq!(inventory["response"]["components"][0]["image_ref"], new);
+    let inventory = lattice.inventory(&host).await;
+    assert_eq!(inventory["components"][0]["image_ref"], new);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_may_change_the_exports() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let peer = peer(&lattice).await;
+    let (lattice, host, mut events) = Lattice::running().await;
+    let peer = lattice.peer().await;
     let old = lattice.component("old.wasm", wat::TROUBLE);
     let new = lattice.component("new.wasm", wat::SUMS);
-    lattice
-        .done(
-            &format!("component.scale.{}", host.id()),
-            &scale(&host, &old, 5),
-        )
-        .await;
+    lattice.scale(&host, &scale(&host, &old, 5)).await;
     events.data("component_scaled").await;
     let mut command = scale(&host, &new, 5);
     command["allow_update"] = json!(true);
-    let reply = lattice
-        .done(&format!("component.scale.{}", host.id()), &command)
-        .await;
+    let reply = lattice.scale(&host, &command).await;
     assert!(reply["message"].as_str().unwrap().contains("updated"));
     events
         .find("component_scaled", |data| data["max_instances"] == 0)
@@ -287,16 +249,12 @@ async fn an_update_may_change_the_exports() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_and_an_overdue_call_are_errors_for_the_caller_and_events_for_the_operator() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let peer = peer(&lattice).await;
+    let (lattice, host, mut events) = Lattice::running().await;
+    let peer = lattice.peer().await;
     let image = lattice.component("trouble.wasm", wat::TROUBLE);
     let mut command = scale(&host, &image, 5);
     command["component_limits"] = json!({"max_execution_time": "1"});
-    lattice
-        .done(&format!("component.scale.{}", host.id()), &command)
-        .await;
+    lattice.scale(&host, &command).await;
     events.data("component_scaled").await;
 
     let error = call(&peer, "trap", &[]).await.unwrap_err();
@@ -340,14 +298,11 @@ async fn a_trap_and_an_overdue_call_are_errors_for_the_caller_and_events_for_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_without_exports_waits_and_ends() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
     let image = lattice.component("empty.wasm", wat::EMPTY);
-    let tail = format!("component.scale.{}", host.id());
-    lattice.done(&tail, &scale(&host, &image, 1)).await;
+    lattice.scale(&host, &scale(&host, &image, 1)).await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 1);
-    lattice.done(&tail, &scale(&host, &image, 0)).await;
+    lattice.scale(&host, &scale(&host, &image, 0)).await;
     assert_eq!(events.data("component_scaled").await["max_instances"], 0);
 }
 
@@ -356,9 +311,7 @@ async fn claims_of_a_signed_component_are_checked_told_and_kept() {
     use lattice_claims::component::ValidTimes;
     use lattice_claims::{ComponentMetadata, KeyKind, SigningKey, epoch_seconds, sign_component};
 
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
     let account = SigningKey::generate(KeyKind::Account);
     let subject = SigningKey::generate(KeyKind::Component);
     let metadata = ComponentMetadata {
@@ -373,8 +326,7 @@ async fn claims_of_a_signed_component_are_checked_told_and_kept() {
     let path = lattice.path("signed.wasm");
     std::fs::write(&path, &signed).unwrap();
     let image = common::reference(&path);
-    let tail = format!("component.scale.{}", host.id());
-    lattice.done(&tail, &scale(&host, &image, 1)).await;
+    lattice.scale(&host, &scale(&host, &image, 1)).await;
     let data = events.data("component_scaled").await;
     assert_eq!(data["public_key"], subject.public_key());
     assert_eq!(data["claims"]["issuer"], account.public_key());
@@ -388,10 +340,8 @@ async fn claims_of_a_signed_component_are_checked_told_and_kept() {
         (&claims["name"], &claims["rev"]),
         (&json!("Adder"), &json!("7"))
     );
-    let inventory = lattice
-        .control_raw(&format!("host.get.{}", host.id()), "")
-        .await;
-    let listed = &inventory["response"]["components"][0];
+    let inventory = lattice.inventory(&host).await;
+    let listed = &inventory["components"][0];
     assert_eq!(
         (&listed["name"], &listed["revision"]),
         (&json!("Adder"), &json!(7))
@@ -407,7 +357,7 @@ async fn claims_of_a_signed_component_are_checked_told_and_kept() {
     std::fs::write(&path, &changed).unwrap();
     let mut command = scale(&host, &image, 1);
     command["component_id"] = json!("other");
-    lattice.done(&tail, &command).await;
+    lattice.scale(&host, &command).await;
     let failed = events.data("component_scale_failed").await;
     assert!(
         failed["error"].as_str().unwrap().contains("hash mismatch"),

@@ -1,6 +1,7 @@
 //! What a host answers about itself, labels, configs, auctions and bad requests, compared with the
 //! recording of a 1.9 lattice.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod common;
 
@@ -187,9 +188,7 @@ async fn hosts_bid_for_what_they_could_run() {
     );
 
     let command = json!({"component_ref": image, "component_id": "addc", "count": 1});
-    lattice
-        .done(&format!("component.scale.{}", host.id()), &command)
-        .await;
+    lattice.scale(&host, &command).await;
     events.data("component_scaled").await;
     assert!(
         bids(&lattice, "component", &component("a"))

@@ -1,5 +1,6 @@
 //! Frames of a 1.9 caller against our host, byte for byte (section 13.3 of the protocol page).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod common;
 
@@ -19,9 +20,7 @@ async fn start(lattice: &Lattice, text: &str) -> Host {
     let mut events = lattice.events().await;
     let image = lattice.component("addc.wasm", text);
     let command = json!({"component_ref": image, "component_id": "addc", "count": 2});
-    lattice
-        .done(&format!("component.scale.{}", host.id()), &command)
-        .await;
+    lattice.scale(&host, &command).await;
     events.data("component_scaled").await;
     host
 }

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use lattice_codec::write;
 use lattice_host::{Host, StopReason, StopRequest};
 use lattice_rpc::http::{HANDLE, HttpError, INCOMING_HANDLER, IncomingBody};
-use lattice_rpc::{CallError, Invocation, Peer, PeerConfig, RemoteError};
+use lattice_rpc::{CallError, Invocation, Peer, RemoteError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -30,9 +30,7 @@ async fn start(lattice: &Lattice, host: &Host, id: &str, mut command: Value) {
     let mut events = lattice.events().await;
     command["component_ref"] = json!(guest(command["component_ref"].as_str().unwrap()));
     command["component_id"] = json!(id);
-    lattice
-        .done(&format!("component.scale.{}", host.id()), &command)
-        .await;
+    lattice.scale(host, &command).await;
     loop {
         let (name, event) = events.next().await;
         assert_ne!(name, "component_scale_failed", "{event}");
@@ -40,12 +38,6 @@ async fn start(lattice: &Lattice, host: &Host, id: &str, mut command: Value) {
             return;
         }
     }
-}
-
-async fn peer(lattice: &Lattice) -> Peer {
-    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default())
-        .await
-        .unwrap()
 }
 
 fn invocation(id: &str, instance: &str, function: &str, within: Duration) -> Invocation {
@@ -75,14 +67,9 @@ const WITHIN: Duration = Duration::from_secs(5);
 async fn http_requests_are_answered_over_the_lattice() {
     let lattice = Lattice::start().await;
     let host = lattice.host().await;
-    let peer = peer(&lattice).await;
-    start(
-        &lattice,
-        &host,
-        "web",
-        json!({"component_ref": "http-probe", "count": 10}),
-    )
-    .await;
+    let peer = lattice.peer().await;
+    let command = json!({"component_ref": "http-probe", "count": 10});
+    start(&lattice, &host, "web", command).await;
 
     assert_eq!(text(get(&peer, "/", WITHIN).await.unwrap()).await, "ok\n");
     assert_eq!(
@@ -106,17 +93,10 @@ async fn http_requests_are_answered_over_the_lattice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_handler_is_an_error_in_time() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let peer = peer(&lattice).await;
-    let mut events = lattice.events().await;
-    start(
-        &lattice,
-        &host,
-        "web",
-        json!({"component_ref": "http-probe", "count": 2}),
-    )
-    .await;
+    let (lattice, host, mut events) = Lattice::running().await;
+    let peer = lattice.peer().await;
+    let command = json!({"component_ref": "http-probe", "count": 2});
+    start(&lattice, &host, "web", command).await;
     for (path, code) in [
         ("/trap", RemoteError::FAILED),
         ("/silent", RemoteError::FAILED),
@@ -170,18 +150,10 @@ async fn a_broken_handler_is_an_error_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn overload_is_refused_and_passes() {
-    let lattice = Lattice::start().await;
-    let mut config = lattice.config();
-    config.queue.max_queued = 2;
-    let host = Host::start(config).await.unwrap();
-    let peer = peer(&lattice).await;
-    start(
-        &lattice,
-        &host,
-        "web",
-        json!({"component_ref": "http-probe", "count": 1}),
-    )
-    .await;
+    let (lattice, host, _) = Lattice::running_with(|config| config.queue.max_queued = 2).await;
+    let peer = lattice.peer().await;
+    let command = json!({"component_ref": "http-probe", "count": 1});
+    start(&lattice, &host, "web", command).await;
     let calls = (0..10).map(|_| get(&peer, "/wait/300", Duration::from_secs(3)));
     let outcomes = futures::future::join_all(calls).await;
     let refused = outcomes
@@ -210,7 +182,7 @@ async fn config(peer: &Peer, key: &str) -> String {
 async fn changed_configs_are_seen_at_the_next_get() {
     let lattice = Lattice::start().await;
     let host = lattice.host().await;
-    let peer = peer(&lattice).await;
+    let peer = lattice.peer().await;
     lattice
         .done("config.put.first", &json!({"colour": "red", "size": "1"}))
         .await;
@@ -241,10 +213,8 @@ async fn changed_configs_are_seen_at_the_next_get() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_are_chosen_by_name_for_one_call_only() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let peer = peer(&lattice).await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
+    let peer = lattice.peer().await;
     for (name, target) in [("default", "probe"), ("ghost", "nobody")] {
         let link = json!({
             "source_id": "caller", "target": target, "name": name, "wit_namespace": "test",
@@ -252,20 +222,10 @@ async fn links_are_chosen_by_name_for_one_call_only() {
         });
         lattice.done("link.put", &link).await;
     }
-    start(
-        &lattice,
-        &host,
-        "probe",
-        json!({"component_ref": "probe", "count": 20}),
-    )
-    .await;
-    start(
-        &lattice,
-        &host,
-        "caller",
-        json!({"component_ref": "caller", "count": 20}),
-    )
-    .await;
+    let command = json!({"component_ref": "probe", "count": 20});
+    start(&lattice, &host, "probe", command).await;
+    let command = json!({"component_ref": "caller", "count": 20});
+    start(&lattice, &host, "caller", command).await;
     let relay = "test:caller/relay@0.1.0";
     let text = peer.call(invocation("caller", relay, "text", WITHIN), string("hello"));
     assert_eq!(text.await.unwrap(), string("hello"));
@@ -311,7 +271,7 @@ async fn links_are_chosen_by_name_for_one_call_only() {
 async fn a_drain_lets_calls_end() {
     let lattice = Lattice::start().await;
     let host = lattice.host().await;
-    let peer = peer(&lattice).await;
+    let peer = lattice.peer().await;
     let command = json!({"component_ref": "http-probe", "count": 10});
     start(&lattice, &host, "web", command).await;
     let call = tokio::spawn({

@@ -1,5 +1,6 @@
 //! Links between components: put, get, delete, and calls through them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod common;
 
@@ -7,8 +8,7 @@ use std::time::Duration;
 
 use common::{Lattice, golden, until, wat};
 use futures::StreamExt as _;
-use lattice_host::Host;
-use lattice_rpc::{CallError, Invocation, Peer, PeerConfig};
+use lattice_rpc::{CallError, Invocation, Peer};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -19,30 +19,12 @@ fn link(source: &str, target: &str) -> Value {
     })
 }
 
-async fn start(lattice: &Lattice, host: &Host, id: &str, text: &str) {
-    let image = lattice.component(&format!("{id}.wasm"), text);
-    let mut events = lattice.events().await;
-    let command = json!({"component_ref": image, "component_id": id, "count": 10});
-    lattice
-        .done(&format!("component.scale.{}", host.id()), &command)
-        .await;
-    events
-        .find("component_scaled", |data| data["component_id"] == id)
-        .await;
-}
-
 async fn twice(peer: &Peer, value: u8) -> Result<Vec<u8>, CallError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     let invocation = Invocation::new("default.twice.wrpc.0.0.1.twice", deadline);
     peer.call(invocation, vec![value].into())
         .await
         .map(|bytes| bytes.to_vec())
-}
-
-async fn peer(lattice: &Lattice) -> Peer {
-    Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default())
-        .await
-        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,12 +109,10 @@ async fn links_are_put_listed_and_deleted_as_recorded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_follow_links_from_the_moment_they_are_put() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let peer = peer(&lattice).await;
-    start(&lattice, &host, "twice", wat::TWICE).await;
-    start(&lattice, &host, "sums", wat::SUMS).await;
+    let (lattice, host, mut events) = Lattice::running().await;
+    let peer = lattice.peer().await;
+    lattice.run(&host, "twice", wat::TWICE).await;
+    lattice.run(&host, "sums", wat::SUMS).await;
 
     // No link: an error for the caller, an event for the operator, and nothing hangs.
     let error = twice(&peer, 4).await.unwrap_err();
@@ -174,12 +154,12 @@ async fn calls_follow_links_from_the_moment_they_are_put() {
 async fn calls_cross_hosts_and_a_drained_host_fails_none() {
     let lattice = Lattice::start().await;
     let (first, second) = (lattice.host().await, lattice.host().await);
-    let peer = peer(&lattice).await;
+    let peer = lattice.peer().await;
     lattice.done("link.put", &link("twice", "sums")).await;
-    start(&lattice, &first, "twice", wat::TWICE).await;
-    start(&lattice, &first, "sums", wat::SUMS).await;
-    start(&lattice, &second, "sums", wat::SUMS).await;
-    start(&lattice, &second, "twice", wat::TWICE).await;
+    lattice.run(&first, "twice", wat::TWICE).await;
+    lattice.run(&first, "sums", wat::SUMS).await;
+    lattice.run(&second, "sums", wat::SUMS).await;
+    lattice.run(&second, "twice", wat::TWICE).await;
     until("the link on both hosts", async || {
         for _ in 0..8 {
             twice(&peer, 1).await.ok()?;
@@ -204,10 +184,10 @@ async fn calls_cross_hosts_and_a_drained_host_fails_none() {
 async fn a_called_component_that_traps_is_named_to_the_caller() {
     let lattice = Lattice::start().await;
     let host = lattice.host().await;
-    let peer = peer(&lattice).await;
-    start(&lattice, &host, "twice", wat::TWICE).await;
+    let peer = lattice.peer().await;
+    lattice.run(&host, "twice", wat::TWICE).await;
     let trapping = wat::SUMS.replace("(i32.add (local.get 0) (local.get 1))", "unreachable");
-    start(&lattice, &host, "sums", &trapping).await;
+    lattice.run(&host, "sums", &trapping).await;
     let mut events = lattice.events().await;
     lattice.done("link.put", &link("twice", "sums")).await;
     let error = twice(&peer, 4).await.unwrap_err().to_string();

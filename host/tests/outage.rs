@@ -1,5 +1,6 @@
 //! NATS goes away and comes back; the host stays.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod common;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 use common::provider::Program;
 use common::{Lattice, SOON, until, wat};
 use lattice_host::Host;
-use lattice_rpc::{Invocation, Peer, PeerConfig};
+use lattice_rpc::{Invocation, Peer};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -17,18 +18,6 @@ fn link(source: &str, target: &str) -> Value {
         "source_id": source, "target": target, "wit_namespace": "test", "wit_package": "add",
         "interfaces": ["sums"],
     })
-}
-
-async fn start(lattice: &Lattice, host: &Host, id: &str, text: &str) {
-    let image = lattice.component(&format!("{id}.wasm"), text);
-    let mut events = lattice.events().await;
-    let command = json!({"component_ref": image, "component_id": id, "count": 10});
-    lattice
-        .done(&format!("component.scale.{}", host.id()), &command)
-        .await;
-    events
-        .find("component_scaled", |data| data["component_id"] == id)
-        .await;
 }
 
 async fn twice(peer: &Peer) -> Option<Vec<u8>> {
@@ -45,8 +34,8 @@ async fn running() -> (Lattice, Host) {
     let lattice = Lattice::start().await;
     let host = lattice.host().await;
     lattice.done("link.put", &link("twice", "sums")).await;
-    start(&lattice, &host, "twice", wat::TWICE).await;
-    start(&lattice, &host, "sums", wat::SUMS).await;
+    lattice.run(&host, "twice", wat::TWICE).await;
+    lattice.run(&host, "sums", wat::SUMS).await;
     (lattice, host)
 }
 
@@ -67,17 +56,14 @@ async fn everything_works_again_after_nats_was_away() {
     let (mut lattice, host) = running().await;
     let program = Program::new(&lattice, "kv", "exec sleep 1000");
     let command = json!({"provider_id": "kv", "provider_ref": program.reference()});
-    lattice
-        .done(&format!("provider.start.{}", host.id()), &command)
-        .await;
+    lattice.provide(&host, &command).await;
     program.host_data(0).await;
     lattice.nats.stop();
     tokio::time::sleep(Duration::from_secs(1)).await;
     lattice.nats.restart().await.unwrap();
     lattice.client = lattice.nats.client().await.unwrap();
 
-    let peer = Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default());
-    let peer = peer.await.unwrap();
+    let peer = lattice.peer().await;
     until("calls to be answered", async || {
         twice(&peer).await.filter(|answer| *answer == [8])
     })
@@ -112,8 +98,7 @@ async fn a_lost_store_takes_no_link_away_and_is_filled_again() {
     let (mut lattice, host) = running().await;
     lattice.nats.restart_wiped().await.unwrap();
     lattice.client = lattice.nats.client().await.unwrap();
-    let peer = Peer::new(lattice.nats.client().await.unwrap(), PeerConfig::default());
-    let peer = peer.await.unwrap();
+    let peer = lattice.peer().await;
     until("calls to be answered", async || {
         twice(&peer).await.filter(|answer| *answer == [8])
     })

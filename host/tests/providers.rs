@@ -1,6 +1,7 @@
 //! Providers: what the process is told, how it is watched, and how it ends. The process itself does
 //! nothing; this test plays its part on the subjects of section 5.3 of the protocol page.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod common;
 
@@ -8,13 +9,16 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use common::provider::Program;
-use common::{Lattice, golden, until};
+use common::{Events, Lattice, golden, until};
 use futures::StreamExt as _;
-use lattice_host::Host;
+use lattice_host::{Host, HostConfig};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 const WAIT: &str = "exec sleep 1000";
+
+/// Answers to health requests, as long as it runs.
+type Health = tokio::task::JoinHandle<()>;
 
 fn start(host: &Host, program: &Program) -> Value {
     json!({
@@ -41,11 +45,11 @@ async fn next(messages: &mut Subscriber) -> (Message, Value) {
 }
 
 /// Answers health requests from now on.
-async fn answer_health(lattice: &Lattice, answer: Value) -> tokio::task::JoinHandle<()> {
+async fn answer_health(lattice: &Lattice, answer: Value) -> Health {
     answer_on(lattice, "wasmbus.rpc.default.kv.health", answer).await
 }
 
-async fn answer_on(lattice: &Lattice, subject: &str, answer: Value) -> tokio::task::JoinHandle<()> {
+async fn answer_on(lattice: &Lattice, subject: &str, answer: Value) -> Health {
     let subject = subject.to_owned();
     let mut requests = lattice.client.subscribe(subject).await.unwrap();
     lattice.client.flush().await.unwrap();
@@ -61,18 +65,24 @@ async fn answer_on(lattice: &Lattice, subject: &str, answer: Value) -> tokio::ta
     })
 }
 
-async fn inventory(lattice: &Lattice, host: &Host) -> Value {
-    let reply = lattice
-        .control_raw(&format!("host.get.{}", host.id()), "")
-        .await;
-    reply["response"]["providers"].clone()
+/// What the host tells of its providers.
+async fn listed(lattice: &Lattice, host: &Host) -> Value {
+    lattice.inventory(host).await["providers"].clone()
+}
+
+/// A host that was changed in some way, and a provider that waits and says that it is healthy.
+async fn healthy(change: impl FnOnce(&mut HostConfig)) -> (Lattice, Host, Events, Program, Health) {
+    let (lattice, host, mut events) = Lattice::running_with(change).await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    let health = answer_health(&lattice, json!({"healthy": true})).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("health_check_passed").await;
+    (lattice, host, events, program, health)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_is_started_told_everything_and_stopped() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
     let program = Program::new(&lattice, "kv", WAIT);
     let health = answer_health(&lattice, json!({"healthy": true})).await;
     let mut updates = lattice
@@ -135,10 +145,10 @@ async fn a_provider_is_started_told_everything_and_stopped() {
         again["message"],
         golden::reply("provider.start duplicate")["message"]
     );
-    let listed = inventory(&lattice, &host).await;
+    let running = listed(&lattice, &host).await;
     let mut recorded = golden::reply("host.get running")["response"]["providers"][0].clone();
     recorded.as_object_mut().unwrap().remove("name");
-    golden::same_shape(&listed[0], &recorded);
+    golden::same_shape(&running[0], &recorded);
 
     lattice
         .done("config.put.redis", &json!({"url": "redis://b"}))
@@ -166,27 +176,16 @@ async fn a_provider_is_started_told_everything_and_stopped() {
         &golden::event("provider.stop redis", "provider_stopped"),
     );
     assert_eq!(stopped["annotations"], json!({"who": "golden"}));
-    assert_eq!(inventory(&lattice, &host).await, json!([]));
+    assert_eq!(listed(&lattice, &host).await, json!([]));
     health.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_reach_a_running_provider_however_they_change() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let program = Program::new(&lattice, "kv", WAIT);
+    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
     lattice
         .done("config.put.redis", &json!({"url": "redis://a"}))
         .await;
-    let _health = answer_health(&lattice, json!({"healthy": true})).await;
-    lattice
-        .done(
-            &format!("provider.start.{}", host.id()),
-            &start(&host, &program),
-        )
-        .await;
-    events.data("health_check_passed").await;
     let mut puts = lattice
         .client
         .subscribe("wasmbus.rpc.default.*.linkdefs.put")
@@ -252,16 +251,9 @@ async fn links_reach_a_running_provider_however_they_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_are_told_again_when_a_provider_is_first_heard_of() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
     let program = Program::new(&lattice, "kv", WAIT);
-    lattice
-        .done(
-            &format!("provider.start.{}", host.id()),
-            &start(&host, &program),
-        )
-        .await;
+    lattice.provide(&host, &start(&host, &program)).await;
     events.data("provider_started").await;
     program.host_data(0).await;
     // Nobody listens yet: this one is lost.
@@ -283,18 +275,7 @@ async fn links_are_told_again_when_a_provider_is_first_heard_of() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_provider_says_of_a_link_is_listed_and_told() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let program = Program::new(&lattice, "kv", WAIT);
-    let _health = answer_health(&lattice, json!({"healthy": true})).await;
-    lattice
-        .done(
-            &format!("provider.start.{}", host.id()),
-            &start(&host, &program),
-        )
-        .await;
-    events.data("health_check_passed").await;
+    let (lattice, host, mut events, _program, _health) = healthy(|_| {}).await;
     lattice.done("link.put", &link(&[])).await;
     let mut report = json!({
         "source_id": "counter", "target": "kv", "name": "default", "wit_namespace": "wasi",
@@ -340,18 +321,12 @@ async fn what_a_provider_says_of_a_link_is_listed_and_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_ends_is_started_again_with_growing_pauses() {
-    let lattice = Lattice::start().await;
-    let mut config = lattice.config();
-    config.providers.first_restart = Duration::from_millis(50);
-    let host = Host::start(config).await.unwrap();
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running_with(|config| {
+        config.providers.first_restart = Duration::from_millis(50);
+    })
+    .await;
     let program = Program::new(&lattice, "kv", "exit 3");
-    lattice
-        .done(
-            &format!("provider.start.{}", host.id()),
-            &start(&host, &program),
-        )
-        .await;
+    lattice.provide(&host, &start(&host, &program)).await;
     let mut pauses = Vec::new();
     for expected in 1..=6 {
         let data = events.data("provider_exited").await;
@@ -361,7 +336,7 @@ async fn a_process_that_ends_is_started_again_with_growing_pauses() {
         events.data("health_check_failed").await;
     }
     assert_eq!(pauses, [50, 100, 200, 400, 800, 1600]);
-    let problem = inventory(&lattice, &host).await[0]["problem"].to_string();
+    let problem = listed(&lattice, &host).await[0]["problem"].to_string();
     assert!(
         problem.contains("crash loop") && problem.contains("exit status: 3"),
         "{problem}"
@@ -384,21 +359,11 @@ async fn a_process_that_ends_is_started_again_with_growing_pauses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_falls_silent_counts_as_failed() {
-    let lattice = Lattice::start().await;
-    let mut config = lattice.config();
-    config.providers.health_interval = Duration::from_millis(200);
-    config.rpc_timeout = Duration::from_millis(200);
-    let host = Host::start(config).await.unwrap();
-    let mut events = lattice.events().await;
-    let program = Program::new(&lattice, "kv", WAIT);
-    let health = answer_health(&lattice, json!({"healthy": true})).await;
-    lattice
-        .done(
-            &format!("provider.start.{}", host.id()),
-            &start(&host, &program),
-        )
-        .await;
-    events.data("health_check_passed").await;
+    let (lattice, host, mut events, _program, health) = healthy(|config| {
+        config.providers.health_interval = Duration::from_millis(200);
+        config.rpc_timeout = Duration::from_millis(200);
+    })
+    .await;
     events.data("health_check_status").await;
     health.abort();
     let failed = events.data("health_check_failed").await;
@@ -408,11 +373,11 @@ async fn a_provider_that_falls_silent_counts_as_failed() {
             .unwrap()
             .contains("no answer to 3 health requests")
     );
-    assert!(inventory(&lattice, &host).await[0]["problem"].is_string());
+    assert!(listed(&lattice, &host).await[0]["problem"].is_string());
     let _health = answer_health(&lattice, json!({"healthy": true})).await;
     events.data("health_check_passed").await;
     until("the problem to be gone", async || {
-        inventory(&lattice, &host).await[0]
+        listed(&lattice, &host).await[0]
             .get("problem")
             .is_none()
             .then_some(())
@@ -422,17 +387,14 @@ async fn a_provider_that_falls_silent_counts_as_failed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_cannot_start_is_told() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
-    let tail = format!("provider.start.{}", host.id());
+    let (lattice, host, mut events) = Lattice::running().await;
     for (reference, config, expected) in [
         ("file:///nowhere/provider", json!([]), "No such file"),
         ("oci://ghcr.io/a/b:1", json!([]), "registry"),
         ("wasmcloud+builtin://http-server", json!([]), "http-server"),
     ] {
         let command = json!({"provider_id": "kv", "provider_ref": reference, "config": config});
-        lattice.done(&tail, &command).await;
+        lattice.provide(&host, &command).await;
         let data = events.data("provider_start_failed").await;
         assert_eq!(
             (&data["provider_ref"], &data["provider_id"]),
@@ -443,26 +405,19 @@ async fn a_provider_that_cannot_start_is_told() {
     let program = Program::new(&lattice, "kv", WAIT);
     let mut command = start(&host, &program);
     command["config"] = json!(["nothing"]);
-    lattice.done(&tail, &command).await;
+    lattice.provide(&host, &command).await;
     let data = events.data("provider_start_failed").await;
     assert_eq!(data["error"], "Config nothing does not exist");
-    assert_eq!(inventory(&lattice, &host).await, json!([]));
+    assert_eq!(listed(&lattice, &host).await, json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_end_with_their_host() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
     let pid = lattice.path("pid");
     let then = format!("echo $$ > {}\nexec sleep 1000", pid.display());
     let program = Program::new(&lattice, "kv", &then);
-    lattice
-        .done(
-            &format!("provider.start.{}", host.id()),
-            &start(&host, &program),
-        )
-        .await;
+    lattice.provide(&host, &start(&host, &program)).await;
     events.data("provider_started").await;
     let pid: i32 = until("the process id", async || {
         std::fs::read_to_string(&pid).ok()?.trim().parse().ok()
@@ -479,14 +434,11 @@ async fn processes_end_with_their_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_of_another_process_with_the_same_id_counts_for_nothing() {
-    let lattice = Lattice::start().await;
-    let host = lattice.host().await;
-    let mut events = lattice.events().await;
+    let (lattice, host, mut events) = Lattice::running().await;
     let program = Program::new(&lattice, "kv", WAIT);
     let other = json!({"healthy": true, "host_id": "another"});
     let _other = answer_health(&lattice, other).await;
-    let tail = format!("provider.start.{}", host.id());
-    lattice.done(&tail, &start(&host, &program)).await;
+    lattice.provide(&host, &start(&host, &program)).await;
     events.data("provider_started").await;
     let host_data = program.host_data(0).await;
     let key = {

@@ -1,5 +1,7 @@
 //! Every event of a lattice, as it was published.
 
+#![expect(clippy::disallowed_methods, reason = "reads events as any client may")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

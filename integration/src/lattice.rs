@@ -1,5 +1,10 @@
 //! The box itself.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a client of a lattice speaks the wire itself"
+)]
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};

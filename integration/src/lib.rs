@@ -6,16 +6,24 @@
 //! missing one is an error that names the command that builds it.
 
 mod artifacts;
+mod calls;
 mod events;
 mod http_client;
 mod lattice;
+mod monitor;
 mod process;
+mod scenes;
 
 pub use artifacts::{component, program};
+pub use calls::{
+    Calls, ECHO, HANDLE, SLEEP, call, echo, number, params, subject, text, texts, until, with_tail,
+};
 pub use events::{Event, EventLog};
 pub use http_client::{HttpClient, get};
 pub use lattice::{HostOptions, Lattice};
+pub use monitor::Monitored;
 pub use process::{HostProcess, ProcessUsage, free_port, usage};
+pub use scenes::STORE;
 
 use std::time::Duration;
 

@@ -62,6 +62,24 @@ impl HostProcess {
         self.child.id()
     }
 
+    /// The process id of a provider of this host, by the file name of its program.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the list of processes when it is not there.
+    pub fn provider_pid(&self, program: &str) -> Result<u32> {
+        let host = self.pid().context("the host has exited")?.to_string();
+        let list = std::process::Command::new("ps")
+            .args(["-o", "pid=,args=", "--ppid", &host])
+            .output()?;
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        let line = list.lines().find(|line| line.contains(program));
+        let pid = line.and_then(|line| line.split_whitespace().next());
+        Ok(pid
+            .with_context(|| format!("no {program} among:\n{list}"))?
+            .parse()?)
+    }
+
     /// What host and providers have logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

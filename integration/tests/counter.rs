@@ -1,21 +1,13 @@
 //! The counter example: HTTP in, key-value out, over a real bus.
 
 use anyhow::Result;
-use lattice_integration::{HostOptions, Lattice, STEP, free_port, get};
+use lattice_integration::{HostOptions, Lattice, STEP, STORE, free_port, get};
 use serde_json::json;
-
-const STORE: &str = "wasi:keyvalue/store,atomics";
 
 #[tokio::test]
 async fn the_counter_counts() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    lattice
-        .run(0, "counter", "http-keyvalue-counter", 10)
-        .await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    lattice.run_counter(0, &[0], 10).await?;
     let address = lattice.serve_http(0, "counter").await?;
     let first = lattice.until_status(&address, "/hello", 200).await?;
     assert_eq!(first, "Counter /hello: 1\n");
@@ -33,13 +25,7 @@ async fn the_counter_counts() -> Result<()> {
 #[tokio::test]
 async fn a_call_crosses_hosts() -> Result<()> {
     let lattice = Lattice::start(2).await?;
-    lattice
-        .run(0, "counter", "http-keyvalue-counter", 10)
-        .await?;
-    lattice
-        .provide(1, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    lattice.run_counter(0, &[1], 10).await?;
     let address = lattice.serve_http(1, "counter").await?;
     for n in 1..=5 {
         let text = lattice.until_status(&address, "/hello", 200).await?;
@@ -51,13 +37,7 @@ async fn a_call_crosses_hosts() -> Result<()> {
 #[tokio::test]
 async fn a_running_component_is_given_another_store_by_its_link() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    lattice
-        .run(0, "counter", "http-keyvalue-counter", 10)
-        .await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    lattice.run_counter(0, &[0], 10).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/x", 200).await?;
     lattice.until_status(&address, "/x", 200).await?;
@@ -114,13 +94,7 @@ async fn redis(lattice: &Lattice) -> Result<Redis> {
 #[tokio::test]
 async fn concurrent_increments_lose_nothing() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    lattice
-        .run(0, "counter", "http-keyvalue-counter", 64)
-        .await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    lattice.run_counter(0, &[0], 64).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/n", 200).await?;
     let mut tasks = tokio::task::JoinSet::new();

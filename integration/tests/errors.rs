@@ -3,57 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use bytes::{Bytes, BytesMut};
-use lattice_codec::write;
-use lattice_integration::{Lattice, STEP, get};
-use lattice_rpc::{CallError, Invocation, Peer, RemoteError};
+use bytes::Bytes;
+use lattice_integration::{Lattice, SLEEP, STEP, call, echo, get, number, text};
+use lattice_rpc::{CallError, RemoteError};
 use serde_json::json;
 use tokio::time::Instant;
-
-fn text(text: &str) -> Bytes {
-    let mut params = BytesMut::new();
-    write::string(&mut params, text);
-    params.freeze()
-}
-
-fn number(number: u64) -> Bytes {
-    let mut params = BytesMut::new();
-    write::uleb(&mut params, number);
-    params.freeze()
-}
-
-async fn call(
-    peer: &Peer,
-    id: &str,
-    function: &str,
-    params: Bytes,
-    ms: u64,
-) -> Result<Bytes, CallError> {
-    let subject = format!("default.{id}.wrpc.0.0.1.{function}");
-    let deadline = Instant::now() + Duration::from_millis(ms);
-    peer.call(Invocation::new(subject, deadline).source("test"), params)
-        .await
-}
 
 fn remote(error: CallError) -> RemoteError {
     match error {
         CallError::Remote(error) => error,
         other => panic!("not an error of the called side: {other}"),
     }
-}
-
-/// Waits until the host serves nothing and the probe answers again.
-async fn recovered(peer: &Peer) -> Result<()> {
-    let echo = call(
-        peer,
-        "probe",
-        "test:probe/echo@0.1.0.text",
-        text("still here"),
-        5000,
-    )
-    .await?;
-    assert_eq!(echo, text("still here"));
-    Ok(())
 }
 
 #[tokio::test]
@@ -70,23 +30,14 @@ async fn a_trap_reaches_caller_and_log() -> Result<()> {
         log.contains("on purpose") || log.contains("unreachable"),
         "{log}"
     );
-    recovered(&peer).await
+    echo(&peer, "probe").await.map(drop)
 }
 
 #[tokio::test]
 async fn a_void_function_that_traps_is_an_error_too() -> Result<()> {
     let lattice = Lattice::start(1).await?;
     lattice.run(0, "probe", "probe", 10).await?;
-    lattice.run(0, "caller", "caller", 10).await?;
-    lattice
-        .link(
-            "caller",
-            "probe",
-            "test:probe/echo,behave,keyvalue,types",
-            &[],
-            &[],
-        )
-        .await?;
+    lattice.run_caller("probe", 10).await?;
     let peer = lattice.peer().await?;
     let params = text("on purpose");
     let error = call(
@@ -98,7 +49,7 @@ async fn a_void_function_that_traps_is_an_error_too() -> Result<()> {
     )
     .await;
     remote(error.unwrap_err());
-    recovered(&peer).await
+    echo(&peer, "probe").await.map(drop)
 }
 
 #[tokio::test]
@@ -166,16 +117,7 @@ async fn a_keyvalue_call_without_a_store_is_a_value_not_a_trap() -> Result<()> {
 async fn a_deadline_holds_end_to_end() -> Result<()> {
     let lattice = Lattice::start(1).await?;
     lattice.run(0, "probe", "probe", 10).await?;
-    lattice.run(0, "caller", "caller", 10).await?;
-    lattice
-        .link(
-            "caller",
-            "probe",
-            "test:probe/echo,behave,keyvalue,types",
-            &[],
-            &[],
-        )
-        .await?;
+    lattice.run_caller("probe", 10).await?;
     let peer = lattice.peer().await?;
     let (sleep, spin) = (
         "test:caller/relay@0.1.0.sleep",
@@ -187,18 +129,10 @@ async fn a_deadline_holds_end_to_end() -> Result<()> {
             .await
             .unwrap_err();
         assert!(before.elapsed() < Duration::from_millis(1700), "{error}");
-        recovered(&peer).await?;
+        echo(&peer, "probe").await?;
     }
     // Everything that the calls held has been given back: all ten instances are free again.
-    let calls = (0..10).map(|_| {
-        call(
-            &peer,
-            "probe",
-            "test:probe/behave@0.1.0.sleep",
-            number(100),
-            5000,
-        )
-    });
+    let calls = (0..10).map(|_| call(&peer, "probe", SLEEP, number(100), 5000));
     for done in futures::future::join_all(calls).await {
         done?;
     }
@@ -208,28 +142,23 @@ async fn a_deadline_holds_end_to_end() -> Result<()> {
 #[tokio::test]
 async fn a_provider_that_dies_in_mid_call_fails_the_call_in_time() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    lattice
-        .run(0, "counter", "http-keyvalue-counter", 10)
-        .await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    lattice
-        .link("counter", "kv", "wasi:keyvalue/store,atomics", &[], &[])
-        .await?;
+    lattice.run_counter(0, &[0], 10).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/x", 200).await?;
     let mark = lattice.events.len();
-    let pid = provider_pid(&lattice, "keyvalue-nats-provider")?;
+    let pid = lattice.hosts[0].provider_pid("keyvalue-nats-provider")?;
+    let pid = pid.to_string();
     std::process::Command::new("kill")
         .args(["-STOP", &pid])
         .status()?;
+    let increment = "wrpc:keyvalue/atomics@0.2.0-draft.increment";
+    let mut calls = lattice.calls("kv", increment).await?;
     let before = Instant::now();
     let stuck = tokio::spawn({
         let address = address.clone();
         async move { get(&address, "/x").await }
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    calls.begun(1).await?;
     std::process::Command::new("kill")
         .args(["-KILL", &pid])
         .status()?;
@@ -246,19 +175,6 @@ async fn a_provider_that_dies_in_mid_call_fails_the_call_in_time() -> Result<()>
     let text = lattice.until_status(&address, "/x", 200).await?;
     assert!(text.starts_with("Counter /x: "), "{text}");
     Ok(())
-}
-
-fn provider_pid(lattice: &Lattice, program: &str) -> Result<String> {
-    let host = lattice.hosts[0].pid().unwrap().to_string();
-    let list = std::process::Command::new("ps")
-        .args(["-o", "pid=,args=", "--ppid", &host])
-        .output()?;
-    let list = String::from_utf8_lossy(&list.stdout).into_owned();
-    let line = list.lines().find(|line| line.contains(program));
-    let pid = line.and_then(|line| line.split_whitespace().next());
-    Ok(pid
-        .ok_or_else(|| anyhow::anyhow!("no {program} among:\n{list}"))?
-        .to_owned())
 }
 
 #[tokio::test]
@@ -314,19 +230,11 @@ async fn an_overloaded_component_refuses_and_recovers() -> Result<()> {
     let lattice = Lattice::start(1).await?;
     lattice.run(0, "probe", "probe", 1).await?;
     let peer = lattice.peer().await?;
-    let calls = (0..10).map(|_| {
-        call(
-            &peer,
-            "probe",
-            "test:probe/behave@0.1.0.sleep",
-            number(2000),
-            3000,
-        )
-    });
+    let calls = (0..10).map(|_| call(&peer, "probe", SLEEP, number(2000), 3000));
     let outcomes = futures::future::join_all(calls).await;
     assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
     let before = Instant::now();
-    recovered(&peer).await?;
+    echo(&peer, "probe").await?;
     assert!(before.elapsed() < Duration::from_secs(1));
     Ok(())
 }

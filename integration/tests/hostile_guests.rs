@@ -3,38 +3,19 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use bytes::{Bytes, BytesMut};
-use lattice_codec::write;
-use lattice_integration::{HostOptions, Lattice, STEP, usage};
-use lattice_rpc::{CallError, Invocation, Peer};
+use bytes::Bytes;
+use lattice_integration::{Lattice, STEP, number, text, usage};
+use lattice_rpc::{CallError, Peer};
 use serde_json::json;
 use tokio::time::Instant;
 
 async fn call(peer: &Peer, function: &str, params: Bytes, ms: u64) -> Result<Bytes, CallError> {
-    let subject = format!("default.probe.wrpc.0.0.1.test:probe/{function}");
-    let deadline = Instant::now() + Duration::from_millis(ms);
-    peer.call(Invocation::new(subject, deadline).source("test"), params)
-        .await
-}
-
-fn text(text: &str) -> Bytes {
-    let mut params = BytesMut::new();
-    write::string(&mut params, text);
-    params.freeze()
+    lattice_integration::call(peer, "probe", &format!("test:probe/{function}"), params, ms).await
 }
 
 #[tokio::test]
 async fn busy_guests_starve_neither_heartbeats_nor_others() -> Result<()> {
-    let mut lattice = Lattice::start(0).await?;
-    let arguments = ["--heartbeat-interval-seconds", "1"]
-        .map(str::to_owned)
-        .to_vec();
-    lattice
-        .add_host(HostOptions {
-            arguments,
-            ..HostOptions::default()
-        })
-        .await?;
+    let lattice = Lattice::start_host(&["--heartbeat-interval-seconds", "1"]).await?;
     lattice.run(0, "probe", "probe", 100).await?;
     let peer = lattice.peer().await?;
     call(&peer, "echo@0.1.0.text", text("x"), 5000).await?;
@@ -101,13 +82,8 @@ async fn a_components_own_memory_limit_is_enforced() -> Result<()> {
     let scaled = |event: &lattice_integration::Event| event.name == "component_scaled";
     lattice.events.wait(scaled, STEP).await?;
     let peer = lattice.peer().await?;
-    let size = |bytes: u64| {
-        let mut params = BytesMut::new();
-        write::uleb(&mut params, bytes);
-        params.freeze()
-    };
-    call(&peer, "behave@0.1.0.allocate", size(4 << 20), 5000).await?;
-    call(&peer, "behave@0.1.0.allocate", size(64 << 20), 5000)
+    call(&peer, "behave@0.1.0.allocate", number(4 << 20), 5000).await?;
+    call(&peer, "behave@0.1.0.allocate", number(64 << 20), 5000)
         .await
         .unwrap_err();
     Ok(())

@@ -29,15 +29,7 @@ async fn a_host_outlives_a_restart_of_nats() -> Result<()> {
         }
     }
     // Links put after the outage still reach the host.
-    lattice
-        .run(0, "counter", "http-keyvalue-counter", 10)
-        .await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    lattice
-        .link("counter", "kv", "wasi:keyvalue/store,atomics", &[], &[])
-        .await?;
+    lattice.run_counter(0, &[0], 10).await?;
     Ok(())
 }
 

@@ -5,12 +5,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use bytes::{Bytes, BytesMut};
-use lattice_codec::write;
-use lattice_integration::{HttpClient, Lattice, STEP, free_port, usage};
-use lattice_nats_box::NatsBoxOptions;
-use lattice_rpc::Invocation;
+use anyhow::Result;
+use lattice_integration::{ECHO, Monitored, STEP, call, text};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
@@ -21,91 +17,21 @@ fn setting(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-struct Monitored {
-    lattice: Lattice,
-    monitor: String,
-}
-
-impl Monitored {
-    async fn start() -> Result<Self> {
-        let monitor = format!("127.0.0.1:{}", free_port()?);
-        let options = NatsBoxOptions {
-            extra_config: format!("http: \"{monitor}\"\n"),
-            ..NatsBoxOptions::default()
-        };
-        Ok(Self {
-            lattice: Lattice::start_with(options, 1).await?,
-            monitor,
-        })
-    }
-
-    async fn subscriptions(&self) -> Result<u64> {
-        let varz = HttpClient::connect(&self.monitor)
-            .await?
-            .get("/varz")
-            .await?;
-        let varz: serde_json::Value = serde_json::from_slice(varz.body())?;
-        varz["subscriptions"]
-            .as_u64()
-            .context("no count of subscriptions")
-    }
-
-    /// The count of subscriptions once it has stayed the same for a second: watches that belong to
-    /// the start are set up in the background.
-    async fn settled_subscriptions(&self) -> Result<u64> {
-        let until = Instant::now() + STEP;
-        let (mut count, mut since) = (self.subscriptions().await?, Instant::now());
-        while since.elapsed() < Duration::from_secs(1) {
-            anyhow::ensure!(Instant::now() < until, "the subscriptions do not settle");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let now = self.subscriptions().await?;
-            if now != count {
-                (count, since) = (now, Instant::now());
-            }
-        }
-        Ok(count)
-    }
-
-    fn resident(&self) -> Result<u64> {
-        Ok(usage(self.lattice.hosts[0].pid().context("the host has exited")?)?.resident)
-    }
-
-    /// Waits until the server holds as many subscriptions as at the start.
-    async fn subscriptions_back_at(&self, start: u64) -> Result<()> {
-        let until = Instant::now() + STEP;
-        loop {
-            let now = self.subscriptions().await?;
-            if now == start {
-                return Ok(());
-            }
-            anyhow::ensure!(
-                Instant::now() < until,
-                "{now} subscriptions, {start} at the start"
-            );
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_none_of_which_hangs() -> Result<()> {
     let calls = setting("LATTICE_SOAK_CALLS", 20_000);
     let bed = Monitored::start().await?;
     bed.lattice.run(0, "probe", "probe", 1000).await?;
     let peer = bed.lattice.peer().await?;
-    let mut params = BytesMut::new();
-    write::string(&mut params, "hello");
-    let params: Bytes = params.freeze();
-    let subject = "default.probe.wrpc.0.0.1.test:probe/echo@0.1.0.text";
+    let params = text("hello");
     let batch = async |count: u64| -> Result<()> {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..64 {
             let (peer, params) = (peer.clone(), params.clone());
             tasks.spawn(async move {
                 for _ in 0..count / 64 {
-                    let deadline = Instant::now() + Duration::from_secs(20);
-                    let call = peer.call(Invocation::new(subject, deadline), params.clone());
-                    anyhow::ensure!(call.await? == params, "the echo differs");
+                    let answer = call(&peer, "probe", ECHO, params.clone(), 20_000).await?;
+                    anyhow::ensure!(answer == params, "the echo differs");
                 }
                 Ok(())
             });

@@ -2,33 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bytes::{Bytes, BytesMut};
-use lattice_integration::{HostOptions, Lattice, STEP, free_port, get};
+use lattice_integration::{HostOptions, Lattice, STEP, echo, free_port, get};
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
-use lattice_rpc::{CallError, Invocation, Peer};
-use tokio::time::Instant;
-
-fn text_params(text: &str) -> Bytes {
-    let mut params = BytesMut::new();
-    lattice_codec::write::string(&mut params, text);
-    params.freeze()
-}
-
-fn subject(function: &str) -> String {
-    format!("default.probe.wrpc.0.0.1.test:probe/{function}")
-}
-
-fn within(ms: u64) -> Instant {
-    Instant::now() + Duration::from_millis(ms)
-}
-
-async fn echo(peer: &Peer) -> Result<Bytes, CallError> {
-    let invocation = Invocation::new(subject("echo@0.1.0.text"), within(5000)).source("test");
-    peer.call(invocation, text_params("hello")).await
-}
+use lattice_rpc::Peer;
 
 #[tokio::test]
 async fn three_hosts_share_a_component_one_of_them_behind_a_leaf() -> Result<()> {
@@ -59,9 +37,7 @@ async fn three_hosts_share_a_component_one_of_them_behind_a_leaf() -> Result<()>
     for host in 0..3 {
         lattice.run(host, "hello", "http-hello", 100).await?;
     }
-    lattice
-        .provide(2, "kv", "keyvalue-nats-provider", &[])
-        .await?;
+    lattice.provide_store(2).await?;
     let address = lattice.serve_http(0, "hello").await?;
     lattice.until_status(&address, "/", 200).await?;
     let before = cpu(&lattice)?;
@@ -109,7 +85,7 @@ async fn storm(
     while started < total || !tasks.is_empty() {
         while started < total && tasks.len() < 32 {
             let peer = peer.clone();
-            tasks.spawn(async move { echo(&peer).await });
+            tasks.spawn(async move { echo(&peer, "probe").await });
             started += 1;
             if started == total / 4 {
                 half_way.notify_one();
@@ -133,7 +109,7 @@ async fn killing_a_host_fails_at_most_what_is_in_flight_on_it() -> Result<()> {
         lattice.run(host, "probe", "probe", 100).await?;
     }
     let peer = lattice.peer().await?;
-    echo(&peer).await?;
+    echo(&peer, "probe").await?;
     let half_way = Arc::new(tokio::sync::Notify::new());
     let storm = tokio::spawn({
         let (peer, half_way) = (peer.clone(), Arc::clone(&half_way));
@@ -158,7 +134,7 @@ async fn draining_a_host_fails_nothing() -> Result<()> {
         lattice.run(host, "probe", "probe", 100).await?;
     }
     let peer = lattice.peer().await?;
-    echo(&peer).await?;
+    echo(&peer, "probe").await?;
     let half_way = Arc::new(tokio::sync::Notify::new());
     let storm = tokio::spawn({
         let (peer, half_way) = (peer.clone(), Arc::clone(&half_way));
@@ -180,17 +156,7 @@ async fn draining_a_host_fails_nothing() -> Result<()> {
 #[tokio::test]
 async fn copies_of_a_provider_share_the_load() -> Result<()> {
     let lattice = Lattice::start(3).await?;
-    lattice
-        .run(0, "counter", "http-keyvalue-counter", 32)
-        .await?;
-    for host in 0..3 {
-        lattice
-            .provide(host, "kv", "keyvalue-nats-provider", &[])
-            .await?;
-    }
-    lattice
-        .link("counter", "kv", "wasi:keyvalue/store,atomics", &[], &[])
-        .await?;
+    lattice.run_counter(0, &[0, 1, 2], 32).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/a", 200).await?;
     for n in 2..=60 {

@@ -1,6 +1,6 @@
 //! Tests of the link table.
 
-use std::time::Duration;
+use std::pin::pin;
 
 use super::*;
 
@@ -169,13 +169,9 @@ fn broken_records_of_old_peers_are_listed_but_lead_nowhere() {
 
 #[tokio::test(start_paused = true)]
 async fn one_can_wait_until_a_link_is_known() {
-    let table = Arc::new(table());
-    let waiting = tokio::spawn({
-        let table = Arc::clone(&table);
-        async move { table.until(|links| !links.is_empty(), &id("a")).await }
-    });
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    assert!(!waiting.is_finished());
-    table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
-    waiting.await.unwrap();
+    let (table, a) = (table(), id("a"));
+    let mut waiting = pin!(table.until(|links| !links.is_empty(), &a));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    table.put(&a, spec(&[link("a", "kv", "default", &["store"])]));
+    waiting.await;
 }

@@ -1,5 +1,6 @@
 //! One NATS, one host in this process, and raw messages to it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 pub(crate) mod golden;
 pub(crate) mod provider;
@@ -8,13 +9,14 @@ pub(crate) mod wat;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::{Client, Subscriber};
+use async_nats::{Client, Message, Subscriber};
 use futures::StreamExt as _;
 use lattice_core::LatticeName;
 use lattice_host::config::NatsConfig;
 use lattice_host::{Host, HostConfig};
 use lattice_nats_box::NatsBox;
-use serde_json::Value;
+use lattice_rpc::{Peer, PeerConfig};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -57,6 +59,27 @@ impl Lattice {
         Host::start(self.config()).await.unwrap()
     }
 
+    /// A lattice with one host, and what is told from now on.
+    pub(crate) async fn running() -> (Self, Host, Events) {
+        Self::running_with(|_| {}).await
+    }
+
+    /// As [`Lattice::running`], with a host that is set up in another way.
+    pub(crate) async fn running_with(change: impl FnOnce(&mut HostConfig)) -> (Self, Host, Events) {
+        let lattice = Self::start().await;
+        let mut config = lattice.config();
+        change(&mut config);
+        let host = Host::start(config).await.unwrap();
+        let events = lattice.events().await;
+        (lattice, host, events)
+    }
+
+    /// A peer to call components with.
+    pub(crate) async fn peer(&self) -> Peer {
+        let client = self.nats.client().await.unwrap();
+        Peer::new(client, PeerConfig::default()).await.unwrap()
+    }
+
     /// Sends raw bytes to a control subject and returns the reply.
     pub(crate) async fn control_raw(&self, tail: &str, body: &str) -> Value {
         let subject = format!("wasmbus.ctl.v1.default.{tail}");
@@ -74,6 +97,37 @@ impl Lattice {
         let reply = self.control(tail, body).await;
         assert_eq!(reply["success"], true, "{tail}: {reply}");
         reply
+    }
+
+    /// Sends a command to scale a component, which has to be accepted.
+    pub(crate) async fn scale(&self, host: &Host, command: &Value) -> Value {
+        let tail = format!("component.scale.{}", host.id());
+        self.done(&tail, command).await
+    }
+
+    /// Sends a command to start a provider, which has to be accepted.
+    pub(crate) async fn provide(&self, host: &Host, command: &Value) -> Value {
+        let tail = format!("provider.start.{}", host.id());
+        self.done(&tail, command).await
+    }
+
+    /// Starts a component in text form and waits until it runs.
+    pub(crate) async fn run(&self, host: &Host, id: &str, text: &str) {
+        let image = self.component(&format!("{id}.wasm"), text);
+        let mut events = self.events().await;
+        let command = json!({"component_ref": image, "component_id": id, "count": 10});
+        self.scale(host, &command).await;
+        events
+            .find("component_scaled", |data| data["component_id"] == id)
+            .await;
+    }
+
+    /// What a host runs.
+    pub(crate) async fn inventory(&self, host: &Host) -> Value {
+        let reply = self
+            .control_raw(&format!("host.get.{}", host.id()), "")
+            .await;
+        reply["response"].clone()
     }
 
     pub(crate) async fn events(&self) -> Events {
@@ -114,14 +168,7 @@ impl Events {
             .await
             .expect("an event")
             .unwrap();
-        let event: Value = serde_json::from_slice(&message.payload).unwrap();
-        let name = message
-            .subject
-            .as_str()
-            .rsplit('.')
-            .next()
-            .unwrap()
-            .to_owned();
+        let (name, event) = event(&message);
         assert_eq!(event["type"], format!("com.wasmcloud.lattice.{name}"));
         (name, event)
     }
@@ -152,18 +199,18 @@ impl Events {
         while let Ok(Some(message)) =
             timeout(Duration::from_millis(300), self.messages.next()).await
         {
-            let event: Value = serde_json::from_slice(&message.payload).unwrap();
-            let name = message
-                .subject
-                .as_str()
-                .rsplit('.')
-                .next()
-                .unwrap()
-                .to_owned();
+            let (name, event) = event(&message);
             seen.push((name, event["data"].clone()));
         }
         seen
     }
+}
+
+/// The name of an event, as its subject ends, and the event.
+fn event(message: &Message) -> (String, Value) {
+    let name = message.subject.as_str().rsplit('.').next().unwrap();
+    let event = serde_json::from_slice(&message.payload).unwrap();
+    (name.to_owned(), event)
 }
 
 /// Repeats until something holds.

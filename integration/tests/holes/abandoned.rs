@@ -1,22 +1,22 @@
 //! Callers that leave, stop reading, or never hear an answer (R2, R6, R12, A1 to A5).
 
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use lattice_integration::{Lattice, get, usage};
+use lattice_integration::{
+    ECHO, HANDLE, Lattice, Monitored, SLEEP, call, get, number, subject, text, texts, until, usage,
+};
 use lattice_rpc::CallError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::support::{
-    ECHO, Monitored, answers_at_once, call, forget, lattice_with, link_caller, number,
-    provider_pid, stand_in, subject, text, until,
-};
+use crate::support::{answers_at_once, forget, stand_in};
 
-const SLEEP: &str = "test:probe/behave@0.1.0.sleep";
 const RELAYED_SLEEP: &str = "test:caller/relay@0.1.0.sleep";
 const RELAYED_TEXT: &str = "test:caller/relay@0.1.0.text";
 
@@ -60,7 +60,7 @@ async fn a_client_that_leaves_gives_its_instance_back_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_1_9_caller_that_leaves_holds_its_instance_until_the_deadline_only() -> Result<()> {
-    let lattice = lattice_with(&["--call-timeout-ms", "1500"]).await?;
+    let lattice = Lattice::start_host(&["--call-timeout-ms", "1500"]).await?;
     lattice.run(0, "probe", "probe", 1).await?;
     let peer = lattice.peer().await?;
     answers_at_once(&peer, "probe").await?;
@@ -79,8 +79,7 @@ async fn a_1_9_caller_that_leaves_holds_its_instance_until_the_deadline_only() -
 async fn a_cancelled_call_ends_on_every_hop() -> Result<()> {
     let lattice = Lattice::start(1).await?;
     lattice.run(0, "probe", "probe", 1).await?;
-    lattice.run(0, "caller", "caller", 1).await?;
-    link_caller(&lattice, "probe").await?;
+    lattice.run_caller("probe", 1).await?;
     let peer = lattice.peer().await?;
     let relayed = async |ms| {
         let echo = call(&peer, "caller", RELAYED_TEXT, text("x"), ms).await?;
@@ -88,11 +87,12 @@ async fn a_cancelled_call_ends_on_every_hop() -> Result<()> {
         Ok(())
     };
     until(async || relayed(5000).await).await?;
+    let mut calls = lattice.calls("probe", SLEEP).await?;
     let sleeping = tokio::spawn({
         let peer = peer.clone();
         async move { call(&peer, "caller", RELAYED_SLEEP, number(60_000), 60_000).await }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    calls.begun(1).await?;
     sleeping.abort();
     let before = Instant::now();
     until(async || relayed(2000).await).await?;
@@ -112,7 +112,7 @@ async fn a_reader_that_stops_stalls_no_other_call() -> Result<()> {
     lattice.until_status(&address, "/", 200).await?;
     let pids = [
         lattice.hosts[0].pid().unwrap(),
-        provider_pid(&lattice, "http-server-provider")?,
+        lattice.hosts[0].provider_pid("http-server-provider")?,
     ];
     let resident = |pid: u32| usage(pid).map(|usage| usage.resident);
     let before = [resident(pids[0])?, resident(pids[1])?];
@@ -149,10 +149,8 @@ async fn mute(lattice: &Lattice, id: &str, function: &str) -> Result<()> {
         while let Some(call) = calls.next().await {
             if let Some(caller) = call.reply {
                 let own = client.new_inbox();
-                client
-                    .publish_with_reply(caller, own, Bytes::new())
-                    .await
-                    .unwrap();
+                let accepted = client.publish_with_reply(caller, own, Bytes::new());
+                accepted.await.expect("the test is connected");
             }
         }
     });
@@ -162,9 +160,8 @@ async fn mute(lattice: &Lattice, id: &str, function: &str) -> Result<()> {
 #[tokio::test]
 async fn a_target_that_accepts_and_falls_silent_fails_the_call_in_time() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    lattice.run(0, "caller", "caller", 10).await?;
     mute(&lattice, "mute", ECHO).await?;
-    link_caller(&lattice, "mute").await?;
+    lattice.run_caller("mute", 10).await?;
     let peer = lattice.peer().await?;
     until(async || {
         let before = Instant::now();
@@ -187,9 +184,8 @@ async fn calls_under_way_and_calls_in_vain_make_no_subscriptions() -> Result<()>
     let bed = Monitored::start().await?;
     let lattice = &bed.lattice;
     lattice.run(0, "probe", "probe", 50).await?;
-    lattice.run(0, "caller", "caller", 100).await?;
     mute(lattice, "mute", ECHO).await?;
-    link_caller(lattice, "probe").await?;
+    lattice.run_caller("probe", 100).await?;
     let vain = |target: &str| {
         serde_json::json!({
             "source_id": "caller", "target": target, "name": "vain", "wit_namespace": "test",
@@ -204,7 +200,9 @@ async fn calls_under_way_and_calls_in_vain_make_no_subscriptions() -> Result<()>
             .map(drop)?)
     })
     .await?;
-    let idle = bed.subscriptions().await?;
+    let mut served = lattice.calls("probe", SLEEP).await?;
+    let mut muted = lattice.calls("mute", ECHO).await?;
+    let idle = bed.settled_subscriptions().await?;
     let over_vain = params_over("vain");
     let mut calls = tokio::task::JoinSet::new();
     for n in 0..40 {
@@ -217,7 +215,8 @@ async fn calls_under_way_and_calls_in_vain_make_no_subscriptions() -> Result<()>
             }
         });
     }
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    served.begun(20).await?;
+    muted.begun(20).await?;
     assert_eq!(
         bed.subscriptions().await?,
         idle,
@@ -236,7 +235,7 @@ async fn calls_under_way_and_calls_in_vain_make_no_subscriptions() -> Result<()>
 }
 
 fn params_over(link: &str) -> Bytes {
-    crate::support::texts(&[link, "x"])
+    texts(&[link, "x"])
 }
 
 #[tokio::test]
@@ -247,10 +246,8 @@ async fn a_provider_does_not_grow_with_its_calls() -> Result<()> {
         Err(_) => 20_000,
     };
     let lattice = Lattice::start(1).await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    let pid = provider_pid(&lattice, "keyvalue-nats-provider")?;
+    lattice.provide_store(0).await?;
+    let pid = lattice.hosts[0].provider_pid("keyvalue-nats-provider")?;
     lattice
         .link("test", "kv", "wasi:keyvalue/store", &[], &[])
         .await?;
@@ -261,7 +258,7 @@ async fn a_provider_does_not_grow_with_its_calls() -> Result<()> {
             let peer = peer.clone();
             tasks.spawn(async move {
                 for _ in 0..count / 64 {
-                    let params = crate::support::texts(&["bucket", "key"]);
+                    let params = texts(&["bucket", "key"]);
                     let answer = call(&peer, "kv", GET, params, 20_000).await?;
                     ensure!(answer.len() > 1, "{answer:?}");
                 }
@@ -287,10 +284,9 @@ async fn a_provider_does_not_grow_with_its_calls() -> Result<()> {
 
 #[tokio::test]
 async fn an_http_request_that_nobody_answers_ends_in_time() -> Result<()> {
-    let lattice = lattice_with(&["--call-timeout-ms", "1500"]).await?;
+    let lattice = Lattice::start_host(&["--call-timeout-ms", "1500"]).await?;
     let fake = lattice.peer().await?;
-    let handle = "wrpc:http/incoming-handler@0.1.0.handle";
-    let _serving = stand_in(&fake, "web", handle, |call| async move {
+    let _serving = stand_in(&fake, "web", HANDLE, |call| async move {
         let _call = call;
         std::future::pending::<()>().await;
     })

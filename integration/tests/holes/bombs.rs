@@ -1,15 +1,15 @@
 //! Lengths that promise more than there is (R4): nothing is reserved for them, nobody ends.
 
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use lattice_integration::{Lattice, usage};
+use lattice_integration::{HANDLE, Lattice, call, subject, text, until, usage, with_tail};
 use lattice_rpc::{CallError, Peer, PeerConfig};
 use tokio::time::Instant;
 
-use crate::support::{
-    answers_at_once, call, link_caller, provider_pid, stand_in, subject, text, until, with_tail,
-};
+use crate::support::{answers_at_once, stand_in};
 
 /// The largest count that fits, in front of 21 bytes: 26 in all.
 const BOMB: [u8; 26] = {
@@ -75,10 +75,8 @@ async fn length_bombs_in_parameters_do_not_harm_the_host() -> Result<()> {
 #[tokio::test]
 async fn length_bombs_in_parameters_do_not_harm_a_provider() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
-    let pid = provider_pid(&lattice, "keyvalue-nats-provider")?;
+    lattice.provide_store(0).await?;
+    let pid = lattice.hosts[0].provider_pid("keyvalue-nats-provider")?;
     let before = usage(pid)?.resident;
     for (function, first) in [
         ("store@0.2.0-draft.get", &["b"][..]),
@@ -91,7 +89,10 @@ async fn length_bombs_in_parameters_do_not_harm_a_provider() -> Result<()> {
         let target = subject("kv", &format!("wrpc:keyvalue/{function}"));
         refused(&lattice, target, with_tail(first, &BOMB)).await?;
     }
-    assert_eq!(provider_pid(&lattice, "keyvalue-nats-provider")?, pid);
+    assert_eq!(
+        lattice.hosts[0].provider_pid("keyvalue-nats-provider")?,
+        pid
+    );
     assert!(usage(pid)?.resident < before + GROWTH);
     Ok(())
 }
@@ -108,15 +109,13 @@ async fn bomber(peer: &Peer, id: &str, function: &str) -> Result<lattice_rpc::Se
 #[tokio::test]
 async fn length_bombs_in_answers_are_errors_of_the_call() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    lattice.run(0, "caller", "caller", 10).await?;
     let fake = Peer::new(lattice.nats.client().await?, PeerConfig::default()).await?;
     let mut serving = Vec::new();
     for function in ["echo@0.1.0.text", "echo@0.1.0.bytes"] {
         serving.push(bomber(&fake, "bomber", &format!("test:probe/{function}")).await?);
     }
-    let response = "wrpc:http/incoming-handler@0.1.0.handle";
-    serving.push(bomber(&fake, "web", response).await?);
-    link_caller(&lattice, "bomber").await?;
+    serving.push(bomber(&fake, "web", HANDLE).await?);
+    lattice.run_caller("bomber", 10).await?;
     let peer = lattice.peer().await?;
     let pid = lattice.hosts[0].pid().unwrap();
     for function in ["text", "bytes"] {
@@ -135,14 +134,17 @@ async fn length_bombs_in_answers_are_errors_of_the_call() -> Result<()> {
     }
     // An HTTP server reads answers, too.
     let address = lattice.serve_http(0, "web").await?;
-    let server = provider_pid(&lattice, "http-server-provider")?;
+    let server = lattice.hosts[0].provider_pid("http-server-provider")?;
     until(async || {
         let (status, text) = lattice_integration::get(&address, "/").await?;
         ensure!(status == 502 || status == 500, "{status} {text}");
         Ok(())
     })
     .await?;
-    assert_eq!(provider_pid(&lattice, "http-server-provider")?, server);
+    assert_eq!(
+        lattice.hosts[0].provider_pid("http-server-provider")?,
+        server
+    );
     assert_eq!(lattice.hosts[0].pid(), Some(pid));
     Ok(())
 }

@@ -3,11 +3,11 @@
 use anyhow::{Result, ensure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use lattice_codec::{Reader, write};
-use lattice_integration::Lattice;
+use lattice_integration::{ECHO, Lattice, call, params, text, texts, until};
 use lattice_rpc::{Peer, ServeHandle};
 use serde_json::json;
 
-use crate::support::{ECHO, call, params, stand_in, text, texts, until};
+use crate::support::stand_in;
 
 /// Answers every text with its own name.
 async fn named(peer: &Peer, id: &'static str) -> Result<ServeHandle> {
@@ -132,9 +132,7 @@ async fn every_keyvalue_function_gives_its_error_as_a_value() -> Result<()> {
             }),
         )
         .await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
+    lattice.provide_store(0).await?;
     lattice
         .config("absent", json!({ "bucket": "no-such-bucket" }))
         .await?;

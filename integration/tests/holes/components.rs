@@ -1,5 +1,7 @@
 //! Life of components (weaknesses 1, 17, 18, 19, 21, 23).
 
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -244,9 +246,7 @@ async fn events_name_the_host_that_acted_and_come_once() -> Result<()> {
         .count();
     assert_eq!(told, 1);
 
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
+    lattice.provide_store(0).await?;
     let names: Vec<String> = lattice
         .events
         .all()

@@ -1,17 +1,15 @@
 //! Hosts: their end, their labels, their buckets, their health (weaknesses 11, 22, 30, 33, 37).
 
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::StreamExt as _;
-use lattice_integration::{Lattice, STEP, free_port, get, program};
+use lattice_integration::{HANDLE, Lattice, SLEEP, STEP, call, free_port, get, number, program};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-
-use crate::support::{call, lattice_with, number};
-
-const SLEEP: &str = "test:probe/behave@0.1.0.sleep";
 
 #[tokio::test]
 async fn a_host_that_ends_lets_calls_finish_and_asks_providers_to_end() -> Result<()> {
@@ -24,8 +22,9 @@ async fn a_host_that_ends_lets_calls_finish_and_asks_providers_to_end() -> Resul
         .subscribe("wasmbus.rpc.default.httpserver.default.shutdown")
         .await?;
     lattice.client.flush().await?;
+    let mut calls = lattice.calls("web", HANDLE).await?;
     let slow = tokio::spawn(async move { get(&address, "/wait/1500").await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    calls.begun(1).await?;
     let status = lattice.hosts[0].terminate(STEP).await?;
     ensure!(status.success(), "{status}: {}", lattice.hosts[0].log());
     assert_eq!(slow.await??, (200, "waited\n".to_owned()));
@@ -37,13 +36,14 @@ async fn a_host_that_ends_lets_calls_finish_and_asks_providers_to_end() -> Resul
 
 #[tokio::test]
 async fn the_time_that_a_stop_command_gives_is_in_milliseconds() -> Result<()> {
-    let mut lattice = lattice_with(&["--drain-timeout-ms", "600000"]).await?;
+    let mut lattice = Lattice::start_host(&["--drain-timeout-ms", "600000"]).await?;
     lattice.run(0, "probe", "probe", 10).await?;
     let peer = lattice.peer().await?;
     call(&peer, "probe", SLEEP, number(1), 5000).await?;
+    let mut calls = lattice.calls("probe", SLEEP).await?;
     let sleeping =
         tokio::spawn(async move { call(&peer, "probe", SLEEP, number(60_000), 60_000).await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    calls.begun(1).await?;
     let stop = format!("host.stop.{}", lattice.host(0));
     let before = Instant::now();
     lattice.ctl_ok(&stop, json!({ "timeout": 500 })).await?;
@@ -104,7 +104,7 @@ async fn the_number_of_copies_of_a_bucket_can_be_chosen() -> Result<()> {
 #[tokio::test]
 async fn an_idle_connection_holds_up_no_health_request() -> Result<()> {
     let address = format!("127.0.0.1:{}", free_port()?);
-    let _lattice = lattice_with(&["--http-admin", &address]).await?;
+    let _lattice = Lattice::start_host(&["--http-admin", &address]).await?;
     let mut idle = Vec::new();
     for _ in 0..20 {
         idle.push(TcpStream::connect(&address).await?);

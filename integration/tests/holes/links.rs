@@ -4,11 +4,9 @@ use anyhow::{Result, ensure};
 use async_nats::jetstream::{self, kv};
 use lattice_core::ComponentId;
 use lattice_core::subject::store::{component_key, lattice_bucket};
-use lattice_integration::{Lattice, free_port};
+use lattice_integration::{Lattice, free_port, until};
 use serde_json::json;
 use tokio::net::TcpStream;
-
-use crate::support::until;
 
 async fn bucket(lattice: &Lattice) -> Result<kv::Store> {
     let context = jetstream::new(lattice.client.clone());

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use lattice_integration::Lattice;
+use lattice_integration::{ECHO, Lattice, call, subject, texts, until};
 use tokio::time::Instant;
 
-use crate::support::{ECHO, answers_at_once, call, forget, subject, texts};
+use crate::support::{answers_at_once, forget};
 
 /// Says that a text of five bytes follows, and brings one of them.
 const CUT: &[u8] = &[0x05, b'h'];
@@ -33,16 +33,14 @@ async fn truncated_calls_of_a_component_hold_up_nobody_else() -> Result<()> {
 async fn truncated_calls_of_a_provider_hold_up_nobody_else() -> Result<()> {
     const GET: &str = "wrpc:keyvalue/store@0.2.0-draft.get";
     let lattice = Lattice::start(1).await?;
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
+    lattice.provide_store(0).await?;
     lattice
         .link("test", "kv", "wasi:keyvalue/store", &[], &[])
         .await?;
     let peer = lattice.peer().await?;
     let get = async || call(&peer, "kv", GET, texts(&["", "key"]), 5000).await;
     // Absent, as a value, once the link has arrived.
-    crate::support::until(async || {
+    until(async || {
         anyhow::ensure!(get().await? == Bytes::from_static(&[0, 0]), "no link yet");
         Ok(())
     })

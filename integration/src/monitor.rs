@@ -1,0 +1,97 @@
+//! What the server and the host of a lattice hold, to see that nothing stays behind.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lattice_nats_box::NatsBoxOptions;
+use tokio::time::Instant;
+
+use crate::{HttpClient, Lattice, STEP, free_port, usage};
+
+/// How often a count is looked at that is waited for.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A lattice of one host whose server tells how many subscriptions it holds.
+#[derive(Debug)]
+pub struct Monitored {
+    /// The lattice.
+    pub lattice: Lattice,
+    address: String,
+}
+
+impl Monitored {
+    /// Starts the server and one host.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lattice::start`].
+    pub async fn start() -> Result<Self> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let options = NatsBoxOptions {
+            extra_config: format!("http: \"{address}\"\n"),
+            ..NatsBoxOptions::default()
+        };
+        Ok(Self {
+            lattice: Lattice::start_with(options, 1).await?,
+            address,
+        })
+    }
+
+    /// How many subscriptions the server holds.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not tell.
+    pub async fn subscriptions(&self) -> Result<u64> {
+        let mut client = HttpClient::connect(&self.address).await?;
+        let varz = client.get("/varz").await?;
+        let varz: serde_json::Value = serde_json::from_slice(varz.body())?;
+        varz["subscriptions"]
+            .as_u64()
+            .context("no count of subscriptions")
+    }
+
+    /// The count of subscriptions once it has stayed the same for a second: watches that belong to
+    /// the start are set up in the background.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it keeps changing.
+    pub async fn settled_subscriptions(&self) -> Result<u64> {
+        let until = Instant::now() + STEP;
+        let (mut count, mut since) = (self.subscriptions().await?, Instant::now());
+        while since.elapsed() < Duration::from_secs(1) {
+            ensure!(Instant::now() < until, "the subscriptions do not settle");
+            tokio::time::sleep(PAUSE).await;
+            let now = self.subscriptions().await?;
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        Ok(count)
+    }
+
+    /// Waits until the server holds as many subscriptions as at the start.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the count when it does not in time.
+    pub async fn subscriptions_back_at(&self, start: u64) -> Result<()> {
+        crate::until(async || {
+            let now = self.subscriptions().await?;
+            ensure!(now == start, "{now} subscriptions, {start} at the start");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Bytes of memory that the host holds.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host has exited.
+    pub fn resident(&self) -> Result<u64> {
+        let pid = self.lattice.hosts[0].pid();
+        Ok(usage(pid.context("the host has exited")?)?.resident)
+    }
+}
