@@ -125,6 +125,10 @@ impl Client {
         Ok(response.message)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "owns the subjects of control, asking"
+    )]
     async fn request<T: DeserializeOwned>(
         &self,
         op: &ControlOp,
@@ -149,6 +153,10 @@ impl Client {
         trace::headers(source.and_then(|source| source()).as_ref())
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "owns the subjects of control, asking"
+    )]
     async fn publish(
         &self,
         op: &ControlOp,

@@ -1,5 +1,10 @@
 //! Publishes the events of a host.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the subjects of events, writing"
+)]
+
 use std::time::Duration;
 
 use async_nats::Client;

@@ -141,6 +141,10 @@ impl Server {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "owns the subjects of control, answering"
+)]
 async fn subscribe(nats: &Client, filter: Filter) -> Result<Subscriber, ServerError> {
     let Filter { subject, queue } = filter;
     let subscription = match queue {

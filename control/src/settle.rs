@@ -1,5 +1,7 @@
 //! Making sure that the server knows a subscription.
 
+#![expect(clippy::disallowed_methods, reason = "asks on a subject of its own")]
+
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;

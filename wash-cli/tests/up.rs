@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Home, Outcome, free_port};
 use lattice_nats_box::NatsBox;
@@ -114,7 +114,7 @@ fn a_dead_host_shows_in_the_status_and_can_be_replaced() {
         .args(["-9", &pid])
         .status()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {
         // A killed process stands in the list, not answering, until its memory is given back.
         let outcome = local.home.wash("status -o json");
@@ -122,7 +122,7 @@ fn a_dead_host_shows_in_the_status_and_can_be_replaced() {
         if outcome.code == Some(7) && status["lattices"][0]["hosts"][0]["state"] == "died" {
             break;
         }
-        assert!(Instant::now() < deadline, "{status}");
+        assert!(tokio::time::Instant::now() < deadline, "{status}");
     }
     let again = local.up("").ok().json();
     assert_eq!(again["already_running"], false);

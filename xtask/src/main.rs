@@ -3,6 +3,10 @@
     clippy::print_stdout,
     reason = "a command-line tool talks to its user on stdout"
 )]
+#![expect(
+    clippy::disallowed_types,
+    reason = "waits for processes, in real time and without tokio"
+)]
 
 mod commands;
 mod install;

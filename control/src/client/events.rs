@@ -1,5 +1,10 @@
 //! Events of a lattice as a stream.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the subjects of events, reading"
+)]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

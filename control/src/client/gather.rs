@@ -1,5 +1,7 @@
 //! Collects the answers of many hosts.
 
+#![expect(clippy::disallowed_methods, reason = "listens to an inbox of its own")]
+
 use std::time::Duration;
 
 use async_nats::StatusCode;

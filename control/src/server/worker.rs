@@ -1,5 +1,10 @@
 //! Takes messages, runs a bounded number of requests and sends the replies.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "answers on the inbox that a request names"
+)]
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;

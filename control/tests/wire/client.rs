@@ -1,6 +1,6 @@
 //! What the client makes of answers, silence and absence.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use lattice_control::types::{
@@ -9,6 +9,7 @@ use lattice_control::types::{
 };
 use lattice_control::{Client, ClientConfig, ClientError, GatherOptions};
 use lattice_core::{ConfigName, LatticeName, Link, LinkKey, StringMap};
+use tokio::time::Instant;
 
 use crate::fake::FakeHost;
 use crate::{HOST, client, host, nats_box, other_host, serve};

@@ -1,6 +1,7 @@
 //! Server and client of the control interface over a real NATS server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod client;
 mod events;

@@ -118,6 +118,10 @@ fn run(state: &State, engine: &EngineWeak, tick: Duration) {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "the ticker is a thread and knows no paused time"
+)]
 mod tests {
     use super::*;
 

@@ -1,5 +1,10 @@
 //! Asks one provider process for its health, from its start to its end.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the health subjects of providers"
+)]
+
 use std::time::Duration;
 
 use async_nats::{Client, RequestErrorKind};

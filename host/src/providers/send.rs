@@ -1,5 +1,10 @@
 //! Messages to provider processes.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the subjects by which providers are told"
+)]
+
 use std::time::Duration;
 
 use async_nats::Client;

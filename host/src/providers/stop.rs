@@ -1,5 +1,10 @@
 //! The orderly end of a provider process.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the shutdown subject of providers"
+)]
+
 use bytes::Bytes;
 use lattice_core::provider::ShutdownRequest;
 use lattice_core::subject::ProviderSubjects;

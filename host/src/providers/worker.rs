@@ -1,5 +1,10 @@
 //! Runs one provider: gets its program, starts it, keeps it running, stops it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the link state subject of providers"
+)]
+
 use std::process::ExitStatus;
 use std::sync::Arc;
 

@@ -1,5 +1,10 @@
 //! A lattice with one provider and nothing else.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "stands in for the host of a provider"
+)]
+
 use std::time::Duration;
 
 use async_nats::Subscriber;

@@ -1,6 +1,7 @@
 //! A box starts, keeps its data over a restart and is gone when dropped.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 use std::time::Duration;
 

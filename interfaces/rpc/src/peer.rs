@@ -1,5 +1,7 @@
 //! One process on one NATS connection.
 
+#![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The answering side.
 
+#![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,8 @@
 //! Raw frames of a 1.9 caller, and what hostile ones can do (protocol page, 4.2 and 13.3).
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 mod support;
 
 use std::sync::Arc;

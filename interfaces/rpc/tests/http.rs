@@ -1,5 +1,8 @@
 //! HTTP messages over calls.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The unmodified transports of the 1.9 lattice and of the last release with NATS, against ours.
 
 #![allow(unreachable_pub, reason = "a macro makes the modules")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod support;
 

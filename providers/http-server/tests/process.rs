@@ -1,6 +1,7 @@
 //! The binary, as a host starts it.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};

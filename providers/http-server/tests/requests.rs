@@ -1,6 +1,7 @@
 //! What happens to requests and responses on their way.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 mod support;
 

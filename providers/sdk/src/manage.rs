@@ -1,5 +1,10 @@
 //! The management subjects of a provider (protocol page, 5.3).
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the management subjects of a provider"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

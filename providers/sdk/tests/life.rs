@@ -1,5 +1,7 @@
 //! The life of a provider, over a real NATS server.
 
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 mod support;
 
 use std::time::Duration;

@@ -102,10 +102,7 @@ impl IncomingBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<HeaderMap, CallError>>> {
-        loop {
-            let Trailers::Pending(stream, collected) = &mut self.trailers else {
-                break;
-            };
+        while let Trailers::Pending(stream, collected) = &mut self.trailers {
             let next = ready!(stream.poll_next(cx));
             let ended = match next {
                 Some(Ok(data)) => {

@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     reason = "test code, of which each file uses its own part"
 )]
 

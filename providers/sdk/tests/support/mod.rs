@@ -1,6 +1,7 @@
 //! A provider that tells what happens to it, and a stand-in for the host that runs it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -163,7 +163,7 @@ impl ErrorCode {
             Self::HttpRequestLengthRequired => case(out, 16),
             Self::HttpRequestBodySize(v) => {
                 case(out, 17);
-                write::option(out, *v, |out, v| write::uleb(out, v));
+                write::option(out, *v, write::uleb);
             }
             Self::HttpRequestMethodInvalid => case(out, 18),
             Self::HttpRequestUriInvalid => case(out, 19),
@@ -195,7 +195,7 @@ impl ErrorCode {
             }
             Self::HttpResponseBodySize(v) => {
                 case(out, 28);
-                write::option(out, *v, |out, v| write::uleb(out, v));
+                write::option(out, *v, write::uleb);
             }
             Self::HttpResponseTrailerSectionSize(v) => {
                 case(out, 29);

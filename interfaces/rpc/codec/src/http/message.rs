@@ -58,7 +58,7 @@ impl RequestOptions {
             self.first_byte_timeout,
             self.between_bytes_timeout,
         ] {
-            write::option(out, limit, |out, v| write::uleb(out, v));
+            write::option(out, limit, write::uleb);
         }
     }
 
