@@ -173,7 +173,9 @@ impl Peer {
         self.publish_reply(subject, root, Some(headers), first)
             .await?;
         if !params.is_empty() {
-            call.send_rest(params).await?;
+            // Boxed here and below, since it is rare: a future is as large as the largest thing it may
+            // come to wait for, and is moved more than once on its way into a task.
+            Box::pin(call.send_rest(params)).await?;
         }
         Ok(call)
     }
@@ -269,7 +271,7 @@ impl Call {
                         ended: exchange.ended_paths(),
                     });
                 }
-                None => self.settle_debts().await?,
+                None => Box::pin(self.settle_debts()).await?,
             }
         }
     }

@@ -117,8 +117,7 @@ impl Inbound {
         if result.len() <= room {
             return self.peer.publish(self.results(), headers, result).await;
         }
-        self.send_long_result(result, headers.unwrap_or_default())
-            .await
+        Box::pin(self.send_long_result(result, headers.unwrap_or_default())).await
     }
 
     async fn send_long_result(

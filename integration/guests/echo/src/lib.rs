@@ -1,6 +1,7 @@
 //! Test guest that imports nothing and gives back what it gets: the least that a call can meet.
 //!
-//! It has no standard library, as that would bring a dozen imports with it.
+//! It has no standard library, as that would bring a dozen imports with it, and an allocator that
+//! stays within the memory the instance starts with, as growing costs two changes of protection.
 #![no_std]
 
 extern crate alloc;
@@ -12,12 +13,48 @@ mod bindings {
 
 use alloc::alloc::{alloc, realloc};
 use alloc::vec::Vec;
-use core::alloc::Layout;
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bindings::exports::test::echo::echo::Guest;
 
+/// How much one call may allocate, in bytes.
+const ROOM: usize = 256 * 1024;
+
+/// Gives out its room once, from front to back: an instance lives for one call.
+struct Once {
+    room: UnsafeCell<[u8; ROOM]>,
+    used: AtomicUsize,
+}
+
+// SAFETY: a guest has one thread.
+unsafe impl Sync for Once {}
+
+// SAFETY: no two pieces overlap, as `used` only grows, and each lies within the room.
+unsafe impl GlobalAlloc for Once {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let room = self.room.get().cast::<u8>();
+        let start = room as usize + self.used.load(Ordering::Relaxed);
+        let skipped = start.wrapping_neg() & (layout.align() - 1);
+        let from = self.used.load(Ordering::Relaxed) + skipped;
+        if layout.size() > ROOM.saturating_sub(from) {
+            return ptr::null_mut();
+        }
+        self.used.store(from + layout.size(), Ordering::Relaxed);
+        // SAFETY: `from` is at most `ROOM`.
+        unsafe { room.add(from) }
+    }
+
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+}
+
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: Once = Once {
+    room: UnsafeCell::new([0; ROOM]),
+    used: AtomicUsize::new(0),
+};
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -99,7 +99,7 @@ where
     if body.whole {
         Ok(())
     } else {
-        send_body(streams, body).await
+        Box::pin(send_body(streams, body)).await
     }
 }
 
