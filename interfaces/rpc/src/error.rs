@@ -119,6 +119,12 @@ pub enum CallError {
         /// How long the caller waited.
         after: Duration,
     },
+    /// The process that had taken the call is gone, or has forgotten it.
+    #[error("whoever served `{subject}` went away before the call was done")]
+    Gone {
+        /// The subject that was called.
+        subject: String,
+    },
     /// The called side reports a failure.
     #[error("the call failed: {0}")]
     Remote(#[from] RemoteError),

@@ -3,6 +3,7 @@
 //! Delivery never waits: it appends to a bounded queue and wakes whoever polls.
 
 mod channel;
+mod pulse;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -18,6 +19,8 @@ use crate::peer::PeerConfig;
 
 pub(crate) use channel::{Budget, Share};
 use channel::{Channel, Piece};
+use pulse::Pulse;
+pub(crate) use pulse::{ALIVE, LOST};
 
 /// How many streams one call may open. The widest published function has four.
 const MAX_PATHS: usize = 64;
@@ -45,6 +48,7 @@ struct State {
     more: bool,
     cancelled: bool,
     abandoned: bool,
+    pulse: Pulse,
     wakers: Vec<Waker>,
 }
 
@@ -138,7 +142,13 @@ impl Exchange {
     pub(crate) fn deliver(&self, suffix: &str, message: Message) -> Delivered {
         let mut state = self.state.lock();
         let mut outcome = Delivered::Done;
+        if suffix == LOST {
+            self.deliver_lost(&mut state);
+        } else {
+            state.pulse.heard();
+        }
         match (self.side, suffix) {
+            (_, LOST) => {}
             (Side::Caller, "") => outcome = self.deliver_accept(&mut state, &message),
             (Side::Caller, "results") => self.deliver_result(&mut state, message),
             (Side::Callee, "params") => self.deliver_root(&mut state, message.payload),
@@ -150,6 +160,33 @@ impl Exchange {
             waker.wake();
         }
         outcome
+    }
+
+    /// The other end was asked for and not found.
+    fn deliver_lost(&self, state: &mut State) {
+        if !state.pulse.lost() {
+            return;
+        }
+        state.over = true;
+        match self.side {
+            Side::Caller => {
+                let subject = self.subject.to_string();
+                state.error.get_or_insert(CallError::Gone { subject });
+            }
+            Side::Callee => state.cancelled = true,
+        }
+    }
+
+    /// Where to ask whether the other end is still there; `None` while that is not in doubt.
+    pub(crate) fn ask(&self) -> Option<Subject> {
+        let mut state = self.state.lock();
+        if state.over || state.cancelled || state.abandoned || state.error.is_some() {
+            return None;
+        }
+        // A 1.9 peer has no such place.
+        let remote = state.remote.clone().filter(|r| r.window.is_some())?;
+        let due = state.pulse.round();
+        due.then(|| format!("{}.{ALIVE}", remote.root).into())
     }
 
     fn deliver_accept(&self, state: &mut State, message: &Message) -> Delivered {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{Budget, Delivered, Exchange, Release, Side};
+use crate::exchange::{ALIVE, Budget, Delivered, Exchange, LOST, Release, Side};
 use crate::inbox::Inbox;
 use crate::slots::{SlotId, Slots};
 
@@ -74,6 +74,16 @@ pub(crate) struct Farewell {
     pub(crate) payload: Bytes,
 }
 
+impl Farewell {
+    fn empty(subject: Subject) -> Self {
+        Self {
+            subject,
+            headers: None,
+            payload: Bytes::new(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) nats: async_nats::Client,
@@ -86,6 +96,15 @@ pub(crate) struct Inner {
     inbox: Inbox,
     budget: Arc<Budget>,
     farewells: mpsc::Sender<Farewell>,
+}
+
+impl Inner {
+    /// Hands a message to the janitor. Used where nothing can be awaited.
+    fn farewell(&self, farewell: Farewell) {
+        if self.farewells.try_send(farewell).is_err() {
+            tracing::debug!("dropped a last message of a call: too many are waiting");
+        }
+    }
 }
 
 /// One process on one NATS connection: calls and serves functions.
@@ -246,9 +265,7 @@ impl Peer {
 
     /// Hands a message to the janitor. Used where nothing can be awaited.
     pub(crate) fn farewell(&self, farewell: Farewell) {
-        if self.inner.farewells.try_send(farewell).is_err() {
-            tracing::debug!("dropped a last message of a call: too many are waiting");
-        }
+        self.inner.farewell(farewell);
     }
 }
 
@@ -273,11 +290,7 @@ impl Drop for SlotGuard {
             Release::Free => self.peer.inner.slots.remove(self.id),
             Release::Cancel(subject) => {
                 self.peer.inner.slots.remove(self.id);
-                self.peer.farewell(Farewell {
-                    subject,
-                    headers: None,
-                    payload: Bytes::new(),
-                });
+                self.peer.farewell(Farewell::empty(subject));
             }
             Release::Linger => {
                 let inner = &self.peer.inner;
@@ -311,17 +324,30 @@ fn route(inner: &Inner, message: Message) {
     };
     // A late message for a call that has ended finds no slot; that is not an error.
     let Some((id, exchange)) = inner.slots.get(token) else {
+        if let (ALIVE, Some(subject)) = (suffix, message.reply) {
+            inner.farewell(Farewell::empty(subject));
+        }
         return;
     };
     if let Delivered::CancelAt(subject) = exchange.deliver(suffix, message) {
         inner.slots.remove(id);
-        let farewell = Farewell {
-            subject,
-            headers: None,
-            payload: Bytes::new(),
-        };
-        if inner.farewells.try_send(farewell).is_err() {
-            tracing::debug!("dropped a cancellation: too many are waiting");
+        inner.farewell(Farewell::empty(subject));
+    }
+}
+
+/// The most questions that are sent in one round. Calls beyond that are asked for in another.
+const QUESTIONS: usize = 1024;
+
+/// Asks after the other ends of calls in which nothing has come for a while.
+async fn ask_around(inner: &Arc<Inner>) {
+    let peer = Peer {
+        inner: Arc::clone(inner),
+    };
+    for (id, subject) in inner.slots.questions(QUESTIONS) {
+        let reply = format!("{}.{LOST}", inner.inbox.subject(&id)).into();
+        if let Err(error) = peer.publish_reply(subject, reply, None, Bytes::new()).await {
+            tracing::debug!(%error, "could not ask after the other end of a call");
+            return;
         }
     }
 }
@@ -351,7 +377,10 @@ async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>) {
                 }
                 None => break,
             },
-            _ = tick.tick() => inner.slots.sweep(),
+            _ = tick.tick() => {
+                inner.slots.sweep();
+                ask_around(&inner).await;
+            }
         }
     }
     // What was queued before the stop still goes out, within a short time.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Subject;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ struct Table {
     free: VecDeque<u32>,
     live: usize,
     lingering: VecDeque<(Instant, SlotId)>,
+    /// Where the next round of questions goes on.
+    next_asked: usize,
 }
 
 /// The name of a slot.
@@ -125,6 +128,29 @@ impl Slots {
             return None;
         }
         slot.exchange.clone().map(|exchange| (id, exchange))
+    }
+
+    /// The calls whose other ends are to be asked for in this round, and where.
+    pub(crate) fn questions(&self, most: usize) -> Vec<(SlotId, Subject)> {
+        let mut table = self.table.lock();
+        let len = table.slots.len();
+        let mut questions = Vec::new();
+        for _ in 0..len {
+            if questions.len() == most {
+                break;
+            }
+            let index = table.next_asked % len;
+            table.next_asked = index + 1;
+            let slot = &table.slots[index];
+            if let Some(subject) = slot.exchange.as_ref().and_then(|exchange| exchange.ask()) {
+                let id = SlotId {
+                    index: index as u32,
+                    generation: slot.generation,
+                };
+                questions.push((id, subject));
+            }
+        }
+        questions
     }
 
     /// How many slots are taken.

@@ -23,6 +23,7 @@ use crate::error::CallError;
 fn io_error(error: CallError) -> io::Error {
     let kind = match &error {
         CallError::NotServed { .. } => io::ErrorKind::NotConnected,
+        CallError::Gone { .. } => io::ErrorKind::ConnectionReset,
         CallError::Deadline { .. } => io::ErrorKind::TimedOut,
         CallError::Cancelled => io::ErrorKind::ConnectionAborted,
         CallError::Incomplete { .. } => io::ErrorKind::UnexpectedEof,

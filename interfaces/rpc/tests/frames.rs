@@ -293,3 +293,78 @@ async fn foreign_messages_to_an_inbox_change_nothing() {
     assert_eq!(sum, Bytes::from_static(&[10]));
     pair.settle().await;
 }
+
+#[tokio::test]
+async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
+    const HALF: usize = 16 * 1024;
+    let config = lattice_rpc::PeerConfig {
+        max_held_bytes: 8 * HALF,
+        ..lattice_rpc::PeerConfig::default()
+    };
+    let pair = Pair::with_config(config).await;
+    let _serving = pair
+        .serve("take", |mut call| async move {
+            match call.params.decode(lattice_codec::Reader::bytes).await {
+                Ok(data) => call.responder.reply(data).await.unwrap(),
+                Err(error) => {
+                    let error = lattice_rpc::RemoteError::new("failed", error.to_string());
+                    call.responder.fail(error).await.unwrap();
+                }
+            }
+        })
+        .await;
+    let mut raw = Raw::new(&pair).await;
+    // Each says that it sends twice as much as it ever does.
+    let mut claim = bytes::BytesMut::new();
+    write::uleb(&mut claim, 2 * HALF as u64);
+    let (claim, half) = (claim.freeze(), Bytes::from(vec![7; HALF]));
+    let subject = pair.subject("take");
+    let (mut refused, mut most) = (0, 0);
+    for call in 0..32 {
+        let root = raw.root(call);
+        let invoked = raw
+            .client
+            .publish_with_reply(subject.clone(), root.clone(), claim.clone());
+        invoked.await.unwrap();
+        // Refusals of earlier calls come in between.
+        let server = loop {
+            let message = raw.next().await;
+            if message.subject.as_str() == root
+                && let Some(server) = message.reply
+            {
+                break server;
+            }
+            refused += usize::from(is_refusal(&message));
+        };
+        raw.client
+            .publish(format!("{server}.params"), half.clone())
+            .await
+            .unwrap();
+        raw.client.flush().await.unwrap();
+        most = most.max(pair.callee.stats().held_bytes);
+    }
+    // A fourth of the callers has used the budget up; the others are refused at once.
+    while refused < 24 {
+        refused += usize::from(is_refusal(&raw.next().await));
+        most = most.max(pair.callee.stats().held_bytes);
+    }
+    assert_eq!((most, pair.callee.stats().held_bytes), (8 * HALF, 8 * HALF));
+    // What comes whole with its request is not held, and is answered meanwhile.
+    let mut honest = bytes::BytesMut::new();
+    write::bytes(&mut honest, b"honest");
+    let answer = pair.caller.call(pair.invocation("take"), honest.freeze());
+    assert_eq!(answer.await.unwrap(), "honest");
+    // The calls that hold it end at their deadline, and give everything back.
+    pair.settle().await;
+    assert_eq!(pair.callee.stats().held_bytes, 0);
+    assert_eq!(pair.caller.stats().held_bytes, 0);
+}
+
+/// Whether a message tells a 1.9 caller that its call failed, because all calls hold too much.
+fn is_refusal(message: &async_nats::Message) -> bool {
+    let told = |headers: &async_nats::HeaderMap| {
+        let text = headers.get("Description").map(|text| text.to_string());
+        text.is_some_and(|text| text.contains("what all open calls hold"))
+    };
+    message.headers.as_ref().is_some_and(told)
+}

@@ -5,14 +5,16 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
+use async_nats::{Client, Subscriber};
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use lattice_codec::http::ErrorCode;
+use lattice_codec::http::{ErrorCode, Part, ResponseHead, encode_response};
 use lattice_rpc::http::{HttpError, answer, take_request};
-use support::Pair;
+use support::{Pair, trace};
 
 async fn serve_echo(pair: &Pair) -> lattice_rpc::ServeHandle {
     pair.serve("handle", |mut call| async move {
@@ -171,59 +173,151 @@ async fn leaving_in_the_middle_of_a_body_stops_its_writer() {
     pair.settle().await;
 }
 
+/// The recorded request with a body, and what a 1.9 host answered.
+fn recorded_exchange() -> trace::Call {
+    let mut calls = trace::read().calls.into_iter();
+    let step = "http POST counter with body";
+    let recorded = calls.find(|call| call.step == step && call.function.ends_with(".handle"));
+    recorded.unwrap()
+}
+
+/// The recorded request as the caller sent it.
+async fn publish_recorded(client: &Client, subject: String, root: String, call: &trace::Call) {
+    let mut headers = async_nats::HeaderMap::new();
+    for (name, value) in &call.headers {
+        headers.insert(name.as_str(), value.as_str());
+    }
+    let first = call.frames[0].payload.clone();
+    client
+        .publish_with_reply_and_headers(subject, root, headers, first)
+        .await
+        .unwrap();
+}
+
+async fn next(incoming: &mut Subscriber) -> async_nats::Message {
+    let message = tokio::time::timeout(Duration::from_secs(5), incoming.next()).await;
+    message.unwrap().unwrap()
+}
+
 #[tokio::test]
 async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
+    let recorded = recorded_exchange();
     let pair = Pair::start().await;
-    let _serving = serve_echo(&pair).await;
+    let (seen, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let _serving = pair
+        .serve("handle", move |mut call| {
+            let seen = seen.clone();
+            async move {
+                let source = call.context.source_id.clone();
+                let (parts, body) = take_request(&mut call.params).await.unwrap().into_parts();
+                let body = body.collect().await.unwrap();
+                let trailers = body.trailers().cloned();
+                seen.send((source, parts, body.to_bytes(), trailers))
+                    .unwrap();
+                let body = Full::new(Bytes::from_static(b"Counter /posted: 1\n"));
+                answer(call.responder, Ok(http::Response::new(body)))
+                    .await
+                    .unwrap();
+            }
+        })
+        .await;
     let client = pair.nats.client().await.unwrap();
     let inbox = client.new_inbox();
     let mut incoming = client.subscribe(format!("{inbox}.>")).await.unwrap();
-    let mut params = bytes::BytesMut::new();
-    // Body and trailers pending, as a 1.9 provider always writes them.
-    params.extend_from_slice(&[0, 0, 0, 1, 1, b'/', 1, 0, 1, 1, b'h', 0]);
-    client
-        .publish_with_reply(
-            pair.subject("handle"),
-            format!("{inbox}.c"),
-            params.freeze(),
-        )
-        .await
-        .unwrap();
-    let mut next = async || {
-        tokio::time::timeout(Duration::from_secs(5), incoming.next())
-            .await
-            .unwrap()
-            .unwrap()
-    };
-    let server = next().await.reply.unwrap();
-    for (part, data) in [
-        ("params", &b""[..]),
-        ("params.0.0", b"\x03abc\x00"),
-        ("params.0.1", b"\x00"),
-        ("params", b""),
-        ("params.0.0", b""),
-        ("params.0.1", b""),
-    ] {
+    let root = format!("{inbox}.c");
+    publish_recorded(&client, pair.subject("handle"), root.clone(), &recorded).await;
+    let accept = next(&mut incoming).await;
+    assert_eq!(accept.subject.as_str(), root);
+    assert!(accept.payload.is_empty() && accept.headers.is_none());
+    let server = accept.reply.unwrap();
+    let of_params = |frame: &&trace::Frame| frame.part.starts_with("params");
+    for frame in recorded.frames.iter().skip(1).filter(of_params) {
+        let subject = format!("{server}.{}", frame.part);
         client
-            .publish(format!("{server}.{part}"), Bytes::from_static(data))
+            .publish(subject, frame.payload.clone())
             .await
             .unwrap();
     }
-    let mut got = Vec::new();
-    while got
-        .iter()
-        .map(|(_, data): &(String, Bytes)| data.len())
-        .sum::<usize>()
-        < 10
-    {
-        let message = next().await;
-        got.push((
-            message.subject.strip_prefix(&inbox).unwrap().to_owned(),
-            message.payload,
-        ));
+    // The whole result: parts and ends as a 1.9 caller reads them, and nothing else.
+    let mut parts: BTreeMap<String, Vec<Bytes>> = BTreeMap::new();
+    let open = |parts: &BTreeMap<String, Vec<Bytes>>| {
+        parts
+            .get("results")
+            .and_then(|pieces| pieces.last())
+            .is_none_or(|piece| !piece.is_empty())
+    };
+    while open(&parts) {
+        let message = next(&mut incoming).await;
+        let at = message.subject.strip_prefix(&format!("{root}.")).unwrap();
+        parts
+            .entry(at.to_owned())
+            .or_default()
+            .push(message.payload);
     }
-    let results: Vec<_> = got.iter().filter(|(at, _)| at == ".c.results").collect();
-    assert!(results[0].1.starts_with(&[0]), "{got:?}");
+    // A body that is there travels inside the record; the recorded one came after it.
+    let mut expected = BytesMut::new();
+    let head = ResponseHead {
+        status: http::StatusCode::OK,
+        headers: http::HeaderMap::new(),
+    };
+    let body = Part::Ready(Bytes::from_static(b"Counter /posted: 1\n"));
+    encode_response(&mut expected, &head, &body, &Part::Ready(None));
+    let whole = [("results".to_owned(), vec![expected.freeze(), Bytes::new()])];
+    assert_eq!(parts, whole.into());
+
+    let (source, request, body, trailers) = told.recv().await.unwrap();
+    assert_eq!(source.as_deref(), Some("httpserver"));
+    assert_eq!(request.method, http::Method::POST);
+    assert_eq!(request.uri, "http://127.0.0.1:8000/posted");
+    let headers: Vec<_> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    let sent = [
+        ("host", "127.0.0.1:8000"),
+        ("user-agent", "curl/7.88.1"),
+        ("accept", "*/*"),
+        ("content-type", "text/plain"),
+        ("content-length", "9"),
+    ];
+    assert_eq!(headers, sent);
+    assert_eq!(body, "some body");
+    assert_eq!(trailers, None);
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_recorded_answer_of_a_1_9_host_is_read() {
+    let recorded = recorded_exchange();
+    let pair = Pair::start().await;
+    let client = pair.nats.client().await.unwrap();
+    let mut calls = client.subscribe(pair.subject("handle")).await.unwrap();
+    client.flush().await.unwrap();
+    let answering = tokio::spawn(async move {
+        let call = next(&mut calls).await;
+        let root = call.reply.unwrap();
+        let server = client.new_inbox();
+        for frame in &recorded.frames {
+            let (part, payload) = (frame.part.as_str(), frame.payload.clone());
+            if part.is_empty() {
+                let accept = client.publish_with_reply(root.clone(), server.clone(), payload);
+                accept.await.unwrap();
+            } else if part.starts_with("results") {
+                let subject = format!("{root}.{part}");
+                client.publish(subject, payload).await.unwrap();
+            }
+        }
+    });
+    let sent = request("/posted", Full::new(Bytes::from_static(b"some body")));
+    let called = pair.caller.call_http(pair.invocation("handle"), sent);
+    let (parts, body) = called.await.unwrap().into_parts();
+    assert_eq!(parts.status, http::StatusCode::OK);
+    assert!(parts.headers.is_empty(), "{:?}", parts.headers);
+    let body = body.collect().await.unwrap();
+    assert_eq!(body.trailers(), None);
+    assert_eq!(body.to_bytes(), "Counter /posted: 1\n");
+    answering.await.unwrap();
     pair.settle().await;
 }
 

@@ -87,6 +87,11 @@ impl Failure {
                 "not-served",
                 "the component runs nowhere",
             ),
+            CallError::Gone { .. } => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "gone",
+                "the host of the component went away before it had answered",
+            ),
             CallError::Deadline { .. } => Self::too_late(link_has_limit),
             CallError::Remote(error) => Self::of_remote(error, link_has_limit),
             CallError::Incomplete { .. } => Self::INTERNAL,

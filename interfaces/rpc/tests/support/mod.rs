@@ -10,6 +10,8 @@
     reason = "a part of each test binary, which speaks the wire itself"
 )]
 
+pub mod trace;
+
 use std::sync::Arc;
 use std::time::Duration;
 
