@@ -1,9 +1,10 @@
 //! `cargo xtask up`: from a fresh clone to a lattice that answers, with the counter example on it.
 //!
 //! Everything goes through `wash`, the way a user would do it. Run again, it starts what is
-//! missing and leaves the rest as it is.
+//! missing, puts back links that lead nowhere, and leaves the rest as it is.
 
 mod counter;
+mod links;
 mod wash;
 
 use std::path::PathBuf;
@@ -95,8 +96,9 @@ Look around:
 
   wash get hosts; wash get inventory; wash get links
 
-Give the running counter another store, a Redis (`cargo xtask setup` installs one):
+Give the running counter another store, a Redis:
 
+  cargo xtask setup redis
   redis-server --port 6379 --save '' --daemonize yes
   wash config put redis url=redis://127.0.0.1:6379
   wash start provider {redis} kv2

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::Files;
+use super::links::Link;
 use super::wash::Wash;
 use crate::shell;
 
@@ -79,38 +80,36 @@ pub(super) fn deploy(wash: &Wash, files: &Files) -> Result<Url> {
             "10",
         ])?;
     }
-    link(wash)?;
+    link(wash, running)?;
     Ok(url)
 }
 
-/// Puts the two links, unless the user has put others in their place.
-fn link(wash: &Wash) -> Result<()> {
+/// The count is kept by the provider of `up`.
+const TO_KEYVALUE: Link = Link {
+    source: COMPONENT,
+    target: KEYVALUE,
+    package: "keyvalue",
+    interfaces: &["store", "atomics"],
+    config: ["--target-config", KEYVALUE_CONFIG],
+};
+
+/// Requests go to the counter.
+const FROM_HTTP: Link = Link {
+    source: HTTP,
+    target: COMPONENT,
+    package: "http",
+    interfaces: &["incoming-handler"],
+    config: ["--source-config", HTTP_CONFIG],
+};
+
+/// Puts the two links, unless the user has put others that lead to something in their place.
+fn link(wash: &Wash, mut running: Vec<String>) -> Result<()> {
+    running.extend([HTTP, KEYVALUE, COMPONENT].map(str::to_owned));
     let links = wash.ask(&["get", "links"])?;
-    if !linked(&links, COMPONENT, "keyvalue") {
-        let ends = ["link", "put", COMPONENT, KEYVALUE, "wasi", "keyvalue"];
-        let interfaces = ["--interface", "store", "--interface", "atomics"];
-        let config = ["--target-config", KEYVALUE_CONFIG];
-        wash.run(&[&ends[..], &interfaces, &config].concat())?;
-    }
-    if !linked(&links, HTTP, "http") {
-        let ends = ["link", "put", HTTP, COMPONENT, "wasi", "http"];
-        let rest = [
-            "--interface",
-            "incoming-handler",
-            "--source-config",
-            HTTP_CONFIG,
-        ];
-        wash.run(&[&ends[..], &rest].concat())?;
+    for link in [TO_KEYVALUE, FROM_HTTP] {
+        link.ensure(wash, &links, &running)?;
     }
     Ok(())
-}
-
-fn linked(links: &Value, source: &str, package: &str) -> bool {
-    links["links"].as_array().is_some_and(|links| {
-        links
-            .iter()
-            .any(|link| link["source_id"] == source && link["wit_package"] == package)
-    })
 }
 
 /// Ids of every component and provider on every host.
@@ -215,13 +214,5 @@ mod tests {
             {"components": [], "providers": [{"id": "http"}, {"id": "kv"}]},
         ]});
         assert_eq!(running_ids(&inventory), ["counter", "http", "kv"]);
-    }
-
-    #[test]
-    fn link_is_known_by_source_and_package() {
-        let links = json!({"links": [{"source_id": "counter", "target": "kv2", "wit_package": "keyvalue"}]});
-        assert!(linked(&links, "counter", "keyvalue"));
-        assert!(!linked(&links, "http", "http"));
-        assert!(!linked(&json!({}), "counter", "keyvalue"));
     }
 }
