@@ -22,11 +22,11 @@ Project automation.
 Usage: cargo xtask COMMAND [OPTIONS]
 
 Commands:
-  setup    Install what building, running and testing need and this machine does not have
+  setup    Install what building, running and testing need and this machine does not have [nats, guests, redis, nextest]
   guests   Compile the guest components into target/components
   build    Compile wash, the host and the providers [--release]
   up       Start a lattice in the background with the counter example on it [--release, --no-build]
-  test     Run every test of this repository [arguments of `cargo nextest run`]
+  test     Run every test of this repository [--nightly, arguments of `cargo nextest run`]
   bench    Measure a lattice of release programs [--json FILE, --only NAME, --rounds N]
   lint     Check format and lints
   tidy     Check the habits of this repository that no compiler checks

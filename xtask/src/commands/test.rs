@@ -18,9 +18,58 @@ const NATS_SERVER: &str = "LATTICE_NATS_SERVER";
 /// Names the redis-server under test, in the same way.
 const REDIS_SERVER: &str = "LATTICE_REDIS_SERVER";
 
-/// Installs what is missing, builds everything and runs the tests; arguments go to nextest.
+/// What `--nightly` sets beside the profile of nextest that names the tests: how many calls they
+/// make, and how long the storm of leaving clients takes. Set beforehand, they are left as they are.
+const NIGHTLY: [(&str, &str); 2] = [
+    ("LATTICE_SOAK_CALLS", "10000000"),
+    ("LATTICE_SOAK_SECONDS", "600"),
+];
+
+/// Which tests to run, and how.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    /// The long form of the tests that have one, and nothing else.
+    nightly: bool,
+    /// Arguments of nextest.
+    nextest: Vec<OsString>,
+}
+
+impl Options {
+    /// Takes `--nightly` out of the arguments before `--`; the rest is nextest's.
+    fn from_arguments(arguments: impl Iterator<Item = OsString>) -> Self {
+        let mut options = Self::default();
+        for argument in arguments {
+            let ours = argument == "--nightly" && !options.nextest.iter().any(|word| word == "--");
+            if ours {
+                options.nightly = true;
+            } else {
+                options.nextest.push(argument);
+            }
+        }
+        options
+    }
+
+    /// Whether every test is to run, those in the documentation too.
+    fn all(&self) -> bool {
+        !self.nightly && self.nextest.is_empty()
+    }
+
+    fn apply(&self, nextest: &mut Command) {
+        if self.nightly {
+            nextest.args(["--profile", "nightly"]);
+            for (name, value) in NIGHTLY {
+                if env::var_os(name).is_none() {
+                    nextest.env(name, value);
+                }
+            }
+        }
+        nextest.args(&self.nextest);
+    }
+}
+
+/// Installs what is missing, builds everything and runs the tests.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCode> {
-    let chosen: Vec<OsString> = arguments.raw_args()?.collect();
+    let options = Options::from_arguments(arguments.raw_args()?);
     let nats_server = nats::ensure(workspace)?;
     let redis_server = redis::ensure(workspace)?;
     nextest::ensure(workspace)?;
@@ -45,16 +94,14 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     shell::stream(&mut build).context("programs and tests do not compile")?;
 
     // The summary of nextest is to come last, so a failed example in the docs is told before.
-    let examples = chosen
-        .is_empty()
-        .then(|| run_doc_tests(&prepare))
-        .transpose();
+    let examples = options.all().then(|| run_doc_tests(&prepare)).transpose();
     if let Err(error) = &examples {
         eprintln!("error: {error:#}");
     }
     shell::heading("tests");
     let mut tests = shell::cargo();
-    tests.args(["nextest", "run", "--workspace"]).args(chosen);
+    tests.args(["nextest", "run", "--workspace"]);
+    options.apply(&mut tests);
     prepare(&mut tests)?;
     let passed = tests.status().context("could not start nextest")?.success();
     Ok(if passed && examples.is_ok() {
@@ -70,4 +117,46 @@ fn run_doc_tests(prepare: &impl Fn(&mut Command) -> Result<()>) -> Result<()> {
     command.args(["test", "--quiet", "--workspace", "--doc"]);
     prepare(&mut command)?;
     shell::stream(&mut command).context("examples in the documentation failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &[&str]) -> Options {
+        Options::from_arguments(words.iter().map(OsString::from))
+    }
+
+    fn arguments(options: &Options) -> Vec<OsString> {
+        let mut command = Command::new("nextest");
+        options.apply(&mut command);
+        command.get_args().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn nightly_is_ours_and_the_rest_is_nextests() {
+        let nightly = options(&["--nightly", "soak"]);
+        assert_eq!(arguments(&nightly), ["--profile", "nightly", "soak"]);
+        assert!(!nightly.all());
+        let plain = options(&["soak", "--", "--nightly"]);
+        assert_eq!(arguments(&plain), ["soak", "--", "--nightly"]);
+        assert!(!plain.all());
+        assert!(options(&[]).all());
+    }
+
+    #[test]
+    fn nightly_makes_ten_million_calls() {
+        let mut command = Command::new("nextest");
+        options(&["--nightly"]).apply(&mut command);
+        let calls = command
+            .get_envs()
+            .find(|(name, _)| *name == "LATTICE_SOAK_CALLS");
+        // Set from outside, the number is left as it is.
+        if env::var_os("LATTICE_SOAK_CALLS").is_none() {
+            assert_eq!(
+                calls,
+                Some(("LATTICE_SOAK_CALLS".as_ref(), Some("10000000".as_ref())))
+            );
+        }
+    }
 }
