@@ -1,9 +1,13 @@
 //! A shell with folders and ports of its own, and the programs under test on its path.
+//!
+//! It starts as a clone in which programs are built and no tool is fetched: what a readme calls
+//! beside them has to come from one of its own steps, or from the machine.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -18,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// Redis is not part of the lattice and is ended apart from it.
 const REDIS_PORT: &str = "6379";
+
+/// Where `cargo xtask setup` puts tools, from the target folder.
+const TOOLS: &str = "tools/bin";
 
 /// The folder of the repository, in which readme files are followed.
 pub(crate) fn repository() -> &'static Path {
@@ -37,18 +44,23 @@ pub(crate) struct Shell {
 impl Shell {
     /// Makes a shell in which each of `ports` stands for another, free one.
     pub(crate) fn new(ports: &[&str]) -> Result<Self> {
-        let wash = program("wash")?;
-        let mut folders: Vec<PathBuf> = wash.parent().map(Path::to_path_buf).into_iter().collect();
-        folders.push(repository().join("target/tools/bin"));
-        folders.extend(std::env::split_paths(
-            &std::env::var_os("PATH").unwrap_or_default(),
-        ));
+        let home = tempfile::Builder::new()
+            .prefix("lattice-readme-")
+            .tempdir()?;
+        let programs = program("wash")?;
+        let programs = programs.parent().context("`wash` lies in no folder")?;
+        let folders = [
+            write_cargo(home.path(), programs)?,
+            programs.to_owned(),
+            target(home.path()).join(TOOLS),
+        ];
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let machine = std::env::split_paths(&path)
+            .filter(|folder| *folder != repository().join("target").join(TOOLS));
         let mut shell = Self {
-            home: tempfile::Builder::new()
-                .prefix("lattice-readme-")
-                .tempdir()?,
+            path: std::env::join_paths(folders.into_iter().chain(machine))?,
+            home,
             nats_port: free_port()?,
-            path: std::env::join_paths(folders)?,
             ports: BTreeMap::new(),
         };
         for port in ports {
@@ -94,6 +106,7 @@ impl Shell {
             .kill_on_drop(true)
             .env("PATH", &self.path)
             .env("HOME", home)
+            .env("CARGO_TARGET_DIR", target(home))
             .env("XDG_CONFIG_HOME", home.join("config"))
             .env("XDG_DATA_HOME", home.join("data"))
             // What `cargo xtask setup` has fetched is not fetched again.
@@ -101,6 +114,32 @@ impl Shell {
             .env("WASMCLOUD_NATS_PORT", self.nats_port.to_string());
         command
     }
+}
+
+/// The target folder of a shell.
+fn target(home: &Path) -> PathBuf {
+    home.join("target")
+}
+
+/// Makes a target folder with what is built and without tools, and a `cargo` whose `xtask` is the
+/// one under test: the real one would compile, in turns with all tests. Returns its folder.
+fn write_cargo(home: &Path, programs: &Path) -> Result<PathBuf> {
+    let target = target(home);
+    std::fs::create_dir(&target)?;
+    symlink(programs, target.join("debug"))?;
+    let components = repository().join("target/components");
+    symlink(components, target.join("components"))?;
+    let folder = home.join("bin");
+    std::fs::create_dir(&folder)?;
+    let cargo = folder.join("cargo");
+    let xtask = target.join("debug/xtask");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = xtask ] || exit 1\nshift\nexec '{}' \"$@\"\n",
+        xtask.display()
+    );
+    std::fs::write(&cargo, script)?;
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
 }
 
 fn printed(line: &str, output: &Output) -> Result<String> {

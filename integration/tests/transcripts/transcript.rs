@@ -29,6 +29,13 @@ impl Transcript {
         Ok(Self { steps })
     }
 
+    /// Where the first command that begins with `start` stands.
+    pub(crate) fn position(&self, start: &str) -> Option<usize> {
+        self.steps
+            .iter()
+            .position(|step| step.command.starts_with(start))
+    }
+
     pub(crate) async fn replay(&self, shell: &Shell) -> Result<()> {
         for step in &self.steps {
             step.replay(shell)
