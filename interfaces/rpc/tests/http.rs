@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::{Client, Subscriber};
@@ -238,23 +237,8 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
             .await
             .unwrap();
     }
-    // The whole result: parts and ends as a 1.9 caller reads them, and nothing else.
-    let mut parts: BTreeMap<String, Vec<Bytes>> = BTreeMap::new();
-    let open = |parts: &BTreeMap<String, Vec<Bytes>>| {
-        parts
-            .get("results")
-            .and_then(|pieces| pieces.last())
-            .is_none_or(|piece| !piece.is_empty())
-    };
-    while open(&parts) {
-        let message = next(&mut incoming).await;
-        let at = message.subject.strip_prefix(&format!("{root}.")).unwrap();
-        parts
-            .entry(at.to_owned())
-            .or_default()
-            .push(message.payload);
-    }
-    // A body that is there travels inside the record; the recorded one came after it.
+    // The whole answer is one message, in which a 1.9 caller finds every value complete: a body
+    // that is there travels inside the record, where the recorded one came after it.
     let mut expected = BytesMut::new();
     let head = ResponseHead {
         status: http::StatusCode::OK,
@@ -262,8 +246,9 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
     };
     let body = Part::Ready(Bytes::from_static(b"Counter /posted: 1\n"));
     encode_response(&mut expected, &head, &body, &Part::Ready(None));
-    let whole = [("results".to_owned(), vec![expected.freeze(), Bytes::new()])];
-    assert_eq!(parts, whole.into());
+    let result = next(&mut incoming).await;
+    assert_eq!(result.subject.as_str(), format!("{root}.results"));
+    assert_eq!((result.payload, result.headers), (expected.freeze(), None));
 
     let (source, request, body, trailers) = told.recv().await.unwrap();
     assert_eq!(source.as_deref(), Some("httpserver"));
@@ -285,6 +270,13 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
     assert_eq!(body, "some body");
     assert_eq!(trailers, None);
     pair.settle().await;
+    // Nothing else was sent: what comes next is our own mark.
+    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
+    client
+        .publish(format!("{inbox}.mark"), Bytes::new())
+        .await
+        .unwrap();
+    assert!(next(&mut incoming).await.subject.ends_with(".mark"));
 }
 
 #[tokio::test]
@@ -308,6 +300,7 @@ async fn a_recorded_answer_of_a_1_9_host_is_read() {
                 client.publish(subject, payload).await.unwrap();
             }
         }
+        client.flush().await.unwrap();
     });
     let sent = request("/posted", Full::new(Bytes::from_static(b"some body")));
     let called = pair.caller.call_http(pair.invocation("handle"), sent);
