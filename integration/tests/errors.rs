@@ -227,12 +227,22 @@ async fn a_refused_link_shows_its_reason() -> Result<()> {
 
 #[tokio::test]
 async fn an_overloaded_component_refuses_and_recovers() -> Result<()> {
+    // A call waits a second at most for its turn, which comes after two.
     let lattice = Lattice::start(1).await?;
     lattice.run(0, "probe", "probe", 1).await?;
     let peer = lattice.peer().await?;
-    let calls = (0..10).map(|_| call(&peer, "probe", SLEEP, number(2000), 3000));
+    let calls = (0..10).map(|_| call(&peer, "probe", SLEEP, number(2000), 10_000));
     let outcomes = futures::future::join_all(calls).await;
-    assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
+    let (done, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    let codes: Vec<String> = failed
+        .into_iter()
+        .map(|outcome| remote(outcome.unwrap_err()).code)
+        .collect();
+    assert!(!done.is_empty() && !codes.is_empty(), "{codes:?}");
+    assert!(
+        codes.iter().all(|code| code == RemoteError::OVERLOADED),
+        "{codes:?}"
+    );
     let before = Instant::now();
     echo(&peer, "probe").await?;
     assert!(before.elapsed() < Duration::from_secs(1));

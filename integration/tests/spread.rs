@@ -3,28 +3,67 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use lattice_integration::{HostOptions, Lattice, STEP, echo, free_port, get};
+use anyhow::{Context as _, Result, ensure};
+use lattice_integration::{
+    HANDLE, HostOptions, Lattice, SLEEP, STEP, call, component, echo, free_port, get, number,
+    subject, until,
+};
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_rpc::Peer;
+use serde_json::Value;
+
+/// A server whose monitor listens at an address, and the address.
+fn monitored() -> Result<(NatsBoxOptions, String)> {
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let options = NatsBoxOptions {
+        extra_config: format!("http: \"{address}\"\n"),
+        ..NatsBoxOptions::default()
+    };
+    Ok((options, address))
+}
+
+/// A lattice of three hosts on a monitored server, and the monitor's address.
+async fn three_hosts() -> Result<(Lattice, String)> {
+    let (options, monitor) = monitored()?;
+    Ok((Lattice::start_with(options, 3).await?, monitor))
+}
+
+/// How many calls of a function the server has given to each connection that serves it, by the
+/// number of the connection.
+async fn taken(monitor: &str, function: &str) -> Result<BTreeMap<u64, u64>> {
+    let (status, text) = get(monitor, "/connz?subs=detail&limit=1024").await?;
+    ensure!(status == 200, "{status} {text}");
+    let connz: Value = serde_json::from_str(&text)?;
+    let mut taken = BTreeMap::new();
+    let connections = connz["connections"].as_array().context("no list")?;
+    // Behind a leaf connection others share; the monitor of their own server tells of them.
+    for connection in connections.iter().filter(|c| c["kind"] != "Leafnode") {
+        let none = Vec::new();
+        let subscriptions = connection["subscriptions_list_detail"].as_array();
+        for subscription in subscriptions.unwrap_or(&none) {
+            // One that only watches is in no queue group.
+            if subscription["subject"] == function && subscription["qgroup"].is_string() {
+                let connection = connection["cid"].as_u64().context("no number")?;
+                *taken.entry(connection).or_default() +=
+                    subscription["msgs"].as_u64().unwrap_or_default();
+            }
+        }
+    }
+    Ok(taken)
+}
 
 #[tokio::test]
 async fn three_hosts_share_a_component_one_of_them_behind_a_leaf() -> Result<()> {
     let leaf_port = free_port()?;
-    let hub = NatsBoxOptions {
-        extra_config: format!("leafnodes {{ listen: \"127.0.0.1:{leaf_port}\" }}\n"),
-        js_domain: Some("hub".to_owned()),
-        ..NatsBoxOptions::default()
-    };
+    let (mut hub, at_hub) = monitored()?;
+    hub.extra_config += &format!("leafnodes {{ listen: \"127.0.0.1:{leaf_port}\" }}\n");
+    hub.js_domain = Some("hub".to_owned());
     let mut lattice = Lattice::start_with(hub, 0).await?;
-    let leaf = NatsBox::start_with(NatsBoxOptions {
-        extra_config: format!(
-            "leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{leaf_port}\" }} ] }}\n"
-        ),
-        js_domain: Some("leaf".to_owned()),
-        ..NatsBoxOptions::default()
-    })
-    .await?;
+    let (mut leaf, at_leaf) = monitored()?;
+    leaf.extra_config +=
+        &format!("leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{leaf_port}\" }} ] }}\n");
+    leaf.js_domain = Some("leaf".to_owned());
+    let leaf = NatsBox::start_with(leaf).await?;
     let domain = || ["--js-domain".to_owned(), "hub".to_owned()].to_vec();
     for nats_port in [None, None, Some(leaf.port)] {
         let options = HostOptions {
@@ -40,37 +79,30 @@ async fn three_hosts_share_a_component_one_of_them_behind_a_leaf() -> Result<()>
     lattice.provide_store(2).await?;
     let address = lattice.serve_http(0, "hello").await?;
     lattice.until_status(&address, "/", 200).await?;
-    let before = cpu(&lattice)?;
+    let handle = subject("hello", HANDLE);
     for _ in 0..300 {
         assert_eq!(get(&address, "/").await?.0, 200);
     }
-    // NATS prefers queue members on the same server; the leaf gets its share once the others go.
-    let after = cpu(&lattice)?;
+    // The HTTP server is at the hub, and NATS prefers members of a queue group on the caller's own
+    // server: the two hosts there share all calls, and the one behind the leaf is their reserve.
+    let hub = taken(&at_hub, &handle).await?;
     assert!(
-        after[0] > before[0] && after[1] > before[1],
-        "{before:?} {after:?}"
+        hub.len() == 2 && hub.values().all(|calls| *calls >= 50),
+        "{hub:?}"
     );
+    let reserve = taken(&at_leaf, &handle).await?;
+    assert_eq!(reserve.values().sum::<u64>(), 0, "{reserve:?}");
+    let image = component("http-hello")?;
     for host in [0, 1] {
-        lattice
-            .scale(
-                host,
-                "hello",
-                &lattice_integration::component("http-hello")?,
-                0,
-            )
-            .await?;
+        lattice.scale(host, "hello", &image, 0).await?;
     }
     for _ in 0..20 {
         assert_eq!(get(&address, "/").await?.0, 200);
     }
+    assert!(taken(&at_hub, &handle).await?.is_empty());
+    let reserve = taken(&at_leaf, &handle).await?;
+    assert_eq!(reserve.into_values().collect::<Vec<_>>(), [20]);
     Ok(())
-}
-
-fn cpu(lattice: &Lattice) -> Result<Vec<u64>> {
-    let used = |host: &lattice_integration::HostProcess| {
-        Ok(lattice_integration::usage(host.pid().context("exited")?)?.cpu_us)
-    };
-    lattice.hosts.iter().map(used).collect()
 }
 
 /// Sends `total` calls, 32 at a time, and counts what became of them.
@@ -104,26 +136,47 @@ async fn storm(
 
 #[tokio::test]
 async fn killing_a_host_fails_at_most_what_is_in_flight_on_it() -> Result<()> {
-    let mut lattice = Lattice::start(3).await?;
+    let (mut lattice, monitor) = three_hosts().await?;
     for host in 0..3 {
         lattice.run(host, "probe", "probe", 100).await?;
     }
     let peer = lattice.peer().await?;
     echo(&peer, "probe").await?;
-    let half_way = Arc::new(tokio::sync::Notify::new());
-    let storm = tokio::spawn({
-        let (peer, half_way) = (peer.clone(), Arc::clone(&half_way));
-        async move { storm(&peer, 2000, half_way).await }
-    });
-    half_way.notified().await;
+    let mut calls = lattice.calls("probe", SLEEP).await?;
+    let mut sleeping = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let peer = peer.clone();
+        sleeping.spawn(async move { call(&peer, "probe", SLEEP, number(5000), 15_000).await });
+    }
+    calls.begun(60).await?;
+    let sleep = subject("probe", SLEEP);
+    let before = taken(&monitor, &sleep).await?;
+    assert!(
+        before.len() == 3 && before.values().all(|calls| *calls > 0),
+        "{before:?}"
+    );
+    assert_eq!(before.values().sum::<u64>(), 60, "{before:?}");
     lattice.hosts[1].kill().await?;
-    let outcomes = storm.await?;
-    let failed: usize = outcomes
+    let left = until(async || {
+        let left = taken(&monitor, &sleep).await?;
+        ensure!(left.len() == 2, "{left:?}");
+        Ok(left)
+    })
+    .await?;
+    let in_flight: u64 = before
         .iter()
-        .filter(|(name, _)| *name != "ok")
-        .map(|(_, n)| n)
+        .filter(|(connection, _)| !left.contains_key(connection))
+        .map(|(_, calls)| calls)
         .sum();
-    assert!(failed <= 32, "{outcomes:?}");
+    // From now on the others answer everything.
+    let outcomes = storm(&peer, 500, Arc::default()).await;
+    assert_eq!(outcomes, BTreeMap::from([("ok".to_owned(), 500)]));
+    let outcomes = sleeping.join_all().await;
+    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count() as u64;
+    assert!(
+        failed > 0 && failed <= in_flight,
+        "{failed} failed, {in_flight} were in flight: {outcomes:?}"
+    );
     Ok(())
 }
 
@@ -155,12 +208,20 @@ async fn draining_a_host_fails_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn copies_of_a_provider_share_the_load() -> Result<()> {
-    let lattice = Lattice::start(3).await?;
+    let (lattice, monitor) = three_hosts().await?;
     lattice.run_counter(0, &[0, 1, 2], 32).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/a", 200).await?;
-    for n in 2..=60 {
+    for n in 2..=120 {
         assert_eq!(get(&address, "/a").await?.1, format!("Counter /a: {n}\n"));
     }
+    // Each copy is given its part, and no call is given to two.
+    let increment = subject("kv", "wrpc:keyvalue/atomics@0.2.0-draft.increment");
+    let taken = taken(&monitor, &increment).await?;
+    assert!(
+        taken.len() == 3 && taken.values().all(|calls| *calls >= 10),
+        "{taken:?}"
+    );
+    assert_eq!(taken.values().sum::<u64>(), 120, "{taken:?}");
     Ok(())
 }
