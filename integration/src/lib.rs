@@ -21,7 +21,7 @@ pub use calls::{
 pub use events::{Event, EventLog};
 pub use http_client::{HttpClient, get};
 pub use lattice::{HostOptions, Lattice};
-pub use monitor::Monitored;
+pub use monitor::{Monitored, growth_allowed};
 pub use process::{HostProcess, ProcessUsage, free_port, usage};
 pub use scenes::STORE;
 
