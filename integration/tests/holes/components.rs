@@ -265,3 +265,32 @@ async fn events_name_the_host_that_acted_and_come_once() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_host_bids_for_a_provider_that_is_named_by_its_link() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    // Clients of 1.9 ask for the name of the link, which several providers share.
+    let auction = async |reference: &str| {
+        let request = json!({
+            "provider_ref": reference, "provider_id": "default", "constraints": {},
+        });
+        lattice.ctl_ok("provider.auction", request).await
+    };
+    for reference in [
+        "file:///a/provider.par",
+        "oci://registry.example/provider:1",
+    ] {
+        let bid = auction(reference).await?;
+        let bid = &bid["response"];
+        assert_eq!(bid["host_id"], lattice.host(0), "{bid}");
+        assert_eq!(
+            (&bid["provider_id"], &bid["provider_ref"]),
+            (&json!("default"), &json!(reference))
+        );
+    }
+    // Another provider that runs does not keep it from bidding.
+    lattice.provide_store(0).await?;
+    let bid = auction("file:///a/provider.par").await?;
+    assert_eq!(bid["response"]["host_id"], lattice.host(0), "{bid}");
+    Ok(())
+}

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::StreamExt as _;
-use lattice_integration::{HANDLE, Lattice, SLEEP, STEP, call, free_port, get, number, program};
+use lattice_integration::{
+    HANDLE, Lattice, SLEEP, STEP, call, free_port, get, number, program, until,
+};
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -98,6 +101,48 @@ async fn the_number_of_copies_of_a_bucket_can_be_chosen() -> Result<()> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{text}");
     assert!(text.contains("replicas") && text.contains("hint"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_bucket_has_as_many_copies_as_were_chosen() -> Result<()> {
+    let routes = [free_port()?, free_port()?, free_port()?];
+    let targets = routes.map(|port| format!("\"nats-route://127.0.0.1:{port}\""));
+    let start = |name: &'static str, port: u16| {
+        NatsBox::start_with(NatsBoxOptions {
+            extra_config: format!(
+                "server_name: {name}\ncluster {{ name: box, listen: \"127.0.0.1:{port}\", \
+                 routes: [{}] }}\n",
+                targets.join(", ")
+            ),
+            ..NatsBoxOptions::default()
+        })
+    };
+    let servers = tokio::try_join!(
+        start("one", routes[0]),
+        start("two", routes[1]),
+        start("three", routes[2])
+    )?;
+    let streams = async_nats::jetstream::new(servers.0.client().await?);
+    // A cluster takes streams once it has a leader.
+    until(async || Ok(streams.query_account().await.map(drop)?)).await?;
+    let port = servers.0.port.to_string();
+    let mut host = tokio::process::Command::new(program("lattice-host")?)
+        .args(["--nats-port", &port, "--store-replicas", "3"])
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    for bucket in ["LATTICEDATA_default", "CONFIGDATA_default"] {
+        let found = until(async || {
+            let mut stream = streams.get_stream(format!("KV_{bucket}")).await?;
+            Ok(stream.info().await?.clone())
+        })
+        .await?;
+        assert_eq!(found.config.num_replicas, 3, "{bucket}");
+        let others = found.cluster.map_or(0, |cluster| cluster.replicas.len());
+        assert!(others >= 2, "{bucket}: {others} copies beside the leader");
+    }
+    host.kill().await?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `docs/known-holes.md` names tests; each of them has to be there.
+//! `docs/known-holes.md` and `docs/protocol-rows.md` name tests; each of them has to be there.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -63,40 +63,58 @@ fn exists(crates: &HashMap<String, PathBuf>, place: &str, test: &str) -> Result<
     }))
 }
 
-#[test]
-fn every_hole_has_a_row_and_every_test_named_there_exists() -> Result<()> {
-    let table = std::fs::read_to_string(workspace().join("docs/known-holes.md"))?;
+/// The rows of a table of tests; fails when a test that one of them names is not there.
+fn rows(file: &str) -> Result<Vec<String>> {
+    let table = std::fs::read_to_string(workspace().join(file))?;
     let mut folders = HashMap::new();
     crates(&workspace(), &mut folders)?;
     let mut rows = Vec::new();
     let mut missing = Vec::new();
     for row in table.lines().filter(|line| line.starts_with("| ")) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [hole, _, tests] = cells[..] else {
+        let [name, _, tests] = cells[..] else {
             anyhow::bail!("not three cells: {row}");
         };
-        if hole == "hole" || hole.starts_with("---") {
+        if ["hole", "row"].contains(&name) || name.starts_with("---") {
             continue;
         }
-        rows.push(hole.to_owned());
-        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        rows.push(name.to_owned());
+        let tests: Vec<&str> = tests
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|text| text.contains("::"))
+            .collect();
         if tests.is_empty() && !row.contains("belongs to") {
-            missing.push(format!("{hole} names no test"));
+            missing.push(format!("{name} names no test"));
         }
         for test in tests {
-            let (place, name) = test.rsplit_once("::").with_context(|| test.to_owned())?;
-            match exists(&folders, place, name) {
+            let (place, function) = test.rsplit_once("::").with_context(|| test.to_owned())?;
+            match exists(&folders, place, function) {
                 Ok(true) => {}
-                Ok(false) => missing.push(format!("{hole}: `{name}` is not in {place}")),
-                Err(error) => missing.push(format!("{hole}: {test}: {error:#}")),
+                Ok(false) => missing.push(format!("{name}: `{function}` is not in {place}")),
+                Err(error) => missing.push(format!("{name}: {test}: {error:#}")),
             }
         }
     }
-    assert!(missing.is_empty(), "{missing:#?}");
-    let without: Vec<String> = expected()
-        .into_iter()
-        .filter(|h| !rows.contains(h))
-        .collect();
+    anyhow::ensure!(missing.is_empty(), "{missing:#?}");
+    Ok(rows)
+}
+
+#[test]
+fn every_hole_has_a_row_and_every_test_named_there_exists() -> Result<()> {
+    let rows = rows("docs/known-holes.md")?;
+    let without = |hole: &String| !rows.contains(hole);
+    let without: Vec<String> = expected().into_iter().filter(without).collect();
     assert!(without.is_empty(), "no row for {without:?}");
+    Ok(())
+}
+
+#[test]
+fn every_row_of_the_checklist_is_there_and_so_is_every_test_named_in_it() -> Result<()> {
+    let numbered = |part: &'static str, last: u32| (1..=last).map(move |n| format!("{part}.{n}"));
+    let checklist = numbered("13.1", 6).chain(numbered("13.2", 13));
+    let checklist: Vec<String> = checklist.chain(numbered("13.3", 3)).collect();
+    assert_eq!(rows("docs/protocol-rows.md")?, checklist);
     Ok(())
 }
