@@ -7,6 +7,7 @@ use lattice_core::event::{CloudEvent, Event, EventKind};
 use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::{HostId, Link};
 
+use crate::advice;
 use crate::connection::Lattice;
 use crate::error::{CliError, Code, Result};
 
@@ -82,7 +83,8 @@ impl Watch {
                 }
                 Event::ComponentScaleFailed(data) if data.component_id == id => Some(Err(failed(
                     format!("component `{id}` could not be scaled on host `{host}`"),
-                    data.error,
+                    &data.error,
+                    data.hint.as_deref(),
                 ))),
                 _ => None,
             }
@@ -101,7 +103,8 @@ impl Watch {
                 Event::ProviderStarted(data) if data.provider_id == id => Some(Ok(())),
                 Event::ProviderStartFailed(data) if data.provider_id == id => Some(Err(failed(
                     format!("provider `{id}` could not be started on host `{host}`"),
-                    data.error,
+                    &data.error,
+                    data.hint.as_deref(),
                 ))),
                 _ => None,
             }
@@ -198,6 +201,8 @@ fn report_of(event: CloudEvent, link: &Link) -> Option<LinkStatus> {
     })
 }
 
-fn failed(what: String, why: String) -> CliError {
-    CliError::new(Code::StartFailed, what).cause(why)
+/// What a host could not do, and why. What the host advises goes before what we can guess.
+fn failed(what: String, why: &str, advice: Option<&str>) -> CliError {
+    let hint = advice.unwrap_or_else(|| advice::hint(why));
+    CliError::new(advice::code(why), what).cause(why).hint(hint)
 }

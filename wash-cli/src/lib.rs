@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+mod advice;
 mod args;
 mod cli;
 mod commands;
@@ -17,6 +18,7 @@ mod events;
 mod files;
 mod lattice_dir;
 mod local;
+mod markdown;
 mod output;
 mod process;
 mod resolve;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use lattice_core::host::{Host, HostInventory};
-use lattice_core::reference::Reference;
+use lattice_core::id::IdRule;
+use lattice_core::reference::{Reference, RegistryRef};
 use lattice_core::{ComponentId, HostId, StringMap};
 
 use crate::connection::{Lattice, Search};
@@ -12,7 +13,12 @@ use crate::error::{CliError, Code, Result};
 /// Checks the id of a component or provider.
 pub(crate) fn entity_id(text: &str) -> Result<ComponentId> {
     ComponentId::new(text.trim()).map_err(|error| {
-        CliError::new(Code::Usage, error.to_string()).hint("use letters, digits, `-` and `_`")
+        let hint = match &error.rule {
+            IdRule::Character { allowed, .. } => format!("use only {allowed}, as in `my-counter`"),
+            IdRule::TooLong { max } => format!("use at most {max} bytes"),
+            _ => "give it a name, such as `my-counter`".to_owned(),
+        };
+        CliError::new(Code::Usage, error.to_string()).hint(hint)
     })
 }
 
@@ -31,17 +37,28 @@ pub(crate) fn image_ref(text: &str) -> Result<String> {
         })?;
         return Ok(file_reference(&full));
     }
-    let looks_like_path = text.starts_with('.') || text.ends_with(".wasm") || text.ends_with(".gz");
-    if looks_like_path && !text.contains("://") {
-        return Err(
-            CliError::new(Code::FileNotFound, format!("there is no file `{text}`"))
-                .hint("give the path of a file, or a reference such as `ghcr.io/org/image:1.0`"),
-        );
+    let reference = text.parse::<Reference>();
+    if !text.contains("://") && !matches!(&reference, Ok(Reference::Registry(it)) if is_remote(it))
+    {
+        let text = format!("there is no file `{text}`");
+        return Err(CliError::new(Code::FileNotFound, text).hint(
+            "check the path, which starts at the current folder; `wash build` makes the file of \
+             a component",
+        ));
     }
-    match text.parse::<Reference>() {
+    match reference {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(CliError::new(Code::Usage, error.to_string()).hint(error.hint())),
+        Err(error) => Err(CliError::new(Code::Usage, error.to_string())
+            .hint("give the path of a file, or `file:///absolute/path`")),
     }
+}
+
+/// Whether a registry is meant, and not a folder: `ghcr.io/org/image:1.0`, not `build/app.wasm`.
+fn is_remote(reference: &RegistryRef) -> bool {
+    let named = |end| reference.repository.ends_with(end) && reference.tag.is_none();
+    let file = [".wasm", ".gz"].into_iter().any(named);
+    !file && reference.authority.trim_matches('.').contains(['.', ':'])
+        || reference.authority == "localhost"
 }
 
 /// References are percent-decoded, so what looks like an escape in a path is escaped itself.
@@ -261,7 +278,47 @@ mod tests {
             image_ref("none.wasm").unwrap_err().code(),
             Code::FileNotFound
         );
-        assert_eq!(image_ref("what is this").unwrap_err().code(), Code::Usage);
+        assert_eq!(image_ref("ftp://x/y").unwrap_err().code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_missing_file_is_one_however_it_is_named() {
+        for path in [
+            "nothere",
+            "target/debug/kv",
+            "build/app.wasm",
+            "../kv",
+            "a.b/c.wasm",
+            "x y",
+        ] {
+            let error = image_ref(path).unwrap_err();
+            assert_eq!(
+                (error.code(), error.exit()),
+                (Code::FileNotFound, 3),
+                "{path}"
+            );
+            // A registry would be refused by the host.
+            assert!(!error.hint_text().unwrap().contains("ghcr.io"), "{path}");
+        }
+        for reference in ["localhost:5000/a:1", "localhost/a:1", "ghcr.io/a/b"] {
+            assert_eq!(image_ref(reference).unwrap(), reference);
+        }
+    }
+
+    #[test]
+    fn the_hint_for_an_id_says_what_its_rule_says() {
+        for (id, part) in [
+            ("a.b", "`/` and `=`"),
+            ("", "give it a name"),
+            (&"x".repeat(999), "256"),
+        ] {
+            let error = entity_id(id).unwrap_err();
+            assert!(error.hint_text().unwrap().contains(part), "{id}: {error:?}");
+        }
+        assert!(
+            entity_id("a/b=c").is_ok(),
+            "what the hint allows is allowed"
+        );
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::fake::{FakeLattice, host_id};
 use common::{Outcome, expect};
 use lattice_core::link::{LinkState, LinkStatus};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 fn named(outcome: Outcome) -> Outcome {
     let ids = [(0, "[HOST1]"), (1, "[HOST2]"), (2, "[HOST3]")];
@@ -164,23 +167,88 @@ async fn of_several_bidders_the_least_busy_host_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_image_under_the_same_id_is_refused_unless_it_is_meant() {
+    let lattice = FakeLattice::start(1).await;
+    lattice.wash("start component /c.wasm counter").await.ok();
+    expect(
+        &named(lattice.wash("start component /d.wasm counter").await),
+        "
+-- stderr
+error[WASH0040]: component `counter` already runs with another image on host `[HOST1]`
+  caused by: it runs `file:///c.wasm`, not `file:///d.wasm`
+hint: replace its image with `wash update component counter file:///d.wasm`, or add `--allow-update`
+-- exit 4",
+    );
+    let image = || lattice.hosts[0].component("counter").unwrap().image_ref;
+    assert_eq!(image(), "file:///c.wasm");
+    lattice
+        .wash("start component /d.wasm counter --allow-update")
+        .await
+        .ok();
+    assert_eq!(image(), "file:///d.wasm");
+    lattice
+        .wash("start component /d.wasm counter --max 9")
+        .await
+        .ok();
+    assert_eq!(
+        lattice.hosts[0].component("counter").unwrap().max_instances,
+        9
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inventory_is_watched_until_a_signal() {
+    let lattice = FakeLattice::start(1).await;
+    let mut command = tokio::process::Command::from(lattice.home.command());
+    let mut child = command
+        .args(["get", "inventory", "-w", "100ms"])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lattice.hosts[0].runs_component("first", "file:///c.wasm");
+    for id in ["first", "second"] {
+        let seen = async { while !lines.next_line().await.unwrap().unwrap().starts_with(id) {} };
+        tokio::time::timeout(Duration::from_secs(20), seen)
+            .await
+            .unwrap();
+        lattice.hosts[0].runs_component("second", "file:///c.wasm");
+    }
+    std::process::Command::new("kill")
+        .args(["-INT", &child.id().unwrap().to_string()])
+        .status()
+        .unwrap();
+    // What is still being printed must find a reader.
+    while lines.next_line().await.unwrap().is_some() {}
+    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_fails_or_never_ends_is_an_error() {
     let lattice = FakeLattice::start(1).await;
     expect(
         &named(lattice.wash("start component /missing.wasm c").await),
         "
 -- stderr
-error[WASH0041]: component `c` could not be scaled on host `[HOST1]`
+error[WASH0025]: component `c` could not be scaled on host `[HOST1]`
   caused by: no such file
--- exit 4",
+hint: the host looks for the file on its own machine: check the path, and run `wash build` first if the component has not been built
+-- exit 3",
     );
     expect(
         &named(lattice.wash("start provider /missing kv").await),
         "
 -- stderr
-error[WASH0041]: provider `kv` could not be started on host `[HOST1]`
+error[WASH0025]: provider `kv` could not be started on host `[HOST1]`
   caused by: no such file
--- exit 4",
+hint: the host looks for the file on its own machine: check the path, and run `wash build` first if the component has not been built
+-- exit 3",
+    );
+    let known = lattice.wash("start component /missing-known.wasm c").await;
+    assert!(
+        known.stderr.contains("hint: ask the host\n"),
+        "a host knows better: {known}"
     );
     let silent = named(lattice.wash("start component /silent.wasm c -t 300").await);
     assert_eq!(silent.code, Some(5), "{silent}");
@@ -390,8 +458,11 @@ async fn a_copy_that_fails_is_named() {
             .wash("scale provider /missing kv --per-host -o json")
             .await,
     );
-    assert_eq!(outcome.code, Some(7), "{outcome}");
+    assert_eq!(outcome.code, Some(3), "nothing was done: {outcome}");
     let json = outcome.json();
+    assert_eq!(json["error"]["code"], "WASH0025");
+    let hint = json["error"]["hint"].as_str().unwrap();
+    assert!(hint.contains("check the path"), "{hint}");
     assert_eq!(json["hosts"][0]["state"], "failed");
     assert!(
         json["hosts"][0]["reason"]

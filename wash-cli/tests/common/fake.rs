@@ -260,6 +260,7 @@ impl ControlApi for FakeHost {
             return Ok(Outcome::bare());
         }
         if image.contains("missing") {
+            let image_hint = image.contains("known").then(|| "ask the host".to_owned());
             let event = Event::ComponentScaleFailed(ComponentScaleFailed {
                 component_id: id,
                 image_ref: image,
@@ -267,6 +268,7 @@ impl ControlApi for FakeHost {
                 host_id: self.id.to_string(),
                 annotations: StringMap::new(),
                 error: "no such file".into(),
+                hint: image_hint,
                 public_key: None,
             });
             self.events.publish(event).await;
@@ -323,6 +325,7 @@ impl ControlApi for FakeHost {
                 provider_id: id,
                 host_id: self.id.to_string(),
                 error: "no such file".into(),
+                hint: None,
                 link_name: "default".into(),
             })
         } else {

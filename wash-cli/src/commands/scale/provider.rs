@@ -166,24 +166,33 @@ fn report(
     let nothing_done = done
         .iter()
         .all(|done| done.result.is_err() || done.step.action == Action::Keep);
-    let code = match (running, nothing_done) {
-        (0, true) if plan.desired > 0 && failures.is_empty() => Code::NoHostFits,
-        _ => Code::Partial,
-    };
     let text = format!(
         "provider `{id}` runs on {running} hosts instead of {}",
         plan.desired
     );
-    let mut error = CliError::new(code, text);
-    for failure in failures {
+    let code = match failures.first() {
+        // What failed alike everywhere, and changed nothing, is one failure and not part of a success.
+        Some(first) if nothing_done && alike(&failures) => first.code(),
+        None if nothing_done && running == 0 && plan.desired > 0 => Code::NoHostFits,
+        _ => Code::Partial,
+    };
+    let hint = failures.iter().find_map(|failure| failure.hint_text());
+    let hint = hint
+        .unwrap_or("a host runs a provider id only once; start more hosts or relax `--constraint`");
+    let mut error = CliError::new(code, text).hint(hint);
+    for failure in &failures {
         error = error.cause(failure.to_string());
     }
     if plan.missing > 0 {
         error = error.cause(format!("{} hosts that fit are missing", plan.missing));
     }
-    Err(error
-        .hint("a host runs a provider id only once; start more hosts or relax `--constraint`")
-        .data(data))
+    Err(error.data(data))
+}
+
+fn alike(failures: &[&CliError]) -> bool {
+    let mut codes = failures.iter().map(|failure| failure.code());
+    let first = codes.next();
+    codes.all(|code| Some(code) == first)
 }
 
 fn runs_now(done: &Done) -> bool {

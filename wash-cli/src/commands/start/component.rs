@@ -1,12 +1,12 @@
 //! `wash start component`.
 
 use lattice_control::types::ScaleComponentCommand;
-use lattice_core::StringMap;
+use lattice_core::{ComponentId, HostId, StringMap};
 use serde_json::Value;
 
 use super::place::{Auction, component_host};
 use crate::connection::{ConnectionArgs, Lattice};
-use crate::error::Result;
+use crate::error::{CliError, Code, Result};
 use crate::events::{COMPONENT_WAIT, Watch};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
@@ -43,6 +43,9 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let spinner = ui.spinner(format!("Starting component {id}"));
     let lattice = Lattice::connect(&args.connection).await?;
     let host = component_host(&lattice, &args.auction, &id, &image).await?;
+    if !args.allow_update {
+        refuse_other_image(&lattice, &host, &id, &image).await?;
+    }
     let mut watch = Watch::components(&lattice, COMPONENT_WAIT).await?;
     let command = ScaleComponentCommand {
         component_ref: image.clone(),
@@ -63,7 +66,6 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
             .await?;
     }
     drop(spinner);
-    // The host speaks up when the component runs already, with another image.
     if !reply.is_empty() {
         ui.notice(&reply);
     }
@@ -79,4 +81,26 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         ("host_id", host.as_str().into()),
     ]);
     Ok(Output::new(text, data))
+}
+
+/// A host would keep the image that runs and only say so: the user asked for another one.
+async fn refuse_other_image(
+    lattice: &Lattice,
+    host: &HostId,
+    id: &ComponentId,
+    image: &str,
+) -> Result<()> {
+    let inventory = lattice.client.inventory(host).await;
+    let what = format!("could not read the inventory of host `{host}`");
+    let inventory = inventory.map_err(|error| lattice.explain(what, &error))?;
+    let mut components = inventory.components.iter();
+    let Some(running) = components.find(|it| it.id == id.as_str() && it.image_ref != image) else {
+        return Ok(());
+    };
+    let text = format!("component `{id}` already runs with another image on host `{host}`");
+    Err(CliError::new(Code::Refused, text)
+        .cause(format!("it runs `{}`, not `{image}`", running.image_ref))
+        .hint(format!(
+            "replace its image with `wash update component {id} {image}`, or add `--allow-update`"
+        )))
 }
