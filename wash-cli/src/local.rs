@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use lattice_core::{HostId, LatticeName};
+use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::lattice_dir::{HostEntry, LatticeDir};
 
 /// A host drains its calls and stops its providers before it ends.
 const HOST_GRACE: Duration = Duration::from_secs(20);
+/// What a host may take to end after it has said goodbye.
+const EXIT_GRACE: Duration = Duration::from_secs(10);
 /// A NATS server writes its streams before it ends.
 const BROKER_GRACE: Duration = Duration::from_secs(10);
 
@@ -32,6 +36,31 @@ pub(crate) async fn stop_hosts(hosts: &[HostEntry]) -> Vec<Stopped> {
         }
     }))
     .await
+}
+
+/// Forgets a host that has said goodbye, if `wash up` started it on this machine, so that it is
+/// not taken for one that died.
+pub(crate) async fn forget_stopped(lattice: &LatticeName, id: &HostId) -> Result<()> {
+    let hosts = LatticeDir::open(lattice)?.hosts();
+    for host in hosts.iter().filter(|host| host.id == id.as_str()) {
+        // It says goodbye before its last steps. One that hangs in them is still to be seen.
+        if host.process.gone_by(Instant::now() + EXIT_GRACE).await {
+            host.forget();
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the record of this very process: a host that has stopped in order.
+pub(crate) fn forget_own() {
+    let own = i32::try_from(std::process::id()).ok();
+    // Without its folder there is no record either.
+    for dir in LatticeDir::all().unwrap_or_default() {
+        dir.live_hosts()
+            .iter()
+            .filter(|host| Some(host.process.pid) == own)
+            .for_each(HostEntry::forget);
+    }
 }
 
 /// Ends everything now.

@@ -6,12 +6,16 @@ pub(crate) use lattice_host::cli::HostArgs as Args;
 use lattice_host::cli::RunError;
 
 use crate::error::{CliError, Code, Result};
+use crate::local;
 use crate::output::Output;
 
 /// Runs until the host has stopped; all it says is in its log, on stderr.
 pub(crate) async fn run(args: Args) -> Result<Output> {
     match lattice_host::cli::run(args).await {
-        Ok(()) => Ok(Output::silent()),
+        Ok(()) => {
+            local::forget_own();
+            Ok(Output::silent())
+        }
         Err(error) => Err(explain(&error)),
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
 use crate::events::{COMPONENT_WAIT, PROVIDER_WAIT, Watch};
+use crate::local;
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
@@ -233,6 +234,7 @@ async fn host(args: HostArgs, ui: &Ui) -> Result<Output> {
     reply.map_err(|error| lattice.explain(what, &error))?;
     if !args.skip_wait {
         watch.host_stopped(&host).await?;
+        local::forget_stopped(&lattice.settings.lattice, &host).await?;
     }
     drop(spinner);
     let text = if args.skip_wait {
