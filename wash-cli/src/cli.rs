@@ -12,7 +12,7 @@ use crate::commands::{
 };
 use crate::error::Result;
 use crate::output::{Format, Output, Surroundings, Ui};
-use crate::{args, output};
+use crate::{args, markdown, output};
 
 /// The shell for lattices of WebAssembly components.
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ pub(crate) struct Cli {
     /// Print versions
     #[arg(short = 'V', long)]
     version: bool,
+    /// Print the help of all commands as Markdown
+    #[arg(long = "help-markdown", hide = true)]
+    help_markdown: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -169,11 +172,20 @@ fn unparsed(error: &clap::Error, ui: &Ui) -> ExitCode {
 fn execute(cli: Cli, ui: &Ui, mut root: clap::Command) -> ExitCode {
     let Some(command) = cli.command else {
         if cli.version {
-            return finish(Ok(version::run()), ui);
+            return complete(async { Ok(version::run().await) }, ui);
+        }
+        if cli.help_markdown {
+            output::print_line(&markdown::render(root));
+            return ExitCode::SUCCESS;
         }
         output::eprint_line(root.render_long_help().to_string().trim_end());
         return ExitCode::from(2);
     };
+    complete(command.run(ui), ui)
+}
+
+/// Runs a command to its end and prints what came of it.
+fn complete(command: impl Future<Output = Result<Output>>, ui: &Ui) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -184,7 +196,7 @@ fn execute(cli: Cli, ui: &Ui, mut root: clap::Command) -> ExitCode {
             return finish(Err(failure), ui);
         }
     };
-    let result = runtime.block_on(command.run(ui));
+    let result = runtime.block_on(command);
     // Reads from a terminal cannot be cancelled; do not wait for them.
     runtime.shutdown_background();
     finish(result, ui)

@@ -66,6 +66,7 @@ pub(crate) enum Code {
     NatsServerFailed = 81,
     PortTaken = 82,
     HostDied = 83,
+    NotSupported = 84,
     Signal = 90,
 }
 
@@ -74,7 +75,7 @@ impl Code {
         match self {
             Self::Unexpected | Self::Io | Self::BadReply | Self::BuildFailed => Exit::Unexpected,
             Self::NatsServerFailed | Self::PortTaken | Self::HostDied => Exit::Unexpected,
-            Self::Usage | Self::NeedsConfirmation => Exit::Usage,
+            Self::Usage | Self::NeedsConfirmation | Self::NotSupported => Exit::Usage,
             Self::ContextNotFound | Self::HostNotFound | Self::HostAmbiguous => Exit::NotFound,
             Self::EntityNotFound | Self::EntityAmbiguous | Self::ConfigNotFound => Exit::NotFound,
             Self::FileNotFound | Self::NoHostFits | Self::NatsServerMissing => Exit::NotFound,

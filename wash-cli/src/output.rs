@@ -186,6 +186,16 @@ impl Ui {
         }
     }
 
+    /// Prints an answer that takes the place of the one before it.
+    pub(crate) fn refresh(&self, output: &Output) {
+        const CLEAR: &str = "\x1b[H\x1b[2J";
+        if self.stdout_terminal() && !self.is_json() {
+            print_line(&format!("{CLEAR}{}", output.text));
+        } else {
+            self.success(output);
+        }
+    }
+
     fn success_document(&self, output: &Output) -> String {
         if output.bare {
             return pretty(&output.data);

@@ -327,17 +327,148 @@ fn a_component_runs_from_start_to_stop() {
 }
 
 #[test]
-fn images_that_cannot_run_are_refused_by_name() {
+fn images_that_cannot_run_are_refused_by_name_with_a_hint() {
     let local = Local::new();
     local.up("").ok();
     local.home.file("note.wasm", "not wasm at all");
-    let outcome = local.home.wash("start component note.wasm demo");
-    assert_eq!(outcome.code, Some(4), "{outcome}");
-    assert!(outcome.stderr.contains("note.wasm"), "{outcome}");
-    let missing = local.home.wash("start component /nowhere/x.wasm demo");
-    assert_eq!(missing.code, Some(4), "{missing}");
-    assert!(missing.stderr.contains("/nowhere/x.wasm"), "{missing}");
-    let provider = local.home.wash("start provider /nowhere/kv kv");
-    assert_eq!(provider.code, Some(4), "{provider}");
-    assert!(provider.stderr.contains("/nowhere/kv"), "{provider}");
+    local.home.file("empty.wasm", "");
+    local.home.file("core.wasm", b"\0asm\x01\0\0\0");
+    let component = common::artifacts::importer();
+    local
+        .home
+        .file("cut.wasm", &component[..component.len() - 9]);
+    for (image, code, part) in [
+        ("note.wasm", 4, "`wash "),
+        ("empty.wasm", 4, "`wash "),
+        ("core.wasm", 4, "wasm32-wasip2"),
+        ("cut.wasm", 4, "`wash "),
+        ("/nowhere/x.wasm", 3, "check the path"),
+        ("nowhere/x.wasm", 3, "check the path"),
+        ("nowhere/x", 3, "check the path"),
+    ] {
+        for what in ["component", "provider"] {
+            // A provider is refused for another reason than a component, but as clearly.
+            let part = if what == "provider" && code == 4 {
+                ""
+            } else {
+                part
+            };
+            let outcome = local
+                .home
+                .wash(&format!("start {what} {image} demo -o json"));
+            assert_eq!(outcome.code, Some(code), "{outcome}");
+            let error = outcome.json()["error"].clone();
+            let text = format!("{} {}", error["message"], error["causes"]);
+            assert!(text.contains(image), "{text}");
+            let hint = error["hint"].as_str().unwrap_or_default();
+            assert!(
+                !hint.is_empty() && hint.contains(part),
+                "{image}: {outcome}"
+            );
+        }
+    }
+    let scaled = local
+        .home
+        .wash("scale provider /nowhere/kv kv --per-host -o json");
+    assert_eq!(scaled.code, Some(3), "{scaled}");
+    let error = scaled.json()["error"].clone();
+    assert!(
+        error["causes"].to_string().contains("/nowhere/kv"),
+        "{error}"
+    );
+    assert!(
+        error["hint"].to_string().contains("check the path"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_component_that_runs_is_started_again_on_a_single_host() {
+    let local = Local::new();
+    let importer = common::artifacts::importer();
+    local.home.file("one.wasm", &importer);
+    local
+        .home
+        .file("two.wasm", common::artifacts::signed(&importer).0);
+    local.up("").ok();
+    local.home.wash("start component one.wasm p").ok();
+    local.home.wash("start component one.wasm p --max 3").ok();
+    let other = local.home.wash("start component two.wasm p -o json");
+    assert_eq!(other.code, Some(4), "{other}");
+    let hint = other.json()["error"]["hint"].to_string();
+    assert!(hint.contains("wash update component p"), "{hint}");
+    local
+        .home
+        .wash("start component two.wasm p --allow-update")
+        .ok();
+    let inventory = local.home.wash("get inventory -o json").ok().json();
+    let component = &inventory["inventories"][0]["components"][0];
+    assert_eq!(
+        component["image_ref"], "file://[HOME]/two.wasm",
+        "{inventory}"
+    );
+}
+
+#[test]
+fn a_host_that_was_stopped_in_order_is_no_dead_host() {
+    let local = Local::new();
+    let up = local.up("--hosts 2").ok().json();
+    for n in 0..2 {
+        let id = up["hosts"][n]["id"].as_str().unwrap();
+        // Without waiting for it, the host itself removes its record.
+        let wait = if n == 0 { "" } else { "--no-wait" };
+        local.home.wash(&format!("stop host {id} {wait}")).ok();
+        let gone = || !alive(&up["hosts"][n]["pid"]);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while n == 1 && !gone() {
+            assert!(tokio::time::Instant::now() < deadline, "host {id} runs on");
+            std::thread::yield_now();
+        }
+        assert!(gone(), "host {id}");
+        let status = local.home.wash("status -o json").ok().json();
+        let hosts = status["lattices"][0]["hosts"].as_array().unwrap().clone();
+        assert_eq!(hosts.len(), 1 - n, "{status}");
+    }
+    let down = local.home.wash("down -o json").ok().json();
+    assert_eq!(down["nats_stopped"], true, "{down}");
+}
+
+#[test]
+fn options_of_older_scripts_work_or_say_what_they_do() {
+    let local = Local::new();
+    let wash = env!("CARGO_BIN_EXE_wash");
+    // Another program as host: this one, through a script.
+    let script = local
+        .home
+        .file("host.sh", format!("#!/bin/sh\nexec {wash} host \"$@\"\n"));
+    let runnable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, runnable).unwrap();
+    let up = local
+        .up(
+            "--host-path host.sh --host-log-path own.log --nats-version 2.11.3 \
+             --wasmcloud-version 1.9.1 --wasmcloud-start-only --wadm-version 0.21.0 \
+             --wadm-js-domain x --disable-wadm --label a=b",
+        )
+        .ok();
+    for flag in [
+        "nats-version",
+        "wasmcloud-version",
+        "wasmcloud-start-only",
+        "wadm-version",
+        "wadm-js-domain",
+    ] {
+        let notes = up.stderr.lines().filter(|line| line.contains(flag));
+        assert_eq!(notes.count(), 1, "{flag}: {up}");
+    }
+    let log = std::fs::read_to_string(local.home.path().join("own.log")).unwrap();
+    assert!(
+        log.contains(up.json()["hosts"][0]["id"].as_str().unwrap()),
+        "{log}"
+    );
+    let hosts = local.home.wash("get hosts -o json").ok().json();
+    assert_eq!(hosts["hosts"][0]["labels"]["a"], "b");
+    let missing = local.up("--multi-local --host-path /nowhere/host");
+    assert_eq!(missing.code, Some(3), "{missing}");
+    let shared = local.up("--multi-local --hosts 2 --host-log-path own.log");
+    assert_eq!(shared.code, Some(2), "{shared}");
 }

@@ -237,7 +237,42 @@ fn versions_are_text_and_json() {
     );
     let json = Home::new().wash("--version -o json").ok().json();
     assert_eq!(json["wash"], format!("v{version}"));
+    assert!(
+        json["wasmcloud"].as_str().unwrap().starts_with("v1."),
+        "{json}"
+    );
     assert_eq!(json["success"], true);
+}
+
+#[test]
+fn the_version_of_a_nats_server_is_told_where_there_is_one() {
+    let server = lattice_nats_box::find_server().unwrap();
+    let home = Home::new().with("LATTICE_NATS_SERVER", server.display());
+    let json = home.wash("--version -o json").ok().json();
+    assert!(
+        json["nats-server"].as_str().unwrap().starts_with("v2."),
+        "{json}"
+    );
+    let home = Home::new().with("LATTICE_NATS_SERVER", "/nowhere/nats-server");
+    let json = home.wash("--version -o json").ok().json();
+    assert_eq!(json.get("nats-server"), None, "{json}");
+}
+
+#[test]
+fn the_whole_help_is_a_page_of_markdown() {
+    let page = Home::new().wash("--help-markdown").ok().stdout;
+    assert!(page.starts_with("# `wash`"), "{page}");
+    assert!(page.contains("### `wash scale provider`"), "{page}");
+}
+
+#[test]
+fn an_application_is_not_silently_left_out() {
+    let outcome = Home::new().wash("up -d --wadm-manifest app.yaml -o json");
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    let error = &outcome.json()["error"];
+    assert_eq!(error["code"], "WASH0084");
+    assert!(error["message"].to_string().contains("app.yaml"), "{error}");
+    assert!(error["hint"].to_string().contains("wash start"), "{error}");
 }
 
 #[test]

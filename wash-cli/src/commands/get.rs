@@ -1,5 +1,7 @@
 //! `wash get`: what is in the lattice.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use lattice_core::host::{Host, HostInventory};
 use serde_json::Value;
@@ -9,6 +11,7 @@ use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Style, Table, Ui, fields};
 
 pub(crate) mod links;
+mod watch;
 
 /// Show what is in the lattice
 #[derive(Debug, Subcommand)]
@@ -42,6 +45,10 @@ pub(crate) struct InventoryArgs {
     connection: ConnectionArgs,
     /// A host: its id, the start of its id, or a part of its name [default: all]
     host: Option<String>,
+    /// Show it again and again, until Ctrl-C, with this pause, such as `5s` or `500ms`
+    #[arg(short = 'w', long, num_args = 0..=1, default_missing_value = "5s", value_name = "PAUSE",
+        value_parser = watch::pause)]
+    watch: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -96,11 +103,20 @@ fn shown_id(id: &str, shorten: bool) -> String {
 }
 
 async fn inventory(args: InventoryArgs, ui: &Ui) -> Result<Output> {
-    let spinner = ui.spinner("Reading inventories");
     let lattice = Lattice::connect(&args.connection).await?;
-    let host = lattice.find_host_if(args.host.as_deref()).await?;
+    let host = args.host.as_deref();
+    match args.watch {
+        None => {
+            let _spinner = ui.spinner("Reading inventories");
+            read_inventory(&lattice, host, ui).await
+        }
+        Some(pause) => watch::repeat(pause, ui, || read_inventory(&lattice, host, ui)).await,
+    }
+}
+
+async fn read_inventory(lattice: &Lattice, host: Option<&str>, ui: &Ui) -> Result<Output> {
+    let host = lattice.find_host_if(host).await?;
     let inventories = lattice.look_at(host.as_ref(), Search::List).await?;
-    drop(spinner);
     let data = fields([("inventories", json(&inventories)?)]);
     if inventories.is_empty() {
         let name = &lattice.settings.lattice;

@@ -16,10 +16,12 @@ mod args;
 mod broker;
 mod hosts;
 mod interactive;
+mod legacy;
 mod server;
 
 pub(crate) use args::Args;
 pub(crate) use broker::{Probe, probe};
+pub(crate) use server::find_any as find_server;
 
 /// How long started hosts may take until they answer.
 const READY: Duration = Duration::from_secs(60);
@@ -77,6 +79,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 }
 
 async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
+    args.legacy.notes()?.iter().for_each(|note| ui.notice(note));
     let settings = args.given().settle()?;
     let dir = LatticeDir::open(&settings.lattice)?;
     create_folder(dir.root())?;

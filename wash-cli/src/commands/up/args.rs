@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
+use super::legacy::LegacyArgs;
 use crate::connection::Given;
 use crate::error::{CliError, Code, Result};
 
@@ -29,9 +30,8 @@ pub(crate) struct Args {
     pub(super) nats: NatsArgs,
     #[command(flatten)]
     pub(super) host: HostSettings,
-    /// Accepted for 1.x scripts: there is no separate application server
-    #[arg(long, hide = true)]
-    disable_wadm: bool,
+    #[command(flatten)]
+    pub(super) legacy: LegacyArgs,
 }
 
 /// The NATS server to start or to use.
@@ -77,6 +77,12 @@ pub(crate) struct NatsArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Hosts")]
 pub(crate) struct HostSettings {
+    /// Program of the hosts instead of this one, such as a `lattice-host`
+    #[arg(long, env = "WASMCLOUD_HOST_PATH", value_name = "PATH")]
+    pub(super) host_path: Option<PathBuf>,
+    /// File for the log of the host instead of one in our data folder
+    #[arg(long, env = "WASMCLOUD_HOST_LOG_PATH", value_name = "FILE")]
+    pub(super) host_log_path: Option<PathBuf>,
     /// Lattice [default: default]
     #[arg(short = 'x', long = "lattice", env = "WASMCLOUD_LATTICE")]
     lattice: Option<String>,

@@ -1,5 +1,8 @@
 //! Host processes: `wash host`, one per host, each with its own log and pid file.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -10,6 +13,7 @@ use tokio::time::Instant;
 
 use super::args::Args;
 use super::broker::{open_log, own_group};
+use super::server::is_program;
 use crate::connection::{Lattice, Settings};
 use crate::error::{CliError, Code, Result};
 use crate::files::last_lines;
@@ -55,6 +59,13 @@ impl Start<'_> {
                     .hint("leave out `--host-seed`; each host then makes its own key"),
             );
         }
+        if self.args.host.host_log_path.is_some() && labels.len() > 1 {
+            return Err(CliError::new(
+                Code::Usage,
+                "one file cannot hold the logs of several hosts",
+            )
+            .hint("leave out `--host-log-path`; each host then has a log of its own"));
+        }
         let mut hosts = Hosts::default();
         for labels in labels {
             let host = self.spawn_one(&labels)?;
@@ -68,16 +79,12 @@ impl Start<'_> {
         let (id, seed) = self.key()?;
         let folder = self.dir.host_folder(&id);
         create_folder(&folder)?;
-        let log = open_log(&folder.join("host.log"))?;
+        let log = self.open_log(&folder.join("host.log"))?;
         let also = log
             .try_clone()
             .map_err(|error| CliError::io("could not share a log", &error))?;
-        let program = std::env::current_exe()
-            .map_err(|error| CliError::io("could not find this program", &error))?;
-        let mut command = Command::new(&program);
-        command
-            .arg("host")
-            .env("WASMCLOUD_LATTICE", self.settings.lattice.as_str());
+        let mut command = self.program()?;
+        command.env("WASMCLOUD_LATTICE", self.settings.lattice.as_str());
         // Logs go to files, which no terminal colours.
         command.env("NO_COLOR", "1");
         // Seeds go by environment: arguments are visible to every user of the machine.
@@ -90,8 +97,8 @@ impl Start<'_> {
         command.stdin(Stdio::null()).stdout(log).stderr(also);
         own_group(&mut command);
         let mut child = command.spawn().map_err(|error| {
-            let text = format!("could not start a host with `{}`", program.display());
-            CliError::io(text, &error)
+            let program = command.as_std().get_program().display();
+            CliError::io(format!("could not start a host with `{program}`"), &error)
         })?;
         match self.record(&id, &child) {
             Ok(entry) => Ok(HostProcess {
@@ -105,6 +112,47 @@ impl Start<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// This program as a host, or the one that is named, which is a host already.
+    fn program(&self) -> Result<Command> {
+        if let Some(path) = &self.args.host.host_path {
+            if is_program(path) {
+                // A bare name would be looked for on PATH, and this one names a file.
+                let full = path.canonicalize().map_err(|error| {
+                    let text = format!("could not find the full path of `{}`", path.display());
+                    CliError::io(text, &error)
+                })?;
+                return Ok(Command::new(full));
+            }
+            let text = format!("`{}` is not the program of a host", path.display());
+            return Err(CliError::new(Code::FileNotFound, text)
+                .hint("name an executable file, or leave out `--host-path` to run this program"));
+        }
+        let own = std::env::current_exe()
+            .map_err(|error| CliError::io("could not find this program", &error))?;
+        let mut command = Command::new(own);
+        command.arg("host");
+        Ok(command)
+    }
+
+    /// Opens the log, or the file that is named; that one is linked to from where logs are.
+    fn open_log(&self, usual: &Path) -> Result<File> {
+        let Some(named) = &self.args.host.host_log_path else {
+            return open_log(usual);
+        };
+        let what = format!("could not write the log `{}`", named.display());
+        let link = || -> io::Result<File> {
+            let file = File::options().create(true).append(true).open(named)?;
+            match std::fs::remove_file(usual) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => std::os::unix::fs::symlink(named.canonicalize()?, usual)?,
+            }
+            Ok(file)
+        };
+        link().map_err(|error| {
+            CliError::io(what, &error).hint("give `--host-log-path` a file in a folder that exists")
+        })
     }
 
     fn record(&self, id: &str, child: &Child) -> Result<HostEntry> {

@@ -16,17 +16,32 @@ pub(super) fn find(flag: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = flag {
         return named(path);
     }
-    let own = dirs::binaries()?.join(PROGRAM);
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let found = development()
-        .into_iter()
-        .chain(std::env::split_paths(&on_path).map(|folder| folder.join(PROGRAM)))
-        .chain([own.clone()])
-        .find(|candidate| is_program(candidate));
-    match found {
+    match candidates()?.find(|candidate| is_program(candidate)) {
         Some(path) => Ok(path),
-        None => embedded()?.ok_or_else(|| missing(&own)),
+        None => match embedded()? {
+            Some(path) => Ok(path),
+            None => Err(missing(&dirs::binaries()?.join(PROGRAM))),
+        },
     }
+}
+
+/// The program that would be started by default, without unpacking one.
+pub(crate) fn find_any() -> Option<PathBuf> {
+    let flag = std::env::var_os("LATTICE_NATS_SERVER").map(PathBuf::from);
+    match flag {
+        Some(path) => is_program(&path).then_some(path),
+        None => candidates().ok()?.find(|candidate| is_program(candidate)),
+    }
+}
+
+/// Where a program may lie, best first.
+fn candidates() -> Result<impl Iterator<Item = PathBuf>> {
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
+    let folders = on_path.into_iter().chain([dirs::binaries()?]);
+    Ok(development()
+        .into_iter()
+        .chain(folders.map(|folder| folder.join(PROGRAM))))
 }
 
 fn named(path: &Path) -> Result<PathBuf> {
@@ -64,14 +79,14 @@ fn development() -> Option<PathBuf> {
 }
 
 #[cfg(unix)]
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata()
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(not(unix))]
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     path.is_file()
 }
 
