@@ -70,7 +70,9 @@ async fn change(shared: &Shared, api: &dyn ControlApi, op: ControlOp, body: &[u8
         ControlOp::ConfigPut(name) => {
             let config = config::parse(body).map_err(|error| {
                 let cause = std::error::Error::source(&error).unwrap_or(&error);
-                ControlError::new(ErrorCode::BadRequest, error.to_string()).because(cause)
+                ControlError::new(ErrorCode::BadRequest, error.to_string())
+                    .because(cause)
+                    .with_hint("send a JSON object whose values are all texts in quotes")
             })?;
             api.put_config(name, config).await
         }
@@ -91,8 +93,22 @@ async fn change(shared: &Shared, api: &dyn ControlApi, op: ControlOp, body: &[u8
 fn decode<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, ControlError> {
     serde_json::from_slice(body).map_err(|error| {
         let text = format!("failed to deserialize {what}");
-        ControlError::new(ErrorCode::BadRequest, text).because(&error)
+        ControlError::new(ErrorCode::BadRequest, text)
+            .because(&error)
+            .with_hint(format!(
+                "send the {what} as a JSON object with {}",
+                lack(&error)
+            ))
     })
+}
+
+/// What a body lacks that could not be decoded.
+fn lack(error: &serde_json::Error) -> &'static str {
+    if error.is_data() {
+        "the field that the cause names, of the type that it names"
+    } else {
+        "nothing missing or broken off at the place that the cause names"
+    }
 }
 
 /// Asks for a bid; a host that does not bid stays silent.

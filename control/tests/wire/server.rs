@@ -46,6 +46,17 @@ async fn bodies_that_do_not_parse_keep_the_known_text_and_tell_the_cause_apart()
         reply["cause"].as_str().unwrap().contains("line 1"),
         "{reply}"
     );
+    assert!(
+        reply["hint"].as_str().unwrap().contains("JSON object"),
+        "{reply}"
+    );
+    let reply = ask(&nats, &format!("label.put.{HOST}"), r#"{"key":1}"#).await;
+    assert!(
+        reply["hint"].as_str().unwrap().contains("host label"),
+        "{reply}"
+    );
+    let reply = ask(&nats, "component.auction", "[").await;
+    assert!(reply["hint"].is_string(), "{reply}");
     let reply = ask(&nats, "config.put.http", r#"{"port":1}"#).await;
     assert_eq!(
         reply["message"],
@@ -56,6 +67,10 @@ async fn bodies_that_do_not_parse_keep_the_known_text_and_tell_the_cause_apart()
             .as_str()
             .unwrap()
             .contains("expected a string"),
+        "{reply}"
+    );
+    assert!(
+        reply["hint"].as_str().unwrap().contains("in quotes"),
         "{reply}"
     );
 }

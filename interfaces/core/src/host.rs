@@ -116,6 +116,58 @@ pub fn is_host_label(key: &str) -> bool {
     head.is_some_and(|head| head.eq_ignore_ascii_case(HOST_LABEL_PREFIX.as_bytes()))
 }
 
+/// The longest key of a label, in bytes.
+pub const MAX_LABEL_KEY: usize = 253;
+
+/// Why a text cannot be the key of a label.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidLabelKey {
+    /// There is none, or only blanks.
+    #[error("the key of a label is empty")]
+    Empty,
+    /// It could not be shown, and hardly be typed again to delete it.
+    #[error("the key of label {key:?} holds control characters")]
+    Control {
+        /// The key.
+        key: String,
+    },
+    /// It is longer than any name.
+    #[error("the key of a label has {len} bytes, more than the {MAX_LABEL_KEY} it may have")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+impl InvalidLabelKey {
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        "name the label with a short word, such as `zone` or `acme.com/tier`"
+    }
+}
+
+/// Checks the key of a label that is to be set.
+///
+/// # Errors
+///
+/// [`InvalidLabelKey`] names the rule that it breaks.
+pub fn check_label_key(key: &str) -> Result<(), InvalidLabelKey> {
+    if key.trim().is_empty() {
+        return Err(InvalidLabelKey::Empty);
+    }
+    if key.len() > MAX_LABEL_KEY {
+        return Err(InvalidLabelKey::TooLong { len: key.len() });
+    }
+    if key.contains(char::is_control) {
+        return Err(InvalidLabelKey::Control {
+            key: key.to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// The labels that say what machine the host runs on.
 #[must_use]
 pub fn machine_labels() -> StringMap {
@@ -141,6 +193,27 @@ mod tests {
             !is_host_label("zone") && !is_host_label("hostcore") && !is_host_label("höstcore.x")
         );
         assert!(machine_labels().keys().all(|key| is_host_label(key)));
+    }
+
+    #[test]
+    fn keys_of_labels_can_be_named_again() {
+        for key in ["zone", "acme.com/tier", "with blank", "größe", "a=b"] {
+            assert_eq!(check_label_key(key), Ok(()), "{key}");
+        }
+        for (key, expected) in [
+            ("", "the key of a label is empty"),
+            (" \t", "the key of a label is empty"),
+            (
+                "a\nb",
+                r#"the key of label "a\nb" holds control characters"#,
+            ),
+            (
+                &"x".repeat(254),
+                "the key of a label has 254 bytes, more than the 253 it may have",
+            ),
+        ] {
+            assert_eq!(check_label_key(key).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

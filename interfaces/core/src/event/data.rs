@@ -126,6 +126,9 @@ pub struct ComponentScaleFailed {
     pub annotations: StringMap,
     /// Why, with every cause.
     pub error: String,
+    /// What to do about it. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// The subject of its claims, if they could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
@@ -166,6 +169,9 @@ pub struct ProviderStartFailed {
     pub host_id: String,
     /// Why, with every cause.
     pub error: String,
+    /// What to do about it. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Always `default`.
     #[serde(default = "default_name")]
     pub link_name: String,

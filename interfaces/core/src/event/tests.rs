@@ -50,6 +50,22 @@ fn events_of_strangers_are_refused() {
 }
 
 #[test]
+fn failures_to_start_may_carry_a_hint() {
+    let mut component = ComponentScaleFailed::default();
+    let mut provider = ProviderStartFailed::default();
+    let plain = serde_json::to_string(&(&component, &provider)).unwrap();
+    assert!(!plain.contains("hint"), "{plain}");
+    (component.hint, provider.hint) = (Some("build it".into()), Some("find it".into()));
+    let text = serde_json::to_string(&(&component, &provider)).unwrap();
+    assert!(
+        text.contains(r#""hint":"build it""#) && text.contains(r#""hint":"find it""#),
+        "{text}"
+    );
+    let read: (ComponentScaleFailed, ProviderStartFailed) = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, (component, provider));
+}
+
+#[test]
 fn every_kind_is_found_by_its_name() {
     for kind in EventKind::ALL {
         assert_eq!(kind.name().parse::<EventKind>().unwrap(), *kind);
