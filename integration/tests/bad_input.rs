@@ -1,10 +1,15 @@
 //! Bad input is refused by name with a hint and loses nothing.
 
-use anyhow::Result;
-use lattice_integration::{Lattice, STEP, component};
-use serde_json::{Value, json};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 
-async fn scale_fails(lattice: &Lattice, id: &str, reference: &str) -> Result<String> {
+use anyhow::{Context as _, Result};
+use lattice_integration::{Event, Lattice, STEP, component, free_port, program};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+/// What a host says about a component it cannot start, by the event that every client sees.
+async fn scale_fails(lattice: &Lattice, id: &str, reference: &str) -> Result<Event> {
     let host = lattice.host(0);
     let mark = lattice.events.len();
     let command = json!({
@@ -13,15 +18,50 @@ async fn scale_fails(lattice: &Lattice, id: &str, reference: &str) -> Result<Str
     lattice
         .ctl(&format!("component.scale.{host}"), command)
         .await?;
-    let about = |event: &lattice_integration::Event| event.data("component_id") == id;
+    let about = |event: &Event| event.data("component_id") == id;
     let event = lattice.events.wait_after(mark, about, STEP).await?;
     anyhow::ensure!(event.name == "component_scale_failed", "{event:?}");
-    Ok(event.data("error").to_owned())
+    Ok(event)
 }
 
+/// A run of `wash` that fails: its exit code and its document.
+struct Failure {
+    exit: i32,
+    document: Value,
+}
+
+impl Failure {
+    fn hint(&self) -> &str {
+        self.document["error"]["hint"].as_str().unwrap_or_default()
+    }
+
+    /// Message and causes.
+    fn text(&self) -> String {
+        let error = &self.document["error"];
+        format!("{} {}", error["message"], error["causes"])
+    }
+}
+
+/// Runs `wash` in `home` against the server at `port`.
+async fn wash(home: &Path, port: u16, words: &[&str]) -> Result<Failure> {
+    let mut command = Command::new(program("wash")?);
+    command.args(words).args(["-o", "json"]).current_dir(home);
+    command.env("HOME", home).kill_on_drop(true);
+    command.env("WASMCLOUD_CTL_PORT", port.to_string());
+    let output = tokio::time::timeout(STEP, command.output()).await??;
+    let exit = output.status.code().unwrap_or_default();
+    let document = serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    Ok(Failure { exit, document })
+}
+
+/// A component that imports a core module, which nothing in a lattice can provide.
+const UNSATISFIED: &[u8] = b"\0asm\x0d\0\x01\0\x03\x03\x01\x50\0\x0a\x07\x01\0\x01x\0\x11\0";
+
 #[tokio::test]
-async fn files_that_are_no_components_are_refused_by_name() -> Result<()> {
-    let lattice = Lattice::start(1).await?;
+async fn files_that_are_no_components_are_refused_by_name_with_a_hint() -> Result<()> {
+    const LIMIT: usize = 4 << 20;
+    let lattice = Lattice::start_host(&["--max-component-size-bytes", &LIMIT.to_string()]).await?;
     lattice.run(0, "good", "http-hello", 1).await?;
     let folder = tempfile::tempdir()?;
     let file = |name: &str, content: &[u8]| -> Result<String> {
@@ -32,18 +72,36 @@ async fn files_that_are_no_components_are_refused_by_name() -> Result<()> {
     let missing = format!("file://{}/nothing.wasm", folder.path().display());
     let core: &[u8] = b"\0asm\x01\0\0\0";
     let truncated = &std::fs::read(component("http-hello")?.trim_start_matches("file://"))?[..5000];
-    for (id, reference, says) in [
-        ("missing", missing, "No such file"),
-        ("text", file("text.wasm", b"hello")?, "wasm"),
-        ("empty", file("empty.wasm", b"")?, "wasm"),
-        ("core", file("core.wasm", core)?, "module"),
-        ("cut", file("cut.wasm", truncated)?, "wasm"),
-        ("registry", "ghcr.io/x/y:1".to_owned(), "registr"),
+    for (id, reference, says, exit) in [
+        ("missing", missing, "No such file", 3),
+        ("text", file("text.wasm", b"hello")?, "wasm", 4),
+        ("empty", file("empty.wasm", b"")?, "wasm", 4),
+        ("core", file("core.wasm", core)?, "module", 4),
+        ("cut", file("cut.wasm", truncated)?, "wasm", 4),
+        ("big", file("big.wasm", &vec![0; LIMIT + 1])?, "limit", 4),
+        ("import", file("import.wasm", UNSATISFIED)?, "import", 4),
+        ("registry", "ghcr.io/x/y:1".to_owned(), "registr", 4),
     ] {
-        let error = scale_fails(&lattice, id, &reference).await?;
+        let event = scale_fails(&lattice, id, &reference).await?;
+        let error = event.data("error");
+        let (lower, says) = (error.to_lowercase(), says.to_lowercase());
+        assert!(lower.contains(&says), "{id}: {error}");
+        assert!(error.contains(&reference), "{id}: {error}");
+        assert!(!event.data("hint").is_empty(), "{id}: {event:?}");
+
+        let words = ["start", "component", &reference, id];
+        let failure = wash(folder.path(), lattice.nats.port, &words).await?;
+        assert_eq!(failure.exit, exit, "{id}: {}", failure.document);
         assert!(
-            error.to_lowercase().contains(&says.to_lowercase()),
-            "{id}: {error}"
+            failure.text().contains(&reference),
+            "{id}: {}",
+            failure.document
+        );
+        assert_eq!(
+            failure.hint(),
+            event.data("hint"),
+            "{id}: {}",
+            failure.document
         );
     }
     let inventory = lattice
@@ -55,7 +113,98 @@ async fn files_that_are_no_components_are_refused_by_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn malformed_commands_are_refused() -> Result<()> {
+async fn a_missing_file_ends_alike_however_it_is_named() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    let home = tempfile::tempdir()?;
+    let absolute = home.path().join("none.wasm").display().to_string();
+    for path in [absolute.as_str(), "none.wasm", "build/none"] {
+        for words in [
+            ["start", "component", path, "demo"].as_slice(),
+            &["start", "provider", path, "demo"],
+            &["scale", "provider", path, "demo", "--per-host"],
+        ] {
+            let failure = wash(home.path(), lattice.nats.port, words).await?;
+            assert_eq!(failure.exit, 3, "{words:?}: {}", failure.document);
+            assert!(
+                failure.text().contains(path),
+                "{words:?}: {}",
+                failure.document
+            );
+            assert!(
+                !failure.hint().is_empty(),
+                "{words:?}: {}",
+                failure.document
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ids_and_addresses_that_cannot_be_used_are_refused_with_a_hint() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    let home = tempfile::tempdir()?;
+    let port = lattice.nats.port;
+    let none = free_port()?;
+    let none_text = format!("127.0.0.1:{none}");
+    for (port, words, names, exit) in [
+        (
+            port,
+            ["start", "component", "/x.wasm", "a.b"].as_slice(),
+            "a.b",
+            2,
+        ),
+        (port, &["stop", "provider", ""], "id", 2),
+        (port, &["get", "hosts", "-x", "a.b"], "a.b", 2),
+        (
+            port,
+            &["link", "put", "a.b", "kv", "wasi:keyvalue/store"],
+            "a.b",
+            2,
+        ),
+        (none, &["get", "hosts"], &none_text, 6),
+    ] {
+        let failure = wash(home.path(), port, words).await?;
+        assert_eq!(failure.exit, exit, "{words:?}: {}", failure.document);
+        assert!(
+            failure.text().contains(names),
+            "{words:?}: {}",
+            failure.document
+        );
+        assert!(
+            !failure.hint().is_empty(),
+            "{words:?}: {}",
+            failure.document
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_taken_port_is_refused_with_a_hint() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = taken.local_addr()?.port();
+    let failure = wash(home.path(), port, &["up", "-d"]).await;
+    // Nothing may be left running, also when this did not fail.
+    wash(home.path(), port, &["down"]).await?;
+    let failure = failure?;
+    assert_eq!(failure.exit, 1, "{}", failure.document);
+    assert!(
+        failure.text().contains(&port.to_string()),
+        "{}",
+        failure.document
+    );
+    assert!(
+        failure.hint().contains("--nats-port"),
+        "{}",
+        failure.document
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn malformed_commands_are_refused_with_a_hint() -> Result<()> {
     let lattice = Lattice::start(1).await?;
     let host = lattice.host(0);
     let scale = format!("component.scale.{host}");
@@ -94,6 +243,8 @@ async fn malformed_commands_are_refused() -> Result<()> {
             reply["message"].as_str().unwrap().contains(says),
             "{operation} {body}: {reply}"
         );
+        let hint = reply["hint"].as_str().unwrap_or_default();
+        assert!(!hint.is_empty(), "{operation} {body}: {reply}");
     }
     for (operation, body) in [
         (
