@@ -18,11 +18,8 @@ use tempfile::TempDir;
 #[non_exhaustive]
 pub(crate) enum FetchError {
     /// The reference cannot be understood.
-    #[error("{error}; {}", error.hint())]
-    Reference {
-        /// Why not.
-        error: ParseReferenceError,
-    },
+    #[error(transparent)]
+    Reference(#[from] ParseReferenceError),
     /// The host may not read files.
     #[error("unable to start {what} from file, file loading is disabled")]
     FilesDisabled {
@@ -30,10 +27,7 @@ pub(crate) enum FetchError {
         what: &'static str,
     },
     /// Registries are not read by this version.
-    #[error(
-        "`{reference}` is in a registry, and this version reads images from files only; use \
-         `file:///absolute/path`"
-    )]
+    #[error("`{reference}` is in a registry, and this version reads images from files only")]
     Registry {
         /// The reference.
         reference: String,
@@ -77,7 +71,7 @@ pub(crate) enum FetchError {
         path: PathBuf,
     },
     /// The file is a program that may not be run.
-    #[error("`{}` may not be executed; run `chmod +x` on it", path.display())]
+    #[error("`{}` may not be executed", path.display())]
     NotExecutable {
         /// The file.
         path: PathBuf,
@@ -93,6 +87,39 @@ pub(crate) enum FetchError {
     /// The program in the archive cannot be unpacked.
     #[error("could not unpack the program of the provider")]
     Unpack(#[source] io::Error),
+}
+
+impl FetchError {
+    /// What the reader can do about it.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Reference(error) => error.hint(),
+            Self::FilesDisabled { .. } => "start the host with `--allow-file-load`",
+            Self::Registry { .. } => {
+                "download the image and name the file, as `file:///absolute/path`"
+            }
+            Self::Builtin { .. } => "name the program as `file:///absolute/path`",
+            Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => {
+                    "the host looks for the file on its own machine: check the path, and run \
+                     `wash build` first if the component has not been built"
+                }
+                io::ErrorKind::PermissionDenied => "let the user of the host read the file",
+                _ => "check the file and the disk of the host",
+            },
+            Self::NotAFile { .. } => "name the file itself, such as one that `wash build` made",
+            Self::TooLarge { .. } => {
+                "build it for release, or start the host with a higher \
+                 `--max-component-size-bytes` or `--max-provider-size-bytes`"
+            }
+            Self::NotAProvider { .. } => "name a program or a `.par.gz` archive with one",
+            Self::NotExecutable { .. } => "run `chmod +x` on it",
+            Self::Archive { .. } => {
+                "use an archive that is complete, signed, and holds a program for this machine"
+            }
+            Self::Unpack(_) => "check that the host can write to its folder for temporary files",
+        }
+    }
 }
 
 /// What the host may read.
@@ -157,7 +184,7 @@ impl Images {
     }
 
     fn path(&self, what: &'static str, image: &ImageRef) -> Result<PathBuf, FetchError> {
-        let reference = Reference::parse(image).map_err(|error| FetchError::Reference { error })?;
+        let reference = Reference::parse(image)?;
         match reference {
             Reference::File(path) if self.allow_files => Ok(path),
             Reference::File(_) => Err(FetchError::FilesDisabled { what }),

@@ -116,6 +116,7 @@ pub async fn run(args: HostArgs) -> Result<(), RunError> {
     tokio::select! {
         () = host.drain(request) => {}
         _ = interrupt.recv() => tracing::warn!("second signal: ending without waiting for calls"),
+        _ = terminate.recv() => tracing::warn!("second signal: ending without waiting for calls"),
     }
     Ok(())
 }

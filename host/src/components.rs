@@ -1,6 +1,7 @@
 //! The components that run here: started, scaled, updated and stopped one at a time per id.
 
 mod code;
+mod drains;
 mod entry;
 mod env;
 mod error;
@@ -32,6 +33,7 @@ use crate::events::Events;
 use crate::failures::Failures;
 use crate::identity::Identity;
 use crate::router::Router;
+pub(crate) use drains::Drains;
 use entry::Entry;
 pub(crate) use entry::Wanted;
 pub(crate) use error::ScaleError;
@@ -51,6 +53,7 @@ pub(crate) struct ComponentDeps {
     pub(crate) call_timeout: Duration,
     pub(crate) max_execution_time: Duration,
     pub(crate) drain_timeout: Duration,
+    pub(crate) drains: Drains,
 }
 
 impl ComponentDeps {
@@ -88,11 +91,6 @@ impl Components {
     /// How the component with this id runs, if it does.
     pub(crate) fn status(&self, id: &ComponentId) -> Option<ComponentStatus> {
         self.table.lock().get(id)?.status()
-    }
-
-    /// Whether the component with this id runs here or is being started.
-    pub(crate) fn has(&self, id: &ComponentId) -> bool {
-        self.table.lock().contains_key(id)
     }
 
     /// What runs, in the order of ids.
@@ -174,12 +172,13 @@ impl Components {
     }
 
     /// Stops all components: starts nothing more, leaves the queue groups, and lets calls under
-    /// way end by `deadline`.
+    /// way end by `deadline`, also those of components that were stopped or replaced before.
     pub(crate) async fn drain(&self, deadline: Instant) {
         self.stopping.cancel();
         self.work.close();
         self.work.wait().await;
         let entries: Vec<_> = self.table.lock().drain().map(|(_, entry)| entry).collect();
-        join_all(entries.iter().map(|entry| entry.stop(deadline))).await;
+        let stopped = join_all(entries.iter().map(|entry| entry.stop(deadline)));
+        tokio::join!(stopped, self.deps.drains.finish(deadline));
     }
 }

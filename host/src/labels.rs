@@ -1,16 +1,18 @@
 //! The labels of the host.
 
 use lattice_core::StringMap;
-use lattice_core::host::{is_host_label, machine_labels};
+use lattice_core::host::{InvalidLabelKey, check_label_key, is_host_label, machine_labels};
 use parking_lot::RwLock;
 
-/// Why a label was not changed. The texts are those of the 1.9 generation.
+/// Why a label was not changed. The texts about `hostcore.*` are those of the 1.9 generation.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum LabelError {
     #[error("hostcore.* labels cannot be set dynamically")]
     Set,
     #[error("hostcore.* labels cannot be deleted")]
     Delete,
+    #[error(transparent)]
+    Key(#[from] InvalidLabelKey),
 }
 
 /// Owns the labels. Their keys are kept sorted.
@@ -21,7 +23,8 @@ pub(crate) struct Labels {
 
 impl Labels {
     /// The labels of the machine, under those of the operator, who may replace them at start.
-    pub(crate) fn new(operator: &StringMap) -> Self {
+    pub(crate) fn new(operator: &StringMap) -> Result<Self, InvalidLabelKey> {
+        operator.keys().try_for_each(|key| check_label_key(key))?;
         let mut map = machine_labels();
         map.extend(
             operator
@@ -29,9 +32,9 @@ impl Labels {
                 .map(|(key, value)| (key.clone(), value.clone())),
         );
         map.sort_unstable_keys();
-        Self {
+        Ok(Self {
             map: RwLock::new(map),
-        }
+        })
     }
 
     pub(crate) fn all(&self) -> StringMap {
@@ -43,6 +46,7 @@ impl Labels {
         if is_host_label(key) {
             return Err(LabelError::Set);
         }
+        check_label_key(key)?;
         let mut map = self.map.write();
         map.insert(key.to_owned(), value.to_owned());
         map.sort_unstable_keys();
@@ -80,7 +84,7 @@ mod tests {
 
     #[test]
     fn labels_of_the_operator_replace_those_of_the_machine_at_start_only() {
-        let labels = Labels::new(&map(&[("hostcore.os", "plan9"), ("zone", "a")]));
+        let labels = Labels::new(&map(&[("hostcore.os", "plan9"), ("zone", "a")])).unwrap();
         let all = labels.all();
         assert_eq!(all["hostcore.os"], "plan9");
         let keys: Vec<_> = all.keys().map(String::as_str).collect();
@@ -94,11 +98,24 @@ mod tests {
 
     #[test]
     fn labels_come_and_go() {
-        let labels = Labels::new(&StringMap::new());
+        let labels = Labels::new(&StringMap::new()).unwrap();
         assert_eq!(labels.put("tier", "edge").unwrap()["tier"], "edge");
         assert!(labels.satisfy(&map(&[("tier", "edge")])));
         assert!(!labels.satisfy(&map(&[("tier", "core")])) && labels.satisfy(&StringMap::new()));
         assert!(!labels.delete("tier").unwrap().unwrap().contains_key("tier"));
         assert_eq!(labels.delete("tier"), Ok(None));
+    }
+
+    #[test]
+    fn keys_that_could_not_be_named_again_are_refused() {
+        let labels = Labels::new(&StringMap::new()).unwrap();
+        let before = labels.all();
+        for key in ["", " ", "a\u{0}b"] {
+            let refused = labels.put(key, "x");
+            assert!(matches!(refused, Err(LabelError::Key(_))), "{key:?}");
+            assert!(Labels::new(&map(&[(key, "x")])).is_err(), "{key:?}");
+        }
+        assert_eq!(labels.all(), before);
+        assert_eq!(labels.delete(""), Ok(None));
     }
 }

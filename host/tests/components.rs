@@ -90,7 +90,10 @@ async fn a_missing_image_is_a_success_first_and_a_failure_as_an_event() {
     let command = json!({"component_ref": "file:///nope.wasm", "component_id": "nope", "count": 1});
     let reply = lattice.scale(&host, &command).await;
     assert_eq!(reply, golden::reply("component.scale missing file"));
-    let data = events.data("component_scale_failed").await;
+    let mut data = events.data("component_scale_failed").await;
+    // Only our hosts say what to do.
+    let hint = data.as_object_mut().unwrap().remove("hint").unwrap();
+    assert!(hint.as_str().unwrap().contains("check the path"), "{hint}");
     golden::same_shape(
         &data,
         &golden::event("component.scale missing file", "component_scale_failed"),
@@ -105,39 +108,64 @@ async fn a_missing_image_is_a_success_first_and_a_failure_as_an_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_images_are_refused_by_name() {
-    let (lattice, host, mut events) = Lattice::running().await;
-    std::fs::write(lattice.path("text.wasm"), "hello").unwrap();
+    let (lattice, host, mut events) =
+        Lattice::running_with(|config| config.runtime.max_component_bytes = 100_000).await;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = lattice.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        common::reference(&path)
+    };
+    let text = write("text.wasm", b"hello");
+    let empty = write("empty.wasm", b"");
+    let whole = ::wat::parse_str(wat::adder(0)).unwrap();
+    let cut = write("cut.wasm", &whole[..whole.len() / 2]);
+    let large = write("large.wasm", &[0; 100_001]);
+    let module = lattice.component("module.wasm", "(module)");
     let unlinked = lattice.component(
         "unlinked.wasm",
         r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance
              (export "nonsense" (func)))))"#,
     );
-    let text = common::reference(&lattice.path("text.wasm"));
     let folder = common::reference(lattice.dir.path());
     let good = lattice.component("add.wasm", &wat::adder(0));
-    for (image, config, expected) in [
-        (text.as_str(), vec![], "not WebAssembly"),
-        (unlinked.as_str(), vec![], "nonsense"),
-        (folder.as_str(), vec![], "is not a file"),
-        ("oci://ghcr.io/a/b:1", vec![], "registry"),
-        ("./relative.wasm", vec![], "file:///"),
+    for (image, config, expected, hint) in [
+        (text.as_str(), vec![], "not WebAssembly", "wash build"),
+        (&empty, vec![], "it is empty", "wash build"),
+        (&cut, vec![], "well-formed", "cut off"),
         (
-            good.as_str(),
+            &large,
+            vec![],
+            "limit of 100000",
+            "--max-component-size-bytes",
+        ),
+        (&module, vec![], "core module", "wasm32-wasip2"),
+        (&unlinked, vec![], "nonsense", "wash inspect"),
+        (&folder, vec![], "is not a file", "name the file"),
+        ("oci://ghcr.io/a/b:1", vec![], "registry", "file:///"),
+        ("./relative.wasm", vec![], "relative.wasm", "file:///"),
+        ("file://relative.wasm", vec![], "absolute path", "file:///"),
+        (
+            &good,
             vec!["nothing"],
             "Config nothing does not exist",
+            "wash config put",
         ),
         (
-            good.as_str(),
+            &good,
             vec!["SECRET_x"],
             "secret store not configured",
+            "configs only",
         ),
     ] {
         let command = json!({
             "component_ref": image, "component_id": "addc", "count": 1, "config": config,
         });
         lattice.scale(&host, &command).await;
-        let error = events.data("component_scale_failed").await["error"].to_string();
+        let failed = events.data("component_scale_failed").await;
+        let error = failed["error"].as_str().unwrap();
         assert!(error.contains(expected), "{image}: {error}");
+        let told = failed["hint"].as_str().unwrap_or_default();
+        assert!(told.contains(hint), "{image}: {told}");
     }
     let inventory = lattice.inventory(&host).await;
     assert_eq!(inventory["components"], json!([]));

@@ -103,6 +103,19 @@ async fn labels_are_put_and_deleted() {
         (&reply["success"], &reply["code"]),
         (&json!(false), &json!("forbidden"))
     );
+    for key in ["", " ", "a\nb"] {
+        let label = json!({"key": key, "value": "x"});
+        let reply = lattice.control(&put, &label).await;
+        assert_eq!(
+            (&reply["success"], &reply["code"]),
+            (&json!(false), &json!("bad-request"))
+        );
+        assert!(
+            reply["message"].as_str().unwrap().contains("the key of"),
+            "{reply}"
+        );
+        assert!(reply["hint"].as_str().unwrap().contains("zone"), "{reply}");
+    }
     assert!(events.drain().await.is_empty());
 }
 
@@ -190,8 +203,11 @@ async fn hosts_bid_for_what_they_could_run() {
     let command = json!({"component_ref": image, "component_id": "addc", "count": 1});
     lattice.scale(&host, &command).await;
     events.data("component_scaled").await;
+    // A client that updates a component looks for its host in the same way.
+    let again = bids(&lattice, "component", &component("a")).await;
+    assert_eq!(again, found);
     assert!(
-        bids(&lattice, "component", &component("a"))
+        bids(&lattice, "component", &component("b"))
             .await
             .is_empty()
     );
@@ -214,6 +230,7 @@ async fn bad_requests_are_answered_and_harm_nothing() {
         .await;
     assert_eq!(reply["message"], golden::reply("bad json")["message"]);
     assert_eq!(reply["code"], "bad-request");
+    assert!(reply["hint"].is_string(), "{reply}");
     let reply = lattice.control_raw(&format!("host.bogus.{id}"), "").await;
     assert_eq!(
         reply["message"],

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::provider::Program;
 use common::{Lattice, SOON, until, wat};
+use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::process::{Child, Command};
@@ -104,6 +105,24 @@ async fn a_signal_drains_the_host() {
             (&stopped["reason"], &stopped["labels"]["zone"]),
             (&json!(name), &json!("b"))
         );
+        let status = timeout(SOON, child.wait()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+/// A second signal is for those who do not want to wait, whichever it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_host_that_waits() {
+    let lattice = Lattice::start().await;
+    for (provider, second) in [("deaf", Signal::TERM), ("mute", Signal::INT)] {
+        let (mut child, id) = start(&lattice, &["--drain-timeout-ms", "600000"]).await;
+        pid_of_provider(&lattice, &id, provider).await;
+        // In its place the test listens, and says nothing.
+        let mut shutdown = lattice.shutdown_of(provider).await;
+        send(&child, Signal::TERM);
+        timeout(SOON, shutdown.next()).await.unwrap().unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        send(&child, second);
         let status = timeout(SOON, child.wait()).await.unwrap().unwrap();
         assert_eq!(status.code(), Some(0));
     }

@@ -11,7 +11,7 @@ use async_nats::{Message, Subscriber};
 use common::provider::Program;
 use common::{Events, Lattice, golden, until};
 use futures::StreamExt as _;
-use lattice_host::{Host, HostConfig};
+use lattice_host::{Host, HostConfig, StopReason, StopRequest};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -90,11 +90,7 @@ async fn a_provider_is_started_told_everything_and_stopped() {
         .subscribe("wasmbus.rpc.default.kv.config.update")
         .await
         .unwrap();
-    let mut shutdown = lattice
-        .client
-        .subscribe("wasmbus.rpc.default.kv.default.shutdown")
-        .await
-        .unwrap();
+    let mut shutdown = lattice.shutdown_of("kv").await;
     lattice
         .done("config.put.redis", &json!({"url": "redis://a"}))
         .await;
@@ -178,6 +174,24 @@ async fn a_provider_is_started_told_everything_and_stopped() {
     assert_eq!(stopped["annotations"], json!({"who": "golden"}));
     assert_eq!(listed(&lattice, &host).await, json!([]));
     health.abort();
+}
+
+/// A provider answers the request to end when its calls have ended, which may be long after any
+/// other request would have been given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_host_gives_a_provider_the_time_of_its_calls() {
+    let change = |config: &mut HostConfig| config.rpc_timeout = Duration::from_millis(200);
+    let (lattice, host, mut events, _program, _health) = healthy(change).await;
+    let mut shutdown = lattice.shutdown_of("kv").await;
+    let drain = tokio::spawn(host.drain(StopRequest::now(StopReason::Program)));
+    let (request, _) = next(&mut shutdown).await;
+    let early = timeout(Duration::from_secs(1), events.data("host_stopped")).await;
+    assert!(early.is_err() && !drain.is_finished());
+    let reply = request.reply.unwrap();
+    let answer = "shutting down".into();
+    lattice.client.publish(reply, answer).await.unwrap();
+    // The process of this test does not end by itself.
+    timeout(common::SOON, drain).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

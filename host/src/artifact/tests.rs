@@ -60,16 +60,14 @@ async fn what_cannot_be_read_is_named() {
     );
     let registry = component_error(IMAGES, &image("oci://ghcr.io/a/b:1")).await;
     assert!(
-        registry.contains("ghcr.io/a/b:1") && registry.contains("file://"),
+        registry.contains("ghcr.io/a/b:1") && registry.contains("from files only"),
         "{registry}"
     );
     let builtin = component_error(IMAGES, &image("builtin://http-server")).await;
     assert!(builtin.contains("http-server"), "{builtin}");
-    assert!(
-        component_error(IMAGES, &image("./a.wasm"))
-            .await
-            .contains("file:///absolute")
-    );
+    let relative = IMAGES.component(&image("./a.wasm")).await.unwrap_err();
+    assert!(relative.to_string().contains("`./a.wasm`"), "{relative}");
+    assert!(relative.hint().contains("file:///absolute"));
 }
 
 #[tokio::test]

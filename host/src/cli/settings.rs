@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_claims::{KeyError, KeyKind, SigningKey};
+use lattice_core::host::{InvalidLabelKey, check_label_key};
 use lattice_core::provider::{OtelConfig, SecretText};
 use lattice_core::subject::TopicPrefix;
 use lattice_core::{InvalidId, LatticeName, StringMap};
@@ -29,6 +30,9 @@ pub enum SettingsError {
         /// The label as given.
         text: String,
     },
+    /// The key of a label breaks a rule.
+    #[error(transparent)]
+    LabelKey(#[from] InvalidLabelKey),
     /// A credentials file cannot be read.
     #[error("could not read credentials file `{}`", path.display())]
     ReadCreds {
@@ -59,6 +63,7 @@ impl SettingsError {
         match self {
             Self::Name(_) => "use letters, digits, `-` and `_`",
             Self::HostSeed(_) => "a host seed has 58 characters and starts with `SN`",
+            Self::LabelKey(error) => error.hint(),
             Self::Label { .. } => "write labels as `--label zone=a`",
             Self::ReadCreds { .. } => "check the path and its permissions",
             Self::NotCreds { .. } => "use a file made by `nsc generate creds`",
@@ -177,16 +182,16 @@ fn labels(
 ) -> Result<StringMap, SettingsError> {
     let mut labels: StringMap = environment
         .filter_map(|(name, value)| Some((name.strip_prefix(LABEL_VARIABLE)?.to_owned(), value)))
-        .filter(|(key, _)| !key.is_empty())
         .collect();
     for text in flags {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => {
+            Some((key, value)) => {
                 labels.insert(key.to_owned(), value.to_owned());
             }
-            _ => return Err(SettingsError::Label { text: text.clone() }),
+            None => return Err(SettingsError::Label { text: text.clone() }),
         }
     }
+    labels.keys().try_for_each(|key| check_label_key(key))?;
     Ok(labels)
 }
 

@@ -10,9 +10,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::code::fetch;
+use super::drains::End;
 use super::error::ScaleError;
 use super::report;
-use super::running::Running;
+use super::running::{Running, drain_all};
 use super::{ComponentDeps, ComponentStatus};
 
 /// How long a stop waits for calls under way before it is reported; they may end later.
@@ -133,7 +134,7 @@ impl Entry {
             };
             let next = Running::start(deps, &self.id, fetched, &wanted).await?;
             let old = std::mem::replace(running, next);
-            tokio::spawn(old.drain(Instant::now() + deps.drain_timeout));
+            deps.drains.begin(deps.drain_timeout, |end| old.drain(end));
             return Ok(());
         }
         running.scale(deps, wanted).await
@@ -170,12 +171,8 @@ impl Entry {
         self.publish_scaled(deps, running, max);
         // Old clients wait for the end of the old version under the new reference.
         report::scaled(deps, &self.id, running, 0);
-        let deadline = Instant::now() + deps.drain_timeout;
-        tokio::spawn(async move {
-            for function in removed {
-                function.drain(deadline).await;
-            }
-        });
+        deps.drains
+            .begin(deps.drain_timeout, |end| drain_all(removed, end));
         Ok(())
     }
 
@@ -187,7 +184,9 @@ impl Entry {
     /// Stops a component that has left the table already.
     async fn finish(&self, deps: &ComponentDeps, running: Running) {
         let event = report::scaled_event(deps, &self.id, &running, 0);
-        let mut drained = tokio::spawn(running.drain(Instant::now() + deps.drain_timeout));
+        let mut drained = deps
+            .drains
+            .begin(deps.drain_timeout, |end| running.drain(end));
         // Idle components are gone at once; long calls end after the report.
         let _slow = timeout(REPORT_AFTER, &mut drained).await;
         deps.events.publish(event);
@@ -198,7 +197,7 @@ impl Entry {
         let running = self.running.lock().await.take();
         *self.status.write() = None;
         if let Some(running) = running {
-            running.drain(deadline).await;
+            running.drain(End::at(deadline)).await;
         }
     }
 }

@@ -67,3 +67,61 @@ pub(crate) enum ScaleError {
     #[error("the host is stopping and starts nothing more")]
     Stopping,
 }
+
+impl ScaleError {
+    /// What the reader can do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let text = match self {
+            Self::Name(_) => "names are one token: use letters, digits, `-` and `_`, and no dots",
+            Self::Fetch { source, .. } => source.hint(),
+            Self::Claims { source, .. } => hint_for_claims(source),
+            Self::Prepare { source, .. } => return hint_for_code(source),
+            Self::Limit { .. } => {
+                "give whole numbers above 0, such as `max_execution_time=10` for seconds"
+            }
+            Self::Config(BundleError::Missing { .. }) => {
+                "store the config first, with `wash config put NAME key=value`"
+            }
+            Self::Config(BundleError::Store(error)) | Self::Store(error) => return error.hint(),
+            Self::Secrets { .. } => "name configs only: this version has no secrets",
+            Self::Serve(_) => "check that the host may subscribe to the subjects of calls in NATS",
+            Self::Stopping => "start it on another host",
+            Self::Config(_) => return None,
+        };
+        Some(text)
+    }
+}
+
+/// What to build or fetch instead of an image whose claims are refused.
+fn hint_for_claims(error: &ComponentClaimsError) -> &'static str {
+    match error {
+        ComponentClaimsError::Wasm(_) => {
+            "the file is cut off or damaged: copy it once more, or run `wash build` again"
+        }
+        _ => "`wash inspect FILE` shows the claims; build the component and sign it again",
+    }
+}
+
+/// What to build instead of code that cannot run here.
+fn hint_for_code(error: &PrepareError) -> Option<&'static str> {
+    match error {
+        PrepareError::TooLarge { .. } => Some(
+            "build it for release, or start the host with a higher `--max-component-size-bytes`",
+        ),
+        PrepareError::NotWasm { .. } => {
+            Some("name a component, such as the `.wasm` file that `wash build` makes")
+        }
+        PrepareError::CoreModule { .. } => {
+            Some("build a component and no core module: `cargo build --target wasm32-wasip2`")
+        }
+        PrepareError::Compile(_) => Some(
+            "`wash inspect FILE` shows what the file is; if it is cut off or old, build it again",
+        ),
+        PrepareError::UnsatisfiedImports { .. } | PrepareError::Link(_) => Some(
+            "`wash inspect FILE --wit` shows what the component imports; build it for interfaces \
+             and versions that the host has or that a link can provide",
+        ),
+        PrepareError::ShutDown => Some("start it on another host"),
+        _ => None,
+    }
+}

@@ -9,10 +9,10 @@ use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, ConfigName, ImageRef, StringMap};
 use lattice_rpc::Limiter;
 use lattice_store::ConfigBundle;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::code::{Code, Fetched};
+use super::drains::End;
 use super::entry::Wanted;
 use super::env::ComponentEnv;
 use super::error::ScaleError;
@@ -178,15 +178,16 @@ impl Running {
         }
     }
 
-    /// Leaves the queue groups and lets calls under way end by `deadline`.
-    pub(crate) async fn drain(self, deadline: Instant) {
-        join_all(
-            self.served
-                .into_values()
-                .map(|function| function.drain(deadline)),
-        )
-        .await;
+    /// Leaves the queue groups and lets calls under way end by themselves until `end`.
+    pub(crate) async fn drain(self, end: End) {
+        drain_all(self.served.into_values(), end).await;
     }
+}
+
+/// Ends serving these functions, all at the same time.
+pub(crate) async fn drain_all(functions: impl IntoIterator<Item = Served>, end: End) {
+    let functions = functions.into_iter();
+    join_all(functions.map(|function| function.drain(end.clone()))).await;
 }
 
 fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) -> Server {

@@ -24,6 +24,7 @@ use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
 
 use super::code::Code;
+use super::drains::End;
 use crate::failures::{Failure, Failures};
 
 /// How long before its deadline a call is given up here, so that the caller learns why.
@@ -53,9 +54,9 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Leaves the queue group and lets calls under way end by `deadline`.
-    pub(crate) async fn drain(self, deadline: Instant) {
-        self.handle.drain(deadline).await;
+    /// Leaves the queue group and lets calls under way end by themselves until `end`.
+    pub(crate) async fn drain(self, end: End) {
+        self.handle.drain_until(end.reached()).await;
     }
 }
 

@@ -9,14 +9,15 @@ use lattice_core::{ComponentId, ErrorCode, ImageRef};
 use super::HostApi;
 
 impl HostApi {
-    /// Bids when the labels fit and the component does not run here yet.
+    /// Bids when the labels fit, also for a component that runs here already: old clients find
+    /// the host to update in this way. Only providers may run once.
     pub(super) fn bid_for_component(
         &self,
         request: ComponentAuctionRequest,
     ) -> Option<ComponentAuctionAck> {
-        let id = ComponentId::new(&request.component_id).ok()?;
-        let fits = self.labels.satisfy(&request.constraints);
-        if !fits || self.components.has(&id) {
+        if ComponentId::new(&request.component_id).is_err()
+            || !self.labels.satisfy(&request.constraints)
+        {
             return None;
         }
         Some(ComponentAuctionAck {

@@ -33,6 +33,12 @@ impl HostApi {
 }
 
 fn refused(error: LabelError) -> ControlError {
-    ControlError::from_error(ErrorCode::Forbidden, &error)
-        .with_hint("labels that start with `hostcore.` describe the machine")
+    let (code, hint) = match &error {
+        LabelError::Set | LabelError::Delete => (
+            ErrorCode::Forbidden,
+            "labels that start with `hostcore.` describe the machine",
+        ),
+        LabelError::Key(invalid) => (ErrorCode::BadRequest, invalid.hint()),
+    };
+    ControlError::from_error(code, &error).with_hint(hint)
 }

@@ -18,7 +18,7 @@ use super::{Host, StartHostError};
 use crate::admin::Admin;
 use crate::artifact::Images;
 use crate::claims::ClaimsTable;
-use crate::components::{ComponentDeps, Components};
+use crate::components::{ComponentDeps, Components, Drains};
 use crate::config::HostConfig;
 use crate::connect::connect;
 use crate::control::HostApi;
@@ -102,6 +102,7 @@ async fn common(config: HostConfig) -> Result<Common, StartHostError> {
     let lattice = config.lattice.clone();
     let identity = Identity::new(&config.key, config.friendly_name.clone(), lattice.clone())?;
     let identity = Arc::new(identity);
+    let labels = Labels::new(&config.labels)?;
     let (ctl, rpc) = tokio::try_join!(
         connect("control", &config.ctl, config.rpc_timeout),
         connect("calls", &config.rpc, config.rpc_timeout),
@@ -116,7 +117,7 @@ async fn common(config: HostConfig) -> Result<Common, StartHostError> {
     let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
     let events = Arc::new(Events::start(publisher));
     Ok(Common {
-        labels: Arc::new(Labels::new(&config.labels)),
+        labels: Arc::new(labels),
         links: Arc::new(LinkTable::new(lattice)),
         claims: Arc::default(),
         failures: Arc::new(Failures::start(identity.id.clone(), Arc::clone(&events))),
@@ -173,6 +174,7 @@ fn components(common: &Common, runtime: Runtime) -> Components {
         call_timeout: config.call_timeout,
         max_execution_time: config.max_execution_time,
         drain_timeout: config.drain_timeout,
+        drains: Drains::default(),
     })
 }
 

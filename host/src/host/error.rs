@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::ConnectError as NatsConnectError;
 use lattice_control::ServerError;
 use lattice_core::InvalidId;
+use lattice_core::host::InvalidLabelKey;
 use lattice_rpc::ConnectError;
 use lattice_runtime::RuntimeError;
 use lattice_store::StoreError;
@@ -18,6 +19,9 @@ pub enum StartHostError {
     /// The key is not that of a host.
     #[error("the key of the host is not of the kind for hosts")]
     Key(#[from] InvalidId),
+    /// A label cannot be set.
+    #[error("could not set the labels of the host")]
+    Label(#[from] InvalidLabelKey),
     /// NATS refused the connection.
     #[error("could not connect to NATS at {url} for {purpose}")]
     Connect {
@@ -91,6 +95,7 @@ impl StartHostError {
                  `wash up` starts one"
             }
             Self::Store(error) => error.hint()?,
+            Self::Label(error) => error.hint(),
             Self::Key(_) => "use a seed that starts with `SN`",
             Self::State { .. } => "check that JetStream is enabled on the NATS server",
             Self::Admin { .. } => "choose another `--http-admin` address",

@@ -52,3 +52,25 @@ pub(crate) enum StartProviderError {
     #[error("the provider process did not read its data from standard input")]
     Stdin(#[source] io::Error),
 }
+
+impl StartProviderError {
+    /// What the reader can do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let text = match self {
+            Self::Name(_) => "names are one token: use letters, digits, `-` and `_`, and no dots",
+            Self::Fetch { source, .. } => source.hint(),
+            Self::Config(BundleError::Missing { .. }) => {
+                "store the config first, with `wash config put NAME key=value`"
+            }
+            Self::Config(BundleError::Store(error)) | Self::Store(error) => return error.hint(),
+            Self::Secrets { .. } => "name configs only: this version has no secrets",
+            Self::Spawn { .. } => "check that the program is built for the machine of the host",
+            Self::Stdin(_) => {
+                "run the program by hand to see why it ends at once; the log of the host has what \
+                 it printed"
+            }
+            Self::HostData(_) | Self::Config(_) => return None,
+        };
+        Some(text)
+    }
+}

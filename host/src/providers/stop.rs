@@ -5,6 +5,7 @@
     reason = "owns the shutdown subject of providers"
 )]
 
+use async_nats::Request;
 use bytes::Bytes;
 use lattice_core::provider::ShutdownRequest;
 use lattice_core::subject::ProviderSubjects;
@@ -27,7 +28,9 @@ pub(crate) async fn shut_down(
     let orderly = async {
         let payload = serde_json::to_vec(&request).map(Bytes::from)?;
         // An old provider answers before it ends, ours when everything is done.
-        deps.nats.request(subjects.shutdown(), payload).await?;
+        // That may take as long as its calls; the deadline of the wish is the only one.
+        let request = Request::new().payload(payload).timeout(None);
+        deps.nats.send_request(subjects.shutdown(), request).await?;
         child.wait().await?;
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     };

@@ -140,6 +140,14 @@ impl Lattice {
         Events { messages }
     }
 
+    /// The requests to a provider to end.
+    pub(crate) async fn shutdown_of(&self, provider: &str) -> Subscriber {
+        let subject = format!("wasmbus.rpc.default.{provider}.default.shutdown");
+        let requests = self.client.subscribe(subject).await.unwrap();
+        self.client.flush().await.unwrap();
+        requests
+    }
+
     /// Writes a component in text form to a file and returns its reference.
     pub(crate) fn component(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);

@@ -87,14 +87,20 @@ impl ServeHandle {
     /// Leaves the queue group, answers what has arrived, and ends by `deadline` at the latest;
     /// what is still running then is cancelled and its callers are told.
     pub async fn drain(self, deadline: Instant) {
+        self.drain_until(tokio::time::sleep_until(deadline)).await;
+    }
+
+    /// As [`ServeHandle::drain`], with an end that need not be known beforehand.
+    pub async fn drain_until(self, end: impl Future<Output = ()>) {
         self.leave.cancel();
         self.tasks.close();
-        if tokio::time::timeout_at(deadline, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            self.abort.cancel();
-            self.tasks.wait().await;
+        tokio::select! {
+            biased;
+            () = self.tasks.wait() => {}
+            () = end => {
+                self.abort.cancel();
+                self.tasks.wait().await;
+            }
         }
     }
 }

@@ -70,12 +70,18 @@ fn labels_of_flags_win_over_those_of_the_environment() {
     assert_eq!(config.labels["zone"], "b=c");
     assert_eq!(config.labels["tier"], "x");
     assert_eq!(config.labels.len(), 2);
-    for bad in ["zone", "=a"] {
-        assert!(matches!(
-            build(&["-l", bad]),
-            Err(SettingsError::Label { .. })
-        ));
+    let bad = build(&["-l", "zone"]);
+    assert!(matches!(bad, Err(SettingsError::Label { .. })));
+    for bad in ["=a", "a\tb=c"] {
+        let error = build(&["-l", bad]).unwrap_err();
+        assert!(matches!(error, SettingsError::LabelKey(_)), "{error}");
+        assert!(error.hint().contains("zone"));
     }
+    let unnamed = [("WASMCLOUD_LABEL_".to_owned(), "x".to_owned())];
+    assert!(matches!(
+        settings(&parse(&[]), unnamed.into_iter()),
+        Err(SettingsError::LabelKey(_))
+    ));
 }
 
 #[test]
