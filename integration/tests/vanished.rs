@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
@@ -10,7 +10,7 @@ use lattice_integration::{Lattice, get};
 use lattice_rpc::header::WINDOW;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// A loss is noticed after two to three seconds.
 const NOTICED: Duration = Duration::from_millis(4500);
@@ -29,7 +29,10 @@ async fn a_request_without_an_answer_ends_before_its_deadline() -> Result<()> {
     let (mut lattice, address) = lattice().await?;
     // A call that is not answered at once is accepted, which tells the caller where to ask.
     let mut answers = lattice.client.subscribe("_INBOX.>").await?;
-    lattice.client.request("$SYS.REQ.USER.INFO", "".into()).await?;
+    lattice
+        .client
+        .request("$SYS.REQ.USER.INFO", "".into())
+        .await?;
     let waiting = tokio::spawn(async move { get(&address, "/wait/60000").await });
     let accepted = async {
         while let Some(message) = answers.next().await {

@@ -1,5 +1,8 @@
 //! The end of a call whose other end is gone, long before the deadline.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
 mod support;
 
 use std::time::Duration;
