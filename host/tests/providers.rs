@@ -52,7 +52,7 @@ async fn answer_health(lattice: &Lattice, answer: Value) -> Health {
 async fn answer_on(lattice: &Lattice, subject: &str, answer: Value) -> Health {
     let subject = subject.to_owned();
     let mut requests = lattice.client.subscribe(subject).await.unwrap();
-    lattice.client.flush().await.unwrap();
+    lattice_nats_box::taken_in(&lattice.client).await.unwrap();
     let client = lattice.client.clone();
     tokio::spawn(async move {
         while let Some(request) = requests.next().await {

@@ -136,7 +136,7 @@ impl Lattice {
             .subscribe("wasmbus.evt.default.*")
             .await
             .unwrap();
-        self.client.flush().await.unwrap();
+        lattice_nats_box::taken_in(&self.client).await.unwrap();
         Events { messages }
     }
 
@@ -144,7 +144,7 @@ impl Lattice {
     pub(crate) async fn shutdown_of(&self, provider: &str) -> Subscriber {
         let subject = format!("wasmbus.rpc.default.{provider}.default.shutdown");
         let requests = self.client.subscribe(subject).await.unwrap();
-        self.client.flush().await.unwrap();
+        lattice_nats_box::taken_in(&self.client).await.unwrap();
         requests
     }
 

@@ -48,4 +48,7 @@ pub enum NatsBoxError {
         /// What the client said.
         source: async_nats::ConnectError,
     },
+    /// The server did not answer a client that asked whether it has taken everything in.
+    #[error("the server did not answer within {0:?}")]
+    Silent(std::time::Duration),
 }

@@ -140,3 +140,23 @@ impl NatsBox {
 fn deadline() -> Instant {
     Instant::now() + READY_DEADLINE
 }
+/// How long [`taken_in`] waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Waits until the server has taken in everything that `client` has sent so far, subscriptions
+/// above all.
+///
+/// A flush of the client only says that it was written. The server keeps the order of a
+/// connection: once it has told that nobody listens to a fresh inbox, it knows the rest.
+///
+/// # Errors
+///
+/// [`NatsBoxError::Silent`] when no answer comes.
+#[expect(clippy::disallowed_methods, reason = "the inbox belongs to nobody")]
+pub async fn taken_in(client: &async_nats::Client) -> Result<(), NatsBoxError> {
+    let nobody = client.request(client.new_inbox(), Default::default());
+    match tokio::time::timeout(ANSWER_WITHIN, nobody).await {
+        Ok(Err(error)) if error.kind() == async_nats::RequestErrorKind::NoResponders => Ok(()),
+        _ => Err(NatsBoxError::Silent(ANSWER_WITHIN)),
+    }
+}

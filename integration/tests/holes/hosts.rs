@@ -24,7 +24,7 @@ async fn a_host_that_ends_lets_calls_finish_and_asks_providers_to_end() -> Resul
         .client
         .subscribe("wasmbus.rpc.default.httpserver.default.shutdown")
         .await?;
-    lattice.client.flush().await?;
+    lattice_nats_box::taken_in(&lattice.client).await?;
     let mut calls = lattice.calls("web", HANDLE).await?;
     let slow = tokio::spawn(async move { get(&address, "/wait/1500").await });
     calls.begun(1).await?;

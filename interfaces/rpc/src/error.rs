@@ -168,6 +168,16 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// What a called side that could not read the parameters of a call tells its caller.
+    pub fn refusal(&self) -> RemoteError {
+        let code = match self {
+            Self::Remote(error) => return error.clone(),
+            Self::Deadline { .. } => RemoteError::DEADLINE,
+            _ => RemoteError::BAD_REQUEST,
+        };
+        RemoteError::new(code, self.to_string())
+    }
+
     /// Whether the call certainly never started, so that it may be sent again.
     pub fn never_started(&self) -> bool {
         match self {

@@ -4,6 +4,7 @@
 
 mod channel;
 mod pulse;
+mod release;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -21,6 +22,7 @@ pub(crate) use channel::{Budget, Share};
 use channel::{Channel, Piece};
 use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
+pub(crate) use release::Release;
 
 /// How many streams one call may open. The widest published function has four.
 const MAX_PATHS: usize = 64;
@@ -274,10 +276,15 @@ impl Exchange {
 
     /// Fails the call because all calls together hold as much as they may.
     fn exhausted(&self, state: &mut State) {
-        state.error.get_or_insert(CallError::TooLarge {
+        let error = CallError::TooLarge {
             what: "what all open calls hold",
             size: self.budget.held(),
             limit: self.budget.limit(),
+        };
+        state.error.get_or_insert(match self.side {
+            Side::Caller => error,
+            // It is not the fault of this caller, who may try again.
+            Side::Callee => RemoteError::new(RemoteError::OVERLOADED, error.to_string()).into(),
         });
     }
 
@@ -478,37 +485,4 @@ impl Exchange {
         state.register(cx);
         Poll::Pending
     }
-
-    /// What to do when the calling side lets go of the call.
-    pub(crate) fn release(&self) -> Release {
-        let mut state = self.state.lock();
-        let open_path = state.paths.iter().any(|(_, channel)| !channel.is_ended());
-        let done = state.root.is_ended() && !open_path && state.error.is_none();
-        if self.side == Side::Callee || state.over || done {
-            return Release::Free;
-        }
-        match &state.remote {
-            Some(Remote {
-                root,
-                window: Some(_),
-            }) => Release::Cancel(format!("{root}.cancel").into()),
-            // A 1.9 peer knows no cancel message.
-            Some(_) => Release::Free,
-            None => {
-                state.abandoned = true;
-                Release::Linger
-            }
-        }
-    }
-}
-
-/// How a slot is given back.
-#[derive(Debug)]
-pub(crate) enum Release {
-    /// At once.
-    Free,
-    /// At once, with a message to the other end.
-    Cancel(Subject),
-    /// When the other end has told where to cancel, or after a while.
-    Linger,
 }

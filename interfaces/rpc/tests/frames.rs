@@ -26,7 +26,7 @@ impl Raw {
         let client = pair.nats.client().await.unwrap();
         let inbox = client.new_inbox();
         let incoming = client.subscribe(format!("{inbox}.>")).await.unwrap();
-        client.flush().await.unwrap();
+        lattice_nats_box::taken_in(&client).await.unwrap();
         Self {
             client,
             inbox,
@@ -306,10 +306,7 @@ async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
         .serve("take", |mut call| async move {
             match call.params.decode(lattice_codec::Reader::bytes).await {
                 Ok(data) => call.responder.reply(data).await.unwrap(),
-                Err(error) => {
-                    let error = lattice_rpc::RemoteError::new("failed", error.to_string());
-                    call.responder.fail(error).await.unwrap();
-                }
+                Err(error) => call.responder.fail(error.refusal()).await.unwrap(),
             }
         })
         .await;
@@ -363,8 +360,11 @@ async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
 /// Whether a message tells a 1.9 caller that its call failed, because all calls hold too much.
 fn is_refusal(message: &async_nats::Message) -> bool {
     let told = |headers: &async_nats::HeaderMap| {
-        let text = headers.get("Description").map(|text| text.to_string());
-        text.is_some_and(|text| text.contains("what all open calls hold"))
+        let has = |name, part| headers.get(name).is_some_and(|v| v.as_str().contains(part));
+        has(
+            lattice_rpc::header::ERROR,
+            lattice_rpc::RemoteError::OVERLOADED,
+        ) && has("Description", "what all open calls hold")
     };
     message.headers.as_ref().is_some_and(told)
 }

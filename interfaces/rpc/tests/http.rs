@@ -285,7 +285,7 @@ async fn a_recorded_answer_of_a_1_9_host_is_read() {
     let pair = Pair::start().await;
     let client = pair.nats.client().await.unwrap();
     let mut calls = client.subscribe(pair.subject("handle")).await.unwrap();
-    client.flush().await.unwrap();
+    lattice_nats_box::taken_in(&client).await.unwrap();
     let answering = tokio::spawn(async move {
         let call = next(&mut calls).await;
         let root = call.reply.unwrap();

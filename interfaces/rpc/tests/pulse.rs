@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use lattice_nats_box::taken_in;
 use lattice_rpc::{CallError, Invocation, header};
 use support::{Pair, options, soon};
 use tokio::sync::mpsc;
@@ -30,8 +31,7 @@ async fn accept_one(pair: &Pair, function: &str) -> tokio::task::JoinHandle<()> 
     let mut requests = client.subscribe(pair.subject(function)).await.unwrap();
     let inbox = client.new_inbox();
     let own = client.subscribe(format!("{inbox}.>")).await.unwrap();
-    client.flush().await.unwrap();
-    pair.caller.confirm(Duration::from_secs(5)).await.unwrap();
+    taken_in(&client).await.unwrap();
     tokio::spawn(async move {
         let request = requests.next().await.unwrap();
         let caller = request.reply.unwrap();

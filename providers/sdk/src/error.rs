@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use lattice_core::InvalidId;
+pub use lattice_core::reply::message_chain as chain;
 use lattice_rpc::{CallError, ConnectError};
 
 use crate::link::{LinkRole, ProviderLink};
@@ -94,23 +95,6 @@ impl LinkError {
     pub fn reason(&self) -> String {
         chain(self)
     }
-}
-
-/// An error and its causes in one line. Many errors repeat their cause in their own text; a cause
-/// that the text already ends with is left out.
-#[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// Why a call through generated bindings failed, as the transport says it.

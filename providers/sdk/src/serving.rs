@@ -68,7 +68,7 @@ struct Wanted {
 pub struct Server {
     session: Session,
     wanted: Mutex<Vec<Wanted>>,
-    checks: Vec<(&'static str, Check)>,
+    checks: Vec<(&'static str, &'static str, Check)>,
 }
 
 impl Server {
@@ -82,9 +82,29 @@ impl Server {
 
     /// Has `check` look at the parameters of a function, which is named as in the WIT package.
     #[must_use]
-    pub fn checking(mut self, function: &'static str, check: Check) -> Self {
-        self.checks.push((function, check));
+    pub fn checking(
+        mut self,
+        instance: &'static str,
+        function: &'static str,
+        check: Check,
+    ) -> Self {
+        self.checks.push((instance, function, check));
         self
+    }
+
+    /// A check that is of no function leaves one unchecked.
+    fn all_checks_are_of(&self, functions: &[(&str, &str)]) -> Result<(), ServeError> {
+        let stray = self
+            .checks
+            .iter()
+            .find(|(instance, function, _)| !functions.contains(&(*instance, *function)));
+        match stray {
+            Some((instance, function, _)) => Err(ServeError::Unknown {
+                instance: (*instance).to_owned(),
+                function: (*function).to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Takes calls for what the bindings returned, until the provider stops.
@@ -92,22 +112,26 @@ impl Server {
     /// # Errors
     ///
     /// [`ServeError::Subscribe`] when NATS refuses, [`ServeError::Unknown`] for a function of
-    /// other bindings.
+    /// other bindings, and for a check of none of these.
     pub async fn drive(
         &self,
         functions: impl IntoIterator<Item = (&'static str, &'static str, Invocations)>,
     ) -> Result<(), ServeError> {
+        let functions: Vec<_> = functions.into_iter().collect();
+        let names: Vec<_> = functions.iter().map(|(of, name, _)| (*of, *name)).collect();
+        self.all_checks_are_of(&names)?;
         for (instance, name, bindings) in functions {
             // On the wire, `[method]thing.get` is `thing.get`.
             let on_wire = name.split_once(']').map_or(name, |(_, name)| name);
             let slot = self.take(instance, on_wire)?;
-            let check = self.checks.iter().find(|(of, _)| *of == name);
+            let mut checks = self.checks.iter();
+            let check = checks.find(|(of, function, _)| (*of, *function) == (instance, name));
             let function = Arc::new(Function {
                 instance,
                 name,
                 slot,
-                check: check.map(|(_, check)| *check),
-                bindings: tokio::sync::Mutex::new(bindings),
+                check: check.map(|(_, _, check)| *check),
+                bindings: tokio::sync::Mutex::new(Some(bindings)),
             });
             let handler = move |call| Arc::clone(&function).answer(call);
             self.session.serve(instance, on_wire, handler).await?;
@@ -163,8 +187,8 @@ struct Function {
     name: &'static str,
     slot: Slot,
     check: Option<Check>,
-    /// Held while the parameters of one call are decoded.
-    bindings: tokio::sync::Mutex<Invocations>,
+    /// Held while the parameters of one call are decoded; gone when they have failed to take one.
+    bindings: tokio::sync::Mutex<Option<Invocations>>,
 }
 
 impl Function {
@@ -179,14 +203,18 @@ impl Function {
         let parts = (taken.context, taken.outgoing, taken.incoming);
         let begun = match checked {
             Ok(()) => self.begin(parts).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Some(Err(error.into())),
         };
         let (code, error) = match begun {
-            Ok(call) => match call.await {
+            Some(Ok(call)) => match call.await {
                 Ok(()) => return,
                 Err(error) => (RemoteError::FAILED, error),
             },
-            Err(error) => (RemoteError::BAD_REQUEST, error),
+            Some(Err(error)) => (RemoteError::BAD_REQUEST, error),
+            None => (
+                RemoteError::FAILED,
+                anyhow::anyhow!("the bindings of this function have stopped taking calls"),
+            ),
         };
         let (instance, function) = (self.instance, self.name);
         let why = format!("{error:#}");
@@ -195,12 +223,18 @@ impl Function {
     }
 
     /// Has the bindings decode the parameters, which are all there, so that nothing is waited for.
-    async fn begin(&self, parts: Parts) -> anyhow::Result<Call> {
+    ///
+    /// Bindings that do not take a call at once would answer it in place of a later one, so they
+    /// are given up.
+    async fn begin(&self, parts: Parts) -> Option<anyhow::Result<Call>> {
         let mut bindings = self.bindings.lock().await;
+        let taking = bindings.as_mut()?;
         *self.slot.lock() = Some(parts);
-        match bindings.next().now_or_never() {
-            Some(Some(call)) => call,
-            _ => anyhow::bail!("the bindings did not take the call"),
+        let call = taking.next().now_or_never().flatten();
+        if call.is_none() {
+            *bindings = None;
+            self.slot.lock().take();
         }
+        call
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use lattice_claims::archive::{ArchiveLimits, Keep, ProviderArchive};
 use lattice_claims::{Claims, ComponentMetadata, ProviderMetadata, epoch_seconds, token};
 use lattice_claims::{verify_component, wasm};
+use lattice_core::reply::message_chain as chain;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -287,17 +288,6 @@ fn lines(pairs: &[(&str, &str)]) -> String {
         .map(|(key, value)| format!("{:width$} {value}", format!("{key}:")))
         .collect();
     lines.join("\n")
-}
-
-/// An error and its causes on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

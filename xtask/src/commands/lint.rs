@@ -8,13 +8,14 @@ use lexopt::Parser;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Checks both workspaces' format and the native one's lints.
+/// Checks every workspace's format and the native one's lints.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCode> {
     if let Some(argument) = arguments.next()? {
         return Err(argument.unexpected().into());
     }
     shell::heading("format");
-    for folder in [workspace.root().to_path_buf(), workspace.examples()] {
+    let root = workspace.root();
+    for folder in [root.to_path_buf(), workspace.examples(), root.join("fuzz")] {
         let mut format = shell::cargo();
         format.args(["fmt", "--all", "--check"]).current_dir(folder);
         shell::stream(&mut format).context("run `cargo fmt --all` there")?;

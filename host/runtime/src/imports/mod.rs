@@ -12,6 +12,7 @@ mod secrets;
 
 use std::sync::Arc;
 
+pub(crate) use lattice_core::reply::message_chain as chain;
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
 
 pub(crate) use keyvalue::Bucket;
@@ -150,18 +151,6 @@ impl FromInvoke for String {
     fn from_invoke(error: &dyn std::error::Error) -> Self {
         chain(error)
     }
-}
-
-/// The text of an error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 impl Remote {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{ConfigName, HostId, IdRule, InvalidId, LatticeName, MAX_NAME_BYTES};
 
-/// The topic prefix that hosts and clients use unless told otherwise.
+/// The subject prefix that hosts and clients use unless told otherwise.
 pub const DEFAULT_CONTROL_PREFIX: &str = "wasmbus.ctl";
 
 /// The version token of the control interface.
@@ -42,7 +42,7 @@ impl TopicPrefix {
             return Ok(Self(Arc::from(text)));
         };
         Err(InvalidId {
-            kind: "topic prefix",
+            kind: "subject prefix",
             text: text.to_owned(),
             rule,
         })

@@ -163,8 +163,7 @@ impl Taken {
         let all = match params.all(QUIET).await {
             Ok(all) => all,
             Err(error) => {
-                let error = RemoteError::new(RemoteError::BAD_REQUEST, error.to_string());
-                refusal.send(error).await;
+                refusal.send(error.refusal()).await;
                 return None;
             }
         };

@@ -88,7 +88,7 @@ impl Lattice {
         let id = ComponentId::new(PROVIDER).unwrap();
         let subjects = ProviderSubjects::new(&LatticeName::default(), &id);
         let reports = nats.subscribe(subjects.link_status()).await.unwrap();
-        nats.flush().await.unwrap();
+        lattice_nats_box::taken_in(&nats).await.unwrap();
         let data = HostData {
             host_id: HOST_ID.into(),
             lattice_rpc_prefix: "default".into(),

@@ -12,6 +12,9 @@ use super::{Backend, Backends, Entry, KeyValueError, KeysPage};
 use crate::error::ServeError;
 use crate::session::Session;
 
+/// The interface whose `set-many` takes a list of tuples.
+const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
+
 /// Serves `store`, `atomics` and `batch` until the provider stops.
 ///
 /// # Errors
@@ -21,7 +24,9 @@ pub async fn serve<B: Backend>(
     session: &Session,
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
-    let server = session.server().checking("set-many", entries_are_there);
+    let server = session
+        .server()
+        .checking(BATCH, "set-many", entries_are_there);
     let functions = bindings::serve(&server, Linked(backends))
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;

@@ -326,7 +326,9 @@ async fn parameters_that_do_not_decode_are_refused() {
 #[allow(clippy::disallowed_methods, reason = "it looks at the whole bus")]
 async fn messages(lattice: &Lattice, least: usize, call: impl Future<Output = ()>) -> usize {
     let mut all = lattice.peer.nats().subscribe(">").await.unwrap();
-    lattice.peer.nats().flush().await.unwrap();
+    lattice_nats_box::taken_in(lattice.peer.nats())
+        .await
+        .unwrap();
     call.await;
     let mut count = 0;
     while count < least {

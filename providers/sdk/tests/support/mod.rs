@@ -161,7 +161,7 @@ impl Host {
         let subjects = ProviderSubjects::new(&lattice, &provider);
         let told = nats.subscribe("test.kv").await.unwrap();
         let reports = nats.subscribe(subjects.link_status()).await.unwrap();
-        nats.flush().await.unwrap();
+        lattice_nats_box::taken_in(&nats).await.unwrap();
         let (xkey, provider_xkey) = (XKey::new(), XKey::new());
         let mut data = HostData {
             host_id: HOST_ID.into(),

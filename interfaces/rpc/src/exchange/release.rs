@@ -1,0 +1,40 @@
+//! What becomes of a slot when its call is let go.
+
+use async_nats::Subject;
+
+use super::{Exchange, Remote, Side};
+
+/// How a slot is given back.
+#[derive(Debug)]
+pub(crate) enum Release {
+    /// At once.
+    Free,
+    /// At once, with a message to the other end.
+    Cancel(Subject),
+    /// When the other end has told where to cancel, or after a while.
+    Linger,
+}
+
+impl Exchange {
+    /// What to do when the calling side lets go of the call.
+    pub(crate) fn release(&self) -> Release {
+        let mut state = self.state.lock();
+        let open_path = state.paths.iter().any(|(_, channel)| !channel.is_ended());
+        let done = state.root.is_ended() && !open_path && state.error.is_none();
+        if self.side == Side::Callee || state.over || done {
+            return Release::Free;
+        }
+        match &state.remote {
+            Some(Remote {
+                root,
+                window: Some(_),
+            }) => Release::Cancel(format!("{root}.cancel").into()),
+            // A 1.9 peer knows no cancel message.
+            Some(_) => Release::Free,
+            None => {
+                state.abandoned = true;
+                Release::Linger
+            }
+        }
+    }
+}
