@@ -15,6 +15,7 @@ mod process;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -147,16 +148,21 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// above all.
 ///
 /// A flush of the client only says that it was written. The server keeps the order of a
-/// connection: once it has told that nobody listens to a fresh inbox, it knows the rest.
+/// connection: once a message to ourselves has come back, it knows the rest.
 ///
 /// # Errors
 ///
-/// [`NatsBoxError::Silent`] when no answer comes.
-#[expect(clippy::disallowed_methods, reason = "the inbox belongs to nobody")]
+/// [`NatsBoxError::Silent`] when it does not come back.
+#[expect(clippy::disallowed_methods, reason = "the inbox is its own")]
 pub async fn taken_in(client: &async_nats::Client) -> Result<(), NatsBoxError> {
-    let nobody = client.request(client.new_inbox(), Default::default());
-    match tokio::time::timeout(ANSWER_WITHIN, nobody).await {
-        Ok(Err(error)) if error.kind() == async_nats::RequestErrorKind::NoResponders => Ok(()),
+    let round = async {
+        let inbox = client.new_inbox();
+        let mut own = client.subscribe(inbox.clone()).await.ok()?;
+        client.publish(inbox, Default::default()).await.ok()?;
+        own.next().await
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, round).await {
+        Ok(Some(_)) => Ok(()),
         _ => Err(NatsBoxError::Silent(ANSWER_WITHIN)),
     }
 }
