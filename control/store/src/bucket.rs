@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, KeyValueError};
 use async_nats::jetstream::{self, ErrorCode, kv};
 use bytes::Bytes;
+use lattice_nats::NewBucket;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -19,13 +20,6 @@ const LANES: usize = 16;
 /// First and longest pause between two attempts to write.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-
-/// What a bucket gets when this process creates it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct NewBucket {
-    pub(crate) replicas: usize,
-    pub(crate) max_age: Duration,
-}
 
 /// How long to wait.
 #[derive(Debug, Clone)]
@@ -55,7 +49,7 @@ pub(crate) struct Opened {
 pub(crate) struct Bucket {
     js: jetstream::Context,
     nats: async_nats::Client,
-    name: String,
+    /// What it gets when this process creates it, its name included.
     new: NewBucket,
     limits: Limits,
     store: RwLock<Option<Arc<kv::Store>>>,
@@ -67,7 +61,6 @@ impl Bucket {
     pub(crate) fn new(
         nats: async_nats::Client,
         js: jetstream::Context,
-        name: String,
         new: NewBucket,
         limits: Limits,
     ) -> Self {
@@ -75,7 +68,6 @@ impl Bucket {
         Self {
             js,
             nats,
-            name,
             new,
             limits,
             store: RwLock::new(None),
@@ -84,7 +76,7 @@ impl Bucket {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.new.name
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -104,7 +96,7 @@ impl Bucket {
             .await
             .map_err(|_| self.timed_out())?
             .map_err(|source| StoreError::Open {
-                bucket: self.name.clone(),
+                bucket: self.new.name.clone(),
                 source,
             })?;
         let store = Arc::new(store);
@@ -113,25 +105,18 @@ impl Bucket {
     }
 
     async fn get_or_create(&self) -> Result<(kv::Store, bool), BoxError> {
-        match self.js.get_key_value(&self.name).await {
+        match self.js.get_key_value(&self.new.name).await {
             Ok(store) => return Ok((store, false)),
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(error.into()),
         }
-        // Zero values leave the choice to the server, as 1.9 hosts do.
-        let config = kv::Config {
-            bucket: self.name.clone(),
-            num_replicas: self.new.replicas,
-            max_age: self.new.max_age,
-            ..kv::Config::default()
-        };
-        match self.js.create_key_value(config).await {
+        match lattice_nats::create_bucket(&self.js, self.new.clone()).await {
             Ok(store) => {
-                tracing::info!(bucket = %self.name, "created bucket");
+                tracing::info!(bucket = %self.new.name, "created bucket");
                 Ok((store, true))
             }
             // Another host may have been quicker, with other settings.
-            Err(error) => match self.js.get_key_value(&self.name).await {
+            Err(error) => match self.js.get_key_value(&self.new.name).await {
                 Ok(store) => Ok((store, false)),
                 Err(_) => Err(error.into()),
             },
@@ -155,7 +140,7 @@ impl Bucket {
 
     pub(crate) fn timed_out(&self) -> StoreError {
         StoreError::Timeout {
-            bucket: self.name.clone(),
+            bucket: self.new.name.clone(),
             within: self.limits.request,
         }
     }
@@ -167,7 +152,7 @@ impl Bucket {
             Err(_) => Err(self.timed_out()),
             Ok(Ok(entry)) => Ok(entry),
             Ok(Err(source)) => Err(StoreError::Read {
-                bucket: self.name.clone(),
+                bucket: self.new.name.clone(),
                 key: key.to_owned(),
                 source: source.into(),
             }),
@@ -198,7 +183,7 @@ impl Bucket {
 
     pub(crate) fn write(&self, key: &str, source: impl Into<BoxError>) -> StoreError {
         StoreError::Write {
-            bucket: self.name.clone(),
+            bucket: self.new.name.clone(),
             key: key.to_owned(),
             source: source.into(),
         }
@@ -217,7 +202,7 @@ impl Bucket {
             if !self.may_pass(&error) || Instant::now() + pause >= deadline {
                 return Err(error);
             }
-            tracing::debug!(bucket = %self.name, key, %error, "write failed, trying again");
+            tracing::debug!(bucket = %self.new.name, key, %error, "write failed, trying again");
             self.forget();
             tokio::time::sleep(pause).await;
         }

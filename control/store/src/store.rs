@@ -7,8 +7,9 @@ use async_nats::jetstream;
 use async_nats::jetstream::context::ContextBuilder;
 use lattice_core::subject::store::{config_bucket, lattice_bucket, status_bucket};
 use lattice_core::{HostId, LatticeName, Link};
+use lattice_nats::NewBucket;
 
-use crate::bucket::{Bucket, Limits, NewBucket};
+use crate::bucket::{Bucket, Limits};
 use crate::claims::ClaimsStore;
 use crate::configs::ConfigStore;
 use crate::error::StoreError;
@@ -75,16 +76,12 @@ impl LatticeStore {
         };
         let bucket = |name: String, max_age: Duration| {
             let new = NewBucket {
+                name,
                 replicas: options.replicas,
                 max_age,
+                ..NewBucket::default()
             };
-            Arc::new(Bucket::new(
-                nats.clone(),
-                js.clone(),
-                name,
-                new,
-                limits.clone(),
-            ))
+            Arc::new(Bucket::new(nats.clone(), js.clone(), new, limits.clone()))
         };
         let data = bucket(lattice_bucket(lattice), Duration::ZERO);
         let configs = bucket(config_bucket(lattice), Duration::ZERO);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use lattice_nats::NewBucket;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
 
 #[tokio::test]
@@ -76,11 +77,11 @@ async fn options_reach_the_server() {
 
 async fn put(nats: &NatsBox, value: &str) {
     let js = async_nats::jetstream::new(nats.client().await.unwrap());
-    let config = async_nats::jetstream::kv::Config {
-        bucket: "b".into(),
-        ..Default::default()
+    let new = NewBucket {
+        name: "b".into(),
+        ..NewBucket::default()
     };
-    let bucket = js.create_key_value(config).await.unwrap();
+    let bucket = lattice_nats::create_bucket(&js, new).await.unwrap();
     bucket.put("k", value.to_owned().into()).await.unwrap();
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use lattice_integration::{
     HANDLE, Lattice, SLEEP, STEP, call, free_port, get, number, program, until,
 };
@@ -125,7 +125,11 @@ async fn every_bucket_has_as_many_copies_as_were_chosen() -> Result<()> {
     )?;
     let streams = async_nats::jetstream::new(servers.0.client().await?);
     // A cluster takes streams once it has a leader.
-    until(async || Ok(streams.query_account().await.map(drop)?)).await?;
+    until(async || {
+        let names: Vec<String> = streams.stream_names().try_collect().await?;
+        Ok(names)
+    })
+    .await?;
     let port = servers.0.port.to_string();
     let mut host = tokio::process::Command::new(program("lattice-host")?)
         .args(["--nats-port", &port, "--store-replicas", "3"])

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::{
-    ContextBuilder, CreateKeyValueError, GetStreamError, GetStreamErrorKind, KeyValueError,
-    KeyValueErrorKind,
+    ContextBuilder, GetStreamError, GetStreamErrorKind, KeyValueError, KeyValueErrorKind,
 };
 use async_nats::jetstream::{Context, ErrorCode, kv};
+use lattice_nats::{CreateBucketError, NewBucket};
 use lattice_provider_sdk::nats::{self, NatsError};
 use parking_lot::RwLock;
 use tempfile::NamedTempFile;
@@ -77,7 +77,7 @@ pub(crate) enum OpenError {
         /// The bucket.
         bucket: String,
         /// Why.
-        source: CreateKeyValueError,
+        source: CreateBucketError,
     },
 }
 
@@ -156,13 +156,12 @@ impl Cluster {
             }),
             Err(_) if !create => Err(OpenError::Missing(bucket())),
             Err(_) => {
-                let config = kv::Config {
-                    bucket: bucket(),
-                    history: 1,
-                    ..kv::Config::default()
-                };
                 tracing::info!(bucket = name, "creating a bucket");
-                let created = self.jetstream.create_key_value(config).await;
+                let new = NewBucket {
+                    name: bucket(),
+                    ..NewBucket::default()
+                };
+                let created = lattice_nats::create_bucket(&self.jetstream, new).await;
                 created.map_err(|source| OpenError::Create {
                     bucket: bucket(),
                     source,

@@ -9,6 +9,7 @@ use async_nats::jetstream;
 use keyvalue_nats::KeyValueNats;
 use lattice_core::link::LinkState;
 use lattice_keyvalue_suite::{Lattice, PATIENCE, cases};
+use lattice_nats::NewBucket;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_provider_sdk::keyvalue::KeyValueError;
 use tokio::time::Instant;
@@ -22,11 +23,11 @@ async fn jetstream(nats: &NatsBox) -> jetstream::Context {
 }
 
 async fn create(context: &jetstream::Context, bucket: &str) -> jetstream::kv::Store {
-    let config = jetstream::kv::Config {
-        bucket: bucket.into(),
-        ..jetstream::kv::Config::default()
+    let new = NewBucket {
+        name: bucket.into(),
+        ..NewBucket::default()
     };
-    context.create_key_value(config).await.unwrap()
+    lattice_nats::create_bucket(context, new).await.unwrap()
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::ValueEnum;
+use lattice_core::subject::store;
 use serde_json::{Map, Value};
 
 use super::up::stuck;
@@ -191,10 +192,10 @@ fn delete_streams(dir: &LatticeDir, purge: Purge) -> Result<Vec<String>> {
 }
 
 fn belongs(stream: &str, purge: Purge, lattice: &str) -> bool {
-    let bucket = stream.strip_prefix("KV_");
-    let ours = ["LATTICEDATA", "CONFIGDATA", "LATTICESTATUS"]
+    let bucket = store::parse_bucket_stream(stream);
+    let ours = store::BUCKET_PREFIXES
         .iter()
-        .any(|kind| bucket == Some(format!("{kind}_{lattice}").as_str()));
+        .any(|kind| bucket.and_then(|bucket| bucket.strip_prefix(kind)) == Some(lattice));
     match purge {
         Purge::None => false,
         Purge::All => true,

@@ -1,7 +1,7 @@
 //! Opening and creating buckets.
 
-use async_nats::jetstream::kv;
 use lattice_core::LatticeName;
+use lattice_nats::NewBucket;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_store::{LatticeStore, StoreError, StoreOptions};
 
@@ -23,12 +23,12 @@ async fn missing_buckets_get_the_defaults_of_the_server() {
 async fn buckets_that_are_there_are_used_as_they_are() {
     let nats = NatsBox::start().await.unwrap();
     let js = async_nats::jetstream::new(nats.client().await.unwrap());
-    let settings = kv::Config {
-        bucket: "LATTICEDATA_default".into(),
+    let new = NewBucket {
+        name: "LATTICEDATA_default".into(),
         history: 7,
-        ..Default::default()
+        ..NewBucket::default()
     };
-    js.create_key_value(settings).await.unwrap();
+    lattice_nats::create_bucket(&js, new).await.unwrap();
     let store = store(&nats).await;
     store.links().put(&link("a", "b", "default")).await.unwrap();
     let bucket = raw(&nats, "LATTICEDATA_default").await;

@@ -10,6 +10,27 @@ const LINK_STATUS: &str = "LINK";
 /// What the names of a lattice's own buckets start with, whichever lattice it is.
 pub const BUCKET_PREFIXES: [&str; 3] = ["LATTICEDATA_", "CONFIGDATA_", "LATTICESTATUS_"];
 
+/// What the streams of key-value buckets are called before the bucket's name.
+const BUCKET_STREAM: &str = "KV_";
+
+/// The stream behind a key-value bucket.
+#[must_use]
+pub fn bucket_stream(bucket: &str) -> String {
+    format!("{BUCKET_STREAM}{bucket}")
+}
+
+/// The bucket that a stream stands for, if it is one.
+#[must_use]
+pub fn parse_bucket_stream(stream: &str) -> Option<&str> {
+    stream.strip_prefix(BUCKET_STREAM)
+}
+
+/// The subjects of every key of a bucket.
+#[must_use]
+pub fn bucket_subjects(bucket: &str) -> String {
+    format!("$KV.{bucket}.>")
+}
+
 /// The bucket of component specs and claims.
 #[must_use]
 pub fn lattice_bucket(lattice: &LatticeName) -> String {

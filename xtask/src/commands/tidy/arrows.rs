@@ -9,13 +9,17 @@ use serde_json::Value;
 use super::{Problem, source};
 
 /// The crates of the lattice and the crates of the lattice that each may use.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("lattice-core", &[]),
     ("lattice-claims", &["lattice-core"]),
     ("lattice-codec", &["lattice-core"]),
+    ("lattice-nats", &["lattice-core"]),
     ("lattice-rpc", &["lattice-core", "lattice-codec"]),
     ("lattice-control", &["lattice-core", "lattice-rpc"]),
-    ("lattice-store", &["lattice-core", "lattice-control"]),
+    (
+        "lattice-store",
+        &["lattice-core", "lattice-control", "lattice-nats"],
+    ),
     ("lattice-runtime", &["lattice-core", "lattice-codec"]),
     (
         "lattice-host",
@@ -34,7 +38,16 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         &["lattice-core", "lattice-codec", "lattice-rpc"],
     ),
     ("http-server", PROVIDER),
-    ("keyvalue-nats", PROVIDER),
+    (
+        "keyvalue-nats",
+        &[
+            "lattice-core",
+            "lattice-codec",
+            "lattice-rpc",
+            "lattice-provider-sdk",
+            "lattice-nats",
+        ],
+    ),
     ("keyvalue-redis", PROVIDER),
     (
         "wash",
@@ -64,6 +77,7 @@ const WRAPPED: [(&str, &[&str]); 2] = [
     (
         "async-nats",
         &[
+            "lattice-nats",
             "lattice-rpc",
             "lattice-control",
             "lattice-store",

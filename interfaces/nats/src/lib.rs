@@ -1,0 +1,7 @@
+//! What a lattice asks of NATS beyond what the client library offers.
+//!
+//! [`create_bucket`] makes a key-value bucket on every server generation from 2.9 on.
+
+mod bucket;
+
+pub use bucket::{CreateBucketError, NewBucket, create_bucket};
