@@ -29,10 +29,7 @@ async fn a_request_without_an_answer_ends_before_its_deadline() -> Result<()> {
     let (mut lattice, address) = lattice().await?;
     // A call that is not answered at once is accepted, which tells the caller where to ask.
     let mut answers = lattice.client.subscribe("_INBOX.>").await?;
-    lattice
-        .client
-        .request("$SYS.REQ.USER.INFO", "".into())
-        .await?;
+    lattice_nats_box::taken_in(&lattice.client).await?;
     let waiting = tokio::spawn(async move { get(&address, "/wait/60000").await });
     let accepted = async {
         while let Some(message) = answers.next().await {
