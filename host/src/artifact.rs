@@ -9,8 +9,8 @@ use bytes::Bytes;
 use lattice_claims::ProviderClaims;
 use lattice_claims::archive::{ArchiveError, ArchiveLimits, Keep, ProviderArchive, native_target};
 use lattice_claims::epoch_seconds;
-use lattice_core::ImageRef;
 use lattice_core::reference::{ParseReferenceError, Reference};
+use lattice_core::{ErrorCode, ImageRef};
 use tempfile::TempDir;
 
 /// Why an image could not be had.
@@ -90,6 +90,26 @@ pub(crate) enum FetchError {
 }
 
 impl FetchError {
+    /// The code under which the error crosses the wire.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Reference(_) => ErrorCode::InvalidReference,
+            Self::FilesDisabled { .. } => ErrorCode::Forbidden,
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorCode::NotFound
+            }
+            Self::Registry { .. } | Self::Builtin { .. } | Self::Read { .. } => {
+                ErrorCode::ImageUnavailable
+            }
+            Self::TooLarge { .. } => ErrorCode::ImageTooLarge,
+            Self::NotAFile { .. }
+            | Self::NotAProvider { .. }
+            | Self::NotExecutable { .. }
+            | Self::Archive { .. } => ErrorCode::ImageInvalid,
+            Self::Unpack(_) => ErrorCode::Internal,
+        }
+    }
+
     /// What the reader can do about it.
     pub(crate) fn hint(&self) -> &'static str {
         match self {

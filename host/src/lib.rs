@@ -10,6 +10,7 @@ mod admin;
 mod artifact;
 mod claims;
 mod components;
+mod configs;
 mod connect;
 mod control;
 mod events;

@@ -91,8 +91,10 @@ async fn a_missing_image_is_a_success_first_and_a_failure_as_an_event() {
     let reply = lattice.scale(&host, &command).await;
     assert_eq!(reply, golden::reply("component.scale missing file"));
     let mut data = events.data("component_scale_failed").await;
-    // Only our hosts say what to do.
-    let hint = data.as_object_mut().unwrap().remove("hint").unwrap();
+    // Only our hosts say of what kind it is and what to do.
+    let fields = data.as_object_mut().unwrap();
+    assert_eq!(fields.remove("code").unwrap(), "not-found");
+    let hint = fields.remove("hint").unwrap();
     assert!(hint.as_str().unwrap().contains("check the path"), "{hint}");
     golden::same_shape(
         &data,

@@ -402,19 +402,36 @@ async fn a_provider_that_falls_silent_counts_as_failed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_cannot_start_is_told() {
     let (lattice, host, mut events) = Lattice::running().await;
-    for (reference, config, expected) in [
-        ("file:///nowhere/provider", json!([]), "No such file"),
-        ("oci://ghcr.io/a/b:1", json!([]), "registry"),
-        ("wasmcloud+builtin://http-server", json!([]), "http-server"),
+    for (reference, error, code, hint) in [
+        (
+            "file:///nowhere/provider",
+            "No such file",
+            "not-found",
+            "check the path",
+        ),
+        (
+            "oci://ghcr.io/a/b:1",
+            "registry",
+            "image-unavailable",
+            "download the image",
+        ),
+        (
+            "wasmcloud+builtin://http-server",
+            "http-server",
+            "image-unavailable",
+            "name the program",
+        ),
     ] {
-        let command = json!({"provider_id": "kv", "provider_ref": reference, "config": config});
+        let command = json!({"provider_id": "kv", "provider_ref": reference});
         lattice.provide(&host, &command).await;
         let data = events.data("provider_start_failed").await;
         assert_eq!(
             (&data["provider_ref"], &data["provider_id"]),
             (&json!(reference), &json!("kv"))
         );
-        assert!(data["error"].as_str().unwrap().contains(expected), "{data}");
+        let says = |key: &str, part| data[key].as_str().unwrap().contains(part);
+        assert!(says("error", error) && says("hint", hint), "{data}");
+        assert_eq!(data["code"], code);
     }
     let program = Program::new(&lattice, "kv", WAIT);
     let mut command = start(&host, &program);
@@ -422,6 +439,8 @@ async fn a_provider_that_cannot_start_is_told() {
     lattice.provide(&host, &command).await;
     let data = events.data("provider_start_failed").await;
     assert_eq!(data["error"], "Config nothing does not exist");
+    assert_eq!(data["code"], "missing-config");
+    assert!(data["hint"].as_str().unwrap().contains("wash config put"));
     assert_eq!(listed(&lattice, &host).await, json!([]));
 }
 

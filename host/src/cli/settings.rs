@@ -61,7 +61,7 @@ impl SettingsError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Name(_) => "use letters, digits, `-` and `_`",
+            Self::Name(error) => error.hint(),
             Self::HostSeed(_) => "a host seed has 58 characters and starts with `SN`",
             Self::LabelKey(error) => error.hint(),
             Self::Label { .. } => "write labels as `--label zone=a`",

@@ -1,12 +1,13 @@
 //! Why a component does not run as it was asked to.
 
 use lattice_claims::ComponentClaimsError;
-use lattice_core::{ImageRef, InvalidId};
+use lattice_core::{ErrorCode, ImageRef, InvalidId};
 use lattice_rpc::ConnectError;
 use lattice_runtime::PrepareError;
-use lattice_store::{BundleError, StoreError};
+use lattice_store::StoreError;
 
 use crate::artifact::FetchError;
+use crate::configs::OpenConfigsError;
 
 /// Why a component could not be started, scaled or updated. With every cause, this is the text of
 /// `component_scale_failed`.
@@ -50,13 +51,7 @@ pub(crate) enum ScaleError {
     },
     /// A config cannot be had.
     #[error(transparent)]
-    Config(#[from] BundleError),
-    /// Secrets are named and there is no backend.
-    #[error("secret store not configured, could not fetch secrets: {}", names.join(", "))]
-    Secrets {
-        /// The secrets.
-        names: Vec<String>,
-    },
+    Config(#[from] OpenConfigsError),
     /// The exports could not be subscribed.
     #[error("could not serve the exports of the component")]
     Serve(#[from] ConnectError),
@@ -69,24 +64,39 @@ pub(crate) enum ScaleError {
 }
 
 impl ScaleError {
+    /// The code under which the error crosses the wire.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Name(_) => ErrorCode::InvalidId,
+            Self::Fetch { source, .. } => source.code(),
+            Self::Claims { .. } => ErrorCode::ClaimsInvalid,
+            Self::Prepare { source, .. } => match source {
+                PrepareError::TooLarge { .. } => ErrorCode::ImageTooLarge,
+                PrepareError::ShutDown => ErrorCode::ShuttingDown,
+                _ => ErrorCode::ImageInvalid,
+            },
+            Self::Limit { .. } => ErrorCode::BadRequest,
+            Self::Config(error) => error.code(),
+            Self::Serve(_) => ErrorCode::Unreachable,
+            Self::Store(error) => error.code(),
+            Self::Stopping => ErrorCode::ShuttingDown,
+        }
+    }
+
     /// What the reader can do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let text = match self {
-            Self::Name(_) => "names are one token: use letters, digits, `-` and `_`, and no dots",
+            Self::Name(error) => error.hint(),
             Self::Fetch { source, .. } => source.hint(),
             Self::Claims { source, .. } => hint_for_claims(source),
             Self::Prepare { source, .. } => return hint_for_code(source),
             Self::Limit { .. } => {
                 "give whole numbers above 0, such as `max_execution_time=10` for seconds"
             }
-            Self::Config(BundleError::Missing { .. }) => {
-                "store the config first, with `wash config put NAME key=value`"
-            }
-            Self::Config(BundleError::Store(error)) | Self::Store(error) => return error.hint(),
-            Self::Secrets { .. } => "name configs only: this version has no secrets",
+            Self::Config(error) => return error.hint(),
+            Self::Store(error) => return error.hint(),
             Self::Serve(_) => "check that the host may subscribe to the subjects of calls in NATS",
             Self::Stopping => "start it on another host",
-            Self::Config(_) => return None,
         };
         Some(text)
     }

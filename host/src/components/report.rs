@@ -72,6 +72,7 @@ pub(crate) fn failed(deps: &ComponentDeps, id: &ComponentId, wanted: &Wanted, er
             host_id: deps.identity.id.as_str().to_owned(),
             annotations: wanted.annotations.clone(),
             error: text,
+            code: Some(error.code()),
             hint: error.hint().map(str::to_owned),
             public_key: None,
         }));

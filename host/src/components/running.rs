@@ -6,7 +6,7 @@ use futures::future::join_all;
 use lattice_claims::stored_component;
 use lattice_core::host::ComponentDescription;
 use lattice_core::subject::RpcPrefix;
-use lattice_core::{ComponentId, ConfigName, ImageRef, StringMap};
+use lattice_core::{ComponentId, ImageRef, StringMap};
 use lattice_rpc::Limiter;
 use lattice_store::ConfigBundle;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,6 +20,7 @@ use super::invoke::ComponentInvoke;
 use super::limits::Limits;
 use super::serve::{Served, ServedExports, Server, Serving};
 use super::{ComponentDeps, ComponentStatus};
+use crate::configs;
 
 /// A component that answers calls.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Running {
         wanted: &Wanted,
     ) -> Result<Self, ScaleError> {
         let limits = Limits::parse(&wanted.limits)?;
-        let bundle = open_bundle(deps, &wanted.config).await?;
+        let bundle = configs::open(deps.store.configs(), &wanted.config).await?;
         let env = ComponentEnv::new(id.clone(), deps.router.clone(), bundle.merged());
         let env = Arc::new(env);
         let invoke = Arc::new(ComponentInvoke {
@@ -132,7 +133,7 @@ impl Running {
             return Ok(());
         }
         if !same_config {
-            let bundle = open_bundle(deps, &wanted.config).await?;
+            let bundle = configs::open(deps.store.configs(), &wanted.config).await?;
             self.env.set_config(bundle.merged());
             self._config_task = follow(bundle, Arc::clone(&self.env));
             self.config.clone_from(&wanted.config);
@@ -211,26 +212,6 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) ->
 
 fn instances(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
-}
-
-/// Opens the configs of a command; secrets cannot be had.
-pub(crate) async fn open_bundle(
-    deps: &ComponentDeps,
-    names: &[String],
-) -> Result<ConfigBundle, ScaleError> {
-    let names: Vec<ConfigName> = names
-        .iter()
-        .map(ConfigName::new)
-        .collect::<Result<_, _>>()?;
-    let secrets: Vec<String> = names
-        .iter()
-        .filter(|name| name.is_secret())
-        .map(ToString::to_string)
-        .collect();
-    if !secrets.is_empty() {
-        return Err(ScaleError::Secrets { names: secrets });
-    }
-    Ok(ConfigBundle::open(deps.store.configs(), &names).await?)
 }
 
 /// Shows the component each change of its configs.

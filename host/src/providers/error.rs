@@ -4,10 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use lattice_core::provider::HostDataError;
-use lattice_core::{ImageRef, InvalidId};
-use lattice_store::{BundleError, StoreError};
+use lattice_core::{ErrorCode, ImageRef, InvalidId};
+use lattice_store::StoreError;
 
 use crate::artifact::FetchError;
+use crate::configs::OpenConfigsError;
 
 /// Why a provider could not be started. With every cause, this is the text of
 /// `provider_start_failed`.
@@ -27,13 +28,7 @@ pub(crate) enum StartProviderError {
     },
     /// A config cannot be had.
     #[error(transparent)]
-    Config(#[from] BundleError),
-    /// Secrets are named and there is no backend.
-    #[error("secret store not configured, could not fetch secrets: {}", names.join(", "))]
-    Secrets {
-        /// The secrets.
-        names: Vec<String>,
-    },
+    Config(#[from] OpenConfigsError),
     /// The lattice store could not be written.
     #[error("could not record the provider in the lattice")]
     Store(#[from] StoreError),
@@ -54,22 +49,32 @@ pub(crate) enum StartProviderError {
 }
 
 impl StartProviderError {
+    /// The code under which the error crosses the wire.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Name(_) => ErrorCode::InvalidId,
+            Self::Fetch { source, .. } => source.code(),
+            Self::Config(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::HostData(_) => ErrorCode::Internal,
+            Self::Spawn { .. } => ErrorCode::ImageInvalid,
+            Self::Stdin(_) => ErrorCode::ProviderFailed,
+        }
+    }
+
     /// What the reader can do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let text = match self {
-            Self::Name(_) => "names are one token: use letters, digits, `-` and `_`, and no dots",
+            Self::Name(error) => error.hint(),
             Self::Fetch { source, .. } => source.hint(),
-            Self::Config(BundleError::Missing { .. }) => {
-                "store the config first, with `wash config put NAME key=value`"
-            }
-            Self::Config(BundleError::Store(error)) | Self::Store(error) => return error.hint(),
-            Self::Secrets { .. } => "name configs only: this version has no secrets",
+            Self::Config(error) => return error.hint(),
+            Self::Store(error) => return error.hint(),
             Self::Spawn { .. } => "check that the program is built for the machine of the host",
             Self::Stdin(_) => {
                 "run the program by hand to see why it ends at once; the log of the host has what \
                  it printed"
             }
-            Self::HostData(_) | Self::Config(_) => return None,
+            Self::HostData(_) => return None,
         };
         Some(text)
     }

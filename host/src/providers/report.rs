@@ -43,6 +43,7 @@ pub(crate) fn start_failed(deps: &ProviderDeps, slot: &Slot, error: &StartProvid
             provider_id: slot.id.as_str().to_owned(),
             host_id: deps.identity.id.as_str().to_owned(),
             error: text,
+            code: Some(error.code()),
             hint: error.hint().map(str::to_owned),
             link_name: DEFAULT_NAME.to_owned(),
         }));

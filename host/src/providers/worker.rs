@@ -11,12 +11,12 @@ use std::sync::Arc;
 use async_nats::Subscriber;
 use futures::StreamExt as _;
 use lattice_claims::{CurveKey, provider_info, stored_provider};
+use lattice_core::StringMap;
 use lattice_core::event::{Event, HealthCheck, ProviderExited};
 use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
-use lattice_core::{ConfigName, StringMap};
-use lattice_store::{BundleError, ConfigBundle};
+use lattice_store::ConfigBundle;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
@@ -31,6 +31,7 @@ use super::slot::{Slot, StopProvider};
 use super::stop::shut_down;
 use super::teller::{Heard, Teller, TellerDeps};
 use crate::artifact::ProviderProgram;
+use crate::configs;
 
 /// The owner of one provider.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Worker {
             .links()
             .ensure_spec(&slot.id, slot.image_ref())
             .await?;
-        let config = open_config(&deps, config).await?;
+        let config = configs::open(deps.store.configs(), config).await?;
         let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);
         let xkey = CurveKey::generate();
         let teller_deps = TellerDeps {
@@ -337,24 +338,4 @@ fn describe(status: std::io::Result<ExitStatus>) -> String {
         Ok(status) => status.to_string(),
         Err(error) => format!("its end could not be observed: {error}"),
     }
-}
-
-async fn open_config(
-    deps: &ProviderDeps,
-    names: &[String],
-) -> Result<ConfigBundle, StartProviderError> {
-    let names: Vec<ConfigName> = names
-        .iter()
-        .map(ConfigName::new)
-        .collect::<Result<_, _>>()?;
-    let secrets: Vec<String> = names
-        .iter()
-        .filter(|name| name.is_secret())
-        .map(ToString::to_string)
-        .collect();
-    if !secrets.is_empty() {
-        return Err(StartProviderError::Secrets { names: secrets });
-    }
-    let bundle = ConfigBundle::open(deps.store.configs(), &names).await;
-    bundle.map_err(|error: BundleError| error.into())
 }

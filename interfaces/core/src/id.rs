@@ -57,6 +57,20 @@ pub struct InvalidId {
     pub rule: IdRule,
 }
 
+impl InvalidId {
+    /// What the reader can do about it. The message says what else is allowed.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self.rule {
+            IdRule::Empty => "fill it in",
+            IdRule::TooLong { .. } => "choose a shorter one",
+            // Every kind allows these.
+            IdRule::Character { .. } => "use letters, digits and `-`, as in `my-counter`",
+            IdRule::Form { .. } => "write it in that form",
+        }
+    }
+}
+
 /// The longest refused text that a message repeats.
 const SHOWN_CHARS: usize = 80;
 

@@ -260,7 +260,10 @@ impl ControlApi for FakeHost {
             return Ok(Outcome::bare());
         }
         if image.contains("missing") {
-            let image_hint = image.contains("known").then(|| "ask the host".to_owned());
+            // Hosts of 1.9 send neither code nor hint.
+            let known = image.contains("known");
+            let image_code = known.then_some(ErrorCode::ImageInvalid);
+            let image_hint = known.then(|| "ask the host".to_owned());
             let event = Event::ComponentScaleFailed(ComponentScaleFailed {
                 component_id: id,
                 image_ref: image,
@@ -268,6 +271,7 @@ impl ControlApi for FakeHost {
                 host_id: self.id.to_string(),
                 annotations: StringMap::new(),
                 error: "no such file".into(),
+                code: image_code,
                 hint: image_hint,
                 public_key: None,
             });
@@ -325,6 +329,7 @@ impl ControlApi for FakeHost {
                 provider_id: id,
                 host_id: self.id.to_string(),
                 error: "no such file".into(),
+                code: None,
                 hint: None,
                 link_name: "default".into(),
             })

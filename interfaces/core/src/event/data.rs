@@ -126,6 +126,9 @@ pub struct ComponentScaleFailed {
     pub annotations: StringMap,
     /// Why, with every cause.
     pub error: String,
+    /// The kind of failure, for programs. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ErrorCode>,
     /// What to do about it. Left out by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -169,6 +172,9 @@ pub struct ProviderStartFailed {
     pub host_id: String,
     /// Why, with every cause.
     pub error: String,
+    /// The kind of failure, for programs. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ErrorCode>,
     /// What to do about it. Left out by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

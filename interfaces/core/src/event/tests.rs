@@ -1,6 +1,7 @@
 //! The envelope and the names of events.
 
 use super::*;
+use crate::ErrorCode;
 
 fn host() -> HostId {
     HostId::new("NAJFSUSOSOQSJBI3OXWQAQX7L2I3QWKFE6RBHJFWRZTZQFB2VUI4ZD2C").unwrap()
@@ -50,17 +51,24 @@ fn events_of_strangers_are_refused() {
 }
 
 #[test]
-fn failures_to_start_may_carry_a_hint() {
+fn failures_to_start_may_carry_a_code_and_a_hint() {
     let mut component = ComponentScaleFailed::default();
     let mut provider = ProviderStartFailed::default();
     let plain = serde_json::to_string(&(&component, &provider)).unwrap();
-    assert!(!plain.contains("hint"), "{plain}");
-    (component.hint, provider.hint) = (Some("build it".into()), Some("find it".into()));
-    let text = serde_json::to_string(&(&component, &provider)).unwrap();
     assert!(
-        text.contains(r#""hint":"build it""#) && text.contains(r#""hint":"find it""#),
-        "{text}"
+        !plain.contains("hint") && !plain.contains("code"),
+        "{plain}"
     );
+    (component.hint, provider.hint) = (Some("build it".into()), Some("find it".into()));
+    component.code = Some(ErrorCode::ImageInvalid);
+    provider.code = Some(ErrorCode::NotFound);
+    let text = serde_json::to_string(&(&component, &provider)).unwrap();
+    for part in [
+        r#""code":"image-invalid","hint":"build it""#,
+        r#""code":"not-found","hint":"find it""#,
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
     let read: (ComponentScaleFailed, ProviderStartFailed) = serde_json::from_str(&text).unwrap();
     assert_eq!(read, (component, provider));
 }

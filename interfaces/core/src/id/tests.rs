@@ -37,6 +37,29 @@ fn texts_that_cannot_be_tokens_are_refused_by_name() {
 }
 
 #[test]
+fn whoever_does_what_the_hint_says_is_accepted() {
+    for (refused, expected) in [
+        (ComponentId::new("a.b").unwrap_err(), "my-counter"),
+        (LatticeName::new("a/b").unwrap_err(), "my-counter"),
+        (LinkName::new("a b").unwrap_err(), "my-counter"),
+        (WitName::new("a_b").unwrap_err(), "my-counter"),
+        (ImageRef::new("a\nb").unwrap_err(), "my-counter"),
+        (ConfigName::new("").unwrap_err(), "fill it in"),
+        (
+            ConfigName::new("x".repeat(999)).unwrap_err(),
+            "a shorter one",
+        ),
+        (HostId::new("N").unwrap_err(), "that form"),
+    ] {
+        assert!(refused.hint().contains(expected), "{refused}");
+    }
+    let word = "my-counter";
+    assert!(ComponentId::new(word).is_ok() && LatticeName::new(word).is_ok());
+    assert!(LinkName::new(word).is_ok() && ConfigName::new(word).is_ok());
+    assert!(WitName::new(word).is_ok() && ImageRef::new(word).is_ok());
+}
+
+#[test]
 fn long_texts_are_refused_and_cut_in_messages() {
     let long = "x".repeat(MAX_NAME_BYTES + 1);
     let error = ComponentId::new(&long).unwrap_err();
