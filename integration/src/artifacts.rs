@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 /// Names another folder of programs, such as that of a release build.
 const PROGRAMS: &str = "LATTICE_BIN_DIR";
 
-fn workspace() -> &'static Path {
+/// The folder of the repository.
+#[must_use]
+pub fn workspace() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
 }

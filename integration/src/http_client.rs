@@ -8,6 +8,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 /// One keep-alive connection.
@@ -63,6 +64,19 @@ impl HttpClient {
     pub async fn get(&mut self, path: &str) -> Result<Response<Bytes>> {
         self.send(Request::get(path).body(Full::default())?).await
     }
+}
+
+/// Begins a request, `head` being all its lines but the `host` header, and leaves the rest to the
+/// caller, who may read the answer or leave.
+///
+/// # Errors
+///
+/// Fails when nobody listens at `address`.
+pub async fn begin(address: &str, head: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("{head}\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    Ok(stream)
 }
 
 /// Sends one GET request on a connection of its own; gives status and text.

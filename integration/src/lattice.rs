@@ -7,19 +7,19 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::Client;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_rpc::{Peer, PeerConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::net::TcpStream;
 
 use crate::artifacts::program;
 use crate::events::EventLog;
 use crate::http_client;
 use crate::process::{HostProcess, free_port};
-use crate::{STEP, component};
+use crate::{STEP, component, until};
 
 /// How a host differs from the plain one.
 #[derive(Debug, Clone, Default)]
@@ -161,6 +161,17 @@ impl Lattice {
         Ok(reply)
     }
 
+    /// What a host runs.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host does not answer.
+    pub async fn inventory(&self, host: usize) -> Result<Value> {
+        let operation = format!("host.get.{}", self.host(host));
+        let mut reply = self.ctl_ok(&operation, Value::Null).await?;
+        Ok(reply["response"].take())
+    }
+
     /// Scales a component on a host and waits for the event of it.
     ///
     /// # Errors
@@ -295,15 +306,11 @@ impl Lattice {
     ///
     /// Fails when nobody does in time.
     pub async fn until_listening(&self, address: &str) -> Result<()> {
-        let until = Instant::now() + STEP;
-        while let Err(error) = tokio::net::TcpStream::connect(address).await {
-            ensure!(
-                Instant::now() < until,
-                "nobody listens at {address}: {error}"
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        Ok(())
+        until(async || {
+            let connected = TcpStream::connect(address).await.map(drop);
+            connected.with_context(|| format!("nobody listens at {address}"))
+        })
+        .await
     }
 
     /// Waits until an HTTP GET gives `status`; gives the text.
@@ -312,20 +319,11 @@ impl Lattice {
     ///
     /// Fails with the last answer when it does not in time.
     pub async fn until_status(&self, address: &str, path: &str, status: u16) -> Result<String> {
-        let until = Instant::now() + STEP;
-        loop {
-            let got = http_client::get(address, path).await;
-            if let Ok((code, text)) = &got
-                && *code == status
-            {
-                return Ok(text.clone());
-            }
-            ensure!(
-                Instant::now() < until,
-                "{address}{path} gives {got:?}, not {status}"
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until(async || match http_client::get(address, path).await {
+            Ok((code, text)) if code == status => Ok(text),
+            got => bail!("{address}{path} gives {got:?}, not {status}"),
+        })
+        .await
     }
 
     /// A peer on the box's server, to call functions with.

@@ -14,12 +14,12 @@ mod monitor;
 mod process;
 mod scenes;
 
-pub use artifacts::{component, program};
+pub use artifacts::{component, program, workspace};
 pub use calls::{
     Calls, ECHO, HANDLE, SLEEP, call, echo, number, params, subject, text, texts, until, with_tail,
 };
 pub use events::{Event, EventLog};
-pub use http_client::{HttpClient, get};
+pub use http_client::{HttpClient, begin, get};
 pub use lattice::{HostOptions, Lattice};
 pub use monitor::{Monitored, growth_allowed};
 pub use process::{HostProcess, ProcessUsage, free_port, usage};

@@ -1,10 +1,11 @@
 //! Bad input is refused by name with a hint and loses nothing.
 
+use std::fmt::Debug;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use lattice_integration::{Event, Lattice, STEP, component, free_port, program};
+use anyhow::{Context as _, Result, ensure};
+use lattice_integration::{Event, Lattice, STEP, component, free_port, program, until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -20,7 +21,7 @@ async fn scale_fails(lattice: &Lattice, id: &str, reference: &str) -> Result<Eve
         .await?;
     let about = |event: &Event| event.data("component_id") == id;
     let event = lattice.events.wait_after(mark, about, STEP).await?;
-    anyhow::ensure!(event.name == "component_scale_failed", "{event:?}");
+    ensure!(event.name == "component_scale_failed", "{event:?}");
     Ok(event)
 }
 
@@ -39,6 +40,15 @@ impl Failure {
     fn text(&self) -> String {
         let error = &self.document["error"];
         format!("{} {}", error["message"], error["causes"])
+    }
+
+    /// Checks that the run of `what` ended with this exit code and a text that names `named`, and
+    /// that it says what to do.
+    #[track_caller]
+    fn expect(&self, what: &dyn Debug, exit: i32, named: &str) {
+        assert_eq!(self.exit, exit, "{what:?}: {}", self.document);
+        assert!(self.text().contains(named), "{what:?}: {}", self.document);
+        assert!(!self.hint().is_empty(), "{what:?}: {}", self.document);
     }
 }
 
@@ -91,23 +101,11 @@ async fn files_that_are_no_components_are_refused_by_name_with_a_hint() -> Resul
 
         let words = ["start", "component", &reference, id];
         let failure = wash(folder.path(), lattice.nats.port, &words).await?;
-        assert_eq!(failure.exit, exit, "{id}: {}", failure.document);
-        assert!(
-            failure.text().contains(&reference),
-            "{id}: {}",
-            failure.document
-        );
-        assert_eq!(
-            failure.hint(),
-            event.data("hint"),
-            "{id}: {}",
-            failure.document
-        );
+        failure.expect(&id, exit, &reference);
+        assert_eq!(failure.hint(), event.data("hint"), "{id}");
     }
-    let inventory = lattice
-        .ctl_ok(&format!("host.get.{}", lattice.host(0)), Value::Null)
-        .await?;
-    let running = inventory["response"]["components"].as_array().unwrap();
+    let inventory = lattice.inventory(0).await?;
+    let running = inventory["components"].as_array().unwrap();
     assert_eq!(running.len(), 1, "{inventory}");
     Ok(())
 }
@@ -124,17 +122,7 @@ async fn a_missing_file_ends_alike_however_it_is_named() -> Result<()> {
             &["scale", "provider", path, "demo", "--per-host"],
         ] {
             let failure = wash(home.path(), lattice.nats.port, words).await?;
-            assert_eq!(failure.exit, 3, "{words:?}: {}", failure.document);
-            assert!(
-                failure.text().contains(path),
-                "{words:?}: {}",
-                failure.document
-            );
-            assert!(
-                !failure.hint().is_empty(),
-                "{words:?}: {}",
-                failure.document
-            );
+            failure.expect(&words, 3, path);
         }
     }
     Ok(())
@@ -165,17 +153,7 @@ async fn ids_and_addresses_that_cannot_be_used_are_refused_with_a_hint() -> Resu
         (none, &["get", "hosts"], &none_text, 6),
     ] {
         let failure = wash(home.path(), port, words).await?;
-        assert_eq!(failure.exit, exit, "{words:?}: {}", failure.document);
-        assert!(
-            failure.text().contains(names),
-            "{words:?}: {}",
-            failure.document
-        );
-        assert!(
-            !failure.hint().is_empty(),
-            "{words:?}: {}",
-            failure.document
-        );
+        failure.expect(&words, exit, names);
     }
     Ok(())
 }
@@ -185,59 +163,64 @@ async fn a_taken_port_is_refused_with_a_hint() -> Result<()> {
     let home = tempfile::tempdir()?;
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = taken.local_addr()?.port();
-    let failure = wash(home.path(), port, &["up", "-d"]).await;
+    let words = ["up", "-d"];
+    let failure = wash(home.path(), port, &words).await;
     // Nothing may be left running, also when this did not fail.
     wash(home.path(), port, &["down"]).await?;
     let failure = failure?;
-    assert_eq!(failure.exit, 1, "{}", failure.document);
-    assert!(
-        failure.text().contains(&port.to_string()),
-        "{}",
-        failure.document
-    );
-    assert!(
-        failure.hint().contains("--nats-port"),
-        "{}",
-        failure.document
-    );
+    failure.expect(&words, 1, &port.to_string());
+    let hint = failure.hint();
+    assert!(hint.contains("--nats-port"), "{hint}");
     Ok(())
+}
+
+/// Commands that do not parse or name what cannot be, with what the refusal says.
+fn malformed_commands(host: &str) -> Vec<(String, Value, &'static str)> {
+    let scale = format!("component.scale.{host}");
+    let scale = |body: Value, says| (scale.clone(), body, says);
+    let other = |operation: &str, body: Value, says| (operation.to_owned(), body, says);
+    vec![
+        scale(
+            json!("text"),
+            "failed to deserialize component scale command",
+        ),
+        scale(json!({ "component_id": 5 }), "failed to deserialize"),
+        scale(json!({ "component_id": "a.b", "count": 1 }), "a.b"),
+        scale(json!({ "component_id": "", "count": 1 }), "component"),
+        other("link.put", json!({ "source_id": "a" }), "deserialize"),
+        other(
+            "config.put.x",
+            json!(["no", "map"]),
+            "config data should be a map",
+        ),
+        other("config.get.a.b", Value::Null, "unsupported subject"),
+    ]
+}
+
+/// Commands that parse, but name what is not there or must not change.
+fn impossible_commands(host: &str) -> [(String, Value); 4] {
+    let link = json!({
+        "source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "http",
+        "interfaces": ["incoming-handler"], "source_config": ["nothing"],
+    });
+    let label = json!({ "key": "hostcore.arch", "value": "x" });
+    let stop = json!({ "provider_id": "nothing" });
+    [
+        ("link.put".to_owned(), link),
+        (format!("label.put.{host}"), label),
+        (
+            format!("label.del.{host}"),
+            json!({ "key": "hostcore.arch" }),
+        ),
+        (format!("provider.stop.{host}"), stop),
+    ]
 }
 
 #[tokio::test]
 async fn malformed_commands_are_refused_with_a_hint() -> Result<()> {
     let lattice = Lattice::start(1).await?;
-    let host = lattice.host(0);
-    let scale = format!("component.scale.{host}");
-    for (operation, body, says) in [
-        (
-            scale.as_str(),
-            json!("text"),
-            "failed to deserialize component scale command",
-        ),
-        (
-            scale.as_str(),
-            json!({ "component_id": 5 }),
-            "failed to deserialize",
-        ),
-        (
-            scale.as_str(),
-            json!({ "component_id": "a.b", "count": 1 }),
-            "a.b",
-        ),
-        (
-            scale.as_str(),
-            json!({ "component_id": "", "count": 1 }),
-            "component",
-        ),
-        ("link.put", json!({ "source_id": "a" }), "deserialize"),
-        (
-            "config.put.x",
-            json!(["no", "map"]),
-            "config data should be a map",
-        ),
-        ("config.get.a.b", Value::Null, "unsupported subject"),
-    ] {
-        let reply = lattice.ctl(operation, body.clone()).await?;
+    for (operation, body, says) in malformed_commands(lattice.host(0)) {
+        let reply = lattice.ctl(&operation, body.clone()).await?;
         assert_eq!(reply["success"], false, "{operation} {body}: {reply}");
         assert!(
             reply["message"].as_str().unwrap().contains(says),
@@ -246,28 +229,8 @@ async fn malformed_commands_are_refused_with_a_hint() -> Result<()> {
         let hint = reply["hint"].as_str().unwrap_or_default();
         assert!(!hint.is_empty(), "{operation} {body}: {reply}");
     }
-    for (operation, body) in [
-        (
-            "link.put",
-            json!({
-                "source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "http",
-                "interfaces": ["incoming-handler"], "source_config": ["nothing"],
-            }),
-        ),
-        (
-            &format!("label.put.{host}"),
-            json!({ "key": "hostcore.arch", "value": "x" }),
-        ),
-        (
-            &format!("label.del.{host}"),
-            json!({ "key": "hostcore.arch" }),
-        ),
-        (
-            &format!("provider.stop.{host}"),
-            json!({ "provider_id": "nothing" }),
-        ),
-    ] {
-        let reply = lattice.ctl(operation, body).await?;
+    for (operation, body) in impossible_commands(lattice.host(0)) {
+        let reply = lattice.ctl(&operation, body).await?;
         assert_eq!(reply["success"], false, "{operation}: {reply}");
     }
     let links = lattice.ctl_ok("link.get", Value::Null).await?;
@@ -296,16 +259,11 @@ async fn links_put_at_once_on_two_hosts_are_all_kept() -> Result<()> {
     while let Some(done) = tasks.join_next().await {
         done??;
     }
-    let until = tokio::time::Instant::now() + STEP;
-    loop {
+    until(async || {
         let links = lattice.ctl_ok("link.get", Value::Null).await?;
         let count = links["response"].as_array().unwrap().len();
-        if count == 60 {
-            return Ok(());
-        }
-        anyhow::ensure!(
-            tokio::time::Instant::now() < until,
-            "only {count} links are left"
-        );
-    }
+        ensure!(count == 60, "only {count} links are left");
+        Ok(())
+    })
+    .await
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
-use lattice_integration::{Lattice, SLEEP, STEP, call, echo, get, number, text};
+use lattice_integration::{Lattice, SLEEP, STEP, call, echo, get, number, text, until};
 use lattice_rpc::{CallError, RemoteError};
 use serde_json::json;
 use tokio::time::Instant;
@@ -70,22 +70,16 @@ async fn a_missing_link_and_a_target_nowhere_are_named() -> Result<()> {
     lattice
         .link("caller", "nowhere", "test:probe/echo", &[], &[])
         .await?;
-    let until = Instant::now() + STEP;
-    loop {
+    // The host learns of the link through its watch.
+    until(async || {
         let before = Instant::now();
-        let error = remote(
-            call(&peer, "caller", function, text("x"), 5000)
-                .await
-                .unwrap_err(),
-        );
+        let answer = call(&peer, "caller", function, text("x"), 5000).await;
+        let error = remote(answer.unwrap_err());
         assert!(before.elapsed() < Duration::from_secs(5));
-        if error.message.contains("nowhere") {
-            break;
-        }
-        // The host learns of the link through its watch.
-        assert!(Instant::now() < until, "{error:?}");
-    }
-    Ok(())
+        ensure!(error.message.contains("nowhere"), "{error:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -106,11 +100,12 @@ async fn a_keyvalue_call_without_a_store_is_a_value_not_a_trap() -> Result<()> {
             &[],
         )
         .await?;
-    let until = Instant::now() + STEP;
-    while !get(&address, "/x").await?.1.contains("nowhere") {
-        assert!(Instant::now() < until, "{:?}", get(&address, "/x").await?);
-    }
-    Ok(())
+    until(async || {
+        let (_, body) = get(&address, "/x").await?;
+        ensure!(body.contains("nowhere"), "{body}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -200,19 +195,14 @@ async fn a_refused_link_shows_its_reason() -> Result<()> {
         )
         .await?;
     let state = async |wanted: &str| -> Result<serde_json::Value> {
-        let until = Instant::now() + STEP;
-        loop {
+        until(async || {
             let links = lattice.ctl_ok("link.get", json!(null)).await?;
             let status = links["response"][0]["status"].clone();
-            if status.to_string().contains(&format!("\"{wanted}\"")) {
-                return Ok(status);
-            }
-            anyhow::ensure!(
-                Instant::now() < until,
-                "the link never gets {wanted}: {links}"
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            let found = status.to_string().contains(&format!("\"{wanted}\""));
+            ensure!(found, "the link never gets {wanted}: {links}");
+            Ok(status)
+        })
+        .await
     };
     let failed = state("failed").await?;
     assert!(

@@ -7,8 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lattice_integration::{ECHO, Monitored, call, get, growth_allowed, text, until, usage};
-use tokio::io::AsyncWriteExt as _;
+use lattice_integration::{ECHO, Monitored, begin, call, get, growth_allowed, text, until, usage};
 use tokio::time::Instant;
 
 /// How long the storm is that warms up: as long as the pools still grow.
@@ -120,9 +119,7 @@ async fn storm(address: &str, length: Duration) -> Result<u64> {
             let mut left = 0;
             while Instant::now() < until {
                 let path = ["/wait/2000", "/slow/100/50", "/stream/10000000"][worker as usize % 3];
-                let mut stream = tokio::net::TcpStream::connect(&address).await?;
-                let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
-                stream.write_all(request.as_bytes()).await?;
+                let _stream = begin(&address, &format!("GET {path} HTTP/1.1")).await?;
                 tokio::time::sleep(Duration::from_millis(5 + worker)).await;
                 // Dropping the connection is what this test is about.
                 left += 1;

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
-use lattice_integration::{Lattice, get};
+use lattice_integration::{Lattice, begin, get};
 use lattice_rpc::header::WINDOW;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout};
 
 /// A loss is noticed after two to three seconds.
@@ -54,9 +53,7 @@ async fn a_request_without_an_answer_ends_before_its_deadline() -> Result<()> {
 #[tokio::test]
 async fn a_body_under_way_breaks_off_soon() -> Result<()> {
     let (mut lattice, address) = lattice().await?;
-    let mut client = TcpStream::connect(&address).await?;
-    let request = format!("GET /slow/1000/100 HTTP/1.1\r\nhost: {address}\r\n\r\n");
-    client.write_all(request.as_bytes()).await?;
+    let mut client = begin(&address, "GET /slow/1000/100 HTTP/1.1").await?;
     let mut got = Vec::new();
     let some = async {
         while !String::from_utf8_lossy(&got).contains("piece 2") {

@@ -8,25 +8,17 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_integration::{
-    ECHO, HANDLE, Lattice, Monitored, SLEEP, call, get, growth_allowed, number, subject, text,
-    texts, until, usage,
+    ECHO, HANDLE, Lattice, Monitored, SLEEP, begin, call, get, growth_allowed, number, subject,
+    text, texts, until, usage,
 };
 use lattice_rpc::CallError;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 use crate::support::{answers_at_once, forget, stand_in};
 
 const RELAYED_SLEEP: &str = "test:caller/relay@0.1.0.sleep";
 const RELAYED_TEXT: &str = "test:caller/relay@0.1.0.text";
-
-async fn request(address: &str, head: &str) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("{head}\r\nhost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    Ok(stream)
-}
 
 #[tokio::test]
 async fn a_client_that_leaves_gives_its_instance_back_at_once() -> Result<()> {
@@ -41,7 +33,7 @@ async fn a_client_that_leaves_gives_its_instance_back_at_once() -> Result<()> {
         "POST /length HTTP/1.1\r\ncontent-length: 1000",
         "POST /echo HTTP/1.1\r\ntransfer-encoding: chunked",
     ] {
-        let stream = request(&address, head).await?;
+        let stream = begin(&address, head).await?;
         // Long enough for the guest to have begun.
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(stream);
@@ -119,7 +111,7 @@ async fn a_reader_that_stops_stalls_no_other_call() -> Result<()> {
     let before = [resident(pids[0])?, resident(pids[1])?];
     let mut stuck = Vec::new();
     for _ in 0..5 {
-        let mut stream = request(&address, "GET /stream/1000000000 HTTP/1.1").await?;
+        let mut stream = begin(&address, "GET /stream/1000000000 HTTP/1.1").await?;
         stream.read_exact(&mut [0; 1000]).await?;
         stuck.push(stream);
     }

@@ -12,6 +12,12 @@ use lattice_integration::{Event, HttpClient, Lattice, STEP, component, usage};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+/// For how long clients go on asking after an update, so that old code had its chance to answer.
+const ASKED_AFTER_UPDATE: Duration = Duration::from_millis(500);
+
+/// The time over which the use of the processor by an idle host is measured.
+const REST: Duration = Duration::from_secs(2);
+
 /// A component with nothing in it.
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -65,7 +71,7 @@ async fn after_an_update_no_old_code_answers_and_none_fails() -> Result<()> {
         .await?;
     lattice.events.wait_after(mark, scaled("web"), STEP).await?;
     updated.store(true, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(ASKED_AFTER_UPDATE).await;
     enough.store(true, Ordering::SeqCst);
     while let Some(done) = clients.join_next().await {
         done??;
@@ -125,9 +131,7 @@ async fn a_slow_start_holds_up_no_other_component() -> Result<()> {
     ask_to_scale(&lattice, "slow", &slow, 1).await?;
     ask_to_scale(&lattice, "quick", &quick, 1).await?;
     lattice.events.wait(scaled("quick"), STEP).await?;
-    lattice
-        .ctl_ok(&format!("host.get.{}", lattice.host(0)), Value::Null)
-        .await?;
+    lattice.inventory(0).await?;
     ask_to_scale(&lattice, "quick", &quick, 0).await?;
     let stopped =
         |event: &Event| scaled("quick")(event) && event.body["data"]["max_instances"] == 0;
@@ -151,10 +155,8 @@ async fn stopping_needs_no_image() -> Result<()> {
     std::fs::remove_file(reference.trim_start_matches("file://"))?;
     lattice.scale(0, "gone", &reference, 0).await?;
     lattice.scale(0, "never", &reference, 0).await?;
-    let inventory = lattice
-        .ctl_ok(&format!("host.get.{}", lattice.host(0)), Value::Null)
-        .await?;
-    assert_eq!(inventory["response"]["components"], json!([]));
+    let inventory = lattice.inventory(0).await?;
+    assert_eq!(inventory["components"], json!([]));
     Ok(())
 }
 
@@ -167,9 +169,9 @@ async fn a_component_without_exports_uses_no_cpu_and_lets_the_host_end() -> Resu
         .await?;
     let pid = lattice.hosts[0].pid().context("the host has exited")?;
     let before = usage(pid)?.cpu_us;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(REST).await;
     let used = usage(pid)?.cpu_us - before;
-    assert!(used < 200_000, "{used} us in two seconds of rest");
+    assert!(used < 200_000, "{used} us in {REST:?} of rest");
     let started = Instant::now();
     assert!(lattice.hosts[0].terminate(STEP).await?.success());
     assert!(

@@ -67,10 +67,8 @@ async fn labels_of_the_machine_cannot_be_changed_or_deleted() -> Result<()> {
     let lattice = Lattice::start(1).await?;
     let host = lattice.host(0);
     let labels = async || -> Result<Value> {
-        let inventory = lattice
-            .ctl_ok(&format!("host.get.{host}"), Value::Null)
-            .await?;
-        Ok(inventory["response"]["labels"].clone())
+        let inventory = lattice.inventory(0).await?;
+        Ok(inventory["labels"].clone())
     };
     let before = labels().await?;
     for key in ["hostcore.os", "hostcore.arch", "HOSTCORE.OSFAMILY"] {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use lattice_integration::workspace;
 
 /// The holes that belong to what is built so far.
 fn expected() -> Vec<String> {
@@ -16,10 +17,6 @@ fn expected() -> Vec<String> {
         .chain(numbered('W', 1..=24))
         .chain(numbered('W', 29..=37))
         .collect()
-}
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The folder of each crate of the workspace, by the crate's name.
@@ -67,7 +64,7 @@ fn exists(crates: &HashMap<String, PathBuf>, place: &str, test: &str) -> Result<
 fn rows(file: &str) -> Result<Vec<String>> {
     let table = std::fs::read_to_string(workspace().join(file))?;
     let mut folders = HashMap::new();
-    crates(&workspace(), &mut folders)?;
+    crates(workspace(), &mut folders)?;
     let mut rows = Vec::new();
     let mut missing = Vec::new();
     for row in table.lines().filter(|line| line.starts_with("| ")) {

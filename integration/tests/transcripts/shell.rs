@@ -13,7 +13,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use lattice_integration::{free_port, program};
+use lattice_integration::{free_port, program, workspace};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -25,12 +25,6 @@ const REDIS_PORT: &str = "6379";
 
 /// Where `cargo xtask setup` puts tools, from the target folder.
 const TOOLS: &str = "tools/bin";
-
-/// The folder of the repository, in which readme files are followed.
-pub(crate) fn repository() -> &'static Path {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own)
-}
 
 /// Runs commands as a reader would, apart from everything else on this machine.
 #[derive(Debug)]
@@ -56,7 +50,7 @@ impl Shell {
         ];
         let path = std::env::var_os("PATH").unwrap_or_default();
         let machine = std::env::split_paths(&path)
-            .filter(|folder| *folder != repository().join("target").join(TOOLS));
+            .filter(|folder| *folder != workspace().join("target").join(TOOLS));
         let mut shell = Self {
             path: std::env::join_paths(folders.into_iter().chain(machine))?,
             home,
@@ -101,7 +95,7 @@ impl Shell {
         let mut command = Command::new("sh");
         command
             .args(["-c", line])
-            .current_dir(repository())
+            .current_dir(workspace())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .env("PATH", &self.path)
@@ -127,7 +121,7 @@ fn write_cargo(home: &Path, programs: &Path) -> Result<PathBuf> {
     let target = target(home);
     std::fs::create_dir(&target)?;
     symlink(programs, target.join("debug"))?;
-    let components = repository().join("target/components");
+    let components = workspace().join("target/components");
     symlink(components, target.join("components"))?;
     let folder = home.join("bin");
     std::fs::create_dir(&folder)?;

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::time::Instant;
 
-use lattice_integration::STEP;
+use lattice_integration::{STEP, workspace};
 
-use crate::shell::{Shell, repository};
+use crate::shell::Shell;
 
 /// Commands in the order of the text.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ struct Step {
 
 impl Transcript {
     pub(crate) fn read(path: &str) -> Result<Self> {
-        let file = repository().join(path);
+        let file = workspace().join(path);
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let steps = parse(&text);
         ensure!(!steps.is_empty(), "{path} has no transcript");
