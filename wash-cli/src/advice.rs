@@ -1,7 +1,9 @@
-//! What to do when a host could not start something, read from the host's words.
+//! How a command ends, and what to do, when a host could not start something.
 //!
-//! Hosts that know better say so in their event. Those of 1.x say nothing but a text, and that
-//! text is all there is to go by.
+//! Our hosts say of what kind the failure is and what to do about it. Hosts of 1.9 send nothing
+//! but a text, and that text is all there is to go by.
+
+use lattice_core::ErrorCode;
 
 use crate::error::Code;
 
@@ -12,41 +14,44 @@ struct Kind {
     hint: &'static str,
 }
 
+/// The words are those of 1.9 hosts, or of wasmtime and the operating system as they pass them on.
+/// What only our hosts say is not here: they send the code and the hint with it.
+///
 /// The first kind that fits counts: a file that is missing is also one that could not be read.
 const KINDS: [Kind; 10] = [
     Kind {
-        words: &["no such file", "not found (os error 2)"],
+        words: &["no such file", "(os error 2)"],
         code: Code::FileNotFound,
         hint: "the host looks for the file on its own machine: check the path, and run \
                `wash build` first if the component has not been built",
     },
     Kind {
-        words: &["permission denied", "may not be executed"],
+        words: &["permission denied"],
         code: Code::StartFailed,
         hint: "let the user of the host read the file, and `chmod +x` it if it is a provider",
     },
     Kind {
-        words: &["more than the limit", "too large"],
+        words: &["exceeds the configured maximum"],
         code: Code::StartFailed,
-        hint: "build the component with `--release` and strip it, or raise the limit of the host \
-               (`wash host --help` lists the limits)",
+        hint: "build the component with `--release`, or raise the limits of the host",
     },
     Kind {
-        words: &["core module"],
+        words: &["core component module", "component from module"],
         code: Code::StartFailed,
         hint: "build a component instead of a core module: `wash build`, or \
                `cargo build --target wasm32-wasip2`",
     },
     Kind {
-        words: &["no link can provide", "unsatisfied import"],
+        words: &["matching implementation was not found", "link item"],
         code: Code::StartFailed,
         hint: "`wash inspect FILE --wit` shows what the component imports; a link can provide \
                only interfaces with functions over plain values",
     },
     Kind {
-        words: &["is in a registry", "image to be pulled", "pull oci"],
+        words: &["oci reference"],
         code: Code::StartFailed,
-        hint: "give the path of a file instead, such as `./build/app.wasm`",
+        hint: "check the reference, and that the host reaches the registry and may read from it; \
+               the path of a file on the machine of the host will do as well",
     },
     Kind {
         words: &["file loading is disabled"],
@@ -54,42 +59,48 @@ const KINDS: [Kind; 10] = [
         hint: "start the host with `--allow-file-load`, as `wash up` does",
     },
     Kind {
-        words: &[
-            "not webassembly",
-            "could not compile",
-            "could not link",
-            "neither a provider archive nor a program",
-            "is not a file",
-            "could not use the archive",
-        ],
+        words: &["failed to compile", "failed to read provider"],
         code: Code::StartFailed,
         hint: "`wash inspect FILE` shows what the file is; if it was copied or is old, build it \
                again with `wash build`",
     },
+    // `Config NAME does not exist`, without quotes.
     Kind {
-        words: &["config", "secret"],
-        code: Code::StartFailed,
+        words: &["does not exist"],
+        code: Code::ConfigNotFound,
         hint: "`wash config get NAME` shows a config, `wash config put NAME key=value` stores one",
     },
     Kind {
-        words: &["claims", "expired", "signature"],
+        words: &["claims", "expired", "signature", "embedded jwt"],
         code: Code::StartFailed,
         hint: "`wash inspect FILE` shows the claims; sign the file again",
     },
 ];
 
-/// What to say when the text is of no known kind.
+/// What to say when the host says nothing and the text is of no known kind.
 const OTHERWISE: &str =
     "the log of the host tells more; `wash status` names the logs of the hosts on this machine";
 
-/// How a start that failed with this text ends.
-pub(crate) fn code(error: &str) -> Code {
-    kind(error).map_or(Code::StartFailed, |kind| kind.code)
+/// How the command ends, and what to do, after a start that failed with this text. What the host
+/// says itself goes before what can be guessed.
+pub(crate) fn about(error: &str, code: Option<ErrorCode>, hint: Option<&str>) -> (Code, String) {
+    let (code, guess) = match (code, kind(error)) {
+        (Some(code), _) => (ending(code), OTHERWISE),
+        (None, Some(kind)) => (kind.code, kind.hint),
+        (None, None) => (Code::StartFailed, OTHERWISE),
+    };
+    (code, hint.unwrap_or(guess).to_owned())
 }
 
-/// What to do about a start that failed with this text.
-pub(crate) fn hint(error: &str) -> &'static str {
-    kind(error).map_or(OTHERWISE, |kind| kind.hint)
+/// How a start ends that failed with a code. What is not found is the image.
+fn ending(code: ErrorCode) -> Code {
+    match code {
+        ErrorCode::NotFound => Code::FileNotFound,
+        ErrorCode::MissingConfig => Code::ConfigNotFound,
+        ErrorCode::InvalidId | ErrorCode::InvalidReference => Code::Usage,
+        ErrorCode::Timeout => Code::Timeout,
+        _ => Code::StartFailed,
+    }
 }
 
 fn kind(error: &str) -> Option<&'static Kind> {
@@ -109,55 +120,98 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_bad_image_has_its_own_hint() {
-        for (error, part) in [
+    fn hosts_that_say_nothing_but_a_text_are_understood() {
+        for (error, code, part) in [
             (
-                "could not read `/x`: No such file or directory (os error 2)",
+                "failed to fetch component: failed to read component: No such file or directory \
+                 (os error 2)",
+                Code::FileNotFound,
                 "check the path",
             ),
             (
-                "the file is not WebAssembly: it starts with `hello`",
-                "wash inspect",
+                "failed to read provider: Permission denied (os error 13)",
+                Code::StartFailed,
+                "chmod",
             ),
             (
-                "the core module cannot be made into a component: no world",
+                "failed to encode a component from module: no world",
+                Code::StartFailed,
                 "wasm32-wasip2",
             ),
             (
-                "could not compile the component: unexpected end",
+                "failed to compile component: unexpected end",
+                Code::StartFailed,
                 "build it again",
             ),
             (
-                "`/x` has 99 bytes, more than the limit of 9",
+                "requires 99 bytes which exceeds the configured maximum of 9 bytes",
+                Code::StartFailed,
                 "raise the limit",
             ),
             (
-                "the component imports what no link can provide: a:b/c",
+                "component imports instance `a:b/c`, but a matching implementation was not found \
+                 in the linker",
+                Code::StartFailed,
                 "imports",
             ),
             (
-                "`r/x:1` is in a registry, and this version reads images from files only",
-                "path of a file",
+                "failed to fetch component under OCI reference `r/x:1`",
+                Code::StartFailed,
+                "registry",
             ),
-            ("something else", "log of the host"),
+            (
+                "unable to start component from file, file loading is disabled",
+                Code::StartFailed,
+                "--allow-file-load",
+            ),
+            (
+                "Config shop does not exist",
+                Code::ConfigNotFound,
+                "wash config put",
+            ),
+            ("signature is not valid", Code::StartFailed, "sign the file"),
+            ("something else", Code::StartFailed, "log of the host"),
         ] {
-            assert!(hint(error).contains(part), "{error}: {}", hint(error));
+            let (ending, hint) = about(error, None, None);
+            assert_eq!(ending, code, "{error}");
+            assert!(hint.contains(part), "{error}: {hint}");
         }
     }
 
     #[test]
     fn names_are_not_taken_for_reasons() {
-        let error = "could not fetch image `file:///config/no such file`: is not a file";
-        assert_eq!(code(error), Code::StartFailed);
-        assert!(hint(error).contains("wash inspect"));
+        let error = "failed to compile component `file:///no such file/does not exist`";
+        let (code, hint) = about(error, None, None);
+        assert_eq!(code, Code::StartFailed);
+        assert!(hint.contains("wash inspect"));
     }
 
     #[test]
-    fn only_a_missing_file_is_something_not_found() {
+    fn what_a_host_says_goes_before_the_words_of_its_text() {
+        let text = "could not start `/x`: No such file or directory (os error 2)";
+        let invalid = Some(ErrorCode::ImageInvalid);
+        let said = about(text, invalid, Some("build it for this machine"));
         assert_eq!(
-            code("could not read `/x`: No such file or directory"),
-            Code::FileNotFound
+            said,
+            (Code::StartFailed, "build it for this machine".to_owned())
         );
-        assert_eq!(code("not webassembly"), Code::StartFailed);
+        let (code, hint) = about(text, invalid, None);
+        assert_eq!((code, hint.as_str()), (Code::StartFailed, OTHERWISE));
+        // Of tomorrow's codes this version knows no more than that the start failed.
+        let (code, _) = about(text, Some(ErrorCode::Unknown), None);
+        assert_eq!(code, Code::StartFailed);
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_apart() {
+        for (code, expected) in [
+            (ErrorCode::NotFound, Code::FileNotFound),
+            (ErrorCode::MissingConfig, Code::ConfigNotFound),
+            (ErrorCode::InvalidReference, Code::Usage),
+            (ErrorCode::Timeout, Code::Timeout),
+            (ErrorCode::ClaimsInvalid, Code::StartFailed),
+        ] {
+            assert_eq!(about("?", Some(code), None).0, expected, "{code}");
+        }
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lattice_control::EventStream;
-use lattice_core::event::{CloudEvent, Event, EventKind};
+use lattice_core::event::{CloudEvent, ComponentScaled, Event, EventKind};
 use lattice_core::link::{LinkState, LinkStatus};
-use lattice_core::{HostId, Link};
+use lattice_core::{ErrorCode, HostId, Link};
 
 use crate::advice;
 use crate::connection::Lattice;
@@ -70,7 +70,7 @@ impl Watch {
         &mut self,
         host: &HostId,
         id: &str,
-        seen: impl Fn(&lattice_core::event::ComponentScaled) -> bool,
+        seen: impl Fn(&ComponentScaled) -> bool,
     ) -> Result<()> {
         let what = format!("component `{id}` was not scaled in time on host `{host}`");
         self.wait(what, |event| {
@@ -84,6 +84,7 @@ impl Watch {
                 Event::ComponentScaleFailed(data) if data.component_id == id => Some(Err(failed(
                     format!("component `{id}` could not be scaled on host `{host}`"),
                     &data.error,
+                    data.code,
                     data.hint.as_deref(),
                 ))),
                 _ => None,
@@ -104,6 +105,7 @@ impl Watch {
                 Event::ProviderStartFailed(data) if data.provider_id == id => Some(Err(failed(
                     format!("provider `{id}` could not be started on host `{host}`"),
                     &data.error,
+                    data.code,
                     data.hint.as_deref(),
                 ))),
                 _ => None,
@@ -201,8 +203,37 @@ fn report_of(event: CloudEvent, link: &Link) -> Option<LinkStatus> {
     })
 }
 
-/// What a host could not do, and why. What the host advises goes before what we can guess.
-fn failed(what: String, why: &str, advice: Option<&str>) -> CliError {
-    let hint = advice.unwrap_or_else(|| advice::hint(why));
-    CliError::new(advice::code(why), what).cause(why).hint(hint)
+/// Whether the event tells that a scale is done. A host that also updates tells the new count
+/// first, with the image that it has, and the new image then.
+pub(crate) fn is_done(event: &ComponentScaled, count: u32, update_to: Option<&str>) -> bool {
+    let updated = update_to.is_none_or(|image| count == 0 || event.image_ref == image);
+    event.max_instances == count && updated
+}
+
+/// What a host could not do, and why.
+fn failed(what: String, why: &str, code: Option<ErrorCode>, hint: Option<&str>) -> CliError {
+    let (code, hint) = advice::about(why, code, hint);
+    CliError::new(code, what).cause(why).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_with_an_update_is_done_when_the_new_image_runs() {
+        let event = |image: &str, count| ComponentScaled {
+            image_ref: image.into(),
+            max_instances: count,
+            ..ComponentScaled::default()
+        };
+        assert!(is_done(&event("old", 2), 2, None));
+        assert!(!is_done(&event("old", 1), 2, None));
+        assert!(!is_done(&event("old", 2), 2, Some("new")));
+        assert!(is_done(&event("new", 2), 2, Some("new")));
+        assert!(
+            is_done(&event("old", 0), 0, Some("new")),
+            "what stops is not updated"
+        );
+    }
 }

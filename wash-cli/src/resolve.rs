@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use lattice_core::host::{Host, HostInventory};
-use lattice_core::id::IdRule;
 use lattice_core::reference::{Reference, RegistryRef};
 use lattice_core::{ComponentId, HostId, StringMap};
 
@@ -12,14 +11,8 @@ use crate::error::{CliError, Code, Result};
 
 /// Checks the id of a component or provider.
 pub(crate) fn entity_id(text: &str) -> Result<ComponentId> {
-    ComponentId::new(text.trim()).map_err(|error| {
-        let hint = match &error.rule {
-            IdRule::Character { allowed, .. } => format!("use only {allowed}, as in `my-counter`"),
-            IdRule::TooLong { max } => format!("use at most {max} bytes"),
-            _ => "give it a name, such as `my-counter`".to_owned(),
-        };
-        CliError::new(Code::Usage, error.to_string()).hint(hint)
-    })
+    ComponentId::new(text.trim())
+        .map_err(|error| CliError::new(Code::Usage, error.to_string()).hint(error.hint()))
 }
 
 /// Turns a path into a reference to the file and checks every other reference.
@@ -306,18 +299,19 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_for_an_id_says_what_its_rule_says() {
-        for (id, part) in [
-            ("a.b", "`/` and `=`"),
-            ("", "give it a name"),
-            (&"x".repeat(999), "256"),
+    fn a_refused_id_says_what_is_allowed_and_what_to_do() {
+        for (id, allowed, hint) in [
+            ("a.b", "`/` and `=`", "my-counter"),
+            ("", "empty", "fill it in"),
+            (&"x".repeat(999), "256", "shorter"),
         ] {
             let error = entity_id(id).unwrap_err();
-            assert!(error.hint_text().unwrap().contains(part), "{id}: {error:?}");
+            assert!(error.message().contains(allowed), "{id}: {error:?}");
+            assert!(error.hint_text().unwrap().contains(hint), "{id}: {error:?}");
         }
         assert!(
             entity_id("a/b=c").is_ok(),
-            "what the hint allows is allowed"
+            "what the message allows is allowed"
         );
     }
 

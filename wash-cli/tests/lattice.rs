@@ -197,6 +197,19 @@ hint: replace its image with `wash update component counter file:///d.wasm`, or 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_starts_at_once_the_slower_one_is_told_what_runs() {
+    let lattice = FakeLattice::start(1).await;
+    let slower = lattice.wash("start component /outrun.wasm counter").await;
+    assert_eq!(slower.code, Some(4), "{slower}");
+    assert!(
+        slower
+            .stderr
+            .contains("it runs `file:///quick.wasm`, not `file:///outrun.wasm`"),
+        "{slower}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_inventory_is_watched_until_a_signal() {
     let lattice = FakeLattice::start(1).await;
     let mut command = tokio::process::Command::from(lattice.home.command());
@@ -247,8 +260,8 @@ hint: the host looks for the file on its own machine: check the path, and run `w
     );
     let known = lattice.wash("start component /missing-known.wasm c").await;
     assert!(
-        known.stderr.contains("hint: ask the host\n"),
-        "a host knows better: {known}"
+        known.stderr.contains("WASH0041") && known.stderr.contains("hint: ask the host\n"),
+        "a host knows better than its text: {known}"
     );
     let silent = named(lattice.wash("start component /silent.wasm c -t 300").await);
     assert_eq!(silent.code, Some(5), "{silent}");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::start::{Auction, component_host};
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
-use crate::events::{COMPONENT_WAIT, Watch};
+use crate::events::{COMPONENT_WAIT, Watch, is_done};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
@@ -78,9 +78,9 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         let what = format!("could not scale component `{id}` on host `{host}`");
         replies.push(reply.map_err(|error| lattice.explain(what, &error))?);
         if !args.skip_wait {
-            let count = args.max_instances;
+            let (count, update_to) = (args.max_instances, args.allow_update.then_some(&*image));
             watch
-                .scaled(host, id.as_str(), |event| event.max_instances == count)
+                .scaled(host, id.as_str(), |event| is_done(event, count, update_to))
                 .await?;
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::place::{Auction, component_host};
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
-use crate::events::{COMPONENT_WAIT, Watch};
+use crate::events::{COMPONENT_WAIT, Watch, is_done};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
@@ -60,10 +60,15 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let what = format!("could not start component `{id}` on host `{host}`");
     let reply = reply.map_err(|error| lattice.explain(what, &error))?;
     if !args.skip_wait {
-        let count = args.max_instances;
+        let (count, update_to) = (args.max_instances, args.allow_update.then_some(&*image));
         watch
-            .scaled(&host, id.as_str(), |event| event.max_instances == count)
+            .scaled(&host, id.as_str(), |event| is_done(event, count, update_to))
             .await?;
+        if !args.allow_update {
+            // Two starts under one id at once both find nothing. The host keeps the image that
+            // came first and accepts the other command all the same: what it runs is what counts.
+            refuse_other_image(&lattice, &host, &id, &image).await?;
+        }
     }
     drop(spinner);
     if !reply.is_empty() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 
 use super::legacy::LegacyArgs;
+use super::server::ServerProgram;
 use crate::connection::Given;
 use crate::error::{CliError, Code, Result};
 
@@ -38,9 +39,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "NATS server")]
 pub(crate) struct NatsArgs {
-    /// The `nats-server` program to start
-    #[arg(long = "nats-server", env = "LATTICE_NATS_SERVER", value_name = "PATH")]
-    pub(super) nats_server: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) server: ServerProgram,
     /// Address to listen on, or of a server that runs [default: 127.0.0.1]
     #[arg(long, env = "WASMCLOUD_NATS_HOST")]
     pub(super) nats_host: Option<String>,

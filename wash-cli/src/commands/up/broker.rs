@@ -156,7 +156,7 @@ fn connectable(ip: IpAddr) -> IpAddr {
 }
 
 async fn start(args: &NatsArgs, host: &str, port: u16, dir: &LatticeDir) -> Result<Broker> {
-    let program = server::find(args.nats_server.as_deref())?;
+    let program = server::find(args.server.nats_server.as_deref())?;
     create_folder(&dir.jetstream())?;
     let config = match &args.nats_config_file {
         Some(path) => path.clone(),
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn the_configuration_has_what_was_asked_for() {
         let args = NatsArgs {
-            nats_server: None,
+            server: server::ServerProgram::default(),
             nats_host: None,
             nats_port: None,
             nats_websocket_port: Some(4223),

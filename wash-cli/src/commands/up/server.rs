@@ -1,6 +1,9 @@
 //! Finds the `nats-server` program to start.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+use clap::{Args as _, FromArgMatches as _};
 
 use crate::dirs;
 use crate::error::{CliError, Code, Result};
@@ -9,6 +12,25 @@ use crate::error::{CliError, Code, Result};
 const PROGRAM: &str = "nats-server.exe";
 #[cfg(not(windows))]
 const PROGRAM: &str = "nats-server";
+
+/// Which `nats-server` to start.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct ServerProgram {
+    /// The `nats-server` program to start
+    #[arg(long = "nats-server", env = "LATTICE_NATS_SERVER", value_name = "PATH")]
+    pub(super) nats_server: Option<PathBuf>,
+}
+
+impl ServerProgram {
+    /// What counts where the flag is not given, as in commands that have none.
+    fn by_default() -> Self {
+        let command = Self::augment_args(clap::Command::new("wash").no_binary_name(true));
+        let matches = command.try_get_matches_from(std::iter::empty::<OsString>());
+        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        // A variable without a value names no program, and the flag says so.
+        read.unwrap_or_default()
+    }
+}
 
 /// The program named by the flag, else the first found beside a development build, on `PATH`, in
 /// our data folder, or inside this program.
@@ -27,8 +49,7 @@ pub(super) fn find(flag: Option<&Path>) -> Result<PathBuf> {
 
 /// The program that would be started by default, without unpacking one.
 pub(crate) fn find_any() -> Option<PathBuf> {
-    let flag = std::env::var_os("LATTICE_NATS_SERVER").map(PathBuf::from);
-    match flag {
+    match ServerProgram::by_default().nats_server {
         Some(path) => is_program(&path).then_some(path),
         None => candidates().ok()?.find(|candidate| is_program(candidate)),
     }
