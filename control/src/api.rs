@@ -124,8 +124,7 @@ impl std::error::Error for ControlError {}
 
 impl From<InvalidId> for ControlError {
     fn from(error: InvalidId) -> Self {
-        Self::from_error(ErrorCode::InvalidId, &error)
-            .with_hint("names are one token: use letters, digits, `-` and `_`, and no dots")
+        Self::from_error(ErrorCode::InvalidId, &error).with_hint(error.hint())
     }
 }
 

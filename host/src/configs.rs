@@ -64,3 +64,25 @@ pub(crate) async fn open(
     }
     Ok(ConfigBundle::open(store, &names).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_code_and_says_what_to_do() {
+        let name = ConfigName::new("x").unwrap();
+        let missing = OpenConfigsError::from(BundleError::Missing { name });
+        let names = vec!["SECRET_x".to_owned()];
+        let secrets = OpenConfigsError::Secrets { names };
+        let invalid = OpenConfigsError::from(ConfigName::new("a.b").unwrap_err());
+        for (error, code, hint) in [
+            (missing, ErrorCode::MissingConfig, "wash config put"),
+            (secrets, ErrorCode::MissingConfig, "configs only"),
+            (invalid, ErrorCode::InvalidId, "my-counter"),
+        ] {
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.hint().unwrap().contains(hint), "{error}");
+        }
+    }
+}

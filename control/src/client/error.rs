@@ -117,9 +117,7 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Refused { hint, .. } => return hint.clone(),
-            Self::InvalidName(_) => {
-                "a name is one token: use letters, digits, `-` and `_`, and no dots"
-            }
+            Self::InvalidName(error) => error.hint(),
             Self::NoResponders { .. } => {
                 "check the lattice name and the host id, and that a host is running"
             }

@@ -103,9 +103,7 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::InvalidName(_) => {
-                Some("a name is one token: use letters, digits, `-` and `_`, and no dots")
-            }
+            Self::InvalidName(error) => Some(error.hint()),
             Self::Open { .. } => Some(
                 "check that JetStream is enabled on the NATS server, that the JetStream domain is \
                  right and that the server has as many nodes as replicas are asked for",

@@ -55,9 +55,7 @@ impl PutLinkError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::InvalidName(error) => StoreError::InvalidName(error.clone())
-                .hint()
-                .map(str::to_owned),
+            Self::InvalidName(error) => Some(error.hint().to_owned()),
             Self::Configs(error) => error.hint(),
             Self::Conflict { existing } => Some(format!(
                 "`{}` is linked to `{}` under the name `{}`; delete that link or choose another \

@@ -66,8 +66,31 @@ async fn what_cannot_be_read_is_named() {
     let builtin = component_error(IMAGES, &image("builtin://http-server")).await;
     assert!(builtin.contains("http-server"), "{builtin}");
     let relative = IMAGES.component(&image("./a.wasm")).await.unwrap_err();
+    assert_eq!(relative.code(), ErrorCode::InvalidReference);
     assert!(relative.to_string().contains("`./a.wasm`"), "{relative}");
     assert!(relative.hint().contains("file:///absolute"));
+}
+
+#[tokio::test]
+async fn the_code_says_whether_the_file_is_missing_unreadable_or_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = dir.path().join("large.wasm");
+    std::fs::write(&large, [7; 1_001]).unwrap();
+    for (reference, code) in [
+        (file(&dir.path().join("missing.wasm")), ErrorCode::NotFound),
+        (file(dir.path()), ErrorCode::ImageInvalid),
+        (file(&large), ErrorCode::ImageTooLarge),
+        (image("oci://ghcr.io/a/b:1"), ErrorCode::ImageUnavailable),
+    ] {
+        let error = IMAGES.component(&reference).await.unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+    }
+    let off = Images {
+        allow_files: false,
+        ..IMAGES
+    };
+    let error = off.component(&file(&large)).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Forbidden);
 }
 
 #[tokio::test]

@@ -135,3 +135,30 @@ fn hint_for_code(error: &PrepareError) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_cannot_run_is_told_from_code_that_is_too_large() {
+        let prepare = |source| ScaleError::Prepare {
+            image: ImageRef::new("file:///a.wasm").unwrap(),
+            source,
+        };
+        let found = "`hello`".to_owned();
+        for (source, code) in [
+            (
+                PrepareError::TooLarge { size: 9, limit: 1 },
+                ErrorCode::ImageTooLarge,
+            ),
+            (PrepareError::NotWasm { found }, ErrorCode::ImageInvalid),
+            (PrepareError::ShutDown, ErrorCode::ShuttingDown),
+        ] {
+            let error = prepare(source);
+            assert_eq!(error.code(), code, "{error:?}");
+            assert!(error.hint().is_some(), "{error:?}");
+        }
+        assert_eq!(ScaleError::Stopping.code(), ErrorCode::ShuttingDown);
+    }
+}

@@ -79,3 +79,29 @@ impl StartProviderError {
         Some(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_missing_is_told_from_one_that_does_not_run() {
+        let image = ImageRef::new("file:///kv").unwrap();
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let path = PathBuf::from("/kv");
+        let fetch = StartProviderError::Fetch {
+            image,
+            source: FetchError::Read {
+                path: path.clone(),
+                source: missing(),
+            },
+        };
+        assert_eq!(fetch.code(), ErrorCode::NotFound);
+        // The interpreter of a script is missing, and not the script.
+        let source = missing();
+        let spawn = StartProviderError::Spawn { path, source };
+        assert_eq!(spawn.code(), ErrorCode::ImageInvalid);
+        let stdin = StartProviderError::Stdin(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(stdin.code(), ErrorCode::ProviderFailed);
+    }
+}

@@ -65,7 +65,9 @@ impl InvalidId {
             IdRule::Empty => "fill it in",
             IdRule::TooLong { .. } => "choose a shorter one",
             // Every kind allows these.
-            IdRule::Character { .. } => "use letters, digits and `-`, as in `my-counter`",
+            IdRule::Character { .. } => {
+                "use letters, digits and `-`, and no dots, as in `my-counter`"
+            }
             IdRule::Form { .. } => "write it in that form",
         }
     }
