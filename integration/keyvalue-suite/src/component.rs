@@ -42,10 +42,7 @@ impl Component {
     }
 
     fn cx(&self) -> CallContext {
-        CallContext {
-            link_name: Some(self.link_name.clone()),
-            ..CallContext::default()
-        }
+        CallContext::through(&self.link_name)
     }
 
     /// `store.get`

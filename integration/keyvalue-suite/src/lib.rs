@@ -31,7 +31,11 @@ mod watching;
     clippy::wildcard_imports,
     reason = "generated from the WIT package"
 )]
-mod bindings {
+pub mod bindings {
+    //! The component's side of the package: it calls the store and is told of changes. It is the
+    //! mirror of what the provider kit generates, whose types of the same names are others.
+    //! `watcher` is there on both sides, for a provider that is told and tells on.
+
     wit_bindgen_wrpc::generate!({
         inline: "
             package lattice:keyvalue-suite;
@@ -39,6 +43,7 @@ mod bindings {
                 import wrpc:keyvalue/store@0.2.0-draft;
                 import wrpc:keyvalue/atomics@0.2.0-draft;
                 import wrpc:keyvalue/batch@0.2.0-draft;
+                import wrpc:keyvalue/watcher@0.2.0-draft;
                 export wrpc:keyvalue/watcher@0.2.0-draft;
             }
         ",

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_core::subject::store::BUCKET_PREFIXES;
-use lattice_provider_sdk::keyvalue::{Atomics, Batch, Entry, KeyValueError, KeysPage, Store};
+use lattice_provider_sdk::keyvalue::{
+    Atomics, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket,
+};
 use lattice_provider_sdk::{Context, Shared, chain};
 
 use crate::bucket::{Bucket, Failure};
@@ -42,7 +44,7 @@ impl NatsBackend {
 
     /// The bucket a component means, by its real name, and whether it may be created.
     fn resolve<'a>(&'a self, bucket: &'a str) -> Result<(&'a str, bool), KeyValueError> {
-        if bucket.is_empty() || bucket == "default" || bucket == self.link_name {
+        if is_own_bucket(bucket, &self.link_name) {
             return Ok((&self.settings.bucket, self.settings.create_own));
         }
         // What the operator configured is not refused.

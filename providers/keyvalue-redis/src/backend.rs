@@ -1,9 +1,11 @@
 //! The buckets behind one link.
 
 use bytes::Bytes;
-use lattice_provider_sdk::keyvalue::{Atomics, Batch, Entry, KeyValueError, KeysPage, Store};
+use lattice_provider_sdk::keyvalue::{
+    Atomics, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket,
+};
 use lattice_provider_sdk::{Context, Shared};
-use redis::cmd;
+use redis::{Cmd, cmd};
 
 use crate::connection::Connection;
 use crate::namespace::Namespace;
@@ -25,10 +27,25 @@ impl RedisBackend {
     }
 
     fn keys(&self, bucket: &str) -> Namespace {
-        if bucket == "default" || bucket == self.link_name {
+        if is_own_bucket(bucket, &self.link_name) {
             return Namespace::of("");
         }
         Namespace::of(bucket)
+    }
+
+    /// A command whose first arguments are these keys of a bucket, as they are stored.
+    fn command<'a>(
+        &self,
+        name: &str,
+        bucket: &str,
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> Cmd {
+        let namespace = self.keys(bucket);
+        let mut command = cmd(name);
+        for key in keys {
+            command.arg(namespace.stored(key));
+        }
+        command
     }
 }
 
@@ -39,8 +56,7 @@ impl Store for RedisBackend {
         bucket: &str,
         key: &str,
     ) -> Result<Option<Bytes>, KeyValueError> {
-        let mut command = cmd("GET");
-        command.arg(self.keys(bucket).stored(key));
+        let command = self.command("GET", bucket, [key]);
         Ok(self.connection.ask(&command).await?)
     }
 
@@ -51,20 +67,18 @@ impl Store for RedisBackend {
         key: &str,
         value: Bytes,
     ) -> Result<(), KeyValueError> {
-        let mut command = cmd("SET");
-        command.arg(self.keys(bucket).stored(key)).arg(&value[..]);
+        let mut command = self.command("SET", bucket, [key]);
+        command.arg(&value[..]);
         Ok(self.connection.ask(&command).await?)
     }
 
     async fn delete(&self, _cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
-        let mut command = cmd("DEL");
-        command.arg(self.keys(bucket).stored(key));
+        let command = self.command("DEL", bucket, [key]);
         Ok(self.connection.ask(&command).await?)
     }
 
     async fn exists(&self, _cx: &Context, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
-        let mut command = cmd("EXISTS");
-        command.arg(self.keys(bucket).stored(key));
+        let command = self.command("EXISTS", bucket, [key]);
         Ok(self.connection.ask(&command).await?)
     }
 
@@ -92,8 +106,8 @@ impl Atomics for RedisBackend {
                 i64::MAX
             ))
         })?;
-        let mut command = cmd("INCRBY");
-        command.arg(self.keys(bucket).stored(key)).arg(delta);
+        let mut command = self.command("INCRBY", bucket, [key]);
+        command.arg(delta);
         let sum: i64 = self.connection.ask(&command).await.map_err(|error| {
             match KeyValueError::from(error) {
                 KeyValueError::Other(why) => {
@@ -119,11 +133,7 @@ impl Batch for RedisBackend {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let namespace = self.keys(bucket);
-        let mut command = cmd("MGET");
-        for key in &keys {
-            command.arg(namespace.stored(key));
-        }
+        let command = self.command("MGET", bucket, keys.iter().map(String::as_str));
         let values: Vec<Option<Bytes>> = self.connection.ask(&command).await?;
         let entries = keys.into_iter().zip(values);
         Ok(entries
@@ -157,11 +167,7 @@ impl Batch for RedisBackend {
         if keys.is_empty() {
             return Ok(());
         }
-        let namespace = self.keys(bucket);
-        let mut command = cmd("DEL");
-        for key in &keys {
-            command.arg(namespace.stored(key));
-        }
+        let command = self.command("DEL", bucket, keys.iter().map(String::as_str));
         Ok(self.connection.ask(&command).await?)
     }
 }

@@ -28,6 +28,8 @@ mod serve;
     clippy::wildcard_imports,
     reason = "generated from the WIT package"
 )]
+// The provider's side only. Callers need the mirror of this world, with types of its own; for tests
+// it is in `lattice-keyvalue-suite`.
 mod bindings {
     wit_bindgen_wrpc::generate!({
         inline: "
@@ -46,7 +48,7 @@ mod bindings {
     });
 }
 
-pub use backend::{Atomics, Backend, Batch, Entry, KeyValueError, KeysPage, Store};
+pub use backend::{Atomics, Backend, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket};
 pub use backends::Backends;
 pub use bindings::wrpc::keyvalue::watcher;
 pub use serve::serve;

@@ -26,6 +26,16 @@ pub struct CallContext {
     pub trace: Option<TraceContext>,
 }
 
+impl CallContext {
+    /// A call through the link of this name, with nothing else to say.
+    pub fn through(link_name: impl Into<String>) -> Self {
+        Self {
+            link_name: Some(link_name.into()),
+            ..Self::default()
+        }
+    }
+}
+
 /// Calls the functions of one target in the name of one source.
 #[derive(Debug, Clone)]
 pub struct Client {

@@ -113,10 +113,7 @@ impl Teller {
     }
 
     fn cx(&self) -> CallContext {
-        CallContext {
-            link_name: Some(self.link_name.clone()),
-            ..CallContext::default()
-        }
+        CallContext::through(&self.link_name)
     }
 
     /// Whether the component was reached. One that fails has been told: to tell it again and again

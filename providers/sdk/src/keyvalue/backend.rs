@@ -27,6 +27,13 @@ impl KeyValueError {
 /// A key with its value.
 pub type Entry = (String, Bytes);
 
+/// Whether a component that opens `bucket` through the link `link_name` means the bucket that the
+/// link configures: the empty name, `default` and the name of the link do.
+#[must_use]
+pub fn is_own_bucket(bucket: &str, link_name: &str) -> bool {
+    bucket.is_empty() || bucket == "default" || bucket == link_name
+}
+
 /// The store behind one link: all interfaces of the package.
 ///
 /// An operation is dropped when its caller gives up and when its deadline passes, so it needs no

@@ -13,6 +13,7 @@ use futures::StreamExt as _;
 use lattice_core::provider::HostData;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
+use lattice_keyvalue_suite::bindings::wrpc::keyvalue::{atomics, batch, store, watcher};
 use lattice_nats_box::NatsBox;
 use lattice_provider_sdk::{CallContext, Client, call_error, run};
 use lattice_rpc::{
@@ -21,34 +22,6 @@ use lattice_rpc::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    clippy::error_impl_error,
-    reason = "generated from the WIT package"
-)]
-mod bindings {
-    wit_bindgen_wrpc::generate!({
-        inline: "
-            package lattice:keyvalue-test;
-            world test {
-                import wrpc:keyvalue/store@0.2.0-draft;
-                import wrpc:keyvalue/atomics@0.2.0-draft;
-                import wrpc:keyvalue/batch@0.2.0-draft;
-                import wrpc:keyvalue/watcher@0.2.0-draft;
-                export wrpc:keyvalue/watcher@0.2.0-draft;
-            }
-        ",
-        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
-        world: "lattice:keyvalue-test/test",
-        generate_all,
-    });
-}
-
-use bindings::wrpc::keyvalue::{atomics, batch, store, watcher};
 use memory::MemoryProvider;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -217,10 +190,7 @@ async fn errors_are_values_and_name_a_missing_link() {
     assert!(matches!(got, Err(store::Error::AccessDenied)));
     let got = store::get(kv, cx(), "broken", "a").await.unwrap();
     assert!(matches!(got, Err(store::Error::Other(text)) if text == "it is broken"));
-    let named = CallContext {
-        link_name: Some("second".into()),
-        ..cx()
-    };
+    let named = CallContext::through("second");
     let got = store::get(kv, named, "mine", "a").await.unwrap();
     let Err(store::Error::Other(text)) = got else {
         panic!("{got:?}");
@@ -257,10 +227,7 @@ async fn bindings_are_served_and_call_on() {
     lattice.peer.confirm(PATIENCE).await.unwrap();
     let kv = &lattice.client("counter");
     let value = Bytes::from_static(b"v");
-    let cx = CallContext {
-        link_name: Some("second".into()),
-        ..CallContext::default()
-    };
+    let cx = CallContext::through("second");
     watcher::on_set(kv, cx, "b", "k", &value).await.unwrap();
     let (context, params) = seen.recv().await.unwrap();
     assert_eq!(context.source_id.as_deref(), Some("kv"));

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_core::ComponentId;
+use lattice_keyvalue_suite::bindings;
+use lattice_keyvalue_suite::bindings::exports::wrpc::keyvalue::watcher as served;
+use lattice_keyvalue_suite::bindings::wrpc::keyvalue::watcher;
 use lattice_provider_sdk::keyvalue::{
     self, Atomics, Backends, Batch, Entry, KeyValueError, KeysPage, Store,
 };
@@ -12,10 +15,6 @@ use lattice_provider_sdk::{
     CallContext, Context, LinkError, Provider, ProviderLink, Session, StartError,
 };
 use parking_lot::Mutex;
-
-use crate::bindings;
-use crate::bindings::exports::wrpc::keyvalue::watcher as served;
-use crate::bindings::wrpc::keyvalue::watcher;
 
 /// Everything in memory; the bucket `denied` and unknown ones are refused, a `slow` one never
 /// answers.
