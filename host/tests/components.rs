@@ -108,57 +108,66 @@ async fn a_missing_image_is_a_success_first_and_a_failure_as_an_event() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_images_are_refused_by_name() {
-    let (lattice, host, mut events) =
-        Lattice::running_with(|config| config.runtime.max_component_bytes = 100_000).await;
+/// An image that cannot be started, the config it is to get, and parts of the error and the hint.
+type BadImage = (String, &'static [&'static str], &'static str, &'static str);
+
+/// References to everything that is no image, for a host whose images have 100,000 bytes at most.
+fn bad_images(lattice: &Lattice) -> Vec<BadImage> {
     let write = |name: &str, bytes: &[u8]| {
         let path = lattice.path(name);
         std::fs::write(&path, bytes).unwrap();
         common::reference(&path)
     };
-    let text = write("text.wasm", b"hello");
-    let empty = write("empty.wasm", b"");
     let whole = ::wat::parse_str(wat::adder(0)).unwrap();
     let cut = write("cut.wasm", &whole[..whole.len() / 2]);
     let large = write("large.wasm", &[0; 100_001]);
-    let module = lattice.component("module.wasm", "(module)");
     let unlinked = lattice.component(
         "unlinked.wasm",
         r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance
              (export "nonsense" (func)))))"#,
     );
-    let folder = common::reference(lattice.dir.path());
+    let large_hint = "--max-component-size-bytes";
+    let plain = [
+        (
+            write("text.wasm", b"hello"),
+            "not WebAssembly",
+            "wash build",
+        ),
+        (write("empty.wasm", b""), "it is empty", "wash build"),
+        (cut, "well-formed", "cut off"),
+        (large, "limit of 100000", large_hint),
+        (
+            lattice.component("module.wasm", "(module)"),
+            "core module",
+            "wasm32-wasip2",
+        ),
+        (unlinked, "nonsense", "wash inspect"),
+        (
+            common::reference(lattice.dir.path()),
+            "is not a file",
+            "name the file",
+        ),
+        ("oci://ghcr.io/a/b:1".into(), "registry", "file:///"),
+        ("./relative.wasm".into(), "relative.wasm", "file:///"),
+        ("file://relative.wasm".into(), "absolute path", "file:///"),
+    ];
+    let none: &[&str] = &[];
+    let plain = plain.map(|(image, error, hint)| (image, none, error, hint));
     let good = lattice.component("add.wasm", &wat::adder(0));
-    for (image, config, expected, hint) in [
-        (text.as_str(), vec![], "not WebAssembly", "wash build"),
-        (&empty, vec![], "it is empty", "wash build"),
-        (&cut, vec![], "well-formed", "cut off"),
-        (
-            &large,
-            vec![],
-            "limit of 100000",
-            "--max-component-size-bytes",
-        ),
-        (&module, vec![], "core module", "wasm32-wasip2"),
-        (&unlinked, vec![], "nonsense", "wash inspect"),
-        (&folder, vec![], "is not a file", "name the file"),
-        ("oci://ghcr.io/a/b:1", vec![], "registry", "file:///"),
-        ("./relative.wasm", vec![], "relative.wasm", "file:///"),
-        ("file://relative.wasm", vec![], "absolute path", "file:///"),
-        (
-            &good,
-            vec!["nothing"],
-            "Config nothing does not exist",
-            "wash config put",
-        ),
-        (
-            &good,
-            vec!["SECRET_x"],
-            "secret store not configured",
-            "configs only",
-        ),
-    ] {
+    let missing = "Config nothing does not exist";
+    let secret = "secret store not configured";
+    let configured: [BadImage; 2] = [
+        (good.clone(), &["nothing"], missing, "wash config put"),
+        (good, &["SECRET_x"], secret, "configs only"),
+    ];
+    plain.into_iter().chain(configured).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_images_are_refused_by_name() {
+    let (lattice, host, mut events) =
+        Lattice::running_with(|config| config.runtime.max_component_bytes = 100_000).await;
+    for (image, config, expected, hint) in bad_images(&lattice) {
         let command = json!({
             "component_ref": image, "component_id": "addc", "count": 1, "config": config,
         });
@@ -171,6 +180,15 @@ async fn bad_images_are_refused_by_name() {
     }
     let inventory = lattice.inventory(&host).await;
     assert_eq!(inventory["components"], json!([]));
+}
+
+/// Calls `add(1, 2)` one time after the other until the version that adds 100 answers.
+async fn answers_until_the_new_one(peer: Peer) -> Vec<Vec<u8>> {
+    let mut answers = Vec::new();
+    while answers.last() != Some(&vec![103]) {
+        answers.push(call(&peer, "add", &[1, 2]).await.unwrap());
+    }
+    answers
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,16 +215,7 @@ async fn an_update_swaps_the_code_in_place() {
     );
 
     // Calls go on all the time, and each is answered by one version or the other.
-    let calls = tokio::spawn({
-        let peer = peer.clone();
-        async move {
-            let mut answers = Vec::new();
-            while answers.last() != Some(&vec![103]) {
-                answers.push(call(&peer, "add", &[1, 2]).await.unwrap());
-            }
-            answers
-        }
-    });
+    let calls = tokio::spawn(answers_until_the_new_one(peer.clone()));
     let reply = lattice.done(&tail, &update(&new)).await;
     assert_eq!(
         reply["message"],

@@ -6,6 +6,7 @@ mod common;
 
 use std::time::Duration;
 
+use async_nats::Subscriber;
 use common::{Lattice, golden, until, wat};
 use futures::StreamExt as _;
 use lattice_rpc::{CallError, Invocation, Peer};
@@ -27,6 +28,28 @@ async fn twice(peer: &Peer, value: u8) -> Result<Vec<u8>, CallError> {
         .map(|bytes| bytes.to_vec())
 }
 
+/// Puts a link whose config `redis` is not there.
+async fn refused_for_its_config(lattice: &Lattice, link: &Value) {
+    let refused = lattice.control("link.put", link).await;
+    let text = refused["message"].as_str().unwrap();
+    assert!(
+        text.starts_with("Failed to validate configuration and secrets."),
+        "{text}"
+    );
+    assert!(
+        text.contains("Configuration redis not found in config store"),
+        "{text}"
+    );
+}
+
+/// Takes the next message to a provider about its links, which has to be the one of `step`.
+async fn provider_is_told_as_recorded(told: &mut Subscriber, step: &str) {
+    let message = timeout(common::SOON, told.next()).await.unwrap().unwrap();
+    let ours: Value = serde_json::from_slice(&message.payload).unwrap();
+    let theirs = golden::recorded(step, |subject| subject == message.subject.as_str());
+    assert_eq!(ours, theirs[0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn links_are_put_listed_and_deleted_as_recorded() {
     let lattice = Lattice::start().await;
@@ -40,24 +63,11 @@ async fn links_are_put_listed_and_deleted_as_recorded() {
     let step = "link.put counter to redis";
     let request = golden::recorded(step, |subject| subject.ends_with("link.put")).remove(0);
 
-    let refused = lattice.control("link.put", &request).await;
-    let text = refused["message"].as_str().unwrap();
-    assert!(
-        text.starts_with("Failed to validate configuration and secrets."),
-        "{text}"
-    );
-    assert!(
-        text.contains("Configuration redis not found in config store"),
-        "{text}"
-    );
+    refused_for_its_config(&lattice, &request).await;
     events.data("linkdef_set_failed").await;
 
-    lattice
-        .done(
-            "config.put.redis",
-            &json!({"url": "redis://127.0.0.1:6379"}),
-        )
-        .await;
+    let config = json!({"url": "redis://127.0.0.1:6379"});
+    lattice.done("config.put.redis", &config).await;
     let reply = lattice.done("link.put", &request).await;
     assert_eq!(reply, golden::reply(step));
     assert_eq!(
@@ -65,10 +75,7 @@ async fn links_are_put_listed_and_deleted_as_recorded() {
         golden::event(step, "linkdef_set")
     );
     for _ in 0..2 {
-        let message = timeout(common::SOON, told.next()).await.unwrap().unwrap();
-        let ours: Value = serde_json::from_slice(&message.payload).unwrap();
-        let theirs = golden::recorded(step, |subject| subject == message.subject.as_str());
-        assert_eq!(ours, theirs[0]);
+        provider_is_told_as_recorded(&mut told, step).await;
     }
     let reply = lattice.control_raw("link.get", "").await;
     assert_eq!(reply["response"], json!([request]));
@@ -90,10 +97,7 @@ async fn links_are_put_listed_and_deleted_as_recorded() {
         events.data("linkdef_deleted").await,
         golden::event("link.del", "linkdef_deleted")
     );
-    let message = timeout(common::SOON, told.next()).await.unwrap().unwrap();
-    let ours: Value = serde_json::from_slice(&message.payload).unwrap();
-    let theirs = golden::recorded("link.del", |subject| subject == message.subject.as_str());
-    assert_eq!(ours, theirs[0]);
+    provider_is_told_as_recorded(&mut told, "link.del").await;
     assert_eq!(
         lattice.control_raw("link.get", "").await["response"],
         json!([])

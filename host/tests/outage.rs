@@ -13,6 +13,10 @@ use lattice_rpc::{Invocation, Peer};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
+/// How long NATS is away. There is nothing to wait for: the outage is what is tested, and has to
+/// outlast the first attempts to connect again, which begin after 50 ms.
+const OUTAGE: Duration = Duration::from_secs(1);
+
 fn link(source: &str, target: &str) -> Value {
     json!({
         "source_id": source, "target": target, "wit_namespace": "test", "wit_package": "add",
@@ -59,7 +63,7 @@ async fn everything_works_again_after_nats_was_away() {
     lattice.provide(&host, &command).await;
     program.host_data(0).await;
     lattice.nats.stop();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(OUTAGE).await;
     lattice.nats.restart().await.unwrap();
     lattice.client = lattice.nats.client().await.unwrap();
 

@@ -1,0 +1,196 @@
+//! Starting and stopping providers.
+
+use std::time::Duration;
+
+use lattice_host::{Host, HostConfig, StopReason, StopRequest};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::common::provider::Program;
+use crate::common::{Events, Lattice, SOON, golden, until};
+use crate::{WAIT, answer_health, healthy, link, listed, next, start};
+
+/// Checks what is told of a started provider.
+fn is_told_as_recorded(data: &Value, program: &Program) {
+    let mut recorded = golden::event("provider.start http", "provider_started");
+    // A bare program has no claims.
+    recorded.as_object_mut().unwrap().remove("claims");
+    golden::same_shape(data, &recorded);
+    assert_eq!(data["image_ref"], program.path.display().to_string());
+    assert_eq!(
+        (&data["instance_id"], &data["public_key"]),
+        (&json!("kv"), &json!("kv"))
+    );
+}
+
+/// Checks the line on the standard input of a process whose config and link say `redis`.
+fn knows_everything(host_data: &Value, lattice: &Lattice, host: &Host) {
+    golden::same_shape(host_data, &golden::host_data("http-server-provider"));
+    assert_eq!(host_data["host_id"], host.id().as_str());
+    assert_eq!(host_data["provider_key"], "kv");
+    assert_eq!(host_data["lattice_rpc_url"], lattice.nats.url);
+    assert_eq!(host_data["config"], json!({"url": "redis://a"}));
+    assert_eq!(
+        host_data["link_definitions"][0]["target_config"],
+        json!({"url": "redis://a"})
+    );
+    let key = host_data["provider_xkey_private_key"].as_str().unwrap();
+    assert!(key.starts_with("SX"));
+}
+
+/// Stops the provider, whose process is asked to end and agrees.
+async fn stop(lattice: &Lattice, host: &Host, events: &mut Events) {
+    let mut shutdown = lattice.shutdown_of("kv").await;
+    let client = lattice.client.clone();
+    let asked = tokio::spawn(async move {
+        let (request, body) = next(&mut shutdown).await;
+        client
+            .publish(request.reply.unwrap(), "shutting down".into())
+            .await
+            .unwrap();
+        body
+    });
+    let stop = json!({"provider_id": "kv", "host_id": host.id().as_str()});
+    let reply = lattice
+        .done(&format!("provider.stop.{}", host.id()), &stop)
+        .await;
+    assert_eq!(reply, golden::reply("provider.stop redis"));
+    assert_eq!(asked.await.unwrap(), json!({"host_id": host.id().as_str()}));
+    let stopped = events.data("provider_stopped").await;
+    golden::same_shape(
+        &stopped,
+        &golden::event("provider.stop redis", "provider_stopped"),
+    );
+    assert_eq!(stopped["annotations"], json!({"who": "golden"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_started_told_everything_and_stopped() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    let health = answer_health(&lattice, json!({"healthy": true})).await;
+    let updates = "wasmbus.rpc.default.kv.config.update";
+    let mut updates = lattice.client.subscribe(updates).await.unwrap();
+    let config = async |url: &str| {
+        let config = json!({ "url": url });
+        lattice.done("config.put.redis", &config).await;
+        config
+    };
+    let first = config("redis://a").await;
+    lattice.done("link.put", &link(&["redis"])).await;
+    events.data("linkdef_set").await;
+
+    let mut command = start(&host, &program);
+    command["config"] = json!(["redis"]);
+    let tail = format!("provider.start.{}", host.id());
+    let reply = lattice.done(&tail, &command).await;
+    assert_eq!(reply, golden::reply("provider.start http"));
+    is_told_as_recorded(&events.data("provider_started").await, &program);
+    assert_eq!(next(&mut updates).await.1, first);
+    let passed = events.data("health_check_passed").await;
+    golden::same_shape(
+        &passed,
+        &golden::event("provider.start http", "health_check_passed"),
+    );
+    knows_everything(&program.host_data(0).await, &lattice, &host);
+
+    let again = lattice.control(&tail, &command).await;
+    assert_eq!(
+        again["message"],
+        golden::reply("provider.start duplicate")["message"]
+    );
+    let running = listed(&lattice, &host).await;
+    let mut recorded = golden::reply("host.get running")["response"]["providers"][0].clone();
+    recorded.as_object_mut().unwrap().remove("name");
+    golden::same_shape(&running[0], &recorded);
+
+    let second = config("redis://b").await;
+    assert_eq!(next(&mut updates).await.1, second);
+    stop(&lattice, &host, &mut events).await;
+    assert_eq!(listed(&lattice, &host).await, json!([]));
+    health.abort();
+}
+
+/// A provider answers the request to end when its calls have ended, which may be long after any
+/// other request would have been given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_host_gives_a_provider_the_time_of_its_calls() {
+    let change = |config: &mut HostConfig| config.rpc_timeout = Duration::from_millis(200);
+    let (lattice, host, mut events, _program, _health) = healthy(change).await;
+    let mut shutdown = lattice.shutdown_of("kv").await;
+    let drain = tokio::spawn(host.drain(StopRequest::now(StopReason::Program)));
+    let (request, _) = next(&mut shutdown).await;
+    let early = timeout(Duration::from_secs(1), events.data("host_stopped")).await;
+    assert!(early.is_err() && !drain.is_finished());
+    let reply = request.reply.unwrap();
+    let answer = "shutting down".into();
+    lattice.client.publish(reply, answer).await.unwrap();
+    // The process of this test does not end by itself.
+    timeout(SOON, drain).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_cannot_start_is_told() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    for (reference, error, code, hint) in [
+        (
+            "file:///nowhere/provider",
+            "No such file",
+            "not-found",
+            "check the path",
+        ),
+        (
+            "oci://ghcr.io/a/b:1",
+            "registry",
+            "image-unavailable",
+            "download the image",
+        ),
+        (
+            "wasmcloud+builtin://http-server",
+            "http-server",
+            "image-unavailable",
+            "name the program",
+        ),
+    ] {
+        let command = json!({"provider_id": "kv", "provider_ref": reference});
+        lattice.provide(&host, &command).await;
+        let data = events.data("provider_start_failed").await;
+        assert_eq!(
+            (&data["provider_ref"], &data["provider_id"]),
+            (&json!(reference), &json!("kv"))
+        );
+        let says = |key: &str, part| data[key].as_str().unwrap().contains(part);
+        assert!(says("error", error) && says("hint", hint), "{data}");
+        assert_eq!(data["code"], code);
+    }
+    let program = Program::new(&lattice, "kv", WAIT);
+    let mut command = start(&host, &program);
+    command["config"] = json!(["nothing"]);
+    lattice.provide(&host, &command).await;
+    let data = events.data("provider_start_failed").await;
+    assert_eq!(data["error"], "Config nothing does not exist");
+    assert_eq!(data["code"], "missing-config");
+    assert!(data["hint"].as_str().unwrap().contains("wash config put"));
+    assert_eq!(listed(&lattice, &host).await, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_end_with_their_host() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    let pid = lattice.path("pid");
+    let then = format!("echo $$ > {}\nexec sleep 1000", pid.display());
+    let program = Program::new(&lattice, "kv", &then);
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("provider_started").await;
+    let pid: i32 = until("the process id", async || {
+        std::fs::read_to_string(&pid).ok()?.trim().parse().ok()
+    })
+    .await;
+    drop(host);
+    until("the process to be gone", async || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        // A zombie waits for nothing but to be looked at.
+        stat.map_or(Some(()), |stat| stat.contains(") Z ").then_some(()))
+    })
+    .await;
+}

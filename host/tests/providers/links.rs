@@ -1,0 +1,135 @@
+//! What a provider is told of its links, and what it says of them.
+
+use async_nats::Subscriber;
+use serde_json::{Value, json};
+
+use crate::common::provider::Program;
+use crate::common::{Lattice, golden, until};
+use crate::{WAIT, answer_health, healthy, link, next, start};
+
+/// The links that providers are told of from now on.
+async fn puts(lattice: &Lattice) -> Subscriber {
+    let subject = "wasmbus.rpc.default.*.linkdefs.put";
+    lattice.client.subscribe(subject).await.unwrap()
+}
+
+/// The next link that a process is told of by its key: only the owner of the key is meant.
+async fn told(puts: &mut Subscriber) -> Value {
+    loop {
+        let (message, body) = next(puts).await;
+        let key = message.subject.as_str().split('.').nth(3).unwrap();
+        if key.len() == 56 && key.starts_with('X') {
+            return body;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_reach_a_running_provider_however_they_change() {
+    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
+    let config = async |config: Value| lattice.done("config.put.redis", &config).await;
+    config(json!({"url": "redis://a"})).await;
+    let mut puts = puts(&lattice).await;
+    let dels = "wasmbus.rpc.default.kv.linkdefs.del";
+    let mut dels = lattice.client.subscribe(dels).await.unwrap();
+    lattice.done("link.put", &link(&["redis"])).await;
+    let first = told(&mut puts).await;
+    let step = "link.put counter to redis";
+    let recorded = golden::recorded(step, |subject| subject.starts_with("wasmbus.rpc.default.X"));
+    golden::same_shape(&first, &recorded[0]);
+    assert_eq!(first["target_config"], json!({"url": "redis://a"}));
+
+    // A changed config is a removal and a new link, since providers ignore a link they have.
+    config(json!({"url": "redis://b"})).await;
+    assert_eq!(next(&mut dels).await.1["source_id"], "counter");
+    assert_eq!(
+        told(&mut puts).await["target_config"],
+        json!({"url": "redis://b"})
+    );
+
+    // A link that somebody takes out of the store is taken from the provider.
+    let key = "COMPONENT_counter";
+    let js = async_nats::jetstream::new(lattice.client.clone());
+    let bucket = js.get_key_value("LATTICEDATA_default").await.unwrap();
+    bucket
+        .put(key, r#"{"url":"","links":[]}"#.into())
+        .await
+        .unwrap();
+    assert_eq!(next(&mut dels).await.1["target"], "kv");
+    // So is one whose record is purged.
+    lattice.done("link.put", &link(&["redis"])).await;
+    told(&mut puts).await;
+    bucket.purge(key).await.unwrap();
+    assert_eq!(next(&mut dels).await.1["wit_package"], "keyvalue");
+    until("the link to be forgotten", async || {
+        let links = lattice.control_raw("link.get", "").await;
+        (links["response"] == json!([])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_told_again_when_a_provider_is_first_heard_of() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("provider_started").await;
+    program.host_data(0).await;
+    // Nobody listens yet: this one is lost.
+    lattice.done("link.put", &link(&[])).await;
+    let mut puts = puts(&lattice).await;
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    let (message, body) = next(&mut puts).await;
+    assert!(
+        message.subject.as_str().contains(".default.X"),
+        "{}",
+        message.subject
+    );
+    assert_eq!(body["source_id"], "counter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_says_of_a_link_is_listed_and_told() {
+    let (lattice, host, mut events, _program, _health) = healthy(|_| {}).await;
+    lattice.done("link.put", &link(&[])).await;
+    let mut report = json!({
+        "source_id": "counter", "target": "kv", "name": "default", "wit_namespace": "wasi",
+        "wit_package": "keyvalue", "state": "failed", "reason": "connection refused",
+        "host_id": host.id().as_str(),
+    });
+    let subject = "wasmbus.rpc.default.kv.linkstatus";
+    lattice
+        .client
+        .publish(subject, report.to_string().into())
+        .await
+        .unwrap();
+    let data = events.data("link_status_changed").await;
+    assert_eq!(
+        (&data["state"], &data["endpoint"]),
+        (&json!("failed"), &json!("kv"))
+    );
+    let listed = until("the state in the list of links", async || {
+        let links = lattice.control_raw("link.get", "").await;
+        links["response"][0].get("status").cloned()
+    })
+    .await;
+    assert_eq!(listed[0]["reason"], "connection refused");
+
+    report["state"] = json!("ready");
+    report.as_object_mut().unwrap().remove("reason");
+    lattice
+        .client
+        .publish(subject, report.to_string().into())
+        .await
+        .unwrap();
+    assert_eq!(events.data("link_status_changed").await["state"], "ready");
+    let delete =
+        json!({"source_id": "counter", "wit_namespace": "wasi", "wit_package": "keyvalue"});
+    lattice.done("link.del", &delete).await;
+    lattice.done("link.put", &link(&[])).await;
+    until("the state to be forgotten with the link", async || {
+        let links = lattice.control_raw("link.get", "").await;
+        links["response"][0].get("status").is_none().then_some(())
+    })
+    .await;
+}
