@@ -1,0 +1,232 @@
+//! Starting, scaling, updating, stopping and calling components.
+
+use crate::common::expect;
+use crate::common::fake::{FakeLattice, host_id};
+use crate::named;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_starts_where_it_is_told_and_says_so() {
+    let lattice = FakeLattice::start(2).await;
+    expect(
+        &named(
+            lattice
+                .wash("start component /c.wasm counter --host-id icy-hill-2 --max 5")
+                .await,
+        ),
+        "
+-- stdout
+Component [counter] (ref: [file:///c.wasm]) started on host [[HOST2]]
+-- exit 0",
+    );
+    assert_eq!(
+        lattice.hosts[1].component("counter").unwrap().max_instances,
+        5
+    );
+    let json = lattice
+        .wash("start component /d.wasm d -c zone=z1 -o json")
+        .await
+        .ok()
+        .json();
+    assert_eq!(json["component_ref"], "file:///d.wasm");
+    assert_eq!(json["component_id"], "d");
+    assert_eq!(json["host_id"], host_id(0).as_str());
+    assert_eq!(json["command"], "start component");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_bidders_the_least_busy_host_is_taken() {
+    let lattice = FakeLattice::start(2).await;
+    lattice.hosts[0].runs_provider("other", "/bin/other");
+    lattice.wash("start component /c.wasm counter").await.ok();
+    assert!(lattice.hosts[1].component("counter").is_some());
+    lattice.hosts[1].runs_provider("x", "/bin/x");
+    lattice.hosts[1].runs_provider("y", "/bin/y");
+    lattice.wash("start component /c.wasm counter").await.ok();
+    assert!(
+        lattice.hosts[0].component("counter").is_none(),
+        "starting again changes nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_image_under_the_same_id_is_refused_unless_it_is_meant() {
+    let lattice = FakeLattice::start(1).await;
+    lattice.wash("start component /c.wasm counter").await.ok();
+    expect(
+        &named(lattice.wash("start component /d.wasm counter").await),
+        "
+-- stderr
+error[WASH0040]: component `counter` already runs with another image on host `[HOST1]`
+  caused by: it runs `file:///c.wasm`, not `file:///d.wasm`
+hint: replace its image with `wash update component counter file:///d.wasm`, or add `--allow-update`
+-- exit 4",
+    );
+    let image = || lattice.hosts[0].component("counter").unwrap().image_ref;
+    assert_eq!(image(), "file:///c.wasm");
+    lattice
+        .wash("start component /d.wasm counter --allow-update")
+        .await
+        .ok();
+    assert_eq!(image(), "file:///d.wasm");
+    lattice
+        .wash("start component /d.wasm counter --max 9")
+        .await
+        .ok();
+    assert_eq!(
+        lattice.hosts[0].component("counter").unwrap().max_instances,
+        9
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_starts_at_once_the_slower_one_is_told_what_runs() {
+    let lattice = FakeLattice::start(1).await;
+    let slower = lattice.wash("start component /outrun.wasm counter").await;
+    assert_eq!(slower.code, Some(4), "{slower}");
+    assert!(
+        slower
+            .stderr
+            .contains("it runs `file:///quick.wasm`, not `file:///outrun.wasm`"),
+        "{slower}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_or_never_ends_is_an_error() {
+    let lattice = FakeLattice::start(1).await;
+    expect(
+        &named(lattice.wash("start component /missing.wasm c").await),
+        "
+-- stderr
+error[WASH0025]: component `c` could not be scaled on host `[HOST1]`
+  caused by: no such file
+hint: the host looks for the file on its own machine: check the path, and run `wash build` first if the component has not been built
+-- exit 3",
+    );
+    expect(
+        &named(lattice.wash("start provider /missing kv").await),
+        "
+-- stderr
+error[WASH0025]: provider `kv` could not be started on host `[HOST1]`
+  caused by: no such file
+hint: the host looks for the file on its own machine: check the path, and run `wash build` first if the component has not been built
+-- exit 3",
+    );
+    let known = lattice.wash("start component /missing-known.wasm c").await;
+    assert!(
+        known.stderr.contains("WASH0041") && known.stderr.contains("hint: ask the host\n"),
+        "a host knows better than its text: {known}"
+    );
+    let silent = named(lattice.wash("start component /silent.wasm c -t 300").await);
+    assert_eq!(silent.code, Some(5), "{silent}");
+    assert!(silent.stderr.contains("WASH0050"), "{silent}");
+    let skipped = named(
+        lattice
+            .wash("start component /silent.wasm c --skip-wait")
+            .await,
+    );
+    expect(
+        &skipped,
+        "
+-- stdout
+Start component [file:///silent.wasm] request received on host [[HOST1]]
+-- exit 0",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_takes_both_forms() {
+    let lattice = FakeLattice::start(2).await;
+    lattice
+        .wash("start component /c.wasm counter --host-id icy-hill-1")
+        .await
+        .ok();
+    lattice
+        .wash("start component /c.wasm counter --host-id icy-hill-2")
+        .await
+        .ok();
+    expect(
+        &named(
+            lattice
+                .wash("scale component icy-hill-2 /c.wasm counter --max-instances 7")
+                .await,
+        ),
+        "
+-- stdout
+Component [counter] (ref: [file:///c.wasm]) scaled on host [[HOST2]] to 7 max concurrent instances
+-- exit 0",
+    );
+    lattice
+        .wash("scale component /c.wasm counter -c 50")
+        .await
+        .ok();
+    for host in &lattice.hosts {
+        assert_eq!(host.component("counter").unwrap().max_instances, 50);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_needs_one_host_or_all() {
+    let lattice = FakeLattice::start(2).await;
+    for host in &lattice.hosts {
+        host.runs_component("counter", "file:///c.wasm");
+    }
+    let ambiguous = named(lattice.wash("stop component counter").await);
+    assert_eq!(ambiguous.code, Some(3), "{ambiguous}");
+    assert!(ambiguous.stderr.contains("runs on 2 hosts"), "{ambiguous}");
+    lattice
+        .wash("stop component counter --host-id icy-hill-1")
+        .await
+        .ok();
+    assert!(lattice.hosts[0].component("counter").is_none());
+    expect(
+        &named(lattice.wash("stop component counter").await),
+        "
+-- stdout
+Component [counter] stopped on host [[HOST2]]
+-- exit 0",
+    );
+    let gone = lattice.wash("stop component counter -t 300").await;
+    assert_eq!(gone.code, Some(3), "{gone}");
+    assert!(
+        gone.stderr.contains("no host runs component `counter`"),
+        "{gone}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_reaches_every_host() {
+    let lattice = FakeLattice::start(2).await;
+    for host in &lattice.hosts {
+        host.runs_component("counter", "file:///c.wasm");
+    }
+    expect(
+        &lattice.wash("update component counter /d.wasm").await,
+        "
+-- stdout
+component counter updating from file:///c.wasm to file:///d.wasm
+-- exit 0",
+    );
+    for host in &lattice.hosts {
+        assert_eq!(
+            host.component("counter").unwrap().image_ref,
+            "file:///d.wasm"
+        );
+    }
+    let again = lattice.wash("update component counter /d.wasm").await.ok();
+    assert!(again.stdout.contains("already updated"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_nobody_serves_is_told_apart() {
+    let lattice = FakeLattice::start(1).await;
+    expect(
+        &lattice.wash("call nobody test:demo/sink.read key").await,
+        "
+-- stderr
+error[WASH0022]: nobody in the lattice serves `test:demo/sink.read` of `nobody`
+  caused by: nobody serves `default.nobody.wrpc.0.0.1.test:demo/sink.read`
+hint: `wash get inventory` shows what runs, `wash inspect FILE` what a component exports
+-- exit 3",
+    );
+}

@@ -1,0 +1,141 @@
+//! Links, and the configs that they name.
+
+use lattice_core::link::{LinkState, LinkStatus};
+
+use crate::common::expect;
+use crate::common::fake::{FakeLattice, host_id};
+use crate::named;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_put_in_both_forms_shown_and_deleted() {
+    let lattice = FakeLattice::start(1).await;
+    expect(
+        &lattice
+            .wash("link put counter kv wasi keyvalue --interface store --interface atomics")
+            .await,
+        "-- stdout\nPublished link (counter) -> (kv) successfully\n-- exit 0",
+    );
+    lattice
+        .wash("link put http counter wasi:http/incoming-handler@0.2.2")
+        .await
+        .ok();
+    {
+        let mut shared = lattice.shared.lock().unwrap();
+        assert_eq!(shared.links[0].interfaces, ["store", "atomics"]);
+        assert_eq!(shared.links[1].interfaces, ["incoming-handler"]);
+        shared.links[0].status.push(LinkStatus {
+            endpoint: "kv".into(),
+            host_id: host_id(0).to_string(),
+            state: LinkState::Failed,
+            reason: Some("no such bucket".into()),
+        });
+    }
+    expect(
+        &named(lattice.wash("link query").await),
+        "
+-- stdout
+Source ID  Target   Interface(s)                 Name     State
+counter    kv       wasi:keyvalue/store,atomics  default  failed
+http       counter  wasi:http/incoming-handler   default  unknown
+counter -> kv: kv failed on host [HOST1]: no such bucket
+-- exit 0",
+    );
+    let json = lattice.wash("get links -o json").await.ok().json();
+    assert_eq!(json["links"][0]["wit_package"], "keyvalue");
+    assert_eq!(json["links"][0]["status"][0]["state"], "failed");
+    let deleted = lattice
+        .wash("link del counter wasi keyvalue -o json")
+        .await
+        .ok()
+        .json();
+    assert_eq!(
+        (deleted["existed"].clone(), deleted["link_name"].clone()),
+        (true.into(), "default".into())
+    );
+    let again = lattice.wash("link del counter wasi:keyvalue").await.ok();
+    assert!(again.stdout.contains("no such link"), "{again}");
+    let unasked = lattice.wash("link del --all").await;
+    assert_eq!(unasked.code, Some(2), "{unasked}");
+    lattice.wash("link del --all --force").await.ok();
+    assert!(lattice.shared.lock().unwrap().links.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_with_an_unknown_config_is_refused() {
+    let lattice = FakeLattice::start(1).await;
+    let outcome = lattice
+        .wash("link put a b wasi:keyvalue/store --target-config none")
+        .await;
+    assert_eq!(outcome.code, Some(3), "{outcome}");
+    assert!(
+        outcome.stderr.contains("Configuration none not found"),
+        "{outcome}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configs_are_stored_shown_and_deleted() {
+    let lattice = FakeLattice::start(1).await;
+    let stored = lattice
+        .wash("config put redis url=redis://127.0.0.1:6379 b=2 -o json")
+        .await;
+    assert_eq!(stored.ok().json()["success"], true);
+    expect(
+        &lattice.wash("config get redis").await,
+        "-- stdout\nurl=redis://127.0.0.1:6379\nb=2\n-- exit 0",
+    );
+    let bare = lattice.wash("config get redis -o json").await.ok().json();
+    assert_eq!(
+        bare,
+        serde_json::json!({ "url": "redis://127.0.0.1:6379", "b": "2" })
+    );
+    lattice.wash("config delete redis").await.ok();
+    expect(
+        &lattice.wash("config get redis").await,
+        "
+-- stderr
+error[WASH0024]: there is no config `redis`
+hint: store it with `wash config put redis key=value`
+-- exit 3",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn putting_a_link_waits_for_the_provider_and_tells_of_its_refusal() {
+    let lattice = FakeLattice::start(1).await;
+    lattice.hosts[0].runs_provider("kv", "/bin/kv");
+    let taken = lattice
+        .wash("link put counter kv wasi:keyvalue/store -o json")
+        .await
+        .ok()
+        .json();
+    assert_eq!(taken["status"][0]["state"], "ready", "{taken}");
+    let again = lattice
+        .wash("link put counter kv wasi:keyvalue/store -o json")
+        .await
+        .ok()
+        .json();
+    assert_eq!(
+        again["status"],
+        serde_json::json!([]),
+        "nothing to wait for"
+    );
+    lattice.wash("config put bad bucket=none").await.ok();
+    expect(
+        &named(
+            lattice
+                .wash("link put a kv wasi:keyvalue/store --target-config bad")
+                .await,
+        ),
+        "
+-- stderr
+error[WASH0040]: the link is stored, but provider `kv` does not take it
+  caused by: kv on host [HOST1]: no such bucket
+hint: the provider tries again when its config changes, or by itself; `wash get links` shows the state
+-- exit 4",
+    );
+    let unasked = lattice
+        .wash("link put b kv wasi:keyvalue/store --target-config bad --no-wait")
+        .await;
+    assert_eq!(unasked.code, Some(0), "{unasked}");
+}
