@@ -53,6 +53,30 @@ impl Raw {
             .unwrap()
             .unwrap()
     }
+
+    /// Begins a call with `claim`, and sends `half` of its parameters once it is accepted. Gives how
+    /// many refusals of earlier calls came in between.
+    async fn half_call(&mut self, subject: &str, call: u32, claim: &Bytes, half: &Bytes) -> usize {
+        let root = self.root(call);
+        let invoked =
+            self.client
+                .publish_with_reply(subject.to_owned(), root.clone(), claim.clone());
+        invoked.await.unwrap();
+        let mut refused = 0;
+        let server = loop {
+            let message = self.next().await;
+            if message.subject.as_str() == root
+                && let Some(server) = message.reply
+            {
+                break server;
+            }
+            refused += usize::from(is_refusal(&message));
+        };
+        let params = format!("{server}.params");
+        self.client.publish(params, half.clone()).await.unwrap();
+        self.client.flush().await.unwrap();
+        refused
+    }
 }
 
 async fn adder(pair: &Pair) -> lattice_rpc::ServeHandle {
@@ -294,6 +318,17 @@ async fn foreign_messages_to_an_inbox_change_nothing() {
     pair.settle().await;
 }
 
+/// Serves `take`, which gives back the bytes it takes.
+async fn taker(pair: &Pair) -> lattice_rpc::ServeHandle {
+    pair.serve("take", |mut call| async move {
+        match call.params.decode(lattice_codec::Reader::bytes).await {
+            Ok(data) => call.responder.reply(data).await.unwrap(),
+            Err(error) => call.responder.fail(error.refusal()).await.unwrap(),
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
     const HALF: usize = 16 * 1024;
@@ -302,14 +337,7 @@ async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
         ..lattice_rpc::PeerConfig::default()
     };
     let pair = Pair::with_config(config).await;
-    let _serving = pair
-        .serve("take", |mut call| async move {
-            match call.params.decode(lattice_codec::Reader::bytes).await {
-                Ok(data) => call.responder.reply(data).await.unwrap(),
-                Err(error) => call.responder.fail(error.refusal()).await.unwrap(),
-            }
-        })
-        .await;
+    let _serving = taker(&pair).await;
     let mut raw = Raw::new(&pair).await;
     // Each says that it sends twice as much as it ever does.
     let mut claim = bytes::BytesMut::new();
@@ -318,26 +346,7 @@ async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
     let subject = pair.subject("take");
     let (mut refused, mut most) = (0, 0);
     for call in 0..32 {
-        let root = raw.root(call);
-        let invoked = raw
-            .client
-            .publish_with_reply(subject.clone(), root.clone(), claim.clone());
-        invoked.await.unwrap();
-        // Refusals of earlier calls come in between.
-        let server = loop {
-            let message = raw.next().await;
-            if message.subject.as_str() == root
-                && let Some(server) = message.reply
-            {
-                break server;
-            }
-            refused += usize::from(is_refusal(&message));
-        };
-        raw.client
-            .publish(format!("{server}.params"), half.clone())
-            .await
-            .unwrap();
-        raw.client.flush().await.unwrap();
+        refused += raw.half_call(&subject, call, &claim, &half).await;
         most = most.max(pair.callee.stats().held_bytes);
     }
     // A fourth of the callers has used the budget up; the others are refused at once.

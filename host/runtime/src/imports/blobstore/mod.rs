@@ -279,10 +279,15 @@ fn link_container(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
 }
 
 fn link_objects(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
-    type Handle = Resource<Container>;
+    link_object_info(instance)?;
+    link_get_data(instance)?;
+    link_write_data(instance)
+}
+
+fn link_object_info(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     instance.func_wrap_async(
         "[method]container.object-info",
-        |store, (handle, object): (Handle, String)| {
+        |store, (handle, object): (Resource<Container>, String)| {
             Box::new(async move {
                 let id = id(store.data(), &handle, object)?;
                 let info = object_info(&store.data().outbound, id.clone()).await;
@@ -294,42 +299,42 @@ fn link_objects(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> 
                 }),))
             })
         },
-    )?;
+    )
+}
+
+fn link_get_data(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    const FUNCTION: &str = "get-container-data";
     instance.func_wrap_async(
         "[method]container.get-data",
-        |mut store, (handle, object, start, end): (Handle, String, u64, u64)| {
+        |mut store, (handle, object, start, end): (Resource<Container>, String, u64, u64)| {
             Box::new(async move {
                 let id = id(store.data(), &handle, object)?;
                 let first = store.data().table.get(&handle)?.version;
                 let params = (id.clone(), start, end);
                 let outbound = &store.data().outbound;
-                let data = open(
-                    outbound,
-                    "get-container-data",
-                    &params,
-                    || Plan::Bytes,
-                    first,
-                )
-                .await
-                .and_then(|(reply, version)| BlobData::from_reply(reply, version));
-                Ok((match data {
-                    Ok(data) => {
-                        let value = IncomingValue {
-                            data,
-                            id,
-                            start,
-                            end,
-                        };
-                        Ok(store.data_mut().table.push(value)?)
-                    }
+                let data = open(outbound, FUNCTION, &params, || Plan::Bytes, first)
+                    .await
+                    .and_then(|(reply, version)| BlobData::from_reply(reply, version));
+                let value = data.map(|data| IncomingValue {
+                    data,
+                    id,
+                    start,
+                    end,
+                });
+                Ok((match value {
+                    Ok(value) => Ok(store.data_mut().table.push(value)?),
                     Err(error) => Err(error),
                 },))
             })
         },
-    )?;
+    )
+}
+
+fn link_write_data(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     instance.func_wrap(
         "[method]container.write-data",
-        |mut store, (handle, object, value): (Handle, String, Resource<OutgoingValue>)| {
+        |mut store,
+         (handle, object, value): (Resource<Container>, String, Resource<OutgoingValue>)| {
             let cx = store.data_mut();
             let id = id(cx, &handle, object)?;
             let version = cx.table.get(&handle)?.version;
