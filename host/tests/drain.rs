@@ -7,15 +7,13 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Lattice, SOON, until, wat};
+use common::{Lattice, SOON, sums, until, wat};
 use lattice_host::{Host, StopReason, StopRequest};
-use lattice_rpc::{
-    CallError, IncomingCall, Invocation, Limiter, Peer, RemoteError, ServeHandle, ServeOptions,
-};
+use lattice_rpc::{CallError, IncomingCall, Limiter, Peer, RemoteError, ServeHandle, ServeOptions};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// A component on a host, under way with a call that waits for one that the test answers.
 struct Scene {
@@ -56,11 +54,7 @@ impl Scene {
         let peer = lattice.peer().await;
         let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let adder = serve_adder(&peer, Arc::clone(&arrived), Arc::clone(&gate)).await;
-        let link = json!({
-            "source_id": "twice", "target": "adder", "name": "default", "wit_namespace": "test",
-            "wit_package": "add", "interfaces": ["sums"], "source_config": [],
-            "target_config": [],
-        });
+        let link = sums::link("twice", "adder");
         lattice.done("link.put", &link).await;
         events.data("linkdef_set").await;
         lattice.run(&host, "twice", wat::TWICE).await;
@@ -104,9 +98,7 @@ impl Scene {
 }
 
 async fn call_twice(peer: Peer) -> Result<Vec<u8>, CallError> {
-    let invocation = Invocation::new("default.twice.wrpc.0.0.1.twice", Instant::now() + SOON);
-    let answer = peer.call(invocation, vec![21].into()).await;
-    answer.map(|bytes| bytes.to_vec())
+    sums::twice(&peer, 21, SOON).await
 }
 
 fn command(image: &str, count: u32) -> Value {

@@ -7,25 +7,15 @@ mod common;
 use std::time::Duration;
 
 use async_nats::Subscriber;
+use common::sums::{self, link};
 use common::{Lattice, golden, until, wat};
 use futures::StreamExt as _;
-use lattice_rpc::{CallError, Invocation, Peer};
+use lattice_rpc::{CallError, Peer};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-fn link(source: &str, target: &str) -> Value {
-    json!({
-        "source_id": source, "target": target, "name": "default", "wit_namespace": "test",
-        "wit_package": "add", "interfaces": ["sums"], "source_config": [], "target_config": [],
-    })
-}
-
 async fn twice(peer: &Peer, value: u8) -> Result<Vec<u8>, CallError> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    let invocation = Invocation::new("default.twice.wrpc.0.0.1.twice", deadline);
-    peer.call(invocation, vec![value].into())
-        .await
-        .map(|bytes| bytes.to_vec())
+    sums::twice(peer, value, Duration::from_secs(5)).await
 }
 
 /// Puts a link whose config `redis` is not there.

@@ -7,30 +7,19 @@ mod common;
 use std::time::Duration;
 
 use common::provider::Program;
+use common::sums::{self, link};
 use common::{Lattice, SOON, until, wat};
 use lattice_host::Host;
-use lattice_rpc::{Invocation, Peer};
+use lattice_rpc::Peer;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// How long NATS is away. There is nothing to wait for: the outage is what is tested, and has to
 /// outlast the first attempts to connect again, which begin after 50 ms.
 const OUTAGE: Duration = Duration::from_secs(1);
 
-fn link(source: &str, target: &str) -> Value {
-    json!({
-        "source_id": source, "target": target, "wit_namespace": "test", "wit_package": "add",
-        "interfaces": ["sums"],
-    })
-}
-
 async fn twice(peer: &Peer) -> Option<Vec<u8>> {
-    let deadline = Instant::now() + Duration::from_secs(1);
-    let invocation = Invocation::new("default.twice.wrpc.0.0.1.twice", deadline);
-    peer.call(invocation, vec![4].into())
-        .await
-        .ok()
-        .map(|bytes| bytes.to_vec())
+    sums::twice(peer, 4, Duration::from_secs(1)).await.ok()
 }
 
 /// A lattice in which calls go from one component to another.

@@ -4,6 +4,7 @@
 
 pub(crate) mod golden;
 pub(crate) mod provider;
+pub(crate) mod sums;
 pub(crate) mod wat;
 
 use std::path::{Path, PathBuf};
