@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Lattice, golden, until, wat};
+use common::{Events, Lattice, golden, until, wat};
 use lattice_host::Host;
 use lattice_rpc::{CallError, Invocation, Peer, RemoteError};
 use serde_json::{Value, json};
@@ -191,6 +191,25 @@ async fn answers_until_the_new_one(peer: Peer) -> Vec<Vec<u8>> {
     answers
 }
 
+/// The new image is told of with its instances, and then that the old one has none left.
+async fn the_swap_is_told(events: &mut Events, image: &str) {
+    let first = events.data("component_scaled").await;
+    golden::same_shape(
+        &first,
+        &golden::event("component.update counter", "component_scaled"),
+    );
+    assert_eq!(
+        (&first["image_ref"], &first["max_instances"]),
+        (&json!(image), &json!(5))
+    );
+    assert_eq!(first["annotations"], json!({"who": "golden"}));
+    let second = events.data("component_scaled").await;
+    assert_eq!(
+        (&second["image_ref"], &second["max_instances"]),
+        (&json!(image), &json!(0))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_swaps_the_code_in_place() {
     let (lattice, host, mut events) = Lattice::running().await;
@@ -221,21 +240,7 @@ async fn an_update_swaps_the_code_in_place() {
         reply["message"],
         format!("component addc updating from {old} to {new}")
     );
-    let first = events.data("component_scaled").await;
-    golden::same_shape(
-        &first,
-        &golden::event("component.update counter", "component_scaled"),
-    );
-    assert_eq!(
-        (&first["image_ref"], &first["max_instances"]),
-        (&json!(new), &json!(5))
-    );
-    assert_eq!(first["annotations"], json!({"who": "golden"}));
-    let second = events.data("component_scaled").await;
-    assert_eq!(
-        (&second["image_ref"], &second["max_instances"]),
-        (&json!(new), &json!(0))
-    );
+    the_swap_is_told(&mut events, &new).await;
     let answers = calls.await.unwrap();
     assert!(
         answers
