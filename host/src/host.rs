@@ -148,12 +148,13 @@ impl Host {
             .drain(deadline.max(Instant::now() + GOODBYE / 4))
             .await;
         self.states.reporter().clear(GOODBYE / 2).await;
+        // Before the last flush, so that the last answers are part of it.
+        self.peer.close().await;
         self.events.publish(Event::HostStopped(HostStopped {
             labels: self.labels.all(),
             reason: Some(request.reason.to_string()),
         }));
         self.events.flush(GOODBYE).await;
-        self.peer.close().await;
         tracing::info!("stopped");
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct Ctx {
     pub(crate) memory: MemoryLimit,
     meter: Arc<Meter>,
     shared: Arc<Shared>,
-    wasi: WasiCtx,
+    /// Made when the guest first asks for something of it, which many never do.
+    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     // Last, so that a permit is given back after everything else.
     _hold: Option<Box<dyn Any + Send + Sync>>,
@@ -52,7 +53,6 @@ pub(crate) fn new_store(
 ) -> Store<Ctx> {
     let hold = cx.hold.take();
     let deadline = cx.deadline;
-    let stderr = StderrLog::new(Arc::clone(&shared.env), shared.options.stderr_bytes);
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
     let mut store = Store::new(
@@ -63,10 +63,7 @@ pub(crate) fn new_store(
             memory: MemoryLimit::new(shared.max_memory),
             meter: Arc::clone(meter),
             shared: Arc::clone(shared),
-            wasi: WasiCtxBuilder::new()
-                .arg("main.wasm")
-                .stderr(stderr)
-                .build(),
+            wasi: None,
             http: WasiHttpCtx::new(),
             _hold: hold,
         },
@@ -76,10 +73,20 @@ pub(crate) fn new_store(
     store
 }
 
+/// No directories, no sockets, no environment; what is written to stderr is logged.
+fn new_wasi(shared: &Shared) -> WasiCtx {
+    let stderr = StderrLog::new(Arc::clone(&shared.env), shared.options.stderr_bytes);
+    WasiCtxBuilder::new()
+        .arg("main.wasm")
+        .stderr(stderr)
+        .build()
+}
+
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let shared = &self.shared;
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(|| new_wasi(shared)),
             table: &mut self.table,
         }
     }

@@ -73,7 +73,6 @@ impl ComponentInvoke {
         Invocation::new(subject, self.deadline(cx))
             .source(self.source.as_str())
             .link_name(link_name)
-            .target(road.target().as_str())
             .trace(trace.as_ref())
     }
 

@@ -20,11 +20,13 @@ pub mod http;
 mod inbox;
 mod limiter;
 mod outbound;
+mod outbox;
 mod params;
 mod peer;
 mod respond;
 mod serve;
 mod slots;
+mod start;
 mod stream;
 pub mod wrpc;
 

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{ALIVE, Budget, Delivered, Exchange, LOST, Release, Side};
 use crate::inbox::Inbox;
+use crate::outbox::{Outbox, Outgoing};
 use crate::slots::{SlotId, Slots};
 
 /// Limits of a peer. The defaults suit a host and a provider alike.
@@ -90,12 +91,16 @@ pub(crate) struct Inner {
     pub(crate) config: PeerConfig,
     pub(crate) slots: Slots,
     pub(crate) tasks: TaskTracker,
+    sending: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) serving: AtomicUsize,
     inbox: Inbox,
     budget: Arc<Budget>,
     farewells: mpsc::Sender<Farewell>,
+    outbox: Outbox,
+    /// Ends the task of the outbox, which outlives the others.
+    silent: CancellationToken,
 }
 
 impl Inner {
@@ -120,7 +125,7 @@ pub struct Peer {
 const FAREWELLS: usize = 4096;
 
 impl Peer {
-    /// Subscribes the inbox and starts the two tasks that a peer consists of.
+    /// Subscribes the inbox and starts the tasks that a peer consists of.
     ///
     /// # Errors
     ///
@@ -137,18 +142,24 @@ impl Peer {
                 })?;
         let (farewells, queue) = mpsc::channel(FAREWELLS);
         let budget = Arc::new(Budget::new(config.max_held_bytes));
+        let silent = CancellationToken::new();
+        let (outbox, emptying) = Outbox::new(nats.clone(), silent.clone());
         let inner = Arc::new(Inner {
             nats,
             config,
             slots: Slots::default(),
             tasks: TaskTracker::new(),
+            sending: TaskTracker::new(),
             stop: CancellationToken::new(),
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
             inbox,
             budget,
             farewells,
+            outbox,
+            silent,
         });
+        inner.sending.spawn(emptying);
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
         let peer = Self { inner };
@@ -197,11 +208,16 @@ impl Peer {
         }
     }
 
-    /// Ends the peer: open calls fail, both tasks end, the inbox is unsubscribed.
+    /// Ends the peer: open calls fail, its tasks end, the inbox is unsubscribed. What was sent
+    /// before is with the client then.
     pub async fn close(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        let inner = &self.inner;
+        inner.stop.cancel();
+        inner.tasks.close();
+        inner.tasks.wait().await;
+        inner.silent.cancel();
+        inner.sending.close();
+        inner.sending.wait().await;
     }
 
     /// Takes a slot for one call.
@@ -233,16 +249,13 @@ impl Peer {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), CallError> {
-        let sent = match headers {
-            Some(headers) => {
-                self.inner
-                    .nats
-                    .publish_with_headers(subject, headers, payload)
-                    .await
-            }
-            None => self.inner.nats.publish(subject, payload).await,
+        let message = Outgoing {
+            subject,
+            reply: None,
+            headers,
+            payload,
         };
-        sent.map_err(|e| CallError::Send(e.to_string()))
+        self.inner.outbox.send(message).await
     }
 
     pub(crate) async fn publish_reply(
@@ -252,15 +265,13 @@ impl Peer {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), CallError> {
-        let nats = &self.inner.nats;
-        let sent = match headers {
-            Some(headers) => {
-                nats.publish_with_reply_and_headers(subject, reply, headers, payload)
-                    .await
-            }
-            None => nats.publish_with_reply(subject, reply, payload).await,
+        let message = Outgoing {
+            subject,
+            reply: Some(reply),
+            headers,
+            payload,
         };
-        sent.map_err(|e| CallError::Send(e.to_string()))
+        self.inner.outbox.send(message).await
     }
 
     /// Hands a message to the janitor. Used where nothing can be awaited.

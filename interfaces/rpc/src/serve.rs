@@ -19,6 +19,7 @@ use crate::limiter::{Limiter, Permit};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
+use crate::start::Starter;
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -116,8 +117,8 @@ impl Drop for ServeHandle {
 impl Peer {
     /// Serves the function at `subject` as a member of the queue group `queue`.
     ///
-    /// Each call runs in a task of its own, from its first byte on; nothing that one caller does
-    /// or leaves undone holds up another. The handler is dropped when the caller cancels, and
+    /// Each call that has to wait for something runs in a task of its own, and all of them are
+    /// started at once; nothing that one caller does or leaves undone holds up another. The handler is dropped when the caller cancels, and
     /// when the deadline passes before it has answered. Call [`Peer::confirm`] after the last
     /// function to know that callers reach it.
     ///
@@ -149,16 +150,16 @@ impl Peer {
             abort: self.inner.stop.child_token(),
             tasks: TaskTracker::new(),
         };
-        let served = Served {
+        let intake = Arc::new(Intake {
             peer: self.clone(),
             options,
-            handler: Arc::new(handler),
+            handler,
             tasks: handle.tasks.clone(),
             abort: handle.abort.clone(),
-        };
+        });
         handle
             .tasks
-            .spawn(served.run(subscriber, handle.leave.clone()));
+            .spawn(intake.run(subscriber, handle.leave.clone()));
         Ok(handle)
     }
 }
@@ -166,26 +167,39 @@ impl Peer {
 /// How long leaving a queue group waits for messages that are on their way.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
-struct Served<H> {
+/// How many calls are started one after the other in one task. More that have come meanwhile are
+/// started in tasks of their own, which other workers may take.
+const ROW: usize = 16;
+
+/// How long a row of calls may take until the others are started elsewhere: as long as it does
+/// not matter that they wait for each other.
+const LONGEST_ROW: Duration = Duration::from_micros(200);
+
+/// Takes in the calls of one function.
+struct Intake<H> {
     peer: Peer,
     options: ServeOptions,
-    handler: Arc<H>,
+    handler: H,
     tasks: TaskTracker,
     abort: CancellationToken,
 }
 
-impl<H, F> Served<H>
+impl<H, F> Intake<H>
 where
     H: Fn(IncomingCall) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    async fn run(self, mut subscriber: async_nats::Subscriber, leave: CancellationToken) {
+    async fn run(
+        self: Arc<Self>,
+        mut subscriber: async_nats::Subscriber,
+        leave: CancellationToken,
+    ) {
         loop {
             tokio::select! {
                 biased;
                 () = leave.cancelled() => break,
                 message = subscriber.next() => match message {
-                    Some(message) => self.take_in(message),
+                    Some(message) => self.take_row(message, &mut subscriber).await,
                     None => break,
                 },
             }
@@ -206,7 +220,7 @@ where
     /// while the server, which reads no number of so many digits, ends it at once. Then two
     /// messages to ourselves make sure that nothing is on its way any more: the second for a
     /// publisher that had picked us just before.
-    async fn leave(&self, subscriber: &mut async_nats::Subscriber) {
+    async fn leave(self: &Arc<Self>, subscriber: &mut async_nats::Subscriber) {
         if subscriber.unsubscribe_after(u64::MAX).await.is_err() {
             return;
         }
@@ -215,22 +229,56 @@ where
                 tracing::debug!(%error, "left a queue group without knowing what was on its way");
             }
             while let Some(Some(message)) = subscriber.next().now_or_never() {
-                self.take_in(message);
+                self.start_row(vec![message]);
             }
         }
     }
 
-    fn take_in(&self, message: Message) {
+    /// Starts a call and those that have come with it.
+    async fn take_row(self: &Arc<Self>, first: Message, subscriber: &mut async_nats::Subscriber) {
+        let mut row = vec![first];
+        while row.len() < ROW
+            && let Some(Some(message)) = subscriber.next().now_or_never()
+        {
+            row.push(message);
+        }
+        if row.len() == ROW {
+            let intake = Arc::clone(self);
+            self.tasks.spawn(async move { intake.start_row(row) });
+        } else {
+            self.start_row(row);
+        }
+        // Whoever else is ready, and the answers above all, come before the next row.
+        tokio::task::yield_now().await;
+    }
+
+    fn start_row(self: &Arc<Self>, row: Vec<Message>) {
+        let began = Instant::now();
+        let mut starter = Starter::default();
+        for message in row {
+            let Some(call) = self.take_in(message) else {
+                continue;
+            };
+            let running = Box::pin(run_call(Arc::clone(self), call));
+            if began.elapsed() > LONGEST_ROW {
+                self.tasks.spawn(running);
+            } else if let Some(waiting) = starter.start(running) {
+                self.tasks.spawn(waiting);
+            }
+        }
+    }
+
+    fn take_in(&self, message: Message) -> Option<IncomingCall> {
         let Some(caller) = message.reply else {
             tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
-            return;
+            return None;
         };
         let mut told = Told::read(message.headers.as_ref());
         let unary = told.unary;
         let peer = self.peer.clone();
         let inbound = Arc::new(Inbound::new(peer, message.subject, caller, &mut told));
         let context = Context::new(told, &self.options);
-        let call = IncomingCall {
+        Some(IncomingCall {
             params: Params::new(
                 Arc::clone(&inbound),
                 message.payload,
@@ -240,11 +288,7 @@ where
             ),
             responder: Responder::new(inbound),
             context,
-        };
-        let limiter = Arc::clone(&self.options.limiter);
-        let handler = Arc::clone(&self.handler);
-        let running = run_call(limiter, call, handler, self.abort.clone());
-        self.tasks.spawn(running);
+        })
     }
 }
 
@@ -281,19 +325,15 @@ impl Drop for Running {
     }
 }
 
-async fn run_call<H, F>(
-    limiter: Arc<Limiter>,
-    call: IncomingCall,
-    handler: Arc<H>,
-    abort: CancellationToken,
-) where
+async fn run_call<H, F>(intake: Arc<Intake<H>>, call: IncomingCall)
+where
     H: Fn(IncomingCall) -> F,
     F: Future<Output = ()>,
 {
     let inbound = Arc::clone(call.params.inbound());
     let _serving = Serving::enter(&inbound.peer);
     let deadline = call.context.deadline;
-    let _running = match limiter.acquire(deadline).await {
+    let _running = match intake.options.limiter.acquire(deadline).await {
         Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
             if let Err(error) = call.responder.fail(error).await {
@@ -310,8 +350,8 @@ async fn run_call<H, F>(
     }
     tokio::select! {
         biased;
-        () = handler(call) => {}
-        () = must_end(&inbound, &abort, deadline) => {}
+        () = (intake.handler)(call) => {}
+        () = must_end(&inbound, &intake.abort, deadline) => {}
     }
 }
 

@@ -127,6 +127,8 @@ async fn finish<P: Provider>(manager: Manager<P>, ended: Ended) -> Result<(), Ru
     {
         tracing::debug!("left management requests unanswered");
     }
+    // Whoever hears the goodbye may end this process: the last answers go out before it.
+    manager.session.peer().close().await;
     match ended {
         Ended::Asked(reply) => {
             say_goodbye(manager.session.peer().nats(), reply).await;
