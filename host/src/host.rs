@@ -23,6 +23,7 @@ use crate::failures::Failures;
 use crate::identity::Identity;
 use crate::labels::Labels;
 use crate::providers::{LinkStates, Providers};
+use crate::threads::LongCalls;
 pub use error::StartHostError;
 
 /// Why a host stops.
@@ -89,6 +90,8 @@ pub struct Host {
     /// Follows the store.
     _sync: AbortOnDropHandle<()>,
     _failures: Arc<Failures>,
+    // Last, so that what runs on them is asked to end before they do.
+    _long_calls: LongCalls,
 }
 
 impl Host {

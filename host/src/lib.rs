@@ -25,6 +25,7 @@ mod providers;
 mod registries;
 mod router;
 mod sync;
+mod threads;
 
 pub use config::HostConfig;
 pub use host::{Host, StartHostError, StopReason, StopRequest};

@@ -19,10 +19,7 @@ struct Program {
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match lattice_rpc::threads::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: could not start the threads of the host\n  caused by: {error}");

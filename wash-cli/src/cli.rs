@@ -186,10 +186,7 @@ fn execute(cli: Cli, ui: &Ui, mut root: clap::Command) -> ExitCode {
 
 /// Runs a command to its end and prints what came of it.
 fn complete(command: impl Future<Output = Result<Output>>, ui: &Ui) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match lattice_rpc::threads::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = crate::error::CliError::io("could not start the async runtime", &error);

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 /// Settings of a [`Runtime`](crate::Runtime), fixed at start.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
@@ -34,6 +36,8 @@ pub struct RuntimeConfig {
     /// Whether to use the kernel's page map scan when it has one. Only turned off in tests and
     /// comparisons.
     pub use_pagemap_scan: bool,
+    /// The threads for guests that go on after their answer. `None`: those of their call.
+    pub long_work: Option<Handle>,
 }
 
 impl Default for RuntimeConfig {
@@ -52,6 +56,7 @@ impl Default for RuntimeConfig {
             tick: Duration::from_millis(5),
             max_compilations: 1,
             use_pagemap_scan: true,
+            long_work: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::export::ExportInner;
 use crate::http::HttpPlan;
 use crate::imports::split_version;
 use crate::store::Ctx;
-use crate::{Export, ExportKind, HostEnv, LogLevel, LogRecord, LogSource, PrepareError, Shape};
+use crate::{Export, ExportKind, LogLevel, LogRecord, LogSource, PrepareError, Shape};
 
 /// What was found.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Found {
 }
 
 struct Finder<'a> {
-    env: &'a Arc<dyn HostEnv>,
+    shared: &'a Shared,
     code: &'a Code,
     resources: Resources,
     found: Found,
@@ -38,7 +38,7 @@ pub(crate) fn find(
 ) -> Result<Found, PrepareError> {
     let resources = dynamic::resources(code);
     let mut finder = Finder {
-        env: &shared.env,
+        shared,
         code,
         resources,
         found: Found::default(),
@@ -72,7 +72,7 @@ fn is_http(name: &str) -> bool {
 
 impl Finder<'_> {
     fn warn(&self, message: &str) {
-        self.env.log(LogRecord {
+        self.shared.env.log(LogRecord {
             source: LogSource::Runtime,
             level: LogLevel::Warn,
             context: "",
@@ -193,8 +193,8 @@ impl Finder<'_> {
             self.warn("a further version of `wasi:http/incoming-handler` is not served");
             return Ok(());
         }
-        self.found.http =
-            Some(HttpPlan::new(pre.clone(), Arc::clone(self.env)).map_err(PrepareError::Link)?);
+        let plan = HttpPlan::new(pre.clone(), self.shared).map_err(PrepareError::Link)?;
+        self.found.http = Some(plan);
         self.found.exports.push(Export(Arc::new(ExportInner {
             kind: ExportKind::Http,
             instance: "wrpc:http/incoming-handler@0.1.0".to_owned(),

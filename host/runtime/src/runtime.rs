@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component as Code, InstancePre, Linker};
@@ -62,6 +63,11 @@ impl RuntimeInner {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The threads for guests that go on after their answer.
+    pub(crate) fn long_work(&self) -> Option<&Handle> {
+        self.config.long_work.as_ref()
     }
 
     pub(crate) fn ticker(&self) -> &Ticker {

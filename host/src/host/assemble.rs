@@ -31,6 +31,7 @@ use crate::links::LinkTable;
 use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
 use crate::registries::Registries;
 use crate::router::Router;
+use crate::threads::LongCalls;
 use crate::{heartbeat, sync};
 
 /// How long a new host waits until it is known to be there.
@@ -53,8 +54,16 @@ struct Common {
 /// Starts everything a host consists of; the control server comes last, when there is something
 /// to control.
 pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
-    let runtime_config = config.runtime.clone();
-    let (common, runtime) = tokio::try_join!(common(config), runtime(runtime_config))?;
+    let long_calls = LongCalls::start().map_err(StartHostError::Threads)?;
+    let runtime_config = RuntimeConfig {
+        long_work: long_calls.handle(),
+        ..config.runtime.clone()
+    };
+    let peer_config = PeerConfig {
+        long_calls: long_calls.handle(),
+        ..PeerConfig::default()
+    };
+    let (common, runtime) = tokio::try_join!(common(config, peer_config), runtime(runtime_config))?;
     let admin = admin(common.config.http_admin).await?;
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
     let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
@@ -95,10 +104,11 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         events: common.events,
         peer: common.peer,
         _failures: common.failures,
+        _long_calls: long_calls,
     })
 }
 
-async fn common(config: HostConfig) -> Result<Common, StartHostError> {
+async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, StartHostError> {
     let lattice = config.lattice.clone();
     let identity = Identity::new(&config.key, config.friendly_name.clone(), lattice.clone())?;
     let identity = Arc::new(identity);
@@ -113,7 +123,7 @@ async fn common(config: HostConfig) -> Result<Common, StartHostError> {
         ..StoreOptions::default()
     };
     let store = LatticeStore::open(ctl.clone(), &lattice, options).await?;
-    let peer = Peer::new(rpc, PeerConfig::default()).await?;
+    let peer = Peer::new(rpc, peer_config).await?;
     let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
     let events = Arc::new(Events::start(publisher));
     Ok(Common {

@@ -57,6 +57,9 @@ pub enum StartHostError {
     /// Control requests cannot be received.
     #[error("could not serve the control interface")]
     Control(#[from] ServerError),
+    /// The system gives no threads.
+    #[error("could not start the threads for long calls")]
+    Threads(#[source] io::Error),
     /// The runtime could not be set up.
     #[error("could not set up the runtime for components")]
     Runtime(#[from] RuntimeError),
@@ -96,6 +99,9 @@ impl StartHostError {
             }
             Self::Store(error) => error.hint()?,
             Self::Label(error) => error.hint(),
+            Self::Threads(_) => {
+                "allow this user more threads (`ulimit -u`, or the unit's TasksMax)"
+            }
             Self::Key(_) => "use a seed that starts with `SN`",
             Self::State { .. } => "check that JetStream is enabled on the NATS server",
             Self::Admin { .. } => "choose another `--http-admin` address",

@@ -28,6 +28,7 @@ mod serve;
 mod slots;
 mod start;
 mod stream;
+pub mod threads;
 pub mod wrpc;
 
 pub use body::{BodyReader, BodyWriter};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,9 @@ pub struct PeerConfig {
     pub accept_after: Duration,
     /// How long a cancelled call waits to learn where to send the cancellation.
     pub linger: Duration,
+    /// Where served calls go on that have kept their thread busy for more than a millisecond, so
+    /// that those which only wait are not kept waiting. `None` leaves them where they are.
+    pub long_calls: Option<Handle>,
 }
 
 impl Default for PeerConfig {
@@ -50,6 +54,7 @@ impl Default for PeerConfig {
             stream_window: 1024 * 1024,
             accept_after: Duration::from_millis(10),
             linger: Duration::from_secs(15),
+            long_calls: None,
         }
     }
 }

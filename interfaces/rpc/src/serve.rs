@@ -19,7 +19,7 @@ use crate::limiter::{Limiter, Permit};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
-use crate::start::Starter;
+use crate::start::{Crew, Starter};
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -154,7 +154,10 @@ impl Peer {
             peer: self.clone(),
             options,
             handler,
-            tasks: handle.tasks.clone(),
+            crew: Crew {
+                tasks: handle.tasks.clone(),
+                long: self.inner.config.long_calls.clone(),
+            },
             abort: handle.abort.clone(),
         });
         handle
@@ -173,14 +176,14 @@ const ROW: usize = 16;
 
 /// How long a row of calls may take until the others are started elsewhere: as long as it does
 /// not matter that they wait for each other.
-const LONGEST_ROW: Duration = Duration::from_micros(200);
+const LONGEST_ROW: Duration = Duration::from_millis(1);
 
 /// Takes in the calls of one function.
 struct Intake<H> {
     peer: Peer,
     options: ServeOptions,
     handler: H,
-    tasks: TaskTracker,
+    crew: Crew,
     abort: CancellationToken,
 }
 
@@ -244,7 +247,7 @@ where
         }
         if row.len() == ROW {
             let intake = Arc::clone(self);
-            self.tasks.spawn(async move { intake.start_row(row) });
+            self.crew.tasks.spawn(async move { intake.start_row(row) });
         } else {
             self.start_row(row);
         }
@@ -261,9 +264,9 @@ where
             };
             let running = Box::pin(run_call(Arc::clone(self), call));
             if began.elapsed() > LONGEST_ROW {
-                self.tasks.spawn(running);
-            } else if let Some(waiting) = starter.start(running) {
-                self.tasks.spawn(waiting);
+                self.crew.begin(running);
+            } else {
+                starter.start(running, &self.crew);
             }
         }
     }

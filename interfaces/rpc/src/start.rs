@@ -2,7 +2,8 @@
 //!
 //! Most calls are answered without waiting for anything. Those need no task: they are polled once
 //! by whoever takes them in, which saves a task each and keeps them on the worker that has their
-//! bytes in its cache. A future that has to wait goes on in a task of its own.
+//! bytes in its cache. A future that has to wait goes on in a task of its own, and one that keeps
+//! its thread busy moves to the threads for such.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -10,7 +11,53 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use std::time::Duration;
+
 use futures::task::AtomicWaker;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// How long a future may keep its thread in all before it has to move.
+const LONG: Duration = Duration::from_millis(1);
+
+/// Where futures go on that are not done at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Crew {
+    /// Owns their tasks.
+    pub(crate) tasks: TaskTracker,
+    /// The threads for those that take long, if there are any.
+    pub(crate) long: Option<Handle>,
+}
+
+impl Crew {
+    /// Lets a future begin in a task of its own, apart from those that are started here.
+    pub(crate) fn begin<F>(&self, future: Pin<Box<F>>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match &self.long {
+            Some(threads) => self.tasks.spawn_on(future, threads),
+            None => self.tasks.spawn(future),
+        };
+    }
+
+    fn go_on<F>(&self, waiting: Waiting<F>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match &self.long {
+            Some(threads) if waiting.spent > LONG => {
+                let rest = Waiting {
+                    crew: None,
+                    ..waiting
+                };
+                self.tasks.spawn_on(rest, threads)
+            }
+            _ => self.tasks.spawn(waiting),
+        };
+    }
+}
 
 /// Polls futures for the first time, one after the other.
 #[derive(Debug, Default)]
@@ -19,26 +66,28 @@ pub(crate) struct Starter {
 }
 
 impl Starter {
-    /// Polls a future once and returns it if it has to wait. A panic ends it, as it would end the
-    /// task that it stands for.
-    pub(crate) fn start<F>(&mut self, mut future: Pin<Box<F>>) -> Option<Started<F>>
+    /// Polls a future once; if it has to wait, it goes on with the crew. A panic ends it, as it
+    /// would end the task that it stands for.
+    pub(crate) fn start<F>(&mut self, mut future: Pin<Box<F>>, crew: &Crew)
     where
-        F: Future<Output = ()>,
+        F: Future<Output = ()> + Send + 'static,
     {
+        let began = Instant::now();
         let waker = Waker::from(Arc::clone(&self.relay));
         let mut cx = Context::from_waker(&waker);
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
         drop(waker);
-        let waits = match polled {
-            Ok(Poll::Pending) => true,
-            Ok(Poll::Ready(())) => false,
-            // The panic hook has told of it.
-            Err(_) => false,
-        };
-        // A relay that nobody else holds, and that was not used, serves the next future too.
-        let used = waits || Arc::get_mut(&mut self.relay).is_none_or(Relay::is_used);
-        let relay = used.then(|| std::mem::take(&mut self.relay));
-        waits.then_some(Started { future, relay })
+        if let Ok(Poll::Pending) = polled {
+            crew.go_on(Waiting {
+                future: Some(future),
+                relay: Some(std::mem::take(&mut self.relay)),
+                spent: began.elapsed(),
+                crew: crew.long.is_some().then(|| crew.clone()),
+            });
+        } else if Arc::get_mut(&mut self.relay).is_none_or(Relay::is_used) {
+            // Somebody may still wake what has ended; that must not reach the next.
+            self.relay = Arc::default();
+        }
     }
 }
 
@@ -66,26 +115,58 @@ impl Wake for Relay {
     }
 }
 
-/// A future that has been polled once and waits.
+/// A future that has been polled and waits.
 #[derive(Debug)]
-pub(crate) struct Started<F> {
-    future: Pin<Box<F>>,
+struct Waiting<F> {
+    /// `None` once it has moved.
+    future: Option<Pin<Box<F>>>,
     /// Where its first poll has left word to be woken; `None` once that has happened.
     relay: Option<Arc<Relay>>,
+    /// How long its polls have taken.
+    spent: Duration,
+    /// Who takes it when it takes long; `None` when it may stay.
+    crew: Option<Crew>,
 }
 
-impl<F: Future<Output = ()>> Future for Started<F> {
+impl<F> Future for Waiting<F>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(relay) = &self.relay {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let Some(relay) = &this.relay {
             relay.task.register(cx.waker());
             if !relay.woken.load(Ordering::Acquire) {
                 return Poll::Pending;
             }
-            self.relay = None;
+            this.relay = None;
         }
-        self.future.as_mut().poll(cx)
+        let Some(future) = &mut this.future else {
+            return Poll::Ready(());
+        };
+        if this.crew.is_none() {
+            return future.as_mut().poll(cx);
+        }
+        let began = Instant::now();
+        if future.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        this.spent += began.elapsed();
+        if this.spent <= LONG {
+            return Poll::Pending;
+        }
+        // Its next poll, over there, is at once; being woken here no longer counts.
+        if let (Some(crew), future @ Some(_)) = (this.crew.take(), this.future.take()) {
+            crew.go_on(Waiting {
+                future,
+                relay: None,
+                spent: this.spent,
+                crew: None,
+            });
+        }
+        Poll::Ready(())
     }
 }
 
@@ -94,19 +175,29 @@ mod tests {
     use super::*;
 
     use std::future::poll_fn;
-    use std::time::Duration;
+    use std::thread::{self, ThreadId};
 
-    use tokio::sync::oneshot;
+    use tokio::sync::{mpsc, oneshot};
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn crew(long: Option<Handle>) -> Crew {
+        Crew {
+            tasks: TaskTracker::new(),
+            long,
+        }
+    }
 
     #[test]
-    fn what_does_not_wait_is_done_at_once() {
+    fn what_does_not_wait_is_done_at_once_and_needs_no_runtime() {
         let mut starter = Starter::default();
+        let done = Arc::new(AtomicBool::new(false));
         for _ in 0..3 {
-            let done = Arc::new(AtomicBool::new(false));
             let mark = Arc::clone(&done);
             let future = async move { mark.store(true, Ordering::Relaxed) };
-            assert!(starter.start(Box::pin(future)).is_none());
-            assert!(done.load(Ordering::Relaxed));
+            starter.start(Box::pin(future), &crew(None));
+            assert!(done.swap(false, Ordering::Relaxed));
         }
     }
 
@@ -120,17 +211,12 @@ mod tests {
                 woken.await.unwrap();
                 tell.send(()).unwrap();
             };
-            let started = starter.start(Box::pin(waiting)).unwrap();
-            if early {
-                wake.send(()).unwrap();
-                tokio::spawn(started);
-            } else {
-                tokio::spawn(started);
+            starter.start(Box::pin(waiting), &crew(None));
+            if !early {
                 tokio::task::yield_now().await;
-                wake.send(()).unwrap();
             }
-            let told = tokio::time::timeout(Duration::from_secs(5), told).await;
-            told.expect("woken").unwrap();
+            wake.send(()).unwrap();
+            timeout(SOON, told).await.expect("woken").unwrap();
         }
     }
 
@@ -145,21 +231,63 @@ mod tests {
             cx.waker().wake_by_ref();
             Poll::Pending
         });
-        let mut starter = Starter::default();
-        let started = starter.start(Box::pin(future)).unwrap();
-        tokio::time::timeout(Duration::from_secs(5), started)
-            .await
-            .unwrap();
+        let crew = crew(None);
+        Starter::default().start(Box::pin(future), &crew);
+        crew.tasks.close();
+        timeout(SOON, crew.tasks.wait()).await.unwrap();
     }
 
-    #[test]
-    fn a_panic_ends_its_future_only() {
+    #[tokio::test]
+    async fn a_panic_ends_its_future_only() {
         let mut starter = Starter::default();
-        assert!(
-            starter
-                .start(Box::pin(async { panic!("meant to") }))
-                .is_none()
-        );
-        assert!(starter.start(Box::pin(std::future::pending())).is_some());
+        let crew = crew(None);
+        starter.start(Box::pin(async { panic!("meant to") }), &crew);
+        assert!(crew.tasks.is_empty());
+        starter.start(Box::pin(std::future::pending()), &crew);
+        assert_eq!(crew.tasks.len(), 1);
+    }
+
+    /// Keeps its thread for `busy` in each of `polls`, and tells on which thread that was.
+    fn worker(
+        polls: usize,
+        busy: Duration,
+        tell: mpsc::UnboundedSender<ThreadId>,
+    ) -> Pin<Box<impl Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            for _ in 0..polls {
+                tell.send(thread::current().id()).unwrap();
+                let until = Instant::now() + busy;
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+    }
+
+    async fn threads_of(polls: usize, busy: Duration) -> Vec<ThreadId> {
+        let other = crate::threads::runtime_for_long_work().unwrap();
+        let crew = crew(Some(other.handle().clone()));
+        let (tell, mut told) = mpsc::unbounded_channel();
+        Starter::default().start(worker(polls, busy, tell), &crew);
+        crew.tasks.close();
+        timeout(SOON, crew.tasks.wait()).await.unwrap();
+        other.shutdown_background();
+        let mut threads = Vec::new();
+        while let Some(thread) = told.recv().await {
+            threads.push(thread);
+        }
+        threads
+    }
+
+    #[tokio::test]
+    async fn what_keeps_its_thread_busy_moves_and_ends_elsewhere() {
+        let own = thread::current().id();
+        let at_once = threads_of(3, 2 * LONG).await;
+        assert_eq!(at_once.len(), 3);
+        assert!(at_once[0] == own && at_once[1..].iter().all(|thread| *thread != own));
+        let in_time = threads_of(12, LONG / 4).await;
+        assert_eq!(in_time.len(), 12);
+        assert!(in_time[0] == own && in_time[11] != own);
     }
 }

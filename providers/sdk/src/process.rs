@@ -75,7 +75,7 @@ fn start<P: Provider>() -> Result<(), Failure> {
     let parent = parent::current();
     let data = input::read().map_err(|e| Failure::of(&e, e.hint()))?;
     log_to_stderr(&data);
-    let runtime = runtime().map_err(|e| Failure::of(&e, None))?;
+    let runtime = lattice_rpc::threads::runtime().map_err(|e| Failure::of(&e, None))?;
     // A process that a host started has keys; one that was started by hand outlives its shell.
     let watched = (!data.provider_xkey_private_key.is_empty()).then_some(parent);
     let done = runtime.block_on(async move {
@@ -87,20 +87,6 @@ fn start<P: Provider>() -> Result<(), Failure> {
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done.map_err(|e| Failure::of(&e, e.hint()))
-}
-
-/// The runtime of a provider, with half as many workers as the machine has cores.
-///
-/// A provider has its machine for itself nowhere: there is a host, mostly a NATS server and other
-/// providers. Workers that are woken only to find others at work cost more than they do.
-/// `TOKIO_WORKER_THREADS` goes before.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        builder.worker_threads((cores / 2).max(1));
-    }
-    builder.enable_all().build()
 }
 
 /// Cancels `stop` at the first signal, or when the host is gone. Later signals change nothing: what

@@ -27,7 +27,7 @@ use crate::component::{Shared, classify, meter};
 use crate::imports::chain;
 use crate::limits::Metered;
 use crate::store::{Ctx, new_store};
-use crate::{CallContext, CallError, HostEnv, HttpCallError};
+use crate::{CallContext, CallError, HttpCallError};
 
 /// How much of a body is collected before it is passed on as a stream.
 const MAX_COMPLETE: usize = 256 << 10;
@@ -41,10 +41,11 @@ pub(crate) struct HttpPlan {
 }
 
 impl HttpPlan {
-    pub(crate) fn new(pre: InstancePre<Ctx>, env: Arc<dyn HostEnv>) -> wasmtime::Result<Self> {
+    pub(crate) fn new(pre: InstancePre<Ctx>, shared: &Shared) -> wasmtime::Result<Self> {
+        let threads = shared.runtime.long_work().cloned();
         Ok(Self {
             pre: ProxyPre::new(pre)?,
-            tails: Arc::new(Tails::new(env)),
+            tails: Arc::new(Tails::new(Arc::clone(&shared.env), threads)),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,13 +14,15 @@ use crate::{CallError, HostEnv, LogLevel, LogRecord, LogSource};
 /// their deadline at the latest, and are ended with the component.
 pub(super) struct Tails {
     env: Arc<dyn HostEnv>,
+    threads: Option<Handle>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Tails {
-    pub(super) fn new(env: Arc<dyn HostEnv>) -> Self {
+    pub(super) fn new(env: Arc<dyn HostEnv>, threads: Option<Handle>) -> Self {
         Self {
             env,
+            threads,
             tasks: Mutex::new(JoinSet::new()),
         }
     }
@@ -28,14 +31,18 @@ impl Tails {
         let env = Arc::clone(&self.env);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
+        let finish = async move {
             let ended = timeout_at(deadline, guest)
                 .await
                 .unwrap_or(Err(CallError::Deadline));
             if let Err(error) = ended {
                 report(&*env, &error);
             }
-        });
+        };
+        match &self.threads {
+            Some(threads) => tasks.spawn_on(finish, threads),
+            None => tasks.spawn(finish),
+        };
     }
 }
 
@@ -77,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_fails_after_its_answer_is_reported() {
         let env = Arc::new(FakeEnv::default());
-        let tails = Arc::new(Tails::new(env.clone()));
+        let tails = Arc::new(Tails::new(env.clone(), None));
         let failing = guest(async { Err(CallError::StackOverflow) });
         let deadline = Instant::now() + Duration::from_secs(60);
         let_finish(&Arc::downgrade(&tails), failing, deadline);
@@ -88,7 +95,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_guest_ends_with_its_deadline_and_with_its_component() {
-        let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default()));
+        let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default(), None));
         let weak = Arc::downgrade(&tails);
         let endless = || {
             let (held, dropped) = oneshot::channel::<()>();
