@@ -1,7 +1,5 @@
 //! Buckets on a real server.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use lattice_nats::{CreateBucketError, NewBucket, create_bucket};
