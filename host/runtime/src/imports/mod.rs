@@ -10,23 +10,25 @@ mod messaging;
 mod rpc;
 mod secrets;
 
-use std::sync::Arc;
-
 pub(crate) use lattice_core::reply::message_chain as chain;
-use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
+use wasmtime::component::{
+    ComponentNamedList, HasData, Lift, Linker, LinkerInstance, Lower, ResourceTable,
+};
+use wasmtime_wasi_io::bindings::wasi::io;
 
 pub(crate) use keyvalue::Bucket;
 pub(crate) use messaging::BrokerMessage;
 pub(crate) use rpc::RpcError;
 
-use crate::InvokeError;
 use crate::outbound::{Outbound, Target};
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
+use crate::{InvokeError, Shape};
 
 /// Registers everything that the host implements.
 pub(crate) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    streams(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     keyvalue::link(linker)?;
     blobstore::link(linker)?;
@@ -36,6 +38,27 @@ pub(crate) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     rpc::link(linker)?;
     secrets::link(linker)?;
     messaging::link(linker)
+}
+
+/// Links `wasi:io` anew: that of the crate asks for the whole WASI context, which is made when it
+/// is first asked for, only to reach the table in it.
+fn streams(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    fn table(cx: &mut Ctx) -> &mut ResourceTable {
+        &mut cx.table
+    }
+    linker.allow_shadowing(true);
+    io::error::add_to_linker::<Ctx, Table>(linker, table)?;
+    io::poll::add_to_linker::<Ctx, Table>(linker, table)?;
+    io::streams::add_to_linker::<Ctx, Table>(linker, table)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// What `wasi:io` works on.
+struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
 }
 
 /// Interfaces that the host implements, each in one version. A version that is compatible in
@@ -153,30 +176,37 @@ impl FromInvoke for String {
     }
 }
 
+/// The shape of a result list as [`Remote::call`] wants it; made once per function.
+pub(crate) fn outcome<T: Wire, E: Wire>() -> Shape {
+    <(Result<T, E>,)>::shape()
+}
+
 impl Remote {
-    /// Calls the function. What goes wrong on the way becomes a value of the error type.
+    /// Calls the function, whose results have the shape [`outcome`]. What goes wrong on the way
+    /// becomes a value of the error type.
     pub(crate) async fn call<T: Wire, E: Wire + FromInvoke>(
         &self,
         outbound: &Outbound,
+        results: &Shape,
         params: &impl WireList,
     ) -> Result<T, E> {
-        self.call_versioned(outbound, params).await.1
+        self.call_versioned(outbound, results, params).await.1
     }
 
     /// Calls the function and tells which of its instances answered.
     pub(crate) async fn call_versioned<T: Wire, E: Wire + FromInvoke>(
         &self,
         outbound: &Outbound,
+        results: &Shape,
         params: &impl WireList,
     ) -> (usize, Result<T, E>) {
-        let results = <(Result<T, E>,)>::shape();
         let params = params.to_bytes();
         for (i, instance) in self.instances.iter().enumerate() {
             let target = Target {
                 lookup: self.lookup,
                 instance,
                 function: self.function,
-                results: &results,
+                results,
             };
             let last = i + 1 == self.instances.len();
             match outbound.call(target, params.clone()).await {
@@ -211,12 +241,13 @@ where
     E: Wire + FromInvoke + Lower,
     (Result<T, E>,): ComponentNamedList + Lower,
 {
-    let remote = Arc::new(remote);
+    let results = outcome::<T, E>();
     instance.func_wrap_async(name, move |store, params: P| {
-        let remote = Arc::clone(&remote);
+        let results = results.clone();
         Box::new(async move {
             let params = args(store.data(), params)?;
-            Ok((remote.call::<T, E>(&store.data().outbound, &params).await,))
+            let outbound = &store.data().outbound;
+            Ok((remote.call::<T, E>(outbound, &results, &params).await,))
         })
     })
 }

@@ -9,6 +9,8 @@ mod names;
 mod pipe;
 mod value;
 
+use std::sync::LazyLock;
+
 use bytes::BytesMut;
 use lattice_codec::{DecodeError, Reader};
 use wasmtime::component::{
@@ -17,7 +19,7 @@ use wasmtime::component::{
 
 use self::chunks::path;
 use self::value::{BlobData, IncomingValue, OutgoingValue};
-use super::{Remote, chain, forward};
+use super::{Remote, chain, forward, outcome};
 use crate::codec::Plan;
 use crate::outbound::{Outbound, Target};
 use crate::store::Ctx;
@@ -150,7 +152,10 @@ fn remote_failure(message: String) -> wasmtime::Error {
 }
 
 async fn object_info(outbound: &Outbound, id: ObjectId) -> Result<ObjectInfo, String> {
-    container("get-object-info").call(outbound, &(id,)).await
+    static RESULTS: LazyLock<Shape> = LazyLock::new(outcome::<ObjectInfo, String>);
+    container("get-object-info")
+        .call(outbound, &RESULTS, &(id,))
+        .await
 }
 
 fn name(cx: &Ctx, handle: &Resource<Container>) -> wasmtime::Result<String> {
@@ -185,12 +190,14 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 }
 
 fn link_blobstore(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
-    instance.func_wrap_async("create-container", |mut store, (name,): (String,)| {
+    let results = outcome::<(), String>();
+    instance.func_wrap_async("create-container", move |mut store, (name,): (String,)| {
+        let results = results.clone();
         Box::new(async move {
             let create = blobstore("create-container");
             let params = (name.clone(),);
             let (version, made) = create
-                .call_versioned::<(), String>(&store.data().outbound, &params)
+                .call_versioned::<(), String>(&store.data().outbound, &results, &params)
                 .await;
             Ok((match made {
                 Ok(()) => Ok(store.data_mut().table.push(Container { name, version })?),
@@ -198,12 +205,14 @@ fn link_blobstore(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
             },))
         })
     })?;
-    instance.func_wrap_async("get-container", |mut store, (name,): (String,)| {
+    let results = outcome::<bool, String>();
+    instance.func_wrap_async("get-container", move |mut store, (name,): (String,)| {
+        let results = results.clone();
         Box::new(async move {
             let exists = blobstore("container-exists");
             let params = (name.clone(),);
             let (version, found) = exists
-                .call_versioned::<bool, String>(&store.data().outbound, &params)
+                .call_versioned::<bool, String>(&store.data().outbound, &results, &params)
                 .await;
             Ok((match found {
                 Ok(true) => Ok(store.data_mut().table.push(Container { name, version })?),
@@ -240,18 +249,23 @@ fn link_container(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
     instance.func_wrap("[method]container.name", |store, (handle,): (Handle,)| {
         Ok((Ok::<_, String>(name(store.data(), &handle)?),))
     })?;
-    instance.func_wrap_async("[method]container.info", |store, (handle,): (Handle,)| {
-        Box::new(async move {
-            let name = name(store.data(), &handle)?;
-            let info: Result<ContainerInfo, String> = container("get-container-info")
-                .call(&store.data().outbound, &(name.clone(),))
-                .await;
-            Ok((info.map(|info| ContainerMetadata {
-                name,
-                created_at: info.created_at,
-            }),))
-        })
-    })?;
+    let results = outcome::<ContainerInfo, String>();
+    instance.func_wrap_async(
+        "[method]container.info",
+        move |store, (handle,): (Handle,)| {
+            let results = results.clone();
+            Box::new(async move {
+                let name = name(store.data(), &handle)?;
+                let info: Result<ContainerInfo, String> = container("get-container-info")
+                    .call(&store.data().outbound, &results, &(name.clone(),))
+                    .await;
+                Ok((info.map(|info| ContainerMetadata {
+                    name,
+                    created_at: info.created_at,
+                }),))
+            })
+        },
+    )?;
     forward::<(Handle,), _, (), String>(
         instance,
         "[method]container.clear",
