@@ -1,7 +1,7 @@
 //! The threads for calls that keep them busy.
 //!
-//! Calls start on the threads that serve NATS. One that computes for long moves here, where it
-//! shares all cores with its like and keeps nobody else waiting.
+//! Calls start on the threads that serve NATS. One that computes for long moves here when it first
+//! yields, and those that follow it begin here: they share all cores with their like.
 
 use std::io;
 

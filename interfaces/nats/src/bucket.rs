@@ -7,7 +7,10 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::jetstream::{Context, kv};
 use lattice_core::subject::store::{bucket_stream, bucket_subjects};
 
-/// A bucket to create. Zero leaves a choice to the server.
+/// How long the name of a bucket may be, in bytes. Servers put it into names of files.
+const LONGEST_NAME: usize = 200;
+
+/// A bucket to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewBucket {
     /// What it is called.
@@ -24,6 +27,9 @@ pub struct NewBucket {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateBucketError {
+    /// The name is empty or too long, or has other characters than letters, digits, `_` and `-`.
+    #[error("`{0}` cannot be the name of a bucket")]
+    Name(String),
     /// The server did not answer, or refuses the settings; a bucket of that name with others is
     /// such a case.
     #[error("the server did not create the stream of the bucket")]
@@ -42,6 +48,9 @@ pub enum CreateBucketError {
 ///
 /// [`CreateBucketError`] when the server refuses or does not answer within the context's timeout.
 pub async fn create_bucket(js: &Context, new: NewBucket) -> Result<kv::Store, CreateBucketError> {
+    if !is_bucket_name(&new.name) {
+        return Err(CreateBucketError::Name(new.name));
+    }
     let config = Config {
         name: bucket_stream(&new.name),
         subjects: vec![bucket_subjects(&new.name)],
@@ -61,4 +70,11 @@ pub async fn create_bucket(js: &Context, new: NewBucket) -> Result<kv::Store, Cr
     js.get_key_value(new.name)
         .await
         .map_err(CreateBucketError::Open)
+}
+
+/// Whether clients take a text for the name of a bucket.
+#[must_use]
+pub fn is_bucket_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(allowed)
 }

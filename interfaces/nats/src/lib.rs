@@ -4,4 +4,4 @@
 
 mod bucket;
 
-pub use bucket::{CreateBucketError, NewBucket, create_bucket};
+pub use bucket::{CreateBucketError, NewBucket, create_bucket, is_bucket_name};

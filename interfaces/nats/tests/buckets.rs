@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use lattice_nats::{CreateBucketError, NewBucket, create_bucket};
 use lattice_nats_box::NatsBox;
 
@@ -47,4 +48,18 @@ async fn one_that_exists_is_opened_if_it_is_the_same() {
         matches!(refused, Err(CreateBucketError::Create(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn a_name_that_no_client_could_open_makes_no_stream() {
+    let nats = NatsBox::start().await.unwrap();
+    let js = async_nats::jetstream::new(nats.client().await.unwrap());
+    for name in ["", "a:b", "a.b", "a b", "ä"] {
+        let refused = create_bucket(&js, new(name)).await.map(drop);
+        assert!(
+            matches!(refused, Err(CreateBucketError::Name(_))),
+            "{name}: {refused:?}"
+        );
+    }
+    assert_eq!(js.streams().count().await, 0);
 }

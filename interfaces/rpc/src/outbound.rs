@@ -10,7 +10,7 @@ use crate::peer::Peer;
 const SLACK: usize = 64;
 
 /// How many bytes the headers take on the wire.
-fn header_len(headers: &HeaderMap) -> usize {
+pub(crate) fn header_len(headers: &HeaderMap) -> usize {
     headers
         .iter()
         .flat_map(|(name, values)| {

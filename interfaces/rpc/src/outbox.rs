@@ -14,12 +14,11 @@ use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CallError;
+use crate::outbound;
 
-/// How many messages may wait; then whoever sends waits.
-const ROOM: usize = 2048;
-
-/// How many messages are handed over before others get a turn.
-const BATCH: usize = 256;
+/// How many messages may wait; then whoever sends waits. Also the most that are handed over before
+/// others get a turn.
+const ROOM: usize = 256;
 
 /// With how many messages it is time to hand over, whoever else is ready.
 const ENOUGH: usize = 32;
@@ -36,6 +35,7 @@ pub(crate) struct Outgoing {
 /// Where the messages of a peer come together.
 #[derive(Debug)]
 pub(crate) struct Outbox {
+    nats: Client,
     messages: Sender<Outgoing>,
     enough: Arc<Notify>,
 }
@@ -49,16 +49,23 @@ impl Outbox {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (messages, queue) = mpsc::channel(ROOM);
         let enough = Arc::new(Notify::new());
-        let work = empty(nats, queue, Arc::clone(&enough), closing);
-        (Self { messages, enough }, work)
+        let work = empty(nats.clone(), queue, Arc::clone(&enough), closing);
+        let outbox = Self {
+            nats,
+            messages,
+            enough,
+        };
+        (outbox, work)
     }
 
-    /// Takes a message; waits while there is no room.
+    /// Takes a message; waits while there is no room. What NATS would not take is refused here,
+    /// where somebody hears of it.
     pub(crate) async fn send(&self, message: Outgoing) -> Result<(), CallError> {
+        self.check(&message)?;
         let ended = || CallError::Send("the peer is closed".to_owned());
         match self.messages.try_send(message) {
             Ok(()) => {
-                if ROOM - self.messages.capacity() == ENOUGH {
+                if ROOM - self.messages.capacity() >= ENOUGH {
                     self.enough.notify_one();
                 }
                 Ok(())
@@ -70,6 +77,20 @@ impl Outbox {
                 .map_err(|_| ended()),
         }
     }
+
+    fn check(&self, message: &Outgoing) -> Result<(), CallError> {
+        let headers = message.headers.as_ref().map_or(0, outbound::header_len);
+        let (size, limit) = (message.payload.len() + headers, self.nats.max_payload());
+        if size > limit {
+            let text = format!("a message of {size} bytes, more than the server's {limit}");
+            return Err(CallError::Send(text));
+        }
+        if !message.subject.is_valid() {
+            let text = format!("`{}` is no subject", message.subject);
+            return Err(CallError::Send(text));
+        }
+        Ok(())
+    }
 }
 
 async fn empty(
@@ -78,11 +99,11 @@ async fn empty(
     enough: Arc<Notify>,
     closing: CancellationToken,
 ) {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(ROOM);
     loop {
         let taken = tokio::select! {
             biased;
-            taken = queue.recv_many(&mut batch, BATCH) => taken,
+            taken = queue.recv_many(&mut batch, ROOM) => taken,
             () = closing.cancelled(), if !queue.is_closed() => {
                 queue.close();
                 continue;
@@ -91,13 +112,15 @@ async fn empty(
         if taken == 0 {
             return;
         }
-        // tokio runs whoever is ready before a task that yields.
-        tokio::select! {
-            biased;
-            () = enough.notified() => {}
-            () = tokio::task::yield_now() => {}
+        if batch.len() < ENOUGH {
+            // tokio runs whoever is ready before a task that yields.
+            tokio::select! {
+                biased;
+                () = enough.notified() => {}
+                () = tokio::task::yield_now() => {}
+            }
         }
-        while batch.len() < BATCH
+        while batch.len() < ROOM
             && let Ok(more) = queue.try_recv()
         {
             batch.push(more);
@@ -128,5 +151,67 @@ async fn hand_over(nats: &Client, message: Outgoing) {
     };
     if let Err(error) = sent {
         tracing::warn!(subject = %name, %error, "a message of a call was not sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use futures::StreamExt as _;
+    use lattice_nats_box::{NatsBox, NatsBoxOptions, taken_in};
+
+    fn numbered(number: usize) -> Outgoing {
+        Outgoing {
+            subject: "numbers".into(),
+            reply: None,
+            headers: None,
+            payload: number.to_string().into(),
+        }
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a test listens to the wire")]
+    async fn messages_keep_their_order_and_are_sent_before_the_end() {
+        let nats = NatsBox::start().await.unwrap();
+        let listener = nats.client().await.unwrap();
+        let mut heard = listener.subscribe("numbers").await.unwrap();
+        taken_in(&listener).await.unwrap();
+        let closing = CancellationToken::new();
+        let (outbox, work) = Outbox::new(nats.client().await.unwrap(), closing.clone());
+        let work = tokio::spawn(work);
+        for number in 0..5 * ROOM {
+            outbox.send(numbered(number)).await.unwrap();
+        }
+        closing.cancel();
+        work.await.unwrap();
+        for number in 0..5 * ROOM {
+            assert_eq!(heard.next().await.unwrap().payload, number.to_string());
+        }
+        let late = outbox.send(numbered(0)).await;
+        assert!(matches!(late, Err(CallError::Send(_))), "{late:?}");
+    }
+
+    #[tokio::test]
+    async fn what_the_server_would_not_take_is_refused_at_once() {
+        let options = NatsBoxOptions {
+            extra_config: "max_payload: 100\n".to_owned(),
+            ..NatsBoxOptions::default()
+        };
+        let nats = NatsBox::start_with(options).await.unwrap();
+        let (outbox, _work) = Outbox::new(nats.client().await.unwrap(), CancellationToken::new());
+        let large = Outgoing {
+            payload: vec![0; 101].into(),
+            ..numbered(0)
+        };
+        let spaced = Outgoing {
+            subject: "a b".into(),
+            ..numbered(0)
+        };
+        for (message, why) in [(large, "101 bytes"), (spaced, "`a b`")] {
+            let refused = outbox.send(message).await.unwrap_err();
+            assert!(refused.to_string().contains(why), "{refused}");
+        }
+        outbox.send(numbered(1)).await.unwrap();
     }
 }

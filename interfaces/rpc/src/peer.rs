@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,6 +98,7 @@ pub(crate) struct Inner {
     pub(crate) slots: Slots,
     pub(crate) tasks: TaskTracker,
     sending: TaskTracker,
+    sender: AbortHandle,
     pub(crate) stop: CancellationToken,
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) serving: AtomicUsize,
@@ -126,6 +128,9 @@ pub struct Peer {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// How long a peer that is closed waits for its last messages to be taken.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// How many farewells may wait; beyond that they are dropped and deadlines take their place.
 const FAREWELLS: usize = 4096;
 
@@ -149,12 +154,15 @@ impl Peer {
         let budget = Arc::new(Budget::new(config.max_held_bytes));
         let silent = CancellationToken::new();
         let (outbox, emptying) = Outbox::new(nats.clone(), silent.clone());
+        let sending = TaskTracker::new();
+        let sender = sending.spawn(emptying).abort_handle();
         let inner = Arc::new(Inner {
             nats,
             config,
             slots: Slots::default(),
             tasks: TaskTracker::new(),
-            sending: TaskTracker::new(),
+            sending,
+            sender,
             stop: CancellationToken::new(),
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
@@ -164,7 +172,6 @@ impl Peer {
             outbox,
             silent,
         });
-        inner.sending.spawn(emptying);
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
         let peer = Self { inner };
@@ -214,7 +221,8 @@ impl Peer {
     }
 
     /// Ends the peer: open calls fail, its tasks end, the inbox is unsubscribed. What was sent
-    /// before is with the client then.
+    /// before is with the client then, unless the client has not taken it for a second, as while
+    /// NATS is away.
     pub async fn close(&self) {
         let inner = &self.inner;
         inner.stop.cancel();
@@ -222,7 +230,11 @@ impl Peer {
         inner.tasks.wait().await;
         inner.silent.cancel();
         inner.sending.close();
-        inner.sending.wait().await;
+        if timeout(LAST_WORDS, inner.sending.wait()).await.is_err() {
+            tracing::warn!("closed with messages of calls that NATS did not take");
+            inner.sender.abort();
+            inner.sending.wait().await;
+        }
     }
 
     /// Takes a slot for one call.

@@ -4,11 +4,12 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Message;
 use futures::{FutureExt as _, StreamExt as _};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +20,7 @@ use crate::limiter::{Limiter, Permit};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
-use crate::start::{Crew, Starter};
+use crate::start::{Crew, LONG, Starter};
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -117,10 +118,12 @@ impl Drop for ServeHandle {
 impl Peer {
     /// Serves the function at `subject` as a member of the queue group `queue`.
     ///
-    /// Each call that has to wait for something runs in a task of its own, and all of them are
-    /// started at once; nothing that one caller does or leaves undone holds up another. The handler is dropped when the caller cancels, and
-    /// when the deadline passes before it has answered. Call [`Peer::confirm`] after the last
-    /// function to know that callers reach it.
+    /// The handler of a call is first polled where calls are taken in, after those that came
+    /// before it; it must not compute for long before it waits for something. From then on it runs
+    /// in a task of its own, where nothing that another caller does or leaves undone holds it up.
+    /// After a call that did compute for long, those that follow begin in tasks of their own. The
+    /// handler is dropped when the caller cancels, and when the deadline passes before it has
+    /// answered. Call [`Peer::confirm`] after the last function to know that callers reach it.
     ///
     /// # Errors
     ///
@@ -158,6 +161,7 @@ impl Peer {
                 tasks: handle.tasks.clone(),
                 long: self.inner.config.long_calls.clone(),
             },
+            detour: AtomicUsize::new(0),
             abort: handle.abort.clone(),
         });
         handle
@@ -178,12 +182,17 @@ const ROW: usize = 16;
 /// not matter that they wait for each other.
 const LONGEST_ROW: Duration = Duration::from_millis(1);
 
+/// How many calls of a function are started elsewhere after one that computed for long.
+const DETOUR: usize = 32;
+
 /// Takes in the calls of one function.
 struct Intake<H> {
     peer: Peer,
     options: ServeOptions,
     handler: H,
     crew: Crew,
+    /// How many of the next calls are started elsewhere.
+    detour: AtomicUsize,
     abort: CancellationToken,
 }
 
@@ -231,8 +240,8 @@ where
             if let Err(error) = self.peer.confirm(LEAVE_WITHIN).await {
                 tracing::debug!(%error, "left a queue group without knowing what was on its way");
             }
-            while let Some(Some(message)) = subscriber.next().now_or_never() {
-                self.start_row(vec![message]);
+            while let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never() {
+                self.take_row(message, subscriber).await;
             }
         }
     }
@@ -263,12 +272,20 @@ where
                 continue;
             };
             let running = Box::pin(run_call(Arc::clone(self), call));
-            if began.elapsed() > LONGEST_ROW {
+            if began.elapsed() > LONGEST_ROW || self.on_detour() {
                 self.crew.begin(running);
-            } else {
-                starter.start(running, &self.crew);
+            } else if starter.start(running, &self.crew) > LONG {
+                self.detour.store(DETOUR, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Whether a call had better not be started here, since one of its kind computed for long.
+    fn on_detour(&self) -> bool {
+        let fewer = |left: usize| left.checked_sub(1);
+        self.detour
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
+            .is_ok()
     }
 
     fn take_in(&self, message: Message) -> Option<IncomingCall> {

@@ -18,8 +18,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// How long a future may keep its thread in all before it has to move.
-const LONG: Duration = Duration::from_millis(1);
+/// How long a future may keep its thread at a stretch before it has to move.
+pub(crate) const LONG: Duration = Duration::from_millis(1);
 
 /// Where futures go on that are not done at once.
 #[derive(Debug, Clone)]
@@ -42,12 +42,13 @@ impl Crew {
         };
     }
 
-    fn go_on<F>(&self, waiting: Waiting<F>)
+    /// Lets a future go on that has kept its thread for `busy` and waits now.
+    fn go_on<F>(&self, waiting: Waiting<F>, busy: Duration)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         match &self.long {
-            Some(threads) if waiting.spent > LONG => {
+            Some(threads) if busy > LONG => {
                 let rest = Waiting {
                     crew: None,
                     ..waiting
@@ -66,9 +67,9 @@ pub(crate) struct Starter {
 }
 
 impl Starter {
-    /// Polls a future once; if it has to wait, it goes on with the crew. A panic ends it, as it
-    /// would end the task that it stands for.
-    pub(crate) fn start<F>(&mut self, mut future: Pin<Box<F>>, crew: &Crew)
+    /// Polls a future once, and says how long that took; if it has to wait, it goes on with the
+    /// crew. A panic ends it, as it would end the task that it stands for.
+    pub(crate) fn start<F>(&mut self, mut future: Pin<Box<F>>, crew: &Crew) -> Duration
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -77,17 +78,19 @@ impl Starter {
         let mut cx = Context::from_waker(&waker);
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
         drop(waker);
+        let busy = began.elapsed();
         if let Ok(Poll::Pending) = polled {
-            crew.go_on(Waiting {
+            let waiting = Waiting {
                 future: Some(future),
                 relay: Some(std::mem::take(&mut self.relay)),
-                spent: began.elapsed(),
                 crew: crew.long.is_some().then(|| crew.clone()),
-            });
+            };
+            crew.go_on(waiting, busy);
         } else if Arc::get_mut(&mut self.relay).is_none_or(Relay::is_used) {
             // Somebody may still wake what has ended; that must not reach the next.
             self.relay = Arc::default();
         }
+        busy
     }
 }
 
@@ -122,8 +125,6 @@ struct Waiting<F> {
     future: Option<Pin<Box<F>>>,
     /// Where its first poll has left word to be woken; `None` once that has happened.
     relay: Option<Arc<Relay>>,
-    /// How long its polls have taken.
-    spent: Duration,
     /// Who takes it when it takes long; `None` when it may stay.
     crew: Option<Crew>,
 }
@@ -153,18 +154,18 @@ where
         if future.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        this.spent += began.elapsed();
-        if this.spent <= LONG {
+        let busy = began.elapsed();
+        if busy <= LONG {
             return Poll::Pending;
         }
         // Its next poll, over there, is at once; being woken here no longer counts.
         if let (Some(crew), future @ Some(_)) = (this.crew.take(), this.future.take()) {
-            crew.go_on(Waiting {
+            let waiting = Waiting {
                 future,
                 relay: None,
-                spent: this.spent,
                 crew: None,
-            });
+            };
+            crew.go_on(waiting, busy);
         }
         Poll::Ready(())
     }
@@ -283,11 +284,8 @@ mod tests {
     #[tokio::test]
     async fn what_keeps_its_thread_busy_moves_and_ends_elsewhere() {
         let own = thread::current().id();
-        let at_once = threads_of(3, 2 * LONG).await;
-        assert_eq!(at_once.len(), 3);
-        assert!(at_once[0] == own && at_once[1..].iter().all(|thread| *thread != own));
-        let in_time = threads_of(12, LONG / 4).await;
-        assert_eq!(in_time.len(), 12);
-        assert!(in_time[0] == own && in_time[11] != own);
+        let threads = threads_of(3, 2 * LONG).await;
+        assert_eq!(threads.len(), 3);
+        assert!(threads[0] == own && threads[1..].iter().all(|thread| *thread != own));
     }
 }

@@ -11,14 +11,14 @@ use async_nats::jetstream::context::{
     ContextBuilder, GetStreamError, GetStreamErrorKind, KeyValueError, KeyValueErrorKind,
 };
 use async_nats::jetstream::{Context, ErrorCode, kv};
-use lattice_nats::{CreateBucketError, NewBucket};
+use lattice_nats::{CreateBucketError, NewBucket, is_bucket_name};
 use lattice_provider_sdk::nats::{self, NatsError};
 use parking_lot::RwLock;
 use tempfile::NamedTempFile;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bucket::Bucket;
-use crate::settings::{ClusterSettings, is_bucket_name};
+use crate::settings::ClusterSettings;
 
 /// How long JetStream may take to answer; less than the usual deadline of a call, so that the
 /// caller hears what is missing.

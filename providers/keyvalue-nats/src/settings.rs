@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use lattice_core::LatticeName;
 use lattice_core::provider::SecretText;
+use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::nats::NatsSettings;
 
 /// Why a link cannot be served.
@@ -126,12 +127,6 @@ impl ClusterSettings {
             domain,
         })
     }
-}
-
-/// Whether JetStream takes the text as the name of a bucket.
-pub(crate) fn is_bucket_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    !text.is_empty() && text.len() <= 200 && text.bytes().all(allowed)
 }
 
 fn is_domain(text: &str) -> bool {

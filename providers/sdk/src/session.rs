@@ -173,7 +173,8 @@ impl Session {
         Server::new(self.clone())
     }
 
-    /// Serves one function without bindings, until the provider stops.
+    /// Serves one function without bindings, until the provider stops. The handler begins where
+    /// calls are taken in, so it must not compute for long, nor block, before it waits for something.
     ///
     /// # Errors
     ///
