@@ -13,6 +13,7 @@
 
 mod body;
 mod call;
+mod detour;
 mod error;
 mod exchange;
 pub mod header;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +66,7 @@ impl Outbox {
         let ended = || CallError::Send("the peer is closed".to_owned());
         match self.messages.try_send(message) {
             Ok(()) => {
-                if ROOM - self.messages.capacity() >= ENOUGH {
+                if ROOM - self.messages.capacity() == ENOUGH {
                     self.enough.notify_one();
                 }
                 Ok(())
@@ -113,6 +114,8 @@ async fn empty(
             return;
         }
         if batch.len() < ENOUGH {
+            // What was told of an earlier batch says nothing of this one.
+            let _ = enough.notified().now_or_never();
             // tokio runs whoever is ready before a task that yields.
             tokio::select! {
                 biased;

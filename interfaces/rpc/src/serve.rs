@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Message;
@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::detour::Detour;
 use crate::error::{ConnectError, RemoteError};
 use crate::header::{Told, TraceContext};
 use crate::limiter::{Limiter, Permit};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
-use crate::start::{Crew, LONG, Starter};
+use crate::start::{Crew, Starter};
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -121,7 +122,7 @@ impl Peer {
     /// The handler of a call is first polled where calls are taken in, after those that came
     /// before it; it must not compute for long before it waits for something. From then on it runs
     /// in a task of its own, where nothing that another caller does or leaves undone holds it up.
-    /// After a call that did compute for long, those that follow begin in tasks of their own. The
+    /// After calls that did compute for long, those that follow begin in tasks of their own. The
     /// handler is dropped when the caller cancels, and when the deadline passes before it has
     /// answered. Call [`Peer::confirm`] after the last function to know that callers reach it.
     ///
@@ -161,7 +162,7 @@ impl Peer {
                 tasks: handle.tasks.clone(),
                 long: self.inner.config.long_calls.clone(),
             },
-            detour: AtomicUsize::new(0),
+            detour: Detour::default(),
             abort: handle.abort.clone(),
         });
         handle
@@ -178,12 +179,9 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// started in tasks of their own, which other workers may take.
 const ROW: usize = 16;
 
-/// How long a row of calls may take until the others are started elsewhere: as long as it does
-/// not matter that they wait for each other.
-const LONGEST_ROW: Duration = Duration::from_millis(1);
-
-/// How many calls of a function are started elsewhere after one that computed for long.
-const DETOUR: usize = 32;
+/// How long a row of calls may take until the others are started elsewhere: about as long as a
+/// guest is let compute at a stretch.
+const LONGEST_ROW: Duration = Duration::from_millis(5);
 
 /// Takes in the calls of one function.
 struct Intake<H> {
@@ -191,8 +189,7 @@ struct Intake<H> {
     options: ServeOptions,
     handler: H,
     crew: Crew,
-    /// How many of the next calls are started elsewhere.
-    detour: AtomicUsize,
+    detour: Detour,
     abort: CancellationToken,
 }
 
@@ -272,20 +269,12 @@ where
                 continue;
             };
             let running = Box::pin(run_call(Arc::clone(self), call));
-            if began.elapsed() > LONGEST_ROW || self.on_detour() {
+            if began.elapsed() > LONGEST_ROW || self.detour.is_on() {
                 self.crew.begin(running);
-            } else if starter.start(running, &self.crew) > LONG {
-                self.detour.store(DETOUR, Ordering::Relaxed);
+            } else {
+                self.detour.learn(starter.start(running, &self.crew));
             }
         }
-    }
-
-    /// Whether a call had better not be started here, since one of its kind computed for long.
-    fn on_detour(&self) -> bool {
-        let fewer = |left: usize| left.checked_sub(1);
-        self.detour
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
-            .is_ok()
     }
 
     fn take_in(&self, message: Message) -> Option<IncomingCall> {

@@ -88,7 +88,7 @@ async fn a_peer_closes_in_time_while_nats_is_away() {
 }
 
 #[tokio::test]
-async fn after_a_call_that_computes_for_long_others_begin_elsewhere() {
+async fn after_calls_that_compute_for_long_others_begin_elsewhere() {
     let long = threads::runtime_for_long_work().unwrap();
     let pair = Pair::with_config(PeerConfig {
         long_calls: Some(long.handle().clone()),
@@ -106,15 +106,16 @@ async fn after_a_call_that_computes_for_long_others_begin_elsewhere() {
         })
         .await;
     let mut elsewhere = Vec::new();
-    for _ in 0..34 {
+    for _ in 0..36 {
         let name = pair
             .caller
             .call(pair.invocation("busy"), Bytes::new())
             .await;
         elsewhere.push(&name.unwrap()[..] == b"long-call");
     }
-    let mut expected = vec![true; 34];
-    (expected[0], expected[33]) = (false, false);
+    // The first two show that it does, and one is tried again later.
+    let mut expected = vec![true; 36];
+    (expected[0], expected[1], expected[34]) = (false, false, false);
     assert_eq!(elsewhere, expected);
     pair.settle().await;
     long.shutdown_background();
