@@ -190,8 +190,8 @@ impl Serving {
         };
         let sent = match answered.await {
             Ok(response) => {
-                let broken = self.on_broken_body(version, &context);
-                answer(responder, Ok(outgoing(response, broken))).await
+                let on_broken = || self.on_broken_body(version, &context);
+                answer(responder, Ok(outgoing(response, on_broken))).await
             }
             Err(Failed::Http(HttpCallError::Guest(code))) => {
                 answer::<Empty<Bytes>>(responder, Err(code)).await
@@ -296,9 +296,9 @@ fn incoming(body: IncomingBody) -> HttpBody {
         .boxed_unsync()
 }
 
-fn outgoing(
+fn outgoing<B: Fn(&HttpCode) + Send + 'static>(
     response: HttpResponse,
-    broken: impl Fn(&HttpCode) + Send + 'static,
+    on_broken: impl FnOnce() -> B,
 ) -> http::Response<HttpBody> {
     let body = match response.body {
         ResponseBody::Complete {
@@ -311,12 +311,14 @@ fn outgoing(
             .with_trailers(async move { trailers.map(Ok) })
             .map_err(|never: std::convert::Infallible| match never {})
             .boxed_unsync(),
-        ResponseBody::Streaming(body) => body
-            .map_err(move |error| {
+        ResponseBody::Streaming(body) => {
+            let broken = on_broken();
+            body.map_err(move |error| {
                 broken(&error);
                 error
             })
-            .boxed_unsync(),
+            .boxed_unsync()
+        }
     };
     http::Response::from_parts(response.head, body)
 }

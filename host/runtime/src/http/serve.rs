@@ -75,7 +75,7 @@ impl HttpPlan {
         Exchange {
             guest: Guest::running(guest),
             deadline,
-            timer: Box::pin(sleep_until(deadline)),
+            timer: None,
             tails: Arc::downgrade(&self.tails),
             answered: Some(answered),
             head: None,
@@ -178,7 +178,8 @@ impl Guest {
 struct Exchange {
     guest: Guest,
     deadline: Instant,
-    timer: Pin<Box<Sleep>>,
+    /// Made when there is something to wait for.
+    timer: Option<Pin<Box<Sleep>>>,
     tails: Weak<Tails>,
     answered: Option<oneshot::Receiver<Answer>>,
     head: Option<http::response::Parts>,
@@ -287,7 +288,8 @@ impl Future for Exchange {
         }
         let concluded = this.conclude();
         if concluded.is_pending() {
-            ready!(this.timer.as_mut().poll(cx));
+            let timer = || Box::pin(sleep_until(this.deadline));
+            ready!(this.timer.get_or_insert_with(timer).as_mut().poll(cx));
             return Poll::Ready(Err(CallError::Deadline.into()));
         }
         concluded
