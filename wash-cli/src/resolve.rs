@@ -77,7 +77,8 @@ pub(crate) fn pairs(texts: &[String]) -> Result<StringMap> {
             _ => Err(CliError::new(
                 Code::Usage,
                 format!("`{text}` is not of the form `key=value`"),
-            )),
+            )
+            .hint("give each setting as `key=value`, such as `url=redis://127.0.0.1:6379`")),
         })
         .collect()
 }

@@ -9,19 +9,26 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::Shared;
+use crate::imports::LOG_PER_CALL;
 use crate::limits::{MemoryLimit, Meter, watch};
 use crate::outbound::Outbound;
 use crate::stderr::StderrLog;
 use crate::{CallContext, HostEnv};
 
-/// How many host resources one instance may hold at a time.
-const MAX_RESOURCES: usize = 100_000;
+/// How many host resources one instance may hold at a time. With [`MAX_FIELDS`] it bounds what a
+/// guest makes the host keep beside its own memory.
+const MAX_RESOURCES: usize = 4096;
+
+/// How large one set of header fields may be, in bytes.
+const MAX_FIELDS: usize = 64 << 10;
 
 /// The data of a store. It lives for one call.
 pub(crate) struct Ctx {
     pub(crate) table: ResourceTable,
     pub(crate) outbound: Outbound,
     pub(crate) memory: MemoryLimit,
+    /// How much the call may still log.
+    pub(crate) log_bytes: usize,
     meter: Arc<Meter>,
     shared: Arc<Shared>,
     /// Made when the guest first asks for something of it, which many never do.
@@ -55,16 +62,19 @@ pub(crate) fn new_store(
     let deadline = cx.deadline;
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(MAX_FIELDS);
     let mut store = Store::new(
         shared.runtime.engine(),
         Ctx {
             table,
             outbound: Outbound::new(Arc::clone(&shared.invoke), cx),
             memory: MemoryLimit::new(shared.max_memory),
+            log_bytes: LOG_PER_CALL,
             meter: Arc::clone(meter),
             shared: Arc::clone(shared),
             wasi: None,
-            http: WasiHttpCtx::new(),
+            http,
             _hold: hold,
         },
     );

@@ -170,7 +170,7 @@ impl Peer {
             owes_end,
             owed_paths: ended.to_vec(),
         };
-        self.publish_reply(subject, root, Some(headers), first)
+        call.within(self.publish_request(subject, root, headers, first, deadline))
             .await?;
         if !params.is_empty() {
             // Boxed here and below, since it is rare: a future is as large as the largest thing it may

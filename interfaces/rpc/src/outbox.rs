@@ -6,16 +6,19 @@
 //! Order is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CallError;
-use crate::outbound;
+use crate::{header, outbound};
 
 /// How many messages may wait; then whoever sends waits. Also the most that are handed over before
 /// others get a turn.
@@ -24,6 +27,12 @@ const ROOM: usize = 256;
 /// With how many messages it is time to hand over, whoever else is ready.
 const ENOUGH: usize = 32;
 
+/// How long a message may wait for room. Requests have their deadline besides.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the connection is back.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// A message on its way out.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -31,6 +40,8 @@ pub(crate) struct Outgoing {
     pub(crate) reply: Option<Subject>,
     pub(crate) headers: Option<HeaderMap>,
     pub(crate) payload: Bytes,
+    /// When nobody waits for it any more; for requests.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// Where the messages of a peer come together.
@@ -73,9 +84,13 @@ impl Outbox {
             }
             Err(TrySendError::Closed(_)) => Err(ended()),
             // Boxed, since it is rare and would make every call's future larger.
-            Err(TrySendError::Full(message)) => Box::pin(self.messages.send(message))
-                .await
-                .map_err(|_| ended()),
+            Err(TrySendError::Full(message)) => {
+                let taken = timeout(LONGEST_WAIT, self.messages.send(message));
+                match Box::pin(taken).await {
+                    Ok(sent) => sent.map_err(|_| ended()),
+                    Err(_) => Err(CallError::Send("NATS takes no messages".to_owned())),
+                }
+            }
         }
     }
 
@@ -128,10 +143,41 @@ async fn empty(
         {
             batch.push(more);
         }
+        // The client would keep what it is given until it has a connection again, and send it then,
+        // long after its caller has been told that it failed.
+        let held = until_connected(&nats).await;
         for message in batch.drain(..) {
-            hand_over(&nats, message).await;
+            if let Some(message) = in_time(message, held) {
+                hand_over(&nats, message).await;
+            }
         }
     }
+}
+
+/// Waits for the connection; true if it was away.
+async fn until_connected(nats: &Client) -> bool {
+    let mut held = false;
+    while nats.connection_state() != State::Connected {
+        held = true;
+        tokio::time::sleep(LOOK).await;
+    }
+    held
+}
+
+/// The message, if somebody still waits for what becomes of it. One that was held tells anew how
+/// much time is left.
+fn in_time(mut message: Outgoing, held: bool) -> Option<Outgoing> {
+    let Some(deadline) = message.deadline.filter(|_| held) else {
+        return Some(message);
+    };
+    if deadline <= Instant::now() {
+        tracing::debug!(subject = %message.subject, "dropped a request past its deadline");
+        return None;
+    }
+    if let Some(headers) = &mut message.headers {
+        header::write_deadline(headers, deadline);
+    }
+    Some(message)
 }
 
 #[expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
@@ -141,6 +187,7 @@ async fn hand_over(nats: &Client, message: Outgoing) {
         reply,
         headers,
         payload,
+        deadline: _,
     } = message;
     let name = subject.clone();
     let sent = match (reply, headers) {
@@ -170,6 +217,7 @@ mod tests {
             reply: None,
             headers: None,
             payload: number.to_string().into(),
+            deadline: None,
         }
     }
 

@@ -271,6 +271,7 @@ impl Peer {
             reply: None,
             headers,
             payload,
+            deadline: None,
         };
         self.inner.outbox.send(message).await
     }
@@ -287,6 +288,26 @@ impl Peer {
             reply: Some(reply),
             headers,
             payload,
+            deadline: None,
+        };
+        self.inner.outbox.send(message).await
+    }
+
+    /// Sends a request, unless it cannot leave before `deadline`.
+    pub(crate) async fn publish_request(
+        &self,
+        subject: Subject,
+        reply: Subject,
+        headers: HeaderMap,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
+        let message = Outgoing {
+            subject,
+            reply: Some(reply),
+            headers: Some(headers),
+            payload,
+            deadline: Some(deadline),
         };
         self.inner.outbox.send(message).await
     }

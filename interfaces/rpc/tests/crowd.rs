@@ -5,12 +5,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_nats_box::taken_in;
-use lattice_rpc::{CallError, PeerConfig, threads};
+use lattice_rpc::{CallError, Invocation, PeerConfig, threads};
 use support::{Pair, soon};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -119,4 +121,53 @@ async fn after_calls_that_compute_for_long_others_begin_elsewhere() {
     assert_eq!(elsewhere, expected);
     pair.settle().await;
     long.shutdown_background();
+}
+
+#[tokio::test]
+async fn calls_end_in_time_while_nats_is_away_and_are_not_made_later() {
+    let mut pair = Pair::start().await;
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let _serving = pair
+        .serve("late", move |call| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move { call.responder.reply(Bytes::new()).await.unwrap() }
+        })
+        .await;
+    pair.nats.stop();
+    while pair.caller.nats().connection_state() == State::Connected {
+        tokio::task::yield_now().await;
+    }
+    // More than there is room for.
+    let mut calls = JoinSet::new();
+    let before = Instant::now();
+    for _ in 0..3000 {
+        let (peer, subject) = (pair.caller.clone(), pair.subject("late"));
+        let invocation = Invocation::new(subject, soon(1000));
+        calls.spawn(async move { peer.call(invocation, Bytes::new()).await });
+    }
+    for answer in calls.join_all().await {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, CallError::Deadline { .. }), "{error}");
+    }
+    assert!(
+        before.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        before.elapsed()
+    );
+    pair.nats.restart().await.expect("restarted");
+    let back = async {
+        loop {
+            let invocation = Invocation::new(pair.subject("late"), soon(1000));
+            if pair.caller.call(invocation, Bytes::new()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), back).await.expect("back");
+    pair.caller
+        .confirm(Duration::from_secs(5))
+        .await
+        .expect("confirmed");
+    assert_eq!(made.load(Ordering::Relaxed), 1);
 }

@@ -74,7 +74,9 @@ fn open(path: &Path, target: &str) -> Result<File> {
         } else {
             Code::Io
         };
-        CliError::new(code, format!("could not open `{}`", path.display())).caused_by(&error)
+        CliError::new(code, format!("could not open `{}`", path.display()))
+            .caused_by(&error)
+            .hint("check the path, and that you may read the file; `wash build` makes one")
     })
 }
 
