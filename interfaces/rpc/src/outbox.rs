@@ -116,6 +116,7 @@ async fn empty(
     closing: CancellationToken,
 ) {
     let mut batch = Vec::with_capacity(ROOM);
+    let mut was_away = None;
     loop {
         let taken = tokio::select! {
             biased;
@@ -145,9 +146,14 @@ async fn empty(
         }
         // The client would keep what it is given until it has a connection again, and send it then,
         // long after its caller has been told that it failed.
-        let held = until_connected(&nats).await;
+        if until_connected(&nats).await {
+            was_away = Some(Instant::now());
+        }
+        let now = Instant::now();
+        // Whoever waited for room meanwhile comes in later batches.
+        let late = was_away.is_some_and(|at| now - at < LONGEST_WAIT);
         for message in batch.drain(..) {
-            if let Some(message) = in_time(message, held) {
+            if let Some(message) = in_time(message, now, late) {
                 hand_over(&nats, message).await;
             }
         }
@@ -164,17 +170,17 @@ async fn until_connected(nats: &Client) -> bool {
     held
 }
 
-/// The message, if somebody still waits for what becomes of it. One that was held tells anew how
+/// The message, if somebody still waits for what becomes of it. One that may be late tells anew how
 /// much time is left.
-fn in_time(mut message: Outgoing, held: bool) -> Option<Outgoing> {
-    let Some(deadline) = message.deadline.filter(|_| held) else {
+fn in_time(mut message: Outgoing, now: Instant, late: bool) -> Option<Outgoing> {
+    let Some(deadline) = message.deadline else {
         return Some(message);
     };
-    if deadline <= Instant::now() {
+    if deadline <= now {
         tracing::debug!(subject = %message.subject, "dropped a request past its deadline");
         return None;
     }
-    if let Some(headers) = &mut message.headers {
+    if let (true, Some(headers)) = (late, &mut message.headers) {
         header::write_deadline(headers, deadline);
     }
     Some(message)
