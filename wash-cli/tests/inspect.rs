@@ -119,6 +119,7 @@ fn files_that_are_neither_are_refused_by_name() {
 -- stderr
 error[WASH0025]: could not open `none.wasm`
   caused by: No such file or directory (os error 2)
+hint: check the path, and that you may read the file; `wash build` makes one
 -- exit 3",
     );
     home.file("core.wasm", b"\0asm\x01\0\0\0");
