@@ -22,6 +22,9 @@ const MAX_RESOURCES: usize = 4096;
 /// How large one set of header fields may be, in bytes.
 const MAX_FIELDS: usize = 64 << 10;
 
+/// How many random bytes a guest gets at once. Making them cannot be interrupted.
+const MAX_RANDOM: u64 = 1 << 20;
+
 /// The data of a store. It lives for one call.
 pub(crate) struct Ctx {
     pub(crate) table: ResourceTable,
@@ -89,6 +92,7 @@ fn new_wasi(shared: &Shared) -> WasiCtx {
     WasiCtxBuilder::new()
         .arg("main.wasm")
         .stderr(stderr)
+        .max_random_size(MAX_RANDOM)
         .build()
 }
 
