@@ -153,6 +153,70 @@ async fn a_known_function_with_another_type_is_refused() {
 }
 
 #[tokio::test]
+async fn what_one_call_logs_is_bounded() {
+    let env = Arc::new(FakeEnv::default());
+    // 200 messages of 100,000 bytes each.
+    let component = prepare_in(
+        wat(r#"(component
+          (import "wasi:logging/logging" (instance $logging
+            (type $levels (enum "trace" "debug" "info" "warn" "error" "critical"))
+            (export "level" (type $level (eq $levels)))
+            (export "log" (func
+              (param "level" $level) (param "context" string) (param "message" string)))))
+          (core module $memory (memory (export "memory") 2))
+          (core instance $memory (instantiate $memory))
+          (core func $log (canon lower (func $logging "log") (memory (core memory $memory "memory"))))
+          (core module $m
+            (import "" "log" (func $log (param i32 i32 i32 i32 i32)))
+            (func (export "run") (local $n i32)
+              (loop $again
+                (call $log
+                  (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 100000))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $n) (i32.const 200))))))
+          (core instance $i (instantiate $m (with "" (instance (export "log" (func $log))))))
+          (func (export "run") (canon lift (core func $i "run"))))"#),
+        ComponentOptions::default(),
+        FakeInvoke::unlinked(),
+        env.clone(),
+    )
+    .await;
+    call(&component, "", "run", Bytes::new()).await.unwrap();
+    // 16 KiB of each, and 1 MiB in all.
+    assert_eq!(env.lines(LogSource::Logging).len(), 64);
+}
+
+#[tokio::test]
+async fn what_a_guest_has_the_host_keep_is_bounded() {
+    for (count, fits) in [(4000, true), (4200, false)] {
+        let text = r#"(component
+          (import "wasi:http/types@0.2.6" (instance $http
+            (export "fields" (type $fields (sub resource)))
+            (export "[constructor]fields" (func (result (own $fields))))))
+          (core func $make (canon lower (func $http "[constructor]fields")))
+          (core module $m
+            (import "" "make" (func $make (result i32)))
+            (func (export "run") (local $n i32)
+              (loop $again
+                (drop (call $make))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $n) (i32.const COUNT))))))
+          (core instance $i (instantiate $m (with "" (instance (export "make" (func $make))))))
+          (func (export "run") (canon lift (core func $i "run"))))"#;
+        let env = Arc::new(FakeEnv::default());
+        let component = prepare_in(
+            wat(&text.replace("COUNT", &count.to_string())),
+            ComponentOptions::default(),
+            FakeInvoke::unlinked(),
+            env,
+        )
+        .await;
+        let ended = call(&component, "", "run", Bytes::new()).await;
+        assert_eq!(ended.is_ok(), fits, "{count}: {ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_exported_resource_is_left_out_with_a_warning() {
     let env = Arc::new(FakeEnv::default());
     let component = prepare_in(
