@@ -3,23 +3,24 @@
 //! Delivery never waits: it appends to a bounded queue and wakes whoever polls.
 
 mod channel;
+mod deliver;
 mod pulse;
 mod release;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use async_nats::{Message, StatusCode, Subject};
+use async_nats::Subject;
 use bytes::Bytes;
 use lattice_codec::Path;
 use parking_lot::Mutex;
 
-use crate::error::{CallError, RemoteError};
-use crate::header;
+use crate::error::CallError;
 use crate::peer::PeerConfig;
 
 pub(crate) use channel::{Budget, Share};
 use channel::{Channel, Piece};
+pub(crate) use deliver::Delivered;
 use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
 pub(crate) use release::Release;
@@ -48,6 +49,8 @@ struct State {
     over: bool,
     /// The answer goes on until an empty message.
     more: bool,
+    /// Something came after the end of the answer.
+    surplus: bool,
     cancelled: bool,
     abandoned: bool,
     pulse: Pulse,
@@ -80,6 +83,18 @@ impl State {
         }
     }
 
+    /// Whether the other end of a call that is done has told no place of its own and sent nothing
+    /// but its answer.
+    fn is_clean(&self) -> bool {
+        let streamed = self.paths.iter().any(|(_, channel)| channel.received() > 0);
+        self.remote.is_none()
+            && !self.over
+            && !self.more
+            && !self.surplus
+            && self.credits.is_empty()
+            && !streamed
+    }
+
     fn register(&mut self, cx: &Context<'_>) {
         if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             self.wakers.push(cx.waker().clone());
@@ -94,15 +109,6 @@ pub(crate) enum Side {
     Caller,
     /// Receives parameters.
     Callee,
-}
-
-/// What delivering a message asks of the dispatcher.
-#[derive(Debug)]
-pub(crate) enum Delivered {
-    /// Nothing further.
-    Done,
-    /// The caller has given up; tell the peer at this subject and drop the slot.
-    CancelAt(Subject),
 }
 
 /// The receiving state of one call at one end.
@@ -140,43 +146,8 @@ impl Exchange {
         &self.subject
     }
 
-    /// Takes in one message. `suffix` is what follows the slot's token in the subject.
-    pub(crate) fn deliver(&self, suffix: &str, message: Message) -> Delivered {
-        let mut state = self.state.lock();
-        let mut outcome = Delivered::Done;
-        if suffix == LOST {
-            self.deliver_lost(&mut state);
-        } else {
-            state.pulse.heard();
-        }
-        match (self.side, suffix) {
-            (_, LOST) => {}
-            (Side::Caller, "") => outcome = self.deliver_accept(&mut state, &message),
-            (Side::Caller, "results") => self.deliver_result(&mut state, message),
-            (Side::Callee, "params") => self.deliver_root(&mut state, message.payload),
-            (Side::Callee, "cancel") => state.cancelled = true,
-            (Side::Callee, "") => {}
-            (side, suffix) => self.deliver_at_path(&mut state, side, suffix, message.payload),
-        }
-        for waker in state.wakers.drain(..) {
-            waker.wake();
-        }
-        outcome
-    }
-
-    /// The other end was asked for and not found.
-    fn deliver_lost(&self, state: &mut State) {
-        if !state.pulse.lost() {
-            return;
-        }
-        state.over = true;
-        match self.side {
-            Side::Caller => {
-                let subject = self.subject.to_string();
-                state.error.get_or_insert(CallError::Gone { subject });
-            }
-            Side::Callee => state.cancelled = true,
-        }
+    pub(crate) fn is_caller(&self) -> bool {
+        self.side == Side::Caller
     }
 
     /// Where to ask whether the other end is still there; `None` while that is not in doubt.
@@ -189,155 +160,6 @@ impl Exchange {
         let remote = state.remote.clone().filter(|r| r.window.is_some())?;
         let due = state.pulse.round();
         due.then(|| format!("{}.{ALIVE}", remote.root).into())
-    }
-
-    fn deliver_accept(&self, state: &mut State, message: &Message) -> Delivered {
-        let headers = message.headers.as_ref();
-        if let Some(error) = RemoteError::read(headers, &message.payload) {
-            state.over = true;
-            state.error.get_or_insert(CallError::Remote(error));
-        } else if let Some(status) = message.status {
-            let error = self.status_error(status, message.description.as_deref());
-            state.over = true;
-            state.error.get_or_insert(error);
-        } else if let Some(reply) = &message.reply {
-            self.learn_remote(state, reply, headers);
-            if state.abandoned && state.remote.as_ref().is_some_and(|r| r.window.is_some()) {
-                return Delivered::CancelAt(format!("{reply}.cancel").into());
-            }
-        } else if state.remote.is_none() {
-            let text = "peer did not specify a reply subject".to_owned();
-            state.over = true;
-            state.error.get_or_insert(CallError::Protocol(text));
-        }
-        Delivered::Done
-    }
-
-    fn learn_remote(
-        &self,
-        state: &mut State,
-        reply: &Subject,
-        headers: Option<&async_nats::HeaderMap>,
-    ) {
-        let window = headers.and_then(|h| header::number(h, header::WINDOW));
-        state.remote.get_or_insert_with(|| Remote {
-            root: reply.clone(),
-            window,
-        });
-    }
-
-    fn status_error(&self, status: StatusCode, description: Option<&str>) -> CallError {
-        let subject = self.subject.to_string();
-        match status.as_u16() {
-            503 => CallError::NotServed { subject },
-            409 | 499 => CallError::Incomplete { subject },
-            code => {
-                let text = description.unwrap_or("no description");
-                CallError::Protocol(format!("NATS status {code} ({text})"))
-            }
-        }
-    }
-
-    /// A peer of our kind answers in one message unless it says that more follow; a 1.9 peer has
-    /// sent an accept without credit before, and ends its answer with an empty message.
-    fn deliver_result(&self, state: &mut State, message: Message) {
-        let headers = message.headers.as_ref();
-        let stock = state
-            .remote
-            .as_ref()
-            .is_some_and(|remote| remote.window.is_none());
-        state.more |= header::has(headers, header::MORE);
-        state.ended_paths.extend(header::read_ended(headers));
-        if let Some(reply) = &message.reply {
-            self.learn_remote(state, reply, headers);
-        }
-        let complete = !stock && !state.more;
-        self.deliver_root(state, message.payload);
-        if complete {
-            state.root.end();
-        }
-    }
-
-    fn deliver_root(&self, state: &mut State, payload: Bytes) {
-        let size = state.root.received() as usize + payload.len();
-        if size > self.max_value {
-            let error = CallError::TooLarge {
-                what: "a value",
-                size,
-                limit: self.max_value,
-            };
-            state.error.get_or_insert(error);
-            return;
-        }
-        if state.root.push(payload, &self.budget).is_err() {
-            self.exhausted(state);
-        }
-    }
-
-    /// Fails the call because all calls together hold as much as they may.
-    fn exhausted(&self, state: &mut State) {
-        let error = CallError::TooLarge {
-            what: "what all open calls hold",
-            size: self.budget.held(),
-            limit: self.budget.limit(),
-        };
-        state.error.get_or_insert(match self.side {
-            Side::Caller => error,
-            // It is not the fault of this caller, who may try again.
-            Side::Callee => RemoteError::new(RemoteError::OVERLOADED, error.to_string()).into(),
-        });
-    }
-
-    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) {
-        let prefix = match side {
-            Side::Caller => "results.",
-            Side::Callee => "params.",
-        };
-        if let Some(path) = suffix
-            .strip_prefix(prefix)
-            .and_then(|p| p.parse::<Path>().ok())
-        {
-            self.deliver_data(state, &path, payload);
-        } else if let Some(path) = suffix.strip_prefix("credit.").and_then(|p| p.parse().ok()) {
-            let total = std::str::from_utf8(&payload)
-                .ok()
-                .and_then(|text| text.parse().ok());
-            if let Some(total) = total {
-                state.credit(path, total);
-            }
-        } else {
-            tracing::debug!(suffix, "ignored a message for an unknown part of a call");
-        }
-    }
-
-    fn deliver_data(&self, state: &mut State, path: &Path, payload: Bytes) {
-        // A peer that was granted credit stays within its window; one without flow control may
-        // run ahead by the whole buffer, and then its call fails alone.
-        let granted = state
-            .remote
-            .as_ref()
-            .is_some_and(|remote| remote.window.is_some());
-        let limit = if granted {
-            self.max_buffered.min(2 * self.window as usize)
-        } else {
-            self.max_buffered
-        };
-        let Some(channel) = state.path(path) else {
-            let text = format!("more than {MAX_PATHS} streams in one call");
-            state.error.get_or_insert(CallError::Protocol(text));
-            return;
-        };
-        let full = channel.push(payload, &self.budget).is_err();
-        let buffered = channel.buffered();
-        if full {
-            channel.clear();
-            self.exhausted(state);
-        } else if buffered > limit {
-            channel.clear();
-            state
-                .error
-                .get_or_insert(CallError::SlowReader { buffered });
-        }
     }
 
     /// Ends the call at this end.

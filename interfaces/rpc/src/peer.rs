@@ -337,6 +337,7 @@ impl Drop for SlotGuard {
     fn drop(&mut self) {
         match self.exchange.release() {
             Release::Free => self.peer.inner.slots.remove(self.id),
+            Release::Clean => self.peer.inner.slots.rest(self.id),
             Release::Cancel(subject) => {
                 self.peer.inner.slots.remove(self.id);
                 self.peer.farewell(Farewell::empty(subject));
@@ -373,8 +374,9 @@ fn route(inner: &Inner, message: Message) {
     };
     // A late message for a call that has ended finds no slot; that is not an error.
     let Some((id, exchange)) = inner.slots.get(token) else {
-        if let (ALIVE, Some(subject)) = (suffix, message.reply) {
-            inner.farewell(Farewell::empty(subject));
+        match (suffix, message.reply) {
+            (ALIVE, Some(subject)) => inner.farewell(Farewell::empty(subject)),
+            _ => inner.slots.stray(token),
         }
         return;
     };

@@ -369,26 +369,36 @@ where
 async fn must_end(inbound: &Inbound, abort: &CancellationToken, deadline: Instant) {
     let verdict = tokio::select! {
         biased;
+        () = abort.cancelled() => {
+            RemoteError::new(RemoteError::STOPPING, "the called side stops")
+        }
+        verdict = given_up_or_overdue(inbound, deadline) => verdict,
+    };
+    inbound.set_verdict(verdict);
+}
+
+/// Resolves when nobody waits for the answer any more. Most calls are over before the first of the
+/// two can happen, and wait for no more than that time.
+async fn given_up_or_overdue(inbound: &Inbound, deadline: Instant) -> RemoteError {
+    let confirm_at = Instant::now() + inbound.peer.inner.config.accept_after;
+    tokio::time::sleep_until(confirm_at.min(deadline)).await;
+    tokio::select! {
+        biased;
         () = given_up(inbound) => {
             tracing::debug!(subject = %inbound.subject, "the caller cancelled its call");
             RemoteError::new("cancelled", "the caller cancelled the call")
-        }
-        () = abort.cancelled() => {
-            RemoteError::new(RemoteError::STOPPING, "the called side stops")
         }
         () = overdue(inbound, deadline) => {
             tracing::warn!(subject = %inbound.subject, "a call was not answered by its deadline");
             let text = format!("`{}` did not finish by the call's deadline", inbound.subject);
             RemoteError::new(RemoteError::DEADLINE, text)
         }
-    };
-    inbound.set_verdict(verdict);
+    }
 }
 
 /// Resolves when the caller gives up. A call that is not answered at once is confirmed to its
 /// caller first, which otherwise has no subject to give up at.
 async fn given_up(inbound: &Inbound) {
-    tokio::time::sleep(inbound.peer.inner.config.accept_after).await;
     let accepted = if inbound.has_responded() {
         inbound.slot().await
     } else {

@@ -1,7 +1,9 @@
 //! The slot table of a peer.
 //!
 //! A slot is named by its number and a generation, so that a late message for an earlier call
-//! finds nothing.
+//! finds nothing. Where nothing can be late, both may serve again; see [`reuse`].
+
+mod reuse;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,21 +15,71 @@ use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::exchange::Exchange;
+use reuse::Reuse;
 
 #[derive(Debug, Default)]
 struct Slot {
     generation: u32,
     exchange: Option<Arc<Exchange>>,
+    /// The function for whose next call an empty slot keeps its name.
+    kept_for: Option<Subject>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     slots: Vec<Slot>,
     free: VecDeque<u32>,
+    reuse: Reuse,
     live: usize,
     lingering: VecDeque<(Instant, SlotId)>,
     /// Where the next round of questions goes on.
     next_asked: usize,
+}
+
+impl Table {
+    /// An empty slot with a name that nothing can come for but what this call causes.
+    fn place_for(&mut self, exchange: &Exchange) -> u32 {
+        let kept = exchange
+            .is_caller()
+            .then(|| self.reuse.take(exchange.subject()))
+            .flatten();
+        if let Some(index) = kept {
+            self.slots[index as usize].kept_for = None;
+            return index;
+        }
+        let index = self.free.pop_front().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            // The table never outgrows its limit and what rests, far below the range of the index.
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        index
+    }
+
+    fn empty(&mut self, id: SlotId) -> Option<Arc<Exchange>> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let exchange = slot.exchange.take()?;
+        self.live -= 1;
+        Some(exchange)
+    }
+
+    fn remove(&mut self, id: SlotId) {
+        if self.empty(id).is_some() {
+            self.free.push_back(id.index);
+        }
+    }
+
+    /// Lets slots that have rested have new names.
+    fn give_up(&mut self, resting: Vec<u32>) {
+        for index in resting {
+            self.slots[index as usize].kept_for = None;
+            self.free.push_back(index);
+        }
+    }
 }
 
 /// The name of a slot.
@@ -67,16 +119,8 @@ impl Slots {
             return None;
         }
         table.live += 1;
-        let index = match table.free.pop_front() {
-            Some(index) => index,
-            None => {
-                table.slots.push(Slot::default());
-                // The table never outgrows `limit`, far below the range of the index.
-                (table.slots.len() - 1) as u32
-            }
-        };
+        let index = table.place_for(&exchange);
         let slot = &mut table.slots[index as usize];
-        slot.generation = slot.generation.wrapping_add(1);
         slot.exchange = Some(exchange);
         Some(SlotId {
             index,
@@ -85,17 +129,40 @@ impl Slots {
     }
 
     pub(crate) fn remove(&self, id: SlotId) {
-        let mut table = self.table.lock();
-        Self::remove_locked(&mut table, id);
+        self.table.lock().remove(id);
     }
 
-    fn remove_locked(table: &mut Table, id: SlotId) {
-        let Some(slot) = table.slots.get_mut(id.index as usize) else {
+    /// Empties the slot of a call for which nothing more can come, so that the next call of the
+    /// same function may have its name.
+    pub(crate) fn rest(&self, id: SlotId) {
+        let mut table = self.table.lock();
+        let Some(exchange) = table.empty(id) else {
             return;
         };
-        if slot.generation == id.generation && slot.exchange.take().is_some() {
-            table.live -= 1;
+        let function = exchange.subject();
+        if table.reuse.keep(function, id.index) {
+            table.slots[id.index as usize].kept_for = Some(function.clone());
+        } else {
             table.free.push_back(id.index);
+        }
+    }
+
+    /// Something has come for a slot that no call has. Where calls may have the names of earlier
+    /// ones, the next such message could be taken for the answer of another call.
+    pub(crate) fn stray(&self, token: &str) {
+        let Some(id) = SlotId::parse(token) else {
+            return;
+        };
+        let mut table = self.table.lock();
+        let kept_for = table
+            .slots
+            .get(id.index as usize)
+            .filter(|slot| slot.generation == id.generation)
+            .and_then(|slot| slot.kept_for.clone());
+        if let Some(function) = kept_for {
+            tracing::warn!(%function, "a call was answered twice: two answer, or one that is not to be trusted");
+            let given_up = table.reuse.distrust(&function);
+            table.give_up(given_up);
         }
     }
 
@@ -107,16 +174,18 @@ impl Slots {
             .push_back((Instant::now() + time, id));
     }
 
-    /// Frees the slots that have lingered long enough.
+    /// Frees the slots that have lingered or rested long enough.
     pub(crate) fn sweep(&self) {
         let mut table = self.table.lock();
         let now = Instant::now();
+        let given_up = table.reuse.expire(now);
+        table.give_up(given_up);
         while let Some((at, id)) = table.lingering.front().copied() {
             if at > now {
                 return;
             }
             table.lingering.pop_front();
-            Self::remove_locked(&mut table, id);
+            table.remove(id);
         }
     }
 

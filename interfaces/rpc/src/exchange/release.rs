@@ -9,6 +9,8 @@ use super::{Exchange, Remote, Side};
 pub(crate) enum Release {
     /// At once.
     Free,
+    /// At once, and nothing more can come for it: the whole call was one message each way.
+    Clean,
     /// At once, with a message to the other end.
     Cancel(Subject),
     /// When the other end has told where to cancel, or after a while.
@@ -22,7 +24,11 @@ impl Exchange {
         let open_path = state.paths.iter().any(|(_, channel)| !channel.is_ended());
         let done = state.root.is_ended() && !open_path && state.error.is_none();
         if self.side == Side::Callee || state.over || done {
-            return Release::Free;
+            return if self.is_caller() && done && state.is_clean() {
+                Release::Clean
+            } else {
+                Release::Free
+            };
         }
         match &state.remote {
             Some(Remote {

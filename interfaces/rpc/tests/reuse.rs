@@ -1,0 +1,132 @@
+//! Subjects for answers are used again, and no answer reaches another call for it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
+mod support;
+
+use std::collections::HashMap;
+
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_rpc::{CallError, Invocation};
+use support::{Pair, Watch, soon};
+use tokio::task::JoinHandle;
+
+const CALLS: u32 = 300;
+
+fn number(of: u32) -> Bytes {
+    Bytes::copy_from_slice(&of.to_be_bytes())
+}
+
+/// How often each subject for answers was used in calls of `function`.
+async fn used(pair: &Pair, watch: &mut Watch, function: &str) -> HashMap<String, usize> {
+    let mut used = HashMap::new();
+    for message in watch.messages().await {
+        if message.subject.as_str() == pair.subject(function) {
+            *used.entry(message.reply.unwrap().to_string()).or_default() += 1;
+        }
+    }
+    used
+}
+
+/// Answers calls by hand.
+async fn answer<F>(
+    pair: &Pair,
+    function: &str,
+    mut handle: impl FnMut(Client, Message) -> F + Send + 'static,
+) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send,
+{
+    let client = pair.nats.client().await.unwrap();
+    let mut requests = client.subscribe(pair.subject(function)).await.unwrap();
+    lattice_nats_box::taken_in(&client).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            handle(client.clone(), request).await;
+        }
+    })
+}
+
+async fn send_result(client: &Client, request: &Message) {
+    let subject = format!("{}.results", request.reply.as_ref().unwrap());
+    client
+        .publish(subject, request.payload.clone())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn calls_of_one_function_take_turns_with_a_few_subjects() {
+    let pair = Pair::start().await;
+    let _echo = pair.serve_echo("echo").await;
+    let _other = pair.serve_echo("other").await;
+    let mut watch = pair.watch().await;
+    for n in 0..CALLS {
+        let function = if n % 10 == 0 { "other" } else { "echo" };
+        let call = pair.caller.call(pair.invocation(function), number(n));
+        assert_eq!(call.await.unwrap(), number(n));
+    }
+    let used = used(&pair, &mut watch, "echo").await;
+    assert!(used.len() < 80, "{} subjects", used.len());
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn who_answers_twice_answers_no_other_call_and_gets_a_new_subject_each_time() {
+    let pair = Pair::start().await;
+    let twice = answer(&pair, "twice", |client, request| async move {
+        send_result(&client, &request).await;
+        send_result(&client, &request).await;
+    });
+    let twice = twice.await;
+    let mut watch = pair.watch().await;
+    for n in 0..CALLS {
+        let call = pair.caller.call(pair.invocation("twice"), number(n));
+        assert_eq!(call.await.unwrap(), number(n));
+    }
+    let used = used(&pair, &mut watch, "twice").await;
+    assert_eq!(used.len(), CALLS as usize);
+    twice.abort();
+}
+
+#[tokio::test]
+async fn the_subject_of_a_call_that_was_given_up_is_not_used_again() {
+    let pair = Pair::start().await;
+    let mut late: Option<Message> = None;
+    let answering = answer(&pair, "late", move |client, request| {
+        let odd = request.payload[3] % 2 == 1;
+        let owed = if odd {
+            late.take()
+        } else {
+            late.replace(request.clone())
+        };
+        async move {
+            if let Some(owed) = owed {
+                send_result(&client, &owed).await;
+            }
+            if odd {
+                send_result(&client, &request).await;
+            }
+        }
+    });
+    let answering = answering.await;
+    let mut watch = pair.watch().await;
+    for n in 0..80 {
+        let given_up = Invocation::new(pair.subject("late"), soon(5));
+        let refused = pair.caller.call(given_up, number(2 * n)).await;
+        assert!(
+            matches!(refused, Err(CallError::Deadline { .. })),
+            "{refused:?}"
+        );
+        let answered = pair.caller.call(pair.invocation("late"), number(2 * n + 1));
+        assert_eq!(answered.await.unwrap(), number(2 * n + 1));
+    }
+    let used = used(&pair, &mut watch, "late").await;
+    let again = used.values().filter(|times| **times > 1).count();
+    assert!(used.len() < 160, "{} subjects", used.len());
+    assert!(again <= 80 - used.len().saturating_sub(80), "{again}");
+    answering.abort();
+}
