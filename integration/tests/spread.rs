@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::StreamExt as _;
 use lattice_integration::{
     HANDLE, HostOptions, Lattice, SLEEP, STEP, call, component, echo, free_port, get, number,
     subject, until,
 };
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
-use lattice_rpc::Peer;
+use lattice_rpc::{CallError, Peer};
 use serde_json::Value;
 
 /// A server whose monitor listens at an address, and the address.
@@ -52,57 +53,149 @@ async fn taken(monitor: &str, function: &str) -> Result<BTreeMap<u64, u64>> {
     Ok(taken)
 }
 
+/// Three hosts, the last of them behind a leaf of the server of the others.
+struct Edge {
+    lattice: Lattice,
+    at_hub: String,
+    at_leaf: String,
+    _leaf: NatsBox,
+}
+
+impl Edge {
+    async fn start() -> Result<Self> {
+        let leaf_port = free_port()?;
+        let (mut hub, at_hub) = monitored()?;
+        hub.extra_config += &format!("leafnodes {{ listen: \"127.0.0.1:{leaf_port}\" }}\n");
+        hub.js_domain = Some("hub".to_owned());
+        let mut lattice = Lattice::start_with(hub, 0).await?;
+        let (mut leaf, at_leaf) = monitored()?;
+        leaf.extra_config += &format!(
+            "leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{leaf_port}\" }} ] }}\n"
+        );
+        leaf.js_domain = Some("leaf".to_owned());
+        let leaf = NatsBox::start_with(leaf).await?;
+        for nats_port in [None, None, Some(leaf.port)] {
+            let options = HostOptions {
+                nats_port,
+                arguments: ["--js-domain".to_owned(), "hub".to_owned()].to_vec(),
+                ..HostOptions::default()
+            };
+            lattice.add_host(options).await?;
+        }
+        Ok(Self {
+            lattice,
+            at_hub,
+            at_leaf,
+            _leaf: leaf,
+        })
+    }
+
+    /// How many calls of a function the hosts at the hub were given, and the one behind the leaf.
+    async fn taken(&self, function: &str) -> Result<(Vec<u64>, u64)> {
+        let hub = taken(&self.at_hub, function).await?;
+        let leaf = taken(&self.at_leaf, function).await?;
+        Ok((hub.into_values().collect(), leaf.into_values().sum()))
+    }
+}
+
 #[tokio::test]
 async fn three_hosts_share_a_component_one_of_them_behind_a_leaf() -> Result<()> {
-    let leaf_port = free_port()?;
-    let (mut hub, at_hub) = monitored()?;
-    hub.extra_config += &format!("leafnodes {{ listen: \"127.0.0.1:{leaf_port}\" }}\n");
-    hub.js_domain = Some("hub".to_owned());
-    let mut lattice = Lattice::start_with(hub, 0).await?;
-    let (mut leaf, at_leaf) = monitored()?;
-    leaf.extra_config +=
-        &format!("leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{leaf_port}\" }} ] }}\n");
-    leaf.js_domain = Some("leaf".to_owned());
-    let leaf = NatsBox::start_with(leaf).await?;
-    let domain = || ["--js-domain".to_owned(), "hub".to_owned()].to_vec();
-    for nats_port in [None, None, Some(leaf.port)] {
-        let options = HostOptions {
-            nats_port,
-            arguments: domain(),
-            ..HostOptions::default()
-        };
-        lattice.add_host(options).await?;
-    }
+    let mut edge = Edge::start().await?;
     for host in 0..3 {
-        lattice.run(host, "hello", "http-hello", 100).await?;
+        edge.lattice.run(host, "hello", "http-hello", 100).await?;
     }
-    lattice.provide_store(2).await?;
-    let address = lattice.serve_http(0, "hello").await?;
-    lattice.until_status(&address, "/", 200).await?;
+    edge.lattice.provide_store(2).await?;
+    let address = edge.lattice.serve_http(0, "hello").await?;
+    edge.lattice.until_status(&address, "/", 200).await?;
     let handle = subject("hello", HANDLE);
     for _ in 0..300 {
         assert_eq!(get(&address, "/").await?.0, 200);
     }
     // The HTTP server is at the hub, and NATS prefers members of a queue group on the caller's own
-    // server: the two hosts there share all calls, and the one behind the leaf is their reserve.
-    let hub = taken(&at_hub, &handle).await?;
+    // server: as long as the two hosts there have room, they share all calls.
+    let (hub, leaf) = edge.taken(&handle).await?;
     assert!(
-        hub.len() == 2 && hub.values().all(|calls| *calls >= 50),
+        hub.len() == 2 && hub.iter().all(|calls| *calls >= 50),
         "{hub:?}"
     );
-    let reserve = taken(&at_leaf, &handle).await?;
-    assert_eq!(reserve.values().sum::<u64>(), 0, "{reserve:?}");
+    assert_eq!(leaf, 0);
     let image = component("http-hello")?;
     for host in [0, 1] {
-        lattice.scale(host, "hello", &image, 0).await?;
+        edge.lattice.scale(host, "hello", &image, 0).await?;
     }
     for _ in 0..20 {
         assert_eq!(get(&address, "/").await?.0, 200);
     }
-    assert!(taken(&at_hub, &handle).await?.is_empty());
-    let reserve = taken(&at_leaf, &handle).await?;
-    assert_eq!(reserve.into_values().collect::<Vec<_>>(), [20]);
+    assert_eq!(edge.taken(&handle).await?, (vec![], 20));
     Ok(())
+}
+
+#[tokio::test]
+async fn a_host_behind_a_leaf_takes_its_part_when_those_at_the_hub_are_busy() -> Result<()> {
+    let mut edge = Edge::start().await?;
+    for host in 0..3 {
+        edge.lattice.run(host, "probe", "probe", 4).await?;
+    }
+    let peer = edge.lattice.peer().await?;
+    echo(&peer, "probe").await?;
+    let confirmed = Confirmed::listen(&edge.lattice).await?;
+    // Twelve callers, and room for eight at the hub.
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let peer = peer.clone();
+        callers.spawn(async move {
+            for _ in 0..20 {
+                call(&peer, "probe", SLEEP, number(150), 5000).await?;
+            }
+            Ok::<_, CallError>(())
+        });
+    }
+    for done in callers.join_all().await {
+        done?;
+    }
+    let by_host = confirmed.by_callee().await?;
+    assert!(
+        by_host.len() == 3 && by_host.values().all(|calls| *calls >= 20),
+        "{by_host:?}"
+    );
+    assert_eq!(by_host.into_values().sum::<usize>(), 240);
+    // With room for all of them again, all are back.
+    let back = until(async || {
+        let (hub, _) = edge.taken(&subject("probe", SLEEP)).await?;
+        ensure!(hub.len() == 2, "{hub:?}");
+        Ok(())
+    });
+    back.await
+}
+
+/// What callees say when a call takes them more than a moment, which tells them apart.
+struct Confirmed {
+    client: async_nats::Client,
+    messages: async_nats::Subscriber,
+}
+
+impl Confirmed {
+    async fn listen(lattice: &Lattice) -> Result<Self> {
+        let client = lattice.client.clone();
+        let messages = client.subscribe("_INBOX.>").await?;
+        lattice_nats_box::taken_in(&client).await?;
+        Ok(Self { client, messages })
+    }
+
+    /// How many calls each callee has confirmed, by its inbox.
+    async fn by_callee(mut self) -> Result<BTreeMap<String, usize>> {
+        lattice_nats_box::taken_in(&self.client).await?;
+        self.messages.unsubscribe().await?;
+        let mut calls = BTreeMap::new();
+        while let Some(message) = self.messages.next().await {
+            // A message to oneself confirms no call.
+            let callee = message.reply.filter(|reply| *reply != message.subject);
+            if let Some(inbox) = callee.as_ref().and_then(|reply| reply.rsplit_once('.')) {
+                *calls.entry(inbox.0.to_owned()).or_default() += 1;
+            }
+        }
+        Ok(calls)
+    }
 }
 
 /// Sends `total` calls, 32 at a time, and counts what became of them.

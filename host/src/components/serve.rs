@@ -13,8 +13,8 @@ use lattice_core::reply::{ErrorCode, message_chain};
 use lattice_core::subject::RpcPrefix;
 use lattice_rpc::http::{IncomingBody, answer, take_request};
 use lattice_rpc::{
-    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, RemoteError,
-    ServeHandle, ServeOptions,
+    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, Presence,
+    Relief, RemoteError, ServeHandle, ServeOptions,
 };
 use lattice_runtime::{
     CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse, InvokeError,
@@ -69,11 +69,18 @@ pub(crate) struct Server {
     pub(crate) peer: Peer,
     pub(crate) prefix: RpcPrefix,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) presence: Presence,
     pub(crate) call_timeout: Duration,
     pub(crate) serving: Arc<Serving>,
 }
 
 impl Server {
+    /// Lets others take calls that would wait for long here, as long as what this returns is held.
+    pub(crate) async fn relief(&self) -> Result<Relief, ConnectError> {
+        let limiter = Arc::clone(&self.limiter);
+        Relief::start(&self.peer, &self.prefix, limiter, self.presence.clone()).await
+    }
+
     fn subject(&self, export: &Export) -> String {
         self.prefix
             .invocation(export.instance().unwrap_or_default(), export.function())
@@ -126,6 +133,7 @@ impl Server {
             limiter: Arc::clone(&self.limiter),
             default_deadline: self.call_timeout.min(self.serving.longest),
             longest_deadline: self.serving.longest,
+            presence: self.presence.clone(),
         };
         let (serving, versions) = (Arc::clone(&self.serving), Arc::clone(&current));
         let handler = move |call: IncomingCall| {

@@ -162,6 +162,11 @@ impl Exchange {
         due.then(|| format!("{}.{ALIVE}", remote.root).into())
     }
 
+    /// Notes that this is no call, so that there is nothing to cancel when it is let go.
+    pub(crate) fn is_no_call(&self) {
+        self.state.lock().over = true;
+    }
+
     /// Ends the call at this end.
     pub(crate) fn fail(&self, error: CallError) {
         let mut state = self.state.lock();

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::RemoteError;
+
+/// After how long a wait for a turn the limiter counts as pressed.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Bounds the calls that run at once, with a bounded queue in front.
 ///
@@ -22,6 +25,7 @@ pub struct Limiter {
     queued: AtomicUsize,
     max_queued: usize,
     max_wait: Duration,
+    pressed: Notify,
 }
 
 /// The right to run one call.
@@ -65,7 +69,19 @@ impl Limiter {
             queued: AtomicUsize::new(0),
             max_queued,
             max_wait,
+            pressed: Notify::new(),
         }
+    }
+
+    /// Waits until a call is refused, or has waited for its turn for a tenth of a second.
+    pub async fn pressed(&self) {
+        self.pressed.notified().await;
+    }
+
+    /// Whether a quarter of the turns is free and nobody waits for one.
+    pub fn has_room(&self) -> bool {
+        let LimiterStats { size, free, queued } = self.stats();
+        free > 0 && queued == 0 && free >= size / 4
     }
 
     /// What is held right now.
@@ -117,8 +133,19 @@ impl Limiter {
         if waiting.position >= self.max_queued {
             return Err(self.refusal("its queue is full"));
         }
-        let until = deadline.min(Instant::now() + self.max_wait);
-        match tokio::time::timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await {
+        let now = Instant::now();
+        let until = deadline.min(now + self.max_wait);
+        let turn = Arc::clone(&self.permits).acquire_owned();
+        tokio::pin!(turn);
+        let first = timeout_at(until.min(now + PATIENCE), &mut turn).await;
+        let turn = match first {
+            Ok(turn) => Ok(turn),
+            Err(_) => {
+                self.pressed.notify_one();
+                timeout_at(until, turn).await
+            }
+        };
+        match turn {
             Ok(Ok(permit)) => Ok(self.permit(permit)),
             Ok(Err(_)) => Err(RemoteError::new(RemoteError::STOPPING, "the callee stops")),
             Err(_) => Err(self.refusal("no turn came in time")),
@@ -141,6 +168,7 @@ impl Limiter {
     }
 
     fn refusal(&self, why: &str) -> RemoteError {
+        self.pressed.notify_one();
         let size = self.size.load(Ordering::Relaxed);
         RemoteError::new(
             RemoteError::OVERLOADED,
@@ -218,6 +246,28 @@ mod tests {
         limiter.resize(0);
         limiter.resize(3);
         assert_eq!((limiter.stats().size, limiter.stats().free), (3, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_and_a_refusal_press() {
+        let limiter = Limiter::new(4, 1, Duration::from_secs(1));
+        assert!(limiter.has_room());
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(limiter.acquire(soon()).await.unwrap());
+        }
+        assert!(!limiter.has_room());
+        let before = Instant::now();
+        tokio::select! {
+            _ = limiter.acquire(soon()) => panic!("a turn"),
+            () = limiter.pressed() => {}
+        }
+        assert_eq!(before.elapsed().as_millis() / 10, 10);
+        let (one, other) = tokio::join!(limiter.acquire(soon()), limiter.acquire(soon()));
+        assert!(one.is_err() && other.is_err());
+        limiter.pressed().await;
+        held.pop();
+        assert!(limiter.has_room());
     }
 
     #[tokio::test(start_paused = true)]

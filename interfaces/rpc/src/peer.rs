@@ -208,9 +208,7 @@ impl Peer {
             return Err(timeout);
         };
         let probe = async {
-            let reply = guard.root();
-            self.publish_reply(reply.clone(), reply, None, Bytes::new())
-                .await?;
+            self.say_yes(guard.root()).await?;
             std::future::poll_fn(|cx| guard.exchange.poll_remote(cx)).await
         };
         let answer = tokio::time::timeout(within, probe).await;
@@ -218,6 +216,32 @@ impl Peer {
             Ok(Ok(_)) => Ok(()),
             _ => Err(timeout),
         }
+    }
+
+    /// Asks whoever else listens at `subject`; false when nobody says yes in time.
+    pub(crate) async fn ask(&self, subject: &str, within: Duration) -> bool {
+        let Ok(guard) = self.open(Side::Caller, subject.into()) else {
+            return false;
+        };
+        guard.exchange.is_no_call();
+        let question = async {
+            self.publish_reply(subject.into(), guard.root(), None, Bytes::new())
+                .await?;
+            std::future::poll_fn(|cx| guard.exchange.poll_remote(cx)).await
+        };
+        matches!(timeout(within, question).await, Ok(Ok(_)))
+    }
+
+    /// Answers a question that came with this reply subject.
+    pub(crate) async fn say_yes(&self, reply: Subject) -> Result<(), CallError> {
+        // A reply subject makes it the kind of message that the other side waits for.
+        self.publish_reply(reply.clone(), reply, None, Bytes::new())
+            .await
+    }
+
+    /// Whether this peer listens at `subject` for what belongs to its calls.
+    pub(crate) fn is_own(&self, subject: &Subject) -> bool {
+        self.inner.inbox.split(subject.as_str()).is_some()
     }
 
     /// Ends the peer: open calls fail, its tasks end, the inbox is unsubscribed. What was sent

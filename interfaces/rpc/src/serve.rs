@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::Message;
+use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::header::{Told, TraceContext};
 use crate::limiter::{Limiter, Permit};
 use crate::params::Params;
 use crate::peer::Peer;
+use crate::presence::Presence;
 use crate::respond::{Inbound, Responder};
 use crate::start::{Crew, Starter};
 
@@ -32,6 +33,8 @@ pub struct ServeOptions {
     pub default_deadline: Duration,
     /// The latest deadline that is accepted.
     pub longest_deadline: Duration,
+    /// Lets the function leave its queue group for a while; [`Relief`](crate::Relief) does so.
+    pub presence: Presence,
 }
 
 /// Who calls, how, and until when.
@@ -140,14 +143,11 @@ impl Peer {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let subscriber = self
-            .nats()
-            .queue_subscribe(subject.to_owned(), queue.to_owned())
-            .await
-            .map_err(|e| ConnectError::Subscribe {
-                subject: subject.to_owned(),
-                reason: e.to_string(),
-            })?;
+        let place = Place {
+            subject: subject.to_owned(),
+            queue: queue.to_owned(),
+        };
+        let subscriber = place.subscribe(self.nats()).await?;
         self.inner.subscriptions.fetch_add(1, Ordering::Relaxed);
         let handle = ServeHandle {
             leave: self.inner.stop.child_token(),
@@ -156,6 +156,7 @@ impl Peer {
         };
         let intake = Arc::new(Intake {
             peer: self.clone(),
+            place,
             options,
             handler,
             crew: Crew {
@@ -183,9 +184,30 @@ const ROW: usize = 16;
 /// guest is let compute at a stretch.
 const LONGEST_ROW: Duration = Duration::from_millis(5);
 
+/// How long to wait before trying again to come back to a queue group.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// A place in a queue group.
+struct Place {
+    subject: String,
+    queue: String,
+}
+
+impl Place {
+    async fn subscribe(&self, nats: &Client) -> Result<Subscriber, ConnectError> {
+        nats.queue_subscribe(self.subject.clone(), self.queue.clone())
+            .await
+            .map_err(|error| ConnectError::Subscribe {
+                subject: self.subject.clone(),
+                reason: error.to_string(),
+            })
+    }
+}
+
 /// Takes in the calls of one function.
 struct Intake<H> {
     peer: Peer,
+    place: Place,
     options: ServeOptions,
     handler: H,
     crew: Crew,
@@ -198,28 +220,55 @@ where
     H: Fn(IncomingCall) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    async fn run(
-        self: Arc<Self>,
-        mut subscriber: async_nats::Subscriber,
-        leave: CancellationToken,
-    ) {
-        loop {
-            tokio::select! {
-                biased;
-                () = leave.cancelled() => break,
-                message = subscriber.next() => match message {
-                    Some(message) => self.take_row(message, &mut subscriber).await,
-                    None => break,
-                },
+    async fn run(self: Arc<Self>, subscriber: Subscriber, leave: CancellationToken) {
+        let mut present = Some(subscriber);
+        while let Some(mut subscriber) = present.take() {
+            let left = self.take_all(&mut subscriber, &leave).await;
+            if !self.abort.is_cancelled() {
+                self.leave(&mut subscriber).await;
             }
-        }
-        if !self.abort.is_cancelled() {
-            self.leave(&mut subscriber).await;
+            drop(subscriber);
+            if !left {
+                present = leave.run_until_cancelled(self.come_back()).await;
+            }
         }
         self.peer
             .inner
             .subscriptions
             .fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes in calls until it is time to leave the queue group; true when that is for good.
+    async fn take_all(
+        self: &Arc<Self>,
+        subscriber: &mut Subscriber,
+        leave: &CancellationToken,
+    ) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => return true,
+                message = subscriber.next() => match message {
+                    Some(message) => self.take_row(message, subscriber).await,
+                    None => return true,
+                },
+            }
+            if self.options.presence.is_away() {
+                return false;
+            }
+        }
+    }
+
+    /// Takes part in the queue group again when calls are taken again.
+    async fn come_back(&self) -> Subscriber {
+        self.options.presence.back().await;
+        loop {
+            match self.place.subscribe(self.peer.nats()).await {
+                Ok(subscriber) => return subscriber,
+                Err(error) => tracing::warn!(%error, "could not come back to a queue group"),
+            }
+            tokio::time::sleep(COME_BACK).await;
+        }
     }
 
     /// Leaves the queue group and takes in what the server has sent us until then.
@@ -229,7 +278,7 @@ where
     /// while the server, which reads no number of so many digits, ends it at once. Then two
     /// messages to ourselves make sure that nothing is on its way any more: the second for a
     /// publisher that had picked us just before.
-    async fn leave(self: &Arc<Self>, subscriber: &mut async_nats::Subscriber) {
+    async fn leave(self: &Arc<Self>, subscriber: &mut Subscriber) {
         if subscriber.unsubscribe_after(u64::MAX).await.is_err() {
             return;
         }
@@ -244,7 +293,7 @@ where
     }
 
     /// Starts a call and those that have come with it.
-    async fn take_row(self: &Arc<Self>, first: Message, subscriber: &mut async_nats::Subscriber) {
+    async fn take_row(self: &Arc<Self>, first: Message, subscriber: &mut Subscriber) {
         let mut row = vec![first];
         while row.len() < ROW
             && let Some(Some(message)) = subscriber.next().now_or_never()

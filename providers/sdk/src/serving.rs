@@ -11,9 +11,13 @@ use std::task::Poll;
 
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use lattice_codec::{DecodeError, Reader};
+use lattice_core::subject::RpcPrefix;
 use lattice_rpc::wrpc::{Incoming, Outgoing, Taken};
-use lattice_rpc::{Context, IncomingCall, RemoteError, ServeHandle};
+use lattice_rpc::{
+    ConnectError, Context, IncomingCall, Peer, Relief, RemoteError, ServeHandle, ServeOptions,
+};
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use wrpc_transport::Serve;
 
@@ -36,11 +40,26 @@ pub type Check = fn(&mut Reader) -> Result<(), DecodeError>;
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
     handles: Mutex<Vec<ServeHandle>>,
+    /// Kept while anything is served.
+    relief: OnceCell<Relief>,
 }
 
 impl Serving {
     pub(crate) fn keep(&self, handle: ServeHandle) {
         self.handles.lock().push(handle);
+    }
+
+    /// Lets other copies of the provider take calls that would wait for long here.
+    pub(crate) async fn relieve(
+        &self,
+        peer: &Peer,
+        prefix: &RpcPrefix,
+        options: &ServeOptions,
+    ) -> Result<(), ConnectError> {
+        let limiter = Arc::clone(&options.limiter);
+        let start = || Relief::start(peer, prefix, limiter, options.presence.clone());
+        self.relief.get_or_try_init(start).await?;
+        Ok(())
     }
 
     /// Stops taking calls, answers those that have arrived, and ends by `until` at the latest.

@@ -61,6 +61,7 @@ impl Session {
                     limiter: Arc::new(limiter),
                     default_deadline: DEFAULT_DEADLINE,
                     longest_deadline: LONGEST_DEADLINE,
+                    presence: lattice_rpc::Presence::default(),
                 },
                 serving: Serving::default(),
             }),
@@ -202,6 +203,10 @@ impl Session {
             )
             .await?;
         inner.serving.keep(handle);
+        inner
+            .serving
+            .relieve(&inner.peer, &prefix, &inner.options)
+            .await?;
         Ok(())
     }
 }

@@ -41,6 +41,13 @@ impl RpcPrefix {
             format!("{}.{PROTOCOL}.{instance}.{function}", self.0)
         }
     }
+
+    /// Where those who serve this entity ask one another who has room for more calls. A subject of
+    /// ours: servers of the 1.9 lattice neither ask nor answer.
+    #[must_use]
+    pub fn room(&self) -> String {
+        format!("{}.wrpc.room", self.0)
+    }
 }
 
 impl fmt::Display for RpcPrefix {

@@ -1,0 +1,137 @@
+//! A server that lets calls wait for long leaves them to others who have room.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lattice_rpc::{
+    CallError, Limiter, Peer, PeerConfig, Presence, Relief, RemoteError, ServeHandle, ServeOptions,
+};
+use support::{Pair, options, soon};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// One of several who serve `work`.
+struct Server {
+    /// Each call takes one of these before it answers.
+    gate: Arc<Semaphore>,
+    begun: Arc<AtomicUsize>,
+    _serving: ServeHandle,
+    _relief: Relief,
+}
+
+impl Server {
+    async fn start(pair: &Pair, peer: &Peer, size: usize) -> Self {
+        let options = ServeOptions {
+            limiter: Arc::new(Limiter::new(size, 100, Duration::from_secs(2))),
+            presence: Presence::default(),
+            ..options()
+        };
+        let (limiter, presence) = (Arc::clone(&options.limiter), options.presence.clone());
+        let gate = Arc::new(Semaphore::new(0));
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (open, count) = (Arc::clone(&gate), Arc::clone(&begun));
+        let handler = move |call: lattice_rpc::IncomingCall| {
+            let (open, count) = (Arc::clone(&open), Arc::clone(&count));
+            async move {
+                count.fetch_add(1, Ordering::Relaxed);
+                open.acquire().await.unwrap().forget();
+                call.responder
+                    .reply(Bytes::from_static(b"\x01"))
+                    .await
+                    .unwrap();
+            }
+        };
+        let (subject, queue) = (pair.subject("work"), pair.prefix.queue_group());
+        let serving = peer.serve(&subject, queue, options, handler).await.unwrap();
+        let relief = Relief::start(peer, &pair.prefix, limiter, presence)
+            .await
+            .unwrap();
+        peer.confirm(Duration::from_secs(5)).await.unwrap();
+        Self {
+            gate,
+            begun,
+            _serving: serving,
+            _relief: relief,
+        }
+    }
+
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+}
+
+fn work(pair: &Pair, calls: &mut JoinSet<Result<Bytes, CallError>>) {
+    let (caller, invocation) = (pair.caller.clone(), pair.invocation("work"));
+    calls.spawn(async move { caller.call(invocation, Bytes::new()).await });
+}
+
+#[tokio::test]
+async fn who_is_busy_leaves_calls_to_others_and_comes_back() {
+    let config = PeerConfig {
+        linger: Duration::from_secs(1),
+        ..PeerConfig::default()
+    };
+    let pair = Pair::with_config(config).await;
+    let other = Peer::new(pair.nats.client().await.unwrap(), PeerConfig::default());
+    let other = other.await.unwrap();
+    let busy = Server::start(&pair, &pair.callee, 1).await;
+    let free = Server::start(&pair, &other, 1000).await;
+    free.gate.add_permits(10_000);
+    let mut calls = JoinSet::new();
+    let limit = soon(4000);
+    while busy.begun() == 0 {
+        assert!(Instant::now() < limit, "the busy one gets nothing");
+        work(&pair, &mut calls);
+        tokio::task::yield_now().await;
+    }
+    // Some wait at the busy one until it leaves; then the other has all of a row.
+    let mut row = 0;
+    while row < 40 {
+        assert!(Instant::now() < limit, "the busy one never leaves");
+        let before = free.begun();
+        let call = pair.invocation("work").until(soon(300));
+        let answered = pair.caller.call(call, Bytes::new()).await.is_ok();
+        row = if answered && free.begun() > before {
+            row + 1
+        } else {
+            0
+        };
+    }
+    busy.gate.add_permits(10_000);
+    let before = busy.begun();
+    let limit = soon(4000);
+    while busy.begun() == before {
+        assert!(Instant::now() < limit, "the busy one never comes back");
+        let call = pair.caller.call(pair.invocation("work"), Bytes::new());
+        call.await.unwrap();
+    }
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn who_is_alone_stays_and_refuses() {
+    let pair = Pair::start().await;
+    let busy = Server::start(&pair, &pair.callee, 1).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..10 {
+        work(&pair, &mut calls);
+    }
+    // The first waits for the gate, all others for it until they are refused.
+    for _ in 0..9 {
+        let refused = calls.join_next().await.unwrap().unwrap().unwrap_err();
+        let CallError::Remote(refused) = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(refused.code, RemoteError::OVERLOADED);
+    }
+    busy.gate.add_permits(10_000);
+    assert!(calls.join_next().await.unwrap().unwrap().is_ok());
+    pair.settle().await;
+}
