@@ -147,8 +147,9 @@ async fn calls_of_a_stopped_component_are_cut_off_when_the_host_has_no_more_time
     timeout(Duration::from_secs(8), scene.host.drain(request))
         .await
         .unwrap();
-    let CallError::Remote(error) = scene.call.await.unwrap().unwrap_err() else {
-        panic!("an error of the called side")
+    let error = scene.call.await.unwrap().unwrap_err();
+    let CallError::Remote(error) = error else {
+        panic!("no error of the called side: {error}")
     };
     assert_eq!(error.code, RemoteError::STOPPING);
     scene.gate.add_permits(1);

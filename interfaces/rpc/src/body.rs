@@ -47,7 +47,8 @@ impl BodyReader {
                     }
                     None => {
                         self.ended = true;
-                        return Poll::Ready(self.cut_off().map(Err));
+                        let wrong = self.cut_off().or_else(|| self.source.without_mark());
+                        return Poll::Ready(wrong.map(Err));
                     }
                 }
                 continue;
@@ -65,7 +66,7 @@ impl BodyReader {
         Poll::Ready(None)
     }
 
-    /// An empty message may stand for the end, but not within a chunk.
+    /// An empty message may stand for the end of a 1.9 peer's stream, but not within a chunk.
     fn cut_off(&self) -> Option<CallError> {
         let inside = self.left > 0 || self.shift > 0;
         inside.then_some(CallError::Decode(DecodeError::Incomplete {
@@ -126,6 +127,11 @@ impl BodyWriter {
         let mut framed = BytesMut::with_capacity(data.len() + 5);
         write::bytes(&mut framed, &data);
         self.sink.write(framed.freeze()).await
+    }
+
+    /// As [`ByteWriter::broke_off`].
+    pub(crate) fn broke_off(&mut self) {
+        self.sink.broke_off();
     }
 
     /// Sends the last chunk, if any, and the end of the stream in one message.

@@ -191,6 +191,14 @@ impl Exchange {
         self.state.lock().ended_paths.extend_from_slice(ended);
     }
 
+    /// Whether the end of the stream at `path` was written by a peer of our kind in the stream
+    /// itself, which is more than that nothing follows.
+    pub(crate) fn tells_ends(&self, path: &Path) -> bool {
+        let state = self.state.lock();
+        let newer = state.remote.as_ref().is_some_and(|r| r.window.is_some());
+        newer && !state.ended_paths.contains(path)
+    }
+
     pub(crate) fn ended_paths(&self) -> Vec<Path> {
         self.state.lock().ended_paths.clone()
     }

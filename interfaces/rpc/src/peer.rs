@@ -245,8 +245,8 @@ impl Peer {
     }
 
     /// Ends the peer: open calls fail, its tasks end, the inbox is unsubscribed. What was sent
-    /// before is with the client then, unless the client has not taken it for a second, as while
-    /// NATS is away.
+    /// before is on its way to the server then, unless NATS has not taken it for a second, as
+    /// while it is away.
     pub async fn close(&self) {
         let inner = &self.inner;
         inner.stop.cancel();
@@ -254,10 +254,18 @@ impl Peer {
         inner.tasks.wait().await;
         inner.silent.cancel();
         inner.sending.close();
-        if timeout(LAST_WORDS, inner.sending.wait()).await.is_err() {
-            tracing::warn!("closed with messages of calls that NATS did not take");
-            inner.sender.abort();
+        let last_words = async {
             inner.sending.wait().await;
+            inner.nats.flush().await
+        };
+        match timeout(LAST_WORDS, last_words).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "closed without the last messages of calls"),
+            Err(_) => {
+                tracing::warn!("closed with messages of calls that NATS did not take");
+                inner.sender.abort();
+                inner.sending.wait().await;
+            }
         }
     }
 

@@ -98,6 +98,16 @@ impl ByteReader {
         }
     }
 
+    /// What is wrong if the stream has come to its end without a mark in its data that says so. A
+    /// 1.9 peer may leave the mark out; one of our kind has broken off then.
+    pub(crate) fn without_mark(&self) -> Option<CallError> {
+        let exchange = &self.guard.exchange;
+        exchange.tells_ends(&self.path).then(|| {
+            let subject = exchange.subject().to_string();
+            CallError::Incomplete { subject }
+        })
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
         if self.timer.is_none() {
             let idle = self.idle.map(|idle| Instant::now() + idle);
@@ -297,6 +307,12 @@ impl ByteWriter {
     /// Notes that the data itself told its end, so that no empty message follows.
     pub fn finished(&mut self) {
         self.done = true;
+    }
+
+    /// Notes that the data breaks off. A peer of our kind is told so in other words; the empty
+    /// message, which is all that a 1.9 peer understands, could reach it before them.
+    pub(crate) fn broke_off(&mut self) {
+        self.done |= self.window.is_some();
     }
 }
 

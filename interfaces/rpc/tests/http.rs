@@ -146,6 +146,39 @@ async fn a_body_that_fails_half_way_fails_the_reader() {
 }
 
 #[tokio::test]
+async fn a_body_whose_server_is_cut_off_is_not_taken_for_whole() {
+    let pair = Pair::start().await;
+    let serving = pair
+        .serve("handle", |mut call| async move {
+            take_request(&mut call.params).await.unwrap();
+            let first = futures::stream::once(async {
+                Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"begun")))
+            });
+            let body = StreamBody::new(Box::pin(first.chain(futures::stream::pending())));
+            answer(call.responder, Ok(http::Response::new(body)))
+                .await
+                .unwrap();
+        })
+        .await;
+    let sent = request("/", Full::new(Bytes::new()));
+    let response = pair
+        .caller
+        .call_http(pair.invocation("handle"), sent)
+        .await
+        .unwrap();
+    let mut body = response.into_body();
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "begun"
+    );
+    serving.drain(tokio::time::Instant::now()).await;
+    let end = tokio::time::timeout(Duration::from_secs(5), body.frame()).await;
+    assert!(matches!(end, Ok(Some(Err(_)))), "{end:?}");
+    drop(body);
+    pair.settle().await;
+}
+
+#[tokio::test]
 async fn leaving_in_the_middle_of_a_body_stops_its_writer() {
     let pair = Pair::start().await;
     let _serving = pair

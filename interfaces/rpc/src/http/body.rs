@@ -290,7 +290,11 @@ where
             .await;
             match frame {
                 None => break,
-                Some(Err(error)) => return Err(SendError::Source(error)),
+                Some(Err(error)) => {
+                    body.broke_off();
+                    trailers.broke_off();
+                    return Err(SendError::Source(error));
+                }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => body.write(data).await?,
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
