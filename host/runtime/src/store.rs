@@ -9,7 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::Shared;
-use crate::imports::LOG_PER_CALL;
+use crate::imports::{Budget, LOG_PER_CALL};
 use crate::limits::{MemoryLimit, Meter, watch};
 use crate::outbound::Outbound;
 use crate::stderr::StderrLog;
@@ -32,6 +32,8 @@ pub(crate) struct Ctx {
     pub(crate) memory: MemoryLimit,
     /// How much the call may still log.
     pub(crate) log_bytes: usize,
+    /// What the values that the guest writes may hold; made with the first of them.
+    writing: Option<Budget>,
     meter: Arc<Meter>,
     shared: Arc<Shared>,
     /// Made when the guest first asks for something of it, which many never do.
@@ -44,6 +46,12 @@ pub(crate) struct Ctx {
 impl Ctx {
     pub(crate) fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    pub(crate) fn writing(&mut self) -> Budget {
+        let limit = self.shared.options.max_buffered_bytes;
+        let budget = || Budget::new(limit);
+        self.writing.get_or_insert_with(budget).clone()
     }
 
     pub(crate) fn env(&self) -> &dyn HostEnv {
@@ -74,6 +82,7 @@ pub(crate) fn new_store(
             outbound: Outbound::new(Arc::clone(&shared.invoke), cx),
             memory: MemoryLimit::new(shared.max_memory),
             log_bytes: LOG_PER_CALL,
+            writing: None,
             meter: Arc::clone(meter),
             shared: Arc::clone(shared),
             wasi: None,

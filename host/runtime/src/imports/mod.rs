@@ -16,6 +16,7 @@ use wasmtime::component::{
 };
 use wasmtime_wasi_io::bindings::wasi::io;
 
+pub(crate) use blobstore::Budget;
 pub(crate) use keyvalue::Bucket;
 pub(crate) use logging::LOG_PER_CALL;
 pub(crate) use messaging::BrokerMessage;

@@ -9,6 +9,8 @@ mod names;
 mod pipe;
 mod value;
 
+pub(crate) use pipe::Budget;
+
 use std::sync::LazyLock;
 
 use bytes::BytesMut;

@@ -1,6 +1,7 @@
 //! From the guest's output stream to the upload that reads it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -17,9 +18,39 @@ const WINDOW: usize = 1 << 20;
 /// The most that the guest may write at once.
 const WRITE_BUDGET: usize = 64 << 10;
 
+/// How much all pipes of a call may hold together. Beyond that its guest gets an error, since
+/// nothing that it could wait for has to happen.
+#[derive(Clone)]
+pub(crate) struct Budget {
+    held: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            held: Arc::default(),
+            limit,
+        }
+    }
+
+    fn free(&self) -> usize {
+        self.limit.saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+
+    fn take(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 struct State {
     chunks: VecDeque<Bytes>,
     bytes: usize,
+    budget: Budget,
     /// How much may wait: all that the guest may buffer until there is a reader, then little.
     limit: usize,
     closed: bool,
@@ -38,13 +69,14 @@ struct Shared {
 pub(super) struct Pipe(Arc<Shared>);
 
 impl Pipe {
-    /// A pipe that keeps up to `limit` bytes until it is read.
-    pub(super) fn new(limit: usize) -> Self {
+    /// A pipe that keeps as much as its call has room for until it is read.
+    pub(super) fn new(budget: Budget) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
                 chunks: VecDeque::new(),
                 bytes: 0,
-                limit,
+                limit: budget.limit,
+                budget,
                 closed: false,
                 reader_gone: false,
                 touched: false,
@@ -69,7 +101,8 @@ impl Pipe {
         let mut state = self.state();
         state.reader_gone = true;
         state.chunks.clear();
-        state.bytes = 0;
+        let held = std::mem::take(&mut state.bytes);
+        state.budget.give_back(held);
         drop(state);
         self.0.writable.wake();
     }
@@ -85,6 +118,7 @@ impl Pipe {
         match state.chunks.pop_front() {
             Some(chunk) => {
                 state.bytes -= chunk.len();
+                state.budget.give_back(chunk.len());
                 state.touched = true;
                 drop(state);
                 self.0.writable.wake();
@@ -157,6 +191,7 @@ impl OutputStream for Writer {
         }
         if !bytes.is_empty() {
             state.bytes += bytes.len();
+            state.budget.take(bytes.len());
             state.chunks.push_back(bytes);
             drop(state);
             self.0.0.readable.wake();
@@ -173,7 +208,14 @@ impl OutputStream for Writer {
         if state.closed || state.reader_gone {
             return Err(StreamError::Closed);
         }
-        Ok(state.limit.saturating_sub(state.bytes).min(WRITE_BUDGET))
+        let (own, all) = (state.limit.saturating_sub(state.bytes), state.budget.free());
+        if own > 0 && all == 0 {
+            let limit = state.budget.limit;
+            return Err(StreamError::LastOperationFailed(wasmtime::format_err!(
+                "the values that this call is writing hold {limit} bytes already"
+            )));
+        }
+        Ok(own.min(all).min(WRITE_BUDGET))
     }
 }
 
@@ -191,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_written_arrives_as_chunks_and_ends() {
-        let pipe = Pipe::new(100);
+        let pipe = Pipe::new(Budget::new(100));
         let mut writer = Writer::new(pipe.clone());
         writer.write(Bytes::from_static(b"ab")).unwrap();
         assert!(!pipe.is_touched());
@@ -203,8 +245,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_pipes_of_a_call_share_what_it_may_hold() {
+        let budget = Budget::new(10);
+        let (one, other) = (Pipe::new(budget.clone()), Pipe::new(budget));
+        let (mut one, mut other_end) = (Writer::new(one), Writer::new(other.clone()));
+        one.write(Bytes::from_static(b"sixsix")).unwrap();
+        assert_eq!(other_end.check_write().unwrap(), 4);
+        other_end.write(Bytes::from_static(b"four")).unwrap();
+        let refused = other_end.check_write();
+        assert!(
+            matches!(refused, Err(StreamError::LastOperationFailed(_))),
+            "{refused:?}"
+        );
+        other.abandon();
+        assert_eq!(one.check_write().unwrap(), 4);
+    }
+
+    #[tokio::test]
     async fn a_full_pipe_lets_the_guest_wait_and_an_abandoned_one_ends_it() {
-        let pipe = Pipe::new(3);
+        let pipe = Pipe::new(Budget::new(3));
         let mut writer = Writer::new(pipe.clone());
         writer.write(Bytes::from_static(b"abc")).unwrap();
         assert_eq!(writer.check_write().unwrap(), 0);

@@ -278,7 +278,7 @@ fn link_outgoing(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
     instance.func_wrap(
         "[static]outgoing-value.new-outgoing-value",
         |mut store, (): ()| {
-            let pipe = Pipe::new(store.data().shared().options.max_buffered_bytes);
+            let pipe = Pipe::new(store.data_mut().writing());
             let writer = Some(Writer::new(pipe.clone()));
             let value = OutgoingValue {
                 pipe,
