@@ -17,6 +17,11 @@ impl Inbox {
         }
     }
 
+    /// What the subjects of all slots begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// What to subscribe.
     pub(crate) fn filter(&self) -> String {
         format!("{}>", self.prefix)

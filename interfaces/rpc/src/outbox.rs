@@ -44,6 +44,19 @@ pub(crate) struct Outgoing {
     pub(crate) deadline: Option<Instant>,
 }
 
+impl Outgoing {
+    /// An empty message with a place for replies.
+    pub(crate) fn reply(subject: Subject, reply: Subject) -> Self {
+        Self {
+            subject,
+            reply: Some(reply),
+            headers: None,
+            payload: Bytes::new(),
+            deadline: None,
+        }
+    }
+}
+
 /// Where the messages of a peer come together.
 #[derive(Debug)]
 pub(crate) struct Outbox {

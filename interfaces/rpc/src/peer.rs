@@ -12,13 +12,15 @@ use futures::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{ALIVE, Budget, Delivered, Exchange, LOST, Release, Side};
+use crate::exchange::{ALIVE, Budget, Delivered, Exchange, Release, Side};
 use crate::inbox::Inbox;
+use crate::janitor::sweep;
+use crate::local::Switchboard;
 use crate::outbox::{Outbox, Outgoing};
 use crate::slots::{SlotId, Slots};
 
@@ -43,6 +45,8 @@ pub struct PeerConfig {
     /// Where served calls go on that have kept their thread busy for more than a millisecond, so
     /// that those which only wait are not kept waiting. `None` leaves them where they are.
     pub long_calls: Option<Handle>,
+    /// Peers of this process that are called without NATS.
+    pub local: Option<Switchboard>,
 }
 
 impl Default for PeerConfig {
@@ -56,6 +60,7 @@ impl Default for PeerConfig {
             accept_after: Duration::from_millis(10),
             linger: Duration::from_secs(15),
             long_calls: None,
+            local: None,
         }
     }
 }
@@ -102,7 +107,7 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) serving: AtomicUsize,
-    inbox: Inbox,
+    pub(crate) inbox: Inbox,
     budget: Arc<Budget>,
     farewells: mpsc::Sender<Farewell>,
     outbox: Outbox,
@@ -172,6 +177,9 @@ impl Peer {
             outbox,
             silent,
         });
+        if let Some(board) = &inner.config.local {
+            board.add_peer(inner.inbox.prefix(), &inner);
+        }
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
         let peer = Self { inner };
@@ -208,7 +216,8 @@ impl Peer {
             return Err(timeout);
         };
         let probe = async {
-            self.say_yes(guard.root()).await?;
+            let message = Outgoing::reply(guard.root(), guard.root());
+            self.inner.outbox.send(message).await?;
             std::future::poll_fn(|cx| guard.exchange.poll_remote(cx)).await
         };
         let answer = tokio::time::timeout(within, probe).await;
@@ -298,14 +307,14 @@ impl Peer {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), CallError> {
-        let message = Outgoing {
+        self.pass(Outgoing {
             subject,
             reply: None,
             headers,
             payload,
             deadline: None,
-        };
-        self.inner.outbox.send(message).await
+        })
+        .await
     }
 
     pub(crate) async fn publish_reply(
@@ -315,14 +324,24 @@ impl Peer {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), CallError> {
-        let message = Outgoing {
-            subject,
-            reply: Some(reply),
+        self.pass(Outgoing {
             headers,
             payload,
-            deadline: None,
-        };
-        self.inner.outbox.send(message).await
+            ..Outgoing::reply(subject, reply)
+        })
+        .await
+    }
+
+    /// Sends a message of a call under way.
+    async fn pass(&self, mut message: Outgoing) -> Result<(), CallError> {
+        let inner = &self.inner;
+        if let Some(board) = &inner.config.local {
+            match board.pass(message, inner.inbox.prefix().len()) {
+                None => return Ok(()),
+                Some(back) => message = back,
+            }
+        }
+        inner.outbox.send(message).await
     }
 
     /// Sends a request, unless it cannot leave before `deadline`.
@@ -334,13 +353,18 @@ impl Peer {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<(), CallError> {
-        let message = Outgoing {
-            subject,
-            reply: Some(reply),
+        let mut message = Outgoing {
             headers: Some(headers),
             payload,
             deadline: Some(deadline),
+            ..Outgoing::reply(subject, reply)
         };
+        if let Some(board) = &self.inner.config.local {
+            match board.ask(message) {
+                None => return Ok(()),
+                Some(back) => message = back,
+            }
+        }
         self.inner.outbox.send(message).await
     }
 
@@ -395,11 +419,15 @@ async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscriber) {
         };
         route(&inner, message);
     }
+    if let Some(board) = &inner.config.local {
+        board.remove_peer(inner.inbox.prefix());
+    }
     inner.slots.fail_all(&CallError::Cancelled);
     inner.stop.cancel();
 }
 
-fn route(inner: &Inner, message: Message) {
+/// Takes in one message for a slot.
+pub(crate) fn route(inner: &Inner, message: Message) {
     let subject = message.subject.clone();
     let Some((token, suffix)) = inner.inbox.split(subject.as_str()) else {
         return;
@@ -415,76 +443,5 @@ fn route(inner: &Inner, message: Message) {
     if let Delivered::CancelAt(subject) = exchange.deliver(suffix, message) {
         inner.slots.remove(id);
         inner.farewell(Farewell::empty(subject));
-    }
-}
-
-/// The most questions that are sent in one round. With more quiet calls than this every second
-/// round, the loss of an other end is noticed later in proportion.
-const QUESTIONS: usize = 1024;
-
-/// How long the janitor waits for NATS to take what it sends. Deadlines take its place then.
-const SEND_WITHIN: Duration = Duration::from_millis(200);
-
-/// Asks after the other ends of calls in which nothing has come for a while.
-async fn ask_around(inner: &Arc<Inner>) {
-    let peer = Peer {
-        inner: Arc::clone(inner),
-    };
-    for (id, subject) in inner.slots.questions(QUESTIONS) {
-        let reply = format!("{}.{LOST}", inner.inbox.subject(&id)).into();
-        if let Err(error) = peer.publish_reply(subject, reply, None, Bytes::new()).await {
-            tracing::debug!(%error, "could not ask after the other end of a call");
-            return;
-        }
-    }
-}
-
-/// Sends what could not be awaited where it arose, and frees lingering slots.
-async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>) {
-    let mut tick = tokio::time::interval(Duration::from_millis(500));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let peer = |farewell: Farewell| {
-        let peer = Peer {
-            inner: Arc::clone(&inner),
-        };
-        async move {
-            peer.publish(farewell.subject, farewell.headers, farewell.payload)
-                .await
-        }
-    };
-    loop {
-        tokio::select! {
-            biased;
-            () = inner.stop.cancelled() => break,
-            farewell = queue.recv() => match farewell {
-                Some(farewell) => {
-                    match timeout(SEND_WITHIN, peer(farewell)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => {
-                            tracing::debug!(%error, "a last message of a call was not sent");
-                        }
-                        Err(_) => tracing::debug!("a last message of a call was not taken"),
-                    }
-                }
-                None => break,
-            },
-            _ = tick.tick() => {
-                inner.slots.sweep();
-                if timeout(SEND_WITHIN, ask_around(&inner)).await.is_err() {
-                    tracing::debug!("asked after some calls only: NATS takes no messages");
-                }
-            }
-        }
-    }
-    // What was queued before the stop still goes out, within a short time.
-    queue.close();
-    let until = Instant::now() + Duration::from_millis(200);
-    while let Ok(farewell) = queue.try_recv() {
-        if tokio::time::timeout_at(until, peer(farewell))
-            .await
-            .is_err()
-        {
-            break;
-        }
     }
 }

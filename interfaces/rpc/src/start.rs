@@ -42,6 +42,18 @@ impl Crew {
         };
     }
 
+    /// Lets a future begin in a task of its own, beside those that are started here.
+    pub(crate) fn join<F>(&self, future: Pin<Box<F>>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(Waiting {
+            future: Some(future),
+            relay: None,
+            crew: self.long.is_some().then(|| self.clone()),
+        });
+    }
+
     /// Lets a future go on that has kept its thread for `busy` and waits now.
     fn go_on<F>(&self, waiting: Waiting<F>, busy: Duration)
     where

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_codec::Path;
 use lattice_rpc::{CallError, Limiter, PeerConfig, RemoteError};
-use support::{Pair, options, soon};
+use support::{Pair, on_the_bus, options, soon};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn a_unary_call_is_two_messages() {
             .unwrap();
         assert_eq!(result, params);
         let messages = watch.messages().await;
-        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert_eq!(messages.len(), on_the_bus(2), "{messages:?}");
     }
     pair.settle().await;
 }

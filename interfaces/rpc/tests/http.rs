@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use lattice_codec::http::{ErrorCode, Part, ResponseHead, encode_response};
 use lattice_rpc::http::{HttpError, answer, take_request};
-use support::{Pair, trace};
+use support::{Pair, on_the_bus, trace};
 
 async fn serve_echo(pair: &Pair) -> lattice_rpc::ServeHandle {
     pair.serve("handle", |mut call| async move {
@@ -55,7 +55,7 @@ async fn a_small_exchange_is_two_messages() {
             text
         );
         let messages = watch.messages().await;
-        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert_eq!(messages.len(), on_the_bus(2), "{messages:?}");
     }
     pair.settle().await;
 }

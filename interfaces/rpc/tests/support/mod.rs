@@ -20,7 +20,9 @@ use futures::StreamExt as _;
 use lattice_core::id::{ComponentId, LatticeName};
 use lattice_core::subject::RpcPrefix;
 use lattice_nats_box::NatsBox;
-use lattice_rpc::{IncomingCall, Invocation, Limiter, Peer, PeerConfig, ServeHandle, ServeOptions};
+use lattice_rpc::{
+    IncomingCall, Invocation, Limiter, Peer, PeerConfig, ServeHandle, ServeOptions, Switchboard,
+};
 use tokio::time::Instant;
 
 pub struct Pair {
@@ -28,6 +30,16 @@ pub struct Pair {
     pub caller: Peer,
     pub callee: Peer,
     pub prefix: RpcPrefix,
+}
+
+/// Whether this test binary has its peers call one another without NATS.
+pub fn is_local() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_local")
+}
+
+/// How many messages that peers exchange a watcher of the server sees.
+pub fn on_the_bus(count: usize) -> usize {
+    if is_local() { 0 } else { count }
 }
 
 pub fn lattice() -> LatticeName {
@@ -56,7 +68,8 @@ impl Pair {
         Self::with_config(PeerConfig::default()).await
     }
 
-    pub async fn with_config(config: PeerConfig) -> Self {
+    pub async fn with_config(mut config: PeerConfig) -> Self {
+        config.local = is_local().then(Switchboard::default);
         let nats = NatsBox::start().await.unwrap();
         let caller = Peer::new(nats.client().await.unwrap(), config.clone())
             .await

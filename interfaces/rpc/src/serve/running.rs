@@ -1,0 +1,134 @@
+//! One call from its start to its end.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::IncomingCall;
+use super::intake::Intake;
+use crate::error::RemoteError;
+use crate::limiter::Permit;
+use crate::peer::Peer;
+use crate::respond::Inbound;
+
+/// Counts a call as being served, also when its task is dropped.
+struct Serving(Peer);
+
+impl Serving {
+    fn enter(peer: &Peer) -> Self {
+        peer.inner.serving.fetch_add(1, Ordering::Relaxed);
+        Self(peer.clone())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.inner.serving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets a call hold its permit until its handler has ended, also when it is dropped; what reads
+/// on in its parameters after that runs without.
+struct Running(Arc<Inbound>);
+
+impl Running {
+    fn enter(inbound: &Arc<Inbound>, permit: Permit) -> Self {
+        *inbound.permit.lock() = Some(permit);
+        Self(Arc::clone(inbound))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.permit.lock().take();
+    }
+}
+
+pub(super) async fn run_call<H, F>(intake: Arc<Intake<H>>, call: IncomingCall)
+where
+    H: Fn(IncomingCall) -> F,
+    F: Future<Output = ()>,
+{
+    let inbound = Arc::clone(call.params.inbound());
+    let _serving = Serving::enter(&inbound.peer);
+    let deadline = call.context.deadline;
+    let _running = match intake.options.limiter.acquire(deadline).await {
+        Ok(permit) => Running::enter(&inbound, permit),
+        Err(error) => {
+            if let Err(error) = call.responder.fail(error).await {
+                tracing::debug!(%error, "could not refuse a call");
+            }
+            return;
+        }
+    };
+    if !inbound.newer
+        && let Err(error) = inbound.accept().await
+    {
+        tracing::warn!(%error, subject = %inbound.subject, "could not accept a call");
+        return;
+    }
+    tokio::select! {
+        biased;
+        () = (intake.handler)(call) => {}
+        () = must_end(&inbound, &intake.abort, deadline) => {}
+    }
+}
+
+/// Resolves when the call has to end before its handler does. What the caller is told is set here,
+/// since the handler, and with it the responder that tells it, is dropped as soon as this is done.
+async fn must_end(inbound: &Inbound, abort: &CancellationToken, deadline: Instant) {
+    let verdict = tokio::select! {
+        biased;
+        () = abort.cancelled() => {
+            RemoteError::new(RemoteError::STOPPING, "the called side stops")
+        }
+        verdict = given_up_or_overdue(inbound, deadline) => verdict,
+    };
+    inbound.set_verdict(verdict);
+}
+
+/// Resolves when nobody waits for the answer any more. Most calls are over before the first of the
+/// two can happen, and wait for no more than that time.
+async fn given_up_or_overdue(inbound: &Inbound, deadline: Instant) -> RemoteError {
+    let confirm_at = Instant::now() + inbound.peer.inner.config.accept_after;
+    tokio::time::sleep_until(confirm_at.min(deadline)).await;
+    tokio::select! {
+        biased;
+        () = given_up(inbound) => {
+            tracing::debug!(subject = %inbound.subject, "the caller cancelled its call");
+            RemoteError::new("cancelled", "the caller cancelled the call")
+        }
+        () = overdue(inbound, deadline) => {
+            tracing::warn!(subject = %inbound.subject, "a call was not answered by its deadline");
+            let text = format!("`{}` did not finish by the call's deadline", inbound.subject);
+            RemoteError::new(RemoteError::DEADLINE, text)
+        }
+    }
+}
+
+/// Resolves when the caller gives up. A call that is not answered at once is confirmed to its
+/// caller first, which otherwise has no subject to give up at.
+async fn given_up(inbound: &Inbound) {
+    let accepted = if inbound.has_responded() {
+        inbound.slot().await
+    } else {
+        inbound.accept().await
+    };
+    match accepted {
+        Ok(guard) => poll_fn(|cx| guard.exchange.poll_cancelled(cx)).await,
+        // Without a slot the call goes on until its deadline.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Resolves when the deadline passes without an answer. An answer that still streams is bounded
+/// by whoever writes it.
+async fn overdue(inbound: &Inbound, deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+    if inbound.has_responded() {
+        std::future::pending::<()>().await;
+    }
+}

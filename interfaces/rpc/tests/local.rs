@@ -1,0 +1,85 @@
+//! What is only so between peers of one process.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lattice_rpc::{CallError, Peer, PeerConfig, Switchboard};
+use support::{Pair, soon};
+
+/// Peers as `pair` has them, but with a board.
+async fn beside(pair: &Pair, board: &Switchboard) -> Peer {
+    let config = PeerConfig {
+        local: Some(board.clone()),
+        ..PeerConfig::default()
+    };
+    Peer::new(pair.nats.client().await.unwrap(), config)
+        .await
+        .unwrap()
+}
+
+async fn pair_on(board: &Switchboard) -> Pair {
+    let mut pair = Pair::start().await;
+    pair.caller = beside(&pair, board).await;
+    pair.callee = beside(&pair, board).await;
+    pair
+}
+
+#[tokio::test]
+async fn calls_of_a_process_go_on_while_nats_is_away() {
+    let board = Switchboard::default();
+    let mut pair = pair_on(&board).await;
+    let _serving = pair.serve_echo("echo").await;
+    pair.nats.stop();
+    for _ in 0..3 {
+        let call = pair
+            .caller
+            .call(pair.invocation("echo"), Bytes::from_static(b"here"));
+        assert_eq!(call.await.unwrap(), "here");
+    }
+}
+
+#[tokio::test]
+async fn peers_without_a_board_are_reached_over_nats() {
+    let board = Switchboard::default();
+    let pair = pair_on(&board).await;
+    let stranger = Peer::new(pair.nats.client().await.unwrap(), PeerConfig::default());
+    let stranger = stranger.await.unwrap();
+    let _serving = pair.serve_echo("echo").await;
+    let subject = pair.subject("echo");
+    assert!(board.serves(&subject) && !board.serves("elsewhere"));
+    let answer = stranger.call(pair.invocation("echo"), Bytes::from_static(b"far"));
+    assert_eq!(answer.await.unwrap(), "far");
+}
+
+#[tokio::test]
+async fn a_function_that_is_full_or_gone_is_asked_for_elsewhere() {
+    let board = Switchboard::default();
+    let pair = pair_on(&board).await;
+    let serving = pair.serve_echo("echo").await;
+    let subject = pair.subject("echo");
+    serving.drain(soon(1000)).await;
+    assert!(!board.serves(&subject));
+    let gone = pair
+        .caller
+        .call(pair.invocation("echo"), Bytes::new())
+        .await;
+    assert!(matches!(gone, Err(CallError::NotServed { .. })), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_is_closed_leaves_the_board() {
+    let board = Switchboard::default();
+    let pair = pair_on(&board).await;
+    let _serving = pair.serve_echo("echo").await;
+    pair.callee.close().await;
+    assert!(!board.serves(&pair.subject("echo")));
+    let gone = pair.caller.call(pair.invocation("echo"), Bytes::new());
+    let gone = tokio::time::timeout(Duration::from_secs(5), gone)
+        .await
+        .unwrap();
+    assert!(gone.is_err(), "{gone:?}");
+}
