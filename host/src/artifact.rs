@@ -4,14 +4,17 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_claims::ProviderClaims;
 use lattice_claims::archive::{ArchiveError, ArchiveLimits, Keep, ProviderArchive, native_target};
 use lattice_claims::epoch_seconds;
-use lattice_core::reference::{ParseReferenceError, Reference};
+use lattice_core::reference::{ParseReferenceError, Reference, RegistryRef};
 use lattice_core::{ErrorCode, ImageRef};
 use tempfile::TempDir;
+
+use crate::builtin::{Builtin, Builtins};
 
 /// Why an image could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +35,19 @@ pub(crate) enum FetchError {
         /// The reference.
         reference: String,
     },
-    /// There are no built-in providers in this version.
-    #[error("there is no built-in {what} named `{name}` in this version")]
-    Builtin {
-        /// A component or a provider.
-        what: &'static str,
+    /// No component is part of the host.
+    #[error("there is no built-in component named `{name}`: only providers are built in")]
+    BuiltinComponent {
         /// The name asked for.
         name: String,
+    },
+    /// No provider of this name is part of the host.
+    #[error("there is no built-in provider named `{name}`; this host has {known}")]
+    NoBuiltin {
+        /// The name asked for.
+        name: String,
+        /// The names that there are, joined by commas.
+        known: String,
     },
     /// The file cannot be read.
     #[error("could not read `{}`", path.display())]
@@ -98,7 +107,8 @@ impl FetchError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorCode::NotFound
             }
-            Self::Registry { .. } | Self::Builtin { .. } | Self::Read { .. } => {
+            Self::NoBuiltin { .. } => ErrorCode::NotFound,
+            Self::Registry { .. } | Self::BuiltinComponent { .. } | Self::Read { .. } => {
                 ErrorCode::ImageUnavailable
             }
             Self::TooLarge { .. } => ErrorCode::ImageTooLarge,
@@ -118,7 +128,10 @@ impl FetchError {
             Self::Registry { .. } => {
                 "download the image and name the file, as `file:///absolute/path`"
             }
-            Self::Builtin { .. } => "name the program as `file:///absolute/path`",
+            Self::BuiltinComponent { .. } => "name the component as `file:///absolute/path`",
+            Self::NoBuiltin { .. } => {
+                "use one of these names, or name the program as `file:///absolute/path`"
+            }
             Self::Read { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => {
                     "the host looks for the file on its own machine: check the path, and run \
@@ -143,28 +156,51 @@ impl FetchError {
 }
 
 /// What the host may read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Images {
+    pub(crate) builtins: Builtins,
     pub(crate) allow_files: bool,
     pub(crate) max_component_bytes: u64,
     pub(crate) max_provider_bytes: u64,
 }
 
+/// What runs when a provider runs.
+pub(crate) enum Program {
+    /// An executable.
+    File {
+        path: PathBuf,
+        /// Where it was unpacked; removed with this value.
+        _folder: Option<TempDir>,
+    },
+    /// A part of this program.
+    Builtin(Arc<dyn Builtin>),
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File { path, .. } => f.debug_tuple("File").field(path).finish(),
+            Self::Builtin(_) => f.write_str("Builtin"),
+        }
+    }
+}
+
 /// A program that a provider can be started from.
 #[derive(Debug)]
 pub(crate) struct ProviderProgram {
-    /// The executable.
-    pub(crate) path: PathBuf,
+    pub(crate) program: Program,
     /// What its archive says about it.
     pub(crate) claims: Option<ProviderClaims>,
-    /// Where it was unpacked; removed with this value.
-    _folder: Option<TempDir>,
 }
 
 impl Images {
     /// Reads the bytes of a component.
     pub(crate) async fn component(&self, image: &ImageRef) -> Result<Bytes, FetchError> {
-        let path = self.path("component", image)?;
+        let path = match Reference::parse(image)? {
+            Reference::Builtin(name) => return Err(FetchError::BuiltinComponent { name }),
+            Reference::File(path) => self.path("component", path)?,
+            Reference::Registry(reference) => return Err(in_registry(&reference)),
+        };
         let limit = self.max_component_bytes;
         blocking(move || {
             let file = open(&path, limit)?;
@@ -186,7 +222,11 @@ impl Images {
 
     /// Finds or unpacks the program of a provider.
     pub(crate) async fn provider(&self, image: &ImageRef) -> Result<ProviderProgram, FetchError> {
-        let path = self.path("provider", image)?;
+        let path = match Reference::parse(image)? {
+            Reference::Builtin(name) => return self.builtin(name),
+            Reference::File(path) => self.path("provider", path)?,
+            Reference::Registry(reference) => return Err(in_registry(&reference)),
+        };
         let limit = self.max_provider_bytes;
         blocking(move || {
             let mut file = open(&path, limit)?;
@@ -203,16 +243,36 @@ impl Images {
         .await
     }
 
-    fn path(&self, what: &'static str, image: &ImageRef) -> Result<PathBuf, FetchError> {
-        let reference = Reference::parse(image)?;
-        match reference {
-            Reference::File(path) if self.allow_files => Ok(path),
-            Reference::File(_) => Err(FetchError::FilesDisabled { what }),
-            Reference::Registry(reference) => Err(FetchError::Registry {
-                reference: reference.to_string(),
-            }),
-            Reference::Builtin(name) => Err(FetchError::Builtin { what, name }),
+    fn path(&self, what: &'static str, path: PathBuf) -> Result<PathBuf, FetchError> {
+        if self.allow_files {
+            Ok(path)
+        } else {
+            Err(FetchError::FilesDisabled { what })
         }
+    }
+
+    fn builtin(&self, name: String) -> Result<ProviderProgram, FetchError> {
+        match self.builtins.get(&name) {
+            Some(builtin) => Ok(ProviderProgram {
+                program: Program::Builtin(builtin),
+                claims: None,
+            }),
+            None => {
+                let known: Vec<_> = self.builtins.names().collect();
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                Err(FetchError::NoBuiltin { name, known })
+            }
+        }
+    }
+}
+
+fn in_registry(reference: &RegistryRef) -> FetchError {
+    FetchError::Registry {
+        reference: reference.to_string(),
     }
 }
 
@@ -290,9 +350,11 @@ fn program(path: PathBuf, file: &File) -> Result<ProviderProgram, FetchError> {
         return Err(FetchError::NotExecutable { path });
     }
     Ok(ProviderProgram {
-        path,
+        program: Program::File {
+            path,
+            _folder: None,
+        },
         claims: None,
-        _folder: None,
     })
 }
 
@@ -312,9 +374,11 @@ fn unpack(path: &Path, file: File, limit: u64) -> Result<ProviderProgram, FetchE
     let library = archive.take_library(&target).map_err(refused)?;
     let (folder, path) = write_program(&library).map_err(FetchError::Unpack)?;
     Ok(ProviderProgram {
-        path,
+        program: Program::File {
+            path,
+            _folder: Some(folder),
+        },
         claims: Some(archive.claims),
-        _folder: Some(folder),
     })
 }
 

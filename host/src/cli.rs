@@ -14,6 +14,7 @@ pub use args::{
 };
 pub use settings::SettingsError;
 
+use crate::builtin::Builtins;
 use crate::config::HostConfig;
 use crate::host::{Host, StartHostError, StopReason, StopRequest};
 
@@ -78,7 +79,7 @@ pub fn configure(args: &HostArgs) -> Result<(HostConfig, Vec<String>), SettingsE
     settings::settings(args, environment)
 }
 
-/// Runs a host until it is told to stop, by a signal or from the lattice, and drains it.
+/// Runs a host, which can have the providers `builtins` inside, until it is told to stop, by a signal or from the lattice, and drains it.
 ///
 /// Sets up logging to the standard error, unless the program has done so before.
 ///
@@ -86,11 +87,12 @@ pub fn configure(args: &HostArgs) -> Result<(HostConfig, Vec<String>), SettingsE
 ///
 /// [`RunError`], within 10 s when NATS cannot be reached. Once the host runs, nothing that
 /// happens to NATS ends it.
-pub async fn run(args: HostArgs) -> Result<(), RunError> {
+pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
     if args.help_markdown {
         return markdown::print().map_err(RunError::Output);
     }
-    let (config, warnings) = configure(&args)?;
+    let (mut config, warnings) = configure(&args)?;
+    config.builtins = builtins;
     logging::init(config.log_level, config.structured_logging);
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -11,6 +11,8 @@ use lattice_core::subject::TopicPrefix;
 use lattice_core::{LatticeName, StringMap};
 use lattice_runtime::RuntimeConfig;
 
+use crate::builtin::Builtins;
+
 /// How to reach one NATS server, and as whom.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NatsConfig {
@@ -150,6 +152,8 @@ pub struct HostConfig {
     pub queue: QueueConfig,
     /// How providers are run.
     pub providers: ProviderConfig,
+    /// The providers that can run inside the host.
+    pub builtins: Builtins,
     /// Settings of the runtime.
     pub runtime: RuntimeConfig,
     /// How much providers log.
@@ -185,6 +189,7 @@ impl HostConfig {
             provider_auctions: true,
             queue: QueueConfig::default(),
             providers: ProviderConfig::default(),
+            builtins: Builtins::default(),
             runtime: RuntimeConfig::default(),
             log_level: LogLevel::default(),
             structured_logging: false,

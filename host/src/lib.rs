@@ -3,6 +3,7 @@
 //! [`Host`] assembles the owners of the host's parts; each table has one owner and one lock.
 //! [`cli`] is the command line that `lattice-host` and `wash host` share.
 
+pub mod builtin;
 pub mod cli;
 pub mod config;
 

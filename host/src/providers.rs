@@ -2,6 +2,7 @@
 
 mod error;
 mod health;
+mod life;
 mod probe;
 mod report;
 mod restart;
@@ -22,6 +23,7 @@ use futures::future::join_all;
 use lattice_core::host::ProviderDescription;
 use lattice_core::provider::HostData;
 use lattice_core::{ComponentId, ImageRef, StringMap};
+use lattice_rpc::Switchboard;
 use lattice_store::LatticeStore;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -51,6 +53,8 @@ pub(crate) struct ProviderDeps {
     pub(crate) events: Arc<Events>,
     pub(crate) images: Images,
     pub(crate) spawner: Spawner,
+    /// Where providers inside the host meet its components.
+    pub(crate) local: Switchboard,
     pub(crate) config: ProviderConfig,
     pub(crate) rpc_timeout: Duration,
     /// What every process is told; each gets its own id, links, configs and key on top.

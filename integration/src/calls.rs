@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use async_nats::Subscriber;
+use async_nats::{Client, Subscriber};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lattice_codec::write;
 use lattice_rpc::{CallError, Invocation, Peer};
 use tokio::time::{Instant, timeout};
@@ -89,7 +89,7 @@ pub async fn echo(peer: &Peer, id: &str) -> Result<Duration> {
 
 /// The calls of one function, as they come by on the bus.
 #[derive(Debug)]
-pub struct Calls(Subscriber);
+pub struct Calls(Subscriber, Client);
 
 impl Calls {
     /// Waits until `count` calls have begun since the last time.
@@ -105,6 +105,18 @@ impl Calls {
     }
 }
 
+impl Calls {
+    /// Whether no call has come by until now.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection has ended.
+    pub async fn none(&mut self) -> Result<bool> {
+        lattice_nats_box::taken_in(&self.1).await?;
+        Ok(self.0.next().now_or_never().is_none())
+    }
+}
+
 impl Lattice {
     /// Watches the calls of a function from now on.
     ///
@@ -114,7 +126,7 @@ impl Lattice {
     pub async fn calls(&self, id: &str, function: &str) -> Result<Calls> {
         let calls = self.client.subscribe(subject(id, function)).await?;
         lattice_nats_box::taken_in(&self.client).await?;
-        Ok(Calls(calls))
+        Ok(Calls(calls, self.client.clone()))
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Lattice {
     pub events: EventLog,
     /// The hosts, in the order of their start.
     pub hosts: Vec<HostProcess>,
+    /// Whether providers run inside their hosts.
+    pub inside: bool,
     folder: TempDir,
 }
 
@@ -75,6 +77,7 @@ impl Lattice {
             client,
             events,
             hosts: Vec::new(),
+            inside: false,
             folder,
         };
         for _ in 0..hosts {
@@ -210,7 +213,8 @@ impl Lattice {
         self.scale(host, id, &component(name)?, count).await
     }
 
-    /// Starts a provider program of this workspace and waits until it is healthy.
+    /// Starts a provider of this workspace, as a program or inside the host, and waits until it is
+    /// healthy.
     ///
     /// # Errors
     ///
@@ -218,7 +222,10 @@ impl Lattice {
     pub async fn provide(&self, host: usize, id: &str, name: &str, config: &[&str]) -> Result<()> {
         let host = self.host(host);
         let mark = self.events.len();
-        let reference = format!("file://{}", program(name)?.display());
+        let reference = match name.strip_suffix("-provider") {
+            Some(builtin) if self.inside => format!("builtin://{builtin}"),
+            _ => format!("file://{}", program(name)?.display()),
+        };
         let command = json!({
             "provider_id": id, "provider_ref": reference, "host_id": host, "config": config,
         });

@@ -12,6 +12,7 @@ mod http_client;
 mod lattice;
 mod monitor;
 mod process;
+mod redis;
 mod scenes;
 
 pub use artifacts::{component, program, workspace};
@@ -23,6 +24,7 @@ pub use http_client::{HttpClient, begin, get};
 pub use lattice::{HostOptions, Lattice};
 pub use monitor::{Monitored, growth_allowed};
 pub use process::{HostProcess, ProcessUsage, free_port, usage};
+pub use redis::Redis;
 pub use scenes::STORE;
 
 use std::time::Duration;

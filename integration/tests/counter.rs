@@ -1,7 +1,7 @@
 //! The counter example: HTTP in, key-value out, over a real bus.
 
 use anyhow::Result;
-use lattice_integration::{HostOptions, Lattice, STEP, STORE, free_port, get};
+use lattice_integration::{HostOptions, Lattice, STEP, STORE, get};
 use serde_json::json;
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_running_component_is_given_another_store_by_its_link() -> Result<()> 
     lattice.until_status(&address, "/x", 200).await?;
     lattice.until_status(&address, "/x", 200).await?;
 
-    let redis = redis(&lattice).await?;
+    let redis = lattice.redis().await?;
     lattice.config("redis", json!({ "url": redis.url })).await?;
     lattice
         .provide(0, "kv2", "keyvalue-redis-provider", &[])
@@ -59,36 +59,6 @@ async fn a_running_component_is_given_another_store_by_its_link() -> Result<()> 
     let text = lattice.until_status(&address, "/x", 200).await?;
     assert_eq!(text, "Counter /x: 1\n");
     Ok(())
-}
-
-struct Redis {
-    url: String,
-    _process: tokio::process::Child,
-}
-
-async fn redis(lattice: &Lattice) -> Result<Redis> {
-    let program = std::env::var_os("LATTICE_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-    let port = free_port()?;
-    let process = tokio::process::Command::new(program)
-        .args([
-            "--port",
-            &port.to_string(),
-            "--save",
-            "",
-            "--bind",
-            "127.0.0.1",
-        ])
-        .stdout(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|e| anyhow::anyhow!("no redis-server ({e}); run `cargo xtask setup`"))?;
-    lattice
-        .until_listening(&format!("127.0.0.1:{port}"))
-        .await?;
-    Ok(Redis {
-        url: format!("redis://127.0.0.1:{port}"),
-        _process: process,
-    })
 }
 
 #[tokio::test]

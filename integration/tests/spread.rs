@@ -100,7 +100,7 @@ impl Edge {
 
 #[tokio::test]
 async fn three_hosts_share_a_component_one_of_them_behind_a_leaf() -> Result<()> {
-    let mut edge = Edge::start().await?;
+    let edge = Edge::start().await?;
     for host in 0..3 {
         edge.lattice.run(host, "hello", "http-hello", 100).await?;
     }
@@ -132,7 +132,7 @@ async fn three_hosts_share_a_component_one_of_them_behind_a_leaf() -> Result<()>
 
 #[tokio::test]
 async fn a_host_behind_a_leaf_takes_its_part_when_those_at_the_hub_are_busy() -> Result<()> {
-    let mut edge = Edge::start().await?;
+    let edge = Edge::start().await?;
     for host in 0..3 {
         edge.lattice.run(host, "probe", "probe", 4).await?;
     }
@@ -177,6 +177,7 @@ struct Confirmed {
 impl Confirmed {
     async fn listen(lattice: &Lattice) -> Result<Self> {
         let client = lattice.client.clone();
+        #[expect(clippy::disallowed_methods, reason = "listens to the wire")]
         let messages = client.subscribe("_INBOX.>").await?;
         lattice_nats_box::taken_in(&client).await?;
         Ok(Self { client, messages })

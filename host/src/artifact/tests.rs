@@ -5,6 +5,7 @@ use lattice_claims::{KeyKind, ProviderMetadata, SigningKey};
 use super::*;
 
 const IMAGES: Images = Images {
+    builtins: Builtins::none(),
     allow_files: true,
     max_component_bytes: 1_000,
     max_provider_bytes: 100_000,
@@ -16,6 +17,13 @@ fn image(text: &str) -> ImageRef {
 
 fn file(path: &Path) -> ImageRef {
     image(&format!("file://{}", path.display()))
+}
+
+fn path_of(program: &ProviderProgram) -> &Path {
+    match &program.program {
+        Program::File { path, .. } => path,
+        Program::Builtin(_) => panic!("a file"),
+    }
 }
 
 async fn component_error(images: Images, reference: &ImageRef) -> String {
@@ -102,7 +110,7 @@ async fn bare_programs_have_to_be_executable() {
     assert!(matches!(error, FetchError::NotExecutable { .. }));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = IMAGES.provider(&file(&path)).await.unwrap();
-    assert_eq!(program.path, path);
+    assert_eq!(path_of(&program), path);
     std::fs::write(&path, "text").unwrap();
     let error = IMAGES.provider(&file(&path)).await.unwrap_err();
     assert!(matches!(error, FetchError::NotAProvider { .. }));
@@ -132,13 +140,13 @@ async fn the_program_for_this_machine_is_unpacked_from_an_archive() {
     for gzip in [false, true] {
         std::fs::write(&path, archive(&native_target(), b"#!/bin/sh\n", gzip)).unwrap();
         let program = IMAGES.provider(&file(&path)).await.unwrap();
-        assert_eq!(std::fs::read(&program.path).unwrap(), b"#!/bin/sh\n");
-        let mode = std::fs::metadata(&program.path)
+        assert_eq!(std::fs::read(path_of(&program)).unwrap(), b"#!/bin/sh\n");
+        let mode = std::fs::metadata(path_of(&program))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o700, 0o700);
-        let unpacked = program.path.clone();
+        let unpacked = path_of(&program).to_owned();
         assert!(program.claims.is_some());
         drop(program);
         assert!(!unpacked.exists());

@@ -9,7 +9,7 @@ use lattice_claims::CurveKey;
 use lattice_control::{EventPublisher, Server, ServerConfig};
 use lattice_core::event::{Event, HostStarted};
 use lattice_core::provider::{HostData, SecretText};
-use lattice_rpc::{Peer, PeerConfig};
+use lattice_rpc::{Peer, PeerConfig, Switchboard};
 use lattice_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use lattice_store::{LatticeStore, StoreOptions};
 use tokio::sync::watch;
@@ -59,8 +59,10 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         long_work: long_calls.handle(),
         ..config.runtime.clone()
     };
+    let local = Switchboard::default();
     let peer_config = PeerConfig {
         long_calls: long_calls.handle(),
+        local: Some(local.clone()),
         ..PeerConfig::default()
     };
     let (common, runtime) = tokio::try_join!(common(config, peer_config), runtime(runtime_config))?;
@@ -68,7 +70,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
     let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
     let components = Arc::new(components(&common, runtime));
-    let (providers, states) = providers(&common)?;
+    let (providers, states) = providers(&common, local)?;
     let inventory = Arc::new(inventory(&common, &components, &providers));
     let (wish, stop) = watch::channel(None);
     let api = HostApi {
@@ -163,6 +165,7 @@ async fn admin(address: Option<SocketAddr>) -> Result<Option<Admin>, StartHostEr
 
 fn images(config: &HostConfig) -> Images {
     Images {
+        builtins: config.builtins.clone(),
         allow_files: config.allow_file_load,
         max_component_bytes: config.runtime.max_component_bytes,
         max_provider_bytes: config.providers.max_bytes,
@@ -190,7 +193,7 @@ fn components(common: &Common, runtime: Runtime) -> Components {
 
 type ProviderParts = (Arc<Providers>, Arc<LinkStates>);
 
-fn providers(common: &Common) -> Result<ProviderParts, StartHostError> {
+fn providers(common: &Common, local: Switchboard) -> Result<ProviderParts, StartHostError> {
     let config = &common.config;
     let id = common.identity.id.clone();
     let reporter = common.store.reporter(id.clone());
@@ -204,6 +207,7 @@ fn providers(common: &Common) -> Result<ProviderParts, StartHostError> {
         events: Arc::clone(&common.events),
         images: images(config),
         spawner: Spawner::start().map_err(StartHostError::Spawner)?,
+        local,
         config: config.providers,
         rpc_timeout: config.rpc_timeout,
         host_data: host_data(common),

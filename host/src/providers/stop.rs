@@ -1,4 +1,4 @@
-//! The orderly end of a provider process.
+//! The orderly end of a provider.
 
 #![expect(
     clippy::disallowed_methods,
@@ -9,29 +9,35 @@ use async_nats::Request;
 use bytes::Bytes;
 use lattice_core::provider::ShutdownRequest;
 use lattice_core::subject::ProviderSubjects;
-use tokio::process::Child;
 use tokio::time::timeout_at;
 
 use super::ProviderDeps;
+use super::life::Life;
 use super::slot::StopProvider;
 
-/// Asks the process to end, waits for it until the deadline, and kills it then.
+/// Asks the provider to end, waits for it until the deadline, and kills it then.
 pub(crate) async fn shut_down(
     deps: &ProviderDeps,
     subjects: &ProviderSubjects,
-    mut child: Child,
+    mut life: Life,
     wish: StopProvider,
 ) {
     let request = ShutdownRequest {
         host_id: deps.identity.id.as_str().to_owned(),
     };
     let orderly = async {
+        if let Life::Inside(inside) = &life {
+            // It hears of it without NATS, too.
+            inside.stop.cancel();
+            life.ended().await;
+            return Ok(());
+        }
         let payload = serde_json::to_vec(&request).map(Bytes::from)?;
         // An old provider answers before it ends, ours when everything is done.
         // That may take as long as its calls; the deadline of the wish is the only one.
         let request = Request::new().payload(payload).timeout(None);
         deps.nats.send_request(subjects.shutdown(), request).await?;
-        child.wait().await?;
+        life.ended().await;
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     };
     let why = match timeout_at(wish.deadline, orderly).await {
@@ -40,7 +46,5 @@ pub(crate) async fn shut_down(
         Err(_) => "it took too long".to_owned(),
     };
     tracing::warn!("a provider did not end when asked ({why}), killing it");
-    if let Err(error) = child.kill().await {
-        tracing::error!(%error, "could not kill a provider");
-    }
+    life.kill().await;
 }

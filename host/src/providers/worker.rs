@@ -5,7 +5,6 @@
     reason = "owns the link state subject of providers"
 )]
 
-use std::process::ExitStatus;
 use std::sync::Arc;
 
 use async_nats::Subscriber;
@@ -17,12 +16,12 @@ use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
 use lattice_store::ConfigBundle;
-use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
 use super::ProviderDeps;
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
+use super::life::Life;
 use super::probe::{Probe, Probed};
 use super::report;
 use super::restart::Restarts;
@@ -53,7 +52,7 @@ enum Ended {
     /// By itself.
     Exited(String),
     /// On request; the process may still be there.
-    Stopped(StopProvider, Box<Child>),
+    Stopped(StopProvider, Life),
 }
 
 impl Worker {
@@ -105,8 +104,8 @@ impl Worker {
     }
 
     /// Starts the process for the first time and tells the lattice.
-    pub(crate) async fn start(&mut self) -> Result<Child, StartProviderError> {
-        let child = self.spawn().await?;
+    pub(crate) async fn start(&mut self) -> Result<Life, StartProviderError> {
+        let life = self.spawn().await?;
         let claims = self.program.claims.as_ref();
         let metadata = claims.and_then(|claims| claims.metadata.as_ref());
         let name = metadata.and_then(|metadata| metadata.name.clone());
@@ -115,14 +114,14 @@ impl Worker {
             .unwrap_or_default();
         self.slot.set_running(name, revision);
         report::started(&self.deps, &self.slot, claims.and_then(provider_info));
-        Ok(child)
+        Ok(life)
     }
 
-    async fn spawn(&mut self) -> Result<Child, StartProviderError> {
-        let data = self.host_data().await.to_line()?;
-        let child = self.deps.spawner.spawn(&self.program.path, &data).await?;
+    async fn spawn(&mut self) -> Result<Life, StartProviderError> {
+        let data = self.host_data().await;
+        let life = Life::begin(&self.deps, &self.program.program, data).await?;
         self.tell_config(&self.config.merged()).await;
-        Ok(child)
+        Ok(life)
     }
 
     async fn host_data(&mut self) -> HostData {
@@ -142,17 +141,17 @@ impl Worker {
     }
 
     /// Keeps the provider running until its end is wanted, and ends it.
-    pub(crate) async fn supervise(mut self, first: Child) {
-        let mut child = Some(first);
+    pub(crate) async fn supervise(mut self, first: Life) {
+        let mut next = Some(first);
         let wish = loop {
             let started = Instant::now();
-            let ended = match child.take() {
-                Some(child) => self.live(child).await,
+            let ended = match next.take() {
+                Some(life) => self.live(life).await,
                 None => self.live_again().await,
             };
             let why = match ended {
-                Ended::Stopped(wish, child) => {
-                    shut_down(&self.deps, &self.subjects, *child, wish).await;
+                Ended::Stopped(wish, life) => {
+                    shut_down(&self.deps, &self.subjects, life, wish).await;
                     break wish;
                 }
                 Ended::Exited(why) => why,
@@ -174,16 +173,16 @@ impl Worker {
 
     async fn live_again(&mut self) -> Ended {
         match self.spawn().await {
-            Ok(child) => {
+            Ok(life) => {
                 tracing::info!(provider = self.slot.id.as_str(), "started a provider again");
-                self.live(child).await
+                self.live(life).await
             }
             Err(error) => Ended::Exited(message_chain(&error)),
         }
     }
 
-    /// Accompanies one process from its start to its end.
-    async fn live(&mut self, mut child: Child) -> Ended {
+    /// Accompanies one life from its start to its end.
+    async fn live(&mut self, mut life: Life) -> Ended {
         let probe = Probe {
             nats: self.deps.nats.clone(),
             host: self.deps.identity.id.clone(),
@@ -197,8 +196,8 @@ impl Worker {
         let mut reports = self.reports().await;
         loop {
             tokio::select! {
-                status = child.wait() => return Ended::Exited(describe(status)),
-                wish = self.slot.stop_wanted() => return Ended::Stopped(wish, Box::new(child)),
+                how = life.ended() => return Ended::Exited(how),
+                wish = self.slot.stop_wanted() => return Ended::Stopped(wish, life),
                 () = self.teller.changed() => self.teller.sync().await,
                 config = self.config.changed() => self.tell_config(&config).await,
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
@@ -300,7 +299,7 @@ impl Worker {
             ""
         };
         let text = format!(
-            "{kind}the process ended ({why}), {restarts} times in a row; next start in {pause:?}"
+            "{kind}the provider ended ({why}), {restarts} times in a row; next start in {pause:?}"
         );
         tracing::error!(provider = self.slot.id.as_str(), "{text}");
         self.deps
@@ -331,11 +330,4 @@ fn problem(response: &HealthCheckResponse) -> Option<String> {
         .as_deref()
         .unwrap_or("the provider does not say why");
     Some(format!("unhealthy: {message}"))
-}
-
-fn describe(status: std::io::Result<ExitStatus>) -> String {
-    match status {
-        Ok(status) => status.to_string(),
-        Err(error) => format!("its end could not be observed: {error}"),
-    }
 }

@@ -56,7 +56,7 @@ pub use lattice_rpc::Context;
 pub use lattice_rpc::wrpc::{CallContext, Client};
 pub use link::{LinkKey, LinkRole, ProviderLink};
 pub use provider::{ConfigChange, Provider};
-pub use run::{run, run_on};
+pub use run::{run, run_inside, run_on};
 pub use serving::{Check, Invocations, Server};
 pub use session::{DEFAULT_DEADLINE, Session};
 pub use sharing::{Shared, Sharing};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use lattice_core::provider::{HostData, SHUTDOWN_REPLY};
-use lattice_rpc::{Peer, PeerConfig};
+use lattice_rpc::{Peer, PeerConfig, Switchboard};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -46,7 +46,34 @@ pub async fn run_on<P: Provider>(
     data: HostData,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let peer = Peer::new(nats.clone(), PeerConfig::default()).await?;
+    run_peers::<P>(nats, PeerConfig::default(), data, stop).await
+}
+
+/// As [`run_on`], inside the process of a host, whose components are reached without NATS.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_inside<P: Provider>(
+    nats: Client,
+    local: Switchboard,
+    data: HostData,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let config = PeerConfig {
+        local: Some(local),
+        ..PeerConfig::default()
+    };
+    run_peers::<P>(nats, config, data, stop).await
+}
+
+async fn run_peers<P: Provider>(
+    nats: Client,
+    config: PeerConfig,
+    data: HostData,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let peer = Peer::new(nats.clone(), config).await?;
     let done = run_peer::<P>(peer.clone(), data, stop).await;
     peer.close().await;
     if tokio::time::timeout(NATS_LIMIT, nats.flush())

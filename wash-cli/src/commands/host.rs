@@ -11,7 +11,7 @@ use crate::output::Output;
 
 /// Runs until the host has stopped; all it says is in its log, on stderr.
 pub(crate) async fn run(args: Args) -> Result<Output> {
-    match lattice_host::cli::run(args).await {
+    match lattice_host::cli::run(args, lattice_host_program::builtins()).await {
         Ok(()) => {
             local::forget_own();
             Ok(Output::silent())

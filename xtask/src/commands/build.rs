@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 /// The programs of a lattice: package and program.
 const PROGRAMS: [(&str, &str); 5] = [
     ("wash", "wash"),
-    ("lattice-host", "lattice-host"),
+    ("lattice-host-program", "lattice-host"),
     ("http-server", "http-server-provider"),
     ("keyvalue-nats", "keyvalue-nats-provider"),
     ("keyvalue-redis", "keyvalue-redis-provider"),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Problem, source};
 
 /// The crates of the lattice and the crates of the lattice that each may use.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("lattice-core", &[]),
     ("lattice-claims", &["lattice-core"]),
     ("lattice-codec", &["lattice-core"]),
@@ -37,6 +37,17 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         "lattice-provider-sdk",
         &["lattice-core", "lattice-codec", "lattice-rpc"],
     ),
+    (
+        "lattice-host-program",
+        &[
+            "lattice-rpc",
+            "lattice-host",
+            "lattice-provider-sdk",
+            "http-server",
+            "keyvalue-nats",
+            "keyvalue-redis",
+        ],
+    ),
     ("http-server", PROVIDER),
     (
         "keyvalue-nats",
@@ -58,6 +69,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "lattice-rpc",
             "lattice-control",
             "lattice-host",
+            "lattice-host-program",
         ],
     ),
     ("xtask", &[]),

@@ -1,6 +1,7 @@
 //! The program `lattice-host` as its user sees it: exit codes, signals, and what it leaves behind.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
 use std::process::Stdio;

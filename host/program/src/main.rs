@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lattice_host::cli::{HostArgs, RunError, run};
+use lattice_host_program::builtins;
 
 /// Calls allocate often and in small pieces, which this allocator does at a third of the cost.
 #[global_allocator]
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(program.host)) {
+    match runtime.block_on(run(program.host, builtins())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }

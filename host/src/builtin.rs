@@ -1,0 +1,75 @@
+//! Providers that run inside the host.
+//!
+//! The host knows how to run one, and the program that holds the host says which there are.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use async_nats::Client;
+use async_trait::async_trait;
+use lattice_core::provider::HostData;
+use lattice_rpc::Switchboard;
+use tokio_util::sync::CancellationToken;
+
+/// What a provider inside the host is given for one life.
+#[derive(Debug)]
+pub struct BuiltinContext {
+    /// The connection of the host for calls. It stays open after the provider.
+    pub nats: Client,
+    /// What a provider process reads from its standard input.
+    pub data: HostData,
+    /// Where the provider meets what else runs in this process.
+    pub local: Switchboard,
+    /// Cancelled when the provider should end.
+    pub stop: CancellationToken,
+}
+
+/// A provider that can run inside the host, any number of times at once.
+#[async_trait]
+pub trait Builtin: Send + Sync {
+    /// Runs the provider until it is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// Says why the provider could not start, or why it ended by itself.
+    async fn run(&self, context: BuiltinContext) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+/// The providers that a host can run inside itself, by the name after `builtin://`.
+#[derive(Clone, Default)]
+pub struct Builtins {
+    by_name: BTreeMap<&'static str, Arc<dyn Builtin>>,
+}
+
+impl std::fmt::Debug for Builtins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
+impl Builtins {
+    /// No provider at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a provider; one that has the name already is replaced.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, builtin: impl Builtin + 'static) -> Self {
+        self.by_name.insert(name, Arc::new(builtin));
+        self
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn Builtin>> {
+        self.by_name.get(name).cloned()
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name.keys().copied()
+    }
+}

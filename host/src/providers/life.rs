@@ -1,0 +1,128 @@
+//! One life of a provider: a process, or a task of this one.
+
+use std::error::Error;
+use std::process::ExitStatus;
+
+use lattice_core::provider::HostData;
+use lattice_core::reply::message_chain;
+use tokio::process::Child;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::ProviderDeps;
+use super::error::StartProviderError;
+use crate::artifact::Program;
+use crate::builtin::BuiltinContext;
+
+type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// A provider that runs. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) enum Life {
+    Process(Box<Child>),
+    Inside(Inside),
+}
+
+/// A provider that runs in this process.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    task: JoinHandle<Outcome>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Life {
+    pub(crate) async fn begin(
+        deps: &ProviderDeps,
+        program: &Program,
+        data: HostData,
+    ) -> Result<Self, StartProviderError> {
+        match program {
+            Program::File { path, .. } => {
+                let child = deps.spawner.spawn(path, &data.to_line()?).await?;
+                Ok(Self::Process(Box::new(child)))
+            }
+            Program::Builtin(builtin) => {
+                let (builtin, stop) = (builtin.clone(), CancellationToken::new());
+                let span = tracing::info_span!("builtin", provider = data.provider_key);
+                let context = BuiltinContext {
+                    nats: deps.nats.clone(),
+                    data,
+                    local: deps.local.clone(),
+                    stop: stop.clone(),
+                };
+                let life = async move { builtin.run(context).await };
+                let task = tokio::spawn(life.instrument(span));
+                Ok(Self::Inside(Inside { task, stop }))
+            }
+        }
+    }
+
+    /// Waits for the end, and says how it came.
+    pub(crate) async fn ended(&mut self) -> String {
+        match self {
+            Self::Process(child) => of_process(child.wait().await),
+            Self::Inside(inside) => of_task((&mut inside.task).await),
+        }
+    }
+
+    /// Ends it at once.
+    pub(crate) async fn kill(&mut self) {
+        match self {
+            Self::Process(child) => {
+                if let Err(error) = child.kill().await {
+                    tracing::error!(%error, "could not kill a provider");
+                }
+            }
+            Self::Inside(inside) => inside.task.abort(),
+        }
+    }
+}
+
+fn of_process(status: std::io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => status.to_string(),
+        Err(error) => format!("its end could not be observed: {error}"),
+    }
+}
+
+fn of_task(outcome: Result<Outcome, JoinError>) -> String {
+    match outcome {
+        Ok(Ok(())) => "it came to its end".to_owned(),
+        Ok(Err(error)) => message_chain(&*error),
+        Err(broken) => match broken.try_into_panic() {
+            Ok(panic) => format!("it panicked: {}", said(&*panic)),
+            Err(_) => "it was ended".to_owned(),
+        },
+    }
+}
+
+/// What a panic said, as far as it is text.
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_says_how_it_ended() {
+        let ended = |work: fn() -> Outcome| async move {
+            of_task(tokio::spawn(async move { work() }).await)
+        };
+        assert_eq!(ended(|| Ok(())).await, "it came to its end");
+        assert_eq!(ended(|| Err("no port".into())).await, "no port");
+        assert_eq!(ended(|| panic!("no luck")).await, "it panicked: no luck");
+    }
+}
