@@ -33,7 +33,7 @@ async fn serve_adder(peer: &Peer, arrived: Arc<Semaphore>, gate: Arc<Semaphore>)
         limiter: Arc::new(Limiter::new(10, 10, SOON)),
         default_deadline: SOON,
         longest_deadline: SOON,
-        presence: lattice_rpc::Presence::default(),
+        relief: lattice_rpc::Relief::default(),
     };
     let answer = move |call: IncomingCall| {
         let (arrived, gate) = (Arc::clone(&arrived), Arc::clone(&gate));

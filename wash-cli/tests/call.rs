@@ -74,7 +74,7 @@ impl Demo {
             limiter: Arc::new(Limiter::new(100, 100, Duration::from_secs(1))),
             default_deadline: Duration::from_secs(5),
             longest_deadline: Duration::from_secs(60),
-            presence: lattice_rpc::Presence::default(),
+            relief: lattice_rpc::Relief::default(),
         };
         let subject = |instance: &str, function: &str| prefix.invocation(instance, function);
         let group = prefix.queue_group();

@@ -7,7 +7,7 @@ use lattice_claims::stored_component;
 use lattice_core::host::ComponentDescription;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, ImageRef, StringMap};
-use lattice_rpc::{Limiter, Presence, Relief};
+use lattice_rpc::{Limiter, Relief, Watching};
 use lattice_store::ConfigBundle;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,7 +29,7 @@ pub(crate) struct Running {
     env: Arc<ComponentEnv>,
     invoke: Arc<ComponentInvoke>,
     server: Server,
-    _relief: Relief,
+    relief: Watching,
     /// Empty for a component without exports, which then just waits for its end.
     served: ServedExports,
     config: Vec<String>,
@@ -69,7 +69,7 @@ impl Running {
         server.switch(&mut served, &code).await?;
         Ok(Self {
             code,
-            _relief: server.relief().await?,
+            relief: server.relieve().await?,
             _config_task: follow(bundle, Arc::clone(&env)),
             env,
             invoke,
@@ -183,6 +183,7 @@ impl Running {
 
     /// Leaves the queue groups and lets calls under way end by themselves until `end`.
     pub(crate) async fn drain(self, end: End) {
+        self.relief.end().await;
         drain_all(self.served.into_values(), end).await;
     }
 }
@@ -203,7 +204,7 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) ->
             queue.max_queued,
             queue.max_wait,
         )),
-        presence: Presence::default(),
+        relief: Relief::default(),
         call_timeout: deps.call_timeout,
         serving: Arc::new(Serving {
             id: id.clone(),

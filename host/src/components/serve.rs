@@ -13,8 +13,8 @@ use lattice_core::reply::{ErrorCode, message_chain};
 use lattice_core::subject::RpcPrefix;
 use lattice_rpc::http::{IncomingBody, answer, take_request};
 use lattice_rpc::{
-    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, Presence,
-    Relief, RemoteError, ServeHandle, ServeOptions,
+    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, Relief,
+    RemoteError, ServeHandle, ServeOptions, Watching,
 };
 use lattice_runtime::{
     CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse, InvokeError,
@@ -69,16 +69,16 @@ pub(crate) struct Server {
     pub(crate) peer: Peer,
     pub(crate) prefix: RpcPrefix,
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) presence: Presence,
+    pub(crate) relief: Relief,
     pub(crate) call_timeout: Duration,
     pub(crate) serving: Arc<Serving>,
 }
 
 impl Server {
     /// Lets others take calls that would wait for long here, as long as what this returns is held.
-    pub(crate) async fn relief(&self) -> Result<Relief, ConnectError> {
+    pub(crate) async fn relieve(&self) -> Result<Watching, ConnectError> {
         let limiter = Arc::clone(&self.limiter);
-        Relief::start(&self.peer, &self.prefix, limiter, self.presence.clone()).await
+        self.relief.watch(&self.peer, &self.prefix, limiter).await
     }
 
     fn subject(&self, export: &Export) -> String {
@@ -133,7 +133,7 @@ impl Server {
             limiter: Arc::clone(&self.limiter),
             default_deadline: self.call_timeout.min(self.serving.longest),
             longest_deadline: self.serving.longest,
-            presence: self.presence.clone(),
+            relief: self.relief.clone(),
         };
         let (serving, versions) = (Arc::clone(&self.serving), Arc::clone(&current));
         let handler = move |call: IncomingCall| {

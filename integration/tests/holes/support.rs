@@ -41,7 +41,7 @@ where
         limiter: std::sync::Arc::new(Limiter::new(1000, 1000, Duration::from_secs(1))),
         default_deadline: Duration::from_secs(5),
         longest_deadline: Duration::from_secs(60),
-        presence: lattice_rpc::Presence::default(),
+        relief: lattice_rpc::Relief::default(),
     };
     let queue = format!("default.{id}");
     let serving = peer

@@ -155,7 +155,8 @@ impl Peer {
             header::write_window(&mut headers, self.inner.config.stream_window);
         }
         // The value is part of the room that the header takes, so it is measured with it.
-        header::set(&mut headers, header::UNARY, "1");
+        let turn = format!("{:x}", guard.exchange.turn());
+        header::set(&mut headers, header::UNARY, turn);
         let room = outbound::room(self, Some(&headers), &root);
         if params.len() > room {
             headers = without_unary(headers);

@@ -49,8 +49,12 @@ struct State {
     over: bool,
     /// The answer goes on until an empty message.
     more: bool,
-    /// Something came after the end of the answer.
+    /// Something came after the end of the answer, or the answer did not tell its turn.
     surplus: bool,
+    /// Which call of its slot this is.
+    turn: u32,
+    /// Whether an earlier call had the same subject.
+    again: bool,
     cancelled: bool,
     abandoned: bool,
     pulse: Pulse,
@@ -144,6 +148,16 @@ impl Exchange {
     /// The subject that was called, for error texts.
     pub(crate) fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    pub(crate) fn begin_turn(&self, turn: u32, again: bool) {
+        let mut state = self.state.lock();
+        (state.turn, state.again) = (turn, again);
+    }
+
+    /// Which call of its slot this is.
+    pub(crate) fn turn(&self) -> u32 {
+        self.state.lock().turn
     }
 
     pub(crate) fn is_caller(&self) -> bool {

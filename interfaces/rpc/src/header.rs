@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use lattice_codec::Path;
 use tokio::time::Instant;
 
@@ -19,7 +19,8 @@ pub const TARGET_ID: &str = "target-id";
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context, vendor part.
 pub const TRACESTATE: &str = "tracestate";
-/// On a request: the parameters are complete in this message, one message may be the answer.
+/// On a request: the parameters are complete in this message, one message may be the answer. The
+/// value is the turn that this answer has to tell in its reply subject, as hexadecimal digits.
 pub const UNARY: &str = "wrpc-unary";
 /// How much of the call's time is left, in milliseconds, when the request is sent.
 pub const DEADLINE_MS: &str = "wrpc-deadline-ms";
@@ -63,6 +64,8 @@ pub(crate) struct Told {
     pub(crate) target_id: Option<String>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) unary: bool,
+    /// What the answer has to tell.
+    pub(crate) turn: Option<u32>,
     pub(crate) window: Option<u64>,
     pub(crate) ended: Vec<Path>,
     deadline: Option<Duration>,
@@ -82,7 +85,10 @@ impl Told {
                 TARGET_ID => told.target_id = Some(value.to_owned()),
                 TRACEPARENT => parent = Some(value.to_owned()),
                 TRACESTATE => state = Some(value.to_owned()),
-                UNARY => told.unary = true,
+                UNARY => {
+                    told.unary = true;
+                    told.turn = u32::from_str_radix(value, 16).ok();
+                }
                 WINDOW => told.window = value.parse().ok(),
                 ENDED => told.ended = parse_ended(value),
                 DEADLINE_MS => told.deadline = value.parse().ok().map(Duration::from_millis),
@@ -106,6 +112,19 @@ impl Told {
     pub(crate) fn deadline(&self, default: Duration, longest: Duration) -> Instant {
         Instant::now() + self.deadline.unwrap_or(default).min(longest)
     }
+}
+
+/// What the reply subject of an answer begins with. Nobody listens there.
+const TURN: &str = "_TURN.";
+
+/// The reply subject of an answer, which tells whose answer it is.
+pub(crate) fn write_turn(turn: u32) -> Subject {
+    format!("{TURN}{turn:x}").into()
+}
+
+/// Reads what [`write_turn`] has written.
+pub(crate) fn turn_of(reply: &Subject) -> Option<u32> {
+    u32::from_str_radix(reply.strip_prefix(TURN)?, 16).ok()
 }
 
 pub(crate) fn text(headers: &HeaderMap, name: &'static str) -> Option<String> {

@@ -2,6 +2,9 @@
 
 use crate::slots::SlotId;
 
+/// The token for calls that others hand on; no slot is called so.
+pub(crate) const HANDED_ON: &str = "at";
+
 /// The prefix under which all slots of a peer listen.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -25,6 +28,11 @@ impl Inbox {
     /// What to subscribe.
     pub(crate) fn filter(&self) -> String {
         format!("{}>", self.prefix)
+    }
+
+    /// What calls begin with that others hand on to this peer; the subject of the function follows.
+    pub(crate) fn place(&self) -> String {
+        format!("{}{HANDED_ON}", self.prefix)
     }
 
     /// Where a slot listens.

@@ -78,10 +78,10 @@ impl Limiter {
         self.pressed.notified().await;
     }
 
-    /// Whether a quarter of the turns is free and nobody waits for one.
-    pub fn has_room(&self) -> bool {
-        let LimiterStats { size, free, queued } = self.stats();
-        free > 0 && queued == 0 && free >= size / 4
+    /// How many calls more would get their turn at once; 0 when some wait.
+    pub fn room(&self) -> usize {
+        let LimiterStats { free, queued, .. } = self.stats();
+        if queued == 0 { free } else { 0 }
     }
 
     /// What is held right now.
@@ -251,12 +251,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_wait_and_a_refusal_press() {
         let limiter = Limiter::new(4, 1, Duration::from_secs(1));
-        assert!(limiter.has_room());
+        assert_ne!(limiter.room(), 0);
         let mut held = Vec::new();
         for _ in 0..4 {
             held.push(limiter.acquire(soon()).await.unwrap());
         }
-        assert!(!limiter.has_room());
+        assert_eq!(limiter.room(), 0);
         let before = Instant::now();
         tokio::select! {
             _ = limiter.acquire(soon()) => panic!("a turn"),
@@ -267,7 +267,7 @@ mod tests {
         assert!(one.is_err() && other.is_err());
         limiter.pressed().await;
         held.pop();
-        assert!(limiter.has_room());
+        assert_ne!(limiter.room(), 0);
     }
 
     #[tokio::test(start_paused = true)]

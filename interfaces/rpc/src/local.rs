@@ -94,6 +94,18 @@ impl Switchboard {
         servers.find(|server| server.has_room())
     }
 
+    /// Hands a call to its function, whether it has room or not; false when it is not served.
+    pub(crate) fn hand_over(&self, call: Message) -> bool {
+        let functions = self.tables.functions.read();
+        let mut servers = functions.get(call.subject.as_str()).into_iter().flatten();
+        let Some(server) = servers.find_map(Weak::upgrade) else {
+            return false;
+        };
+        drop(functions);
+        server.take(call);
+        true
+    }
+
     /// Hands a message for a call under way to the peer that it is for; gives it back when that is
     /// no peer of this process. `inbox` is the length of what an inbox begins with.
     pub(crate) fn pass(&self, message: Outgoing, inbox: usize) -> Option<Outgoing> {

@@ -57,6 +57,9 @@ impl Outgoing {
     }
 }
 
+/// A message that was not taken; boxed, since it is rare.
+pub(crate) type Refused = Box<TrySendError<Outgoing>>;
+
 /// Where the messages of a peer come together.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -88,16 +91,13 @@ impl Outbox {
     pub(crate) async fn send(&self, message: Outgoing) -> Result<(), CallError> {
         self.check(&message)?;
         let ended = || CallError::Send("the peer is closed".to_owned());
-        match self.messages.try_send(message) {
-            Ok(()) => {
-                if ROOM - self.messages.capacity() == ENOUGH {
-                    self.enough.notify_one();
-                }
-                Ok(())
-            }
-            Err(TrySendError::Closed(_)) => Err(ended()),
+        let Err(refused) = self.try_send(message) else {
+            return Ok(());
+        };
+        match *refused {
+            TrySendError::Closed(_) => Err(ended()),
             // Boxed, since it is rare and would make every call's future larger.
-            Err(TrySendError::Full(message)) => {
+            TrySendError::Full(message) => {
                 let taken = timeout(LONGEST_WAIT, self.messages.send(message));
                 match Box::pin(taken).await {
                     Ok(sent) => sent.map_err(|_| ended()),
@@ -105,6 +105,15 @@ impl Outbox {
                 }
             }
         }
+    }
+
+    /// Takes a message that NATS is known to take, if there is room.
+    pub(crate) fn try_send(&self, message: Outgoing) -> Result<(), Refused> {
+        self.messages.try_send(message).map_err(Box::new)?;
+        if ROOM - self.messages.capacity() == ENOUGH {
+            self.enough.notify_one();
+        }
+        Ok(())
     }
 
     fn check(&self, message: &Outgoing) -> Result<(), CallError> {

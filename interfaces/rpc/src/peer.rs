@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::error::{CallError, ConnectError};
+use crate::error::{CallError, ConnectError, RemoteError};
 use crate::exchange::{ALIVE, Budget, Delivered, Exchange, Release, Side};
-use crate::inbox::Inbox;
+use crate::inbox::{HANDED_ON, Inbox};
 use crate::janitor::sweep;
 use crate::local::Switchboard;
 use crate::outbox::{Outbox, Outgoing};
@@ -108,6 +108,8 @@ pub(crate) struct Inner {
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) serving: AtomicUsize,
     pub(crate) inbox: Inbox,
+    /// The functions that this peer serves itself.
+    pub(crate) own: Switchboard,
     budget: Arc<Budget>,
     farewells: mpsc::Sender<Farewell>,
     outbox: Outbox,
@@ -172,6 +174,7 @@ impl Peer {
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
             inbox,
+            own: Switchboard::default(),
             budget,
             farewells,
             outbox,
@@ -227,25 +230,34 @@ impl Peer {
         }
     }
 
-    /// Asks whoever else listens at `subject`; false when nobody says yes in time.
-    pub(crate) async fn ask(&self, subject: &str, within: Duration) -> bool {
-        let Ok(guard) = self.open(Side::Caller, subject.into()) else {
-            return false;
-        };
+    /// Asks whoever else listens at `subject`. The answer is the reply subject of the first that
+    /// comes; `None` when there is none in time.
+    pub(crate) async fn ask(&self, subject: &str, within: Duration) -> Option<Subject> {
+        let guard = self.open(Side::Caller, subject.into()).ok()?;
         guard.exchange.is_no_call();
         let question = async {
             self.publish_reply(subject.into(), guard.root(), None, Bytes::new())
                 .await?;
             std::future::poll_fn(|cx| guard.exchange.poll_remote(cx)).await
         };
-        matches!(timeout(within, question).await, Ok(Ok(_)))
+        let answer = timeout(within, question).await.ok()?;
+        answer.ok().map(|remote| remote.root)
     }
 
-    /// Answers a question that came with this reply subject.
-    pub(crate) async fn say_yes(&self, reply: Subject) -> Result<(), CallError> {
-        // A reply subject makes it the kind of message that the other side waits for.
-        self.publish_reply(reply.clone(), reply, None, Bytes::new())
-            .await
+    /// Sends a call that came here on to the peer at `place`; gives it back when that is not
+    /// possible at once.
+    pub(crate) fn hand_on(&self, place: &Subject, call: Message) -> Option<Message> {
+        let outgoing = Outgoing {
+            subject: format!("{place}.{}", call.subject).into(),
+            reply: call.reply.clone(),
+            headers: call.headers.clone(),
+            payload: call.payload.clone(),
+            deadline: None,
+        };
+        match self.inner.outbox.try_send(outgoing) {
+            Ok(()) => None,
+            Err(_) => Some(call),
+        }
     }
 
     /// Whether this peer listens at `subject` for what belongs to its calls.
@@ -432,6 +444,9 @@ pub(crate) fn route(inner: &Inner, message: Message) {
     let Some((token, suffix)) = inner.inbox.split(subject.as_str()) else {
         return;
     };
+    if token == HANDED_ON {
+        return take_over(inner, suffix, message);
+    }
     // A late message for a call that has ended finds no slot; that is not an error.
     let Some((id, exchange)) = inner.slots.get(token) else {
         match (suffix, message.reply) {
@@ -440,8 +455,32 @@ pub(crate) fn route(inner: &Inner, message: Message) {
         }
         return;
     };
-    if let Delivered::CancelAt(subject) = exchange.deliver(suffix, message) {
-        inner.slots.remove(id);
-        inner.farewell(Farewell::empty(subject));
+    match exchange.deliver(suffix, message) {
+        Delivered::Done => {}
+        Delivered::CancelAt(subject) => {
+            inner.slots.remove(id);
+            inner.farewell(Farewell::empty(subject));
+        }
+        Delivered::Misplaced => inner.slots.distrust(exchange.subject()),
+    }
+}
+
+/// Takes a call that another server of `function` has handed on.
+fn take_over(inner: &Inner, function: &str, mut call: Message) {
+    let (subject, caller) = (Subject::from(function), call.reply.clone());
+    call.subject = subject;
+    if inner.own.hand_over(call) {
+        return;
+    }
+    let error = RemoteError::new(
+        RemoteError::STOPPING,
+        "the function is not served here any more",
+    );
+    if let Some(subject) = caller {
+        inner.farewell(Farewell {
+            subject,
+            headers: Some(error.headers()),
+            payload: error.payload(),
+        });
     }
 }

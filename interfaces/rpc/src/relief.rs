@@ -1,10 +1,11 @@
-//! Leaving calls to others while they have room and we have none.
+//! Giving calls away while others have room and we have none.
 //!
 //! NATS prefers the members of a queue group that are near the caller, however busy they are, so
 //! that one behind a leaf gets nothing while those at the hub let calls wait. Whoever lets calls
-//! wait for long asks the other servers of the entity for room, and leaves the queue groups if
-//! one has it, until there is room here again. Servers of the 1.9 lattice are not asked; they
-//! get their part from NATS.
+//! wait for long asks the other servers of the entity for room. Calls that find no free turn here are
+//! then handed on to one that has some, as they came, so that it answers their callers itself.
+//! Nobody leaves a queue group for that: when the other goes, calls just stay again. Servers of
+//! the 1.9 lattice are not asked; they get their part from NATS.
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,60 +16,118 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::{Message, Subject, Subscriber};
 use futures::StreamExt as _;
 use lattice_core::subject::RpcPrefix;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::ConnectError;
 use crate::limiter::Limiter;
 use crate::peer::Peer;
-use crate::presence::Presence;
 
 /// How long the others may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_millis(100);
+const ANSWER_WITHIN: Duration = Duration::from_millis(50);
 
-/// How long to wait between two questions, and so between two times of leaving.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The time between two questions.
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often it is looked whether there is room here again.
-const LOOK: Duration = Duration::from_millis(5);
+/// How long an answer counts.
+const VALID: Duration = Duration::from_millis(100);
 
-/// Gives calls away while they wait for long here, and tells others that ask whether there is room.
-/// Ends when it is dropped.
+/// Someone who has room.
 #[derive(Debug)]
+struct Other {
+    /// What its own calls begin with, before the subject of the function.
+    place: Subject,
+    /// How many calls it still takes.
+    left: usize,
+    until: Instant,
+}
+
+/// What all functions of an entity that one process serves know of the other servers.
+///
+/// Clones share everything. Until [`Relief::watch`] nothing is given away.
+#[derive(Debug, Clone, Default)]
 pub struct Relief {
-    _work: AbortOnDropHandle<()>,
+    other: Arc<Mutex<Option<Other>>>,
 }
 
 impl Relief {
     /// Begins to watch the `limiter` of the entity with this prefix, all of whose functions are
-    /// served with this `presence`.
+    /// served with this relief. Ends when what it returns is dropped.
     ///
     /// # Errors
     ///
     /// [`ConnectError::Subscribe`] when NATS refuses.
-    pub async fn start(
+    pub async fn watch(
+        &self,
         peer: &Peer,
         prefix: &RpcPrefix,
         limiter: Arc<Limiter>,
-        presence: Presence,
-    ) -> Result<Self, ConnectError> {
+    ) -> Result<Watching, ConnectError> {
         let subject = prefix.room();
         let questions = peer.nats().subscribe(subject.clone()).await;
         let questions = questions.map_err(|error| ConnectError::Subscribe {
             subject: subject.clone(),
             reason: error.to_string(),
         })?;
+        let state = Arc::new(State::default());
         let watch = Watch {
             counted: Counted::new(peer),
             limiter,
-            presence,
+            relief: self.clone(),
             subject,
+            state: Arc::clone(&state),
         };
-        Ok(Self {
+        Ok(Watching {
+            state,
             _work: AbortOnDropHandle::new(tokio::spawn(watch.run(questions))),
         })
+    }
+
+    /// Where the next call may be handed on to.
+    pub(crate) fn place(&self) -> Option<Subject> {
+        let mut other = self.other.lock();
+        let found = other.as_mut()?;
+        if found.left == 0 || found.until < Instant::now() {
+            *other = None;
+            return None;
+        }
+        found.left -= 1;
+        Some(found.place.clone())
+    }
+
+    fn set(&self, other: Option<Other>) {
+        *self.other.lock() = other;
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ending: CancellationToken,
+    /// When somebody was last told of room.
+    told: Mutex<Option<Instant>>,
+}
+
+/// A relief at work.
+#[derive(Debug)]
+pub struct Watching {
+    state: Arc<State>,
+    _work: AbortOnDropHandle<()>,
+}
+
+impl Watching {
+    /// Takes no more calls of others, and waits until those are here that were promised room. To be
+    /// called before the functions are drained.
+    pub async fn end(&self) {
+        self.state.ending.cancel();
+        let told = *self.state.told.lock();
+        if let Some(at) = told {
+            tokio::time::sleep_until(at + VALID + ANSWER_WITHIN).await;
+        }
     }
 }
 
@@ -92,8 +151,9 @@ impl Drop for Counted {
 struct Watch {
     counted: Counted,
     limiter: Arc<Limiter>,
-    presence: Presence,
+    relief: Relief,
     subject: String,
+    state: Arc<State>,
 }
 
 impl Watch {
@@ -106,9 +166,11 @@ impl Watch {
         tokio::select! {
             biased;
             () = stopped.cancelled() => {}
+            () = self.state.ending.cancelled() => {}
             () = self.answer_all(questions) => {}
             () = self.relieve() => {}
         }
+        self.relief.set(None);
     }
 
     async fn answer_all(&self, mut questions: Subscriber) {
@@ -118,37 +180,61 @@ impl Watch {
     }
 
     async fn answer(&self, question: Message) {
-        let Some(reply) = question.reply else {
+        let (room, peer) = (self.limiter.room(), self.peer());
+        let Some(reply) = question.reply.filter(|reply| !peer.is_own(reply)) else {
             return;
         };
-        if self.peer().is_own(&reply) || !self.limiter.has_room() {
+        if room == 0 {
             return;
         }
-        if let Err(error) = self.peer().say_yes(reply).await {
+        *self.state.told.lock() = Some(Instant::now());
+        let place = format!("{}.{room}", peer.inner.inbox.place()).into();
+        if let Err(error) = peer
+            .publish_reply(reply, place, None, bytes::Bytes::new())
+            .await
+        {
             tracing::debug!(%error, "could not tell of room");
         }
     }
 
-    /// Lets others take calls, whenever some wait for long here and others have room.
+    /// Looks for others with room, as long as there is none here and calls wait for long.
     async fn relieve(&self) {
         loop {
             self.limiter.pressed().await;
-            if self.peer().ask(&self.subject, ANSWER_WITHIN).await {
-                tracing::info!(subject = %self.subject, "calls wait for long; leaves them to others for a while");
-                self.presence.step_out();
-                self.until_there_is_room().await;
-                self.presence.step_in();
+            while self.limiter.room() == 0 {
+                let told = self.peer().ask(&self.subject, ANSWER_WITHIN).await;
+                self.relief.set(told.as_ref().and_then(read));
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
+            self.relief.set(None);
         }
     }
+}
 
-    async fn until_there_is_room(&self) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if self.limiter.has_room() {
-                return;
-            }
-        }
+/// Reads what an answer says in its reply subject: where, and for how many calls.
+fn read(told: &Subject) -> Option<Other> {
+    let (place, room) = told.rsplit_once('.')?;
+    Some(Other {
+        place: place.into(),
+        left: room.parse().ok()?,
+        until: Instant::now() + VALID,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_given_away_than_there_is_room_and_not_for_long() {
+        let relief = Relief::default();
+        assert_eq!(relief.place(), None);
+        relief.set(read(&"inbox.at.2".into()));
+        assert_eq!(relief.place().as_deref(), Some("inbox.at"));
+        assert!(relief.place().is_some() && relief.place().is_none());
+        relief.set(read(&"inbox.at.2".into()));
+        tokio::time::advance(2 * VALID).await;
+        assert_eq!(relief.place(), None);
+        assert!(read(&"inbox.at.many".into()).is_none());
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Inbound {
     pub(crate) newer: bool,
     /// The credit that the caller grants for result streams.
     pub(crate) window: Option<u64>,
+    /// What the first message of the answer has to tell.
+    turn: Option<u32>,
     /// Parameter streams that have ended without data.
     pub(crate) ended: Vec<Path>,
     guard: OnceCell<Arc<SlotGuard>>,
@@ -48,6 +50,7 @@ impl Inbound {
             caller,
             newer: told.newer(),
             window: told.window,
+            turn: told.turn,
             ended: std::mem::take(&mut told.ended),
             guard: OnceCell::new(),
             accepted: OnceCell::new(),
@@ -115,9 +118,21 @@ impl Inbound {
         let room = outbound::room(&self.peer, Some(&headers), "");
         let headers = (!headers.is_empty()).then_some(headers);
         if result.len() <= room {
-            return self.peer.publish(self.results(), headers, result).await;
+            return self.send_first(headers, result).await;
         }
         Box::pin(self.send_long_result(result, headers.unwrap_or_default())).await
+    }
+
+    async fn send_first(&self, headers: Option<HeaderMap>, data: Bytes) -> Result<(), CallError> {
+        match self.turn {
+            Some(turn) => {
+                let turn = header::write_turn(turn);
+                self.peer
+                    .publish_reply(self.results(), turn, headers, data)
+                    .await
+            }
+            None => self.peer.publish(self.results(), headers, data).await,
+        }
     }
 
     async fn send_long_result(
@@ -131,9 +146,7 @@ impl Inbound {
         let subject = self.results();
         let room = outbound::room(&self.peer, Some(&headers), "");
         let first = result.split_to(room.min(result.len()));
-        self.peer
-            .publish(subject.clone(), Some(headers), first)
-            .await?;
+        self.send_first(Some(headers), first).await?;
         outbound::send_all(&self.peer, &subject, result).await?;
         self.peer.publish(subject, None, Bytes::new()).await
     }

@@ -1,5 +1,7 @@
 //! The answering side.
 
+#![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
+
 mod intake;
 mod running;
 
@@ -17,10 +19,10 @@ use crate::header::{Told, TraceContext};
 use crate::limiter::Limiter;
 use crate::params::Params;
 use crate::peer::Peer;
-use crate::presence::Presence;
+use crate::relief::Relief;
 use crate::respond::Responder;
 use crate::start::Crew;
-use intake::{Intake, Place};
+use intake::Intake;
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -31,8 +33,8 @@ pub struct ServeOptions {
     pub default_deadline: Duration,
     /// The latest deadline that is accepted.
     pub longest_deadline: Duration,
-    /// Lets the function leave its queue group for a while; [`Relief`](crate::Relief) does so.
-    pub presence: Presence,
+    /// Gives calls away that would have to wait here; shared by all functions of a component.
+    pub relief: Relief,
 }
 
 /// Who calls, how, and until when.
@@ -141,11 +143,14 @@ impl Peer {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let place = Place {
-            subject: subject.to_owned(),
-            queue: queue.to_owned(),
-        };
-        let subscriber = place.subscribe(self.nats()).await?;
+        let subscriber = self
+            .nats()
+            .queue_subscribe(subject.to_owned(), queue.to_owned())
+            .await
+            .map_err(|error| ConnectError::Subscribe {
+                subject: subject.to_owned(),
+                reason: error.to_string(),
+            })?;
         self.inner.subscriptions.fetch_add(1, Ordering::Relaxed);
         let handle = ServeHandle {
             leave: self.inner.stop.child_token(),
@@ -154,7 +159,7 @@ impl Peer {
         };
         let intake = Arc::new(Intake {
             peer: self.clone(),
-            place,
+            subject: subject.to_owned(),
             options,
             handler,
             crew: Crew {
@@ -164,10 +169,9 @@ impl Peer {
             detour: Detour::default(),
             abort: handle.abort.clone(),
         });
-        let listed = intake.list();
         handle
             .tasks
-            .spawn(intake.run(subscriber, listed, handle.leave.clone()));
+            .spawn(intake.run(subscriber, handle.leave.clone()));
         Ok(handle)
     }
 }

@@ -1,7 +1,8 @@
 //! The slot table of a peer.
 //!
 //! A slot is named by its number and a generation, so that a late message for an earlier call
-//! finds nothing. Where nothing can be late, both may serve again; see [`reuse`].
+//! finds nothing. Where nothing should be late, both serve again, see [`reuse`]; what tells the
+//! calls apart then is their turn, which a peer of our kind puts on its answer.
 
 mod reuse;
 
@@ -20,6 +21,8 @@ use reuse::Reuse;
 #[derive(Debug, Default)]
 struct Slot {
     generation: u32,
+    /// How many calls have had the slot.
+    turn: u32,
     exchange: Option<Arc<Exchange>>,
     /// The function for whose next call an empty slot keeps its name.
     kept_for: Option<Subject>,
@@ -37,15 +40,16 @@ struct Table {
 }
 
 impl Table {
-    /// An empty slot with a name that nothing can come for but what this call causes.
-    fn place_for(&mut self, exchange: &Exchange) -> u32 {
+    /// An empty slot with a name that nothing should come for but what this call causes.
+    /// Whether it had the name before comes with it.
+    fn place_for(&mut self, exchange: &Exchange) -> (u32, bool) {
         let kept = exchange
             .is_caller()
             .then(|| self.reuse.take(exchange.subject()))
             .flatten();
         if let Some(index) = kept {
             self.slots[index as usize].kept_for = None;
-            return index;
+            return (index, true);
         }
         let index = self.free.pop_front().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -54,7 +58,7 @@ impl Table {
         });
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        index
+        (index, false)
     }
 
     fn empty(&mut self, id: SlotId) -> Option<Arc<Exchange>> {
@@ -119,8 +123,10 @@ impl Slots {
             return None;
         }
         table.live += 1;
-        let index = table.place_for(&exchange);
+        let (index, again) = table.place_for(&exchange);
         let slot = &mut table.slots[index as usize];
+        slot.turn = slot.turn.wrapping_add(1);
+        exchange.begin_turn(slot.turn, again);
         slot.exchange = Some(exchange);
         Some(SlotId {
             index,
@@ -160,10 +166,19 @@ impl Slots {
             .filter(|slot| slot.generation == id.generation)
             .and_then(|slot| slot.kept_for.clone());
         if let Some(function) = kept_for {
-            tracing::warn!(%function, "a call was answered twice: two answer, or one that is not to be trusted");
-            let given_up = table.reuse.distrust(&function);
-            table.give_up(given_up);
+            self.distrust_locked(&mut table, &function);
         }
+    }
+
+    /// Gives each call of a function a new name for a while, since one was answered twice.
+    pub(crate) fn distrust(&self, function: &Subject) {
+        self.distrust_locked(&mut self.table.lock(), function);
+    }
+
+    fn distrust_locked(&self, table: &mut Table, function: &Subject) {
+        tracing::warn!(%function, "a call was answered twice");
+        let given_up = table.reuse.distrust(function);
+        table.give_up(given_up);
     }
 
     /// Keeps a slot of a call that was given up, so that its peer can still be told.

@@ -128,7 +128,7 @@ async fn the_callee_says_that_its_deadline_has_passed() {
     let pair = Pair::start().await;
     let short = lattice_rpc::ServeOptions {
         longest_deadline: Duration::from_millis(100),
-        presence: lattice_rpc::Presence::default(),
+        relief: lattice_rpc::Relief::default(),
         ..options()
     };
     let _serving = pair

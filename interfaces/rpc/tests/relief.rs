@@ -1,4 +1,4 @@
-//! A server that lets calls wait for long leaves them to others who have room.
+//! A server that lets calls wait for long hands them on to others who have room.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_rpc::{
-    CallError, Limiter, Peer, PeerConfig, Presence, Relief, RemoteError, ServeHandle, ServeOptions,
+    CallError, Limiter, Peer, PeerConfig, Relief, RemoteError, ServeHandle, ServeOptions, Watching,
 };
 use support::{Pair, options, soon};
 use tokio::sync::Semaphore;
@@ -23,17 +23,17 @@ struct Server {
     gate: Arc<Semaphore>,
     begun: Arc<AtomicUsize>,
     _serving: ServeHandle,
-    _relief: Relief,
+    _relief: Watching,
 }
 
 impl Server {
     async fn start(pair: &Pair, peer: &Peer, size: usize) -> Self {
         let options = ServeOptions {
             limiter: Arc::new(Limiter::new(size, 100, Duration::from_secs(2))),
-            presence: Presence::default(),
+            relief: Relief::default(),
             ..options()
         };
-        let (limiter, presence) = (Arc::clone(&options.limiter), options.presence.clone());
+        let (limiter, relief) = (Arc::clone(&options.limiter), options.relief.clone());
         let gate = Arc::new(Semaphore::new(0));
         let begun = Arc::new(AtomicUsize::new(0));
         let (open, count) = (Arc::clone(&gate), Arc::clone(&begun));
@@ -50,9 +50,7 @@ impl Server {
         };
         let (subject, queue) = (pair.subject("work"), pair.prefix.queue_group());
         let serving = peer.serve(&subject, queue, options, handler).await.unwrap();
-        let relief = Relief::start(peer, &pair.prefix, limiter, presence)
-            .await
-            .unwrap();
+        let relief = relief.watch(peer, &pair.prefix, limiter).await.unwrap();
         peer.confirm(Duration::from_secs(5)).await.unwrap();
         Self {
             gate,

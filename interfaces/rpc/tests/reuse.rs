@@ -6,13 +6,14 @@
 mod support;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_rpc::{CallError, Invocation};
 use support::{Pair, Watch, soon};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 const CALLS: u32 = 300;
 
@@ -50,12 +51,20 @@ where
     })
 }
 
-async fn send_result(client: &Client, request: &Message) {
+/// Answers as a peer of our kind does, which tells whose answer it is, or as others do.
+async fn send_result(client: &Client, request: &Message, tell: bool) {
     let subject = format!("{}.results", request.reply.as_ref().unwrap());
-    client
-        .publish(subject, request.payload.clone())
-        .await
-        .unwrap();
+    let result = request.payload.clone();
+    if tell {
+        let headers = request.headers.as_ref().unwrap();
+        let turn = format!("_TURN.{}", headers.get("wrpc-unary").unwrap());
+        client
+            .publish_with_reply(subject, turn, result)
+            .await
+            .unwrap();
+    } else {
+        client.publish(subject, result).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -74,12 +83,47 @@ async fn calls_of_one_function_take_turns_with_a_few_subjects() {
     pair.settle().await;
 }
 
+/// Calls a function 200 times at once, again and again, and expects the right answer each time.
+async fn storm(pair: &Pair, function: &str, calls: u32) {
+    let mut open = JoinSet::new();
+    for n in 0..calls {
+        if open.len() == 200 {
+            open.join_next().await.unwrap().unwrap();
+        }
+        let (caller, call) = (pair.caller.clone(), pair.invocation(function));
+        open.spawn(async move {
+            assert_eq!(caller.call(call, number(n)).await.unwrap(), number(n));
+        });
+    }
+    for done in open.join_all().await {
+        let () = done;
+    }
+}
+
 #[tokio::test]
-async fn who_answers_twice_answers_no_other_call_and_gets_a_new_subject_each_time() {
+async fn who_answers_twice_answers_no_other_call() {
+    let pair = Pair::start().await;
+    for (function, tell) in [("told", true), ("untold", false)] {
+        let twice = answer(&pair, function, move |client, request| async move {
+            send_result(&client, &request, tell).await;
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                send_result(&client, &request, tell).await;
+            });
+        });
+        let twice = twice.await;
+        storm(&pair, function, 3000).await;
+        twice.abort();
+    }
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_function_that_was_answered_twice_gets_a_new_subject_for_each_call() {
     let pair = Pair::start().await;
     let twice = answer(&pair, "twice", |client, request| async move {
-        send_result(&client, &request).await;
-        send_result(&client, &request).await;
+        send_result(&client, &request, true).await;
+        send_result(&client, &request, true).await;
     });
     let twice = twice.await;
     let mut watch = pair.watch().await;
@@ -87,8 +131,9 @@ async fn who_answers_twice_answers_no_other_call_and_gets_a_new_subject_each_tim
         let call = pair.caller.call(pair.invocation("twice"), number(n));
         assert_eq!(call.await.unwrap(), number(n));
     }
+    // The first may be used again before its second answer has been seen.
     let used = used(&pair, &mut watch, "twice").await;
-    assert_eq!(used.len(), CALLS as usize);
+    assert!(used.len() >= CALLS as usize - 2, "{}", used.len());
     twice.abort();
 }
 
@@ -105,10 +150,10 @@ async fn the_subject_of_a_call_that_was_given_up_is_not_used_again() {
         };
         async move {
             if let Some(owed) = owed {
-                send_result(&client, &owed).await;
+                send_result(&client, &owed, true).await;
             }
             if odd {
-                send_result(&client, &request).await;
+                send_result(&client, &request, true).await;
             }
         }
     });

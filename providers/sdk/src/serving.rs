@@ -14,7 +14,7 @@ use lattice_codec::{DecodeError, Reader};
 use lattice_core::subject::RpcPrefix;
 use lattice_rpc::wrpc::{Incoming, Outgoing, Taken};
 use lattice_rpc::{
-    ConnectError, Context, IncomingCall, Peer, Relief, RemoteError, ServeHandle, ServeOptions,
+    ConnectError, Context, IncomingCall, Peer, RemoteError, ServeHandle, ServeOptions, Watching,
 };
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -41,7 +41,7 @@ pub type Check = fn(&mut Reader) -> Result<(), DecodeError>;
 pub(crate) struct Serving {
     handles: Mutex<Vec<ServeHandle>>,
     /// Kept while anything is served.
-    relief: OnceCell<Relief>,
+    relief: OnceCell<Watching>,
 }
 
 impl Serving {
@@ -57,13 +57,16 @@ impl Serving {
         options: &ServeOptions,
     ) -> Result<(), ConnectError> {
         let limiter = Arc::clone(&options.limiter);
-        let start = || Relief::start(peer, prefix, limiter, options.presence.clone());
-        self.relief.get_or_try_init(start).await?;
+        let watch = || options.relief.watch(peer, prefix, limiter);
+        self.relief.get_or_try_init(watch).await?;
         Ok(())
     }
 
     /// Stops taking calls, answers those that have arrived, and ends by `until` at the latest.
     pub(crate) async fn drain(&self, until: Instant) {
+        if let Some(relief) = self.relief.get() {
+            relief.end().await;
+        }
         let handles = std::mem::take(&mut *self.handles.lock());
         futures::future::join_all(handles.into_iter().map(|h| h.drain(until))).await;
     }

@@ -61,7 +61,7 @@ impl Session {
                     limiter: Arc::new(limiter),
                     default_deadline: DEFAULT_DEADLINE,
                     longest_deadline: LONGEST_DEADLINE,
-                    presence: lattice_rpc::Presence::default(),
+                    relief: lattice_rpc::Relief::default(),
                 },
                 serving: Serving::default(),
             }),

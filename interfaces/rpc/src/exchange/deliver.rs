@@ -6,7 +6,7 @@ use lattice_codec::Path;
 
 use super::{Exchange, LOST, MAX_PATHS, Remote, Side, State};
 use crate::error::{CallError, RemoteError};
-use crate::header;
+use crate::header::{self, turn_of};
 
 /// What delivering a message asks of the dispatcher.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) enum Delivered {
     Done,
     /// The caller has given up; tell the peer at this subject and drop the slot.
     CancelAt(Subject),
+    /// It was an answer to another call of this function.
+    Misplaced,
 }
 
 impl Exchange {
@@ -30,7 +32,12 @@ impl Exchange {
         match (self.side, suffix) {
             (_, LOST) => {}
             (Side::Caller, "") => outcome = self.deliver_accept(&mut state, &message),
-            (Side::Caller, "results") => self.deliver_result(&mut state, message),
+            (Side::Caller, "results") => {
+                if is_misplaced(&mut state, &message) {
+                    return Delivered::Misplaced;
+                }
+                self.deliver_result(&mut state, message);
+            }
             (Side::Callee, "params") => self.deliver_root(&mut state, message.payload),
             (Side::Callee, "cancel") => state.cancelled = true,
             (Side::Callee, "") => {}
@@ -114,7 +121,8 @@ impl Exchange {
             .is_some_and(|remote| remote.window.is_none());
         state.more |= header::has(headers, header::MORE);
         state.ended_paths.extend(header::read_ended(headers));
-        if let Some(reply) = &message.reply {
+        let reply = message.reply.as_ref();
+        if let Some(reply) = reply.filter(|reply| turn_of(reply).is_none()) {
             self.learn_remote(state, reply, headers);
         }
         let complete = !stock && !state.more;
@@ -204,6 +212,18 @@ impl Exchange {
             state
                 .error
                 .get_or_insert(CallError::SlowReader { buffered });
+        }
+    }
+}
+
+/// Whether a result belongs to another call that had the same subject. Without its turn it may
+/// belong to this one only if this is the first, or if the other end has told its own place.
+fn is_misplaced(state: &mut State, result: &Message) -> bool {
+    match result.reply.as_ref().and_then(turn_of) {
+        Some(turn) => turn != state.turn,
+        None => {
+            state.surplus = true;
+            state.again && state.remote.is_none()
         }
     }
 }

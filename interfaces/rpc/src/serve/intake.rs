@@ -1,12 +1,10 @@
 //! Taking in the calls of one function.
 
-#![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::{Client, Message, Subscriber};
+use async_nats::{Message, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
@@ -15,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::running::run_call;
 use super::{Context, IncomingCall, ServeOptions};
 use crate::detour::Detour;
-use crate::error::ConnectError;
 use crate::header::Told;
 use crate::limiter::LimiterStats;
 use crate::local::{Listed, TakeIn};
@@ -35,30 +32,10 @@ const ROW: usize = 16;
 /// guest is let compute at a stretch.
 const LONGEST_ROW: Duration = Duration::from_millis(5);
 
-/// How long to wait before trying again to come back to a queue group.
-const COME_BACK: Duration = Duration::from_secs(1);
-
-/// A place in a queue group.
-pub(super) struct Place {
-    pub(super) subject: String,
-    pub(super) queue: String,
-}
-
-impl Place {
-    pub(super) async fn subscribe(&self, nats: &Client) -> Result<Subscriber, ConnectError> {
-        nats.queue_subscribe(self.subject.clone(), self.queue.clone())
-            .await
-            .map_err(|error| ConnectError::Subscribe {
-                subject: self.subject.clone(),
-                reason: error.to_string(),
-            })
-    }
-}
-
 /// Takes in the calls of one function.
 pub(super) struct Intake<H> {
     pub(super) peer: Peer,
-    pub(super) place: Place,
+    pub(super) subject: String,
     pub(super) options: ServeOptions,
     pub(super) handler: H,
     pub(super) crew: Crew,
@@ -71,23 +48,21 @@ where
     H: Fn(IncomingCall) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    pub(super) async fn run(
-        self: Arc<Self>,
-        subscriber: Subscriber,
-        listed: Option<Listed>,
-        leave: CancellationToken,
-    ) {
-        let mut present = Some((subscriber, listed));
-        while let Some((mut subscriber, listed)) = present.take() {
-            let left = self.take_all(&mut subscriber, &leave).await;
-            drop(listed);
-            if !self.abort.is_cancelled() {
-                self.leave(&mut subscriber).await;
+    pub(super) async fn run(self: Arc<Self>, mut subscriber: Subscriber, leave: CancellationToken) {
+        let listed = self.list();
+        loop {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => break,
+                message = subscriber.next() => match message {
+                    Some(message) => self.take_row(message, &mut subscriber).await,
+                    None => break,
+                },
             }
-            drop(subscriber);
-            if !left {
-                present = leave.run_until_cancelled(self.come_back()).await;
-            }
+        }
+        drop(listed);
+        if !self.abort.is_cancelled() {
+            self.leave(&mut subscriber).await;
         }
         self.peer
             .inner
@@ -95,44 +70,14 @@ where
             .fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Lets calls that are made in this process come here.
-    pub(super) fn list(self: &Arc<Self>) -> Option<Listed> {
-        let board = self.peer.inner.config.local.as_ref()?;
+    /// Lets calls come here that others hand on, and those that are made in this process.
+    fn list(self: &Arc<Self>) -> Vec<Listed> {
+        let inner = &self.peer.inner;
         let function = Arc::clone(self) as Arc<dyn TakeIn>;
-        Some(board.add_function(&self.place.subject, &function))
-    }
-
-    /// Takes in calls until it is time to leave the queue group; true when that is for good.
-    async fn take_all(
-        self: &Arc<Self>,
-        subscriber: &mut Subscriber,
-        leave: &CancellationToken,
-    ) -> bool {
-        loop {
-            tokio::select! {
-                biased;
-                () = leave.cancelled() => return true,
-                message = subscriber.next() => match message {
-                    Some(message) => self.take_row(message, subscriber).await,
-                    None => return true,
-                },
-            }
-            if self.options.presence.is_away() {
-                return false;
-            }
-        }
-    }
-
-    /// Takes part in the queue group again when calls are taken again.
-    async fn come_back(self: &Arc<Self>) -> (Subscriber, Option<Listed>) {
-        self.options.presence.back().await;
-        loop {
-            match self.place.subscribe(self.peer.nats()).await {
-                Ok(subscriber) => return (subscriber, self.list()),
-                Err(error) => tracing::warn!(%error, "could not come back to a queue group"),
-            }
-            tokio::time::sleep(COME_BACK).await;
-        }
+        let boards = std::iter::once(&inner.own).chain(&inner.config.local);
+        boards
+            .map(|board| board.add_function(&self.subject, &function))
+            .collect()
     }
 
     /// Leaves the queue group and takes in what the server has sent us until then.
@@ -178,7 +123,7 @@ where
         let began = Instant::now();
         let mut starter = Starter::default();
         for message in row {
-            let Some(call) = self.take_in(message) else {
+            let Some(call) = self.keep(message).and_then(|message| self.take_in(message)) else {
                 continue;
             };
             let running = Box::pin(run_call(Arc::clone(self), call));
@@ -187,6 +132,17 @@ where
             } else {
                 self.detour.learn(starter.start(running, &self.crew));
             }
+        }
+    }
+
+    /// The message, unless it is given away because it would have to wait here.
+    fn keep(&self, message: Message) -> Option<Message> {
+        if self.options.limiter.stats().free > 0 {
+            return Some(message);
+        }
+        match self.options.relief.place() {
+            Some(place) => self.peer.hand_on(&place, message),
+            None => Some(message),
         }
     }
 
@@ -221,7 +177,7 @@ where
 {
     fn has_room(&self) -> bool {
         let LimiterStats { size, free, queued } = self.options.limiter.stats();
-        !self.options.presence.is_away() && (free > 0 || queued < size)
+        free > 0 || queued < size
     }
 
     /// The call begins in a task of its own: whoever makes it may be a guest, on whose stack there

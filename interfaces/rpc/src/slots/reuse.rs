@@ -2,21 +2,19 @@
 //!
 //! A nats-server remembers where the messages of a few hundred subjects go, and has to search for
 //! every other. An answer to a subject of its own each time is a search each time, so a slot keeps
-//! its subject for the next call of the same function, as long as nothing can come for the call
-//! before: that one was answered by one message, and its other end never had a place of its own.
+//! its subject for the next call of the same function, as long as nothing should come for the call
+//! before: that one was answered by one message of a peer of our kind, whose end never had a place of
+//! its own.
 //!
-//! Who answers twice all the same would answer somebody else's call. The subjects of a function
-//! take turns, so that such a message finds its slot empty; then that function's subjects are not
-//! used again.
+//! Who answers twice all the same answers nobody else's call: each answer carries the turn of its
+//! call. When one with another turn comes, or one for a slot that rests, that function gets a new
+//! subject for each call.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use async_nats::Subject;
 use tokio::time::Instant;
-
-/// How many slots of a function rest before the first of them is used again.
-const TURNS: usize = 64;
 
 /// How many slots rest in all. A server remembers no more.
 const MOST: usize = 1024;
@@ -50,14 +48,12 @@ pub(super) struct Reuse {
 }
 
 impl Reuse {
-    /// A slot for a call of `function`, if one has rested long enough.
+    /// A slot for a call of `function`, if one rests: that which has rested longest.
     pub(super) fn take(&mut self, function: &Subject) -> Option<u32> {
         let pool = self.pools.get_mut(function.as_str())?;
-        if pool.resting.len() <= TURNS {
-            return None;
-        }
+        let index = pool.resting.pop_front()?;
         self.resting -= 1;
-        pool.resting.pop_front()
+        Some(index)
     }
 
     /// Keeps a slot for the next calls of `function`; false when it is to be used for others, with
@@ -123,10 +119,11 @@ mod tests {
 
     #[test]
     fn slots_take_turns_within_their_function() {
-        let mut reuse = filled(TURNS as u32);
-        assert_eq!(reuse.take(&COUNT), None);
-        assert!(reuse.keep(&COUNT, 500));
+        let mut reuse = filled(2);
         assert_eq!(reuse.take(&Subject::from_static("other")), None);
+        assert_eq!(reuse.take(&COUNT), Some(0));
+        assert!(reuse.keep(&COUNT, 0));
+        assert_eq!(reuse.take(&COUNT), Some(1));
         assert_eq!(reuse.take(&COUNT), Some(0));
         assert_eq!(reuse.take(&COUNT), None);
     }

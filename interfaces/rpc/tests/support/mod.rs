@@ -55,7 +55,7 @@ pub fn options() -> ServeOptions {
         limiter: Arc::new(Limiter::new(1000, 1000, Duration::from_secs(1))),
         default_deadline: Duration::from_secs(5),
         longest_deadline: Duration::from_secs(60),
-        presence: lattice_rpc::Presence::default(),
+        relief: lattice_rpc::Relief::default(),
     }
 }
 

@@ -199,7 +199,7 @@ impl Lattice {
             limiter: std::sync::Arc::new(Limiter::new(size, 0, Duration::ZERO)),
             default_deadline: PATIENCE,
             longest_deadline: PATIENCE,
-            presence: lattice_rpc::Presence::default(),
+            relief: lattice_rpc::Relief::default(),
         };
         let subject = prefix.invocation(INCOMING_HANDLER, HANDLE);
         let queue = prefix.queue_group();

@@ -211,7 +211,7 @@ async fn bindings_are_served_and_call_on() {
         limiter: Arc::new(Limiter::new(1, 0, PATIENCE)),
         default_deadline: PATIENCE,
         longest_deadline: PATIENCE,
-        presence: lattice_rpc::Presence::default(),
+        relief: lattice_rpc::Relief::default(),
     };
     let handler = move |call: IncomingCall| {
         let passed = passed.clone();
