@@ -189,8 +189,10 @@ impl Confirmed {
         self.messages.unsubscribe().await?;
         let mut calls = BTreeMap::new();
         while let Some(message) = self.messages.next().await {
-            // A message to oneself confirms no call.
-            let callee = message.reply.filter(|reply| *reply != message.subject);
+            // A message to oneself confirms no call, and one that tells of room does not either.
+            let callee = message
+                .reply
+                .filter(|reply| *reply != message.subject && !reply.contains(".at."));
             if let Some(inbox) = callee.as_ref().and_then(|reply| reply.rsplit_once('.')) {
                 *calls.entry(inbox.0.to_owned()).or_default() += 1;
             }

@@ -4,7 +4,7 @@ use async_nats::Message;
 use lattice_core::subject::{ControlOp, UnsupportedSubject};
 use lattice_core::{ErrorCode, config};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Unexpected};
 
 use super::reply::{Encoded, encode};
 use super::worker::Shared;
@@ -82,16 +82,26 @@ async fn change(shared: &Shared, api: &dyn ControlApi, op: ControlOp, body: &[u8
                 .await
         }
         // All others answer with data and are handled before.
-        _ => Err(ControlError::new(
-            ErrorCode::UnsupportedSubject,
-            "unsupported subject",
-        )),
+        _ => Err(
+            ControlError::new(ErrorCode::UnsupportedSubject, "unsupported subject")
+                .with_hint("use an operation of the control interface, version 1"),
+        ),
     }
 }
 
 /// Decodes a body. The message is one that old clients know, so the cause stands apart.
 fn decode<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, ControlError> {
-    serde_json::from_slice(body).map_err(|error| {
+    // The fields of a list would be taken for those of a command, in the order of its type.
+    let list = body.trim_ascii_start().starts_with(b"[");
+    let decoded = if list {
+        Err(serde::de::Error::invalid_type(
+            Unexpected::Seq,
+            &"an object",
+        ))
+    } else {
+        serde_json::from_slice(body)
+    };
+    decoded.map_err(|error: serde_json::Error| {
         let text = format!("failed to deserialize {what}");
         ControlError::new(ErrorCode::BadRequest, text)
             .because(&error)

@@ -362,9 +362,8 @@ impl Failed {
     /// The code for the operator and the one for the caller.
     fn codes(&self) -> (ErrorCode, &'static str) {
         match self {
-            Self::Read(RpcError::Deadline { .. }) | Self::Call(CallError::Deadline) => {
-                (ErrorCode::Timeout, RemoteError::DEADLINE)
-            }
+            Self::Read(RpcError::Deadline { .. } | RpcError::NotSent { .. })
+            | Self::Call(CallError::Deadline) => (ErrorCode::Timeout, RemoteError::DEADLINE),
             Self::Read(RpcError::Remote(error)) if error.code == RemoteError::OVERLOADED => {
                 (ErrorCode::Busy, RemoteError::OVERLOADED)
             }

@@ -44,6 +44,15 @@ pub(crate) struct Worker {
     xkey: CurveKey,
     teller: Teller,
     restarts: Restarts,
+    announced: Announced,
+}
+
+/// What the lattice has been told of the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Announced {
+    Nothing,
+    Failed,
+    Started,
 }
 
 /// How the life of a process ended.
@@ -100,10 +109,11 @@ impl Worker {
             xkey,
             teller,
             restarts,
+            announced: Announced::Nothing,
         })
     }
 
-    /// Starts the process for the first time and tells the lattice.
+    /// Starts the provider for the first time. The lattice is told when it says that it is there.
     pub(crate) async fn start(&mut self) -> Result<Life, StartProviderError> {
         let life = self.spawn().await?;
         let claims = self.program.claims.as_ref();
@@ -113,7 +123,8 @@ impl Worker {
             .and_then(|metadata| metadata.revision)
             .unwrap_or_default();
         self.slot.set_running(name, revision);
-        report::started(&self.deps, &self.slot, claims.and_then(provider_info));
+        self.slot
+            .set_problem(Some("it is not ready yet".to_owned()));
         Ok(life)
     }
 
@@ -156,6 +167,7 @@ impl Worker {
                 }
                 Ended::Exited(why) => why,
             };
+            self.not_started(|| StartProviderError::Ended(why.clone()));
             // What the process said of its links went with it.
             self.deps.states.forget_endpoint(&self.slot.id);
             let pause = self.restarts.ended_after(started.elapsed());
@@ -246,11 +258,31 @@ impl Worker {
                     self.teller.heard(Heard::Perhaps).await;
                 }
             }
-            Probed::Miss(why) => self.missed(health, &why),
+            Probed::Miss(why) => {
+                self.not_started(|| StartProviderError::Silent(why.clone()));
+                self.missed(health, &why);
+            }
         }
     }
 
-    fn answered(&self, health: &mut Health, response: &HealthCheckResponse) {
+    fn started(&mut self) {
+        if self.announced != Announced::Started {
+            self.announced = Announced::Started;
+            let claims = self.program.claims.as_ref();
+            report::started(&self.deps, &self.slot, claims.and_then(provider_info));
+        }
+    }
+
+    /// Tells once that the provider has not started; it is tried again all the same.
+    fn not_started(&mut self, error: impl FnOnce() -> StartProviderError) {
+        if self.announced == Announced::Nothing {
+            self.announced = Announced::Failed;
+            report::start_failed(&self.deps, &self.slot, &error());
+        }
+    }
+
+    fn answered(&mut self, health: &mut Health, response: &HealthCheckResponse) {
+        self.started();
         let verdict = health.answered(response);
         if verdict != Verdict::Status {
             let (provider, healthy) = (self.slot.id.as_str(), response.healthy);

@@ -81,7 +81,6 @@ async fn the_health_of_another_process_with_the_same_id_counts_for_nothing() {
     let other = json!({"healthy": true, "host_id": "another"});
     let _other = answer_health(&lattice, other).await;
     lattice.provide(&host, &start(&host, &program)).await;
-    events.data("provider_started").await;
     let host_data = program.host_data(0).await;
     let key = {
         let seed = host_data["provider_xkey_private_key"].as_str().unwrap();

@@ -1,5 +1,6 @@
 //! Starting and stopping providers.
 
+use crate::answer_on;
 use std::time::Duration;
 
 use lattice_host::{Host, HostConfig, StopReason, StopRequest};
@@ -148,7 +149,7 @@ async fn a_provider_that_cannot_start_is_told() {
         (
             "wasmcloud+builtin://http-server",
             "http-server",
-            "image-unavailable",
+            "not-found",
             "name the program",
         ),
     ] {
@@ -175,13 +176,36 @@ async fn a_provider_that_cannot_start_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_end_with_their_host() {
+async fn what_ends_at_once_or_says_nothing_has_not_started() {
     let (lattice, host, mut events) = Lattice::running().await;
+    for (id, then, why) in [
+        ("ends", "exit 3", "exit status: 3"),
+        ("silent", WAIT, "does not tell its health"),
+    ] {
+        let program = Program::new(&lattice, id, then);
+        let mut command = start(&host, &program);
+        command["provider_id"] = json!(id);
+        lattice.provide(&host, &command).await;
+        let of_it = |data: &Value| data["provider_id"] == id;
+        let data = events.find("provider_start_failed", of_it).await;
+        assert!(data["error"].as_str().unwrap().contains(why), "{data}");
+        assert_eq!(data["code"], "provider-failed");
+        assert!(data["hint"].is_string(), "{data}");
+    }
+    // It is tried again, and is there as soon as it says so.
+    let subject = "wasmbus.rpc.default.silent.health";
+    let _health = answer_on(&lattice, subject, json!({"healthy": true})).await;
+    let of_it = |data: &Value| data["provider_id"] == "silent";
+    events.find("provider_started", of_it).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_end_with_their_host() {
+    let (lattice, host, _events) = Lattice::running().await;
     let pid = lattice.path("pid");
     let then = format!("echo $$ > {}\nexec sleep 1000", pid.display());
     let program = Program::new(&lattice, "kv", &then);
     lattice.provide(&host, &start(&host, &program)).await;
-    events.data("provider_started").await;
     let pid: i32 = until("the process id", async || {
         std::fs::read_to_string(&pid).ok()?.trim().parse().ok()
     })

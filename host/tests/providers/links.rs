@@ -70,10 +70,9 @@ async fn links_reach_a_running_provider_however_they_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_are_told_again_when_a_provider_is_first_heard_of() {
-    let (lattice, host, mut events) = Lattice::running().await;
+    let (lattice, host, _events) = Lattice::running().await;
     let program = Program::new(&lattice, "kv", WAIT);
     lattice.provide(&host, &start(&host, &program)).await;
-    events.data("provider_started").await;
     program.host_data(0).await;
     // Nobody listens yet: this one is lost.
     lattice.done("link.put", &link(&[])).await;

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_integration::{
-    ECHO, HANDLE, Lattice, Monitored, SLEEP, begin, call, get, growth_allowed, number, subject,
-    text, texts, until, usage,
+    ECHO, HANDLE, HostOptions, Lattice, Monitored, SLEEP, begin, call, get, growth_allowed, number,
+    subject, text, texts, until, usage,
 };
 use lattice_rpc::CallError;
 use tokio::io::AsyncReadExt as _;
@@ -70,8 +70,9 @@ async fn a_1_9_caller_that_leaves_holds_its_instance_until_the_deadline_only() -
 
 #[tokio::test]
 async fn a_cancelled_call_ends_on_every_hop() -> Result<()> {
-    let lattice = Lattice::start(1).await?;
-    lattice.run(0, "probe", "probe", 1).await?;
+    // On one host the call would not be on the bus, where it is watched.
+    let lattice = Lattice::start(2).await?;
+    lattice.run(1, "probe", "probe", 1).await?;
     lattice.run_caller("probe", 1).await?;
     let peer = lattice.peer().await?;
     let relayed = async |ms| {
@@ -174,9 +175,11 @@ async fn a_target_that_accepts_and_falls_silent_fails_the_call_in_time() -> Resu
 
 #[tokio::test]
 async fn calls_under_way_and_calls_in_vain_make_no_subscriptions() -> Result<()> {
-    let bed = Monitored::start().await?;
+    let mut bed = Monitored::start().await?;
+    let lattice = &mut bed.lattice;
+    let elsewhere = lattice.add_host(HostOptions::default()).await?;
+    lattice.run(elsewhere, "probe", "probe", 50).await?;
     let lattice = &bed.lattice;
-    lattice.run(0, "probe", "probe", 50).await?;
     mute(lattice, "mute", ECHO).await?;
     lattice.run_caller("probe", 100).await?;
     let vain = |target: &str| {

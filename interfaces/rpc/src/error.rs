@@ -150,6 +150,12 @@ pub enum CallError {
         /// The limit.
         limit: usize,
     },
+    /// The caller did not send the rest of the parameters in time.
+    #[error("the caller did not send all parameters within {after:?}")]
+    NotSent {
+        /// How long they were waited for.
+        after: Duration,
+    },
     /// A stream was not read as fast as a peer without flow control sent it.
     #[error("a stream of the call was not read in time: {buffered} bytes were waiting")]
     SlowReader {
@@ -172,7 +178,7 @@ impl CallError {
     pub fn refusal(&self) -> RemoteError {
         let code = match self {
             Self::Remote(error) => return error.clone(),
-            Self::Deadline { .. } => RemoteError::DEADLINE,
+            Self::Deadline { .. } | Self::NotSent { .. } => RemoteError::DEADLINE,
             _ => RemoteError::BAD_REQUEST,
         };
         RemoteError::new(code, self.to_string())

@@ -22,6 +22,7 @@ pub struct Params {
     /// What `first` takes of the peer's budget.
     shares: Vec<Share>,
     complete: bool,
+    begun: Instant,
     deadline: Instant,
     limiter: Arc<Limiter>,
     /// Where the call stands while it waits for parameters and must not hold up others.
@@ -42,6 +43,7 @@ impl Params {
             first,
             shares: Vec::new(),
             complete,
+            begun: Instant::now(),
             deadline,
             limiter,
             place: None,
@@ -64,14 +66,15 @@ impl Params {
     ///
     /// # Errors
     ///
-    /// [`CallError::Decode`] for bytes that are no such parameters, [`CallError::Deadline`] when
-    /// the rest does not come in time.
+    /// [`CallError::Decode`] for bytes that are no such parameters, [`CallError::NotSent`] when the
+    /// rest does not come in time.
     pub async fn decode<T>(
         &mut self,
         mut decode: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
     ) -> Result<T, CallError> {
+        let most = self.inbound.peer.inner.config.max_value_bytes as u64;
         let value = loop {
-            let mut reader = Reader::new(self.first.clone());
+            let mut reader = Reader::new(self.first.clone()).with_limit(most);
             match decode(&mut reader).and_then(|value| reader.finish().map(|()| value)) {
                 Ok(value) => break value,
                 Err(DecodeError::Incomplete { .. }) if !self.complete => self.more().await?,
@@ -137,9 +140,8 @@ impl Params {
                 self.complete = true;
                 Ok(())
             }
-            Err(_) => Err(CallError::Deadline {
-                subject: self.inbound.subject.to_string(),
-                after: Duration::ZERO,
+            Err(_) => Err(CallError::NotSent {
+                after: self.begun.elapsed(),
             }),
         }
     }

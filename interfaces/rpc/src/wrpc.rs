@@ -24,7 +24,7 @@ fn io_error(error: CallError) -> io::Error {
     let kind = match &error {
         CallError::NotServed { .. } => io::ErrorKind::NotConnected,
         CallError::Gone { .. } => io::ErrorKind::ConnectionReset,
-        CallError::Deadline { .. } => io::ErrorKind::TimedOut,
+        CallError::Deadline { .. } | CallError::NotSent { .. } => io::ErrorKind::TimedOut,
         CallError::Cancelled => io::ErrorKind::ConnectionAborted,
         CallError::Incomplete { .. } => io::ErrorKind::UnexpectedEof,
         _ => io::ErrorKind::Other,

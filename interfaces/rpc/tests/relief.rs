@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +22,9 @@ struct Server {
     /// Each call takes one of these before it answers.
     gate: Arc<Semaphore>,
     begun: Arc<AtomicUsize>,
-    _serving: ServeHandle,
-    _relief: Watching,
+    peer: Peer,
+    serving: ServeHandle,
+    relief: Watching,
 }
 
 impl Server {
@@ -41,7 +42,11 @@ impl Server {
             let (open, count) = (Arc::clone(&open), Arc::clone(&count));
             async move {
                 count.fetch_add(1, Ordering::Relaxed);
-                open.acquire().await.unwrap().forget();
+                match open.acquire().await {
+                    Ok(permit) => permit.forget(),
+                    // A gate that is closed holds nobody up, but for a moment.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
                 call.responder
                     .reply(Bytes::from_static(b"\x01"))
                     .await
@@ -55,8 +60,9 @@ impl Server {
         Self {
             gate,
             begun,
-            _serving: serving,
-            _relief: relief,
+            peer: peer.clone(),
+            serving,
+            relief,
         }
     }
 
@@ -132,4 +138,40 @@ async fn who_is_alone_stays_and_refuses() {
     busy.gate.add_permits(10_000);
     assert!(calls.join_next().await.unwrap().unwrap().is_ok());
     pair.settle().await;
+}
+
+#[tokio::test]
+async fn who_took_calls_of_others_ends_without_losing_one() {
+    let pair = Arc::new(Pair::start().await);
+    let busy = Server::start(&pair, &pair.callee, 4).await;
+    busy.gate.close();
+    let other = Peer::new(pair.nats.client().await.unwrap(), PeerConfig::default());
+    let other = other.await.unwrap();
+    for _ in 0..3 {
+        let free = Server::start(&pair, &other, 100).await;
+        free.gate.close();
+        let stop = Arc::new(AtomicBool::new(false));
+        let callers = (0..100).map(|_| {
+            let (pair, stop) = (Arc::clone(&pair), Arc::clone(&stop));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let call = pair.caller.call(pair.invocation("work"), Bytes::new());
+                    call.await.unwrap();
+                }
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        let limit = soon(5000);
+        while busy.peer.stats().serving < 8 || free.begun() < 1000 {
+            assert!(Instant::now() < limit, "no load");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        free.relief.end().await;
+        free.serving.drain(soon(5000)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stop.store(true, Ordering::Relaxed);
+        for caller in callers {
+            caller.await.unwrap();
+        }
+    }
 }

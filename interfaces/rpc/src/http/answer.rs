@@ -21,7 +21,7 @@ use crate::respond::{Responder, ResultStreams};
 /// # Errors
 ///
 /// [`CallError::Decode`] for bytes that are no request, [`CallError::Protocol`] for an address
-/// that is none, [`CallError::Deadline`] when the request does not become complete in time.
+/// that is none, [`CallError::NotSent`] when the request does not become complete in time.
 pub async fn take_request(params: &mut Params) -> Result<http::Request<IncomingBody>, CallError> {
     let (head, body, trailers) = params.decode(decode_request).await?;
     let mut body_stream = None;
