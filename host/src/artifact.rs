@@ -14,7 +14,7 @@ use lattice_core::reference::{ParseReferenceError, Reference, RegistryRef};
 use lattice_core::{ErrorCode, ImageRef};
 use tempfile::TempDir;
 
-use crate::builtin::{Builtin, Builtins};
+use crate::builtin::{AS_PROCESS, Builtin, Builtins};
 
 /// Why an image could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +169,7 @@ pub(crate) enum Program {
     /// An executable.
     File {
         path: PathBuf,
+        arguments: Vec<String>,
         /// Where it was unpacked; removed with this value.
         _folder: Option<TempDir>,
     },
@@ -254,7 +255,14 @@ impl Images {
     fn builtin(&self, name: String) -> Result<ProviderProgram, FetchError> {
         match self.builtins.get(&name) {
             Some(builtin) => Ok(ProviderProgram {
-                program: Program::Builtin(builtin),
+                program: match self.builtins.program() {
+                    None => Program::Builtin(builtin),
+                    Some(program) => Program::File {
+                        path: program.to_owned(),
+                        arguments: vec![AS_PROCESS.to_owned(), name],
+                        _folder: None,
+                    },
+                },
                 claims: None,
             }),
             None => {
@@ -352,6 +360,7 @@ fn program(path: PathBuf, file: &File) -> Result<ProviderProgram, FetchError> {
     Ok(ProviderProgram {
         program: Program::File {
             path,
+            arguments: Vec::new(),
             _folder: None,
         },
         claims: None,
@@ -376,6 +385,7 @@ fn unpack(path: &Path, file: File, limit: u64) -> Result<ProviderProgram, FetchE
     Ok(ProviderProgram {
         program: Program::File {
             path,
+            arguments: Vec::new(),
             _folder: Some(folder),
         },
         claims: Some(archive.claims),

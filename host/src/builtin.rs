@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_nats::Client;
@@ -11,6 +12,10 @@ use async_trait::async_trait;
 use lattice_core::provider::HostData;
 use lattice_rpc::Switchboard;
 use tokio_util::sync::CancellationToken;
+
+/// The first argument with which a host starts its own program to run the provider that the second
+/// one names as a process of its own.
+pub const AS_PROCESS: &str = "--builtin-provider";
 
 /// What a provider inside the host is given for one life.
 #[derive(Debug)]
@@ -40,6 +45,7 @@ pub trait Builtin: Send + Sync {
 #[derive(Clone, Default)]
 pub struct Builtins {
     by_name: BTreeMap<&'static str, Arc<dyn Builtin>>,
+    program: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Builtins {
@@ -54,6 +60,7 @@ impl Builtins {
     pub const fn none() -> Self {
         Self {
             by_name: BTreeMap::new(),
+            program: None,
         }
     }
 
@@ -62,6 +69,18 @@ impl Builtins {
     pub fn with(mut self, name: &'static str, builtin: impl Builtin + 'static) -> Self {
         self.by_name.insert(name, Arc::new(builtin));
         self
+    }
+
+    /// Runs each provider as a process of its own all the same: with `program`, which has to run the
+    /// provider that [`AS_PROCESS`] names.
+    #[must_use]
+    pub fn isolated(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
+    }
+
+    pub(crate) fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn Builtin>> {

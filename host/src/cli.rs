@@ -31,6 +31,9 @@ pub enum RunError {
     /// Signals cannot be received.
     #[error("could not listen for signals")]
     Signals(#[source] io::Error),
+    /// The program does not know where it is.
+    #[error("could not find out which program this is")]
+    Program(#[source] io::Error),
     /// The program could not write to its output.
     #[error("could not write to standard output")]
     Output(#[source] io::Error),
@@ -51,7 +54,7 @@ impl RunError {
         match self {
             Self::Settings(error) => Some(error.hint().to_owned()),
             Self::Start(error) => error.hint(),
-            Self::Signals(_) | Self::Output(_) => None,
+            Self::Program(_) | Self::Signals(_) | Self::Output(_) => None,
         }
     }
 
@@ -61,7 +64,7 @@ impl RunError {
             Self::Settings(_) => EXIT_USAGE,
             Self::Start(error) if error.is_unreachable() => EXIT_UNREACHABLE,
             Self::Start(_) | Self::Output(_) => EXIT_USER,
-            Self::Signals(_) => EXIT_BUG,
+            Self::Program(_) | Self::Signals(_) => EXIT_BUG,
         }
     }
 }
@@ -92,7 +95,11 @@ pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
         return markdown::print().map_err(RunError::Output);
     }
     let (mut config, warnings) = configure(&args)?;
-    config.builtins = builtins;
+    config.builtins = if args.images.isolated {
+        builtins.isolated(std::env::current_exe().map_err(RunError::Program)?)
+    } else {
+        builtins
+    };
     logging::init(config.log_level, config.structured_logging);
     for warning in warnings {
         tracing::warn!("{warning}");

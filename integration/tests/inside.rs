@@ -44,6 +44,20 @@ async fn the_counter_counts_in_one_process_without_a_call_on_the_bus() -> Result
 }
 
 #[tokio::test]
+async fn isolated_providers_are_processes_of_the_same_program() -> Result<()> {
+    let mut lattice = Lattice::start_host(&["--isolated"]).await?;
+    lattice.inside = true;
+    lattice.run_counter(0, &[0], 10).await?;
+    let increment = "wrpc:keyvalue/atomics@0.2.0-draft.increment";
+    let mut counted = lattice.calls("kv", increment).await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.until_status(&address, "/hello", 200).await?;
+    assert!(!counted.none().await?);
+    lattice.hosts[0].provider_pid("lattice-host")?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_provider_inside_is_stopped_and_started_again() -> Result<()> {
     let lattice = inside().await?;
     lattice.run_counter(0, &[0], 10).await?;

@@ -27,6 +27,9 @@ mod signals;
 /// Runs `wash` with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = lattice_host_program::as_provider() {
+        return code;
+    }
     cli::run(std::env::args_os().collect())
 }
 

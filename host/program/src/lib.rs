@@ -4,12 +4,13 @@
 
 use std::error::Error;
 use std::marker::PhantomData;
+use std::process::ExitCode;
 
 use http_server::HttpServer;
 use keyvalue_nats::KeyValueNats;
 use keyvalue_redis::KeyValueRedis;
-use lattice_host::builtin::{Builtin, BuiltinContext, Builtins};
-use lattice_provider_sdk::{Provider, run_inside};
+use lattice_host::builtin::{AS_PROCESS, Builtin, BuiltinContext, Builtins};
+use lattice_provider_sdk::{Provider, process, run_inside};
 
 /// All of our providers.
 #[must_use]
@@ -18,6 +19,27 @@ pub fn builtins() -> Builtins {
         .with(HttpServer::NAME, Inside::<HttpServer>::new())
         .with(KeyValueNats::NAME, Inside::<KeyValueNats>::new())
         .with(KeyValueRedis::NAME, Inside::<KeyValueRedis>::new())
+}
+
+/// Runs the provider that this process was started for by a host, if it was; gives its exit code.
+///
+/// To be called before anything else of the program.
+#[must_use]
+pub fn as_provider() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != AS_PROCESS {
+        return None;
+    }
+    let name = arguments.next().unwrap_or_default();
+    Some(match name.to_str() {
+        Some(HttpServer::NAME) => process::serve::<HttpServer>(),
+        Some(KeyValueNats::NAME) => process::serve::<KeyValueNats>(),
+        Some(KeyValueRedis::NAME) => process::serve::<KeyValueRedis>(),
+        _ => {
+            eprintln!("error: `{}` is no provider of this program", name.display());
+            ExitCode::from(2)
+        }
+    })
 }
 
 /// Runs a provider on the connection of its host.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lattice_host::cli::{HostArgs, RunError, run};
-use lattice_host_program::builtins;
+use lattice_host_program::{as_provider, builtins};
 
 /// Calls allocate often and in small pieces, which this allocator does at a third of the cost.
 #[global_allocator]
@@ -19,6 +19,9 @@ struct Program {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = as_provider() {
+        return code;
+    }
     let program = Program::parse();
     let runtime = match lattice_rpc::threads::runtime() {
         Ok(runtime) => runtime,

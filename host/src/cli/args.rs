@@ -231,6 +231,9 @@ pub struct ImageArgs {
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub allow_file_load: bool,
+    /// Run the providers that are part of the host as processes of their own
+    #[arg(long, env = "LATTICE_ISOLATED", value_parser = BoolishValueParser::new())]
+    pub isolated: bool,
     /// Folder for compiled code (default: in the user's cache folder)
     #[arg(long, env = "WASMCLOUD_CODE_CACHE_DIR", value_name = "FOLDER")]
     pub code_cache_dir: Option<PathBuf>,

@@ -44,8 +44,11 @@ impl Life {
         data: HostData,
     ) -> Result<Self, StartProviderError> {
         match program {
-            Program::File { path, .. } => {
-                let child = deps.spawner.spawn(path, &data.to_line()?).await?;
+            Program::File {
+                path, arguments, ..
+            } => {
+                let line = data.to_line()?;
+                let child = deps.spawner.spawn(path, arguments, &line).await?;
                 Ok(Self::Process(Box::new(child)))
             }
             Program::Builtin(builtin) => {

@@ -22,6 +22,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 struct Request {
     program: PathBuf,
+    arguments: Vec<String>,
     reply: oneshot::Sender<io::Result<Child>>,
 }
 
@@ -42,9 +43,10 @@ impl Spawner {
             .name("provider-spawner".to_owned())
             .spawn(move || {
                 let _context = runtime.enter();
-                for Request { program, reply } in queue {
+                for request in queue {
+                    let child = command(&request.program, &request.arguments).spawn();
                     // Nobody waits any more when this fails; the child is ended by being dropped.
-                    let _unwanted = reply.send(command(&program).spawn());
+                    let _unwanted = request.reply.send(child);
                 }
             })?;
         Ok(Self { requests })
@@ -54,15 +56,16 @@ impl Spawner {
     pub(crate) async fn spawn(
         &self,
         program: &Path,
+        arguments: &[String],
         data: &str,
     ) -> Result<Child, StartProviderError> {
-        let mut child = self
-            .child(program)
-            .await
-            .map_err(|source| StartProviderError::Spawn {
-                path: program.to_owned(),
-                source,
-            })?;
+        let mut child =
+            self.child(program, arguments)
+                .await
+                .map_err(|source| StartProviderError::Spawn {
+                    path: program.to_owned(),
+                    source,
+                })?;
         let Some(mut stdin) = child.stdin.take() else {
             return Err(StartProviderError::Stdin(io::ErrorKind::BrokenPipe.into()));
         };
@@ -79,23 +82,24 @@ impl Spawner {
 
     /// A program that was unpacked a moment ago may still be open in a child of another start,
     /// between its fork and its exec.
-    async fn child(&self, program: &Path) -> io::Result<Child> {
+    async fn child(&self, program: &Path, arguments: &[String]) -> io::Result<Child> {
         for _ in 0..BUSY_ATTEMPTS {
-            match self.once(program).await {
+            match self.once(program, arguments).await {
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
                 other => return other,
             }
         }
-        self.once(program).await
+        self.once(program, arguments).await
     }
 
-    async fn once(&self, program: &Path) -> io::Result<Child> {
+    async fn once(&self, program: &Path, arguments: &[String]) -> io::Result<Child> {
         let (reply, child) = oneshot::channel();
         let gone = |_| io::Error::other("the thread that starts processes has ended");
         let request = Request {
             program: program.to_owned(),
+            arguments: arguments.to_vec(),
             reply,
         };
         self.requests.send(request).map_err(|_| gone(()))?;
@@ -108,8 +112,9 @@ fn is_passed_on(name: &str) -> bool {
     name == "RUST_LOG" || name.starts_with("OTEL_")
 }
 
-fn command(program: &Path) -> Command {
+fn command(program: &Path, arguments: &[String]) -> Command {
     let mut command = std::process::Command::new(program);
+    command.args(arguments);
     command.env_clear().stdin(Stdio::piped());
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed_on)));
     end_with_parent(&mut command);
@@ -171,7 +176,7 @@ mod tests {
         );
         let program = script(dir.path(), &text);
         let spawner = Spawner::start().unwrap();
-        let mut child = spawner.spawn(&program, "data\r\n").await.unwrap();
+        let mut child = spawner.spawn(&program, &[], "data\r\n").await.unwrap();
         assert!(child.wait().await.unwrap().success());
         assert_eq!(std::fs::read_to_string(out).unwrap(), "data\r \n");
     }
@@ -180,7 +185,7 @@ mod tests {
     async fn what_cannot_be_started_is_named() {
         let spawner = Spawner::start().unwrap();
         let error = spawner
-            .spawn(Path::new("/nowhere/provider"), "")
+            .spawn(Path::new("/nowhere/provider"), &[], "")
             .await
             .unwrap_err();
         assert!(matches!(error, StartProviderError::Spawn { .. }));

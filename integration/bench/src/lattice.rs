@@ -1,18 +1,16 @@
 //! Requests per second, CPU time and messages: the bare bus, calls, HTTP, HTTP with a counter.
 
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::{Bytes, BytesMut};
 use lattice_core::id::{ComponentId, LatticeName};
 use lattice_core::subject::RpcPrefix;
-use lattice_integration::{Lattice, free_port};
+use lattice_integration::{Lattice, Redis, free_port};
 use lattice_nats_box::NatsBoxOptions;
 use lattice_rpc::{Invocation, Peer};
 use serde_json::json;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::load::{Meter, Sample, closed_loop, figure};
 use crate::report::Report;
@@ -31,8 +29,10 @@ struct Bed {
     meter: Meter,
     hello: String,
     counter: String,
+    /// Where the component behind `hello` is served by the host itself.
+    local: String,
     responder: Child,
-    _redis: Child,
+    _redis: Redis,
     peer: Peer,
 }
 
@@ -52,41 +52,15 @@ pub(crate) async fn metered(hosts: usize) -> Result<(Lattice, Meter)> {
     ))
 }
 
-fn redis_server() -> PathBuf {
-    std::env::var_os("LATTICE_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
-}
-
-async fn start_redis(lattice: &Lattice) -> Result<(Child, u16)> {
-    let port = free_port()?;
-    let child = Command::new(redis_server())
-        .args([
-            "--port",
-            &port.to_string(),
-            "--save",
-            "",
-            "--bind",
-            "127.0.0.1",
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .context("no redis-server; run `cargo xtask setup`")?;
-    lattice
-        .until_listening(&format!("127.0.0.1:{port}"))
-        .await?;
-    Ok((child, port))
-}
-
-/// Serves another component over HTTP, by a link of its own name on the same provider.
-async fn second_address(lattice: &Lattice, component: &str) -> Result<String> {
+/// Serves another component over HTTP, by a link of its own name on a provider that runs.
+async fn second_address(lattice: &Lattice, provider: &str, component: &str) -> Result<String> {
     let address = format!("127.0.0.1:{}", free_port()?);
-    let config = format!("http-{component}");
+    let config = format!("{provider}-{component}");
     lattice
         .config(&config, json!({ "address": address }))
         .await?;
     let link = json!({
-        "source_id": "httpserver", "target": component, "name": component,
+        "source_id": provider, "target": component, "name": component,
         "wit_namespace": "wasi", "wit_package": "http", "interfaces": ["incoming-handler"],
         "source_config": [config], "target_config": [],
     });
@@ -97,7 +71,7 @@ async fn second_address(lattice: &Lattice, component: &str) -> Result<String> {
 
 impl Bed {
     async fn start() -> Result<Self> {
-        let (lattice, meter) = metered(1).await?;
+        let (mut lattice, meter) = metered(1).await?;
         lattice.run(0, "hello", "http-hello", 1000).await?;
         lattice
             .run(0, "counter", "http-keyvalue-counter", 1000)
@@ -105,13 +79,8 @@ impl Bed {
         lattice.run(0, "echo", "echo", 1000).await?;
         lattice.run(0, "probe", "probe", 1000).await?;
         let hello = lattice.serve_http(0, "hello").await?;
-        let (redis, port) = start_redis(&lattice).await?;
-        lattice
-            .config(
-                "redis",
-                json!({ "url": format!("redis://127.0.0.1:{port}") }),
-            )
-            .await?;
+        let redis = lattice.redis().await?;
+        lattice.config("redis", json!({ "url": redis.url })).await?;
         lattice
             .provide(0, "kv", "keyvalue-redis-provider", &[])
             .await?;
@@ -119,7 +88,13 @@ impl Bed {
         lattice
             .link("counter", "kv", interfaces, &[], &["redis"])
             .await?;
-        let counter = second_address(&lattice, "counter").await?;
+        let counter = second_address(&lattice, "httpserver", "counter").await?;
+        lattice.inside = true;
+        lattice
+            .provide(0, "inside", "http-server-provider", &[])
+            .await?;
+        let local = second_address(&lattice, "inside", "hello").await?;
+        lattice.until_status(&local, "/", 200).await?;
         lattice.until_status(&hello, "/", 200).await?;
         lattice.until_status(&counter, "/bench", 200).await?;
         let responder = bus::responder(&lattice.nats.url, &lattice.client).await?;
@@ -129,6 +104,7 @@ impl Bed {
             meter,
             hello,
             counter,
+            local,
             responder,
             _redis: redis,
             peer,
@@ -179,6 +155,13 @@ impl Bed {
         let pids = self.pids(&["nats-server", "lattice-host", "http-server-provider"])?;
         self.meter
             .measure(&pids, http_load::get(&self.hello, "/", CONNECTIONS, time))
+            .await
+    }
+
+    async fn local(&self, time: Duration) -> Result<Sample> {
+        let pids = self.pids(&["nats-server", "lattice-host"])?;
+        self.meter
+            .measure(&pids, http_load::get(&self.local, "/", CONNECTIONS, time))
             .await
     }
 
@@ -259,12 +242,13 @@ async fn calls(peer: &Peer, target: Target, time: Duration) -> Result<u64> {
 }
 
 /// The measures that are taken in interleaved rounds; the first is what the others are compared with.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "bus_request_reply",
     "component_call",
     "component_call_large",
     "http_component_bus",
     "http_counter_bus",
+    "http_component_local",
 ];
 
 impl Bed {
@@ -274,6 +258,7 @@ impl Bed {
             "component_call_large" => self.component(LARGE, time).await,
             "http_component_bus" => self.http(time).await,
             "http_counter_bus" => self.counter(time).await,
+            "http_component_local" => self.local(time).await,
             _ => self.bus(time).await,
         }
     }

@@ -28,6 +28,12 @@ pub fn main<P: Provider>(version: &str) -> ExitCode {
     if let Some(code) = arguments::<P>(version) {
         return code;
     }
+    serve::<P>()
+}
+
+/// As [`main`], for a program that has read its arguments itself.
+#[must_use]
+pub fn serve<P: Provider>() -> ExitCode {
     match start::<P>() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

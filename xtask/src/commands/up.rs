@@ -32,12 +32,9 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
 
     shell::heading("lattice");
     let files = Files {
-        http_server: programs.join("http-server-provider"),
-        keyvalue_nats: programs.join("keyvalue-nats-provider"),
-        keyvalue_redis: programs.join("keyvalue-redis-provider"),
         counter: workspace.components().join("http-keyvalue-counter.wasm"),
     };
-    let wash = Wash::up(programs.join("wash"), workspace)?;
+    let wash = Wash::up(programs.join("wash"), workspace, options.isolated)?;
     let url = counter::deploy(&wash, &files)?;
     counter::wait_until_it_answers(&url)?;
     print!("{}", next_steps(workspace, &wash, &files, &url));
@@ -47,6 +44,8 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
 struct Options {
     profile: Profile,
     build: bool,
+    /// Whether providers are processes of their own.
+    isolated: bool,
 }
 
 impl Options {
@@ -54,10 +53,12 @@ impl Options {
         let mut options = Self {
             profile: Profile::Dev,
             build: true,
+            isolated: false,
         };
         while let Some(argument) = arguments.next()? {
             match argument {
                 Arg::Long("release") => options.profile = Profile::Release,
+                Arg::Long("isolated") => options.isolated = true,
                 // For what is built already, such as by the tests.
                 Arg::Long("no-build") => options.build = false,
                 other => return Err(other.unexpected().into()),
@@ -69,9 +70,6 @@ impl Options {
 
 /// What the lattice of `up` and the commands to try are made of.
 struct Files {
-    http_server: PathBuf,
-    keyvalue_nats: PathBuf,
-    keyvalue_redis: PathBuf,
     counter: PathBuf,
 }
 
@@ -80,7 +78,6 @@ fn next_steps(workspace: &Workspace, wash: &Wash, files: &Files, url: &counter::
     let programs = wash.folder().display();
     let tools = workspace.tools_bin();
     let tools = tools.display();
-    let redis = files.keyvalue_redis.display();
     let counter = files.counter.display();
     format!(
         "
@@ -101,7 +98,7 @@ Give the running counter another store, a Redis:
   cargo xtask setup redis
   redis-server --port 6379 --save '' --daemonize yes
   wash config put redis url=redis://127.0.0.1:6379
-  wash start provider {redis} kv2
+  wash start provider builtin://keyvalue-redis kv2
   wash link del counter wasi keyvalue
   wash link put counter kv2 wasi keyvalue --interface store --interface atomics --target-config redis
 

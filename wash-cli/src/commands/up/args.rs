@@ -154,6 +154,9 @@ pub(crate) struct HostSettings {
     #[arg(long, env = "WASMCLOUD_ALLOW_FILE_LOAD", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, default_value = "true", default_missing_value = "true")]
     allow_file_load: bool,
+    /// Run the providers that are part of the hosts as processes of their own
+    #[arg(long, env = "LATTICE_ISOLATED", value_parser = BoolishValueParser::new())]
+    isolated: bool,
     /// Logs as JSON
     #[arg(long, env = "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
         value_parser = BoolishValueParser::new(), num_args = 0..=1,
@@ -284,6 +287,7 @@ impl HostSettings {
                 "WASMCLOUD_ALLOW_FILE_LOAD",
                 flag(Some(self.allow_file_load)),
             ),
+            ("LATTICE_ISOLATED", self.isolated.then(|| "true".to_owned())),
             (
                 "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
                 flag(self.enable_structured_logging),

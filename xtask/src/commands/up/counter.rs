@@ -17,6 +17,8 @@ use crate::shell;
 const COMPONENT: &str = "counter";
 const HTTP: &str = "http";
 const KEYVALUE: &str = "kv";
+const HTTP_SERVER: &str = "builtin://http-server";
+const KEYVALUE_NATS: &str = "builtin://keyvalue-nats";
 const HTTP_CONFIG: &str = "counter-http";
 const KEYVALUE_CONFIG: &str = "counter-kv";
 
@@ -64,9 +66,9 @@ pub(super) fn deploy(wash: &Wash, files: &Files) -> Result<Url> {
         bucket[1],
     ])?;
 
-    for (id, program) in [(HTTP, &files.http_server), (KEYVALUE, &files.keyvalue_nats)] {
+    for (id, image) in [(HTTP, HTTP_SERVER), (KEYVALUE, KEYVALUE_NATS)] {
         if !runs(id) {
-            wash.run(&["start", "provider", &file_url(program), id])?;
+            wash.run(&["start", "provider", image, id])?;
         }
     }
     if !runs(COMPONENT) {

@@ -19,11 +19,12 @@ pub(super) struct Wash {
 
 impl Wash {
     /// Starts a lattice in the background, or finds the one that runs already.
-    pub(super) fn up(program: PathBuf, workspace: &Workspace) -> Result<Self> {
+    pub(super) fn up(program: PathBuf, workspace: &Workspace, isolated: bool) -> Result<Self> {
         let path = workspace.path_with_tools()?;
         let mut command = Command::new(&program);
         command
             .args(["up", "--detached", "--output", "json"])
+            .args(isolated.then_some("--isolated"))
             .env("PATH", &path);
         let answer = json(&mut command)?;
         let url = answer["nats_url"]
