@@ -159,13 +159,15 @@ async fn a_host_behind_a_leaf_takes_its_part_when_those_at_the_hub_are_busy() ->
         "{by_host:?}"
     );
     assert_eq!(by_host.into_values().sum::<usize>(), 240);
-    // With room for all of them again, all are back.
-    let back = until(async || {
-        let (hub, _) = edge.taken(&subject("probe", SLEEP)).await?;
-        ensure!(hub.len() == 2, "{hub:?}");
-        Ok(())
-    });
-    back.await
+    // With room for all of them at the hub, nothing goes further.
+    let (_, before) = edge.taken(&subject("probe", SLEEP)).await?;
+    let confirmed = Confirmed::listen(&edge.lattice).await?;
+    for _ in 0..20 {
+        call(&peer, "probe", SLEEP, number(20), 5000).await?;
+    }
+    assert_eq!(confirmed.by_callee().await?.len(), 2);
+    assert_eq!(edge.taken(&subject("probe", SLEEP)).await?.1, before);
+    Ok(())
 }
 
 /// What callees say when a call takes them more than a moment, which tells them apart.
@@ -189,10 +191,11 @@ impl Confirmed {
         self.messages.unsubscribe().await?;
         let mut calls = BTreeMap::new();
         while let Some(message) = self.messages.next().await {
-            // A message to oneself confirms no call, and one that tells of room does not either.
-            let callee = message
-                .reply
-                .filter(|reply| *reply != message.subject && !reply.contains(".at."));
+            // Nor is that a confirmation which tells of room, hands a call on, or answers one.
+            let callee = message.reply.filter(|reply| {
+                let inboxes = reply.starts_with("_INBOX.") && *reply != message.subject;
+                inboxes && !reply.contains(".at.") && !message.subject.contains(".at.")
+            });
             if let Some(inbox) = callee.as_ref().and_then(|reply| reply.rsplit_once('.')) {
                 *calls.entry(inbox.0.to_owned()).or_default() += 1;
             }

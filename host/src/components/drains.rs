@@ -24,6 +24,11 @@ impl End {
         }
     }
 
+    /// The latest time at which nothing is waited for any more.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Resolves when nothing is waited for any more.
     pub(crate) async fn reached(self) {
         tokio::select! {

@@ -183,7 +183,7 @@ impl Running {
 
     /// Leaves the queue groups and lets calls under way end by themselves until `end`.
     pub(crate) async fn drain(self, end: End) {
-        self.relief.end().await;
+        self.relief.end(end.deadline()).await;
         drain_all(self.served.into_values(), end).await;
     }
 }

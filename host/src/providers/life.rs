@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use lattice_core::provider::HostData;
 use lattice_core::reply::message_chain;
 use tokio::process::Child;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -14,6 +16,9 @@ use super::ProviderDeps;
 use super::error::StartProviderError;
 use crate::artifact::Program;
 use crate::builtin::BuiltinContext;
+
+/// How long a task that was aborted may go on until its next await.
+const LAST_POLL: Duration = Duration::from_secs(1);
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
@@ -83,7 +88,13 @@ impl Life {
                     tracing::error!(%error, "could not kill a provider");
                 }
             }
-            Self::Inside(inside) => inside.task.abort(),
+            Self::Inside(inside) => {
+                inside.task.abort();
+                // It ends at its next await; until then it may hold its port.
+                if timeout(LAST_POLL, &mut inside.task).await.is_err() {
+                    tracing::error!("a provider inside the host does not end: it computes");
+                }
+            }
         }
     }
 }

@@ -49,6 +49,11 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
+    /// Whether a process with this provider id answers already, before ours is started.
+    pub(crate) async fn is_another_there(&self) -> bool {
+        matches!(self.request(&self.subject).await, Asked::Answer(_))
+    }
+
     /// Asks until dropped. The first answer comes as soon as the process listens.
     pub(crate) fn start(self) -> (mpsc::Receiver<Probed>, AbortOnDropHandle<()>) {
         let (results, queue) = mpsc::channel(4);

@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     teller: Teller,
     restarts: Restarts,
     announced: Announced,
+    /// Whether the next answer that does not say whose it is may be that of another process.
+    doubtful: bool,
 }
 
 /// What the lattice has been told of the start.
@@ -110,11 +112,13 @@ impl Worker {
             teller,
             restarts,
             announced: Announced::Nothing,
+            doubtful: false,
         })
     }
 
     /// Starts the provider for the first time. The lattice is told when it says that it is there.
     pub(crate) async fn start(&mut self) -> Result<Life, StartProviderError> {
+        self.doubtful = self.probe().is_another_there().await;
         let life = self.spawn().await?;
         let claims = self.program.claims.as_ref();
         let metadata = claims.and_then(|claims| claims.metadata.as_ref());
@@ -193,17 +197,20 @@ impl Worker {
         }
     }
 
-    /// Accompanies one life from its start to its end.
-    async fn live(&mut self, mut life: Life) -> Ended {
-        let probe = Probe {
+    fn probe(&self) -> Probe {
+        Probe {
             nats: self.deps.nats.clone(),
             host: self.deps.identity.id.clone(),
             own_subject: self.subjects.health_of(&self.xkey.public_key()),
             subject: self.subjects.health(),
             timeout: self.deps.rpc_timeout,
             interval: self.deps.config.health_interval,
-        };
-        let (mut probes, _probing) = probe.start();
+        }
+    }
+
+    /// Accompanies one life from its start to its end.
+    async fn live(&mut self, mut life: Life) -> Ended {
+        let (mut probes, _probing) = self.probe().start();
         let mut health = Health::new(self.deps.config.health_misses);
         let mut reports = self.reports().await;
         loop {
@@ -253,6 +260,9 @@ impl Worker {
                 }
             }
             Probed::Anonymous(response) => {
+                if std::mem::take(&mut self.doubtful) {
+                    return;
+                }
                 self.answered(health, &response);
                 if response.healthy {
                     self.teller.heard(Heard::Perhaps).await;

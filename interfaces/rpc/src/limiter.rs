@@ -23,6 +23,8 @@ pub struct Limiter {
     /// Permits in use that are to vanish instead of being given back, after the limiter shrank.
     surplus: Arc<AtomicUsize>,
     queued: AtomicUsize,
+    /// Those of the queued that wait for their parameters.
+    places: AtomicUsize,
     max_queued: usize,
     max_wait: Duration,
     pressed: Notify,
@@ -67,6 +69,7 @@ impl Limiter {
             size: AtomicUsize::new(size),
             surplus: Arc::default(),
             queued: AtomicUsize::new(0),
+            places: AtomicUsize::new(0),
             max_queued,
             max_wait,
             pressed: Notify::new(),
@@ -74,14 +77,21 @@ impl Limiter {
     }
 
     /// Waits until a call is refused, or has waited for its turn for a tenth of a second.
-    pub async fn pressed(&self) {
+    pub(crate) async fn pressed(&self) {
         self.pressed.notified().await;
     }
 
     /// How many calls more would get their turn at once; 0 when some wait.
-    pub fn room(&self) -> usize {
-        let LimiterStats { free, queued, .. } = self.stats();
-        if queued == 0 { free } else { 0 }
+    pub(crate) fn room(&self) -> usize {
+        if self.lets_wait() {
+            return 0;
+        }
+        self.permits.available_permits()
+    }
+
+    /// Whether calls wait for their turn, other than those that wait for their parameters.
+    pub(crate) fn lets_wait(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > self.places.load(Ordering::Relaxed)
     }
 
     /// What is held right now.
@@ -160,6 +170,7 @@ impl Limiter {
     /// An error with the code `overloaded`: the queue is full.
     pub(crate) fn place(self: &Arc<Self>) -> Result<Place, RemoteError> {
         let before = self.queued.fetch_add(1, Ordering::Relaxed);
+        self.places.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(self));
         if before >= self.max_queued {
             return Err(self.refusal("its queue is full"));
@@ -184,6 +195,7 @@ pub(crate) struct Place(Arc<Limiter>);
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.0.places.fetch_sub(1, Ordering::Relaxed);
         self.0.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,8 +1,8 @@
 //! The way between peers of one process, which needs no NATS.
 //!
 //! What peers say to one another is the same on both ways, message by message, so that deadlines,
-//! streams, credit and cancellation are too. Only the carrier differs: a message is handed over as it is, without
-//! being written, sent and read.
+//! streams, credit and cancellation are too. Only the carrier differs: a message is handed over as
+//! it is, without being written, sent and read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -94,16 +94,21 @@ impl Switchboard {
         servers.find(|server| server.has_room())
     }
 
-    /// Hands a call to its function, whether it has room or not; false when it is not served.
-    pub(crate) fn hand_over(&self, call: Message) -> bool {
-        let functions = self.tables.functions.read();
-        let mut servers = functions.get(call.subject.as_str()).into_iter().flatten();
-        let Some(server) = servers.find_map(Weak::upgrade) else {
-            return false;
+    /// Hands a call to its function, whether it has room or not; gives it back when that is not
+    /// served.
+    pub(crate) fn hand_over(&self, call: Message) -> Option<Message> {
+        let server = {
+            let functions = self.tables.functions.read();
+            let mut servers = functions.get(call.subject.as_str()).into_iter().flatten();
+            servers.find_map(Weak::upgrade)
         };
-        drop(functions);
-        server.take(call);
-        true
+        match server {
+            Some(server) => {
+                server.take(call);
+                None
+            }
+            None => Some(call),
+        }
     }
 
     /// Hands a message for a call under way to the peer that it is for; gives it back when that is

@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::error::{CallError, ConnectError, RemoteError};
+use crate::error::{CallError, ConnectError};
 use crate::exchange::{ALIVE, Budget, Delivered, Exchange, Release, Side};
+use crate::header;
 use crate::inbox::{HANDED_ON, Inbox};
 use crate::janitor::sweep;
 use crate::local::Switchboard;
@@ -236,8 +237,11 @@ impl Peer {
         let guard = self.open(Side::Caller, subject.into()).ok()?;
         guard.exchange.is_no_call();
         let question = async {
-            self.publish_reply(subject.into(), guard.root(), None, Bytes::new())
-                .await?;
+            let question = Outgoing {
+                deadline: Some(Instant::now() + within),
+                ..Outgoing::reply(subject.into(), guard.root())
+            };
+            self.inner.outbox.send(question).await?;
             std::future::poll_fn(|cx| guard.exchange.poll_remote(cx)).await
         };
         let answer = timeout(within, question).await.ok()?;
@@ -252,7 +256,7 @@ impl Peer {
             reply: call.reply.clone(),
             headers: call.headers.clone(),
             payload: call.payload.clone(),
-            deadline: None,
+            deadline: told_deadline(&call),
         };
         match self.inner.outbox.try_send(outgoing) {
             Ok(()) => None,
@@ -288,6 +292,12 @@ impl Peer {
                 inner.sending.wait().await;
             }
         }
+    }
+
+    /// Ends the peer without waiting for anything; for one whose owner is gone.
+    pub fn abandon(&self) {
+        self.inner.stop.cancel();
+        self.inner.silent.cancel();
     }
 
     /// Takes a slot for one call.
@@ -406,6 +416,11 @@ impl Drop for SlotGuard {
         match self.exchange.release() {
             Release::Free => self.peer.inner.slots.remove(self.id),
             Release::Clean => self.peer.inner.slots.rest(self.id),
+            Release::Stock => {
+                let slots = &self.peer.inner.slots;
+                slots.remove(self.id);
+                slots.never_again(self.exchange.subject());
+            }
             Release::Cancel(subject) => {
                 self.peer.inner.slots.remove(self.id);
                 self.peer.farewell(Farewell::empty(subject));
@@ -465,22 +480,32 @@ pub(crate) fn route(inner: &Inner, message: Message) {
     }
 }
 
-/// Takes a call that another server of `function` has handed on.
+/// Takes a call that another server of the entity has handed on. One of a function that is not
+/// served here goes to whoever else does.
 fn take_over(inner: &Inner, function: &str, mut call: Message) {
-    let (subject, caller) = (Subject::from(function), call.reply.clone());
-    call.subject = subject;
-    if inner.own.hand_over(call) {
+    call.subject = function.into();
+    let Some(call) = inner.own.hand_over(call) else {
         return;
+    };
+    let deadline = told_deadline(&call);
+    let again = Outgoing {
+        subject: call.subject,
+        reply: call.reply,
+        headers: call.headers,
+        payload: call.payload,
+        deadline,
+    };
+    if inner.outbox.try_send(again).is_err() {
+        tracing::warn!(
+            function,
+            "lost a call that was handed on: NATS takes no messages"
+        );
     }
-    let error = RemoteError::new(
-        RemoteError::STOPPING,
-        "the function is not served here any more",
-    );
-    if let Some(subject) = caller {
-        inner.farewell(Farewell {
-            subject,
-            headers: Some(error.headers()),
-            payload: error.payload(),
-        });
-    }
+}
+
+/// Until when somebody waits for the answer of a call that has just come.
+fn told_deadline(call: &Message) -> Option<Instant> {
+    let headers = call.headers.as_ref()?;
+    let left = header::number(headers, header::DEADLINE_MS)?;
+    Instant::now().checked_add(Duration::from_millis(left))
 }

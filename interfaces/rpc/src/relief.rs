@@ -2,8 +2,8 @@
 //!
 //! NATS prefers the members of a queue group that are near the caller, however busy they are, so
 //! that one behind a leaf gets nothing while those at the hub let calls wait. Whoever lets calls
-//! wait for long asks the other servers of the entity for room. Calls that find no free turn here are
-//! then handed on to one that has some, as they came, so that it answers their callers itself.
+//! wait for long asks the other servers of the entity for room. Calls that find no free turn here
+//! are then handed on to one that has some, as they came, so that it answers their callers itself.
 //! Nobody leaves a queue group for that: when the other goes, calls just stay again. Servers of
 //! the 1.9 lattice are not asked; they get their part from NATS.
 
@@ -31,8 +31,9 @@ use crate::peer::Peer;
 /// How long the others may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
 
-/// The time between two questions.
+/// The time between two questions while somebody has room; it grows while nobody has.
 const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an answer counts.
 const VALID: Duration = Duration::from_millis(100);
@@ -100,6 +101,14 @@ impl Relief {
         Some(found.place.clone())
     }
 
+    /// Whether somebody has room, as far as is known.
+    pub(crate) fn knows_other(&self) -> bool {
+        self.other
+            .lock()
+            .as_ref()
+            .is_some_and(|other| other.left > 0 && other.until >= Instant::now())
+    }
+
     fn set(&self, other: Option<Other>) {
         *self.other.lock() = other;
     }
@@ -107,9 +116,35 @@ impl Relief {
 
 #[derive(Debug, Default)]
 struct State {
-    ending: CancellationToken,
-    /// When somebody was last told of room.
-    told: Mutex<Option<Instant>>,
+    ended: CancellationToken,
+    promises: Mutex<Promises>,
+}
+
+/// The room that others were told of.
+#[derive(Debug, Default)]
+struct Promises {
+    ending: bool,
+    last: Option<Instant>,
+    /// For how many calls, since `since`.
+    open: usize,
+    since: Option<Instant>,
+}
+
+impl Promises {
+    /// Promises what of `room` is not promised already.
+    fn make(&mut self, room: usize) -> usize {
+        let now = Instant::now();
+        if self.since.is_none_or(|since| now - since > VALID) {
+            (self.open, self.since) = (0, Some(now));
+        }
+        let more = room.saturating_sub(self.open);
+        if self.ending || more == 0 {
+            return 0;
+        }
+        self.open += more;
+        self.last = Some(now);
+        more
+    }
 }
 
 /// A relief at work.
@@ -120,13 +155,18 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Takes no more calls of others, and waits until those are here that were promised room. To be
-    /// called before the functions are drained.
-    pub async fn end(&self) {
-        self.state.ending.cancel();
-        let told = *self.state.told.lock();
-        if let Some(at) = told {
-            tokio::time::sleep_until(at + VALID + ANSWER_WITHIN).await;
+    /// Takes no more calls of others, and waits until those are here that were promised room, or
+    /// until `deadline`. To be called before the functions are drained.
+    pub async fn end(&self, deadline: Instant) {
+        let last = {
+            let mut promises = self.state.promises.lock();
+            promises.ending = true;
+            promises.last
+        };
+        self.state.ended.cancel();
+        if let Some(last) = last {
+            let here = last + VALID + 2 * ANSWER_WITHIN;
+            tokio::time::sleep_until(here.min(deadline)).await;
         }
     }
 }
@@ -166,7 +206,7 @@ impl Watch {
         tokio::select! {
             biased;
             () = stopped.cancelled() => {}
-            () = self.state.ending.cancelled() => {}
+            () = self.state.ended.cancelled() => {}
             () = self.answer_all(questions) => {}
             () = self.relieve() => {}
         }
@@ -180,14 +220,14 @@ impl Watch {
     }
 
     async fn answer(&self, question: Message) {
-        let (room, peer) = (self.limiter.room(), self.peer());
+        let peer = self.peer();
         let Some(reply) = question.reply.filter(|reply| !peer.is_own(reply)) else {
             return;
         };
+        let room = self.state.promises.lock().make(self.limiter.room());
         if room == 0 {
             return;
         }
-        *self.state.told.lock() = Some(Instant::now());
         let place = format!("{}.{room}", peer.inner.inbox.place()).into();
         if let Err(error) = peer
             .publish_reply(reply, place, None, bytes::Bytes::new())
@@ -197,14 +237,22 @@ impl Watch {
         }
     }
 
-    /// Looks for others with room, as long as there is none here and calls wait for long.
+    /// Looks for others with room, as long as there is none here and calls wait.
     async fn relieve(&self) {
         loop {
             self.limiter.pressed().await;
-            while self.limiter.room() == 0 {
+            let mut pause = PAUSE;
+            loop {
                 let told = self.peer().ask(&self.subject, ANSWER_WITHIN).await;
+                pause = match told {
+                    Some(_) => PAUSE,
+                    None => (2 * pause).min(LONGEST_PAUSE),
+                };
                 self.relief.set(told.as_ref().and_then(read));
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause).await;
+                if !self.limiter.lets_wait() {
+                    break;
+                }
             }
             self.relief.set(None);
         }
@@ -224,6 +272,17 @@ fn read(told: &Subject) -> Option<Other> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_room_is_not_promised_twice_and_none_at_the_end() {
+        let mut promises = Promises::default();
+        assert_eq!((promises.make(4), promises.make(4)), (4, 0));
+        assert_eq!(promises.make(6), 2);
+        tokio::time::advance(2 * VALID).await;
+        assert_eq!(promises.make(4), 4);
+        promises.ending = true;
+        assert_eq!(promises.make(100), 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_given_away_than_there_is_room_and_not_for_long() {

@@ -170,6 +170,14 @@ impl Slots {
         }
     }
 
+    /// Gives each call of a function a new name for a while, since some who answer it do not tell
+    /// whose answer it is.
+    pub(crate) fn never_again(&self, function: &Subject) {
+        let mut table = self.table.lock();
+        let given_up = table.reuse.distrust(function);
+        table.give_up(given_up);
+    }
+
     /// Gives each call of a function a new name for a while, since one was answered twice.
     pub(crate) fn distrust(&self, function: &Subject) {
         self.distrust_locked(&mut self.table.lock(), function);

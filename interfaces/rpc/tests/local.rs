@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_rpc::{CallError, Peer, PeerConfig, Switchboard};
-use support::{Pair, soon};
+use lattice_rpc::{CallError, Limiter, Peer, PeerConfig, Switchboard};
+use support::{Pair, options, soon};
 
 /// Peers as `pair` has them, but with a board.
 async fn beside(pair: &Pair, board: &Switchboard) -> Peer {
@@ -56,16 +57,38 @@ async fn peers_without_a_board_are_reached_over_nats() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_full_or_gone_is_asked_for_elsewhere() {
+async fn a_function_that_is_full_is_not_served_here_nor_one_that_is_gone() {
     let board = Switchboard::default();
     let pair = pair_on(&board).await;
-    let serving = pair.serve_echo("echo").await;
-    let subject = pair.subject("echo");
+    let mut narrow = options();
+    narrow.limiter = Arc::new(Limiter::new(1, 10, Duration::from_secs(1)));
+    let serving = pair
+        .serve_with("wait", narrow, |call| async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            call.responder.reply(Bytes::new()).await.unwrap();
+        })
+        .await;
+    let subject = pair.subject("wait");
+    assert!(board.serves(&subject));
+    let calls = (0..2).map(|_| {
+        let (caller, call) = (pair.caller.clone(), pair.invocation("wait"));
+        tokio::spawn(async move { caller.call(call, Bytes::new()).await })
+    });
+    let calls: Vec<_> = calls.collect();
+    let limit = soon(2000);
+    while board.serves(&subject) {
+        assert!(tokio::time::Instant::now() < limit, "never full");
+        tokio::task::yield_now().await;
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert!(board.serves(&subject));
     serving.drain(soon(1000)).await;
     assert!(!board.serves(&subject));
     let gone = pair
         .caller
-        .call(pair.invocation("echo"), Bytes::new())
+        .call(pair.invocation("wait"), Bytes::new())
         .await;
     assert!(matches!(gone, Err(CallError::NotServed { .. })), "{gone:?}");
 }

@@ -74,6 +74,7 @@ async fn run_peers<P: Provider>(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let peer = Peer::new(nats.clone(), config).await?;
+    let _owner = Owner(peer.clone());
     let done = run_peer::<P>(peer.clone(), data, stop).await;
     peer.close().await;
     if tokio::time::timeout(NATS_LIMIT, nats.flush())
@@ -83,6 +84,15 @@ async fn run_peers<P: Provider>(
         tracing::warn!("NATS did not take the last messages in time");
     }
     done
+}
+
+/// Ends the peer of a provider that panics or is aborted.
+struct Owner(Peer);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 async fn run_peer<P: Provider>(

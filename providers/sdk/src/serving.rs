@@ -65,7 +65,7 @@ impl Serving {
     /// Stops taking calls, answers those that have arrived, and ends by `until` at the latest.
     pub(crate) async fn drain(&self, until: Instant) {
         if let Some(relief) = self.relief.get() {
-            relief.end().await;
+            relief.end(until).await;
         }
         let handles = std::mem::take(&mut *self.handles.lock());
         futures::future::join_all(handles.into_iter().map(|h| h.drain(until))).await;

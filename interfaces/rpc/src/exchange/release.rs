@@ -11,6 +11,8 @@ pub(crate) enum Release {
     Free,
     /// At once, and nothing more can come for it: the whole call was one message each way.
     Clean,
+    /// At once, after a call of a 1.9 peer, whose answers do not tell whose they are.
+    Stock,
     /// At once, with a message to the other end.
     Cancel(Subject),
     /// When the other end has told where to cancel, or after a while.
@@ -24,10 +26,11 @@ impl Exchange {
         let open_path = state.paths.iter().any(|(_, channel)| !channel.is_ended());
         let done = state.root.is_ended() && !open_path && state.error.is_none();
         if self.side == Side::Callee || state.over || done {
-            return if self.is_caller() && done && state.is_clean() {
-                Release::Clean
-            } else {
-                Release::Free
+            let stock = state.remote.as_ref().is_some_and(|r| r.window.is_none());
+            return match self.side {
+                Side::Caller if done && state.is_clean() => Release::Clean,
+                Side::Caller if stock => Release::Stock,
+                _ => Release::Free,
             };
         }
         match &state.remote {

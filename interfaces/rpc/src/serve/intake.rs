@@ -177,7 +177,7 @@ where
 {
     fn has_room(&self) -> bool {
         let LimiterStats { size, free, queued } = self.options.limiter.stats();
-        free > 0 || queued < size
+        free > 0 || (queued < size && !self.options.relief.knows_other())
     }
 
     /// The call begins in a task of its own: whoever makes it may be a guest, on whose stack there

@@ -56,23 +56,27 @@ impl Reuse {
         Some(index)
     }
 
+    fn pool(&mut self, function: &Subject) -> &mut Pool {
+        if !self.pools.contains_key(function.as_str()) {
+            let pool = Pool {
+                resting: VecDeque::new(),
+                used: Instant::now(),
+                distrusted: false,
+            };
+            self.pools.insert(function.as_str().into(), pool);
+        }
+        self.pools
+            .get_mut(function.as_str())
+            .expect("inserted above")
+    }
+
     /// Keeps a slot for the next calls of `function`; false when it is to be used for others, with
     /// another subject.
     pub(super) fn keep(&mut self, function: &Subject, index: u32) -> bool {
         if self.resting == MOST {
             return false;
         }
-        let pool = match self.pools.get_mut(function.as_str()) {
-            Some(pool) => pool,
-            None => self
-                .pools
-                .entry(function.as_str().into())
-                .or_insert_with(|| Pool {
-                    resting: VecDeque::new(),
-                    used: Instant::now(),
-                    distrusted: false,
-                }),
-        };
+        let pool = self.pool(function);
         if pool.distrusted {
             return false;
         }
@@ -84,9 +88,7 @@ impl Reuse {
 
     /// Gives up the subjects of a function that was answered twice, and returns their slots.
     pub(super) fn distrust(&mut self, function: &Subject) -> Vec<u32> {
-        let Some(pool) = self.pools.get_mut(function.as_str()) else {
-            return Vec::new();
-        };
+        let pool = self.pool(function);
         pool.distrusted = true;
         pool.used = Instant::now();
         let given_up = Vec::from(std::mem::take(&mut pool.resting));

@@ -18,6 +18,9 @@ const WINDOW: usize = 1 << 20;
 /// The most that the guest may write at once.
 const WRITE_BUDGET: usize = 64 << 10;
 
+/// What keeping a chunk takes beside its bytes.
+const CHUNK: usize = 64;
+
 /// How much all pipes of a call may hold together. Beyond that its guest gets an error, since
 /// nothing that it could wait for has to happen.
 #[derive(Clone)]
@@ -56,6 +59,31 @@ struct State {
     closed: bool,
     reader_gone: bool,
     touched: bool,
+}
+
+impl State {
+    /// How much more the guest may write.
+    fn free(&self) -> StreamResult<usize> {
+        let own = self.limit.saturating_sub(self.bytes);
+        let all = self.budget.free();
+        if own > 0 && all == 0 {
+            let limit = self.budget.limit;
+            return Err(StreamError::LastOperationFailed(wasmtime::format_err!(
+                "the values that this call is writing hold {limit} bytes already"
+            )));
+        }
+        Ok(own.min(all))
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.bytes += bytes + CHUNK;
+        self.budget.take(bytes + CHUNK);
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes + CHUNK;
+        self.budget.give_back(bytes + CHUNK);
+    }
 }
 
 struct Shared {
@@ -117,8 +145,7 @@ impl Pipe {
         let mut state = self.state();
         match state.chunks.pop_front() {
             Some(chunk) => {
-                state.bytes -= chunk.len();
-                state.budget.give_back(chunk.len());
+                state.give_back(chunk.len());
                 state.touched = true;
                 drop(state);
                 self.0.writable.wake();
@@ -189,9 +216,14 @@ impl OutputStream for Writer {
         if bytes.len() > WRITE_BUDGET {
             return Err(StreamError::trap("the write exceeds what was permitted"));
         }
+        // Whoever has not asked before is held to the same.
+        if bytes.len() > state.free()? {
+            return Err(StreamError::trap(
+                "the write exceeds what there is room for",
+            ));
+        }
         if !bytes.is_empty() {
-            state.bytes += bytes.len();
-            state.budget.take(bytes.len());
+            state.take(bytes.len());
             state.chunks.push_back(bytes);
             drop(state);
             self.0.0.readable.wake();
@@ -208,14 +240,7 @@ impl OutputStream for Writer {
         if state.closed || state.reader_gone {
             return Err(StreamError::Closed);
         }
-        let (own, all) = (state.limit.saturating_sub(state.bytes), state.budget.free());
-        if own > 0 && all == 0 {
-            let limit = state.budget.limit;
-            return Err(StreamError::LastOperationFailed(wasmtime::format_err!(
-                "the values that this call is writing hold {limit} bytes already"
-            )));
-        }
-        Ok(own.min(all).min(WRITE_BUDGET))
+        Ok(state.free()?.min(WRITE_BUDGET))
     }
 }
 
@@ -233,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_written_arrives_as_chunks_and_ends() {
-        let pipe = Pipe::new(Budget::new(100));
+        let pipe = Pipe::new(Budget::new(1000));
         let mut writer = Writer::new(pipe.clone());
         writer.write(Bytes::from_static(b"ab")).unwrap();
         assert!(!pipe.is_touched());
@@ -246,24 +271,27 @@ mod tests {
 
     #[tokio::test]
     async fn all_pipes_of_a_call_share_what_it_may_hold() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(10 + 2 * CHUNK);
         let (one, other) = (Pipe::new(budget.clone()), Pipe::new(budget));
         let (mut one, mut other_end) = (Writer::new(one), Writer::new(other.clone()));
         one.write(Bytes::from_static(b"sixsix")).unwrap();
-        assert_eq!(other_end.check_write().unwrap(), 4);
+        assert_eq!(other_end.check_write().unwrap(), 4 + CHUNK);
         other_end.write(Bytes::from_static(b"four")).unwrap();
         let refused = other_end.check_write();
         assert!(
             matches!(refused, Err(StreamError::LastOperationFailed(_))),
             "{refused:?}"
         );
+        assert!(other_end.write(Bytes::from_static(b"more")).is_err());
         other.abandon();
-        assert_eq!(one.check_write().unwrap(), 4);
+        assert_eq!(one.check_write().unwrap(), 4 + CHUNK);
+        let long = Bytes::from(vec![0; 5 + CHUNK]);
+        assert!(matches!(one.write(long), Err(StreamError::Trap(_))));
     }
 
     #[tokio::test]
     async fn a_full_pipe_lets_the_guest_wait_and_an_abandoned_one_ends_it() {
-        let pipe = Pipe::new(Budget::new(3));
+        let pipe = Pipe::new(Budget::new(3 + CHUNK));
         let mut writer = Writer::new(pipe.clone());
         writer.write(Bytes::from_static(b"abc")).unwrap();
         assert_eq!(writer.check_write().unwrap(), 0);
