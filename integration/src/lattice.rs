@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::Client;
-use lattice_nats_box::{NatsBox, NatsBoxOptions};
+use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use lattice_rpc::{Peer, PeerConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::artifacts::program;
 use crate::events::EventLog;
 use crate::http_client;
-use crate::process::{HostProcess, free_port};
+use crate::process::HostProcess;
 use crate::{STEP, component, until};
 
 /// How a host differs from the plain one.

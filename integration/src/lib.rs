@@ -22,8 +22,9 @@ pub use calls::{
 pub use events::{Event, EventLog};
 pub use http_client::{HttpClient, begin, get};
 pub use lattice::{HostOptions, Lattice};
+pub use lattice_nats_box::free_port;
 pub use monitor::{Monitored, growth_allowed};
-pub use process::{HostProcess, ProcessUsage, free_port, usage};
+pub use process::{HostProcess, ProcessUsage, usage};
 pub use redis::Redis;
 pub use scenes::STORE;
 

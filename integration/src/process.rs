@@ -1,7 +1,6 @@
 //! Processes under test.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,17 +9,6 @@ use anyhow::{Context as _, Result, bail};
 use tokio::process::{Child, Command};
 
 use crate::artifacts::program;
-
-/// A port that was free a moment ago.
-///
-/// # Errors
-///
-/// Fails when the machine has none.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
-}
 
 /// A host process. It is killed, and its providers with it, when dropped.
 #[derive(Debug)]

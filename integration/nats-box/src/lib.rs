@@ -10,6 +10,7 @@
 
 mod binary;
 mod error;
+mod ports;
 mod process;
 
 use std::net::Ipv4Addr;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 pub use binary::find_server;
 pub use error::NatsBoxError;
+pub use ports::free_port;
 use process::Server;
 
 /// How long a server may take until it answers.

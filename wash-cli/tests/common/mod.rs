@@ -8,7 +8,6 @@
 )]
 
 use std::fmt;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -158,9 +157,5 @@ pub fn expect(outcome: &Outcome, snapshot: &str) {
 
 /// A port on which nothing listens.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    lattice_nats_box::free_port().unwrap()
 }

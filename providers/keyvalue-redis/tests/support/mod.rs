@@ -9,7 +9,6 @@
     reason = "a part of each test binary"
 )]
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -49,8 +48,7 @@ fn program() -> PathBuf {
 }
 
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    lattice_nats_box::free_port().unwrap()
 }
 
 impl RedisBox {
