@@ -71,8 +71,8 @@ impl Builtins {
         self
     }
 
-    /// Runs each provider as a process of its own all the same: with `program`, which has to run the
-    /// provider that [`AS_PROCESS`] names.
+    /// Runs each provider as a process of its own all the same: with `program`, which has to run
+    /// the provider that [`AS_PROCESS`] names.
     #[must_use]
     pub fn isolated(mut self, program: PathBuf) -> Self {
         self.program = Some(program);

@@ -82,7 +82,8 @@ pub fn configure(args: &HostArgs) -> Result<(HostConfig, Vec<String>), SettingsE
     settings::settings(args, environment)
 }
 
-/// Runs a host, which can have the providers `builtins` inside, until it is told to stop, by a signal or from the lattice, and drains it.
+/// Runs a host, which can have the providers `builtins` inside, until it is told to stop, by a
+/// signal or from the lattice, and drains it.
 ///
 /// Sets up logging to the standard error, unless the program has done so before.
 ///

@@ -16,6 +16,7 @@ mod call;
 mod detour;
 mod error;
 mod exchange;
+mod handing;
 pub mod header;
 pub mod http;
 mod inbox;

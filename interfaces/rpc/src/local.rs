@@ -60,7 +60,8 @@ impl Switchboard {
         self.tables.peers.write().remove(inbox);
     }
 
-    /// Lets calls of a function that are made in this process come here, until the place is dropped.
+    /// Lets calls of a function that are made in this process come here, until the place is
+    /// dropped.
     pub(crate) fn add_function(&self, subject: &str, function: &Arc<dyn TakeIn>) -> Listed {
         let mut functions = self.tables.functions.write();
         let servers = functions.entry(subject.into()).or_default();

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{ALIVE, Budget, Delivered, Exchange, Release, Side};
-use crate::header;
+use crate::handing::take_over;
 use crate::inbox::{HANDED_ON, Inbox};
 use crate::janitor::sweep;
 use crate::local::Switchboard;
@@ -113,7 +113,7 @@ pub(crate) struct Inner {
     pub(crate) own: Switchboard,
     budget: Arc<Budget>,
     farewells: mpsc::Sender<Farewell>,
-    outbox: Outbox,
+    pub(crate) outbox: Outbox,
     /// Ends the task of the outbox, which outlives the others.
     silent: CancellationToken,
 }
@@ -246,22 +246,6 @@ impl Peer {
         };
         let answer = timeout(within, question).await.ok()?;
         answer.ok().map(|remote| remote.root)
-    }
-
-    /// Sends a call that came here on to the peer at `place`; gives it back when that is not
-    /// possible at once.
-    pub(crate) fn hand_on(&self, place: &Subject, call: Message) -> Option<Message> {
-        let outgoing = Outgoing {
-            subject: format!("{place}.{}", call.subject).into(),
-            reply: call.reply.clone(),
-            headers: call.headers.clone(),
-            payload: call.payload.clone(),
-            deadline: told_deadline(&call),
-        };
-        match self.inner.outbox.try_send(outgoing) {
-            Ok(()) => None,
-            Err(_) => Some(call),
-        }
     }
 
     /// Whether this peer listens at `subject` for what belongs to its calls.
@@ -478,34 +462,4 @@ pub(crate) fn route(inner: &Inner, message: Message) {
         }
         Delivered::Misplaced => inner.slots.distrust(exchange.subject()),
     }
-}
-
-/// Takes a call that another server of the entity has handed on. One of a function that is not
-/// served here goes to whoever else does.
-fn take_over(inner: &Inner, function: &str, mut call: Message) {
-    call.subject = function.into();
-    let Some(call) = inner.own.hand_over(call) else {
-        return;
-    };
-    let deadline = told_deadline(&call);
-    let again = Outgoing {
-        subject: call.subject,
-        reply: call.reply,
-        headers: call.headers,
-        payload: call.payload,
-        deadline,
-    };
-    if inner.outbox.try_send(again).is_err() {
-        tracing::warn!(
-            function,
-            "lost a call that was handed on: NATS takes no messages"
-        );
-    }
-}
-
-/// Until when somebody waits for the answer of a call that has just come.
-fn told_deadline(call: &Message) -> Option<Instant> {
-    let headers = call.headers.as_ref()?;
-    let left = header::number(headers, header::DEADLINE_MS)?;
-    Instant::now().checked_add(Duration::from_millis(left))
 }

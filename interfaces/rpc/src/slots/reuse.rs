@@ -3,8 +3,8 @@
 //! A nats-server remembers where the messages of a few hundred subjects go, and has to search for
 //! every other. An answer to a subject of its own each time is a search each time, so a slot keeps
 //! its subject for the next call of the same function, as long as nothing should come for the call
-//! before: that one was answered by one message of a peer of our kind, whose end never had a place of
-//! its own.
+//! before: that one was answered by one message of a peer of our kind, whose end never had a place
+//! of its own.
 //!
 //! Who answers twice all the same answers nobody else's call: each answer carries the turn of its
 //! call. When one with another turn comes, or one for a slot that rests, that function gets a new
@@ -22,7 +22,7 @@ const MOST: usize = 1024;
 /// How long slots are kept for a function that nobody calls.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// How long a function that was answered twice gets a new subject for each call.
+/// How long a function that was answered twice, or by a 1.9 peer, gets a new subject for each call.
 const DISTRUSTED: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -57,17 +57,12 @@ impl Reuse {
     }
 
     fn pool(&mut self, function: &Subject) -> &mut Pool {
-        if !self.pools.contains_key(function.as_str()) {
-            let pool = Pool {
-                resting: VecDeque::new(),
-                used: Instant::now(),
-                distrusted: false,
-            };
-            self.pools.insert(function.as_str().into(), pool);
-        }
-        self.pools
-            .get_mut(function.as_str())
-            .expect("inserted above")
+        let pool = self.pools.entry(function.as_str().into());
+        pool.or_insert_with(|| Pool {
+            resting: VecDeque::new(),
+            used: Instant::now(),
+            distrusted: false,
+        })
     }
 
     /// Keeps a slot for the next calls of `function`; false when it is to be used for others, with
@@ -86,7 +81,7 @@ impl Reuse {
         true
     }
 
-    /// Gives up the subjects of a function that was answered twice, and returns their slots.
+    /// Gives up the subjects of a function for a while, and returns their slots.
     pub(super) fn distrust(&mut self, function: &Subject) -> Vec<u32> {
         let pool = self.pool(function);
         pool.distrusted = true;

@@ -1,0 +1,58 @@
+//! Handing calls on from one server of an entity to another; see [`crate::relief`].
+
+use std::time::Duration;
+
+use async_nats::{Message, Subject};
+use tokio::time::Instant;
+
+use crate::header;
+use crate::outbox::Outgoing;
+use crate::peer::{Inner, Peer};
+
+impl Peer {
+    /// Sends a call that came here on to the peer at `place`; gives it back when that is not
+    /// possible at once.
+    pub(crate) fn hand_on(&self, place: &Subject, call: Message) -> Option<Message> {
+        let outgoing = Outgoing {
+            subject: format!("{place}.{}", call.subject).into(),
+            reply: call.reply.clone(),
+            headers: call.headers.clone(),
+            payload: call.payload.clone(),
+            deadline: told_deadline(&call),
+        };
+        match self.inner.outbox.try_send(outgoing) {
+            Ok(()) => None,
+            Err(_) => Some(call),
+        }
+    }
+}
+
+/// Takes a call that another server of the entity has handed on. One of a function that is not
+/// served here goes to whoever else does.
+pub(crate) fn take_over(inner: &Inner, function: &str, mut call: Message) {
+    call.subject = function.into();
+    let Some(call) = inner.own.hand_over(call) else {
+        return;
+    };
+    let deadline = told_deadline(&call);
+    let again = Outgoing {
+        subject: call.subject,
+        reply: call.reply,
+        headers: call.headers,
+        payload: call.payload,
+        deadline,
+    };
+    if inner.outbox.try_send(again).is_err() {
+        tracing::warn!(
+            function,
+            "lost a call that was handed on: NATS takes no messages"
+        );
+    }
+}
+
+/// Until when somebody waits for the answer of a call that has just come.
+fn told_deadline(call: &Message) -> Option<Instant> {
+    let headers = call.headers.as_ref()?;
+    let left = header::number(headers, header::DEADLINE_MS)?;
+    Instant::now().checked_add(Duration::from_millis(left))
+}
