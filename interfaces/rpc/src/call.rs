@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::exchange::Side;
-use crate::header::{self, TraceContext};
+use crate::header::{self, Terms, TraceContext};
 use crate::outbound;
 use crate::peer::{Peer, SlotGuard};
 use crate::stream::{ByteReader, ByteWriter};
@@ -149,18 +149,19 @@ impl Peer {
         } = invocation;
         let guard = self.open(Side::Caller, subject.clone())?;
         let root = guard.root();
-        header::write_deadline(&mut headers, deadline);
-        header::write_ended(&mut headers, ended);
-        if streams {
-            header::write_window(&mut headers, self.inner.config.stream_window);
-        }
-        // The value is part of the room that the header takes, so it is measured with it.
-        let turn = format!("{:x}", guard.exchange.turn());
-        header::set(&mut headers, header::UNARY, turn);
+        let window = Some(self.inner.config.stream_window);
+        let terms = Terms {
+            turn: Some(guard.exchange.turn()),
+            window: window.filter(|_| streams),
+            ended: ended.to_vec(),
+            ..Terms::default()
+        };
+        let mut terms = terms.until(deadline);
+        terms.write(&mut headers);
         let room = outbound::room(self, Some(&headers), &root);
         if params.len() > room {
-            headers = without_unary(headers);
-            header::write_window(&mut headers, self.inner.config.stream_window);
+            (terms.turn, terms.window) = (None, window);
+            terms.write(&mut headers);
         }
         let first = params.split_to(params.len().min(room));
         let owes_end = first.is_empty();
@@ -169,7 +170,7 @@ impl Peer {
             deadline,
             started: Instant::now(),
             owes_end,
-            owed_paths: ended.to_vec(),
+            owed_paths: terms.ended,
         };
         call.within(self.publish_request(subject, root, headers, first, deadline))
             .await?;
@@ -180,14 +181,6 @@ impl Peer {
         }
         Ok(call)
     }
-}
-
-fn without_unary(headers: HeaderMap) -> HeaderMap {
-    headers
-        .iter()
-        .filter(|(name, _)| AsRef::<str>::as_ref(*name) != header::UNARY)
-        .map(|(name, values)| (name.clone(), values[0].clone()))
-        .collect()
 }
 
 impl Call {

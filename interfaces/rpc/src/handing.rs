@@ -1,11 +1,9 @@
 //! Handing calls on from one server of an entity to another; see [`crate::relief`].
 
-use std::time::Duration;
-
 use async_nats::{Message, Subject};
 use tokio::time::Instant;
 
-use crate::header;
+use crate::header::Terms;
 use crate::outbox::Outgoing;
 use crate::peer::{Inner, Peer};
 
@@ -53,6 +51,5 @@ pub(crate) fn take_over(inner: &Inner, function: &str, mut call: Message) {
 /// Until when somebody waits for the answer of a call that has just come.
 fn told_deadline(call: &Message) -> Option<Instant> {
     let headers = call.headers.as_ref()?;
-    let left = header::number(headers, header::DEADLINE_MS)?;
-    Instant::now().checked_add(Duration::from_millis(left))
+    Instant::now().checked_add(Terms::of(headers)?.left?)
 }

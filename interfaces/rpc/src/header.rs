@@ -3,11 +3,15 @@
 //! `source-id`, `link-name`, `target-id` and the trace headers are those of the 1.9 lattice
 //! (protocol page, 4.3). All others are ours; a 1.9 peer ignores them.
 
+mod terms;
+
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use lattice_codec::Path;
 use tokio::time::Instant;
+
+pub use terms::Terms;
 
 /// Who calls: the id of a component or provider.
 pub const SOURCE_ID: &str = "source-id";
@@ -19,14 +23,13 @@ pub const TARGET_ID: &str = "target-id";
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context, vendor part.
 pub const TRACESTATE: &str = "tracestate";
-/// On a request: the parameters are complete in this message, one message may be the answer. The
-/// value is the turn that this answer has to tell in its reply subject, as hexadecimal digits.
-pub const UNARY: &str = "wrpc-unary";
-/// How much of the call's time is left, in milliseconds, when the request is sent.
-pub const DEADLINE_MS: &str = "wrpc-deadline-ms";
-/// The sender grants credit for async data; the value is the first window in bytes per path.
+/// On a request: the [`Terms`] of the call.
+pub const CALL: &str = "wrpc-call";
+/// On an accept: the sender grants credit for async data; the value is the first window in bytes
+/// per path.
 pub const WINDOW: &str = "wrpc-window";
-/// Paths, joined by commas, that are written as pending but have already ended without data.
+/// On an answer: paths, joined by commas, that are written as pending but have already ended
+/// without data.
 pub const ENDED: &str = "wrpc-ended";
 /// On an answer: more result messages follow, up to an empty one.
 pub const MORE: &str = "wrpc-more";
@@ -63,12 +66,8 @@ pub(crate) struct Told {
     pub(crate) link_name: Option<String>,
     pub(crate) target_id: Option<String>,
     pub(crate) trace: Option<TraceContext>,
-    pub(crate) unary: bool,
-    /// What the answer has to tell.
-    pub(crate) turn: Option<u32>,
-    pub(crate) window: Option<u64>,
-    pub(crate) ended: Vec<Path>,
-    deadline: Option<Duration>,
+    /// `None` if the caller is a peer of 1.9.
+    pub(crate) terms: Option<Terms>,
 }
 
 impl Told {
@@ -85,13 +84,7 @@ impl Told {
                 TARGET_ID => told.target_id = Some(value.to_owned()),
                 TRACEPARENT => parent = Some(value.to_owned()),
                 TRACESTATE => state = Some(value.to_owned()),
-                UNARY => {
-                    told.unary = true;
-                    told.turn = u32::from_str_radix(value, 16).ok();
-                }
-                WINDOW => told.window = value.parse().ok(),
-                ENDED => told.ended = parse_ended(value),
-                DEADLINE_MS => told.deadline = value.parse().ok().map(Duration::from_millis),
+                CALL => told.terms = Some(Terms::read(value)),
                 _ => {}
             }
         }
@@ -102,15 +95,11 @@ impl Told {
         told
     }
 
-    /// Whether the caller is a peer of our kind.
-    pub(crate) fn newer(&self) -> bool {
-        self.unary || self.window.is_some()
-    }
-
     /// When the answer has to be there: what the caller told, at most `longest` from now, or
     /// `default` for a caller that tells none.
     pub(crate) fn deadline(&self, default: Duration, longest: Duration) -> Instant {
-        Instant::now() + self.deadline.unwrap_or(default).min(longest)
+        let told = self.terms.as_ref().and_then(|terms| terms.left);
+        Instant::now() + told.unwrap_or(default).min(longest)
     }
 }
 
@@ -119,12 +108,12 @@ const TURN: &str = "_TURN.";
 
 /// The reply subject of an answer, which tells whose answer it is.
 pub(crate) fn write_turn(turn: u32) -> Subject {
-    format!("{TURN}{turn:x}").into()
+    [TURN, itoa::Buffer::new().format(turn)].concat().into()
 }
 
 /// Reads what [`write_turn`] has written.
 pub(crate) fn turn_of(reply: &Subject) -> Option<u32> {
-    u32::from_str_radix(reply.strip_prefix(TURN)?, 16).ok()
+    reply.strip_prefix(TURN)?.parse().ok()
 }
 
 pub(crate) fn text(headers: &HeaderMap, name: &'static str) -> Option<String> {
@@ -150,15 +139,6 @@ pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: impl Into<
     headers.insert(HeaderName::from_static(name), value.into());
 }
 
-/// Writes what is left until `deadline`, at least one millisecond.
-pub(crate) fn write_deadline(headers: &mut HeaderMap, deadline: Instant) {
-    let left = deadline
-        .saturating_duration_since(Instant::now())
-        .as_millis()
-        .max(1);
-    set(headers, DEADLINE_MS, left.to_string());
-}
-
 /// Tells how much credit the sender grants per stream.
 pub(crate) fn write_window(headers: &mut HeaderMap, window: u64) {
     set(headers, WINDOW, window);
@@ -175,11 +155,8 @@ pub(crate) fn put(headers: &mut HeaderMap, name: &'static str, text: &str) {
 
 pub(crate) fn write_ended(headers: &mut HeaderMap, ended: &[Path]) {
     if !ended.is_empty() {
-        let text = ended
-            .iter()
-            .map(Path::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
+        let mut text = String::new();
+        terms::push_paths(&mut text, ended);
         set(headers, ENDED, text);
     }
 }
@@ -188,14 +165,6 @@ pub(crate) fn write_ended(headers: &mut HeaderMap, ended: &[Path]) {
 pub(crate) fn read_ended(headers: Option<&HeaderMap>) -> Vec<Path> {
     let value = headers.and_then(|h| h.get(HeaderName::from_static(ENDED)));
     value
-        .map(|value| parse_ended(value.as_str()))
+        .map(|value| terms::split(value.as_str()))
         .unwrap_or_default()
-}
-
-/// Reads paths; what cannot be read is left out, since it is only a shortcut.
-fn parse_ended(text: &str) -> Vec<Path> {
-    text.split(',')
-        .take(32)
-        .filter_map(|path| path.parse().ok())
-        .collect()
 }

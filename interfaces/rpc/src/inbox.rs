@@ -37,7 +37,7 @@ impl Inbox {
 
     /// Where a slot listens.
     pub(crate) fn subject(&self, slot: &SlotId) -> String {
-        format!("{}{slot}", self.prefix)
+        slot.text(&self.prefix)
     }
 
     /// Takes a subject apart into the slot's token and what follows it.

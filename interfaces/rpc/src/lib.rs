@@ -11,6 +11,7 @@
 //! are those of the protocol page, section 4.2; everything added is a header that such a peer
 //! ignores ([`header`] lists them).
 
+mod alarm;
 mod body;
 mod call;
 mod detour;

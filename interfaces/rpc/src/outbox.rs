@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CallError;
-use crate::{header, outbound};
+use crate::header::Terms;
+use crate::outbound;
 
 /// How many messages may wait; then whoever sends waits. Also the most that are handed over before
 /// others get a turn.
@@ -203,7 +204,10 @@ fn in_time(mut message: Outgoing, now: Instant, late: bool) -> Option<Outgoing> 
         return None;
     }
     if let (true, Some(headers)) = (late, &mut message.headers) {
-        header::write_deadline(headers, deadline);
+        Terms::of(headers)
+            .unwrap_or_default()
+            .until(deadline)
+            .write(headers);
     }
     Some(message)
 }

@@ -162,7 +162,7 @@ impl Params {
         path: Path,
         until: Option<Instant>,
     ) -> Result<ByteReader, CallError> {
-        let guard = if self.inbound.ended.contains(&path) {
+        let guard = if self.inbound.ended().contains(&path) {
             self.inbound.slot().await?
         } else {
             self.inbound.accept().await?
@@ -172,7 +172,7 @@ impl Params {
 
     /// Whether the stream at `path` has ended without data, as the request tells.
     pub fn has_ended(&self, path: &Path) -> bool {
-        self.inbound.ended.contains(path)
+        self.inbound.ended().contains(path)
     }
 
     pub(crate) fn inbound(&self) -> &Arc<Inbound> {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alarm::Alarm;
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{ALIVE, Budget, Delivered, Exchange, Release, Side};
 use crate::handing::take_over;
@@ -109,6 +110,8 @@ pub(crate) struct Inner {
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) serving: AtomicUsize,
     pub(crate) inbox: Inbox,
+    /// For calls that are not answered at once.
+    pub(crate) slow: Arc<Alarm>,
     /// The functions that this peer serves itself.
     pub(crate) own: Switchboard,
     budget: Arc<Budget>,
@@ -164,6 +167,7 @@ impl Peer {
         let (outbox, emptying) = Outbox::new(nats.clone(), silent.clone());
         let sending = TaskTracker::new();
         let sender = sending.spawn(emptying).abort_handle();
+        let slow = Alarm::new(config.accept_after);
         let inner = Arc::new(Inner {
             nats,
             config,
@@ -175,6 +179,7 @@ impl Peer {
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
             inbox,
+            slow: Arc::clone(&slow),
             own: Switchboard::default(),
             budget,
             farewells,
@@ -186,6 +191,7 @@ impl Peer {
         }
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
+        inner.tasks.spawn(slow.keep(inner.stop.clone()));
         let peer = Self { inner };
         peer.confirm(Duration::from_secs(10)).await?;
         Ok(peer)

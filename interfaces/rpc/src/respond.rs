@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{CallError, RemoteError};
 use crate::exchange::{Remote, Side};
-use crate::header::{self, Told};
+use crate::header::{self, Terms};
 use crate::limiter::Permit;
 use crate::outbound;
 use crate::peer::{Farewell, Peer, SlotGuard};
@@ -25,14 +25,8 @@ pub(crate) struct Inbound {
     pub(crate) subject: Subject,
     /// Where the caller listens.
     pub(crate) caller: Subject,
-    /// Whether the caller is a peer of our kind.
-    pub(crate) newer: bool,
-    /// The credit that the caller grants for result streams.
-    pub(crate) window: Option<u64>,
-    /// What the first message of the answer has to tell.
-    turn: Option<u32>,
-    /// Parameter streams that have ended without data.
-    pub(crate) ended: Vec<Path>,
+    /// What a caller of our kind has told; `None` for a peer of 1.9.
+    terms: Option<Terms>,
     guard: OnceCell<Arc<SlotGuard>>,
     accepted: OnceCell<()>,
     responded: AtomicBool,
@@ -43,15 +37,17 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(peer: Peer, subject: Subject, caller: Subject, told: &mut Told) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        subject: Subject,
+        caller: Subject,
+        terms: Option<Terms>,
+    ) -> Self {
         Self {
             peer,
             subject,
             caller,
-            newer: told.newer(),
-            window: told.window,
-            turn: told.turn,
-            ended: std::mem::take(&mut told.ended),
+            terms,
             guard: OnceCell::new(),
             accepted: OnceCell::new(),
             responded: AtomicBool::new(false),
@@ -60,21 +56,32 @@ impl Inbound {
         }
     }
 
+    /// Whether the caller is a peer of our kind.
+    pub(crate) fn newer(&self) -> bool {
+        self.terms.is_some()
+    }
+
+    /// Parameter streams that have ended without data.
+    pub(crate) fn ended(&self) -> &[Path] {
+        self.terms.as_ref().map_or(&[], |terms| &terms.ended)
+    }
+
+    /// The credit that the caller grants for result streams.
+    fn window(&self) -> Option<u64> {
+        let usual = self.peer.inner.config.stream_window;
+        self.terms.as_ref().map(|told| told.window.unwrap_or(usual))
+    }
+
     /// Takes a slot for the call, which makes it reachable for parameters, credit and cancel.
     pub(crate) async fn slot(&self) -> Result<&Arc<SlotGuard>, CallError> {
         self.guard
             .get_or_try_init(|| async {
                 let guard = self.peer.open(Side::Callee, self.subject.clone())?;
-                let window = if self.newer {
-                    Some(self.window.unwrap_or(self.peer.inner.config.stream_window))
-                } else {
-                    None
-                };
                 guard.exchange.set_remote(Remote {
                     root: self.caller.clone(),
-                    window,
+                    window: self.window(),
                 });
-                guard.exchange.set_ended(&self.ended);
+                guard.exchange.set_ended(self.ended());
                 Ok(guard)
             })
             .await
@@ -85,7 +92,7 @@ impl Inbound {
         let guard = self.slot().await?;
         self.accepted
             .get_or_try_init(|| async {
-                let headers = self.newer.then(|| self.credit_header());
+                let headers = self.newer().then(|| self.credit_header());
                 let caller = self.caller.clone();
                 self.peer
                     .publish_reply(caller, guard.root(), headers, Bytes::new())
@@ -111,7 +118,7 @@ impl Inbound {
     }
 
     fn results(&self) -> Subject {
-        format!("{}.results", self.caller).into()
+        [self.caller.as_str(), ".results"].concat().into()
     }
 
     async fn send_result(&self, result: Bytes, headers: HeaderMap) -> Result<(), CallError> {
@@ -124,7 +131,7 @@ impl Inbound {
     }
 
     async fn send_first(&self, headers: Option<HeaderMap>, data: Bytes) -> Result<(), CallError> {
-        match self.turn {
+        match self.terms.as_ref().and_then(|terms| terms.turn) {
             Some(turn) => {
                 let turn = header::write_turn(turn);
                 self.peer
@@ -140,7 +147,7 @@ impl Inbound {
         mut result: Bytes,
         mut headers: HeaderMap,
     ) -> Result<(), CallError> {
-        if self.newer {
+        if self.newer() {
             header::set(&mut headers, header::MORE, "1");
         }
         let subject = self.results();
@@ -196,7 +203,7 @@ impl Responder {
         self.begin();
         let inbound = Arc::clone(&self.inbound);
         let mut headers = HeaderMap::new();
-        if inbound.newer {
+        if inbound.newer() {
             header::write_ended(&mut headers, ended);
         }
         if streams {
@@ -204,7 +211,7 @@ impl Responder {
             inbound.accept().await?;
         }
         inbound.send_result(result, headers).await?;
-        if !inbound.newer {
+        if !inbound.newer() {
             for path in ended {
                 let subject = format!("{}.{path}", inbound.results()).into();
                 inbound
@@ -243,7 +250,7 @@ fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<Farewell> {
         headers: Some(error.headers()),
         payload: error.payload(),
     }];
-    if !inbound.newer && inbound.accepted.initialized() {
+    if !inbound.newer() && inbound.accepted.initialized() {
         let subject = inbound.results();
         messages.push(Farewell {
             subject,
@@ -290,7 +297,7 @@ impl ResultStreams {
             guard,
             path,
             &self.inbound.caller,
-            self.inbound.window,
+            self.inbound.window(),
             None,
         ))
     }
@@ -310,7 +317,7 @@ impl ResultStreams {
     ///
     /// [`CallError::Send`] when NATS does not take the message.
     pub async fn abort(self, error: RemoteError) -> Result<(), CallError> {
-        if !self.inbound.newer {
+        if !self.inbound.newer() {
             return Ok(());
         }
         let caller = self.inbound.caller.clone();

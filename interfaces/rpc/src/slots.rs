@@ -97,17 +97,19 @@ impl SlotId {
     fn parse(token: &str) -> Option<Self> {
         let (index, generation) = token.split_once('-')?;
         Some(Self {
-            index: u32::from_str_radix(index, 16).ok()?,
-            generation: u32::from_str_radix(generation, 16).ok()?,
+            index: index.parse().ok()?,
+            generation: generation.parse().ok()?,
         })
+    }
+
+    /// What is read by [`SlotId::parse`], after a prefix.
+    pub(crate) fn text(&self, prefix: &str) -> String {
+        let (mut index, mut generation) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let index = index.format(self.index);
+        [prefix, index, "-", generation.format(self.generation)].concat()
     }
 }
 
-impl std::fmt::Display for SlotId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:x}-{:x}", self.index, self.generation)
-    }
-}
 
 /// The slots of one peer.
 #[derive(Debug, Default)]

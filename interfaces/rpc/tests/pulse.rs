@@ -80,8 +80,7 @@ async fn a_handler_ends_soon_when_its_caller_is_gone() {
     let inbox = client.new_inbox();
     let mut own = client.subscribe(format!("{inbox}.>")).await.unwrap();
     let mut headers = HeaderMap::new();
-    headers.insert(header::UNARY, "1");
-    headers.insert(header::DEADLINE_MS, PATIENCE_MS.to_string().as_str());
+    headers.insert(header::CALL, format!("left={PATIENCE_MS};turn=1"));
     client
         .publish_with_reply_and_headers(subject, format!("{inbox}.0"), headers, "x".into())
         .await

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use lattice_rpc::header::Terms;
 use lattice_rpc::{CallError, Invocation};
 use support::{Pair, Watch, soon};
 use tokio::task::{JoinHandle, JoinSet};
@@ -56,8 +57,8 @@ async fn send_result(client: &Client, request: &Message, tell: bool) {
     let subject = format!("{}.results", request.reply.as_ref().unwrap());
     let result = request.payload.clone();
     if tell {
-        let headers = request.headers.as_ref().unwrap();
-        let turn = format!("_TURN.{}", headers.get("wrpc-unary").unwrap());
+        let terms = request.headers.as_ref().and_then(Terms::of).unwrap();
+        let turn = format!("_TURN.{}", terms.turn.unwrap());
         client
             .publish_with_reply(subject, turn, result)
             .await

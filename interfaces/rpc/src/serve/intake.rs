@@ -152,15 +152,16 @@ where
             return None;
         };
         let mut told = Told::read(message.headers.as_ref());
-        let unary = told.unary;
+        let terms = told.terms.take();
+        let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
         let peer = self.peer.clone();
-        let inbound = Arc::new(Inbound::new(peer, message.subject, caller, &mut told));
+        let inbound = Arc::new(Inbound::new(peer, message.subject, caller, terms));
         let context = Context::new(told, &self.options);
         Some(IncomingCall {
             params: Params::new(
                 Arc::clone(&inbound),
                 message.payload,
-                unary,
+                whole,
                 context.deadline,
                 Arc::clone(&self.options.limiter),
             ),

@@ -64,7 +64,7 @@ where
             return;
         }
     };
-    if !inbound.newer
+    if !inbound.newer()
         && let Err(error) = inbound.accept().await
     {
         tracing::warn!(%error, subject = %inbound.subject, "could not accept a call");
@@ -93,8 +93,12 @@ async fn must_end(inbound: &Inbound, abort: &CancellationToken, deadline: Instan
 /// Resolves when nobody waits for the answer any more. Most calls are over before the first of the
 /// two can happen, and wait for no more than that time.
 async fn given_up_or_overdue(inbound: &Inbound, deadline: Instant) -> RemoteError {
-    let confirm_at = Instant::now() + inbound.peer.inner.config.accept_after;
-    tokio::time::sleep_until(confirm_at.min(deadline)).await;
+    let inner = &inbound.peer.inner;
+    if deadline < Instant::now() + inner.config.accept_after {
+        tokio::time::sleep_until(deadline).await;
+    } else {
+        inner.slow.wait().await;
+    }
     tokio::select! {
         biased;
         () = given_up(inbound) => {

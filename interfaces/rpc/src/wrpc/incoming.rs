@@ -90,7 +90,7 @@ impl Incoming {
         let opening = async move {
             let guard = match origin {
                 Origin::Made(guard) => guard,
-                Origin::Taken(inbound) if inbound.ended.contains(&at) => {
+                Origin::Taken(inbound) if inbound.ended().contains(&at) => {
                     Arc::clone(inbound.slot().await?)
                 }
                 Origin::Taken(inbound) => Arc::clone(inbound.accept().await?),

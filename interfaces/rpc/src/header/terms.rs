@@ -1,0 +1,173 @@
+//! The terms of a call.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, HeaderValue};
+use lattice_codec::Path;
+use tokio::time::Instant;
+
+use super::{CALL, HeaderName, set};
+
+/// How many paths are read at most.
+const MAX_PATHS: usize = 32;
+
+/// What a caller of our kind tells of a call, beside who calls whom.
+///
+/// All of it stands in one header, as `key=value` joined by `;`: to write a header, to read it and
+/// to drop it costs more than what stands in it. Keys that are not known and values that cannot be
+/// read are left out, as if they had not been told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// `left`: how much of the call's time is left when the request is sent, in milliseconds.
+    pub left: Option<Duration>,
+    /// `turn`: the parameters are complete in this message and one message may be the answer. The
+    /// value is the turn that this answer has to tell in its reply subject.
+    pub turn: Option<u32>,
+    /// `window`: the sender grants credit for async data; the first window in bytes per path.
+    pub window: Option<u64>,
+    /// `ended`: paths, joined by commas, that are written as pending but have already ended without
+    /// data.
+    pub ended: Vec<Path>,
+}
+
+impl Terms {
+    /// Reads the value of the header.
+    pub fn read(value: &str) -> Self {
+        let mut terms = Self::default();
+        for (key, value) in value.split(';').filter_map(|term| term.split_once('=')) {
+            match key {
+                "left" => terms.left = value.parse().ok().map(Duration::from_millis),
+                "turn" => terms.turn = value.parse().ok(),
+                "window" => terms.window = value.parse().ok(),
+                "ended" => terms.ended = split(value),
+                _ => {}
+            }
+        }
+        terms
+    }
+
+    /// Reads the terms that stand among the headers of a request.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(HeaderName::from_static(CALL))?;
+        Some(Self::read(value.as_str()))
+    }
+
+    /// The value of the header. This is written for each call, by hand because what formats texts
+    /// of any kind takes a microsecond for it.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(64);
+        if let Some(left) = self.left {
+            push_term(&mut text, "left", left.as_millis());
+        }
+        if let Some(turn) = self.turn {
+            push_term(&mut text, "turn", turn);
+        }
+        if let Some(window) = self.window {
+            push_term(&mut text, "window", window);
+        }
+        if !self.ended.is_empty() {
+            text.push_str(if text.is_empty() { "ended=" } else { ";ended=" });
+            push_paths(&mut text, &self.ended);
+        }
+        text
+    }
+
+    /// Puts the terms among the headers of a request, in place of any that are there.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        set(headers, CALL, HeaderValue::from(self.text()));
+    }
+
+    /// The same with what is left now until `deadline`, at least one millisecond.
+    pub(crate) fn until(self, deadline: Instant) -> Self {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Self {
+            left: Some(left.max(Duration::from_millis(1))),
+            ..self
+        }
+    }
+}
+
+/// Appends a term, after those that are there.
+fn push_term(text: &mut String, key: &str, value: impl itoa::Integer) {
+    if !text.is_empty() {
+        text.push(';');
+    }
+    text.push_str(key);
+    text.push('=');
+    text.push_str(itoa::Buffer::new().format(value));
+}
+
+/// Appends paths, joined by commas.
+pub(super) fn push_paths(text: &mut String, paths: &[Path]) {
+    for (at, path) in paths.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        for (at, index) in path.indices().iter().enumerate() {
+            if at > 0 {
+                text.push('.');
+            }
+            text.push_str(itoa::Buffer::new().format(*index));
+        }
+    }
+}
+
+/// Reads paths; what cannot be read is left out, since it is only a shortcut.
+pub(super) fn split(text: &str) -> Vec<Path> {
+    text.split(',')
+        .take(MAX_PATHS)
+        .filter_map(|path| path.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    fn paths() -> impl Strategy<Value = Vec<Path>> {
+        let path = prop::collection::vec(0..4_u32, 1..3);
+        let path = path.prop_map(|steps| {
+            let steps: Vec<_> = steps.iter().map(u32::to_string).collect();
+            steps.join(".").parse().unwrap()
+        });
+        prop::collection::vec(path, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn terms_are_read_as_they_were_written(
+            left in prop::option::of(0..1_000_000_u64),
+            turn: Option<u32>,
+            window: Option<u64>,
+            ended in paths(),
+        ) {
+            let left = left.map(Duration::from_millis);
+            let terms = Terms { left, turn, window, ended };
+            prop_assert_eq!(Terms::read(&terms.text()), terms);
+        }
+
+        #[test]
+        fn any_text_is_read(text: String) {
+            let _ = Terms::read(&text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_or_cannot_be_read_is_left_out() {
+        let terms = Terms::read("left=soon;later=1;;turn;window=64;ended=1,x,2");
+        let expected = Terms {
+            window: Some(64),
+            ended: vec!["1".parse().unwrap(), "2".parse().unwrap()],
+            ..Terms::default()
+        };
+        assert_eq!(terms, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_never_nothing() {
+        let terms = Terms::default().until(Instant::now());
+        assert_eq!(terms.text(), "left=1");
+    }
+}
