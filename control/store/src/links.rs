@@ -148,6 +148,7 @@ impl LinkStore {
         let source = link.check()?.source;
         // The states of the ends are told in replies and stored elsewhere.
         let link = Link {
+            locality: lattice_core::Locality::default(),
             status: Vec::new(),
             ..link.clone()
         };
@@ -280,6 +281,7 @@ mod tests {
             interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
             source_config: Vec::new(),
             target_config: vec![config.into()],
+            locality: lattice_core::Locality::default(),
             status: Vec::new(),
         }
     }

@@ -80,6 +80,7 @@ async fn links_and_configs_work_over_the_wire() {
         interfaces: vec!["store".into()],
         source_config: vec![],
         target_config: vec![],
+        locality: lattice_core::Locality::default(),
         status: vec![],
     };
     assert_eq!(

@@ -174,6 +174,7 @@ async fn operations_on_stored_things_reach_one_host_only() {
             interfaces: vec!["store".into()],
             source_config: vec![],
             target_config: vec![],
+            locality: lattice_core::Locality::default(),
             status: vec![],
         };
         client.put_link(&link).await.unwrap();
@@ -305,6 +306,7 @@ async fn a_reply_that_nats_would_not_take_becomes_an_error() {
         interfaces: vec!["x".repeat(2_500)],
         source_config: vec![],
         target_config: vec![],
+        locality: lattice_core::Locality::default(),
         status: vec![],
     };
     api.links.lock().unwrap().extend([link.clone(), link]);

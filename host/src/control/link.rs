@@ -29,6 +29,7 @@ impl HostApi {
 
     pub(super) async fn store_link(&self, link: Link) -> Done {
         let link = Link {
+            locality: lattice_core::Locality::default(),
             status: Vec::new(),
             ..link
         };

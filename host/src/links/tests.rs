@@ -18,6 +18,7 @@ fn link(source: &str, target: &str, name: &str, interfaces: &[&str]) -> Link {
         interfaces: interfaces.iter().map(|text| (*text).to_owned()).collect(),
         source_config: vec![],
         target_config: vec![],
+        locality: lattice_core::Locality::default(),
         status: vec![],
     }
 }

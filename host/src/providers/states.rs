@@ -61,6 +61,7 @@ impl LinkStates {
             interfaces: Vec::new(),
             source_config: Vec::new(),
             target_config: Vec::new(),
+            locality: lattice_core::Locality::default(),
             status: Vec::new(),
         };
         self.set(&link, endpoint, report.state, report.reason);

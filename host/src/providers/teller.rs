@@ -336,6 +336,7 @@ fn bare_link((key, target): &LinkId) -> Link {
         interfaces: Vec::new(),
         source_config: Vec::new(),
         target_config: Vec::new(),
+        locality: lattice_core::Locality::default(),
         status: Vec::new(),
     }
 }

@@ -58,6 +58,7 @@ fn link(name: &str) -> ResolvedLink {
         target_config: StringMap::new(),
         source_secrets: None,
         target_secrets: None,
+        locality: lattice_core::Locality::default(),
     }
 }
 

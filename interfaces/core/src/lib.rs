@@ -10,6 +10,7 @@ pub mod event;
 pub mod host;
 pub mod id;
 pub mod link;
+pub mod locality;
 pub mod provider;
 pub mod record;
 pub mod reference;
@@ -23,6 +24,7 @@ pub use id::{
     ComponentId, ConfigName, HostId, ImageRef, InvalidId, LatticeName, LinkName, WitName,
 };
 pub use link::{InterfaceRef, Link, LinkKey, LinkStatus, ResolvedLink};
+pub use locality::Locality;
 pub use reply::{CtlResponse, ErrorCode};
 
 /// A map of strings that keeps the order in which its entries arrived.

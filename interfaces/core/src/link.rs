@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::StringMap;
+use crate::locality::Locality;
 use crate::id::{ComponentId, ConfigName, DEFAULT_NAME, InvalidId, LinkName, WitName};
 
 fn default_name() -> String {
@@ -37,6 +38,9 @@ pub struct Link {
     /// Names of configs and secrets for the target, later ones winning.
     #[serde(default)]
     pub target_config: Vec<String>,
+    /// Which roads its calls may take; an addition that old peers ignore.
+    #[serde(default, skip_serializing_if = "Locality::is_default")]
+    pub locality: Locality,
     /// What the providers at its ends made of the link; only in replies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<LinkStatus>,
@@ -178,6 +182,9 @@ pub struct ResolvedLink {
     /// Sealed secrets, only in the copy for the target provider.
     #[serde(default)]
     pub target_secrets: Option<Vec<u8>>,
+    /// Which roads its calls may take; an addition that old peers ignore.
+    #[serde(default, skip_serializing_if = "Locality::is_default")]
+    pub locality: Locality,
 }
 
 impl ResolvedLink {
@@ -195,6 +202,7 @@ impl ResolvedLink {
             target_config,
             source_secrets: None,
             target_secrets: None,
+            locality: link.locality,
         }
     }
 
@@ -364,6 +372,7 @@ mod tests {
             interfaces: interfaces.iter().map(|s| (*s).to_owned()).collect(),
             source_config: vec![],
             target_config: vec!["redis".into()],
+            locality: Locality::default(),
             status: vec![],
         }
     }

@@ -210,6 +210,10 @@ pub struct HostData {
     /// Telemetry settings.
     #[serde(default)]
     pub otel_config: OtelConfig,
+    /// The path of the host's socket for the processes of its machine; an addition that old
+    /// providers ignore and old hosts leave out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lattice_socket: Option<String>,
 }
 
 /// The longest host data line that is read, in bytes.

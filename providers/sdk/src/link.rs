@@ -264,6 +264,7 @@ mod tests {
             target_config: [("Side".to_owned(), "target".to_owned())].into(),
             source_secrets: None,
             target_secrets: None,
+            locality: lattice_core::Locality::default(),
         }
     }
 

@@ -40,6 +40,7 @@ fn link(source: &str, target: &str, name: &str) -> Link {
         interfaces: vec!["store".into()],
         source_config: vec![],
         target_config: vec![],
+        locality: lattice_core::Locality::default(),
         status: vec![],
     }
 }

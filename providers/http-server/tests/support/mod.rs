@@ -66,6 +66,7 @@ pub(crate) fn link(target: &str, values: &[(&str, &str)]) -> ResolvedLink {
         target_config: StringMap::new(),
         source_secrets: None,
         target_secrets: None,
+        locality: lattice_core::Locality::default(),
     }
 }
 

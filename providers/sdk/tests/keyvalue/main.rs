@@ -45,6 +45,7 @@ fn link(source: &str) -> ResolvedLink {
         target_config: StringMap::new(),
         source_secrets: None,
         target_secrets: None,
+        locality: lattice_core::Locality::default(),
     }
 }
 

@@ -142,6 +142,7 @@ pub(crate) fn link(source: &str, target: &str, values: &[(&str, &str)]) -> Resol
         target_config: values,
         source_secrets: None,
         target_secrets: None,
+        locality: lattice_core::Locality::default(),
     }
 }
 

@@ -103,6 +103,7 @@ mod tests {
             interfaces: vec!["store".into(), "atomics".into()],
             source_config: vec![],
             target_config: vec![],
+            locality: lattice_core::Locality::default(),
             status,
         }
     }

@@ -67,6 +67,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         interfaces: package.interfaces,
         source_config: args.source_config,
         target_config: args.target_config,
+        locality: lattice_core::Locality::default(),
         status: Vec::new(),
     };
     let spinner = ui.spinner("Storing the link");
