@@ -15,6 +15,7 @@ pub mod provider;
 pub mod record;
 pub mod reference;
 pub mod reply;
+pub mod road;
 pub mod subject;
 pub mod uptime;
 
@@ -26,6 +27,7 @@ pub use id::{
 pub use link::{InterfaceRef, Link, LinkKey, LinkStatus, ResolvedLink};
 pub use locality::Locality;
 pub use reply::{CtlResponse, ErrorCode};
+pub use road::{Road, RoadCounts, Why};
 
 /// A map of strings that keeps the order in which its entries arrived.
 ///

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::StringMap;
-use crate::locality::Locality;
 use crate::id::{ComponentId, ConfigName, DEFAULT_NAME, InvalidId, LinkName, WitName};
+use crate::locality::Locality;
 
 fn default_name() -> String {
     DEFAULT_NAME.to_owned()

@@ -7,6 +7,7 @@ use std::task::Poll;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::Path;
+use lattice_core::{Locality, RoadCounts};
 use tokio::time::Instant;
 
 use crate::error::CallError;
@@ -22,6 +23,8 @@ pub struct Invocation {
     subject: Subject,
     headers: HeaderMap,
     deadline: Instant,
+    locality: Locality,
+    roads: Option<Arc<RoadCounts>>,
 }
 
 impl Invocation {
@@ -32,6 +35,8 @@ impl Invocation {
             subject: subject.into(),
             headers: HeaderMap::new(),
             deadline,
+            locality: Locality::default(),
+            roads: None,
         }
     }
 
@@ -67,6 +72,20 @@ impl Invocation {
         self
     }
 
+    /// Says which roads the call may take; without it, the nearest that has room.
+    #[must_use]
+    pub fn locality(mut self, locality: Locality) -> Self {
+        self.locality = locality;
+        self
+    }
+
+    /// Has the road that the call takes counted here.
+    #[must_use]
+    pub fn roads(mut self, counts: Arc<RoadCounts>) -> Self {
+        self.roads = Some(counts);
+        self
+    }
+
     /// Sets when the call has to be done, for a description that was made once for many calls.
     #[must_use]
     pub fn until(mut self, deadline: Instant) -> Self {
@@ -77,6 +96,16 @@ impl Invocation {
     /// When the call has to be done.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Which roads the call may take.
+    pub fn allowed(&self) -> Locality {
+        self.locality
+    }
+
+    /// Who counts the road that the call takes.
+    pub fn counts(&self) -> Option<&Arc<RoadCounts>> {
+        self.roads.as_ref()
     }
 
     /// Where the call goes.
@@ -146,6 +175,8 @@ impl Peer {
             subject,
             mut headers,
             deadline,
+            locality: _,
+            roads: _,
         } = invocation;
         let guard = self.open(Side::Caller, subject.clone())?;
         let root = guard.root();
