@@ -121,7 +121,8 @@ async fn a_builtin_that_is_not_there_is_refused_with_those_that_are() -> Result<
     let event = lattice.events.wait_after(mark, failed, STEP).await?;
     let error = event.data("error");
     assert!(
-        error.contains("`nothing`") && error.contains("http-server, keyvalue-nats, keyvalue-redis"),
+        error.contains("`nothing`")
+            && error.contains("http-server, keyvalue-memory, keyvalue-nats, keyvalue-redis"),
         "{error}"
     );
     Ok(())

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::process::ExitCode;
 
 use http_server::HttpServer;
+use keyvalue_memory::KeyValueMemory;
 use keyvalue_nats::KeyValueNats;
 use keyvalue_redis::KeyValueRedis;
 use lattice_host::builtin::{AS_PROCESS, Builtin, BuiltinContext, Builtins};
@@ -17,6 +18,7 @@ use lattice_provider_sdk::{Provider, process, run_inside};
 pub fn builtins() -> Builtins {
     Builtins::none()
         .with(HttpServer::NAME, Inside::<HttpServer>::new())
+        .with(KeyValueMemory::NAME, Inside::<KeyValueMemory>::new())
         .with(KeyValueNats::NAME, Inside::<KeyValueNats>::new())
         .with(KeyValueRedis::NAME, Inside::<KeyValueRedis>::new())
 }
@@ -33,6 +35,7 @@ pub fn as_provider() -> Option<ExitCode> {
     let name = arguments.next().unwrap_or_default();
     Some(match name.to_str() {
         Some(HttpServer::NAME) => process::serve::<HttpServer>(),
+        Some(KeyValueMemory::NAME) => process::serve::<KeyValueMemory>(),
         Some(KeyValueNats::NAME) => process::serve::<KeyValueNats>(),
         Some(KeyValueRedis::NAME) => process::serve::<KeyValueRedis>(),
         _ => {
@@ -71,6 +74,12 @@ mod tests {
     #[test]
     fn every_provider_has_its_name() {
         let names: Vec<_> = builtins().names().collect();
-        assert_eq!(names, ["http-server", "keyvalue-nats", "keyvalue-redis"]);
+        let expected = [
+            "http-server",
+            "keyvalue-memory",
+            "keyvalue-nats",
+            "keyvalue-redis",
+        ];
+        assert_eq!(names, expected);
     }
 }

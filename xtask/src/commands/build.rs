@@ -10,10 +10,11 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 /// The programs of a lattice: package and program.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("wash", "wash"),
     ("lattice-host-program", "lattice-host"),
     ("http-server", "http-server-provider"),
+    ("keyvalue-memory", "keyvalue-memory-provider"),
     ("keyvalue-nats", "keyvalue-nats-provider"),
     ("keyvalue-redis", "keyvalue-redis-provider"),
 ];

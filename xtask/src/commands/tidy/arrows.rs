@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Problem, source};
 
 /// The crates of the lattice and the crates of the lattice that each may use.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("lattice-core", &[]),
     ("lattice-claims", &["lattice-core"]),
     ("lattice-codec", &["lattice-core"]),
@@ -44,11 +44,13 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "lattice-host",
             "lattice-provider-sdk",
             "http-server",
+            "keyvalue-memory",
             "keyvalue-nats",
             "keyvalue-redis",
         ],
     ),
     ("http-server", PROVIDER),
+    ("keyvalue-memory", PROVIDER),
     (
         "keyvalue-nats",
         &[

@@ -1,0 +1,16 @@
+//! What every key-value provider has to do.
+
+use keyvalue_memory::KeyValueMemory;
+use lattice_keyvalue_suite::{Lattice, Setup};
+
+async fn start() -> Setup {
+    let mut lattice = Lattice::start::<KeyValueMemory>(&[]).await;
+    let create = [("enable_bucket_auto_create", "true")];
+    Setup {
+        component: lattice.link("counter", "default", &create).await,
+        lists_once: true,
+        lattice,
+    }
+}
+
+lattice_keyvalue_suite::tests!(start);
