@@ -107,6 +107,27 @@ async fn a_link_moves_between_stores_inside_and_outside() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_memory_of_the_host_keeps_counts_beyond_a_link() -> Result<()> {
+    let lattice = inside().await?;
+    lattice.run_counter(0, &[], 10).await?;
+    lattice
+        .provide(0, "kv", "keyvalue-memory-provider", &[])
+        .await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.until_status(&address, "/x", 200).await?;
+    let link = json!({
+        "source_id": "counter", "name": "default",
+        "wit_namespace": "wasi", "wit_package": "keyvalue",
+    });
+    lattice.ctl_ok("link.del", link).await?;
+    lattice.until_status(&address, "/x", 500).await?;
+    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    let text = lattice.until_status(&address, "/x", 200).await?;
+    assert_eq!(text, "Counter /x: 2\n");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_builtin_that_is_not_there_is_refused_with_those_that_are() -> Result<()> {
     let lattice = inside().await?;
     let host = lattice.host(0);

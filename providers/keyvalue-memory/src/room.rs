@@ -10,6 +10,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    #[cfg(test)]
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
