@@ -1,7 +1,5 @@
 //! What links say, and what becomes of the data.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use keyvalue_memory::KeyValueMemory;
 use lattice_core::link::LinkState;
 use lattice_keyvalue_suite::{Component, Lattice, PATIENCE};
