@@ -14,6 +14,7 @@ use crate::error::CallError;
 use crate::exchange::Side;
 use crate::header::{self, Terms, TraceContext};
 use crate::outbound;
+use crate::outbox::Outgoing;
 use crate::peer::{Peer, SlotGuard};
 use crate::stream::{ByteReader, ByteWriter};
 
@@ -175,8 +176,8 @@ impl Peer {
             subject,
             mut headers,
             deadline,
-            locality: _,
-            roads: _,
+            locality,
+            roads,
         } = invocation;
         let guard = self.open(Side::Caller, subject.clone())?;
         let root = guard.root();
@@ -203,8 +204,18 @@ impl Peer {
             owes_end,
             owed_paths: terms.ended,
         };
-        call.within(self.publish_request(subject, root, headers, first, deadline))
-            .await?;
+        let request = Outgoing {
+            headers: Some(headers),
+            payload: first,
+            deadline: Some(deadline),
+            ..Outgoing::reply(subject, root)
+        };
+        let exchange = &call.guard.exchange;
+        let sent = self.publish_request(exchange, request, locality);
+        let (road, why) = call.within(sent).await?;
+        if let Some(roads) = roads {
+            roads.count(road, why);
+        }
         if !params.is_empty() {
             // Boxed here and below, since it is rare: a future is as large as the largest thing it may
             // come to wait for, and is moved more than once on its way into a task.

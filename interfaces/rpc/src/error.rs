@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::DecodeError;
+use lattice_core::road::Why;
 use serde::{Deserialize, Serialize};
 
 use crate::header;
@@ -111,6 +112,14 @@ pub enum CallError {
         /// The subject that was called.
         subject: String,
     },
+    /// The link of the call keeps it on this machine, and nobody there can serve it.
+    #[error("nobody on this machine can serve `{subject}` ({why}), and its link is local-only")]
+    NotLocal {
+        /// The subject that was called.
+        subject: String,
+        /// Why it would have had to leave the machine.
+        why: Why,
+    },
     /// The deadline passed before the result was there.
     #[error("`{subject}` did not answer within {after:?}")]
     Deadline {
@@ -174,6 +183,13 @@ pub enum CallError {
 }
 
 impl CallError {
+    pub(crate) fn not_local(subject: &Subject, why: Why) -> Self {
+        Self::NotLocal {
+            subject: subject.to_string(),
+            why,
+        }
+    }
+
     /// What a called side that could not read the parameters of a call tells its caller.
     pub fn refusal(&self) -> RemoteError {
         let code = match self {
@@ -187,7 +203,7 @@ impl CallError {
     /// Whether the call certainly never started, so that it may be sent again.
     pub fn never_started(&self) -> bool {
         match self {
-            Self::NotServed { .. } => true,
+            Self::NotServed { .. } | Self::NotLocal { .. } => true,
             Self::Remote(e) => e.code == RemoteError::OVERLOADED || e.code == RemoteError::STOPPING,
             _ => false,
         }

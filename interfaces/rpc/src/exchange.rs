@@ -8,6 +8,7 @@ mod pulse;
 mod release;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use async_nats::Subject;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 
 use crate::error::CallError;
 use crate::peer::PeerConfig;
+use crate::socket::Line;
 
 pub(crate) use channel::{Budget, Share};
 use channel::{Channel, Piece};
@@ -99,6 +101,12 @@ impl State {
             && !streamed
     }
 
+    fn wake(&mut self) {
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
     fn register(&mut self, cx: &Context<'_>) {
         if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             self.wakers.push(cx.waker().clone());
@@ -124,6 +132,8 @@ pub(crate) struct Exchange {
     max_buffered: usize,
     window: u64,
     budget: Arc<Budget>,
+    /// The line that the request took; 0 where it took none.
+    line: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -141,6 +151,7 @@ impl Exchange {
             max_buffered: config.max_buffered_bytes,
             window: config.stream_window,
             budget: Arc::clone(budget),
+            line: AtomicU32::new(0),
             state: Mutex::default(),
         }
     }
@@ -176,6 +187,23 @@ impl Exchange {
         due.then(|| format!("{}.{ALIVE}", remote.root).into())
     }
 
+    /// Notes the line that the request took; 0 for none.
+    pub(crate) fn goes_by(&self, line: u32) {
+        self.line.store(line, Ordering::Relaxed);
+    }
+
+    /// Ends the call if its other end was reached over a line that is no more.
+    pub(crate) fn lose(&self, line: &Line) {
+        let mut state = self.state.lock();
+        let remote = state.remote.as_ref();
+        let over_it = self.line.load(Ordering::Relaxed) == line.id()
+            || remote.is_some_and(|remote| line.leads_to(&remote.root));
+        if over_it {
+            self.lost(&mut state);
+            state.wake();
+        }
+    }
+
     /// Notes that this is no call, so that there is nothing to cancel when it is let go.
     pub(crate) fn is_no_call(&self) {
         self.state.lock().over = true;
@@ -185,9 +213,7 @@ impl Exchange {
     pub(crate) fn fail(&self, error: CallError) {
         let mut state = self.state.lock();
         state.error.get_or_insert(error);
-        for waker in state.wakers.drain(..) {
-            waker.wake();
-        }
+        state.wake();
     }
 
     /// The other end as far as it is known, without waiting.

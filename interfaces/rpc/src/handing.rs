@@ -1,6 +1,6 @@
 //! Handing calls on from one server of an entity to another; see [`crate::relief`].
 
-use async_nats::{Message, Subject};
+use async_nats::{HeaderMap, Message, Subject};
 use tokio::time::Instant;
 
 use crate::header::Terms;
@@ -16,7 +16,7 @@ impl Peer {
             reply: call.reply.clone(),
             headers: call.headers.clone(),
             payload: call.payload.clone(),
-            deadline: told_deadline(&call),
+            deadline: told_deadline(call.headers.as_ref()),
         };
         match self.inner.outbox.try_send(outgoing) {
             Ok(()) => None,
@@ -32,7 +32,7 @@ pub(crate) fn take_over(inner: &Inner, function: &str, mut call: Message) {
     let Some(call) = inner.own.hand_over(call) else {
         return;
     };
-    let deadline = told_deadline(&call);
+    let deadline = told_deadline(call.headers.as_ref());
     let again = Outgoing {
         subject: call.subject,
         reply: call.reply,
@@ -49,7 +49,6 @@ pub(crate) fn take_over(inner: &Inner, function: &str, mut call: Message) {
 }
 
 /// Until when somebody waits for the answer of a call that has just come.
-fn told_deadline(call: &Message) -> Option<Instant> {
-    let headers = call.headers.as_ref()?;
-    Instant::now().checked_add(Terms::of(headers)?.left?)
+pub(crate) fn told_deadline(headers: Option<&HeaderMap>) -> Option<Instant> {
+    Instant::now().checked_add(Terms::of(headers?)?.left?)
 }

@@ -104,7 +104,7 @@ impl Told {
 }
 
 /// What the reply subject of an answer begins with. Nobody listens there.
-const TURN: &str = "_TURN.";
+pub(crate) const TURN: &str = "_TURN.";
 
 /// The reply subject of an answer, which tells whose answer it is.
 pub(crate) fn write_turn(turn: u32) -> Subject {

@@ -1,17 +1,25 @@
-//! The way between peers of one process, which needs no NATS.
+//! What of a process, and of those that it is joined with, is reached without NATS.
 //!
-//! What peers say to one another is the same on both ways, message by message, so that deadlines,
-//! streams, credit and cancellation are too. Only the carrier differs: a message is handed over as
-//! it is, without being written, sent and read.
+//! What peers say to one another is the same on all roads, message by message, so that deadlines,
+//! streams, credit and cancellation are too. Only the carrier differs: within a process a message
+//! is handed over as it is, without being written, sent and read; between two processes of one
+//! machine it crosses a socket ([`crate::socket`]).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use async_nats::Message;
+use lattice_core::road::{Road, Why};
 use parking_lot::RwLock;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::watch;
 
+use crate::error::CallError;
 use crate::outbox::Outgoing;
-use crate::peer::{Inner, route};
+use crate::peer::{self, Inner, route};
+use crate::socket::{Frame, Line, Tried, is_line};
 
 /// Takes in calls of one function.
 pub(crate) trait TakeIn: Send + Sync {
@@ -22,7 +30,8 @@ pub(crate) trait TakeIn: Send + Sync {
     fn take(self: Arc<Self>, message: Message);
 }
 
-/// What of a process can be reached without NATS: the peers that were made with it.
+/// What of a process can be reached without NATS: the peers that were made with it, and those of
+/// processes that it is joined with.
 ///
 /// All of them have to be in the same lattice on the same NATS. Clones share everything.
 #[derive(Clone, Default)]
@@ -38,16 +47,47 @@ struct Tables {
     peers: RwLock<HashMap<Box<str>, Weak<Inner>>>,
     /// Functions, by subject. There may be several servers of one.
     functions: RwLock<HashMap<Box<str>, Servers>>,
+    /// Tells of changes of `functions`.
+    version: watch::Sender<u64>,
+    /// The processes that this one is joined with.
+    lines: RwLock<Vec<Arc<Line>>>,
+    last_line: AtomicU32,
 }
 
 impl std::fmt::Debug for Switchboard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (peers, functions) = (&self.tables.peers, &self.tables.functions);
+        let Tables {
+            peers,
+            functions,
+            lines,
+            ..
+        } = &*self.tables;
         f.debug_struct("Switchboard")
             .field("peers", &peers.read().len())
             .field("functions", &functions.read().len())
+            .field("lines", &lines.read().len())
             .finish()
     }
+}
+
+/// What became of a request.
+pub(crate) enum Asked {
+    /// It is on its way.
+    Taken(Road),
+    /// It can only go over NATS, and why.
+    Left(Outgoing, Why),
+}
+
+/// What became of a message of a call under way.
+pub(crate) enum Passed {
+    /// It is there, or on its way.
+    Done,
+    /// It has to wait for room on a line.
+    Waits(Arc<Line>, Outgoing),
+    /// It goes over NATS.
+    Left(Outgoing),
+    /// Its line has ended, and the call with it.
+    Gone(CallError),
 }
 
 impl Switchboard {
@@ -66,6 +106,8 @@ impl Switchboard {
         let mut functions = self.tables.functions.write();
         let servers = functions.entry(subject.into()).or_default();
         servers.push(Arc::downgrade(function));
+        drop(functions);
+        self.changed();
         Listed {
             board: self.clone(),
             subject: subject.into(),
@@ -81,29 +123,53 @@ impl Switchboard {
                 functions.remove(subject);
             }
         }
+        drop(functions);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.tables.version.send_modify(|version| *version += 1);
+    }
+
+    /// Tells of every change of the functions of this process.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.tables.version.subscribe()
     }
 
     /// Whether a call of the function at `subject` would stay in this process.
     #[must_use]
     pub fn serves(&self, subject: &str) -> bool {
-        self.server(subject).is_some()
+        self.server_with_room(subject).is_some()
     }
 
-    fn server(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
+    /// Whether a call of the function at `subject` would stay on this machine, as far as is known.
+    /// Asks the processes that this one is joined with, so that it is known soon.
+    #[must_use]
+    pub fn reaches(&self, subject: &str) -> bool {
+        let lines = self.tables.lines.read();
+        self.serves(subject) || lines.iter().any(|line| line.knows(subject))
+    }
+
+    /// Whether the function is served in this process, with room or without.
+    pub(crate) fn has_function(&self, subject: &str) -> bool {
+        self.tables.functions.read().contains_key(subject)
+    }
+
+    pub(crate) fn server_with_room(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
         let functions = self.tables.functions.read();
         let mut servers = functions.get(subject)?.iter().filter_map(Weak::upgrade);
         servers.find(|server| server.has_room())
     }
 
+    fn server(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
+        let functions = self.tables.functions.read();
+        functions.get(subject)?.iter().find_map(Weak::upgrade)
+    }
+
     /// Hands a call to its function, whether it has room or not; gives it back when that is not
     /// served.
     pub(crate) fn hand_over(&self, call: Message) -> Option<Message> {
-        let server = {
-            let functions = self.tables.functions.read();
-            let mut servers = functions.get(call.subject.as_str()).into_iter().flatten();
-            servers.find_map(Weak::upgrade)
-        };
-        match server {
+        match self.server(&call.subject) {
             Some(server) => {
                 server.take(call);
                 None
@@ -112,30 +178,125 @@ impl Switchboard {
         }
     }
 
-    /// Hands a message for a call under way to the peer that it is for; gives it back when that is
-    /// no peer of this process. `inbox` is the length of what an inbox begins with.
-    pub(crate) fn pass(&self, message: Outgoing, inbox: usize) -> Option<Outgoing> {
+    /// Hands a message for a call under way to the peer that it is for. `inbox` is the length of
+    /// what an inbox begins with.
+    pub(crate) fn pass(&self, message: Outgoing, inbox: usize) -> Passed {
+        if is_line(&message.subject) {
+            return self.pass_on(message);
+        }
         let peer = message
             .subject
             .get(..inbox)
             .and_then(|inbox| self.tables.peers.read().get(inbox).and_then(Weak::upgrade));
         match peer {
             Some(peer) => {
-                route(&peer, arrived(message));
-                None
+                route(&peer, message.arrived());
+                Passed::Done
             }
-            None => Some(message),
+            None => Passed::Left(message),
         }
     }
 
-    /// Hands a request to a server of this process; gives it back when there is none with room.
-    pub(crate) fn ask(&self, request: Outgoing) -> Option<Outgoing> {
-        match self.server(&request.subject) {
-            Some(server) => {
-                server.take(arrived(request));
-                None
+    fn pass_on(&self, message: Outgoing) -> Passed {
+        let lines = self.tables.lines.read();
+        let line = lines.iter().find(|line| line.leads_to(&message.subject));
+        let line = line.cloned();
+        drop(lines);
+        let subject = message.subject.to_string();
+        let gone = || Passed::Gone(CallError::Gone { subject });
+        let Some(line) = line else {
+            return gone();
+        };
+        match line.try_pass(message) {
+            Ok(()) => Passed::Done,
+            Err(TrySendError::Full(message)) => Passed::Waits(line, message),
+            Err(TrySendError::Closed(_)) => gone(),
+        }
+    }
+
+    /// Hands a request to the nearest server that has room. One that must stay on this machine
+    /// waits for its turn where there is none.
+    ///
+    /// `goes_by` is told the number of the line that the request takes.
+    pub(crate) fn ask(
+        &self,
+        mut request: Outgoing,
+        local_only: bool,
+        goes_by: impl Fn(u32),
+    ) -> Asked {
+        let mut why = Why::NoServerHere;
+        if let Some(server) = self.server_with_room(&request.subject) {
+            server.take(request.arrived());
+            return Asked::Taken(Road::Process);
+        }
+        if let Some(server) = self.server(&request.subject) {
+            if local_only {
+                server.take(request.arrived());
+                return Asked::Taken(Road::Process);
             }
-            None => Some(request),
+            why = Why::NoRoomHere;
+        }
+        for line in self.tables.lines.read().iter() {
+            match line.request(request, local_only, &goes_by) {
+                Tried::Sent => return Asked::Taken(Road::Socket),
+                Tried::NotThere(back) => request = back,
+                Tried::NoRoom(back) => {
+                    request = back;
+                    why = Why::NoRoomHere;
+                }
+            }
+        }
+        Asked::Left(request, why)
+    }
+}
+
+/// The side of the lines.
+impl Switchboard {
+    /// Adds a line; what is to be sent over it comes out of the queue.
+    pub(crate) fn add_line(&self) -> (Arc<Line>, Receiver<Frame>) {
+        let id = self.tables.last_line.fetch_add(1, Ordering::Relaxed) + 1;
+        let (line, queue) = Line::new(id);
+        let line = Arc::new(line);
+        self.tables.lines.write().push(Arc::clone(&line));
+        (line, queue)
+    }
+
+    /// Removes a line; the calls that went over it fail.
+    pub(crate) fn remove_line(&self, line: &Arc<Line>) {
+        let mut lines = self.tables.lines.write();
+        lines.retain(|known| !Arc::ptr_eq(known, line));
+        drop(lines);
+        for peer in self.peers() {
+            peer.slots.lose(line);
+        }
+    }
+
+    fn peers(&self) -> Vec<Arc<Inner>> {
+        let peers = self.tables.peers.read();
+        peers.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The peer of this process whose inbox a subject is in.
+    fn peer_of(&self, subject: &str) -> Option<Arc<Inner>> {
+        let peers = self.tables.peers.read();
+        let mut peers = peers
+            .iter()
+            .filter(|(inbox, _)| subject.starts_with(&***inbox));
+        peers.find_map(|(_, peer)| peer.upgrade())
+    }
+
+    /// Takes in a message of a call under way.
+    pub(crate) fn deliver(&self, message: Outgoing) {
+        if let Some(peer) = self.peer_of(&message.subject) {
+            route(&peer, message.arrived());
+        }
+    }
+
+    /// Takes back a request that the other end of a line cannot serve now.
+    pub(crate) fn declined(&self, request: Outgoing, local_only: bool) {
+        let inbox = request.reply.as_ref();
+        if let Some(peer) = inbox.and_then(|inbox| self.peer_of(inbox)) {
+            peer::send_declined(&peer, request, local_only);
         }
     }
 }
@@ -150,25 +311,5 @@ pub(crate) struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.board.remove_function(&self.subject, &self.function);
-    }
-}
-
-/// What NATS would have made of it.
-fn arrived(message: Outgoing) -> Message {
-    let Outgoing {
-        subject,
-        reply,
-        headers,
-        payload,
-        deadline: _,
-    } = message;
-    Message {
-        length: payload.len(),
-        subject,
-        reply,
-        payload,
-        headers,
-        status: None,
-        description: None,
     }
 }

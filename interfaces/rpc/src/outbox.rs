@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, HeaderMap, Subject};
+use async_nats::{Client, HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::Notify;
@@ -54,6 +54,28 @@ impl Outgoing {
             headers: None,
             payload: Bytes::new(),
             deadline: None,
+        }
+    }
+}
+
+impl Outgoing {
+    /// What NATS would have made of it for whoever gets it.
+    pub(crate) fn arrived(self) -> Message {
+        let Self {
+            subject,
+            reply,
+            headers,
+            payload,
+            deadline: _,
+        } = self;
+        Message {
+            length: payload.len(),
+            subject,
+            reply,
+            payload,
+            headers,
+            status: None,
+            description: None,
         }
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use lattice_core::Locality;
+use lattice_core::road::{Road, Why};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -19,10 +21,10 @@ use tokio_util::task::TaskTracker;
 use crate::alarm::Alarm;
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{ALIVE, Budget, Delivered, Exchange, Release, Side};
-use crate::handing::take_over;
+use crate::handing::{take_over, told_deadline};
 use crate::inbox::{HANDED_ON, Inbox};
 use crate::janitor::sweep;
-use crate::local::Switchboard;
+use crate::local::{Asked, Passed, Switchboard};
 use crate::outbox::{Outbox, Outgoing};
 use crate::slots::{SlotId, Slots};
 
@@ -349,35 +351,41 @@ impl Peer {
         let inner = &self.inner;
         if let Some(board) = &inner.config.local {
             match board.pass(message, inner.inbox.prefix().len()) {
-                None => return Ok(()),
-                Some(back) => message = back,
+                Passed::Done => return Ok(()),
+                // Boxed, since it is rare and would make every call's future larger.
+                Passed::Waits(line, message) => return Box::pin(line.pass(message)).await,
+                Passed::Left(back) => message = back,
+                Passed::Gone(error) => return Err(error),
             }
         }
         inner.outbox.send(message).await
     }
 
-    /// Sends a request, unless it cannot leave before `deadline`.
+    /// Sends a request by the nearest road that it may take, unless it cannot leave before its
+    /// deadline. Returns the road and why it was that one.
     pub(crate) async fn publish_request(
         &self,
-        subject: Subject,
-        reply: Subject,
-        headers: HeaderMap,
-        payload: Bytes,
-        deadline: Instant,
-    ) -> Result<(), CallError> {
-        let mut message = Outgoing {
-            headers: Some(headers),
-            payload,
-            deadline: Some(deadline),
-            ..Outgoing::reply(subject, reply)
-        };
-        if let Some(board) = &self.inner.config.local {
-            match board.ask(message) {
-                None => return Ok(()),
-                Some(back) => message = back,
+        exchange: &Exchange,
+        mut message: Outgoing,
+        locality: Locality,
+    ) -> Result<(Road, Why), CallError> {
+        let mut why = Why::NotConnected;
+        match &self.inner.config.local {
+            _ if locality == Locality::Spread => why = Why::Spread,
+            Some(board) => {
+                let local_only = locality == Locality::LocalOnly;
+                match board.ask(message, local_only, |line| exchange.goes_by(line)) {
+                    Asked::Taken(road) => return Ok((road, Why::Nearest)),
+                    Asked::Left(back, reason) => (message, why) = (back, reason),
+                }
             }
+            None => {}
         }
-        self.inner.outbox.send(message).await
+        if locality == Locality::LocalOnly {
+            return Err(CallError::not_local(&message.subject, why));
+        }
+        self.inner.outbox.send(message).await?;
+        Ok((Road::Bus, why))
     }
 
     /// Hands a message to the janitor. Used where nothing can be awaited.
@@ -441,6 +449,36 @@ async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscriber) {
     }
     inner.slots.fail_all(&CallError::Cancelled);
     inner.stop.cancel();
+}
+
+/// Takes back a request that found no room over a line: it goes over NATS now, if it may.
+pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: bool) {
+    let root = request
+        .reply
+        .clone()
+        .unwrap_or_else(|| Subject::from_static(""));
+    let slot = inner
+        .inbox
+        .split(&root)
+        .map(|(token, _)| inner.slots.get(token));
+    // Nobody waits any more for one that has lost its slot.
+    let Some(Some((_, exchange))) = slot else {
+        return;
+    };
+    exchange.goes_by(0);
+    if local_only {
+        return exchange.fail(CallError::not_local(&request.subject, Why::NoRoomHere));
+    }
+    let request = Outgoing {
+        deadline: told_deadline(request.headers.as_ref()),
+        ..request
+    };
+    let owner = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        if let Err(error) = owner.outbox.send(request).await {
+            exchange.fail(error);
+        }
+    });
 }
 
 /// Takes in one message for a slot.

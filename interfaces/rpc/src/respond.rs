@@ -37,12 +37,7 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(
-        peer: Peer,
-        subject: Subject,
-        caller: Subject,
-        terms: Option<Terms>,
-    ) -> Self {
+    pub(crate) fn new(peer: Peer, subject: Subject, caller: Subject, terms: Option<Terms>) -> Self {
         Self {
             peer,
             subject,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::exchange::Exchange;
+use crate::socket::Line;
 use reuse::Reuse;
 
 #[derive(Debug, Default)]
@@ -109,7 +110,6 @@ impl SlotId {
         [prefix, index, "-", generation.format(self.generation)].concat()
     }
 }
-
 
 /// The slots of one peer.
 #[derive(Debug, Default)]
@@ -254,15 +254,21 @@ impl Slots {
 
     /// Fails everything that still waits.
     pub(crate) fn fail_all(&self, error: &CallError) {
-        let open: Vec<_> = self
-            .table
-            .lock()
-            .slots
-            .iter()
-            .filter_map(|slot| slot.exchange.clone())
-            .collect();
-        for exchange in open {
+        for exchange in self.open() {
             exchange.fail(error.clone());
         }
+    }
+
+    /// Ends the calls whose other end was reached over a line that is no more.
+    pub(crate) fn lose(&self, line: &Line) {
+        for exchange in self.open() {
+            exchange.lose(line);
+        }
+    }
+
+    fn open(&self) -> Vec<Arc<Exchange>> {
+        let table = self.table.lock();
+        let slots = table.slots.iter();
+        slots.filter_map(|slot| slot.exchange.clone()).collect()
     }
 }

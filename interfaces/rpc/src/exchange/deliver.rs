@@ -43,17 +43,19 @@ impl Exchange {
             (Side::Callee, "") => {}
             (side, suffix) => self.deliver_at_path(&mut state, side, suffix, message.payload),
         }
-        for waker in state.wakers.drain(..) {
-            waker.wake();
-        }
+        state.wake();
         outcome
     }
 
     /// The other end was asked for and not found.
     fn deliver_lost(&self, state: &mut State) {
-        if !state.pulse.lost() {
-            return;
+        if state.pulse.lost() {
+            self.lost(state);
         }
+    }
+
+    /// The other end is no more.
+    pub(super) fn lost(&self, state: &mut State) {
         state.over = true;
         match self.side {
             Side::Caller => {

@@ -23,13 +23,48 @@ use lattice_nats_box::NatsBox;
 use lattice_rpc::{
     IncomingCall, Invocation, Limiter, Peer, PeerConfig, ServeHandle, ServeOptions, Switchboard,
 };
+use lattice_rpc::{SocketListener, keep_connected};
+use tempfile::TempDir;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub struct Pair {
     pub nats: NatsBox,
     pub caller: Peer,
     pub callee: Peer,
     pub prefix: RpcPrefix,
+    /// What joins the two processes that the peers stand for.
+    pub joint: Option<Joint>,
+}
+
+/// A socket between two boards, as between a host and a provider process.
+pub struct Joint {
+    pub near: Switchboard,
+    pub far: Switchboard,
+    /// Ends the connecting side; the listening side stays.
+    pub stop: CancellationToken,
+    _end: DropGuard,
+    _folder: TempDir,
+}
+
+impl Joint {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own/host.sock");
+        let (near, far) = (Switchboard::default(), Switchboard::default());
+        let end = CancellationToken::new();
+        let stop = end.child_token();
+        let listener = SocketListener::bind(&path).unwrap();
+        tokio::spawn(listener.run(near.clone(), end.clone()));
+        tokio::spawn(keep_connected(path, far.clone(), stop.clone()));
+        Self {
+            near,
+            far,
+            stop,
+            _end: end.drop_guard(),
+            _folder: folder,
+        }
+    }
 }
 
 /// Whether this test binary has its peers call one another without NATS.
@@ -37,9 +72,14 @@ pub fn is_local() -> bool {
     env!("CARGO_CRATE_NAME").ends_with("_local")
 }
 
+/// Whether it has its peers call one another over a socket.
+pub fn is_socket() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_socket")
+}
+
 /// How many messages that peers exchange a watcher of the server sees.
 pub fn on_the_bus(count: usize) -> usize {
-    if is_local() { 0 } else { count }
+    if is_local() || is_socket() { 0 } else { count }
 }
 
 pub fn lattice() -> LatticeName {
@@ -59,6 +99,15 @@ pub fn options() -> ServeOptions {
     }
 }
 
+/// Waits for what no event tells of.
+pub async fn until(mut fulfilled: impl FnMut() -> bool) {
+    let limit = soon(10_000);
+    while !fulfilled() {
+        assert!(Instant::now() < limit, "it did not come to pass");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 pub fn soon(ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(ms)
 }
@@ -70,10 +119,14 @@ impl Pair {
 
     pub async fn with_config(mut config: PeerConfig) -> Self {
         config.local = is_local().then(Switchboard::default);
+        let mut near = config.clone();
+        let joint = is_socket().then(Joint::start);
+        if let Some(joint) = &joint {
+            config.local = Some(joint.far.clone());
+            near.local = Some(joint.near.clone());
+        }
         let nats = NatsBox::start().await.unwrap();
-        let caller = Peer::new(nats.client().await.unwrap(), config.clone())
-            .await
-            .unwrap();
+        let caller = Peer::new(nats.client().await.unwrap(), near).await.unwrap();
         let callee = Peer::new(nats.client().await.unwrap(), config)
             .await
             .unwrap();
@@ -83,6 +136,7 @@ impl Pair {
             caller,
             callee,
             prefix,
+            joint,
         }
     }
 
@@ -120,6 +174,9 @@ impl Pair {
             .await
             .unwrap();
         self.callee.confirm(Duration::from_secs(5)).await.unwrap();
+        if let Some(joint) = &self.joint {
+            until(|| joint.near.reaches(&subject)).await;
+        }
         handle
     }
 

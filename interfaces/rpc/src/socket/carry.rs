@@ -1,0 +1,274 @@
+//! Carrying what goes over one line, from its first byte to its end.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::frame::{BadFrame, Frame, GREETING, Request};
+use super::line::{Line, MAX_FUNCTIONS};
+use crate::local::Switchboard;
+
+/// How long the other end may take to say what it is.
+const GREETED: Duration = Duration::from_secs(5);
+
+/// How many frames are written at once, and how large a batch grows before it is written.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 256 << 10;
+
+/// How many frames make waiting for more not worth it.
+const ENOUGH: usize = 32;
+
+/// A payload that is longer is written from where it is.
+const COPIED: usize = 4096;
+
+/// How many answers of the reading half may wait: what it declines and what it tells of functions.
+/// It never waits itself, since the other end may wait for it.
+const ANSWERS: usize = 2 * MAX_FUNCTIONS;
+
+/// How much is read at once, at least.
+const READ: usize = 16 << 10;
+
+/// Why a line has ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LineError {
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Frame(#[from] BadFrame),
+    #[error("the other end is no lattice process")]
+    Stranger,
+    #[error("the other end said nothing within {GREETED:?}")]
+    Silent,
+    #[error("the other end asks faster than it listens")]
+    Greedy,
+}
+
+/// Joins `board` with that of the process at the other end, until one of them ends.
+pub(super) async fn carry(
+    mut stream: UnixStream,
+    board: &Switchboard,
+    stop: &CancellationToken,
+) -> Result<(), LineError> {
+    greet(&mut stream).await?;
+    let (line, queue) = board.add_line();
+    let _joined = Joined {
+        board,
+        line: Arc::clone(&line),
+    };
+    let (input, output) = stream.into_split();
+    let (answers, answered) = mpsc::channel(ANSWERS);
+    let reading = Reading {
+        line,
+        board: board.clone(),
+        answers,
+        told: HashMap::new(),
+    };
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = reading.run(input) => ended,
+        ended = write(output, queue, answered) => Ok(ended?),
+    }
+}
+
+async fn greet(stream: &mut UnixStream) -> Result<(), LineError> {
+    let greeting = async {
+        stream.write_all(GREETING).await?;
+        let mut theirs = [0; GREETING.len()];
+        stream.read_exact(&mut theirs).await?;
+        Ok::<_, io::Error>(theirs)
+    };
+    match timeout(GREETED, greeting).await {
+        Ok(Ok(theirs)) if theirs == *GREETING => Ok(()),
+        Ok(Ok(_)) => Err(LineError::Stranger),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(LineError::Silent),
+    }
+}
+
+/// A line on its board; its calls fail when it leaves.
+struct Joined<'a> {
+    board: &'a Switchboard,
+    line: Arc<Line>,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        self.board.remove_line(&self.line);
+    }
+}
+
+/// The half that takes in what comes.
+struct Reading {
+    line: Arc<Line>,
+    board: Switchboard,
+    answers: Sender<Frame>,
+    /// What the other end was told of the functions that it asked for.
+    told: HashMap<Box<str>, bool>,
+}
+
+impl Reading {
+    async fn run(mut self, mut input: OwnedReadHalf) -> Result<(), LineError> {
+        let mut changes = self.board.changes();
+        let mut buffer = BytesMut::new();
+        loop {
+            buffer.reserve(READ);
+            tokio::select! {
+                biased;
+                changed = changes.changed() => match changed {
+                    Ok(()) => self.tell_changes()?,
+                    Err(_) => return Ok(()),
+                },
+                read = input.read_buf(&mut buffer) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                    while let Some(frame) = Frame::read(&mut buffer)? {
+                        self.take(frame)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<(), LineError> {
+        match frame {
+            Frame::Want(function) => self.wanted(function),
+            Frame::Have(function) => {
+                self.line.learn(&function, true);
+                Ok(())
+            }
+            Frame::Gone(function) => {
+                self.line.learn(&function, false);
+                Ok(())
+            }
+            Frame::Request(request) => self.requested(request),
+            Frame::Declined(Request {
+                message,
+                local_only,
+            }) => {
+                self.line.learn_full(&message.subject);
+                self.board.declined(message, local_only);
+                Ok(())
+            }
+            Frame::Message(message) => {
+                self.board.deliver(self.line.named(message));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells whether a function is served here, and keeps the other end up to date from now on.
+    fn wanted(&mut self, function: Subject) -> Result<(), LineError> {
+        if self.told.len() >= MAX_FUNCTIONS && !self.told.contains_key(function.as_str()) {
+            return Ok(());
+        }
+        let here = self.board.has_function(&function);
+        self.told.insert(function.as_str().into(), here);
+        self.tell(function, here)
+    }
+
+    fn tell_changes(&mut self) -> Result<(), LineError> {
+        let mut news = Vec::new();
+        for (function, told) in &mut self.told {
+            let here = self.board.has_function(function);
+            if here != *told {
+                *told = here;
+                news.push((Subject::from(&**function), here));
+            }
+        }
+        for (function, here) in news {
+            self.tell(function, here)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, function: Subject, here: bool) -> Result<(), LineError> {
+        self.answer(if here {
+            Frame::Have(function)
+        } else {
+            Frame::Gone(function)
+        })
+    }
+
+    fn requested(&self, request: Request) -> Result<(), LineError> {
+        match self.board.server_with_room(&request.message.subject) {
+            Some(server) => {
+                server.take(self.line.named(request.message).arrived());
+                Ok(())
+            }
+            None => self.answer(Frame::Declined(request)),
+        }
+    }
+
+    fn answer(&self, frame: Frame) -> Result<(), LineError> {
+        self.answers.try_send(frame).map_err(|_| LineError::Greedy)
+    }
+}
+
+/// Writes what comes to be sent, as much at a time as is there.
+async fn write(
+    mut output: OwnedWriteHalf,
+    mut queue: Receiver<Frame>,
+    mut answers: Receiver<Frame>,
+) -> io::Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        // Both queues end with this line only.
+        let first = tokio::select! {
+            biased;
+            answer = answers.recv() => answer,
+            frame = queue.recv() => frame,
+        };
+        batch.extend(first);
+        if queue.len() < ENOUGH {
+            // tokio runs whoever is ready before a task that yields.
+            tokio::task::yield_now().await;
+        }
+        while batch.len() < BATCH
+            && let Ok(frame) = answers.try_recv().or_else(|_| queue.try_recv())
+        {
+            batch.push(frame);
+        }
+        write_all(&mut output, batch.drain(..)).await?;
+    }
+}
+
+async fn write_all(
+    output: &mut OwnedWriteHalf,
+    frames: impl Iterator<Item = Frame>,
+) -> io::Result<()> {
+    let now = Instant::now();
+    let mut buffer = BytesMut::with_capacity(READ);
+    for frame in frames.filter(|frame| !is_late(frame, now)) {
+        let payload = frame.write(&mut buffer);
+        if payload.len() <= COPIED {
+            buffer.extend_from_slice(&payload);
+        } else {
+            output
+                .write_all_buf(&mut buffer.split().chain(payload))
+                .await?;
+        }
+        if buffer.len() >= BATCH_BYTES {
+            output.write_all_buf(&mut buffer.split()).await?;
+        }
+    }
+    output.write_all_buf(&mut buffer).await
+}
+
+/// Whether nobody waits for the answer to a request any more.
+fn is_late(frame: &Frame, now: Instant) -> bool {
+    match frame {
+        Frame::Request(request) => request.message.deadline.is_some_and(|by| by <= now),
+        _ => false,
+    }
+}

@@ -1,0 +1,305 @@
+//! One connection to another process, as those see it who send.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_nats::Subject;
+use parking_lot::RwLock;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{Instant, timeout};
+
+use super::frame::{Frame, Request};
+use crate::error::CallError;
+use crate::header::TURN;
+use crate::outbox::Outgoing;
+
+/// What subjects begin with that lead over a line.
+const LINE: &str = "_LINE.";
+
+/// How many frames may wait for the other end.
+const ROOM: usize = 1024;
+
+/// How many functions an end asks for at most.
+pub(super) const MAX_FUNCTIONS: usize = 8192;
+
+/// How long a message of a call under way may wait for room.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How long no request is sent for a function that had no room.
+const FULL: Duration = Duration::from_millis(20);
+
+/// Whether a subject leads over a line.
+pub(crate) fn is_line(subject: &Subject) -> bool {
+    subject.starts_with(LINE)
+}
+
+/// What is known of a function at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It was asked for.
+    Asked,
+    /// It is served there.
+    There,
+    /// It is not served there.
+    Elsewhere,
+    /// It is served there and had no room a moment ago.
+    Full(Instant),
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// It is on its way.
+    Sent,
+    /// The other end does not serve it, as far as is known.
+    NotThere(Outgoing),
+    /// The other end, or the way there, has no room.
+    NoRoom(Outgoing),
+}
+
+/// One end of a line.
+#[derive(Debug)]
+pub(crate) struct Line {
+    id: u32,
+    /// What subjects begin with that lead over this line.
+    prefix: Box<str>,
+    frames: Sender<Frame>,
+    functions: RwLock<HashMap<Box<str>, Known>>,
+}
+
+impl Line {
+    pub(crate) fn new(id: u32) -> (Self, Receiver<Frame>) {
+        let (frames, queue) = mpsc::channel(ROOM);
+        let line = Self {
+            id,
+            prefix: format!("{LINE}{id}.").into(),
+            frames,
+            functions: RwLock::default(),
+        };
+        (line, queue)
+    }
+
+    /// Names the line among those of its process; never zero.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Whether the end at `subject` is reached over this line.
+    pub(crate) fn leads_to(&self, subject: &Subject) -> bool {
+        subject.starts_with(&*self.prefix)
+    }
+
+    /// What has come names this line where answers to it are to go.
+    pub(super) fn named(&self, mut message: Outgoing) -> Outgoing {
+        message.reply = message.reply.map(|reply| {
+            if reply.starts_with(TURN) {
+                reply
+            } else {
+                [&*self.prefix, reply.as_str()].concat().into()
+            }
+        });
+        message
+    }
+
+    /// Sends a request, if the other end is known to serve it. Asks, for the next time, where
+    /// nothing is known. `goes_by` is told the number of the line before the request leaves, and 0
+    /// where it does not leave.
+    pub(crate) fn request(
+        &self,
+        message: Outgoing,
+        local_only: bool,
+        goes_by: impl Fn(u32),
+    ) -> Tried {
+        let known = self.functions.read().get(message.subject.as_str()).copied();
+        match known {
+            Some(Known::There) => {}
+            Some(Known::Full(until)) if until <= Instant::now() => {}
+            Some(Known::Full(_)) => return Tried::NoRoom(message),
+            Some(Known::Asked | Known::Elsewhere) => return Tried::NotThere(message),
+            None => {
+                self.ask_for(&message.subject);
+                return Tried::NotThere(message);
+            }
+        }
+        // First, since a line that ends looks for its calls when it takes no more of them.
+        goes_by(self.id);
+        match self.frames.try_reserve() {
+            Ok(place) => {
+                let request = Request {
+                    message,
+                    local_only,
+                };
+                place.send(Frame::Request(request));
+                Tried::Sent
+            }
+            Err(refused) => {
+                goes_by(0);
+                match refused {
+                    TrySendError::Full(()) => Tried::NoRoom(message),
+                    TrySendError::Closed(()) => Tried::NotThere(message),
+                }
+            }
+        }
+    }
+
+    /// Whether a function is known to be served at the other end; asks where nothing is known.
+    pub(crate) fn knows(&self, function: &str) -> bool {
+        let known = self.functions.read().get(function).copied();
+        if known.is_none() {
+            self.ask_for(function);
+        }
+        matches!(known, Some(Known::There | Known::Full(_)))
+    }
+
+    fn ask_for(&self, function: &str) {
+        let mut functions = self.functions.write();
+        if functions.len() >= MAX_FUNCTIONS || functions.contains_key(function) {
+            return;
+        }
+        if let Ok(place) = self.frames.try_reserve() {
+            place.send(Frame::Want(function.into()));
+            functions.insert(function.into(), Known::Asked);
+        }
+    }
+
+    /// Takes in what the other end says of a function that it was asked for.
+    pub(super) fn learn(&self, function: &Subject, there: bool) {
+        if let Some(known) = self.functions.write().get_mut(function.as_str()) {
+            *known = if there {
+                Known::There
+            } else {
+                Known::Elsewhere
+            };
+        }
+    }
+
+    /// The other end had no room for a call of a function.
+    pub(super) fn learn_full(&self, function: &Subject) {
+        let mut functions = self.functions.write();
+        if let Some(known @ (Known::There | Known::Full(_))) = functions.get_mut(function.as_str())
+        {
+            *known = Known::Full(Instant::now() + FULL);
+        }
+    }
+
+    /// Sends a message of a call under way; gives it back when it would have to wait.
+    pub(crate) fn try_pass(&self, message: Outgoing) -> Result<(), TrySendError<Outgoing>> {
+        let message = self.unnamed(message);
+        match self.frames.try_reserve() {
+            Ok(place) => {
+                place.send(Frame::Message(message));
+                Ok(())
+            }
+            Err(TrySendError::Full(())) => Err(TrySendError::Full(message)),
+            Err(TrySendError::Closed(())) => Err(TrySendError::Closed(message)),
+        }
+    }
+
+    /// Sends a message that [`Line::try_pass`] has given back, as soon as there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Gone`] when the line has ended, [`CallError::Send`] when the other end takes
+    /// nothing.
+    pub(crate) async fn pass(&self, message: Outgoing) -> Result<(), CallError> {
+        let subject = message.subject.to_string();
+        match timeout(LONGEST_WAIT, self.frames.send(Frame::Message(message))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(CallError::Gone { subject }),
+            Err(_) => Err(CallError::Send(
+                "the other process takes no messages".to_owned(),
+            )),
+        }
+    }
+
+    /// The message as the other end knows its subject.
+    fn unnamed(&self, mut message: Outgoing) -> Outgoing {
+        if let Some(rest) = message.subject.strip_prefix(&*self.prefix) {
+            message.subject = rest.into();
+        }
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use bytes::Bytes;
+
+    fn message(subject: &'static str, reply: Option<&'static str>) -> Outgoing {
+        Outgoing {
+            subject: Subject::from_static(subject),
+            reply: reply.map(Subject::from_static),
+            headers: None,
+            payload: Bytes::new(),
+            deadline: None,
+        }
+    }
+
+    #[test]
+    fn what_came_by_a_line_is_answered_by_it() {
+        let (line, mut queue) = Line::new(7);
+        let come = line.named(message("f", Some("_INBOX.a.1-1")));
+        let reply = come.reply.unwrap();
+        assert!(is_line(&reply) && line.leads_to(&reply));
+        assert!(!Line::new(8).0.leads_to(&reply));
+        line.try_pass(Outgoing {
+            subject: format!("{reply}.results").into(),
+            ..message("", None)
+        })
+        .unwrap();
+        let Ok(Frame::Message(sent)) = queue.try_recv() else {
+            panic!("nothing sent");
+        };
+        assert_eq!(sent.subject.as_str(), "_INBOX.a.1-1.results");
+        let turn = line.named(message("x", Some("_TURN.5")));
+        assert_eq!(turn.reply.unwrap().as_str(), "_TURN.5");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_go_where_the_function_is_known_to_be_served() {
+        let (line, mut queue) = Line::new(1);
+        let f = Subject::from_static("f");
+        let tried = || line.request(message("f", Some("r")), false, |_| {});
+        assert!(matches!(tried(), Tried::NotThere(_)));
+        assert!(matches!(queue.try_recv(), Ok(Frame::Want(_))));
+        assert!(matches!(tried(), Tried::NotThere(_)));
+        assert!(queue.try_recv().is_err(), "asked twice");
+        line.learn(&f, true);
+        assert!(matches!(tried(), Tried::Sent));
+        line.learn_full(&f);
+        assert!(matches!(tried(), Tried::NoRoom(_)));
+        tokio::time::advance(FULL).await;
+        assert!(matches!(tried(), Tried::Sent));
+        line.learn(&f, false);
+        line.learn_full(&f);
+        assert!(matches!(tried(), Tried::NotThere(_)));
+        line.learn(&Subject::from_static("never asked"), true);
+        assert_eq!(line.functions.read().len(), 1);
+    }
+
+    #[test]
+    fn a_full_line_gives_requests_back() {
+        let (line, queue) = Line::new(1);
+        let f = Subject::from_static("f");
+        let _ = line.request(message("f", None), false, |_| {});
+        line.learn(&f, true);
+        for _ in 1..ROOM {
+            assert!(matches!(
+                line.request(message("f", None), false, |_| {}),
+                Tried::Sent
+            ));
+        }
+        assert!(matches!(
+            line.request(message("f", None), false, |_| {}),
+            Tried::NoRoom(_)
+        ));
+        drop(queue);
+        assert!(matches!(
+            line.request(message("f", None), false, |_| {}),
+            Tried::NotThere(_)
+        ));
+    }
+}

@@ -1,0 +1,194 @@
+//! Finding one another: a host listens, the processes that it starts connect.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::carry::carry;
+use crate::local::Switchboard;
+
+/// How long a connection may take.
+const CONNECTED: Duration = Duration::from_secs(5);
+
+/// The pauses between attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a line has to hold for the next pause to be the first again.
+const HELD: Duration = Duration::from_secs(10);
+
+/// How long a listener pauses that the system gives no more connections.
+const EXHAUSTED: Duration = Duration::from_millis(200);
+
+/// How many lines a listener holds at once.
+const MAX_LINES: usize = 1024;
+
+/// Why a host has no socket.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The folder of the socket cannot be made, or is open to others.
+    #[error("the folder `{}` cannot hold a socket: {why}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The socket cannot be made.
+    #[error("could not listen at `{}`", path.display())]
+    Bind {
+        /// The path of the socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Takes connections of processes of this machine and user, and joins their boards with one.
+///
+/// The socket goes with the listener.
+#[derive(Debug)]
+pub struct SocketListener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl SocketListener {
+    /// Listens at `path`. Its folder is made, for this user alone, when it is missing; a socket
+    /// that a process has left there is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`]; a folder that others may write to is refused.
+    pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        if let Some(folder) = path.parent() {
+            private(folder)?;
+        }
+        // A socket of a process that has ended; one that lives has another name.
+        let _missing = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path).map_err(|source| ListenError::Bind {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Joins `board` with those of the processes that connect, until `stop`; returns when the last
+    /// line has ended.
+    pub async fn run(self, board: Switchboard, stop: CancellationToken) {
+        let lines = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) if lines.len() < MAX_LINES => {
+                    let (board, stop) = (board.clone(), stop.clone());
+                    lines.spawn(async move { join(stream, &board, &stop).await });
+                }
+                Ok(_) => tracing::warn!("refused a process: {MAX_LINES} are connected"),
+                Err(error) => {
+                    tracing::warn!(%error, "could not take a connection of a process");
+                    sleep(EXHAUSTED).await;
+                }
+            }
+        }
+        lines.close();
+        lines.wait().await;
+    }
+}
+
+impl Drop for SocketListener {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "could not remove a socket");
+        }
+    }
+}
+
+fn private(folder: &Path) -> Result<(), ListenError> {
+    let refuse = |why: String| ListenError::Folder {
+        path: folder.to_owned(),
+        why,
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(folder).map_err(|e| refuse(e.to_string()))?;
+    let data = std::fs::symlink_metadata(folder).map_err(|e| refuse(e.to_string()))?;
+    if !data.is_dir() {
+        return Err(refuse("it is no folder".to_owned()));
+    }
+    if data.uid() != own_user() {
+        return Err(refuse("it belongs to another user".to_owned()));
+    }
+    if data.mode() & 0o022 != 0 {
+        return Err(refuse("others may write to it".to_owned()));
+    }
+    Ok(())
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Carries a connection to its end, if whoever is at the other end may have it.
+async fn join(stream: UnixStream, board: &Switchboard, stop: &CancellationToken) {
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == own_user() => {}
+        Ok(peer) => {
+            let user = peer.uid();
+            tracing::warn!(user, "refused a connection: the process is of another user");
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "refused a connection: its process is not known");
+            return;
+        }
+    }
+    match carry(stream, board, stop).await {
+        Ok(()) => tracing::debug!("a line to another process has ended"),
+        Err(error) => tracing::warn!(%error, "a line to another process broke"),
+    }
+}
+
+/// Joins `board` with that of the process that listens at `path`, again whenever that ends, until
+/// `stop`. Calls go over NATS while there is no line.
+pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: CancellationToken) {
+    let keep = async {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = tokio::time::Instant::now();
+            match timeout(CONNECTED, UnixStream::connect(&path)).await {
+                Ok(Ok(stream)) => join(stream, &board, &stop).await,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, path = %path.display(), "no line to the host");
+                }
+                Err(_) => tracing::debug!(path = %path.display(), "no line to the host in time"),
+            }
+            if began.elapsed() > HELD {
+                pause = FIRST_PAUSE;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    };
+    stop.run_until_cancelled(keep).await;
+}

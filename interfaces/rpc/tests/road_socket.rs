@@ -1,0 +1,209 @@
+//! What is only so between two processes of one machine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lattice_core::Locality;
+use lattice_core::road::{Road, RoadCounts};
+use lattice_rpc::{
+    CallError, Invocation, Limiter, ListenError, Peer, PeerConfig, ServeHandle, SocketListener,
+    Switchboard,
+};
+use support::{Pair, options, soon, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Calls and tells by which road.
+async fn call_by(pair: &Pair, invocation: Invocation) -> (Result<Bytes, CallError>, Option<Road>) {
+    let counts = Arc::new(RoadCounts::default());
+    let call = invocation.roads(Arc::clone(&counts));
+    let answer = pair.caller.call(call, Bytes::from_static(b"x")).await;
+    let taken = counts.report();
+    let roads = [taken.process, taken.socket, taken.bus];
+    let at = roads.iter().position(|calls| *calls > 0);
+    (answer, at.map(|at| Road::ALL[at]))
+}
+
+async fn road(pair: &Pair, function: &str) -> Option<Road> {
+    let (answer, road) = call_by(pair, pair.invocation(function)).await;
+    assert_eq!(answer.unwrap(), "x");
+    road
+}
+
+/// Serves a function that never answers, with room for one call.
+async fn serve_stuck(pair: &Pair, room: usize) -> ServeHandle {
+    let mut narrow = options();
+    narrow.limiter = Arc::new(Limiter::new(1, room, Duration::from_secs(1)));
+    pair.serve_with("stuck", narrow, |call| async move {
+        let _held = call;
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn calls_fail_at_once_when_their_line_ends() {
+    let pair = Pair::start().await;
+    let _serving = serve_stuck(&pair, 1).await;
+    let (caller, call) = (pair.caller.clone(), pair.invocation("stuck"));
+    let call =
+        tokio::spawn(async move { caller.call(call.until(soon(60_000)), Bytes::new()).await });
+    until(|| pair.callee.stats().serving == 1).await;
+    let began = Instant::now();
+    pair.joint.as_ref().unwrap().stop.cancel();
+    let failed = timeout(SOON, call).await.unwrap().unwrap();
+    assert!(matches!(failed, Err(CallError::Gone { .. })), "{failed:?}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    // The handler, too, ends soon: nobody waits for it.
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn without_a_line_calls_go_over_nats() {
+    let pair = Pair::start().await;
+    let joint = pair.joint.as_ref().unwrap();
+    let _serving = pair.serve_echo("echo").await;
+    assert_eq!(road(&pair, "echo").await, Some(Road::Socket));
+    joint.stop.cancel();
+    until(|| !joint.near.reaches(&pair.subject("echo"))).await;
+    assert_eq!(road(&pair, "echo").await, Some(Road::Bus));
+}
+
+#[tokio::test]
+async fn a_function_that_ends_is_looked_for_elsewhere() {
+    let pair = Pair::start().await;
+    let joint = pair.joint.as_ref().unwrap();
+    let subject = pair.subject("echo");
+    let serving = pair.serve_echo("echo").await;
+    assert_eq!(road(&pair, "echo").await, Some(Road::Socket));
+    serving.drain(soon(1000)).await;
+    until(|| !joint.near.reaches(&subject)).await;
+    let (answer, _) = call_by(&pair, pair.invocation("echo")).await;
+    assert!(
+        matches!(answer, Err(CallError::NotServed { .. })),
+        "{answer:?}"
+    );
+    let _again = pair.serve_echo("echo").await;
+    assert_eq!(road(&pair, "echo").await, Some(Road::Socket));
+}
+
+#[tokio::test]
+async fn links_that_spread_leave_the_machine_and_others_may_not() {
+    let pair = Pair::start().await;
+    let _serving = pair.serve_echo("echo").await;
+    let spread = pair.invocation("echo").locality(Locality::Spread);
+    let (answer, taken) = call_by(&pair, spread).await;
+    assert_eq!(
+        (answer.unwrap(), taken),
+        (Bytes::from_static(b"x"), Some(Road::Bus))
+    );
+    let local = |function| pair.invocation(function).locality(Locality::LocalOnly);
+    let (answer, taken) = call_by(&pair, local("echo")).await;
+    assert_eq!(
+        (answer.unwrap(), taken),
+        (Bytes::from_static(b"x"), Some(Road::Socket))
+    );
+    let (answer, taken) = call_by(&pair, local("elsewhere")).await;
+    assert!(
+        matches!(answer, Err(CallError::NotLocal { .. })),
+        "{answer:?}"
+    );
+    assert_eq!(taken, None);
+}
+
+/// A peer elsewhere, which answers with its parameters.
+async fn elsewhere(pair: &Pair, function: &str) -> (Peer, ServeHandle) {
+    let far = Peer::new(pair.nats.client().await.unwrap(), PeerConfig::default());
+    let far = far.await.unwrap();
+    let echo = |mut call: lattice_rpc::IncomingCall| async move {
+        let all = call.params.all(Duration::from_secs(1)).await.unwrap();
+        call.responder.reply(all).await.unwrap();
+    };
+    let queue = pair.prefix.queue_group();
+    let subject = pair.subject(function);
+    let served = far.serve(&subject, queue, options(), echo);
+    let served = served.await.unwrap();
+    far.confirm(SOON).await.unwrap();
+    (far, served)
+}
+
+#[tokio::test]
+async fn what_finds_no_room_over_the_socket_goes_on_over_nats() {
+    let pair = Pair::start().await;
+    let _serving = serve_stuck(&pair, 1).await;
+    let _far = elsewhere(&pair, "stuck").await;
+    // One call has its turn and one waits for it; the server is full then.
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let call = pair.invocation("stuck").locality(Locality::LocalOnly);
+        let (caller, call) = (pair.caller.clone(), call.until(soon(60_000)));
+        held.push(tokio::spawn(async move {
+            caller.call(call, Bytes::new()).await
+        }));
+    }
+    until(|| pair.callee.stats().serving == 2).await;
+    let local = pair.invocation("stuck").locality(Locality::LocalOnly);
+    let (refused, _) = call_by(&pair, local).await;
+    assert!(
+        matches!(refused, Err(CallError::NotLocal { .. })),
+        "{refused:?}"
+    );
+    // NATS gives some of the calls to the full server, others to the one elsewhere.
+    let answered = async {
+        loop {
+            let call = pair.invocation("stuck").until(soon(300));
+            if call_by(&pair, call).await.0.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), answered).await.unwrap();
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn who_says_what_is_no_frame_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own/host.sock");
+    let listener = SocketListener::bind(&path).unwrap();
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(listener.run(Switchboard::default(), stop.clone()));
+    for words in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"lattice1\xff\xff\xff\xff",
+        b"lattice1\0\0\0\x01\x09",
+    ] {
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        stream.write_all(words).await.unwrap();
+        let mut said = Vec::new();
+        let read = timeout(SOON, stream.read_to_end(&mut said)).await.unwrap();
+        // A reset is as good an end as any.
+        assert!(read.is_err() || said == b"lattice1", "{said:?}");
+    }
+    stop.cancel();
+    timeout(SOON, run).await.unwrap().unwrap();
+    assert!(!path.exists(), "the socket stays behind");
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_holds_no_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = folder.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = SocketListener::bind(&open.join("host.sock"));
+    assert!(
+        matches!(refused, Err(ListenError::Folder { .. })),
+        "{refused:?}"
+    );
+}
