@@ -10,6 +10,7 @@ mod limits;
 mod report;
 mod running;
 mod serve;
+mod traced;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -85,7 +85,7 @@ impl ControlApi for HostApi {
     }
 
     async fn inventory(&self) -> Reply<HostInventory> {
-        Ok(Outcome::Data(self.inventory.full()))
+        Ok(Outcome::Data(self.inventory.with_roads().await))
     }
 
     async fn ping(&self) -> Reply<Host> {

@@ -7,6 +7,7 @@ use lattice_core::host::{Host, HostInventory};
 use crate::components::Components;
 use crate::identity::{Identity, VERSION};
 use crate::labels::Labels;
+use crate::links::LinkTable;
 use crate::providers::Providers;
 
 /// Puts together what the owners of the host's parts tell.
@@ -16,12 +17,23 @@ pub(crate) struct Inventory {
     pub(crate) labels: Arc<Labels>,
     pub(crate) components: Arc<Components>,
     pub(crate) providers: Arc<Providers>,
+    pub(crate) links: Arc<LinkTable>,
     pub(crate) ctl_url: String,
     pub(crate) rpc_url: String,
     pub(crate) js_domain: Option<String>,
 }
 
 impl Inventory {
+    /// What runs here now, with the roads that calls have taken from here.
+    pub(crate) async fn with_roads(&self) -> HostInventory {
+        let mut roads = self.links.roads();
+        roads.extend(self.providers.roads().await);
+        HostInventory {
+            roads,
+            ..self.full()
+        }
+    }
+
     /// What runs here now.
     pub(crate) fn full(&self) -> HostInventory {
         HostInventory {
@@ -33,6 +45,7 @@ impl Inventory {
             version: VERSION.to_owned(),
             uptime_human: self.identity.uptime_human(),
             uptime_seconds: self.identity.uptime().as_secs(),
+            roads: Vec::new(),
         }
     }
 

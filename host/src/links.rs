@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use async_nats::Subject;
 use lattice_core::record::ComponentSpec;
+use lattice_core::road::RoadReport;
 use lattice_core::subject::RpcPrefix;
-use lattice_core::{ComponentId, LatticeName, Link};
+use lattice_core::{ComponentId, LatticeName, Link, Locality, RoadCounts};
 use lattice_store::LatticeSnapshot;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -16,6 +17,10 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) target: ComponentId,
+    /// Which roads its calls may take.
+    pub(crate) locality: Locality,
+    /// Counts the roads that they took.
+    pub(crate) roads: Arc<RoadCounts>,
     prefix: RpcPrefix,
     /// Subjects by instance and function; the functions that a source imports are few.
     subjects: RwLock<Vec<Known>>,
@@ -32,10 +37,17 @@ struct Known {
 const MAX_SUBJECTS: usize = 256;
 
 impl Route {
-    fn new(lattice: &LatticeName, target: ComponentId) -> Self {
+    fn new(
+        lattice: &LatticeName,
+        target: ComponentId,
+        locality: Locality,
+        roads: Arc<RoadCounts>,
+    ) -> Self {
         let prefix = RpcPrefix::new(lattice, &target);
         Self {
             target,
+            locality,
+            roads,
             prefix,
             subjects: RwLock::default(),
         }
@@ -69,13 +81,21 @@ type Routes = HashMap<String, HashMap<String, Arc<Route>>>;
 #[derive(Debug, Default)]
 struct Source {
     links: Vec<Link>,
+    /// What counts the calls of each of the links, in the same order.
+    roads: Vec<Arc<RoadCounts>>,
     routes: Routes,
 }
 
 impl Source {
-    fn new(lattice: &LatticeName, links: Vec<Link>) -> Self {
+    /// Takes over links; those that were there `before` go on counting.
+    fn new(lattice: &LatticeName, links: Vec<Link>, before: Option<&Self>) -> Self {
+        let counting = |link: &Link| before.and_then(|before| before.counting(link));
+        let roads: Vec<_> = links
+            .iter()
+            .map(|link| counting(link).unwrap_or_default())
+            .collect();
         let mut routes = Routes::new();
-        for link in &links {
+        for (link, roads) in links.iter().zip(&roads) {
             let target = match link.check().and_then(|_| ComponentId::new(&link.target)) {
                 Ok(target) => target,
                 Err(error) => {
@@ -83,14 +103,43 @@ impl Source {
                     continue;
                 }
             };
-            let route = Arc::new(Route::new(lattice, target));
+            let roads = Arc::clone(roads);
+            let route = Arc::new(Route::new(lattice, target, link.locality, roads));
             let named = routes.entry(link.name.clone()).or_default();
             for lookup in link.lookups() {
                 // The first link wins, should records of old hosts hold two for one interface.
                 named.entry(lookup).or_insert_with(|| Arc::clone(&route));
             }
         }
-        Self { links, routes }
+        Self {
+            links,
+            roads,
+            routes,
+        }
+    }
+
+    /// What counts the calls of a link, if it goes the same ways now. Under another locality the
+    /// old figures would hide what the new one brings about.
+    fn counting(&self, link: &Link) -> Option<Arc<RoadCounts>> {
+        let same = |known: &Link| known.replaces(link) && known.locality == link.locality;
+        let place = self.links.iter().position(same)?;
+        self.roads.get(place).cloned()
+    }
+
+    /// What was counted for links that were called.
+    fn reports(&self) -> impl Iterator<Item = RoadReport> {
+        let counted = self.links.iter().zip(&self.roads);
+        counted.filter_map(|(link, counts)| {
+            let roads = counts.report();
+            (!roads.is_empty()).then(|| RoadReport {
+                source_id: link.source_id.clone(),
+                target: link.target.clone(),
+                wit_namespace: link.wit_namespace.clone(),
+                wit_package: link.wit_package.clone(),
+                name: link.name.clone(),
+                roads,
+            })
+        })
     }
 }
 
@@ -192,7 +241,8 @@ impl LinkTable {
         let old = sources.get(id);
         let diff = LinkDiff::between(old.map_or(&[], |source| &source.links), &links);
         if old.is_none_or(|source| source.links != links) {
-            sources.insert(id.clone(), Arc::new(Source::new(&self.lattice, links)));
+            let source = Source::new(&self.lattice, links, old.map(AsRef::as_ref));
+            sources.insert(id.clone(), Arc::new(source));
         }
         diff
     }
@@ -227,6 +277,22 @@ impl LinkTable {
         ids.sort_unstable();
         let links = ids.into_iter().flat_map(|id| &sources[id].links);
         links.filter(|link| wanted(link)).cloned().collect()
+    }
+
+    /// The roads that calls of components of this host have taken, in the order of sources.
+    pub(crate) fn roads(&self) -> Vec<RoadReport> {
+        let mut sources: Vec<_> = {
+            let sources = self.sources.read();
+            let known = sources.iter();
+            known
+                .map(|(id, source)| (id.clone(), Arc::clone(source)))
+                .collect()
+        };
+        sources.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        sources
+            .iter()
+            .flat_map(|(_, source)| source.reports())
+            .collect()
     }
 
     /// Finds where calls of `source` for the interface `lookup` go.

@@ -22,6 +22,7 @@ use async_nats::Client;
 use futures::future::join_all;
 use lattice_core::host::ProviderDescription;
 use lattice_core::provider::HostData;
+use lattice_core::road::RoadReport;
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use lattice_rpc::Switchboard;
 use lattice_store::LatticeStore;
@@ -114,6 +115,21 @@ impl Providers {
             .collect();
         all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         all
+    }
+
+    /// The roads that calls of providers of this host have taken. Only those are asked that call
+    /// somebody.
+    pub(crate) async fn roads(&self) -> Vec<RoadReport> {
+        let calls_others = |id: &ComponentId| {
+            let links = self.deps.links.of(id);
+            links.iter().any(|link| *id == *link.source_id)
+        };
+        let mut slots = self.slots(calls_others);
+        slots.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let subjects = slots.iter().filter_map(|slot| slot.health_subject());
+        let (nats, host) = (&self.deps.nats, &self.deps.identity.id);
+        let asked = subjects.map(|subject| probe::roads(nats, host, subject));
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Begins to start a provider; events tell how it ended.

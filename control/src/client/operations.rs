@@ -220,7 +220,6 @@ impl Client {
     /// Fails when a name breaks a rule, nobody answers or the host refuses.
     pub async fn put_link(&self, link: &Link) -> Result<String, ClientError> {
         let mut link = Link {
-            locality: lattice_core::Locality::default(),
             status: Vec::new(),
             ..link.clone()
         };

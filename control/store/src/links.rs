@@ -148,7 +148,6 @@ impl LinkStore {
         let source = link.check()?.source;
         // The states of the ends are told in replies and stored elsewhere.
         let link = Link {
-            locality: lattice_core::Locality::default(),
             status: Vec::new(),
             ..link.clone()
         };
@@ -302,6 +301,12 @@ mod tests {
         let replaced = insert(&mut spec, link("kv", &["store", "batch"], "two")).unwrap();
         assert_eq!(replaced, Some(link("kv", &["store"], "one")));
         assert_eq!(spec.links[0], link("kv", &["store", "batch"], "two"));
+        let spread = Link {
+            locality: lattice_core::Locality::Spread,
+            ..spec.links[0].clone()
+        };
+        assert!(insert(&mut spec, spread.clone()).unwrap().is_some());
+        assert_eq!((spec.links.len(), &spec.links[0]), (2, &spread));
         let error = insert(&mut spec, link("third", &["batch"], "one")).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Conflict);
         assert_eq!(

@@ -23,6 +23,7 @@ use lattice_runtime::{
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::traced::Traced;
 use crate::failures::{Failure, Failures};
 use crate::router::{Road, Router};
 
@@ -65,15 +66,15 @@ impl ComponentInvoke {
         link_name: &str,
         instance: &str,
         function: &str,
-    ) -> Invocation {
-        let subject = match road {
-            Road::Bus(route) => route.subject(instance, function),
-        };
+    ) -> (Invocation, Option<Box<Traced>>) {
+        let Road::Bus(route) = road;
         let trace = cx.trace.as_ref().map(to_wire);
-        Invocation::new(subject, self.deadline(cx))
+        let invocation = Invocation::new(route.subject(instance, function), self.deadline(cx))
             .source(self.source.as_str())
             .link_name(link_name)
-            .trace(trace.as_ref())
+            .locality(route.locality)
+            .trace(trace.as_ref());
+        Traced::begin(invocation, route, function)
     }
 
     /// When a call made now has to be done: with the call that it is made for. A guest that has
@@ -169,7 +170,7 @@ impl Invoke for ComponentInvoke {
             Ok(road) => road,
             Err(_) => self.decide(link_name, lookup, &operation())?,
         };
-        let invocation = self.invocation(cx, &road, link_name, instance, function);
+        let (invocation, _traced) = self.invocation(cx, &road, link_name, instance, function);
         let called = self.peer.call(invocation, params).await;
         called.map_err(|error| self.failed(&road, operation(), error))
     }
@@ -191,7 +192,7 @@ impl Invoke for ComponentInvoke {
         } = target;
         let operation = operation(instance, function);
         let road = self.decide(link_name, lookup, &operation)?;
-        let invocation = self.invocation(cx, &road, link_name, instance, function);
+        let (invocation, _traced) = self.invocation(cx, &road, link_name, instance, function);
         let opened = self.open(invocation, params, streams, results).await;
         opened.map_err(|error| self.failed(&road, operation, error))
     }
@@ -208,7 +209,7 @@ impl Invoke for ComponentInvoke {
         let road = self
             .decide(link_name, OUTGOING_LOOKUP, &operation)
             .map_err(|error| internal(&error))?;
-        let invocation = self.invocation(cx, &road, link_name, OUTGOING_HANDLER, HANDLE);
+        let (invocation, _traced) = self.invocation(cx, &road, link_name, OUTGOING_HANDLER, HANDLE);
         let sent = self
             .peer
             .call_http_out(invocation, request, Some(options))

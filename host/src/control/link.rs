@@ -29,7 +29,6 @@ impl HostApi {
 
     pub(super) async fn store_link(&self, link: Link) -> Done {
         let link = Link {
-            locality: lattice_core::Locality::default(),
             status: Vec::new(),
             ..link
         };

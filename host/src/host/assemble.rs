@@ -246,6 +246,7 @@ fn inventory(
         labels: Arc::clone(&common.labels),
         components: Arc::clone(components),
         providers: Arc::clone(providers),
+        links: Arc::clone(&common.links),
         ctl_url: common.config.ctl.url(),
         rpc_url: common.config.rpc.url(),
         js_domain: common.config.js_domain.clone(),

@@ -2,6 +2,8 @@
 
 use std::pin::pin;
 
+use lattice_core::{Road, Why};
+
 use super::*;
 
 fn id(text: &str) -> ComponentId {
@@ -175,4 +177,56 @@ async fn one_can_wait_until_a_link_is_known() {
     assert!(futures::poll!(&mut waiting).is_pending());
     table.put(&a, spec(&[link("a", "kv", "default", &["store"])]));
     waiting.await;
+}
+
+#[test]
+fn another_locality_is_a_change_that_reaches_the_route() {
+    let table = table();
+    let near = link("a", "kv", "default", &["store"]);
+    table.put(&id("a"), spec(std::slice::from_ref(&near)));
+    let route = || {
+        let found = table.resolve(&id("a"), "default", "wasi:keyvalue/store");
+        found.unwrap()
+    };
+    assert_eq!(route().locality, Locality::PreferLocal);
+    let spread = Link {
+        locality: Locality::Spread,
+        ..near.clone()
+    };
+    let diff = table.put(&id("a"), spec(std::slice::from_ref(&spread)));
+    assert_eq!((diff.removed, diff.added), (vec![near], vec![spread]));
+    assert_eq!(route().locality, Locality::Spread);
+}
+
+#[test]
+fn calls_are_counted_for_as_long_as_their_link_is_the_same() {
+    let table = table();
+    let kept = link("a", "kv", "default", &["store"]);
+    table.put(&id("a"), spec(std::slice::from_ref(&kept)));
+    table.put(&id("b"), spec(&[link("b", "kv", "default", &["store"])]));
+    assert_eq!(table.roads(), []);
+    let count = || {
+        let route = table.resolve(&id("a"), "default", "wasi:keyvalue/store");
+        route.unwrap().roads.count(Road::Bus, Why::NoServerHere);
+    };
+    count();
+    let more = Link {
+        interfaces: vec!["store".into(), "atomics".into()],
+        ..kept.clone()
+    };
+    table.put(
+        &id("a"),
+        spec(&[more.clone(), link("a", "kv2", "second", &["store"])]),
+    );
+    count();
+    let roads = table.roads();
+    assert_eq!(roads.len(), 1);
+    assert!(roads[0].is_about(&kept));
+    assert_eq!(roads[0].roads.to_string(), "bus 2 (no server here)");
+    let near = Link {
+        locality: Locality::LocalOnly,
+        ..more
+    };
+    table.put(&id("a"), spec(&[near]));
+    assert_eq!(table.roads(), []);
 }

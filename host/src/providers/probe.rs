@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_nats::{Client, RequestErrorKind};
 use bytes::Bytes;
 use lattice_core::HostId;
-use lattice_core::provider::HealthCheckResponse;
+use lattice_core::provider::{HealthCheckResponse, LinkReport};
+use lattice_core::road::RoadReport;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -22,6 +23,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// How much sooner a provider is asked again that did not answer.
 const SOONER: u32 = 10;
+
+/// How long an inventory waits for what a provider has counted.
+const ROADS: Duration = Duration::from_millis(500);
 
 /// What came of one request.
 #[derive(Debug)]
@@ -134,6 +138,36 @@ impl Probe {
             Err(_) => Asked::Miss(format!("no answer within {:?}", self.timeout)),
         }
     }
+}
+
+/// Asks the process at `subject` which roads the calls of its links have taken. One that does not
+/// know or is too slow has nothing to say.
+pub(crate) async fn roads(nats: &Client, host: &HostId, subject: String) -> Vec<RoadReport> {
+    let asked = timeout(ROADS, nats.request(subject, Bytes::new())).await;
+    let Ok(Ok(answer)) = asked else {
+        return Vec::new();
+    };
+    match serde_json::from_slice::<HealthCheckResponse>(&answer.payload) {
+        Ok(answer) => taken(host, answer),
+        Err(error) => {
+            tracing::debug!(%error, "a provider's health is not readable");
+            Vec::new()
+        }
+    }
+}
+
+fn taken(host: &HostId, answer: HealthCheckResponse) -> Vec<RoadReport> {
+    let own = |report: &LinkReport| *host == *report.host_id && !report.roads.is_empty();
+    let reports = answer.links.into_iter().filter(own);
+    let roads = reports.map(|report| RoadReport {
+        source_id: report.source_id,
+        target: report.target,
+        wit_namespace: report.wit_namespace,
+        wit_package: report.wit_package,
+        name: report.name,
+        roads: report.roads,
+    });
+    roads.collect()
 }
 
 /// What came of one message.

@@ -24,6 +24,8 @@ struct State {
     name: Option<String>,
     revision: i32,
     problem: Option<String>,
+    /// Where only its process is asked for its health.
+    health: Option<String>,
 }
 
 /// A provider that runs here or is being started.
@@ -77,6 +79,16 @@ impl Slot {
 
     pub(crate) fn set_problem(&self, problem: Option<String>) {
         self.state.write().problem = problem;
+    }
+
+    pub(crate) fn set_health_subject(&self, subject: String) {
+        self.state.write().health = Some(subject);
+    }
+
+    /// Where the process is asked for its health, once it was started.
+    pub(crate) fn health_subject(&self) -> Option<String> {
+        let state = self.state.read();
+        state.health.clone().filter(|_| state.running)
     }
 
     /// Asks for the end and waits for it. The first wish counts.

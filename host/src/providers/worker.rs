@@ -89,6 +89,7 @@ impl Worker {
         let config = configs::open(deps.store.configs(), config).await?;
         let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);
         let xkey = CurveKey::generate();
+        slot.set_health_subject(subjects.health_of(&xkey.public_key()));
         let teller_deps = TellerDeps {
             nats: deps.nats.clone(),
             links: Arc::clone(&deps.links),

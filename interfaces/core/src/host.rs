@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::StringMap;
+use crate::road::RoadReport;
 
 /// The answer of one host to `host.ping`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,10 @@ pub struct HostInventory {
     /// The uptime in seconds.
     #[serde(default)]
     pub uptime_seconds: u64,
+    /// The roads that the calls of links with their source here have taken. Left out where there
+    /// were none, in heartbeats, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roads: Vec<RoadReport>,
 }
 
 /// One running component.
@@ -221,5 +226,7 @@ mod tests {
         let text = r#"{"actors":[{"id":"a","image_ref":"x"}],"providers":[],"host_id":"N","friendly_name":"f","labels":{}}"#;
         let inventory: HostInventory = serde_json::from_str(text).unwrap();
         assert_eq!(inventory.components[0].id, "a");
+        assert!(inventory.roads.is_empty());
+        assert!(!serde_json::to_string(&inventory).unwrap().contains("roads"));
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Which roads the calls of a link may take; an addition to the links of the 1.9 lattice, where
 /// all of them spread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", try_from = "String")]
 pub enum Locality {
     /// The nearest server that has room: in the process of the caller, then on its machine, then
     /// wherever NATS finds one.
@@ -55,6 +55,14 @@ pub struct InvalidLocality {
     pub text: String,
 }
 
+impl TryFrom<String> for Locality {
+    type Error = InvalidLocality;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
 impl FromStr for Locality {
     type Err = InvalidLocality;
 
@@ -78,6 +86,9 @@ mod tests {
             assert_eq!(json, locality.as_str());
             assert_eq!(serde_json::from_value::<Locality>(json).unwrap(), locality);
         }
-        assert!("local".parse::<Locality>().is_err());
+        let error = serde_json::from_str::<Locality>("\"local\"").unwrap_err();
+        assert!(error.to_string().starts_with(
+            "`local` is no locality; it is one of `prefer-local`, `spread` and `local-only`"
+        ));
     }
 }

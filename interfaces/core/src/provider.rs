@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::StringMap;
 use crate::id::DEFAULT_NAME;
 use crate::link::{LinkState, ResolvedLink};
+use crate::road::RoadTally;
 
 /// A text that must not appear in logs.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -361,6 +362,10 @@ pub struct LinkReport {
     pub reason: Option<String>,
     /// The host that started the reporting process.
     pub host_id: String,
+    /// The roads that the calls of a source have taken through the link. Only in health answers,
+    /// and left out where there were no calls.
+    #[serde(default, skip_serializing_if = "RoadTally::is_empty")]
+    pub roads: RoadTally,
 }
 
 /// The message that asks the provider processes of one host to end.

@@ -112,6 +112,15 @@ impl RoadCounts {
         self.last.store(road as u8 + 1, Relaxed);
     }
 
+    /// The road of the last call, and why. Of use where one call is counted alone: others may come
+    /// in between.
+    #[must_use]
+    pub fn last(&self) -> Option<(Road, Why)> {
+        let road = *from_one(&Road::ALL, self.last.load(Relaxed))?;
+        let why = from_one(&Why::ALL, self.roads[road as usize].why.load(Relaxed))?;
+        Some((road, *why))
+    }
+
     /// What was counted so far. Calls that are counted meanwhile may show in part of it only.
     #[must_use]
     pub fn report(&self) -> RoadTally {
@@ -275,10 +284,14 @@ mod tests {
     #[test]
     fn each_road_keeps_its_own_reason() {
         let counts = RoadCounts::default();
-        assert_eq!(counts.report(), RoadTally::default());
+        assert_eq!(
+            (counts.report(), counts.last()),
+            (RoadTally::default(), None)
+        );
         counts.count(Road::Process, Why::Nearest);
         counts.count(Road::Bus, Why::NoRoomHere);
         counts.count(Road::Process, Why::Nearest);
+        assert_eq!(counts.last(), Some((Road::Process, Why::Nearest)));
         let tally = counts.report();
         assert_eq!((tally.process, tally.socket, tally.bus), (2, 0, 1));
         assert_eq!(tally.last.as_deref(), Some("process"));

@@ -39,13 +39,7 @@ impl Route {
         settings: LinkSettings,
         tls: Option<TlsAcceptor>,
     ) -> Self {
-        let call = session.invocation(
-            &link.peer,
-            link.name.as_str(),
-            INCOMING_HANDLER,
-            HANDLE,
-            Instant::now(),
-        );
+        let call = session.call_through(link, INCOMING_HANDLER, HANDLE, Instant::now());
         Self {
             key: link.key(),
             place: settings.place,

@@ -39,6 +39,7 @@ mod links;
 mod manage;
 pub mod nats;
 mod provider;
+mod roads;
 mod run;
 mod serving;
 mod session;

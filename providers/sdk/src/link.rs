@@ -3,7 +3,7 @@
 use std::fmt;
 
 use lattice_core::provider::{SecretMap, SecretText, SecretValue};
-use lattice_core::{ComponentId, LinkName, ResolvedLink, StringMap, WitName};
+use lattice_core::{ComponentId, LinkName, Locality, ResolvedLink, StringMap, WitName};
 use nkeys::XKey;
 
 use crate::error::{LinkError, RunError};
@@ -65,6 +65,10 @@ pub struct ProviderLink {
     pub secrets: SecretMap,
     /// The configs of the other end, merged.
     pub peer_config: StringMap,
+    /// Which roads the calls of its source may take; see [`Session::call_through`].
+    ///
+    /// [`Session::call_through`]: crate::Session::call_through
+    pub locality: Locality,
 }
 
 impl ProviderLink {
@@ -244,6 +248,7 @@ pub(crate) fn read(
         config,
         secrets,
         peer_config,
+        locality: link.locality,
     });
     Ok(Arrived { key, link })
 }
@@ -282,6 +287,19 @@ mod tests {
         let arrived = read(&own(), None, resolved("kv", "counter")).unwrap();
         assert_eq!(arrived.link.unwrap().value("side"), Some("source"));
         assert_eq!(arrived.key.role, LinkRole::Source);
+    }
+
+    #[test]
+    fn the_locality_is_part_of_the_link() {
+        let near = read(&own(), None, resolved("kv", "counter")).unwrap();
+        let spread = ResolvedLink {
+            locality: Locality::Spread,
+            ..resolved("kv", "counter")
+        };
+        let spread = read(&own(), None, spread).unwrap();
+        assert_eq!(near.key, spread.key);
+        assert_eq!(spread.link.as_ref().unwrap().locality, Locality::Spread);
+        assert_ne!(near.link.unwrap(), spread.link.unwrap());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use lattice_core::link::LinkState;
 use lattice_core::provider::LinkReport;
+use lattice_core::road::RoadTally;
 use lattice_core::{ComponentId, ResolvedLink};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -23,6 +24,7 @@ use crate::backoff::Backoff;
 use crate::error::LinkError;
 use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
+use crate::roads::Roads;
 
 /// How long a provider may take over one link.
 const CALLBACK_LIMIT: Duration = Duration::from_secs(10);
@@ -68,6 +70,7 @@ pub(crate) struct Links<P> {
     unsealer: Option<Unsealer>,
     table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
     reports: mpsc::Sender<LinkReport>,
+    roads: Roads,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -79,6 +82,7 @@ impl<P: Provider> Links<P> {
         host_id: String,
         provider: Arc<P>,
         unsealer: Option<Unsealer>,
+        roads: Roads,
     ) -> (Self, mpsc::Receiver<LinkReport>) {
         let (reports, queue) = mpsc::channel(REPORTS);
         let links = Self {
@@ -88,6 +92,7 @@ impl<P: Provider> Links<P> {
             unsealer,
             table: Arc::default(),
             reports,
+            roads,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -170,6 +175,7 @@ impl<P: Provider> Links<P> {
             wishes,
             status,
             reports: self.reports.clone(),
+            roads: self.roads.clone(),
             table: Arc::clone(&self.table),
         };
         let stop = self.stop.clone();
@@ -229,6 +235,7 @@ impl<P: Provider> Links<P> {
                 LinkReport {
                     state: status.state,
                     reason: status.reason.clone(),
+                    roads: self.roads.tally(key),
                     ..report_for(key, &self.own, &self.host_id)
                 }
             })
@@ -282,6 +289,7 @@ fn report_of(link: &ResolvedLink, host_id: &str) -> LinkReport {
         state: LinkState::Pending,
         reason: None,
         host_id: host_id.to_owned(),
+        roads: RoadTally::default(),
     }
 }
 
@@ -299,6 +307,7 @@ fn report_for(key: &LinkKey, own: &ComponentId, host_id: &str) -> LinkReport {
         state: LinkState::Pending,
         reason: None,
         host_id: host_id.to_owned(),
+        roads: RoadTally::default(),
     }
 }
 
@@ -322,6 +331,7 @@ struct Worker<P> {
     wishes: watch::Receiver<Wish>,
     status: watch::Sender<Status>,
     reports: mpsc::Sender<LinkReport>,
+    roads: Roads,
     table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
 }
 
@@ -412,6 +422,8 @@ impl<P: Provider> Worker<P> {
         } else {
             tracing::info!(%link, "deleted");
         }
+        // Nothing calls through it any more, and the next link of the same ends comes after this.
+        self.roads.forget(&self.key);
     }
 
     /// Notes a state, logs and reports it if it is news.

@@ -118,6 +118,7 @@ async fn run_peer<P: Provider>(
         session.host_id().to_owned(),
         Arc::clone(&provider),
         unsealer,
+        session.roads().clone(),
     );
     let links = Arc::new(links);
     let (config, configs) = watch::channel((*session.config()).clone());

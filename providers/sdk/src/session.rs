@@ -12,8 +12,9 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::error::{RunError, ServeError};
-use crate::link::{self, Unsealer};
+use crate::link::{self, ProviderLink, Unsealer};
 use crate::nats::NatsSettings;
+use crate::roads::Roads;
 use crate::serving::{Server, Serving};
 
 /// How long a call may take, end to end, when nobody says otherwise.
@@ -45,6 +46,7 @@ struct Inner {
     config: RwLock<Arc<StringMap>>,
     options: ServeOptions,
     serving: Serving,
+    roads: Roads,
 }
 
 impl Session {
@@ -64,6 +66,7 @@ impl Session {
                     relief: lattice_rpc::Relief::default(),
                 },
                 serving: Serving::default(),
+                roads: Roads::default(),
             }),
         })
     }
@@ -137,9 +140,31 @@ impl Session {
         &self.inner.serving
     }
 
-    /// A call of `instance.function` of the entity `target` through the link `link_name`, ending
-    /// at `deadline`. The template of many calls is made once and cloned, see
+    /// Counts the calls made through links.
+    pub(crate) fn roads(&self) -> &Roads {
+        &self.inner.roads
+    }
+
+    /// A call of `instance.function` of the entity at the other end of a link, ending at
+    /// `deadline`. It takes the roads that the link allows, and is counted for `wash get links -o
+    /// wide`. The template of many calls is made once, when the link is put, and cloned; see
     /// [`Invocation::until`].
+    #[must_use]
+    pub fn call_through(
+        &self,
+        link: &ProviderLink,
+        instance: &str,
+        function: &str,
+        deadline: Instant,
+    ) -> Invocation {
+        self.invocation(&link.peer, link.name.as_str(), instance, function, deadline)
+            .locality(link.locality)
+            .roads(self.inner.roads.of(link.key()))
+    }
+
+    /// A call of `instance.function` of the entity `target` through the link `link_name`, ending
+    /// at `deadline`. A provider that has the link calls with [`Session::call_through`] instead,
+    /// which heeds what the link says of the way.
     #[must_use]
     pub fn invocation(
         &self,

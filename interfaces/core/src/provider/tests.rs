@@ -86,6 +86,7 @@ fn link_reports_have_their_wire_form() {
         state: LinkState::Failed,
         reason: Some("in use".into()),
         host_id: "N".into(),
+        roads: RoadTally::default(),
     };
     let answer = HealthCheckResponse {
         links: vec![report],
@@ -103,6 +104,18 @@ fn link_reports_have_their_wire_form() {
         serde_json::from_str::<HealthCheckResponse>(&text).unwrap(),
         answer
     );
+}
+
+#[test]
+fn a_source_tells_the_roads_of_its_calls() {
+    let text = concat!(
+        r#"{"source_id":"http","target":"hello","name":"default","wit_namespace":"wasi","#,
+        r#""wit_package":"http","state":"ready","host_id":"N","#,
+        r#""roads":{"process":0,"socket":0,"bus":2,"last":"bus","why":{"bus":"no server here"}}}"#
+    );
+    let report: LinkReport = serde_json::from_str(text).unwrap();
+    assert_eq!(report.roads.to_string(), "bus 2 (no server here)");
+    assert_eq!(serde_json::to_string(&report).unwrap(), text);
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn link(values: &[(&str, &str)]) -> ProviderLink {
             .collect(),
         secrets: Default::default(),
         peer_config: Default::default(),
+        locality: Default::default(),
     }
 }
 
