@@ -17,8 +17,10 @@ pub(crate) fn format(args: &[OsString]) -> Format {
                 .or_else(|| arg.strip_prefix("-o").filter(|_| !arg.starts_with("--")))
                 .map(|value| value.trim_start_matches('=').to_owned()),
         };
-        if value.as_deref() == Some("json") {
-            return Format::Json;
+        match value.as_deref() {
+            Some("json") => return Format::Json,
+            Some("wide") => return Format::Wide,
+            _ => {}
         }
     }
     Format::Text
@@ -96,6 +98,7 @@ mod tests {
         ] {
             assert_eq!(format(&words(line)), Format::Json, "{line}");
         }
+        assert_eq!(format(&words("wash get links -o wide")), Format::Wide);
         for line in [
             "wash get hosts",
             "wash -o text get",

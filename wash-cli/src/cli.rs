@@ -10,7 +10,7 @@ use crate::commands::{
     build, call, completions, config, ctx, down, get, host, inspect, label, link, scale, start,
     status, stop, up, update, version,
 };
-use crate::error::Result;
+use crate::error::{CliError, Code, Result};
 use crate::output::{Format, Output, Surroundings, Ui};
 use crate::{args, markdown, output};
 
@@ -89,6 +89,15 @@ enum Command {
 }
 
 impl Command {
+    /// Whether there are more columns than the text shows.
+    fn has_wide(&self) -> bool {
+        match self {
+            Self::Get(command) => matches!(command, get::Command::Links(_)),
+            Self::Link(command) => matches!(command, link::Command::Query(_)),
+            _ => false,
+        }
+    }
+
     async fn run(self, ui: &Ui) -> Result<Output> {
         match self {
             Self::Up(args) => up::run(*args, ui).await,
@@ -156,8 +165,7 @@ fn unparsed(error: &clap::Error, ui: &Ui) -> ExitCode {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let failure =
-                crate::error::CliError::new(crate::error::Code::Usage, "a subcommand is missing")
-                    .hint("`--help` lists them");
+                CliError::new(Code::Usage, "a subcommand is missing").hint("`--help` lists them");
             ui.failure(&failure);
             ExitCode::from(failure.exit())
         }
@@ -181,7 +189,17 @@ fn execute(cli: Cli, ui: &Ui, mut root: clap::Command) -> ExitCode {
         output::eprint_line(root.render_long_help().to_string().trim_end());
         return ExitCode::from(2);
     };
+    if ui.is_wide() && !command.has_wide() {
+        ui.failure(&no_wide(ui));
+        return ExitCode::from(2);
+    }
     complete(command.run(ui), ui)
+}
+
+fn no_wide(ui: &Ui) -> CliError {
+    let text = format!("`wash {}` has no output `wide`", ui.command());
+    CliError::new(Code::Usage, text)
+        .hint("use `-o text` or `-o json`; `wash get links` has `-o wide`")
 }
 
 /// Runs a command to its end and prints what came of it.
@@ -189,7 +207,7 @@ fn complete(command: impl Future<Output = Result<Output>>, ui: &Ui) -> ExitCode 
     let runtime = match lattice_rpc::threads::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let failure = crate::error::CliError::io("could not start the async runtime", &error);
+            let failure = CliError::io("could not start the async runtime", &error);
             return finish(Err(failure), ui);
         }
     };

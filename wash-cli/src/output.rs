@@ -24,6 +24,8 @@ pub(crate) enum Format {
     #[default]
     Text,
     Json,
+    /// Text with more columns, for `get links`
+    Wide,
 }
 
 /// What a command that worked has to say.
@@ -128,7 +130,9 @@ struct OldFailureDocument<'a> {
 /// Prints for one run of `wash`.
 #[derive(Debug, Clone)]
 pub(crate) struct Ui {
+    /// Not [`Format::Wide`], which is a text.
     format: Format,
+    wide: bool,
     compat: bool,
     command: String,
     surroundings: Surroundings,
@@ -137,8 +141,10 @@ pub(crate) struct Ui {
 impl Ui {
     /// `compat` keeps the document form of 0.43: a blank line first, errors as plain text on stderr.
     pub(crate) fn new(format: Format, compat: bool, command: String, around: Surroundings) -> Self {
+        let wide = format == Format::Wide;
         Self {
-            format,
+            format: if wide { Format::Text } else { format },
+            wide,
             compat,
             command,
             surroundings: around,
@@ -147,6 +153,21 @@ impl Ui {
 
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// The names of the command and its subcommands.
+    pub(crate) fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Whether more columns are wanted.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    /// Whether documents are those of 0.43.
+    pub(crate) fn is_compat(&self) -> bool {
+        self.compat
     }
 
     pub(crate) fn style(&self) -> Style {
@@ -180,8 +201,8 @@ impl Ui {
     pub(crate) fn success(&self, output: &Output) {
         match self.format {
             _ if output.silent => {}
-            Format::Text if self.compat => print_line(&format!("\n{}", output.text)),
-            Format::Text => print_line(&output.text),
+            Format::Text | Format::Wide if self.compat => print_line(&format!("\n{}", output.text)),
+            Format::Text | Format::Wide => print_line(&output.text),
             Format::Json => self.print_document(&self.success_document(output)),
         }
     }
@@ -219,8 +240,10 @@ impl Ui {
             spinner::clear_line();
         }
         match (self.format, self.compat) {
-            (Format::Text, false) => eprint_line(&self.failure_text(error)),
-            (Format::Text, true) => eprint_line(&format!("\n{}", self.failure_text(error))),
+            (Format::Text | Format::Wide, false) => eprint_line(&self.failure_text(error)),
+            (Format::Text | Format::Wide, true) => {
+                eprint_line(&format!("\n{}", self.failure_text(error)))
+            }
             (Format::Json, true) => eprint_line(&format!("\n{}", old_failure(error))),
             (Format::Json, false) => {
                 self.print_document(&self.failure_document(error));

@@ -1,14 +1,21 @@
 //! `wash get links`, also known as `wash link query`.
 
 use lattice_core::Link;
+use lattice_core::host::HostInventory;
 use lattice_core::link::{LinkState, LinkStatus};
+use lattice_core::road::RoadTally;
+use serde::Serialize;
 
 use super::json;
-use crate::connection::{ConnectionArgs, Lattice};
+use crate::connection::{ConnectionArgs, Lattice, Search};
 use crate::error::Result;
 use crate::output::{Cell, Output, Style, Table, Tone, Ui, fields};
 
 /// Show the links of the lattice
+///
+/// `-o wide` also shows how near the calls of each link may stay, and which roads they took since
+/// the link was put as it is: within the process of the caller, over a socket to another process of
+/// its machine, or over NATS, the bus; and why, where it is not the nearest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -20,22 +27,55 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let lattice = Lattice::connect(&args.connection).await?;
     let links = lattice.client.links().await;
     let links = links.map_err(|error| lattice.explain("could not read the links", &error))?;
+    let counted = ui.is_wide() || (ui.is_json() && !ui.is_compat());
+    let inventories = if counted && !links.is_empty() {
+        // The links are what was asked for; they are shown also where hosts do not tell the rest.
+        let found = lattice.look_at(None, Search::Quick).await;
+        found.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     drop(spinner);
-    let data = fields([("links", json(&links)?)]);
-    if links.is_empty() {
+    let shown = with_roads(links, &inventories);
+    let data = fields([("links", json(&shown)?)]);
+    if shown.is_empty() {
         return Ok(Output::new("No links are stored in the lattice", data));
     }
-    Ok(Output::new(text(&links, ui.style()), data))
+    Ok(Output::new(text(&shown, ui.is_wide(), ui.style()), data))
 }
 
-fn text(links: &[Link], style: Style) -> String {
-    let reported = links.iter().any(|link| !link.status.is_empty());
+/// A link with what all hosts together counted for it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    link: Link,
+    #[serde(skip_serializing_if = "RoadTally::is_empty")]
+    roads: RoadTally,
+}
+
+fn with_roads(links: Vec<Link>, inventories: &[HostInventory]) -> Vec<Shown> {
+    let reports = || inventories.iter().flat_map(|host| &host.roads);
+    let shown = links.into_iter().map(|link| {
+        let mut roads = RoadTally::default();
+        for report in reports().filter(|report| report.is_about(&link)) {
+            roads.add(&report.roads);
+        }
+        Shown { link, roads }
+    });
+    shown.collect()
+}
+
+fn text(links: &[Shown], wide: bool, style: Style) -> String {
+    let reported = links.iter().any(|shown| !shown.link.status.is_empty());
     let mut headers = vec!["Source ID", "Target", "Interface(s)", "Name"];
     if reported {
         headers.push("State");
     }
+    if wide {
+        headers.extend(["Locality", "Roads"]);
+    }
     let mut table = Table::new(headers);
-    for link in links {
+    for Shown { link, roads } in links {
         let interfaces = format!(
             "{}:{}/{}",
             link.wit_namespace,
@@ -51,6 +91,10 @@ fn text(links: &[Link], style: Style) -> String {
         if reported {
             row.push(overall(&link.status));
         }
+        if wide {
+            row.push(link.locality.as_str().into());
+            row.push(taken(roads));
+        }
         table.row(row);
     }
     let mut text = table.render(style);
@@ -62,6 +106,14 @@ fn text(links: &[Link], style: Style) -> String {
         ));
     }
     text
+}
+
+fn taken(roads: &RoadTally) -> Cell {
+    if roads.is_empty() {
+        Cell::state(Tone::Dim, "no calls")
+    } else {
+        roads.to_string().into()
+    }
 }
 
 /// The worst state of any end stands for the link.
@@ -79,9 +131,10 @@ fn overall(status: &[LinkStatus]) -> Cell {
 }
 
 /// Ends that are not ready and say why, or that failed.
-fn trouble(links: &[Link]) -> impl Iterator<Item = (&Link, &LinkStatus)> {
+fn trouble(links: &[Shown]) -> impl Iterator<Item = (&Link, &LinkStatus)> {
     links
         .iter()
+        .map(|shown| &shown.link)
         .flat_map(|link| link.status.iter().map(move |status| (link, status)))
         .filter(|(_, status)| {
             status.state == LinkState::Failed
@@ -91,6 +144,9 @@ fn trouble(links: &[Link]) -> impl Iterator<Item = (&Link, &LinkStatus)> {
 
 #[cfg(test)]
 mod tests {
+    use lattice_core::road::RoadReport;
+    use lattice_core::{Locality, Road, RoadCounts, Why};
+
     use super::*;
 
     fn link(status: Vec<LinkStatus>) -> Link {
@@ -103,16 +159,71 @@ mod tests {
             interfaces: vec!["store".into(), "atomics".into()],
             source_config: vec![],
             target_config: vec![],
-            locality: lattice_core::Locality::default(),
+            locality: Locality::default(),
             status,
         }
+    }
+
+    fn shown(status: Vec<LinkStatus>) -> Vec<Shown> {
+        with_roads(vec![link(status)], &[])
+    }
+
+    #[test]
+    fn wide_shows_the_roads_of_all_hosts() {
+        let report = |target: &str, road: Road, why: Why| {
+            let counts = RoadCounts::default();
+            counts.count(road, why);
+            RoadReport {
+                source_id: "counter".into(),
+                target: target.into(),
+                wit_namespace: "wasi".into(),
+                wit_package: "keyvalue".into(),
+                name: "default".into(),
+                roads: counts.report(),
+            }
+        };
+        let host = |roads| HostInventory {
+            roads,
+            ..HostInventory::default()
+        };
+        let hosts = [
+            host(vec![report("kv", Road::Process, Why::Nearest)]),
+            host(vec![
+                report("kv", Road::Bus, Why::NoRoomHere),
+                report("other", Road::Bus, Why::Spread),
+            ]),
+            HostInventory::default(),
+        ];
+        let links = vec![
+            link(vec![]),
+            Link {
+                name: "second".into(),
+                locality: Locality::Spread,
+                ..link(vec![])
+            },
+        ];
+        let links = with_roads(links, &hosts);
+        let expected = "\
+Source ID  Target  Interface(s)                 Name     Locality      Roads
+counter    kv      wasi:keyvalue/store,atomics  default  prefer-local  process 1, bus 1 (no room here)
+counter    kv      wasi:keyvalue/store,atomics  second   spread        no calls";
+        assert_eq!(text(&links, true, Style::default()), expected);
+        let json = serde_json::to_value(&links).unwrap();
+        let counted = serde_json::json!({
+            "process": 1, "socket": 0, "bus": 1,
+            "why": {"process": "nearest", "bus": "no room here"},
+        });
+        assert_eq!(json[0]["roads"], counted);
+        assert_eq!(json[0].get("locality"), None);
+        assert_eq!(json[1]["locality"], "spread");
+        assert_eq!(json[1].get("roads"), None);
     }
 
     #[test]
     fn links_of_old_hosts_have_no_state_column() {
         let expected = "Source ID  Target  Interface(s)                 Name\n\
                         counter    kv      wasi:keyvalue/store,atomics  default";
-        assert_eq!(text(&[link(vec![])], Style::default()), expected);
+        assert_eq!(text(&shown(vec![]), false, Style::default()), expected);
     }
 
     #[test]
@@ -126,6 +237,9 @@ mod tests {
         let expected = "Source ID  Target  Interface(s)                 Name     State\n\
                         counter    kv      wasi:keyvalue/store,atomics  default  failed\n\
                         counter -> kv: kv failed on host NA: no such bucket";
-        assert_eq!(text(&[link(vec![status])], Style::default()), expected);
+        assert_eq!(
+            text(&shown(vec![status]), false, Style::default()),
+            expected
+        );
     }
 }

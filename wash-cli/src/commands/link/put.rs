@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use lattice_core::Link;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lattice_core::link::{LinkState, LinkStatus};
+use lattice_core::{Link, Locality};
 use serde_json::Value;
 
 use super::target::Package;
@@ -42,9 +43,19 @@ pub(crate) struct Args {
     /// Name of the link
     #[arg(short = 'l', long = "link-name", default_value = "default")]
     link_name: String,
+    /// How near its calls stay: at the nearest server with room, shared among all servers, or on
+    /// this machine or not at all
+    #[arg(long, value_name = "LOCALITY", default_value_t, value_parser = localities())]
+    locality: Locality,
     /// Do not wait until the providers at its ends have taken it
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+}
+
+/// Reads a locality; clap lists them in the help and where another text is refused.
+fn localities() -> impl TypedValueParser<Value = Locality> {
+    PossibleValuesParser::new(Locality::ALL.map(Locality::as_str))
+        .try_map(|text| text.parse::<Locality>())
 }
 
 /// How long providers may take to say whether they take a link.
@@ -67,7 +78,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         interfaces: package.interfaces,
         source_config: args.source_config,
         target_config: args.target_config,
-        locality: lattice_core::Locality::default(),
+        locality: args.locality,
         status: Vec::new(),
     };
     let spinner = ui.spinner("Storing the link");
@@ -94,6 +105,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         ("result", Value::from(text.as_str())),
         ("source_id", source.as_str().into()),
         ("target", target.as_str().into()),
+        ("locality", link.locality.as_str().into()),
         ("status", json(&told)?),
     ]);
     let failed: Vec<&LinkStatus> = told
