@@ -27,7 +27,8 @@ Commands:
   build    Compile wash, the host and the providers [--release]
   up       Start a lattice in the background with the counter example on it [--release, --no-build]
   test     Run every test of this repository [--nightly, arguments of `cargo nextest run`]
-  bench    Measure a lattice of release programs [--json FILE, --only NAME, --rounds N]
+  bench    Measure a lattice of release programs [--full, --wasmtime, --json FILE, --only NAME, --rounds N]
+           and compare with docs/performance.json [--check] or write docs/performance.* [--publish]
   lint     Check format and lints
   tidy     Check the habits of this repository that no compiler checks
 ";

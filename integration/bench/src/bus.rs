@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::process::{Child, Command};
 
-use crate::load::closed_loop;
+use crate::load::{Tally, closed_loop};
 
 /// Where the responder answers.
 pub(crate) const SUBJECT: &str = "bench.echo";
@@ -42,27 +42,25 @@ pub(crate) async fn responder(url: &str, client: &async_nats::Client) -> Result<
     Ok(child)
 }
 
-/// Sends requests of `size` bytes from `workers` tasks.
+/// Sends requests of `size` bytes, `in_flight` at a time.
 pub(crate) async fn requests(
     client: &async_nats::Client,
-    workers: usize,
+    in_flight: usize,
     size: usize,
     time: Duration,
-) -> Result<u64> {
-    let until = Instant::now() + time;
+) -> Result<Tally> {
     let payload = Bytes::from(vec![7; size]);
-    closed_loop(workers, time, |_| {
+    closed_loop(in_flight, time, |mut tally| {
         let (client, payload) = (client.clone(), payload.clone());
         async move {
-            let mut done = 0;
-            while Instant::now() < until {
+            while tally.goes_on() {
                 client
                     .request(SUBJECT, payload.clone())
                     .await
                     .context("bare request")?;
-                done += 1;
+                tally.done();
             }
-            Ok(done)
+            Ok(tally)
         }
     })
     .await

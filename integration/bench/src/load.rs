@@ -1,93 +1,72 @@
-//! One measurement: requests made, CPU time used, messages passed.
+//! Repeating one thing for some time, in several tasks.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use lattice_integration::{HttpClient, usage};
-use serde_json::Value;
+use anyhow::{Result, ensure};
+use tokio::task::JoinSet;
 
-use crate::report::{Figure, median};
+use crate::histogram::Histogram;
 
-/// What one measurement gave.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    pub(crate) per_second: f64,
-    pub(crate) cpu_us: f64,
-    pub(crate) messages: f64,
-    pub(crate) subscriptions: f64,
+/// How often something was done until a point in time, and how long each took.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) requests: u64,
+    pub(crate) latencies: Histogram,
+    until: Instant,
+    last: Instant,
 }
 
-/// Counters of the NATS server, by its monitoring port.
-#[derive(Debug, Clone)]
-pub(crate) struct Meter {
-    pub(crate) monitor: String,
-}
-
-impl Meter {
-    async fn read(&self) -> Result<(f64, f64)> {
-        let response = HttpClient::connect(&self.monitor)
-            .await?
-            .get("/varz")
-            .await?;
-        let varz: Value = serde_json::from_slice(response.body())?;
-        let number = |name: &str| varz[name].as_f64().with_context(|| format!("no {name}"));
-        Ok((number("in_msgs")?, number("subscriptions")?))
+impl Tally {
+    /// Starts the first one now.
+    pub(crate) fn until(until: Instant) -> Self {
+        Self {
+            requests: 0,
+            latencies: Histogram::default(),
+            until,
+            last: Instant::now(),
+        }
     }
 
-    /// Runs `work`, which gives how many requests it made, and measures it.
-    pub(crate) async fn measure(
-        &self,
-        pids: &[u32],
-        work: impl Future<Output = Result<u64>>,
-    ) -> Result<Sample> {
-        let (messages, subscriptions) = self.read().await?;
-        let cpu = cpu(pids)?;
-        let start = Instant::now();
-        let requests = work.await?.max(1) as f64;
-        let time = start.elapsed();
-        let used = cpu_since(pids, cpu)?;
-        let after = self.read().await?;
-        Ok(Sample {
-            per_second: requests / time.as_secs_f64(),
-            cpu_us: used / requests,
-            messages: (after.0 - messages) / requests,
-            subscriptions: (after.1 - subscriptions).abs() / requests,
-        })
+    /// Whether there is time for another one.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.last < self.until
+    }
+
+    /// Counts one request that began when the one before ended: one look at the clock for each.
+    pub(crate) fn done(&mut self) {
+        let now = Instant::now();
+        self.latencies.record(now - self.last);
+        self.last = now;
+        self.requests += 1;
+    }
+
+    /// Counts requests that were made in one go, whose single latencies are not known.
+    pub(crate) fn done_many(&mut self, requests: u64) {
+        self.last = Instant::now();
+        self.requests += requests;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.latencies.merge(&other.latencies);
     }
 }
 
-fn cpu(pids: &[u32]) -> Result<u64> {
-    pids.iter().map(|pid| Ok(usage(*pid)?.cpu_us)).sum()
-}
-
-fn cpu_since(pids: &[u32], before: u64) -> Result<f64> {
-    Ok(cpu(pids)?.saturating_sub(before) as f64)
-}
-
-/// The medians of samples as a figure.
-pub(crate) fn figure(name: &str, samples: &[Sample]) -> Figure {
-    let of = |get: fn(&Sample) -> f64| median(samples.iter().map(get).collect());
-    let mut figure = Figure::new(name, of(|s| s.per_second), "req/s");
-    figure.cpu_us = Some(of(|s| s.cpu_us));
-    figure.messages = Some(of(|s| s.messages));
-    figure.subscriptions = Some(of(|s| s.subscriptions));
-    figure
-}
-
-/// Repeats `one` in `workers` tasks until `time` is over; gives how often it ran.
-pub(crate) async fn closed_loop<F, Fut>(workers: usize, time: Duration, one: F) -> Result<u64>
+/// Runs `one` in `workers` tasks, each with a tally that ends after `time`.
+pub(crate) async fn closed_loop<F, Fut>(workers: usize, time: Duration, one: F) -> Result<Tally>
 where
-    F: Fn(usize) -> Fut,
-    Fut: Future<Output = Result<u64>> + Send + 'static,
+    F: Fn(Tally) -> Fut,
+    Fut: Future<Output = Result<Tally>> + Send + 'static,
 {
-    let mut tasks = tokio::task::JoinSet::new();
-    for worker in 0..workers {
-        tasks.spawn(one(worker));
+    let until = Instant::now() + time;
+    let mut tasks = JoinSet::new();
+    for _ in 0..workers {
+        tasks.spawn(one(Tally::until(until)));
     }
-    let mut done = 0;
-    while let Some(result) = tasks.join_next().await {
-        done += result??;
+    let mut all = Tally::until(until);
+    while let Some(tally) = tasks.join_next().await {
+        all.merge(&tally??);
     }
-    anyhow::ensure!(done > 0, "nothing was done in {time:?}");
-    Ok(done)
+    ensure!(all.requests > 0, "nothing was done in {time:?}");
+    Ok(all)
 }

@@ -1,9 +1,9 @@
 //! `lattice-bench`: what a call over the lattice costs, beside what the bus alone costs.
 //!
-//! One run starts a NATS server, a host, the HTTP server, a Redis and its provider, all as
-//! processes of their own, measures in interleaved rounds and reports medians. CPU time is that of
-//! the processes under test; the load generator and Redis are left out, as in the figures of the
-//! 1.9 lattice that the results are compared with.
+//! One run starts a NATS server, a host and what else is needed, all as processes of their own,
+//! measures in interleaved rounds and reports medians. CPU time is that of the processes under
+//! test; the load generator and Redis are left out, as in the figures of the 1.9 lattice that the
+//! results are compared with.
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 #![expect(
     clippy::disallowed_types,
@@ -11,18 +11,37 @@
     reason = "measures real time, and the bus by itself"
 )]
 
+// How load is made and measured.
 mod bus;
+mod calls;
+mod histogram;
 mod http_load;
-mod lattice;
+mod hyper_hello;
 mod load;
+mod meter;
+mod processes;
+mod wasmtime_serve;
+// What is measured.
+mod abort;
+mod bed;
+mod measures;
 mod memory;
-mod report;
+mod overload;
+mod restart;
+mod rounds;
+mod scale;
 mod start;
+// What becomes of it.
+mod check;
+mod goals;
+mod page;
+mod report;
+mod svg;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use crate::report::Report;
@@ -42,13 +61,51 @@ struct Arguments {
     /// Only measures whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// Also what takes minutes: restarts, many components, many hosts, overload, aborts.
+    #[arg(long)]
+    full: bool,
+    /// Measures nothing and takes the results of an earlier run.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Fails when a ratio is more than 15 % worse than in this earlier run.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Writes the results into this folder of documentation.
+    #[arg(long, value_name = "FOLDER")]
+    publish: Option<PathBuf>,
     /// Answers requests on a subject until killed; one half of the bare exchange.
     #[arg(long, hide = true, num_args = 2, value_names = ["URL", "SUBJECT"])]
     respond: Option<Vec<String>>,
+    /// Answers HTTP at an address until killed; what HTTP costs without a lattice.
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    hyper: Option<String>,
+}
+
+impl Arguments {
+    fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+
+    /// Whether one of the measures is asked for, by a part of a name.
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|part| name.contains(part))
+    }
+
+    /// Whether one of those that take minutes is asked for: all of them, or by its whole name.
+    fn wants_long(&self, names: &[&str]) -> bool {
+        match self.only.as_deref() {
+            Some(name) if !self.full => names.contains(&name),
+            _ => self.full && names.iter().any(|name| self.wants(name)),
+        }
+    }
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(address) = &arguments.hyper {
+        // As many threads as the host has, which is what it is compared with.
+        return lattice_rpc::threads::runtime()?.block_on(hyper_hello::serve(address));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -59,21 +116,81 @@ async fn run(arguments: Arguments) -> Result<()> {
     if let Some([url, subject]) = arguments.respond.as_deref() {
         return bus::respond(url, subject).await;
     }
-    let time = Duration::from_secs_f64(arguments.seconds);
-    let only = arguments.only.clone().unwrap_or_default();
-    let wanted = |name: &str| name.contains(&only);
-    let mut report = Report::new()?;
-    lattice::throughput(&mut report, arguments.rounds, time, &wanted).await?;
-    if wanted("cold_start") {
-        start::cold_start(&mut report, arguments.rounds).await?;
-    }
-    if wanted("idle") {
-        memory::idle(&mut report).await?;
-    }
+    // Before minutes of measuring: a missing file should not waste them.
+    let committed = arguments.check.as_deref().map(Report::read).transpose()?;
+    let report = match &arguments.from {
+        Some(path) => Report::read(path)?,
+        None => measure(&arguments).await?,
+    };
     print!("{}", report.table());
-    if let Some(path) = arguments.json {
-        std::fs::write(&path, report.json()?)?;
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, report.json()?)
+            .with_context(|| format!("could not write `{}`", path.display()))?;
         println!("written to {}", path.display());
     }
+    if let Some(committed) = committed {
+        println!("{}", check::check(&committed, &report)?);
+    }
+    if let Some(docs) = &arguments.publish {
+        page::publish(docs, &report)?;
+        println!("published in {}", docs.display());
+    }
     Ok(())
+}
+
+async fn measure(arguments: &Arguments) -> Result<Report> {
+    let mut report = Report::new()?;
+    let (rounds, time) = (arguments.rounds, arguments.time());
+    let any = |names: &[&str]| names.iter().any(|name| arguments.wants(name));
+    let wanted = |name: &str| arguments.wants(name);
+    rounds::run(&mut report, rounds, time, &wanted).await?;
+    if any(start::COLD_START) {
+        start::cold_start(&mut report, rounds).await?;
+    }
+    if any(memory::IDLE) {
+        memory::idle(&mut report).await?;
+    }
+    if arguments.wants_long(restart::NAMES) {
+        restart::run(&mut report, rounds).await?;
+    }
+    if arguments.wants_long(memory::IDLE_10000) {
+        memory::idle_10000(&mut report, rounds, time).await?;
+    }
+    if arguments.wants_long(scale::NAMES) {
+        scale::run(&mut report, rounds, time).await?;
+    }
+    if arguments.wants_long(overload::NAMES) {
+        overload::run(&mut report, time).await?;
+    }
+    if arguments.wants_long(abort::NAMES) {
+        abort::run(&mut report, time * rounds as u32).await?;
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(line: &str) -> Arguments {
+        Arguments::parse_from(std::iter::once("lattice-bench").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn long_measures_run_when_all_or_they_are_asked_for() {
+        let long = ["idle_10000", "idle_10000_total"];
+        assert!(!arguments("").wants_long(&long));
+        assert!(!arguments("--only idle").wants_long(&long));
+        assert!(arguments("--only idle_10000").wants_long(&long));
+        assert!(arguments("--full").wants_long(&long));
+        assert!(arguments("--full --only idle").wants_long(&long));
+        assert!(!arguments("--full --only bus").wants_long(&long));
+    }
+
+    #[test]
+    fn part_of_a_name_chooses() {
+        assert!(arguments("").wants("bus_1"));
+        assert!(arguments("--only bus").wants("bus_1"));
+        assert!(!arguments("--only http").wants("bus_1"));
+    }
 }

@@ -1,16 +1,17 @@
 //! What was measured, as a table and as JSON.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 /// One figure.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) value: f64,
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     /// The value as a share of that of `of`.
     pub(crate) ratio: Option<f64>,
     pub(crate) of: Option<String>,
@@ -19,34 +20,53 @@ pub(crate) struct Figure {
     /// NATS messages per request.
     pub(crate) messages: Option<f64>,
     /// Subscriptions made or dropped per request.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) subscriptions: Option<f64>,
+    /// The latency that one request in a hundred exceeds, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) p99_us: Option<f64>,
 }
 
 impl Figure {
-    pub(crate) fn new(name: &str, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn new(name: &str, value: f64, unit: &str) -> Self {
         Self {
             name: name.to_owned(),
             value,
-            unit,
-            ratio: None,
-            of: None,
-            cpu_us: None,
-            messages: None,
-            subscriptions: None,
+            unit: unit.to_owned(),
+            ..Self::default()
         }
+    }
+
+    /// Whether a larger value is a better one: only throughput is.
+    pub(crate) fn more_is_better(&self) -> bool {
+        self.unit.starts_with("req/")
+    }
+
+    /// The value as a share of that of `base`. A value that is a time per call is set against the
+    /// CPU time of a request when the other value is a throughput.
+    pub(crate) fn share_of(&self, base: &Self) -> Option<f64> {
+        let base = match (self.unit.as_str(), base.unit.as_str()) {
+            (own, other) if own == other => base.value,
+            ("us", _) => base.cpu_us?,
+            _ => return None,
+        };
+        (base > 0.0).then(|| self.value / base)
     }
 }
 
 /// Everything measured in one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    commit: String,
-    machine: String,
-    results: Vec<Figure>,
+    pub(crate) commit: String,
+    pub(crate) machine: String,
+    pub(crate) results: Vec<Figure>,
+    /// What a reader of the table should know.
+    #[serde(skip)]
+    pub(crate) notes: Vec<String>,
 }
 
 impl Report {
+    /// An empty report of this commit and machine.
     pub(crate) fn new() -> Result<Self> {
         let git = std::process::Command::new("git")
             .args(["describe", "--always", "--dirty"])
@@ -56,11 +76,35 @@ impl Report {
             commit: commit.unwrap_or_default(),
             machine: machine()?,
             results: Vec::new(),
+            notes: Vec::new(),
         })
     }
 
+    /// Reads the report of an earlier run.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("could not read `{}`", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`{}` holds no figures", path.display()))
+    }
+
+    /// The figure of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Figure> {
+        self.results.iter().find(|figure| figure.name == name)
+    }
+
+    /// Adds a figure that is compared with nothing.
     pub(crate) fn add(&mut self, figure: Figure) {
         self.results.push(figure);
+    }
+
+    /// Adds a figure with its ratio to the first of `of` that was measured.
+    pub(crate) fn add_against(&mut self, mut figure: Figure, of: &[&str]) {
+        if let Some(base) = of.iter().find_map(|name| self.get(name)) {
+            figure.ratio = figure.share_of(base);
+            figure.of = figure.ratio.map(|_| base.name.clone());
+        }
+        self.add(figure);
     }
 
     pub(crate) fn json(&self) -> Result<String> {
@@ -70,29 +114,36 @@ impl Report {
     /// One line per figure.
     pub(crate) fn table(&self) -> String {
         let mut out = format!("commit {} on {}\n\n", self.commit, self.machine);
-        let number =
-            |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
         let _ = writeln!(
             out,
-            "{:<22} {:>12} {:<6} {:>7} {:<18} {:>8} {:>9} {:>6}",
-            "measure", "value", "unit", "ratio", "of", "cpu us", "messages", "subs"
+            "{:<24} {:>12} {:<6} {:>7} {:<20} {:>8} {:>8} {:>9} {:>6}",
+            "measure", "value", "unit", "ratio", "of", "cpu us", "p99 us", "messages", "subs"
         );
         for f in &self.results {
             let _ = writeln!(
                 out,
-                "{:<22} {:>12.1} {:<6} {:>7} {:<18} {:>8} {:>9} {:>6}",
+                "{:<24} {:>12.1} {:<6} {:>7} {:<20} {:>8} {:>8} {:>9} {:>6}",
                 f.name,
                 f.value,
                 f.unit,
-                number(f.ratio),
+                number(f.ratio, 2),
                 f.of.as_deref().unwrap_or("-"),
-                number(f.cpu_us),
-                number(f.messages),
-                number(f.subscriptions),
+                number(f.cpu_us, 2),
+                number(f.p99_us, 0),
+                number(f.messages, 2),
+                number(f.subscriptions, 2),
             );
+        }
+        for note in &self.notes {
+            let _ = writeln!(out, "\nnote: {note}");
         }
         out
     }
+}
+
+/// A number with so many digits, or a dash.
+pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
 }
 
 fn machine() -> Result<String> {
@@ -114,5 +165,74 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
         0 => f64::NAN,
         n if n % 2 == 1 => values[n / 2],
         n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A report of throughput figures.
+    pub(crate) fn report(values: &[(&str, f64)]) -> Report {
+        Report {
+            commit: "abc1234".to_owned(),
+            machine: "2 x Some CPU, Linux 6".to_owned(),
+            results: values
+                .iter()
+                .map(|(name, value)| Figure::new(name, *value, "req/s"))
+                .collect(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn ratio_is_against_the_first_that_was_measured() {
+        let mut report = report(&[("second", 200.0), ("third", 50.0)]);
+        report.add_against(
+            Figure::new("own", 100.0, "req/s"),
+            &["first", "second", "third"],
+        );
+        let own = report.get("own").unwrap();
+        assert_eq!((own.ratio, own.of.as_deref()), (Some(0.5), Some("second")));
+    }
+
+    #[test]
+    fn time_per_call_is_set_against_cpu_time() {
+        let mut bus = Figure::new("bus", 1000.0, "req/s");
+        bus.cpu_us = Some(20.0);
+        assert_eq!(Figure::new("call", 5.0, "us").share_of(&bus), Some(0.25));
+        assert_eq!(Figure::new("start", 5.0, "ms").share_of(&bus), None);
+    }
+
+    #[test]
+    fn table_has_a_line_for_each_figure_and_note() {
+        let mut report = report(&[("one", 1.0)]);
+        let mut tail = Figure::new("two", 2.0, "ms");
+        tail.p99_us = Some(77.0);
+        report.add(tail);
+        report.notes.push("something is left out".to_owned());
+        let table = report.table();
+        assert!(table.contains("p99 us"), "{table}");
+        assert!(
+            table.contains("\none ") && table.contains("\ntwo "),
+            "{table}"
+        );
+        assert!(table.contains(" 77 "), "{table}");
+        assert!(
+            table.ends_with("\nnote: something is left out\n"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn json_is_read_back_with_and_without_later_fields() {
+        let mut written = report(&[("one", 1.0)]);
+        written.results[0].p99_us = Some(5.0);
+        let read: Report = serde_json::from_str(&written.json().unwrap()).unwrap();
+        assert_eq!(read.get("one").unwrap().p99_us, Some(5.0));
+        let old = r#"{"commit":"c","machine":"m","results":[{"name":"n","value":1.0,"unit":"ms",
+            "ratio":null,"of":null,"cpu_us":null,"messages":null}]}"#;
+        let read: Report = serde_json::from_str(old).unwrap();
+        assert_eq!(read.get("n").unwrap().p99_us, None);
     }
 }

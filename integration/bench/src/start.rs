@@ -1,16 +1,17 @@
 //! From a file to the first answer.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use bytes::{Bytes, BytesMut};
-use lattice_core::id::{ComponentId, LatticeName};
-use lattice_core::subject::RpcPrefix;
+use anyhow::Result;
 use lattice_integration::{HostOptions, Lattice, component};
-use lattice_rpc::{CallError, Invocation, Peer};
+use lattice_rpc::Peer;
 use serde_json::json;
 
+use crate::calls::{self, PROBE};
 use crate::report::{Figure, Report, median};
+
+/// What [`cold_start`] adds.
+pub(crate) const COLD_START: &[&str] = &["cold_start", "cold_start_cached"];
 
 /// Measures the start of a component with and without its compiled code in the cache.
 pub(crate) async fn cold_start(report: &mut Report, rounds: usize) -> Result<()> {
@@ -24,23 +25,14 @@ pub(crate) async fn cold_start(report: &mut Report, rounds: usize) -> Result<()>
         let second = lattice.add_host(HostOptions::default()).await?;
         cached.push(first_answer(&lattice, &peer, second, "second").await?);
     }
-    let (fresh, cached) = (median(fresh), median(cached));
-    report.add(Figure::new("cold_start", fresh, "ms"));
-    let mut figure = Figure::new("cold_start_cached", cached, "ms");
-    figure.ratio = Some(cached / fresh);
-    figure.of = Some("cold_start".to_owned());
-    report.add(figure);
+    report.add(Figure::new(COLD_START[0], median(fresh), "ms"));
+    let cached = Figure::new(COLD_START[1], median(cached), "ms");
+    report.add_against(cached, &COLD_START[..1]);
     Ok(())
 }
 
 /// Milliseconds from the command to the first answer of the component.
 async fn first_answer(lattice: &Lattice, peer: &Peer, host: usize, id: &str) -> Result<f64> {
-    let target: ComponentId = id.parse()?;
-    let prefix = RpcPrefix::new(&LatticeName::default(), &target);
-    let subject = prefix.invocation("test:probe/echo@0.1.0", "bytes");
-    let mut params = BytesMut::new();
-    lattice_codec::write::bytes(&mut params, b"x");
-    let params: Bytes = params.freeze();
     let host_id = lattice.host(host);
     let command = json!({
         "component_ref": component("probe")?, "component_id": id, "count": 10, "host_id": host_id,
@@ -49,20 +41,6 @@ async fn first_answer(lattice: &Lattice, peer: &Peer, host: usize, id: &str) -> 
     lattice
         .ctl_ok(&format!("component.scale.{host_id}"), command)
         .await?;
-    loop {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-        match peer
-            .call(Invocation::new(subject.clone(), deadline), params.clone())
-            .await
-        {
-            Ok(_) => return Ok(start.elapsed().as_secs_f64() * 1000.0),
-            Err(CallError::NotServed { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        ensure!(
-            start.elapsed() < Duration::from_secs(60),
-            "no answer after a minute"
-        );
-        tokio::time::sleep(Duration::from_micros(200)).await;
-    }
+    calls::until_answer(peer, id, PROBE).await?;
+    Ok(start.elapsed().as_secs_f64() * 1000.0)
 }

@@ -1,39 +1,104 @@
 //! `cargo xtask bench`: measures a whole lattice of release programs.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use lexopt::Parser;
 
 use super::build::{self, Profile};
 use super::guests;
-use crate::install::{nats, redis};
+use crate::install::{nats, redis, wasmtime};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Builds everything in release and runs the benchmark; arguments go to it.
+/// Where the committed figures are, below the repository.
+const DOCS: &str = "docs";
+const COMMITTED: &str = "docs/performance.json";
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq)]
+struct Chosen {
+    /// Also `wasmtime serve`, which may have to be built.
+    wasmtime: bool,
+    /// Results come from a file: no program is needed.
+    measured_before: bool,
+    /// Arguments of the benchmark.
+    arguments: Vec<OsString>,
+}
+
+/// Builds everything in release and runs the benchmark; other arguments than ours go to it.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCode> {
-    let chosen: Vec<_> = arguments.raw_args()?.collect();
-    let nats_server = nats::ensure(workspace)?;
-    let redis_server = redis::ensure(workspace)?;
-    guests::compile(workspace)?;
-    let programs = build::compile(workspace, Profile::Release)?;
-    shell::heading("benchmark");
+    let chosen = choose(arguments.raw_args()?);
     let mut command = shell::cargo();
     command
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--package",
-            "lattice-bench",
-            "--",
-        ])
-        .args(chosen)
-        .current_dir(workspace.root())
-        .env("LATTICE_NATS_SERVER", nats_server)
-        .env("LATTICE_REDIS_SERVER", redis_server)
-        .env("LATTICE_BIN_DIR", programs);
+        .args(["run", "--release", "--quiet"])
+        .args(["--package", "lattice-bench", "--"])
+        .args(&chosen.arguments)
+        .current_dir(workspace.root());
+    if !chosen.measured_before {
+        prepare(workspace, &chosen, &mut command)?;
+    }
+    shell::heading("benchmark");
     shell::stream(&mut command).context("the benchmark failed")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes out what this command does itself, and says where the committed figures are.
+fn choose(arguments: impl Iterator<Item = OsString>) -> Chosen {
+    let mut chosen = Chosen::default();
+    for argument in arguments {
+        match argument.to_str() {
+            Some("--wasmtime") => chosen.wasmtime = true,
+            Some("--check") => chosen
+                .arguments
+                .extend(["--check", COMMITTED].map(Into::into)),
+            Some("--publish") => chosen.arguments.extend(["--publish", DOCS].map(Into::into)),
+            text => {
+                let from = |text: &str| text == "--from" || text.starts_with("--from=");
+                chosen.measured_before |= text.is_some_and(from);
+                chosen.arguments.push(argument);
+            }
+        }
+    }
+    chosen
+}
+
+/// Gets and builds all that runs, and tells the benchmark where it is.
+fn prepare(workspace: &Workspace, chosen: &Chosen, command: &mut Command) -> Result<()> {
+    command
+        .env("LATTICE_NATS_SERVER", nats::ensure(workspace)?)
+        .env("LATTICE_REDIS_SERVER", redis::ensure(workspace)?);
+    if chosen.wasmtime {
+        command.env("LATTICE_WASMTIME", wasmtime::ensure(workspace)?);
+    }
+    guests::compile(workspace)?;
+    let programs = build::compile(workspace, Profile::Release)?;
+    command.env("LATTICE_BIN_DIR", programs);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(line: &str) -> Chosen {
+        choose(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn benchmark_is_told_where_the_committed_figures_are() {
+        let got = chosen("--full --wasmtime --check --publish --rounds 7");
+        let expected = "--full --check docs/performance.json --publish docs --rounds 7";
+        let expected: Vec<OsString> = expected.split(' ').map(Into::into).collect();
+        assert_eq!(got.arguments, expected);
+        assert!(got.wasmtime && !got.measured_before);
+    }
+
+    #[test]
+    fn results_of_before_need_no_programs() {
+        assert!(chosen("--from run.json --publish").measured_before);
+        assert!(chosen("--from=run.json").measured_before);
+        assert!(!chosen("--only from").measured_before);
+    }
 }

@@ -1,0 +1,161 @@
+//! Clients that leave in the middle of their request: whatever was held for them has to come back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures::future::join_all;
+use lattice_integration::{Lattice, Monitored, STEP, usage};
+use tokio::task::JoinSet;
+
+use crate::http_load::Connection;
+use crate::report::{Figure, Report};
+use crate::{bed, processes};
+
+/// What this adds.
+pub(crate) const NAMES: &[&str] = &["abort_storm", "abort_storm_requests", "abort_storm_memory"];
+
+/// How many requests the component takes at a time.
+const PERMITS: u32 = 16;
+/// How many clients come and go.
+const CLIENTS: usize = 64;
+/// A request that nobody waits for.
+const LONG: &str = "/wait/200";
+/// How long a request that shows a free permit takes.
+const SHOWS: &str = "/wait/1000";
+/// By when it has to be answered: a second one after it would be later.
+const SHOWN_BY: Duration = Duration::from_millis(1900);
+
+/// What can stay behind.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    subscriptions: u64,
+    files: usize,
+    resident: u64,
+}
+
+/// A component behind HTTP in the host and behind HTTP in a process of its own.
+struct Stage {
+    monitored: Monitored,
+    addresses: Vec<String>,
+    pids: [u32; 2],
+}
+
+impl Stage {
+    async fn start() -> Result<Self> {
+        let mut monitored = Monitored::start().await?;
+        let lattice = &mut monitored.lattice;
+        lattice.run(0, "waiter", "http-probe", PERMITS).await?;
+        bed::provide_inside(lattice, "inside", "http-server").await?;
+        let name = "http-server-provider";
+        lattice.provide(0, "httpserver", name, &[]).await?;
+        let addresses = addresses(lattice).await?;
+        let host = lattice.hosts[0].pid().context("the host has exited")?;
+        let pids = [host, processes::only(name)?];
+        Ok(Self {
+            monitored,
+            addresses,
+            pids,
+        })
+    }
+
+    async fn held(&self) -> Result<Held> {
+        let mut held = Held {
+            subscriptions: self.monitored.settled_subscriptions().await?,
+            files: 0,
+            resident: 0,
+        };
+        for pid in self.pids {
+            held.files += processes::open_files(pid)?;
+            held.resident += usage(pid)?.resident;
+        }
+        Ok(held)
+    }
+
+    /// What is held once it is no more than before, or when the time for that has passed.
+    async fn held_after(&self, before: Held) -> Result<Held> {
+        let until = Instant::now() + STEP;
+        loop {
+            let now = self.held().await?;
+            let back = now.subscriptions <= before.subscriptions && now.files <= before.files;
+            if back || Instant::now() > until {
+                return Ok(now);
+            }
+        }
+    }
+
+    /// Has clients come and go for some time; gives how many have left.
+    async fn storm(&self, time: Duration) -> Result<u64> {
+        let until = Instant::now() + time;
+        let mut clients = JoinSet::new();
+        for client in 0..CLIENTS {
+            let address = self.addresses[client % self.addresses.len()].clone();
+            clients.spawn(leave_again_and_again(address, client as u64, until));
+        }
+        let mut left = 0;
+        while let Some(client) = clients.join_next().await {
+            left += client??;
+        }
+        Ok(left)
+    }
+
+    /// How many of the component's permits cannot be had at the same time.
+    async fn lost_permits(&self) -> usize {
+        let requests = (0..PERMITS as usize).map(|index| async move {
+            let address = &self.addresses[index % self.addresses.len()];
+            let exchange = async { Connection::open(address, SHOWS).await?.exchange().await };
+            let status = tokio::time::timeout(SHOWN_BY, exchange).await;
+            !matches!(status, Ok(Ok(200)))
+        });
+        let lost = join_all(requests).await;
+        lost.into_iter().filter(|lost| *lost).count()
+    }
+}
+
+async fn addresses(lattice: &Lattice) -> Result<Vec<String>> {
+    let mut addresses = Vec::new();
+    for provider in ["inside", "httpserver"] {
+        let address = bed::serve(lattice, provider, "waiter").await?;
+        lattice.until_status(&address, "/", 200).await?;
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+async fn leave_again_and_again(address: String, seed: u64, until: Instant) -> Result<u64> {
+    let mut left = 0;
+    while Instant::now() < until {
+        let mut connection = Connection::open(&address, LONG).await?;
+        connection.send().await?;
+        // At another point of the request each time: before, while and after it is handed on.
+        let stay = Duration::from_micros((seed * 31 + left * 977) % 20_000);
+        tokio::time::sleep(stay).await;
+        left += 1;
+    }
+    Ok(left)
+}
+
+/// Measures what is still held after a storm of `time`.
+pub(crate) async fn run(report: &mut Report, time: Duration) -> Result<()> {
+    let stage = Stage::start().await?;
+    // Pools and threads that the first storm makes are no leak.
+    stage.storm(Duration::from_secs(1).min(time)).await?;
+    stage.lost_permits().await;
+    let before = stage.held().await?;
+    let requests = stage.storm(time).await?;
+    let after = stage.held_after(before).await?;
+    let lost = stage.lost_permits().await;
+    let subscriptions = after.subscriptions.saturating_sub(before.subscriptions) as usize;
+    let files = after.files.saturating_sub(before.files);
+    if subscriptions + files + lost > 0 {
+        report.notes.push(format!(
+            "after the storm: {subscriptions} subscriptions, {files} open files and {lost} permits \
+             have not come back"
+        ));
+    }
+    let left = (subscriptions + files + lost) as f64;
+    report.add(Figure::new(NAMES[0], left, "left"));
+    report.add(Figure::new(NAMES[1], requests as f64, "req"));
+    let grown = (after.resident as f64 - before.resident as f64) / (1024.0 * 1024.0);
+    report.add(Figure::new(NAMES[2], grown, "MiB"));
+    Ok(())
+}
