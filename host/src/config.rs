@@ -152,6 +152,9 @@ pub struct HostConfig {
     pub queue: QueueConfig,
     /// How providers are run.
     pub providers: ProviderConfig,
+    /// The folder for the socket over which provider processes are reached; `None` for none, so
+    /// that they are reached over NATS.
+    pub socket_folder: Option<PathBuf>,
     /// The providers that can run inside the host.
     pub builtins: Builtins,
     /// Settings of the runtime.
@@ -189,6 +192,7 @@ impl HostConfig {
             provider_auctions: true,
             queue: QueueConfig::default(),
             providers: ProviderConfig::default(),
+            socket_folder: None,
             builtins: Builtins::default(),
             runtime: RuntimeConfig::default(),
             log_level: LogLevel::default(),

@@ -22,6 +22,7 @@ use crate::events::Events;
 use crate::failures::Failures;
 use crate::identity::Identity;
 use crate::labels::Labels;
+use crate::lines::Lines;
 use crate::providers::{LinkStates, Providers};
 use crate::threads::LongCalls;
 pub use error::StartHostError;
@@ -90,6 +91,8 @@ pub struct Host {
     /// Follows the store.
     _sync: AbortOnDropHandle<()>,
     _failures: Arc<Failures>,
+    /// The way to provider processes of this machine.
+    _lines: Option<Lines>,
     // Last, so that what runs on them is asked to end before they do.
     _long_calls: LongCalls,
 }

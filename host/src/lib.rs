@@ -21,6 +21,7 @@ mod host;
 mod identity;
 mod inventory;
 mod labels;
+mod lines;
 mod links;
 mod providers;
 mod registries;

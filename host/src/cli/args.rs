@@ -234,6 +234,14 @@ pub struct ImageArgs {
     /// Run the providers that are part of the host as processes of their own
     #[arg(long, env = "LATTICE_ISOLATED", value_parser = BoolishValueParser::new())]
     pub isolated: bool,
+    /// Folder for the socket between this host and its provider processes (default: in the user's
+    /// runtime folder, else among the temporary files)
+    #[arg(long, env = "LATTICE_SOCKET_DIR", value_name = "FOLDER")]
+    pub socket_dir: Option<PathBuf>,
+    /// Reach provider processes over NATS only
+    #[arg(long, env = "LATTICE_NO_SOCKET", conflicts_with = "socket_dir",
+        value_parser = BoolishValueParser::new())]
+    pub no_socket: bool,
     /// Folder for compiled code (default: in the user's cache folder)
     #[arg(long, env = "WASMCLOUD_CODE_CACHE_DIR", value_name = "FOLDER")]
     pub code_cache_dir: Option<PathBuf>,

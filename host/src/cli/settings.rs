@@ -13,6 +13,7 @@ use lattice_runtime::RuntimeConfig;
 
 use super::args::{HostArgs, LaterArgs, NatsArgs};
 use crate::config::{HostConfig, NatsConfig, NatsUser, ProviderConfig, QueueConfig};
+use crate::lines;
 
 /// Why the flags do not make a host.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,7 @@ pub(crate) fn settings(
     config.js_domain = filled(args.nats.js_domain.as_ref()).cloned();
     config.store_replicas = args.nats.store_replicas.unwrap_or_default().into();
     config.allow_file_load = args.images.allow_file_load;
+    config.socket_folder = socket_folder(args);
     running(args, &mut config);
     telemetry(args, &mut config);
     Ok((config, warnings))
@@ -121,6 +123,14 @@ fn running(args: &HostArgs, config: &mut HostConfig) {
         max_core_instances_per_component: running.max_core_instances_per_component,
         ..RuntimeConfig::default()
     };
+}
+
+fn socket_folder(args: &HostArgs) -> Option<PathBuf> {
+    if args.images.no_socket {
+        return None;
+    }
+    let chosen = args.images.socket_dir.clone();
+    Some(chosen.unwrap_or_else(lines::default_folder))
 }
 
 fn code_cache(args: &HostArgs) -> Option<PathBuf> {

@@ -27,6 +27,7 @@ use crate::failures::Failures;
 use crate::identity::{Identity, VERSION};
 use crate::inventory::Inventory;
 use crate::labels::Labels;
+use crate::lines::Lines;
 use crate::links::LinkTable;
 use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
 use crate::registries::Registries;
@@ -70,7 +71,9 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
     let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
     let components = Arc::new(components(&common, runtime));
-    let (providers, states) = providers(&common, local)?;
+    let lines = common.config.socket_folder.as_deref();
+    let lines = lines.and_then(|folder| Lines::open(folder, &common.identity.id, &local));
+    let (providers, states) = providers(&common, local, lines.as_ref())?;
     let inventory = Arc::new(inventory(&common, &components, &providers));
     let (wish, stop) = watch::channel(None);
     let api = HostApi {
@@ -106,6 +109,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         events: common.events,
         peer: common.peer,
         _failures: common.failures,
+        _lines: lines,
         _long_calls: long_calls,
     })
 }
@@ -193,7 +197,11 @@ fn components(common: &Common, runtime: Runtime) -> Components {
 
 type ProviderParts = (Arc<Providers>, Arc<LinkStates>);
 
-fn providers(common: &Common, local: Switchboard) -> Result<ProviderParts, StartHostError> {
+fn providers(
+    common: &Common,
+    local: Switchboard,
+    lines: Option<&Lines>,
+) -> Result<ProviderParts, StartHostError> {
     let config = &common.config;
     let id = common.identity.id.clone();
     let reporter = common.store.reporter(id.clone());
@@ -210,7 +218,10 @@ fn providers(common: &Common, local: Switchboard) -> Result<ProviderParts, Start
         local,
         config: config.providers,
         rpc_timeout: config.rpc_timeout,
-        host_data: host_data(common),
+        host_data: HostData {
+            lattice_socket: lines.map(|lines| lines.path().to_owned()),
+            ..host_data(common)
+        },
     });
     Ok((Arc::new(providers), states))
 }

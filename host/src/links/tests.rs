@@ -81,7 +81,12 @@ fn a_deleted_link_is_not_resolved_and_a_call_under_way_keeps_its_target() {
 
 #[test]
 fn subjects_are_made_once() {
-    let route = Route::new(&LatticeName::default(), id("kv"));
+    let route = Route::new(
+        &LatticeName::default(),
+        id("kv"),
+        lattice_core::Locality::default(),
+        std::sync::Arc::default(),
+    );
     let first = route.subject("wrpc:keyvalue/store@0.2.0-draft", "get");
     assert_eq!(
         first.as_str(),

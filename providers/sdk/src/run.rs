@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use lattice_core::provider::{HostData, SHUTDOWN_REPLY};
-use lattice_rpc::{Peer, PeerConfig, Switchboard};
+use lattice_rpc::{Peer, PeerConfig, Switchboard, keep_connected};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::RunError;
 use crate::links::Links;
@@ -28,12 +28,23 @@ const NATS_LIMIT: Duration = Duration::from_secs(10);
 /// Connects to the lattice that the host data names and runs a provider on it, until `stop` is
 /// cancelled or its host ends it with a shutdown message.
 ///
+/// Where the host data names a socket, the components of that host and this provider call one
+/// another over it; over NATS while there is no connection.
+///
 /// # Errors
 ///
 /// [`RunError`] when the provider cannot start, or when its connection ends for good.
 pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result<(), RunError> {
     let nats = nats::connect(&NatsSettings::of_lattice(&data), &data.provider_key).await?;
-    run_on::<P>(nats, data, stop).await
+    let Some(path) = &data.lattice_socket else {
+        return run_on::<P>(nats, data, stop).await;
+    };
+    let (board, end) = (Switchboard::default(), CancellationToken::new());
+    let line = tokio::spawn(keep_connected(path.into(), board.clone(), end.clone()));
+    // The last answers of the provider leave by the line, too.
+    let _end = end.drop_guard();
+    let _line = AbortOnDropHandle::new(line);
+    run_inside::<P>(nats, board, data, stop).await
 }
 
 /// As [`run`], on a connection that exists. It is flushed at the end but stays open.
@@ -49,7 +60,8 @@ pub async fn run_on<P: Provider>(
     run_peers::<P>(nats, PeerConfig::default(), data, stop).await
 }
 
-/// As [`run_on`], inside the process of a host, whose components are reached without NATS.
+/// As [`run_on`], where what is on `local` is reached without NATS: inside the process of a host,
+/// its components.
 ///
 /// # Errors
 ///
