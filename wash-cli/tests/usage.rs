@@ -41,6 +41,37 @@ error[WASH0002]: the following required arguments were not provided: <INTERFACE>
 }
 
 #[test]
+fn a_locality_that_is_none_is_refused_with_those_there_are() {
+    expect(
+        &Home::new().wash("link put a b wasi:keyvalue/store --locality near"),
+        "
+-- stderr
+error[WASH0002]: invalid value 'near' for '--locality <LOCALITY>' [possible values: prefer-local, spread, local-only]
+-- exit 2",
+    );
+}
+
+#[test]
+fn wide_is_refused_where_there_are_no_more_columns() {
+    expect(
+        &Home::new().wash("get inventories -o wide"),
+        "
+-- stderr
+error[WASH0002]: `wash get inventory` has no output `wide`
+hint: use `-o text` or `-o json`; `wash get links` has `-o wide`
+-- exit 2",
+    );
+    let unknown = Home::new().wash("get links -o broad");
+    assert_eq!(unknown.code, Some(2), "{unknown}");
+    assert!(
+        unknown
+            .stderr
+            .contains("[possible values: text, json, wide]"),
+        "{unknown}"
+    );
+}
+
+#[test]
 fn without_a_command_the_help_goes_to_stderr() {
     let outcome = Home::new().wash("");
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));

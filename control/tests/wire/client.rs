@@ -8,7 +8,7 @@ use lattice_control::types::{
     UpdateComponentCommand,
 };
 use lattice_control::{Client, ClientConfig, ClientError, GatherOptions};
-use lattice_core::{ConfigName, LatticeName, Link, LinkKey, StringMap};
+use lattice_core::{ConfigName, LatticeName, Link, LinkKey, Locality, StringMap};
 use tokio::time::Instant;
 
 use crate::fake::FakeHost;
@@ -64,6 +64,33 @@ async fn every_operation_works_over_the_wire() {
         .unwrap();
     assert_eq!(stopped, "successfully handled stop host");
     assert!(api.asked().contains(&"stop within Some(2000)".to_owned()));
+}
+
+#[tokio::test]
+async fn a_link_keeps_its_locality_over_the_wire() {
+    let nats = nats_box().await;
+    let _server = serve(&nats, host(), &FakeHost::new(HOST)).await;
+    let client = client(&nats).await;
+    let near = Link {
+        source_id: "a".into(),
+        target: "b".into(),
+        name: "default".into(),
+        wit_namespace: "wasi".into(),
+        wit_package: "keyvalue".into(),
+        interfaces: vec!["store".into()],
+        source_config: vec![],
+        target_config: vec![],
+        locality: Locality::default(),
+        status: vec![],
+    };
+    let spread = Link {
+        source_id: "c".into(),
+        locality: Locality::Spread,
+        ..near.clone()
+    };
+    client.put_link(&near).await.unwrap();
+    client.put_link(&spread).await.unwrap();
+    assert_eq!(client.links().await.unwrap(), [near, spread]);
 }
 
 #[tokio::test]

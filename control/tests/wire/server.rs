@@ -16,10 +16,11 @@ use serde_json::Value;
 use crate::fake::{FakeHost, PANIC, SLOW};
 use crate::{HOST, client, host, nats_box, other_host, serve, serve_with, soon};
 
-async fn ask(nats: &NatsBox, tail: &str, body: &'static str) -> Value {
+async fn ask(nats: &NatsBox, tail: &str, body: impl Into<String>) -> Value {
     let client = nats.client().await.unwrap();
     let subject = format!("wasmbus.ctl.v1.default.{tail}");
-    let message = client.request(subject, body.into()).await.unwrap();
+    let body = Bytes::from(body.into());
+    let message = client.request(subject, body).await.unwrap();
     serde_json::from_slice(&message.payload).unwrap()
 }
 
@@ -73,6 +74,42 @@ async fn bodies_that_do_not_parse_keep_the_known_text_and_tell_the_cause_apart()
         reply["hint"].as_str().unwrap().contains("in quotes"),
         "{reply}"
     );
+}
+
+#[tokio::test]
+async fn a_locality_is_told_only_where_it_is_not_the_usual_and_refused_by_name() {
+    let nats = nats_box().await;
+    let api = FakeHost::new(HOST);
+    let _server = serve(&nats, host(), &api).await;
+    let link = |source: &str, locality: &str| {
+        format!(
+            r#"{{"source_id":"{source}","target":"t","wit_namespace":"wasi",
+                "wit_package":"keyvalue","interfaces":["store"]{locality}}}"#
+        )
+    };
+    for (source, locality) in [
+        ("old", ""),
+        ("usual", r#","locality":"prefer-local""#),
+        ("near", r#","locality":"local-only""#),
+    ] {
+        let reply = ask(&nats, "link.put", link(source, locality)).await;
+        assert_eq!(reply["success"], Value::Bool(true), "{reply}");
+    }
+    let links = ask(&nats, "link.get", "").await;
+    let told = |place: usize| links["response"][place].get("locality").cloned();
+    assert_eq!((told(0), told(1)), (None, None), "{links}");
+    assert_eq!(told(2), Some("local-only".into()), "{links}");
+    let body = link("bad", r#","locality":"nearby""#);
+    let reply = ask(&nats, "link.put", body).await;
+    assert_eq!(reply["message"], "failed to deserialize link");
+    let cause = reply["cause"].as_str().unwrap();
+    assert!(
+        cause.starts_with(
+            "`nearby` is no locality; it is one of `prefer-local`, `spread` and `local-only`"
+        ),
+        "{reply}"
+    );
+    assert_eq!(api.links.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]

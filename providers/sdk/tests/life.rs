@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use lattice_core::link::LinkState;
 use lattice_core::provider::{HealthCheckResponse, ShutdownRequest};
+use lattice_core::road::RoadTally;
 use lattice_core::subject::RpcPrefix;
+use lattice_core::{Locality, ResolvedLink};
 use lattice_rpc::{Invocation, Peer, PeerConfig};
 use support::{HOST_ID, Host, PATIENCE, link};
 use tokio::time::Instant;
@@ -45,6 +47,38 @@ async fn a_repeated_put_is_ignored_and_a_changed_one_is_an_update() {
     host.put(&link("counter", "kv", &[("v", "2")])).await;
     assert_eq!(host.told().await, "delete target counter keyvalue default");
     assert_eq!(host.told().await, "put target counter keyvalue default v=2");
+}
+
+#[tokio::test]
+async fn health_tells_the_roads_of_calls_until_the_link_is_put_again() {
+    // The provider at both ends, so that somebody answers.
+    let own = link("kv", "kv", &[("behave", "call")]);
+    let mut host = Host::start(vec![own.clone()]).await;
+    assert_eq!(host.told().await, "called true");
+    assert_eq!(host.told().await, "put source kv keyvalue default v=-");
+    let health = host.health().await;
+    let roads = &health.links[0].roads;
+    assert_eq!((roads.calls(), roads.why.len()), (1, 1), "{roads:?}");
+    assert_eq!(host.report().await.roads, RoadTally::default());
+    let quiet = link("kv", "kv", &[]);
+    host.put(&quiet).await;
+    assert_eq!(host.told().await, "delete source kv keyvalue default");
+    assert_eq!(host.told().await, "put source kv keyvalue default v=-");
+    assert!(host.health().await.links[0].roads.is_empty());
+}
+
+#[tokio::test]
+async fn another_locality_is_an_update() {
+    let near = link("kv", "counter", &[]);
+    let mut host = Host::start(vec![near.clone()]).await;
+    assert_eq!(host.told().await, "put source counter keyvalue default v=-");
+    let spread = ResolvedLink {
+        locality: Locality::Spread,
+        ..near
+    };
+    host.put(&spread).await;
+    assert_eq!(host.told().await, "delete source counter keyvalue default");
+    assert_eq!(host.told().await, "put source counter keyvalue default v=-");
 }
 
 #[tokio::test]

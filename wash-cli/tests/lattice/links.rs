@@ -1,6 +1,8 @@
 //! Links, and the configs that they name.
 
 use lattice_core::link::{LinkState, LinkStatus};
+use lattice_core::road::RoadReport;
+use lattice_core::{Locality, Road, RoadCounts, Why};
 
 use crate::common::expect;
 use crate::common::fake::{FakeLattice, host_id};
@@ -58,6 +60,56 @@ counter -> kv: kv failed on host [HOST1]: no such bucket
     assert_eq!(unasked.code, Some(2), "{unasked}");
     lattice.wash("link del --all --force").await.ok();
     assert!(lattice.shared.lock().unwrap().links.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_says_how_near_its_calls_stay_and_wide_shows_how_they_went() {
+    let lattice = FakeLattice::start(2).await;
+    let put = |flags: &str| {
+        let line = format!("link put counter kv wasi:keyvalue/store {flags}");
+        let lattice = &lattice;
+        async move { lattice.wash(&line).await }
+    };
+    put("").await.ok();
+    assert_eq!(
+        lattice.shared.lock().unwrap().links[0].locality,
+        Locality::PreferLocal
+    );
+    lattice.wash("link del counter wasi:keyvalue").await.ok();
+    let json = put("--locality spread -o json").await.ok().json();
+    assert_eq!(json["locality"], "spread");
+    let json = lattice.wash("link query -o json").await.ok().json();
+    assert_eq!(json["links"][0]["locality"], "spread");
+    assert_eq!(json["links"][0].get("roads"), None, "{json}");
+    for (host, why) in [(0, Why::Nearest), (1, Why::Spread)] {
+        let counts = RoadCounts::default();
+        counts.count(Road::Process, why);
+        counts.count(Road::Bus, Why::Spread);
+        let report = RoadReport {
+            source_id: "counter".into(),
+            target: "kv".into(),
+            wit_namespace: "wasi".into(),
+            wit_package: "keyvalue".into(),
+            name: "default".into(),
+            roads: counts.report(),
+        };
+        lattice.hosts[host].inventory().roads.push(report);
+    }
+    expect(
+        &lattice.wash("get links -o wide").await,
+        "
+-- stdout
+Source ID  Target  Interface(s)         Name     Locality  Roads
+counter    kv      wasi:keyvalue/store  default  spread    process 2 (nearest, spread), bus 2 (spread)
+-- exit 0",
+    );
+    let json = lattice.wash("get links -o json").await.ok().json();
+    let roads = &json["links"][0]["roads"];
+    assert_eq!(
+        (&roads["process"], &roads["socket"], &roads["bus"]),
+        (&2.into(), &0.into(), &2.into())
+    );
+    assert_eq!(roads["last"], "bus");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,14 @@ impl Telltale {
             Some("invalid") => return Err(LinkError::invalid("no such thing")),
             Some("panic") => panic!("on purpose"),
             Some("hang") => std::future::pending().await,
+            Some("call") => {
+                let until = Instant::now() + PATIENCE;
+                let call = self
+                    .session
+                    .call_through(link, "test:slow/echo", "echo", until);
+                let answer = self.session.peer().call(call, "hi".into()).await;
+                self.tell(format!("called {:?}", answer.is_ok())).await;
+            }
             _ => {}
         }
         if let Some(file) = link.value("needs")

@@ -1,0 +1,152 @@
+//! Links say how near their calls may stay, and `wash` shows which roads they took.
+
+use anyhow::{Context as _, Result, ensure};
+use lattice_integration::{Lattice, STEP, get, program, until};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+/// The document of a `wash` command that works.
+async fn wash(lattice: &Lattice, words: &[&str]) -> Result<Value> {
+    let home = tempfile::tempdir()?;
+    let mut command = Command::new(program("wash")?);
+    command
+        .args(words)
+        .args(["-o", "json"])
+        .env("HOME", home.path());
+    command.env("WASMCLOUD_CTL_PORT", lattice.nats.port.to_string());
+    let output = tokio::time::timeout(STEP, command.output()).await??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let document: Value = serde_json::from_str(&text).context(text)?;
+    ensure!(document["success"] == true, "{document}");
+    Ok(document)
+}
+
+/// A link from `source`, as `wash get links` shows it.
+async fn link_of(lattice: &Lattice, source: &str) -> Result<Value> {
+    let document = wash(lattice, &["get", "links"]).await?;
+    let links = document["links"].as_array().context("no list")?;
+    let mut found = links.iter().filter(|link| link["source_id"] == source);
+    let link = found.next().cloned().context("no such link")?;
+    ensure!(
+        found.next().is_none(),
+        "two links of `{source}`: {document}"
+    );
+    Ok(link)
+}
+
+/// The requests that an instance was asked with, by their number.
+async fn ask(address: &str, count: usize) -> Result<()> {
+    for _ in 0..count {
+        let (status, text) = get(address, "/").await?;
+        ensure!(status == 200, "{status} {text}");
+    }
+    Ok(())
+}
+
+/// How many calls of a link took a road.
+fn on(link: &Value, road: &str) -> u64 {
+    link["roads"][road].as_u64().unwrap_or_default()
+}
+
+/// Puts the link of the HTTP server anew, and waits until the provider has taken it and answers.
+async fn put_again(lattice: &Lattice, locality: &str) -> Result<()> {
+    let put = [
+        "link",
+        "put",
+        "httpserver",
+        "hello",
+        "wasi:http/incoming-handler",
+        "--source-config",
+        "http-hello",
+        "--locality",
+        locality,
+    ];
+    let document = wash(lattice, &put).await?;
+    ensure!(document["locality"] == locality, "{document}");
+    ensure!(document["status"][0]["state"] == "ready", "{document}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_is_put_with_each_locality_and_shows_it() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    for (locality, shown) in [
+        ("spread", json!("spread")),
+        ("local-only", json!("local-only")),
+        ("prefer-local", Value::Null),
+    ] {
+        let put = [
+            "link",
+            "put",
+            "a",
+            "b",
+            "wasi:keyvalue/store",
+            "--locality",
+            locality,
+        ];
+        let document = wash(&lattice, &put).await?;
+        assert_eq!(document["locality"], locality);
+        assert_eq!(link_of(&lattice, "a").await?["locality"], shown);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_without_a_locality_is_the_usual_one_and_a_bad_one_is_refused() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice
+        .link("a", "b", "wasi:keyvalue/store", &[], &[])
+        .await?;
+    assert_eq!(link_of(&lattice, "a").await?.get("locality"), None);
+    let link = json!({
+        "source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "keyvalue",
+        "interfaces": ["store"], "locality": "nearby",
+    });
+    let reply = lattice.ctl("link.put", link).await?;
+    assert_eq!(reply["success"], false, "{reply}");
+    let cause = reply["cause"].as_str().unwrap_or_default();
+    assert!(
+        cause.contains("`nearby`") && cause.contains("`local-only`"),
+        "{reply}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_roads_of_calls_are_shown_and_begin_anew_with_another_locality() -> Result<()> {
+    let lattice = Lattice::start(1).await?;
+    lattice.run(0, "hello", "http-hello", 10).await?;
+    let address = lattice.serve_http(0, "hello").await?;
+    lattice.until_status(&address, "/", 200).await?;
+    put_again(&lattice, "spread").await?;
+    assert_eq!(link_of(&lattice, "httpserver").await?.get("roads"), None);
+    until(async || ask(&address, 1).await).await?;
+    ask(&address, 9).await?;
+    let link = link_of(&lattice, "httpserver").await?;
+    let counted = on(&link, "process") + on(&link, "socket") + on(&link, "bus");
+    assert_eq!(counted, 10, "{link}");
+    assert!(link["roads"]["last"].is_string(), "{link}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn spread_shares_calls_among_hosts_although_one_is_near() -> Result<()> {
+    let lattice = Lattice::start(2).await?;
+    for host in 0..2 {
+        lattice.run(host, "hello", "http-hello", 100).await?;
+    }
+    let address = lattice.serve_http(0, "hello").await?;
+    lattice.until_status(&address, "/", 200).await?;
+    put_again(&lattice, "spread").await?;
+    until(async || ask(&address, 1).await).await?;
+    ask(&address, 99).await?;
+    let link = link_of(&lattice, "httpserver").await?;
+    assert_eq!(
+        (on(&link, "process"), on(&link, "socket")),
+        (0, 0),
+        "{link}"
+    );
+    assert_eq!(on(&link, "bus"), 100, "{link}");
+    assert_eq!(link["roads"]["why"]["bus"], "spread", "{link}");
+    Ok(())
+}
