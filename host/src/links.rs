@@ -3,74 +3,84 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_nats::Subject;
 use lattice_core::record::ComponentSpec;
 use lattice_core::road::RoadReport;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, Link, Locality, RoadCounts};
+use lattice_rpc::Invocation;
 use lattice_store::LatticeSnapshot;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Where calls through one link of one source go. Everything that does not change from call to
 /// call is made when the link becomes known.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) target: ComponentId,
-    /// Which roads its calls may take.
-    pub(crate) locality: Locality,
-    /// Counts the roads that they took.
+    /// Counts the roads that calls took.
     pub(crate) roads: Arc<RoadCounts>,
+    source: ComponentId,
+    link_name: Box<str>,
+    locality: Locality,
     prefix: RpcPrefix,
-    /// Subjects by instance and function; the functions that a source imports are few.
-    subjects: RwLock<Vec<Known>>,
+    /// Calls by instance and function; the functions that a source imports are few.
+    calls: RwLock<Vec<Known>>,
 }
 
 #[derive(Debug)]
 struct Known {
     instance: Box<str>,
     function: Box<str>,
-    subject: Subject,
+    call: Invocation,
 }
 
-/// How many subjects a route keeps; more than any component imports of one interface.
-const MAX_SUBJECTS: usize = 256;
+/// How many calls a route keeps; more than any component imports of one interface.
+const MAX_CALLS: usize = 256;
 
 impl Route {
     fn new(
         lattice: &LatticeName,
+        source: &ComponentId,
+        link: &Link,
         target: ComponentId,
-        locality: Locality,
         roads: Arc<RoadCounts>,
     ) -> Self {
         let prefix = RpcPrefix::new(lattice, &target);
         Self {
             target,
-            locality,
             roads,
+            source: source.clone(),
+            link_name: link.name.as_str().into(),
+            locality: link.locality,
             prefix,
-            subjects: RwLock::default(),
+            calls: RwLock::default(),
         }
     }
 
-    /// The subject of a function of the target.
-    pub(crate) fn subject(&self, instance: &str, function: &str) -> Subject {
-        let known = self.subjects.read();
+    /// A call of a function of the target, to be done by `deadline`.
+    pub(crate) fn call(&self, instance: &str, function: &str, deadline: Instant) -> Invocation {
+        let known = self.calls.read();
         let same = |known: &&Known| *known.function == *function && *known.instance == *instance;
         if let Some(known) = known.iter().find(same) {
-            return known.subject.clone();
+            return known.call.clone().until(deadline);
         }
         drop(known);
-        let subject = Subject::from(self.prefix.invocation(instance, function));
-        let mut known = self.subjects.write();
-        if known.len() < MAX_SUBJECTS {
+        let subject = self.prefix.invocation(instance, function);
+        let call = Invocation::new(subject, deadline)
+            .source(self.source.as_str())
+            .link_name(&self.link_name)
+            .locality(self.locality)
+            .roads(Arc::clone(&self.roads));
+        let mut known = self.calls.write();
+        if known.len() < MAX_CALLS {
             known.push(Known {
                 instance: instance.into(),
                 function: function.into(),
-                subject: subject.clone(),
+                call: call.clone(),
             });
         }
-        subject
+        call
     }
 }
 
@@ -88,7 +98,12 @@ struct Source {
 
 impl Source {
     /// Takes over links; those that were there `before` go on counting.
-    fn new(lattice: &LatticeName, links: Vec<Link>, before: Option<&Self>) -> Self {
+    fn new(
+        lattice: &LatticeName,
+        source: &ComponentId,
+        links: Vec<Link>,
+        before: Option<&Self>,
+    ) -> Self {
         let counting = |link: &Link| before.and_then(|before| before.counting(link));
         let roads: Vec<_> = links
             .iter()
@@ -104,7 +119,7 @@ impl Source {
                 }
             };
             let roads = Arc::clone(roads);
-            let route = Arc::new(Route::new(lattice, target, link.locality, roads));
+            let route = Arc::new(Route::new(lattice, source, link, target, roads));
             let named = routes.entry(link.name.clone()).or_default();
             for lookup in link.lookups() {
                 // The first link wins, should records of old hosts hold two for one interface.
@@ -241,7 +256,7 @@ impl LinkTable {
         let old = sources.get(id);
         let diff = LinkDiff::between(old.map_or(&[], |source| &source.links), &links);
         if old.is_none_or(|source| source.links != links) {
-            let source = Source::new(&self.lattice, links, old.map(AsRef::as_ref));
+            let source = Source::new(&self.lattice, id, links, old.map(AsRef::as_ref));
             sources.insert(id.clone(), Arc::new(source));
         }
         diff

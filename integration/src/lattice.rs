@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::Client;
+use lattice_core::Locality;
 use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use lattice_rpc::{Peer, PeerConfig};
 use serde_json::{Value, json};
@@ -47,6 +48,8 @@ pub struct Lattice {
     pub hosts: Vec<HostProcess>,
     /// Whether providers run inside their hosts.
     pub inside: bool,
+    /// How near calls over links have to stay that are put from now on.
+    pub locality: Locality,
     folder: TempDir,
 }
 
@@ -78,6 +81,7 @@ impl Lattice {
             events,
             hosts: Vec::new(),
             inside: false,
+            locality: Locality::default(),
             folder,
         };
         for _ in 0..hosts {
@@ -279,6 +283,7 @@ impl Lattice {
             "wit_namespace": namespace, "wit_package": package,
             "interfaces": interfaces.split(',').collect::<Vec<_>>(),
             "source_config": source_config, "target_config": target_config,
+            "locality": self.locality,
         });
         self.ctl_ok("link.put", link).await.map(drop)
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
+use lattice_core::Locality;
 use lattice_integration::{Lattice, SLEEP, STEP, call, echo, get, number, text, until};
 use lattice_rpc::{CallError, RemoteError};
 use serde_json::json;
@@ -136,7 +137,9 @@ async fn a_deadline_holds_end_to_end() -> Result<()> {
 
 #[tokio::test]
 async fn a_provider_that_dies_in_mid_call_fails_the_call_in_time() -> Result<()> {
-    let lattice = Lattice::start(1).await?;
+    let mut lattice = Lattice::start(1).await?;
+    // Over NATS, where nothing tells of the end of a process.
+    lattice.locality = Locality::Spread;
     lattice.run_counter(0, &[0], 10).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/x", 200).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
+use lattice_core::Locality;
 use lattice_integration::{
     HANDLE, HostOptions, Lattice, SLEEP, STEP, call, component, echo, free_port, get, number,
     subject, until,
@@ -307,7 +308,8 @@ async fn draining_a_host_fails_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn copies_of_a_provider_share_the_load() -> Result<()> {
-    let (lattice, monitor) = three_hosts().await?;
+    let (mut lattice, monitor) = three_hosts().await?;
+    lattice.locality = Locality::Spread;
     lattice.run_counter(0, &[0, 1, 2], 32).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/a", 200).await?;

@@ -139,9 +139,25 @@ impl Meter {
         spent > 0
     }
 
+    /// Notes what the guest has used so far. What is done until the returned is dropped is not the
+    /// guest's own: a call within the host may have another guest compute on the same thread.
+    pub(crate) fn away(&self) -> Away<'_> {
+        self.charge();
+        Away(self)
+    }
+
     fn over_budget(&self) -> bool {
         self.budget
             .is_some_and(|budget| self.used.load(Ordering::Relaxed) >= budget)
+    }
+}
+
+/// Time that is not charged to the guest; see [`Meter::away`].
+pub(crate) struct Away<'a>(&'a Meter);
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        self.0.resume();
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use lattice_codec::Path;
 use tokio::time::timeout_at;
 
+use crate::limits::Meter;
 use crate::{ByteStream, CallContext, ImportTarget, Invoke, InvokeError, Shape, StreamingReply};
 
 /// The link name that is used unless the guest chose another.
@@ -26,14 +27,16 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Outbound {
     invoke: Arc<dyn Invoke>,
     cx: Arc<CallContext>,
+    meter: Arc<Meter>,
     links: HashMap<String, Arc<str>>,
 }
 
 impl Outbound {
-    pub(crate) fn new(invoke: Arc<dyn Invoke>, cx: CallContext) -> Self {
+    pub(crate) fn new(invoke: Arc<dyn Invoke>, cx: CallContext, meter: &Arc<Meter>) -> Self {
         Self {
             invoke,
             cx: Arc::new(cx),
+            meter: Arc::clone(meter),
             links: HashMap::new(),
         }
     }
@@ -70,6 +73,7 @@ impl Outbound {
         target: Target<'_>,
         params: Bytes,
     ) -> Result<Bytes, InvokeError> {
+        let _away = self.meter.away();
         let call = self.invoke.call(&self.cx, self.target(target), params);
         timeout_at(self.cx.deadline, call)
             .await
@@ -83,6 +87,7 @@ impl Outbound {
         streams: Vec<(Path, ByteStream)>,
         results: &[Path],
     ) -> Result<StreamingReply, InvokeError> {
+        let _away = self.meter.away();
         let target = self.target(target);
         let call = self
             .invoke

@@ -79,7 +79,7 @@ pub(crate) fn new_store(
         shared.runtime.engine(),
         Ctx {
             table,
-            outbound: Outbound::new(Arc::clone(&shared.invoke), cx),
+            outbound: Outbound::new(Arc::clone(&shared.invoke), cx, meter),
             memory: MemoryLimit::new(shared.max_memory),
             log_bytes: LOG_PER_CALL,
             writing: None,

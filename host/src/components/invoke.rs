@@ -63,18 +63,13 @@ impl ComponentInvoke {
         &self,
         cx: &CallContext,
         road: &Road,
-        link_name: &str,
         instance: &str,
         function: &str,
     ) -> (Invocation, Option<Box<Traced>>) {
         let Road::Bus(route) = road;
         let trace = cx.trace.as_ref().map(to_wire);
-        let invocation = Invocation::new(route.subject(instance, function), self.deadline(cx))
-            .source(self.source.as_str())
-            .link_name(link_name)
-            .locality(route.locality)
-            .trace(trace.as_ref());
-        Traced::begin(invocation, route, function)
+        let call = route.call(instance, function, self.deadline(cx));
+        Traced::begin(call.trace(trace.as_ref()), route, function)
     }
 
     /// When a call made now has to be done: with the call that it is made for. A guest that has
@@ -170,7 +165,7 @@ impl Invoke for ComponentInvoke {
             Ok(road) => road,
             Err(_) => self.decide(link_name, lookup, &operation())?,
         };
-        let (invocation, _traced) = self.invocation(cx, &road, link_name, instance, function);
+        let (invocation, _traced) = self.invocation(cx, &road, instance, function);
         let called = self.peer.call(invocation, params).await;
         called.map_err(|error| self.failed(&road, operation(), error))
     }
@@ -192,7 +187,7 @@ impl Invoke for ComponentInvoke {
         } = target;
         let operation = operation(instance, function);
         let road = self.decide(link_name, lookup, &operation)?;
-        let (invocation, _traced) = self.invocation(cx, &road, link_name, instance, function);
+        let (invocation, _traced) = self.invocation(cx, &road, instance, function);
         let opened = self.open(invocation, params, streams, results).await;
         opened.map_err(|error| self.failed(&road, operation, error))
     }
@@ -209,7 +204,7 @@ impl Invoke for ComponentInvoke {
         let road = self
             .decide(link_name, OUTGOING_LOOKUP, &operation)
             .map_err(|error| internal(&error))?;
-        let (invocation, _traced) = self.invocation(cx, &road, link_name, OUTGOING_HANDLER, HANDLE);
+        let (invocation, _traced) = self.invocation(cx, &road, OUTGOING_HANDLER, HANDLE);
         let sent = self
             .peer
             .call_http_out(invocation, request, Some(options))

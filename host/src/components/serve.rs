@@ -128,6 +128,7 @@ impl Server {
     }
 
     async fn serve(&self, subject: &str, version: Version) -> Result<Served, ConnectError> {
+        let is_http = matches!(version.export.kind(), ExportKind::Http);
         let current = Arc::new(RwLock::new(Arc::new(version)));
         let options = ServeOptions {
             limiter: Arc::clone(&self.limiter),
@@ -142,7 +143,11 @@ impl Server {
             async move { serving.handle(&version, call).await }
         };
         let queue = self.prefix.queue_group();
-        let handle = self.peer.serve(subject, queue, options, handler).await?;
+        let handle = if is_http {
+            self.peer.serve_http(subject, queue, options, handler).await
+        } else {
+            self.peer.serve(subject, queue, options, handler).await
+        }?;
         Ok(Served { current, handle })
     }
 }
@@ -233,7 +238,7 @@ impl Serving {
 
     fn context(&self, context: &Context, deadline: Instant) -> CallContext {
         let mut cx = CallContext::until(deadline);
-        cx.source = context.source_id.as_deref().map(Arc::from);
+        cx.source.clone_from(&context.source_id);
         cx.trace = context.trace.as_ref().map(|trace| TraceContext {
             traceparent: trace.traceparent.clone(),
             tracestate: trace.tracestate.clone(),

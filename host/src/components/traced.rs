@@ -26,10 +26,10 @@ impl Traced {
         route: &Route,
         function: &str,
     ) -> (Invocation, Option<Box<Self>>) {
-        let link = Arc::clone(&route.roads);
         if !tracing::span_enabled!(Level::DEBUG) {
-            return (invocation.roads(link), None);
+            return (invocation, None);
         }
+        let link = Arc::clone(&route.roads);
         let own = Arc::new(RoadCounts::default());
         let span = tracing::debug_span!(
             "call",

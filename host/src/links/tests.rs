@@ -80,31 +80,33 @@ fn a_deleted_link_is_not_resolved_and_a_call_under_way_keeps_its_target() {
 }
 
 #[test]
-fn subjects_are_made_once() {
+fn calls_are_described_once() {
     let route = Route::new(
         &LatticeName::default(),
+        &id("a"),
+        &link("a", "kv", "default", &["store"]),
         id("kv"),
-        lattice_core::Locality::default(),
         std::sync::Arc::default(),
     );
-    let first = route.subject("wrpc:keyvalue/store@0.2.0-draft", "get");
-    assert_eq!(
-        first.as_str(),
-        "default.kv.wrpc.0.0.1.wrpc:keyvalue/store@0.2.0-draft.get"
-    );
-    assert_eq!(
-        route.subject("wrpc:keyvalue/store@0.2.0-draft", "get"),
-        first
-    );
-    assert_eq!(
-        route.subject("", "add").as_str(),
-        "default.kv.wrpc.0.0.1.add"
-    );
-    assert_eq!(route.subjects.read().len(), 2);
-    for number in 0..2 * MAX_SUBJECTS {
-        route.subject("x:y/z", &format!("f{number}"));
+    let now = tokio::time::Instant::now();
+    let subject = |instance: &str, function: &str| {
+        let call = route.call(instance, function, now);
+        call.subject().to_string()
+    };
+    for _ in 0..2 {
+        assert_eq!(
+            subject("wrpc:keyvalue/store@0.2.0-draft", "get"),
+            "default.kv.wrpc.0.0.1.wrpc:keyvalue/store@0.2.0-draft.get"
+        );
+        assert_eq!(subject("", "add"), "default.kv.wrpc.0.0.1.add");
     }
-    assert_eq!(route.subjects.read().len(), MAX_SUBJECTS);
+    assert_eq!(route.calls.read().len(), 2);
+    for number in 0..2 * MAX_CALLS {
+        subject("x:y/z", &format!("f{number}"));
+    }
+    assert_eq!(route.calls.read().len(), MAX_CALLS);
+    let later = now + std::time::Duration::from_secs(1);
+    assert_eq!(route.call("", "add", later).deadline(), later);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures::future::join_all;
+use lattice_core::Locality;
 use lattice_integration::{Lattice, Monitored, STEP, usage};
 use tokio::task::JoinSet;
 
@@ -114,7 +115,7 @@ impl Stage {
 async fn addresses(lattice: &Lattice) -> Result<Vec<String>> {
     let mut addresses = Vec::new();
     for provider in ["inside", "httpserver"] {
-        let address = bed::serve(lattice, provider, "waiter").await?;
+        let address = bed::serve(lattice, provider, "waiter", Locality::default()).await?;
         lattice.until_status(&address, "/", 200).await?;
         addresses.push(address);
     }

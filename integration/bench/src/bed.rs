@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use lattice_core::Locality;
 use lattice_integration::{Lattice, Redis, STORE, component, free_port};
 use lattice_nats_box::NatsBoxOptions;
 use lattice_rpc::Peer;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Child;
 
 use crate::measures::{Measure, Process, Site, Work};
@@ -42,7 +43,12 @@ pub(crate) async fn metered(hosts: usize) -> Result<(Lattice, Meter)> {
 }
 
 /// Serves a component at an address of its own, by a link of its own name on a running provider.
-pub(crate) async fn serve(lattice: &Lattice, provider: &str, component: &str) -> Result<String> {
+pub(crate) async fn serve(
+    lattice: &Lattice,
+    provider: &str,
+    component: &str,
+    locality: Locality,
+) -> Result<String> {
     let address = format!("127.0.0.1:{}", free_port()?);
     let config = format!("{provider}-{component}");
     lattice
@@ -51,11 +57,20 @@ pub(crate) async fn serve(lattice: &Lattice, provider: &str, component: &str) ->
     let link = json!({
         "source_id": provider, "target": component, "name": component,
         "wit_namespace": "wasi", "wit_package": "http", "interfaces": ["incoming-handler"],
-        "source_config": [config], "target_config": [],
+        "source_config": [config], "target_config": [], "locality": locality,
     });
     lattice.ctl_ok("link.put", link).await?;
     lattice.until_listening(&address).await?;
     Ok(address)
+}
+
+/// The link of a component to the Redis provider, although that is on the same machine.
+fn over_nats(source: &str, target: &str) -> Value {
+    json!({
+        "source_id": source, "target": target, "name": "default",
+        "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["store", "atomics"],
+        "source_config": [], "target_config": ["redis"], "locality": Locality::Spread,
+    })
 }
 
 /// Starts a provider of the repository inside the host.
@@ -119,8 +134,9 @@ impl Bed {
     /// Starts a site and waits until it answers.
     async fn open(&mut self, site: Site) -> Result<()> {
         let address = match site {
-            Site::Hello => self.hello(SERVER).await?,
-            Site::HelloInside => self.hello(SERVER_INSIDE).await?,
+            Site::Hello => self.hello(SERVER, Locality::Spread).await?,
+            Site::HelloSocket => self.hello(SERVER, Locality::LocalOnly).await?,
+            Site::HelloInside => self.hello(SERVER_INSIDE, Locality::LocalOnly).await?,
             Site::Counter => self.counter().await?,
             Site::CounterInside => self.counter_inside().await?,
             Site::Hyper | Site::Wasmtime => self.baseline(site)?,
@@ -131,11 +147,11 @@ impl Bed {
         Ok(())
     }
 
-    async fn hello(&mut self, provider: &str) -> Result<String> {
+    async fn hello(&mut self, provider: &str, locality: Locality) -> Result<String> {
         self.server(provider).await?;
-        let id = format!("hello-{provider}");
+        let id = format!("hello-{provider}-{locality}");
         self.lattice.run(0, &id, "http-hello", INSTANCES).await?;
-        serve(&self.lattice, provider, &id).await
+        serve(&self.lattice, provider, &id, locality).await
     }
 
     async fn counter(&mut self) -> Result<String> {
@@ -149,10 +165,8 @@ impl Bed {
             .await?;
         let counter = "http-keyvalue-counter";
         lattice.run(0, "counter", counter, INSTANCES).await?;
-        lattice
-            .link("counter", "kv", STORE, &[], &["redis"])
-            .await?;
-        serve(lattice, SERVER, "counter").await
+        lattice.ctl_ok("link.put", over_nats("counter", "kv")).await?;
+        serve(lattice, SERVER, "counter", Locality::Spread).await
     }
 
     async fn counter_inside(&mut self) -> Result<String> {
@@ -163,7 +177,7 @@ impl Bed {
             .run(0, id, "http-keyvalue-counter", INSTANCES)
             .await?;
         lattice.link(id, "kv-memory", STORE, &[], &[]).await?;
-        serve(lattice, SERVER_INSIDE, id).await
+        serve(lattice, SERVER_INSIDE, id, Locality::LocalOnly).await
     }
 
     /// Starts an HTTP server if it does not run.

@@ -48,6 +48,8 @@ pub(crate) enum Work {
 pub(crate) enum Site {
     /// A component behind the HTTP server in a process of its own.
     Hello,
+    /// The same, over the socket that joins it with the host.
+    HelloSocket,
     /// The same, which counts in a key-value store: Redis, behind a provider of its own.
     Counter,
     /// The component behind the HTTP server in the host.
@@ -206,6 +208,13 @@ pub(crate) const MEASURES: &[Measure] = &[
         32,
     ),
     get("http_component_bus", &[BARE], HTTP, Site::Hello, 32),
+    get(
+        "http_component_socket",
+        &[BARE],
+        HTTP,
+        Site::HelloSocket,
+        32,
+    ),
     get("http_counter_bus", &[BARE], COUNTER, Site::Counter, 32),
 ];
 

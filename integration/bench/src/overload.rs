@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use lattice_core::Locality;
 use lattice_integration::Lattice;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
@@ -154,7 +155,7 @@ async fn capacity(
 async fn open(lattice: &mut Lattice) -> Result<String> {
     bed::provide_inside(lattice, "inside", "http-server").await?;
     lattice.run(0, "busy", "http-probe", 100).await?;
-    let address = bed::serve(lattice, "inside", "busy").await?;
+    let address = bed::serve(lattice, "inside", "busy", Locality::LocalOnly).await?;
     lattice.until_status(&address, PATH, 200).await?;
     Ok(address)
 }

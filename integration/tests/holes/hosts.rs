@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
+use lattice_core::Locality;
 use lattice_integration::{
     HANDLE, Lattice, SLEEP, STEP, call, free_port, get, number, program, until,
 };
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 #[tokio::test]
 async fn a_host_that_ends_lets_calls_finish_and_asks_providers_to_end() -> Result<()> {
     let mut lattice = Lattice::start(1).await?;
+    // Calls are watched on NATS.
+    lattice.locality = Locality::Spread;
     lattice.run(0, "web", "http-probe", 10).await?;
     let address = lattice.serve_http(0, "web").await?;
     lattice.until_status(&address, "/", 200).await?;

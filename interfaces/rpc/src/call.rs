@@ -12,18 +12,31 @@ use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::exchange::Side;
-use crate::header::{self, Terms, TraceContext};
+use crate::header::{self, DEFAULT_LINK, Terms, Told, TraceContext};
 use crate::outbound;
 use crate::outbox::Outgoing;
 use crate::peer::{Peer, SlotGuard};
 use crate::stream::{ByteReader, ByteWriter};
 
 /// What is called, by whom, and until when.
+///
+/// Cheap to clone: what calls through one link have in common is made once and shared.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    subject: Subject,
-    headers: HeaderMap,
+    common: Arc<Common>,
+    trace: Option<TraceContext>,
     deadline: Instant,
+}
+
+/// What does not differ from call to call.
+#[derive(Debug, Clone)]
+struct Common {
+    subject: Subject,
+    source: Option<Arc<str>>,
+    link_name: Option<Arc<str>>,
+    target: Option<Arc<str>>,
+    /// The same as headers, for calls that leave the process.
+    headers: HeaderMap,
     locality: Locality,
     roads: Option<Arc<RoadCounts>>,
 }
@@ -32,27 +45,42 @@ impl Invocation {
     /// Starts describing a call of the function at `subject` (built by
     /// [`lattice_core::subject::RpcPrefix`]) that has to be done by `deadline`.
     pub fn new(subject: impl Into<Subject>, deadline: Instant) -> Self {
-        Self {
+        let common = Common {
             subject: subject.into(),
+            source: None,
+            link_name: None,
+            target: None,
             headers: HeaderMap::new(),
-            deadline,
             locality: Locality::default(),
             roads: None,
+        };
+        Self {
+            common: Arc::new(common),
+            trace: None,
+            deadline,
         }
+    }
+
+    fn edit(&mut self) -> &mut Common {
+        Arc::make_mut(&mut self.common)
     }
 
     /// Says who calls.
     #[must_use]
     pub fn source(mut self, id: &str) -> Self {
-        header::put(&mut self.headers, header::SOURCE_ID, id);
+        let common = self.edit();
+        common.source = Some(id.into());
+        header::put(&mut common.headers, header::SOURCE_ID, id);
         self
     }
 
     /// Says which link is used. The default name is left out, as receivers assume it.
     #[must_use]
     pub fn link_name(mut self, name: &str) -> Self {
-        if name != "default" {
-            header::put(&mut self.headers, header::LINK_NAME, name);
+        if name != DEFAULT_LINK {
+            let common = self.edit();
+            common.link_name = Some(name.into());
+            header::put(&mut common.headers, header::LINK_NAME, name);
         }
         self
     }
@@ -60,30 +88,30 @@ impl Invocation {
     /// Says who is called.
     #[must_use]
     pub fn target(mut self, id: &str) -> Self {
-        header::put(&mut self.headers, header::TARGET_ID, id);
+        let common = self.edit();
+        common.target = Some(id.into());
+        header::put(&mut common.headers, header::TARGET_ID, id);
         self
     }
 
     /// Adds trace context.
     #[must_use]
     pub fn trace(mut self, trace: Option<&TraceContext>) -> Self {
-        if let Some(trace) = trace {
-            trace.write(&mut self.headers);
-        }
+        self.trace = trace.cloned();
         self
     }
 
     /// Says which roads the call may take; without it, the nearest that has room.
     #[must_use]
     pub fn locality(mut self, locality: Locality) -> Self {
-        self.locality = locality;
+        self.edit().locality = locality;
         self
     }
 
     /// Has the road that the call takes counted here.
     #[must_use]
     pub fn roads(mut self, counts: Arc<RoadCounts>) -> Self {
-        self.roads = Some(counts);
+        self.edit().roads = Some(counts);
         self
     }
 
@@ -101,17 +129,38 @@ impl Invocation {
 
     /// Which roads the call may take.
     pub fn allowed(&self) -> Locality {
-        self.locality
+        self.common.locality
     }
 
     /// Who counts the road that the call takes.
     pub fn counts(&self) -> Option<&Arc<RoadCounts>> {
-        self.roads.as_ref()
+        self.common.roads.as_ref()
     }
 
     /// Where the call goes.
     pub fn subject(&self) -> &Subject {
-        &self.subject
+        &self.common.subject
+    }
+
+    /// What the callee is told of the call, without the way through headers.
+    pub(crate) fn told(&self) -> Told {
+        let common = &self.common;
+        Told {
+            source_id: common.source.clone(),
+            link_name: common.link_name.clone(),
+            target_id: common.target.clone(),
+            trace: self.trace.clone(),
+            terms: None,
+        }
+    }
+
+    /// The headers that every peer reads.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.common.headers.clone();
+        if let Some(trace) = &self.trace {
+            trace.write(&mut headers);
+        }
+        headers
     }
 }
 
@@ -143,6 +192,9 @@ impl Peer {
     ///
     /// Every [`CallError`]; never later than the invocation's deadline.
     pub async fn call(&self, invocation: Invocation, params: Bytes) -> Result<Bytes, CallError> {
+        if let Some(function) = self.function_here(&invocation) {
+            return self.call_here(function, &invocation, params).await;
+        }
         let mut call = self.send(invocation, params, &[], false).await?;
         call.result().await.map(|result| result.bytes)
     }
@@ -172,13 +224,8 @@ impl Peer {
         ended: &[Path],
         streams: bool,
     ) -> Result<Call, CallError> {
-        let Invocation {
-            subject,
-            mut headers,
-            deadline,
-            locality,
-            roads,
-        } = invocation;
+        let (subject, deadline) = (invocation.subject().clone(), invocation.deadline());
+        let mut headers = invocation.headers();
         let guard = self.open(Side::Caller, subject.clone())?;
         let root = guard.root();
         let window = Some(self.inner.config.stream_window);
@@ -211,9 +258,9 @@ impl Peer {
             ..Outgoing::reply(subject, root)
         };
         let exchange = &call.guard.exchange;
-        let sent = self.publish_request(exchange, request, locality);
+        let sent = self.publish_request(exchange, request, invocation.allowed());
         let (road, why) = call.within(sent).await?;
-        if let Some(roads) = roads {
+        if let Some(roads) = invocation.counts() {
             roads.count(road, why);
         }
         if !params.is_empty() {

@@ -47,6 +47,11 @@ impl RemoteError {
         }
     }
 
+    /// A handler that has ended without a word.
+    pub(crate) fn unanswered() -> Self {
+        Self::new(Self::FAILED, "the called side ended without an answer")
+    }
+
     /// Adds what may help.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

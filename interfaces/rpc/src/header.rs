@@ -5,6 +5,7 @@
 
 mod terms;
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
@@ -12,6 +13,12 @@ use lattice_codec::Path;
 use tokio::time::Instant;
 
 pub use terms::Terms;
+
+/// The name of a link for which none is told.
+pub(crate) const DEFAULT_LINK: &str = "default";
+
+/// [`DEFAULT_LINK`], shared by all calls that tell none.
+static UNNAMED: LazyLock<Arc<str>> = LazyLock::new(|| DEFAULT_LINK.into());
 
 /// Who calls: the id of a component or provider.
 pub const SOURCE_ID: &str = "source-id";
@@ -62,9 +69,9 @@ impl TraceContext {
 /// allocation each.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    pub(crate) source_id: Option<String>,
-    pub(crate) link_name: Option<String>,
-    pub(crate) target_id: Option<String>,
+    pub(crate) source_id: Option<Arc<str>>,
+    pub(crate) link_name: Option<Arc<str>>,
+    pub(crate) target_id: Option<Arc<str>>,
     pub(crate) trace: Option<TraceContext>,
     /// `None` if the caller is a peer of 1.9.
     pub(crate) terms: Option<Terms>,
@@ -79,9 +86,9 @@ impl Told {
                 continue;
             };
             match AsRef::<str>::as_ref(name) {
-                SOURCE_ID => told.source_id = Some(value.to_owned()),
-                LINK_NAME => told.link_name = Some(value.to_owned()),
-                TARGET_ID => told.target_id = Some(value.to_owned()),
+                SOURCE_ID => told.source_id = Some(value.into()),
+                LINK_NAME => told.link_name = Some(value.into()),
+                TARGET_ID => told.target_id = Some(value.into()),
                 TRACEPARENT => parent = Some(value.to_owned()),
                 TRACESTATE => state = Some(value.to_owned()),
                 CALL => told.terms = Some(Terms::read(value)),
@@ -93,6 +100,12 @@ impl Told {
             tracestate: state,
         });
         told
+    }
+
+    /// The name of the link in use.
+    pub(crate) fn link(&mut self) -> Arc<str> {
+        let told = self.link_name.take();
+        told.unwrap_or_else(|| Arc::clone(&UNNAMED))
     }
 
     /// When the answer has to be there: what the caller told, at most `longest` from now, or

@@ -10,6 +10,7 @@ mod request;
 
 pub use answer::{answer, take_request};
 pub use body::IncomingBody;
+pub(crate) use body::OutgoingBody;
 pub use request::HttpError;
 
 use lattice_codec::Path;

@@ -15,6 +15,7 @@ mod alarm;
 mod body;
 mod call;
 mod detour;
+mod direct;
 mod error;
 mod exchange;
 mod handing;

@@ -2,8 +2,9 @@
 //!
 //! What peers say to one another is the same on all roads, message by message, so that deadlines,
 //! streams, credit and cancellation are too. Only the carrier differs: within a process a message
-//! is handed over as it is, without being written, sent and read; between two processes of one
-//! machine it crosses a socket ([`crate::socket`]).
+//! is handed over as it is, without being written, sent and read, unless the caller can run the call
+//! itself ([`crate::direct`]); between two processes of one machine it crosses a socket
+//! ([`crate::socket`]).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,8 +16,11 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::direct::{Given, Running};
 use crate::error::CallError;
+use crate::header::Told;
 use crate::outbox::Outgoing;
 use crate::peer::{self, Inner, route};
 use crate::socket::{Frame, Line, Tried, is_line};
@@ -28,6 +32,12 @@ pub(crate) trait TakeIn: Send + Sync {
 
     /// Takes in a call.
     fn take(self: Arc<Self>, message: Message);
+
+    /// Whether it takes HTTP requests as they are.
+    fn takes_requests(&self) -> bool;
+
+    /// Begins a call that whoever makes it runs.
+    fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running;
 }
 
 /// What of a process can be reached without NATS: the peers that were made with it, and those of
@@ -161,7 +171,7 @@ impl Switchboard {
         servers.find(|server| server.has_room())
     }
 
-    fn server(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
+    pub(crate) fn server(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
         let functions = self.tables.functions.read();
         functions.get(subject)?.iter().find_map(Weak::upgrade)
     }

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Path, Reader};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::direct::Given;
 use crate::error::CallError;
 use crate::exchange::Share;
+use crate::http::IncomingBody;
 use crate::limiter::{Limiter, Permit, Place};
 use crate::respond::Inbound;
 use crate::stream::ByteReader;
@@ -27,6 +30,9 @@ pub struct Params {
     limiter: Arc<Limiter>,
     /// Where the call stands while it waits for parameters and must not hold up others.
     place: Option<Place>,
+    /// A request that was made in this process, which takes the place of parameters. The lock only
+    /// lets parameters be shared, which a body by itself cannot be.
+    request: Mutex<Option<Box<http::Request<IncomingBody>>>>,
 }
 
 impl Params {
@@ -47,7 +53,30 @@ impl Params {
             deadline,
             limiter,
             place: None,
+            request: Mutex::default(),
         }
+    }
+
+    /// What a call within the process is made with.
+    pub(crate) fn given(
+        inbound: Arc<Inbound>,
+        given: Given,
+        deadline: Instant,
+        limiter: Arc<Limiter>,
+    ) -> Self {
+        let (first, request) = match given {
+            Given::Params(params) => (params, None),
+            Given::Request(request) => (Bytes::new(), Some(request)),
+        };
+        Self {
+            request: Mutex::new(request),
+            ..Self::new(inbound, first, true, deadline, limiter)
+        }
+    }
+
+    /// Takes the request, if it came as it is.
+    pub(crate) fn take_request(&mut self) -> Option<http::Request<IncomingBody>> {
+        self.request.get_mut().take().map(|request| *request)
     }
 
     /// The parameters that came with the request; all of them if [`Params::is_complete`].

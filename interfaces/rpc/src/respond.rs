@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::Path;
+use lattice_codec::http::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use crate::direct::{Answered, Place};
 use crate::error::{CallError, RemoteError};
 use crate::exchange::{Remote, Side};
 use crate::header::{self, Terms};
+use crate::http::IncomingBody;
 use crate::limiter::Permit;
 use crate::outbound;
 use crate::peer::{Farewell, Peer, SlotGuard};
@@ -27,6 +30,8 @@ pub(crate) struct Inbound {
     pub(crate) caller: Subject,
     /// What a caller of our kind has told; `None` for a peer of 1.9.
     terms: Option<Terms>,
+    /// Where the answer is left for a caller that runs the call itself.
+    direct: Option<Place>,
     guard: OnceCell<Arc<SlotGuard>>,
     accepted: OnceCell<()>,
     responded: AtomicBool,
@@ -43,6 +48,7 @@ impl Inbound {
             subject,
             caller,
             terms,
+            direct: None,
             guard: OnceCell::new(),
             accepted: OnceCell::new(),
             responded: AtomicBool::new(false),
@@ -51,9 +57,23 @@ impl Inbound {
         }
     }
 
+    /// A call that its caller runs itself.
+    pub(crate) fn direct(peer: Peer, subject: Subject) -> Self {
+        let nowhere = Subject::from_static("");
+        Self {
+            direct: Some(Place::default()),
+            ..Self::new(peer, subject, nowhere, None)
+        }
+    }
+
+    /// Where the answer is left for a caller that runs the call itself; `None` where it is sent.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.direct.as_ref()
+    }
+
     /// Whether the caller is a peer of our kind.
     pub(crate) fn newer(&self) -> bool {
-        self.terms.is_some()
+        self.terms.is_some() || self.direct.is_some()
     }
 
     /// Parameter streams that have ended without data.
@@ -69,6 +89,10 @@ impl Inbound {
 
     /// Takes a slot for the call, which makes it reachable for parameters, credit and cancel.
     pub(crate) async fn slot(&self) -> Result<&Arc<SlotGuard>, CallError> {
+        if self.direct.is_some() {
+            let text = "a call of values within the process has no streams";
+            return Err(CallError::Protocol(text.to_owned()));
+        }
         self.guard
             .get_or_try_init(|| async {
                 let guard = self.peer.open(Side::Callee, self.subject.clone())?;
@@ -117,6 +141,10 @@ impl Inbound {
     }
 
     async fn send_result(&self, result: Bytes, headers: HeaderMap) -> Result<(), CallError> {
+        if let Some(place) = &self.direct {
+            place.put(Answered::Value(result));
+            return Ok(());
+        }
         let room = outbound::room(&self.peer, Some(&headers), "");
         let headers = (!headers.is_empty()).then_some(headers);
         if result.len() <= room {
@@ -218,6 +246,19 @@ impl Responder {
         Ok(ResultStreams { inbound })
     }
 
+    /// Answers a request whose caller runs the call itself.
+    pub(crate) fn respond(self, response: Result<http::Response<IncomingBody>, ErrorCode>) {
+        self.begin();
+        if let Some(place) = self.inbound.place() {
+            place.put(Answered::Response(response));
+        }
+    }
+
+    /// Whether the caller runs the call itself, and takes a response as it is.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.inbound.place().is_some()
+    }
+
     /// Answers that the call failed.
     ///
     /// # Errors
@@ -226,6 +267,10 @@ impl Responder {
     pub async fn fail(self, error: RemoteError) -> Result<(), CallError> {
         self.begin();
         let inbound = &self.inbound;
+        if let Some(place) = inbound.place() {
+            place.put(Answered::Failed(error));
+            return Ok(());
+        }
         for farewell in failure(inbound, &error) {
             inbound
                 .peer
@@ -262,12 +307,11 @@ impl Drop for Responder {
             return;
         }
         self.begin();
-        let error = self.inbound.verdict.lock().take().unwrap_or_else(|| {
-            RemoteError::new(
-                RemoteError::FAILED,
-                "the called side ended without an answer",
-            )
-        });
+        let verdict = self.inbound.verdict.lock().take();
+        let error = verdict.unwrap_or_else(RemoteError::unanswered);
+        if let Some(place) = self.inbound.place() {
+            return place.put(Answered::Failed(error));
+        }
         for farewell in failure(&self.inbound, &error) {
             self.inbound.peer.farewell(farewell);
         }

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::detour::Detour;
 use crate::error::ConnectError;
 use crate::header::{Told, TraceContext};
 use crate::limiter::Limiter;
@@ -41,11 +40,11 @@ pub struct ServeOptions {
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The id of the calling entity, if it tells.
-    pub source_id: Option<String>,
+    pub source_id: Option<Arc<str>>,
     /// The name of the link in use; `default` when the caller tells none.
-    pub link_name: String,
+    pub link_name: Arc<str>,
     /// The called entity, if the caller tells.
-    pub target_id: Option<String>,
+    pub target_id: Option<Arc<str>>,
     /// Trace context, as received.
     pub trace: Option<TraceContext>,
     /// When the answer has to be there.
@@ -53,11 +52,10 @@ pub struct Context {
 }
 
 impl Context {
-    fn new(told: Told, options: &ServeOptions) -> Self {
-        let deadline = told.deadline(options.default_deadline, options.longest_deadline);
+    fn new(mut told: Told, deadline: Instant) -> Self {
         Self {
+            link_name: told.link(),
             source_id: told.source_id,
-            link_name: told.link_name.unwrap_or_else(|| "default".to_owned()),
             target_id: told.target_id,
             trace: told.trace,
             deadline,
@@ -82,6 +80,7 @@ pub struct ServeHandle {
     leave: CancellationToken,
     abort: CancellationToken,
     tasks: TaskTracker,
+    bodies: TaskTracker,
 }
 
 impl ServeHandle {
@@ -91,7 +90,8 @@ impl ServeHandle {
     }
 
     /// Leaves the queue group, answers what has arrived, and ends by `deadline` at the latest;
-    /// what is still running then is cancelled and its callers are told.
+    /// what is still running then is cancelled and its callers are told. A body that a caller in
+    /// this process reads breaks off at its next read.
     pub async fn drain(self, deadline: Instant) {
         self.drain_until(tokio::time::sleep_until(deadline)).await;
     }
@@ -100,9 +100,14 @@ impl ServeHandle {
     pub async fn drain_until(self, end: impl Future<Output = ()>) {
         self.leave.cancel();
         self.tasks.close();
+        self.bodies.close();
+        let all_done = async {
+            self.tasks.wait().await;
+            self.bodies.wait().await;
+        };
         tokio::select! {
             biased;
-            () = self.tasks.wait() => {}
+            () = all_done => {}
             () = end => {
                 self.abort.cancel();
                 self.tasks.wait().await;
@@ -125,7 +130,8 @@ impl Peer {
     /// The handler of a call is first polled where calls are taken in, after those that came
     /// before it; it must not compute for long before it waits for something. From then on it runs
     /// in a task of its own, where nothing that another caller does or leaves undone holds it up.
-    /// After calls that did compute for long, those that follow begin in tasks of their own. The
+    /// After calls that did compute for long, those that follow begin in tasks of their own. A call
+    /// that is made in this process runs where it is made, as long as it does not compute for long. The
     /// handler is dropped when the caller cancels, and when the deadline passes before it has
     /// answered. Call [`Peer::confirm`] after the last function to know that callers reach it.
     ///
@@ -138,6 +144,42 @@ impl Peer {
         queue: &str,
         options: ServeOptions,
         handler: H,
+    ) -> Result<ServeHandle, ConnectError>
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.serve_as(subject, queue, options, handler, false).await
+    }
+
+    /// As [`Peer::serve`], for a handler that reads each call with
+    /// [`take_request`](crate::http::take_request) and answers with [`answer`](crate::http::answer):
+    /// requests and responses of callers in this process come and go as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::serve`].
+    pub async fn serve_http<H, F>(
+        &self,
+        subject: &str,
+        queue: &str,
+        options: ServeOptions,
+        handler: H,
+    ) -> Result<ServeHandle, ConnectError>
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.serve_as(subject, queue, options, handler, true).await
+    }
+
+    async fn serve_as<H, F>(
+        &self,
+        subject: &str,
+        queue: &str,
+        options: ServeOptions,
+        handler: H,
+        takes_requests: bool,
     ) -> Result<ServeHandle, ConnectError>
     where
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
@@ -156,18 +198,21 @@ impl Peer {
             leave: self.inner.stop.child_token(),
             abort: self.inner.stop.child_token(),
             tasks: TaskTracker::new(),
+            bodies: TaskTracker::new(),
         };
         let intake = Arc::new(Intake {
             peer: self.clone(),
-            subject: subject.to_owned(),
+            subject: subject.into(),
+            takes_requests,
             options,
             handler,
             crew: Crew {
                 tasks: handle.tasks.clone(),
                 long: self.inner.config.long_calls.clone(),
             },
-            detour: Detour::default(),
+            detour: Arc::default(),
             abort: handle.abort.clone(),
+            bodies: handle.bodies.clone(),
         });
         handle
             .tasks

@@ -16,7 +16,7 @@ use lattice_rpc::http::{HttpError, answer, take_request};
 use support::{Pair, on_the_bus, trace};
 
 async fn serve_echo(pair: &Pair) -> lattice_rpc::ServeHandle {
-    pair.serve("handle", |mut call| async move {
+    pair.serve_http("handle", |mut call| async move {
         let request = take_request(&mut call.params).await.unwrap();
         if request.uri().path() == "/refuse" {
             let refusal = Err::<http::Response<Full<Bytes>>, _>(ErrorCode::HttpRequestDenied);
@@ -122,7 +122,7 @@ async fn a_body_that_fails_half_way_fails_the_reader() {
     let pair = Pair::start().await;
     let _serving = pair.serve("handle", |_ignored| async {}).await;
     let _failing = pair
-        .serve("fails", |mut call| async move {
+        .serve_http("fails", |mut call| async move {
             take_request(&mut call.params).await.unwrap();
             let frames = futures::stream::iter([Ok(b"part".as_slice()), Err("disk gone")]).then(
                 |part| async move {
@@ -149,7 +149,7 @@ async fn a_body_that_fails_half_way_fails_the_reader() {
 async fn a_body_whose_server_is_cut_off_is_not_taken_for_whole() {
     let pair = Pair::start().await;
     let serving = pair
-        .serve("handle", |mut call| async move {
+        .serve_http("handle", |mut call| async move {
             take_request(&mut call.params).await.unwrap();
             let first = futures::stream::once(async {
                 Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"begun")))
@@ -182,7 +182,7 @@ async fn a_body_whose_server_is_cut_off_is_not_taken_for_whole() {
 async fn leaving_in_the_middle_of_a_body_stops_its_writer() {
     let pair = Pair::start().await;
     let _serving = pair
-        .serve("endless", |mut call| async move {
+        .serve_http("endless", |mut call| async move {
             take_request(&mut call.params).await.unwrap();
             let frames = futures::stream::repeat(()).then(|()| async {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -237,7 +237,7 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
     let pair = Pair::start().await;
     let (seen, mut told) = tokio::sync::mpsc::unbounded_channel();
     let _serving = pair
-        .serve("handle", move |mut call| {
+        .serve_http("handle", move |mut call| {
             let seen = seen.clone();
             async move {
                 let source = call.context.source_id.clone();

@@ -58,11 +58,16 @@ mod tests {
 
     use super::*;
     use crate::CallContext;
+    use crate::limits::Meter;
     use crate::testing::EchoHttp;
+    use crate::ticker::Ticker;
 
     fn outbound() -> Outbound {
         let cx = CallContext::within(Duration::from_millis(200));
-        Outbound::new(Arc::new(EchoHttp), cx)
+        let engine = wasmtime::Engine::default();
+        let ticker = Ticker::start(&engine, Duration::from_millis(5)).unwrap();
+        let meter = Arc::new(Meter::new(ticker.enter(), None));
+        Outbound::new(Arc::new(EchoHttp), cx, &meter)
     }
 
     async fn send(mut outbound: Outbound, path: &str) -> Result<String, Error> {

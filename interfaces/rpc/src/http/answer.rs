@@ -11,7 +11,7 @@ use lattice_codec::http::{
 };
 
 use crate::error::{CallError, RemoteError};
-use crate::http::body::{IncomingBody, Outgoing, SendError};
+use crate::http::body::{IncomingBody, OutgoingBody, SendError};
 use crate::http::{body_path, trailers_path};
 use crate::params::Params;
 use crate::respond::{Responder, ResultStreams};
@@ -23,6 +23,9 @@ use crate::respond::{Responder, ResultStreams};
 /// [`CallError::Decode`] for bytes that are no request, [`CallError::Protocol`] for an address
 /// that is none, [`CallError::NotSent`] when the request does not become complete in time.
 pub async fn take_request(params: &mut Params) -> Result<http::Request<IncomingBody>, CallError> {
+    if let Some(request) = params.take_request() {
+        return Ok(request);
+    }
     let (head, body, trailers) = params.decode(decode_request).await?;
     let mut body_stream = None;
     if body == Part::Pending && !params.has_ended(&body_path()) {
@@ -56,7 +59,8 @@ fn uri(head: &RequestHead) -> Result<Uri, CallError> {
 /// Answers a call of `wrpc:http/incoming-handler`, and sends the body to its end.
 ///
 /// A small body that is complete goes with the answer. When a streaming body fails, a caller of
-/// our kind is told; a 1.9 caller sees the body end.
+/// our kind is told; a 1.9 caller sees the body end. A caller in this process gets the response as
+/// it is, and reads a body that streams by itself.
 ///
 /// # Errors
 ///
@@ -67,18 +71,22 @@ pub async fn answer<B>(
     response: Result<http::Response<B>, ErrorCode>,
 ) -> Result<(), CallError>
 where
-    B: Body<Data = Bytes> + Send,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Display,
 {
     let mut out = BytesMut::new();
     let (parts, body) = match response {
         Ok(response) => response.into_parts(),
+        Err(code) if responder.is_direct() => {
+            responder.respond(Err(code));
+            return Ok(());
+        }
         Err(code) => {
             encode_error(&mut out, &code);
             return responder.reply(out.freeze()).await;
         }
     };
-    let body = match Outgoing::take(body).await {
+    let body = match OutgoingBody::take(body).await {
         Ok(body) => body,
         Err(why) => {
             return responder
@@ -86,6 +94,12 @@ where
                 .await;
         }
     };
+    if responder.is_direct() {
+        let broken = |why| CallError::Remote(RemoteError::new(RemoteError::FAILED, why));
+        let response = http::Response::from_parts(parts, body.hand_over(broken));
+        responder.respond(Ok(response));
+        return Ok(());
+    }
     let head = ResponseHead {
         status: parts.status,
         headers: parts.headers,
@@ -103,7 +117,7 @@ where
     }
 }
 
-async fn send_body<B>(streams: ResultStreams, body: Outgoing<B>) -> Result<(), CallError>
+async fn send_body<B>(streams: ResultStreams, body: OutgoingBody<B>) -> Result<(), CallError>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Display,

@@ -1,6 +1,6 @@
 //! Bodies in both directions.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,9 +10,12 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use lattice_codec::http::{Part, decode_trailers, encode_trailers};
 use lattice_codec::{DecodeError, Reader};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::body::{BodyReader, BodyWriter};
-use crate::error::CallError;
+use crate::error::{CallError, RemoteError};
 use crate::stream::{ByteReader, ByteWriter};
 
 /// How much of a body goes with its message.
@@ -34,7 +37,46 @@ pub struct IncomingBody {
 enum Data {
     Whole(Bytes),
     Stream(Box<BodyReader>),
+    /// A body of this process, with its trailers.
+    Direct(Direct),
     Ended,
+}
+
+/// A body that is read from where it arises.
+struct Direct {
+    body: Pin<Box<dyn Body<Data = Bytes, Error = CallError> + Send>>,
+    held: Option<Held>,
+}
+
+/// What a body owes to the function that answers with it.
+struct Held {
+    /// Lets whoever drains the function wait for the body.
+    _tracked: TaskTrackerToken,
+    /// Resolves when the function is cut off.
+    cut_off: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl fmt::Debug for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direct").finish_non_exhaustive()
+    }
+}
+
+impl Direct {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        if let Poll::Ready(frame) = self.body.as_mut().poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let Some(held) = &mut self.held else {
+            return Poll::Pending;
+        };
+        ready!(held.cut_off.as_mut().poll(cx));
+        let error = RemoteError::new(RemoteError::STOPPING, "the called side stops");
+        Poll::Ready(Some(Err(CallError::Remote(error))))
+    }
 }
 
 #[derive(Debug)]
@@ -78,6 +120,16 @@ impl IncomingBody {
         }
     }
 
+    /// Has a function that is left wait for this body, and end it when it is cut off.
+    pub(crate) fn held_by(&mut self, tasks: &TaskTracker, abort: &CancellationToken) {
+        if let Data::Direct(direct) = &mut self.data {
+            direct.held = Some(Held {
+                _tracked: tasks.token(),
+                cut_off: Box::pin(abort.clone().cancelled_owned()),
+            });
+        }
+    }
+
     /// Keeps a task alive as long as this body.
     pub(crate) fn holding(mut self, pump: Option<Pump>) -> Self {
         self.pump = pump;
@@ -88,6 +140,11 @@ impl IncomingBody {
         match std::mem::replace(&mut self.data, Data::Ended) {
             Data::Whole(whole) if !whole.is_empty() => Poll::Ready(Some(Ok(whole))),
             Data::Whole(_) | Data::Ended => Poll::Ready(None),
+            // All of its frames are taken together, see below.
+            Data::Direct(direct) => {
+                self.data = Data::Direct(direct);
+                Poll::Ready(None)
+            }
             Data::Stream(mut stream) => {
                 let next = stream.poll_next(cx);
                 if !matches!(next, Poll::Ready(None | Some(Err(_)))) {
@@ -163,6 +220,13 @@ impl Body for IncomingBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        if let Data::Direct(direct) = &mut self.data {
+            let frame = ready!(direct.poll_frame(cx));
+            if !matches!(frame, Some(Ok(_))) {
+                self.data = Data::Ended;
+            }
+            return Poll::Ready(frame);
+        }
         if let Some(data) = ready!(self.poll_data(cx)) {
             return Poll::Ready(Some(data.map(Frame::data)));
         }
@@ -174,6 +238,7 @@ impl Body for IncomingBody {
         let empty = match &self.data {
             Data::Whole(whole) => whole.is_empty(),
             Data::Ended => true,
+            Data::Direct(direct) => direct.body.is_end_stream(),
             Data::Stream(_) => false,
         };
         empty && matches!(self.trailers, Trailers::Ready(None))
@@ -183,13 +248,14 @@ impl Body for IncomingBody {
         match &self.data {
             Data::Whole(whole) => SizeHint::with_exact(whole.len() as u64),
             Data::Ended => SizeHint::with_exact(0),
+            Data::Direct(direct) => direct.body.size_hint(),
             Data::Stream(_) => SizeHint::default(),
         }
     }
 }
 
 /// A body on its way out, after what was ready of it has been taken.
-pub(crate) struct Outgoing<B> {
+pub(crate) struct OutgoingBody<B> {
     rest: Pin<Box<B>>,
     /// What was ready.
     pub(crate) data: Bytes,
@@ -198,7 +264,7 @@ pub(crate) struct Outgoing<B> {
     trailers: Option<HeaderMap>,
 }
 
-impl<B> Outgoing<B>
+impl<B> OutgoingBody<B>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Display,
@@ -274,6 +340,24 @@ where
         }
     }
 
+    /// The body as it is read within the process. What breaks it off is told as `broken` says.
+    pub(crate) fn hand_over(self, broken: fn(String) -> CallError) -> IncomingBody
+    where
+        B: 'static,
+    {
+        let (data, trailers) = if self.whole {
+            (Data::Whole(self.data), self.trailers)
+        } else {
+            let body = Box::pin(HandedOver { body: self, broken });
+            (Data::Direct(Direct { body, held: None }), None)
+        };
+        IncomingBody {
+            data,
+            trailers: Trailers::Ready(trailers),
+            pump: None,
+        }
+    }
+
     /// Sends the rest of the body, then the trailers.
     pub(crate) async fn send(
         mut self,
@@ -307,6 +391,39 @@ where
         trailers.write(out.freeze()).await?;
         trailers.finished();
         Ok(())
+    }
+}
+
+/// A body on its way out, read where it arises.
+struct HandedOver<B> {
+    body: OutgoingBody<B>,
+    broken: fn(String) -> CallError,
+}
+
+impl<B> Body for HandedOver<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Display,
+{
+    type Data = Bytes;
+    type Error = CallError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        let broken = self.broken;
+        let body = &mut self.body;
+        if !body.data.is_empty() {
+            let first = std::mem::take(&mut body.data);
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let frame = ready!(body.rest.as_mut().poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(error.to_string()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.data.is_empty() && self.body.rest.is_end_stream()
     }
 }
 

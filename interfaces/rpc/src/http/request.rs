@@ -14,7 +14,7 @@ use lattice_codec::write;
 
 use crate::call::{Call, Invocation, ResultMessage};
 use crate::error::CallError;
-use crate::http::body::{IncomingBody, Outgoing, Pump, SendError};
+use crate::http::body::{IncomingBody, OutgoingBody, Pump, SendError};
 use crate::http::{body_path, trailers_path};
 use crate::peer::Peer;
 
@@ -86,7 +86,13 @@ impl Peer {
         B::Error: Display,
     {
         let (parts, body) = request.into_parts();
-        let body = Outgoing::take(body).await.map_err(HttpError::RequestBody)?;
+        let body = OutgoingBody::take(body).await.map_err(HttpError::RequestBody)?;
+        if options.is_none()
+            && let Some(function) = self.function_here(&invocation)
+            && function.takes_requests()
+        {
+            return self.request_here(function, &invocation, parts, body).await;
+        }
         let mut params = BytesMut::with_capacity(256 + body.data.len());
         encode_request(
             &mut params,
@@ -106,7 +112,7 @@ impl Peer {
     }
 
     /// Sends the rest of a request body while the response is awaited.
-    fn pump<B>(&self, call: &Call, body: Outgoing<B>) -> Pump
+    fn pump<B>(&self, call: &Call, body: OutgoingBody<B>) -> Pump
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Display,

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::{Message, Subject, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::running::run_call;
 use super::{Context, IncomingCall, ServeOptions};
 use crate::detour::Detour;
+use crate::direct::{Answered, Given, Place, Running};
 use crate::header::Told;
 use crate::limiter::LimiterStats;
 use crate::local::{Listed, TakeIn};
@@ -35,12 +37,16 @@ const LONGEST_ROW: Duration = Duration::from_millis(5);
 /// Takes in the calls of one function.
 pub(super) struct Intake<H> {
     pub(super) peer: Peer,
-    pub(super) subject: String,
+    pub(super) subject: Subject,
+    /// Whether the handler takes requests of this process as they are.
+    pub(super) takes_requests: bool,
     pub(super) options: ServeOptions,
     pub(super) handler: H,
     pub(super) crew: Crew,
-    pub(super) detour: Detour,
+    pub(super) detour: Arc<Detour>,
     pub(super) abort: CancellationToken,
+    /// Bodies of answers that callers of this process still read.
+    pub(super) bodies: TaskTracker,
 }
 
 impl<H, F> Intake<H>
@@ -152,11 +158,15 @@ where
             return None;
         };
         let mut told = Told::read(message.headers.as_ref());
+        let deadline = told.deadline(
+            self.options.default_deadline,
+            self.options.longest_deadline,
+        );
         let terms = told.terms.take();
         let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
         let peer = self.peer.clone();
         let inbound = Arc::new(Inbound::new(peer, message.subject, caller, terms));
-        let context = Context::new(told, &self.options);
+        let context = Context::new(told, deadline);
         Some(IncomingCall {
             params: Params::new(
                 Arc::clone(&inbound),
@@ -181,8 +191,7 @@ where
         free > 0 || (queued < size && !self.options.relief.knows_other())
     }
 
-    /// The call begins in a task of its own: whoever makes it may be a guest, on whose stack there
-    /// is no room for another.
+    /// The call begins in a task of its own: its answer is a message, so nobody has to wait here.
     fn take(self: Arc<Self>, message: Message) {
         let Some(call) = self.take_in(message) else {
             return;
@@ -193,5 +202,34 @@ where
         } else {
             self.crew.join(running);
         }
+    }
+
+    fn takes_requests(&self) -> bool {
+        self.takes_requests
+    }
+
+    fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running {
+        let deadline = deadline.min(Instant::now() + self.options.longest_deadline);
+        let inbound = Inbound::direct(self.peer.clone(), self.subject.clone());
+        let inbound = Arc::new(inbound);
+        let limiter = Arc::clone(&self.options.limiter);
+        let call = IncomingCall {
+            context: Context::new(told, deadline),
+            params: Params::given(Arc::clone(&inbound), given, deadline, limiter),
+            responder: Responder::new(Arc::clone(&inbound)),
+        };
+        let (crew, detour) = (self.crew.clone(), Arc::clone(&self.detour));
+        let tracked = self.crew.tasks.token();
+        let work = async move {
+            let _tracked = tracked;
+            run_call(Arc::clone(&self), call).await;
+            let mut answer = inbound.place().map_or_else(Answered::unanswered, Place::take);
+            if let Answered::Response(Ok(response)) = &mut answer {
+                let body = response.body_mut();
+                body.held_by(&self.bodies, &self.abort);
+            }
+            answer
+        };
+        Running::new(Box::pin(work), crew, &detour)
     }
 }

@@ -116,6 +116,10 @@ async fn given_up_or_overdue(inbound: &Inbound, deadline: Instant) -> RemoteErro
 /// Resolves when the caller gives up. A call that is not answered at once is confirmed to its
 /// caller first, which otherwise has no subject to give up at.
 async fn given_up(inbound: &Inbound) {
+    if inbound.place().is_some() {
+        // Whoever runs the call itself gives it up by dropping it.
+        std::future::pending::<()>().await;
+    }
     let accepted = if inbound.has_responded() {
         inbound.slot().await
     } else {

@@ -148,6 +148,26 @@ impl Pair {
         Invocation::new(self.subject(function), soon(5000)).source("tester")
     }
 
+    /// As [`Pair::serve`], for a handler of HTTP.
+    pub async fn serve_http<H, F>(&self, function: &str, handler: H) -> ServeHandle
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let subject = self.subject(function);
+        let queue = self.prefix.queue_group();
+        let served = self.callee.serve_http(&subject, queue, options(), handler);
+        self.ready(&subject, served.await.unwrap()).await
+    }
+
+    async fn ready(&self, subject: &str, handle: ServeHandle) -> ServeHandle {
+        self.callee.confirm(Duration::from_secs(5)).await.unwrap();
+        if let Some(joint) = &self.joint {
+            until(|| joint.near.reaches(subject)).await;
+        }
+        handle
+    }
+
     pub async fn serve<H, F>(&self, function: &str, handler: H) -> ServeHandle
     where
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
@@ -168,16 +188,8 @@ impl Pair {
     {
         let subject = self.subject(function);
         let queue = self.prefix.queue_group();
-        let handle = self
-            .callee
-            .serve(&subject, queue, options, handler)
-            .await
-            .unwrap();
-        self.callee.confirm(Duration::from_secs(5)).await.unwrap();
-        if let Some(joint) = &self.joint {
-            until(|| joint.near.reaches(&subject)).await;
-        }
-        handle
+        let served = self.callee.serve(&subject, queue, options, handler).await;
+        self.ready(&subject, served.unwrap()).await
     }
 
     /// Serves a function that answers with its parameters.

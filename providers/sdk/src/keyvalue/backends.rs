@@ -94,7 +94,7 @@ impl<B> Backends<B> {
     /// [`KeyValueError::Other`] naming the link that is missing.
     pub async fn of(&self, context: &Context) -> Result<Arc<B>, KeyValueError> {
         let source = context.source_id.as_deref().unwrap_or("<unknown>");
-        let name = context.link_name.as_str();
+        let name = &*context.link_name;
         if let Some(backend) = self.find(source, name) {
             return Ok(backend);
         }

@@ -61,7 +61,7 @@ type Answer<T> = anyhow::Result<Result<T, KeyValueError>>;
 fn answer<T>(function: &str, cx: &Context, done: Result<T, KeyValueError>) -> Answer<T> {
     if let Err(error) = &done {
         let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-        let link_name = cx.link_name.as_str();
+        let link_name = &*cx.link_name;
         let error = error.text();
         tracing::warn!(
             source,

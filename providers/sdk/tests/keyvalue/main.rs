@@ -234,7 +234,7 @@ async fn bindings_are_served_and_call_on() {
     let (context, params) = seen.recv().await.unwrap();
     assert_eq!(context.source_id.as_deref(), Some("kv"));
     assert_eq!(context.target_id.as_deref(), Some("echo"));
-    assert_eq!(context.link_name, "second");
+    assert_eq!(&*context.link_name, "second");
     assert_eq!(params, &b"\x01b\x01k\x01v"[..]);
     let failed = watcher::on_delete(kv, lattice.cx(), "mine", "w").await;
     let error = call_error(failed.unwrap_err());

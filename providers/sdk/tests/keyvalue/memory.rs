@@ -193,7 +193,7 @@ impl served::Handler<Context> for MemoryProvider {
         value: Bytes,
     ) -> anyhow::Result<()> {
         let own = CallContext {
-            link_name: Some(cx.link_name),
+            link_name: Some(cx.link_name.to_string()),
             deadline: Some(cx.deadline),
             trace: cx.trace,
         };

@@ -1,0 +1,273 @@
+//! Calls that stay in their process: whoever makes one runs it.
+//!
+//! Where a function is served by a peer on the same [`Switchboard`](crate::Switchboard), nothing is
+//! encoded that was not encoded before, no slot is taken and no message passed: the caller polls
+//! the handler. What the callee promises holds as on the other roads: a call waits for its turn,
+//! ends by its deadline, is counted, drained and cut off with the others of its function, and its
+//! panic ends nothing but itself. To give it up is to drop it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Body;
+use lattice_codec::http::ErrorCode;
+use lattice_core::Locality;
+use lattice_core::road::{Road, Why};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::call::Invocation;
+use crate::detour::Detour;
+use crate::error::{CallError, RemoteError};
+use crate::http::{HttpError, IncomingBody, OutgoingBody};
+use crate::local::TakeIn;
+use crate::peer::Peer;
+use crate::start::{Crew, LONG};
+
+/// What a call is made with.
+pub(crate) enum Given {
+    /// Encoded parameters, all of them.
+    Params(Bytes),
+    /// A request, for a function that takes it as it is.
+    Request(Box<http::Request<IncomingBody>>),
+}
+
+/// How a call has ended.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// Encoded results.
+    Value(Bytes),
+    /// What was answered to a request.
+    Response(Result<http::Response<IncomingBody>, ErrorCode>),
+    Failed(RemoteError),
+}
+
+impl Answered {
+    pub(crate) fn unanswered() -> Self {
+        Self::Failed(RemoteError::unanswered())
+    }
+}
+
+/// Where the handler leaves its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Place(Mutex<Option<Answered>>);
+
+impl Place {
+    pub(crate) fn put(&self, answer: Answered) {
+        *self.0.lock() = Some(answer);
+    }
+
+    pub(crate) fn take(&self) -> Answered {
+        let answer = self.0.lock().take();
+        answer.unwrap_or_else(Answered::unanswered)
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+/// A call that runs as long as it is polled. One that keeps its thread for long moves to the
+/// threads for such, and is waited for.
+pub(crate) struct Running {
+    work: Result<Work, AbortOnDropHandle<Answered>>,
+    crew: Crew,
+    /// Told of the first poll.
+    detour: Option<Arc<Detour>>,
+}
+
+impl Running {
+    /// Begins where it is polled, unless calls of its function had better begin elsewhere.
+    pub(crate) fn new(work: Work, crew: Crew, detour: &Arc<Detour>) -> Self {
+        let mut running = Self {
+            work: Ok(work),
+            crew,
+            detour: Some(Arc::clone(detour)),
+        };
+        if detour.is_on() {
+            running.detour = None;
+            running.leave();
+        }
+        running
+    }
+
+    /// Goes on elsewhere, if there is such a place.
+    fn leave(&mut self) {
+        let Some(threads) = &self.crew.long else {
+            return;
+        };
+        if let Ok(work) = &mut self.work {
+            let work = std::mem::replace(work, Box::pin(std::future::pending()));
+            let task = self.crew.tasks.spawn_on(work, threads);
+            self.work = Err(AbortOnDropHandle::new(task));
+        }
+    }
+}
+
+impl Future for Running {
+    type Output = Answered;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+        let this = &mut *self;
+        if let Ok(work) = &mut this.work {
+            let began = Instant::now();
+            let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+            let busy = began.elapsed();
+            if let Some(detour) = this.detour.take() {
+                detour.learn(busy);
+            }
+            match polled {
+                Ok(Poll::Pending) if busy > LONG => this.leave(),
+                Ok(polled) => return polled,
+                // The panic itself was told by the hook that every program has.
+                Err(_) => return Poll::Ready(Answered::unanswered()),
+            }
+        }
+        match &mut this.work {
+            Ok(_) => Poll::Pending,
+            Err(task) => Pin::new(task)
+                .poll(cx)
+                .map(|ended| ended.unwrap_or_else(|_| Answered::unanswered())),
+        }
+    }
+}
+
+/// The side of the caller.
+impl Peer {
+    /// The function that a call goes to without leaving this process, if there is one and the call
+    /// may stay.
+    pub(crate) fn function_here(&self, invocation: &Invocation) -> Option<Arc<dyn TakeIn>> {
+        let board = self.inner.config.local.as_ref()?;
+        match invocation.allowed() {
+            Locality::Spread => None,
+            Locality::LocalOnly => board.server(invocation.subject()),
+            _ => board.server_with_room(invocation.subject()),
+        }
+    }
+
+    pub(crate) async fn call_here(
+        &self,
+        function: Arc<dyn TakeIn>,
+        invocation: &Invocation,
+        params: Bytes,
+    ) -> Result<Bytes, CallError> {
+        match self
+            .run_here(function, invocation, Given::Params(params))
+            .await?
+        {
+            Answered::Value(value) => Ok(value),
+            Answered::Failed(error) => Err(CallError::Remote(error)),
+            Answered::Response(_) => Err(CallError::Protocol(
+                "a response came where a value was called for".to_owned(),
+            )),
+        }
+    }
+
+    /// Has a request answered without leaving this process.
+    pub(crate) async fn request_here<B>(
+        &self,
+        function: Arc<dyn TakeIn>,
+        invocation: &Invocation,
+        head: http::request::Parts,
+        body: OutgoingBody<B>,
+    ) -> Result<http::Response<IncomingBody>, HttpError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let body = body.hand_over(CallError::Aborted);
+        let request = Box::new(http::Request::from_parts(head, body));
+        match self
+            .run_here(function, invocation, Given::Request(request))
+            .await?
+        {
+            Answered::Response(response) => response.map_err(HttpError::Handler),
+            Answered::Failed(error) => Err(CallError::Remote(error).into()),
+            Answered::Value(_) => {
+                let text = "a value came where a response was called for";
+                Err(CallError::Protocol(text.to_owned()).into())
+            }
+        }
+    }
+
+    async fn run_here(
+        &self,
+        function: Arc<dyn TakeIn>,
+        invocation: &Invocation,
+        given: Given,
+    ) -> Result<Answered, CallError> {
+        let stop = &self.inner.stop;
+        if stop.is_cancelled() {
+            return Err(CallError::Cancelled);
+        }
+        if let Some(roads) = invocation.counts() {
+            roads.count(Road::Process, Why::Nearest);
+        }
+        let running = function.begin(invocation.told(), invocation.deadline(), given);
+        tokio::select! {
+            biased;
+            answered = running => Ok(answered),
+            () = stop.cancelled() => Err(CallError::Cancelled),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    fn crew(long: Option<tokio::runtime::Handle>) -> Crew {
+        Crew {
+            tasks: TaskTracker::new(),
+            long,
+        }
+    }
+
+    fn run(work: impl Future<Output = Answered> + Send + 'static, crew: &Crew) -> Running {
+        Running::new(Box::pin(work), crew.clone(), &Arc::default())
+    }
+
+    fn failed(answered: Answered) -> bool {
+        matches!(answered, Answered::Failed(_))
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_call_alone() {
+        let here = run(async { panic!("on purpose") }, &crew(None));
+        assert!(failed(here.await));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_keeps_its_thread_goes_on_elsewhere_and_may_panic_there() {
+        let elsewhere = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let crew = crew(Some(elsewhere.handle().clone()));
+        let own = std::thread::current().id();
+        for panics in [false, true] {
+            let work = async move {
+                let began = Instant::now();
+                while began.elapsed() < 2 * LONG {
+                    std::hint::spin_loop();
+                }
+                tokio::task::yield_now().await;
+                assert!(!panics, "on purpose");
+                assert_ne!(std::thread::current().id(), own);
+                Answered::Value(Bytes::new())
+            };
+            assert_eq!(failed(run(work, &crew).await), panics);
+        }
+        crew.tasks.close();
+        tokio::time::timeout(Duration::from_secs(5), crew.tasks.wait())
+            .await
+            .unwrap();
+        elsewhere.shutdown_background();
+    }
+}
