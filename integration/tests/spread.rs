@@ -27,7 +27,10 @@ fn monitored() -> Result<(NatsBoxOptions, String)> {
 /// A lattice of three hosts on a monitored server, and the monitor's address.
 async fn three_hosts() -> Result<(Lattice, String)> {
     let (options, monitor) = monitored()?;
-    Ok((Lattice::start_with(options, 3).await?, monitor))
+    let mut lattice = Lattice::start_with(options, 3).await?;
+    // What is shared here is what the server shares out.
+    lattice.locality = Locality::Spread;
+    Ok((lattice, monitor))
 }
 
 /// How many calls of a function the server has given to each connection that serves it, by the
@@ -69,6 +72,7 @@ impl Edge {
         hub.extra_config += &format!("leafnodes {{ listen: \"127.0.0.1:{leaf_port}\" }}\n");
         hub.js_domain = Some("hub".to_owned());
         let mut lattice = Lattice::start_with(hub, 0).await?;
+        lattice.locality = Locality::Spread;
         let (mut leaf, at_leaf) = monitored()?;
         leaf.extra_config += &format!(
             "leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{leaf_port}\" }} ] }}\n"
@@ -308,8 +312,7 @@ async fn draining_a_host_fails_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn copies_of_a_provider_share_the_load() -> Result<()> {
-    let (mut lattice, monitor) = three_hosts().await?;
-    lattice.locality = Locality::Spread;
+    let (lattice, monitor) = three_hosts().await?;
     lattice.run_counter(0, &[0, 1, 2], 32).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/a", 200).await?;
