@@ -91,6 +91,9 @@ pub struct ImportTarget<'a> {
     pub results: &'a Shape,
 }
 
+/// Parameters or results as they are.
+pub type Value = Box<dyn Any + Send>;
+
 /// Bytes that travel on one asynchronous path, exactly as they stand on the wire: each item
 /// continues the byte stream, chunk boundaries mean nothing.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, InvokeError>> + Send>>;
@@ -182,6 +185,23 @@ pub trait Invoke: Send + Sync + 'static {
         target: ImportTarget<'_>,
         params: Bytes,
     ) -> Result<Bytes, InvokeError>;
+
+    /// Calls a function with its parameters as they are, a tuple, where whoever serves it is in this
+    /// process and takes them so. The answer is a [`lattice_core::keyvalue::Answer`] of what the
+    /// function returns.
+    ///
+    /// # Errors
+    ///
+    /// The parameters themselves where that is not so: the call has not been made. Else as
+    /// [`Invoke::call`].
+    async fn call_value(
+        &self,
+        _cx: &CallContext,
+        _target: ImportTarget<'_>,
+        params: Value,
+    ) -> Result<Result<Value, InvokeError>, Value> {
+        Err(params)
+    }
 
     /// Calls a function with streams or futures among its parameters or results.
     ///

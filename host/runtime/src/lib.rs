@@ -48,6 +48,6 @@ pub use error::{CallError, HttpCallError, PrepareError, RuntimeError};
 pub use export::{Export, ExportKind};
 pub use http::{HttpBody, HttpResponse, ResponseBody};
 pub use invoke::{
-    ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, TraceContext,
+    ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, TraceContext, Value,
 };
 pub use runtime::Runtime;

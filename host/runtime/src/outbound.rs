@@ -1,5 +1,6 @@
 //! Calls that leave the component: which link they take and how long they may last.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use lattice_codec::Path;
 use tokio::time::timeout_at;
 
 use crate::limits::Meter;
-use crate::{ByteStream, CallContext, ImportTarget, Invoke, InvokeError, Shape, StreamingReply};
+use crate::{
+    ByteStream, CallContext, ImportTarget, Invoke, InvokeError, Shape, StreamingReply, Value,
+};
 
 /// The link name that is used unless the guest chose another.
 const DEFAULT_LINK: &str = "default";
@@ -29,6 +32,14 @@ pub(crate) struct Outbound {
     cx: Arc<CallContext>,
     meter: Arc<Meter>,
     links: HashMap<String, Arc<str>>,
+}
+
+/// A value came that is not of the type that goes with the function.
+pub(crate) fn unexpected() -> InvokeError {
+    InvokeError::Transport {
+        what: "a value of another type than the function's came back".to_owned(),
+        source: None,
+    }
 }
 
 impl Outbound {
@@ -78,6 +89,26 @@ impl Outbound {
         timeout_at(self.cx.deadline, call)
             .await
             .map_err(|_| InvokeError::Deadline)?
+    }
+
+    /// Calls a function with values as they are, where that is possible; gives the parameters back
+    /// where it is not.
+    pub(crate) async fn call_value<A: Any + Send>(
+        &self,
+        target: Target<'_>,
+        params: A,
+    ) -> Result<Result<Value, InvokeError>, A> {
+        let _away = self.meter.away();
+        let target = self.target(target);
+        let call = self.invoke.call_value(&self.cx, target, Box::new(params));
+        match timeout_at(self.cx.deadline, call).await {
+            Ok(Ok(called)) => Ok(called),
+            Ok(Err(params)) => match params.downcast::<A>() {
+                Ok(params) => Err(*params),
+                Err(_) => Ok(Err(unexpected())),
+            },
+            Err(_) => Ok(Err(InvokeError::Deadline)),
+        }
     }
 
     pub(crate) async fn call_streaming(

@@ -18,7 +18,7 @@ use lattice_rpc::http::{HANDLE, HttpError, OUTGOING_HANDLER};
 use lattice_rpc::{ByteReader, ByteWriter, Call, CallError, Invocation, Peer, RemoteError};
 use lattice_runtime::{
     ByteStream, CallContext, HttpBody, ImportTarget, Invoke, InvokeError, StreamingReply,
-    TraceContext,
+    TraceContext, Value,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -168,6 +168,33 @@ impl Invoke for ComponentInvoke {
         let (invocation, _traced) = self.invocation(cx, &road, instance, function);
         let called = self.peer.call(invocation, params).await;
         called.map_err(|error| self.failed(&road, operation(), error))
+    }
+
+    async fn call_value(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Value,
+    ) -> Result<Result<Value, InvokeError>, Value> {
+        let ImportTarget {
+            instance, function, ..
+        } = target;
+        let Ok(road) = self
+            .router
+            .decide(&self.source, target.link_name, target.lookup)
+        else {
+            // Told when the call is made in the other way.
+            return Err(params);
+        };
+        let Road::Bus(route) = &road;
+        let call = route.call(instance, function, self.deadline(cx));
+        if !self.peer.takes_value(&call, (*params).type_id()) {
+            return Err(params);
+        }
+        let (invocation, _traced) = self.invocation(cx, &road, instance, function);
+        let called = self.peer.call_value(&invocation, params).await?;
+        let failed = |error| self.failed(&road, operation(instance, function), error);
+        Ok(called.map_err(failed))
     }
 
     async fn call_streaming(

@@ -165,7 +165,9 @@ impl Bed {
             .await?;
         let counter = "http-keyvalue-counter";
         lattice.run(0, "counter", counter, INSTANCES).await?;
-        lattice.ctl_ok("link.put", over_nats("counter", "kv")).await?;
+        lattice
+            .ctl_ok("link.put", over_nats("counter", "kv"))
+            .await?;
         serve(lattice, SERVER, "counter", Locality::Spread).await
     }
 

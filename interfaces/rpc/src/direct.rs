@@ -6,6 +6,7 @@
 //! ends by its deadline, is counted, drained and cut off with the others of its function, and its
 //! panic ends nothing but itself. To give it up is to drop it.
 
+use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,23 +33,37 @@ use crate::start::{Crew, LONG};
 pub(crate) enum Given {
     /// Encoded parameters, all of them.
     Params(Bytes),
-    /// A request, for a function that takes it as it is.
-    Request(Box<http::Request<IncomingBody>>),
+    /// A value as it is, for a function that takes such.
+    Value(Value),
 }
+
+/// Parameters or results as they are.
+pub type Value = Box<dyn Any + Send>;
+
+/// What is answered to a request.
+pub(crate) type HttpAnswer = Result<http::Response<IncomingBody>, ErrorCode>;
 
 /// How a call has ended.
 #[derive(Debug)]
 pub(crate) enum Answered {
     /// Encoded results.
-    Value(Bytes),
-    /// What was answered to a request.
-    Response(Result<http::Response<IncomingBody>, ErrorCode>),
+    Results(Bytes),
+    /// A value as it is.
+    Value(Value),
     Failed(RemoteError),
 }
 
 impl Answered {
     pub(crate) fn unanswered() -> Self {
         Self::Failed(RemoteError::unanswered())
+    }
+
+    /// The response, if it is one.
+    pub(crate) fn response(&mut self) -> Option<&mut http::Response<IncomingBody>> {
+        let Self::Value(value) = self else {
+            return None;
+        };
+        value.downcast_mut::<HttpAnswer>()?.as_mut().ok()
     }
 }
 
@@ -157,11 +172,58 @@ impl Peer {
             .run_here(function, invocation, Given::Params(params))
             .await?
         {
+            Answered::Results(results) => Ok(results),
+            Answered::Failed(error) => Err(CallError::Remote(error)),
+            Answered::Value(_) => Err(mismatch()),
+        }
+    }
+
+    /// The function that takes values of this type as they are, if a call goes to one without
+    /// leaving this process.
+    pub(crate) fn taker_here(
+        &self,
+        invocation: &Invocation,
+        value: TypeId,
+    ) -> Option<Arc<dyn TakeIn>> {
+        let function = self.function_here(invocation);
+        function.filter(|function| function.takes(value))
+    }
+
+    /// Whether [`Peer::call_value`] would call with a value of this type right now.
+    #[must_use]
+    pub fn takes_value(&self, invocation: &Invocation, value: TypeId) -> bool {
+        self.taker_here(invocation, value).is_some()
+    }
+
+    /// Calls a function with a value as it is, if it is served in this process and takes values of
+    /// that type (see [`Peer::serve_values`]); gives the value back otherwise. The answer is of the
+    /// type that goes with the function.
+    ///
+    /// # Errors
+    ///
+    /// The value itself, or every [`CallError`]; never later than the invocation's deadline.
+    pub async fn call_value(
+        &self,
+        invocation: &Invocation,
+        value: Value,
+    ) -> Result<Result<Value, CallError>, Value> {
+        match self.taker_here(invocation, (*value).type_id()) {
+            Some(function) => Ok(self.value_here(function, invocation, value).await),
+            None => Err(value),
+        }
+    }
+
+    async fn value_here(
+        &self,
+        function: Arc<dyn TakeIn>,
+        invocation: &Invocation,
+        value: Value,
+    ) -> Result<Value, CallError> {
+        let given = Given::Value(value);
+        match self.run_here(function, invocation, given).await? {
             Answered::Value(value) => Ok(value),
             Answered::Failed(error) => Err(CallError::Remote(error)),
-            Answered::Response(_) => Err(CallError::Protocol(
-                "a response came where a value was called for".to_owned(),
-            )),
+            Answered::Results(_) => Err(mismatch()),
         }
     }
 
@@ -179,17 +241,9 @@ impl Peer {
     {
         let body = body.hand_over(CallError::Aborted);
         let request = Box::new(http::Request::from_parts(head, body));
-        match self
-            .run_here(function, invocation, Given::Request(request))
-            .await?
-        {
-            Answered::Response(response) => response.map_err(HttpError::Handler),
-            Answered::Failed(error) => Err(CallError::Remote(error).into()),
-            Answered::Value(_) => {
-                let text = "a value came where a response was called for";
-                Err(CallError::Protocol(text.to_owned()).into())
-            }
-        }
+        let answer = self.value_here(function, invocation, request).await?;
+        let answer = answer.downcast::<HttpAnswer>().map_err(|_| mismatch())?;
+        answer.map_err(HttpError::Handler)
     }
 
     async fn run_here(
@@ -212,6 +266,11 @@ impl Peer {
             () = stop.cancelled() => Err(CallError::Cancelled),
         }
     }
+}
+
+/// Both sides have to name the same types for a function.
+fn mismatch() -> CallError {
+    CallError::Protocol("the answer is of another type than was called for".to_owned())
 }
 
 #[cfg(test)]
@@ -260,7 +319,7 @@ mod tests {
                 tokio::task::yield_now().await;
                 assert!(!panics, "on purpose");
                 assert_ne!(std::thread::current().id(), own);
-                Answered::Value(Bytes::new())
+                Answered::Results(Bytes::new())
             };
             assert_eq!(failed(run(work, &crew).await), panics);
         }

@@ -41,6 +41,7 @@ pub mod wrpc;
 
 pub use body::{BodyReader, BodyWriter};
 pub use call::{Call, Invocation, ResultMessage};
+pub use direct::Value;
 pub use error::{CallError, ConnectError, RemoteError};
 pub use header::TraceContext;
 pub use limiter::{Limiter, LimiterStats, Permit};

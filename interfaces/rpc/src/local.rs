@@ -6,6 +6,7 @@
 //! itself ([`crate::direct`]); between two processes of one machine it crosses a socket
 //! ([`crate::socket`]).
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -33,8 +34,8 @@ pub(crate) trait TakeIn: Send + Sync {
     /// Takes in a call.
     fn take(self: Arc<Self>, message: Message);
 
-    /// Whether it takes HTTP requests as they are.
-    fn takes_requests(&self) -> bool;
+    /// Whether it takes values of a type as they are.
+    fn takes(&self, value: TypeId) -> bool;
 
     /// Begins a call that whoever makes it runs.
     fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running;

@@ -9,10 +9,9 @@ use lattice_codec::{DecodeError, Path, Reader};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::direct::Given;
+use crate::direct::{Given, Value};
 use crate::error::CallError;
 use crate::exchange::Share;
-use crate::http::IncomingBody;
 use crate::limiter::{Limiter, Permit, Place};
 use crate::respond::Inbound;
 use crate::stream::ByteReader;
@@ -30,9 +29,9 @@ pub struct Params {
     limiter: Arc<Limiter>,
     /// Where the call stands while it waits for parameters and must not hold up others.
     place: Option<Place>,
-    /// A request that was made in this process, which takes the place of parameters. The lock only
-    /// lets parameters be shared, which a body by itself cannot be.
-    request: Mutex<Option<Box<http::Request<IncomingBody>>>>,
+    /// What takes the place of encoded parameters for a caller in this process. The lock only lets
+    /// parameters be shared, which a value by itself may not be.
+    value: Mutex<Option<Value>>,
 }
 
 impl Params {
@@ -53,7 +52,7 @@ impl Params {
             deadline,
             limiter,
             place: None,
-            request: Mutex::default(),
+            value: Mutex::default(),
         }
     }
 
@@ -64,19 +63,20 @@ impl Params {
         deadline: Instant,
         limiter: Arc<Limiter>,
     ) -> Self {
-        let (first, request) = match given {
+        let (first, value) = match given {
             Given::Params(params) => (params, None),
-            Given::Request(request) => (Bytes::new(), Some(request)),
+            Given::Value(value) => (Bytes::new(), Some(value)),
         };
         Self {
-            request: Mutex::new(request),
+            value: Mutex::new(value),
             ..Self::new(inbound, first, true, deadline, limiter)
         }
     }
 
-    /// Takes the request, if it came as it is.
-    pub(crate) fn take_request(&mut self) -> Option<http::Request<IncomingBody>> {
-        self.request.get_mut().take().map(|request| *request)
+    /// Takes what a caller in this process has called with as it is; `None` for parameters that
+    /// are encoded. See [`Peer::serve_values`](crate::Peer::serve_values).
+    pub fn take(&mut self) -> Option<Value> {
+        self.value.get_mut().take()
     }
 
     /// The parameters that came with the request; all of them if [`Params::is_complete`].

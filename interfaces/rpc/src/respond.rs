@@ -6,15 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::Path;
-use lattice_codec::http::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::direct::{Answered, Place};
+use crate::direct::{Answered, Place, Value};
 use crate::error::{CallError, RemoteError};
 use crate::exchange::{Remote, Side};
 use crate::header::{self, Terms};
-use crate::http::IncomingBody;
 use crate::limiter::Permit;
 use crate::outbound;
 use crate::peer::{Farewell, Peer, SlotGuard};
@@ -142,7 +140,7 @@ impl Inbound {
 
     async fn send_result(&self, result: Bytes, headers: HeaderMap) -> Result<(), CallError> {
         if let Some(place) = &self.direct {
-            place.put(Answered::Value(result));
+            place.put(Answered::Results(result));
             return Ok(());
         }
         let room = outbound::room(&self.peer, Some(&headers), "");
@@ -246,11 +244,12 @@ impl Responder {
         Ok(ResultStreams { inbound })
     }
 
-    /// Answers a request whose caller runs the call itself.
-    pub(crate) fn respond(self, response: Result<http::Response<IncomingBody>, ErrorCode>) {
-        self.begin();
+    /// Answers a call whose parameters came as they are ([`Params::take`](crate::Params::take)):
+    /// so does the answer. Any other caller is told that the call failed.
+    pub fn give(self, answer: Value) {
         if let Some(place) = self.inbound.place() {
-            place.put(Answered::Response(response));
+            place.put(Answered::Value(answer));
+            self.begin();
         }
     }
 

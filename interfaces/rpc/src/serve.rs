@@ -5,6 +5,7 @@
 mod intake;
 mod running;
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::ConnectError;
 use crate::header::{Told, TraceContext};
+use crate::http::IncomingBody;
 use crate::limiter::Limiter;
 use crate::params::Params;
 use crate::peer::Peer;
@@ -149,7 +151,30 @@ impl Peer {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.serve_as(subject, queue, options, handler, false).await
+        self.serve_as(subject, queue, options, handler, None).await
+    }
+
+    /// As [`Peer::serve`], for a handler that looks with [`Params::take`] first, and answers with
+    /// [`Responder::give`] what it finds there: callers in this process that call with a value of
+    /// the type `takes` ([`Peer::call_value`]) have nothing encoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::serve`].
+    pub async fn serve_values<H, F>(
+        &self,
+        takes: TypeId,
+        subject: &str,
+        queue: &str,
+        options: ServeOptions,
+        handler: H,
+    ) -> Result<ServeHandle, ConnectError>
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.serve_as(subject, queue, options, handler, Some(takes))
+            .await
     }
 
     /// As [`Peer::serve`], for a handler that reads each call with
@@ -170,7 +195,8 @@ impl Peer {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.serve_as(subject, queue, options, handler, true).await
+        let takes = Some(TypeId::of::<http::Request<IncomingBody>>());
+        self.serve_as(subject, queue, options, handler, takes).await
     }
 
     async fn serve_as<H, F>(
@@ -179,7 +205,7 @@ impl Peer {
         queue: &str,
         options: ServeOptions,
         handler: H,
-        takes_requests: bool,
+        takes: Option<TypeId>,
     ) -> Result<ServeHandle, ConnectError>
     where
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
@@ -203,7 +229,7 @@ impl Peer {
         let intake = Arc::new(Intake {
             peer: self.clone(),
             subject: subject.into(),
-            takes_requests,
+            takes,
             options,
             handler,
             crew: Crew {

@@ -5,6 +5,7 @@
 //! answer, runs in the one task that [`Peer::serve`](lattice_rpc::Peer::serve) gives it. So it
 //! ends with its deadline, its caller's patience and its provider, and is handed to nobody.
 
+use std::any::{Any, TypeId};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,7 +15,8 @@ use lattice_codec::{DecodeError, Reader};
 use lattice_core::subject::RpcPrefix;
 use lattice_rpc::wrpc::{Incoming, Outgoing, Taken};
 use lattice_rpc::{
-    ConnectError, Context, IncomingCall, Peer, RemoteError, ServeHandle, ServeOptions, Watching,
+    ConnectError, Context, IncomingCall, Peer, RemoteError, ServeHandle, ServeOptions, Value,
+    Watching,
 };
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -77,6 +79,21 @@ type Parts = (Context, Outgoing, Incoming);
 /// Where generated code finds the next call of a function.
 type Slot = Arc<Mutex<Option<Parts>>>;
 
+/// Answers callers in this process without decoding and encoding.
+#[derive(Clone)]
+struct Lane {
+    takes: TypeId,
+    handler: Arc<dyn Fn(Context, Value) -> Option<Answering> + Send + Sync>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Value> + Send>>;
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}
+
 /// A function that generated code wants to serve.
 #[derive(Debug)]
 struct Wanted {
@@ -91,6 +108,7 @@ pub struct Server {
     session: Session,
     wanted: Mutex<Vec<Wanted>>,
     checks: Vec<(&'static str, &'static str, Check)>,
+    lanes: Vec<(&'static str, &'static str, Lane)>,
 }
 
 impl Server {
@@ -99,7 +117,33 @@ impl Server {
             session,
             wanted: Mutex::default(),
             checks: Vec::new(),
+            lanes: Vec::new(),
         }
+    }
+
+    /// Has callers in this process answered by `handler`, with values as they are, where they call
+    /// with a `Q`. The function is named as in the WIT package.
+    #[must_use]
+    pub fn lane<Q, A, F>(
+        mut self,
+        instance: &'static str,
+        function: &'static str,
+        handler: impl Fn(Context, Q) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        Q: Any + Send,
+        A: Any + Send,
+        F: Future<Output = A> + Send + 'static,
+    {
+        let lane = Lane {
+            takes: TypeId::of::<Q>(),
+            handler: Arc::new(move |context, value| {
+                let answer = handler(context, *value.downcast::<Q>().ok()?);
+                Some(Box::pin(async move { Box::new(answer.await) as Value }))
+            }),
+        };
+        self.lanes.push((instance, function, lane));
+        self
     }
 
     /// Has `check` look at the parameters of a function, which is named as in the WIT package.
@@ -148,15 +192,22 @@ impl Server {
             let slot = self.take(instance, on_wire)?;
             let mut checks = self.checks.iter();
             let check = checks.find(|(of, function, _)| (*of, *function) == (instance, name));
+            let mut lanes = self.lanes.iter();
+            let lane = lanes.find(|(of, function, _)| (*of, *function) == (instance, name));
+            let lane = lane.map(|(_, _, lane)| lane.clone());
+            let takes = lane.as_ref().map(|lane| lane.takes);
             let function = Arc::new(Function {
                 instance,
                 name,
                 slot,
                 check: check.map(|(_, _, check)| *check),
+                lane,
                 bindings: tokio::sync::Mutex::new(Some(bindings)),
             });
             let handler = move |call| Arc::clone(&function).answer(call);
-            self.session.serve(instance, on_wire, handler).await?;
+            self.session
+                .serve_values(takes, instance, on_wire, handler)
+                .await?;
         }
         Ok(())
     }
@@ -209,12 +260,21 @@ struct Function {
     name: &'static str,
     slot: Slot,
     check: Option<Check>,
+    lane: Option<Lane>,
     /// Held while the parameters of one call are decoded; gone when they have failed to take one.
     bindings: tokio::sync::Mutex<Option<Invocations>>,
 }
 
 impl Function {
-    async fn answer(self: Arc<Self>, call: IncomingCall) {
+    async fn answer(self: Arc<Self>, mut call: IncomingCall) {
+        if let Some(value) = call.params.take() {
+            // A value that is not the lane's leaves the call without an answer, which is told.
+            let handler = self.lane.as_ref().map(|lane| &lane.handler);
+            if let Some(answer) = handler.and_then(|handler| handler(call.context, value)) {
+                call.responder.give(answer.await);
+            }
+            return;
+        }
         let Some(taken) = Taken::new(call).await else {
             return;
         };

@@ -1,5 +1,6 @@
 //! What a provider has of the lattice.
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,18 +216,34 @@ impl Session {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        self.serve_values(None, instance, function, handler).await
+    }
+
+    /// As [`Session::serve`], for a handler that may get values of a type as they are.
+    pub(crate) async fn serve_values<H, F>(
+        &self,
+        takes: Option<TypeId>,
+        instance: &str,
+        function: &str,
+        handler: H,
+    ) -> Result<(), ServeError>
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let inner = &self.inner;
         let prefix = RpcPrefix::new(&inner.lattice, &inner.id);
         let subject = prefix.invocation(instance, function);
-        let handle = inner
-            .peer
-            .serve(
-                &subject,
-                prefix.queue_group(),
-                inner.options.clone(),
-                handler,
-            )
-            .await?;
+        let (queue, options) = (prefix.queue_group(), inner.options.clone());
+        let handle = match takes {
+            Some(takes) => {
+                let served = inner
+                    .peer
+                    .serve_values(takes, &subject, queue, options, handler);
+                served.await?
+            }
+            None => inner.peer.serve(&subject, queue, options, handler).await?,
+        };
         inner.serving.keep(handle);
         inner
             .serving

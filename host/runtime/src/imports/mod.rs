@@ -184,6 +184,16 @@ pub(crate) fn outcome<T: Wire, E: Wire>() -> Shape {
 }
 
 impl Remote {
+    /// The function, by the first of its instances.
+    fn target<'a>(&'a self, results: &'a Shape) -> Target<'a> {
+        Target {
+            lookup: self.lookup,
+            instance: self.instances[0],
+            function: self.function,
+            results,
+        }
+    }
+
     /// Calls the function, whose results have the shape [`outcome`]. What goes wrong on the way
     /// becomes a value of the error type.
     pub(crate) async fn call<T: Wire, E: Wire + FromInvoke>(

@@ -10,6 +10,7 @@ use lattice_codec::http::{
     ErrorCode, Part, RequestHead, ResponseHead, decode_request, encode_error, encode_response,
 };
 
+use crate::direct::HttpAnswer;
 use crate::error::{CallError, RemoteError};
 use crate::http::body::{IncomingBody, OutgoingBody, SendError};
 use crate::http::{body_path, trailers_path};
@@ -23,8 +24,12 @@ use crate::respond::{Responder, ResultStreams};
 /// [`CallError::Decode`] for bytes that are no request, [`CallError::Protocol`] for an address
 /// that is none, [`CallError::NotSent`] when the request does not become complete in time.
 pub async fn take_request(params: &mut Params) -> Result<http::Request<IncomingBody>, CallError> {
-    if let Some(request) = params.take_request() {
-        return Ok(request);
+    if let Some(request) = params.take() {
+        let request = request.downcast::<http::Request<IncomingBody>>();
+        let text = "a call of HTTP with something else than a request";
+        return request
+            .map(|request| *request)
+            .map_err(|_| CallError::Protocol(text.to_owned()));
     }
     let (head, body, trailers) = params.decode(decode_request).await?;
     let mut body_stream = None;
@@ -78,7 +83,7 @@ where
     let (parts, body) = match response {
         Ok(response) => response.into_parts(),
         Err(code) if responder.is_direct() => {
-            responder.respond(Err(code));
+            responder.give(Box::new(HttpAnswer::Err(code)));
             return Ok(());
         }
         Err(code) => {
@@ -97,7 +102,7 @@ where
     if responder.is_direct() {
         let broken = |why| CallError::Remote(RemoteError::new(RemoteError::FAILED, why));
         let response = http::Response::from_parts(parts, body.hand_over(broken));
-        responder.respond(Ok(response));
+        responder.give(Box::new(HttpAnswer::Ok(response)));
         return Ok(());
     }
     let head = ResponseHead {

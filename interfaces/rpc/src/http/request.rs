@@ -1,5 +1,6 @@
 //! Sending a request.
 
+use std::any::TypeId;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,9 @@ use crate::peer::Peer;
 
 /// How long a response body may pause before its sender counts as gone.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// What a handler in this process takes as it is.
+const REQUEST: TypeId = TypeId::of::<http::Request<IncomingBody>>();
 
 /// Why an HTTP request over the lattice got no response.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -86,10 +90,11 @@ impl Peer {
         B::Error: Display,
     {
         let (parts, body) = request.into_parts();
-        let body = OutgoingBody::take(body).await.map_err(HttpError::RequestBody)?;
+        let body = OutgoingBody::take(body)
+            .await
+            .map_err(HttpError::RequestBody)?;
         if options.is_none()
-            && let Some(function) = self.function_here(&invocation)
-            && function.takes_requests()
+            && let Some(function) = self.taker_here(&invocation, REQUEST)
         {
             return self.request_here(function, &invocation, parts, body).await;
         }

@@ -1,5 +1,6 @@
 //! Taking in the calls of one function.
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,8 +39,8 @@ const LONGEST_ROW: Duration = Duration::from_millis(5);
 pub(super) struct Intake<H> {
     pub(super) peer: Peer,
     pub(super) subject: Subject,
-    /// Whether the handler takes requests of this process as they are.
-    pub(super) takes_requests: bool,
+    /// What the handler takes as it is from callers in this process.
+    pub(super) takes: Option<TypeId>,
     pub(super) options: ServeOptions,
     pub(super) handler: H,
     pub(super) crew: Crew,
@@ -158,10 +159,7 @@ where
             return None;
         };
         let mut told = Told::read(message.headers.as_ref());
-        let deadline = told.deadline(
-            self.options.default_deadline,
-            self.options.longest_deadline,
-        );
+        let deadline = told.deadline(self.options.default_deadline, self.options.longest_deadline);
         let terms = told.terms.take();
         let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
         let peer = self.peer.clone();
@@ -204,8 +202,8 @@ where
         }
     }
 
-    fn takes_requests(&self) -> bool {
-        self.takes_requests
+    fn takes(&self, value: TypeId) -> bool {
+        self.takes == Some(value)
     }
 
     fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running {
@@ -223,8 +221,10 @@ where
         let work = async move {
             let _tracked = tracked;
             run_call(Arc::clone(&self), call).await;
-            let mut answer = inbound.place().map_or_else(Answered::unanswered, Place::take);
-            if let Answered::Response(Ok(response)) = &mut answer {
+            let mut answer = inbound
+                .place()
+                .map_or_else(Answered::unanswered, Place::take);
+            if let Some(response) = answer.response() {
                 let body = response.body_mut();
                 body.held_by(&self.bodies, &self.abort);
             }

@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_codec::{DecodeError, Reader};
+use lattice_core::keyvalue;
 use lattice_rpc::Context;
 
 use super::bindings;
+use super::bindings::exports::wrpc::keyvalue::atomics::Handler as _;
+use super::bindings::exports::wrpc::keyvalue::batch::Handler as _;
+use super::bindings::exports::wrpc::keyvalue::store::Handler as _;
 use super::bindings::exports::wrpc::keyvalue::{atomics, batch, store};
 use super::{Backend, Backends, Entry, KeyValueError, KeysPage};
 use crate::error::ServeError;
+use crate::serving::Server;
 use crate::session::Session;
 
+const STORE: &str = "wrpc:keyvalue/store@0.2.0-draft";
+const ATOMICS: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
 /// The interface whose `set-many` takes a list of tuples.
 const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 
@@ -27,10 +34,65 @@ pub async fn serve<B: Backend>(
     let server = session
         .server()
         .checking(BATCH, "set-many", entries_are_there);
-    let functions = bindings::serve(&server, Linked(backends))
+    let linked = Linked(backends);
+    let server = with_lanes(server, &linked);
+    let functions = bindings::serve(&server, linked)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
     server.drive(functions).await
+}
+
+/// Answers components on the same host without decoding and encoding.
+fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
+    macro_rules! lanes {
+        ($server:expr; $($of:ident $name:literal $method:ident($($part:ident: $ty:ty),+);)+) => {{
+            let mut server = $server;
+            $({
+                let linked = linked.clone();
+                server = server.lane($of, $name, move |cx, ($($part,)+): ($($ty,)+)| {
+                    let linked = linked.clone();
+                    async move { as_is(linked.$method(cx, $($part),+).await) }
+                });
+            })+
+            server
+        }};
+    }
+    lanes! { server;
+        STORE "get" get(bucket: String, key: String);
+        STORE "set" set(bucket: String, key: String, value: Bytes);
+        STORE "delete" delete(bucket: String, key: String);
+        STORE "exists" exists(bucket: String, key: String);
+        ATOMICS "increment" increment(bucket: String, key: String, delta: u64);
+        BATCH "get-many" get_many(bucket: String, keys: Vec<String>);
+        BATCH "set-many" set_many(bucket: String, entries: Vec<Entry>);
+        BATCH "delete-many" delete_many(bucket: String, keys: Vec<String>);
+    }
+    .lane(STORE, "list-keys", {
+        let linked = linked.clone();
+        move |cx, (bucket, cursor): (String, Option<u64>)| {
+            let linked = linked.clone();
+            async move {
+                let page = as_is(linked.list_keys(cx, bucket, cursor).await);
+                page.map(|page: KeysPage| keyvalue::KeysPage {
+                    keys: page.keys,
+                    cursor: page.cursor,
+                })
+            }
+        }
+    })
+}
+
+/// An answer for a caller in this process.
+fn as_is<T>(answer: Answer<T>) -> keyvalue::Answer<T> {
+    let failed = |error: anyhow::Error| KeyValueError::other(format!("{error:#}"));
+    answer
+        .map_err(failed)
+        .flatten()
+        .map_err(|error| match error {
+            KeyValueError::NoSuchStore => keyvalue::Error::NoSuchStore,
+            KeyValueError::AccessDenied => keyvalue::Error::AccessDenied,
+            KeyValueError::Other(text) => keyvalue::Error::Other(text),
+        })
 }
 
 /// Refuses a list of entries that claims more of them than the message has room for.
