@@ -27,6 +27,7 @@ use lattice_core::{ComponentId, ImageRef, StringMap};
 use lattice_rpc::Switchboard;
 use lattice_store::LatticeStore;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -56,6 +57,9 @@ pub(crate) struct ProviderDeps {
     pub(crate) spawner: Spawner,
     /// Where providers inside the host meet its components.
     pub(crate) local: Switchboard,
+    /// The threads that providers inside the host run on, since the calls they make run with them;
+    /// `None` for those that serve NATS.
+    pub(crate) threads: Option<Handle>,
     pub(crate) config: ProviderConfig,
     pub(crate) rpc_timeout: Duration,
     /// What every process is told; each gets its own id, links, configs and key on top.

@@ -1,7 +1,8 @@
 //! The threads for calls that keep them busy.
 //!
 //! Calls start on the threads that serve NATS. One that computes for long moves here when it first
-//! yields, and those that follow it begin here: they share all cores with their like.
+//! yields, and those that follow it begin here: they share all cores with their like. So do providers
+//! inside the host, with the calls that they make of its components.
 
 use std::io;
 

@@ -12,6 +12,7 @@ use lattice_core::provider::{HostData, SecretText};
 use lattice_rpc::{Peer, PeerConfig, Switchboard};
 use lattice_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use lattice_store::{LatticeStore, StoreOptions};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{Host, StartHostError};
@@ -73,7 +74,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     let components = Arc::new(components(&common, runtime));
     let lines = common.config.socket_folder.as_deref();
     let lines = lines.and_then(|folder| Lines::open(folder, &common.identity.id, &local));
-    let (providers, states) = providers(&common, local, lines.as_ref())?;
+    let (providers, states) = providers(&common, local, long_calls.handle(), lines.as_ref())?;
     let inventory = Arc::new(inventory(&common, &components, &providers));
     let (wish, stop) = watch::channel(None);
     let api = HostApi {
@@ -200,6 +201,7 @@ type ProviderParts = (Arc<Providers>, Arc<LinkStates>);
 fn providers(
     common: &Common,
     local: Switchboard,
+    threads: Option<Handle>,
     lines: Option<&Lines>,
 ) -> Result<ProviderParts, StartHostError> {
     let config = &common.config;
@@ -216,6 +218,7 @@ fn providers(
         images: images(config),
         spawner: Spawner::start().map_err(StartHostError::Spawner)?,
         local,
+        threads,
         config: config.providers,
         rpc_timeout: config.rpc_timeout,
         host_data: HostData {

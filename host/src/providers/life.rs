@@ -65,8 +65,11 @@ impl Life {
                     local: deps.local.clone(),
                     stop: stop.clone(),
                 };
-                let life = async move { builtin.run(context).await };
-                let task = tokio::spawn(life.instrument(span));
+                let life = async move { builtin.run(context).await }.instrument(span);
+                let task = match &deps.threads {
+                    Some(threads) => threads.spawn(life),
+                    None => tokio::spawn(life),
+                };
                 Ok(Self::Inside(Inside { task, stop }))
             }
         }

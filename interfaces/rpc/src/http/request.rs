@@ -98,6 +98,22 @@ impl Peer {
         {
             return self.request_here(function, &invocation, parts, body).await;
         }
+        // Boxed, since requests that stay here would carry its room along.
+        Box::pin(self.send_away(invocation, parts, body, options)).await
+    }
+
+    /// Sends a request by messages.
+    async fn send_away<B>(
+        &self,
+        invocation: Invocation,
+        parts: http::request::Parts,
+        body: OutgoingBody<B>,
+        options: Option<Option<RequestOptions>>,
+    ) -> Result<http::Response<IncomingBody>, HttpError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display,
+    {
         let mut params = BytesMut::with_capacity(256 + body.data.len());
         encode_request(
             &mut params,
