@@ -161,6 +161,10 @@ impl Guest {
         true
     }
 
+    fn has_ended(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     /// Takes the failure it ended with, if it did.
     pub(super) fn failure(&mut self) -> Option<CallError> {
         self.outcome
@@ -194,20 +198,23 @@ impl Exchange {
         let Some(answered) = &mut self.answered else {
             return Ok(false);
         };
-        let Poll::Ready(answer) = Pin::new(answered).poll(cx) else {
-            return Ok(false);
+        let answer = match Pin::new(&mut *answered).poll(cx) {
+            Poll::Ready(answer) => answer.ok(),
+            // tokio has a task wait that has done much in one go, although the answer is there.
+            Poll::Pending if self.guest.has_ended() => answered.try_recv().ok(),
+            Poll::Pending => return Ok(false),
         };
         self.answered = None;
         match answer {
-            Ok(Ok(response)) => {
+            Some(Ok(response)) => {
                 let (head, body) = response.into_parts();
                 self.head = Some(head);
                 self.body = Some(body);
                 Ok(true)
             }
-            Ok(Err(code)) => Err(HttpCallError::Guest(guest_to_wire(code))),
-            // The store is gone without an answer; the guest's outcome says why.
-            Err(_) => Ok(false),
+            Some(Err(code)) => Err(HttpCallError::Guest(guest_to_wire(code))),
+            // The guest has ended without an answer; its outcome says why.
+            None => Ok(false),
         }
     }
 
