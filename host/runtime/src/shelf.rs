@@ -174,8 +174,9 @@ impl Shelf {
             return;
         }
         let message = format!(
-            "an instance is not used again: at the end of its call it holds {resources} handles \
-             of it, such as buckets, streams or fields, that the component has to drop first"
+            "an instance is not used again, because it ends its call with {resources} of the \
+             handles that it got in it (buckets, streams, fields or the like); the component has \
+             to drop them"
         );
         self.shared.env.log(LogRecord {
             source: LogSource::Runtime,
