@@ -121,6 +121,7 @@ impl Bed {
         let address = match site {
             Site::Hello => self.hello(SERVER).await?,
             Site::HelloInside => self.hello(SERVER_INSIDE).await?,
+            Site::HelloReused => self.hello_reused().await?,
             Site::Counter => self.counter().await?,
             Site::CounterInside => self.counter_inside().await?,
             Site::Hyper | Site::Wasmtime => self.baseline(site)?,
@@ -163,6 +164,13 @@ impl Bed {
             .run(0, id, "http-keyvalue-counter", INSTANCES)
             .await?;
         lattice.link(id, "kv-memory", STORE, &[], &[]).await?;
+        serve(lattice, SERVER_INSIDE, id).await
+    }
+
+    async fn hello_reused(&mut self) -> Result<String> {
+        self.server(SERVER_INSIDE).await?;
+        let (lattice, id) = (&self.lattice, "hello-reused");
+        lattice.run_reused(0, id, "http-hello", INSTANCES).await?;
         serve(lattice, SERVER_INSIDE, id).await
     }
 
