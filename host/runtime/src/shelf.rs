@@ -83,9 +83,9 @@ impl Shelf {
             // The task would come by the time that counted before.
             state.tasks.abort_all();
             state.swept = false;
+            self.open.store(reuse.is_some(), Ordering::Relaxed);
             std::mem::take(&mut state.waiting)
         };
-        self.open.store(reuse.is_some(), Ordering::Relaxed);
         if reuse.is_some() {
             self.shared.runtime.shelves().register(self);
         }

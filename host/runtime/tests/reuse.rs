@@ -1,4 +1,5 @@
 //! What instances keep from call to call, and what they do not.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -226,9 +227,12 @@ async fn a_link_that_one_call_chose_does_not_count_for_the_next() {
     assert_eq!(as_number(run("count").await), 2);
 }
 
-/// Remembers in whose name calls were made.
+/// In whose name a call was made, and by when it has to be over.
+type Terms = (Option<Arc<str>>, Option<TraceContext>, Instant);
+
+/// Remembers the terms of calls.
 #[derive(Default)]
-struct Contexts(Mutex<Vec<(Option<Arc<str>>, Option<TraceContext>, Instant)>>);
+struct Contexts(Mutex<Vec<Terms>>);
 
 #[async_trait]
 impl Invoke for Contexts {
