@@ -29,7 +29,7 @@ pub struct ScaleComponentCommand {
     pub component_ref: String,
     /// The component.
     pub component_id: String,
-    /// Notes of whoever asks.
+    /// Notes of whoever asks. Hosts read [`ANNOTATION_REUSE`] among them.
     #[serde(
         default,
         deserialize_with = "nullable",
@@ -61,6 +61,11 @@ pub struct ScaleComponentCommand {
 pub const LIMIT_MEMORY: &str = "max_memory_limit";
 /// The key of a limit for the time of one call, in seconds.
 pub const LIMIT_EXECUTION_TIME: &str = "max_execution_time";
+
+/// The annotation that lets instances of a component serve one call after the other: how many
+/// calls each may serve, or `true` for what the host takes for a good number, or `false`. Unless
+/// it is there, each call has an instance of its own.
+pub const ANNOTATION_REUSE: &str = "lattice/reuse-instances";
 
 /// Replaces the image of a running component.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ mod error;
 mod invoke;
 mod limits;
 mod report;
+mod reuse;
 mod running;
 mod serve;
 mod traced;

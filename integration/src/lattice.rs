@@ -185,11 +185,17 @@ impl Lattice {
     ///
     /// Fails when the host reports a failure.
     pub async fn scale(&self, host: usize, id: &str, reference: &str, count: u32) -> Result<()> {
-        let host = self.host(host);
-        let mark = self.events.len();
         let command = json!({
-            "component_ref": reference, "component_id": id, "count": count, "host_id": host,
+            "component_ref": reference, "component_id": id, "count": count,
         });
+        self.scale_by(host, id, command).await
+    }
+
+    /// The same with a command that says more.
+    async fn scale_by(&self, host: usize, id: &str, mut command: Value) -> Result<()> {
+        let host = self.host(host);
+        command["host_id"] = host.into();
+        let mark = self.events.len();
         self.ctl_ok(&format!("component.scale.{host}"), command)
             .await?;
         let event = self
@@ -215,6 +221,19 @@ impl Lattice {
     /// As [`Lattice::scale`].
     pub async fn run(&self, host: usize, id: &str, name: &str, count: u32) -> Result<()> {
         self.scale(host, id, &component(name)?, count).await
+    }
+
+    /// Starts a component whose instances serve one call after the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lattice::scale`].
+    pub async fn run_reused(&self, host: usize, id: &str, name: &str, count: u32) -> Result<()> {
+        let command = json!({
+            "component_ref": component(name)?, "component_id": id, "count": count,
+            "annotations": { "lattice/reuse-instances": "true" },
+        });
+        self.scale_by(host, id, command).await
     }
 
     /// Starts a provider of this workspace, as a program or inside the host, and waits until it is

@@ -12,12 +12,14 @@ use crate::call::CallPlan;
 use crate::engine::MAX_FRAMES;
 use crate::exports;
 use crate::http::HttpPlan;
+use crate::instance::Seat;
 use crate::limits::{Meter, Metered, Stopped};
 use crate::runtime::{Linked, RuntimeInner};
-use crate::store::{Ctx, new_store};
+use crate::shelf::Shelf;
+use crate::store::Ctx;
 use crate::{
     CallContext, CallError, CodecError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
-    HttpResponse, Invoke, InvokeError, PrepareError,
+    HttpResponse, Invoke, InvokeError, PrepareError, Reuse,
 };
 
 /// With how many functions in its whole backtrace a guest counts as recursive.
@@ -35,13 +37,14 @@ pub(crate) struct Shared {
 
 /// A compiled and linked component. Cloning is cheap.
 ///
-/// It holds no instance: each call makes its own and drops it afterwards. Dropping the last
-/// clone ends what guests still do after having answered; calls under way keep a clone.
+/// Unless it asks for [`Reuse`] it holds no instance: each call makes its own and drops it
+/// afterwards. Dropping the last clone ends what guests still do after having answered, and
+/// retires the instances that wait for a call; calls under way keep a clone.
 #[derive(Clone)]
 pub struct Component(Arc<Inner>);
 
 struct Inner {
-    shared: Arc<Shared>,
+    shelf: Arc<Shelf>,
     linked: Arc<Linked>,
     exports: Vec<Export>,
     plans: Vec<CallPlan>,
@@ -51,7 +54,7 @@ struct Inner {
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Component")
-            .field("id", &self.0.shared.env.component_id())
+            .field("id", &self.0.shelf.shared().env.component_id())
             .field("exports", &self.0.exports.len())
             .finish_non_exhaustive()
     }
@@ -61,7 +64,7 @@ impl Component {
     pub(crate) fn new(shared: Arc<Shared>, linked: Arc<Linked>) -> Result<Self, PrepareError> {
         let found = exports::find(&shared, &linked.code, &linked.pre)?;
         Ok(Self(Arc::new(Inner {
-            shared,
+            shelf: Shelf::new(shared),
             linked,
             exports: found.exports,
             plans: found.plans,
@@ -74,9 +77,22 @@ impl Component {
         &self.0.exports
     }
 
+    /// Changes whether and how instances serve further calls, from the next call on. Those that
+    /// wait are retired; those in a call do not come back unless they began under a [`Reuse`].
+    pub fn set_reuse(&self, reuse: Option<Reuse>) {
+        self.0.shelf.set(reuse);
+    }
+
+    /// How many instances wait for a further call.
+    pub fn kept_instances(&self) -> usize {
+        self.0.shelf.len()
+    }
+
     /// Calls an export with encoded parameters and returns the encoded results.
     ///
-    /// The call runs in a new instance, which is gone when this returns or is dropped.
+    /// The call runs in a new instance, which is gone when this returns or is dropped. With
+    /// [`Reuse`] it may run in one that has served other calls, and that waits for the next one
+    /// when this returns results.
     ///
     /// # Errors
     ///
@@ -100,12 +116,7 @@ impl Component {
             function: function(),
             source,
         })?;
-        let deadline = cx.deadline;
-        let guest = async |store: &mut Store<Ctx>| {
-            let instance = self.0.linked.pre.instantiate_async(&mut *store).await?;
-            plan.run(store, &instance, params).await
-        };
-        timeout_at(deadline, self.run(cx, guest))
+        timeout_at(cx.deadline, self.run(plan, cx, params))
             .await
             .unwrap_or(Err(CallError::Deadline))
     }
@@ -125,7 +136,7 @@ impl Component {
         request: http::Request<HttpBody>,
     ) -> Result<HttpResponse, HttpCallError> {
         let plan = self.0.http.as_ref().ok_or(HttpCallError::NotAHandler)?;
-        plan.handle(&self.0.shared, cx, request).await
+        plan.handle(&self.0.shelf, cx, request).await
     }
 
     fn plan(&self, export: &Export) -> Result<&CallPlan, CallError> {
@@ -140,16 +151,26 @@ impl Component {
         })
     }
 
-    async fn run<T>(
+    async fn run(
         &self,
+        plan: &CallPlan,
         cx: CallContext,
-        guest: impl AsyncFnOnce(&mut Store<Ctx>) -> wasmtime::Result<T>,
-    ) -> Result<T, CallError> {
-        let shared = &self.0.shared;
-        let meter = meter(shared);
-        let mut store = new_store(shared, cx, &meter);
-        let outcome = Metered::new(meter, guest(&mut store)).await;
-        outcome.map_err(|error| classify(error, &store))
+        params: Bytes,
+    ) -> Result<Bytes, CallError> {
+        let meter = meter(self.0.shelf.shared());
+        let seat = Seat::take(&self.0.shelf, cx, &meter);
+        let guest = async {
+            let mut live = seat.instance(&self.0.linked.pre).await?;
+            match plan.run(&mut live.store, &live.instance, params).await {
+                Ok(results) => Ok((results, live.rest())),
+                Err(error) => Err(classify(error, &live.store)),
+            }
+        };
+        let (results, rested) = Metered::new(meter, guest).await?;
+        if let Some(rested) = rested {
+            rested.keep();
+        }
+        Ok(results)
     }
 }
 

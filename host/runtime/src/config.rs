@@ -75,6 +75,9 @@ pub struct ComponentOptions {
     /// How many bytes a blob or a body may have that has to be collected in memory of the host
     /// for the guest.
     pub max_buffered_bytes: usize,
+    /// Whether an instance may serve further calls after its first. `None` gives each call an
+    /// instance of its own, so that nothing a guest keeps in memory reaches another call.
+    pub reuse: Option<Reuse>,
 }
 
 impl Default for ComponentOptions {
@@ -84,6 +87,37 @@ impl Default for ComponentOptions {
             cpu_budget: None,
             stderr_bytes: 16 << 10,
             max_buffered_bytes: 64 << 20,
+            reuse: None,
+        }
+    }
+}
+
+/// How instances of a component serve one call after the other.
+///
+/// An instance has one call at a time. After one that ended well it waits for the next; after any
+/// other it is retired. What a guest keeps in its memory is there for the next call; whatever the
+/// host gives to a call (links it chose, budgets, deadline, handles) is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// After how many calls an instance is retired.
+    pub max_uses: u32,
+    /// How long an instance may wait for its next call.
+    pub max_idle: Duration,
+    /// How many instances of the component may wait at the same time.
+    pub max_kept: usize,
+    /// With how much linear memory and table space an instance may wait, in bytes. One that has
+    /// taken more than half of what it may have at all is retired in any case, so that the next
+    /// call does not fail for want of memory.
+    pub max_kept_bytes: usize,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            max_uses: 128,
+            max_idle: Duration::from_secs(10),
+            max_kept: 32,
+            max_kept_bytes: 64 << 20,
         }
     }
 }

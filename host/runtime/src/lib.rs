@@ -3,7 +3,8 @@
 //! [`Runtime`] owns the engine. [`Runtime::prepare`] turns the bytes of a component into a
 //! [`Component`], for which everything that does not change from call to call is built once;
 //! each [`Component::call`] and [`Component::handle_http`] then runs in a fresh store with a
-//! fresh instance, within its memory limit, CPU budget and deadline.
+//! fresh instance, within its memory limit, CPU budget and deadline. Only a component that asks
+//! for [`Reuse`] has instances that serve one call after the other.
 //!
 //! The crate knows no network. What a component imports and the runtime does not implement
 //! leaves through the trait [`Invoke`]; configuration, secrets and log lines come and go through
@@ -22,8 +23,10 @@ mod call;
 mod export;
 mod exports;
 mod http;
+mod instance;
 mod limits;
-mod stderr;
+mod shelf;
+mod stdio;
 mod store;
 
 mod dynamic;
@@ -41,7 +44,7 @@ mod testing;
 
 pub use codec::{CodecError, Shape};
 pub use component::Component;
-pub use config::{ComponentOptions, RuntimeConfig};
+pub use config::{ComponentOptions, Reuse, RuntimeConfig};
 pub use engine::EngineChoices;
 pub use env::{HostEnv, LogLevel, LogRecord, LogSource, SecretError, SecretText};
 pub use error::{CallError, HttpCallError, PrepareError, RuntimeError};

@@ -34,6 +34,21 @@ impl MemoryLimit {
         }
     }
 
+    /// Forgets what was denied to an earlier call. What is used stays so.
+    pub(crate) fn begin_call(&mut self) {
+        self.denied = None;
+    }
+
+    /// What all memories and tables take together, in bytes.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether the instance was denied nothing and has as much left as it uses.
+    pub(crate) fn has_room(&self) -> bool {
+        self.denied.is_none() && self.used <= self.limit / 2
+    }
+
     /// What the instance asked for in vain, and its limit.
     pub(crate) fn denied(&self) -> Option<(u64, u64)> {
         self.denied.map(|wanted| (wanted as u64, self.limit as u64))
@@ -161,10 +176,10 @@ impl Drop for Away<'_> {
     }
 }
 
-/// Makes the guest yield at each tick, and stops it when its budget or its time is used up.
-pub(crate) fn watch(store: &mut Store<Ctx>, deadline: Instant) {
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |cx| {
+/// Makes the guest yield at each tick, and stops it when the budget or the time of the call that
+/// it is in is used up.
+pub(crate) fn watch(store: &mut Store<Ctx>) {
+    store.epoch_deadline_callback(|cx| {
         let meter = cx.data().meter();
         if !meter.charge() {
             return Ok(UpdateDeadline::Continue(1));
@@ -172,7 +187,7 @@ pub(crate) fn watch(store: &mut Store<Ctx>, deadline: Instant) {
         if meter.over_budget() {
             return Err(Stopped::CpuBudget.into());
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= cx.data().deadline() {
             return Err(Stopped::Deadline.into());
         }
         // tokio's own yield lets the worker look at timers and sockets before the guest goes on.
@@ -220,6 +235,20 @@ mod tests {
         assert_eq!(limit.denied(), Some((1100, 1000)));
         assert!(limit.memory_growing(600, 800, None).unwrap());
         assert!(!limit.memory_growing(800, 801, None).unwrap());
+    }
+
+    #[test]
+    fn instance_that_was_denied_memory_or_uses_most_of_it_has_no_room() {
+        let mut limit = MemoryLimit::new(1000);
+        assert!(limit.memory_growing(0, 500, None).unwrap());
+        assert!(limit.has_room());
+        assert!(!limit.memory_growing(500, 1001, None).unwrap());
+        assert!(!limit.has_room());
+        limit.begin_call();
+        assert!(limit.has_room());
+        assert!(limit.memory_growing(500, 501, None).unwrap());
+        assert!(!limit.has_room());
+        assert_eq!(limit.used(), 501);
     }
 
     #[test]

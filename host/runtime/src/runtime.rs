@@ -14,12 +14,16 @@ use wasmtime::component::{Component as Code, InstancePre, Linker};
 use crate::cache::CodeCache;
 use crate::component::{Component, Shared};
 use crate::engine::{self, EngineChoices};
+use crate::shelf::Shelves;
 use crate::store::Ctx;
 use crate::ticker::Ticker;
 use crate::{
     ComponentOptions, HostEnv, Invoke, PrepareError, RuntimeConfig, RuntimeError, dynamic, imports,
     prepare,
 };
+
+/// One part in so many of all instances may wait for a further call.
+const KEPT_SHARE: u32 = 4;
 
 /// Runs components. Cloning is cheap; all clones are the same runtime.
 #[derive(Clone)]
@@ -35,6 +39,7 @@ pub(crate) struct RuntimeInner {
     /// Code in use by the hash of its wasm, so that components made from one file share it.
     linked: Mutex<HashMap<Digest, Weak<Linked>>>,
     compilations: Arc<Semaphore>,
+    shelves: Shelves,
 }
 
 type Digest = [u8; 32];
@@ -72,6 +77,10 @@ impl RuntimeInner {
 
     pub(crate) fn ticker(&self) -> &Ticker {
         &self.ticker
+    }
+
+    pub(crate) fn shelves(&self) -> &Shelves {
+        &self.shelves
     }
 
     pub(crate) fn linker(&self) -> Linker<Ctx> {
@@ -113,6 +122,7 @@ impl Runtime {
         Ok(Self(Arc::new(RuntimeInner {
             ticker: Ticker::start(&engine, config.tick)?,
             compilations: Arc::new(Semaphore::new(config.max_compilations)),
+            shelves: Shelves::new(config.max_instances.div_ceil(KEPT_SHARE) as usize),
             engine,
             choices,
             config,

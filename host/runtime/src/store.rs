@@ -1,10 +1,12 @@
-//! The store of one call: what the host functions see.
+//! The store of an instance: what the host functions see, and what of it belongs to one call.
 
 use std::any::Any;
 use std::sync::Arc;
 
-use wasmtime::Store;
+use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -12,7 +14,7 @@ use crate::component::Shared;
 use crate::imports::{Budget, LOG_PER_CALL};
 use crate::limits::{MemoryLimit, Meter, watch};
 use crate::outbound::Outbound;
-use crate::stderr::StderrLog;
+use crate::stdio::Stdio;
 use crate::{CallContext, HostEnv};
 
 /// How many host resources one instance may hold at a time. With [`MAX_FIELDS`] it bounds what a
@@ -25,33 +27,132 @@ const MAX_FIELDS: usize = 64 << 10;
 /// How many random bytes a guest gets at once. Making them cannot be interrupted.
 const MAX_RANDOM: u64 = 1 << 20;
 
-/// The data of a store. It lives for one call.
+/// How many handles of its standard streams an instance may keep between two calls, and how many
+/// for waiting for them.
+const MAX_STREAMS: usize = 8;
+
+/// Guest code runs between `begin_call` and `end_call` only.
+const IN_CALL: &str = "host functions are called by a guest, which runs in a call";
+
+/// A permit, or whatever else is to live as long as a call.
+pub(crate) type Hold = Option<Box<dyn Any + Send + Sync>>;
+
+/// The data of a store. It lives as long as the instance.
 pub(crate) struct Ctx {
     pub(crate) table: ResourceTable,
-    pub(crate) outbound: Outbound,
     pub(crate) memory: MemoryLimit,
+    shared: Arc<Shared>,
+    /// Made when the guest first asks for something of WASI, which many never do.
+    stdio: Option<Stdio>,
+    http: WasiHttpCtx,
+    // Last, so that a permit is given back after everything else.
+    call: Option<Call>,
+}
+
+/// What belongs to one call. The next one of the same instance gets all of it anew.
+struct Call {
+    outbound: Outbound,
     /// How much the call may still log.
-    pub(crate) log_bytes: usize,
+    log_bytes: usize,
     /// What the values that the guest writes may hold; made with the first of them.
     writing: Option<Budget>,
     meter: Arc<Meter>,
-    shared: Arc<Shared>,
-    /// Made when the guest first asks for something of it, which many never do.
     wasi: Option<WasiCtx>,
-    http: WasiHttpCtx,
-    // Last, so that a permit is given back after everything else.
-    _hold: Option<Box<dyn Any + Send + Sync>>,
+    hold: Hold,
 }
 
 impl Ctx {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
+        Self {
+            table,
+            memory: MemoryLimit::new(shared.max_memory),
+            shared: Arc::clone(shared),
+            stdio: None,
+            http,
+            call: None,
+        }
+    }
+
+    /// Begins a call.
+    pub(crate) fn begin_call(&mut self, mut cx: CallContext, meter: &Arc<Meter>) {
+        let hold = cx.hold.take();
+        self.memory.begin_call();
+        self.call = Some(Call {
+            outbound: Outbound::new(Arc::clone(&self.shared.invoke), cx, meter),
+            log_bytes: LOG_PER_CALL,
+            writing: None,
+            meter: Arc::clone(meter),
+            wasi: None,
+            hold,
+        });
+    }
+
+    /// Ends the call, and returns what is to be dropped as the last of it.
+    pub(crate) fn end_call(&mut self) -> Hold {
+        let call = self.call.take()?;
+        if let Some(stdio) = &self.stdio {
+            stdio.end_call();
+        }
+        call.hold
+    }
+
+    /// How many resources the guest still holds between two calls, apart from its standard
+    /// streams, which C libraries keep for as long as they live.
+    pub(crate) fn left_behind(&mut self) -> usize {
+        let (mut waits, mut held) = (0_usize, 0_usize);
+        for entry in self.table.iter_mut() {
+            // What is waited for is in the table as well, so that it need not be known here.
+            let count = if entry.is::<DynPollable>() {
+                &mut waits
+            } else {
+                &mut held
+            };
+            *count += 1;
+        }
+        let streams = self.stdio.as_ref().map_or(0, Stdio::handles);
+        held.saturating_sub(streams.min(MAX_STREAMS)) + waits.saturating_sub(MAX_STREAMS)
+    }
+
+    fn call(&self) -> &Call {
+        self.call.as_ref().expect(IN_CALL)
+    }
+
+    fn call_mut(&mut self) -> &mut Call {
+        self.call.as_mut().expect(IN_CALL)
+    }
+
     pub(crate) fn meter(&self) -> &Meter {
-        &self.meter
+        &self.call().meter
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.outbound().context().deadline
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.call().outbound
+    }
+
+    pub(crate) fn outbound_mut(&mut self) -> &mut Outbound {
+        &mut self.call_mut().outbound
+    }
+
+    /// Counts what the guest logs; false when the call has logged enough.
+    pub(crate) fn may_log(&mut self, bytes: usize) -> bool {
+        let left = &mut self.call_mut().log_bytes;
+        let more = left.checked_sub(bytes);
+        *left = more.unwrap_or(*left);
+        more.is_some()
     }
 
     pub(crate) fn writing(&mut self) -> Budget {
         let limit = self.shared.options.max_buffered_bytes;
         let budget = || Budget::new(limit);
-        self.writing.get_or_insert_with(budget).clone()
+        self.call_mut().writing.get_or_insert_with(budget).clone()
     }
 
     pub(crate) fn env(&self) -> &dyn HostEnv {
@@ -63,53 +164,45 @@ impl Ctx {
     }
 }
 
-/// Makes the store for one call.
-pub(crate) fn new_store(
-    shared: &Arc<Shared>,
-    mut cx: CallContext,
-    meter: &Arc<Meter>,
-) -> Store<Ctx> {
-    let hold = cx.hold.take();
-    let deadline = cx.deadline;
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(MAX_RESOURCES);
-    let mut http = WasiHttpCtx::new();
-    http.set_field_size_limit(MAX_FIELDS);
-    let mut store = Store::new(
-        shared.runtime.engine(),
-        Ctx {
-            table,
-            outbound: Outbound::new(Arc::clone(&shared.invoke), cx, meter),
-            memory: MemoryLimit::new(shared.max_memory),
-            log_bytes: LOG_PER_CALL,
-            writing: None,
-            meter: Arc::clone(meter),
-            shared: Arc::clone(shared),
-            wasi: None,
-            http,
-            _hold: hold,
-        },
-    );
+/// Makes a store whose first call begins.
+pub(crate) fn new_store(shared: &Arc<Shared>, cx: CallContext, meter: &Arc<Meter>) -> Store<Ctx> {
+    let mut ctx = Ctx::new(shared);
+    ctx.begin_call(cx, meter);
+    store_of(shared.runtime.engine(), ctx)
+}
+
+/// Puts the data of a store, without the instance that it may hold a part of, into another one.
+pub(crate) fn renewed(store: Store<Ctx>) -> Store<Ctx> {
+    let engine = store.engine().clone();
+    let mut ctx = store.into_data();
+    ctx.memory = MemoryLimit::new(ctx.shared.max_memory);
+    store_of(&engine, ctx)
+}
+
+fn store_of(engine: &Engine, ctx: Ctx) -> Store<Ctx> {
+    let mut store = Store::new(engine, ctx);
     store.limiter(|ctx| &mut ctx.memory);
-    watch(&mut store, deadline);
+    watch(&mut store);
     store
 }
 
-/// No directories, no sockets, no environment; what is written to stderr is logged.
-fn new_wasi(shared: &Shared) -> WasiCtx {
-    let stderr = StderrLog::new(Arc::clone(&shared.env), shared.options.stderr_bytes);
-    WasiCtxBuilder::new()
-        .arg("main.wasm")
-        .stderr(stderr)
-        .max_random_size(MAX_RANDOM)
-        .build()
+/// No directories, no sockets, no environment, and streams that say nothing but errors.
+fn new_wasi(stdio: &Stdio) -> WasiCtx {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.arg("main.wasm").max_random_size(MAX_RANDOM);
+    stdio.connect(&mut wasi);
+    wasi.build()
 }
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let shared = &self.shared;
+        let stdio = self.stdio.get_or_insert_with(|| {
+            Stdio::new(Arc::clone(&shared.env), shared.options.stderr_bytes)
+        });
+        let call = self.call.as_mut().expect(IN_CALL);
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| new_wasi(shared)),
+            ctx: call.wasi.get_or_insert_with(|| new_wasi(stdio)),
             table: &mut self.table,
         }
     }
@@ -117,8 +210,9 @@ impl WasiView for Ctx {
 
 impl WasiHttpView for Ctx {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let call = self.call.as_mut().expect(IN_CALL);
         WasiHttpCtxView {
-            hooks: &mut self.outbound,
+            hooks: &mut call.outbound,
             table: &mut self.table,
             ctx: &mut self.http,
         }

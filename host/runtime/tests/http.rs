@@ -70,6 +70,15 @@ async fn a_small_response_is_complete_at_once() {
 }
 
 #[tokio::test]
+async fn an_answer_is_found_also_by_a_task_that_never_waits() {
+    let component = http_probe(ComponentOptions::default()).await;
+    // More than tokio lets a task do before it has it wait, whatever is ready.
+    for _ in 0..300 {
+        assert!(get(&component, "/").await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn the_export_has_the_name_of_the_wire() {
     let component = http_probe(ComponentOptions::default()).await;
     let export = find(&component, "wrpc:http/incoming-handler@0.1.0", "handle");

@@ -130,6 +130,7 @@ impl Entry {
             let fetched = fetch(&deps.images, &image).await?;
             let wanted = Wanted {
                 image: image.as_str().to_owned(),
+                annotations: running.annotated(&wanted.annotations),
                 ..wanted.clone()
             };
             let next = Running::start(deps, &self.id, fetched, &wanted).await?;

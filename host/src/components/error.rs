@@ -49,6 +49,14 @@ pub(crate) enum ScaleError {
         /// Its value.
         value: String,
     },
+    /// An annotation that means something to hosts has a value that does not.
+    #[error("annotation `{name}` has the value `{value}`, which is none of its values")]
+    Annotation {
+        /// The annotation.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// A config cannot be had.
     #[error(transparent)]
     Config(#[from] OpenConfigsError),
@@ -75,7 +83,7 @@ impl ScaleError {
                 PrepareError::ShutDown => ErrorCode::ShuttingDown,
                 _ => ErrorCode::ImageInvalid,
             },
-            Self::Limit { .. } => ErrorCode::BadRequest,
+            Self::Limit { .. } | Self::Annotation { .. } => ErrorCode::BadRequest,
             Self::Config(error) => error.code(),
             Self::Serve(_) => ErrorCode::Unreachable,
             Self::Store(error) => error.code(),
@@ -92,6 +100,10 @@ impl ScaleError {
             Self::Prepare { source, .. } => return hint_for_code(source),
             Self::Limit { .. } => {
                 "give whole numbers above 0, such as `max_execution_time=10` for seconds"
+            }
+            Self::Annotation { .. } => {
+                "give the number of calls that an instance may serve, such as `100`, or `true` or \
+                 `false`"
             }
             Self::Config(error) => return error.hint(),
             Self::Store(error) => return error.hint(),

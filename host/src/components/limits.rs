@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lattice_control::types::{LIMIT_EXECUTION_TIME, LIMIT_MEMORY};
 use lattice_core::StringMap;
-use lattice_runtime::ComponentOptions;
+use lattice_runtime::{ComponentOptions, Reuse};
 
 use super::error::ScaleError;
 
@@ -31,10 +31,11 @@ impl Limits {
 
     /// What the runtime is told. CPU time is bounded like time, so that a guest that never waits
     /// is stopped by its own budget, too.
-    pub(crate) fn options(&self, host: Duration) -> ComponentOptions {
+    pub(crate) fn options(&self, host: Duration, reuse: Option<Reuse>) -> ComponentOptions {
         ComponentOptions {
             max_memory_bytes: self.memory_bytes,
             cpu_budget: Some(self.longest(host)),
+            reuse,
             ..ComponentOptions::default()
         }
     }
@@ -75,7 +76,7 @@ mod tests {
             limits.longest(Duration::from_secs(1)),
             Duration::from_secs(1)
         );
-        assert_eq!(limits.options(host).max_memory_bytes, Some(1000));
+        assert_eq!(limits.options(host, None).max_memory_bytes, Some(1000));
         assert_eq!(parse(&[("other", "x")]).unwrap(), Limits::default());
     }
 

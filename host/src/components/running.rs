@@ -8,6 +8,7 @@ use lattice_core::host::ComponentDescription;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use lattice_rpc::{Limiter, Relief, Watching};
+use lattice_runtime::Reuse;
 use lattice_store::ConfigBundle;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,6 +19,7 @@ use super::env::ComponentEnv;
 use super::error::ScaleError;
 use super::invoke::ComponentInvoke;
 use super::limits::Limits;
+use super::reuse;
 use super::serve::{Served, ServedExports, Server, Serving};
 use super::{ComponentDeps, ComponentStatus};
 use crate::configs;
@@ -36,6 +38,7 @@ pub(crate) struct Running {
     _config_task: AbortOnDropHandle<()>,
     max_instances: u32,
     annotations: StringMap,
+    reuse: Option<Reuse>,
     limits: StringMap,
     parsed_limits: Limits,
 }
@@ -49,6 +52,7 @@ impl Running {
         wanted: &Wanted,
     ) -> Result<Self, ScaleError> {
         let limits = Limits::parse(&wanted.limits)?;
+        let reuse = reuse::parse(&wanted.annotations)?;
         let bundle = configs::open(deps.store.configs(), &wanted.config).await?;
         let env = ComponentEnv::new(id.clone(), deps.router.clone(), bundle.merged());
         let env = Arc::new(env);
@@ -59,7 +63,7 @@ impl Running {
             failures: Arc::clone(&deps.failures),
             call_timeout: deps.call_timeout,
         });
-        let options = limits.options(deps.max_execution_time);
+        let options = limits.options(deps.max_execution_time, reuse);
         let code = fetched
             .prepare(&deps.runtime, options, invoke.clone(), env.clone())
             .await?;
@@ -78,6 +82,7 @@ impl Running {
             config: wanted.config.clone(),
             max_instances: wanted.count,
             annotations: wanted.annotations.clone(),
+            reuse,
             limits: wanted.limits.clone(),
             parsed_limits: limits,
         })
@@ -123,6 +128,11 @@ impl Running {
         !limits.is_empty() && *limits != self.limits
     }
 
+    /// What a command makes of the annotations.
+    pub(crate) fn annotated(&self, wanted: &StringMap) -> StringMap {
+        reuse::merged(wanted, &self.annotations)
+    }
+
     /// Takes over a new maximum, other configs and annotations. A command that changes nothing
     /// leaves the annotations alone, too.
     pub(crate) async fn scale(
@@ -130,8 +140,10 @@ impl Running {
         deps: &ComponentDeps,
         wanted: &Wanted,
     ) -> Result<(), ScaleError> {
+        let annotations = self.annotated(&wanted.annotations);
+        let reuse = reuse::parse(&annotations)?;
         let same_config = wanted.config == self.config;
-        if same_config && wanted.count == self.max_instances {
+        if same_config && wanted.count == self.max_instances && reuse == self.reuse {
             return Ok(());
         }
         if !same_config {
@@ -142,7 +154,9 @@ impl Running {
         }
         self.server.limiter.resize(instances(wanted.count));
         self.max_instances = wanted.count;
-        self.annotations.clone_from(&wanted.annotations);
+        self.annotations = annotations;
+        self.reuse = reuse;
+        self.code.component.set_reuse(reuse);
         Ok(())
     }
 
@@ -154,11 +168,13 @@ impl Running {
         fetched: Fetched,
         annotations: &StringMap,
     ) -> Result<Vec<Served>, ScaleError> {
-        let options = self.parsed_limits.options(deps.max_execution_time);
+        let reuse = reuse::parse(&self.annotated(annotations))?;
+        let options = self.parsed_limits.options(deps.max_execution_time, reuse);
         let (invoke, env) = (self.invoke.clone(), self.env.clone());
         let code = Arc::new(fetched.prepare(&deps.runtime, options, invoke, env).await?);
         let removed = self.server.switch(&mut self.served, &code).await?;
         self.code = code;
+        self.reuse = reuse;
         if !annotations.is_empty() {
             self.annotations.clone_from(annotations);
         }

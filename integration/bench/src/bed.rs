@@ -137,6 +137,7 @@ impl Bed {
             Site::Hello => self.hello(SERVER, Locality::Spread).await?,
             Site::HelloSocket => self.hello(SERVER, Locality::LocalOnly).await?,
             Site::HelloInside => self.hello(SERVER_INSIDE, Locality::LocalOnly).await?,
+            Site::HelloReused => self.hello_reused().await?,
             Site::Counter => self.counter().await?,
             Site::CounterInside => self.counter_inside().await?,
             Site::Hyper | Site::Wasmtime => self.baseline(site)?,
@@ -179,6 +180,13 @@ impl Bed {
             .run(0, id, "http-keyvalue-counter", INSTANCES)
             .await?;
         lattice.link(id, "kv-memory", STORE, &[], &[]).await?;
+        serve(lattice, SERVER_INSIDE, id, Locality::LocalOnly).await
+    }
+
+    async fn hello_reused(&mut self) -> Result<String> {
+        self.server(SERVER_INSIDE).await?;
+        let (lattice, id) = (&self.lattice, "hello-reused");
+        lattice.run_reused(0, id, "http-hello", INSTANCES).await?;
         serve(lattice, SERVER_INSIDE, id, Locality::LocalOnly).await
     }
 

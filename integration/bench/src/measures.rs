@@ -54,6 +54,8 @@ pub(crate) enum Site {
     Counter,
     /// The component behind the HTTP server in the host.
     HelloInside,
+    /// The same with instances that serve one request after the other.
+    HelloReused,
     /// The counter, HTTP server and store all in the host.
     CounterInside,
     /// No component at all.
@@ -199,6 +201,13 @@ pub(crate) const MEASURES: &[Measure] = &[
         LATTICE,
         Site::HelloInside,
         8,
+    ),
+    get(
+        "http_component_reuse",
+        &["http_component_local"],
+        LATTICE,
+        Site::HelloReused,
+        32,
     ),
     get(
         "http_counter_local",

@@ -94,7 +94,7 @@ where
             params.put(&store, &mut out)?;
             let reply = store
                 .data()
-                .outbound
+                .outbound()
                 .call(import.target(), out.freeze())
                 .await?;
             Ok(R::from_bytes(reply).map_err(|error| malformed(&import, error))?)

@@ -50,7 +50,7 @@ pub(super) fn define(
         let import = Arc::clone(&import);
         Box::new(async move {
             let params = codec::encode_list(&import.params, params, &mut StoreHandles(&mut store))?;
-            let reply = store.data().outbound.call(import.target(), params).await;
+            let reply = store.data().outbound().call(import.target(), params).await;
             let values = match reply {
                 Ok(reply) => answer(&import, reply, &mut store)?,
                 Err(error) if import.rpc_error => vec![failure(&error, &mut store)?],

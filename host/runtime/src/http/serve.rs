@@ -12,10 +12,9 @@ use http_body_util::BodyExt as _;
 use lattice_codec::http::ErrorCode;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
-use wasmtime::Store;
 use wasmtime::component::{InstancePre, Resource};
 use wasmtime_wasi_http::WasiHttpView as _;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode as GuestCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
@@ -25,8 +24,10 @@ use super::tails::{self, Tails};
 use super::{HttpBody, HttpResponse, ResponseBody};
 use crate::component::{Shared, classify, meter};
 use crate::imports::chain;
+use crate::instance::{Rested, Seat};
 use crate::limits::Metered;
-use crate::store::{Ctx, new_store};
+use crate::shelf::Shelf;
+use crate::store::Ctx;
 use crate::{CallContext, CallError, HttpCallError};
 
 /// How much of a body is collected before it is passed on as a stream.
@@ -36,40 +37,45 @@ type Answer = Result<http::Response<HyperOutgoingBody>, GuestCode>;
 
 /// What handling HTTP takes, made once per component.
 pub(crate) struct HttpPlan {
-    pre: ProxyPre<Ctx>,
+    handler: Arc<Handler>,
     tails: Arc<Tails>,
+}
+
+/// What it takes to make an instance and to call its handler.
+struct Handler {
+    pre: InstancePre<Ctx>,
+    indices: ProxyIndices,
 }
 
 impl HttpPlan {
     pub(crate) fn new(pre: InstancePre<Ctx>, shared: &Shared) -> wasmtime::Result<Self> {
         let threads = shared.runtime.long_work().cloned();
+        let indices = ProxyIndices::new(&pre)?;
         Ok(Self {
-            pre: ProxyPre::new(pre)?,
+            handler: Arc::new(Handler { pre, indices }),
             tails: Arc::new(Tails::new(Arc::clone(&shared.env), threads)),
         })
     }
 
     pub(crate) async fn handle(
         &self,
-        shared: &Arc<Shared>,
+        shelf: &Arc<Shelf>,
         cx: CallContext,
         request: http::Request<HttpBody>,
     ) -> Result<HttpResponse, HttpCallError> {
         let deadline = cx.deadline;
-        let meter = meter(shared);
-        let mut store = new_store(shared, cx, &meter);
+        let meter = meter(shelf.shared());
+        let mut seat = Seat::take(shelf, cx, &meter);
         let (answer, answered) = oneshot::channel();
-        let (request, outparam) = resources(&mut store, request, answer)?;
-        let pre = self.pre.clone();
+        let (request, outparam) = resources(seat.data_mut(), request, answer)?;
+        let handler = Arc::clone(&self.handler);
         let guest = async move {
-            let outcome = async {
-                let proxy = pre.instantiate_async(&mut store).await?;
-                proxy
-                    .wasi_http_incoming_handler()
-                    .call_handle(&mut store, request, outparam)
-                    .await
-            };
-            outcome.await.map_err(|error| classify(error, &store))
+            let mut live = seat.instance(&handler.pre).await?;
+            let handled = live.handle_http(&handler.indices, request, outparam);
+            match handled.await {
+                Ok(()) => Ok(live.rest()),
+                Err(error) => Err(classify(error, &live.store)),
+            }
         };
         let guest: GuestFuture = Box::pin(Metered::new(meter, guest));
         Exchange {
@@ -88,7 +94,7 @@ impl HttpPlan {
 }
 
 fn resources(
-    store: &mut Store<Ctx>,
+    cx: &mut Ctx,
     request: http::Request<HttpBody>,
     answer: oneshot::Sender<Answer>,
 ) -> Result<
@@ -107,7 +113,7 @@ fn resources(
         Some(other) => Scheme::Other(other.to_owned()),
     };
     let request = with_authority(request).map(|body| body.map_err(from_wire));
-    let mut view = store.data_mut().http();
+    let mut view = cx.http();
     let request = view
         .new_incoming_request(scheme, request)
         .map_err(invalid)?;
@@ -131,20 +137,23 @@ fn with_authority(request: http::Request<HttpBody>) -> http::Request<HttpBody> {
     http::Request::from_parts(head, body)
 }
 
-pub(super) type GuestFuture = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+/// A guest, which may leave an instance behind that can serve another call.
+pub(super) type GuestFuture =
+    Pin<Box<dyn Future<Output = Result<Option<Rested>, CallError>> + Send>>;
 
 /// A guest on its way, or how it ended.
 #[derive(Default)]
 pub(super) struct Guest {
     future: Option<GuestFuture>,
     outcome: Option<Result<(), CallError>>,
+    rested: Option<Rested>,
 }
 
 impl Guest {
     pub(super) fn running(future: GuestFuture) -> Self {
         Self {
             future: Some(future),
-            outcome: None,
+            ..Self::default()
         }
     }
 
@@ -157,8 +166,19 @@ impl Guest {
             return false;
         };
         self.future = None;
-        self.outcome = Some(outcome);
+        self.outcome = Some(outcome.map(|rested| self.rested = rested));
         true
+    }
+
+    fn has_ended(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// Lets its instance serve another call, if it has ended well and answered.
+    fn keep(&mut self) {
+        if let Some(rested) = self.rested.take() {
+            rested.keep();
+        }
     }
 
     /// Takes the failure it ended with, if it did.
@@ -194,20 +214,23 @@ impl Exchange {
         let Some(answered) = &mut self.answered else {
             return Ok(false);
         };
-        let Poll::Ready(answer) = Pin::new(answered).poll(cx) else {
-            return Ok(false);
+        let answer = match Pin::new(&mut *answered).poll(cx) {
+            Poll::Ready(answer) => answer.ok(),
+            // tokio has a task wait that has done much in one go, although the answer is there.
+            Poll::Pending if self.guest.has_ended() => answered.try_recv().ok(),
+            Poll::Pending => return Ok(false),
         };
         self.answered = None;
         match answer {
-            Ok(Ok(response)) => {
+            Some(Ok(response)) => {
                 let (head, body) = response.into_parts();
                 self.head = Some(head);
                 self.body = Some(body);
                 Ok(true)
             }
-            Ok(Err(code)) => Err(HttpCallError::Guest(guest_to_wire(code))),
-            // The store is gone without an answer; the guest's outcome says why.
-            Err(_) => Ok(false),
+            Some(Err(code)) => Err(HttpCallError::Guest(guest_to_wire(code))),
+            // The guest has ended without an answer; its outcome says why.
+            None => Ok(false),
         }
     }
 
@@ -249,7 +272,8 @@ impl Exchange {
             };
         };
         let data = std::mem::take(&mut self.collected).freeze();
-        let guest = std::mem::take(&mut self.guest);
+        let mut guest = std::mem::take(&mut self.guest);
+        guest.keep();
         let body = if let Some(body) = self.body.take() {
             let rest = GuestBody {
                 guest,
@@ -355,7 +379,9 @@ impl Body for GuestBody {
         if let Poll::Ready(frame) = this.poll_data(cx) {
             return Poll::Ready(frame);
         }
-        this.guest.poll(cx);
+        if this.guest.poll(cx) {
+            this.guest.keep();
+        }
         if let Poll::Ready(frame) = this.poll_data(cx) {
             return Poll::Ready(frame);
         }

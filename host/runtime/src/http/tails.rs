@@ -35,6 +35,7 @@ impl Tails {
             let ended = timeout_at(deadline, guest)
                 .await
                 .unwrap_or(Err(CallError::Deadline));
+            // What it ends well with is dropped: who goes on after the answer serves no other call.
             if let Err(error) = ended {
                 report(&*env, &error);
             }
@@ -77,15 +78,15 @@ mod tests {
     use super::*;
     use crate::testing::FakeEnv;
 
-    fn guest(future: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Guest {
-        Guest::running(Box::pin(future))
+    fn guest(future: impl Future<Output = CallError> + Send + 'static) -> Guest {
+        Guest::running(Box::pin(async { Err(future.await) }))
     }
 
     #[tokio::test]
     async fn a_guest_that_fails_after_its_answer_is_reported() {
         let env = Arc::new(FakeEnv::default());
         let tails = Arc::new(Tails::new(env.clone(), None));
-        let failing = guest(async { Err(CallError::StackOverflow) });
+        let failing = guest(async { CallError::StackOverflow });
         let deadline = Instant::now() + Duration::from_secs(60);
         let_finish(&Arc::downgrade(&tails), failing, deadline);
         let mut tasks = std::mem::take(&mut *tails.tasks.lock().unwrap());

@@ -83,7 +83,7 @@ fn choose(
     }
     let name: Arc<str> = name.into();
     for lookup in lookups {
-        cx.outbound.set_link(lookup, Arc::clone(&name));
+        cx.outbound_mut().set_link(lookup, Arc::clone(&name));
     }
     Ok(Ok(()))
 }

@@ -165,7 +165,7 @@ where
         let results = results.clone();
         Box::new(async move {
             let params = args(store.data(), params)?;
-            let outbound = &store.data().outbound;
+            let outbound = store.data().outbound();
             let called = outbound.call_value(remote.target(&results), params).await;
             let answer = match called {
                 Ok(answer) => take::<V, T>(answer),

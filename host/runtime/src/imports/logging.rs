@@ -57,10 +57,9 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
                 let cx = store.data_mut();
                 let context = head(&context, LONGEST_CONTEXT);
                 let message = head(&message, LONGEST_MESSAGE);
-                let Some(left) = cx.log_bytes.checked_sub(context.len() + message.len()) else {
+                if !cx.may_log(context.len() + message.len()) {
                     return Ok(());
-                };
-                cx.log_bytes = left;
+                }
                 cx.env().log(LogRecord {
                     source: LogSource::Logging,
                     level: level.into(),

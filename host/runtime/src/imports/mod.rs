@@ -258,7 +258,7 @@ where
         let results = results.clone();
         Box::new(async move {
             let params = args(store.data(), params)?;
-            let outbound = &store.data().outbound;
+            let outbound = store.data().outbound();
             Ok((remote.call::<T, E>(outbound, &results, &params).await,))
         })
     })

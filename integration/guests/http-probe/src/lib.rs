@@ -11,6 +11,8 @@
 //! | `/stream/BYTES` | a body of so many bytes, counting up from 0 modulo 251 |
 //! | `/slow/PIECES/MS` | a body of lines `piece N`, each after a pause |
 //! | `/wait/MS` | answers `waited` after a pause |
+//! | `/after/MS` | answers `ok`, and returns after a pause |
+//! | `/calls` | how many of these requests this instance has had: 1 when every one has its own |
 //! | `/headers/NUMBER/BYTES` | so many headers `x-filler-N` of so many bytes |
 //! | `/cookies` | the same header twice |
 //! | `/trailers` | a body and a trailer |
@@ -45,11 +47,15 @@ mod bindings {
 }
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bindings::exports::wasi::http::incoming_handler::Guest;
 use bindings::wasi::clocks::monotonic_clock;
 use bindings::wasi::http::types::{ErrorCode, IncomingRequest, ResponseOutparam};
 use reply::Reply;
+
+/// Lives as long as the instance.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 struct HttpProbe;
 
@@ -79,6 +85,15 @@ fn answer(parts: &[&str], out: ResponseOutparam) -> reply::Sent {
         ["wait", pause] => {
             wait(number(pause));
             Reply::new(200).send(out).text("waited\n")
+        }
+        ["after", pause] => {
+            let sent = Reply::new(200).send(out).text("ok\n");
+            wait(number(pause));
+            sent
+        }
+        ["calls"] => {
+            let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+            Reply::new(200).send(out).text(&calls.to_string())
         }
         ["headers", count, bytes] => {
             let value = "v".repeat(number(bytes) as usize);

@@ -30,7 +30,8 @@ pub(crate) struct Args {
     #[arg(short = 'c', long = "max-instances", aliases = ["max", "count", "max-concurrent"],
         default_value_t = u32::MAX, hide_default_value = true)]
     max_instances: u32,
-    /// Annotation; may be repeated
+    /// Annotation; may be repeated. `lattice/reuse-instances=100` lets an instance serve so many
+    /// calls, one after the other (`true`: as many as the host finds good, `false`: one)
     #[arg(short = 'a', long = "annotations", value_name = "KEY=VALUE")]
     annotations: Vec<String>,
     /// Named config; may be repeated

@@ -199,7 +199,7 @@ fn link_blobstore(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
             let create = blobstore("create-container");
             let params = (name.clone(),);
             let (version, made) = create
-                .call_versioned::<(), String>(&store.data().outbound, &results, &params)
+                .call_versioned::<(), String>(store.data().outbound(), &results, &params)
                 .await;
             Ok((match made {
                 Ok(()) => Ok(store.data_mut().table.push(Container { name, version })?),
@@ -214,7 +214,7 @@ fn link_blobstore(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
             let exists = blobstore("container-exists");
             let params = (name.clone(),);
             let (version, found) = exists
-                .call_versioned::<bool, String>(&store.data().outbound, &results, &params)
+                .call_versioned::<bool, String>(store.data().outbound(), &results, &params)
                 .await;
             Ok((match found {
                 Ok(true) => Ok(store.data_mut().table.push(Container { name, version })?),
@@ -259,7 +259,7 @@ fn link_container(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
             Box::new(async move {
                 let name = name(store.data(), &handle)?;
                 let info: Result<ContainerInfo, String> = container("get-container-info")
-                    .call(&store.data().outbound, &results, &(name.clone(),))
+                    .call(store.data().outbound(), &results, &(name.clone(),))
                     .await;
                 Ok((info.map(|info| ContainerMetadata {
                     name,
@@ -306,7 +306,7 @@ fn link_object_info(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<
         |store, (handle, object): (Resource<Container>, String)| {
             Box::new(async move {
                 let id = id(store.data(), &handle, object)?;
-                let info = object_info(&store.data().outbound, id.clone()).await;
+                let info = object_info(store.data().outbound(), id.clone()).await;
                 Ok((info.map(|info| ObjectMetadata {
                     name: id.object,
                     container: id.container,
@@ -327,7 +327,7 @@ fn link_get_data(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
                 let id = id(store.data(), &handle, object)?;
                 let first = store.data().table.get(&handle)?.version;
                 let params = (id.clone(), start, end);
-                let outbound = &store.data().outbound;
+                let outbound = store.data().outbound();
                 let data = open(outbound, FUNCTION, &params, || Plan::Bytes, first)
                     .await
                     .and_then(|(reply, version)| BlobData::from_reply(reply, version));
@@ -354,7 +354,7 @@ fn link_write_data(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<(
             let cx = store.data_mut();
             let id = id(cx, &handle, object)?;
             let version = cx.table.get(&handle)?.version;
-            let outbound = cx.outbound.clone();
+            let outbound = cx.outbound().clone();
             Ok((cx
                 .table
                 .get_mut(&value)?

@@ -40,7 +40,7 @@ pub(super) fn link(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<(
             Box::new(async move {
                 let first = store.data().table.get(&handle)?.version;
                 let params = (name(store.data(), &handle)?, None::<u64>, None::<u64>);
-                let outbound = &store.data().outbound;
+                let outbound = store.data().outbound();
                 let plan = || Plan::list(Plan::String);
                 let names = open(outbound, "list-container-objects", &params, plan, first)
                     .await

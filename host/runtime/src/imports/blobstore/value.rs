@@ -351,7 +351,7 @@ fn link_incoming(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
             Box::new(async move {
                 let value = store.data().table.get(&value)?;
                 let (id, start, end) = (value.id.clone(), value.start, value.end);
-                let info = super::object_info(&store.data().outbound, id).await;
+                let info = super::object_info(store.data().outbound(), id).await;
                 // Without the object's size the range is the best that can be said.
                 let last = info.map_or(end, |info| end.min(info.size.saturating_sub(1)));
                 Ok((last.saturating_sub(start).saturating_add(1),))

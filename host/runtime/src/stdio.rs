@@ -1,0 +1,359 @@
+//! The guest's standard streams: errors are turned into log lines, nothing can be read, and what
+//! else is written goes nowhere.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::{HostEnv, LogLevel, LogRecord, LogSource};
+
+/// The longest line; longer ones are cut into several.
+const MAX_LINE: usize = 4 << 10;
+
+/// How much the stream takes at once.
+const WRITE_BUDGET: usize = 64 << 10;
+
+/// The standard streams of one instance. Guests keep handles of them for as long as they live,
+/// so they stay the same from call to call, and only what each call may write starts anew.
+pub(crate) struct Stdio {
+    stderr: StderrLog,
+    nowhere: Nowhere,
+}
+
+impl Stdio {
+    /// Streams whose lines go to `env`, up to `limit` bytes for each call.
+    pub(crate) fn new(env: Arc<dyn HostEnv>, limit: usize) -> Self {
+        Self {
+            stderr: StderrLog::new(env, limit),
+            nowhere: Nowhere::default(),
+        }
+    }
+
+    /// Gives the streams to a WASI context.
+    pub(crate) fn connect(&self, wasi: &mut WasiCtxBuilder) {
+        wasi.stdin(self.nowhere.clone())
+            .stdout(self.nowhere.clone())
+            .stderr(self.stderr.clone());
+    }
+
+    /// Passes on what is left of a call, and lets the next one write as much again.
+    pub(crate) fn end_call(&self) {
+        self.stderr.lines().end_call();
+    }
+
+    /// How many handles the guest has of these streams, once the WASI context is gone.
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.stderr.0) + Arc::strong_count(&self.nowhere.0) - 2
+    }
+}
+
+/// Passes lines on as they come up to a limit, then keeps only the last ones and passes them on
+/// at the end of the call: a panic message comes last.
+#[derive(Clone)]
+struct StderrLog(Arc<Mutex<Lines>>);
+
+struct Lines {
+    env: Arc<dyn HostEnv>,
+    /// How much may still be passed on at once.
+    left: usize,
+    limit: usize,
+    line: Vec<u8>,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    skipped: usize,
+}
+
+impl StderrLog {
+    fn new(env: Arc<dyn HostEnv>, limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(Lines {
+            env,
+            left: limit,
+            limit,
+            line: Vec::new(),
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            skipped: 0,
+        })))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, bytes: &[u8]) {
+        self.lines().put(bytes);
+    }
+}
+
+impl Lines {
+    fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = MAX_LINE - self.line.len();
+            let newline = bytes.iter().take(room).position(|byte| *byte == b'\n');
+            let taken = newline.unwrap_or(bytes.len().min(room));
+            self.line.extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken + usize::from(newline.is_some())..];
+            if newline.is_some() || self.line.len() == MAX_LINE {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
+        self.line.clear();
+        if line.is_empty() {
+            return;
+        }
+        if line.len() <= self.left && self.tail.is_empty() {
+            self.left -= line.len();
+            self.log(LogSource::Stderr, &line);
+            return;
+        }
+        self.tail_bytes += line.len();
+        self.tail.push_back(line);
+        while self.tail_bytes > self.limit {
+            let Some(dropped) = self.tail.pop_front() else {
+                break;
+            };
+            self.tail_bytes -= dropped.len();
+            self.skipped += dropped.len();
+        }
+    }
+
+    /// Passes on what is left, and starts anew with the limit.
+    fn end_call(&mut self) {
+        self.end_line();
+        if self.skipped > 0 {
+            let note = format!("{} bytes of standard error were left out", self.skipped);
+            self.log(LogSource::Runtime, &note);
+        }
+        for line in std::mem::take(&mut self.tail) {
+            self.log(LogSource::Stderr, &line);
+        }
+        self.left = self.limit;
+        self.tail_bytes = 0;
+        self.skipped = 0;
+    }
+
+    fn log(&self, source: LogSource, message: &str) {
+        self.env.log(LogRecord {
+            source,
+            level: LogLevel::Info,
+            context: "",
+            message,
+        });
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.end_call();
+    }
+}
+
+/// Takes everything and gives nothing.
+#[derive(Clone, Default)]
+struct Nowhere(Arc<()>);
+
+impl IsTerminal for Nowhere {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for Nowhere {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl StdoutStream for Nowhere {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl InputStream for Nowhere {
+    fn read(&mut self, _: usize) -> StreamResult<Bytes> {
+        Err(StreamError::Closed)
+    }
+}
+
+#[async_trait::async_trait]
+impl OutputStream for Nowhere {
+    fn write(&mut self, _: Bytes) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BUDGET)
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Nowhere {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncRead for Nowhere {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Nowhere {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl IsTerminal for StderrLog {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for StderrLog {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for StderrLog {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.put(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BUDGET)
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for StderrLog {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for StderrLog {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.put(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeEnv;
+
+    fn lines(limit: usize, writes: &[&str]) -> Vec<String> {
+        let env = Arc::new(FakeEnv::default());
+        let log = StderrLog::new(env.clone(), limit);
+        for text in writes {
+            log.put(text.as_bytes());
+        }
+        drop(log);
+        env.logged()
+    }
+
+    #[test]
+    fn lines_are_passed_on_whole() {
+        assert_eq!(
+            lines(100, &["one\ntw", "o\n\nthree"]),
+            ["one", "two", "three"]
+        );
+    }
+
+    #[test]
+    fn beyond_the_limit_the_last_lines_survive() {
+        let noise = "0123456789\n".repeat(100);
+        let logged = lines(30, &[&noise, "panicked\n"]);
+        assert_eq!(logged.last().unwrap(), "panicked");
+        assert!(logged.iter().any(|line| line.contains("left out")));
+        assert!(logged.len() < 10);
+    }
+
+    #[test]
+    fn each_call_has_the_whole_limit_and_its_own_last_lines() {
+        let env = Arc::new(FakeEnv::default());
+        let stdio = Stdio::new(env.clone(), 10);
+        let kept_handle = stdio.stderr.clone();
+        assert_eq!(stdio.handles(), 1);
+        for call in ["first", "second"] {
+            kept_handle.put(format!("{call}\nmuch more\nunfinished").as_bytes());
+            stdio.end_call();
+        }
+        let logged = env.logged();
+        assert_eq!(logged.len(), 6, "{logged:?}");
+        assert_eq!(logged[0], "first");
+        assert_eq!(logged[2], "unfinished");
+        assert_eq!(logged[3], "second");
+        drop(kept_handle);
+        assert_eq!(stdio.handles(), 0);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let logged = lines(1 << 20, &[&"x".repeat(3 * MAX_LINE)]);
+        assert_eq!(logged.len(), 3);
+    }
+}
