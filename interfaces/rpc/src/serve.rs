@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::detour::Detour;
 use crate::error::ConnectError;
 use crate::header::{Told, TraceContext};
-use crate::limiter::Limiter;
+use crate::limiter::{Claim, Limiter};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::relief::Relief;
@@ -50,17 +50,29 @@ pub struct Context {
     pub trace: Option<TraceContext>,
     /// When the answer has to be there.
     pub deadline: Instant,
+    /// When the call came in.
+    pub(crate) arrived: Instant,
 }
 
 impl Context {
-    fn new(told: Told, options: &ServeOptions) -> Self {
-        let deadline = told.deadline(options.default_deadline, options.longest_deadline);
+    fn new(told: Told, arrived: Instant, options: &ServeOptions) -> Self {
+        let left = told.time_left(options.default_deadline, options.longest_deadline);
         Self {
             source_id: told.source_id,
             link_name: told.link_name.unwrap_or_else(|| "default".to_owned()),
             target_id: told.target_id,
             trace: told.trace,
-            deadline,
+            deadline: arrived + left,
+            arrived,
+        }
+    }
+
+    /// What the call tells where it asks for its turn.
+    fn claim(&self) -> Claim<'_> {
+        Claim {
+            arrived: self.arrived,
+            deadline: self.deadline,
+            source: self.source_id.as_deref(),
         }
     }
 }
