@@ -166,7 +166,9 @@ impl Limiter {
 
     /// Whether a call waited too long before it was even looked at.
     fn is_too_late(&self, late: Duration) -> bool {
-        self.strain.is_on() && late > self.strain.patience(self.core.service())
+        self.seat.is_some()
+            && self.strain.is_on()
+            && late > self.strain.patience(self.core.service())
     }
 
     async fn wait(&self, claim: &Claim<'_>, now: Instant) -> Result<Permit, RemoteError> {
@@ -245,6 +247,11 @@ impl Limiter {
         }
         self.pressed.notify_one();
         timeout_at(until, turn).await.ok()
+    }
+
+    /// Whether it is of use to learn what calls count.
+    pub(crate) fn learns(&self) -> bool {
+        self.seat.is_some()
     }
 
     /// How long a task waits for a thread of the kind that this is called on, if that is watched.

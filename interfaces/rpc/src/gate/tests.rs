@@ -189,8 +189,8 @@ async fn threads_are_watched_while_there_is_much_to_do() {
     for _ in 0..4 {
         busy.spawn(async {
             loop {
-                let until = std::time::Instant::now() + 2 * MOMENT;
-                while std::time::Instant::now() < until {
+                let until = Instant::now() + 2 * MOMENT;
+                while Instant::now() < until {
                     std::hint::spin_loop();
                 }
                 tokio::task::yield_now().await;

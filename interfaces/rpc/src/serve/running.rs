@@ -83,8 +83,12 @@ where
     limiter.learn(ready, began.elapsed());
 }
 
-/// Adds up how long a future keeps its thread, and waits for it when it could go on.
+/// Adds up how long a future keeps its thread, and waits for it when it could go on, if that is
+/// of use to the limiter.
 async fn timed(future: impl Future<Output = ()>, limiter: &Limiter, ready: &mut Duration) {
+    if !limiter.learns() {
+        return future.await;
+    }
     let mut future = pin!(future);
     poll_fn(|cx| {
         let began = Instant::now();
