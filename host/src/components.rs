@@ -21,7 +21,7 @@ use futures::future::join_all;
 use lattice_control::types::{ScaleComponentCommand, UpdateComponentCommand};
 use lattice_core::host::ComponentDescription;
 use lattice_core::{ComponentId, ImageRef, LatticeName};
-use lattice_rpc::Peer;
+use lattice_rpc::{Gate, Peer};
 use lattice_runtime::Runtime;
 use lattice_store::LatticeStore;
 use parking_lot::Mutex;
@@ -52,6 +52,8 @@ pub(crate) struct ComponentDeps {
     pub(crate) failures: Arc<Failures>,
     pub(crate) images: Images,
     pub(crate) queue: QueueConfig,
+    /// What bounds all components together, if anything does.
+    pub(crate) gate: Option<Gate>,
     pub(crate) call_timeout: Duration,
     pub(crate) max_execution_time: Duration,
     pub(crate) drain_timeout: Duration,

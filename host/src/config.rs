@@ -150,6 +150,9 @@ pub struct HostConfig {
     pub provider_auctions: bool,
     /// How calls wait for an instance.
     pub queue: QueueConfig,
+    /// Whether what all components do at once is bounded while the host has more to do than it
+    /// can.
+    pub adaptive_limit: bool,
     /// How providers are run.
     pub providers: ProviderConfig,
     /// The folder for the socket over which provider processes are reached; `None` for none, so
@@ -191,6 +194,7 @@ impl HostConfig {
             component_auctions: true,
             provider_auctions: true,
             queue: QueueConfig::default(),
+            adaptive_limit: true,
             providers: ProviderConfig::default(),
             socket_folder: None,
             builtins: Builtins::default(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use lattice_control::ServerHandle;
 use lattice_core::event::{Event, HostStopped};
 use lattice_core::{HostId, LatticeName};
-use lattice_rpc::Peer;
+use lattice_rpc::{Peer, WatchedThreads};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -91,6 +91,7 @@ pub struct Host {
     /// Follows the store.
     _sync: AbortOnDropHandle<()>,
     _failures: Arc<Failures>,
+    _gate: Option<WatchedThreads>,
     /// The way to provider processes of this machine.
     _lines: Option<Lines>,
     // Last, so that what runs on them is asked to end before they do.

@@ -212,6 +212,9 @@ pub struct RunningArgs {
     /// Calls that may wait for an instance of one component
     #[arg(long, env = "WASMCLOUD_MAX_QUEUED_CALLS", default_value_t = 1_024)]
     pub max_queued_calls: usize,
+    /// Let components do as much at once as their own maxima allow, however busy the host is
+    #[arg(long, env = "LATTICE_NO_ADAPTIVE_LIMIT", value_parser = BoolishValueParser::new())]
+    pub no_adaptive_limit: bool,
     /// Milliseconds that a provider may take to answer a shutdown request
     #[arg(
         long,

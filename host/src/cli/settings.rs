@@ -110,6 +110,7 @@ fn running(args: &HostArgs, config: &mut HostConfig) {
         max_queued: running.max_queued_calls,
         ..QueueConfig::default()
     };
+    config.adaptive_limit = !running.no_adaptive_limit;
     config.providers = ProviderConfig {
         shutdown_delay: Duration::from_millis(running.provider_shutdown_delay_ms),
         max_bytes: running.max_provider_size_bytes,

@@ -212,14 +212,15 @@ pub(crate) async fn drain_all(functions: impl IntoIterator<Item = Served>, end: 
 
 fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) -> Server {
     let queue = deps.queue;
+    let limiter = Limiter::new(instances(count), queue.max_queued, queue.max_wait);
+    let limiter = match &deps.gate {
+        Some(gate) => limiter.behind(gate, id.as_str()),
+        None => limiter,
+    };
     Server {
         peer: deps.peer.clone(),
         prefix: RpcPrefix::new(deps.lattice(), id),
-        limiter: Arc::new(Limiter::new(
-            instances(count),
-            queue.max_queued,
-            queue.max_wait,
-        )),
+        limiter: Arc::new(limiter),
         relief: Relief::default(),
         call_timeout: deps.call_timeout,
         serving: Arc::new(Serving {

@@ -9,7 +9,7 @@ use lattice_claims::CurveKey;
 use lattice_control::{EventPublisher, Server, ServerConfig};
 use lattice_core::event::{Event, HostStarted};
 use lattice_core::provider::{HostData, SecretText};
-use lattice_rpc::{Peer, PeerConfig, Switchboard};
+use lattice_rpc::{Gate, Peer, PeerConfig, Switchboard};
 use lattice_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use lattice_store::{LatticeStore, StoreOptions};
 use tokio::runtime::Handle;
@@ -33,7 +33,7 @@ use crate::links::LinkTable;
 use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
 use crate::registries::Registries;
 use crate::router::Router;
-use crate::threads::LongCalls;
+use crate::threads::{self, LongCalls};
 use crate::{heartbeat, sync};
 
 /// How long a new host waits until it is known to be there.
@@ -71,7 +71,10 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     let admin = admin(common.config.http_admin).await?;
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
     let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
-    let components = Arc::new(components(&common, runtime));
+    let gate = &common.config.adaptive_limit;
+    let gate = gate.then(|| threads::gate(long_calls.handle(), common.config.runtime.tick));
+    let (gate, watched) = gate.unzip();
+    let components = Arc::new(components(&common, runtime, gate));
     let lines = common.config.socket_folder.as_deref();
     let lines = lines.and_then(|folder| Lines::open(folder, &common.identity.id, &local));
     let (providers, states) = providers(&common, local, long_calls.handle(), lines.as_ref())?;
@@ -105,6 +108,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         drain_timeout: common.config.drain_timeout,
         heartbeat: heartbeat::start(inventory, Arc::clone(&common.events), interval),
         _sync: sync,
+        _gate: watched,
         identity: common.identity,
         labels: common.labels,
         events: common.events,
@@ -177,7 +181,7 @@ fn images(config: &HostConfig) -> Images {
     }
 }
 
-fn components(common: &Common, runtime: Runtime) -> Components {
+fn components(common: &Common, runtime: Runtime, gate: Option<Gate>) -> Components {
     let config = &common.config;
     Components::new(ComponentDeps {
         identity: Arc::clone(&common.identity),
@@ -189,6 +193,7 @@ fn components(common: &Common, runtime: Runtime) -> Components {
         failures: Arc::clone(&common.failures),
         images: images(config),
         queue: config.queue,
+        gate,
         call_timeout: config.call_timeout,
         max_execution_time: config.max_execution_time,
         drain_timeout: config.drain_timeout,

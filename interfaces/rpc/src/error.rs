@@ -24,6 +24,9 @@ pub struct RemoteError {
     /// What may help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// After how many milliseconds it may be worth trying again, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl RemoteError {
@@ -44,6 +47,7 @@ impl RemoteError {
             code: code.into(),
             message: message.into(),
             hint: None,
+            retry_after_ms: None,
         }
     }
 
@@ -56,6 +60,13 @@ impl RemoteError {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds when it may be worth trying again.
+    #[must_use]
+    pub fn with_retry_after(mut self, time: Duration) -> Self {
+        self.retry_after_ms = u64::try_from(time.as_millis()).ok();
         self
     }
 
@@ -84,7 +95,7 @@ impl RemoteError {
     }
 
     pub(crate) fn payload(&self) -> Bytes {
-        // Three strings always serialise; an empty payload still carries the code in the header.
+        // Strings and a number always serialise; an empty payload still carries the code in the header.
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
@@ -98,6 +109,7 @@ impl RemoteError {
                     .unwrap_or_else(|| format!("the call failed with `{code}`")),
                 code,
                 hint: None,
+                retry_after_ms: None,
             }
         }))
     }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use lattice_codec::Path;
-use tokio::time::Instant;
 
 pub use terms::Terms;
 
@@ -108,11 +107,11 @@ impl Told {
         told.unwrap_or_else(|| Arc::clone(&UNNAMED))
     }
 
-    /// When the answer has to be there: what the caller told, at most `longest` from now, or
-    /// `default` for a caller that tells none.
-    pub(crate) fn deadline(&self, default: Duration, longest: Duration) -> Instant {
+    /// How long the answer may take: what the caller told, at most `longest`, or `default` for a
+    /// caller that tells none.
+    pub(crate) fn time_left(&self, default: Duration, longest: Duration) -> Duration {
         let told = self.terms.as_ref().and_then(|terms| terms.left);
-        Instant::now() + told.unwrap_or(default).min(longest)
+        told.unwrap_or(default).min(longest)
     }
 }
 

@@ -1,52 +1,43 @@
 //! How many calls run at once, and how many may wait for a turn.
 
+#[cfg(test)]
+mod overload;
+mod permit;
+mod strain;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::RemoteError;
+use crate::gate::{Gate, Seat, Turn};
+pub use permit::Permit;
+use permit::{Core, Slot};
+use strain::{Census, Strain};
 
 /// After how long a wait for a turn the limiter counts as pressed.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Bounds the calls that run at once, with a bounded queue in front.
 ///
-/// A call that finds the queue full, or waits longer than the queue's age limit, is refused and
-/// has not started. Permits are given back when dropped.
+/// A call that finds the queue full, or would wait longer than it may, is refused and has not
+/// started. Permits are given back when dropped.
 #[derive(Debug)]
 pub struct Limiter {
-    permits: Arc<Semaphore>,
-    size: AtomicUsize,
-    /// Permits in use that are to vanish instead of being given back, after the limiter shrank.
-    surplus: Arc<AtomicUsize>,
-    queued: AtomicUsize,
+    core: Arc<Core>,
     /// Those of the queued that wait for their parameters.
     places: AtomicUsize,
     max_queued: usize,
     max_wait: Duration,
     pressed: Notify,
-}
-
-/// The right to run one call.
-#[derive(Debug)]
-pub struct Permit {
-    permit: Option<OwnedSemaphorePermit>,
-    surplus: Arc<AtomicUsize>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let fewer = |surplus: usize| surplus.checked_sub(1);
-        let vanishes = self
-            .surplus
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
-        if let (Ok(_), Some(permit)) = (vanishes, self.permit.take()) {
-            permit.forget();
-        }
-    }
+    /// What bounds it together with others.
+    seat: Option<Seat>,
+    strain: Strain,
 }
 
 /// What a limiter holds right now.
@@ -60,20 +51,36 @@ pub struct LimiterStats {
     pub queued: usize,
 }
 
+/// What a call that asks for its turn tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    /// When it came in.
+    pub(crate) arrived: Instant,
+    /// When it has to be answered.
+    pub(crate) deadline: Instant,
+    /// Who calls.
+    pub(crate) source: Option<&'a str>,
+}
+
 impl Limiter {
     /// Allows `size` calls at once; `max_queued` more wait, each up to `max_wait`.
     pub fn new(size: usize, max_queued: usize, max_wait: Duration) -> Self {
-        let size = size.min(Semaphore::MAX_PERMITS);
         Self {
-            permits: Arc::new(Semaphore::new(size)),
-            size: AtomicUsize::new(size),
-            surplus: Arc::default(),
-            queued: AtomicUsize::new(0),
+            core: Arc::new(Core::new(size)),
             places: AtomicUsize::new(0),
             max_queued,
             max_wait,
             pressed: Notify::new(),
+            seat: None,
+            strain: Strain::new(max_wait),
         }
+    }
+
+    /// Lets the calls pass a gate as well, those of the component called `name`.
+    #[must_use]
+    pub fn behind(mut self, gate: &Gate, name: &str) -> Self {
+        self.seat = Some(gate.join(name));
+        self
     }
 
     /// Waits until a call is refused, or has waited for its turn for a tenth of a second.
@@ -83,51 +90,39 @@ impl Limiter {
 
     /// How many calls more would get their turn at once; 0 when some wait.
     pub(crate) fn room(&self) -> usize {
-        if self.lets_wait() {
+        if self.lets_wait() || !self.is_open() {
             return 0;
         }
-        self.permits.available_permits()
+        self.core.free()
+    }
+
+    /// Whether a call would get its turn at once.
+    pub(crate) fn has_room(&self) -> bool {
+        self.core.free() > 0 && self.is_open()
+    }
+
+    fn is_open(&self) -> bool {
+        self.seat.as_ref().is_none_or(Seat::has_room)
     }
 
     /// Whether calls wait for their turn, other than those that wait for their parameters.
     pub(crate) fn lets_wait(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > self.places.load(Ordering::Relaxed)
+        self.core.queued.load(Ordering::Relaxed) > self.places.load(Ordering::Relaxed)
     }
 
     /// What is held right now.
     pub fn stats(&self) -> LimiterStats {
         LimiterStats {
-            size: self.size.load(Ordering::Relaxed),
-            free: self.permits.available_permits(),
-            queued: self.queued.load(Ordering::Relaxed),
+            size: self.core.size(),
+            free: self.core.free(),
+            queued: self.core.queued.load(Ordering::Relaxed),
         }
     }
 
     /// Allows `size` calls at once from now on. Calls under way go on; when there are more of them
     /// than allowed, no other starts before enough have ended.
     pub fn resize(&self, size: usize) {
-        let size = size.min(Semaphore::MAX_PERMITS);
-        let before = self.size.swap(size, Ordering::Relaxed);
-        if size < before {
-            let less = before - size;
-            let taken = self.permits.forget_permits(less);
-            self.surplus.fetch_add(less - taken, Ordering::Relaxed);
-            return;
-        }
-        let mut more = size - before;
-        let settle = |surplus: usize| Some(surplus.saturating_sub(more));
-        let settled = self
-            .surplus
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle);
-        more -= settled.unwrap_or(0).min(more);
-        self.permits.add_permits(more);
-    }
-
-    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
-        Permit {
-            permit: Some(permit),
-            surplus: Arc::clone(&self.surplus),
-        }
+        self.core.resize(size);
     }
 
     /// Waits for a turn, no longer than the queue allows and not past `deadline`.
@@ -136,29 +131,138 @@ impl Limiter {
     ///
     /// An error with the code `overloaded`: the queue is full or the wait too long.
     pub async fn acquire(&self, deadline: Instant) -> Result<Permit, RemoteError> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(self.permit(permit));
-        }
-        let waiting = Waiting::enter(&self.queued);
-        if waiting.position >= self.max_queued {
-            return Err(self.refusal("its queue is full"));
-        }
-        let now = Instant::now();
-        let until = deadline.min(now + self.max_wait);
-        let turn = Arc::clone(&self.permits).acquire_owned();
-        tokio::pin!(turn);
-        let first = timeout_at(until.min(now + PATIENCE), &mut turn).await;
-        let turn = match first {
-            Ok(turn) => Ok(turn),
-            Err(_) => {
-                self.pressed.notify_one();
-                timeout_at(until, turn).await
-            }
+        let claim = Claim {
+            arrived: Instant::now(),
+            deadline,
+            source: None,
         };
-        match turn {
-            Ok(Ok(permit)) => Ok(self.permit(permit)),
-            Ok(Err(_)) => Err(RemoteError::new(RemoteError::STOPPING, "the callee stops")),
-            Err(_) => Err(self.refusal("no turn came in time")),
+        self.admit(claim).await
+    }
+
+    /// As [`Limiter::acquire`], for a call that came in earlier: what it waited counts.
+    pub(crate) async fn admit(&self, claim: Claim<'_>) -> Result<Permit, RemoteError> {
+        let now = Instant::now();
+        match self.try_admit(&claim, now) {
+            Some(permit) => Ok(permit),
+            // In a box, so that what most calls do without makes no call larger.
+            None => Box::pin(self.wait(&claim, now)).await,
+        }
+    }
+
+    /// A turn at once. Few atomic operations, since all calls pass here.
+    fn try_admit(&self, claim: &Claim<'_>, now: Instant) -> Option<Permit> {
+        let late = now.saturating_duration_since(claim.arrived);
+        if now >= claim.deadline || self.is_too_late(late) {
+            return None;
+        }
+        let slot = Slot::try_take(&self.core)?;
+        let Some(seat) = &self.seat else {
+            return Some(slot.begin(now, None));
+        };
+        let turn = seat.try_enter()?;
+        self.strain.note(now, late, || self.census());
+        Some(slot.begin(now, Some(turn)))
+    }
+
+    /// Whether a call waited too long before it was even looked at.
+    fn is_too_late(&self, late: Duration) -> bool {
+        self.seat.is_some()
+            && self.strain.is_on()
+            && late > self.strain.patience(self.core.service())
+    }
+
+    async fn wait(&self, claim: &Claim<'_>, now: Instant) -> Result<Permit, RemoteError> {
+        let late = now.saturating_duration_since(claim.arrived);
+        if now >= claim.deadline {
+            let text = "the time of the call had passed before it got a turn";
+            return Err(RemoteError::new(RemoteError::DEADLINE, text));
+        }
+        if self.is_too_late(late) {
+            self.strain.note(now, late, || self.census());
+            return Err(self.refusal("it has more calls than it can serve in time", None));
+        }
+        let waiting = Waiting::enter(&self.core.queued);
+        if waiting.position >= self.max_queued {
+            return Err(self.refusal("its queue is full", self.core.wait_of(waiting.position)));
+        }
+        let before = waiting.position - self.places.load(Ordering::Relaxed).min(waiting.position);
+        let allowed = self.allowed().saturating_sub(late);
+        let expected = self.core.wait_of(before);
+        if expected.is_some_and(|expected| expected > allowed.min(claim.deadline - now)) {
+            return Err(self.refusal("no turn would come in time", expected));
+        }
+        let until = claim.deadline.min(claim.arrived + self.max_wait);
+        let Some((slot, turn)) = self.turn(claim, now, until).await else {
+            return Err(self.refusal("no turn came in time", self.core.wait_of(before)));
+        };
+        let begins = Instant::now();
+        let waited = begins.saturating_duration_since(claim.arrived);
+        let counts = if self.is_engaged() { waited } else { late };
+        self.strain.note(begins, counts, || self.census());
+        if waited > self.allowed() {
+            return Err(self.refusal("no turn came in time", None));
+        }
+        Ok(slot.begin(begins, turn))
+    }
+
+    /// How long a call may wait now. What waits for the component's own permits alone may do so
+    /// as long as the queue allows.
+    fn allowed(&self) -> Duration {
+        if self.strain.is_on() && self.is_engaged() {
+            self.strain.patience(self.core.service())
+        } else {
+            self.max_wait
+        }
+    }
+
+    fn census(&self) -> Census {
+        Census {
+            service: self.core.service(),
+            present: self.core.queued.load(Ordering::Relaxed) + self.core.running(),
+        }
+    }
+
+    fn is_engaged(&self) -> bool {
+        self.seat.as_ref().is_some_and(Seat::is_engaged)
+    }
+
+    /// Waits for a permit, and for a turn at the gate.
+    async fn turn(
+        &self,
+        claim: &Claim<'_>,
+        now: Instant,
+        until: Instant,
+    ) -> Option<(Slot, Option<Turn>)> {
+        let turn = async {
+            let slot = Slot::take(&self.core).await;
+            let turn = match &self.seat {
+                Some(seat) => Some(seat.enter(claim.source).await),
+                None => None,
+            };
+            (slot, turn)
+        };
+        tokio::pin!(turn);
+        if let Ok(turn) = timeout_at(until.min(now + PATIENCE), &mut turn).await {
+            return Some(turn);
+        }
+        self.pressed.notify_one();
+        timeout_at(until, turn).await.ok()
+    }
+
+    /// Whether it is of use to learn what calls count.
+    pub(crate) fn learns(&self) -> bool {
+        self.seat.is_some()
+    }
+
+    /// How long a task waits for a thread of the kind that this is called on, if that is watched.
+    pub(crate) fn wait_here(&self) -> Duration {
+        self.seat.as_ref().map(Seat::wait_here).unwrap_or_default()
+    }
+
+    /// Learns from a call that has ended how much of its time it computed or could have.
+    pub(crate) fn learn(&self, ready: Duration, whole: Duration) {
+        if let Some(seat) = &self.seat {
+            seat.learn(ready, whole);
         }
     }
 
@@ -169,23 +273,35 @@ impl Limiter {
     ///
     /// An error with the code `overloaded`: the queue is full.
     pub(crate) fn place(self: &Arc<Self>) -> Result<Place, RemoteError> {
-        let before = self.queued.fetch_add(1, Ordering::Relaxed);
+        let before = self.core.queued.fetch_add(1, Ordering::Relaxed);
         self.places.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(self));
         if before >= self.max_queued {
-            return Err(self.refusal("its queue is full"));
+            return Err(self.refusal("its queue is full", None));
         }
         Ok(place)
     }
 
-    fn refusal(&self, why: &str) -> RemoteError {
+    /// What a call is told that gets no turn; `wait` is how long one that comes now would wait.
+    fn refusal(&self, why: &str, wait: Option<Duration>) -> RemoteError {
         self.pressed.notify_one();
-        let size = self.size.load(Ordering::Relaxed);
-        RemoteError::new(
-            RemoteError::OVERLOADED,
-            format!("all {size} instances are busy and {why}"),
-        )
-        .with_hint("raise the component's maximum of instances, or call less often")
+        self.strain.refused(Instant::now());
+        let (text, hint) = if self.is_engaged() {
+            (
+                format!("the host is busy and {why}"),
+                "run the component on more hosts, or call less often",
+            )
+        } else {
+            (
+                format!("all {} instances are busy and {why}", self.core.size()),
+                "raise the component's maximum of instances, or call less often",
+            )
+        };
+        let error = RemoteError::new(RemoteError::OVERLOADED, text).with_hint(hint);
+        match wait {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
     }
 }
 
@@ -196,7 +312,7 @@ pub(crate) struct Place(Arc<Limiter>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.places.fetch_sub(1, Ordering::Relaxed);
-        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+        self.0.core.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -218,77 +334,5 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.queued.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(60)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_refuses_at_once() {
-        let limiter = Limiter::new(1, 0, Duration::from_secs(1));
-        let held = limiter.acquire(soon()).await.unwrap();
-        let before = Instant::now();
-        let refused = limiter.acquire(soon()).await.unwrap_err();
-        assert_eq!(refused.code, RemoteError::OVERLOADED);
-        assert_eq!(Instant::now(), before);
-        drop(held);
-        limiter.acquire(soon()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_limiter_grows_and_shrinks_under_load() {
-        let limiter = Limiter::new(3, 0, Duration::ZERO);
-        let mut held = Vec::new();
-        for _ in 0..3 {
-            held.push(limiter.acquire(soon()).await.unwrap());
-        }
-        limiter.resize(1);
-        assert_eq!((limiter.stats().size, limiter.stats().free), (1, 0));
-        held.truncate(1);
-        limiter.acquire(soon()).await.unwrap_err();
-        held.clear();
-        assert_eq!(limiter.stats().free, 1);
-        let _one = limiter.acquire(soon()).await.unwrap();
-        limiter.resize(0);
-        limiter.resize(3);
-        assert_eq!((limiter.stats().size, limiter.stats().free), (3, 2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_long_wait_and_a_refusal_press() {
-        let limiter = Limiter::new(4, 1, Duration::from_secs(1));
-        assert_ne!(limiter.room(), 0);
-        let mut held = Vec::new();
-        for _ in 0..4 {
-            held.push(limiter.acquire(soon()).await.unwrap());
-        }
-        assert_eq!(limiter.room(), 0);
-        let before = Instant::now();
-        tokio::select! {
-            _ = limiter.acquire(soon()) => panic!("a turn"),
-            () = limiter.pressed() => {}
-        }
-        assert_eq!(before.elapsed().as_millis() / 10, 10);
-        let (one, other) = tokio::join!(limiter.acquire(soon()), limiter.acquire(soon()));
-        assert!(one.is_err() && other.is_err());
-        limiter.pressed().await;
-        held.pop();
-        assert_ne!(limiter.room(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wait_ends_at_its_age_limit() {
-        let limiter = Limiter::new(1, 4, Duration::from_millis(50));
-        let _held = limiter.acquire(soon()).await.unwrap();
-        let before = Instant::now();
-        limiter.acquire(soon()).await.unwrap_err();
-        assert_eq!(before.elapsed().as_millis() / 10, 5);
-        assert_eq!(limiter.stats().queued, 0);
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::ConnectError;
 use crate::header::{Told, TraceContext};
 use crate::http::IncomingBody;
-use crate::limiter::Limiter;
+use crate::limiter::{Claim, Limiter};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::relief::Relief;
@@ -51,16 +51,28 @@ pub struct Context {
     pub trace: Option<TraceContext>,
     /// When the answer has to be there.
     pub deadline: Instant,
+    /// When the call came in.
+    pub(crate) arrived: Instant,
 }
 
 impl Context {
-    fn new(mut told: Told, deadline: Instant) -> Self {
+    fn new(mut told: Told, arrived: Instant, deadline: Instant) -> Self {
         Self {
             link_name: told.link(),
             source_id: told.source_id,
             target_id: told.target_id,
             trace: told.trace,
             deadline,
+            arrived,
+        }
+    }
+
+    /// What the call tells where it asks for its turn.
+    fn claim(&self) -> Claim<'_> {
+        Claim {
+            arrived: self.arrived,
+            deadline: self.deadline,
+            source: self.source_id.as_deref(),
         }
     }
 }

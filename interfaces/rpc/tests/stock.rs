@@ -259,6 +259,63 @@ async fn our_client_to_stock_029() {
     pair.settle().await;
 }
 
+/// A callee of ours with room for one call and none in its queue, and a call that has taken it.
+async fn full(pair: &Pair) -> (lattice_rpc::ServeHandle, tokio::task::JoinHandle<()>) {
+    let narrow = lattice_rpc::ServeOptions {
+        limiter: Arc::new(lattice_rpc::Limiter::new(1, 0, Duration::ZERO)),
+        ..options()
+    };
+    let serving = pair.serve_with("echo", narrow, |call| async move {
+        std::future::pending::<()>().await;
+        drop(call);
+    });
+    let serving = serving.await;
+    let (caller, invocation) = (pair.caller.clone(), pair.invocation("echo"));
+    let held = tokio::spawn(async move { drop(caller.call(invocation, Bytes::new()).await) });
+    support::until(|| pair.callee.stats().serving == 1).await;
+    (serving, held)
+}
+
+/// Calls a full callee in the way of one generation; the error has to be there at once.
+macro_rules! refused_at_once {
+    ($pair:expr, $nats:ident, $client:ident, $transport:ident) => {{
+        use $transport::InvokeExt as _;
+        let nats = $nats::connect(&$pair.nats.url).await.unwrap();
+        let prefix = $pair.prefix.as_str().to_owned();
+        let client = $client::Client::new(nats, prefix, None).await.unwrap();
+        let none: [[Option<usize>; 0]; 0] = [];
+        let asked = tokio::time::Instant::now();
+        let text = ("hi".to_owned(),);
+        let call =
+            client.invoke_values::<_, (String,), (String,)>(None, INSTANCE, "echo", text, none);
+        let answer = tokio::time::timeout(Duration::from_secs(4), call).await;
+        let Err(error) = answer.expect("the caller hangs") else {
+            panic!("an answer of a full callee");
+        };
+        assert!(asked.elapsed() < Duration::from_secs(1), "{error:#}");
+    }};
+}
+
+#[tokio::test]
+async fn a_full_callee_is_an_error_at_once_for_stock_031_and_029() {
+    let pair = Pair::start().await;
+    let (_serving, held) = full(&pair).await;
+    refused_at_once!(
+        pair,
+        async_nats_049,
+        wrpc_transport_nats_031,
+        wrpc_transport
+    );
+    refused_at_once!(
+        pair,
+        async_nats_039,
+        wrpc_transport_nats_029,
+        wrpc_transport_028
+    );
+    held.abort();
+    pair.settle().await;
+}
+
 #[tokio::test]
 async fn a_call_between_ours_and_stock_is_four_messages() {
     let pair = Pair::start().await;

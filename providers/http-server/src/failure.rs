@@ -17,6 +17,8 @@ pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     pub(crate) code: Cow<'static, str>,
     text: &'static str,
+    /// After how many seconds the client may try again, where that makes sense.
+    retry_after: u64,
 }
 
 impl Failure {
@@ -25,6 +27,7 @@ impl Failure {
             status,
             code: Cow::Borrowed(code),
             text,
+            retry_after: 1,
         }
     }
 
@@ -120,11 +123,14 @@ impl Failure {
 
     fn of_remote(error: &RemoteError, link_has_limit: bool) -> Self {
         match error.code.as_str() {
-            RemoteError::OVERLOADED => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                RemoteError::OVERLOADED,
-                "the component has no room for the request",
-            ),
+            RemoteError::OVERLOADED => Self {
+                retry_after: error.retry_after_ms.unwrap_or(0).div_ceil(1000).max(1),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    RemoteError::OVERLOADED,
+                    "the component has no room for the request",
+                )
+            },
             RemoteError::STOPPING => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 RemoteError::STOPPING,
@@ -162,6 +168,7 @@ impl Failure {
             status,
             code: Cow::Borrowed(code.name()),
             text: "the component answered with an error",
+            retry_after: 1,
         }
     }
 
@@ -174,7 +181,7 @@ impl Failure {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(CONTENT_TYPE, plain);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         if *self == Self::READ_ONLY {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -229,6 +236,12 @@ mod tests {
     fn unavailable_says_when_to_try_again() {
         let response = Failure::of(&HttpError::Call(remote("overloaded")), false).response();
         assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let wait = |ms| RemoteError::new("overloaded", "why").with_retry_after(ms);
+        for (ms, seconds) in [(0, "1"), (999, "1"), (1000, "1"), (2001, "3")] {
+            let error = CallError::Remote(wait(Duration::from_millis(ms)));
+            let response = Failure::of(&HttpError::Call(error), false).response();
+            assert_eq!(response.headers()[RETRY_AFTER], seconds);
+        }
         assert_eq!(Failure::READ_ONLY.response().headers()[ALLOW], "GET, HEAD");
     }
 }

@@ -1,6 +1,7 @@
 //! Taking in the calls of one function.
 
 use std::any::TypeId;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,6 +36,49 @@ const ROW: usize = 16;
 /// guest is let compute at a stretch.
 const LONGEST_ROW: Duration = Duration::from_millis(5);
 
+/// How many calls are kept here at most; NATS keeps what comes beyond.
+const ARRIVED: usize = 4096;
+
+/// The calls that have come, with the time at which that was seen: where more come than are taken
+/// in, what they have waited is known in the end.
+#[derive(Default)]
+struct Arrived {
+    calls: VecDeque<(Instant, Message)>,
+}
+
+impl Arrived {
+    /// Waits until there is a call; false when none will come any more.
+    async fn wait(&mut self, subscriber: &mut Subscriber) -> bool {
+        if self.gather(subscriber) {
+            return true;
+        }
+        match subscriber.next().await {
+            Some(message) => {
+                self.calls.push_back((Instant::now(), message));
+                self.gather(subscriber)
+            }
+            None => false,
+        }
+    }
+
+    /// Adds what has come; false when there is nothing then.
+    fn gather(&mut self, subscriber: &mut Subscriber) -> bool {
+        let mut now = None;
+        while self.calls.len() < ARRIVED
+            && let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never()
+        {
+            let now = *now.get_or_insert_with(Instant::now);
+            self.calls.push_back((now, message));
+        }
+        !self.calls.is_empty()
+    }
+
+    /// Takes out a row of calls.
+    fn row(&mut self) -> Vec<(Instant, Message)> {
+        self.calls.drain(..ROW.min(self.calls.len())).collect()
+    }
+}
+
 /// Takes in the calls of one function.
 pub(super) struct Intake<H> {
     pub(super) peer: Peer,
@@ -57,19 +101,18 @@ where
 {
     pub(super) async fn run(self: Arc<Self>, mut subscriber: Subscriber, leave: CancellationToken) {
         let listed = self.list();
+        let mut arrived = Arrived::default();
         loop {
             tokio::select! {
                 biased;
                 () = leave.cancelled() => break,
-                message = subscriber.next() => match message {
-                    Some(message) => self.take_row(message, &mut subscriber).await,
-                    None => break,
-                },
+                some = arrived.wait(&mut subscriber) => if !some { break },
             }
+            self.take_row(&mut arrived).await;
         }
         drop(listed);
         if !self.abort.is_cancelled() {
-            self.leave(&mut subscriber).await;
+            self.leave(&mut subscriber, arrived).await;
         }
         self.peer
             .inner
@@ -94,7 +137,7 @@ where
     /// while the server, which reads no number of so many digits, ends it at once. Then two
     /// messages to ourselves make sure that nothing is on its way any more: the second for a
     /// publisher that had picked us just before.
-    async fn leave(self: &Arc<Self>, subscriber: &mut Subscriber) {
+    async fn leave(self: &Arc<Self>, subscriber: &mut Subscriber, mut arrived: Arrived) {
         if subscriber.unsubscribe_after(u64::MAX).await.is_err() {
             return;
         }
@@ -102,20 +145,15 @@ where
             if let Err(error) = self.peer.confirm(LEAVE_WITHIN).await {
                 tracing::debug!(%error, "left a queue group without knowing what was on its way");
             }
-            while let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never() {
-                self.take_row(message, subscriber).await;
+            while arrived.gather(subscriber) {
+                self.take_row(&mut arrived).await;
             }
         }
     }
 
-    /// Starts a call and those that have come with it.
-    async fn take_row(self: &Arc<Self>, first: Message, subscriber: &mut Subscriber) {
-        let mut row = vec![first];
-        while row.len() < ROW
-            && let Some(Some(message)) = subscriber.next().now_or_never()
-        {
-            row.push(message);
-        }
+    /// Starts the calls that came first.
+    async fn take_row(self: &Arc<Self>, arrived: &mut Arrived) {
+        let row = arrived.row();
         if row.len() == ROW {
             let intake = Arc::clone(self);
             self.crew.tasks.spawn(async move { intake.start_row(row) });
@@ -126,11 +164,12 @@ where
         tokio::task::yield_now().await;
     }
 
-    fn start_row(self: &Arc<Self>, row: Vec<Message>) {
+    fn start_row(self: &Arc<Self>, row: Vec<(Instant, Message)>) {
         let began = Instant::now();
         let mut starter = Starter::default();
-        for message in row {
-            let Some(call) = self.keep(message).and_then(|message| self.take_in(message)) else {
+        for (arrived, message) in row {
+            let taken = self.keep(message);
+            let Some(call) = taken.and_then(|message| self.take_in(message, arrived)) else {
                 continue;
             };
             let running = Box::pin(run_call(Arc::clone(self), call));
@@ -144,7 +183,7 @@ where
 
     /// The message, unless it is given away because it would have to wait here.
     fn keep(&self, message: Message) -> Option<Message> {
-        if self.options.limiter.stats().free > 0 {
+        if self.options.limiter.has_room() {
             return Some(message);
         }
         match self.options.relief.place() {
@@ -153,18 +192,20 @@ where
         }
     }
 
-    fn take_in(&self, message: Message) -> Option<IncomingCall> {
+    fn take_in(&self, message: Message, arrived: Instant) -> Option<IncomingCall> {
         let Some(caller) = message.reply else {
             tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
             return None;
         };
         let mut told = Told::read(message.headers.as_ref());
-        let deadline = told.deadline(self.options.default_deadline, self.options.longest_deadline);
+        let options = &self.options;
+        let left = told.time_left(options.default_deadline, options.longest_deadline);
+        let deadline = arrived + left;
         let terms = told.terms.take();
         let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
         let peer = self.peer.clone();
         let inbound = Arc::new(Inbound::new(peer, message.subject, caller, terms));
-        let context = Context::new(told, deadline);
+        let context = Context::new(told, arrived, deadline);
         Some(IncomingCall {
             params: Params::new(
                 Arc::clone(&inbound),
@@ -185,13 +226,14 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn has_room(&self) -> bool {
-        let LimiterStats { size, free, queued } = self.options.limiter.stats();
-        free > 0 || (queued < size && !self.options.relief.knows_other())
+        let limiter = &self.options.limiter;
+        let LimiterStats { size, queued, .. } = limiter.stats();
+        limiter.has_room() || (queued < size && !self.options.relief.knows_other())
     }
 
     /// The call begins in a task of its own: its answer is a message, so nobody has to wait here.
     fn take(self: Arc<Self>, message: Message) {
-        let Some(call) = self.take_in(message) else {
+        let Some(call) = self.take_in(message, Instant::now()) else {
             return;
         };
         let running = Box::pin(run_call(Arc::clone(&self), call));
@@ -207,12 +249,13 @@ where
     }
 
     fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running {
-        let deadline = deadline.min(Instant::now() + self.options.longest_deadline);
+        let arrived = Instant::now();
+        let deadline = deadline.min(arrived + self.options.longest_deadline);
         let inbound = Inbound::direct(self.peer.clone(), self.subject.clone());
         let inbound = Arc::new(inbound);
         let limiter = Arc::clone(&self.options.limiter);
         let call = IncomingCall {
-            context: Context::new(told, deadline),
+            context: Context::new(told, arrived, deadline),
             params: Params::given(Arc::clone(&inbound), given, deadline, limiter),
             responder: Responder::new(Arc::clone(&inbound)),
         };

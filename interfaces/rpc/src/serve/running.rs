@@ -1,8 +1,10 @@
 //! One call from its start to its end.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::IncomingCall;
 use super::intake::Intake;
 use crate::error::RemoteError;
-use crate::limiter::Permit;
+use crate::limiter::{Limiter, Permit};
 use crate::peer::Peer;
 use crate::respond::Inbound;
 
@@ -55,7 +57,8 @@ where
     let inbound = Arc::clone(call.params.inbound());
     let _serving = Serving::enter(&inbound.peer);
     let deadline = call.context.deadline;
-    let _running = match intake.options.limiter.acquire(deadline).await {
+    let limiter = &intake.options.limiter;
+    let _running = match limiter.admit(call.context.claim()).await {
         Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
             if let Err(error) = call.responder.fail(error).await {
@@ -70,11 +73,33 @@ where
         tracing::warn!(%error, subject = %inbound.subject, "could not accept a call");
         return;
     }
+    let began = Instant::now();
+    let mut ready = Duration::ZERO;
     tokio::select! {
         biased;
-        () = (intake.handler)(call) => {}
+        () = timed((intake.handler)(call), limiter, &mut ready) => {}
         () = must_end(&inbound, &intake.abort, deadline) => {}
     }
+    limiter.learn(ready, began.elapsed());
+}
+
+/// Adds up how long a future keeps its thread, and waits for it when it could go on, if that is
+/// of use to the limiter.
+async fn timed(future: impl Future<Output = ()>, limiter: &Limiter, ready: &mut Duration) {
+    if !limiter.learns() {
+        return future.await;
+    }
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let began = Instant::now();
+        let polled = future.as_mut().poll(cx);
+        *ready += began.elapsed();
+        if polled.is_pending() {
+            *ready += limiter.wait_here();
+        }
+        polled
+    })
+    .await;
 }
 
 /// Resolves when the call has to end before its handler does. What the caller is told is set here,

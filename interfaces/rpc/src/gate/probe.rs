@@ -1,0 +1,99 @@
+//! How long a task waits for a thread.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{CALM, Gate, Inner, WHOLE};
+
+/// The time between two probes, and after how many the least counts.
+const PAUSE: Duration = Duration::from_millis(10);
+const PROBES: usize = 5;
+
+/// How long a probe may take; it counts as so long then.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// Threads that calls run on.
+#[derive(Debug, Clone)]
+pub struct Threads {
+    /// Their runtime.
+    pub handle: Handle,
+    /// How long a task there may wait for its next turn.
+    pub target: Duration,
+}
+
+/// Threads that a gate watches, as long as this is held.
+#[derive(Debug)]
+pub struct WatchedThreads(
+    #[expect(dead_code, reason = "ends it when dropped")] AbortOnDropHandle<()>,
+);
+
+impl Gate {
+    /// Begins to watch the threads on which the calls of the members run: those that serve NATS,
+    /// and those for calls that compute for long. Without it the gate stays open. Nothing is done
+    /// as long as no more calls are at work than there are cores.
+    #[must_use]
+    pub fn watch(&self, serving: Threads, long: Option<Threads>) -> WatchedThreads {
+        let gate = self.clone();
+        let threads: Vec<_> = [serving].into_iter().chain(long).collect();
+        let work = async move { gate.inner.watch(&threads).await };
+        WatchedThreads(AbortOnDropHandle::new(tokio::spawn(work)))
+    }
+}
+
+impl Inner {
+    async fn watch(&self, threads: &[Threads]) {
+        loop {
+            self.much.notified().await;
+            let mut last = Instant::now();
+            while last.elapsed() < CALM {
+                let mut too_long = false;
+                for (kind, wait) in least(threads).await.into_iter().enumerate() {
+                    self.waits[kind].store(wait.as_nanos() as u64, Ordering::Relaxed);
+                    too_long |= wait > threads[kind].target;
+                }
+                self.heed(too_long);
+                if self.is_busy() {
+                    last = Instant::now();
+                }
+            }
+            self.waits
+                .iter()
+                .for_each(|wait| wait.store(0, Ordering::Relaxed));
+            self.watched.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.turns.load(Ordering::Relaxed) * WHOLE > self.floor || self.is_engaged()
+    }
+}
+
+/// The least wait of several for each.
+async fn least(threads: &[Threads]) -> Vec<Duration> {
+    let mut least = vec![LONGEST; threads.len()];
+    for _ in 0..PROBES {
+        tokio::time::sleep(PAUSE).await;
+        for (least, threads) in least.iter_mut().zip(threads) {
+            let probe = AbortOnDropHandle::new(threads.handle.spawn(turnaround()));
+            if let Ok(Ok(wait)) = tokio::time::timeout(LONGEST, probe).await {
+                *least = wait.min(*least);
+            }
+        }
+    }
+    least
+}
+
+/// How long a task waits that gives way to all others that are ready. It gives way as guests do,
+/// whom a shorter way would not meet; and twice, since tokio takes up the tasks that gave way in the
+/// reverse order, so that those who wait less than others at first wait more the next time.
+async fn turnaround() -> Duration {
+    let began = Instant::now();
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+    }
+    began.elapsed() / 2
+}
