@@ -11,7 +11,7 @@ use lattice_runtime::{CodeName, CodeOffer, CodeSharing, CodeStore, Runtime};
 use lattice_store::{CodeBucket, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::ClusterConfig;
@@ -24,6 +24,13 @@ const MAX_READS: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// For how long nobody is asked after JetStream did not answer, so that not every start waits.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// The pauses between the attempts to write an entry.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
 
 /// A runtime's way to the bucket of compiled code.
 #[derive(Debug)]
@@ -145,7 +152,7 @@ async fn publish(bucket: CodeBucket, mut offers: mpsc::Receiver<CodeOffer>) {
             // Only when the process ends.
             Err(_) => return,
         };
-        match bucket.put(&object(&name), &entry).await {
+        match put(&bucket, &name, &entry).await {
             Ok(()) => {
                 tracing::info!(entry = %name, bytes = entry.len(), "shared compiled code");
             }
@@ -155,4 +162,19 @@ async fn publish(bucket: CodeBucket, mut offers: mpsc::Receiver<CodeOffer>) {
             }
         }
     }
+}
+
+/// Writes an entry, again after failures that may pass.
+async fn put(bucket: &CodeBucket, name: &CodeName, entry: &Bytes) -> Result<(), StoreError> {
+    for pause in PAUSES {
+        match bucket.put(&object(name), entry).await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                let cause = cause(&error);
+                tracing::debug!(entry = %name, %error, cause, "not shared, trying again");
+            }
+        }
+        sleep(pause).await;
+    }
+    bucket.put(&object(name), entry).await
 }

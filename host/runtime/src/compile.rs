@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use wasmtime::component::Component as Code;
 
 use crate::cache::{CodeKey, Turn, signed, trusted};
@@ -160,11 +160,14 @@ async fn of_others(sharing: &CodeSharing, key: CodeKey) -> Option<Vec<u8>> {
         }
         None
     };
-    let found = timeout(PATIENCE, search).await;
-    found.unwrap_or_else(|_| {
+    let start = Instant::now();
+    let found = timeout(PATIENCE, search).await.unwrap_or_else(|_| {
         tracing::warn!(code = %key, within = ?PATIENCE, "shared code did not arrive, compiling");
         None
-    })
+    });
+    let (found_any, took) = (found.is_some(), start.elapsed());
+    tracing::debug!(code = %key, found = found_any, ?took, "asked for code of other hosts");
+    found
 }
 
 fn make(
@@ -212,9 +215,11 @@ fn take_over(runtime: &RuntimeInner, key: CodeKey, code: &[u8]) -> Option<Code> 
 
 fn compile(runtime: &RuntimeInner, wanted: &Wanted) -> Result<Code, PrepareError> {
     let key = wanted.key;
+    let start = Instant::now();
     let code = Code::from_binary(&runtime.engine, &wanted.wasm).map_err(PrepareError::Compile)?;
+    let took = start.elapsed();
     runtime.sources.compiled.fetch_add(1, Ordering::Relaxed);
-    tracing::info!(code = %key, "compiled a component");
+    tracing::info!(code = %key, ?took, "compiled a component");
     if let Some(cache) = &runtime.cache {
         cache.store(key, &code);
     }
