@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_claims::{KeyKind, SigningKey};
+use lattice_claims::{KeyKind, PublicKey, SigningKey};
 use lattice_core::provider::{LogLevel, OtelConfig, SecretText};
 use lattice_core::subject::TopicPrefix;
 use lattice_core::{LatticeName, StringMap};
@@ -111,6 +111,33 @@ impl Default for ProviderConfig {
     }
 }
 
+/// Who, in this lattice, may have code run in this host that it has not compiled itself.
+///
+/// A holder of one of these keys can do whatever the host's process can. Nobody is trusted unless
+/// named.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterConfig {
+    /// The cluster key: signs what this host compiles, and is trusted. It has to be of the kind
+    /// [`KeyKind::Cluster`]; the hosts that are to share code have the same. `None` gives nothing
+    /// to others.
+    pub key: Option<Arc<SigningKey>>,
+    /// Further cluster keys that are trusted.
+    pub issuers: Vec<PublicKey>,
+}
+
+impl ClusterConfig {
+    /// Whose code counts, the own key first. Empty when code is not shared.
+    pub fn trusted(&self) -> Vec<PublicKey> {
+        let own = self.key.as_ref();
+        let own = own.and_then(|key| PublicKey::parse(&key.public_key()).ok());
+        let others = self.issuers.iter().filter(|issuer| {
+            let own = own.as_ref().map(PublicKey::as_text);
+            Some(issuer.as_text()) != own
+        });
+        own.iter().chain(others).cloned().collect()
+    }
+}
+
 /// Everything a [`Host`](crate::Host) needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct HostConfig {
@@ -118,6 +145,8 @@ pub struct HostConfig {
     pub lattice: LatticeName,
     /// The key whose public half is the host id. It has to be of the kind [`KeyKind::Host`].
     pub key: Arc<SigningKey>,
+    /// With whom compiled code is shared.
+    pub cluster: ClusterConfig,
     /// The name shown to people; made up when there is none.
     pub friendly_name: Option<String>,
     /// Labels of the operator, over those of the machine.
@@ -178,6 +207,7 @@ impl HostConfig {
         Self {
             lattice,
             key: Arc::new(SigningKey::generate(KeyKind::Host)),
+            cluster: ClusterConfig::default(),
             friendly_name: None,
             labels: StringMap::new(),
             ctl: NatsConfig::default(),
@@ -218,6 +248,22 @@ impl HostConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_own_key_is_trusted_first_and_once() {
+        let key = Arc::new(SigningKey::generate(KeyKind::Cluster));
+        let other = SigningKey::generate(KeyKind::Cluster).public_key();
+        let own = key.public_key();
+        let issuers = [&other, &own].map(|text| PublicKey::parse(text).unwrap());
+        let trusted = |key| {
+            let issuers = issuers.to_vec();
+            let trusted = ClusterConfig { key, issuers }.trusted();
+            trusted.iter().map(PublicKey::as_text).collect::<Vec<_>>()
+        };
+        assert_eq!(trusted(Some(key)), [own.clone(), other.clone()]);
+        assert_eq!(trusted(None), [other, own]);
+        assert!(ClusterConfig::default().trusted().is_empty());
+    }
 
     #[test]
     fn addresses_become_urls() {

@@ -24,6 +24,7 @@ use crate::identity::Identity;
 use crate::labels::Labels;
 use crate::lines::Lines;
 use crate::providers::{LinkStates, Providers};
+use crate::shared_code::SharedCode;
 use crate::threads::LongCalls;
 pub use error::StartHostError;
 
@@ -92,6 +93,8 @@ pub struct Host {
     _sync: AbortOnDropHandle<()>,
     _failures: Arc<Failures>,
     _gate: Option<WatchedThreads>,
+    /// What other hosts are given of what this one compiles.
+    _shared_code: Option<Arc<SharedCode>>,
     /// The way to provider processes of this machine.
     _lines: Option<Lines>,
     // Last, so that what runs on them is asked to end before they do.

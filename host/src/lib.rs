@@ -26,6 +26,7 @@ mod links;
 mod providers;
 mod registries;
 mod router;
+mod shared_code;
 mod sync;
 mod threads;
 

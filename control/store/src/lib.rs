@@ -3,7 +3,8 @@
 //! [`LatticeStore`] opens the buckets (and creates those that are missing), then hands out one
 //! store per kind of record: [`LinkStore`] for component specs and their links, [`ClaimsStore`],
 //! [`ConfigStore`] and [`StatusStore`]. Records and keys are those of the 1.9 lattice, so both
-//! generations share them; link states live in a bucket of their own that old peers never see.
+//! generations share them; link states live in a bucket of their own that old peers never see, and
+//! so does compiled code, in [`CodeBucket`].
 //!
 //! Specs are changed by read-modify-write with the expected revision, so that hosts which change
 //! the same spec at the same time lose nothing. Watches never end: when NATS goes away or a
@@ -14,6 +15,7 @@ mod backoff;
 mod bucket;
 mod bundle;
 mod claims;
+mod code;
 mod config_watch;
 mod configs;
 mod edit;
@@ -27,6 +29,7 @@ mod store;
 
 pub use bundle::{BundleError, ConfigBundle};
 pub use claims::ClaimsStore;
+pub use code::CodeBucket;
 pub use config_watch::ConfigWatch;
 pub use configs::{CheckConfigsError, ConfigStore};
 pub use error::StoreError;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::ContextBuilder;
-use lattice_core::subject::store::{config_bucket, lattice_bucket, status_bucket};
+use lattice_core::subject::store::{code_bucket, config_bucket, lattice_bucket, status_bucket};
 use lattice_core::{HostId, LatticeName, Link};
 use lattice_nats::NewBucket;
 
 use crate::bucket::{Bucket, Limits};
 use crate::claims::ClaimsStore;
+use crate::code::{CodeBucket, CodeOptions};
 use crate::configs::ConfigStore;
 use crate::error::StoreError;
 use crate::lattice_watch::LatticeWatch;
@@ -31,6 +32,12 @@ pub struct StoreOptions {
     pub write_deadline: Duration,
     /// How long a link state is kept that its host does not write again.
     pub status_max_age: Duration,
+    /// How long compiled code is kept after it was written.
+    pub code_max_age: Duration,
+    /// How many bytes of compiled code are kept.
+    pub code_max_bytes: u64,
+    /// How long writing one piece of compiled code may take.
+    pub code_write_deadline: Duration,
 }
 
 impl Default for StoreOptions {
@@ -41,6 +48,11 @@ impl Default for StoreOptions {
             request_timeout: Duration::from_secs(2),
             write_deadline: Duration::from_secs(5),
             status_max_age: Duration::from_secs(15 * 60),
+            // Components that are in use get new versions, and hosts new compilers, sooner.
+            code_max_age: Duration::from_secs(30 * 24 * 3600),
+            // Some two hundred components of a megabyte each. JetStream sets it aside.
+            code_max_bytes: 512 << 20,
+            code_write_deadline: Duration::from_secs(60),
         }
     }
 }
@@ -53,13 +65,14 @@ pub struct LatticeStore {
     configs: ConfigStore,
     status: StatusStore,
     status_max_age: Duration,
+    code: CodeBucket,
 }
 
 impl LatticeStore {
     /// Opens the buckets of a lattice and creates those that are missing.
     ///
-    /// The bucket of link states is opened when it is first used, because a lattice works
-    /// without it.
+    /// The buckets of link states and of compiled code are opened when they are first used,
+    /// because a lattice works without them.
     ///
     /// # Errors
     ///
@@ -86,6 +99,14 @@ impl LatticeStore {
         let data = bucket(lattice_bucket(lattice), Duration::ZERO);
         let configs = bucket(config_bucket(lattice), Duration::ZERO);
         let status = bucket(status_bucket(lattice), options.status_max_age);
+        let code = CodeOptions {
+            bucket: code_bucket(lattice),
+            replicas: options.replicas,
+            max_age: options.code_max_age,
+            max_bytes: options.code_max_bytes,
+            request: options.request_timeout,
+            write: options.code_write_deadline,
+        };
         data.open().await?;
         configs.open().await?;
         Ok(Self {
@@ -94,6 +115,7 @@ impl LatticeStore {
             configs: ConfigStore::new(configs),
             status: StatusStore::new(status),
             status_max_age: options.status_max_age,
+            code: CodeBucket::new(js, code),
         })
     }
 
@@ -119,6 +141,12 @@ impl LatticeStore {
     #[must_use]
     pub fn status(&self) -> &StatusStore {
         &self.status
+    }
+
+    /// Compiled code.
+    #[must_use]
+    pub fn code(&self) -> &CodeBucket {
+        &self.code
     }
 
     /// Starts to report the link states of a host.

@@ -90,6 +90,27 @@ pub enum PrepareError {
     ShutDown,
 }
 
+/// Why compiled code is not given to other hosts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealCodeError {
+    /// The engine does not give the code out.
+    #[error("could not read the compiled code")]
+    Code(#[source] wasmtime::Error),
+    /// It could not be compressed.
+    #[error("could not compress the compiled code")]
+    Pack(#[source] std::io::Error),
+    /// It is larger than hosts accept.
+    #[error("{size} bytes of compiled code are more than is shared")]
+    TooLarge {
+        /// Its size in bytes, not compressed.
+        size: u64,
+    },
+    /// It could not be signed.
+    #[error("could not sign the compiled code")]
+    Sign(#[source] lattice_claims::KeyError),
+}
+
 /// Why a call of an export ended without a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

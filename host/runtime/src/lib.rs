@@ -8,15 +8,17 @@
 //!
 //! The crate knows no network. What a component imports and the runtime does not implement
 //! leaves through the trait [`Invoke`]; configuration, secrets and log lines come and go through
-//! [`HostEnv`].
+//! [`HostEnv`]; compiled code that hosts share is kept by a [`CodeStore`].
 
 mod component;
 mod runtime;
 
 mod cache;
+mod compile;
 mod config;
 mod engine;
 mod prepare;
+mod sharing;
 mod ticker;
 
 mod call;
@@ -43,14 +45,16 @@ mod wire;
 mod testing;
 
 pub use codec::{CodecError, Shape};
+pub use compile::CodeSources;
 pub use component::Component;
 pub use config::{ComponentOptions, Reuse, RuntimeConfig};
 pub use engine::EngineChoices;
 pub use env::{HostEnv, LogLevel, LogRecord, LogSource, SecretError, SecretText};
-pub use error::{CallError, HttpCallError, PrepareError, RuntimeError};
+pub use error::{CallError, HttpCallError, PrepareError, RuntimeError, SealCodeError};
 pub use export::{Export, ExportKind};
 pub use http::{HttpBody, HttpResponse, ResponseBody};
 pub use invoke::{
     ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, TraceContext, Value,
 };
 pub use runtime::Runtime;
+pub use sharing::{CodeName, CodeOffer, CodeSharing, CodeStore};

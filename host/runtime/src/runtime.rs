@@ -2,24 +2,24 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component as Code, InstancePre, Linker};
 
-use crate::cache::CodeCache;
+use crate::cache::{CodeCache, CodeKeys};
+use crate::compile::{self, SourceCounts};
 use crate::component::{Component, Shared};
 use crate::engine::{self, EngineChoices};
 use crate::shelf::Shelves;
 use crate::store::Ctx;
 use crate::ticker::Ticker;
 use crate::{
-    ComponentOptions, HostEnv, Invoke, PrepareError, RuntimeConfig, RuntimeError, dynamic, imports,
-    prepare,
+    CodeSharing, CodeSources, ComponentOptions, HostEnv, Invoke, PrepareError, RuntimeConfig,
+    RuntimeError, imports, prepare,
 };
 
 /// One part in so many of all instances may wait for a further call.
@@ -30,15 +30,18 @@ const KEPT_SHARE: u32 = 4;
 pub struct Runtime(Arc<RuntimeInner>);
 
 pub(crate) struct RuntimeInner {
-    engine: Engine,
+    pub(crate) engine: Engine,
     choices: EngineChoices,
     config: RuntimeConfig,
     ticker: Ticker,
     linker: Linker<Ctx>,
-    cache: Option<CodeCache>,
+    pub(crate) keys: CodeKeys,
+    pub(crate) cache: Option<CodeCache>,
+    pub(crate) sharing: OnceLock<CodeSharing>,
+    pub(crate) sources: SourceCounts,
     /// Code in use by the hash of its wasm, so that components made from one file share it.
     linked: Mutex<HashMap<Digest, Weak<Linked>>>,
-    compilations: Arc<Semaphore>,
+    pub(crate) compilations: Arc<Semaphore>,
     shelves: Shelves,
 }
 
@@ -52,7 +55,7 @@ pub(crate) struct Linked {
 }
 
 impl RuntimeInner {
-    fn known(&self, digest: &Digest) -> Option<Arc<Linked>> {
+    pub(crate) fn known(&self, digest: &Digest) -> Option<Arc<Linked>> {
         self.linked
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -60,7 +63,7 @@ impl RuntimeInner {
             .upgrade()
     }
 
-    fn remember(&self, digest: Digest, linked: &Arc<Linked>) {
+    pub(crate) fn remember(&self, digest: Digest, linked: &Arc<Linked>) {
         let mut known = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, linked| linked.strong_count() > 0);
         known.insert(digest, Arc::downgrade(linked));
@@ -117,12 +120,15 @@ impl Runtime {
         let cache = config
             .cache_dir
             .as_deref()
-            .map(|dir| CodeCache::open(dir, &engine, config.max_cache_bytes))
+            .map(|dir| CodeCache::open(dir, config.max_cache_bytes))
             .transpose()?;
         Ok(Self(Arc::new(RuntimeInner {
             ticker: Ticker::start(&engine, config.tick)?,
             compilations: Arc::new(Semaphore::new(config.max_compilations)),
             shelves: Shelves::new(config.max_instances.div_ceil(KEPT_SHARE) as usize),
+            keys: CodeKeys::of(&engine),
+            sharing: OnceLock::new(),
+            sources: SourceCounts::default(),
             engine,
             choices,
             config,
@@ -135,6 +141,18 @@ impl Runtime {
     /// What the engine was built with.
     pub fn choices(&self) -> EngineChoices {
         self.0.choices
+    }
+
+    /// Shares compiled code with other hosts from now on. The first call counts; a second one
+    /// changes nothing.
+    pub fn share_code(&self, sharing: CodeSharing) {
+        // Set already, as the doc says.
+        let _second = self.0.sharing.set(sharing);
+    }
+
+    /// Where code came from so far.
+    pub fn code_sources(&self) -> CodeSources {
+        self.0.sources.now()
     }
 
     /// Makes a component that can be called out of the bytes of a component, or of a core module
@@ -153,7 +171,7 @@ impl Runtime {
         env: Arc<dyn HostEnv>,
     ) -> Result<Component, PrepareError> {
         prepare::check_size(&wasm, self.0.config.max_component_bytes)?;
-        let linked = self.link(wasm).await?;
+        let linked = compile::link(&self.0, wasm).await?;
         let max = self.0.config.max_memory_bytes;
         let max_memory = options.max_memory_bytes.map_or(max, |own| own.min(max)) as usize;
         let cpu_ticks = options.cpu_budget.map(|budget| self.0.ticker.ticks(budget));
@@ -168,58 +186,4 @@ impl Runtime {
         };
         Component::new(Arc::new(shared), linked)
     }
-
-    async fn link(&self, wasm: Bytes) -> Result<Arc<Linked>, PrepareError> {
-        let permit = Arc::clone(&self.0.compilations)
-            .acquire_owned()
-            .await
-            .map_err(|_| PrepareError::ShutDown)?;
-        let inner = Arc::clone(&self.0);
-        let compiled = tokio::task::spawn_blocking(move || {
-            // Held by the thread and not by the caller, who may go away while it works.
-            let _permit = permit;
-            link(&inner, &wasm)
-        });
-        compiled.await.unwrap_or_else(|error| {
-            if !error.is_panic() {
-                return Err(PrepareError::ShutDown);
-            }
-            // No bytes may bring the host down, not even those that confuse the compiler.
-            Err(PrepareError::Compile(wasmtime::Error::msg(
-                "the compiler gave up with a panic",
-            )))
-        })
-    }
-}
-
-fn link(runtime: &RuntimeInner, wasm: &[u8]) -> Result<Arc<Linked>, PrepareError> {
-    let digest = Sha256::digest(wasm).into();
-    if let Some(known) = runtime.known(&digest) {
-        return Ok(known);
-    }
-    let code = compile(runtime, wasm)?;
-    let mut linker = runtime.linker();
-    dynamic::link(&mut linker, &code)?;
-    let pre = linker.instantiate_pre(&code).map_err(PrepareError::Link)?;
-    let linked = Arc::new(Linked { code, pre });
-    runtime.remember(digest, &linked);
-    Ok(linked)
-}
-
-fn compile(runtime: &RuntimeInner, wasm: &[u8]) -> Result<Code, PrepareError> {
-    let wasm = prepare::componentize(wasm)?;
-    let entry = runtime
-        .cache
-        .as_ref()
-        .map(|cache| (cache, cache.key_for(&wasm)));
-    if let Some((cache, key)) = entry
-        && let Some(code) = cache.load(&runtime.engine, key)
-    {
-        return Ok(code);
-    }
-    let code = Code::from_binary(&runtime.engine, &wasm).map_err(PrepareError::Compile)?;
-    if let Some((cache, key)) = entry {
-        cache.store(key, &code);
-    }
-    Ok(code)
 }

@@ -22,6 +22,19 @@ pub struct HostArgs {
     /// Seed of the host's key (`SN…`); a fresh key is made when left out
     #[arg(long, env = "WASMCLOUD_HOST_SEED", hide_env_values = true)]
     pub host_seed: Option<String>,
+    /// Seed of the cluster key (`SC…`): hosts that have the same use the code that the others have
+    /// compiled, signed with it. Without one, code is not shared
+    #[arg(long, env = "WASMCLOUD_CLUSTER_SEED", hide_env_values = true)]
+    pub cluster_seed: Option<String>,
+    /// Public keys (`C…`), comma-separated, of further clusters whose compiled code is used; whoever
+    /// holds one can run anything in this host
+    #[arg(
+        long,
+        env = "WASMCLOUD_CLUSTER_ISSUERS",
+        value_delimiter = ',',
+        value_name = "KEY"
+    )]
+    pub cluster_issuers: Vec<String>,
     /// Label of this host as `key=value`; may be repeated. `WASMCLOUD_LABEL_{key}` sets one, too
     #[arg(long = "label", short = 'l', value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
@@ -248,7 +261,7 @@ pub struct ImageArgs {
     /// Folder for compiled code (default: in the user's cache folder)
     #[arg(long, env = "WASMCLOUD_CODE_CACHE_DIR", value_name = "FOLDER")]
     pub code_cache_dir: Option<PathBuf>,
-    /// Compile every component anew at each start
+    /// Compile every component anew at each start, and share no compiled code
     #[arg(long, env = "WASMCLOUD_NO_CODE_CACHE", conflicts_with = "code_cache_dir",
         value_parser = BoolishValueParser::new())]
     pub no_code_cache: bool,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_claims::{KeyError, KeyKind, SigningKey};
+use lattice_claims::{KeyError, KeyKind, PublicKey, SigningKey};
 use lattice_core::host::{InvalidLabelKey, check_label_key};
 use lattice_core::provider::{OtelConfig, SecretText};
 use lattice_core::subject::TopicPrefix;
@@ -12,7 +12,7 @@ use lattice_core::{InvalidId, LatticeName, StringMap};
 use lattice_runtime::RuntimeConfig;
 
 use super::args::{HostArgs, LaterArgs, NatsArgs};
-use crate::config::{HostConfig, NatsConfig, NatsUser, ProviderConfig, QueueConfig};
+use crate::config::{ClusterConfig, HostConfig, NatsConfig, NatsUser, ProviderConfig, QueueConfig};
 use crate::lines;
 
 /// Why the flags do not make a host.
@@ -25,6 +25,17 @@ pub enum SettingsError {
     /// The host seed is none.
     #[error("`--host-seed` is not the seed of a host key")]
     HostSeed(#[source] KeyError),
+    /// The cluster seed is none.
+    #[error("`--cluster-seed` is not the seed of a cluster key")]
+    ClusterSeed(#[source] KeyError),
+    /// A cluster issuer is no public key of a cluster.
+    #[error("`{text}` in `--cluster-issuers` is not the public key of a cluster")]
+    ClusterIssuer {
+        /// The key as given.
+        text: String,
+        /// What it is not.
+        source: KeyError,
+    },
     /// A label is not of the form `key=value`.
     #[error("label `{text}` is not of the form `key=value`")]
     Label {
@@ -64,6 +75,12 @@ impl SettingsError {
         match self {
             Self::Name(error) => error.hint(),
             Self::HostSeed(_) => "a host seed has 58 characters and starts with `SN`",
+            Self::ClusterSeed(_) => {
+                "a cluster seed has 58 characters and starts with `SC`; it is a secret"
+            }
+            Self::ClusterIssuer { .. } => {
+                "the public key of a cluster has 56 characters and starts with `C`"
+            }
             Self::LabelKey(error) => error.hint(),
             Self::Label { .. } => "write labels as `--label zone=a`",
             Self::ReadCreds { .. } => "check the path and its permissions",
@@ -84,6 +101,10 @@ pub(crate) fn settings(
         let key = SigningKey::from_seed(seed).and_then(|key| key.expect_kind(KeyKind::Host));
         config.key = Arc::new(key.map_err(SettingsError::HostSeed)?);
     }
+    // What is not kept is not given away or taken in, either.
+    if !args.images.no_code_cache {
+        config.cluster = cluster(args)?;
+    }
     config.labels = labels(&args.labels, environment)?;
     config.heartbeat_interval = Duration::from_secs(args.heartbeat_interval_seconds);
     config.drain_timeout = Duration::from_millis(args.drain_timeout_ms);
@@ -100,6 +121,26 @@ pub(crate) fn settings(
     running(args, &mut config);
     telemetry(args, &mut config);
     Ok((config, warnings))
+}
+
+fn cluster(args: &HostArgs) -> Result<ClusterConfig, SettingsError> {
+    let seed = filled(args.cluster_seed.as_ref());
+    let key = seed.map(|seed| {
+        let key = SigningKey::from_seed(seed)?;
+        key.expect_kind(KeyKind::Cluster).map(Arc::new)
+    });
+    let given = args.cluster_issuers.iter().map(|text| text.trim());
+    let issuers = given.filter(|text| !text.is_empty()).map(|text| {
+        let key = PublicKey::parse(text).and_then(|key| key.expect_kind(KeyKind::Cluster));
+        key.map_err(|source| SettingsError::ClusterIssuer {
+            text: text.to_owned(),
+            source,
+        })
+    });
+    Ok(ClusterConfig {
+        key: key.transpose().map_err(SettingsError::ClusterSeed)?,
+        issuers: issuers.collect::<Result<_, _>>()?,
+    })
 }
 
 fn running(args: &HostArgs, config: &mut HostConfig) {

@@ -33,6 +33,7 @@ use crate::links::LinkTable;
 use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
 use crate::registries::Registries;
 use crate::router::Router;
+use crate::shared_code::SharedCode;
 use crate::threads::{self, LongCalls};
 use crate::{heartbeat, sync};
 
@@ -68,6 +69,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         ..PeerConfig::default()
     };
     let (common, runtime) = tokio::try_join!(common(config, peer_config), runtime(runtime_config))?;
+    let shared_code = SharedCode::start(&runtime, &common.config.cluster, common.store.code());
     let admin = admin(common.config.http_admin).await?;
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
     let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
@@ -114,6 +116,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         events: common.events,
         peer: common.peer,
         _failures: common.failures,
+        _shared_code: shared_code,
         _lines: lines,
         _long_calls: long_calls,
     })

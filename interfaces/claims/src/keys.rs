@@ -19,7 +19,7 @@ pub enum KeyKind {
     Provider,
     /// The id of a host.
     Host,
-    /// A cluster; unused today.
+    /// A group of hosts: signs the code that they compile for one another.
     Cluster,
     /// A NATS user.
     User,
@@ -53,6 +53,16 @@ impl KeyKind {
 
     fn from_letter(letter: char) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.letter() == letter)
+    }
+
+    fn expect(self, expected: Self) -> Result<(), KeyError> {
+        if self == expected {
+            return Ok(());
+        }
+        Err(KeyError::WrongKind {
+            expected,
+            found: self,
+        })
     }
 
     fn to_nkeys(self) -> KeyPairType {
@@ -191,14 +201,8 @@ impl SigningKey {
     ///
     /// Returns [`KeyError::WrongKind`] if it is not.
     pub fn expect_kind(self, expected: KeyKind) -> Result<Self, KeyError> {
-        if self.kind == expected {
-            Ok(self)
-        } else {
-            Err(KeyError::WrongKind {
-                expected,
-                found: self.kind,
-            })
-        }
+        self.kind.expect(expected)?;
+        Ok(self)
     }
 
     /// What the key stands for.
@@ -259,6 +263,16 @@ impl PublicKey {
         let kind = text.chars().next().and_then(KeyKind::from_letter);
         let kind = kind.ok_or(KeyError::UnknownKind { what: PUBLIC })?;
         Ok(Self { pair, kind })
+    }
+
+    /// The same key if it is of the kind needed.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`KeyError::WrongKind`] if it is not.
+    pub fn expect_kind(self, expected: KeyKind) -> Result<Self, KeyError> {
+        self.kind.expect(expected)?;
+        Ok(self)
     }
 
     /// What the key stands for.

@@ -192,15 +192,13 @@ fn delete_streams(dir: &LatticeDir, purge: Purge) -> Result<Vec<String>> {
 }
 
 fn belongs(stream: &str, purge: Purge, lattice: &str) -> bool {
-    let bucket = store::parse_bucket_stream(stream);
-    let ours = store::BUCKET_PREFIXES
-        .iter()
-        .any(|kind| bucket.and_then(|bucket| bucket.strip_prefix(kind)) == Some(lattice));
     match purge {
         Purge::None => false,
         Purge::All => true,
-        Purge::Wadm => bucket.unwrap_or(stream).starts_with("wadm_"),
-        Purge::Wasmcloud => ours,
+        Purge::Wadm => store::parse_bucket_stream(stream)
+            .unwrap_or(stream)
+            .starts_with("wadm_"),
+        Purge::Wasmcloud => store::is_stream_of(stream, lattice),
     }
 }
 
@@ -221,6 +219,11 @@ mod tests {
             "default"
         ));
         assert!(!belongs("KV_CONFIGDATA_other", Purge::Wasmcloud, "default"));
+        assert!(belongs(
+            "OBJ_CODECACHE_default",
+            Purge::Wasmcloud,
+            "default"
+        ));
         assert!(!belongs("KV_counter", Purge::Wasmcloud, "default"));
         assert!(belongs("KV_wadm_state", Purge::Wadm, "default"));
         assert!(belongs("wadm_events", Purge::Wadm, "default"));

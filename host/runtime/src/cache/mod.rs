@@ -3,17 +3,26 @@
 //! Compiled code runs without further checks, so a file is believed only when it carries a MAC
 //! made with this folder's key. Whoever can read the key can run code in the host anyway: the
 //! key is readable for the host's user alone.
+//!
+//! All hosts of a user share one folder unless told otherwise. Files appear whole, under the name
+//! of what they hold, so that it does not matter who of them writes one; a [`Turn`] keeps two of
+//! them from compiling the same at once. What comes from other machines is [`signed`].
 
-mod trusted;
+mod key;
+mod lock;
+pub(crate) mod signed;
+pub(crate) mod trusted;
+
+pub(crate) use key::{CodeKey, CodeKeys};
+pub(crate) use lock::Turn;
 
 use std::fs::{self, File};
-use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -23,6 +32,13 @@ const MAGIC: &[u8; 8] = b"latticeC";
 const MAC_LEN: usize = 32;
 const KEY_FILE: &str = "key";
 const SUFFIX: &str = "cwasm";
+const LOCK_SUFFIX: &str = "lock";
+/// What files are called while they are written.
+const PART_PREFIX: &str = "lattice-";
+const PART_SUFFIX: &str = "part";
+/// Locks and parts of files are left behind by a process that was killed; this old, nobody is at
+/// work on them any more.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -30,38 +46,23 @@ type HmacSha256 = Hmac<Sha256>;
 pub(crate) struct CodeCache {
     dir: PathBuf,
     key: [u8; 32],
-    engine_hash: [u8; 32],
     max_bytes: u64,
 }
 
-/// What identifies a compilation: the wasm and everything about the engine that matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CodeKey([u8; 32]);
-
 impl CodeCache {
     /// Opens the folder, making it and its key when they are not there yet.
-    pub(crate) fn open(dir: &Path, engine: &Engine, max_bytes: u64) -> Result<Self, RuntimeError> {
+    pub(crate) fn open(dir: &Path, max_bytes: u64) -> Result<Self, RuntimeError> {
         let fail = |source| RuntimeError::Cache {
             path: dir.to_owned(),
             source,
         };
         make_private_dir(dir).map_err(fail)?;
         let key = load_or_make_key(dir).map_err(fail)?;
-        let mut hasher = ShaHasher(Sha256::new());
-        engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self {
             dir: dir.to_owned(),
             key,
-            engine_hash: hasher.0.finalize().into(),
             max_bytes,
         })
-    }
-
-    pub(crate) fn key_for(&self, wasm: &[u8]) -> CodeKey {
-        let mut hash = Sha256::new();
-        hash.update(Sha256::digest(wasm));
-        hash.update(self.engine_hash);
-        CodeKey(hash.finalize().into())
     }
 
     /// Returns the compiled code for a key, if there is a file that this folder's owner made.
@@ -89,27 +90,45 @@ impl CodeCache {
         }
     }
 
+    /// Whether there is a file for a key, whatever it holds.
+    pub(crate) fn has(&self, key: CodeKey) -> bool {
+        self.path(key).exists()
+    }
+
+    /// Waits until nobody else on this machine compiles what the key stands for; `None` when that
+    /// takes too long or cannot be told.
+    pub(crate) async fn turn(&self, key: CodeKey) -> Option<Turn> {
+        Turn::wait(&self.path(key).with_extension(LOCK_SUFFIX)).await
+    }
+
     /// Keeps compiled code. A failure costs a compilation at the next start and no more.
     pub(crate) fn store(&self, key: CodeKey, component: &Component) {
-        let written = component
-            .serialize()
-            .map_err(|error| io::Error::other(format!("{error:#}")))
-            .and_then(|code| self.write(key, &code));
-        if let Err(error) = written {
+        match component.serialize() {
+            Ok(code) => self.store_bytes(key, &code),
+            Err(error) => {
+                tracing::warn!(error = %format_args!("{error:#}"), "compiled code cannot be kept");
+            }
+        }
+    }
+
+    /// Keeps compiled code that was checked.
+    pub(crate) fn store_bytes(&self, key: CodeKey, code: &[u8]) {
+        if let Err(error) = self.write(key, code) {
             tracing::warn!(dir = %self.dir.display(), %error, "compiled code cannot be kept");
         }
         self.prune();
     }
 
-    fn path(&self, CodeKey(key): CodeKey) -> PathBuf {
-        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.dir.join(name).with_extension(SUFFIX)
+    fn path(&self, key: CodeKey) -> PathBuf {
+        self.dir.join(key.to_string()).with_extension(SUFFIX)
     }
 
-    fn mac(&self, CodeKey(key): CodeKey, code: &[u8]) -> HmacSha256 {
+    fn mac(&self, key: CodeKey, code: &[u8]) -> HmacSha256 {
         // The key of the entry is covered, so that one entry cannot be put in place of another.
         let mac = HmacSha256::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.chain_update(MAGIC).chain_update(key).chain_update(code)
+        mac.chain_update(MAGIC)
+            .chain_update(key.as_bytes())
+            .chain_update(code)
     }
 
     fn verified<'a>(&self, key: CodeKey, bytes: &'a [u8]) -> Option<&'a [u8]> {
@@ -121,7 +140,10 @@ impl CodeCache {
 
     fn write(&self, key: CodeKey, code: &[u8]) -> io::Result<()> {
         // Temporary files are made readable for the owner alone, and stay so when renamed.
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(PART_PREFIX)
+            .suffix(&format!(".{PART_SUFFIX}"))
+            .tempfile_in(&self.dir)?;
         file.write_all(MAGIC)?;
         file.write_all(&self.mac(key, code).finalize().into_bytes())?;
         file.write_all(code)?;
@@ -129,19 +151,25 @@ impl CodeCache {
         Ok(())
     }
 
-    /// Removes the files used longest ago until the rest fits.
+    /// Removes the files used longest ago until the rest fits, and what was left behind.
     fn prune(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return;
         };
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|ext| ext == SUFFIX))
-            .filter_map(|entry| {
-                let meta = entry.metadata().ok()?;
-                Some((meta.modified().ok()?, meta.len(), entry.path()))
-            })
-            .collect();
+        let now = SystemTime::now();
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+        for entry in entries.flatten() {
+            let (path, meta) = (entry.path(), entry.metadata());
+            let Ok((modified, len)) = meta.and_then(|meta| Ok((meta.modified()?, meta.len())))
+            else {
+                continue;
+            };
+            if path.extension().is_some_and(|ext| ext == SUFFIX) {
+                files.push((modified, len, path));
+            } else if is_helper(&path) && modified + LEFT_BEHIND < now {
+                discard(&path);
+            }
+        }
         files.sort();
         let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
         for (_, len, path) in files {
@@ -151,6 +179,20 @@ impl CodeCache {
             discard(&path);
             total -= len;
         }
+    }
+}
+
+/// Whether a file is a lock or a part of ours; somebody may have chosen a folder with other files.
+fn is_helper(path: &Path) -> bool {
+    let text =
+        |part: Option<&std::ffi::OsStr>| part.and_then(|part| part.to_str().map(str::to_owned));
+    let (Some(stem), Some(extension)) = (text(path.file_stem()), text(path.extension())) else {
+        return false;
+    };
+    match extension.as_str() {
+        LOCK_SUFFIX => stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        PART_SUFFIX => stem.starts_with(PART_PREFIX),
+        _ => false,
     }
 }
 
@@ -247,22 +289,6 @@ fn load_key(path: &Path) -> io::Result<Option<[u8; 32]>> {
             fs::remove_file(path)?;
             Ok(None)
         }
-    }
-}
-
-/// Feeds what is hashed into SHA-256, so that the digest is the same in every process.
-struct ShaHasher(Sha256);
-
-impl Hasher for ShaHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        let digest: [u8; 32] = self.0.clone().finalize().into();
-        let mut head = [0; 8];
-        head.copy_from_slice(&digest[..8]);
-        u64::from_le_bytes(head)
     }
 }
 

@@ -6,13 +6,17 @@ fn wasm() -> Vec<u8> {
     wat::parse_str(r#"(component (core module $m (func (export "f") unreachable)))"#).unwrap()
 }
 
-fn open(dir: &Path, engine: &Engine) -> CodeCache {
-    CodeCache::open(dir, engine, 1 << 20).unwrap()
+fn open(dir: &Path) -> CodeCache {
+    CodeCache::open(dir, 1 << 20).unwrap()
+}
+
+fn key_for(engine: &Engine, wasm: &[u8]) -> CodeKey {
+    CodeKeys::of(engine).key_for(wasm)
 }
 
 fn stored(dir: &Path, engine: &Engine) -> (CodeCache, CodeKey) {
-    let cache = open(dir, engine);
-    let key = cache.key_for(&wasm());
+    let cache = open(dir);
+    let key = key_for(engine, &wasm());
     cache.store(key, &Component::new(engine, wasm()).unwrap());
     (cache, key)
 }
@@ -21,8 +25,8 @@ fn stored(dir: &Path, engine: &Engine) -> (CodeCache, CodeKey) {
 fn what_was_stored_is_found_again_by_the_next_process() {
     let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
     let (_, key) = stored(dir.path(), &engine);
-    let again = open(dir.path(), &engine);
-    assert_eq!(again.key_for(&wasm()), key);
+    let again = open(dir.path());
+    assert_eq!(key_for(&Engine::default(), &wasm()), key);
     assert!(again.load(&engine, key).is_some());
 }
 
@@ -43,7 +47,7 @@ fn a_file_of_another_folder_is_ignored() {
     let engine = Engine::default();
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (first, key) = stored(one.path(), &engine);
-    let second = open(two.path(), &engine);
+    let second = open(two.path());
     fs::copy(first.path(key), second.path(key)).unwrap();
     assert!(second.load(&engine, key).is_none());
 }
@@ -52,20 +56,9 @@ fn a_file_of_another_folder_is_ignored() {
 fn one_entry_cannot_stand_for_another() {
     let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
     let (cache, key) = stored(dir.path(), &engine);
-    let other = cache.key_for(b"other");
+    let other = key_for(&engine, b"other");
     fs::copy(cache.path(key), cache.path(other)).unwrap();
     assert!(cache.load(&engine, other).is_none());
-}
-
-#[test]
-fn another_engine_has_other_keys() {
-    let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::default();
-    let mut config = wasmtime::Config::new();
-    config.epoch_interruption(true);
-    let other = Engine::new(&config).unwrap();
-    let key = open(dir.path(), &engine).key_for(&wasm());
-    assert_ne!(open(dir.path(), &other).key_for(&wasm()), key);
 }
 
 #[cfg(unix)]
@@ -82,7 +75,7 @@ fn files_are_private_and_a_key_that_is_not_is_replaced() {
         );
     }
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).unwrap();
-    let again = open(dir.path(), &engine);
+    let again = open(dir.path());
     assert_ne!(again.key, cache.key);
     assert!(again.load(&engine, key).is_none());
 }
@@ -97,4 +90,24 @@ fn the_folder_stays_within_its_limit() {
     };
     full.prune();
     assert!(!full.path(key).exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_killed_processes_left_behind_goes_and_nothing_else() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+    let (cache, key) = stored(dir.path(), &engine);
+    let lock = format!("{key}.lock");
+    let names = [&lock, "lattice-a.part", "other.lock", "lattice-new.part"];
+    for name in names {
+        let file = File::create(dir.path().join(name)).unwrap();
+        if name != "lattice-new.part" {
+            file.set_modified(SystemTime::now() - 2 * LEFT_BEHIND)
+                .unwrap();
+        }
+    }
+    cache.prune();
+    let is_there = names.map(|name| dir.path().join(name).exists());
+    assert_eq!(is_there, [false, false, true, true]);
+    assert!(cache.has(key) && dir.path().join(KEY_FILE).exists());
 }

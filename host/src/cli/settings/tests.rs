@@ -99,6 +99,50 @@ fn a_host_seed_has_to_be_one() {
 }
 
 #[test]
+fn nobody_is_trusted_with_code_unless_named() {
+    let (config, _) = build(&[]).unwrap();
+    assert!(config.cluster.key.is_none() && config.cluster.trusted().is_empty());
+    let (config, _) = build(&["--cluster-seed", "", "--cluster-issuers", ""]).unwrap();
+    assert!(config.cluster.trusted().is_empty());
+}
+
+#[test]
+fn cluster_keys_have_to_be_ones() {
+    let [own, other] = [(); 2].map(|()| SigningKey::generate(KeyKind::Cluster));
+    let issuers = format!("{}, {}", other.public_key(), own.public_key());
+    let seed = own.seed();
+    let flags = [
+        "--cluster-seed",
+        seed.expose(),
+        "--cluster-issuers",
+        &issuers,
+    ];
+    let (config, _) = build(&flags).unwrap();
+    let trusted = config.cluster.trusted();
+    let trusted: Vec<_> = trusted.iter().map(PublicKey::as_text).collect();
+    assert_eq!(trusted, [own.public_key(), other.public_key()]);
+
+    let host = SigningKey::generate(KeyKind::Host);
+    let error = build(&["--cluster-seed", host.seed().expose()]).unwrap_err();
+    assert!(matches!(error, SettingsError::ClusterSeed(_)), "{error}");
+    for key in [host.public_key(), own.public_key().to_lowercase()] {
+        let error = build(&["--cluster-issuers", &key]).unwrap_err();
+        assert!(
+            matches!(error, SettingsError::ClusterIssuer { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_keeps_no_code_shares_none() {
+    let own = SigningKey::generate(KeyKind::Cluster);
+    let seed = own.seed();
+    let (config, _) = build(&["--no-code-cache", "--cluster-seed", seed.expose()]).unwrap();
+    assert!(config.cluster.trusted().is_empty());
+}
+
+#[test]
 fn what_would_be_unsafe_to_leave_out_is_refused() {
     for flags in [
         ["--policy-topic", "policy"],

@@ -13,6 +13,12 @@ pub const BUCKET_PREFIXES: [&str; 3] = ["LATTICEDATA_", "CONFIGDATA_", "LATTICES
 /// What the streams of key-value buckets are called before the bucket's name.
 const BUCKET_STREAM: &str = "KV_";
 
+/// The same for buckets of objects.
+const OBJECT_STREAM: &str = "OBJ_";
+
+/// What the names of buckets of compiled code start with.
+const CODE_BUCKET: &str = "CODECACHE_";
+
 /// The stream behind a key-value bucket.
 #[must_use]
 pub fn bucket_stream(bucket: &str) -> String {
@@ -31,6 +37,12 @@ pub fn bucket_subjects(bucket: &str) -> String {
     format!("$KV.{bucket}.>")
 }
 
+/// The stream behind a bucket of objects.
+#[must_use]
+pub fn object_stream(bucket: &str) -> String {
+    format!("{OBJECT_STREAM}{bucket}")
+}
+
 /// The bucket of component specs and claims.
 #[must_use]
 pub fn lattice_bucket(lattice: &LatticeName) -> String {
@@ -47,6 +59,30 @@ pub fn config_bucket(lattice: &LatticeName) -> String {
 #[must_use]
 pub fn status_bucket(lattice: &LatticeName) -> String {
     format!("LATTICESTATUS_{lattice}")
+}
+
+/// The bucket of compiled code, a bucket of objects, unknown to 1.9 peers.
+#[must_use]
+pub fn code_bucket(lattice: &LatticeName) -> String {
+    format!("{CODE_BUCKET}{lattice}")
+}
+
+/// The name of compiled code in that bucket: who signed it, and the key of what it is.
+#[must_use]
+pub fn code_object(issuer: &str, key: &str) -> String {
+    format!("{issuer}/{key}")
+}
+
+/// Whether a stream belongs to a lattice: it stands behind one of its buckets.
+#[must_use]
+pub fn is_stream_of(stream: &str, lattice: &str) -> bool {
+    let bucket = parse_bucket_stream(stream);
+    let records = BUCKET_PREFIXES
+        .iter()
+        .any(|kind| bucket.and_then(|bucket| bucket.strip_prefix(kind)) == Some(lattice));
+    let objects = stream.strip_prefix(OBJECT_STREAM);
+    let code = objects.and_then(|bucket| bucket.strip_prefix(CODE_BUCKET));
+    records || code == Some(lattice)
 }
 
 /// The key of a component spec.

@@ -210,6 +210,7 @@ fn keys_of_the_bucket_are_told_apart() {
     assert_eq!(store::lattice_bucket(&lattice()), "LATTICEDATA_default");
     assert_eq!(store::config_bucket(&lattice()), "CONFIGDATA_default");
     assert_eq!(store::status_bucket(&lattice()), "LATTICESTATUS_default");
+    assert_eq!(store::code_bucket(&lattice()), "CODECACHE_default");
     let id = ComponentId::new("counter").unwrap();
     let key = store::component_key(&id);
     assert_eq!(store::parse_lattice_key(&key), LatticeKey::Component(id));
@@ -223,6 +224,22 @@ fn keys_of_the_bucket_are_told_apart() {
         LatticeKey::Unknown
     );
     assert_eq!(store::parse_lattice_key("CLAIMS_"), LatticeKey::Unknown);
+}
+
+#[test]
+fn streams_belong_to_one_lattice() {
+    for stream in ["KV_LATTICEDATA_a", "KV_LATTICESTATUS_a", "OBJ_CODECACHE_a"] {
+        assert!(store::is_stream_of(stream, "a"), "{stream}");
+        assert!(!store::is_stream_of(stream, "b"), "{stream}");
+    }
+    for stream in [
+        "KV_counter",
+        "KV_CODECACHE_a",
+        "OBJ_LATTICEDATA_a",
+        "CODECACHE_a",
+    ] {
+        assert!(!store::is_stream_of(stream, "a"), "{stream}");
+    }
 }
 
 #[test]

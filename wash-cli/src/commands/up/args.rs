@@ -89,6 +89,12 @@ pub(crate) struct HostSettings {
     /// Seed of the host's key; a fresh key is made when left out
     #[arg(long, env = "WASMCLOUD_HOST_SEED", hide_env_values = true)]
     pub(super) host_seed: Option<String>,
+    /// Seed of the cluster key; hosts that have the same share compiled code
+    #[arg(long, env = "WASMCLOUD_CLUSTER_SEED", hide_env_values = true)]
+    cluster_seed: Option<String>,
+    /// Public keys of further clusters whose compiled code is used, separated by commas
+    #[arg(long, env = "WASMCLOUD_CLUSTER_ISSUERS", value_delimiter = ',')]
+    cluster_issuers: Vec<String>,
     /// Host of the NATS server for control, if not the one started
     #[arg(long, env = "WASMCLOUD_CTL_HOST")]
     ctl_host: Option<String>,
@@ -246,9 +252,11 @@ impl HostSettings {
         let path = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
         let flag = |value: Option<bool>| value.map(|value| value.to_string());
         let number = |value: Option<u64>| value.map(|value| value.to_string());
-        let insecure = Some(self.allowed_insecure.join(",")).filter(|list| !list.is_empty());
+        let list = |items: &[String]| Some(items.join(",")).filter(|list| !list.is_empty());
         let (host, port) = (address.0.to_owned(), address.1);
         let variables = [
+            ("WASMCLOUD_CLUSTER_SEED", text(&self.cluster_seed)),
+            ("WASMCLOUD_CLUSTER_ISSUERS", list(&self.cluster_issuers)),
             ("WASMCLOUD_CTL_HOST", Some(host.clone())),
             ("WASMCLOUD_CTL_PORT", Some(port.to_string())),
             ("WASMCLOUD_CTL_JWT", text(&self.ctl_jwt)),
@@ -277,7 +285,10 @@ impl HostSettings {
                 number(self.max_execution_time_ms),
             ),
             ("WASMCLOUD_OCI_ALLOW_LATEST", flag(self.allow_latest)),
-            ("WASMCLOUD_OCI_ALLOWED_INSECURE", insecure),
+            (
+                "WASMCLOUD_OCI_ALLOWED_INSECURE",
+                list(&self.allowed_insecure),
+            ),
             ("WASMCLOUD_JS_DOMAIN", text(&self.wasmcloud_js_domain)),
             (
                 "WASMCLOUD_CONFIG_SERVICE",

@@ -20,7 +20,10 @@ const ALLOWED: [(&str, &[&str]); 17] = [
         "lattice-store",
         &["lattice-core", "lattice-control", "lattice-nats"],
     ),
-    ("lattice-runtime", &["lattice-core", "lattice-codec"]),
+    (
+        "lattice-runtime",
+        &["lattice-core", "lattice-claims", "lattice-codec"],
+    ),
     (
         "lattice-host",
         &[
