@@ -74,7 +74,7 @@ impl ComponentInvoke {
             .link_name(link_name)
             .locality(route.locality)
             .trace(trace.as_ref());
-        Traced::begin(invocation, route, function)
+        Traced::begin(invocation, trace.as_ref(), route, function)
     }
 
     /// When a call made now has to be done: with the call that it is made for. A guest that has
