@@ -16,8 +16,8 @@ use crate::error::chain;
 use crate::provider::Provider;
 use crate::run::run;
 
-/// How long the last traces may take when nobody waits for this process.
-const LAST_TRACES: Duration = Duration::from_secs(2);
+/// How long traces may take that have come since those that were exported before the goodbye.
+const LAST_TRACES: Duration = Duration::from_millis(50);
 
 /// The exit code for a failure.
 const FAILED: u8 = 1;
