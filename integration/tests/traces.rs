@@ -156,31 +156,28 @@ async fn nothing_is_exported_of_what_is_not_sampled() -> Result<()> {
     Ok(())
 }
 
-/// Requests and the end of the host take about as long as they do without traces.
+/// Checks that no request waits for the collector, and the end of the host not for long.
 async fn is_not_held_up(endpoint: String) -> Result<()> {
     let mut arguments = vec!["--enable-traces".to_owned()];
     arguments.extend(["--override-traces-endpoint".to_owned(), endpoint]);
     let (mut lattice, address) = counter(arguments, "always_on").await?;
     let mut client = HttpClient::connect(&address).await?;
-    let start = Instant::now();
-    // More spans than a batch and a queue hold.
-    for _ in 0..1500 {
-        assert_eq!(client.get("/x").await?.status(), 200);
+    for _ in 0..200 {
+        // An export takes up to ten seconds, and one is under way all the time.
+        let answer = tokio::time::timeout(Duration::from_secs(3), client.get("/x")).await;
+        assert_eq!(answer.context("a request was held up")??.status(), 200);
     }
-    let requests = start.elapsed();
-    ensure!(
-        requests < Duration::from_secs(15),
-        "requests took {requests:?}"
-    );
     let start = Instant::now();
     lattice.hosts[0].terminate(Duration::from_secs(10)).await?;
     let end = start.elapsed();
     ensure!(end < Duration::from_secs(8), "the end took {end:?}");
     let log = lattice.hosts[0].log();
-    let warnings = log.matches("traces are lost").count();
-    // One of each process at most, in the time that this takes.
-    ensure!(warnings <= 3, "{warnings} warnings:\n{log}");
+    // Its providers have ended by themselves.
+    ensure!(!log.contains("killing it"), "{log}");
     ensure!(!log.contains("panicked"), "{log}");
+    // One of each process at most, in the time that this takes.
+    let warnings = log.matches("traces are lost").count();
+    ensure!(warnings <= 3, "{warnings} warnings:\n{log}");
     Ok(())
 }
 
