@@ -6,8 +6,10 @@ mod markdown;
 mod settings;
 
 use std::io;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use lattice_telemetry::{Service, Traces};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use args::{
     CtlArgs, HostArgs, ImageArgs, LaterArgs, NatsArgs, RpcArgs, RunningArgs, TelemetryArgs,
@@ -38,6 +40,9 @@ pub enum RunError {
     #[error("could not write to standard output")]
     Output(#[source] io::Error),
 }
+
+/// How long the last traces may take to be exported.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 
 /// The exit code for what the user can put right.
 const EXIT_USER: u8 = 1;
@@ -101,15 +106,28 @@ pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
     } else {
         builtins
     };
-    logging::init(config.log_level, config.structured_logging);
+    let traces = traces(&config)?;
+    logging::init(config.log_level, config.structured_logging, traces.as_ref());
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let otel = &config.otel;
-    let signals = [otel.enable_traces, otel.enable_metrics, otel.enable_logs];
-    if otel.enable_observability || signals.contains(&Some(true)) {
-        tracing::warn!("telemetry settings reach providers only: the host exports none yet");
+    let done = run_until_told(config).await;
+    if let Some(traces) = traces {
+        traces.end(LAST_TRACES).await;
     }
+    done
+}
+
+fn traces(config: &HostConfig) -> Result<Option<Traces>, SettingsError> {
+    let service = Service {
+        name: "lattice-host",
+        instance: &config.key.public_key(),
+        lattice: config.lattice.as_str(),
+    };
+    Ok(Traces::start(&config.otel, &service)?)
+}
+
+async fn run_until_told(config: HostConfig) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let host = tokio::select! {
@@ -125,10 +143,18 @@ pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
     };
     tokio::select! {
         () = host.drain(request) => {}
-        _ = interrupt.recv() => tracing::warn!("second signal: ending without waiting for calls"),
-        _ = terminate.recv() => tracing::warn!("second signal: ending without waiting for calls"),
+        () = either(&mut interrupt, &mut terminate) => {
+            tracing::warn!("second signal: ending without waiting for calls");
+        }
     }
     Ok(())
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
 }
 
 #[cfg(test)]

@@ -195,7 +195,7 @@ pub struct HostConfig {
     pub log_level: LogLevel,
     /// Whether logs are JSON lines.
     pub structured_logging: bool,
-    /// Telemetry settings that providers receive.
+    /// Telemetry settings, those of the host's process and what its providers receive.
     pub otel: OtelConfig,
     /// Where `/livez` and `/readyz` are answered.
     pub http_admin: Option<SocketAddr>,

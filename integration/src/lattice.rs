@@ -31,6 +31,8 @@ pub struct HostOptions {
     pub nats_port: Option<u16>,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A lattice of its own, on a NATS server of its own.
@@ -116,11 +118,12 @@ impl Lattice {
         }
         arguments.extend(options.arguments);
         let folder = self.folder.path();
-        let cache = (
+        let mut environment = options.environment;
+        environment.push((
             "XDG_CACHE_HOME".to_owned(),
             folder.join("cache").display().to_string(),
-        );
-        let host = HostProcess::spawn(&keys.0, folder, &arguments, &[cache])?;
+        ));
+        let host = HostProcess::spawn(&keys.0, folder, &arguments, &environment)?;
         self.hosts.push(host);
         let started = |event: &crate::Event| {
             event.name == "host_started" && event.body["source"] == keys.0.as_str()

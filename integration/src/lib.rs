@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod calls;
+mod collector;
 mod events;
 mod http_client;
 mod lattice;
@@ -19,6 +20,7 @@ pub use artifacts::{component, program, workspace};
 pub use calls::{
     Calls, ECHO, HANDLE, SLEEP, call, echo, number, params, subject, text, texts, until, with_tail,
 };
+pub use collector::{Collector, SpanSeen};
 pub use events::{Event, EventLog};
 pub use http_client::{HttpClient, begin, get};
 pub use lattice::{HostOptions, Lattice};

@@ -282,18 +282,18 @@ pub struct TelemetryArgs {
     #[arg(long, env = "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
         value_parser = BoolishValueParser::new())]
     pub enable_structured_logging: bool,
-    /// Export traces, metrics and logs
+    /// Export traces; metrics and logs are not exported by this version
     #[arg(long, env = "WASMCLOUD_OBSERVABILITY_ENABLED", value_parser = BoolishValueParser::new())]
     pub enable_observability: bool,
-    /// Export traces
+    /// Export traces; `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` choose which
     #[arg(long, env = "WASMCLOUD_TRACES_ENABLED", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub enable_traces: Option<bool>,
-    /// Export metrics
+    /// Export metrics; no effect
     #[arg(long, env = "WASMCLOUD_METRICS_ENABLED", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub enable_metrics: Option<bool>,
-    /// Export logs
+    /// Export logs; no effect
     #[arg(long, env = "WASMCLOUD_LOGS_ENABLED", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub enable_logs: Option<bool>,

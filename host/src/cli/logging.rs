@@ -1,21 +1,30 @@
-//! Where log lines go.
+//! Where log lines and spans go.
 
 use lattice_core::provider::LogLevel;
-use tracing_subscriber::EnvFilter;
+use lattice_telemetry::Traces;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
-/// Writes logs to the standard error. Does nothing when the program logs already.
-pub(crate) fn init(level: LogLevel, structured: bool) {
+/// Writes logs to the standard error, and has `traces` exported if there are any. Does nothing
+/// when the program logs already.
+pub(crate) fn init(level: LogLevel, structured: bool, traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter(level));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let set = if structured {
-        lines.json().try_init()
+    let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
+    let lines = if structured {
+        lines.json().boxed()
     } else {
-        lines.try_init()
+        lines.boxed()
     };
-    if set.is_err() {
-        tracing::debug!("logging was set up before");
+    let set = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(traces.map(Traces::layer))
+        .try_init();
+    match (set, traces) {
+        (Ok(()), Some(traces)) => traces.switch_on(),
+        (Ok(()), None) => {}
+        (Err(_), Some(_)) => tracing::warn!("no traces are exported: logging was set up before"),
+        (Err(_), None) => tracing::debug!("logging was set up before"),
     }
 }
 

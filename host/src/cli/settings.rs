@@ -10,6 +10,7 @@ use lattice_core::provider::{OtelConfig, SecretText};
 use lattice_core::subject::TopicPrefix;
 use lattice_core::{InvalidId, LatticeName, StringMap};
 use lattice_runtime::RuntimeConfig;
+use lattice_telemetry::{TraceSettings, TracesError};
 
 use super::args::{HostArgs, LaterArgs, NatsArgs};
 use crate::config::{ClusterConfig, HostConfig, NatsConfig, NatsUser, ProviderConfig, QueueConfig};
@@ -59,6 +60,9 @@ pub enum SettingsError {
         /// The file.
         path: PathBuf,
     },
+    /// Traces cannot be exported as asked for.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// A flag asks for something that this version cannot do and must not leave out silently.
     #[error("{flag} is not supported by this version")]
     Unsupported {
@@ -85,6 +89,7 @@ impl SettingsError {
             Self::Label { .. } => "write labels as `--label zone=a`",
             Self::ReadCreds { .. } => "check the path and its permissions",
             Self::NotCreds { .. } => "use a file made by `nsc generate creds`",
+            Self::Traces(error) => error.hint(),
             Self::Unsupported { why, .. } => why,
         }
     }
@@ -95,7 +100,7 @@ pub(crate) fn settings(
     args: &HostArgs,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<(HostConfig, Vec<String>), SettingsError> {
-    let warnings = unsupported(&args.later)?;
+    let mut warnings = unsupported(&args.later)?;
     let mut config = HostConfig::new(LatticeName::new(&args.lattice)?);
     if let Some(seed) = filled(args.host_seed.as_ref()) {
         let key = SigningKey::from_seed(seed).and_then(|key| key.expect_kind(KeyKind::Host));
@@ -120,6 +125,9 @@ pub(crate) fn settings(
     config.socket_folder = socket_folder(args);
     running(args, &mut config);
     telemetry(args, &mut config);
+    // What is wrong with them is said before anything starts.
+    TraceSettings::read(&config.otel)?;
+    warnings.extend(signals_without_effect(&config.otel));
     Ok((config, warnings))
 }
 
@@ -211,6 +219,23 @@ fn telemetry(args: &HostArgs, config: &mut HostConfig) {
         traces_sampler_arg: std::env::var("OTEL_TRACES_SAMPLER_ARG").ok(),
         ..OtelConfig::default()
     };
+}
+
+/// Traces are the one signal that is exported.
+fn signals_without_effect(otel: &OtelConfig) -> Vec<String> {
+    let signals = [("metrics", otel.enable_metrics), ("logs", otel.enable_logs)];
+    let asked_for = signals
+        .into_iter()
+        .filter(|(_, enabled)| enabled.unwrap_or(otel.enable_observability));
+    asked_for
+        .map(|(signal, enabled)| {
+            let flag = match enabled {
+                Some(_) => format!("`--enable-{signal}` has no effect"),
+                None => format!("`--enable-observability` exports no {signal}"),
+            };
+            format!("{flag}: the host and our providers export traces only")
+        })
+        .collect()
 }
 
 fn ca_texts(paths: &[PathBuf]) -> Vec<String> {

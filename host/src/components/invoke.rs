@@ -69,7 +69,7 @@ impl ComponentInvoke {
         let Road::Bus(route) = road;
         let trace = cx.trace.as_ref().map(to_wire);
         let call = route.call(instance, function, self.deadline(cx));
-        Traced::begin(call.trace(trace.as_ref()), route, function)
+        Traced::begin(call.trace(trace.as_ref()), trace.as_ref(), route, function)
     }
 
     /// When a call made now has to be done: with the call that it is made for. A guest that has

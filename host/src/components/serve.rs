@@ -22,9 +22,11 @@ use lattice_runtime::{
 };
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use super::code::Code;
 use super::drains::End;
+use super::traced;
 use crate::failures::{Failure, Failures};
 
 /// How long before its deadline a call is given up here, so that the caller learns why.
@@ -153,7 +155,16 @@ impl Server {
 }
 
 impl Serving {
-    async fn handle(&self, version: &Version, call: IncomingCall) {
+    async fn handle(&self, version: &Version, mut call: IncomingCall) {
+        if !lattice_telemetry::is_on() {
+            return self.answer(version, call).await;
+        }
+        let operation = || operation(&version.export);
+        let span = traced::served(&self.id, operation, &mut call.context);
+        self.answer(version, call).instrument(span).await;
+    }
+
+    async fn answer(&self, version: &Version, call: IncomingCall) {
         match version.export.kind() {
             ExportKind::Http => self.handle_http(version, call).await,
             _ => self.handle_function(version, call).await,
@@ -250,6 +261,7 @@ impl Serving {
     fn failed(&self, version: &Version, context: &Context, error: Failed) -> RemoteError {
         let (code, wire_code) = error.codes();
         let text = message_chain(&error);
+        lattice_telemetry::failed(wire_code);
         if error.is_news() {
             self.failures.report(Failure {
                 component: &self.id,

@@ -1,13 +1,49 @@
-//! A span for each call that leaves a component, with the road it took.
+//! Spans of the calls that a component serves, and of those that leave it.
 
 use std::sync::Arc;
 
-use lattice_core::RoadCounts;
-use lattice_rpc::Invocation;
+use lattice_core::{ComponentId, RoadCounts};
+use lattice_rpc::{Context, Invocation};
+use lattice_telemetry::{Begun, Parent, TARGET};
 use tracing::field::Empty;
 use tracing::{Level, Span};
 
 use crate::links::Route;
+
+/// Begins the span of a call that a component serves, and makes it what the component's own calls
+/// have as parent. To be asked for only where [traces are on](lattice_telemetry::is_on).
+pub(super) fn served(
+    id: &ComponentId,
+    operation: impl Fn() -> String,
+    context: &mut Context,
+) -> Span {
+    let caller = context.source_id.as_deref().unwrap_or_default();
+    let parent = context.trace.as_ref().map(|trace| Parent {
+        traceparent: &trace.traceparent,
+        tracestate: trace.tracestate.as_deref(),
+    });
+    let Begun { span, onward } = lattice_telemetry::begin(parent, || {
+        let operation = operation();
+        tracing::info_span!(
+            target: TARGET,
+            "serve",
+            otel.name = operation,
+            otel.kind = "server",
+            component = id.as_str(),
+            operation,
+            caller,
+            otel.status_code = Empty,
+            error.type = Empty,
+        )
+    });
+    if let Some(onward) = onward {
+        context.trace = Some(lattice_rpc::TraceContext {
+            traceparent: onward.traceparent,
+            tracestate: onward.tracestate,
+        });
+    }
+    span
+}
 
 /// The span of one call; it ends, and tells the road, when this is dropped.
 #[derive(Debug)]
@@ -19,28 +55,64 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    /// Has the road of a call counted for its link, and a span made when somebody looks at spans
-    /// of that level. Otherwise there is nothing but a look at that.
+    /// Has the road of a call counted for its link, and a span made when its trace is sampled, or
+    /// when somebody looks at spans of that level. Otherwise there is nothing but a look at that.
     pub(super) fn begin(
         invocation: Invocation,
+        parent: Option<&lattice_rpc::TraceContext>,
         route: &Route,
         function: &str,
     ) -> (Invocation, Option<Box<Self>>) {
-        if !tracing::span_enabled!(Level::DEBUG) {
-            return (invocation, None);
+        let (invocation, mut span) = exported(invocation, parent, route, function);
+        if span.is_none() {
+            if !tracing::span_enabled!(Level::DEBUG) {
+                return (invocation, None);
+            }
+            span = tracing::debug_span!(
+                "call",
+                callee = route.target.as_str(),
+                function,
+                road = Empty,
+                road.why = Empty,
+            );
         }
         let link = Arc::clone(&route.roads);
         let own = Arc::new(RoadCounts::default());
-        let span = tracing::debug_span!(
+        let invocation = invocation.roads(Arc::clone(&own));
+        (invocation, Some(Box::new(Self { span, own, link })))
+    }
+}
+
+/// The span of a call whose trace is sampled, which the call then carries along.
+fn exported(
+    invocation: Invocation,
+    parent: Option<&lattice_rpc::TraceContext>,
+    route: &Route,
+    function: &str,
+) -> (Invocation, Span) {
+    if !lattice_telemetry::is_on() {
+        return (invocation, Span::none());
+    }
+    let parent = parent.map(|trace| Parent {
+        traceparent: &trace.traceparent,
+        tracestate: trace.tracestate.as_deref(),
+    });
+    let Begun { span, onward } = lattice_telemetry::begin(parent, || {
+        tracing::info_span!(
+            target: TARGET,
             "call",
+            otel.kind = "client",
             callee = route.target.as_str(),
             function,
             road = Empty,
             road.why = Empty,
-        );
-        let invocation = invocation.roads(Arc::clone(&own));
-        (invocation, Some(Box::new(Self { span, own, link })))
-    }
+        )
+    });
+    let onward = onward.map(|onward| lattice_rpc::TraceContext {
+        traceparent: onward.traceparent,
+        tracestate: onward.tracestate,
+    });
+    (invocation.trace(onward.as_ref()), span)
 }
 
 impl Drop for Traced {

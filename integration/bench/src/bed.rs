@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lattice_core::Locality;
-use lattice_integration::{Lattice, Redis, STORE, component, free_port};
+use lattice_integration::{Collector, HostOptions, Lattice, Redis, STORE, component, free_port};
 use lattice_nats_box::NatsBoxOptions;
 use lattice_rpc::Peer;
 use serde_json::{Value, json};
@@ -29,6 +29,10 @@ pub(crate) struct Bed {
     sites: HashMap<Site, String>,
     processes: HashMap<Process, Child>,
     redis: Option<Redis>,
+    /// The hosts of the sites that have one of their own, by their place in the lattice.
+    hosts: HashMap<Site, usize>,
+    /// Where traces go.
+    collector: Option<Collector>,
 }
 
 /// Starts a lattice whose NATS server can be metered.
@@ -75,10 +79,13 @@ fn over_nats(source: &str, target: &str) -> Value {
 
 /// Starts a provider of the repository inside the host.
 pub(crate) async fn provide_inside(lattice: &mut Lattice, id: &str, name: &str) -> Result<()> {
+    provide_inside_of(lattice, 0, id, name).await
+}
+
+async fn provide_inside_of(lattice: &mut Lattice, host: usize, id: &str, name: &str) -> Result<()> {
     lattice.inside = true;
-    let started = lattice
-        .provide(0, id, &format!("{name}-provider"), &[])
-        .await;
+    let name = format!("{name}-provider");
+    let started = lattice.provide(host, id, &name, &[]).await;
     lattice.inside = false;
     started
 }
@@ -95,6 +102,8 @@ impl Bed {
             sites: HashMap::new(),
             processes: HashMap::new(),
             redis: None,
+            hosts: HashMap::new(),
+            collector: None,
         };
         let any = |needs: fn(&Work) -> bool| measures.iter().any(|m| needs(&m.work));
         if any(|work| matches!(work, Work::Bus { .. })) {
@@ -140,6 +149,14 @@ impl Bed {
             Site::HelloReused => self.hello_reused().await?,
             Site::Counter => self.counter().await?,
             Site::CounterInside => self.counter_inside().await?,
+            Site::Untraced => {
+                self.own_host(site, "untraced", HostOptions::default())
+                    .await?
+            }
+            Site::Traced => {
+                let options = self.sampled().await?;
+                self.own_host(site, "traced", options).await?
+            }
             Site::Hyper | Site::Wasmtime => self.baseline(site)?,
         };
         let path = site.path();
@@ -153,6 +170,36 @@ impl Bed {
         let id = format!("hello-{provider}-{locality}");
         self.lattice.run(0, &id, "http-hello", INSTANCES).await?;
         serve(&self.lattice, provider, &id, locality).await
+    }
+
+    /// A host that exports the traces of one request in a hundred to this process, which looks at
+    /// none of them.
+    async fn sampled(&mut self) -> Result<HostOptions> {
+        let collector = Collector::start().await?;
+        let sampler = [
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.01"),
+        ];
+        let options = HostOptions {
+            arguments: collector.arguments(),
+            environment: sampler
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            ..HostOptions::default()
+        };
+        self.collector = Some(collector);
+        Ok(options)
+    }
+
+    /// Starts a host with the HTTP server inside and the component of `http_component_local`.
+    async fn own_host(&mut self, site: Site, id: &str, options: HostOptions) -> Result<String> {
+        let lattice = &mut self.lattice;
+        let host = lattice.add_host(options).await?;
+        self.hosts.insert(site, host);
+        let server = format!("{id}-server");
+        provide_inside_of(lattice, host, &server, "http-server").await?;
+        lattice.run(host, id, "http-hello", INSTANCES).await?;
+        serve(lattice, &server, id, Locality::LocalOnly).await
     }
 
     async fn counter(&mut self) -> Result<String> {
@@ -250,6 +297,8 @@ impl Bed {
         match process {
             Process::Nats => processes::only("nats-server"),
             Process::Host => self.lattice.hosts[0].pid().context("the host has exited"),
+            Process::UntracedHost => self.own_pid(Site::Untraced),
+            Process::TracedHost => self.own_pid(Site::Traced),
             Process::HttpServer => processes::only("http-server-provider"),
             Process::KeyvalueRedis => processes::only("keyvalue-redis-provider"),
             Process::Responder | Process::Hyper | Process::Wasmtime => self
@@ -258,5 +307,12 @@ impl Bed {
                 .and_then(Child::id)
                 .with_context(|| format!("{process:?} does not run")),
         }
+    }
+
+    fn own_pid(&self, site: Site) -> Result<u32> {
+        let host = self.hosts.get(&site).context("the site is not open")?;
+        self.lattice.hosts[*host]
+            .pid()
+            .context("the host has exited")
     }
 }

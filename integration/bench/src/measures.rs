@@ -19,6 +19,10 @@ pub(crate) struct Measure {
 pub(crate) enum Process {
     Nats,
     Host,
+    /// The host of the site [`Site::Untraced`].
+    UntracedHost,
+    /// That of [`Site::Traced`].
+    TracedHost,
     HttpServer,
     KeyvalueRedis,
     Responder,
@@ -58,6 +62,10 @@ pub(crate) enum Site {
     HelloReused,
     /// The counter, HTTP server and store all in the host.
     CounterInside,
+    /// As [`Site::HelloInside`], on a host of its own that exports no traces.
+    Untraced,
+    /// The same on one that exports those of one request in a hundred.
+    Traced,
     /// No component at all.
     Hyper,
     /// The component behind `wasmtime serve`.
@@ -89,6 +97,8 @@ const LARGE_IN_FLIGHT: usize = 16;
 
 const BUS: &[Process] = &[Process::Nats, Process::Responder];
 const LATTICE: &[Process] = &[Process::Nats, Process::Host];
+const UNTRACED: &[Process] = &[Process::Nats, Process::UntracedHost];
+const TRACED: &[Process] = &[Process::Nats, Process::TracedHost];
 const HTTP: &[Process] = &[Process::Nats, Process::Host, Process::HttpServer];
 const COUNTER: &[Process] = &[
     Process::Nats,
@@ -214,6 +224,20 @@ pub(crate) const MEASURES: &[Measure] = &[
         &["http_component_local"],
         LATTICE,
         Site::CounterInside,
+        32,
+    ),
+    get(
+        "tracing_off",
+        &["http_component_local"],
+        UNTRACED,
+        Site::Untraced,
+        32,
+    ),
+    get(
+        "tracing_sampled",
+        &["tracing_off"],
+        TRACED,
+        Site::Traced,
         32,
     ),
     get("http_component_bus", &[BARE], HTTP, Site::Hello, 32),

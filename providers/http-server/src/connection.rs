@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::listener::Shared;
-use crate::request;
+use crate::traced;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ async fn run<S>(
 {
     let builder = builder(keep_alive);
     let service =
-        service_fn(move |request| request::handle(Arc::clone(&shared), scheme.clone(), request));
+        service_fn(move |request| traced::handle(Arc::clone(&shared), scheme.clone(), request));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

@@ -19,5 +19,6 @@ mod route;
 mod server;
 pub mod settings;
 mod tls;
+mod traced;
 
 pub use provider::HttpServer;

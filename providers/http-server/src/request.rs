@@ -75,7 +75,7 @@ async fn pass_on(
     scheme: Scheme,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
-    let call = route.call(request.headers());
+    let call = route.call(&request);
     let (mut parts, body) = request.into_parts();
     parts.uri = match full_address(shared, scheme, &parts) {
         Some(uri) => uri,

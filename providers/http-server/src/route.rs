@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use lattice_provider_sdk::{DEFAULT_DEADLINE, LinkKey, ProviderLink, Session};
 use lattice_rpc::http::{HANDLE, INCOMING_HANDLER};
 use lattice_rpc::{Invocation, TraceContext};
@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::cors::Cors;
 use crate::failure::Failure;
 use crate::settings::{LinkSettings, Mode, Place};
+use crate::traced::carried;
 
 /// One link, with all that its requests have in common.
 pub(crate) struct Route {
@@ -55,21 +56,14 @@ impl Route {
     }
 
     /// The call for one request that has just arrived.
-    pub(crate) fn call(&self, headers: &HeaderMap) -> Invocation {
+    pub(crate) fn call<B>(&self, request: &Request<B>) -> Invocation {
         let call = self.call.clone().until(Instant::now() + self.timeout);
-        match trace(headers) {
-            Some(trace) => call.trace(Some(&trace)),
-            None => call,
+        // That of the request's own span goes before that of the client.
+        match request.extensions().get::<TraceContext>() {
+            Some(own) => call.trace(Some(own)),
+            None => call.trace(carried(request.headers()).as_ref()),
         }
     }
-}
-
-fn trace(headers: &HeaderMap) -> Option<TraceContext> {
-    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
-    Some(TraceContext {
-        traceparent: text("traceparent")?,
-        tracestate: text("tracestate"),
-    })
 }
 
 /// Links that want the same place, in the order in which they came: the first one has it.

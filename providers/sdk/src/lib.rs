@@ -44,6 +44,7 @@ mod run;
 mod serving;
 mod session;
 mod sharing;
+mod traced;
 
 #[cfg(feature = "keyvalue")]
 pub mod keyvalue;
@@ -55,6 +56,8 @@ pub use backoff::Backoff;
 pub use error::{BoxError, LinkError, RunError, ServeError, StartError, call_error, chain};
 pub use lattice_rpc::Context;
 pub use lattice_rpc::wrpc::{CallContext, Client};
+/// Traces, for providers that begin them.
+pub use lattice_telemetry as telemetry;
 pub use link::{LinkKey, LinkRole, ProviderLink};
 pub use provider::{ConfigChange, Provider};
 pub use run::{run, run_inside, run_on};

@@ -4,17 +4,20 @@
 //! exit code, and the watch over the host that started it.
 
 mod input;
+mod log;
 mod parent;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use lattice_core::provider::{HostData, LogLevel};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::error::chain;
 use crate::provider::Provider;
 use crate::run::run;
+
+/// How long traces may take that have come since those that were exported before the goodbye.
+const LAST_TRACES: Duration = Duration::from_millis(50);
 
 /// The exit code for a failure.
 const FAILED: u8 = 1;
@@ -80,8 +83,11 @@ impl Failure {
 fn start<P: Provider>() -> Result<(), Failure> {
     let parent = parent::current();
     let data = input::read().map_err(|e| Failure::of(&e, e.hint()))?;
-    log_to_stderr(&data);
     let runtime = lattice_rpc::threads::runtime().map_err(|e| Failure::of(&e, None))?;
+    let traces = {
+        let _inside = runtime.enter();
+        log::begin(&data, P::NAME)
+    };
     // A process that a host started has keys; one that was started by hand outlives its shell.
     let watched = (!data.provider_xkey_private_key.is_empty()).then_some(parent);
     let done = runtime.block_on(async move {
@@ -89,9 +95,12 @@ fn start<P: Provider>() -> Result<(), Failure> {
         let ending = tokio::spawn(wait_for_end(stop.clone(), watched.flatten()));
         let done = run::<P>(data, stop).await;
         ending.abort();
+        if let Some(traces) = traces {
+            traces.end(LAST_TRACES).await;
+        }
         done
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     done.map_err(|e| Failure::of(&e, e.hint()))
 }
 
@@ -133,23 +142,5 @@ async fn signal() {
 async fn signal() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-fn log_to_stderr(data: &HostData) {
-    let level = data.log_level.unwrap_or(LogLevel::Info).as_filter();
-    // What the NATS client has to say is said by the connection's own events.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error")));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let set = if data.structured_logging {
-        log.json().flatten_event(true).try_init()
-    } else {
-        log.with_ansi(false).try_init()
-    };
-    if let Err(error) = set {
-        eprintln!("warning: no log: {error}");
     }
 }

@@ -22,6 +22,9 @@ use crate::session::Session;
 
 /// How long what is under way may take to finish when the provider ends.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the last traces may take: hosts give a provider 300 ms in all to end, and a collector
+/// that is there takes a few.
+const LAST_TRACES: Duration = Duration::from_millis(100);
 /// How long NATS may take to confirm a subscription or to take the last messages.
 const NATS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -177,8 +180,10 @@ async fn finish<P: Provider>(manager: Manager<P>, ended: Ended) -> Result<(), Ru
     {
         tracing::debug!("left management requests unanswered");
     }
-    // Whoever hears the goodbye may end this process: the last answers go out before it.
+    // Whoever hears the goodbye may end this process: the last answers go out before it, and the
+    // last traces.
     manager.session.peer().close().await;
+    lattice_telemetry::flush(LAST_TRACES).await;
     match ended {
         Ended::Asked(reply) => {
             say_goodbye(manager.session.peer().nats(), reply).await;

@@ -300,6 +300,7 @@ impl Function {
         };
         let (instance, function) = (self.instance, self.name);
         let why = format!("{error:#}");
+        lattice_telemetry::failed(code);
         tracing::warn!(instance, function, error = why, "a call failed");
         taken.refusal.send(RemoteError::new(code, why)).await;
     }

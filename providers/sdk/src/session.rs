@@ -17,6 +17,7 @@ use crate::link::{self, ProviderLink, Unsealer};
 use crate::nats::NatsSettings;
 use crate::roads::Roads;
 use crate::serving::{Server, Serving};
+use crate::traced::traced;
 
 /// How long a call may take, end to end, when nobody says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
@@ -234,6 +235,7 @@ impl Session {
         let inner = &self.inner;
         let prefix = RpcPrefix::new(&inner.lattice, &inner.id);
         let subject = prefix.invocation(instance, function);
+        let handler = traced(handler, inner.id.clone(), format!("{instance}.{function}"));
         let (queue, options) = (prefix.queue_group(), inner.options.clone());
         let handle = match takes {
             Some(takes) => {

@@ -174,6 +174,37 @@ fn flags_without_effect_are_named_once() {
 }
 
 #[test]
+fn signals_that_are_not_exported_are_named() {
+    let warnings = |flags: &[&str]| build(flags).unwrap().1;
+    assert!(warnings(&["--enable-traces"]).is_empty());
+    let all = warnings(&["--enable-observability"]);
+    assert!(all[0].contains("exports no metrics") && all[1].contains("exports no logs"));
+    let one = warnings(&[
+        "--enable-metrics",
+        "--enable-logs=false",
+        "--enable-observability",
+    ]);
+    assert_eq!(one.len(), 1);
+    assert!(
+        one[0].contains("`--enable-metrics` has no effect"),
+        "{one:?}"
+    );
+}
+
+#[test]
+fn address_for_traces_has_to_be_one() {
+    let flags = [
+        "--enable-traces",
+        "--override-traces-endpoint",
+        "localhost:4318",
+    ];
+    let error = build(&flags).unwrap_err();
+    assert!(error.to_string().contains("`localhost:4318`"), "{error}");
+    assert!(error.hint().contains("http://localhost:4318/v1/traces"));
+    assert!(build(&flags[1..]).is_ok(), "traces are off");
+}
+
+#[test]
 fn credentials_files_are_taken_apart() {
     let text = "-----BEGIN NATS USER JWT-----\neyJ0\n------END NATS USER JWT------\n\n\
                 ****\n-----BEGIN USER NKEY SEED-----\nSUAB\n------END USER NKEY SEED------\n";

@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::{Problem, source};
 
 /// The crates of the lattice and the crates of the lattice that each may use.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("lattice-core", &[]),
     ("lattice-claims", &["lattice-core"]),
     ("lattice-codec", &["lattice-core"]),
     ("lattice-nats", &["lattice-core"]),
     ("lattice-rpc", &["lattice-core", "lattice-codec"]),
+    ("lattice-telemetry", &["lattice-core"]),
     ("lattice-control", &["lattice-core", "lattice-rpc"]),
     (
         "lattice-store",
@@ -34,11 +35,17 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "lattice-control",
             "lattice-store",
             "lattice-runtime",
+            "lattice-telemetry",
         ],
     ),
     (
         "lattice-provider-sdk",
-        &["lattice-core", "lattice-codec", "lattice-rpc"],
+        &[
+            "lattice-core",
+            "lattice-codec",
+            "lattice-rpc",
+            "lattice-telemetry",
+        ],
     ),
     (
         "lattice-host-program",

@@ -1,0 +1,49 @@
+//! Where log lines and spans of a provider process go.
+
+use lattice_core::provider::{HostData, LogLevel};
+use lattice_telemetry::{Service, Traces};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
+
+use crate::error::chain;
+
+/// Writes logs to the standard error, and has traces exported if the host wants it. Has to be
+/// called within a runtime.
+pub(super) fn begin(data: &HostData, name: &str) -> Option<Traces> {
+    let service = Service {
+        name,
+        instance: &data.instance_id,
+        lattice: &data.lattice_rpc_prefix,
+    };
+    let traces = Traces::start(&data.otel_config, &service);
+    log_to_stderr(data, traces.as_ref().ok().and_then(Option::as_ref));
+    traces.unwrap_or_else(|error| {
+        // The host decides what its providers are told; a call that is not traced is still a call.
+        let (why, hint) = (chain(&error), error.hint());
+        tracing::warn!(why, hint, "no traces are exported");
+        None
+    })
+}
+
+fn log_to_stderr(data: &HostData, traces: Option<&Traces>) {
+    let level = data.log_level.unwrap_or(LogLevel::Info).as_filter();
+    // What the NATS client has to say is said by the connection's own events.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error")));
+    let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
+    let lines = if data.structured_logging {
+        lines.json().flatten_event(true).boxed()
+    } else {
+        lines.with_ansi(false).boxed()
+    };
+    let set = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(traces.map(Traces::layer))
+        .try_init();
+    match (set, traces) {
+        (Ok(()), Some(traces)) => traces.switch_on(),
+        (Ok(()), None) => {}
+        (Err(error), _) => eprintln!("warning: no log and no traces: {error}"),
+    }
+}
