@@ -42,7 +42,7 @@ fn begin(context: &mut Context, provider: &ComponentId, operation: &str) -> Span
             provider = provider.as_str(),
             operation,
             caller,
-            link.name = context.link_name,
+            link.name = &*context.link_name,
             otel.status_code = Empty,
             error.type = Empty,
         )
