@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod health;
+mod inside;
 mod life;
 mod links;
 

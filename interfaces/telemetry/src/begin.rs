@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::Context;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -100,7 +100,7 @@ pub fn begin(parent: Option<Parent<'_>>, make: impl FnOnce() -> Span) -> Begun {
 }
 
 /// Has the exporter take the span up, which gives it its ids. `root` is the id of a new trace.
-fn sampled(span: Span, root: Option<opentelemetry::trace::TraceId>) -> Begun {
+fn sampled(span: Span, root: Option<TraceId>) -> Begun {
     let context = match root {
         Some(trace) => {
             // Whatever span happens to be current here is not its parent.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::IncomingCall;
 use super::intake::Intake;
-use crate::error::RemoteError;
+use crate::error::{CallError, RemoteError};
 use crate::limiter::{Limiter, Permit};
 use crate::peer::Peer;
 use crate::respond::Inbound;
@@ -152,6 +152,8 @@ async fn given_up(inbound: &Inbound) {
     };
     match accepted {
         Ok(guard) => poll_fn(|cx| guard.exchange.poll_cancelled(cx)).await,
+        // The line that the call came by has ended, and its caller with it.
+        Err(CallError::Gone { .. }) => {}
         // Without a slot the call goes on until its deadline.
         Err(_) => std::future::pending().await,
     }
