@@ -212,11 +212,10 @@ async fn a_changed_entry_is_refused_and_replaced() {
 async fn an_entry_under_another_name_is_refused() {
     let (store, ours, theirs) = (Arc::<FakeStore>::default(), key(), key());
     source(&sharing(&store, &theirs)).await;
-    let mut entries = store.entries.lock().unwrap();
-    let (name, entry) = entries.drain().next().unwrap();
+    let (name, entry) = store.entries.lock().unwrap().drain().next().unwrap();
     let issuer = ours.public_key();
-    entries.insert(CodeName { issuer, ..name }, entry);
-    drop(entries);
+    let renamed = CodeName { issuer, ..name };
+    store.entries.lock().unwrap().insert(renamed, entry);
     assert_eq!(source(&sharing(&store, &ours)).await, COMPILED);
 }
 
