@@ -23,9 +23,6 @@ use strain::{Census, Strain};
 /// After how long a wait for a turn the limiter counts as pressed.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// One in so many calls that run where they are made gives way to others first.
-const ONE_IN: usize = 16;
-
 /// Bounds the calls that run at once, with a bounded queue in front.
 ///
 /// A call that finds the queue full, or would wait longer than it may, is refused and has not
@@ -41,8 +38,6 @@ pub struct Limiter {
     /// What bounds it together with others.
     seat: Option<Seat>,
     strain: Strain,
-    /// Counts the calls that run where they are made.
-    direct: AtomicUsize,
 }
 
 /// What a limiter holds right now.
@@ -78,7 +73,6 @@ impl Limiter {
             pressed: Notify::new(),
             seat: None,
             strain: Strain::new(max_wait),
-            direct: AtomicUsize::new(0),
         }
     }
 
@@ -253,15 +247,6 @@ impl Limiter {
         }
         self.pressed.notify_one();
         timeout_at(until, turn).await.ok()
-    }
-
-    /// Whether a call that runs where it is made had better give way first. Such calls begin and end
-    /// within one turn of their thread, so that however many wait for one, no more are ever seen at
-    /// work than there are threads. Those that give way are: one in sixteen to notice, and all of
-    /// them once the host has more to do than it can.
-    pub(crate) fn gives_way(&self) -> bool {
-        self.seat.is_some()
-            && (self.is_engaged() || self.direct.fetch_add(1, Ordering::Relaxed) % ONE_IN == 0)
     }
 
     /// Whether it is of use to learn what calls count.

@@ -73,9 +73,6 @@ where
         tracing::warn!(%error, subject = %inbound.subject, "could not accept a call");
         return;
     }
-    if inbound.place().is_some() && limiter.gives_way() {
-        tokio::task::yield_now().await;
-    }
     let began = Instant::now();
     let mut ready = Duration::ZERO;
     tokio::select! {
