@@ -1,6 +1,6 @@
 //! Traces over process borders, as a collector sees them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use http::Request;
 use http_body_util::Full;
 use lattice_integration::{Collector, HostOptions, HttpClient, Lattice, SpanSeen, get};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 /// A lattice whose only host has these arguments and this sampler, with the counter example, its
 /// store and the HTTP server in processes of their own; and the server's address.

@@ -1,4 +1,5 @@
 //! What begins a span and what is passed on. One test, since a process has one sampler.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lattice_core::provider::OtelConfig;
 use lattice_telemetry::{Begun, Parent, Service, TARGET, Traces, begin, is_on};

@@ -184,6 +184,10 @@ impl Line {
     }
 
     /// Sends a message of a call under way; gives it back when it would have to wait.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message goes on by another way, as it came"
+    )]
     pub(crate) fn try_pass(&self, message: Outgoing) -> Result<(), TrySendError<Outgoing>> {
         let message = self.unnamed(message);
         match self.frames.try_reserve() {
