@@ -418,12 +418,17 @@ where
             let first = std::mem::take(&mut body.data);
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
+        // Taken together with the data; nothing follows them.
+        if let Some(trailers) = body.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         let frame = ready!(body.rest.as_mut().poll_frame(cx));
         Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(error.to_string()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.data.is_empty() && self.body.rest.is_end_stream()
+        let taken = self.body.data.is_empty() && self.body.trailers.is_none();
+        taken && self.body.rest.is_end_stream()
     }
 }
 
