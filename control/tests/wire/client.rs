@@ -66,14 +66,11 @@ async fn every_operation_works_over_the_wire() {
     assert!(api.asked().contains(&"stop within Some(2000)".to_owned()));
 }
 
-#[tokio::test]
-async fn a_link_keeps_its_locality_over_the_wire() {
-    let nats = nats_box().await;
-    let _server = serve(&nats, host(), &FakeHost::new(HOST)).await;
-    let client = client(&nats).await;
-    let near = Link {
-        source_id: "a".into(),
-        target: "b".into(),
+/// A link for `wasi:keyvalue/store`.
+fn link(source: &str, target: &str) -> Link {
+    Link {
+        source_id: source.into(),
+        target: target.into(),
         name: "default".into(),
         wit_namespace: "wasi".into(),
         wit_package: "keyvalue".into(),
@@ -82,7 +79,15 @@ async fn a_link_keeps_its_locality_over_the_wire() {
         target_config: vec![],
         locality: Locality::default(),
         status: vec![],
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_link_keeps_its_locality_over_the_wire() {
+    let nats = nats_box().await;
+    let _server = serve(&nats, host(), &FakeHost::new(HOST)).await;
+    let client = client(&nats).await;
+    let near = link("a", "b");
     let spread = Link {
         source_id: "c".into(),
         locality: Locality::Spread,
@@ -98,18 +103,7 @@ async fn links_and_configs_work_over_the_wire() {
     let nats = nats_box().await;
     let _server = serve(&nats, host(), &FakeHost::new(HOST)).await;
     let client = client(&nats).await;
-    let link = Link {
-        source_id: " a".into(),
-        target: "b ".into(),
-        name: "default".into(),
-        wit_namespace: "wasi".into(),
-        wit_package: "keyvalue".into(),
-        interfaces: vec!["store".into()],
-        source_config: vec![],
-        target_config: vec![],
-        locality: lattice_core::Locality::default(),
-        status: vec![],
-    };
+    let link = link(" a", "b ");
     assert_eq!(
         client.put_link(&link).await.unwrap(),
         "successfully set link"
