@@ -25,15 +25,19 @@
 //!
 //! Calls made by a component of the same host never wait: who called them has a turn already, and
 //! would wait for them while others wait for it.
+//!
+//! **What never waits here.** Calls made in this process that end before they give up their thread
+//! are no more at once than there are threads. Of these a share is refused ([`shed`]).
 
 mod member;
 pub(crate) mod probe;
+mod shed;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,7 +46,7 @@ use tokio::time::Instant;
 
 use crate::threads;
 use member::Member;
-pub(crate) use member::{Seat, Turn, average};
+pub(crate) use member::{Seat, Spent, Turn, average};
 pub use probe::{Threads, WatchedThreads};
 use table::{Next, Table};
 
@@ -51,6 +55,9 @@ const WHOLE: usize = 256;
 
 /// The limit of a gate that is open.
 const OPEN: usize = usize::MAX;
+
+/// Of so many calls one has the threads looked at.
+const MANY: u32 = 256;
 
 /// How long after the last wait that was too long the gate opens.
 const CALM: Duration = Duration::from_secs(1);
@@ -70,6 +77,8 @@ struct Inner {
     load: AtomicUsize,
     /// How many calls that is.
     turns: AtomicUsize,
+    /// How many have begun; runs over.
+    begun: AtomicU32,
     /// How many calls wait. Sequentially consistent with `load`: either who leaves sees who waits,
     /// or who begins to wait sees the room.
     waiting: AtomicUsize,
@@ -94,6 +103,7 @@ impl Gate {
                 limit: AtomicUsize::new(OPEN),
                 load: AtomicUsize::new(0),
                 turns: AtomicUsize::new(0),
+                begun: AtomicU32::new(0),
                 waits: Default::default(),
                 waiting: AtomicUsize::new(0),
                 watched: AtomicBool::new(false),
@@ -183,9 +193,10 @@ impl Inner {
         Duration::from_nanos(self.waits[kind].load(Ordering::Relaxed))
     }
 
-    /// Begins to watch the threads when more calls are at work than there are cores.
-    fn look_out(&self, turns: usize) {
-        if turns * WHOLE > self.floor
+    /// Begins to watch the threads when more calls are at work than there are cores, and now and
+    /// then when calls end as fast as they begin.
+    fn look_out(&self, turns: usize, begun: u32) {
+        if (turns * WHOLE > self.floor || begun.is_multiple_of(MANY))
             && !self.watched.load(Ordering::Relaxed)
             && !self.watched.swap(true, Ordering::Relaxed)
         {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::RemoteError;
-use crate::gate::{Gate, Seat, Turn};
+use crate::gate::{Gate, Seat, Spent, Turn};
 pub use permit::Permit;
 use permit::{Core, Slot};
 use strain::{Census, Strain};
@@ -60,6 +60,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) deadline: Instant,
     /// Who calls.
     pub(crate) source: Option<&'a str>,
+    /// Whether it runs where it is made: what it waited for a thread is not known then.
+    pub(crate) is_direct: bool,
 }
 
 impl Limiter {
@@ -90,7 +92,8 @@ impl Limiter {
 
     /// How many calls more would get their turn at once; 0 when some wait.
     pub(crate) fn room(&self) -> usize {
-        if self.lets_wait() || !self.is_open() {
+        let sheds = self.seat.as_ref().is_some_and(Seat::is_shed);
+        if self.lets_wait() || !self.is_open() || sheds {
             return 0;
         }
         self.core.free()
@@ -135,6 +138,7 @@ impl Limiter {
             arrived: Instant::now(),
             deadline,
             source: None,
+            is_direct: false,
         };
         self.admit(claim).await
     }
@@ -142,6 +146,9 @@ impl Limiter {
     /// As [`Limiter::acquire`], for a call that came in earlier: what it waited counts.
     pub(crate) async fn admit(&self, claim: Claim<'_>) -> Result<Permit, RemoteError> {
         let now = Instant::now();
+        if claim.is_direct && self.turns_away(claim.source) {
+            return Err(self.refusal("it has more calls than it can serve in time", None));
+        }
         match self.try_admit(&claim, now) {
             Some(permit) => Ok(permit),
             // In a box, so that what most calls do without makes no call larger.
@@ -259,11 +266,16 @@ impl Limiter {
         self.seat.as_ref().map(Seat::wait_here).unwrap_or_default()
     }
 
-    /// Learns from a call that has ended how much of its time it computed or could have.
-    pub(crate) fn learn(&self, ready: Duration, whole: Duration) {
+    /// Learns from a call that has ended what the next ones count.
+    pub(crate) fn learn(&self, spent: Spent) {
         if let Some(seat) = &self.seat {
-            seat.learn(ready, whole);
+            seat.learn(spent);
         }
+    }
+
+    /// Whether the host cannot serve the call of `source` in time that is made here now.
+    pub(crate) fn turns_away(&self, source: Option<&str>) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.refuses(source))
     }
 
     /// Takes a place in the queue for a call that cannot run yet, as its parameters are on their
@@ -286,7 +298,8 @@ impl Limiter {
     fn refusal(&self, why: &str, wait: Option<Duration>) -> RemoteError {
         self.pressed.notify_one();
         self.strain.refused(Instant::now());
-        let (text, hint) = if self.is_engaged() {
+        let is_busy = |seat: &Seat| seat.is_engaged() || seat.is_shed();
+        let (text, hint) = if self.seat.as_ref().is_some_and(is_busy) {
             (
                 format!("the host is busy and {why}"),
                 "run the component on more hosts, or call less often",

@@ -68,11 +68,12 @@ impl Context {
     }
 
     /// What the call tells where it asks for its turn.
-    fn claim(&self) -> Claim<'_> {
+    fn claim(&self, is_direct: bool) -> Claim<'_> {
         Claim {
             arrived: self.arrived,
             deadline: self.deadline,
             source: self.source_id.as_deref(),
+            is_direct,
         }
     }
 }

@@ -6,11 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::shed::Use;
 use super::{Inner, WHOLE};
+use crate::threads;
 
 /// What a call counts before any has ended: little, since many that wait would be held up until one
 /// does.
 const UNKNOWN: usize = WHOLE / 16;
+
+/// The kind of threads that this is called on.
+fn kind() -> usize {
+    usize::from(threads::is_for_long_work())
+}
 
 /// How much of the average one more call changes.
 const RECENT: u64 = 16;
@@ -29,6 +36,19 @@ pub(super) struct Member {
     /// How long calls computed or could have, and how long they took, in nanoseconds, on average.
     ready: AtomicU64,
     whole: AtomicU64,
+    pub(super) used: Use,
+}
+
+/// What a call took that has ended.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Spent {
+    /// How long it kept a thread, and in how many stretches.
+    pub(crate) busy: Duration,
+    pub(crate) stretches: u32,
+    /// How long it could have gone on but for want of a thread.
+    pub(crate) waited: Duration,
+    /// From its begin to its end.
+    pub(crate) whole: Duration,
 }
 
 impl Member {
@@ -41,15 +61,19 @@ impl Member {
             weight: AtomicUsize::new(UNKNOWN),
             ready: AtomicU64::new(0),
             whole: AtomicU64::new(0),
+            used: Use::default(),
         });
         gate.table.lock().add(&member);
         member
     }
 
     /// Learns from a call what the next ones count. Two at once may count as one.
-    fn learn(&self, ready: Duration, whole: Duration) {
-        let ready = average(&self.ready, ready, RECENT);
-        let whole = average(&self.whole, whole, RECENT);
+    fn learn(&self, spent: Spent) {
+        if self.gate.watched.load(Ordering::Relaxed) {
+            self.used.add(spent.busy, spent.stretches);
+        }
+        let ready = average(&self.ready, spent.busy + spent.waited, RECENT);
+        let whole = average(&self.whole, spent.whole, RECENT);
         let weight = u128::from(ready) * WHOLE as u128 / u128::from(whole.max(1));
         self.weight
             .store((weight as usize).clamp(1, WHOLE), Ordering::Relaxed);
@@ -130,9 +154,23 @@ impl Seat {
         self.0.gate.wait_here()
     }
 
-    /// Learns from a call that has ended how much of its time it computed or could have.
-    pub(crate) fn learn(&self, ready: Duration, whole: Duration) {
-        self.0.learn(ready, whole);
+    /// Learns from a call that has ended what the next ones count.
+    pub(crate) fn learn(&self, spent: Spent) {
+        self.0.learn(spent);
+    }
+
+    /// Whether the host refuses some of the calls that are made on a thread like this one.
+    pub(crate) fn is_shed(&self) -> bool {
+        self.0.used.is_shed(kind())
+    }
+
+    /// Whether the host cannot serve this call of `source` in time, which is made on this thread.
+    /// Those that its own components make are part of what it has begun.
+    pub(crate) fn refuses(&self, source: Option<&str>) -> bool {
+        let used = &self.0.used;
+        used.is_shed(kind())
+            && !source.is_some_and(|source| self.0.gate.table.lock().knows(source))
+            && used.refuses(kind())
     }
 
     #[cfg(test)]
@@ -188,7 +226,8 @@ impl Turn {
         member.load.fetch_add(weight, Ordering::Relaxed);
         member.gate.load.fetch_add(weight, Ordering::SeqCst);
         let before = member.gate.turns.fetch_add(1, Ordering::Relaxed);
-        member.gate.look_out(before + 1);
+        let begun = member.gate.begun.fetch_add(1, Ordering::Relaxed);
+        member.gate.look_out(before + 1, begun);
         Self {
             member: Arc::clone(member),
             weight,

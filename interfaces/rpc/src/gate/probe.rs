@@ -7,11 +7,15 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::shed::{self, Control, Usage};
 use super::{CALM, Gate, Inner, WHOLE};
 
 /// The time between two probes, and after how many the least counts.
 const PAUSE: Duration = Duration::from_millis(10);
 const PROBES: usize = 5;
+
+/// With more calls than these from one look to the next, there is another.
+const FEW: u32 = 32;
 
 /// How long a probe may take; it counts as so long then.
 const LONGEST: Duration = Duration::from_millis(100);
@@ -34,7 +38,7 @@ pub struct WatchedThreads(
 impl Gate {
     /// Begins to watch the threads on which the calls of the members run: those that serve NATS,
     /// and those for calls that compute for long. Without it the gate stays open. Nothing is done
-    /// as long as no more calls are at work than there are cores.
+    /// as long as there are few calls.
     #[must_use]
     pub fn watch(&self, serving: Threads, long: Option<Threads>) -> WatchedThreads {
         let gate = self.clone();
@@ -48,15 +52,15 @@ impl Inner {
     async fn watch(&self, threads: &[Threads]) {
         loop {
             self.much.notified().await;
+            let mut controls: Vec<_> = threads.iter().map(|_| Control::default()).collect();
+            let mut begun = self.begun.load(Ordering::Relaxed);
             let mut last = Instant::now();
             while last.elapsed() < CALM {
-                let mut too_long = false;
-                for (kind, wait) in least(threads).await.into_iter().enumerate() {
-                    self.waits[kind].store(wait.as_nanos() as u64, Ordering::Relaxed);
-                    too_long |= wait > threads[kind].target;
-                }
-                self.heed(too_long);
-                if self.is_busy() {
+                let waits = least(threads).await;
+                self.look(threads, &waits);
+                let sheds = self.shed(&waits, &mut controls);
+                let before = std::mem::replace(&mut begun, self.begun.load(Ordering::Relaxed));
+                if sheds || self.is_busy(begun.wrapping_sub(before)) {
                     last = Instant::now();
                 }
             }
@@ -67,8 +71,35 @@ impl Inner {
         }
     }
 
-    fn is_busy(&self) -> bool {
-        self.turns.load(Ordering::Relaxed) * WHOLE > self.floor || self.is_engaged()
+    fn look(&self, threads: &[Threads], waits: &[Duration]) {
+        let mut too_long = false;
+        for (kind, wait) in waits.iter().enumerate() {
+            self.waits[kind].store(wait.as_nanos() as u64, Ordering::Relaxed);
+            too_long |= *wait > threads[kind].target;
+        }
+        self.heed(too_long);
+    }
+
+    /// Sets what is refused of calls that do not wait at the gate; whether that is anything.
+    fn shed(&self, waits: &[Duration], controls: &mut [Control]) -> bool {
+        let table = self.table.lock();
+        let usage = Usage::take(table.members());
+        let target = shed::target(usage.stretch());
+        let mut sheds = false;
+        for (kind, (wait, control)) in waits.iter().zip(controls).enumerate() {
+            let share = control.next(*wait, target);
+            sheds |= share > 0.0;
+            for (place, member) in table.members().enumerate() {
+                let own = if usage.is_large(place) { share } else { 0.0 };
+                member.used.refuse(own, kind);
+            }
+        }
+        sheds
+    }
+
+    /// Whether there is a reason to go on looking, with so many calls begun since the last time.
+    fn is_busy(&self, begun: u32) -> bool {
+        self.turns.load(Ordering::Relaxed) * WHOLE > self.floor || begun > FEW || self.is_engaged()
     }
 }
 

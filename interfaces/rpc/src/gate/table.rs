@@ -68,10 +68,18 @@ impl Table {
         }
     }
 
+    /// Whether there is a member of that name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.rows.iter().any(|row| *row.member.name == *name)
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.rows.iter().map(|row| &*row.member)
+    }
+
     /// Whether a call of this member does not have to wait.
     pub(super) fn admits(&self, member: &Arc<Member>, source: Option<&str>) -> bool {
-        let known = |source: &str| self.rows.iter().any(|row| *row.member.name == *source);
-        if source.is_some_and(known) {
+        if source.is_some_and(|source| self.knows(source)) {
             return true;
         }
         let gate = &member.gate;

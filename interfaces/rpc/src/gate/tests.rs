@@ -12,7 +12,11 @@ const SOON: Duration = Duration::from_secs(10);
 fn member(gate: &Gate, name: &str, share: f64) -> Seat {
     let seat = gate.join(name);
     for _ in 0..200 {
-        seat.learn(SOON.mul_f64(share), SOON);
+        seat.learn(Spent {
+            busy: SOON.mul_f64(share),
+            whole: SOON,
+            ..Spent::default()
+        });
     }
     seat
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Limiter;
-use crate::gate::Gate;
+use crate::gate::{Gate, Spent};
 
 const CORES: usize = 2;
 /// How much a call computes.
@@ -107,8 +107,12 @@ impl Component {
         sleep(self.wait).await;
         self.machine.compute(self.work).await;
         let polls = (self.work.as_nanos() / SLICE.as_nanos()) as u32;
-        let ready = self.work + polls * self.limiter.wait_here();
-        self.limiter.learn(ready, began.elapsed());
+        self.limiter.learn(Spent {
+            busy: self.work,
+            stretches: polls,
+            waited: polls * self.limiter.wait_here(),
+            whole: began.elapsed(),
+        });
         drop(permit);
         Some(asked.elapsed())
     }

@@ -228,6 +228,9 @@ where
     fn has_room(&self) -> bool {
         let limiter = &self.options.limiter;
         let LimiterStats { size, queued, .. } = limiter.stats();
+        if limiter.turns_away(None) && self.options.relief.knows_other() {
+            return false;
+        }
         limiter.has_room() || (queued < size && !self.options.relief.knows_other())
     }
 

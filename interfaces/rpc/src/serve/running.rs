@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::IncomingCall;
 use super::intake::Intake;
 use crate::error::{CallError, RemoteError};
+use crate::gate::Spent;
 use crate::limiter::{Limiter, Permit};
 use crate::peer::Peer;
 use crate::respond::Inbound;
@@ -58,7 +58,8 @@ where
     let _serving = Serving::enter(&inbound.peer);
     let deadline = call.context.deadline;
     let limiter = &intake.options.limiter;
-    let _running = match limiter.admit(call.context.claim()).await {
+    let claim = call.context.claim(inbound.place().is_some());
+    let _running = match limiter.admit(claim).await {
         Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
             if let Err(error) = call.responder.fail(error).await {
@@ -74,18 +75,19 @@ where
         return;
     }
     let began = Instant::now();
-    let mut ready = Duration::ZERO;
+    let mut spent = Spent::default();
     tokio::select! {
         biased;
-        () = timed((intake.handler)(call), limiter, &mut ready) => {}
+        () = timed((intake.handler)(call), limiter, &mut spent) => {}
         () = must_end(&inbound, &intake.abort, deadline) => {}
     }
-    limiter.learn(ready, began.elapsed());
+    spent.whole = began.elapsed();
+    limiter.learn(spent);
 }
 
 /// Adds up how long a future keeps its thread, and waits for it when it could go on, if that is
 /// of use to the limiter.
-async fn timed(future: impl Future<Output = ()>, limiter: &Limiter, ready: &mut Duration) {
+async fn timed(future: impl Future<Output = ()>, limiter: &Limiter, spent: &mut Spent) {
     if !limiter.learns() {
         return future.await;
     }
@@ -93,9 +95,10 @@ async fn timed(future: impl Future<Output = ()>, limiter: &Limiter, ready: &mut 
     poll_fn(|cx| {
         let began = Instant::now();
         let polled = future.as_mut().poll(cx);
-        *ready += began.elapsed();
+        spent.busy += began.elapsed();
+        spent.stretches += 1;
         if polled.is_pending() {
-            *ready += limiter.wait_here();
+            spent.waited += limiter.wait_here();
         }
         polled
     })

@@ -1,0 +1,200 @@
+//! Refusing some of the calls whose wait nobody sees.
+//!
+//! A call that is made in this process begins as soon as its caller gets a thread, and mostly ends
+//! without giving it back. What waits are the tasks that are about to make such calls, for a
+//! thread: there is no queue to bound, and nothing that tells how long one of them has waited. What
+//! is known is how long tasks wait for a thread altogether. So a share of the calls is refused, and
+//! the share is what keeps that wait at its target: raised by how far the wait is above it and by
+//! how fast it grows, as PIE does for the packets of a network (RFC 8033), whose target of a few
+//! milliseconds serves here as well.
+//!
+//! Those who compute less than an equal share of what all do have nothing refused.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::member::Member;
+
+/// How much the share changes where the wait is twice the target, and where it has grown by the
+/// target since the last time.
+const BY_WAIT: f64 = 0.03;
+const BY_GROWTH: f64 = 0.15;
+
+/// Never all: what goes on has to be seen.
+const MOST: f64 = 0.95;
+
+/// What a wait for a thread is held at, if guests do not keep one for long: at least this, and as
+/// long as so many take that keep a thread as long as those did lately.
+const SHORTEST: Duration = Duration::from_millis(5);
+const STRETCHES: u32 = 2;
+
+/// Sets the share of calls that is refused on threads of one kind.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    share: f64,
+    /// The last wait, in targets.
+    before: f64,
+}
+
+impl Control {
+    /// The share from now on, where tasks wait so long.
+    pub(super) fn next(&mut self, wait: Duration, target: Duration) -> f64 {
+        let wait = wait.as_secs_f64() / target.as_secs_f64();
+        let by_wait = (wait - 1.0).clamp(-1.0, 2.0) * BY_WAIT;
+        let by_growth = (wait - self.before).clamp(-1.0, 1.0) * BY_GROWTH;
+        self.before = wait;
+        self.share = (self.share + by_wait + by_growth).clamp(0.0, MOST);
+        self.share
+    }
+}
+
+/// The wait for a thread that calls are held at, where they keep one for so long at a stretch.
+pub(super) fn target(stretch: Duration) -> Duration {
+    (stretch * STRETCHES).max(SHORTEST)
+}
+
+/// What a member does with its threads.
+#[derive(Debug, Default)]
+pub(super) struct Use {
+    /// How long its calls kept a thread since the last look, in nanoseconds, and in how many
+    /// stretches.
+    busy: AtomicU64,
+    stretches: AtomicU32,
+    /// The share of its calls that is refused, as parts of `u32::MAX`, on each kind of threads.
+    refused: [AtomicU32; 2],
+    /// Runs over each time that one is to be refused, so that those are evenly spread.
+    owed: AtomicU32,
+}
+
+impl Use {
+    pub(super) fn add(&self, busy: Duration, stretches: u32) {
+        self.busy.fetch_add(nanos(busy), Ordering::Relaxed);
+        self.stretches.fetch_add(stretches, Ordering::Relaxed);
+    }
+
+    /// Whether some calls are refused that are made on threads of that kind.
+    pub(super) fn is_shed(&self, kind: usize) -> bool {
+        self.refused[kind].load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the call that now comes is one of those that are refused.
+    pub(super) fn refuses(&self, kind: usize) -> bool {
+        let share = self.refused[kind].load(Ordering::Relaxed);
+        share > 0
+            && self
+                .owed
+                .fetch_add(share, Ordering::Relaxed)
+                .checked_add(share)
+                .is_none()
+    }
+
+    pub(super) fn refuse(&self, share: f64, kind: usize) {
+        let parts = (share * f64::from(u32::MAX)) as u32;
+        self.refused[kind].store(parts, Ordering::Relaxed);
+    }
+
+    /// What was used since the last time.
+    fn take(&self) -> (u64, u32) {
+        let ordering = Ordering::Relaxed;
+        (
+            self.busy.swap(0, ordering),
+            self.stretches.swap(0, ordering),
+        )
+    }
+}
+
+/// What the members did since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    all: u64,
+    stretches: u32,
+    /// Those who did something.
+    active: u64,
+    each: Vec<u64>,
+}
+
+impl Usage {
+    pub(super) fn take<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
+        let mut usage = Self::default();
+        for member in members {
+            let (busy, stretches) = member.used.take();
+            usage.all += busy;
+            usage.stretches = usage.stretches.saturating_add(stretches);
+            usage.active += u64::from(busy > 0);
+            usage.each.push(busy);
+        }
+        usage
+    }
+
+    /// How long calls kept a thread at a stretch, on average.
+    pub(super) fn stretch(&self) -> Duration {
+        Duration::from_nanos(self.all / u64::from(self.stretches.max(1)))
+    }
+
+    /// Whether the member at that place did about an equal share of it all, or more.
+    pub(super) fn is_large(&self, place: usize) -> bool {
+        let own = self.each.get(place).copied().unwrap_or_default();
+        own.saturating_mul(self.active.max(1)) >= self.all / 5 * 4
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Duration = Duration::from_millis(5);
+
+    /// Has requests come at so many times what can be served, by at most so many callers at once,
+    /// and gives how many of a second's worth are served, and the last wait.
+    fn settle(load: f64, callers: f64, control: &mut Control) -> (f64, Duration) {
+        let (service, refusal, look) = (100e-6, 10e-6, 0.05);
+        let (mut queue, mut served, mut wait) = (0.0_f64, 0.0, Duration::ZERO);
+        for step in 0..200 {
+            let share = control.next(wait, TARGET);
+            let each = service * (1.0 - share) + refusal * share;
+            let (came, most) = (load * look / service, look / each);
+            let done = most.min(queue + came);
+            queue = (queue + came - done).min(callers);
+            wait = Duration::from_secs_f64(queue * each);
+            if step >= 100 {
+                served += done * (1.0 - share) * service / 5.0;
+            }
+        }
+        (served, wait)
+    }
+
+    #[test]
+    fn the_share_settles_where_the_wait_is_at_its_target() {
+        for load in [1.2, 2.0, 3.0, 5.0] {
+            let mut control = Control::default();
+            let (served, wait) = settle(load, 1000.0, &mut control);
+            assert!(wait < 3 * TARGET, "{load}: {wait:?}");
+            assert!(served > 0.45, "{load}: {served}");
+            let (served, wait) = settle(0.5, 1000.0, &mut control);
+            assert!(served > 0.49 && wait < TARGET, "{load}: {served} {wait:?}");
+            assert!(control.share < 0.01, "{load}: {}", control.share);
+        }
+    }
+
+    #[test]
+    fn a_few_callers_have_nothing_refused() {
+        let mut control = Control::default();
+        settle(10.0, 40.0, &mut control);
+        assert!(control.share < f64::EPSILON, "{}", control.share);
+    }
+
+    #[test]
+    fn the_refused_are_evenly_spread_among_the_others() {
+        let used = Use::default();
+        assert!(!used.refuses(0) && !used.is_shed(0));
+        used.refuse(0.25, 0);
+        let refused: Vec<_> = (0..100).filter(|_| used.refuses(0)).collect();
+        assert!((24..=26).contains(&refused.len()), "{refused:?}");
+        assert!(refused.windows(2).all(|two| two[1] - two[0] <= 5));
+        assert!(!used.refuses(1));
+    }
+}
