@@ -1,4 +1,4 @@
-//! Decides for each call where it goes.
+//! Finds for each call whom it goes to. By which road it gets there, `lattice-rpc` decides.
 
 use std::sync::Arc;
 
@@ -6,28 +6,11 @@ use lattice_core::ComponentId;
 
 use crate::links::{LinkTable, Route};
 
-/// The way a call takes to its target.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub(crate) enum Road {
-    /// Over NATS, to whoever serves the target.
-    Bus(Arc<Route>),
-}
-
-impl Road {
-    /// The id of the called entity.
-    pub(crate) fn target(&self) -> &ComponentId {
-        match self {
-            Self::Bus(route) => &route.target,
-        }
-    }
-}
-
 /// The source has no link for what it calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoLink;
 
-/// Finds the road of a call from the links as they are at this moment.
+/// Finds the target of a call from the links as they are at this moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Router {
     links: Arc<LinkTable>,
@@ -38,16 +21,13 @@ impl Router {
         Self { links }
     }
 
-    /// Decides about one call of `source` for the interface `lookup`.
-    pub(crate) fn decide(
+    /// The route of one call of `source` for the interface `lookup`.
+    pub(crate) fn resolve(
         &self,
         source: &ComponentId,
         link_name: &str,
         lookup: &str,
-    ) -> Result<Road, NoLink> {
-        self.links
-            .resolve(source, link_name, lookup)
-            .map(Road::Bus)
-            .ok_or(NoLink)
+    ) -> Result<Arc<Route>, NoLink> {
+        self.links.resolve(source, link_name, lookup).ok_or(NoLink)
     }
 }

@@ -78,11 +78,6 @@ impl SharedCode {
         Some(shared)
     }
 
-    async fn read(&self, name: &CodeName, max_bytes: usize) -> Result<Option<Bytes>, StoreError> {
-        let _permit = self.reads.acquire().await;
-        self.bucket.get(&object(name), max_bytes).await
-    }
-
     fn is_quiet(&self) -> bool {
         let until = *self.quiet_until.lock();
         until.is_some_and(|until| Instant::now() < until)
@@ -103,7 +98,11 @@ impl CodeStore for SharedCode {
         if self.is_quiet() {
             return None;
         }
-        let reading = timeout(PATIENCE, self.read(name, max_bytes)).await;
+        // That others are being read says nothing about JetStream.
+        let Ok(_permit) = timeout(PATIENCE, self.reads.acquire()).await else {
+            return None;
+        };
+        let reading = timeout(PATIENCE, self.bucket.get(&object(name), max_bytes)).await;
         let error = match reading {
             Ok(Ok(found)) => return found,
             Ok(Err(error)) => error,

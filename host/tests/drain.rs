@@ -34,6 +34,7 @@ async fn serve_adder(peer: &Peer, arrived: Arc<Semaphore>, gate: Arc<Semaphore>)
         default_deadline: SOON,
         longest_deadline: SOON,
         relief: lattice_rpc::Relief::default(),
+        takes: None,
     };
     let answer = move |call: IncomingCall| {
         let (arrived, gate) = (Arc::clone(&arrived), Arc::clone(&gate));
@@ -151,7 +152,7 @@ async fn calls_of_a_stopped_component_are_cut_off_when_the_host_has_no_more_time
     let CallError::Remote(error) = error else {
         panic!("no error of the called side: {error}")
     };
-    assert_eq!(error.code, RemoteError::STOPPING);
+    assert_eq!(error.code, RemoteError::INTERRUPTED);
     scene.gate.add_permits(1);
     until("the call to be forgotten", async || {
         (scene.peer.stats().open_calls == 0).then_some(())

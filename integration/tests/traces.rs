@@ -54,8 +54,10 @@ fn check(trace: &[SpanSeen], parent: &str) -> Result<()> {
     assert_eq!(component.parent, request.id);
     assert_eq!(component.attributes["component"], "counter");
     assert_eq!(component.attributes["caller"], "httpserver");
-    let call = only(trace, "call", of("lattice-host", "call"))?;
+    let call = only(trace, "call", of("lattice-host", "increment"))?;
     assert_eq!(call.parent, component.id);
+    assert_eq!(call.attributes["rpc.system"], "wrpc");
+    assert_eq!(call.attributes["rpc.method"], "increment");
     assert_eq!(call.attributes["callee"], "kv");
     assert_eq!(call.attributes["road"], "socket");
     let store = only(trace, "store", of("keyvalue-nats", "increment"))?;

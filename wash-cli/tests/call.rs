@@ -75,6 +75,7 @@ impl Demo {
             default_deadline: Duration::from_secs(5),
             longest_deadline: Duration::from_secs(60),
             relief: lattice_rpc::Relief::default(),
+            takes: None,
         };
         let subject = |instance: &str, function: &str| prefix.invocation(instance, function);
         let group = prefix.queue_group();

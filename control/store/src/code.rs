@@ -158,6 +158,10 @@ impl CodeBucket {
         let Ok(max) = u64::try_from(info.config.max_bytes) else {
             return Ok(());
         };
+        if wanted > max {
+            let text = format!("it needs {wanted} bytes and the bucket holds {max}");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text).into());
+        }
         let mut missing = (info.state.bytes + wanted).saturating_sub(max);
         if missing == 0 {
             return Ok(());

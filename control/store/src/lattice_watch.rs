@@ -6,7 +6,6 @@ use std::sync::Arc;
 use lattice_core::ComponentId;
 use lattice_core::record::{ComponentSpec, StoredClaims};
 use lattice_core::subject::store::{LatticeKey, parse_lattice_key};
-use serde::de::DeserializeOwned;
 
 use crate::bucket::{Bucket, Record};
 use crate::raw_watch::{RawChange, RawWatch, Snapshot};
@@ -135,22 +134,24 @@ enum Parsed {
 fn parse_record(record: &Record) -> Parsed {
     match parse_lattice_key(&record.key) {
         LatticeKey::Component(id) => {
-            let spec = parse_value(record, "a component spec");
+            let spec = parsed(record, ComponentSpec::read, "a component spec");
             Parsed::Spec(id, spec)
         }
-        LatticeKey::Claims(subject) => match parse_value::<StoredClaims>(record, "claims") {
-            Some(claims) if claims.subject() == subject => Parsed::Claims(subject, claims),
-            Some(claims) => {
-                let found = claims.subject();
-                tracing::error!(
-                    key = record.key,
-                    found,
-                    "claims of another subject, ignored"
-                );
-                Parsed::Nothing
+        LatticeKey::Claims(subject) => {
+            match parsed::<StoredClaims>(record, |json| serde_json::from_slice(json), "claims") {
+                Some(claims) if claims.subject() == subject => Parsed::Claims(subject, claims),
+                Some(claims) => {
+                    let found = claims.subject();
+                    tracing::error!(
+                        key = record.key,
+                        found,
+                        "claims of another subject, ignored"
+                    );
+                    Parsed::Nothing
+                }
+                None => Parsed::Nothing,
             }
-            None => Parsed::Nothing,
-        },
+        }
         LatticeKey::Unknown => {
             tracing::warn!(
                 key = record.key,
@@ -162,8 +163,12 @@ fn parse_record(record: &Record) -> Parsed {
     }
 }
 
-fn parse_value<T: DeserializeOwned>(record: &Record, expected: &str) -> Option<T> {
-    serde_json::from_slice(&record.value)
+fn parsed<T>(
+    record: &Record,
+    read: impl Fn(&[u8]) -> serde_json::Result<T>,
+    expected: &str,
+) -> Option<T> {
+    read(&record.value)
         .inspect_err(|error| {
             tracing::error!(key = record.key, %error, "record is not {expected}, ignored");
         })

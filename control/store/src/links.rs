@@ -215,7 +215,7 @@ impl LinkStore {
     }
 
     fn parse(&self, key: &str, value: &[u8]) -> Result<ComponentSpec, StoreError> {
-        serde_json::from_slice(value).map_err(|source| StoreError::Malformed {
+        ComponentSpec::read(value).map_err(|source| StoreError::Malformed {
             bucket: self.bucket.name().to_owned(),
             key: key.to_owned(),
             expected: "a component spec",

@@ -82,14 +82,17 @@ pub(crate) async fn link(
         None => None,
     };
     // Somebody may have stored it while we waited, or just before.
-    let is_kept = runtime.cache.as_ref().is_some_and(|cache| cache.has(key));
+    let is_kept = runtime
+        .cache
+        .as_ref()
+        .is_some_and(|cache| kept_under(runtime, key).any(|key| cache.has(key)));
     let shared = match runtime.sharing.get() {
         Some(sharing) if !is_kept => of_others(sharing, key).await,
         _ => None,
     };
     busy(runtime, move |runtime| {
         let _turn: Option<Turn> = turn;
-        make(runtime, &wanted, shared.as_deref())
+        make(runtime, &wanted, shared.as_ref())
     })
     .await
 }
@@ -141,8 +144,15 @@ fn look_up(runtime: &RuntimeInner, wasm: &Bytes) -> Result<Found, PrepareError> 
     }
 }
 
+/// Code of another host.
+struct Foreign {
+    /// What it is kept under: it counts only where its issuer is trusted.
+    key: CodeKey,
+    code: Vec<u8>,
+}
+
 /// The code of another host that is trusted, checked and unpacked.
-async fn of_others(sharing: &CodeSharing, key: CodeKey) -> Option<Vec<u8>> {
+async fn of_others(sharing: &CodeSharing, key: CodeKey) -> Option<Foreign> {
     let search = async {
         for issuer in &sharing.issuers {
             let name = CodeName::new(issuer.as_text(), key);
@@ -150,7 +160,11 @@ async fn of_others(sharing: &CodeSharing, key: CodeKey) -> Option<Vec<u8>> {
                 continue;
             };
             let issuer = issuer.clone();
-            let opened = tokio::task::spawn_blocking(move || signed::open(key, &entry, &issuer));
+            let opened = tokio::task::spawn_blocking(move || {
+                let code = signed::open(key, &entry, &issuer)?;
+                let key = key.of_issuer(&issuer);
+                Ok::<_, signed::Refusal>(Foreign { key, code })
+            });
             match opened.await.ok()? {
                 Ok(code) => return Some(code),
                 Err(refusal) => {
@@ -173,14 +187,14 @@ async fn of_others(sharing: &CodeSharing, key: CodeKey) -> Option<Vec<u8>> {
 fn make(
     runtime: &RuntimeInner,
     wanted: &Wanted,
-    shared: Option<&[u8]>,
+    shared: Option<&Foreign>,
 ) -> Result<Arc<Linked>, PrepareError> {
     // Another caller of this process may have been at it.
     if let Some(known) = runtime.known(&wanted.digest) {
         return Ok(known);
     }
     let at_hand = of_disk(runtime, wanted.key)
-        .or_else(|| shared.and_then(|code| take_over(runtime, wanted.key, code)));
+        .or_else(|| shared.and_then(|foreign| take_over(runtime, foreign)));
     let code = match at_hand {
         Some(code) => code,
         None => compile(runtime, wanted)?,
@@ -188,15 +202,26 @@ fn make(
     finish(runtime, wanted, code)
 }
 
+/// The keys under which code may be kept that this host believes: compiled on this machine, or by
+/// somebody whom it trusts now.
+fn kept_under(runtime: &RuntimeInner, key: CodeKey) -> impl Iterator<Item = CodeKey> {
+    let sharing = runtime.sharing.get();
+    let issuers = sharing.into_iter().flat_map(|sharing| &sharing.issuers);
+    std::iter::once(key).chain(issuers.map(move |issuer| key.of_issuer(issuer)))
+}
+
 fn of_disk(runtime: &RuntimeInner, key: CodeKey) -> Option<Code> {
-    let code = runtime.cache.as_ref()?.load(&runtime.engine, key)?;
+    let cache = runtime.cache.as_ref()?;
+    let mut keys = kept_under(runtime, key);
+    let code = keys.find_map(|key| cache.load(&runtime.engine, key))?;
     runtime.sources.from_disk.fetch_add(1, Ordering::Relaxed);
     tracing::debug!(code = %key, "took compiled code from disk");
     Some(code)
 }
 
 /// Loads code of another host and keeps it.
-fn take_over(runtime: &RuntimeInner, key: CodeKey, code: &[u8]) -> Option<Code> {
+fn take_over(runtime: &RuntimeInner, foreign: &Foreign) -> Option<Code> {
+    let Foreign { key, code } = foreign;
     let loaded = match trusted::load(&runtime.engine, code) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -208,7 +233,7 @@ fn take_over(runtime: &RuntimeInner, key: CodeKey, code: &[u8]) -> Option<Code> 
     runtime.sources.from_lattice.fetch_add(1, Ordering::Relaxed);
     tracing::info!(code = %key, "took over code that another host compiled");
     if let Some(cache) = &runtime.cache {
-        cache.store_bytes(key, code);
+        cache.store_bytes(*key, code);
     }
     Some(loaded)
 }

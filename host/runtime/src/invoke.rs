@@ -11,18 +11,10 @@ use bytes::Bytes;
 use futures::Stream;
 use lattice_codec::Path;
 use lattice_codec::http::{ErrorCode, RequestOptions};
+use lattice_core::TraceContext;
 use tokio::time::Instant;
 
 use crate::{HttpBody, Shape};
-
-/// W3C trace context that a call carries, passed on as received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceContext {
-    /// The `traceparent` header.
-    pub traceparent: String,
-    /// The `tracestate` header, if there is one.
-    pub tracestate: Option<String>,
-}
 
 /// What one invocation of a component carries with it.
 pub struct CallContext {
@@ -35,8 +27,9 @@ pub struct CallContext {
     pub answer_by: Option<Instant>,
     /// The caller's trace context.
     pub trace: Option<TraceContext>,
-    /// Anything that has to live exactly as long as the instance, such as a permit. It is
-    /// dropped together with the store, also when the caller goes away in mid-call.
+    /// Anything that has to live exactly as long as the call, such as a permit. It is dropped when
+    /// the guest has ended, also when the caller goes away in mid-call; an instance that is kept
+    /// does not keep it.
     pub hold: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -136,6 +129,17 @@ pub enum InvokeError {
         target: String,
         /// Interface and function.
         function: String,
+    },
+    /// The link keeps its calls on this machine, and nobody there can serve this one.
+    #[error(
+        "nobody on this machine can serve `{target}` ({why}), and its link is local-only; start it \
+         here, or put the link with another locality"
+    )]
+    NotLocal {
+        /// The link's target.
+        target: String,
+        /// Why the call would have had to leave the machine.
+        why: String,
     },
     /// The target has no room for the call; it was not executed.
     #[error("`{target}` is overloaded")]

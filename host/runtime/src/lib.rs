@@ -54,7 +54,7 @@ pub use error::{CallError, HttpCallError, PrepareError, RuntimeError, SealCodeEr
 pub use export::{Export, ExportKind};
 pub use http::{HttpBody, HttpResponse, ResponseBody};
 pub use invoke::{
-    ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, TraceContext, Value,
+    ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, Value,
 };
 pub use runtime::Runtime;
 pub use sharing::{CodeName, CodeOffer, CodeSharing, CodeStore};

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use lattice_codec::http::{ErrorCode, RequestOptions};
 use lattice_codec::{Path, write};
+use lattice_core::TraceContext;
 use lattice_runtime::{
     ByteStream, CallContext, CallError, Component, ComponentOptions, HttpBody, HttpCallError,
     HttpResponse, ImportTarget, Invoke, InvokeError, LogSource, ResponseBody, Reuse, Runtime,
-    RuntimeConfig, StreamingReply, TraceContext,
+    RuntimeConfig, StreamingReply,
 };
 use support::{
     FakeEnv, FakeInvoke, LONG, as_number, as_text, behave, call, encoded, find, guest, number,

@@ -46,7 +46,7 @@ impl HostEnv for ComponentEnv {
     }
 
     fn has_link(&self, link_name: &str, lookup: &str) -> bool {
-        self.router.decide(&self.id, link_name, lookup).is_ok()
+        self.router.resolve(&self.id, link_name, lookup).is_ok()
     }
 
     fn log(&self, record: LogRecord<'_>) {

@@ -17,15 +17,15 @@ use lattice_core::{ComponentId, reply::message_chain};
 use lattice_rpc::http::{HANDLE, HttpError, OUTGOING_HANDLER};
 use lattice_rpc::{ByteReader, ByteWriter, Call, CallError, Invocation, Peer, RemoteError};
 use lattice_runtime::{
-    ByteStream, CallContext, HttpBody, ImportTarget, Invoke, InvokeError, StreamingReply,
-    TraceContext, Value,
+    ByteStream, CallContext, HttpBody, ImportTarget, Invoke, InvokeError, StreamingReply, Value,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::traced::Traced;
 use crate::failures::{Failure, Failures};
-use crate::router::{Road, Router};
+use crate::links::Route;
+use crate::router::Router;
 
 /// What `wasi:http/outgoing-handler` is called in links.
 const OUTGOING_LOOKUP: &str = "wasi:http/outgoing-handler";
@@ -42,9 +42,9 @@ pub(crate) struct ComponentInvoke {
 }
 
 impl ComponentInvoke {
-    fn decide(&self, link_name: &str, lookup: &str, operation: &str) -> Result<Road, InvokeError> {
+    fn resolve(&self, link_name: &str, lookup: &str, operation: &str) -> Result<Arc<Route>, InvokeError> {
         self.router
-            .decide(&self.source, link_name, lookup)
+            .resolve(&self.source, link_name, lookup)
             .map_err(|_| {
                 let error = InvokeError::NoLink {
                     link_name: link_name.to_owned(),
@@ -62,14 +62,13 @@ impl ComponentInvoke {
     fn invocation(
         &self,
         cx: &CallContext,
-        road: &Road,
+        route: &Route,
         instance: &str,
         function: &str,
     ) -> (Invocation, Option<Box<Traced>>) {
-        let Road::Bus(route) = road;
-        let trace = cx.trace.as_ref().map(to_wire);
+        let trace = cx.trace.as_ref();
         let call = route.call(instance, function, self.deadline(cx));
-        Traced::begin(call.trace(trace.as_ref()), trace.as_ref(), route, function)
+        Traced::begin(call.trace(trace), trace, route, (instance, function))
     }
 
     /// When a call made now has to be done: with the call that it is made for. A guest that has
@@ -86,8 +85,8 @@ impl ComponentInvoke {
     /// Tells of a call that got no answer, and says why in the terms of the runtime.
     ///
     /// What the called side reports of itself is told by its own host.
-    fn failed(&self, road: &Road, operation: String, error: CallError) -> InvokeError {
-        let (failed, code) = classify(road.target(), &operation, error);
+    fn failed(&self, route: &Route, operation: String, error: CallError) -> InvokeError {
+        let (failed, code) = classify(&route.target, &operation, error);
         if let Some(code) = code {
             self.report(operation, code, message_chain(&failed));
         }
@@ -161,13 +160,13 @@ impl Invoke for ComponentInvoke {
             ..
         } = target;
         let operation = || operation(instance, function);
-        let road = match self.router.decide(&self.source, link_name, lookup) {
-            Ok(road) => road,
-            Err(_) => self.decide(link_name, lookup, &operation())?,
+        let route = match self.router.resolve(&self.source, link_name, lookup) {
+            Ok(route) => route,
+            Err(_) => self.resolve(link_name, lookup, &operation())?,
         };
-        let (invocation, _traced) = self.invocation(cx, &road, instance, function);
+        let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let called = self.peer.call(invocation, params).await;
-        called.map_err(|error| self.failed(&road, operation(), error))
+        called.map_err(|error| self.failed(&route, operation(), error))
     }
 
     async fn call_value(
@@ -179,21 +178,20 @@ impl Invoke for ComponentInvoke {
         let ImportTarget {
             instance, function, ..
         } = target;
-        let Ok(road) = self
+        let Ok(route) = self
             .router
-            .decide(&self.source, target.link_name, target.lookup)
+            .resolve(&self.source, target.link_name, target.lookup)
         else {
             // Told when the call is made in the other way.
             return Err(params);
         };
-        let Road::Bus(route) = &road;
         let call = route.call(instance, function, self.deadline(cx));
         if !self.peer.takes_value(&call, (*params).type_id()) {
             return Err(params);
         }
-        let (invocation, _traced) = self.invocation(cx, &road, instance, function);
+        let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let called = self.peer.call_value(&invocation, params).await?;
-        let failed = |error| self.failed(&road, operation(instance, function), error);
+        let failed = |error| self.failed(&route, operation(instance, function), error);
         Ok(called.map_err(failed))
     }
 
@@ -213,10 +211,10 @@ impl Invoke for ComponentInvoke {
             ..
         } = target;
         let operation = operation(instance, function);
-        let road = self.decide(link_name, lookup, &operation)?;
-        let (invocation, _traced) = self.invocation(cx, &road, instance, function);
+        let route = self.resolve(link_name, lookup, &operation)?;
+        let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let opened = self.open(invocation, params, streams, results).await;
-        opened.map_err(|error| self.failed(&road, operation, error))
+        opened.map_err(|error| self.failed(&route, operation, error))
     }
 
     async fn send_http(
@@ -228,10 +226,10 @@ impl Invoke for ComponentInvoke {
     ) -> Result<http::Response<HttpBody>, HttpCode> {
         let operation = operation(OUTGOING_HANDLER, HANDLE);
         let internal = |error: &dyn Display| HttpCode::InternalError(Some(error.to_string()));
-        let road = self
-            .decide(link_name, OUTGOING_LOOKUP, &operation)
+        let route = self
+            .resolve(link_name, OUTGOING_LOOKUP, &operation)
             .map_err(|error| internal(&error))?;
-        let (invocation, _traced) = self.invocation(cx, &road, OUTGOING_HANDLER, HANDLE);
+        let (invocation, _traced) = self.invocation(cx, &route, OUTGOING_HANDLER, HANDLE);
         let sent = self
             .peer
             .call_http_out(invocation, request, Some(options))
@@ -242,7 +240,7 @@ impl Invoke for ComponentInvoke {
                 body.boxed_unsync()
             })),
             Err(HttpError::Handler(code)) => Err(code),
-            Err(HttpError::Call(error)) => Err(match self.failed(&road, operation, error) {
+            Err(HttpError::Call(error)) => Err(match self.failed(&route, operation, error) {
                 InvokeError::Deadline => HttpCode::HttpResponseTimeout,
                 other => internal(&message_chain(&other)),
             }),
@@ -259,13 +257,6 @@ fn operation(instance: &str, function: &str) -> String {
     }
 }
 
-fn to_wire(trace: &TraceContext) -> lattice_rpc::TraceContext {
-    lattice_rpc::TraceContext {
-        traceparent: trace.traceparent.clone(),
-        tracestate: trace.tracestate.clone(),
-    }
-}
-
 /// Puts the failure of a call into the terms of the runtime. There is no code when the called
 /// side has reported the failure itself.
 fn classify(
@@ -279,6 +270,13 @@ fn classify(
             let function = operation.to_owned();
             (
                 InvokeError::NotServed { target, function },
+                Some(ErrorCode::Unreachable),
+            )
+        }
+        CallError::NotLocal { why, .. } => {
+            let why = why.to_string();
+            (
+                InvokeError::NotLocal { target, why },
                 Some(ErrorCode::Unreachable),
             )
         }

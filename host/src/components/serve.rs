@@ -11,14 +11,14 @@ use lattice_codec::http::ErrorCode as HttpCode;
 use lattice_core::ComponentId;
 use lattice_core::reply::{ErrorCode, message_chain};
 use lattice_core::subject::RpcPrefix;
-use lattice_rpc::http::{IncomingBody, answer, take_request};
+use lattice_rpc::http::{IncomingBody, REQUEST, answer, take_request};
 use lattice_rpc::{
     CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, Relief,
     RemoteError, ServeHandle, ServeOptions, Watching,
 };
 use lattice_runtime::{
     CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse, InvokeError,
-    ResponseBody, TraceContext,
+    ResponseBody,
 };
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};
@@ -137,6 +137,7 @@ impl Server {
             default_deadline: self.call_timeout.min(self.serving.longest),
             longest_deadline: self.serving.longest,
             relief: self.relief.clone(),
+            takes: is_http.then_some(REQUEST),
         };
         let (serving, versions) = (Arc::clone(&self.serving), Arc::clone(&current));
         let handler = move |call: IncomingCall| {
@@ -145,11 +146,7 @@ impl Server {
             async move { serving.handle(&version, call).await }
         };
         let queue = self.prefix.queue_group();
-        let handle = if is_http {
-            self.peer.serve_http(subject, queue, options, handler).await
-        } else {
-            self.peer.serve(subject, queue, options, handler).await
-        }?;
+        let handle = self.peer.serve(subject, queue, options, handler).await?;
         Ok(Served { current, handle })
     }
 }
@@ -159,8 +156,11 @@ impl Serving {
         if !lattice_telemetry::is_on() {
             return self.answer(version, call).await;
         }
-        let operation = || operation(&version.export);
-        let span = traced::served(&self.id, operation, &mut call.context);
+        let function = (
+            version.export.instance().unwrap_or_default(),
+            version.export.function(),
+        );
+        let span = traced::served(&self.id, function, &mut call.context);
         self.answer(version, call).instrument(span).await;
     }
 
@@ -250,10 +250,7 @@ impl Serving {
     fn context(&self, context: &Context, deadline: Instant) -> CallContext {
         let mut cx = CallContext::until(deadline);
         cx.source.clone_from(&context.source_id);
-        cx.trace = context.trace.as_ref().map(|trace| TraceContext {
-            traceparent: trace.traceparent.clone(),
-            tracestate: trace.tracestate.clone(),
-        });
+        cx.trace.clone_from(&context.trace);
         cx
     }
 

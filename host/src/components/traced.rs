@@ -2,45 +2,40 @@
 
 use std::sync::Arc;
 
-use lattice_core::{ComponentId, RoadCounts};
+use lattice_core::{ComponentId, RoadCounts, TraceContext};
 use lattice_rpc::{Context, Invocation};
-use lattice_telemetry::{Begun, Parent, TARGET};
+use lattice_telemetry::{Begun, TARGET};
 use tracing::field::Empty;
 use tracing::{Level, Span};
 
 use crate::links::Route;
 
-/// Begins the span of a call that a component serves, and makes it what the component's own calls
+/// Begins the span of a call that a component serves, named as in the semantic conventions for RPC, and makes it what the component's own calls
 /// have as parent. To be asked for only where [traces are on](lattice_telemetry::is_on).
 pub(super) fn served(
     id: &ComponentId,
-    operation: impl Fn() -> String,
+    (service, method): (&str, &str),
     context: &mut Context,
 ) -> Span {
     let caller = context.source_id.as_deref().unwrap_or_default();
-    let parent = context.trace.as_ref().map(|trace| Parent {
-        traceparent: &trace.traceparent,
-        tracestate: trace.tracestate.as_deref(),
-    });
-    let Begun { span, onward } = lattice_telemetry::begin(parent, || {
-        let operation = operation();
+    let Begun { span, onward } = lattice_telemetry::begin(context.trace.as_ref(), || {
         tracing::info_span!(
             target: TARGET,
             "serve",
-            otel.name = operation,
+            otel.name = format!("{service}/{method}"),
             otel.kind = "server",
+            rpc.system = "wrpc",
+            rpc.service = service,
+            rpc.method = method,
             component = id.as_str(),
-            operation,
             caller,
+            link.name = &*context.link_name,
             otel.status_code = Empty,
             error.type = Empty,
         )
     });
-    if let Some(onward) = onward {
-        context.trace = Some(lattice_rpc::TraceContext {
-            traceparent: onward.traceparent,
-            tracestate: onward.tracestate,
-        });
+    if onward.is_some() {
+        context.trace = onward;
     }
     span
 }
@@ -59,9 +54,9 @@ impl Traced {
     /// when somebody looks at spans of that level. Otherwise there is nothing but a look at that.
     pub(super) fn begin(
         invocation: Invocation,
-        parent: Option<&lattice_rpc::TraceContext>,
+        parent: Option<&TraceContext>,
         route: &Route,
-        function: &str,
+        function: (&str, &str),
     ) -> (Invocation, Option<Box<Self>>) {
         let (invocation, mut span) = exported(invocation, parent, route, function);
         if span.is_none() {
@@ -70,8 +65,9 @@ impl Traced {
             }
             span = tracing::debug_span!(
                 "call",
+                rpc.service = function.0,
+                rpc.method = function.1,
                 callee = route.target.as_str(),
-                function,
                 road = Empty,
                 road.why = Empty,
             );
@@ -86,31 +82,26 @@ impl Traced {
 /// The span of a call whose trace is sampled, which the call then carries along.
 fn exported(
     invocation: Invocation,
-    parent: Option<&lattice_rpc::TraceContext>,
+    parent: Option<&TraceContext>,
     route: &Route,
-    function: &str,
+    (service, method): (&str, &str),
 ) -> (Invocation, Span) {
     if !lattice_telemetry::is_on() {
         return (invocation, Span::none());
     }
-    let parent = parent.map(|trace| Parent {
-        traceparent: &trace.traceparent,
-        tracestate: trace.tracestate.as_deref(),
-    });
     let Begun { span, onward } = lattice_telemetry::begin(parent, || {
         tracing::info_span!(
             target: TARGET,
             "call",
+            otel.name = format!("{service}/{method}"),
             otel.kind = "client",
+            rpc.system = "wrpc",
+            rpc.service = service,
+            rpc.method = method,
             callee = route.target.as_str(),
-            function,
             road = Empty,
             road.why = Empty,
         )
-    });
-    let onward = onward.map(|onward| lattice_rpc::TraceContext {
-        traceparent: onward.traceparent,
-        tracestate: onward.tracestate,
     });
     (invocation.trace(onward.as_ref()), span)
 }

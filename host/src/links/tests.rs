@@ -229,7 +229,7 @@ fn calls_are_counted_for_as_long_as_their_link_is_the_same() {
     let roads = table.roads();
     assert_eq!(roads.len(), 1);
     assert!(roads[0].is_about(&kept));
-    assert_eq!(roads[0].roads.to_string(), "bus 2 (no server here)");
+    assert_eq!(roads[0].roads.to_string(), "bus 2 (no-server-here)");
     let near = Link {
         locality: Locality::LocalOnly,
         ..more

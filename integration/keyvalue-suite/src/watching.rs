@@ -69,6 +69,7 @@ fn options() -> ServeOptions {
         default_deadline: Duration::from_secs(5),
         longest_deadline: Duration::from_secs(60),
         relief: lattice_rpc::Relief::default(),
+        takes: None,
     }
 }
 

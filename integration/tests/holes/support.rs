@@ -42,6 +42,7 @@ where
         default_deadline: Duration::from_secs(5),
         longest_deadline: Duration::from_secs(60),
         relief: lattice_rpc::Relief::default(),
+        takes: None,
     };
     let queue = format!("default.{id}");
     let serving = peer

@@ -18,6 +18,7 @@ pub mod reference;
 pub mod reply;
 pub mod road;
 pub mod subject;
+pub mod trace;
 pub mod uptime;
 
 mod json;
@@ -29,6 +30,7 @@ pub use link::{InterfaceRef, Link, LinkKey, LinkStatus, ResolvedLink};
 pub use locality::Locality;
 pub use reply::{CtlResponse, ErrorCode};
 pub use road::{Road, RoadCounts, Why};
+pub use trace::TraceContext;
 
 /// A map of strings that keeps the order in which its entries arrived.
 ///

@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::StringMap;
 use crate::link::Link;
+use crate::locality::Locality;
 
 /// What the bucket knows about one entity. Providers have one too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,35 @@ pub struct ComponentSpec {
     pub url: String,
     /// The links whose source is this entity.
     pub links: Vec<Link>,
+}
+
+impl ComponentSpec {
+    /// Reads a stored record. A link with a locality that is not known, as a newer version may have
+    /// one, has the default one; whoever writes the record then, writes it so.
+    ///
+    /// # Errors
+    ///
+    /// What serde says, for everything else that is no record.
+    pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let strict = serde_json::from_slice(json);
+        if strict.is_ok() {
+            return strict;
+        }
+        let Ok(mut spec) = serde_json::from_slice::<serde_json::Value>(json) else {
+            return strict;
+        };
+        let links = spec.get_mut("links").and_then(|links| links.as_array_mut());
+        for link in links.into_iter().flatten() {
+            let known = |text: &str| text.parse::<Locality>().is_ok();
+            let of = link.get("locality").and_then(|text| text.as_str());
+            if of.is_some_and(|text| !known(text))
+                && let Some(link) = link.as_object_mut()
+            {
+                link.remove("locality");
+            }
+        }
+        serde_json::from_value(spec).or(strict)
+    }
 }
 
 /// Stored claims of a component or a provider.
@@ -135,6 +165,20 @@ impl StoredClaims {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_link_of_a_newer_version_takes_no_other_away() {
+        let text = r#"{"url":"","links":[
+            {"source_id":"a","target":"b","name":"default","wit_namespace":"wasi","wit_package":"http",
+             "interfaces":["x"],"source_config":[],"target_config":[],"locality":"same-rack"},
+            {"source_id":"a","target":"c","name":"default","wit_namespace":"wasi","wit_package":"io",
+             "interfaces":["x"],"source_config":[],"target_config":[],"locality":"spread"}]}"#;
+        let spec = ComponentSpec::read(text.as_bytes()).unwrap();
+        let read: Vec<_> = spec.links.iter().map(|link| link.locality).collect();
+        assert_eq!(read, [Locality::default(), Locality::Spread]);
+        ComponentSpec::read(b"{}").unwrap_err();
+        ComponentSpec::read(b"no JSON").unwrap_err();
+    }
 
     #[test]
     fn component_claims_are_told_from_provider_claims() {

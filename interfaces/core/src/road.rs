@@ -67,15 +67,15 @@ impl Why {
         Self::NotConnected,
     ];
 
-    /// The reason in words.
+    /// The name in reports and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nearest => "nearest",
             Self::Spread => "spread",
-            Self::NoServerHere => "no server here",
-            Self::NoRoomHere => "no room here",
-            Self::NotConnected => "not connected",
+            Self::NoServerHere => "no-server-here",
+            Self::NoRoomHere => "no-room-here",
+            Self::NotConnected => "not-connected",
         }
     }
 }
@@ -110,6 +110,11 @@ impl RoadCounts {
         counted.calls.fetch_add(1, Relaxed);
         counted.why.store(why as u8 + 1, Relaxed);
         self.last.store(road as u8 + 1, Relaxed);
+    }
+
+    /// Takes back that a call was counted which could not take that road after all.
+    pub fn take_back(&self, road: Road) {
+        self.roads[road as usize].calls.fetch_sub(1, Relaxed);
     }
 
     /// The road of the last call, and why. Of use where one call is counted alone: others may come
@@ -221,7 +226,7 @@ impl RoadTally {
 }
 
 impl fmt::Display for RoadTally {
-    /// Such as `process 120, bus 3 (no room here)`. That a road is the nearest goes without saying.
+    /// Such as `process 120, bus 3 (no-room-here)`. That a road is the nearest goes without saying.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let taken = Road::ALL.into_iter().filter(|road| self.on(*road) > 0);
         for (place, road) in taken.enumerate() {
@@ -278,6 +283,7 @@ mod tests {
         }
         for (place, why) in Why::ALL.into_iter().enumerate() {
             assert_eq!(why as usize, place);
+            assert_eq!(serde_json::to_value(why).unwrap(), why.as_str());
         }
     }
 
@@ -295,12 +301,14 @@ mod tests {
         let tally = counts.report();
         assert_eq!((tally.process, tally.socket, tally.bus), (2, 0, 1));
         assert_eq!(tally.last.as_deref(), Some("process"));
-        assert_eq!(tally.to_string(), "process 2, bus 1 (no room here)");
+        assert_eq!(tally.to_string(), "process 2, bus 1 (no-room-here)");
         let json = serde_json::json!({
             "process": 2, "socket": 0, "bus": 1, "last": "process",
-            "why": {"process": "nearest", "bus": "no room here"},
+            "why": {"process": "nearest", "bus": "no-room-here"},
         });
         assert_eq!(serde_json::to_value(&tally).unwrap(), json);
+        counts.take_back(Road::Process);
+        assert_eq!(counts.report().process, 1);
     }
 
     #[test]
@@ -317,7 +325,7 @@ mod tests {
         sum.add(&one(Road::Bus, Why::Spread));
         sum.add(&one(Road::Bus, Why::Spread));
         sum.add(&one(Road::Socket, Why::Nearest));
-        assert_eq!(sum.to_string(), "socket 1, bus 3 (no server here, spread)");
+        assert_eq!(sum.to_string(), "socket 1, bus 3 (no-server-here, spread)");
         assert_eq!(sum.last, None);
         assert_eq!(RoadTally::default().to_string(), "");
     }

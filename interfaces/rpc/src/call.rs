@@ -7,12 +7,12 @@ use std::task::Poll;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::Path;
-use lattice_core::{Locality, RoadCounts};
+use lattice_core::{Locality, RoadCounts, TraceContext};
 use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::exchange::Side;
-use crate::header::{self, DEFAULT_LINK, Terms, Told, TraceContext};
+use crate::header::{self, DEFAULT_LINK, Terms, Told};
 use crate::outbound;
 use crate::outbox::Outgoing;
 use crate::peer::{Peer, SlotGuard};
@@ -158,7 +158,7 @@ impl Invocation {
     fn headers(&self) -> HeaderMap {
         let mut headers = self.common.headers.clone();
         if let Some(trace) = &self.trace {
-            trace.write(&mut headers);
+            header::write_trace(trace, &mut headers);
         }
         headers
     }
@@ -258,11 +258,15 @@ impl Peer {
             ..Outgoing::reply(subject, root)
         };
         let exchange = &call.guard.exchange;
-        let sent = self.publish_request(exchange, request, invocation.allowed());
-        let (road, why) = call.within(sent).await?;
-        if let Some(roads) = invocation.counts() {
-            roads.count(road, why);
-        }
+        exchange.counted_by(invocation.counts());
+        let sent = async {
+            let sent = self
+                .publish_request(exchange, request, invocation.allowed())
+                .await;
+            // Nobody has it, so that its slot need not wait for what may still come.
+            sent.inspect_err(|_| exchange.is_no_call())
+        };
+        call.within(sent).await?;
         if !params.is_empty() {
             // Boxed here and below, since it is rare: a future is as large as the largest thing it may
             // come to wait for, and is moved more than once on its way into a task.

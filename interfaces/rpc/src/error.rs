@@ -38,8 +38,10 @@ impl RemoteError {
     pub const BAD_REQUEST: &'static str = "bad-request";
     /// The callee failed, for example by a trap.
     pub const FAILED: &'static str = "failed";
-    /// The callee stops and no longer takes calls.
+    /// The callee stops and no longer takes calls; it did not start.
     pub const STOPPING: &'static str = "stopping";
+    /// The callee was stopped while the call ran: part of it may be done.
+    pub const INTERRUPTED: &'static str = "interrupted";
 
     /// Makes an error with a code and a message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use async_nats::Subject;
 use bytes::Bytes;
 use lattice_codec::Path;
+use lattice_core::road::{Road, RoadCounts, Why};
 use parking_lot::Mutex;
 
 use crate::error::CallError;
@@ -101,6 +102,11 @@ impl State {
             && !streamed
     }
 
+    /// Whether everything that the other end sends has come.
+    fn is_answered(&self) -> bool {
+        self.root.is_ended() && self.paths.iter().all(|(_, channel)| channel.is_ended())
+    }
+
     fn wake(&mut self) {
         for waker in self.wakers.drain(..) {
             waker.wake();
@@ -134,6 +140,8 @@ pub(crate) struct Exchange {
     budget: Arc<Budget>,
     /// The line that the request took; 0 where it took none.
     line: AtomicU32,
+    /// Who counts the road of the call.
+    roads: Mutex<Option<Arc<RoadCounts>>>,
     state: Mutex<State>,
 }
 
@@ -152,6 +160,7 @@ impl Exchange {
             window: config.stream_window,
             budget: Arc::clone(budget),
             line: AtomicU32::new(0),
+            roads: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -187,9 +196,28 @@ impl Exchange {
         due.then(|| format!("{}.{ALIVE}", remote.root).into())
     }
 
-    /// Notes the line that the request took; 0 for none.
+    /// Notes the line that the request takes, before it does; 0 where it could not after all.
     pub(crate) fn goes_by(&self, line: u32) {
-        self.line.store(line, Ordering::Relaxed);
+        let before = self.line.swap(line, Ordering::Relaxed);
+        if let Some(roads) = &*self.roads.lock() {
+            match (before, line) {
+                (0, 0) => {}
+                (_, 0) => roads.take_back(Road::Socket),
+                _ => roads.count(Road::Socket, Why::Nearest),
+            }
+        }
+    }
+
+    /// Has the road that the call takes counted there.
+    pub(crate) fn counted_by(&self, roads: Option<&Arc<RoadCounts>>) {
+        *self.roads.lock() = roads.cloned();
+    }
+
+    /// Counts the road that the request has taken, if that is no line.
+    pub(crate) fn count(&self, road: Road, why: Why) {
+        if let Some(roads) = &*self.roads.lock() {
+            roads.count(road, why);
+        }
     }
 
     /// Ends the call if its other end was reached over a line that is no more.

@@ -70,6 +70,7 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct Inner {
+    started: Instant,
     /// The limit is never lower: what keeps all cores at work.
     floor: usize,
     limit: AtomicUsize,
@@ -99,6 +100,7 @@ impl Gate {
     pub fn new(cores: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
+                started: Instant::now(),
                 floor: cores.max(1).saturating_mul(WHOLE),
                 limit: AtomicUsize::new(OPEN),
                 load: AtomicUsize::new(0),
@@ -131,6 +133,10 @@ impl Inner {
     /// Whether the host has more to do than it can, or had within the last second.
     fn is_engaged(&self) -> bool {
         self.limit.load(Ordering::Relaxed) != OPEN
+    }
+
+    fn since_start(&self) -> Duration {
+        self.started.elapsed()
     }
 
     fn has_room(&self) -> bool {

@@ -25,13 +25,20 @@ impl Peer {
     }
 }
 
-/// Takes a call that another server of the entity has handed on. One of a function that is not
-/// served here goes to whoever else does.
+/// Takes a call that another server of the entity has handed on. One of a function that was served
+/// here until just now goes to whoever else does; nothing else goes on in our name.
 pub(crate) fn take_over(inner: &Inner, function: &str, mut call: Message) {
     call.subject = function.into();
     let Some(call) = inner.own.hand_over(call) else {
         return;
     };
+    if !inner.served.read().contains(function) {
+        tracing::debug!(
+            function,
+            "ignored a call that was handed on: never served here"
+        );
+        return;
+    }
     let deadline = told_deadline(call.headers.as_ref());
     let again = Outgoing {
         subject: call.subject,

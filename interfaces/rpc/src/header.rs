@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use lattice_codec::Path;
+use lattice_core::TraceContext;
 
 pub use terms::Terms;
 
@@ -46,21 +47,10 @@ pub const STATUS: &str = "Status";
 /// One line of text that goes with [`STATUS`].
 pub const DESCRIPTION: &str = "Description";
 
-/// Trace context that a call carries, passed on as received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceContext {
-    /// The `traceparent` header.
-    pub traceparent: String,
-    /// The `tracestate` header, if there is one.
-    pub tracestate: Option<String>,
-}
-
-impl TraceContext {
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        put(headers, TRACEPARENT, &self.traceparent);
-        if let Some(state) = &self.tracestate {
-            put(headers, TRACESTATE, state);
-        }
+pub(crate) fn write_trace(trace: &TraceContext, headers: &mut HeaderMap) {
+    put(headers, TRACEPARENT, &trace.traceparent);
+    if let Some(state) = &trace.tracestate {
+        put(headers, TRACESTATE, state);
     }
 }
 

@@ -11,7 +11,7 @@ mod request;
 pub use answer::{answer, take_request};
 pub use body::IncomingBody;
 pub(crate) use body::OutgoingBody;
-pub use request::HttpError;
+pub use request::{HttpError, REQUEST};
 
 use lattice_codec::Path;
 

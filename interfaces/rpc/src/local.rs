@@ -20,10 +20,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::direct::{Given, Running};
+use crate::dispatch::{self, route};
 use crate::error::CallError;
 use crate::header::Told;
 use crate::outbox::Outgoing;
-use crate::peer::{self, Inner, route};
+use crate::peer::Inner;
 use crate::socket::{Frame, Line, Tried, is_line};
 
 /// Takes in calls of one function.
@@ -31,8 +32,9 @@ pub(crate) trait TakeIn: Send + Sync {
     /// Whether a call would soon get its turn here.
     fn has_room(&self) -> bool;
 
-    /// Takes in a call.
-    fn take(self: Arc<Self>, message: Message);
+    /// Takes in a call. `is_own` when it was made in this process, so that what it tells of its
+    /// caller is true.
+    fn take(self: Arc<Self>, message: Message, is_own: bool);
 
     /// Whether it takes values of a type as they are.
     fn takes(&self, value: TypeId) -> bool;
@@ -182,7 +184,7 @@ impl Switchboard {
     pub(crate) fn hand_over(&self, call: Message) -> Option<Message> {
         match self.server(&call.subject) {
             Some(server) => {
-                server.take(call);
+                server.take(call, false);
                 None
             }
             None => Some(call),
@@ -237,23 +239,28 @@ impl Switchboard {
     ) -> Asked {
         let mut why = Why::NoServerHere;
         if let Some(server) = self.server_with_room(&request.subject) {
-            server.take(request.arrived());
+            server.take(request.arrived(), true);
             return Asked::Taken(Road::Process);
         }
         if let Some(server) = self.server(&request.subject) {
             if local_only {
-                server.take(request.arrived());
+                server.take(request.arrived(), true);
                 return Asked::Taken(Road::Process);
             }
             why = Why::NoRoomHere;
         }
-        for line in self.tables.lines.read().iter() {
-            match line.request(request, local_only, &goes_by) {
-                Tried::Sent => return Asked::Taken(Road::Socket),
-                Tried::NotThere(back) => request = back,
-                Tried::NoRoom(back) => {
-                    request = back;
-                    why = Why::NoRoomHere;
+        let lines = self.tables.lines.read();
+        // What may not leave the machine also tries those of whom nothing is known, but not first.
+        let rounds: &[bool] = if local_only { &[false, true] } else { &[false] };
+        for asks_all in rounds {
+            for line in lines.iter() {
+                match line.request(request, local_only, *asks_all, &goes_by) {
+                    Tried::Sent => return Asked::Taken(Road::Socket),
+                    Tried::NotThere(back) => request = back,
+                    Tried::NoRoom(back) => {
+                        request = back;
+                        why = Why::NoRoomHere;
+                    }
                 }
             }
         }
@@ -307,7 +314,7 @@ impl Switchboard {
     pub(crate) fn declined(&self, request: Outgoing, local_only: bool) {
         let inbox = request.reply.as_ref();
         if let Some(peer) = inbox.and_then(|inbox| self.peer_of(inbox)) {
-            peer::send_declined(&peer, request, local_only);
+            dispatch::send_declined(&peer, request, local_only);
         }
     }
 }

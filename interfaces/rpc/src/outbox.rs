@@ -21,6 +21,10 @@ use crate::error::CallError;
 use crate::header::Terms;
 use crate::outbound;
 
+/// The longest subject: nats-server ends a connection that writes more than 4096 bytes before a
+/// payload, and a message has two subjects.
+const MAX_SUBJECT: usize = 1900;
+
 /// How many messages may wait; then whoever sends waits. Also the most that are handed over before
 /// others get a turn.
 const ROOM: usize = 256;
@@ -146,12 +150,23 @@ impl Outbox {
             let text = format!("a message of {size} bytes, more than the server's {limit}");
             return Err(CallError::Send(text));
         }
-        if !message.subject.is_valid() {
-            let text = format!("`{}` is no subject", message.subject);
-            return Err(CallError::Send(text));
-        }
-        Ok(())
+        check_subject(&message.subject).map_err(CallError::Send)
     }
+}
+
+/// What is wrong with a subject, if anything is.
+pub(crate) fn check_subject(subject: &Subject) -> Result<(), String> {
+    if subject.len() > MAX_SUBJECT {
+        let start: String = subject.chars().take(80).collect();
+        let len = subject.len();
+        return Err(format!(
+            "`{start}…` has {len} bytes, more than the {MAX_SUBJECT} of a subject"
+        ));
+    }
+    if !subject.is_valid() {
+        return Err(format!("`{subject}` is no subject"));
+    }
+    Ok(())
 }
 
 async fn empty(

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::direct::{Given, Value};
 use crate::error::CallError;
 use crate::exchange::Share;
-use crate::limiter::{Limiter, Permit, Place};
+use crate::limiter::{Claim, Limiter, Permit, Place};
 use crate::respond::Inbound;
 use crate::stream::ByteReader;
 
@@ -27,6 +27,8 @@ pub struct Params {
     begun: Instant,
     deadline: Instant,
     limiter: Arc<Limiter>,
+    /// Who calls, where that is certain.
+    source: Option<Arc<str>>,
     /// Where the call stands while it waits for parameters and must not hold up others.
     place: Option<Place>,
     /// What takes the place of encoded parameters for a caller in this process. The lock only lets
@@ -42,6 +44,7 @@ impl Params {
         complete: bool,
         deadline: Instant,
         limiter: Arc<Limiter>,
+        source: Option<Arc<str>>,
     ) -> Self {
         Self {
             inbound,
@@ -51,6 +54,7 @@ impl Params {
             begun: Instant::now(),
             deadline,
             limiter,
+            source,
             place: None,
             value: Mutex::default(),
         }
@@ -69,12 +73,12 @@ impl Params {
         };
         Self {
             value: Mutex::new(value),
-            ..Self::new(inbound, first, true, deadline, limiter)
+            ..Self::new(inbound, first, true, deadline, limiter, None)
         }
     }
 
     /// Takes what a caller in this process has called with as it is; `None` for parameters that
-    /// are encoded. See [`Peer::serve_values`](crate::Peer::serve_values).
+    /// are encoded. See [`ServeOptions::takes`](crate::ServeOptions::takes).
     pub fn take(&mut self) -> Option<Value> {
         self.value.get_mut().take()
     }
@@ -146,7 +150,13 @@ impl Params {
     /// Waits for the right to run anew, if it was given back.
     async fn step_in(&mut self) -> Result<(), CallError> {
         if self.place.take().is_some() {
-            let permit = self.limiter.acquire(self.deadline).await?;
+            let claim = Claim {
+                arrived: Instant::now(),
+                deadline: self.deadline,
+                source: self.source.as_deref(),
+                is_direct: false,
+            };
+            let permit = self.limiter.admit(claim).await?;
             *self.inbound.permit.lock() = Some(permit);
         }
         Ok(())

@@ -2,15 +2,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subject};
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use lattice_core::Locality;
 use lattice_core::road::{Road, Why};
+use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -19,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::alarm::Alarm;
+use crate::dispatch::dispatch;
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{ALIVE, Budget, Delivered, Exchange, Release, Side};
-use crate::handing::{take_over, told_deadline};
-use crate::inbox::{HANDED_ON, Inbox};
+use crate::exchange::{Budget, Exchange, Release, Side};
+use crate::inbox::Inbox;
 use crate::janitor::sweep;
 use crate::local::{Asked, Passed, Switchboard};
-use crate::outbox::{Outbox, Outgoing};
+use crate::outbox::{Outbox, Outgoing, check_subject};
 use crate::slots::{SlotId, Slots};
 
 /// Limits of a peer. The defaults suit a host and a provider alike.
@@ -91,7 +92,7 @@ pub(crate) struct Farewell {
 }
 
 impl Farewell {
-    fn empty(subject: Subject) -> Self {
+    pub(crate) fn empty(subject: Subject) -> Self {
         Self {
             subject,
             headers: None,
@@ -116,6 +117,8 @@ pub(crate) struct Inner {
     pub(crate) slow: Arc<Alarm>,
     /// The functions that this peer serves itself.
     pub(crate) own: Switchboard,
+    /// All functions that it has served so far, as far as is remembered.
+    pub(crate) served: RwLock<HashSet<Box<str>>>,
     budget: Arc<Budget>,
     farewells: mpsc::Sender<Farewell>,
     pub(crate) outbox: Outbox,
@@ -125,7 +128,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Hands a message to the janitor. Used where nothing can be awaited.
-    fn farewell(&self, farewell: Farewell) {
+    pub(crate) fn farewell(&self, farewell: Farewell) {
         if self.farewells.try_send(farewell).is_err() {
             tracing::debug!("dropped a last message of a call: too many are waiting");
         }
@@ -183,6 +186,7 @@ impl Peer {
             inbox,
             slow: Arc::clone(&slow),
             own: Switchboard::default(),
+            served: RwLock::default(),
             budget,
             farewells,
             outbox,
@@ -195,7 +199,9 @@ impl Peer {
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
         inner.tasks.spawn(slow.keep(inner.stop.clone()));
         let peer = Self { inner };
+        let unfinished = Unfinished(&peer);
         peer.confirm(Duration::from_secs(10)).await?;
+        std::mem::forget(unfinished);
         Ok(peer)
     }
 
@@ -362,20 +368,25 @@ impl Peer {
     }
 
     /// Sends a request by the nearest road that it may take, unless it cannot leave before its
-    /// deadline. Returns the road and why it was that one.
+    /// deadline, and has that road counted.
     pub(crate) async fn publish_request(
         &self,
         exchange: &Exchange,
         mut message: Outgoing,
         locality: Locality,
-    ) -> Result<(Road, Why), CallError> {
+    ) -> Result<(), CallError> {
+        check_subject(&message.subject).map_err(CallError::Send)?;
         let mut why = Why::NotConnected;
         match &self.inner.config.local {
             _ if locality == Locality::Spread => why = Why::Spread,
             Some(board) => {
                 let local_only = locality == Locality::LocalOnly;
                 match board.ask(message, local_only, |line| exchange.goes_by(line)) {
-                    Asked::Taken(road) => return Ok((road, Why::Nearest)),
+                    Asked::Taken(Road::Socket) => return Ok(()),
+                    Asked::Taken(road) => {
+                        exchange.count(road, Why::Nearest);
+                        return Ok(());
+                    }
                     Asked::Left(back, reason) => (message, why) = (back, reason),
                 }
             }
@@ -385,12 +396,22 @@ impl Peer {
             return Err(CallError::not_local(&message.subject, why));
         }
         self.inner.outbox.send(message).await?;
-        Ok((Road::Bus, why))
+        exchange.count(Road::Bus, why);
+        Ok(())
     }
 
     /// Hands a message to the janitor. Used where nothing can be awaited.
     pub(crate) fn farewell(&self, farewell: Farewell) {
         self.inner.farewell(farewell);
+    }
+}
+
+/// Ends a peer that was not set up to the end, or its tasks would stay.
+struct Unfinished<'a>(&'a Peer);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
@@ -428,82 +449,5 @@ impl Drop for SlotGuard {
                 inner.slots.linger(self.id, inner.config.linger);
             }
         }
-    }
-}
-
-/// Routes every message of the inbox to its slot. It never waits for a reader.
-async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscriber) {
-    loop {
-        let message = tokio::select! {
-            biased;
-            () = inner.stop.cancelled() => break,
-            message = incoming.next() => match message {
-                Some(message) => message,
-                None => break,
-            },
-        };
-        route(&inner, message);
-    }
-    if let Some(board) = &inner.config.local {
-        board.remove_peer(inner.inbox.prefix());
-    }
-    inner.slots.fail_all(&CallError::Cancelled);
-    inner.stop.cancel();
-}
-
-/// Takes back a request that found no room over a line: it goes over NATS now, if it may.
-pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: bool) {
-    let root = request
-        .reply
-        .clone()
-        .unwrap_or_else(|| Subject::from_static(""));
-    let slot = inner
-        .inbox
-        .split(&root)
-        .map(|(token, _)| inner.slots.get(token));
-    // Nobody waits any more for one that has lost its slot.
-    let Some(Some((_, exchange))) = slot else {
-        return;
-    };
-    exchange.goes_by(0);
-    if local_only {
-        return exchange.fail(CallError::not_local(&request.subject, Why::NoRoomHere));
-    }
-    let request = Outgoing {
-        deadline: told_deadline(request.headers.as_ref()),
-        ..request
-    };
-    let owner = Arc::clone(inner);
-    inner.tasks.spawn(async move {
-        if let Err(error) = owner.outbox.send(request).await {
-            exchange.fail(error);
-        }
-    });
-}
-
-/// Takes in one message for a slot.
-pub(crate) fn route(inner: &Inner, message: Message) {
-    let subject = message.subject.clone();
-    let Some((token, suffix)) = inner.inbox.split(subject.as_str()) else {
-        return;
-    };
-    if token == HANDED_ON {
-        return take_over(inner, suffix, message);
-    }
-    // A late message for a call that has ended finds no slot; that is not an error.
-    let Some((id, exchange)) = inner.slots.get(token) else {
-        match (suffix, message.reply) {
-            (ALIVE, Some(subject)) => inner.farewell(Farewell::empty(subject)),
-            _ => inner.slots.stray(token),
-        }
-        return;
-    };
-    match exchange.deliver(suffix, message) {
-        Delivered::Done => {}
-        Delivered::CancelAt(subject) => {
-            inner.slots.remove(id);
-            inner.farewell(Farewell::empty(subject));
-        }
-        Delivered::Misplaced => inner.slots.distrust(exchange.subject()),
     }
 }

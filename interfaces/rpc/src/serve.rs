@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lattice_core::TraceContext;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::ConnectError;
-use crate::header::{Told, TraceContext};
-use crate::http::IncomingBody;
+use crate::header::Told;
 use crate::limiter::{Claim, Limiter};
+use crate::outbox::check_subject;
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::relief::Relief;
@@ -36,6 +37,12 @@ pub struct ServeOptions {
     pub longest_deadline: Duration,
     /// Gives calls away that would have to wait here; shared by all functions of a component.
     pub relief: Relief,
+    /// What callers in this process may call with as it is, so that nothing is encoded
+    /// ([`Peer::call_value`]); the handler looks for it with [`Params::take`] first, and answers
+    /// with [`Responder::give`] then. [`REQUEST`](crate::http::REQUEST) for a handler that reads each
+    /// call with [`take_request`](crate::http::take_request) and answers with
+    /// [`answer`](crate::http::answer).
+    pub takes: Option<TypeId>,
 }
 
 /// Who calls, how, and until when.
@@ -53,10 +60,12 @@ pub struct Context {
     pub deadline: Instant,
     /// When the call came in.
     pub(crate) arrived: Instant,
+    /// Whether it was made in this process, and by whom it says.
+    is_own: bool,
 }
 
 impl Context {
-    fn new(mut told: Told, arrived: Instant, deadline: Instant) -> Self {
+    fn new(mut told: Told, arrived: Instant, deadline: Instant, is_own: bool) -> Self {
         Self {
             link_name: told.link(),
             source_id: told.source_id,
@@ -64,7 +73,13 @@ impl Context {
             trace: told.trace,
             deadline,
             arrived,
+            is_own,
         }
+    }
+
+    /// Who calls, where that is certain: anybody can write a header.
+    fn own_source(&self) -> Option<&Arc<str>> {
+        self.source_id.as_ref().filter(|_| self.is_own)
     }
 
     /// What the call tells where it asks for its turn.
@@ -72,7 +87,7 @@ impl Context {
         Claim {
             arrived: self.arrived,
             deadline: self.deadline,
-            source: self.source_id.as_deref(),
+            source: self.own_source().map(|source| &**source),
             is_direct,
         }
     }
@@ -164,74 +179,17 @@ impl Peer {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.serve_as(subject, queue, options, handler, None).await
-    }
-
-    /// As [`Peer::serve`], for a handler that looks with [`Params::take`] first, and answers with
-    /// [`Responder::give`] what it finds there: callers in this process that call with a value of
-    /// the type `takes` ([`Peer::call_value`]) have nothing encoded.
-    ///
-    /// # Errors
-    ///
-    /// As [`Peer::serve`].
-    pub async fn serve_values<H, F>(
-        &self,
-        takes: TypeId,
-        subject: &str,
-        queue: &str,
-        options: ServeOptions,
-        handler: H,
-    ) -> Result<ServeHandle, ConnectError>
-    where
-        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.serve_as(subject, queue, options, handler, Some(takes))
-            .await
-    }
-
-    /// As [`Peer::serve`], for a handler that reads each call with
-    /// [`take_request`](crate::http::take_request) and answers with [`answer`](crate::http::answer):
-    /// requests and responses of callers in this process come and go as they are.
-    ///
-    /// # Errors
-    ///
-    /// As [`Peer::serve`].
-    pub async fn serve_http<H, F>(
-        &self,
-        subject: &str,
-        queue: &str,
-        options: ServeOptions,
-        handler: H,
-    ) -> Result<ServeHandle, ConnectError>
-    where
-        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let takes = Some(TypeId::of::<http::Request<IncomingBody>>());
-        self.serve_as(subject, queue, options, handler, takes).await
-    }
-
-    async fn serve_as<H, F>(
-        &self,
-        subject: &str,
-        queue: &str,
-        options: ServeOptions,
-        handler: H,
-        takes: Option<TypeId>,
-    ) -> Result<ServeHandle, ConnectError>
-    where
-        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
-    {
+        let refuse = |reason: String| ConnectError::Subscribe {
+            subject: subject.chars().take(80).collect(),
+            reason,
+        };
+        check_subject(&subject.into()).map_err(refuse)?;
+        self.remember(subject);
         let subscriber = self
             .nats()
             .queue_subscribe(subject.to_owned(), queue.to_owned())
             .await
-            .map_err(|error| ConnectError::Subscribe {
-                subject: subject.to_owned(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| refuse(error.to_string()))?;
         self.inner.subscriptions.fetch_add(1, Ordering::Relaxed);
         let handle = ServeHandle {
             leave: self.inner.stop.child_token(),
@@ -242,7 +200,6 @@ impl Peer {
         let intake = Arc::new(Intake {
             peer: self.clone(),
             subject: subject.into(),
-            takes,
             options,
             handler,
             crew: Crew {
@@ -257,5 +214,14 @@ impl Peer {
             .tasks
             .spawn(intake.run(subscriber, handle.leave.clone()));
         Ok(handle)
+    }
+
+    /// Notes a function that is served, so that calls of it may be handed on when it no longer is.
+    fn remember(&self, function: &str) {
+        let mut served = self.inner.served.write();
+        if served.len() >= self.inner.config.max_open {
+            served.clear();
+        }
+        served.insert(function.into());
     }
 }

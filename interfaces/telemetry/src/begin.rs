@@ -3,12 +3,13 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lattice_core::TraceContext;
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::context::{Onward, Parent, Told};
+use crate::context::Told;
 use crate::ids;
 use crate::sampler::Sampler;
 
@@ -39,7 +40,7 @@ pub struct Begun {
     /// The span; none when the trace is not sampled.
     pub span: Span,
     /// The trace context for calls made inside; `None` to pass on what came in.
-    pub onward: Option<Onward>,
+    pub onward: Option<TraceContext>,
 }
 
 impl Begun {
@@ -55,12 +56,12 @@ impl Begun {
 /// `parent` or as the root of a trace; calls `make` only when the trace is sampled.
 ///
 /// A root that is not sampled says so in its context, so that nobody who is called decides again.
-pub fn begin(parent: Option<Parent<'_>>, make: impl FnOnce() -> Span) -> Begun {
+pub fn begin(parent: Option<&TraceContext>, make: impl FnOnce() -> Span) -> Begun {
     let Some(sampler) = SAMPLER.get().filter(|_| is_on()) else {
         return Begun::nothing();
     };
-    let told = parent.and_then(|parent| Told::read(parent.traceparent));
-    let tracestate = parent.and_then(|parent| parent.tracestate);
+    let told = parent.and_then(|parent| Told::read(&parent.traceparent));
+    let tracestate = parent.and_then(|parent| parent.tracestate.as_deref());
     let (trace, id) = match told {
         Some(told) => (told.trace, None),
         None => {
@@ -92,7 +93,7 @@ pub fn begin(parent: Option<Parent<'_>>, make: impl FnOnce() -> Span) -> Begun {
     };
     Begun {
         span: Span::none(),
-        onward: Some(Onward {
+        onward: Some(TraceContext {
             traceparent: told.write(),
             tracestate: tracestate.map(str::to_owned),
         }),
@@ -114,14 +115,14 @@ fn sampled(span: Span, root: Option<TraceId>) -> Begun {
 }
 
 /// The context of a span that is exported. There is none when its level is not traced.
-fn onward(context: &SpanContext) -> Option<Onward> {
+fn onward(context: &SpanContext) -> Option<TraceContext> {
     let told = Told {
         trace: context.trace_id(),
         span: context.span_id(),
         sampled: context.is_sampled(),
     };
     let state = context.trace_state().header();
-    context.is_valid().then(|| Onward {
+    context.is_valid().then(|| TraceContext {
         traceparent: told.write(),
         tracestate: (!state.is_empty()).then_some(state),
     })

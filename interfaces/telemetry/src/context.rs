@@ -4,24 +4,6 @@ use std::str::FromStr as _;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// The trace context that came with a call or request, as text.
-#[derive(Debug, Clone, Copy)]
-pub struct Parent<'a> {
-    /// The `traceparent` header.
-    pub traceparent: &'a str,
-    /// The `tracestate` header, if there is one.
-    pub tracestate: Option<&'a str>,
-}
-
-/// The trace context to pass on, as text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Onward {
-    /// The `traceparent` header.
-    pub traceparent: String,
-    /// The `tracestate` header, if there is one.
-    pub tracestate: Option<String>,
-}
-
 /// What a `traceparent` says. It comes from anywhere, and one that is malformed is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told {

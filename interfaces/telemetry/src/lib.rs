@@ -33,7 +33,6 @@ mod settings;
 mod traces;
 
 pub use begin::{Begun, begin, failed, is_on};
-pub use context::{Onward, Parent};
 pub use sampler::{Sampler, SamplerError};
 pub use settings::{TraceSettings, TracesError};
 pub use traces::{Service, Traces, flush};

@@ -1,20 +1,23 @@
 //! What begins a span and what is passed on. One test, since a process has one sampler.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use lattice_core::TraceContext;
 use lattice_core::provider::OtelConfig;
-use lattice_telemetry::{Begun, Parent, Service, TARGET, Traces, begin, is_on};
+use lattice_telemetry::{Begun, Service, TARGET, Traces, begin, is_on};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
 fn with_parent(flags: &str, tracestate: Option<&str>) -> Begun {
-    let traceparent = format!("00-{TRACE}-{SPAN}-{flags}");
-    let parent = Parent {
-        traceparent: &traceparent,
-        tracestate,
+    let parent = TraceContext {
+        traceparent: format!("00-{TRACE}-{SPAN}-{flags}"),
+        tracestate: tracestate.map(str::to_owned),
     };
-    begin(Some(parent), || tracing::info_span!(target: TARGET, "work"))
+    begin(
+        Some(&parent),
+        || tracing::info_span!(target: TARGET, "work"),
+    )
 }
 
 #[tokio::test]
@@ -52,13 +55,12 @@ async fn span_begins_where_the_trace_is_sampled() {
     assert!(unsampled.span.is_disabled() && unsampled.onward.is_none());
 
     // A level that is not traced.
-    let traceparent = format!("00-{TRACE}-{SPAN}-01");
-    let parent = Parent {
-        traceparent: &traceparent,
+    let parent = TraceContext {
+        traceparent: format!("00-{TRACE}-{SPAN}-01"),
         tracestate: None,
     };
     let quiet = begin(
-        Some(parent),
+        Some(&parent),
         || tracing::debug_span!(target: TARGET, "work"),
     );
     assert!(quiet.onward.is_none());

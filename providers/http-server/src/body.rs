@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use lattice_rpc::CallError;
@@ -23,7 +24,7 @@ const SMALL_WAIT: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     /// All of it, or nothing more.
-    Whole(Option<Bytes>),
+    Whole(Option<Bytes>, Option<Box<HeaderMap>>),
     /// What has come, and what may follow.
     Stream(Option<Bytes>, Incoming),
     /// The client failed to send it.
@@ -34,7 +35,7 @@ impl RequestBody {
     /// Takes a body over; a small one is collected if that is a matter of an instant.
     pub(crate) async fn take(mut body: Incoming) -> Self {
         if body.is_end_stream() {
-            return Self::Whole(None);
+            return Self::Whole(None, None);
         }
         if body.size_hint().exact().is_none_or(|size| size > SMALL) {
             return Self::Stream(None, body);
@@ -42,7 +43,10 @@ impl RequestBody {
         let mut collected = Collected::default();
         let done = tokio::time::timeout(SMALL_WAIT, collected.fill(&mut body)).await;
         match done {
-            Ok(Ok(())) => Self::Whole(collected.into_bytes()),
+            Ok(Ok(())) => {
+                let trailers = collected.trailers.take();
+                Self::Whole(collected.into_bytes(), trailers)
+            }
             Ok(Err(error)) => Self::Failed(Some(error)),
             Err(_) => Self::Stream(collected.into_bytes(), body),
         }
@@ -54,6 +58,7 @@ impl RequestBody {
 struct Collected {
     first: Bytes,
     joined: BytesMut,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 impl Collected {
@@ -61,11 +66,10 @@ impl Collected {
         while !body.is_end_stream() {
             match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
                 None => break,
-                Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
-                        self.add(data);
-                    }
-                }
+                Some(frame) => match frame?.into_data() {
+                    Ok(data) => self.add(data),
+                    Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
+                },
             }
         }
         Ok(())
@@ -115,7 +119,11 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut *self {
-            Self::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Self::Whole(data, trailers) => {
+                let data = data.take().map(Frame::data);
+                let rest = || trailers.take().map(|trailers| Frame::trailers(*trailers));
+                Poll::Ready(data.or_else(rest).map(Ok))
+            }
             Self::Failed(error) => Poll::Ready(Some(Err(BrokenOff(error.take())))),
             Self::Stream(first, rest) => match first.take() {
                 Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -129,7 +137,7 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(data) => data.is_none(),
+            Self::Whole(data, trailers) => data.is_none() && trailers.is_none(),
             Self::Stream(first, rest) => first.is_none() && rest.is_end_stream(),
             Self::Failed(_) => false,
         }

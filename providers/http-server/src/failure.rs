@@ -90,6 +90,11 @@ impl Failure {
                 "not-served",
                 "the component runs nowhere",
             ),
+            CallError::NotLocal { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-local",
+                "nobody on this machine can serve the component, and its link is local-only",
+            ),
             CallError::Gone { .. } => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "gone",
@@ -135,6 +140,11 @@ impl Failure {
                 StatusCode::SERVICE_UNAVAILABLE,
                 RemoteError::STOPPING,
                 "the component is being stopped",
+            ),
+            RemoteError::INTERRUPTED => Self::new(
+                StatusCode::BAD_GATEWAY,
+                RemoteError::INTERRUPTED,
+                "the component was stopped before it had answered",
             ),
             RemoteError::DEADLINE => Self::too_late(link_has_limit),
             code => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::uri::Scheme;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use lattice_provider_sdk::telemetry::{self, Begun, Parent, TARGET};
+use lattice_provider_sdk::telemetry::{self, Begun, TARGET};
 use lattice_rpc::TraceContext;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
@@ -41,12 +41,8 @@ pub(crate) async fn handle(
 /// Begins the span, and leaves the trace context for the call with the request.
 fn begin(scheme: &Scheme, request: &mut Request<Incoming>) -> Span {
     let carried = carried(request.headers());
-    let parent = carried.as_ref().map(|trace| Parent {
-        traceparent: &trace.traceparent,
-        tracestate: trace.tracestate.as_deref(),
-    });
     // Names as in the semantic conventions for HTTP servers, where the method names the span.
-    let Begun { span, onward } = telemetry::begin(parent, || {
+    let Begun { span, onward } = telemetry::begin(carried.as_ref(), || {
         tracing::info_span!(
             target: TARGET,
             "request",
@@ -59,10 +55,6 @@ fn begin(scheme: &Scheme, request: &mut Request<Incoming>) -> Span {
             otel.status_code = Empty,
             error.type = Empty,
         )
-    });
-    let onward = onward.map(|onward| TraceContext {
-        traceparent: onward.traceparent,
-        tracestate: onward.tracestate,
     });
     if let Some(trace) = onward {
         request.extensions_mut().insert(trace);

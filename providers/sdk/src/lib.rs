@@ -56,8 +56,10 @@ pub use backoff::Backoff;
 pub use error::{BoxError, LinkError, RunError, ServeError, StartError, call_error, chain};
 pub use lattice_rpc::Context;
 pub use lattice_rpc::wrpc::{CallContext, Client};
-/// Traces, for providers that begin them.
-pub use lattice_telemetry as telemetry;
+/// Spans, for providers that begin traces.
+pub mod telemetry {
+    pub use lattice_telemetry::{Begun, TARGET, begin, failed, is_on};
+}
 pub use link::{LinkKey, LinkRole, ProviderLink};
 pub use provider::{ConfigChange, Provider};
 pub use run::{run, run_inside, run_on};

@@ -10,6 +10,7 @@ use lattice_rpc::{Peer, PeerConfig, Switchboard, keep_connected};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -25,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long the last traces may take: hosts give a provider 300 ms in all to end, and a collector
 /// that is there takes a few.
 const LAST_TRACES: Duration = Duration::from_millis(100);
+/// How long the last answers may take on their way to the host, in the time that it gives.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 /// How long NATS may take to confirm a subscription or to take the last messages.
 const NATS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -44,10 +47,14 @@ pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result
     };
     let (board, end) = (Switchboard::default(), CancellationToken::new());
     let line = tokio::spawn(keep_connected(path.into(), board.clone(), end.clone()));
+    let mut line = AbortOnDropHandle::new(line);
+    let ended = run_inside::<P>(nats, board, data, stop).await;
     // The last answers of the provider leave by the line, too.
-    let _end = end.drop_guard();
-    let _line = AbortOnDropHandle::new(line);
-    run_inside::<P>(nats, board, data, stop).await
+    end.cancel();
+    if timeout(LAST_ANSWERS, &mut line).await.is_err() {
+        tracing::warn!("ended with answers that the host did not take");
+    }
+    ended
 }
 
 /// As [`run`], on a connection that exists. It is flushed at the end but stays open.

@@ -206,7 +206,7 @@ impl Server {
             });
             let handler = move |call| Arc::clone(&function).answer(call);
             self.session
-                .serve_values(takes, instance, on_wire, handler)
+                .serve_taking(takes, instance, on_wire, handler)
                 .await?;
         }
         Ok(())

@@ -66,6 +66,7 @@ impl Session {
                     default_deadline: DEFAULT_DEADLINE,
                     longest_deadline: LONGEST_DEADLINE,
                     relief: lattice_rpc::Relief::default(),
+                    takes: None,
                 },
                 serving: Serving::default(),
                 roads: Roads::default(),
@@ -183,7 +184,8 @@ impl Session {
             .link_name(link_name)
     }
 
-    /// Calls `target` through bindings made by `wit-bindgen-wrpc`.
+    /// Calls `target` through bindings made by `wit-bindgen-wrpc`. A provider that has a link calls
+    /// with [`Session::client_through`] instead.
     #[must_use]
     pub fn client(&self, target: &ComponentId) -> Client {
         Client::new(
@@ -193,6 +195,14 @@ impl Session {
             target.clone(),
             DEFAULT_DEADLINE,
         )
+    }
+
+    /// Calls the other end of a link through bindings made by `wit-bindgen-wrpc`, by the roads that
+    /// the link allows. Each call still has to name the link in its context.
+    #[must_use]
+    pub fn client_through(&self, link: &ProviderLink) -> Client {
+        let roads = self.inner.roads.of(link.key());
+        self.client(&link.peer).by(link.locality, roads)
     }
 
     /// Serves bindings made by `wit-bindgen-wrpc`; pass what they return to [`Server::drive`].
@@ -217,11 +227,11 @@ impl Session {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.serve_values(None, instance, function, handler).await
+        self.serve_taking(None, instance, function, handler).await
     }
 
     /// As [`Session::serve`], for a handler that may get values of a type as they are.
-    pub(crate) async fn serve_values<H, F>(
+    pub(crate) async fn serve_taking<H, F>(
         &self,
         takes: Option<TypeId>,
         instance: &str,
@@ -235,17 +245,17 @@ impl Session {
         let inner = &self.inner;
         let prefix = RpcPrefix::new(&inner.lattice, &inner.id);
         let subject = prefix.invocation(instance, function);
-        let handler = traced(handler, inner.id.clone(), format!("{instance}.{function}"));
-        let (queue, options) = (prefix.queue_group(), inner.options.clone());
-        let handle = match takes {
-            Some(takes) => {
-                let served = inner
-                    .peer
-                    .serve_values(takes, &subject, queue, options, handler);
-                served.await?
-            }
-            None => inner.peer.serve(&subject, queue, options, handler).await?,
+        let handler = traced(
+            handler,
+            inner.id.clone(),
+            (instance.to_owned(), function.to_owned()),
+        );
+        let options = ServeOptions {
+            takes,
+            ..inner.options.clone()
         };
+        let queue = prefix.queue_group();
+        let handle = inner.peer.serve(&subject, queue, options, handler).await?;
         inner.serving.keep(handle);
         inner
             .serving

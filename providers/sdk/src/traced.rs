@@ -2,8 +2,8 @@
 
 use futures::future::Either;
 use lattice_core::ComponentId;
-use lattice_rpc::{Context, IncomingCall, TraceContext};
-use lattice_telemetry::{Begun, Parent, TARGET, is_on};
+use lattice_rpc::{Context, IncomingCall};
+use lattice_telemetry::{Begun, TARGET, is_on};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -12,7 +12,7 @@ use tracing::{Instrument as _, Span};
 pub(crate) fn traced<H, F>(
     handler: H,
     provider: ComponentId,
-    operation: String,
+    (service, method): (String, String),
 ) -> impl Fn(IncomingCall) -> Either<F, tracing::instrument::Instrumented<F>> + Send + Sync + 'static
 where
     H: Fn(IncomingCall) -> F + Send + Sync + 'static,
@@ -22,36 +22,31 @@ where
         if !is_on() {
             return Either::Left(handler(call));
         }
-        let span = begin(&mut call.context, &provider, &operation);
+        let span = begin(&mut call.context, &provider, (&service, &method));
         Either::Right(handler(call).instrument(span))
     }
 }
 
-fn begin(context: &mut Context, provider: &ComponentId, operation: &str) -> Span {
+fn begin(context: &mut Context, provider: &ComponentId, (service, method): (&str, &str)) -> Span {
     let caller = context.source_id.as_deref().unwrap_or_default();
-    let parent = context.trace.as_ref().map(|trace| Parent {
-        traceparent: &trace.traceparent,
-        tracestate: trace.tracestate.as_deref(),
-    });
-    let Begun { span, onward } = lattice_telemetry::begin(parent, || {
+    let Begun { span, onward } = lattice_telemetry::begin(context.trace.as_ref(), || {
         tracing::info_span!(
             target: TARGET,
             "serve",
-            otel.name = operation,
+            otel.name = format!("{service}/{method}"),
             otel.kind = "server",
+            rpc.system = "wrpc",
+            rpc.service = service,
+            rpc.method = method,
             provider = provider.as_str(),
-            operation,
             caller,
             link.name = &*context.link_name,
             otel.status_code = Empty,
             error.type = Empty,
         )
     });
-    if let Some(onward) = onward {
-        context.trace = Some(TraceContext {
-            traceparent: onward.traceparent,
-            tracestate: onward.tracestate,
-        });
+    if onward.is_some() {
+        context.trace = onward;
     }
     span
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash as _, Hasher};
 
+use lattice_claims::PublicKey;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 
@@ -13,6 +14,14 @@ pub(crate) struct CodeKey([u8; 32]);
 impl CodeKey {
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// The key of the same code as somebody else has compiled and signed it.
+    pub(crate) fn of_issuer(self, issuer: &PublicKey) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(issuer.as_text());
+        Self(hash.finalize().into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 mod serve;
+mod streaming;
 mod tails;
 
 use std::fmt;

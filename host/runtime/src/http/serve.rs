@@ -4,12 +4,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::HOST;
-use http_body::{Body, Frame};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use lattice_codec::http::ErrorCode;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime::component::{InstancePre, Resource};
@@ -20,10 +19,10 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::error::{from_wire, guest_to_wire, to_wire};
+use super::streaming::{GuestBody, Start};
 use super::tails::{self, Tails};
 use super::{HttpBody, HttpResponse, ResponseBody};
 use crate::component::{Shared, classify, meter};
-use crate::imports::chain;
 use crate::instance::{Rested, Seat};
 use crate::limits::Metered;
 use crate::shelf::Shelf;
@@ -158,7 +157,7 @@ impl Guest {
     }
 
     /// Lets the guest run; true when it has just come to its end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(future) = &mut self.future else {
             return false;
         };
@@ -175,7 +174,7 @@ impl Guest {
     }
 
     /// Lets its instance serve another call, if it has ended well and answered.
-    fn keep(&mut self) {
+    pub(super) fn keep(&mut self) {
         if let Some(rested) = self.rested.take() {
             rested.keep();
         }
@@ -275,16 +274,12 @@ impl Exchange {
         let mut guest = std::mem::take(&mut self.guest);
         guest.keep();
         let body = if let Some(body) = self.body.take() {
-            let rest = GuestBody {
-                guest,
-                deadline: self.deadline,
-                timer: Box::pin(sleep_until(self.deadline)),
-                tails: self.tails.clone(),
-                body: Some(body),
-                first: data,
+            let start = Start {
+                data,
                 trailers: self.trailers.take(),
             };
-            ResponseBody::Streaming(rest.boxed_unsync())
+            let rest = GuestBody::new(guest, body, start, self.deadline, self.tails.clone());
+            ResponseBody::Streaming(rest.pumped().boxed_unsync())
         } else {
             tails::let_finish(&self.tails, guest, self.deadline);
             ResponseBody::Complete {
@@ -317,75 +312,5 @@ impl Future for Exchange {
             return Poll::Ready(Err(CallError::Deadline.into()));
         }
         concluded
-    }
-}
-
-/// The body of an answer whose guest still runs.
-struct GuestBody {
-    guest: Guest,
-    deadline: Instant,
-    timer: Pin<Box<Sleep>>,
-    tails: Weak<Tails>,
-    body: Option<HyperOutgoingBody>,
-    first: Bytes,
-    trailers: Option<HeaderMap>,
-}
-
-type BodyFrame = Option<Result<Frame<Bytes>, ErrorCode>>;
-
-impl GuestBody {
-    fn fail(&mut self, code: ErrorCode) -> BodyFrame {
-        self.guest = Guest::default();
-        self.body = None;
-        Some(Err(code))
-    }
-
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<BodyFrame> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        let broken = match ready!(Pin::new(body).poll_frame(cx)) {
-            Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
-            Some(Err(error)) => Some(to_wire(error)),
-            None => None,
-        };
-        let cause = self.guest.failure().map(|cause| code(&cause));
-        if let Some(code) = cause.or(broken) {
-            return Poll::Ready(self.fail(code));
-        }
-        self.body = None;
-        tails::let_finish(&self.tails, std::mem::take(&mut self.guest), self.deadline);
-        Poll::Ready(None)
-    }
-}
-
-/// What the reader of a body is told about the failure of its guest.
-fn code(error: &CallError) -> ErrorCode {
-    ErrorCode::InternalError(Some(chain(error)))
-}
-
-impl Body for GuestBody {
-    type Data = Bytes;
-    type Error = ErrorCode;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BodyFrame> {
-        let this = &mut *self;
-        if !this.first.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.first)))));
-        }
-        if let Some(trailers) = this.trailers.take() {
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-        }
-        if let Poll::Ready(frame) = this.poll_data(cx) {
-            return Poll::Ready(frame);
-        }
-        if this.guest.poll(cx) {
-            this.guest.keep();
-        }
-        if let Poll::Ready(frame) = this.poll_data(cx) {
-            return Poll::Ready(frame);
-        }
-        ready!(this.timer.as_mut().poll(cx));
-        Poll::Ready(this.fail(code(&CallError::Deadline)))
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use super::serve::{Guest, GuestFuture};
 use crate::imports::chain;
 use crate::{CallError, HostEnv, LogLevel, LogRecord, LogSource};
 
-/// Owns the guests of one component that run on after their answer is complete. They end with
+/// Owns the guests of one component that run on after their answer, or its head. They end with
 /// their deadline at the latest, and are ended with the component.
 pub(super) struct Tails {
     env: Arc<dyn HostEnv>,
@@ -27,10 +27,18 @@ impl Tails {
         }
     }
 
-    fn adopt(&self, guest: GuestFuture, deadline: Instant) {
-        let env = Arc::clone(&self.env);
+    /// Runs something as long as the component is there.
+    pub(super) fn run(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
+        match &self.threads {
+            Some(threads) => tasks.spawn_on(work, threads),
+            None => tasks.spawn(work),
+        }
+    }
+
+    fn adopt(&self, guest: GuestFuture, deadline: Instant) {
+        let env = Arc::clone(&self.env);
         let finish = async move {
             let ended = timeout_at(deadline, guest)
                 .await
@@ -40,10 +48,7 @@ impl Tails {
                 report(&*env, &error);
             }
         };
-        match &self.threads {
-            Some(threads) => tasks.spawn_on(finish, threads),
-            None => tasks.spawn(finish),
-        };
+        self.run(finish);
     }
 }
 

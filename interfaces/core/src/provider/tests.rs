@@ -111,10 +111,10 @@ fn a_source_tells_the_roads_of_its_calls() {
     let text = concat!(
         r#"{"source_id":"http","target":"hello","name":"default","wit_namespace":"wasi","#,
         r#""wit_package":"http","state":"ready","host_id":"N","#,
-        r#""roads":{"process":0,"socket":0,"bus":2,"last":"bus","why":{"bus":"no server here"}}}"#
+        r#""roads":{"process":0,"socket":0,"bus":2,"last":"bus","why":{"bus":"no-server-here"}}}"#
     );
     let report: LinkReport = serde_json::from_str(text).unwrap();
-    assert_eq!(report.roads.to_string(), "bus 2 (no server here)");
+    assert_eq!(report.roads.to_string(), "bus 2 (no-server-here)");
     assert_eq!(serde_json::to_string(&report).unwrap(), text);
 }
 

@@ -58,6 +58,8 @@ impl Exchange {
     pub(super) fn lost(&self, state: &mut State) {
         state.over = true;
         match self.side {
+            // All of the answer is here already.
+            Side::Caller if state.is_answered() => {}
             Side::Caller => {
                 let subject = self.subject.to_string();
                 state.error.get_or_insert(CallError::Gone { subject });

@@ -23,8 +23,7 @@ impl Exchange {
     /// What to do when the calling side lets go of the call.
     pub(crate) fn release(&self) -> Release {
         let mut state = self.state.lock();
-        let open_path = state.paths.iter().any(|(_, channel)| !channel.is_ended());
-        let done = state.root.is_ended() && !open_path && state.error.is_none();
+        let done = state.is_answered() && state.error.is_none();
         if self.side == Side::Callee || state.over || done {
             let stock = state.remote.as_ref().is_some_and(|r| r.window.is_none());
             return match self.side {

@@ -164,6 +164,11 @@ impl Seat {
         self.0.used.is_shed(kind())
     }
 
+    /// Whether a call that comes at this moment had better go elsewhere.
+    pub(crate) fn sheds_now(&self) -> bool {
+        self.0.used.is_shed(kind()) && self.0.used.sheds_at(self.0.gate.since_start(), kind())
+    }
+
     /// Whether the host cannot serve this call of `source` in time, which is made on this thread.
     /// Those that its own components make are part of what it has begun.
     pub(crate) fn refuses(&self, source: Option<&str>) -> bool {

@@ -89,6 +89,7 @@ impl Inner {
         for (kind, (wait, control)) in waits.iter().zip(controls).enumerate() {
             let share = control.next(*wait, target);
             sheds |= share > 0.0;
+            tracing::trace!(kind, ?wait, ?target, share, "looked at the threads");
             for (place, member) in table.members().enumerate() {
                 let own = if usage.is_large(place) { share } else { 0.0 };
                 member.used.refuse(own, kind);

@@ -28,18 +28,29 @@ const MOST: f64 = 0.95;
 const SHORTEST: Duration = Duration::from_millis(5);
 const STRETCHES: u32 = 2;
 
+/// For how many looks on end the wait has to be above its target before any is refused. Bursts
+/// pass by themselves, and a thread that the system has taken a core from makes others wait, too.
+const BURST: u32 = 6;
+
 /// Sets the share of calls that is refused on threads of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Control {
     share: f64,
     /// The last wait, in targets.
     before: f64,
+    /// For how many looks the wait has been above its target.
+    long: u32,
 }
 
 impl Control {
     /// The share from now on, where tasks wait so long.
     pub(super) fn next(&mut self, wait: Duration, target: Duration) -> f64 {
         let wait = wait.as_secs_f64() / target.as_secs_f64();
+        self.long = if wait > 1.0 { self.long + 1 } else { 0 };
+        if self.share <= 0.0 && self.long < BURST {
+            self.before = wait;
+            return 0.0;
+        }
         let by_wait = (wait - 1.0).clamp(-1.0, 2.0) * BY_WAIT;
         let by_growth = (wait - self.before).clamp(-1.0, 1.0) * BY_GROWTH;
         self.before = wait;
@@ -86,6 +97,14 @@ impl Use {
                 .fetch_add(share, Ordering::Relaxed)
                 .checked_add(share)
                 .is_none()
+    }
+
+    /// Whether a moment is one of the share of all moments in which calls had better go elsewhere.
+    pub(super) fn sheds_at(&self, moment: Duration, kind: usize) -> bool {
+        let share = self.refused[kind].load(Ordering::Relaxed);
+        // Where in its hundred microseconds the moment is: nothing else goes by that.
+        let place = moment.subsec_nanos() % 100_000;
+        u64::from(place) * u64::from(u32::MAX) < u64::from(share) * 100_000
     }
 
     pub(super) fn refuse(&self, share: f64, kind: usize) {
@@ -196,5 +215,7 @@ mod tests {
         assert!((24..=26).contains(&refused.len()), "{refused:?}");
         assert!(refused.windows(2).all(|two| two[1] - two[0] <= 5));
         assert!(!used.refuses(1));
+        let moments = (0..1000).map(|nanos| Duration::from_nanos(nanos * 100));
+        assert_eq!(moments.filter(|at| used.sheds_at(*at, 0)).count(), 250);
     }
 }

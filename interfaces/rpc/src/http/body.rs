@@ -74,7 +74,10 @@ impl Direct {
             return Poll::Pending;
         };
         ready!(held.cut_off.as_mut().poll(cx));
-        let error = RemoteError::new(RemoteError::STOPPING, "the called side stops");
+        let error = RemoteError::new(
+            RemoteError::INTERRUPTED,
+            "the called side was stopped in mid-call",
+        );
         Poll::Ready(Some(Err(CallError::Remote(error))))
     }
 }

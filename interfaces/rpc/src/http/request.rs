@@ -22,8 +22,8 @@ use crate::peer::Peer;
 /// How long a response body may pause before its sender counts as gone.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What a handler in this process takes as it is.
-const REQUEST: TypeId = TypeId::of::<http::Request<IncomingBody>>();
+/// What a handler of requests takes as it is from callers in its process.
+pub const REQUEST: TypeId = TypeId::of::<http::Request<IncomingBody>>();
 
 /// Why an HTTP request over the lattice got no response.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -83,8 +83,6 @@ impl Arrived {
 pub(super) struct Intake<H> {
     pub(super) peer: Peer,
     pub(super) subject: Subject,
-    /// What the handler takes as it is from callers in this process.
-    pub(super) takes: Option<TypeId>,
     pub(super) options: ServeOptions,
     pub(super) handler: H,
     pub(super) crew: Crew,
@@ -142,7 +140,12 @@ where
             return;
         }
         for _ in 0..2 {
-            if let Err(error) = self.peer.confirm(LEAVE_WITHIN).await {
+            let confirmed = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return,
+                confirmed = self.peer.confirm(LEAVE_WITHIN) => confirmed,
+            };
+            if let Err(error) = confirmed {
                 tracing::debug!(%error, "left a queue group without knowing what was on its way");
             }
             while arrived.gather(subscriber) {
@@ -169,7 +172,7 @@ where
         let mut starter = Starter::default();
         for (arrived, message) in row {
             let taken = self.keep(message);
-            let Some(call) = taken.and_then(|message| self.take_in(message, arrived)) else {
+            let Some(call) = taken.and_then(|message| self.take_in(message, arrived, false)) else {
                 continue;
             };
             let running = Box::pin(run_call(Arc::clone(self), call));
@@ -192,7 +195,7 @@ where
         }
     }
 
-    fn take_in(&self, message: Message, arrived: Instant) -> Option<IncomingCall> {
+    fn take_in(&self, message: Message, arrived: Instant, is_own: bool) -> Option<IncomingCall> {
         let Some(caller) = message.reply else {
             tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
             return None;
@@ -205,7 +208,7 @@ where
         let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
         let peer = self.peer.clone();
         let inbound = Arc::new(Inbound::new(peer, message.subject, caller, terms));
-        let context = Context::new(told, arrived, deadline);
+        let context = Context::new(told, arrived, deadline, is_own);
         Some(IncomingCall {
             params: Params::new(
                 Arc::clone(&inbound),
@@ -213,6 +216,7 @@ where
                 whole,
                 context.deadline,
                 Arc::clone(&self.options.limiter),
+                context.own_source().cloned(),
             ),
             responder: Responder::new(inbound),
             context,
@@ -228,15 +232,15 @@ where
     fn has_room(&self) -> bool {
         let limiter = &self.options.limiter;
         let LimiterStats { size, queued, .. } = limiter.stats();
-        if limiter.turns_away(None) && self.options.relief.knows_other() {
+        if limiter.sheds_now() && self.options.relief.knows_other() {
             return false;
         }
         limiter.has_room() || (queued < size && !self.options.relief.knows_other())
     }
 
     /// The call begins in a task of its own: its answer is a message, so nobody has to wait here.
-    fn take(self: Arc<Self>, message: Message) {
-        let Some(call) = self.take_in(message, Instant::now()) else {
+    fn take(self: Arc<Self>, message: Message, is_own: bool) {
+        let Some(call) = self.take_in(message, Instant::now(), is_own) else {
             return;
         };
         let running = Box::pin(run_call(Arc::clone(&self), call));
@@ -248,7 +252,7 @@ where
     }
 
     fn takes(&self, value: TypeId) -> bool {
-        self.takes == Some(value)
+        self.options.takes == Some(value)
     }
 
     fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running {
@@ -258,7 +262,7 @@ where
         let inbound = Arc::new(inbound);
         let limiter = Arc::clone(&self.options.limiter);
         let call = IncomingCall {
-            context: Context::new(told, arrived, deadline),
+            context: Context::new(told, arrived, deadline, true),
             params: Params::given(Arc::clone(&inbound), given, deadline, limiter),
             responder: Responder::new(Arc::clone(&inbound)),
         };

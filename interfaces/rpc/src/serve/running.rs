@@ -111,7 +111,7 @@ async fn must_end(inbound: &Inbound, abort: &CancellationToken, deadline: Instan
     let verdict = tokio::select! {
         biased;
         () = abort.cancelled() => {
-            RemoteError::new(RemoteError::STOPPING, "the called side stops")
+            RemoteError::new(RemoteError::INTERRUPTED, "the called side was stopped in mid-call")
         }
         verdict = given_up_or_overdue(inbound, deadline) => verdict,
     };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{BadFrame, Frame, GREETING, Request};
@@ -20,6 +20,9 @@ use crate::local::Switchboard;
 
 /// How long the other end may take to say what it is.
 const GREETED: Duration = Duration::from_secs(5);
+
+/// How long what waits to be sent may take to leave at the end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How many frames are written at once, and how large a batch grows before it is written.
 const BATCH: usize = 256;
@@ -73,10 +76,14 @@ pub(super) async fn carry(
         answers,
         told: HashMap::new(),
     };
+    let overdue = async {
+        stop.cancelled().await;
+        sleep(LAST_WORDS).await;
+    };
     tokio::select! {
-        () = stop.cancelled() => Ok(()),
         ended = reading.run(input) => ended,
-        ended = write(output, queue, answered) => Ok(ended?),
+        ended = write(output, queue, answered, stop) => Ok(ended?),
+        () = overdue => Ok(()),
     }
 }
 
@@ -156,7 +163,7 @@ impl Reading {
                 message,
                 local_only,
             }) => {
-                self.line.learn_full(&message.subject);
+                self.line.declined(&message.subject, local_only);
                 self.board.declined(message, local_only);
                 Ok(())
             }
@@ -201,9 +208,16 @@ impl Reading {
     }
 
     fn requested(&self, request: Request) -> Result<(), LineError> {
-        match self.board.server_with_room(&request.message.subject) {
+        let subject = &request.message.subject;
+        // As within a process: what has nowhere else to go waits for its turn.
+        let server = if request.local_only {
+            self.board.server(subject)
+        } else {
+            self.board.server_with_room(subject)
+        };
+        match server {
             Some(server) => {
-                server.take(self.line.named(request.message).arrived());
+                server.take(self.line.named(request.message).arrived(), false);
                 Ok(())
             }
             None => self.answer(Frame::Declined(request)),
@@ -215,11 +229,12 @@ impl Reading {
     }
 }
 
-/// Writes what comes to be sent, as much at a time as is there.
+/// Writes what comes to be sent, as much at a time as is there, and what waits at the end.
 async fn write(
     mut output: OwnedWriteHalf,
     mut queue: Receiver<Frame>,
     mut answers: Receiver<Frame>,
+    stop: &CancellationToken,
 ) -> io::Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -228,18 +243,26 @@ async fn write(
             biased;
             answer = answers.recv() => answer,
             frame = queue.recv() => frame,
+            () = stop.cancelled() => None,
         };
+        let is_last = first.is_none();
         batch.extend(first);
-        if queue.len() < ENOUGH {
+        if is_last {
+            queue.close();
+        }
+        if queue.len() < ENOUGH && !is_last {
             // tokio runs whoever is ready before a task that yields.
             tokio::task::yield_now().await;
         }
-        while batch.len() < BATCH
+        while (batch.len() < BATCH || is_last)
             && let Ok(frame) = answers.try_recv().or_else(|_| queue.try_recv())
         {
             batch.push(frame);
         }
         write_all(&mut output, batch.drain(..)).await?;
+        if is_last {
+            return Ok(());
+        }
     }
 }
 

@@ -102,24 +102,29 @@ impl Line {
         message
     }
 
-    /// Sends a request, if the other end is known to serve it. Asks, for the next time, where
-    /// nothing is known. `goes_by` is told the number of the line before the request leaves, and 0
+    /// Sends a request, if the other end is known to serve it; one that `asks` also where nothing
+    /// is known, to be declined if it is not served. Asks, for the next time, where nothing is
+    /// known. `goes_by` is told the number of the line before the request leaves, and 0
     /// where it does not leave.
     pub(crate) fn request(
         &self,
         message: Outgoing,
         local_only: bool,
+        asks: bool,
         goes_by: impl Fn(u32),
     ) -> Tried {
         let known = self.functions.read().get(message.subject.as_str()).copied();
         match known {
             Some(Known::There) => {}
-            Some(Known::Full(until)) if until <= Instant::now() => {}
+            Some(Known::Full(until)) if local_only || until <= Instant::now() => {}
             Some(Known::Full(_)) => return Tried::NoRoom(message),
+            Some(Known::Asked) if asks => {}
             Some(Known::Asked | Known::Elsewhere) => return Tried::NotThere(message),
             None => {
                 self.ask_for(&message.subject);
-                return Tried::NotThere(message);
+                if !asks {
+                    return Tried::NotThere(message);
+                }
             }
         }
         // First, since a line that ends looks for its calls when it takes no more of them.
@@ -174,8 +179,12 @@ impl Line {
         }
     }
 
-    /// The other end had no room for a call of a function.
-    pub(super) fn learn_full(&self, function: &Subject) {
+    /// The other end has declined a call of a function: it had no room for it, or for one that
+    /// would have waited, does not serve it.
+    pub(super) fn declined(&self, function: &Subject, local_only: bool) {
+        if local_only {
+            return self.learn(function, false);
+        }
         let mut functions = self.functions.write();
         if let Some(known @ (Known::There | Known::Full(_))) = functions.get_mut(function.as_str())
         {
@@ -266,43 +275,60 @@ mod tests {
     async fn requests_go_where_the_function_is_known_to_be_served() {
         let (line, mut queue) = Line::new(1);
         let f = Subject::from_static("f");
-        let tried = || line.request(message("f", Some("r")), false, |_| {});
+        let tried = || line.request(message("f", Some("r")), false, false, |_| {});
         assert!(matches!(tried(), Tried::NotThere(_)));
         assert!(matches!(queue.try_recv(), Ok(Frame::Want(_))));
         assert!(matches!(tried(), Tried::NotThere(_)));
         assert!(queue.try_recv().is_err(), "asked twice");
         line.learn(&f, true);
         assert!(matches!(tried(), Tried::Sent));
-        line.learn_full(&f);
+        line.declined(&f, false);
         assert!(matches!(tried(), Tried::NoRoom(_)));
+        let waits = line.request(message("f", Some("r")), true, false, |_| {});
+        assert!(matches!(waits, Tried::Sent));
         tokio::time::advance(FULL).await;
         assert!(matches!(tried(), Tried::Sent));
         line.learn(&f, false);
-        line.learn_full(&f);
+        line.declined(&f, false);
         assert!(matches!(tried(), Tried::NotThere(_)));
         line.learn(&Subject::from_static("never asked"), true);
         assert_eq!(line.functions.read().len(), 1);
     }
 
     #[test]
+    fn what_may_not_leave_the_machine_tries_those_of_whom_nothing_is_known() {
+        let (line, mut queue) = Line::new(1);
+        let tried = || line.request(message("f", Some("r")), true, true, |_| {});
+        let sure = line.request(message("f", Some("r")), true, false, |_| {});
+        assert!(matches!(sure, Tried::NotThere(_)));
+        assert!(matches!(tried(), Tried::Sent));
+        assert!(matches!(queue.try_recv(), Ok(Frame::Want(_))));
+        assert!(matches!(queue.try_recv(), Ok(Frame::Request(_))));
+        line.declined(&Subject::from_static("f"), true);
+        assert!(matches!(tried(), Tried::NotThere(_)));
+        line.learn(&Subject::from_static("f"), true);
+        assert!(matches!(tried(), Tried::Sent));
+    }
+
+    #[test]
     fn a_full_line_gives_requests_back() {
         let (line, queue) = Line::new(1);
         let f = Subject::from_static("f");
-        let _ = line.request(message("f", None), false, |_| {});
+        let _ = line.request(message("f", None), false, false, |_| {});
         line.learn(&f, true);
         for _ in 1..ROOM {
             assert!(matches!(
-                line.request(message("f", None), false, |_| {}),
+                line.request(message("f", None), false, false, |_| {}),
                 Tried::Sent
             ));
         }
         assert!(matches!(
-            line.request(message("f", None), false, |_| {}),
+            line.request(message("f", None), false, false, |_| {}),
             Tried::NoRoom(_)
         ));
         drop(queue);
         assert!(matches!(
-            line.request(message("f", None), false, |_| {}),
+            line.request(message("f", None), false, false, |_| {}),
             Tried::NotThere(_)
         ));
     }

@@ -58,6 +58,14 @@ pub enum ListenError {
 pub struct SocketListener {
     listener: UnixListener,
     path: PathBuf,
+    /// Which file that is.
+    file: Option<(u64, u64)>,
+}
+
+/// The file at a path, if there is one.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let data = std::fs::symlink_metadata(path).ok()?;
+    Some((data.dev(), data.ino()))
 }
 
 impl SocketListener {
@@ -80,6 +88,7 @@ impl SocketListener {
         Ok(Self {
             listener,
             path: path.to_owned(),
+            file: file_at(path),
         })
     }
 
@@ -118,6 +127,10 @@ impl SocketListener {
 
 impl Drop for SocketListener {
     fn drop(&mut self) {
+        if self.file != file_at(&self.path) {
+            // Another process with the same name listens there now.
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, path = %self.path.display(), "could not remove a socket");
         }
@@ -170,25 +183,22 @@ async fn join(stream: UnixStream, board: &Switchboard, stop: &CancellationToken)
 }
 
 /// Joins `board` with that of the process that listens at `path`, again whenever that ends, until
-/// `stop`. Calls go over NATS while there is no line.
+/// `stop`; what waits to be sent still leaves then. Calls go over NATS while there is no line.
 pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: CancellationToken) {
-    let keep = async {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let began = tokio::time::Instant::now();
-            match timeout(CONNECTED, UnixStream::connect(&path)).await {
-                Ok(Ok(stream)) => join(stream, &board, &stop).await,
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, path = %path.display(), "no line to the host");
-                }
-                Err(_) => tracing::debug!(path = %path.display(), "no line to the host in time"),
+    let mut pause = FIRST_PAUSE;
+    while !stop.is_cancelled() {
+        let began = tokio::time::Instant::now();
+        match timeout(CONNECTED, UnixStream::connect(&path)).await {
+            Ok(Ok(stream)) => join(stream, &board, &stop).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, path = %path.display(), "no line to the host");
             }
-            if began.elapsed() > HELD {
-                pause = FIRST_PAUSE;
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            Err(_) => tracing::debug!(path = %path.display(), "no line to the host in time"),
         }
-    };
-    stop.run_until_cancelled(keep).await;
+        if began.elapsed() > HELD {
+            pause = FIRST_PAUSE;
+        }
+        stop.run_until_cancelled(sleep(pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }

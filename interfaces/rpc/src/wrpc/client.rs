@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_core::id::{ComponentId, LatticeName};
 use lattice_core::subject::RpcPrefix;
+use lattice_core::{Locality, RoadCounts, TraceContext};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use wrpc_transport::Invoke;
 
 use crate::call::Invocation;
-use crate::header::TraceContext;
 use crate::peer::Peer;
 use crate::wrpc::{Incoming, Outgoing};
 
@@ -44,6 +44,8 @@ pub struct Client {
     source: ComponentId,
     target: ComponentId,
     timeout: Duration,
+    locality: Locality,
+    roads: Option<Arc<RoadCounts>>,
 }
 
 impl Client {
@@ -62,7 +64,16 @@ impl Client {
             source,
             target,
             timeout,
+            locality: Locality::default(),
+            roads: None,
         }
+    }
+
+    /// Keeps to the roads that a link allows, and has those counted that calls take.
+    #[must_use]
+    pub fn by(mut self, locality: Locality, roads: Arc<RoadCounts>) -> Self {
+        (self.locality, self.roads) = (locality, Some(roads));
+        self
     }
 }
 
@@ -88,7 +99,12 @@ impl Invoke for Client {
             .source(self.source.as_str())
             .target(self.target.as_str())
             .link_name(cx.link_name.as_deref().unwrap_or("default"))
-            .trace(cx.trace.as_ref());
+            .trace(cx.trace.as_ref())
+            .locality(self.locality);
+        let invocation = match &self.roads {
+            Some(roads) => invocation.roads(Arc::clone(roads)),
+            None => invocation,
+        };
         let call = self.peer.start(invocation, params, &[]).await?;
         let guard = Arc::clone(call.guard());
         let call = Arc::new(Mutex::new(call));

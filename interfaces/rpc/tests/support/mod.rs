@@ -96,6 +96,7 @@ pub fn options() -> ServeOptions {
         default_deadline: Duration::from_secs(5),
         longest_deadline: Duration::from_secs(60),
         relief: lattice_rpc::Relief::default(),
+        takes: None,
     }
 }
 
@@ -156,7 +157,11 @@ impl Pair {
     {
         let subject = self.subject(function);
         let queue = self.prefix.queue_group();
-        let served = self.callee.serve_http(&subject, queue, options(), handler);
+        let options = ServeOptions {
+            takes: Some(lattice_rpc::http::REQUEST),
+            ..options()
+        };
+        let served = self.callee.serve(&subject, queue, options, handler);
         self.ready(&subject, served.await.unwrap()).await
     }
 

@@ -201,6 +201,7 @@ impl Lattice {
             default_deadline: PATIENCE,
             longest_deadline: PATIENCE,
             relief: lattice_rpc::Relief::default(),
+            takes: None,
         };
         let subject = prefix.invocation(INCOMING_HANDLER, HANDLE);
         let queue = prefix.queue_group();

@@ -30,7 +30,7 @@ pub(crate) struct Teller {
 impl Teller {
     pub(crate) fn new(session: &Session, link: &ProviderLink) -> Self {
         Self {
-            client: session.client(&link.peer),
+            client: session.client_through(link),
             link_name: link.name.to_string(),
             link: link.to_string(),
             seen: HashMap::new(),

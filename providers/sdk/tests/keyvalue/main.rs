@@ -213,6 +213,7 @@ async fn bindings_are_served_and_call_on() {
         default_deadline: PATIENCE,
         longest_deadline: PATIENCE,
         relief: lattice_rpc::Relief::default(),
+        takes: None,
     };
     let handler = move |call: IncomingCall| {
         let passed = passed.clone();

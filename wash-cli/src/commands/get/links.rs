@@ -205,13 +205,13 @@ mod tests {
         let links = with_roads(links, &hosts);
         let expected = "\
 Source ID  Target  Interface(s)                 Name     Locality      Roads
-counter    kv      wasi:keyvalue/store,atomics  default  prefer-local  process 1, bus 1 (no room here)
+counter    kv      wasi:keyvalue/store,atomics  default  prefer-local  process 1, bus 1 (no-room-here)
 counter    kv      wasi:keyvalue/store,atomics  second   spread        no calls";
         assert_eq!(text(&links, true, Style::default()), expected);
         let json = serde_json::to_value(&links).unwrap();
         let counted = serde_json::json!({
             "process": 1, "socket": 0, "bus": 1,
-            "why": {"process": "nearest", "bus": "no room here"},
+            "why": {"process": "nearest", "bus": "no-room-here"},
         });
         assert_eq!(json[0]["roads"], counted);
         assert_eq!(json[0].get("locality"), None);

@@ -1,0 +1,194 @@
+//! Bodies of answers whose guests still run.
+//!
+//! Such a guest runs in a task of its own, whether or not somebody reads: what it calls goes on, and
+//! it ends by its deadline, also when whoever reads its body has paused for good.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Weak;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use lattice_codec::http::ErrorCode;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep, sleep_until};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::error::to_wire;
+use super::serve::Guest;
+use super::tails::{self, Tails};
+use crate::CallError;
+use crate::imports::chain;
+
+/// How many pieces wait for the reader, beside those that wait in the guest's own channel.
+const PIECES: usize = 1;
+
+/// What was read of a body already.
+#[derive(Default)]
+pub(super) struct Start {
+    pub(super) data: Bytes,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+/// The body of an answer, and the guest that writes it.
+pub(super) struct GuestBody {
+    guest: Guest,
+    timer: Pin<Box<Sleep>>,
+    deadline: Instant,
+    tails: Weak<Tails>,
+    body: Option<HyperOutgoingBody>,
+    start: Start,
+    /// Why it ends before its end.
+    failed: Option<ErrorCode>,
+}
+
+type BodyFrame = Option<Result<Frame<Bytes>, ErrorCode>>;
+
+impl GuestBody {
+    pub(super) fn new(
+        guest: Guest,
+        body: HyperOutgoingBody,
+        start: Start,
+        deadline: Instant,
+        tails: Weak<Tails>,
+    ) -> Self {
+        Self {
+            guest,
+            timer: Box::pin(sleep_until(deadline)),
+            deadline,
+            tails,
+            body: Some(body),
+            start,
+            failed: None,
+        }
+    }
+
+    /// Has a task run the guest, and gives what it writes. The guest is ended when that is dropped
+    /// before its end, and with its component.
+    pub(super) fn pumped(self) -> Pumped {
+        let (pieces, read) = mpsc::channel(PIECES);
+        let task = self
+            .tails
+            .upgrade()
+            .map(|tails| tails.run(pump(self, pieces)));
+        Pumped {
+            pieces: read,
+            task,
+            ended: false,
+        }
+    }
+
+    fn fail(&mut self, code: ErrorCode) {
+        self.guest = Guest::default();
+        self.body = None;
+        self.failed = Some(code);
+    }
+
+    /// Lets the guest run, but not past its deadline.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if self.guest.poll(cx) {
+            self.guest.keep();
+        }
+        if self.body.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+            self.fail(code(&CallError::Deadline));
+        }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<BodyFrame> {
+        if let Some(code) = self.failed.take() {
+            return Poll::Ready(Some(Err(code)));
+        }
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let broken = match ready!(Pin::new(body).poll_frame(cx)) {
+            Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+            Some(Err(error)) => Some(to_wire(error)),
+            None => None,
+        };
+        let cause = self.guest.failure().map(|cause| code(&cause));
+        self.body = None;
+        if let Some(code) = cause.or(broken) {
+            self.guest = Guest::default();
+            return Poll::Ready(Some(Err(code)));
+        }
+        tails::let_finish(&self.tails, std::mem::take(&mut self.guest), self.deadline);
+        Poll::Ready(None)
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<BodyFrame> {
+        if !self.start.data.is_empty() {
+            let data = std::mem::take(&mut self.start.data);
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if let Some(trailers) = self.start.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        if let Poll::Ready(frame) = self.poll_data(cx) {
+            return Poll::Ready(frame);
+        }
+        self.drive(cx);
+        self.poll_data(cx)
+    }
+}
+
+/// Passes on what a guest writes; it runs while its reader does not.
+async fn pump(mut body: GuestBody, pieces: mpsc::Sender<BodyFrame>) {
+    loop {
+        let piece = poll_fn(|cx| body.poll_piece(cx)).await;
+        let mut room = pin!(pieces.reserve());
+        let room = poll_fn(|cx| {
+            let room = room.as_mut().poll(cx);
+            if room.is_pending() {
+                body.drive(cx);
+            }
+            room
+        });
+        let Ok(room) = room.await else { return };
+        let is_last = !matches!(piece, Some(Ok(_)));
+        room.send(piece);
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// What the reader of a body is told about the failure of its guest.
+fn code(error: &CallError) -> ErrorCode {
+    ErrorCode::InternalError(Some(chain(error)))
+}
+
+/// What comes out of a [`pump`].
+pub(super) struct Pumped {
+    pieces: mpsc::Receiver<BodyFrame>,
+    task: Option<AbortHandle>,
+    ended: bool,
+}
+
+impl Body for Pumped {
+    type Data = Bytes;
+    type Error = ErrorCode;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BodyFrame> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.pieces.poll_recv(cx)).unwrap_or_else(|| {
+            let text = "the component was stopped before its body was complete";
+            Some(Err(ErrorCode::InternalError(Some(text.to_owned()))))
+        });
+        self.ended = !matches!(piece, Some(Ok(_)));
+        Poll::Ready(piece)
+    }
+}
+
+impl Drop for Pumped {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Taking in what comes for the calls of a peer.
+
+use std::sync::Arc;
+
+use async_nats::{Message, Subject};
+use futures::StreamExt as _;
+use lattice_core::road::{Road, Why};
+
+use crate::error::CallError;
+use crate::exchange::{ALIVE, Delivered, Exchange};
+use crate::handing::{take_over, told_deadline};
+use crate::inbox::HANDED_ON;
+use crate::local::Asked;
+use crate::outbox::Outgoing;
+use crate::peer::{Farewell, Inner};
+
+/// Routes every message of the inbox to its slot. It never waits for a reader.
+pub(crate) async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscriber) {
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => break,
+            message = incoming.next() => match message {
+                Some(message) => message,
+                None => break,
+            },
+        };
+        route(&inner, message);
+    }
+    if let Some(board) = &inner.config.local {
+        board.remove_peer(inner.inbox.prefix());
+    }
+    inner.slots.fail_all(&CallError::Cancelled);
+    inner.stop.cancel();
+}
+
+/// Takes back a request that a line could not carry on: it goes over NATS now, if it may.
+pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: bool) {
+    let root = request
+        .reply
+        .clone()
+        .unwrap_or_else(|| Subject::from_static(""));
+    let slot = inner
+        .inbox
+        .split(&root)
+        .map(|(token, _)| inner.slots.get(token));
+    // Nobody waits any more for one that has lost its slot.
+    let Some(Some((_, exchange))) = slot else {
+        return;
+    };
+    exchange.goes_by(0);
+    let request = Outgoing {
+        deadline: told_deadline(request.headers.as_ref()),
+        ..request
+    };
+    if local_only {
+        return ask_another(inner, &exchange, request);
+    }
+    exchange.count(Road::Bus, Why::NoRoomHere);
+    let owner = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        if let Err(error) = owner.outbox.send(request).await {
+            exchange.fail(error);
+        }
+    });
+}
+
+/// Looks for another process of this machine for a request that may not leave it.
+fn ask_another(inner: &Inner, exchange: &Exchange, request: Outgoing) {
+    let Some(board) = &inner.config.local else {
+        return;
+    };
+    match board.ask(request, true, |line| exchange.goes_by(line)) {
+        Asked::Taken(Road::Socket) => {}
+        Asked::Taken(road) => exchange.count(road, Why::Nearest),
+        Asked::Left(request, why) => exchange.fail(CallError::not_local(&request.subject, why)),
+    }
+}
+
+/// Takes in one message for a slot.
+pub(crate) fn route(inner: &Inner, message: Message) {
+    let subject = message.subject.clone();
+    let Some((token, suffix)) = inner.inbox.split(subject.as_str()) else {
+        return;
+    };
+    if token == HANDED_ON {
+        return take_over(inner, suffix, message);
+    }
+    // A late message for a call that has ended finds no slot; that is not an error.
+    let Some((id, exchange)) = inner.slots.get(token) else {
+        match (suffix, message.reply) {
+            (ALIVE, Some(subject)) => inner.farewell(Farewell::empty(subject)),
+            _ => inner.slots.stray(token),
+        }
+        return;
+    };
+    match exchange.deliver(suffix, message) {
+        Delivered::Done => {}
+        Delivered::CancelAt(subject) => {
+            inner.slots.remove(id);
+            inner.farewell(Farewell::empty(subject));
+        }
+        Delivered::Misplaced => inner.slots.distrust(exchange.subject()),
+    }
+}
