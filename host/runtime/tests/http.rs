@@ -301,7 +301,26 @@ async fn dropping_the_body_ends_the_guest() {
         .unwrap();
     assert!(!released.load(Ordering::SeqCst));
     drop(response);
-    assert!(released.load(Ordering::SeqCst));
+    let ended = async {
+        while !released.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_whose_body_nobody_reads_ends_by_its_deadline() {
+    let component = http_probe(ComponentOptions::default()).await;
+    let (held, ended) = tokio::sync::oneshot::channel::<()>();
+    let cx = CallContext::within(Duration::from_millis(300)).holding(held);
+    let endless = request("/slow/1000000/1", empty());
+    let response = component.handle_http(cx, endless).await.unwrap();
+    assert!(matches!(response.body, ResponseBody::Streaming(_)));
+    // The guest is gone, and what it held with it, although its reader is still there.
+    timeout(LONG, ended).await.unwrap().unwrap_err();
+    let broken = collect(response).await.unwrap_err();
+    assert!(format!("{broken:?}").contains("deadline"), "{broken:?}");
 }
 
 #[tokio::test]

@@ -107,7 +107,13 @@ impl GuestBody {
         let broken = match ready!(Pin::new(body).poll_frame(cx)) {
             Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => Some(to_wire(error)),
-            None => None,
+            None => {
+                // It may have had to give way between its last piece and its end.
+                if self.guest.poll(cx) {
+                    self.guest.keep();
+                }
+                None
+            }
         };
         let cause = self.guest.failure().map(|cause| code(&cause));
         self.body = None;

@@ -11,10 +11,13 @@ use super::shed::{self, Control, Usage};
 use super::{CALM, Gate, Inner, WHOLE};
 
 /// The time between two probes, and after how many the least counts.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(2);
 const PROBES: usize = 5;
 
-/// With more calls than these from one look to the next, there is another.
+/// After how many such looks the limit is set, by the least of them all.
+const LOOKS: usize = 5;
+
+/// With more calls than these while the limit stays, the threads are watched on.
 const FEW: u32 = 32;
 
 /// How long a probe may take; it counts as so long then.
@@ -56,9 +59,16 @@ impl Inner {
             let mut begun = self.begun.load(Ordering::Relaxed);
             let mut last = Instant::now();
             while last.elapsed() < CALM {
-                let waits = least(threads).await;
+                let mut waits = vec![LONGEST; threads.len()];
+                let mut sheds = false;
+                for _ in 0..LOOKS {
+                    let latest = least(threads).await;
+                    sheds = self.shed(&latest, &mut controls);
+                    for (least, latest) in waits.iter_mut().zip(latest) {
+                        *least = latest.min(*least);
+                    }
+                }
                 self.look(threads, &waits);
-                let sheds = self.shed(&waits, &mut controls);
                 let before = std::mem::replace(&mut begun, self.begun.load(Ordering::Relaxed));
                 if sheds || self.is_busy(begun.wrapping_sub(before)) {
                     last = Instant::now();
