@@ -58,9 +58,9 @@ struct Arguments {
     /// How long each measurement of a round runs, in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Only measures whose name contains this.
-    #[arg(long)]
-    only: Option<String>,
+    /// Only measures whose name contains this; several with commas between, or given again.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
     /// Also what takes minutes: restarts, many components, many hosts, overload, aborts.
     #[arg(long)]
     full: bool,
@@ -88,15 +88,15 @@ impl Arguments {
 
     /// Whether one of the measures is asked for, by a part of a name.
     fn wants(&self, name: &str) -> bool {
-        self.only.as_deref().is_none_or(|part| name.contains(part))
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(&**part))
     }
 
     /// Whether one of those that take minutes is asked for: all of them, or by its whole name.
     fn wants_long(&self, names: &[&str]) -> bool {
-        match self.only.as_deref() {
-            Some(name) if !self.full => names.contains(&name),
-            _ => self.full && names.iter().any(|name| self.wants(name)),
+        if self.full {
+            return names.iter().any(|name| self.wants(name));
         }
+        self.only.iter().any(|name| names.contains(&&**name))
     }
 }
 
@@ -185,6 +185,7 @@ mod tests {
         assert!(arguments("--full").wants_long(&long));
         assert!(arguments("--full --only idle").wants_long(&long));
         assert!(!arguments("--full --only bus").wants_long(&long));
+        assert!(arguments("--only bus,idle_10000").wants_long(&long));
     }
 
     #[test]
@@ -192,5 +193,7 @@ mod tests {
         assert!(arguments("").wants("bus_1"));
         assert!(arguments("--only bus").wants("bus_1"));
         assert!(!arguments("--only http").wants("bus_1"));
+        assert!(arguments("--only http,bus").wants("bus_1"));
+        assert!(arguments("--only http --only bus").wants("bus_1"));
     }
 }

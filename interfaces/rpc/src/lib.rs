@@ -1,4 +1,4 @@
-//! One WIT call over NATS: the wRPC transport of the lattice.
+//! One WIT call by the nearest road: within the process, over a socket of the machine, over NATS.
 //!
 //! A [`Peer`] is one process on one NATS connection. It owns a single inbox subscription; each
 //! call takes a slot of its table before the request goes out, so that nothing is subscribed,
@@ -10,6 +10,15 @@
 //! flow controlled and fails with a typed error. Towards a peer of the 1.9 lattice the messages
 //! are those of the protocol page, section 4.2; everything added is a header that such a peer
 //! ignores ([`header`] lists them).
+//!
+//! **Roads.** Peers that share a [`Switchboard`] call one another without NATS: the caller runs the
+//! handler itself, with values as they are where both ends know the type ([`Peer::call_value`]).
+//! Switchboards of two processes are joined by a Unix socket ([`SocketListener`],
+//! [`keep_connected`]). What is said is the same on all roads, and the link of a call says which it
+//! may take ([`Invocation::locality`]).
+//!
+//! **Under load.** A [`Limiter`] bounds the calls of one component, a [`Gate`] those of a host, and a
+//! [`Relief`] gives calls away that would have to wait.
 
 mod alarm;
 mod body;

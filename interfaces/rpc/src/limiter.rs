@@ -1,7 +1,5 @@
 //! How many calls run at once, and how many may wait for a turn.
 
-#[cfg(test)]
-mod overload;
 mod permit;
 mod strain;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use lattice_provider_sdk::keyvalue::KeyValueError;
 
 use crate::bucket::LONGEST_KEY;
 use crate::settings::{MAX_BYTES, MAX_TOTAL_BYTES, MAX_VALUE_BYTES};
-use crate::value::NotCounted;
+use lattice_provider_sdk::keyvalue::decimal::NotCounted;
 
 /// Why an operation in a bucket failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

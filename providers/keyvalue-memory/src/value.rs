@@ -1,21 +1,11 @@
 //! What is kept under a key.
 
 use bytes::Bytes;
+use lattice_provider_sdk::keyvalue::decimal::{self, NotCounted};
 
 /// The most digits of a number. Shorter values count as much, so that a number can grow, and a
 /// short text become one, in a bucket that is full.
 const MOST_DIGITS: usize = 20;
-
-/// Why a value cannot be added to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotCounted {
-    /// It is something else.
-    #[error("is no number")]
-    NoNumber,
-    /// The sum would be too large.
-    #[error("would grow beyond the largest number")]
-    Overflow,
-}
 
 /// A value, which to everybody else is bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +43,7 @@ impl Value {
     pub(crate) fn plus(&self, delta: u64) -> Result<u64, NotCounted> {
         let current = match self {
             Self::Number(number) => *number,
-            Self::Bytes(bytes) => std::str::from_utf8(bytes)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .ok_or(NotCounted::NoNumber)?,
+            Self::Bytes(bytes) => decimal::number(bytes)?,
         };
         current.checked_add(delta).ok_or(NotCounted::Overflow)
     }

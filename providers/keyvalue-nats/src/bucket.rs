@@ -6,7 +6,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage};
 use lattice_provider_sdk::{BoxError, chain};
 
-use crate::counter::{self, NotCounted};
+use crate::counter;
+use lattice_provider_sdk::keyvalue::decimal::NotCounted;
 use crate::key::{self, KeyTooLong};
 use crate::listing::Page;
 

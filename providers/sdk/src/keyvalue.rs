@@ -15,6 +15,7 @@
 
 mod backend;
 mod backends;
+pub mod decimal;
 mod serve;
 
 #[allow(

@@ -16,6 +16,20 @@ use crate::workspace::Workspace;
 const DOCS: &str = "docs";
 const COMMITTED: &str = "docs/performance.json";
 
+const HELP: &str = "\
+Measures a lattice of release programs, which it builds first
+
+  --wasmtime       Also `wasmtime serve`, which may have to be built
+  --full           Also what takes minutes: restarts, many components, many hosts, overload, aborts
+  --only NAME,…    Only measures whose name contains this; one of those of `--full` by its whole name
+  --rounds N       How many interleaved rounds to measure [5]
+  --seconds S      How long each measurement of a round runs [3]
+  --json FILE      Writes the results there
+  --from FILE      Measures nothing and takes the results of an earlier run
+  --check          Fails when a ratio is more than 15 % worse than in docs/performance.json
+  --publish        Writes docs/performance.md, docs/performance.json and the charts
+";
+
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq)]
 struct Chosen {
@@ -29,7 +43,12 @@ struct Chosen {
 
 /// Builds everything in release and runs the benchmark; other arguments than ours go to it.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCode> {
-    let chosen = choose(arguments.raw_args()?);
+    let asked: Vec<OsString> = arguments.raw_args()?.collect();
+    if asked.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let chosen = choose(asked.into_iter());
     let mut command = shell::cargo();
     command
         .args(["run", "--release", "--quiet"])

@@ -1,5 +1,7 @@
 //! What limiters promise.
 
+mod overload;
+
 use super::*;
 
 fn soon() -> Instant {

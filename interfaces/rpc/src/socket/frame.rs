@@ -226,6 +226,41 @@ mod tests {
         out
     }
 
+    /// What two programs of different builds have to agree on; see the head of this file.
+    #[test]
+    fn frames_are_these_bytes() {
+        let message = || Outgoing {
+            subject: "f".into(),
+            reply: Some("r".into()),
+            headers: Some(HeaderMap::from_iter([(
+                HeaderName::from_static("a"),
+                HeaderValue::from("b"),
+            )])),
+            payload: Bytes::from_static(b"p"),
+            deadline: None,
+        };
+        let request = |local_only| Request {
+            message: message(),
+            local_only,
+        };
+        let near = b"\x01\0\x01\0\x01\0\0\0\x08fr\0\x01\0\0\0\x01abp";
+        let far = b"\0\0\x01\0\x01\0\0\0\x08fr\0\x01\0\0\0\x01abp";
+        let cases: [(Frame, u8, &[u8]); 6] = [
+            (Frame::Want("f".into()), 1, b"f"),
+            (Frame::Have("f".into()), 2, b"f"),
+            (Frame::Gone("f".into()), 3, b"f"),
+            (Frame::Request(request(true)), 4, near),
+            (Frame::Declined(request(false)), 5, far),
+            (Frame::Message(message()), 6, far),
+        ];
+        for (frame, kind, content) in cases {
+            let mut expected = vec![0, 0, 0, content.len() as u8 + 1, kind];
+            expected.extend_from_slice(content);
+            assert_eq!(&bytes_of(vec![frame])[..], &expected, "kind {kind}");
+        }
+        assert_eq!(GREETING, b"lattice1");
+    }
+
     fn token() -> impl Strategy<Value = String> {
         "[a-zA-Z0-9_:/@-]{1,12}(\\.[a-z0-9]{1,6}){0,3}"
     }

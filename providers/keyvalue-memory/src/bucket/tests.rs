@@ -6,7 +6,7 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::value::NotCounted;
+use lattice_provider_sdk::keyvalue::decimal::NotCounted;
 
 const LIMITS: Limits = Limits {
     bucket: 1 << 30,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Limiter;
+use crate::limiter::Limiter;
 use crate::gate::{Gate, Spent};
 
 const CORES: usize = 2;
