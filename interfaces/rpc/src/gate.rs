@@ -35,6 +35,7 @@ mod shed;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -85,6 +86,8 @@ struct Inner {
     waiting: AtomicUsize,
     /// Whether the threads are watched.
     watched: AtomicBool,
+    /// Whether calls are refused that do not wait here.
+    sheds: AtomicBool,
     much: Notify,
     /// How long a task waits for a thread, in nanoseconds: on the threads that serve NATS, and on
     /// those for calls that compute for long. 0 when that is not watched.
@@ -109,6 +112,7 @@ impl Gate {
                 waits: Default::default(),
                 waiting: AtomicUsize::new(0),
                 watched: AtomicBool::new(false),
+                sheds: AtomicBool::new(false),
                 much: Notify::new(),
                 table: Mutex::default(),
                 congested_at: Mutex::default(),

@@ -7,17 +7,13 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::shed::{self, Control, Usage};
 use super::{CALM, Gate, Inner, WHOLE};
 
 /// The time between two probes, and after how many the least counts.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(10);
 const PROBES: usize = 5;
 
-/// After how many such looks the limit is set, by the least of them all.
-const LOOKS: usize = 5;
-
-/// With more calls than these while the limit stays, the threads are watched on.
+/// With more calls than these from one look to the next, there is another.
 const FEW: u32 = 32;
 
 /// How long a probe may take; it counts as so long then.
@@ -55,29 +51,29 @@ impl Inner {
     async fn watch(&self, threads: &[Threads]) {
         loop {
             self.much.notified().await;
-            let mut controls: Vec<_> = threads.iter().map(|_| Control::default()).collect();
-            let mut begun = self.begun.load(Ordering::Relaxed);
-            let mut last = Instant::now();
-            while last.elapsed() < CALM {
-                let mut waits = vec![LONGEST; threads.len()];
-                let mut sheds = false;
-                for _ in 0..LOOKS {
-                    let latest = least(threads).await;
-                    sheds = self.shed(&latest, &mut controls);
-                    for (least, latest) in waits.iter_mut().zip(latest) {
-                        *least = latest.min(*least);
-                    }
-                }
-                self.look(threads, &waits);
-                let before = std::mem::replace(&mut begun, self.begun.load(Ordering::Relaxed));
-                if sheds || self.is_busy(begun.wrapping_sub(before)) {
-                    last = Instant::now();
-                }
+            tokio::select! {
+                () = self.set_limit(threads) => {}
+                () = self.keep_waits_short(threads) => {}
             }
+            self.shed_nothing();
             self.waits
                 .iter()
                 .for_each(|wait| wait.store(0, Ordering::Relaxed));
             self.watched.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks at the threads until there has been little to do for a while.
+    async fn set_limit(&self, threads: &[Threads]) {
+        let mut begun = self.begun.load(Ordering::Relaxed);
+        let mut last = Instant::now();
+        while last.elapsed() < CALM {
+            let waits = least(threads).await;
+            self.look(threads, &waits);
+            let before = std::mem::replace(&mut begun, self.begun.load(Ordering::Relaxed));
+            if self.is_busy(begun.wrapping_sub(before)) {
+                last = Instant::now();
+            }
         }
     }
 
@@ -90,27 +86,12 @@ impl Inner {
         self.heed(too_long);
     }
 
-    /// Sets what is refused of calls that do not wait at the gate; whether that is anything.
-    fn shed(&self, waits: &[Duration], controls: &mut [Control]) -> bool {
-        let table = self.table.lock();
-        let usage = Usage::take(table.members());
-        let target = shed::target(usage.stretch());
-        let mut sheds = false;
-        for (kind, (wait, control)) in waits.iter().zip(controls).enumerate() {
-            let share = control.next(*wait, target);
-            sheds |= share > 0.0;
-            tracing::trace!(kind, ?wait, ?target, share, "looked at the threads");
-            for (place, member) in table.members().enumerate() {
-                let own = if usage.is_large(place) { share } else { 0.0 };
-                member.used.refuse(own, kind);
-            }
-        }
-        sheds
-    }
-
     /// Whether there is a reason to go on looking, with so many calls begun since the last time.
     fn is_busy(&self, begun: u32) -> bool {
-        self.turns.load(Ordering::Relaxed) * WHOLE > self.floor || begun > FEW || self.is_engaged()
+        self.turns.load(Ordering::Relaxed) * WHOLE > self.floor
+            || begun > FEW
+            || self.sheds.load(Ordering::Relaxed)
+            || self.is_engaged()
     }
 }
 

@@ -15,10 +15,14 @@ use std::time::Duration;
 
 use super::member::Member;
 
-/// How much the share changes where the wait is twice the target, and where it has grown by the
-/// target since the last time.
+/// How much the share changes in a [`STEP`] where the wait is twice the target, and where it has
+/// grown by the target since the last time.
 const BY_WAIT: f64 = 0.01;
 const BY_GROWTH: f64 = 0.05;
+const STEP: Duration = Duration::from_millis(10);
+
+/// How many steps one look makes at most, however late it comes.
+const MOST_STEPS: f64 = 8.0;
 
 /// Never all: what goes on has to be seen.
 const MOST: f64 = 0.95;
@@ -28,9 +32,9 @@ const MOST: f64 = 0.95;
 const SHORTEST: Duration = Duration::from_millis(5);
 const STRETCHES: u32 = 2;
 
-/// For how many looks on end the wait has to be above its target before any is refused. Bursts
-/// pass by themselves, and a thread that the system has taken a core from makes others wait, too.
-const BURST: u32 = 30;
+/// For how long the wait has to be above its target before any is refused. Bursts pass by
+/// themselves, and a thread that the system has taken a core from makes others wait, too.
+const BURST: Duration = Duration::from_millis(300);
 
 /// Sets the share of calls that is refused on threads of one kind.
 #[derive(Debug, Default)]
@@ -38,20 +42,25 @@ pub(super) struct Control {
     share: f64,
     /// The last wait, in targets.
     before: f64,
-    /// For how many looks the wait has been above its target.
-    long: u32,
+    /// For how long the wait has been above its target.
+    long: Duration,
 }
 
 impl Control {
-    /// The share from now on, where tasks wait so long.
-    pub(super) fn next(&mut self, wait: Duration, target: Duration) -> f64 {
+    /// The share from now on, where tasks wait so long, and `time` has passed since the last time.
+    pub(super) fn next(&mut self, wait: Duration, target: Duration, time: Duration) -> f64 {
+        let steps = (time.as_secs_f64() / STEP.as_secs_f64()).min(MOST_STEPS);
         let wait = wait.as_secs_f64() / target.as_secs_f64();
-        self.long = if wait > 1.0 { self.long + 1 } else { 0 };
+        self.long = if wait > 1.0 {
+            self.long + time
+        } else {
+            Duration::ZERO
+        };
         if self.share <= 0.0 && self.long < BURST {
             self.before = wait;
             return 0.0;
         }
-        let by_wait = (wait - 1.0).clamp(-1.0, 2.0) * BY_WAIT;
+        let by_wait = (wait - 1.0).clamp(-1.0, 2.0) * BY_WAIT * steps;
         let by_growth = (wait - self.before).clamp(-1.0, 1.0) * BY_GROWTH;
         self.before = wait;
         self.share = (self.share + by_wait + by_growth).clamp(0.0, MOST);
@@ -173,7 +182,7 @@ mod tests {
         let (service, refusal, look) = (100e-6, 10e-6, 0.01);
         let (mut queue, mut served, mut wait) = (0.0_f64, 0.0, Duration::ZERO);
         for step in 0..1000 {
-            let share = control.next(wait, TARGET);
+            let share = control.next(wait, TARGET, STEP);
             let each = service * (1.0 - share) + refusal * share;
             let (came, most) = (load * look / service, look / each);
             let done = most.min(queue + came);

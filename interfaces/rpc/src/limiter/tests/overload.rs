@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::limiter::Limiter;
 use crate::gate::{Gate, Spent};
+use crate::limiter::Limiter;
 
 const CORES: usize = 2;
 /// How much a call computes.
