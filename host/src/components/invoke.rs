@@ -42,7 +42,12 @@ pub(crate) struct ComponentInvoke {
 }
 
 impl ComponentInvoke {
-    fn resolve(&self, link_name: &str, lookup: &str, operation: &str) -> Result<Arc<Route>, InvokeError> {
+    fn resolve(
+        &self,
+        link_name: &str,
+        lookup: &str,
+        operation: &str,
+    ) -> Result<Arc<Route>, InvokeError> {
         self.router
             .resolve(&self.source, link_name, lookup)
             .map_err(|_| {

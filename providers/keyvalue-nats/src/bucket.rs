@@ -7,9 +7,9 @@ use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage};
 use lattice_provider_sdk::{BoxError, chain};
 
 use crate::counter;
-use lattice_provider_sdk::keyvalue::decimal::NotCounted;
 use crate::key::{self, KeyTooLong};
 use crate::listing::Page;
+use lattice_provider_sdk::keyvalue::decimal::NotCounted;
 
 /// How many keys of a batch are under way at once.
 const AT_ONCE: usize = 32;

@@ -27,10 +27,11 @@ const MOST_STEPS: f64 = 8.0;
 /// Never all: what goes on has to be seen.
 const MOST: f64 = 0.95;
 
-/// What a wait for a thread is held at, if guests do not keep one for long: at least this, and as
-/// long as so many take that keep a thread as long as those did lately.
+/// What a wait for a thread is held at: at least this, and as long as so many take, one after the
+/// other, that keep a thread as long as those did lately. A few dozen callers for each core, who
+/// call again when they have their answer, have nothing refused by that.
 const SHORTEST: Duration = Duration::from_millis(5);
-const STRETCHES: u32 = 2;
+const STRETCHES: u32 = 32;
 
 /// For how long the wait has to be above its target before any is refused. Bursts pass by
 /// themselves, and a thread that the system has taken a core from makes others wait, too.
