@@ -9,6 +9,7 @@
 //! from socket to NATS and back; a client that goes away drops it, which cancels the call.
 
 mod body;
+mod complaints;
 mod connection;
 mod cors;
 mod failure;

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use lattice_rpc::http::IncomingBody;
 
 use crate::body::{ReplyBody, RequestBody};
+use crate::complaints::Described;
 use crate::cors::{Cors, Mark};
 use crate::failure::Failure;
 use crate::listener::Shared;
@@ -91,7 +92,9 @@ async fn pass_on(
         Ok(response) => from_component(response),
         Err(error) => {
             let failure = Failure::of(&error, route.has_limit);
-            described.log(route, &failure, &error);
+            shared
+                .complaints()
+                .tell(&described, route, &failure, &error);
             failure.response()
         }
     }
@@ -106,28 +109,6 @@ fn from_component(response: Response<IncomingBody>) -> Response<ReplyBody> {
         *response.status_mut() = StatusCode::BAD_GATEWAY;
     }
     response
-}
-
-/// What the log says of a request that failed, kept while the request itself is given away.
-struct Described {
-    method: Method,
-    path: Option<PathAndQuery>,
-}
-
-impl Described {
-    fn log(&self, route: &Route, failure: &Failure, error: &dyn std::error::Error) {
-        let path = self.path.as_ref().map_or("", PathAndQuery::path);
-        tracing::error!(
-            component = %route.key.peer,
-            link = %route.key.name,
-            method = %self.method,
-            path,
-            status = failure.status.as_u16(),
-            code = %failure.code,
-            %error,
-            "a request failed"
-        );
-    }
 }
 
 /// The address with scheme and authority, which a request line usually leaves out.
