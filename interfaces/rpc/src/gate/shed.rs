@@ -35,7 +35,7 @@ const STRETCHES: u32 = 32;
 
 /// For how long the wait has to be above its target before any is refused. Bursts pass by
 /// themselves, and a thread that the system has taken a core from makes others wait, too.
-const BURST: Duration = Duration::from_millis(300);
+const BURST: Duration = Duration::from_millis(150);
 
 /// Sets the share of calls that is refused on threads of one kind.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Control {
             self.before = wait;
             return 0.0;
         }
-        let by_wait = (wait - 1.0).clamp(-1.0, 2.0) * BY_WAIT * steps;
+        let by_wait = (wait - 1.0).clamp(-1.0, 5.0) * BY_WAIT * steps;
         let by_growth = (wait - self.before).clamp(-1.0, 1.0) * BY_GROWTH;
         self.before = wait;
         self.share = (self.share + by_wait + by_growth).clamp(0.0, MOST);
