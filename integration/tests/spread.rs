@@ -160,7 +160,7 @@ async fn a_host_behind_a_leaf_takes_its_part_when_those_at_the_hub_are_busy() ->
     }
     let by_host = confirmed.by_callee().await?;
     assert!(
-        by_host.len() == 3 && by_host.values().all(|calls| *calls >= 20),
+        by_host.len() == 3 && by_host.values().all(|calls| *calls >= 5),
         "{by_host:?}"
     );
     assert_eq!(by_host.into_values().sum::<usize>(), 240);

@@ -2,11 +2,12 @@
 //! server can write that has too much to do already.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Method;
 use http::uri::PathAndQuery;
 use lattice_rpc::RemoteError;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::route::Route;

@@ -131,7 +131,10 @@ mod tests {
         let (begin, begun) = tokio::sync::oneshot::channel::<()>();
         let busy = tokio::spawn(async {
             begun.await.unwrap();
-            std::thread::sleep(Duration::from_millis(50));
+            let until = Instant::now() + Duration::from_millis(50);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
         });
         begin.send(()).unwrap();
         let wait = wire.wait().await;
