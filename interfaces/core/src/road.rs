@@ -112,7 +112,8 @@ impl RoadCounts {
         self.last.store(road as u8 + 1, Relaxed);
     }
 
-    /// Takes back that a call was counted which could not take that road after all.
+    /// Takes back that a call was counted which could not take that road after all. The last road
+    /// stays what it was until the next call is counted.
     pub fn take_back(&self, road: Road) {
         self.roads[road as usize].calls.fetch_sub(1, Relaxed);
     }

@@ -137,6 +137,11 @@ impl Invocation {
         self.common.roads.as_ref()
     }
 
+    /// Who calls, if that was said.
+    pub(crate) fn caller(&self) -> Option<&str> {
+        self.common.source.as_deref()
+    }
+
     /// Where the call goes.
     pub fn subject(&self) -> &Subject {
         &self.common.subject

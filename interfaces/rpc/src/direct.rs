@@ -158,7 +158,7 @@ impl Peer {
         match invocation.allowed() {
             Locality::Spread => None,
             Locality::LocalOnly => board.server(invocation.subject()),
-            _ => board.server_with_room(invocation.subject()),
+            _ => board.server_with_room(invocation.subject(), invocation.caller()),
         }
     }
 

@@ -56,11 +56,11 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
     if local_only {
         return ask_another(inner, &exchange, request);
     }
-    exchange.count(Road::Bus, Why::NoRoomHere);
     let owner = Arc::clone(inner);
     inner.tasks.spawn(async move {
-        if let Err(error) = owner.outbox.send(request).await {
-            exchange.fail(error);
+        match owner.outbox.send(request).await {
+            Ok(()) => exchange.count(Road::Bus, Why::NoRoomHere),
+            Err(error) => exchange.fail(error),
         }
     });
 }

@@ -59,6 +59,8 @@ struct State {
     /// Whether an earlier call had the same subject.
     again: bool,
     cancelled: bool,
+    /// The other end is no more, after the synchronous part of its answer was all here.
+    lost: bool,
     abandoned: bool,
     pulse: Pulse,
     wakers: Vec<Waker>,
@@ -321,7 +323,7 @@ impl Exchange {
     ) -> Poll<Option<Result<Bytes, CallError>>> {
         let mut state = self.state.lock();
         let error = state.error.clone();
-        let cancelled = state.cancelled;
+        let (cancelled, lost) = (state.cancelled, state.lost);
         let Some(channel) = state.path(path) else {
             let text = format!("more than {MAX_PATHS} streams in one call");
             return Poll::Ready(Some(Err(CallError::Protocol(text))));
@@ -334,6 +336,10 @@ impl Exchange {
         }
         if channel.is_ended() {
             return Poll::Ready(None);
+        }
+        if lost {
+            let subject = self.subject.to_string();
+            return Poll::Ready(Some(Err(CallError::Gone { subject })));
         }
         if cancelled {
             return Poll::Ready(Some(Err(CallError::Cancelled)));

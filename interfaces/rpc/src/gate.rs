@@ -87,7 +87,7 @@ struct Inner {
     /// Whether the threads are watched.
     watched: AtomicBool,
     /// Whether calls are refused that do not wait here.
-    sheds: AtomicBool,
+    sheds: [AtomicBool; 2],
     much: Notify,
     /// How long a task waits for a thread, in nanoseconds: on the threads that serve NATS, and on
     /// those for calls that compute for long. 0 when that is not watched.
@@ -112,7 +112,7 @@ impl Gate {
                 waits: Default::default(),
                 waiting: AtomicUsize::new(0),
                 watched: AtomicBool::new(false),
-                sheds: AtomicBool::new(false),
+                sheds: Default::default(),
                 much: Notify::new(),
                 table: Mutex::default(),
                 congested_at: Mutex::default(),

@@ -273,8 +273,10 @@ impl Limiter {
 
     /// Whether a call had better go elsewhere, as a share of them has to while the host refuses
     /// some. It may be asked more than once for a call, so it depends on the moment alone.
-    pub(crate) fn sheds_now(&self) -> bool {
-        self.seat.as_ref().is_some_and(Seat::sheds_now)
+    pub(crate) fn sheds_now(&self, source: Option<&str>) -> bool {
+        self.seat
+            .as_ref()
+            .is_some_and(|seat| seat.sheds_now(source))
     }
 
     /// Whether the host cannot serve the call of `source` in time that is made here now.

@@ -29,8 +29,8 @@ use crate::socket::{Frame, Line, Tried, is_line};
 
 /// Takes in calls of one function.
 pub(crate) trait TakeIn: Send + Sync {
-    /// Whether a call would soon get its turn here.
-    fn has_room(&self) -> bool;
+    /// Whether a call of `source` would soon get its turn here.
+    fn has_room(&self, source: Option<&str>) -> bool;
 
     /// Takes in a call. `is_own` when it was made in this process, so that what it tells of its
     /// caller is true.
@@ -152,7 +152,7 @@ impl Switchboard {
     /// Whether a call of the function at `subject` would stay in this process.
     #[must_use]
     pub fn serves(&self, subject: &str) -> bool {
-        self.server_with_room(subject).is_some()
+        self.server_with_room(subject, None).is_some()
     }
 
     /// Whether a call of the function at `subject` would stay on this machine, as far as is known.
@@ -168,10 +168,14 @@ impl Switchboard {
         self.tables.functions.read().contains_key(subject)
     }
 
-    pub(crate) fn server_with_room(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
+    pub(crate) fn server_with_room(
+        &self,
+        subject: &str,
+        source: Option<&str>,
+    ) -> Option<Arc<dyn TakeIn>> {
         let functions = self.tables.functions.read();
         let mut servers = functions.get(subject)?.iter().filter_map(Weak::upgrade);
-        servers.find(|server| server.has_room())
+        servers.find(|server| server.has_room(source))
     }
 
     pub(crate) fn server(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
@@ -238,7 +242,7 @@ impl Switchboard {
         goes_by: impl Fn(u32),
     ) -> Asked {
         let mut why = Why::NoServerHere;
-        if let Some(server) = self.server_with_room(&request.subject) {
+        if let Some(server) = self.server_with_room(&request.subject, None) {
             server.take(request.arrived(), true);
             return Asked::Taken(Road::Process);
         }

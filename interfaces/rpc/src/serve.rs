@@ -60,7 +60,7 @@ pub struct Context {
     pub deadline: Instant,
     /// When the call came in.
     pub(crate) arrived: Instant,
-    /// Whether it was made in this process, and by whom it says.
+    /// Whether it was made in this process, so that its source is true.
     is_own: bool,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_codec::Path;
 use lattice_rpc::{CallError, Limiter, PeerConfig, RemoteError};
-use support::{Pair, on_the_bus, options, soon};
+use support::{Pair, on_the_bus, options, soon, until};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -192,14 +192,6 @@ fn scopeguard(f: impl FnOnce()) -> impl Drop {
     Guard(Some(f))
 }
 
-async fn until(mut done: impl FnMut() -> bool) {
-    let limit = soon(4000);
-    while !done() {
-        assert!(Instant::now() < limit, "the state did not come");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_full_callee_refuses_at_once_and_recovers() {
     let pair = Pair::start().await;
@@ -229,6 +221,45 @@ async fn a_full_callee_refuses_at_once_and_recovers() {
         .await
         .unwrap();
     pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_is_told_from_one_that_never_began() {
+    let pair = Pair::start().await;
+    let mut narrow = options();
+    narrow.limiter = Arc::new(Limiter::new(1, 2, Duration::from_secs(5)));
+    let limiter = Arc::clone(&narrow.limiter);
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let serving = pair
+        .serve_with("stuck", narrow, move |call| {
+            let count = Arc::clone(&count);
+            async move {
+                let _held = call;
+                count.fetch_add(1, Ordering::Relaxed);
+                std::future::pending().await
+            }
+        })
+        .await;
+    let call = || {
+        let (caller, call) = (pair.caller.clone(), pair.invocation("stuck"));
+        tokio::spawn(async move { caller.call(call, Bytes::new()).await })
+    };
+    let running = call();
+    until(|| begun.load(Ordering::Relaxed) == 1).await;
+    let waiting = call();
+    until(|| limiter.stats().queued == 1).await;
+    serving.drain(soon(0)).await;
+    for (ended, code) in [
+        (running, RemoteError::INTERRUPTED),
+        (waiting, RemoteError::STOPPING),
+    ] {
+        let error = ended.await.unwrap().unwrap_err();
+        let told = matches!(&error, CallError::Remote(remote) if remote.code == code);
+        assert!(told, "{code}: {error:?}");
+        assert_eq!(error.never_started(), code == RemoteError::STOPPING);
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

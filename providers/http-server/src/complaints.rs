@@ -15,7 +15,7 @@ use crate::route::Route;
 /// For how long further failures of a kind are only counted.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Tells of failed requests: the first of a kind at once, those that follow within a second with the
+/// Tells of the failed requests of one route: the first of a kind at once, those that follow within a second with the
 /// next one, as a number. Those that are refused for want of room are a kind of their own, so that
 /// they hide no others.
 #[derive(Debug)]

@@ -17,7 +17,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::complaints::Complaints;
 use crate::connection;
 use crate::failure::Failure;
 use crate::route::{Route, Routes};
@@ -33,7 +32,6 @@ pub(crate) struct Shared {
     peer: Peer,
     authority: Authority,
     routes: RwLock<Routes>,
-    complaints: Complaints,
 }
 
 impl Shared {
@@ -44,10 +42,6 @@ impl Shared {
     /// What a request that names no host is taken to be for.
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
-    }
-
-    pub(crate) fn complaints(&self) -> &Complaints {
-        &self.complaints
     }
 
     pub(crate) fn routes(&self) -> &RwLock<Routes> {
@@ -96,7 +90,6 @@ impl Listener {
             peer,
             authority,
             routes: RwLock::new(routes),
-            complaints: Complaints::new(),
         });
         let (closing, abort) = (CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();

@@ -92,9 +92,7 @@ async fn pass_on(
         Ok(response) => from_component(response),
         Err(error) => {
             let failure = Failure::of(&error, route.has_limit);
-            shared
-                .complaints()
-                .tell(&described, route, &failure, &error);
+            route.complaints.tell(&described, route, &failure, &error);
             failure.response()
         }
     }

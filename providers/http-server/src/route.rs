@@ -12,6 +12,7 @@ use lattice_rpc::{Invocation, TraceContext};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use crate::complaints::Complaints;
 use crate::cors::Cors;
 use crate::failure::Failure;
 use crate::settings::{LinkSettings, Mode, Place};
@@ -31,6 +32,7 @@ pub(crate) struct Route {
     pub(crate) cache_control: Option<HeaderValue>,
     pub(crate) cors: Cors,
     pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) complaints: Complaints,
 }
 
 impl Route {
@@ -52,6 +54,7 @@ impl Route {
             cache_control: settings.cache_control,
             cors: settings.cors,
             tls,
+            complaints: Complaints::new(),
         }
     }
 

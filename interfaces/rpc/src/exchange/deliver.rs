@@ -58,8 +58,8 @@ impl Exchange {
     pub(super) fn lost(&self, state: &mut State) {
         state.over = true;
         match self.side {
-            // All of the answer is here already.
-            Side::Caller if state.is_answered() => {}
+            // What is here already stays; a stream that nobody has read so far may have more.
+            Side::Caller if state.is_answered() => state.lost = true,
             Side::Caller => {
                 let subject = self.subject.to_string();
                 state.error.get_or_insert(CallError::Gone { subject });

@@ -70,7 +70,7 @@ impl Member {
     /// Learns from a call what the next ones count. Two at once may count as one.
     fn learn(&self, spent: Spent) {
         if self.gate.watched.load(Ordering::Relaxed) {
-            self.used.add(spent.busy, spent.stretches);
+            self.used.add(spent.busy, spent.stretches, kind());
         }
         let ready = average(&self.ready, spent.busy + spent.waited, RECENT);
         let whole = average(&self.whole, spent.whole, RECENT);
@@ -164,9 +164,12 @@ impl Seat {
         self.0.used.is_shed(kind())
     }
 
-    /// Whether a call that comes at this moment had better go elsewhere.
-    pub(crate) fn sheds_now(&self) -> bool {
-        self.0.used.is_shed(kind()) && self.0.used.sheds_at(self.0.gate.since_start(), kind())
+    /// Whether a call of `source` that comes at this moment had better go elsewhere.
+    pub(crate) fn sheds_now(&self, source: Option<&str>) -> bool {
+        let (used, gate) = (&self.0.used, &self.0.gate);
+        used.is_shed(kind())
+            && !source.is_some_and(|source| gate.table.lock().knows(source))
+            && used.sheds_at(gate.since_start(), kind())
     }
 
     /// Whether the host cannot serve this call of `source` in time, which is made on this thread.

@@ -90,7 +90,7 @@ impl Inner {
     fn is_busy(&self, begun: u32) -> bool {
         self.turns.load(Ordering::Relaxed) * WHOLE > self.floor
             || begun > FEW
-            || self.sheds.load(Ordering::Relaxed)
+            || self.sheds.iter().any(|sheds| sheds.load(Ordering::Relaxed))
             || self.is_engaged()
     }
 }

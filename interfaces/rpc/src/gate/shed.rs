@@ -33,6 +33,9 @@ const MOST: f64 = 0.95;
 const SHORTEST: Duration = Duration::from_millis(5);
 const STRETCHES: u32 = 32;
 
+/// Of how many looks the length of a stretch is the average, or so.
+const RECENT: u32 = 16;
+
 /// For how long the wait has to be above its target before any is refused. Bursts pass by
 /// themselves, and a thread that the system has taken a core from makes others wait, too.
 const BURST: Duration = Duration::from_millis(150);
@@ -69,18 +72,31 @@ impl Control {
     }
 }
 
-/// The wait for a thread that calls are held at, where they keep one for so long at a stretch.
-pub(super) fn target(stretch: Duration) -> Duration {
-    (stretch * STRETCHES).max(SHORTEST)
+/// The wait for a thread that calls are held at.
+#[derive(Debug, Default)]
+pub(super) struct Target {
+    /// How long calls kept a thread at a stretch lately; most looks see few of them end.
+    stretch: Option<Duration>,
+}
+
+impl Target {
+    pub(super) fn next(&mut self, usage: &Usage) -> Duration {
+        if let Some(now) = usage.stretch() {
+            let before = self.stretch.unwrap_or(now);
+            self.stretch = Some((before * (RECENT - 1) + now) / RECENT);
+        }
+        let stretch = self.stretch.unwrap_or_default();
+        (stretch * STRETCHES).max(SHORTEST)
+    }
 }
 
 /// What a member does with its threads.
 #[derive(Debug, Default)]
 pub(super) struct Use {
     /// How long its calls kept a thread since the last look, in nanoseconds, and in how many
-    /// stretches.
-    busy: AtomicU64,
-    stretches: AtomicU32,
+    /// stretches, on each kind of threads.
+    busy: [AtomicU64; 2],
+    stretches: [AtomicU32; 2],
     /// The share of its calls that is refused, as parts of `u32::MAX`, on each kind of threads.
     refused: [AtomicU32; 2],
     /// Runs over each time that one is to be refused, so that those are evenly spread.
@@ -88,9 +104,9 @@ pub(super) struct Use {
 }
 
 impl Use {
-    pub(super) fn add(&self, busy: Duration, stretches: u32) {
-        self.busy.fetch_add(nanos(busy), Ordering::Relaxed);
-        self.stretches.fetch_add(stretches, Ordering::Relaxed);
+    pub(super) fn add(&self, busy: Duration, stretches: u32, kind: usize) {
+        self.busy[kind].fetch_add(nanos(busy), Ordering::Relaxed);
+        self.stretches[kind].fetch_add(stretches, Ordering::Relaxed);
     }
 
     /// Whether some calls are refused that are made on threads of that kind.
@@ -123,16 +139,16 @@ impl Use {
     }
 
     /// What was used since the last time.
-    fn take(&self) -> (u64, u32) {
+    fn take(&self, kind: usize) -> (u64, u32) {
         let ordering = Ordering::Relaxed;
         (
-            self.busy.swap(0, ordering),
-            self.stretches.swap(0, ordering),
+            self.busy[kind].swap(0, ordering),
+            self.stretches[kind].swap(0, ordering),
         )
     }
 }
 
-/// What the members did since the last look.
+/// What the members did since the last look on threads of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     all: u64,
@@ -143,10 +159,10 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    pub(super) fn take<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
+    pub(super) fn take<'a>(members: impl Iterator<Item = &'a Member>, kind: usize) -> Self {
         let mut usage = Self::default();
         for member in members {
-            let (busy, stretches) = member.used.take();
+            let (busy, stretches) = member.used.take(kind);
             usage.all += busy;
             usage.stretches = usage.stretches.saturating_add(stretches);
             usage.active += u64::from(busy > 0);
@@ -155,15 +171,16 @@ impl Usage {
         usage
     }
 
-    /// How long calls kept a thread at a stretch, on average.
-    pub(super) fn stretch(&self) -> Duration {
-        Duration::from_nanos(self.all / u64::from(self.stretches.max(1)))
+    /// How long calls kept a thread at a stretch, on average; nothing where none has ended.
+    fn stretch(&self) -> Option<Duration> {
+        let nanos = self.all.checked_div(u64::from(self.stretches))?;
+        Some(Duration::from_nanos(nanos))
     }
 
     /// Whether the member at that place did about an equal share of it all, or more.
     pub(super) fn is_large(&self, place: usize) -> bool {
         let own = self.each.get(place).copied().unwrap_or_default();
-        own.saturating_mul(self.active.max(1)) >= self.all / 5 * 4
+        own > 0 && own.saturating_mul(self.active.max(1)) >= self.all / 5 * 4
     }
 }
 
@@ -227,5 +244,22 @@ mod tests {
         assert!(!used.refuses(1));
         let moments = (0..1000).map(|nanos| Duration::from_nanos(nanos * 100));
         assert_eq!(moments.filter(|at| used.sheds_at(*at, 0)).count(), 250);
+    }
+
+    #[test]
+    fn the_target_lasts_while_no_call_ends() {
+        let mut target = Target::default();
+        assert_eq!(target.next(&Usage::default()), SHORTEST);
+        let usage = Usage {
+            all: 10_000_000,
+            stretches: 2,
+            active: 1,
+            each: vec![10_000_000, 0],
+        };
+        let long = target.next(&usage);
+        assert_eq!(long, STRETCHES * Duration::from_millis(5));
+        assert_eq!(target.next(&Usage::default()), long);
+        assert!(usage.is_large(0) && !usage.is_large(1));
+        assert!(!Usage::default().is_large(0));
     }
 }

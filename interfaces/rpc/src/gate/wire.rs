@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Inner;
 use super::probe::Threads;
-use super::shed::{self, Control, Usage};
+use super::shed::{Control, Target, Usage};
 
 /// The time from the end of one look to the next.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -75,47 +75,47 @@ impl Wire {
 impl Inner {
     /// Refuses as much of what does not wait at the gate as has to be refused; never ends.
     pub(super) async fn keep_waits_short(&self, threads: &[Threads]) {
-        let wires: io::Result<Vec<_>> = threads.iter().map(|kind| Wire::to(&kind.handle)).collect();
-        let mut wires = match wires {
-            Ok(wires) => wires,
+        let each = threads.iter().enumerate();
+        let each = each.map(|(kind, threads)| self.keep_wait_short(kind, threads));
+        futures::future::join_all(each).await;
+    }
+
+    async fn keep_wait_short(&self, kind: usize, threads: &Threads) {
+        let mut wire = match Wire::to(&threads.handle) {
+            Ok(wire) => wire,
             Err(error) => {
-                tracing::warn!(%error, "no socket to measure waits with: calls within the process are all taken");
+                tracing::warn!(%error, "cannot measure waits: calls within the process are all taken");
                 return std::future::pending().await;
             }
         };
-        let mut controls: Vec<_> = threads.iter().map(|_| Control::default()).collect();
+        let (mut target, mut control) = (Target::default(), Control::default());
         let mut before = Instant::now();
         loop {
             sleep(PAUSE).await;
-            let waits: Vec<_> = futures::future::join_all(wires.iter_mut().map(Wire::wait)).await;
+            let wait = wire.wait().await;
             let now = Instant::now();
-            self.shed(&waits, now - before, &mut controls);
-            before = now;
-        }
-    }
-
-    fn shed(&self, waits: &[Duration], time: Duration, controls: &mut [Control]) {
-        let table = self.table.lock();
-        let usage = Usage::take(table.members());
-        let target = shed::target(usage.stretch());
-        let mut sheds = false;
-        for (kind, (wait, control)) in waits.iter().zip(controls).enumerate() {
-            let share = control.next(*wait, target, time);
-            sheds |= share > 0.0;
+            let table = self.table.lock();
+            let usage = Usage::take(table.members(), kind);
+            let target = target.next(&usage);
+            let share = control.next(wait, target, now - before);
             tracing::trace!(kind, ?wait, ?target, share, "looked at the threads");
             for (place, member) in table.members().enumerate() {
                 let own = if usage.is_large(place) { share } else { 0.0 };
                 member.used.refuse(own, kind);
             }
+            self.sheds[kind].store(share > 0.0, Ordering::Relaxed);
+            before = now;
         }
-        self.sheds.store(sheds, Ordering::Relaxed);
     }
 
     /// Refuses nothing more.
     pub(super) fn shed_nothing(&self) {
-        self.sheds.store(false, Ordering::Relaxed);
-        for member in self.table.lock().members() {
-            (0..2).for_each(|kind| member.used.refuse(0.0, kind));
+        for kind in 0..2 {
+            self.sheds[kind].store(false, Ordering::Relaxed);
+            let table = self.table.lock();
+            table
+                .members()
+                .for_each(|member| member.used.refuse(0.0, kind));
         }
     }
 }

@@ -229,10 +229,10 @@ where
     H: Fn(IncomingCall) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    fn has_room(&self) -> bool {
+    fn has_room(&self, source: Option<&str>) -> bool {
         let limiter = &self.options.limiter;
         let LimiterStats { size, queued, .. } = limiter.stats();
-        if limiter.sheds_now() && self.options.relief.knows_other() {
+        if limiter.sheds_now(source) && self.options.relief.knows_other() {
             return false;
         }
         limiter.has_room() || (queued < size && !self.options.relief.knows_other())

@@ -59,7 +59,17 @@ where
     let deadline = call.context.deadline;
     let limiter = &intake.options.limiter;
     let claim = call.context.claim(inbound.place().is_some());
-    let _running = match limiter.admit(claim).await {
+    let admitted = tokio::select! {
+        biased;
+        admitted = limiter.admit(claim) => admitted,
+        () = intake.abort.cancelled() => Err(stopping()),
+    };
+    // What ends makes room, but not for those who came too late.
+    let admitted = admitted.and_then(|permit| {
+        let late = intake.abort.is_cancelled();
+        if late { Err(stopping()) } else { Ok(permit) }
+    });
+    let _running = match admitted {
         Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
             if let Err(error) = call.responder.fail(error).await {
@@ -83,6 +93,10 @@ where
     }
     spent.whole = began.elapsed();
     limiter.learn(spent);
+}
+
+fn stopping() -> RemoteError {
+    RemoteError::new(RemoteError::STOPPING, "the called side stops")
 }
 
 /// Adds up how long a future keeps its thread, and waits for it when it could go on, if that is

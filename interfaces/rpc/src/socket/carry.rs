@@ -207,20 +207,28 @@ impl Reading {
         })
     }
 
-    fn requested(&self, request: Request) -> Result<(), LineError> {
+    fn requested(&mut self, request: Request) -> Result<(), LineError> {
         let subject = &request.message.subject;
         // As within a process: what has nowhere else to go waits for its turn.
         let server = if request.local_only {
             self.board.server(subject)
         } else {
-            self.board.server_with_room(subject)
+            self.board.server_with_room(subject, None)
         };
         match server {
             Some(server) => {
                 server.take(self.line.named(request.message).arrived(), false);
                 Ok(())
             }
-            None => self.answer(Frame::Declined(request)),
+            None => {
+                // The other end takes it for gone then, and has to be told when it is back.
+                if request.local_only
+                    && let Some(told) = self.told.get_mut(request.message.subject.as_str())
+                {
+                    *told = false;
+                }
+                self.answer(Frame::Declined(request))
+            }
         }
     }
 

@@ -120,9 +120,9 @@ impl Line {
             Some(Known::Full(_)) => return Tried::NoRoom(message),
             Some(Known::Asked) if asks => {}
             Some(Known::Asked | Known::Elsewhere) => return Tried::NotThere(message),
+            // What cannot be remembered is not tried, or it would be tried again and again.
             None => {
-                self.ask_for(&message.subject);
-                if !asks {
+                if !self.ask_for(&message.subject) || !asks {
                     return Tried::NotThere(message);
                 }
             }
@@ -157,15 +157,21 @@ impl Line {
         matches!(known, Some(Known::There | Known::Full(_)))
     }
 
-    fn ask_for(&self, function: &str) {
+    /// Asks for a function; whether that, and what is answered, is remembered.
+    fn ask_for(&self, function: &str) -> bool {
         let mut functions = self.functions.write();
-        if functions.len() >= MAX_FUNCTIONS || functions.contains_key(function) {
-            return;
+        if functions.contains_key(function) {
+            return true;
         }
-        if let Ok(place) = self.frames.try_reserve() {
-            place.send(Frame::Want(function.into()));
-            functions.insert(function.into(), Known::Asked);
+        if functions.len() >= MAX_FUNCTIONS {
+            return false;
         }
+        let Ok(place) = self.frames.try_reserve() else {
+            return false;
+        };
+        place.send(Frame::Want(function.into()));
+        functions.insert(function.into(), Known::Asked);
+        true
     }
 
     /// Takes in what the other end says of a function that it was asked for.
