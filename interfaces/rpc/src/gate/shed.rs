@@ -97,6 +97,8 @@ pub(super) struct Use {
     /// stretches, on each kind of threads.
     busy: [AtomicU64; 2],
     stretches: [AtomicU32; 2],
+    /// How long they kept one lately, which fades from look to look: a look may see none end.
+    recent: [AtomicU64; 2],
     /// The share of its calls that is refused, as parts of `u32::MAX`, on each kind of threads.
     refused: [AtomicU32; 2],
     /// Runs over each time that one is to be refused, so that those are evenly spread.
@@ -138,42 +140,45 @@ impl Use {
         self.refused[kind].store(parts, Ordering::Relaxed);
     }
 
-    /// What was used since the last time.
-    fn take(&self, kind: usize) -> (u64, u32) {
+    /// What was used since the last time, and lately.
+    fn take(&self, kind: usize) -> (u64, u32, u64) {
         let ordering = Ordering::Relaxed;
-        (
-            self.busy[kind].swap(0, ordering),
-            self.stretches[kind].swap(0, ordering),
-        )
+        let busy = self.busy[kind].swap(0, ordering);
+        let before = self.recent[kind].load(ordering);
+        let recent = before - before.div_ceil(u64::from(RECENT)) + busy;
+        self.recent[kind].store(recent, ordering);
+        (busy, self.stretches[kind].swap(0, ordering), recent)
     }
 }
 
 /// What the members did since the last look on threads of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
-    all: u64,
+    busy: u64,
     stretches: u32,
-    /// Those who did something.
-    active: u64,
+    /// What all and each did lately, and how many did something.
+    all: u64,
     each: Vec<u64>,
+    active: u64,
 }
 
 impl Usage {
     pub(super) fn take<'a>(members: impl Iterator<Item = &'a Member>, kind: usize) -> Self {
         let mut usage = Self::default();
         for member in members {
-            let (busy, stretches) = member.used.take(kind);
-            usage.all += busy;
+            let (busy, stretches, recent) = member.used.take(kind);
+            usage.busy += busy;
             usage.stretches = usage.stretches.saturating_add(stretches);
-            usage.active += u64::from(busy > 0);
-            usage.each.push(busy);
+            usage.all += recent;
+            usage.active += u64::from(recent > 0);
+            usage.each.push(recent);
         }
         usage
     }
 
     /// How long calls kept a thread at a stretch, on average; nothing where none has ended.
     fn stretch(&self) -> Option<Duration> {
-        let nanos = self.all.checked_div(u64::from(self.stretches))?;
+        let nanos = self.busy.checked_div(u64::from(self.stretches))?;
         Some(Duration::from_nanos(nanos))
     }
 
@@ -247,14 +252,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_done_fades() {
+        let used = Use::default();
+        used.add(Duration::from_millis(8), 2, 1);
+        assert_eq!(used.take(1), (8_000_000, 2, 8_000_000));
+        let (busy, stretches, recent) = used.take(1);
+        assert_eq!((busy, stretches), (0, 0));
+        assert!((7_000_000..8_000_000).contains(&recent));
+        for _ in 0..1000 {
+            used.take(1);
+        }
+        assert_eq!(used.take(1), (0, 0, 0));
+        assert_eq!(used.take(0), (0, 0, 0));
+    }
+
+    #[test]
     fn the_target_lasts_while_no_call_ends() {
         let mut target = Target::default();
         assert_eq!(target.next(&Usage::default()), SHORTEST);
         let usage = Usage {
-            all: 10_000_000,
+            busy: 10_000_000,
             stretches: 2,
-            active: 1,
+            all: 10_000_000,
             each: vec![10_000_000, 0],
+            active: 1,
         };
         let long = target.next(&usage);
         assert_eq!(long, STRETCHES * Duration::from_millis(5));
