@@ -12,7 +12,7 @@ use super::IncomingCall;
 use super::intake::Intake;
 use crate::error::{CallError, RemoteError};
 use crate::gate::Spent;
-use crate::limiter::{Limiter, Permit};
+use crate::limiter::{Claim, Limiter, Permit};
 use crate::peer::Peer;
 use crate::respond::Inbound;
 
@@ -59,17 +59,7 @@ where
     let deadline = call.context.deadline;
     let limiter = &intake.options.limiter;
     let claim = call.context.claim(inbound.place().is_some());
-    let admitted = tokio::select! {
-        biased;
-        admitted = limiter.admit(claim) => admitted,
-        () = intake.abort.cancelled() => Err(stopping()),
-    };
-    // What ends makes room, but not for those who came too late.
-    let admitted = admitted.and_then(|permit| {
-        let late = intake.abort.is_cancelled();
-        if late { Err(stopping()) } else { Ok(permit) }
-    });
-    let _running = match admitted {
+    let _running = match admitted(limiter, claim, &intake.abort).await {
         Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
             if let Err(error) = call.responder.fail(error).await {
@@ -95,8 +85,23 @@ where
     limiter.learn(spent);
 }
 
-fn stopping() -> RemoteError {
-    RemoteError::new(RemoteError::STOPPING, "the called side stops")
+/// Waits for the right to run. Calls that are cut off make room, but not for those that still wait
+/// when that happens.
+async fn admitted(
+    limiter: &Limiter,
+    claim: Claim<'_>,
+    abort: &CancellationToken,
+) -> Result<Permit, RemoteError> {
+    let stopping = || RemoteError::new(RemoteError::STOPPING, "the called side stops");
+    let permit = tokio::select! {
+        biased;
+        permit = limiter.admit(claim) => permit?,
+        () = abort.cancelled() => return Err(stopping()),
+    };
+    if abort.is_cancelled() {
+        return Err(stopping());
+    }
+    Ok(permit)
 }
 
 /// Adds up how long a future keeps its thread, and waits for it when it could go on, if that is
