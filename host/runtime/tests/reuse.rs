@@ -21,7 +21,7 @@ use support::{
     FakeEnv, FakeInvoke, LONG, as_number, as_text, behave, call, encoded, find, guest, number,
     prepare, prepare_in, probe, text, wat,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 const REUSED: &str = include_str!("wat/reused.wat");
 
@@ -51,12 +51,18 @@ async fn http_probe(options: ComponentOptions) -> Component {
 }
 
 async fn get(component: &Component, path: &str) -> Result<HttpResponse, HttpCallError> {
+    get_within(CallContext::within(LONG), component, path).await
+}
+
+async fn get_within(
+    cx: CallContext,
+    component: &Component,
+    path: &str,
+) -> Result<HttpResponse, HttpCallError> {
     let body: HttpBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = http::Request::get(format!("http://example.com{path}"));
     let request = request.body(body).unwrap();
-    component
-        .handle_http(CallContext::within(LONG), request)
-        .await
+    component.handle_http(cx, request).await
 }
 
 async fn collect(response: HttpResponse) -> Result<Bytes, ErrorCode> {
@@ -310,9 +316,10 @@ async fn a_deadline_is_the_one_of_the_call() {
     assert!(start.elapsed() < Duration::from_secs(20));
     // An early deadline does not count for later calls of an instance.
     let cx = CallContext::within(Duration::from_millis(100));
+    let past = cx.deadline;
     let now = find(&component, "test:probe/behave@0.1.0", "now");
     component.call(&now, cx, "".into()).await.unwrap();
-    sleep(Duration::from_millis(150)).await;
+    sleep_until(past).await;
     behave(&component, "burn", number(50)).await.unwrap();
     assert_eq!(component.kept_instances(), 1);
 }
@@ -474,9 +481,12 @@ async fn an_instance_that_fails_or_goes_on_after_its_answer_is_retired() {
         }
         assert_eq!(component.kept_instances(), 0, "{path}");
     }
-    let answered = get(&component, "/after/50").await.unwrap();
+    // What a call holds is let go when its guest has ended, and its instance is kept or not by then.
+    let (held, ended) = tokio::sync::oneshot::channel::<()>();
+    let cx = CallContext::within(LONG).holding(held);
+    let answered = get_within(cx, &component, "/after/50").await.unwrap();
     assert_eq!(collect(answered).await.unwrap(), "ok\n");
-    sleep(Duration::from_millis(200)).await;
+    timeout(LONG, ended).await.unwrap().unwrap_err();
     assert_eq!(component.kept_instances(), 0);
 }
 

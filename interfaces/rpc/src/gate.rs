@@ -63,6 +63,11 @@ const MANY: u32 = 256;
 /// How long after the last wait that was too long the gate opens.
 const CALM: Duration = Duration::from_secs(1);
 
+/// A time as the counters here have it.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Bounds what all members do at once. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Gate {

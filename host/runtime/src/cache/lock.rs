@@ -80,14 +80,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.lock");
         let first = Turn::wait(&path).await.unwrap();
-        let next = tokio::spawn({
-            let path = path.clone();
-            async move { Turn::wait(&path).await }
-        });
-        sleep(Duration::from_millis(20)).await;
-        assert!(!next.is_finished());
+        let mut next = std::pin::pin!(Turn::wait(&path));
+        // Polled once, and it has to wait.
+        tokio::select! {
+            biased;
+            _ = &mut next => panic!("two turns at once"),
+            () = std::future::ready(()) => {}
+        }
         drop(first);
-        assert!(next.await.unwrap().is_some());
+        assert!(next.await.is_some());
         assert!(!path.exists());
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::shed::Use;
-use super::{Inner, WHOLE};
+use super::{Inner, WHOLE, nanos};
 use crate::threads;
 
 /// What a call counts before any has ended: little, since many that wait would be held up until one
@@ -82,7 +82,7 @@ impl Member {
 
 /// Takes one more into an average of the last `recent` or so; gives the new one, in nanoseconds.
 pub(crate) fn average(average: &AtomicU64, one: Duration, recent: u64) -> u64 {
-    let one = u64::try_from(one.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let one = nanos(one).max(1);
     let before = average.load(Ordering::Relaxed);
     let after = match before {
         0 => one,

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CALM, Gate, Inner, WHOLE};
+use super::{CALM, Gate, Inner, WHOLE, nanos};
 
 /// The time between two probes, and after how many the least counts.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -80,7 +80,7 @@ impl Inner {
     fn look(&self, threads: &[Threads], waits: &[Duration]) {
         let mut too_long = false;
         for (kind, wait) in waits.iter().enumerate() {
-            self.waits[kind].store(wait.as_nanos() as u64, Ordering::Relaxed);
+            self.waits[kind].store(nanos(*wait), Ordering::Relaxed);
             too_long |= *wait > threads[kind].target;
         }
         self.heed(too_long);

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::member::Member;
+use super::nanos;
 
 /// How much the share changes in a [`STEP`] where the wait is twice the target, and where it has
 /// grown by the target since the last time.
@@ -187,10 +188,6 @@ impl Usage {
         let own = self.each.get(place).copied().unwrap_or_default();
         own > 0 && own.saturating_mul(self.active.max(1)) >= self.all / 5 * 4
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::strain::nanos;
-use crate::gate::{Turn, average};
+use crate::gate::{Turn, average, nanos};
 
 /// How many calls the time that one takes is the average of, or so.
 const RECENT: u64 = 16;

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::gate::nanos;
+
 /// How long the shortest wait is looked for, and in how many calls at least.
 const WINDOW: Duration = Duration::from_millis(100);
 const CALLS: u32 = 8;
@@ -133,8 +135,4 @@ impl Strain {
     fn since(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.base))
     }
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
