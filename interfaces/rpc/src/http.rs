@@ -8,7 +8,7 @@ mod answer;
 mod body;
 mod request;
 
-pub use answer::{answer, take_request};
+pub use answer::{answer, take_outgoing_request, take_request};
 pub use body::IncomingBody;
 pub(crate) use body::OutgoingBody;
 pub use request::{HttpError, REQUEST};

@@ -242,6 +242,35 @@ impl Session {
         H: Fn(IncomingCall) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        let options = ServeOptions {
+            takes,
+            ..self.serve_options()
+        };
+        self.serve_with(options, instance, function, handler).await
+    }
+
+    /// How functions are served that do not say otherwise. All share its limiter.
+    #[must_use]
+    pub fn serve_options(&self) -> ServeOptions {
+        self.inner.options.clone()
+    }
+
+    /// As [`Session::serve`], for a function that is served in its own way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::serve`].
+    pub async fn serve_with<H, F>(
+        &self,
+        options: ServeOptions,
+        instance: &str,
+        function: &str,
+        handler: H,
+    ) -> Result<(), ServeError>
+    where
+        H: Fn(IncomingCall) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let inner = &self.inner;
         let prefix = RpcPrefix::new(&inner.lattice, &inner.id);
         let subject = prefix.invocation(instance, function);
@@ -250,10 +279,6 @@ impl Session {
             inner.id.clone(),
             (instance.to_owned(), function.to_owned()),
         );
-        let options = ServeOptions {
-            takes,
-            ..inner.options.clone()
-        };
         let queue = prefix.queue_group();
         let handle = inner.peer.serve(&subject, queue, options, handler).await?;
         inner.serving.keep(handle);

@@ -3,11 +3,12 @@
 use std::fmt::Display;
 
 use bytes::{Bytes, BytesMut};
-use http::Uri;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
 use http_body::Body;
 use lattice_codec::http::{
-    ErrorCode, Part, RequestHead, ResponseHead, decode_request, encode_error, encode_response,
+    ErrorCode, Part, RequestHead, RequestOptions, ResponseHead, decode_request, encode_error,
+    encode_response,
 };
 
 use crate::direct::HttpAnswer;
@@ -24,14 +25,54 @@ use crate::respond::{Responder, ResultStreams};
 /// [`CallError::Decode`] for bytes that are no request, [`CallError::Protocol`] for an address
 /// that is none, [`CallError::NotSent`] when the request does not become complete in time.
 pub async fn take_request(params: &mut Params) -> Result<http::Request<IncomingBody>, CallError> {
-    if let Some(request) = params.take() {
-        let request = request.downcast::<http::Request<IncomingBody>>();
-        let text = "a call of HTTP with something else than a request";
-        return request
-            .map(|request| *request)
-            .map_err(|_| CallError::Protocol(text.to_owned()));
+    if let Some(request) = given(params)? {
+        return Ok(request);
     }
-    let (head, body, trailers) = params.decode(decode_request).await?;
+    let decoded = params.decode(decode_request).await?;
+    assemble(params, decoded).await
+}
+
+/// Reads the request of a call of `wrpc:http/outgoing-handler`, and its options.
+///
+/// # Errors
+///
+/// As [`take_request`].
+pub async fn take_outgoing_request(
+    params: &mut Params,
+) -> Result<(http::Request<IncomingBody>, RequestOptions), CallError> {
+    if let Some(mut request) = given(params)? {
+        let options = request.extensions_mut().remove::<RequestOptions>();
+        return Ok((request, options.unwrap_or_default()));
+    }
+    let (decoded, options) = params
+        .decode(|r| {
+            let request = decode_request(r)?;
+            let options = r.option(RequestOptions::decode)?;
+            Ok((request, options))
+        })
+        .await?;
+    let request = assemble(params, decoded).await?;
+    Ok((request, options.unwrap_or_default()))
+}
+
+/// The request of a caller in this process, as it is.
+fn given(params: &mut Params) -> Result<Option<http::Request<IncomingBody>>, CallError> {
+    let Some(request) = params.take() else {
+        return Ok(None);
+    };
+    let request = request.downcast::<http::Request<IncomingBody>>();
+    let text = "a call of HTTP with something else than a request";
+    let mismatch = |_| CallError::Protocol(text.to_owned());
+    request.map(|request| Some(*request)).map_err(mismatch)
+}
+
+type Decoded = (RequestHead, Part<Bytes>, Part<Option<HeaderMap>>);
+
+/// Puts a request together from what was decoded and the streams for what was not.
+async fn assemble(
+    params: &Params,
+    (head, body, trailers): Decoded,
+) -> Result<http::Request<IncomingBody>, CallError> {
     let mut body_stream = None;
     if body == Part::Pending && !params.has_ended(&body_path()) {
         body_stream = Some(params.reader(body_path(), None).await?);

@@ -89,13 +89,14 @@ impl Peer {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Display,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let body = OutgoingBody::take(body)
             .await
             .map_err(HttpError::RequestBody)?;
-        if options.is_none()
-            && let Some(function) = self.taker_here(&invocation, REQUEST)
-        {
+        if let Some(function) = self.taker_here(&invocation, REQUEST) {
+            if let Some(options) = options.flatten() {
+                parts.extensions.insert(options);
+            }
             return self.request_here(function, &invocation, parts, body).await;
         }
         // Boxed, since requests that stay here would carry its room along.
