@@ -1,0 +1,311 @@
+//! One etcd, through one of its endpoints at a time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use lattice_backend_http::{HttpBackend, HttpError, HttpOptions, TlsOptions};
+use lattice_core::provider::SecretText;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Endpoint;
+use crate::error::{Code, EtcdError, OpenError};
+use crate::login::Login;
+use crate::wire::{self, Refusal, decode};
+
+/// How etcd is reached.
+#[derive(Debug, Clone)]
+pub struct EtcdOptions {
+    /// Its members, such as `http://127.0.0.1:2379`; the first is asked first.
+    pub endpoints: Vec<String>,
+    /// Who logs in, with which password.
+    pub login: Option<(String, SecretText)>,
+    /// Whom to believe, and who we are.
+    pub tls: TlsOptions,
+    /// How long a connection may take.
+    pub connect_limit: Duration,
+    /// How long one member may take to answer.
+    pub answer_limit: Duration,
+}
+
+impl EtcdOptions {
+    /// Without login, with the usual limits.
+    pub fn at<S: Into<String>>(endpoints: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            login: None,
+            tls: TlsOptions::default(),
+            connect_limit: Duration::from_secs(2),
+            answer_limit: Duration::from_secs(3),
+        }
+    }
+}
+
+/// The longest answer that is taken: a page of the largest values that etcd stores by default.
+const LONGEST_ANSWER: usize = 64 << 20;
+
+/// A client of one etcd.
+#[derive(Debug)]
+pub struct Etcd {
+    http: HttpBackend,
+    endpoints: Vec<Endpoint>,
+    /// The endpoint that is asked.
+    current: AtomicUsize,
+    login: Option<Login>,
+    answer_limit: Duration,
+}
+
+/// What a member says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The version of etcd, such as `3.4.23`.
+    #[serde(default)]
+    pub version: String,
+    /// The id of the leader; 0 when there is none.
+    #[serde(default, with = "leader")]
+    pub leader: u64,
+}
+
+mod leader {
+    use serde::{Deserialize as _, Deserializer, de::Error as _};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Whether something may be asked a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It changes nothing, or the same at each time.
+    Same,
+    /// A second time is another one.
+    Once,
+}
+
+impl Etcd {
+    /// Makes a client, without asking anything of etcd.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when the options cannot be used.
+    pub fn new(options: EtcdOptions) -> Result<Self, OpenError> {
+        let endpoints = options.endpoints.iter().map(|text| Endpoint::parse(text));
+        let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+        if endpoints.is_empty() {
+            return Err(OpenError::NoEndpoint);
+        }
+        let http = HttpBackend::new(HttpOptions {
+            tls: options.tls,
+            connect_limit: options.connect_limit,
+            answer_limit: options.answer_limit,
+            longest_answer: LONGEST_ANSWER,
+            ..HttpOptions::default()
+        })?;
+        Ok(Self {
+            http,
+            endpoints,
+            current: AtomicUsize::new(0),
+            login: options.login.map(|(user, word)| Login::new(user, word)),
+            answer_limit: options.answer_limit,
+        })
+    }
+
+    /// How long a member may take to answer.
+    pub(crate) fn answer_limit(&self) -> Duration {
+        self.answer_limit
+    }
+
+    /// Asks a member how it is.
+    ///
+    /// # Errors
+    ///
+    /// [`EtcdError`]
+    pub async fn status(&self) -> Result<Status, EtcdError> {
+        let nothing = serde_json::Map::new();
+        self.ask("/v3/maintenance/status", &nothing, Effect::Same)
+            .await
+    }
+
+    /// Asks and reads the answer.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        request: &impl Serialize,
+        effect: Effect,
+    ) -> Result<T, EtcdError> {
+        let body = written(request)?;
+        let one = async |at: &Endpoint, token: Option<HeaderValue>| {
+            let answer = self.post(at, path, body.clone(), token).await?;
+            read(at, path, &answer)
+        };
+        self.with_token(effect, one).await
+    }
+
+    /// Asks for a stream of answers, and gives it as soon as its head is there. The one who reads
+    /// it sees the rest of the errors.
+    pub(crate) async fn open(
+        &self,
+        path: &'static str,
+        request: &impl Serialize,
+    ) -> Result<(String, Response<Incoming>), EtcdError> {
+        let body = written(request)?;
+        let one = async |at: &Endpoint, token: Option<HeaderValue>| {
+            let request = request_at(at, path, body.clone(), token)?;
+            let answer = self.http.send(request.map(http_body_util::Full::new));
+            let answer = answer.await.map_err(no_answer)?;
+            if answer.status().is_success() {
+                return Ok((at.authority().to_owned(), answer));
+            }
+            let status = answer.status();
+            Err(strange(at, path, format!("status {status}")))
+        };
+        self.with_token(Effect::Same, one).await
+    }
+
+    /// Runs a request with the token of the login, and once more with a new one when etcd does not
+    /// know that any more.
+    async fn with_token<T>(
+        &self,
+        effect: Effect,
+        one: impl AsyncFn(&Endpoint, Option<HeaderValue>) -> Result<T, EtcdError>,
+    ) -> Result<T, EtcdError> {
+        let Some(login) = &self.login else {
+            return self.somewhere(effect, async |at| one(at, None).await).await;
+        };
+        let fetch = || self.log_in(login);
+        let token = login.token(fetch).await?;
+        let first = self
+            .somewhere(effect, async |at| one(at, token.header()).await)
+            .await;
+        match first {
+            Err(error) if error.needs_token() => {
+                login.forget(&token).await;
+                let token = login.token(fetch).await?;
+                self.somewhere(effect, async |at| one(at, token.header()).await)
+                    .await
+            }
+            other => other,
+        }
+    }
+
+    /// Gets a token.
+    async fn log_in(&self, login: &Login) -> Result<String, EtcdError> {
+        const PATH: &str = "/v3/auth/authenticate";
+        let body = written(&login.request())?;
+        let asked = self.somewhere(Effect::Same, async |at| {
+            let answer = self.post(at, PATH, body.clone(), None).await?;
+            read::<crate::login::Answer>(at, PATH, &answer)
+        });
+        Ok(asked.await?.token)
+    }
+
+    /// Asks one endpoint after the other, beginning with the current one, as long as that is safe.
+    async fn somewhere<T>(
+        &self,
+        effect: Effect,
+        one: impl AsyncFn(&Endpoint) -> Result<T, EtcdError>,
+    ) -> Result<T, EtcdError> {
+        let count = self.endpoints.len();
+        let first = self.current.load(Ordering::Relaxed);
+        let mut tried = 0;
+        loop {
+            let at = (first + tried) % count;
+            let done = one(&self.endpoints[at]).await;
+            tried += 1;
+            match done {
+                Err(error) if error.is_unavailable() => {
+                    // The next request, of whomever, begins elsewhere.
+                    let next = (at + 1) % count;
+                    self.current.store(next, Ordering::Relaxed);
+                    let again = effect == Effect::Same || !error.may_have_happened();
+                    if !again || tried == count {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, "trying the next endpoint of etcd");
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn post(
+        &self,
+        at: &Endpoint,
+        path: &'static str,
+        body: Bytes,
+        token: Option<HeaderValue>,
+    ) -> Result<Response<Bytes>, EtcdError> {
+        let request = request_at(at, path, body, token)?;
+        self.http.ask(request).await.map_err(no_answer)
+    }
+}
+
+fn request_at(
+    at: &Endpoint,
+    path: &'static str,
+    body: Bytes,
+    token: Option<HeaderValue>,
+) -> Result<Request<Bytes>, EtcdError> {
+    let unmade = |source: http::Error| EtcdError::Request {
+        source: source.into(),
+    };
+    let uri = at.uri(path).map_err(unmade)?;
+    let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, token);
+    }
+    request.body(body).map_err(unmade)
+}
+
+fn written(request: &impl Serialize) -> Result<Bytes, EtcdError> {
+    wire::encode(request).map_err(|source| EtcdError::Request {
+        source: source.into(),
+    })
+}
+
+fn no_answer(source: HttpError) -> EtcdError {
+    EtcdError::NoAnswer { source }
+}
+
+fn strange(at: &Endpoint, path: &'static str, what: String) -> EtcdError {
+    EtcdError::Strange {
+        authority: at.authority().to_owned(),
+        path,
+        what,
+    }
+}
+
+/// Reads an answer or the refusal in its place.
+fn read<T: DeserializeOwned>(
+    at: &Endpoint,
+    path: &'static str,
+    answer: &Response<Bytes>,
+) -> Result<T, EtcdError> {
+    let body = answer.body();
+    if answer.status().is_success() {
+        return decode(body).map_err(|error| strange(at, path, error.to_string()));
+    }
+    match decode::<Refusal>(body) {
+        Ok(refusal) => Err(refused(at.authority(), refusal)),
+        Err(_) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            let message = "the gateway is not available".to_owned();
+            let code = Code::UNAVAILABLE.0;
+            Err(refused(at.authority(), Refusal { code, message }))
+        }
+        Err(_) => Err(strange(at, path, format!("status {}", answer.status()))),
+    }
+}
+
+/// What etcd says when it refuses.
+pub(crate) fn refused(authority: &str, refusal: Refusal) -> EtcdError {
+    EtcdError::Refused {
+        authority: authority.to_owned(),
+        code: Code(refusal.code),
+        message: refusal.message,
+    }
+}
