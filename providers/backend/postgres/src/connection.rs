@@ -1,0 +1,148 @@
+//! One connection of a pool, in use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Object};
+use tokio::time::Instant;
+use tokio_postgres::{Error, Statement};
+
+use crate::error::PostgresError;
+use crate::pool::Server;
+
+/// How many prepared statements one connection keeps. They cost memory at the server, and their
+/// texts are the component's.
+const MOST_STATEMENTS: usize = 256;
+
+/// How much later than the server we give a statement up, so that its own words come first.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long the server may take to hear that a statement is given up.
+const CANCEL_LIMIT: Duration = Duration::from_secs(2);
+
+/// One connection of a pool. It goes back when this is dropped, or is closed when it cannot serve
+/// others: after work that was given up half way, and when it was [soiled](Self::soil).
+#[derive(Debug)]
+pub struct Connection {
+    /// `None` only while it is dropped.
+    object: Option<Object>,
+    server: Arc<Server>,
+    is_busy: AtomicBool,
+    is_soiled: AtomicBool,
+}
+
+impl Connection {
+    pub(crate) fn new(object: Object, server: Arc<Server>) -> Self {
+        Self {
+            object: Some(object),
+            server,
+            is_busy: AtomicBool::new(false),
+            is_soiled: AtomicBool::new(false),
+        }
+    }
+
+    /// The client, for the work that [`Connection::within`] waits for.
+    ///
+    /// # Panics
+    ///
+    /// Never: the client is there until this is dropped.
+    #[must_use]
+    pub fn client(&self) -> &ClientWrapper {
+        self.object
+            .as_ref()
+            .expect("a connection in use has its client")
+    }
+
+    /// Waits for a piece of work, until `until` and for no longer than a statement may take. Work
+    /// that is not waited for to its end is cancelled and costs the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError`].
+    pub async fn within<T>(
+        &self,
+        until: Instant,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, PostgresError> {
+        let begun = Instant::now();
+        let until = until.min(begun + self.server.statement_limit + GRACE);
+        self.is_busy.store(true, Ordering::Relaxed);
+        match tokio::time::timeout_at(until, work).await {
+            Ok(done) => {
+                self.is_busy.store(false, Ordering::Relaxed);
+                done.map_err(|error| self.failed(error))
+            }
+            Err(_) => Err(PostgresError::Silent {
+                address: self.server.address.clone(),
+                limit: until - begun,
+            }),
+        }
+    }
+
+    fn failed(&self, error: Error) -> PostgresError {
+        let error = PostgresError::of_statement(&self.server.address, error);
+        if matches!(error, PostgresError::Unfit(_)) {
+            // The server may wait for something that the client does not know how to send.
+            self.soil();
+        }
+        error
+    }
+
+    /// Prepares a statement, or finds the one that was prepared before.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError`].
+    pub async fn prepare(&self, until: Instant, text: &str) -> Result<Statement, PostgresError> {
+        let client = self.client();
+        if client.statement_cache.size() >= MOST_STATEMENTS {
+            client.statement_cache.clear();
+        }
+        self.within(until, client.prepare_cached(text)).await
+    }
+
+    /// Has the connection closed instead of used again, for something was done that its next user
+    /// must not meet: an open transaction, a changed setting.
+    pub fn soil(&self) {
+        self.is_soiled.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that the connection is as new again, after a transaction that ended.
+    pub fn cleaned(&self) {
+        self.is_soiled.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it is of use to anybody.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed) || self.client().is_closed()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else {
+            return;
+        };
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        if !is_busy && !self.is_soiled.load(Ordering::Relaxed) {
+            return;
+        }
+        let client = Object::take(object);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if !is_busy || client.is_closed() {
+            return;
+        }
+        // The server looks at its socket only between statements, so that one under way would go on.
+        let (token, tls) = (client.cancel_token(), self.server.tls.clone());
+        runtime.spawn(async move {
+            let told = tls.cancel(&token);
+            if let Ok(Err(error)) = tokio::time::timeout(CANCEL_LIMIT, told).await {
+                tracing::debug!(%error, "could not cancel a statement");
+            }
+        });
+    }
+}
