@@ -1,0 +1,117 @@
+//! Serving `lattice:queue@0.1.0` and calling its handlers: a queue provider is a [`Queues`] for each
+//! link.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use lattice_provider_sdk::{Backends, LinkError, ProviderLink, Session, Settings, StartError};
+//! # use lattice_provider_sdk::queue::{self, Handlers, Linked, PushSettings, Queues};
+//! # async fn start<B: Queues>(session: &Session, backends: Arc<Backends<Linked<B>>>) -> Result<(), StartError> {
+//! queue::serve(session, backends).await?; // once, in `Provider::start`
+//! # Ok(()) }
+//! # fn target<B: Queues>(session: Session, link: ProviderLink, queues: B, backends: Backends<Linked<B>>) -> Result<(), LinkError> {
+//! let settings = Settings::of(&session, &link);
+//! let linked = Linked::new(&link, &settings, queues)?;
+//! backends.put(&link, Arc::new(linked)); // for each target link; `backends.delete` ends it
+//! # Ok(()) }
+//! # fn source<B: Queues>(session: Session, link: ProviderLink, queues: B, handlers: Handlers) -> Result<(), LinkError> {
+//! let settings = Settings::of(&session, &link);
+//! let push = PushSettings::read(&settings)?;
+//! let linked = Linked::new(&link, &settings, queues)?;
+//! handlers.put(&session, &link, linked, push); // for each source link; `handlers.delete` ends it
+//! # Ok(()) }
+//! ```
+//!
+//! # What every link may say
+//!
+//! [`Linked`] does what does not depend on the backend. Keys are matched in any case.
+//!
+//! | key | end | meaning | default |
+//! | --- | --- | --- | --- |
+//! | `queue` | both | the queue behind the empty name, `default` and the name of the link | target: `default`; source: required |
+//! | `prefix` | target | stands before every other name that the component uses | |
+//! | `queues` | target | names that the component may use, with commas; others are denied | any |
+//! | `lease_ms` | both | how long a delivery is leased when the component does not say | 30000 |
+//! | `max_attempts` | both | after so many deliveries a message goes to the dead-letter queue; 0 = never | target: 0; source: 5 |
+//! | `max_in_flight` | source | how many messages are handled at once | 16 |
+//! | `timeout_ms` | source | how long one call of the handler may take | 60000 |
+//! | `backoff_ms` | source | the delay after a first failure; it doubles with each | 1000 |
+//! | `max_backoff_ms` | source | the longest such delay | 300000 |
+//!
+//! # Handlers
+//!
+//! A link with the provider as source receives from its queue and calls `handler.handle` of the
+//! component. What the handler says settles the message; a trap, an answer that does not come in
+//! time, and a host that goes away in the middle are failures: the message comes again after a
+//! delay, and goes to the dead-letter queue with the last cause after `max_attempts`. A call that
+//! never started (nobody runs the component, or all who do are overloaded) is nobody's failure: it is
+//! made again with growing delays while the lease is kept alive, costs no attempt, and slows the
+//! receiving down for all. So a component that is away over night finds its messages in the queue.
+//!
+//! # Dead letters
+//!
+//! Those of the queue `jobs` are in the queue `jobs-dead` unless the backend's own settings name
+//! another one, and [`dead_letter`] says what they look like.
+//!
+//! # Features
+//!
+//! What a backend can do is told in these words:
+//!
+//! | feature | value | means |
+//! | --- | --- | --- |
+//! | `delay` | longest delay in milliseconds | `send` takes a delay |
+//! | `dedup` | length of the window in milliseconds | a `dedup-id` is heeded |
+//! | `groups` | `yes` | messages of one `group` come in order, one at a time |
+//! | `order` | `fifo`, `best-effort` | in which order messages without a group come, but for those that come again |
+//! | `max-message-bytes` | bytes | the largest message, attributes included |
+//! | `max-lease-ms` | milliseconds | the longest lease, extended ones included where there is such a limit |
+//! | `dead-letter` | `yes` | `reject` and `max_attempts` keep the message |
+//! | `depth` | `exact`, `approximate`, `ready-only` | what `depth-of` knows |
+//!
+//! What a backend lacks it refuses as `unsupported` with the feature's name.
+
+mod backend;
+mod checks;
+mod dead;
+mod linked;
+mod names;
+mod push;
+mod receipt;
+mod remembered;
+mod serve;
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::error_impl_error,
+    clippy::missing_errors_doc,
+    clippy::wildcard_imports,
+    reason = "generated from the WIT package"
+)]
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:queue-provider;
+            world provider {
+                export lattice:queue/producer@0.1.0;
+                export lattice:queue/consumer@0.1.0;
+            }
+        ",
+        path: "../../interfaces/wit/lattice-queue-0.1.0",
+        world: "lattice:queue-provider/provider",
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+    });
+}
+
+pub use backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent, Want};
+pub use dead::{
+    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, dead_letter, dead_name,
+};
+pub use linked::Linked;
+pub use push::{Handlers, PushSettings};
+pub use receipt::ReceiptKey;
+pub use remembered::{Remembered, Taken};
+pub use serve::serve;

@@ -1,0 +1,146 @@
+//! What a queue provider does for one link.
+
+use std::time::Duration;
+
+use super::receipt::ReceiptKey;
+use crate::NoLink;
+
+pub use super::bindings::lattice::queue::types::{
+    Delivery, Depth, Error as QueueError, Message, Outcome,
+};
+
+impl QueueError {
+    /// A failure in words.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::Other(text.into())
+    }
+
+    /// What is asked for can never be right; `text` names it.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::Invalid(text.into())
+    }
+
+    /// The backend is not there at the moment.
+    pub fn unavailable(text: impl Into<String>) -> Self {
+        Self::Unavailable(text.into())
+    }
+
+    /// The backend lacks a feature; `text` begins with its name.
+    pub fn unsupported(text: impl Into<String>) -> Self {
+        Self::Unsupported(text.into())
+    }
+
+    /// What happened, for a log.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::NoSuchQueue => "there is no such queue".to_owned(),
+            Self::TooLarge(most) => format!("the message is larger than {most} bytes"),
+            Self::ReceiptExpired => "the receipt has expired".to_owned(),
+            Self::AccessDenied => "access denied".to_owned(),
+            Self::Full(text) => format!("the queue is full: {text}"),
+            Self::Invalid(text) | Self::Unavailable(text) | Self::Other(text) => text.clone(),
+            Self::Unsupported(text) => format!("the backend does not support {text}"),
+        }
+    }
+
+    /// Whether the same may succeed later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Full(_) | Self::Other(_))
+    }
+}
+
+impl From<NoLink> for QueueError {
+    fn from(error: NoLink) -> Self {
+        Self::other(error.to_string())
+    }
+}
+
+/// What became of one message of several: its id, or why it was not stored.
+pub type Sent = Result<String, QueueError>;
+
+/// What a worker wants to receive. All of it has been checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// Up to how many messages; from 1 to 256.
+    pub max: usize,
+    /// How long to wait for the first one. The others are not waited for.
+    pub wait: Duration,
+    /// How long the worker has them to itself; at least a millisecond.
+    pub lease: Duration,
+}
+
+/// The queues behind one link.
+///
+/// Names, attributes, receipts and numbers have been checked by [`Linked`](super::Linked) before a
+/// method is called, and receipts are those that the backend itself has given; they are sealed on
+/// their way to the component. An operation is dropped when its caller gives up and when its
+/// deadline passes, so it needs no time limit of its own against a slow caller, only against a
+/// backend that is gone. Dropping a receive may leave what it was about to return leased.
+pub trait Queues: Send + Sync + 'static {
+    /// How long the caller of handlers waits in one [`Queues::receive`]. Backends where asking costs
+    /// have it longer; a link that is deleted waits a second for a receive and drops it then.
+    const POLL: Duration = Duration::from_secs(1);
+
+    /// What the receipts of a queue are sealed with: something that all copies of the provider know
+    /// that may settle them, and no component does.
+    fn receipt_key(
+        &self,
+        queue: &str,
+    ) -> impl Future<Output = Result<ReceiptKey, QueueError>> + Send;
+
+    /// Stores a message and returns its id; it must be safe when this returns. Without a delay,
+    /// `delay` is zero.
+    fn send(
+        &self,
+        queue: &str,
+        message: Message,
+        delay: Duration,
+    ) -> impl Future<Output = Sent> + Send;
+
+    /// Stores several messages, each by itself, in their order. The outer error is for those that
+    /// meet all of them alike; without one there is an answer for each.
+    fn send_many(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+    ) -> impl Future<Output = Result<Vec<Sent>, QueueError>> + Send {
+        async move {
+            let mut sent = Vec::with_capacity(messages.len());
+            for message in messages {
+                sent.push(self.send(queue, message, Duration::ZERO).await);
+            }
+            Ok(sent)
+        }
+    }
+
+    /// Takes messages under a lease. None is returned when none came in time.
+    fn receive(
+        &self,
+        queue: &str,
+        want: Want,
+    ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send;
+
+    /// Ends a lease: the message is gone, comes again (at once for `Retry(None)`), or goes to the
+    /// dead-letter queue, where it has to be safe before it is taken from its own.
+    ///
+    /// [`QueueError::ReceiptExpired`] when the lease had ended before.
+    fn settle(
+        &self,
+        queue: &str,
+        receipt: &str,
+        how: Outcome,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Has the lease end `lease` from now.
+    fn extend(
+        &self,
+        queue: &str,
+        receipt: &str,
+        lease: Duration,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Counts messages.
+    fn depth(&self, queue: &str) -> impl Future<Output = Result<Depth, QueueError>> + Send;
+}

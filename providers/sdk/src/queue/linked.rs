@@ -1,0 +1,260 @@
+//! The queues behind one link, with what the link says of them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent, Want};
+use super::checks;
+use super::names::Names;
+use super::receipt::Holder;
+use crate::error::LinkError;
+use crate::link::{LinkRole, ProviderLink};
+use crate::settings::Settings;
+
+/// How long a delivery is leased when nobody says.
+const LEASE: Duration = Duration::from_secs(30);
+/// The longest lease that a link may say.
+const LONGEST_LEASE_MS: u64 = 12 * 60 * 60 * 1000;
+
+/// How much of the time until the deadline of a call is left for the way back.
+const WAY_BACK: Duration = Duration::from_millis(250);
+
+/// How many attempts a link with handlers makes when it does not say.
+const HANDLER_ATTEMPTS: u32 = 5;
+
+/// A backend as a link uses it: names are resolved, input is checked, receipts are sealed, and
+/// messages that were delivered too often go to the dead-letter queue.
+#[derive(Debug)]
+pub struct Linked<B> {
+    queues: B,
+    names: Names,
+    holder: Holder,
+    lease: Duration,
+    /// Zero for no limit.
+    max_attempts: u32,
+}
+
+impl<B: Queues> Linked<B> {
+    /// Reads what the link says.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Invalid`] names the value that cannot be used.
+    pub fn new(link: &ProviderLink, settings: &Settings, queues: B) -> Result<Self, LinkError> {
+        if !link.is_for("lattice", "queue") {
+            let package = format!("{}:{}", link.namespace, link.package);
+            let what = format!("this provider serves lattice:queue only, not {package}");
+            return Err(LinkError::invalid(what));
+        }
+        let attempts = match link.role {
+            LinkRole::Target => 0,
+            LinkRole::Source => HANDLER_ATTEMPTS,
+        };
+        if link.role == LinkRole::Source {
+            settings.required("queue", "the queue whose messages are handled")?;
+        }
+        Ok(Self {
+            queues,
+            names: Names::read(settings, link)?,
+            holder: Holder::of(link),
+            lease: settings.millis("lease_ms", LEASE, 1..=LONGEST_LEASE_MS)?,
+            max_attempts: settings.number("max_attempts", attempts, 0..=1_000_000)?,
+        })
+    }
+
+    /// What the backend made of the link.
+    pub fn queues(&self) -> &B {
+        &self.queues
+    }
+
+    /// The queue that the link configures, as the backend calls it.
+    #[must_use]
+    pub fn own_queue(&self) -> &str {
+        self.names.own()
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    pub(crate) fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    pub(crate) async fn send(&self, queue: &str, message: Message, delay: Option<u32>) -> Sent {
+        let queue = self.names.resolve(queue)?;
+        checks::message(&message)?;
+        self.queues
+            .send(&queue, message, checks::delay(delay)?)
+            .await
+    }
+
+    /// Those that cannot be stored by any backend are refused, and the others are sent.
+    pub(crate) async fn send_many(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+    ) -> Result<Vec<Sent>, QueueError> {
+        let queue = self.names.resolve(queue)?;
+        let checked: Vec<_> = messages.iter().map(checks::message).collect();
+        let good = messages.into_iter().zip(&checked);
+        let good: Vec<_> = good
+            .filter_map(|(message, checked)| checked.is_ok().then_some(message))
+            .collect();
+        let mut sent = match good.is_empty() {
+            true => Vec::new(),
+            false => self.queues.send_many(&queue, good).await?,
+        }
+        .into_iter();
+        let lost = || {
+            Err(QueueError::other(
+                "the backend did not say what became of it",
+            ))
+        };
+        let each = checked.into_iter();
+        Ok(each
+            .map(|checked| checked.and_then(|()| sent.next().unwrap_or_else(lost)))
+            .collect())
+    }
+
+    /// `deadline` is that of the call; the wait ends in time for the answer.
+    pub(crate) async fn receive(
+        &self,
+        queue: &str,
+        (max, wait): (u32, u32),
+        lease: Option<u32>,
+        deadline: Instant,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let queue = self.names.resolve(queue)?;
+        let lease = lease.map_or(Ok(self.lease), checks::lease)?;
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let max = max.min(checks::MOST_RECEIVED);
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let wait = Duration::from_millis(wait.into());
+        let latest = deadline.checked_sub(WAY_BACK).unwrap_or(deadline);
+        let until = latest.min(Instant::now() + wait);
+        loop {
+            let wait = until.saturating_duration_since(Instant::now());
+            let got = self
+                .queues
+                .receive(&queue, Want { max, wait, lease })
+                .await?;
+            let came = !got.is_empty();
+            let kept = self.without_the_dead(&queue, got).await;
+            // When all that came were dead there may be others that are alive.
+            if kept.is_empty() && came && Instant::now() < until {
+                continue;
+            }
+            return self.sealed(&queue, kept).await;
+        }
+    }
+
+    /// Moves those to the dead-letter queue that were delivered too often.
+    async fn without_the_dead(&self, queue: &str, got: Vec<Delivery>) -> Vec<Delivery> {
+        let (dead, alive): (Vec<_>, Vec<_>) = got
+            .into_iter()
+            .partition(|delivery| self.is_spent(delivery.attempt));
+        for delivery in dead {
+            let reason = spent(delivery.attempt);
+            let rejected = Outcome::Reject(reason);
+            let done = self.queues.settle(queue, &delivery.receipt, rejected).await;
+            if let Err(error) = done {
+                let (id, error) = (delivery.id, error.text());
+                tracing::warn!(
+                    queue,
+                    id,
+                    error,
+                    "could not move a message to the dead letters"
+                );
+            }
+        }
+        alive
+    }
+
+    /// Whether a delivery is one too many.
+    pub(crate) fn is_spent(&self, attempt: u32) -> bool {
+        self.max_attempts != 0 && attempt > self.max_attempts
+    }
+
+    pub(crate) async fn sealed(
+        &self,
+        queue: &str,
+        mut deliveries: Vec<Delivery>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        if deliveries.is_empty() {
+            return Ok(deliveries);
+        }
+        let key = self.queues.receipt_key(queue).await?;
+        for delivery in &mut deliveries {
+            delivery.receipt = self.holder.seal(&key, queue, &delivery.receipt);
+        }
+        Ok(deliveries)
+    }
+
+    async fn opened(&self, queue: &str, receipt: &str) -> Result<(String, String), QueueError> {
+        let queue = self.names.resolve(queue)?;
+        let key = self.queues.receipt_key(&queue).await?;
+        let own = self.holder.open(&key, &queue, receipt)?;
+        Ok((queue, own))
+    }
+
+    pub(crate) async fn settle(
+        &self,
+        queue: &str,
+        receipt: &str,
+        how: Outcome,
+    ) -> Result<(), QueueError> {
+        if let Outcome::Retry(delay) = &how {
+            checks::delay(*delay)?;
+        }
+        let (queue, receipt) = self.opened(queue, receipt).await?;
+        self.queues.settle(&queue, &receipt, how).await
+    }
+
+    pub(crate) async fn extend(
+        &self,
+        queue: &str,
+        receipt: &str,
+        lease: u32,
+    ) -> Result<(), QueueError> {
+        let lease = checks::lease(lease)?;
+        let (queue, receipt) = self.opened(queue, receipt).await?;
+        self.queues.extend(&queue, &receipt, lease).await
+    }
+
+    pub(crate) async fn depth(&self, queue: &str) -> Result<Depth, QueueError> {
+        let queue = self.names.resolve(queue)?;
+        self.queues.depth(&queue).await
+    }
+}
+
+/// Why a message that nobody settled is a dead letter.
+pub(crate) fn spent(attempt: u32) -> String {
+    let times = attempt.saturating_sub(1);
+    format!("it was delivered {times} times, and settled neither by its workers nor in time")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use lattice_core::{ComponentId, LinkName, Locality, StringMap, WitName};
+
+    use super::*;
+
+    pub(crate) fn link(component: &str, name: &str) -> ProviderLink {
+        ProviderLink {
+            role: LinkRole::Target,
+            peer: ComponentId::new(component).unwrap(),
+            name: LinkName::new(name).unwrap(),
+            namespace: WitName::new("lattice").unwrap(),
+            package: WitName::new("queue").unwrap(),
+            interfaces: Vec::new(),
+            config: StringMap::new(),
+            secrets: Default::default(),
+            peer_config: StringMap::new(),
+            locality: Locality::default(),
+        }
+    }
+}
