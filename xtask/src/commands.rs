@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod guests;
 mod lint;
+mod services;
 mod setup;
 mod test;
 mod tidy;
@@ -22,11 +23,12 @@ Project automation.
 Usage: cargo xtask COMMAND [OPTIONS]
 
 Commands:
-  setup    Install what building, running and testing need and this machine does not have [nats, guests, redis, nextest]
+  setup    Install what building, running and testing need and this machine does not have [nats, guests, redis, services, nextest]
   guests   Compile the guest components into target/components
   build    Compile wash, the host and the providers [--release]
   up       Start a lattice in the background with the counter example on it [--release, --no-build]
   test     Run every test of this repository [--nightly, arguments of `cargo nextest run`]
+  services Install, start, show and end what providers are tested with: install, up, status, down [NAME]
   bench    Measure a lattice of release programs [--full, --wasmtime, --json FILE, --only NAME, --rounds N]
            and compare with docs/performance.json [--check] or write docs/performance.* [--publish]
   lint     Check format and lints
@@ -50,6 +52,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode> {
         "build" => build::run(&workspace, arguments),
         "up" => up::run(&workspace, arguments),
         "test" => test::run(&workspace, arguments),
+        "services" => services::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
         "lint" => lint::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),

@@ -6,6 +6,7 @@ pub(crate) mod nats;
 pub(crate) mod nextest;
 mod pypi;
 pub(crate) mod redis;
+pub(crate) mod services;
 pub(crate) mod wasmtime;
 
 use std::fs;

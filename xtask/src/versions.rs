@@ -51,3 +51,18 @@ pub(crate) const LLD: &str = "lld-19";
 
 /// Program of [`LLD`] that links WebAssembly.
 pub(crate) const WASM_LD: &str = "/usr/bin/wasm-ld-19";
+
+/// Package of the Python index that speaks the protocols of S3 and SQS.
+pub(crate) const MOTO: &str = "5.2.5";
+
+/// Package of npm that speaks those of Azure's storage.
+pub(crate) const AZURITE: &str = "3.37.0";
+
+/// Debian packages of the services that providers are tested with.
+pub(crate) const SERVICE_APT_PACKAGES: [&str; 5] = [
+    "postgresql",
+    "mariadb-server",
+    "etcd-server",
+    "rabbitmq-server",
+    "mosquitto",
+];

@@ -32,7 +32,9 @@
 //! // In the binary: fn main() -> ExitCode { lattice_provider_sdk::process::main::<Greeter>("0.1.0") }
 //! ```
 
+mod backends;
 mod backoff;
+mod describe;
 mod error;
 mod link;
 mod links;
@@ -43,16 +45,25 @@ mod roads;
 mod run;
 mod serving;
 mod session;
+mod settings;
 mod sharing;
 mod traced;
 
+#[cfg(feature = "blobstore")]
+pub mod blobstore;
 #[cfg(feature = "keyvalue")]
 pub mod keyvalue;
+#[cfg(feature = "messaging")]
+pub mod messaging;
 #[cfg(feature = "process")]
 pub mod process;
+#[cfg(feature = "queue")]
+pub mod queue;
 
 pub use async_trait::async_trait;
+pub use backends::{Backends, NoLink};
 pub use backoff::Backoff;
+pub use describe::Features;
 pub use error::{BoxError, LinkError, RunError, ServeError, StartError, call_error, chain};
 pub use lattice_rpc::Context;
 pub use lattice_rpc::wrpc::{CallContext, Client};
@@ -65,4 +76,5 @@ pub use provider::{ConfigChange, Provider};
 pub use run::{run, run_inside, run_on};
 pub use serving::{Check, Invocations, Server};
 pub use session::{DEFAULT_DEADLINE, Session};
+pub use settings::{InvalidSetting, Settings};
 pub use sharing::{Shared, Sharing};

@@ -26,8 +26,10 @@ use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
 use crate::roads::Roads;
 
-/// How long a provider may take over one link.
-const CALLBACK_LIMIT: Duration = Duration::from_secs(10);
+/// How long a provider may take over one link: who waits for its state is told within five seconds.
+const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
+/// How often a provider looks whether the backend of a link is still there.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// The first and the longest delay before a refused link is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
@@ -343,8 +345,8 @@ impl<P: Provider> Worker<P> {
             match (put.take(), wish.link) {
                 (Some(now), Some(Ok(wanted))) if now.is(&wanted, wish.round) => {
                     self.settle(wish.number, LinkState::Ready, None);
+                    self.watch(wish.number, &now.link).await;
                     put = Some(now);
-                    self.changed().await;
                 }
                 (Some(now), _) => self.delete(&now.link).await,
                 (None, None) => {
@@ -363,6 +365,26 @@ impl<P: Provider> Worker<P> {
                         round: wish.round,
                     });
                 }
+            }
+        }
+    }
+
+    /// Tells how the backend of a link does, until something else is wanted of the link.
+    async fn watch(&mut self, wish: u64, link: &Arc<ProviderLink>) {
+        let provider = Arc::clone(&self.provider);
+        loop {
+            let check = async {
+                tokio::time::sleep(CHECK_EVERY).await;
+                bounded(provider.check_link(link)).await
+            };
+            let found = tokio::select! {
+                biased;
+                () = self.changed() => return,
+                found = check => found,
+            };
+            match found {
+                Ok(()) => self.settle(wish, LinkState::Ready, None),
+                Err(error) => self.settle(wish, LinkState::Failed, Some(error.reason())),
             }
         }
     }
@@ -466,14 +488,25 @@ impl<P: Provider> Worker<P> {
 }
 
 async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<(), LinkError> {
-    let put = async {
-        match link.role {
-            LinkRole::Source => provider.put_source_link(link).await,
-            LinkRole::Target => provider.put_target_link(link).await,
-        }
-    };
-    match tokio::time::timeout(CALLBACK_LIMIT, caught(put)).await {
-        Ok(Some(taken)) => taken,
+    match link.role {
+        LinkRole::Source => return bounded(provider.put_source_link(link)).await,
+        LinkRole::Target => bounded(provider.put_target_link(link)).await?,
+    }
+    let described = bounded(async { provider.describe(link).await.check(P::NAME, link) }).await;
+    if described.is_err() {
+        bounded(async {
+            provider.delete_target_link(link).await;
+            Ok(())
+        })
+        .await?;
+    }
+    described
+}
+
+/// Lets a provider take its time over a link, up to a limit.
+async fn bounded(callback: impl Future<Output = Result<(), LinkError>>) -> Result<(), LinkError> {
+    match tokio::time::timeout(CALLBACK_LIMIT, caught(callback)).await {
+        Ok(Some(done)) => done,
         Ok(None) => Err(LinkError::invalid("the provider panicked over the link")),
         Err(_) => Err(LinkError::too_slow(CALLBACK_LIMIT)),
     }

@@ -7,6 +7,7 @@ use lattice_core::StringMap;
 use lattice_core::provider::HealthCheckResponse;
 use tokio::time::Instant;
 
+use crate::describe::Features;
 use crate::error::{LinkError, StartError};
 use crate::link::{LinkRole, ProviderLink};
 use crate::session::Session;
@@ -24,7 +25,7 @@ pub enum ConfigChange {
 ///
 /// The link calls are made one after the other for one link, and at once for different links. A
 /// link that changes is deleted and put again; a put that equals the stored one is not repeated.
-/// Each call has ten seconds, after which its future is dropped, as it is when the link goes away
+/// Each call has four and a half seconds, after which its future is dropped, as it is when the link goes away
 /// meanwhile: a put must leave nothing behind when it fails or is dropped, so its effect on the
 /// provider's own tables comes last.
 #[async_trait]
@@ -62,6 +63,23 @@ pub trait Provider: Send + Sync + Sized + 'static {
 
     /// Stops what [`Provider::put_target_link`] started. Only called for a link that was put.
     async fn delete_target_link(&self, _link: &ProviderLink) {}
+
+    /// What the backend behind a link that was put as a target can do. A link that requires more
+    /// (see [`Features`]) is deleted again and refused by name.
+    async fn describe(&self, _link: &ProviderLink) -> Features {
+        Features::new()
+    }
+
+    /// Looks whether the backend behind a link that was put is still there. Called every few
+    /// seconds; the link has the state failed, with the reason, until it is there again. Calls
+    /// go on meanwhile: that they fail by themselves is the business of the backend.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`] says what is wrong with the backend.
+    async fn check_link(&self, _link: &ProviderLink) -> Result<(), LinkError> {
+        Ok(())
+    }
 
     /// Takes a new config, which [`Session::config`] returns already, and says what it means for
     /// the links.

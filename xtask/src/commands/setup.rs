@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use lexopt::{Arg, Parser};
 
-use crate::install::{guest::GuestToolchain, nats, nextest, redis};
+use crate::install::{guest::GuestToolchain, nats, nextest, redis, services};
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -16,17 +16,25 @@ enum Tool {
     Nats,
     Guests,
     Redis,
+    Services,
     Nextest,
 }
 
 impl Tool {
-    const ALL: [Self; 4] = [Self::Nats, Self::Guests, Self::Redis, Self::Nextest];
+    const ALL: [Self; 5] = [
+        Self::Nats,
+        Self::Guests,
+        Self::Redis,
+        Self::Services,
+        Self::Nextest,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Nats => "nats",
             Self::Guests => "guests",
             Self::Redis => "redis",
+            Self::Services => "services",
             Self::Nextest => "nextest",
         }
     }
@@ -47,6 +55,7 @@ impl Tool {
             Self::Nats => nats::ensure(workspace).map(drop),
             Self::Guests => GuestToolchain::ensure(workspace).map(drop),
             Self::Redis => redis::ensure(workspace).map(drop),
+            Self::Services => services::ensure(workspace),
             Self::Nextest => nextest::ensure(workspace),
         }
     }
@@ -89,7 +98,9 @@ mod tests {
         assert_eq!(parsed(&[]).unwrap(), Tool::ALL);
         let error = parsed(&["mysql"]).unwrap_err();
         assert!(
-            error.to_string().contains("nats, guests, redis, nextest"),
+            error
+                .to_string()
+                .contains("nats, guests, redis, services, nextest"),
             "{error}"
         );
         assert!(parsed(&["--all"]).is_err());

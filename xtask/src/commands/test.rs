@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use lexopt::Parser;
 
 use super::guests;
-use crate::install::{nats, nextest, redis};
+use crate::install::{nats, nextest, redis, services};
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -72,6 +72,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     let options = Options::from_arguments(arguments.raw_args()?);
     let nats_server = nats::ensure(workspace)?;
     let redis_server = redis::ensure(workspace)?;
+    services::ensure(workspace)?;
     nextest::ensure(workspace)?;
     guests::compile(workspace)?;
     let prepare = |command: &mut Command| -> Result<()> {

@@ -97,7 +97,7 @@ fn find(dir: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
 }
 
 /// A pip that works, installing Debian's when Python came without one.
-fn pip() -> Result<Command> {
+pub(super) fn pip() -> Result<Command> {
     if let Some(command) = find_pip() {
         return Ok(command);
     }

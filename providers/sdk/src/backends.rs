@@ -1,4 +1,4 @@
-//! Which store a call means.
+//! Which backend a call means.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,19 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::keyvalue::KeyValueError;
 use crate::link::ProviderLink;
 
-/// The stores of one component by the names of its links, of which there are few.
+/// A call came through a link that this provider does not have, or could not take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{from}` has no working link `{name}` to this provider; see `wash get links`")]
+pub struct NoLink {
+    /// Who called.
+    pub from: String,
+    /// The name of the link.
+    pub name: String,
+}
+
+/// The backends of one component by the names of its links, of which there are few.
 type OfComponent<B> = Vec<(LinkName, Arc<B>)>;
 
 /// How long a call waits for a link that is not there yet: a copy of a provider takes calls as soon
@@ -26,7 +35,7 @@ const GIVEN_UP: Duration = Duration::from_secs(5);
 /// How many such links are remembered.
 const MAX_GIVEN_UP: usize = 1024;
 
-/// The stores of a provider by the component and the name of its link.
+/// The backends of a provider by the component and the name of its link.
 #[derive(Debug)]
 pub struct Backends<B> {
     table: RwLock<HashMap<ComponentId, OfComponent<B>>>,
@@ -67,7 +76,7 @@ impl<B> Backends<B> {
         self.more.notify_waiters();
     }
 
-    /// Stops using the store of `link` and returns it.
+    /// Stops using the backend of `link` and returns it.
     pub fn delete(&self, link: &ProviderLink) -> Option<Arc<B>> {
         let mut table = self.table.write();
         let of_peer = table.get_mut(&link.peer)?;
@@ -79,20 +88,20 @@ impl<B> Backends<B> {
         Some(backend)
     }
 
-    /// Every store.
+    /// Every backend.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<B>> {
         let table = self.table.read();
-        let stores = table.values().flatten();
-        stores.map(|(_, backend)| Arc::clone(backend)).collect()
+        let backends = table.values().flatten();
+        backends.map(|(_, backend)| Arc::clone(backend)).collect()
     }
 
-    /// The store that a call means. A link that is on its way is waited for, shortly.
+    /// The backend that a call means. A link that is on its way is waited for, shortly.
     ///
     /// # Errors
     ///
-    /// [`KeyValueError::Other`] naming the link that is missing.
-    pub async fn of(&self, context: &Context) -> Result<Arc<B>, KeyValueError> {
+    /// [`NoLink`] names the link that is missing.
+    pub async fn of(&self, context: &Context) -> Result<Arc<B>, NoLink> {
         let source = context.source_id.as_deref().unwrap_or("<unknown>");
         let name = &*context.link_name;
         if let Some(backend) = self.find(source, name) {
@@ -105,9 +114,10 @@ impl<B> Backends<B> {
             }
             self.give_up(source, name);
         }
-        Err(KeyValueError::other(format!(
-            "`{source}` has no working link `{name}` to this provider; see `wash get links`"
-        )))
+        Err(NoLink {
+            from: source.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     fn find(&self, source: &str, name: &str) -> Option<Arc<B>> {

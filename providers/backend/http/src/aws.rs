@@ -1,0 +1,11 @@
+//! What services of AWS have in common: keys, where they come from, and signatures.
+
+mod keys;
+mod options;
+mod sign;
+mod source;
+
+pub use keys::{AwsKeys, KeysError};
+pub use options::AwsOptions;
+pub use sign::{Scope, hash, sign};
+pub use source::{KeySource, Origin, Role};

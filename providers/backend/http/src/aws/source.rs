@@ -1,0 +1,304 @@
+//! Where keys come from.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use lattice_core::provider::SecretText;
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+
+use super::keys::{AwsKeys, KeysError};
+use super::sign::{Scope, hash, sign};
+use crate::date;
+use crate::encode::query;
+use crate::xml::Element;
+use crate::{HttpBackend, HttpError};
+
+/// Lent keys are asked for anew so long before they end.
+const BEFORE_END: Duration = Duration::from_secs(300);
+/// How long who lends keys may take: a link waits for them.
+const LENDER_LIMIT: Duration = Duration::from_secs(3);
+/// The address of the machine's own service, on every machine of AWS.
+const INSTANCE: &str = "http://169.254.169.254";
+
+/// A role whose keys are lent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Role {
+    /// The role, such as `arn:aws:iam::123456789012:role/example`.
+    pub arn: String,
+    /// What the session is called in logs.
+    pub session: String,
+    /// What the role's owner wants to hear.
+    pub external_id: Option<String>,
+    /// The region of the service that lends.
+    pub region: String,
+    /// The address of that service.
+    pub endpoint: String,
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// They are there.
+    Fixed(AwsKeys),
+    /// They are lent to who has others.
+    Role(Role, Box<Origin>),
+    /// They are lent for a token in a file.
+    WebIdentity(Role, String),
+    /// They are lent by a service of the container.
+    Container {
+        /// Its address.
+        url: String,
+        /// What is said to it.
+        token: Option<SecretText>,
+    },
+    /// They are lent by the machine.
+    Instance,
+}
+
+/// Gives keys that have not ended.
+#[derive(Debug)]
+pub struct KeySource {
+    origin: Origin,
+    http: HttpBackend,
+    lent: Mutex<Option<AwsKeys>>,
+}
+
+impl KeySource {
+    /// Keys from there, asked for through this pool.
+    #[must_use]
+    pub fn new(origin: Origin, http: HttpBackend) -> Self {
+        Self {
+            origin,
+            http,
+            lent: Mutex::new(None),
+        }
+    }
+
+    /// The keys to sign with now.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysError`] when nobody lends any. Keys that have not quite ended are used meanwhile.
+    pub async fn keys(&self) -> Result<AwsKeys, KeysError> {
+        if let Origin::Fixed(keys) = &self.origin {
+            return Ok(keys.clone());
+        }
+        let mut lent = self.lent.lock().await;
+        let now = OffsetDateTime::now_utc();
+        if let Some(keys) = lent.as_ref()
+            && lasts(keys, now + BEFORE_END)
+        {
+            return Ok(keys.clone());
+        }
+        match ask(&self.http, &self.origin).await {
+            Ok(keys) => Ok(lent.insert(keys).clone()),
+            Err(error) => match lent.as_ref() {
+                Some(keys) if lasts(keys, now) => Ok(keys.clone()),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+fn lasts(keys: &AwsKeys, until: OffsetDateTime) -> bool {
+    keys.until.is_none_or(|end| end > until)
+}
+
+async fn ask(http: &HttpBackend, origin: &Origin) -> Result<AwsKeys, KeysError> {
+    match origin {
+        Origin::Fixed(keys) => Ok(keys.clone()),
+        Origin::Role(role, from) => {
+            let own = Box::pin(ask(http, from)).await?;
+            assume(http, role, Some(&own), None).await
+        }
+        Origin::WebIdentity(role, path) => {
+            let token = tokio::fs::read_to_string(path).await;
+            let token = token.map_err(|source| KeysError::Token {
+                path: path.clone(),
+                source,
+            })?;
+            assume(http, role, None, Some(token.trim())).await
+        }
+        Origin::Container { url, token } => {
+            let mut request = Request::get(url);
+            if let Some(token) = token {
+                request = request.header("authorization", token.expose());
+            }
+            lent_as_json(http, request, url).await
+        }
+        Origin::Instance => of_instance(http, INSTANCE).await,
+    }
+}
+
+async fn assume(
+    http: &HttpBackend,
+    role: &Role,
+    own: Option<&AwsKeys>,
+    token: Option<&str>,
+) -> Result<AwsKeys, KeysError> {
+    let action = match token {
+        Some(_) => "AssumeRoleWithWebIdentity",
+        None => "AssumeRole",
+    };
+    let mut pairs = vec![
+        ("Action", action),
+        ("Version", "2011-06-15"),
+        ("RoleArn", &role.arn),
+        ("RoleSessionName", &role.session),
+    ];
+    pairs.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
+    pairs.extend(token.map(|token| ("WebIdentityToken", token)));
+    let body = Bytes::from(query(pairs));
+    let request = Request::post(&role.endpoint)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body.clone())
+        .map_err(|_| bad_address(&role.endpoint))?;
+    let (mut parts, _) = request.into_parts();
+    if let Some(own) = own {
+        let scope = Scope {
+            service: "sts",
+            region: &role.region,
+            at: OffsetDateTime::now_utc(),
+        };
+        sign(&mut parts, own, scope, &hash(&body));
+    }
+    let lender = format!("STS at `{}`", role.endpoint);
+    let answer = whole(http, Request::from_parts(parts, body), &lender).await?;
+    read_role(&answer, lender)
+}
+
+fn read_role(answer: &Response<Bytes>, lender: String) -> Result<AwsKeys, KeysError> {
+    let text = String::from_utf8_lossy(answer.body());
+    let root = match Element::read(&text) {
+        Ok(root) => root,
+        Err(source) => return Err(KeysError::Xml { lender, source }),
+    };
+    if let Some(error) = root.child("Error") {
+        return Err(KeysError::Refused {
+            lender,
+            code: error.text_of("Code").to_owned(),
+            message: error.text_of("Message").to_owned(),
+        });
+    }
+    let result = root.children.iter().find_map(|c| c.child("Credentials"));
+    let Some(found) = result.filter(|_| answer.status().is_success()) else {
+        return Err(KeysError::NoKeys { lender });
+    };
+    let text = |name| found.text_of(name).to_owned();
+    Ok(AwsKeys {
+        token: Some(SecretText::new(text("SessionToken"))),
+        until: date::read(found.text_of("Expiration")),
+        ..AwsKeys::new(text("AccessKeyId"), text("SecretAccessKey"))
+    })
+}
+
+/// Two steps: a token first, so that nobody is tricked into asking.
+async fn of_instance(http: &HttpBackend, at: &str) -> Result<AwsKeys, KeysError> {
+    let lender = "this machine".to_owned();
+    let request = Request::put(format!("{at}/latest/api/token"))
+        .header("x-aws-ec2-metadata-token-ttl-seconds", "300")
+        .body(Bytes::new())
+        .map_err(|_| bad_address(at))?;
+    let token = whole(http, request, &lender).await?.into_body();
+    let roles = format!("{at}/latest/meta-data/iam/security-credentials/");
+    let token = String::from_utf8_lossy(&token).into_owned();
+    let get = |url: &str| Request::get(url).header("x-aws-ec2-metadata-token", &token);
+    let request = get(&roles).body(Bytes::new());
+    let found = whole(http, request.map_err(|_| bad_address(at))?, &lender).await?;
+    let found = String::from_utf8_lossy(found.body()).into_owned();
+    let Some(role) = found.lines().next().filter(|role| !role.is_empty()) else {
+        return Err(KeysError::NoKeys { lender });
+    };
+    lent_as_json(http, get(&format!("{roles}{role}")), "this machine").await
+}
+
+async fn lent_as_json(
+    http: &HttpBackend,
+    request: http::request::Builder,
+    lender: &str,
+) -> Result<AwsKeys, KeysError> {
+    let request = request
+        .body(Bytes::new())
+        .map_err(|_| bad_address(lender))?;
+    let answer = whole(http, request, lender).await?;
+    let no_keys = || KeysError::NoKeys {
+        lender: lender.to_owned(),
+    };
+    if !answer.status().is_success() {
+        return Err(KeysError::Refused {
+            lender: lender.to_owned(),
+            code: answer.status().to_string(),
+            message: "no keys for who runs here".to_owned(),
+        });
+    }
+    let json: serde_json::Value = serde_json::from_slice(answer.body()).map_err(|_| no_keys())?;
+    let text = |name: &str| json[name].as_str().map(str::to_owned);
+    let (Some(id), Some(secret)) = (text("AccessKeyId"), text("SecretAccessKey")) else {
+        return Err(no_keys());
+    };
+    Ok(AwsKeys {
+        token: text("Token").map(SecretText::new),
+        until: text("Expiration").as_deref().and_then(date::read),
+        ..AwsKeys::new(id, secret)
+    })
+}
+
+async fn whole(
+    http: &HttpBackend,
+    request: Request<Bytes>,
+    lender: &str,
+) -> Result<Response<Bytes>, KeysError> {
+    let asked = tokio::time::timeout(LENDER_LIMIT, http.ask(request)).await;
+    let asked = asked.unwrap_or_else(|_| {
+        Err(HttpError::Silent {
+            authority: lender.to_owned(),
+            limit: LENDER_LIMIT,
+        })
+    });
+    asked.map_err(|source| KeysError::Ask {
+        lender: lender.to_owned(),
+        source,
+    })
+}
+
+fn bad_address(url: &str) -> KeysError {
+    KeysError::Address {
+        url: url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &'static str) -> Response<Bytes> {
+        let answer = Response::builder().status(status);
+        answer.body(Bytes::from_static(body.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn lent_keys_are_read_with_their_end() {
+        let body = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>a</AccessKeyId>\
+            <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+            <Expiration>2013-05-24T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+        let keys = read_role(&answer(200, body), "STS".to_owned()).unwrap();
+        assert_eq!((keys.id.as_str(), keys.secret.expose()), ("a", "s"));
+        assert_eq!(keys.until.unwrap().unix_timestamp(), 1_369_353_600);
+        assert!(!lasts(&keys, OffsetDateTime::now_utc()));
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_lenders_words() {
+        let body = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you</Message></Error></ErrorResponse>";
+        let error = read_role(&answer(403, body), "STS".to_owned()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "STS lends no keys: AccessDenied: not you"
+        );
+        for bad in ["", "<a/>"] {
+            assert!(read_role(&answer(200, bad), "STS".to_owned()).is_err());
+        }
+    }
+}

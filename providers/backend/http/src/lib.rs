@@ -1,0 +1,266 @@
+//! HTTP to a backend: pooled connections, TLS, time limits.
+//!
+//! Providers whose backend speaks HTTP (S3, Azure, SQS, etcd) share this client. It knows nothing
+//! of any of them: it opens connections, keeps them, and gives up on what takes too long.
+//!
+//! ```no_run
+//! # use bytes::Bytes;
+//! # use lattice_backend_http::{HttpBackend, HttpError, HttpOptions};
+//! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+//! let backend = HttpBackend::new(HttpOptions::default())?;
+//! let request = http::Request::get("http://127.0.0.1:2379/version").body(Bytes::new())?;
+//! let answer = backend.ask(request).await?;
+//! assert!(answer.status().is_success());
+//! # Ok(()) }
+//! ```
+
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "xml")]
+pub mod date;
+pub mod encode;
+mod retry;
+mod tls;
+#[cfg(feature = "xml")]
+pub mod xml;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+pub use retry::Retry;
+pub use tls::{TlsError, TlsOptions};
+
+type Boxed = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+/// The cause of an error whose type does not matter here.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a backend is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HttpOptions {
+    /// Whom to believe, and who we are.
+    pub tls: TlsOptions,
+    /// How long a connection may take.
+    pub connect_limit: Duration,
+    /// How long the head of an answer may take after the request was made.
+    pub answer_limit: Duration,
+    /// The longest answer that [`HttpBackend::ask`] takes, in bytes.
+    pub longest_answer: usize,
+    /// How many idle connections to one server are kept.
+    pub idle_connections: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            tls: TlsOptions::default(),
+            connect_limit: Duration::from_secs(3),
+            answer_limit: Duration::from_secs(30),
+            longest_answer: 16 << 20,
+            idle_connections: 32,
+        }
+    }
+}
+
+/// Why a backend did not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// No connection, or it broke.
+    #[error("could not reach `{authority}`")]
+    Reach {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        source: BoxError,
+    },
+    /// Nothing was heard in time.
+    #[error("`{authority}` did not answer within {limit:?}")]
+    Silent {
+        /// Host and port.
+        authority: String,
+        /// How long we waited.
+        limit: Duration,
+    },
+    /// The body of the answer did not come, or is too long.
+    #[error("the answer of `{authority}` could not be read")]
+    Body {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        source: BoxError,
+    },
+}
+
+impl HttpError {
+    /// Whether the request surely never reached the server, so that it may be made again.
+    #[must_use]
+    pub fn never_sent(&self) -> bool {
+        let Self::Reach { source, .. } = self else {
+            return false;
+        };
+        source
+            .downcast_ref::<hyper_util::client::legacy::Error>()
+            .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    }
+}
+
+/// A pool of connections. Clones share it.
+#[derive(Debug, Clone)]
+pub struct HttpBackend {
+    client: Client<HttpsConnector<HttpConnector>, Boxed>,
+    answer_limit: Duration,
+    longest_answer: usize,
+}
+
+impl HttpBackend {
+    /// Makes a pool without opening a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] when a certificate or key cannot be used.
+    pub fn new(options: HttpOptions) -> Result<Self, TlsError> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(options.connect_limit));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(options.tls.client()?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(options.idle_connections)
+            // Less than servers keep a silent connection.
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build(connector);
+        Ok(Self {
+            client,
+            answer_limit: options.answer_limit,
+            longest_answer: options.longest_answer,
+        })
+    }
+
+    /// Sends a request whose body streams, and gives the answer as soon as its head is there.
+    /// The time limit counts until then; the body of the answer has none.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`].
+    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, HttpError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let authority = authority(&request);
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let answer = self.client.request(request);
+        match tokio::time::timeout(self.answer_limit, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(HttpError::Reach {
+                authority,
+                source: source.into(),
+            }),
+            Err(_) => Err(HttpError::Silent {
+                authority,
+                limit: self.answer_limit,
+            }),
+        }
+    }
+
+    /// Sends a request and waits for all of the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`]; a longer answer than the options allow is one.
+    pub async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let authority = authority(&request);
+        let (head, body) = self.send(request.map(Full::new)).await?.into_parts();
+        let all = Limited::new(body, self.longest_answer).collect();
+        match tokio::time::timeout(self.answer_limit, all).await {
+            Ok(Ok(body)) => Ok(Response::from_parts(head, body.to_bytes())),
+            Ok(Err(source)) => Err(HttpError::Body { authority, source }),
+            Err(_) => Err(HttpError::Silent {
+                authority,
+                limit: self.answer_limit,
+            }),
+        }
+    }
+}
+
+fn authority<B>(request: &Request<B>) -> String {
+    let authority = request.uri().authority();
+    authority.map_or_else(String::new, |authority| {
+        let host = authority.host();
+        let port = authority.port_u16();
+        // Without a login.
+        port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn server(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 1024];
+                let _ = stream.read(&mut head).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                if answer.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        url
+    }
+
+    fn get(url: &str) -> Request<Bytes> {
+        Request::get(url).body(Bytes::new()).unwrap()
+    }
+
+    fn backend() -> HttpBackend {
+        HttpBackend::new(HttpOptions {
+            answer_limit: Duration::from_millis(200),
+            longest_answer: 8,
+            ..HttpOptions::default()
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_come_whole() {
+        let url = server("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+        assert_eq!(backend().ask(get(&url)).await.unwrap().into_body(), "hello");
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_told_with_the_address() {
+        let long = server("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n123456789").await;
+        let error = backend().ask(get(&long)).await.unwrap_err();
+        assert!(matches!(error, HttpError::Body { .. }), "{error:?}");
+        let silent = server("").await;
+        let error = backend().ask(get(&silent)).await.unwrap_err();
+        assert!(matches!(error, HttpError::Silent { .. }), "{error:?}");
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = closed.local_addr().unwrap();
+        drop(closed);
+        let error = backend().ask(get(&format!("http://me:secret@{at}"))).await;
+        let error = error.unwrap_err();
+        assert!(error.never_sent(), "{error:?}");
+        assert_eq!(error.to_string(), format!("could not reach `{at}`"));
+    }
+}
