@@ -12,11 +12,23 @@
 //! assert_eq!(redis.lacks("cas, increment=none"), ["cas", "increment=none"]);
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
-use crate::error::LinkError;
-use crate::link::ProviderLink;
+use bytes::{Bytes, BytesMut};
+use lattice_codec::write;
+use lattice_rpc::{Context, IncomingCall};
+use parking_lot::RwLock;
+
+use crate::backends::NoLink;
+use crate::error::{LinkError, ServeError};
+use crate::link::{LinkKey, ProviderLink};
+use crate::provider::Provider;
+use crate::session::Session;
+
+/// The interface by which every provider tells its callers the features of their link.
+const INTERFACE: &str = "lattice:provider/describe@0.1.0";
 
 /// The value of a link that lists what its backend has to have.
 pub(crate) const REQUIRE: &str = "require";
@@ -105,6 +117,78 @@ impl fmt::Display for Features {
         }
         Ok(())
     }
+}
+
+/// The features of the links that a provider has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Described(Arc<RwLock<HashMap<LinkKey, Features>>>);
+
+impl Described {
+    pub(crate) fn put(&self, key: &LinkKey, features: Features) {
+        self.0.write().insert(key.clone(), features);
+    }
+
+    pub(crate) fn forget(&self, key: &LinkKey) {
+        self.0.write().remove(key);
+    }
+
+    /// Those of all links of the caller by the name that the call comes through.
+    fn of(&self, cx: &Context) -> Result<Features, NoLink> {
+        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
+        let table = self.0.read();
+        let links = table
+            .iter()
+            .filter(|(key, _)| key.peer.as_str() == source && key.name.as_str() == &*cx.link_name);
+        let mut found = None;
+        for (_, features) in links {
+            let all: &mut Features = found.get_or_insert_default();
+            let more = features
+                .0
+                .iter()
+                .map(|(name, value)| (*name, value.clone()));
+            all.0.extend(more);
+        }
+        found.ok_or_else(|| NoLink {
+            from: source.to_owned(),
+            name: cx.link_name.to_string(),
+        })
+    }
+}
+
+/// Serves `describe` until the provider stops.
+pub(crate) async fn serve<P: Provider>(session: &Session) -> Result<(), ServeError> {
+    let described = session.described().clone();
+    let handler = move |call: IncomingCall| {
+        let answer = encode(P::NAME, described.of(&call.context));
+        async move {
+            if let Err(error) = call.responder.reply(answer).await {
+                tracing::debug!(%error, "could not answer who asked for a description");
+            }
+        }
+    };
+    session.serve(INTERFACE, "describe", handler).await
+}
+
+/// A `result<description, string>` of WIT package `lattice:provider`.
+fn encode(provider: &str, features: Result<Features, NoLink>) -> Bytes {
+    let mut out = BytesMut::new();
+    match features {
+        Ok(features) => {
+            write::bool(&mut out, false);
+            write::string(&mut out, provider);
+            write::string(&mut out, env!("CARGO_PKG_VERSION"));
+            write::uleb(&mut out, features.0.len() as u64);
+            for (name, value) in features.iter() {
+                write::string(&mut out, name);
+                write::string(&mut out, value);
+            }
+        }
+        Err(error) => {
+            write::bool(&mut out, true);
+            write::string(&mut out, &error.to_string());
+        }
+    }
+    out.freeze()
 }
 
 /// Names with commas between them.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
+use crate::describe::{Described, Features};
 use crate::error::LinkError;
 use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
@@ -73,6 +74,7 @@ pub(crate) struct Links<P> {
     table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
     reports: mpsc::Sender<LinkReport>,
     roads: Roads,
+    described: Described,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -85,6 +87,7 @@ impl<P: Provider> Links<P> {
         provider: Arc<P>,
         unsealer: Option<Unsealer>,
         roads: Roads,
+        described: Described,
     ) -> (Self, mpsc::Receiver<LinkReport>) {
         let (reports, queue) = mpsc::channel(REPORTS);
         let links = Self {
@@ -95,6 +98,7 @@ impl<P: Provider> Links<P> {
             table: Arc::default(),
             reports,
             roads,
+            described,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -178,6 +182,7 @@ impl<P: Provider> Links<P> {
             status,
             reports: self.reports.clone(),
             roads: self.roads.clone(),
+            described: self.described.clone(),
             table: Arc::clone(&self.table),
         };
         let stop = self.stop.clone();
@@ -334,6 +339,7 @@ struct Worker<P> {
     status: watch::Sender<Status>,
     reports: mpsc::Sender<LinkReport>,
     roads: Roads,
+    described: Described,
     table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
 }
 
@@ -406,7 +412,8 @@ impl<P: Provider> Worker<P> {
             let error = tokio::select! {
                 biased;
                 taken = attempt => match taken {
-                    Ok(()) => {
+                    Ok(features) => {
+                        self.described.put(&self.key, features);
                         self.settle(wish, LinkState::Ready, None);
                         return Some(link);
                     }
@@ -430,6 +437,7 @@ impl<P: Provider> Worker<P> {
     }
 
     async fn delete(&self, link: &ProviderLink) {
+        self.described.forget(&self.key);
         let deleted = async {
             match link.role {
                 LinkRole::Source => self.provider.delete_source_link(link).await,
@@ -487,12 +495,21 @@ impl<P: Provider> Worker<P> {
     }
 }
 
-async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<(), LinkError> {
+/// Puts a link and finds out what its backend can do.
+async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<Features, LinkError> {
     match link.role {
-        LinkRole::Source => return bounded(provider.put_source_link(link)).await,
+        LinkRole::Source => {
+            bounded(provider.put_source_link(link)).await?;
+            return Ok(Features::new());
+        }
         LinkRole::Target => bounded(provider.put_target_link(link)).await?,
     }
-    let described = bounded(async { provider.describe(link).await.check(P::NAME, link) }).await;
+    let described = bounded(async {
+        let features = provider.describe(link).await;
+        features.check(P::NAME, link)?;
+        Ok(features)
+    })
+    .await;
     if described.is_err() {
         bounded(async {
             provider.delete_target_link(link).await;
@@ -504,7 +521,7 @@ async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<(), L
 }
 
 /// Lets a provider take its time over a link, up to a limit.
-async fn bounded(callback: impl Future<Output = Result<(), LinkError>>) -> Result<(), LinkError> {
+async fn bounded<T>(callback: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
     match tokio::time::timeout(CALLBACK_LIMIT, caught(callback)).await {
         Ok(Some(done)) => done,
         Ok(None) => Err(LinkError::invalid("the provider panicked over the link")),

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::describe;
 use crate::error::RunError;
 use crate::links::Links;
 use crate::manage::{Ended, Manager, Subscriptions, pass_config, publish, publish_reports};
@@ -132,6 +133,12 @@ async fn run_peer<P: Provider>(
             provider: P::NAME,
             source,
         })?;
+    describe::serve::<P>(&session)
+        .await
+        .map_err(|source| RunError::Start {
+            provider: P::NAME,
+            source: source.into(),
+        })?;
     // Covers the management subjects and the functions alike: once the server has confirmed,
     // no link and no call can be missed.
     session.peer().confirm(NATS_LIMIT).await?;
@@ -141,6 +148,7 @@ async fn run_peer<P: Provider>(
         Arc::clone(&provider),
         unsealer,
         session.roads().clone(),
+        session.described().clone(),
     );
     let links = Arc::new(links);
     let (config, configs) = watch::channel((*session.config()).clone());

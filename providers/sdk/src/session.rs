@@ -12,6 +12,7 @@ use lattice_rpc::{IncomingCall, Invocation, Limiter, Peer, ServeOptions};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
+use crate::describe::Described;
 use crate::error::{RunError, ServeError};
 use crate::link::{self, ProviderLink, Unsealer};
 use crate::nats::NatsSettings;
@@ -49,6 +50,7 @@ struct Inner {
     options: ServeOptions,
     serving: Serving,
     roads: Roads,
+    described: Described,
 }
 
 impl Session {
@@ -70,6 +72,7 @@ impl Session {
                 },
                 serving: Serving::default(),
                 roads: Roads::default(),
+                described: Described::default(),
             }),
         })
     }
@@ -141,6 +144,11 @@ impl Session {
 
     pub(crate) fn serving(&self) -> &Serving {
         &self.inner.serving
+    }
+
+    /// What the backends of links can do.
+    pub(crate) fn described(&self) -> &Described {
+        &self.inner.described
     }
 
     /// Counts the calls made through links.
