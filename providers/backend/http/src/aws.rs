@@ -1,10 +1,12 @@
 //! What services of AWS have in common: keys, where they come from, and signatures.
 
+mod client;
 mod keys;
 mod options;
 mod sign;
 mod source;
 
+pub use client::{AwsClient, AwsError};
 pub use keys::{AwsKeys, KeysError};
 pub use options::AwsOptions;
 pub use sign::{Scope, hash, sign};

@@ -1,0 +1,189 @@
+//! Writing objects, large ones in parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::Method;
+use http::header::ETAG;
+use lattice_backend_http::xml::escaped;
+use lattice_provider_sdk::blobstore::{BlobError, ObjectId, Upload};
+use lattice_provider_sdk::chain;
+
+use crate::client::{Ask, S3};
+
+/// How many parts an object may have.
+pub(crate) const MOST_PARTS: u64 = 10_000;
+/// How long parts are tried to be taken away.
+const CLEANING: Duration = Duration::from_secs(20);
+
+/// An upload in parts that has begun.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    id: ObjectId,
+    upload: String,
+}
+
+impl Parts {
+    pub(crate) fn part_ask<'a>(&'a self, what: &'static str, number: &'a str) -> Ask<'a> {
+        let mut ask = self.ask(what, Method::PUT);
+        ask.query.insert(0, ("partNumber", number));
+        ask
+    }
+
+    fn ask(&self, what: &'static str, method: Method) -> Ask<'_> {
+        let mut ask = Ask::of_object(what, method, &self.id.container, &self.id.object);
+        ask.query = vec![("uploadId", &self.upload)];
+        ask
+    }
+}
+
+/// Takes the parts of an upload away when it is dropped unfinished.
+pub(crate) struct Guard {
+    s3: Arc<S3>,
+    parts: Option<Arc<Parts>>,
+}
+
+impl Guard {
+    /// Watches over an upload.
+    pub(crate) fn new(s3: &Arc<S3>, parts: &Arc<Parts>) -> Self {
+        Self {
+            s3: Arc::clone(s3),
+            parts: Some(Arc::clone(parts)),
+        }
+    }
+
+    /// The upload is finished.
+    pub(crate) fn end(mut self) {
+        self.parts = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(parts) = self.parts.take() else {
+            return;
+        };
+        let s3 = Arc::clone(&self.s3);
+        self.s3.cleaners.spawn(async move {
+            let ask = parts.ask("take parts away", Method::DELETE);
+            match tokio::time::timeout(CLEANING, s3.ask(&ask)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.is_missing() => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(error = chain(&error), "parts of a broken upload are left");
+                }
+                Err(_) => tracing::warn!("parts of a broken upload are left"),
+            }
+        });
+    }
+}
+
+impl S3 {
+    /// Writes an object that appears when all of the data are there.
+    pub(crate) async fn write(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        mut data: Upload,
+    ) -> Result<(), BlobError> {
+        let size = self.part_size();
+        let first = data.part(size).await?.unwrap_or_default();
+        if first.len() < size {
+            return self.put(id, first).await;
+        }
+        let second = data.part(size).await?;
+        match second {
+            None => self.put(id, first).await,
+            Some(second) => self.write_parts(id, first, second, data).await,
+        }
+    }
+
+    async fn put(&self, id: &ObjectId, data: Bytes) -> Result<(), BlobError> {
+        let mut ask = Ask::of_object("write the object", Method::PUT, &id.container, &id.object);
+        ask.body = data;
+        let put = self.ask(&ask).await;
+        put.map(drop)
+            .map_err(|error| error.of_container(&id.container))
+    }
+
+    async fn write_parts(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        first: Bytes,
+        second: Bytes,
+        mut data: Upload,
+    ) -> Result<(), BlobError> {
+        // The writer is held back meanwhile.
+        let permit = self.large_writes.acquire().await;
+        let _permit = permit.map_err(|error| BlobError::other(&error))?;
+        let parts = Arc::new(self.begin(id).await?);
+        let guard = Guard::new(self, &parts);
+        let mut tags = vec![self.put_part(&parts, 1, first).await?];
+        let mut next = Some(second);
+        while let Some(part) = next {
+            let number = tags.len() as u64 + 1;
+            if number > MOST_PARTS {
+                return Err(BlobError::TooLarge {
+                    limit: MOST_PARTS * self.part_size() as u64,
+                    whose: "S3 (with the link's `part_size_mb`)",
+                });
+            }
+            // While one part is sent the next one is collected.
+            let put = self.put_part(&parts, number, part);
+            let collect = data.part(self.part_size());
+            let (tag, collected) = futures::try_join!(put.boxed(), collect.boxed())?;
+            tags.push(tag);
+            next = collected;
+        }
+        self.finish(&parts, &tags).await?;
+        guard.end();
+        Ok(())
+    }
+
+    async fn put_part(&self, parts: &Parts, number: u64, data: Bytes) -> Result<String, BlobError> {
+        let number = number.to_string();
+        let mut ask = parts.part_ask("write a part of the object", &number);
+        ask.body = data;
+        let answer = self.ask(&ask).await;
+        let answer = answer.map_err(|error| error.of_container(&parts.id.container))?;
+        let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+        tag.map(str::to_owned)
+            .ok_or_else(|| BlobError::Other("S3 does not say what a part is called".to_owned()))
+    }
+
+    /// Begins an upload.
+    pub(crate) async fn begin(&self, id: &ObjectId) -> Result<Parts, BlobError> {
+        let what = "begin to write the object";
+        let mut ask = Ask::of_object(what, Method::POST, &id.container, &id.object);
+        ask.query = vec![("uploads", "")];
+        // A second one would be left behind.
+        ask.once = true;
+        let begun = self.ask_xml(&ask).await;
+        let begun = begun.map_err(|error| error.of_container(&id.container))?;
+        Ok(Parts {
+            id: id.clone(),
+            upload: begun.text_of("UploadId").to_owned(),
+        })
+    }
+
+    /// Makes an object of the parts.
+    pub(crate) async fn finish(&self, parts: &Parts, tags: &[String]) -> Result<(), BlobError> {
+        let listed = tags.iter().enumerate().map(|(index, tag)| {
+            let (number, tag) = (index + 1, escaped(tag));
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>")
+        });
+        let body = format!(
+            "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{}</CompleteMultipartUpload>",
+            listed.collect::<String>()
+        );
+        let mut ask = parts.ask("finish the object", Method::POST);
+        ask.body = Bytes::from(body);
+        // The second time there would be no such upload any more.
+        ask.once = true;
+        let finished = self.ask_xml(&ask).await;
+        finished
+            .map(drop)
+            .map_err(|error| error.of_container(&parts.id.container))
+    }
+}
