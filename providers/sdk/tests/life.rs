@@ -68,6 +68,72 @@ async fn health_tells_the_roads_of_calls_until_the_link_is_put_again() {
 }
 
 #[tokio::test]
+async fn a_link_that_requires_what_is_not_there_is_refused_by_name() {
+    let requires = [("require", "cas, ttl, max-value-bytes>=4096")];
+    let mut host = Host::start(vec![link("counter", "kv", &requires)]).await;
+    assert_eq!(host.told().await, "put target counter keyvalue default v=-");
+    assert_eq!(host.told().await, "delete target counter keyvalue default");
+    let report = host.report().await;
+    assert_eq!(report.state, LinkState::Failed);
+    assert_eq!(
+        report.reason.as_deref(),
+        Some(
+            "the link requires `ttl`, `max-value-bytes>=4096`, which telltale does not have here; \
+             it has `cas`, `max-value-bytes=1024`"
+        )
+    );
+    let met = [("require", "cas, max-value-bytes>=1024")];
+    host.put(&link("counter", "kv", &met)).await;
+    assert_eq!(host.told().await, "put target counter keyvalue default v=-");
+    assert_eq!(host.report().await.state, LinkState::Ready);
+}
+
+#[tokio::test]
+async fn callers_are_told_the_features_of_their_link() {
+    let mut host = Host::start(vec![link("counter", "kv", &[])]).await;
+    host.told().await;
+    host.report().await;
+    let peer = Peer::new(host.nats.clone(), PeerConfig::default());
+    let peer = peer.await.unwrap();
+    let prefix = RpcPrefix::new(&host.lattice, &host.provider);
+    let ask = async |source: &str| {
+        let subject = prefix.invocation("lattice:provider/describe@0.1.0", "describe");
+        let call = Invocation::new(subject, Instant::now() + PATIENCE).source(source);
+        peer.call(call.link_name("default"), "".into()).await
+    };
+    let told = ask("counter").await.unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = [
+        &b"\x00\x08telltale"[..],
+        &[u8::try_from(version.len()).unwrap()],
+        version.as_bytes(),
+        b"\x02\x03cas\x03yes\x0fmax-value-bytes\x041024",
+    ];
+    assert_eq!(told, expected.concat());
+    let refused = ask("stranger").await.unwrap();
+    assert_eq!(refused[0], 1, "{refused:?}");
+    assert!(refused.windows(8).any(|word| word == b"stranger"));
+}
+
+#[tokio::test]
+async fn a_backend_that_goes_fails_its_link_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gone");
+    let path = file.display().to_string();
+    let mut host = Host::start(vec![link("counter", "kv", &[("gone", &path)])]).await;
+    assert_eq!(host.report().await.state, LinkState::Ready);
+    std::fs::write(&file, "").unwrap();
+    let report = host.report().await;
+    assert_eq!(report.state, LinkState::Failed);
+    assert_eq!(report.reason, Some(format!("`{path}` is there")));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(host.report().await.state, LinkState::Ready);
+    assert_eq!(host.told().await, "put target counter keyvalue default v=-");
+    // It was neither deleted nor put again.
+    host.expect_quiet("same").await;
+}
+
+#[tokio::test]
 async fn another_locality_is_an_update() {
     let near = link("kv", "counter", &[]);
     let mut host = Host::start(vec![near.clone()]).await;

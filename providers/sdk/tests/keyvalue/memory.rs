@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_core::ComponentId;
 use lattice_keyvalue_suite::bindings;
 use lattice_keyvalue_suite::bindings::exports::wrpc::keyvalue::watcher as served;
 use lattice_keyvalue_suite::bindings::wrpc::keyvalue::watcher;
+use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
-    self, Atomics, Backends, Batch, Entry, KeyValueError, KeysPage, Store,
+    self, Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned,
 };
 use lattice_provider_sdk::{
-    CallContext, Context, LinkError, Provider, ProviderLink, Session, StartError,
+    Backends, CallContext, Context, LinkError, Provider, ProviderLink, Session, StartError,
 };
 use parking_lot::Mutex;
 
@@ -65,12 +67,24 @@ impl Store for Memory {
         Ok(self.open(bucket)?.get(key).cloned())
     }
 
+    async fn read(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Versioned, KeyValueError> {
+        let value = self.open(bucket)?.get(key).cloned();
+        let version = format!("{value:?}");
+        Ok(Versioned { value, version })
+    }
+
     async fn set(
         &self,
         _cx: &Context,
         bucket: &str,
         key: &str,
         value: Bytes,
+        _ttl: Option<Duration>,
     ) -> Result<(), KeyValueError> {
         self.open(bucket)?.insert(key.to_owned(), value);
         Ok(())
@@ -103,14 +117,28 @@ impl Atomics for Memory {
         _cx: &Context,
         bucket: &str,
         key: &str,
-        delta: u64,
-    ) -> Result<u64, KeyValueError> {
+        by: Addend,
+    ) -> Result<i128, KeyValueError> {
         let mut all = self.open(bucket)?;
-        let old = all
-            .get(key)
-            .map_or(0, |v| std::str::from_utf8(v).unwrap().parse().unwrap());
-        all.insert(key.to_owned(), (old + delta).to_string().into());
-        Ok(old + delta)
+        let sum = by.to_value(all.get(key).map(|value| &value[..])).unwrap();
+        all.insert(key.to_owned(), sum.to_string().into());
+        Ok(sum)
+    }
+
+    async fn swap(
+        &self,
+        cx: &Context,
+        bucket: &str,
+        key: &str,
+        version: &str,
+        value: Bytes,
+    ) -> Result<Outcome, KeyValueError> {
+        let now = self.read(cx, bucket, key).await?;
+        if now.version != version {
+            return Ok(Outcome::Stale(now));
+        }
+        self.set(cx, bucket, key, value, None).await?;
+        Ok(Outcome::Swapped)
     }
 }
 

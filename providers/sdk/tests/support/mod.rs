@@ -13,7 +13,7 @@ use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
 use lattice_provider_sdk::{
-    ConfigChange, LinkError, Provider, ProviderLink, RunError, Session, StartError, run,
+    ConfigChange, Features, LinkError, Provider, ProviderLink, RunError, Session, StartError, run,
 };
 use nkeys::XKey;
 use tokio::task::JoinHandle;
@@ -102,6 +102,19 @@ impl Provider for Telltale {
 
     async fn delete_target_link(&self, link: &ProviderLink) {
         self.delete("target", link).await;
+    }
+
+    async fn describe(&self, _link: &ProviderLink) -> Features {
+        Features::new().having("cas").with("max-value-bytes", 1024)
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        match link.value("gone") {
+            Some(file) if std::path::Path::new(file).exists() => {
+                Err(LinkError::unavailable(format!("`{file}` is there")))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn put_config(&self, config: &StringMap) -> ConfigChange {
