@@ -53,6 +53,8 @@ mod traced;
 pub mod blobstore;
 #[cfg(feature = "keyvalue")]
 pub mod keyvalue;
+#[cfg(feature = "lock")]
+pub mod lock;
 #[cfg(feature = "messaging")]
 pub mod messaging;
 #[cfg(feature = "process")]

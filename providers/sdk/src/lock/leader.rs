@@ -1,0 +1,384 @@
+//! Campaigning for a component that wants to lead.
+//!
+//! For each link with the provider as source there is one campaign: it waits for the lock that the
+//! link names, tells the component that it is elected, keeps the lease alive, and tells the
+//! component when the office is lost. Every copy of a provider campaigns, so that one takes over
+//! from another that died; at most one of them has the lock.
+//!
+//! The office is given up when the component answers its election with an error or cannot be
+//! reached, when the lease could not be renewed for so long that it might run out, when the link
+//! goes, and when the provider ends. The component is told before the lock is released, so that it
+//! has stopped when the next one begins. A component that resigns by releasing the lease itself is
+//! told too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::{Granted, Lease, LockError, Locks, millis};
+use super::bindings::lattice::lock::leader;
+use super::claim::{Claim, Place};
+use super::limits::Limits;
+use crate::backoff::Backoff;
+use crate::error::{LinkError, chain};
+use crate::link::ProviderLink;
+use crate::session::Session;
+use crate::settings::{InvalidSetting, Settings};
+use crate::{CallContext, Client, call_error};
+
+/// How long one wait for the lock takes at most, before the next begins.
+const WAIT: Duration = Duration::from_secs(30);
+/// The pauses after a failure, or an office that was given up.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long the component may take to hear that it has lost.
+const LOST_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a component campaigns for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Election {
+    /// The lock that makes a leader.
+    pub place: Place,
+    /// How long an office lasts that is not kept.
+    pub ttl: Duration,
+}
+
+impl Election {
+    /// Reads what a link says.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Invalid`] names the value.
+    pub fn read(
+        settings: &Settings,
+        link: &ProviderLink,
+        limits: &Limits,
+    ) -> Result<Self, LinkError> {
+        let name = settings.link_text("election").ok_or_else(|| {
+            LinkError::from(InvalidSetting::Missing {
+                key: "election".to_owned(),
+                expected: "the name of the lock that makes a leader".to_owned(),
+            })
+        })?;
+        let store = settings.link_text("store").unwrap_or_default();
+        let place = Place::read(store, name, link.name.as_str());
+        let place = place.map_err(|e| LinkError::invalid(e.text()))?;
+        let ttl = limits.usual;
+        Ok(Self { place, ttl })
+    }
+}
+
+/// One campaign, until it is ended.
+#[derive(Debug)]
+pub(crate) struct Campaign {
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Campaign {
+    pub(crate) fn start<B: Locks>(
+        session: &Session,
+        link: &ProviderLink,
+        locks: Arc<B>,
+        election: Election,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let trouble = Arc::default();
+        let candidate = Candidate {
+            locks,
+            election,
+            owner: link.peer.to_string(),
+            client: session.client_through(link),
+            link_name: link.name.to_string(),
+            link: link.to_string(),
+            stop: stop.clone(),
+            trouble: Arc::clone(&trouble),
+        };
+        let task = tokio::spawn(candidate.run());
+        Self {
+            stop,
+            task: Some(task),
+            trouble,
+        }
+    }
+
+    /// Whether the backend does its work.
+    pub(crate) fn check(&self) -> Result<(), LinkError> {
+        match &*self.trouble.lock() {
+            Some(why) => Err(LinkError::unavailable(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Resigns, and returns when the component was told and the lock is released.
+    pub(crate) async fn end(mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take()
+            && task.await.is_err()
+        {
+            tracing::error!("the task of a campaign panicked");
+        }
+    }
+}
+
+impl Drop for Campaign {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Candidate<B> {
+    locks: Arc<B>,
+    election: Election,
+    owner: String,
+    client: Client,
+    link_name: String,
+    /// What the link is called in logs.
+    link: String,
+    stop: CancellationToken,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+/// An office that was won.
+struct Office {
+    claim: Claim,
+    fence: u64,
+    /// Until when it surely lasts.
+    valid: Instant,
+    ttl: Duration,
+}
+
+impl Office {
+    fn new(claim: Claim, asked: Instant, granted: Granted) -> Self {
+        Self {
+            claim,
+            fence: granted.fence,
+            valid: asked + granted.ttl,
+            ttl: granted.ttl,
+        }
+    }
+
+    /// When the component has to be told that the office is as good as lost: it needs some of the
+    /// time that is left to stop.
+    fn in_doubt(&self) -> Instant {
+        self.valid - (self.ttl / 4).min(LOST_LIMIT)
+    }
+}
+
+/// Why an office ended.
+enum End {
+    /// We are to stop.
+    Stopped,
+    /// It is another's now, or may be soon.
+    Lost,
+    /// The component does not want it.
+    Declined,
+    /// Nobody knows what the component made of it.
+    Unknown,
+}
+
+/// What a component made of its election.
+enum Told {
+    Takes,
+    Declines,
+    Unknown,
+}
+
+impl<B: Locks> Candidate<B> {
+    async fn run(self) {
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        while !self.stop.is_cancelled() {
+            let held = match self.win().await {
+                Ok(Some(office)) => self.hold(office).await,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.note(Some(&error));
+                    false
+                }
+            };
+            if held {
+                backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep(backoff.delay()) => {}
+            }
+        }
+    }
+
+    /// Waits for the lock for a while.
+    async fn win(&self) -> Result<Option<Office>, LockError> {
+        let claim = Claim::new(self.election.place.clone(), &*self.owner)?;
+        let asked = Instant::now();
+        let wait = self.locks.acquire(&claim, self.election.ttl, asked + WAIT);
+        let won = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            won = wait => Some(won),
+        };
+        match won {
+            Some(Ok(granted)) => {
+                self.note(None);
+                // How long it took to get it is not known, so a renewal begins the office.
+                let asked = Instant::now();
+                match self.locks.renew(&claim, self.election.ttl).await {
+                    Ok(kept) => {
+                        let fence = granted.fence;
+                        let kept = Granted { fence, ..kept };
+                        Ok(Some(Office::new(claim, asked, kept)))
+                    }
+                    Err(error) => {
+                        self.give_back(&claim).await;
+                        Err(error)
+                    }
+                }
+            }
+            Some(Err(LockError::Held(_))) => {
+                self.note(None);
+                Ok(None)
+            }
+            Some(Err(error)) => {
+                self.give_back(&claim).await;
+                Err(error)
+            }
+            None => {
+                self.give_back(&claim).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Leads until it ends; whether the component took the office.
+    async fn hold(&self, mut office: Office) -> bool {
+        let fence = office.fence;
+        tracing::info!(link = self.link, fence, "elected");
+        let lease = Lease {
+            store: office.claim.place.store.clone(),
+            name: office.claim.place.name.clone(),
+            token: office.claim.token(),
+            fence,
+            ttl_ms: millis(office.ttl),
+        };
+        let elected = self.tell_elected(&lease, office.in_doubt());
+        tokio::pin!(elected);
+        // The lease is kept while the component makes up its mind.
+        let end = tokio::select! {
+            biased;
+            end = self.keep(&mut office) => Err(end),
+            taken = &mut elected => Ok(taken),
+        };
+        let (end, took) = match end {
+            Ok(Told::Takes) => (self.keep(&mut office).await, true),
+            Ok(Told::Declines) => (End::Declined, false),
+            Ok(Told::Unknown) => (End::Unknown, false),
+            Err(end) => (end, false),
+        };
+        tracing::info!(link = self.link, fence, "not elected any more");
+        if !matches!(end, End::Declined) {
+            self.tell_lost(&office).await;
+        }
+        if !matches!(end, End::Lost) {
+            self.give_back(&office.claim).await;
+        }
+        took
+    }
+
+    /// Renews the lease until that is not possible or not wanted any more.
+    async fn keep(&self, office: &mut Office) -> End {
+        let mut next = Instant::now() + office.ttl / 3;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return End::Stopped,
+                () = tokio::time::sleep_until(next) => {}
+            }
+            let asked = Instant::now();
+            let renewal = self.locks.renew(&office.claim, self.election.ttl);
+            match tokio::time::timeout_at(office.in_doubt(), renewal).await {
+                Ok(Ok(granted)) => {
+                    self.note(None);
+                    office.valid = asked + granted.ttl;
+                    office.ttl = granted.ttl;
+                    next = asked + granted.ttl / 3;
+                }
+                Ok(Err(LockError::NotHeld)) => return End::Lost,
+                Ok(Err(error)) => {
+                    self.note(Some(&error));
+                    next = Instant::now() + office.ttl / 12;
+                }
+                Err(_) => {}
+            }
+            if Instant::now() >= office.in_doubt() {
+                return End::Lost;
+            }
+        }
+    }
+
+    async fn tell_elected(&self, lease: &Lease, deadline: Instant) -> Told {
+        let cx = self.cx(deadline);
+        let called = leader::on_elected(&self.client, cx, lease).await;
+        let (told, why) = match called {
+            Ok(Ok(())) => return Told::Takes,
+            Ok(Err(why)) => (Told::Declines, why),
+            Err(error) => (Told::Unknown, chain(&call_error(error))),
+        };
+        let (link, name) = (&self.link, &lease.name);
+        tracing::warn!(
+            link,
+            name,
+            why,
+            "the elected component does not take office"
+        );
+        told
+    }
+
+    async fn tell_lost(&self, office: &Office) {
+        let cx = self.cx(Instant::now() + LOST_LIMIT);
+        let name = &office.claim.place.name;
+        let called = leader::on_lost(&self.client, cx, name, office.fence).await;
+        if let Err(error) = called {
+            let error = chain(&call_error(error));
+            let link = &self.link;
+            tracing::warn!(
+                link,
+                name,
+                error,
+                "could not tell a component that it has lost"
+            );
+        }
+    }
+
+    fn cx(&self, deadline: Instant) -> CallContext {
+        CallContext {
+            deadline: Some(deadline),
+            ..CallContext::through(&self.link_name)
+        }
+    }
+
+    /// Releases the lock, as well as that can be done: it ends with its time otherwise.
+    async fn give_back(&self, claim: &Claim) {
+        match self.locks.release(claim).await {
+            Ok(()) | Err(LockError::NotHeld) => {}
+            Err(error) => {
+                let (link, error) = (&self.link, error.text());
+                tracing::warn!(link, error, "could not release the lock of a leader");
+            }
+        }
+    }
+
+    fn note(&self, error: Option<&LockError>) {
+        let text = error.map(|error| error.text().to_owned());
+        let mut trouble = self.trouble.lock();
+        if let Some(error) = &text
+            && *trouble != text
+        {
+            tracing::warn!(link = self.link, error, "could not campaign");
+        }
+        *trouble = text;
+    }
+}

@@ -1,0 +1,228 @@
+//! The generated bindings in front of the desks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lattice_rpc::Context;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::backend::{Holder, Lease, LockError, Locks};
+use super::bindings;
+use super::bindings::exports::lattice::lock::lock;
+use super::desk::{Ask, Desk};
+use super::leader::{Campaign, Election};
+use super::limits::Limits;
+use crate::backends::Backends;
+use crate::describe::Features;
+use crate::error::{LinkError, ServeError};
+use crate::link::{LinkKey, LinkRole, ProviderLink};
+use crate::session::Session;
+
+/// All that a lock provider does for its links.
+#[derive(Debug)]
+pub struct Desks<B> {
+    session: Session,
+    backends: Arc<Backends<Desk<B>>>,
+    table: Mutex<HashMap<LinkKey, Arc<Desk<B>>>>,
+    campaigns: Mutex<HashMap<LinkKey, Campaign>>,
+}
+
+impl<B: Locks> Desks<B> {
+    /// Serves `lattice:lock/lock` until the provider stops.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] when NATS refuses.
+    pub async fn serve(session: &Session) -> Result<Self, ServeError> {
+        let backends = Arc::new(Backends::new());
+        let server = session.server();
+        let functions = bindings::serve(&server, Linked(Arc::clone(&backends)))
+            .await
+            .map_err(|e| ServeError::Bindings(e.into()))?;
+        server.drive(functions).await?;
+        Ok(Self {
+            session: session.clone(),
+            backends,
+            table: Mutex::default(),
+            campaigns: Mutex::default(),
+        })
+    }
+
+    /// Refuses a link that is for something else.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Invalid`] says what is served.
+    pub fn check_package(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        if link.is_for("lattice", "lock") {
+            return Ok(());
+        }
+        Err(LinkError::invalid(format!(
+            "a provider of locks cannot take a link for {}:{}, only for lattice:lock",
+            link.namespace, link.package
+        )))
+    }
+
+    /// Serves the component at the other end of a link.
+    pub fn put(&self, link: &ProviderLink, locks: B, limits: Limits) {
+        let desk = Arc::new(Desk::new(locks, limits, link.name.as_str()));
+        self.table.lock().insert(link.key(), Arc::clone(&desk));
+        self.backends.put(link, desk);
+    }
+
+    /// Stops serving the component at the other end of a link; calls that wait fail.
+    pub fn delete(&self, link: &ProviderLink) {
+        self.backends.delete(link);
+        if let Some(desk) = self.table.lock().remove(&link.key()) {
+            desk.close();
+        }
+    }
+
+    /// Campaigns for the component at the other end of a link.
+    pub fn campaign(&self, link: &ProviderLink, locks: B, election: Election) {
+        let campaign = Campaign::start(&self.session, link, Arc::new(locks), election);
+        self.campaigns.lock().insert(link.key(), campaign);
+    }
+
+    /// Resigns for the component at the other end of a link, and tells it so.
+    pub async fn resign(&self, link: &ProviderLink) {
+        let campaign = self.campaigns.lock().remove(&link.key());
+        if let Some(campaign) = campaign {
+            campaign.end().await;
+        }
+    }
+
+    /// Resigns everywhere, by `until` at the latest.
+    pub async fn shutdown(&self, until: Instant) {
+        for desk in self.table.lock().values() {
+            desk.close();
+        }
+        let campaigns = std::mem::take(&mut *self.campaigns.lock());
+        let ended = campaigns.into_values().map(Campaign::end);
+        let ended = futures::future::join_all(ended);
+        if tokio::time::timeout_at(until, ended).await.is_err() {
+            tracing::warn!("not all leaders could resign in time; their leases run out");
+        }
+    }
+
+    /// What the backend of a link can do.
+    #[must_use]
+    pub fn describe(&self, link: &ProviderLink) -> Features {
+        let Some(desk) = self.of(link) else {
+            return Features::new();
+        };
+        let features = desk.backend.features();
+        features
+            .with("ttl-min-ms", desk.limits.shortest.as_millis())
+            .with("ttl-max-ms", desk.limits.longest.as_millis())
+    }
+
+    /// Looks whether the backend of a link is there.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`] says what is wrong with it.
+    pub async fn check(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        match (link.role, self.of(link)) {
+            (LinkRole::Target, Some(desk)) => desk.backend.check().await,
+            (LinkRole::Target, None) => Ok(()),
+            (LinkRole::Source, _) => match self.campaigns.lock().get(&link.key()) {
+                Some(campaign) => campaign.check(),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn of(&self, link: &ProviderLink) -> Option<Arc<Desk<B>>> {
+        self.table.lock().get(&link.key()).map(Arc::clone)
+    }
+}
+
+/// Answers each call with the desk that its link names.
+struct Linked<B>(Arc<Backends<Desk<B>>>);
+
+impl<B> Clone for Linked<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> Linked<B> {
+    async fn of(&self, cx: &Context) -> Result<Arc<Desk<B>>, LockError> {
+        let desk = self.0.of(cx).await;
+        desk.map_err(|e| LockError::unavailable(e.to_string()))
+    }
+}
+
+/// Who calls. A lock without an owner would be anybody's.
+fn owner(cx: &Context) -> Result<String, LockError> {
+    let source = cx.source_id.as_deref();
+    source.map(str::to_owned).ok_or(LockError::AccessDenied)
+}
+
+/// The outer error would fail the call; everything that can go wrong here is a value instead.
+type Answer<T> = anyhow::Result<Result<T, LockError>>;
+
+fn answer<T>(function: &str, cx: &Context, done: Result<T, LockError>) -> Answer<T> {
+    if let Err(error) = &done
+        && !error.is_usual()
+    {
+        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
+        let link_name = &*cx.link_name;
+        let error = error.text();
+        tracing::warn!(
+            source,
+            link_name,
+            function,
+            error,
+            "a call for a lock failed"
+        );
+    }
+    Ok(done)
+}
+
+impl<B: Locks> lock::Handler<Context> for Linked<B> {
+    async fn acquire(
+        &self,
+        cx: Context,
+        store: String,
+        name: String,
+        ttl_ms: u32,
+        wait_ms: u32,
+    ) -> Answer<Lease> {
+        let work = async {
+            let ask = Ask {
+                store,
+                name,
+                ttl_ms,
+                wait_ms,
+                owner: owner(&cx)?,
+                deadline: cx.deadline,
+            };
+            self.of(&cx).await?.acquire(ask).await
+        };
+        answer("acquire", &cx, work.await)
+    }
+
+    async fn renew(&self, cx: Context, store: String, token: String, ttl_ms: u32) -> Answer<Lease> {
+        let work = async {
+            let desk = self.of(&cx).await?;
+            desk.renew(store, token, ttl_ms, owner(&cx)?).await
+        };
+        answer("renew", &cx, work.await)
+    }
+
+    async fn release(&self, cx: Context, store: String, token: String) -> Answer<()> {
+        let work = async {
+            let desk = self.of(&cx).await?;
+            desk.release(&store, &token, owner(&cx)?).await
+        };
+        answer("release", &cx, work.await)
+    }
+
+    async fn inspect(&self, cx: Context, store: String, name: String) -> Answer<Option<Holder>> {
+        let work = async { self.of(&cx).await?.inspect(&store, &name).await };
+        answer("inspect", &cx, work.await)
+    }
+}
