@@ -1,0 +1,67 @@
+//! Subjects of core NATS.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the subjects are those that links subscribe to"
+)]
+
+use std::sync::Arc;
+
+use async_nats::{SubscribeError, Subscriber};
+use futures::StreamExt as _;
+use lattice_provider_sdk::Shared;
+use lattice_provider_sdk::messaging::{Again, Deliverer, Intake, Tasks, Verdict};
+
+use crate::cluster::Cluster;
+use crate::settings::Subscription;
+use crate::{letters, message};
+
+/// Hands what arrives on a subject to the component, until the link goes away.
+pub(crate) async fn begin(
+    cluster: &Arc<Shared<Cluster>>,
+    deliverer: &Deliverer,
+    subscription: &Subscription,
+    intake: &Intake,
+) -> Result<(), SubscribeError> {
+    let Subscription { subject, group } = subscription;
+    let subscriber = cluster.nats.queue_subscribe(subject.clone(), group.clone());
+    let mut subscriber = subscriber.await?;
+    let (cluster, deliverer) = (Arc::clone(cluster), deliverer.clone());
+    let (leaving, tasks) = (intake.leaving(), intake.tasks());
+    intake.tasks().spawn(async move {
+        tokio::select! {
+            biased;
+            () = leaving.cancelled() => {}
+            () = take(&mut subscriber, &cluster, &deliverer, &tasks) => {}
+        }
+        // NATS gives the rest to others.
+        if let Err(error) = subscriber.unsubscribe().await {
+            tracing::debug!(%error, "could not unsubscribe");
+        }
+    });
+    Ok(())
+}
+
+async fn take(
+    subscriber: &mut Subscriber,
+    cluster: &Arc<Shared<Cluster>>,
+    deliverer: &Deliverer,
+    tasks: &Tasks,
+) {
+    loop {
+        let room = deliverer.room().await;
+        let Some(received) = subscriber.next().await else {
+            return;
+        };
+        let (cluster, deliverer) = (Arc::clone(cluster), deliverer.clone());
+        tasks.spawn(async move {
+            let arriving = message::arriving(&received, false);
+            let verdict = deliverer.settle(&arriving, 0, Again::Here).await;
+            if let Verdict::Dead(letter) = verdict {
+                let to = &deliverer.rules().dead_letter;
+                letters::tell(&cluster, to, &received, &letter).await;
+            }
+            drop(room);
+        });
+    }
+}

@@ -1,0 +1,41 @@
+//! Messages for components: the provider that speaks NATS and JetStream.
+//!
+//! A link with this provider as target of `wasmcloud:messaging` lets a component publish and ask; a
+//! link with it as source brings messages to the component's handler. Both say which NATS, and the
+//! latter which subjects; see [`settings`].
+//!
+//! # Core NATS
+//!
+//! What arrives on a subscribed subject is handed to the component once, and is lost when the
+//! component fails: NATS does not keep it. One that no host can take at the moment is held for five
+//! seconds. A message that is to be answered says so in `reply-to`; the handler publishes its answer
+//! there, through a link of its own. Copies of this provider on several hosts share the messages of
+//! a link; two links that subscribe to the same subject each get them all, unless they name the same
+//! queue group.
+//!
+//! # JetStream
+//!
+//! With a `stream` (or `consumers`) messages are kept until the handler has returned without an
+//! error. One that failed is given back to be delivered again after a pause; after the last attempt
+//! it goes to the dead-letter subject with its cause, and is acknowledged only when a stream has it
+//! there. Nothing is lost when the provider, the component or NATS is killed; a message whose
+//! acknowledgement is lost comes again. With `max_in_flight` 1 a message that failed is tried again
+//! before the next one is taken, so that order is kept.
+//!
+//! A link with `jetstream` true as target publishes to streams: `publish` returns when a stream has
+//! the message. Answers to requests, whose subjects are inboxes, go by core NATS nonetheless.
+//!
+//! # Requests
+//!
+//! A request that nobody listens for fails at once; one that nobody answers, after its timeout.
+
+mod broker;
+mod cluster;
+mod core;
+mod jetstream;
+mod letters;
+mod message;
+mod provider;
+pub mod settings;
+
+pub use provider::MessagingNats;

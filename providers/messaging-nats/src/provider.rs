@@ -1,0 +1,239 @@
+//! The provider: its links and its functions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::StringMap;
+use lattice_provider_sdk::messaging::{self, Defaults, Deliverer, DeliveryRules, Intake};
+use lattice_provider_sdk::{
+    Backends, ConfigChange, Features, LinkError, LinkKey, LinkRole, Provider, ProviderLink,
+    Session, Settings, Shared, Sharing, StartError, async_trait, chain,
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::broker::NatsBroker;
+use crate::cluster::{Cluster, ConnectError};
+use crate::jetstream::{ConsumerError, Trouble};
+use crate::settings::{ClusterSettings, SourceSettings};
+use crate::{core, jetstream};
+
+/// How long what is under way may take when its link is deleted.
+const END_WITHIN: Duration = Duration::from_secs(3);
+/// How long a message of core NATS is held for a component that cannot be reached.
+const UNREACHED: Duration = Duration::from_secs(5);
+
+/// Messages by NATS and JetStream.
+pub struct MessagingNats {
+    session: Session,
+    clusters: Sharing<ClusterSettings, Cluster>,
+    brokers: Arc<Backends<NatsBroker>>,
+    told: Mutex<HashMap<LinkKey, Told>>,
+    /// The connections of links of which this provider is the target.
+    targets: Mutex<HashMap<LinkKey, Arc<Shared<Cluster>>>>,
+}
+
+/// A component that is told of messages.
+struct Told {
+    cluster: Arc<Shared<Cluster>>,
+    troubles: Vec<Trouble>,
+    is_stored: bool,
+    intake: Intake,
+}
+
+impl std::fmt::Debug for MessagingNats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessagingNats").finish_non_exhaustive()
+    }
+}
+
+impl MessagingNats {
+    async fn connect(&self, settings: &Settings) -> Result<Shared<Cluster>, LinkError> {
+        let own = self.session.nats_settings();
+        let settings = ClusterSettings::read(settings, &own)?;
+        let (nats, name) = (self.session.peer().nats(), self.session.id().as_str());
+        let connect = || Cluster::connect(&settings, nats, name);
+        let cluster = self.clusters.get(&settings, connect).await;
+        cluster.map_err(no_connection)
+    }
+
+    /// The queue group of subscriptions that name none: copies of this provider share a link.
+    fn group(&self, link: &ProviderLink) -> String {
+        let (lattice, own) = (self.session.lattice(), self.session.id());
+        format!("lattice-{lattice}-{own}-{}-{}", link.peer, link.name)
+    }
+
+    async fn tell(&self, link: &ProviderLink) -> Result<Told, LinkError> {
+        let settings = Settings::of(&self.session, link);
+        let source = SourceSettings::read(&settings, link, &self.group(link))?;
+        let fleeting = Defaults {
+            max_deliver: 1,
+            max_in_flight: 1024,
+            unreached: Some(UNREACHED),
+        };
+        let fleeting = DeliveryRules::read(&settings, &fleeting)?;
+        let stored = DeliveryRules::read(&settings, &Defaults::default())?;
+        let cluster = Arc::new(self.connect(&settings).await?);
+        let mut told = Told {
+            cluster: Arc::clone(&cluster),
+            troubles: Vec::new(),
+            is_stored: !source.consumers.is_empty(),
+            intake: Intake::new(),
+        };
+        for consumer in source.consumers {
+            // The attempt after which the server gives up has to be the last one here too.
+            let make = |theirs: Option<u32>| {
+                let mut rules = stored.clone();
+                rules.max_deliver = theirs.map_or(rules.max_deliver, |n| n.min(rules.max_deliver));
+                Deliverer::new(&self.session, link, rules)
+            };
+            let begun = jetstream::begin(&cluster, make, consumer, &told.intake).await;
+            told.troubles.push(begun.map_err(no_consumer)?);
+        }
+        let deliverer = Deliverer::new(&self.session, link, fleeting);
+        for subscription in &source.subscriptions {
+            let begun = core::begin(&cluster, &deliverer, subscription, &told.intake).await;
+            begun.map_err(|e| LinkError::unavailable(chain(&e)))?;
+        }
+        Ok(told)
+    }
+}
+
+#[async_trait]
+impl Provider for MessagingNats {
+    const NAME: &'static str = "messaging-nats";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        let brokers = Arc::new(Backends::new());
+        messaging::serve(&session, Arc::clone(&brokers)).await?;
+        Ok(Arc::new(Self {
+            session,
+            clusters: Sharing::new(),
+            brokers,
+            told: Mutex::default(),
+            targets: Mutex::default(),
+        }))
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        is_ours(link)?;
+        let settings = Settings::of(&self.session, link);
+        let to_streams = settings.switch("jetstream", false)?;
+        let cluster = Arc::new(self.connect(&settings).await?);
+        if to_streams {
+            let account = cluster.jetstream.query_account().await;
+            account.map_err(|e| LinkError::unavailable_because("JetStream does not answer", e))?;
+        }
+        self.targets.lock().insert(link.key(), Arc::clone(&cluster));
+        let broker = NatsBroker {
+            cluster,
+            to_streams,
+        };
+        self.brokers.put(link, Arc::new(broker));
+        Ok(())
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        is_ours(link)?;
+        let told = self.tell(link).await?;
+        self.told.lock().insert(link.key(), told);
+        Ok(())
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.brokers.delete(link);
+        self.targets.lock().remove(&link.key());
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        let told = self.told.lock().remove(&link.key());
+        if let Some(told) = told {
+            told.intake.end(Instant::now() + END_WITHIN).await;
+        }
+    }
+
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        let settings = Settings::of(&self.session, link);
+        let (cluster, is_stored) = match link.role {
+            LinkRole::Target => {
+                let to_streams = settings.switch("jetstream", false).unwrap_or_default();
+                (self.targets.lock().get(&link.key()).cloned(), to_streams)
+            }
+            LinkRole::Source => {
+                let told = self.told.lock();
+                let told = told.get(&link.key());
+                let cluster = told.map(|told| Arc::clone(&told.cluster));
+                (cluster, told.is_some_and(|told| told.is_stored))
+            }
+        };
+        let limit = cluster.map_or(0, |cluster| cluster.nats.max_payload());
+        let features = Features::new()
+            .with("order", "connection")
+            .with("request", "no-responders")
+            .having("groups")
+            .having("headers")
+            .with("max-message-bytes", limit);
+        match is_stored {
+            true => features
+                .with("delivery", "at-least-once")
+                .having("dead-letter"),
+            false => features.with("delivery", "at-most-once"),
+        }
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let (cluster, trouble) = match link.role {
+            LinkRole::Target => (self.targets.lock().get(&link.key()).cloned(), None),
+            LinkRole::Source => {
+                let told = self.told.lock();
+                let told = told.get(&link.key());
+                let trouble = told.and_then(Told::trouble);
+                (told.map(|told| Arc::clone(&told.cluster)), trouble)
+            }
+        };
+        if cluster.is_some_and(|cluster| !cluster.is_connected()) {
+            let what = "there is no connection to NATS at the moment";
+            return Err(LinkError::unavailable(what));
+        }
+        trouble.map_or(Ok(()), |what| Err(LinkError::unavailable(what)))
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // What links do not say themselves, the config says.
+        ConfigChange::Relink
+    }
+
+    async fn shutdown(&self, until: Instant) {
+        let told = std::mem::take(&mut *self.told.lock());
+        let ends = told.into_values().map(|told| told.intake.end(until));
+        futures::future::join_all(ends).await;
+    }
+}
+
+impl Told {
+    fn trouble(&self) -> Option<String> {
+        self.troubles
+            .iter()
+            .find_map(|trouble| trouble.lock().clone())
+    }
+}
+
+fn is_ours(link: &ProviderLink) -> Result<(), LinkError> {
+    if link.is_for("wasmcloud", "messaging") {
+        return Ok(());
+    }
+    let what = "messaging-nats serves wasmcloud:messaging only";
+    Err(LinkError::invalid(what))
+}
+
+fn no_connection(error: ConnectError) -> LinkError {
+    LinkError::unavailable(chain(&error))
+}
+
+fn no_consumer(error: ConsumerError) -> LinkError {
+    match error.is_final() {
+        true => LinkError::invalid(chain(&error)),
+        false => LinkError::unavailable(chain(&error)),
+    }
+}

@@ -1,0 +1,107 @@
+//! Messages for components: serving `wasmcloud:messaging/consumer@0.2.0`, and bringing what a broker
+//! has to the exported `wasmcloud:messaging/handler`.
+//!
+//! A messaging provider is a [`Broker`] for each link whose target it is, and has a [`Deliverer`]
+//! for each link whose source it is:
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use lattice_provider_sdk::{Backends, LinkError, ProviderLink, Session, Settings, StartError};
+//! # use lattice_provider_sdk::messaging::{self, Arriving, Broker, Deliverer, DeliveryRules, Defaults, Again, Verdict};
+//! # async fn demo<B: Broker>(session: Session, link: ProviderLink, broker: B) -> Result<(), StartError> {
+//! let backends = Arc::new(Backends::new());
+//! messaging::serve(&session, Arc::clone(&backends)).await?; // once, in `Provider::start`
+//! backends.put(&link, Arc::new(broker)); // for each target link that is put
+//! # Ok(()) }
+//! # async fn told(session: &Session, link: &ProviderLink, message: Arriving) -> Result<(), LinkError> {
+//! let rules = DeliveryRules::read(&Settings::of(session, link), &Defaults::default())?;
+//! let deliverer = Deliverer::new(session, link, rules); // for each source link
+//! let room = deliverer.room().await; // before the next message is taken from the broker
+//! match deliverer.settle(&message, 0, Again::Here).await {
+//!     Verdict::Done => { /* acknowledge */ }
+//!     Verdict::Again(_after) => unreachable!("asked for attempts here"),
+//!     Verdict::Dead(_letter) => { /* to where dead letters go, then acknowledge */ }
+//! }
+//! drop(room);
+//! # Ok(()) }
+//! ```
+//!
+//! # What becomes of a message
+//!
+//! The handler is called, and the message is acknowledged after it has returned without an error.
+//! An error of the handler, a trap and a deadline that passes are failed attempts; the next one
+//! follows after a pause, and after the last one the message becomes a [`DeadLetter`], which says
+//! why. A component that was not reached at all (no host runs it, its hosts are overloaded or about
+//! to stop) has not failed at the message: such attempts do not count, and the message waits.
+//!
+//! What a link whose source is the provider may say of this, for every broker:
+//!
+//! | key | meaning | default |
+//! | --- | --- | --- |
+//! | `max_deliver` | how many attempts a message is given | 5, and 1 where the broker does not keep messages |
+//! | `backoff` | the pauses between them in milliseconds, joined by commas; the last one is used again | `100,500,2000,10000` |
+//! | `max_in_flight` | how many messages the component is given at once; 1 keeps their order | 64 |
+//! | `timeout_ms` | how long the handler may take over one | 5000 |
+//! | `dead_letter` | where dead letters go; `none` leaves them to the log | the provider says |
+//!
+//! # Features
+//!
+//! What messaging providers tell of the backend of a link, in the same words:
+//!
+//! | feature | values |
+//! | --- | --- |
+//! | `delivery` | `at-most-once`: what the component does not get when it is sent is lost; `at-least-once`: it is kept until the handler has returned, and may come twice |
+//! | `order` | `subject`, `partition`, `queue` or `connection`: within what messages come in the order in which they were published |
+//! | `request` | there when `request` is: `no-responders` where a missing answerer is known at once, else `yes` |
+//! | `groups` | there when several components, or copies of one, may share a subject |
+//! | `max-message-bytes` | the largest body |
+//! | `dead-letter` | there when a message that cannot be delivered is kept with its cause |
+//! | `headers` | there when messages carry headers: of traces, and of dead letters |
+
+mod broker;
+mod dead;
+mod deliver;
+mod failure;
+mod intake;
+mod rules;
+mod serve;
+mod wire;
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::error_impl_error,
+    clippy::missing_errors_doc,
+    clippy::wildcard_imports,
+    reason = "generated from the WIT package"
+)]
+// The handler is called without bindings, see `wire`: as a whole, and by the shortest road.
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:messaging-provider;
+            world provider {
+                export wasmcloud:messaging/consumer@0.2.0;
+            }
+        ",
+        path: "../../interfaces/wit/wasmcloud-messaging-0.2.0",
+        world: "lattice:messaging-provider/provider",
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+    });
+}
+
+pub use bindings::wasmcloud::messaging::types::BrokerMessage;
+pub use broker::{Broker, MessagingError};
+pub use dead::DeadLetter;
+pub use deliver::{Again, Arriving, Deliverer, Verdict};
+pub use failure::Failure;
+pub use intake::{Intake, Tasks};
+pub use rules::{DeadLetterTo, Defaults, DeliveryRules};
+pub use serve::serve;
+
+/// The largest body that a call can carry, with some room for the rest of the message.
+pub const LARGEST_BODY: usize = 63 * 1024 * 1024;

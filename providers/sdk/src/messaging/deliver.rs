@@ -1,0 +1,240 @@
+//! Bringing messages to the component at the other end of a link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_rpc::{Invocation, Peer, TraceContext};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
+use super::wire::{self, HANDLE_MESSAGE, HANDLER};
+use super::{BrokerMessage, DeadLetter, DeliveryRules, Failure, LARGEST_BODY};
+use crate::backoff::Backoff;
+use crate::link::ProviderLink;
+use crate::session::Session;
+use crate::telemetry::{self, Begun, TARGET};
+
+/// The first and the longest pause before a component is called again that was not reached.
+const UNREACHED: Duration = Duration::from_millis(100);
+const LONGEST_UNREACHED: Duration = Duration::from_secs(5);
+/// The longest that hosts that are overloaded are believed.
+const LONGEST_SLOW: Duration = Duration::from_secs(10);
+
+/// A message that came from a broker.
+#[derive(Debug, Clone)]
+pub struct Arriving {
+    /// What the component gets.
+    pub message: BrokerMessage,
+    /// The trace that its headers tell of.
+    pub trace: Option<TraceContext>,
+}
+
+impl From<BrokerMessage> for Arriving {
+    fn from(message: BrokerMessage) -> Self {
+        let trace = None;
+        Self { message, trace }
+    }
+}
+
+/// Who makes the next attempt after one that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It is made here, after the pause.
+    Here,
+    /// The broker gives the message again when the pause is over.
+    Broker,
+}
+
+/// What has become of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The handler has returned.
+    Done,
+    /// It shall be given again after this time. Only with [`Again::Broker`].
+    Again(Duration),
+    /// No more attempts are made.
+    Dead(DeadLetter),
+}
+
+/// Calls the handler of the component at the other end of one link. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Deliverer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    peer: Peer,
+    /// The call, complete but for its deadline.
+    call: Invocation,
+    link: String,
+    component: String,
+    rules: DeliveryRules,
+    room: Arc<Semaphore>,
+    /// No calls before this time: hosts are overloaded.
+    slow_until: Mutex<Option<Instant>>,
+}
+
+impl Deliverer {
+    /// Calls the component that `link` names.
+    #[must_use]
+    pub fn new(session: &Session, link: &ProviderLink, rules: DeliveryRules) -> Self {
+        let call = session.call_through(link, HANDLER, HANDLE_MESSAGE, Instant::now());
+        let shared = Shared {
+            peer: session.peer().clone(),
+            call,
+            link: link.to_string(),
+            component: link.peer.to_string(),
+            room: Arc::new(Semaphore::new(rules.max_in_flight)),
+            rules,
+            slow_until: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// How messages are delivered.
+    #[must_use]
+    pub fn rules(&self) -> &DeliveryRules {
+        &self.shared.rules
+    }
+
+    /// What the link is called in logs.
+    #[must_use]
+    pub fn link(&self) -> &str {
+        &self.shared.link
+    }
+
+    /// Waits until there is room for one more message; it is taken until the permit is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Never: the semaphore is not closed.
+    pub async fn room(&self) -> OwnedSemaphorePermit {
+        let room = Arc::clone(&self.shared.room).acquire_owned().await;
+        room.expect("nobody closes the semaphore")
+    }
+
+    /// As many permits as there are without waiting, up to `most`.
+    #[must_use]
+    pub fn more_room(&self, most: usize) -> Vec<OwnedSemaphorePermit> {
+        let one = || Arc::clone(&self.shared.room).try_acquire_owned().ok();
+        std::iter::from_fn(one).take(most).collect()
+    }
+
+    /// Delivers a message that `before` attempts have failed to deliver already.
+    ///
+    /// A component that cannot be reached is waited for here, whoever makes the next attempt: the
+    /// room that the message takes is what keeps more of them from being taken from the broker.
+    pub async fn settle(&self, arriving: &Arriving, before: u32, again: Again) -> Verdict {
+        let rules = &self.shared.rules;
+        let mut attempts = before;
+        let mut waiting = Backoff::new(UNREACHED, LONGEST_UNREACHED);
+        let begun = Instant::now();
+        loop {
+            self.wait_while_slow().await;
+            let Err(failure) = self.attempt(arriving).await else {
+                return Verdict::Done;
+            };
+            let subject = &*arriving.message.subject;
+            tracing::debug!(link = self.shared.link, subject, attempts, %failure, "a message was not taken");
+            if failure.is_unreached() {
+                let pause = waiting.delay();
+                let left = rules
+                    .unreached
+                    .map(|limit| limit.checked_sub(begun.elapsed()));
+                if left.is_none_or(|left| left.is_some_and(|left| left > pause)) {
+                    self.slow_down(&failure);
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+            }
+            attempts = attempts.saturating_add(1);
+            if failure.is_final() || failure.is_unreached() || attempts >= rules.max_deliver {
+                return Verdict::Dead(self.dead(arriving, attempts, &failure));
+            }
+            let pause = rules.pause(attempts);
+            if again == Again::Broker {
+                return Verdict::Again(pause);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Calls the handler once.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: the handler's own, and whatever kept it from answering.
+    pub async fn attempt(&self, arriving: &Arriving) -> Result<(), Failure> {
+        let size = arriving.message.body.len();
+        if size > LARGEST_BODY {
+            let limit = LARGEST_BODY;
+            return Err(Failure::TooLarge { size, limit });
+        }
+        let Begun { span, onward } = telemetry::begin(arriving.trace.as_ref(), || {
+            tracing::info_span!(
+                target: TARGET,
+                "process",
+                otel.name = format!("process {}", arriving.message.subject),
+                otel.kind = "consumer",
+                messaging.destination.name = arriving.message.subject,
+                messaging.message.body.size = size,
+                otel.status_code = Empty,
+                error.type = Empty,
+            )
+        });
+        let trace = onward.as_ref().or(arriving.trace.as_ref());
+        let until = Instant::now() + self.shared.rules.timeout;
+        let call = self.shared.call.clone().until(until).trace(trace);
+        let done = self.call(call, &arriving.message);
+        let done = done.instrument(span.clone()).await;
+        if done.is_err() {
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", "failed");
+        }
+        done
+    }
+
+    async fn call(&self, call: Invocation, message: &BrokerMessage) -> Result<(), Failure> {
+        let answer = self.shared.peer.call(call, wire::parameters(message)).await;
+        let said = wire::results(answer?).map_err(lattice_rpc::CallError::from);
+        said?.map_err(Failure::Refused)
+    }
+
+    fn dead(&self, arriving: &Arriving, attempts: u32, failure: &Failure) -> DeadLetter {
+        let letter = DeadLetter {
+            cause: crate::error::chain(failure),
+            subject: arriving.message.subject.clone(),
+            attempts,
+            component: self.shared.component.clone(),
+            reply_to: arriving.message.reply_to.clone(),
+        };
+        let (link, subject, cause) = (&*self.shared.link, &*letter.subject, &*letter.cause);
+        tracing::warn!(link, subject, attempts, cause, "gave up on a message");
+        letter
+    }
+
+    /// Has all messages of the link wait when hosts ask for it.
+    fn slow_down(&self, failure: &Failure) {
+        if let Some(after) = failure.retry_after() {
+            let until = Instant::now() + after.min(LONGEST_SLOW);
+            let mut slow_until = self.shared.slow_until.lock();
+            *slow_until = Some(slow_until.map_or(until, |known| known.max(until)));
+        }
+    }
+
+    async fn wait_while_slow(&self) {
+        loop {
+            let until = *self.shared.slow_until.lock();
+            match until.filter(|until| *until > Instant::now()) {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+}
