@@ -1,0 +1,215 @@
+//! Bodies on their way out and in.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use lattice_codec::http::ErrorCode;
+use lattice_provider_sdk::chain;
+use lattice_rpc::http::IncomingBody;
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::fault::{Fault, Stage, code_of};
+
+/// The body of a request. Attempts that follow each other share it as long as none has read from
+/// it.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    shared: Arc<Mutex<Source>>,
+    turn: u32,
+}
+
+#[derive(Debug)]
+struct Source {
+    body: IncomingBody,
+    /// Which attempt may read.
+    turn: u32,
+    sent: u64,
+    most: u64,
+    has_begun: bool,
+    /// Why it ended before its end.
+    fault: Option<ErrorCode>,
+}
+
+/// Watches a body while it is sent.
+#[derive(Debug)]
+pub(crate) struct Watch(Arc<Mutex<Source>>);
+
+impl Upload {
+    pub(crate) fn new(body: IncomingBody, most: u64) -> (Self, Watch) {
+        let shared = Arc::new(Mutex::new(Source {
+            body,
+            turn: 0,
+            sent: 0,
+            most,
+            has_begun: false,
+            fault: None,
+        }));
+        let watch = Watch(Arc::clone(&shared));
+        (Self { shared, turn: 0 }, watch)
+    }
+}
+
+impl Watch {
+    /// The body for another attempt, unless it has begun. What is left of the one before reads no
+    /// further.
+    pub(crate) fn again(&self) -> Option<Upload> {
+        let mut source = self.0.lock();
+        if source.has_begun {
+            return None;
+        }
+        source.turn += 1;
+        Some(Upload {
+            shared: Arc::clone(&self.0),
+            turn: source.turn,
+        })
+    }
+
+    /// Why the body ended before its end, if it did.
+    pub(crate) fn fault(&self) -> Option<ErrorCode> {
+        self.0.lock().fault.clone()
+    }
+}
+
+impl Source {
+    fn fail(&mut self, code: ErrorCode) -> Fault {
+        self.fault = Some(code.clone());
+        Fault(code)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                let why = format!("the body of the request broke off: {}", chain(&error));
+                return Poll::Ready(Some(Err(self.fail(ErrorCode::InternalError(Some(why))))));
+            }
+        };
+        self.has_begun = true;
+        self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if self.sent > self.most {
+            let code = ErrorCode::HttpRequestBodySize(Some(self.sent));
+            return Poll::Ready(Some(Err(self.fail(code))));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let mut source = self.shared.lock();
+        if source.turn != self.turn {
+            return Poll::Ready(Some(Err(Fault(ErrorCode::ConnectionTerminated))));
+        }
+        source.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.shared.lock().body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.shared.lock().body.size_hint()
+    }
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub(crate) struct Download {
+    body: Option<Incoming>,
+    /// The longest pause.
+    pause: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    left: u64,
+    seen: u64,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Download {
+    pub(crate) fn new(
+        body: Incoming,
+        most: u64,
+        pause: Duration,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            body: Some(body),
+            pause,
+            timer: None,
+            left: most,
+            seen: 0,
+            _place: place,
+        }
+    }
+
+    fn fail(&mut self, code: ErrorCode) -> Poll<Option<Result<Frame<Bytes>, ErrorCode>>> {
+        // This closes the connection, on which more is to come.
+        self.body = None;
+        Poll::Ready(Some(Err(code)))
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, ErrorCode>>> {
+        self.timer = None;
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.seen += length;
+        match self.left.checked_sub(length) {
+            Some(left) => self.left = left,
+            None => return self.fail(ErrorCode::HttpResponseBodySize(Some(self.seen))),
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = ErrorCode;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ErrorCode>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => return this.take(frame),
+            Poll::Ready(Some(Err(error))) => return this.fail(code_of(&error, Stage::Body)),
+            Poll::Ready(None) => {
+                this.body = None;
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
+        }
+        // Counted only while something is waited for, so that a slow reader is no slow server.
+        let until = Instant::now() + this.pause;
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
+        std::task::ready!(timer.as_mut().poll(cx));
+        this.fail(ErrorCode::ConnectionReadTimeout)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

@@ -1,0 +1,336 @@
+//! The client of links that agree in their settings.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use lattice_codec::http::{ErrorCode, RequestOptions};
+use lattice_provider_sdk::LinkError;
+use lattice_rpc::http::IncomingBody;
+use lattice_rpc::{Context, TraceContext};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::allow::Verdict;
+use crate::body::{Download, Upload, Watch};
+use crate::connect::{CONNECT_BY, Connector, Places, Ways, reach};
+use crate::fault::{Stage, code_of};
+use crate::pace::Pace;
+use crate::request::{add_trace, length, prepare, remove_neighbours};
+use crate::retry::asked_pause;
+use crate::settings::{Http2, HttpSettings};
+use crate::tls::{Material, TlsError};
+
+/// How long a proxy may take to be reached when a link is put or looked at.
+const PROXY_LIMIT: Duration = Duration::from_secs(3);
+/// How much later a connection is given up here than by who opens it, who knows better what it
+/// waited for.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// Sends requests as links with these settings say.
+#[derive(Debug)]
+pub(crate) struct LinkClient {
+    settings: HttpSettings,
+    ways: Arc<Ways>,
+    /// To hosts wherever they are.
+    named: Client<Connector, Upload>,
+    /// To hosts at public addresses. Its connections are apart, since which of the two a request may
+    /// take depends on more than its host.
+    public: Client<Connector, Upload>,
+    room: Arc<Semaphore>,
+    denials: Pace,
+    /// Tells the TLS files from later ones.
+    mark: Mutex<u64>,
+}
+
+/// How long the stages of a request may take.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
+    deadline: Instant,
+}
+
+impl LinkClient {
+    /// Makes a client; it connects when there is something to send.
+    pub(crate) async fn new(settings: &HttpSettings) -> Result<Self, LinkError> {
+        let (mark, tls) = load(settings).await?;
+        let limits = &settings.limits;
+        let ways = Arc::new(Ways {
+            tls: RwLock::new(Arc::new(tls)),
+            proxies: settings.proxies.matcher(),
+            tunnel_all: settings.http2 == Http2::PriorKnowledge,
+            places: Places::new(limits.connections),
+        });
+        let client = |public_only| {
+            let connector = Connector {
+                ways: Arc::clone(&ways),
+                public_only,
+            };
+            pool(settings, connector)
+        };
+        Ok(Self {
+            named: client(false),
+            public: client(true),
+            room: Arc::new(Semaphore::new(limits.requests)),
+            denials: Pace::new(),
+            mark: Mutex::new(mark),
+            settings: settings.clone(),
+            ways,
+        })
+    }
+
+    /// Looks whether the proxies are there, and reads TLS files that have changed.
+    pub(crate) async fn check(&self) -> Result<(), LinkError> {
+        let (mark, tls) = load(&self.settings).await?;
+        {
+            let mut known = self.mark.lock();
+            if *known != mark {
+                *known = mark;
+                *self.ways.tls.write() = Arc::new(tls);
+            }
+        }
+        for proxy in self.ways.proxies.addresses() {
+            let usual = if proxy.scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            };
+            let port = proxy.port_u16().unwrap_or(usual);
+            let host = proxy.host().unwrap_or_default();
+            let by = Instant::now() + PROXY_LIMIT;
+            reach(host, port, false, by).await.map_err(|fault| {
+                let what = format!("could not reach the proxy at `{host}:{port}`");
+                LinkError::unavailable_because(what, fault)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sends a request and gives the response as soon as its head is there.
+    pub(crate) async fn send(
+        &self,
+        context: &Context,
+        request: Request<IncomingBody>,
+        options: RequestOptions,
+    ) -> Result<Response<Download>, ErrorCode> {
+        let (mut head, body) = request.into_parts();
+        head.extensions.clear();
+        let limits = &self.settings.limits;
+        prepare(&mut head, limits)?;
+        let verdict = self.judge(context, &head)?;
+        let client = match verdict {
+            Verdict::Named => &self.named,
+            Verdict::Public | Verdict::Denied => &self.public,
+        };
+        self.complete(&mut head, context.trace.as_ref());
+        let waits = self.waits(options, context.deadline);
+        let place = self.place(waits).await?;
+        let (upload, watch) = Upload::new(body, limits.request_body);
+        let response = self.persist(client, &head, upload, &watch, waits).await?;
+        self.receive(response, &head.method, waits, place)
+    }
+
+    /// Whether a request may be sent, and where its host may be.
+    fn judge(&self, context: &Context, head: &Parts) -> Result<Verdict, ErrorCode> {
+        let Some(allow) = &self.settings.allow else {
+            return Ok(Verdict::Named);
+        };
+        let verdict = allow.judge(&head.method, &head.uri);
+        if verdict != Verdict::Denied {
+            return Ok(verdict);
+        }
+        if let Some(untold) = self.denials.turn() {
+            let scheme = head.uri.scheme_str().unwrap_or_default();
+            let host = head
+                .uri
+                .authority()
+                .map_or("", |authority| authority.as_str());
+            tracing::warn!(
+                component = context.source_id.as_deref().unwrap_or_default(),
+                link = &*context.link_name,
+                method = %head.method,
+                untold,
+                "denied a request; `{scheme}://{host}` in the link's `allow` would let it through"
+            );
+        }
+        Err(ErrorCode::HttpRequestDenied)
+    }
+
+    /// Adds what the guest does not send itself.
+    fn complete(&self, head: &mut Parts, trace: Option<&TraceContext>) {
+        if let (true, Some(trace)) = (self.settings.propagate_trace, trace) {
+            add_trace(&mut head.headers, trace);
+        }
+        if !self.ways.tunnel_all
+            && let Some(login) = self.ways.proxies.login(&head.uri)
+        {
+            head.headers
+                .insert(http::header::PROXY_AUTHORIZATION, login);
+        }
+    }
+
+    fn waits(&self, options: RequestOptions, deadline: Instant) -> Waits {
+        let times = &self.settings.times;
+        let shorter = |own: Duration, asked: Option<u64>| {
+            asked.map_or(own, |nanos| own.min(Duration::from_nanos(nanos)))
+        };
+        Waits {
+            connect: shorter(times.connect, options.connect_timeout),
+            first_byte: shorter(times.first_byte, options.first_byte_timeout),
+            between_bytes: shorter(times.between_bytes, options.between_bytes_timeout),
+            deadline,
+        }
+    }
+
+    /// The right to be one of the requests at once.
+    async fn place(&self, waits: Waits) -> Result<OwnedSemaphorePermit, ErrorCode> {
+        let room = Arc::clone(&self.room).acquire_owned();
+        match timeout_at(waits.connect_by(), room).await {
+            Ok(Ok(place)) => Ok(place),
+            // Nobody closes it.
+            Ok(Err(_)) | Err(_) => Err(ErrorCode::ConnectionLimitReached),
+        }
+    }
+
+    /// Sends a request, and again as far as the link wants that.
+    async fn persist(
+        &self,
+        client: &Client<Connector, Upload>,
+        head: &Parts,
+        mut upload: Upload,
+        watch: &Watch,
+        waits: Waits,
+    ) -> Result<Response<Incoming>, ErrorCode> {
+        let policy = &self.settings.retry;
+        let mut left = policy.for_method(&head.method);
+        let mut backoff = policy.backoff();
+        loop {
+            let tried = attempt(client, head, upload, waits).await;
+            let tried = tried.map_err(|code| watch.fault().unwrap_or(code));
+            let is_worth_it = match &tried {
+                Ok(response) => policy.takes_status(response.status()),
+                Err(code) => policy.takes_error(code),
+            };
+            if left == 0 || !is_worth_it {
+                return tried;
+            }
+            let asked = tried
+                .as_ref()
+                .ok()
+                .and_then(|tried| asked_pause(tried.headers()));
+            let pause = backoff.delay().max(asked.unwrap_or_default());
+            if Instant::now() + pause >= waits.deadline {
+                return tried;
+            }
+            let Some(next) = watch.again() else {
+                return tried;
+            };
+            drop(tried);
+            upload = next;
+            left -= 1;
+            sleep(pause).await;
+        }
+    }
+
+    fn receive(
+        &self,
+        response: Response<Incoming>,
+        method: &Method,
+        waits: Waits,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Response<Download>, ErrorCode> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(ErrorCode::HttpUpgradeFailed);
+        }
+        let (mut head, body) = response.into_parts();
+        let most = self.settings.limits.response_body;
+        let length = length(&head.headers).filter(|_| *method != Method::HEAD);
+        if let Some(length) = length
+            && length > most
+            && !body.is_end_stream()
+        {
+            return Err(ErrorCode::HttpResponseBodySize(Some(length)));
+        }
+        remove_neighbours(&mut head.headers);
+        let body = Download::new(body, most, waits.between_bytes, place);
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+impl Waits {
+    fn connect_by(&self) -> Instant {
+        (Instant::now() + self.connect).min(self.deadline)
+    }
+}
+
+/// Sends a request once.
+async fn attempt(
+    client: &Client<Connector, Upload>,
+    head: &Parts,
+    upload: Upload,
+    waits: Waits,
+) -> Result<Response<Incoming>, ErrorCode> {
+    let mut request = Request::from_parts(head.clone(), upload);
+    let mut captured = capture_connection(&mut request);
+    let by = waits.connect_by();
+    let mut sent = pin!(CONNECT_BY.scope(by, client.request(request)));
+    let connected = timeout_at(by + GRACE, async {
+        let _ = captured.wait_for_connection_metadata().await;
+    });
+    let failed = |error: hyper_util::client::legacy::Error| code_of(&error, Stage::Head);
+    tokio::select! {
+        biased;
+        done = sent.as_mut() => return done.map_err(failed),
+        waited = connected => waited.map_err(|_| ErrorCode::ConnectionTimeout)?,
+    }
+    let first_byte = waits.first_byte;
+    match timeout_at(waits.deadline, timeout(first_byte, sent)).await {
+        Ok(Ok(done)) => done.map_err(failed),
+        Ok(Err(_)) => Err(ErrorCode::ConnectionReadTimeout),
+        Err(_) => Err(ErrorCode::HttpResponseTimeout),
+    }
+}
+
+fn pool(settings: &HttpSettings, connector: Connector) -> Client<Connector, Upload> {
+    let header = settings.limits.header;
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(settings.times.idle)
+        .pool_max_idle_per_host(settings.limits.idle)
+        .http1_max_buf_size(header)
+        .http2_max_header_list_size(u32::try_from(header).unwrap_or(u32::MAX))
+        .http2_only(settings.http2 == Http2::PriorKnowledge)
+        // Finds out that a server is gone without a word, which one connection for all requests
+        // would otherwise hide from each of them.
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .http2_keep_alive_timeout(Duration::from_secs(10))
+        .build(connector)
+}
+
+/// Reads the TLS files, apart from other work since it may block.
+async fn load(settings: &HttpSettings) -> Result<(u64, rustls::ClientConfig), LinkError> {
+    let (tls, http2) = (settings.tls.clone(), settings.http2);
+    let read = tokio::task::spawn_blocking(move || {
+        let made = Material::read(&tls).and_then(|material| {
+            let config = material.config(&tls, http2)?;
+            Ok((material.mark(), config))
+        });
+        made.map_err(|error: TlsError| error.of_link(&tls))
+    });
+    read.await.unwrap_or_else(|error| {
+        Err(LinkError::unavailable_because(
+            "could not read the TLS files",
+            error,
+        ))
+    })
+}

@@ -1,0 +1,160 @@
+//! What went wrong, in the words of `wasi:http`.
+
+use std::error::Error;
+use std::io;
+
+use lattice_codec::http::ErrorCode;
+use lattice_provider_sdk::chain;
+
+/// An error that knows its code. Whatever wraps it on its way, the code is found again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Fault(pub(crate) ErrorCode);
+
+impl From<ErrorCode> for Fault {
+    fn from(code: ErrorCode) -> Self {
+        Self(code)
+    }
+}
+
+/// When something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Before the response had begun.
+    Head,
+    /// While its body was read.
+    Body,
+}
+
+/// The code of an error: that of the most telling cause.
+pub(crate) fn code_of(error: &(dyn Error + 'static), stage: Stage) -> ErrorCode {
+    let precise = causes(error).find_map(precise);
+    let general = || {
+        let hyper = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+        hyper.last().map(|cause| of_hyper(cause, stage))
+    };
+    precise
+        .or_else(general)
+        .unwrap_or_else(|| ErrorCode::InternalError(Some(chain(error))))
+}
+
+/// An error, its cause, the cause of that, and so on.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// The code of a cause that needs no further look.
+fn precise(cause: &(dyn Error + 'static)) -> Option<ErrorCode> {
+    if let Some(fault) = cause.downcast_ref::<Fault>() {
+        return Some(fault.0.clone());
+    }
+    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+        return Some(of_tls(tls));
+    }
+    let io = cause.downcast_ref::<io::Error>()?;
+    match io.get_ref() {
+        Some(inner) => of_inner(inner),
+        None => of_io(io),
+    }
+    .or_else(|| of_io(io))
+}
+
+/// What an I/O error wraps is not among its causes.
+fn of_inner(inner: &(dyn Error + Send + Sync + 'static)) -> Option<ErrorCode> {
+    if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+        return Some(of_tls(tls));
+    }
+    if let Some(fault) = inner.downcast_ref::<Fault>() {
+        return Some(fault.0.clone());
+    }
+    inner.downcast_ref::<io::Error>().and_then(|io| precise(io))
+}
+
+/// The code of a failure of the network, if its kind says enough.
+pub(crate) fn of_io(error: &io::Error) -> Option<ErrorCode> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::UnexpectedEof => ErrorCode::ConnectionTerminated,
+        io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown => {
+            ErrorCode::DestinationUnavailable
+        }
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            ErrorCode::DestinationIpUnroutable
+        }
+        io::ErrorKind::PermissionDenied => ErrorCode::DestinationIpProhibited,
+        _ => return None,
+    })
+}
+
+/// The code of a failure of TLS.
+pub(crate) fn of_tls(error: &rustls::Error) -> ErrorCode {
+    match error {
+        rustls::Error::InvalidCertificate(_)
+        | rustls::Error::NoCertificatesPresented
+        | rustls::Error::UnsupportedNameType
+        | rustls::Error::InvalidCertRevocationList(_) => ErrorCode::TlsCertificateError,
+        rustls::Error::AlertReceived(alert) => ErrorCode::TlsAlertReceived {
+            alert_id: Some(u8::from(*alert)),
+            alert_message: alert.as_str().map(str::to_owned),
+        },
+        _ => ErrorCode::TlsProtocolError,
+    }
+}
+
+fn of_hyper(error: &hyper::Error, stage: Stage) -> ErrorCode {
+    if error.is_parse_too_large() {
+        return ErrorCode::HttpResponseHeaderSectionSize(None);
+    }
+    if error.is_timeout() {
+        return ErrorCode::HttpResponseTimeout;
+    }
+    if stage == Stage::Body && !error.is_parse() {
+        return ErrorCode::HttpResponseIncomplete;
+    }
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return ErrorCode::ConnectionTerminated;
+    }
+    ErrorCode::HttpProtocolError
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrapped(inner: impl Into<Box<dyn Error + Send + Sync>>) -> ErrorCode {
+        code_of(&io::Error::other(inner), Stage::Head)
+    }
+
+    #[test]
+    fn the_cause_is_found_below_what_wraps_it() {
+        let fault = Fault(ErrorCode::DnsTimeout);
+        assert_eq!(wrapped(fault.clone()), ErrorCode::DnsTimeout);
+        assert_eq!(wrapped(io::Error::other(fault)), ErrorCode::DnsTimeout);
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        assert!(
+            matches!(
+                wrapped(io::Error::other(alert)),
+                ErrorCode::TlsAlertReceived {
+                    alert_id: Some(116),
+                    ..
+                }
+            ),
+            "the alert is told"
+        );
+        let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert_eq!(wrapped(bad), ErrorCode::TlsCertificateError);
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert_eq!(wrapped(reset), ErrorCode::ConnectionTerminated);
+    }
+
+    #[test]
+    fn an_unknown_cause_is_told_in_words() {
+        let told = wrapped("odd");
+        assert_eq!(told, ErrorCode::InternalError(Some("odd".to_owned())));
+    }
+}

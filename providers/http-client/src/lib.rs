@@ -1,0 +1,68 @@
+//! HTTP for components that call out: pooled connections, TLS, proxies, retries.
+//!
+//! A link with this provider as target of `wasi:http/outgoing-handler` lets a component send
+//! requests, over HTTP/1.1 or HTTP/2. Bodies and trailers stream both ways. Redirects are not
+//! followed, cookies not kept, contents not unpacked: a component gets what the server sends.
+//! Request trailers go out over HTTP/1.1 when the header `trailer` announces them.
+//!
+//! Values of the link's target config; the provider's own config holds for links without them.
+//!
+//! | value | meaning | default |
+//! | --- | --- | --- |
+//! | `allow` | where requests may go, see below; `none` lets nothing through | anywhere |
+//! | `connect_timeout_ms` | the longest a connection may take, with looking up its name | 600000 |
+//! | `first_byte_timeout_ms` | the longest the head of a response may take | 600000 |
+//! | `between_bytes_timeout_ms` | the longest pause in the body of a response | 600000 |
+//! | `retries` | how often a failed request is sent again | 0 |
+//! | `retry_on` | what is a failure: `connect`, `reset`, `timeout`, statuses such as `503` | `connect,reset` |
+//! | `retry_backoff_ms` | the first pause before sending again; it doubles, up to 10 s | 100 |
+//! | `max_concurrent_requests` | requests at once, with those whose response is still read | 1024 |
+//! | `max_connections_per_host` | connections to one host and port | 128 |
+//! | `max_idle_per_host` | of these, how many are kept unused | 32 |
+//! | `idle_timeout_ms` | how long a connection is kept unused | 90000 |
+//! | `max_header_bytes` | the longest head of a request or response | 65536 |
+//! | `max_request_body_bytes`, `max_response_body_bytes` | the longest bodies; 0 is any | 0 |
+//! | `http2` | `auto` by what the server offers over TLS, `off`, or `prior-knowledge` | `auto` |
+//! | `load_native_certs` | whether the authorities of the system are believed | `true` |
+//! | `load_webpki_certs` | whether those that browsers believe are | `true` |
+//! | `ssl_certs_file` | a PEM file with further authorities | |
+//! | `client_cert_file`, `client_key_file` | PEM files with the certificate that is shown to servers, and its key | |
+//! | `client_cert`, `client_key` | the same as PEM texts; the key is best a secret | |
+//! | `http_proxy`, `https_proxy` | the proxy for each kind of address, such as `http://user:password@proxy:3128` | |
+//! | `no_proxy` | hosts that are reached without: names with all below them, addresses, networks, `*` | |
+//! | `propagate_trace` | whether requests carry the trace context of their call | `true` |
+//!
+//! The time limits of the guest hold where they are shorter. Only requests of idempotent methods
+//! are sent again, and only while nothing of their body was read; a response with `retry-after`
+//! sets the pause. A file that changes is read again within five seconds, for new connections.
+//!
+//! # Where requests may go
+//!
+//! `allow` is a list with commas. An item is `*`, `*.example.com` (what is below, not the name
+//! itself), `host`, `host:port`, or `scheme://host[:port][/path]`; the host of the latter may
+//! be one of the first two. A method and a blank may come before. Without a scheme and port any
+//! port will do; with a scheme, its usual one. A path takes in what is below it. Anything else is
+//! answered with `HTTP-request-denied`.
+//!
+//! With `allow`, names are looked at again once their addresses are known: a host that only `*`
+//! or `*.x` lets through must not be at a private, local or otherwise special address, which is
+//! `destination-IP-prohibited`. A host that is named may be anywhere. Names of requests that take
+//! a proxy are looked up there, where this cannot be checked.
+
+mod address;
+mod allow;
+mod body;
+mod client;
+mod connect;
+mod fault;
+mod pace;
+mod provider;
+mod proxy;
+mod request;
+mod resolve;
+mod retry;
+mod settings;
+mod stream;
+mod tls;
+
+pub use provider::HttpClient;

@@ -1,0 +1,201 @@
+//! Requests that take a detour.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use lattice_codec::http::ErrorCode;
+use lattice_core::provider::SecretText;
+use lattice_provider_sdk::{InvalidSetting, Settings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::fault::{Fault, of_io};
+use crate::stream::Stream;
+
+/// The longest answer of a proxy to `CONNECT`.
+const LONGEST_ANSWER: usize = 16 * 1024;
+
+/// The proxies of a link as it names them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Proxies {
+    http: Option<SecretText>,
+    https: Option<SecretText>,
+    no: String,
+}
+
+impl Proxies {
+    pub(crate) fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
+        Ok(Self {
+            http: proxy(settings, "http_proxy")?,
+            https: proxy(settings, "https_proxy")?,
+            no: settings.text("no_proxy").unwrap_or_default().to_owned(),
+        })
+    }
+
+    pub(crate) fn matcher(&self) -> ProxyChoice {
+        let text = |proxy: &Option<SecretText>| {
+            let text = proxy.as_ref().map(SecretText::expose);
+            text.unwrap_or_default().to_owned()
+        };
+        let matcher = Matcher::builder()
+            .http(text(&self.http))
+            .https(text(&self.https))
+            .no(self.no.clone())
+            .build();
+        ProxyChoice {
+            matcher,
+            addresses: [&self.http, &self.https]
+                .into_iter()
+                .flatten()
+                .filter_map(|proxy| proxy.expose().parse().ok())
+                .collect(),
+        }
+    }
+}
+
+/// The address of a proxy. Since it may hold a login, it is not shown when it cannot be used.
+fn proxy(settings: &Settings, key: &str) -> Result<Option<SecretText>, InvalidSetting> {
+    let Some(text) = settings.secret(key) else {
+        return Ok(None);
+    };
+    let uri = text.expose().parse::<Uri>().ok();
+    let is_one = uri.is_some_and(|uri| {
+        uri.host().is_some_and(|host| !host.is_empty())
+            && matches!(uri.scheme_str(), Some("http" | "https"))
+            && matches!(uri.path(), "" | "/")
+    });
+    if is_one {
+        return Ok(Some(text));
+    }
+    Err(InvalidSetting::Value {
+        key: key.to_owned(),
+        value: "<hidden>".to_owned(),
+        expected: "an address such as `http://proxy:3128`".to_owned(),
+    })
+}
+
+/// Finds the proxy of a request.
+pub(crate) struct ProxyChoice {
+    matcher: Matcher,
+    /// Each of them.
+    addresses: Vec<Uri>,
+}
+
+impl fmt::Debug for ProxyChoice {
+    // Their addresses may hold logins.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyChoice").finish_non_exhaustive()
+    }
+}
+
+impl ProxyChoice {
+    pub(crate) fn of(&self, uri: &Uri) -> Option<Intercept> {
+        self.matcher.intercept(uri)
+    }
+
+    /// All proxies, with whatever login.
+    pub(crate) fn addresses(&self) -> &[Uri] {
+        &self.addresses
+    }
+
+    /// The login of the proxy that a request in plain text is sent to.
+    pub(crate) fn login(&self, uri: &Uri) -> Option<HeaderValue> {
+        if uri.scheme() != Some(&Scheme::HTTP) {
+            return None;
+        }
+        self.of(uri)?.basic_auth().cloned()
+    }
+}
+
+/// Has a proxy pass on all that is sent to `target` from here on.
+pub(crate) async fn tunnel(
+    stream: &mut Stream,
+    target: &Authority,
+    port: u16,
+    login: Option<&HeaderValue>,
+) -> Result<(), Fault> {
+    let host = target.host();
+    let mut ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes();
+    if let Some(login) = login {
+        ask.extend_from_slice(b"Proxy-Authorization: ");
+        ask.extend_from_slice(login.as_bytes());
+        ask.extend_from_slice(b"\r\n");
+    }
+    ask.extend_from_slice(b"\r\n");
+    let broken =
+        |error: std::io::Error| Fault(of_io(&error).unwrap_or(ErrorCode::ConnectionTerminated));
+    stream.write_all(&ask).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
+    let mut answer = Vec::new();
+    // Byte by byte at its end, so that nothing of what follows is taken.
+    while !answer.ends_with(b"\r\n\r\n") {
+        if answer.len() > LONGEST_ANSWER {
+            return Err(refused("answered `CONNECT` with a head that is too long"));
+        }
+        match stream.read_u8().await {
+            Ok(byte) => answer.push(byte),
+            Err(error) => return Err(broken(error)),
+        }
+    }
+    accepted(&answer)
+}
+
+/// What the answer of a proxy means.
+fn accepted(answer: &[u8]) -> Result<(), Fault> {
+    let line = answer.split(|byte| *byte == b'\r').next().unwrap_or(answer);
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let (version, status) = (words.next().unwrap_or_default(), words.next());
+    let status = status.and_then(|status| status.parse::<u16>().ok());
+    match status {
+        _ if !version.starts_with("HTTP/1.") => Err(Fault(ErrorCode::HttpProtocolError)),
+        Some(200..300) => Ok(()),
+        Some(403) => Err(Fault(ErrorCode::HttpRequestDenied)),
+        Some(407) => Err(Fault(ErrorCode::ConfigurationError)),
+        Some(502..=503) => Err(Fault(ErrorCode::DestinationUnavailable)),
+        Some(504) => Err(Fault(ErrorCode::ConnectionTimeout)),
+        Some(status) => Err(refused(&format!("answered `CONNECT` with status {status}"))),
+        None => Err(Fault(ErrorCode::HttpProtocolError)),
+    }
+}
+
+fn refused(what: &str) -> Fault {
+    Fault(ErrorCode::InternalError(Some(format!("the proxy {what}"))))
+}
+
+/// The address that a host in a URI is, if it is one.
+pub(crate) fn literal(host: &str) -> Option<IpAddr> {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_answers_has_a_meaning() {
+        let code = |line: &str| accepted(format!("{line}\r\n\r\n").as_bytes());
+        assert_eq!(code("HTTP/1.1 200 OK"), Ok(()));
+        assert_eq!(code("HTTP/1.0 200"), Ok(()));
+        let fault = |code| Err(Fault(code));
+        assert_eq!(code("HTTP/1.1 403 No"), fault(ErrorCode::HttpRequestDenied));
+        assert_eq!(
+            code("HTTP/1.1 407 No"),
+            fault(ErrorCode::ConfigurationError)
+        );
+        assert_eq!(code("SSH-2.0"), fault(ErrorCode::HttpProtocolError));
+        assert!(code("HTTP/1.1 500 No").is_err());
+    }
+
+    #[test]
+    fn literals_are_found() {
+        assert_eq!(literal("[::1]"), "::1".parse().ok());
+        assert_eq!(literal("10.0.0.1"), "10.0.0.1".parse().ok());
+        assert_eq!(literal("a.example"), None);
+    }
+}
