@@ -56,7 +56,10 @@ struct State {
     budget: Budget,
     /// How much may wait: all that the guest may buffer until there is a reader, then little.
     limit: usize,
+    /// The guest writes no more.
     closed: bool,
+    /// What it has written is all.
+    finished: bool,
     reader_gone: bool,
     touched: bool,
 }
@@ -106,6 +109,7 @@ impl Pipe {
                 limit: budget.limit,
                 budget,
                 closed: false,
+                finished: false,
                 reader_gone: false,
                 touched: false,
             }),
@@ -118,9 +122,11 @@ impl Pipe {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The guest writes no more.
-    pub(super) fn close(&self) {
-        self.state().closed = true;
+    /// What the guest has written is all.
+    pub(super) fn finish(&self) {
+        let mut state = self.state();
+        (state.closed, state.finished) = (true, true);
+        drop(state);
         self.0.readable.wake();
     }
 
@@ -151,7 +157,8 @@ impl Pipe {
                 self.0.writable.wake();
                 Poll::Ready(Some(chunk))
             }
-            None if state.closed => Poll::Ready(None),
+            None if state.finished => Poll::Ready(None),
+            // A guest that drops its stream may still drop the value without finishing it.
             None => Poll::Pending,
         }
     }
@@ -192,7 +199,8 @@ impl Pipe {
     }
 }
 
-/// The writing end, as the guest has it. Dropping it closes the pipe.
+/// The writing end, as the guest has it. Dropping it ends the writing, but only finishing the value
+/// makes what was written whole.
 pub(super) struct Writer(Pipe);
 
 impl Writer {
@@ -203,7 +211,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.state().closed = true;
     }
 }
 
@@ -253,6 +261,8 @@ impl Pollable for Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use futures::StreamExt as _;
 
@@ -262,10 +272,14 @@ mod tests {
         let mut writer = Writer::new(pipe.clone());
         writer.write(Bytes::from_static(b"ab")).unwrap();
         assert!(!pipe.is_touched());
-        let read = pipe.read();
+        let mut read = pipe.read();
         drop(writer);
+        assert_eq!(read.next().await.unwrap().unwrap(), b"\x02ab"[..]);
+        let more = tokio::time::timeout(Duration::from_millis(20), read.next());
+        assert!(more.await.is_err(), "the value is not finished");
+        pipe.finish();
         let parts: Vec<Bytes> = read.map(Result::unwrap).collect().await;
-        assert_eq!(parts.concat(), b"\x02ab\x00");
+        assert_eq!(parts.concat(), b"\x00");
         assert!(pipe.is_touched());
     }
 

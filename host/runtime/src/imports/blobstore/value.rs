@@ -303,7 +303,7 @@ fn link_outgoing(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
         |mut store, (value,): (Resource<OutgoingValue>,)| {
             Box::new(async move {
                 let mut value = store.data_mut().table.delete(value)?;
-                value.pipe.close();
+                value.pipe.finish();
                 let upload = value.upload.take();
                 Ok((match upload {
                     Some(upload) => upload.await,

@@ -1,0 +1,273 @@
+//! The folder of a link and those of its containers.
+//!
+//! Everything is reached from an open folder by one name at a time, and no symbolic link is
+//! followed on the way, so that whatever other programs do meanwhile, nothing outside is reached.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lattice_provider_sdk::blobstore::{BlobError, ObjectId, seconds};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use crate::failure::{failed, is_absent};
+use crate::name;
+
+/// The longest name of a file.
+const LONGEST: usize = 255;
+
+const FOLDER: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// How often a folder for long names is made anew that others take away when it is empty.
+const TRIES: usize = 16;
+
+/// The folder of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Root(pub(crate) PathBuf);
+
+/// An open folder of one container.
+#[derive(Debug)]
+pub(crate) struct Container {
+    folder: OwnedFd,
+    name: String,
+}
+
+/// Opens a folder by its name in another.
+pub(crate) fn open_folder(within: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    Ok(openat(within, name, FOLDER, Mode::empty())?)
+}
+
+/// Makes a folder, or opens the one that is there.
+pub(crate) fn make_folder(within: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    match mkdirat(within, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => open_folder(within, name),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// When a file or folder was made, as far as the file system knows.
+pub(crate) fn created(metadata: &std::fs::Metadata) -> SystemTime {
+    let time = metadata.created().or_else(|_| metadata.modified());
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+impl Root {
+    /// Opens it.
+    pub(crate) fn open(&self) -> Result<OwnedFd, BlobError> {
+        File::open(&self.0).map(Into::into).map_err(|error| {
+            let path = self.0.display();
+            BlobError::Unavailable(format!("could not open the folder `{path}`: {error}"))
+        })
+    }
+
+    /// Opens the folder of a container.
+    pub(crate) fn container(&self, name: &str) -> Result<Container, BlobError> {
+        let file = file_of(name)?;
+        match open_folder(&self.open()?, &file) {
+            Ok(folder) => Ok(Container {
+                folder,
+                name: name.to_owned(),
+            }),
+            Err(error) if is_absent(&error) => Err(BlobError::NoContainer(name.to_owned())),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// Makes the folder of a container.
+    pub(crate) fn create(&self, name: &str) -> Result<(), BlobError> {
+        let root = self.open()?;
+        let file = file_of(name)?;
+        make_folder(&root, &file).map(drop).map_err(|error| {
+            if is_absent(&error) {
+                let rule = "something that is no folder is in its place";
+                BlobError::container_name(name, rule)
+            } else {
+                failed(&error)
+            }
+        })
+    }
+}
+
+/// What the folder of a container is called.
+pub(crate) fn file_of(name: &str) -> Result<String, BlobError> {
+    let file = name::encode(name);
+    if file.len() > LONGEST {
+        let len = file.len();
+        let rule =
+            format!("its folder would have a name of {len} bytes, and {LONGEST} are the most");
+        return Err(BlobError::container_name(name, rule));
+    }
+    Ok(file)
+}
+
+impl Container {
+    /// When it was created.
+    pub(crate) fn created_at(&self) -> Result<u64, BlobError> {
+        let file = self.folder.try_clone().map(File::from);
+        let metadata = file.and_then(|file| file.metadata());
+        metadata
+            .map(|m| seconds(created(&m)))
+            .map_err(|e| failed(&e))
+    }
+
+    /// The folder itself.
+    pub(crate) fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    /// What an object of it is called.
+    fn id(&self, object: &str) -> ObjectId {
+        ObjectId {
+            container: self.name.clone(),
+            object: object.to_owned(),
+        }
+    }
+
+    /// The folder that the file of an object is in, and the name of that file.
+    fn place(&self, object: &str, make: bool) -> io::Result<(OwnedFd, String)> {
+        let (folders, file) = name::parts(object);
+        let mut folder = self.folder.try_clone()?;
+        for part in folders {
+            folder = match make {
+                true => make_folder(&folder, &part)?,
+                false => open_folder(&folder, &part)?,
+            };
+        }
+        Ok((folder, file))
+    }
+
+    fn absent(&self, object: &str, error: &io::Error) -> BlobError {
+        match is_absent(error) {
+            true => BlobError::NoObject(self.id(object)),
+            false => failed(error),
+        }
+    }
+
+    /// Opens the file of an object.
+    pub(crate) fn open(&self, object: &str) -> Result<File, BlobError> {
+        // A pipe in its place must not be waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let open = || -> io::Result<File> {
+            let (folder, file) = self.place(object, false)?;
+            let file = File::from(openat(&folder, &file, flags, Mode::empty())?);
+            match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => Err(Errno::NOENT.into()),
+            }
+        };
+        open().map_err(|error| self.absent(object, &error))
+    }
+
+    /// Puts a file that is in another folder in the place of an object's.
+    pub(crate) fn put(&self, object: &str, from: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let placed = self.place(object, true).and_then(|(folder, to)| {
+                renameat(from, file, &folder, &to)?;
+                Ok(folder)
+            });
+            match placed {
+                // The folder was taken away because it was empty just now.
+                Err(error) if is_absent(&error) && tries < TRIES && self.is_there() => {}
+                placed => return placed,
+            }
+        }
+    }
+
+    /// Whether the container has not been deleted since it was opened.
+    pub(crate) fn is_there(&self) -> bool {
+        rustix::fs::fstat(&self.folder).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
+    /// Deletes the file of an object; one that is not there is deleted already.
+    pub(crate) fn delete(&self, object: &str) -> Result<(), BlobError> {
+        let unlinked = self
+            .place(object, false)
+            .and_then(|(folder, file)| Ok(unlinkat(&folder, &file, AtFlags::empty())?));
+        match unlinked {
+            Ok(()) => {
+                self.tidy(object);
+                Ok(())
+            }
+            Err(error) if is_absent(&error) => Ok(()),
+            // A folder of another program is no object.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// Moves an object.
+    pub(crate) fn move_to(
+        &self,
+        object: &str,
+        other: &Self,
+        to: &str,
+    ) -> Result<OwnedFd, BlobError> {
+        // It has to be an object, not whatever has such a name.
+        self.open(object)?;
+        let moved = self
+            .place(object, false)
+            .and_then(|(folder, file)| other.put(to, &folder, &file));
+        let moved = moved.map_err(|error| match other.is_there() {
+            true => self.absent(object, &error),
+            false => BlobError::NoContainer(other.name.clone()),
+        })?;
+        self.tidy(object);
+        Ok(moved)
+    }
+
+    /// Takes away the folders of a long name that are empty.
+    fn tidy(&self, object: &str) {
+        let (mut folders, _) = name::parts(object);
+        while let Some(last) = folders.pop() {
+            let within = self.folder.try_clone().and_then(|container| {
+                let mut inward = folders.iter();
+                inward.try_fold(container, |at, part| open_folder(&at, part))
+            });
+            let Ok(within) = within else { return };
+            if unlinkat(&within, &last, AtFlags::REMOVEDIR).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Says why an object could not be put into it.
+    pub(crate) fn not_put(&self, error: &io::Error) -> BlobError {
+        match is_absent(error) && !self.is_there() {
+            true => BlobError::NoContainer(self.name.clone()),
+            false => failed(error),
+        }
+    }
+}
+
+/// Empties a folder, without following what leads out of it.
+pub(crate) fn empty(folder: &OwnedFd) -> io::Result<()> {
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match unlinkat(folder, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            // Linux says the one, others the other.
+            Err(Errno::ISDIR | Errno::PERM) => {
+                let inner = openat(folder, name, FOLDER, Mode::empty())?;
+                empty(&inner)?;
+                drop(inner);
+                match unlinkat(folder, name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
