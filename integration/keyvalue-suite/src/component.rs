@@ -1,12 +1,16 @@
 //! A component as its provider sees it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use lattice_core::keyvalue::TextPage;
 use lattice_core::{ComponentId, LatticeName};
-use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage};
+use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage, Outcome, Versioned};
 use lattice_rpc::Peer;
 use lattice_rpc::wrpc::{CallContext, Client};
 
 use crate::PATIENCE;
+use crate::bindings::lattice::keyvalue::{atomics as more_atomics, store as more};
 use crate::bindings::wrpc::keyvalue::{atomics, batch, store};
 
 /// Calls a provider through one link. A call that fails as such, rather than with an error of the
@@ -27,6 +31,20 @@ fn answer<T>(called: anyhow::Result<Result<T, store::Error>>) -> Answer<T> {
             store::Error::AccessDenied => KeyValueError::AccessDenied,
             store::Error::Other(text) => KeyValueError::Other(text),
         })
+}
+
+fn more_answer<T>(called: anyhow::Result<Result<T, more::Error>>) -> Answer<T> {
+    called
+        .expect("the call itself succeeds")
+        .map_err(|error| match error {
+            more::Error::NoSuchStore => KeyValueError::NoSuchStore,
+            more::Error::AccessDenied => KeyValueError::AccessDenied,
+            more::Error::Other(text) => KeyValueError::Other(text),
+        })
+}
+
+fn versioned(more::Versioned { value, version }: more::Versioned) -> Versioned {
+    Versioned { value, version }
 }
 
 impl Component {
@@ -130,5 +148,75 @@ impl Component {
     /// What the provider answers.
     pub async fn delete_many(&self, bucket: &str, keys: &[&str]) -> Answer<()> {
         answer(batch::delete_many(&self.client, self.cx(), bucket, keys).await)
+    }
+
+    /// `lattice:keyvalue/store.read`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn read(&self, bucket: &str, key: &str) -> Answer<Versioned> {
+        let read = more::read(&self.client, self.cx(), bucket, key).await;
+        more_answer(read).map(versioned)
+    }
+
+    /// `lattice:keyvalue/store.set`, with a time after which the key goes.
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn set_for(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: impl Into<Bytes>,
+        ttl: Duration,
+    ) -> Answer<()> {
+        let ttl = u64::try_from(ttl.as_millis()).ok();
+        let value = value.into();
+        more_answer(more::set(&self.client, self.cx(), bucket, key, &value, ttl).await)
+    }
+
+    /// `lattice:keyvalue/store.list-keys`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn list_keys_by_text(&self, bucket: &str, cursor: Option<&str>) -> Answer<TextPage> {
+        let page = more::list_keys(&self.client, self.cx(), bucket, cursor).await;
+        more_answer(page).map(|page| TextPage {
+            keys: page.keys,
+            cursor: page.cursor,
+        })
+    }
+
+    /// `lattice:keyvalue/atomics.increment`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn add(&self, bucket: &str, key: &str, delta: i64) -> Answer<i64> {
+        more_answer(more_atomics::increment(&self.client, self.cx(), bucket, key, delta).await)
+    }
+
+    /// `lattice:keyvalue/atomics.swap`
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn swap(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: &str,
+        value: impl Into<Bytes>,
+    ) -> Answer<Outcome> {
+        let value = value.into();
+        let (client, cx) = (&self.client, self.cx());
+        let outcome = more_atomics::swap(client, cx, bucket, key, version, &value).await;
+        more_answer(outcome).map(|outcome| match outcome {
+            more_atomics::Outcome::Swapped => Outcome::Swapped,
+            more_atomics::Outcome::Stale(now) => Outcome::Stale(versioned(now)),
+        })
     }
 }

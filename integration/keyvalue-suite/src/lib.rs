@@ -19,6 +19,7 @@
 pub mod cases;
 mod component;
 mod lattice;
+pub mod versions;
 mod watching;
 
 #[allow(
@@ -32,7 +33,7 @@ mod watching;
     reason = "generated from the WIT package"
 )]
 pub mod bindings {
-    //! The component's side of the package: it calls the store and is told of changes. It is the
+    //! The component's side of the packages: it calls the store and is told of changes. It is the
     //! mirror of what the provider kit generates, whose types of the same names are others.
     //! `watcher` is there on both sides, for a provider that is told and tells on.
 
@@ -44,10 +45,15 @@ pub mod bindings {
                 import wrpc:keyvalue/atomics@0.2.0-draft;
                 import wrpc:keyvalue/batch@0.2.0-draft;
                 import wrpc:keyvalue/watcher@0.2.0-draft;
+                import lattice:keyvalue/store@0.1.0;
+                import lattice:keyvalue/atomics@0.1.0;
                 export wrpc:keyvalue/watcher@0.2.0-draft;
             }
         ",
-        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+        path: [
+            "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+            "../../interfaces/wit/lattice-keyvalue-0.1.0",
+        ],
         world: "lattice:keyvalue-suite/component",
         generate_all,
     });
@@ -64,6 +70,8 @@ pub struct Setup {
     pub component: Component,
     /// Whether paging lists a key only once while others write.
     pub lists_once: bool,
+    /// Whether each key may have a time of its own after which it goes.
+    pub forgets_keys: bool,
     /// What has to live as long as the test.
     pub lattice: Lattice,
 }
@@ -73,7 +81,7 @@ pub struct Setup {
 #[macro_export]
 macro_rules! tests {
     ($start:path) => {
-        $crate::tests! { $start:
+        $crate::tests! { $start => cases:
             what_is_set_is_there
             an_empty_value_is_not_absent
             deleting_what_is_absent_is_fine
@@ -89,13 +97,23 @@ macro_rules! tests {
             empty_batches_do_nothing
             a_missing_link_is_named
         }
+        $crate::tests! { $start => versions:
+            a_stale_swap_gives_what_is_there
+            a_swap_of_what_was_read_is_made
+            an_absent_key_is_swapped_in_once
+            swaps_at_the_same_time_lose_nothing
+            numbers_go_below_zero
+            both_drafts_count_the_same_numbers
+            cursors_are_texts_too
+            a_key_goes_after_its_time
+        }
     };
-    ($start:path: $($case:ident)*) => {
+    ($start:path => $module:ident: $($case:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let setup = $start().await;
-                $crate::cases::$case(&setup).await;
+                $crate::$module::$case(&setup).await;
             }
         )*
     };

@@ -1,16 +1,18 @@
 //! The buckets behind one link.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_provider_sdk::Context;
+use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
-    Atomics, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket,
+    Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
 };
+use lattice_provider_sdk::{Context, Features};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, LONGEST_KEY, Writing};
 use crate::buckets::Buckets;
-use crate::settings::{Limits, LinkSettings};
+use crate::settings::LinkSettings;
 
 /// What a link gives its component.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub(crate) struct MemoryBackend {
     own: Arc<Bucket>,
     link_name: String,
     create_others: bool,
-    limits: Limits,
+    how: Writing,
 }
 
 impl MemoryBackend {
@@ -31,8 +33,25 @@ impl MemoryBackend {
             buckets,
             link_name: link_name.to_owned(),
             create_others: settings.create_others,
-            limits: settings.limits,
+            how: Writing {
+                limits: settings.limits,
+                lifetime: settings.lifetime,
+            },
         }
+    }
+
+    /// What it can do.
+    pub(crate) fn features(&self) -> Features {
+        Features::new()
+            .with("increment", "atomic")
+            .with("cas", "version")
+            .with("ttl", "key")
+            .with("paging", "once")
+            .with("order", "none")
+            .with("consistency", "linearizable")
+            .with("batch", "each")
+            .with("max-value-bytes", self.how.limits.value)
+            .with("max-key-bytes", LONGEST_KEY)
     }
 
     /// Does something in the bucket that a component means.
@@ -55,14 +74,24 @@ impl Store for MemoryBackend {
         self.within(bucket, |b| b.get(key))
     }
 
+    async fn read(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Versioned, KeyValueError> {
+        self.within(bucket, |b| b.read(key))
+    }
+
     async fn set(
         &self,
         _cx: &Context,
         bucket: &str,
         key: &str,
         value: Bytes,
+        ttl: Option<Duration>,
     ) -> Result<(), KeyValueError> {
-        Ok(self.within(bucket, |b| b.set(key, &value, &self.limits))??)
+        Ok(self.within(bucket, |b| b.set(key, &value, ttl, &self.how))??)
     }
 
     async fn delete(&self, _cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
@@ -89,9 +118,20 @@ impl Atomics for MemoryBackend {
         _cx: &Context,
         bucket: &str,
         key: &str,
-        delta: u64,
-    ) -> Result<u64, KeyValueError> {
-        Ok(self.within(bucket, |b| b.increment(key, delta, &self.limits))??)
+        by: Addend,
+    ) -> Result<i128, KeyValueError> {
+        Ok(self.within(bucket, |b| b.increment(key, by, &self.how))??)
+    }
+
+    async fn swap(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        version: &str,
+        value: Bytes,
+    ) -> Result<Outcome, KeyValueError> {
+        Ok(self.within(bucket, |b| b.swap(key, version, &value, &self.how))??)
     }
 }
 
@@ -111,7 +151,7 @@ impl Batch for MemoryBackend {
         bucket: &str,
         entries: Vec<Entry>,
     ) -> Result<(), KeyValueError> {
-        Ok(self.within(bucket, |b| b.set_many(&entries, &self.limits))??)
+        Ok(self.within(bucket, |b| b.set_many(&entries, &self.how))??)
     }
 
     async fn delete_many(

@@ -10,16 +10,20 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use hashbrown::HashTable;
-use lattice_provider_sdk::keyvalue::{Entry, KeysPage};
+use lattice_provider_sdk::keyvalue::decimal::Addend;
+use lattice_provider_sdk::keyvalue::{Entry, KeysPage, Outcome, Versioned};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::listing::Page;
 use crate::room::Room;
 use crate::settings::Limits;
+use crate::shard::{Item, Shard};
 use crate::value::Value;
 
 /// The longest key, in bytes: what a key of plain letters may have in NATS, so that a component can
@@ -28,7 +32,7 @@ pub const LONGEST_KEY: usize = 3_072;
 
 /// What a key takes beside itself and its value: its entry in a table that may be half empty, and
 /// what its two allocations are rounded up to.
-const KEEPING: usize = 128;
+const KEEPING: usize = 192;
 
 /// The most bytes of the values of a batch together: the largest answer that is taken.
 const MOST_ANSWER: usize = 64 << 20;
@@ -36,32 +40,26 @@ const MOST_ANSWER: usize = 64 << 20;
 /// How many bits of a place say the shard.
 const SHARD_BITS: u32 = 6;
 
-/// Shards this small are not made smaller.
-const SMALL: usize = 64;
+/// The version of what is not there.
+const ABSENT: &str = "absent";
 
-type Shard = HashTable<Item>;
-
-/// A key with its value.
-#[derive(Debug)]
-struct Item {
-    place: u64,
-    key: Box<str>,
-    value: Value,
+fn weight(key: &str, value: &Value) -> usize {
+    KEEPING + key.len() + value.weight()
 }
 
-impl Item {
-    fn is(&self, place: u64, key: &str) -> bool {
-        self.place == place && *self.key == *key
-    }
+/// How a link writes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Writing {
+    pub(crate) limits: Limits,
+    /// After which time what is written goes.
+    pub(crate) lifetime: Option<Duration>,
+}
 
-    /// Where an item is in its shard. The table uses the first and the last bits of a hash; the
-    /// first ones of a place are the same for all of a shard.
-    fn spread(place: u64) -> u64 {
-        place.rotate_left(32)
-    }
-
-    fn weight(key: &str, value: &Value) -> usize {
-        KEEPING + key.len() + value.weight()
+impl Writing {
+    fn ends(&self, ttl: Option<Duration>) -> Option<Instant> {
+        let ttl = ttl.or(self.lifetime)?;
+        // A time beyond every clock is for ever.
+        Instant::now().checked_add(ttl)
     }
 }
 
@@ -70,8 +68,12 @@ pub(crate) struct Bucket {
     name: String,
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
+    /// Told in versions, so that those of an earlier run mean nothing.
+    run: u64,
     room: Room,
     total: Arc<Room>,
+    /// Whether any key ever had a time.
+    forgets: AtomicBool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -85,12 +87,15 @@ impl std::fmt::Debug for Bucket {
 impl Bucket {
     /// An empty bucket; `total` counts what is in all buckets.
     pub(crate) fn new(name: &str, total: Arc<Room>) -> Self {
+        let hasher = RandomState::new();
         Self {
             name: name.to_owned(),
             shards: (0..1 << SHARD_BITS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            run: hasher.hash_one("run"),
+            hasher,
             room: Room::default(),
             total,
+            forgets: AtomicBool::default(),
         }
     }
 
@@ -115,103 +120,136 @@ impl Bucket {
     pub(crate) fn get(&self, key: &str) -> Option<Bytes> {
         let place = self.place(key);
         let shard = self.shard(place).lock();
-        let item = shard.find(Item::spread(place), |item| item.is(place, key))?;
-        Some(item.value.bytes())
+        Some(shard.get(place, key)?.value.bytes())
     }
 
     pub(crate) fn exists(&self, key: &str) -> bool {
         let place = self.place(key);
-        let shard = self.shard(place).lock();
-        let item = shard.find(Item::spread(place), |item| item.is(place, key));
-        item.is_some()
+        self.shard(place).lock().get(place, key).is_some()
     }
 
-    pub(crate) fn set(&self, key: &str, value: &[u8], limits: &Limits) -> Result<(), Failure> {
-        if value.len() as u64 > limits.value {
-            return Err(Failure::Value {
-                key: key.to_owned(),
-                bytes: value.len() as u64,
-                most: limits.value,
-            });
+    pub(crate) fn read(&self, key: &str) -> Versioned {
+        let place = self.place(key);
+        let shard = self.shard(place).lock();
+        self.versioned(shard.get(place, key))
+    }
+
+    fn versioned(&self, item: Option<&Item>) -> Versioned {
+        Versioned {
+            value: item.map(|item| item.value.bytes()),
+            version: self.version(item),
         }
+    }
+
+    fn version(&self, item: Option<&Item>) -> String {
+        match item {
+            Some(item) => format!("{:x}.{}", self.run, item.version),
+            None => ABSENT.to_owned(),
+        }
+    }
+
+    pub(crate) fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        how: &Writing,
+    ) -> Result<(), Failure> {
+        check_length(key, value, &how.limits)?;
         // What is allocated is allocated, and what is freed is freed, without the lock.
         let value = Value::copied(value);
         let place = self.place(key);
         let mut shard = self.shard(place).lock();
-        let Some(item) = shard.find_mut(Item::spread(place), |item| item.is(place, key)) else {
-            return self.insert(&mut shard, place, key, value, limits);
-        };
-        let (before, after) = (item.value.weight(), value.weight());
-        if after > before {
-            self.take(after - before, key, limits)?;
-        } else {
-            self.give(before - after);
-        }
-        let old = std::mem::replace(&mut item.value, value);
+        let old = self.put(&mut shard, place, key, value, how.ends(ttl), &how.limits)?;
         drop(shard);
         drop(old);
         Ok(())
     }
 
-    pub(crate) fn increment(&self, key: &str, delta: u64, limits: &Limits) -> Result<u64, Failure> {
+    /// Sets a key and leaves it the time that it had, unless the link gives times.
+    pub(crate) fn increment(&self, key: &str, by: Addend, how: &Writing) -> Result<i128, Failure> {
         let place = self.place(key);
         let mut shard = self.shard(place).lock();
-        let Some(item) = shard.find_mut(Item::spread(place), |item| item.is(place, key)) else {
-            self.insert(&mut shard, place, key, Value::Number(delta), limits)?;
-            return Ok(delta);
+        let (sum, ends) = match shard.get(place, key) {
+            None => (by.to_number(0), None),
+            Some(item) => (item.value.plus(by), item.ends),
         };
-        let sum = item.value.plus(delta).map_err(|why| Failure::Number {
+        let sum = sum.map_err(|why| Failure::Number {
             key: key.to_owned(),
             why,
         })?;
-        let number = Value::Number(sum);
-        // No value weighs less than a number.
-        let less = item.value.weight() - number.weight();
-        if less > 0 {
-            self.give(less);
-        }
-        item.value = number;
+        let (number, ends) = (Value::from(sum), how.ends(None).or(ends));
+        self.put(&mut shard, place, key, number, ends, &how.limits)?;
         Ok(sum)
     }
 
-    /// Takes in a key that is not there.
-    fn insert(
+    pub(crate) fn swap(
+        &self,
+        key: &str,
+        version: &str,
+        value: &[u8],
+        how: &Writing,
+    ) -> Result<Outcome, Failure> {
+        check_length(key, value, &how.limits)?;
+        let value = Value::copied(value);
+        let place = self.place(key);
+        let mut shard = self.shard(place).lock();
+        let now = shard.get(place, key);
+        if self.version(now) != version {
+            return Ok(Outcome::Stale(self.versioned(now)));
+        }
+        self.put(&mut shard, place, key, value, how.ends(None), &how.limits)?;
+        Ok(Outcome::Swapped)
+    }
+
+    /// Puts a value into a shard and returns the one that was there.
+    fn put(
         &self,
         shard: &mut Shard,
         place: u64,
         key: &str,
         value: Value,
+        ends: Option<Instant>,
         limits: &Limits,
-    ) -> Result<(), Failure> {
-        if key.len() > LONGEST_KEY {
-            return Err(Failure::Key { bytes: key.len() });
+    ) -> Result<Option<Value>, Failure> {
+        if let Some(buried) = shard.bury(place, key) {
+            self.give(weight(key, &buried.value));
         }
-        self.take(Item::weight(key, &value), key, limits)?;
-        let item = Item {
-            place,
-            key: key.into(),
-            value,
-        };
-        shard.insert_unique(Item::spread(place), item, |item| Item::spread(item.place));
-        Ok(())
+        let after = value.weight();
+        match shard.get(place, key).map(|item| item.value.weight()) {
+            None if key.len() > LONGEST_KEY => return Err(Failure::Key { bytes: key.len() }),
+            None => self.take(weight(key, &value), key, limits)?,
+            Some(before) if after > before => self.take(after - before, key, limits)?,
+            Some(before) => self.give(before - after),
+        }
+        if ends.is_some() {
+            self.forgets.store(true, Ordering::Relaxed);
+        }
+        Ok(shard.put(place, key, value, ends))
     }
 
     pub(crate) fn delete(&self, key: &str) {
         let place = self.place(key);
         let mut shard = self.shard(place).lock();
-        let found = shard.find_entry(Item::spread(place), |item| item.is(place, key));
-        let Ok(found) = found else {
+        let Some(item) = shard.remove(place, key) else {
             return;
         };
-        let (item, _) = found.remove();
-        self.give(Item::weight(key, &item.value));
-        // A table does not get smaller by itself, and counts for those that are in it only.
-        if shard.capacity() > SMALL && shard.len() < shard.capacity() / 4 {
-            let enough = shard.len() * 2;
-            shard.shrink_to(enough, |item| Item::spread(item.place));
-        }
+        self.give(weight(key, &item.value));
         drop(shard);
         drop(item);
+    }
+
+    /// Drops the keys whose time is over.
+    pub(crate) fn sweep(&self) {
+        if !self.forgets.load(Ordering::Relaxed) {
+            return;
+        }
+        for shard in &self.shards {
+            let buried = shard.lock().bury_all();
+            for item in buried {
+                self.give(weight(&item.key, &item.value));
+            }
+        }
     }
 
     pub(crate) fn list_keys(&self, cursor: Option<u64>) -> KeysPage {
@@ -223,12 +261,8 @@ impl Bucket {
         };
         for shard in &self.shards[Self::at(first)..] {
             let shard = shard.lock();
-            let mut items: Vec<&Item> = shard.iter().filter(|item| item.place >= first).collect();
-            items.sort_unstable_by_key(|item| item.place);
-            if !items
-                .into_iter()
-                .all(|item| page.offer(item.place, &item.key))
-            {
+            let mut items = shard.from(first).into_iter();
+            if !items.all(|item| page.offer(item.place, &item.key)) {
                 break;
             }
         }
@@ -249,9 +283,9 @@ impl Bucket {
         keys.into_iter().map(read).collect()
     }
 
-    pub(crate) fn set_many(&self, entries: &[Entry], limits: &Limits) -> Result<(), Failure> {
+    pub(crate) fn set_many(&self, entries: &[Entry], how: &Writing) -> Result<(), Failure> {
         let mut entries = entries.iter();
-        entries.try_for_each(|(key, value)| self.set(key, value, limits))
+        entries.try_for_each(|(key, value)| self.set(key, value, None, how))
     }
 
     /// Takes room in the bucket and among all buckets.
@@ -280,6 +314,18 @@ impl Bucket {
         self.room.give(bytes as u64);
         self.total.give(bytes as u64);
     }
+}
+
+fn check_length(key: &str, value: &[u8], limits: &Limits) -> Result<(), Failure> {
+    let bytes = value.len() as u64;
+    if bytes <= limits.value {
+        return Ok(());
+    }
+    Err(Failure::Value {
+        key: key.to_owned(),
+        bytes,
+        most: limits.value,
+    })
 }
 
 #[cfg(test)]

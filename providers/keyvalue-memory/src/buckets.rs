@@ -51,6 +51,12 @@ impl Buckets {
         Ok(self.create(&mut by_name, name))
     }
 
+    /// Drops the keys whose time is over.
+    pub(crate) fn sweep(&self) {
+        let all: Vec<_> = self.by_name.read().values().map(Arc::clone).collect();
+        all.iter().for_each(|bucket| bucket.sweep());
+    }
+
     fn create(&self, by_name: &mut HashMap<String, Arc<Bucket>>, name: &str) -> Arc<Bucket> {
         tracing::info!(bucket = name, "creating a bucket");
         let bucket = Arc::new(Bucket::new(name, Arc::clone(&self.total)));
@@ -62,13 +68,13 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Limits;
+    use crate::bucket::Writing;
 
     #[test]
     fn a_bucket_of_a_name_is_one() {
         let buckets = Buckets::default();
         let own = buckets.of_link("cart");
-        own.set("a", b"x", &Limits::default()).unwrap();
+        own.set("a", b"x", None, &Writing::default()).unwrap();
         for again in [
             buckets.of_link("cart"),
             buckets.of_call("cart", false).unwrap(),

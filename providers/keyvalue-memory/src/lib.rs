@@ -21,12 +21,16 @@
 //!
 //! Any text of up to [`LONGEST_KEY`] bytes can be a key. Values come back as they were set.
 //! `increment` keeps numbers as decimal text, as far as anybody can see, and increments that happen
-//! at the same time all count.
+//! at the same time all count. A swap fails if anybody has written to the key since it was read,
+//! also if it was the same value.
+//!
+//! A key can have a time after which it goes by itself: one of its own, or that of the link that
+//! writes it. A number that is added to keeps the time of its key, unless the link gives times.
 //!
 //! # Room
 //!
 //! A bucket is bounded, and so are all of them together. A key takes its own length, the length of
-//! its value but at least 20 bytes, and 128 bytes for its keeping. A write for which there is no
+//! its value but at least 20 bytes, and 192 bytes for its keeping. A write for which there is no
 //! room is refused with an error that names the bucket and the bound; what was there before is
 //! still there. A number that is there can always grow, what is there can always be replaced by
 //! something shorter, and nothing is ever thrown out to make room.
@@ -46,6 +50,7 @@ mod listing;
 mod provider;
 mod room;
 pub mod settings;
+mod shard;
 mod value;
 
 pub use bucket::LONGEST_KEY;

@@ -1,25 +1,29 @@
 //! The provider: its links and its functions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lattice_core::StringMap;
-use lattice_provider_sdk::keyvalue::{self, Backends};
+use lattice_provider_sdk::keyvalue;
 use lattice_provider_sdk::{
-    ConfigChange, LinkError, Provider, ProviderLink, Session, StartError, async_trait,
+    Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings,
+    StartError, async_trait,
 };
-use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use crate::backend::MemoryBackend;
 use crate::buckets::Buckets;
-use crate::settings::{LinkSettings, SHARED_KEYS};
+use crate::settings::LinkSettings;
+
+/// How often keys whose time is over are dropped. They count as absent before.
+const SWEEP: Duration = Duration::from_millis(500);
 
 /// Key-value buckets in memory.
 pub struct KeyValueMemory {
     session: Session,
     buckets: Arc<Buckets>,
     backends: Arc<Backends<MemoryBackend>>,
-    /// What the provider's config said about links when it was last looked at.
-    said: Mutex<Vec<Option<String>>>,
+    _sweeping: JoinSet<()>,
 }
 
 impl std::fmt::Debug for KeyValueMemory {
@@ -29,10 +33,11 @@ impl std::fmt::Debug for KeyValueMemory {
     }
 }
 
-/// What the config says about links.
-fn about_links(session: &Session) -> Vec<Option<String>> {
-    let keys = SHARED_KEYS.into_iter();
-    keys.map(|key| session.config_value(key)).collect()
+async fn sweep(buckets: Arc<Buckets>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        buckets.sweep();
+    }
 }
 
 #[async_trait]
@@ -42,25 +47,24 @@ impl Provider for KeyValueMemory {
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
         let backends = Arc::new(Backends::new());
         keyvalue::serve(&session, Arc::clone(&backends)).await?;
+        let buckets = Arc::<Buckets>::default();
+        let mut sweeping = JoinSet::new();
+        sweeping.spawn(sweep(Arc::clone(&buckets)));
         Ok(Arc::new(Self {
-            said: Mutex::new(about_links(&session)),
             session,
-            buckets: Arc::default(),
+            buckets,
             backends,
+            _sweeping: sweeping,
         }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        if !link.is_for("wasi", "keyvalue") {
-            let what = "keyvalue-memory serves wasi:keyvalue only";
-            return Err(LinkError::invalid(what));
-        }
+        keyvalue::accept(Self::NAME, link)?;
         let settings = LinkSettings::read(
-            |key| link.value(key).map(str::to_owned),
-            |key| self.session.config_value(key),
+            &Settings::of(&self.session, link),
+            &Settings::of_provider(&self.session),
             self.session.lattice(),
-        );
-        let settings = settings.map_err(|e| LinkError::invalid(e.to_string()))?;
+        )?;
         let buckets = Arc::clone(&self.buckets);
         let backend = MemoryBackend::new(buckets, link.name.as_str(), settings);
         self.backends.put(link, Arc::new(backend));
@@ -72,13 +76,13 @@ impl Provider for KeyValueMemory {
         self.backends.delete(link);
     }
 
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        let backend = self.backends.get(link);
+        backend.map_or_else(Features::new, |backend| backend.features())
+    }
+
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
-        let says = about_links(&self.session);
-        let mut said = self.said.lock();
-        if *said == says {
-            return ConfigChange::Taken;
-        }
-        *said = says;
+        // Every link takes from it what it does not say itself.
         ConfigChange::Relink
     }
 }

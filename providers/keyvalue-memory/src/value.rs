@@ -1,7 +1,7 @@
 //! What is kept under a key.
 
 use bytes::Bytes;
-use lattice_provider_sdk::keyvalue::decimal::{self, NotCounted};
+use lattice_provider_sdk::keyvalue::decimal::{Addend, NotCounted};
 
 /// The most digits of a number. Shorter values count as much, so that a number can grow, and a
 /// short text become one, in a bucket that is full.
@@ -14,6 +14,18 @@ pub(crate) enum Value {
     Bytes(Bytes),
     /// A sum: decimal text that is not written before somebody reads it.
     Number(u64),
+    /// A sum below zero.
+    Negative(i64),
+}
+
+impl From<i128> for Value {
+    fn from(number: i128) -> Self {
+        if let Ok(number) = u64::try_from(number) {
+            return Self::Number(number);
+        }
+        // No sum is smaller than the smallest signed number.
+        Self::Negative(i64::try_from(number).unwrap_or(i64::MIN))
+    }
 }
 
 impl Value {
@@ -25,9 +37,8 @@ impl Value {
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
             Self::Bytes(bytes) => bytes.clone(),
-            Self::Number(number) => {
-                Bytes::copy_from_slice(itoa::Buffer::new().format(*number).as_bytes())
-            }
+            Self::Number(number) => decimal_text(*number),
+            Self::Negative(number) => decimal_text(*number),
         }
     }
 
@@ -35,18 +46,22 @@ impl Value {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len().max(MOST_DIGITS),
-            Self::Number(_) => MOST_DIGITS,
+            Self::Number(_) | Self::Negative(_) => MOST_DIGITS,
         }
     }
 
-    /// The sum of the value, if it is decimal text, and `delta`.
-    pub(crate) fn plus(&self, delta: u64) -> Result<u64, NotCounted> {
-        let current = match self {
-            Self::Number(number) => *number,
-            Self::Bytes(bytes) => decimal::number(bytes)?,
-        };
-        current.checked_add(delta).ok_or(NotCounted::Overflow)
+    /// The sum of the value, if it is decimal text, and what is added.
+    pub(crate) fn plus(&self, by: Addend) -> Result<i128, NotCounted> {
+        match self {
+            Self::Number(number) => by.to_number((*number).into()),
+            Self::Negative(number) => by.to_number((*number).into()),
+            Self::Bytes(bytes) => by.to_value(Some(bytes)),
+        }
     }
+}
+
+fn decimal_text(number: impl itoa::Integer) -> Bytes {
+    Bytes::copy_from_slice(itoa::Buffer::new().format(number).as_bytes())
 }
 
 #[cfg(test)]
@@ -55,37 +70,47 @@ mod tests {
 
     use super::*;
 
+    fn plus(value: &Value, delta: u64) -> Result<i128, NotCounted> {
+        value.plus(delta.into())
+    }
+
     #[test]
     fn values_are_decimal_text() {
-        assert_eq!(Value::copied(b"37").plus(5), Ok(42));
-        assert_eq!(Value::copied(b"7").plus(0), Ok(7));
-        assert_eq!(Value::Number(37).plus(5), Ok(42));
+        assert_eq!(plus(&Value::copied(b"37"), 5), Ok(42));
+        assert_eq!(plus(&Value::copied(b"7"), 0), Ok(7));
+        assert_eq!(plus(&Value::Number(37), 5), Ok(42));
+        assert_eq!(plus(&Value::Negative(-3), 5), Ok(2));
     }
 
     #[test]
     fn other_values_are_not_added_to() {
-        for value in [&b""[..], b"seven", b"-1", b"\xff", b"7 "] {
-            assert_eq!(Value::copied(value).plus(1), Err(NotCounted::NoNumber));
+        for value in [&b""[..], b"seven", b"1.5", b"\xff", b"7 "] {
+            assert_eq!(plus(&Value::copied(value), 1), Err(NotCounted::NoNumber));
         }
         let largest = u64::MAX.to_string();
         let largest = Value::copied(largest.as_bytes());
-        assert_eq!(largest.plus(1), Err(NotCounted::Overflow));
-        assert_eq!(Value::Number(u64::MAX).plus(1), Err(NotCounted::Overflow));
+        assert_eq!(plus(&largest, 1), Err(NotCounted::Overflow));
+        assert_eq!(plus(&Value::Number(u64::MAX), 1), Err(NotCounted::Overflow));
     }
 
     #[test]
     fn the_longest_number_takes_no_more_than_any() {
-        assert_eq!(u64::MAX.to_string().len(), MOST_DIGITS);
-        let text = Value::copied(u64::MAX.to_string().as_bytes());
-        assert_eq!(text.weight(), Value::Number(0).weight());
+        for longest in [u64::MAX.to_string(), i64::MIN.to_string()] {
+            assert_eq!(longest.len(), MOST_DIGITS);
+            let text = Value::copied(longest.as_bytes());
+            assert_eq!(text.weight(), Value::Number(0).weight());
+        }
     }
 
     proptest! {
         #[test]
-        fn a_number_reads_as_its_text(number: u64) {
+        fn a_number_reads_as_its_text(number in i128::from(i64::MIN)..=i128::from(u64::MAX)) {
             let text = number.to_string();
-            prop_assert_eq!(Value::Number(number).bytes(), text.clone());
-            prop_assert_eq!(Value::copied(text.as_bytes()).plus(0), Ok(number));
+            prop_assert_eq!(Value::from(number).bytes(), text.clone());
+            if let Ok(signed) = i64::try_from(number) {
+                let same = Value::copied(text.as_bytes()).plus(0_i64.into());
+                prop_assert_eq!(same, Ok(signed.into()));
+            }
         }
     }
 }

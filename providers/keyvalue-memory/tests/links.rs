@@ -106,3 +106,31 @@ async fn the_provider_bounds_all_buckets_and_may_change_its_mind() {
     let kept = one.get("default", "a").await;
     assert_eq!(kept, Ok(Some(vec![1; 4000].into())));
 }
+
+#[tokio::test]
+async fn what_a_link_requires_is_looked_at() {
+    let mut lattice = start().await;
+    let much = "cas=version, ttl=key, paging=once, max-value-bytes>=1000000";
+    lattice
+        .link("counter", "default", &[("require", much)])
+        .await;
+    let require = [("require", "batch=atomic"), ("max_value_bytes", "100")];
+    lattice.put("counter", "spare", &require).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    let told = ["`batch=atomic`", "keyvalue-memory", "`max-value-bytes=100`"];
+    assert!(told.iter().all(|part| reason.contains(part)), "{reason}");
+}
+
+#[tokio::test]
+async fn a_link_may_say_how_long_keys_stay() {
+    let mut lattice = start().await;
+    let kv = lattice
+        .link("counter", "default", &[("TTL_Seconds", "1")])
+        .await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+    let gone = async { while kv.exists("default", "a").await != Ok(false) {} };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let gone = async { while kv.exists("default", "n").await != Ok(false) {} };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}

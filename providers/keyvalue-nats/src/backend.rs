@@ -1,16 +1,19 @@
 //! The buckets behind one link.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_core::subject::store::BUCKET_PREFIXES;
+use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
-    Atomics, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket,
+    Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
 };
-use lattice_provider_sdk::{Context, Shared, chain};
+use lattice_provider_sdk::{Context, Features, Shared, chain};
 
 use crate::bucket::{Bucket, Failure};
-use crate::cluster::{Cluster, OpenError};
+use crate::cluster::{Cluster, New, OpenError};
+use crate::key;
 use crate::settings::LinkSettings;
 
 /// Buckets in which tools of a lattice keep their own data. A component must not read or change
@@ -33,26 +36,77 @@ impl NatsBackend {
         }
     }
 
-    /// Opens the bucket that the link configures.
-    pub(crate) async fn open_own(&self) -> Result<(), OpenError> {
+    /// Looks at the bucket that the link configures, as if nothing were known of it.
+    pub(crate) async fn check(&self) -> Result<Arc<Bucket>, OpenError> {
         let LinkSettings {
-            bucket, create_own, ..
+            bucket, lifetime, ..
         } = &self.settings;
-        self.cluster.bucket(bucket, *create_own).await?;
-        Ok(())
+        let opened = self.cluster.bucket_anew(bucket, self.new_own()).await?;
+        let kept = opened.stream().cached_info().config.max_age;
+        match lifetime {
+            Some(wanted) if *wanted != kept => Err(OpenError::Lifetime {
+                bucket: bucket.clone(),
+                kept,
+                wanted: *wanted,
+            }),
+            _ => Ok(opened),
+        }
     }
 
-    /// The bucket a component means, by its real name, and whether it may be created.
-    fn resolve<'a>(&'a self, bucket: &'a str) -> Result<(&'a str, bool), KeyValueError> {
+    /// What it can do.
+    pub(crate) async fn features(&self) -> Features {
+        let features = Features::new()
+            .with("increment", "atomic")
+            .with("cas", "version")
+            .with("ttl", "bucket")
+            .with("paging", "once")
+            .with("order", "none")
+            .with("batch", "each")
+            .with("max-key-bytes", key::LONGEST);
+        let Ok(own) = self
+            .cluster
+            .bucket(&self.settings.bucket, self.new_own())
+            .await
+        else {
+            return features;
+        };
+        let config = &own.stream().cached_info().config;
+        // With copies, a read may be answered by one that is behind.
+        let consistency = match config.num_replicas {
+            0 | 1 => "linearizable",
+            _ => "eventual",
+        };
+        let of_stream = usize::try_from(config.max_message_size).ok();
+        let of_stream = of_stream.filter(|bytes| *bytes > 0);
+        let of_server = self.cluster.largest_message();
+        let largest = of_stream.map_or(of_server, |bytes| bytes.min(of_server));
+        features
+            .with("consistency", consistency)
+            .with("max-value-bytes", largest)
+    }
+
+    fn new_own(&self) -> New {
+        New {
+            create: self.settings.create_own,
+            lifetime: self.settings.lifetime,
+        }
+    }
+
+    /// The bucket a component means, by its real name, and how it may be created.
+    fn resolve<'a>(&'a self, bucket: &'a str) -> Result<(&'a str, New), KeyValueError> {
         if is_own_bucket(bucket, &self.link_name) {
-            return Ok((&self.settings.bucket, self.settings.create_own));
+            return Ok((&self.settings.bucket, self.new_own()));
         }
         // What the operator configured is not refused.
         let mut reserved = RESERVED.iter().chain(&BUCKET_PREFIXES);
         if bucket != self.settings.bucket && reserved.any(|prefix| bucket.starts_with(prefix)) {
             return Err(KeyValueError::AccessDenied);
         }
-        Ok((bucket, self.settings.create_others))
+        let new = New {
+            create: self.settings.create_others,
+            lifetime: self.settings.lifetime,
+        };
+        Ok((bucket, new))
     }
 
     /// Does something in the bucket that a component means.
@@ -64,9 +118,9 @@ impl NatsBackend {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let (name, create) = self.resolve(bucket)?;
+        let (name, new) = self.resolve(bucket)?;
         let cluster = &self.cluster;
-        let opened = cluster.bucket(name, create).await.map_err(refusal)?;
+        let opened = cluster.bucket(name, new).await.map_err(refusal)?;
         work(opened).await.map_err(|failure| {
             if failure.is_of_bucket() {
                 cluster.forget(name);
@@ -94,13 +148,27 @@ impl Store for NatsBackend {
             .await
     }
 
+    async fn read(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Versioned, KeyValueError> {
+        self.within(bucket, |b| async move { b.read(key).await })
+            .await
+    }
+
     async fn set(
         &self,
         _cx: &Context,
         bucket: &str,
         key: &str,
         value: Bytes,
+        ttl: Option<Duration>,
     ) -> Result<(), KeyValueError> {
+        if ttl.is_some() {
+            return Err(Failure::Time(key.to_owned()).into());
+        }
         self.within(bucket, |b| async move { b.set(key, value).await })
             .await
     }
@@ -132,11 +200,23 @@ impl Atomics for NatsBackend {
         _cx: &Context,
         bucket: &str,
         key: &str,
-        delta: u64,
-    ) -> Result<u64, KeyValueError> {
+        by: Addend,
+    ) -> Result<i128, KeyValueError> {
         let (name, _) = self.resolve(bucket)?;
         let _turn = self.cluster.turn(name, key).await;
-        self.within(bucket, |b| async move { b.increment(key, delta).await })
+        self.within(bucket, |b| async move { b.increment(key, by).await })
+            .await
+    }
+
+    async fn swap(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        version: &str,
+        value: Bytes,
+    ) -> Result<Outcome, KeyValueError> {
+        self.within(bucket, |b| async move { b.swap(key, version, value).await })
             .await
     }
 }

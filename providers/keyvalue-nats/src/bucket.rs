@@ -1,15 +1,16 @@
 //! What is done in one bucket.
 
 use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage};
+use lattice_provider_sdk::keyvalue::decimal::{Addend, NotCounted};
+use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage, Outcome, Versioned};
 use lattice_provider_sdk::{BoxError, chain};
 
-use crate::counter;
 use crate::key::{self, KeyTooLong};
 use crate::listing::Page;
-use lattice_provider_sdk::keyvalue::decimal::NotCounted;
+use crate::{counter, swap};
 
 /// How many keys of a batch are under way at once.
 const AT_ONCE: usize = 32;
@@ -28,6 +29,12 @@ pub(crate) enum Failure {
         /// Why not.
         why: NotCounted,
     },
+    /// Single keys cannot have a time.
+    #[error(
+        "could not set `{0}` for a time: NATS forgets the keys of a bucket after one time for all, \
+         which `ttl_seconds` says where a link creates its bucket"
+    )]
+    Time(String),
     /// NATS refused or did not answer.
     #[error("{what}")]
     Nats {
@@ -74,6 +81,24 @@ impl Bucket {
         value.map_err(|e| Failure::nats(format!("could not read `{key}`"), e))
     }
 
+    /// The stream that keeps it, as it was when the bucket was opened.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.store.stream
+    }
+
+    pub(crate) async fn read(&self, key: &str) -> Result<Versioned, Failure> {
+        swap::read(&self.store, key, &key::encode(key)?).await
+    }
+
+    pub(crate) async fn swap(
+        &self,
+        key: &str,
+        version: &str,
+        value: Bytes,
+    ) -> Result<Outcome, Failure> {
+        swap::swap(&self.store, key, &key::encode(key)?, version, value).await
+    }
+
     pub(crate) async fn set(&self, key: &str, value: Bytes) -> Result<(), Failure> {
         let done = self.store.put(key::encode(key)?, value).await;
         done.map_err(|e| Failure::nats(format!("could not write `{key}`"), e))?;
@@ -101,8 +126,8 @@ impl Bucket {
         Ok(page.finish())
     }
 
-    pub(crate) async fn increment(&self, key: &str, delta: u64) -> Result<u64, Failure> {
-        counter::increment(&self.store, key, &key::encode(key)?, delta).await
+    pub(crate) async fn increment(&self, key: &str, by: Addend) -> Result<i128, Failure> {
+        counter::increment(&self.store, key, &key::encode(key)?, by).await
     }
 
     pub(crate) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, Failure> {

@@ -43,6 +43,15 @@ pub(crate) struct Cluster {
     hasher: RandomState,
 }
 
+/// How a bucket comes to be that is missing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New {
+    /// Whether it does.
+    pub(crate) create: bool,
+    /// After which time its keys go.
+    pub(crate) lifetime: Option<Duration>,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -63,6 +72,18 @@ pub(crate) enum OpenError {
     /// The connection is lost at the moment.
     #[error("there is no connection to NATS at the moment")]
     Disconnected,
+    /// Its keys go after another time than the link says.
+    #[error(
+        "the bucket `{bucket}` keeps its keys for {kept:?} (0 is for ever), the link's `ttl_seconds` says {wanted:?}"
+    )]
+    Lifetime {
+        /// The bucket.
+        bucket: String,
+        /// How long it keeps keys.
+        kept: Duration,
+        /// How long it should.
+        wanted: Duration,
+    },
     /// JetStream did not answer or refused.
     #[error("could not open the bucket `{bucket}`")]
     Open {
@@ -117,23 +138,44 @@ impl Cluster {
         })
     }
 
-    /// The bucket of that name, created if it is missing and `create` says so.
-    pub(crate) async fn bucket(&self, name: &str, create: bool) -> Result<Arc<Bucket>, OpenError> {
-        // Requests made now would wait for a new connection until they time out.
-        if self.nats.connection_state() != State::Connected {
-            return Err(OpenError::Disconnected);
-        }
+    /// The bucket of that name, created if it is missing and `new` says so.
+    pub(crate) async fn bucket(&self, name: &str, new: New) -> Result<Arc<Bucket>, OpenError> {
+        self.check_connection()?;
         if let Some(known) = self.known(name) {
             return Ok(known);
-        }
-        if !is_bucket_name(name) {
-            return Err(OpenError::Missing(name.to_owned()));
         }
         let _one_at_a_time = self.opening.lock().await;
         if let Some(known) = self.known(name) {
             return Ok(known);
         }
-        let bucket = Arc::new(Bucket::new(self.open(name, create).await?));
+        self.look_up(name, new).await
+    }
+
+    /// As [`Cluster::bucket`], and asks NATS even when it is known.
+    pub(crate) async fn bucket_anew(&self, name: &str, new: New) -> Result<Arc<Bucket>, OpenError> {
+        self.check_connection()?;
+        let _one_at_a_time = self.opening.lock().await;
+        self.look_up(name, new).await
+    }
+
+    /// The longest message that the server takes.
+    pub(crate) fn largest_message(&self) -> usize {
+        self.nats.server_info().max_payload
+    }
+
+    /// Requests made without a connection would wait for a new one until they time out.
+    fn check_connection(&self) -> Result<(), OpenError> {
+        match self.nats.connection_state() {
+            State::Connected => Ok(()),
+            _ => Err(OpenError::Disconnected),
+        }
+    }
+
+    async fn look_up(&self, name: &str, new: New) -> Result<Arc<Bucket>, OpenError> {
+        if !is_bucket_name(name) {
+            return Err(OpenError::Missing(name.to_owned()));
+        }
+        let bucket = Arc::new(Bucket::new(self.open(name, new).await?));
         let mut open = self.open.write();
         if open.len() >= OPEN_BUCKETS {
             open.clear();
@@ -146,7 +188,7 @@ impl Cluster {
         self.open.read().get(name).map(Arc::clone)
     }
 
-    async fn open(&self, name: &str, create: bool) -> Result<kv::Store, OpenError> {
+    async fn open(&self, name: &str, new: New) -> Result<kv::Store, OpenError> {
         let bucket = || name.to_owned();
         match self.jetstream.get_key_value(name).await {
             Ok(store) => Ok(store),
@@ -154,11 +196,12 @@ impl Cluster {
                 bucket: bucket(),
                 source,
             }),
-            Err(_) if !create => Err(OpenError::Missing(bucket())),
+            Err(_) if !new.create => Err(OpenError::Missing(bucket())),
             Err(_) => {
                 tracing::info!(bucket = name, "creating a bucket");
                 let new = NewBucket {
                     name: bucket(),
+                    max_age: new.lifetime.unwrap_or_default(),
                     ..NewBucket::default()
                 };
                 let created = lattice_nats::create_bucket(&self.jetstream, new).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
 use lattice_provider_sdk::Backoff;
-use lattice_provider_sdk::keyvalue::decimal::add;
+use lattice_provider_sdk::keyvalue::decimal::Addend;
 
 use crate::bucket::Failure;
 
@@ -18,8 +18,8 @@ pub(crate) async fn increment(
     store: &kv::Store,
     key: &str,
     stored: &str,
-    delta: u64,
-) -> Result<u64, Failure> {
+    by: Addend,
+) -> Result<i128, Failure> {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     loop {
         let entry = store.entry(stored).await;
@@ -31,7 +31,7 @@ pub(crate) async fn increment(
             }
             Some(marker) => (marker.revision, None),
         };
-        let sum = add(value, delta).map_err(|why| Failure::Number {
+        let sum = by.to_value(value).map_err(|why| Failure::Number {
             key: key.to_owned(),
             why,
         })?;

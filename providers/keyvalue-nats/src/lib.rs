@@ -14,7 +14,10 @@
 //!
 //! Any text can be a key: what NATS does not allow in a key is escaped, see [`key`]. Values are
 //! stored as they are. `increment` keeps numbers as decimal text, and increments that happen at the
-//! same time, in this process or another one, all count.
+//! same time, in this process or another one, all count. A swap fails if anybody has written to the
+//! key since it was read, also if it was the same value: NATS gives every write a revision.
+//!
+//! All keys of a bucket go after the same time, if any; a single key cannot have one of its own.
 //!
 //! # Consistency
 //!
@@ -31,5 +34,6 @@ pub mod key;
 mod listing;
 mod provider;
 pub mod settings;
+mod swap;
 
 pub use provider::KeyValueNats;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use lattice_provider_sdk::keyvalue::{self, Backends};
+use lattice_core::StringMap;
+use lattice_provider_sdk::keyvalue;
 use lattice_provider_sdk::{
-    LinkError, Provider, ProviderLink, Session, Sharing, StartError, async_trait, chain,
+    Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings,
+    Sharing, StartError, async_trait, chain,
 };
 
 use crate::backend::NatsBackend;
@@ -39,13 +41,10 @@ impl Provider for KeyValueNats {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        if !link.is_for("wasi", "keyvalue") {
-            let what = "keyvalue-nats serves wasi:keyvalue only";
-            return Err(LinkError::invalid(what));
-        }
+        keyvalue::accept(Self::NAME, link)?;
         let own = self.session.nats_settings();
-        let settings = LinkSettings::read(|key| link.value(key), self.session.lattice(), &own)
-            .map_err(|e| LinkError::invalid(e.to_string()))?;
+        let settings = Settings::of(&self.session, link);
+        let settings = LinkSettings::read(&settings, self.session.lattice(), &own)?;
         let nats = self.session.peer().nats();
         let name = self.session.id().as_str();
         let connect = || Cluster::connect(&settings.cluster, nats, name);
@@ -55,13 +54,32 @@ impl Provider for KeyValueNats {
             link.name.as_str(),
             settings,
         );
-        backend.open_own().await.map_err(no_bucket)?;
+        backend.check().await.map_err(no_bucket)?;
         self.backends.put(link, Arc::new(backend));
         Ok(())
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
         self.backends.delete(link);
+    }
+
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        match self.backends.get(link) {
+            Some(backend) => backend.features().await,
+            None => Features::new(),
+        }
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        match self.backends.get(link) {
+            Some(backend) => backend.check().await.map(drop).map_err(no_bucket),
+            None => Ok(()),
+        }
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // Every link takes from it what it does not say itself.
+        ConfigChange::Relink
     }
 }
 
@@ -71,6 +89,9 @@ fn no_connection(error: ConnectError) -> LinkError {
 
 fn no_bucket(error: OpenError) -> LinkError {
     let why = chain(&error);
+    if let OpenError::Lifetime { .. } = error {
+        return LinkError::invalid(why);
+    }
     LinkError::unavailable(match error {
         OpenError::Missing(_) => {
             format!("{why}; create it, or let `enable_bucket_auto_create` be true")

@@ -1,4 +1,5 @@
-//! What a link may say, in its target config or, preferred for what is secret, its target secrets.
+//! What a link may say, in its config or, preferred for what is secret, its secrets, and the provider
+//! for links that do not.
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
@@ -6,6 +7,7 @@
 //! | `js_domain` | the JetStream domain | none |
 //! | `bucket` | the bucket behind `default`, the link name and the empty name | `keyvalue_` and the lattice's name, created when it is missing |
 //! | `enable_bucket_auto_create` | `true`: buckets that are missing are created | `false` |
+//! | `ttl_seconds` | after which time the keys of buckets that are created go by themselves; the bucket of the link has to have the same when it exists | 0, which is never |
 //! | `client_jwt`, `client_seed` | who connects: token and seed, or a seed alone for an nkey login | nobody in particular |
 //! | `tls_ca` | certificates to trust, as PEM text; TLS is required then | |
 //! | `tls_ca_file` | as `tls_ca`, the path of a file | |
@@ -13,30 +15,14 @@
 //! Keys are matched in any case. A login without an address is a login to the lattice's own NATS.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lattice_core::LatticeName;
 use lattice_core::provider::SecretText;
 use lattice_nats::is_bucket_name;
+use lattice_provider_sdk::keyvalue::lifetime;
 use lattice_provider_sdk::nats::NatsSettings;
-
-/// Why a link cannot be served.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidSetting {
-    /// A value is not of the kind it has to be.
-    #[error("the link's `{key}` is `{value}`, expected {expected}")]
-    Value {
-        /// Which value.
-        key: &'static str,
-        /// What it is.
-        value: String,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// Two values exclude each other.
-    #[error("the link has both `tls_ca` and `tls_ca_file`, expected one of them")]
-    TwoAuthorities,
-}
+use lattice_provider_sdk::{InvalidSetting, Settings};
 
 /// The NATS behind a link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,6 +46,8 @@ pub struct LinkSettings {
     pub create_own: bool,
     /// Whether other buckets are created when they are missing.
     pub create_others: bool,
+    /// After which time the keys of buckets that are created go.
+    pub lifetime: Option<Duration>,
 }
 
 impl LinkSettings {
@@ -68,47 +56,36 @@ impl LinkSettings {
     /// # Errors
     ///
     /// [`InvalidSetting`] names the value.
-    pub fn read<'a>(
-        value: impl Fn(&str) -> Option<&'a str>,
+    pub fn read(
+        settings: &Settings,
         lattice: &LatticeName,
         own: &NatsSettings,
     ) -> Result<Self, InvalidSetting> {
-        let create = switch("enable_bucket_auto_create", &value)?;
-        let (bucket, create_own) = match value("bucket") {
-            Some(name) => (name.to_owned(), create),
-            None => (format!("keyvalue_{lattice}"), true),
-        };
-        if !is_bucket_name(&bucket) {
-            let expected = "letters, digits, `-` and `_`";
-            return Err(invalid("bucket", &bucket, expected));
-        }
+        let create = settings.switch("enable_bucket_auto_create", false)?;
+        let name = |text: &str| is_bucket_name(text).then(|| text.to_owned());
+        let bucket = settings.read("bucket", "letters, digits, `-` and `_`", name)?;
         Ok(Self {
-            cluster: ClusterSettings::read(value, own)?,
-            bucket,
-            create_own,
+            cluster: ClusterSettings::read(settings, own)?,
+            create_own: create || bucket.is_none(),
+            bucket: bucket.unwrap_or_else(|| format!("keyvalue_{lattice}")),
             create_others: create,
+            lifetime: lifetime(settings)?,
         })
     }
 }
 
 impl ClusterSettings {
-    fn read<'a>(
-        value: impl Fn(&str) -> Option<&'a str>,
-        own: &NatsSettings,
-    ) -> Result<Self, InvalidSetting> {
-        let uri = value("cluster_uri").map(str::trim);
-        let secret = |name| SecretText::new(value(name).unwrap_or_default().trim());
+    fn read(settings: &Settings, own: &NatsSettings) -> Result<Self, InvalidSetting> {
+        let value = |key| settings.text(key).map(str::trim);
+        let uri = value("cluster_uri");
+        let secret = |key| SecretText::new(value(key).unwrap_or_default());
         let (jwt, seed) = (secret("client_jwt"), secret("client_seed"));
-        let authority = value("tls_ca").map(SecretText::new);
-        let ca_file = value("tls_ca_file").map(PathBuf::from);
-        if authority.is_some() && ca_file.is_some() {
-            return Err(InvalidSetting::TwoAuthorities);
-        }
-        let domain = value("js_domain").map(str::to_owned);
-        if let Some(domain) = domain.as_deref().filter(|domain| !is_domain(domain)) {
-            let expected = "one word without dots and wildcards";
-            return Err(invalid("js_domain", domain, expected));
-        }
+        let authority = settings.secret("tls_ca");
+        let alone = |path: &str| authority.is_none().then(|| PathBuf::from(path));
+        let ca_file = settings.read("tls_ca_file", "nothing beside `tls_ca`", alone)?;
+        let word = |text: &str| is_domain(text).then(|| text.to_owned());
+        let expected = "one word without dots and wildcards";
+        let domain = settings.read("js_domain", expected, word)?;
         let no_login = jwt.is_empty() && seed.is_empty();
         let is_own = uri.is_none() && no_login && authority.is_none() && ca_file.is_none();
         let server = (!is_own).then(|| {
@@ -134,28 +111,6 @@ fn is_domain(text: &str) -> bool {
     text.chars().all(allowed)
 }
 
-fn switch<'a>(
-    key: &'static str,
-    value: impl Fn(&str) -> Option<&'a str>,
-) -> Result<bool, InvalidSetting> {
-    let Some(text) = value(key) else {
-        return Ok(false);
-    };
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(invalid(key, text, "`true` or `false`")),
-    }
-}
-
-fn invalid(key: &'static str, value: &str, expected: &'static str) -> InvalidSetting {
-    InvalidSetting::Value {
-        key,
-        value: value.to_owned(),
-        expected,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,11 +124,8 @@ mod tests {
     }
 
     fn read(values: &[(&str, &'static str)]) -> Result<LinkSettings, InvalidSetting> {
-        let value = |name: &str| {
-            let found = values.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| *value)
-        };
-        LinkSettings::read(value, &LatticeName::default(), &own())
+        let settings = Settings::from_texts(values.to_vec(), []);
+        LinkSettings::read(&settings, &LatticeName::default(), &own())
     }
 
     fn server(values: &[(&str, &'static str)]) -> NatsSettings {
@@ -216,11 +168,12 @@ mod tests {
             ("bucket", "a.b"),
             ("enable_bucket_auto_create", "perhaps"),
             ("js_domain", "a.*"),
+            ("ttl_seconds", "soon"),
         ] {
             let error = read(&[(key, value)]).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(value), "{error}");
         }
         let error = read(&[("tls_ca", "x"), ("tls_ca_file", "y")]).unwrap_err();
-        assert_eq!(error, InvalidSetting::TwoAuthorities);
+        assert!(error.to_string().contains("`tls_ca`"), "{error}");
     }
 }

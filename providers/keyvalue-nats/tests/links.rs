@@ -11,7 +11,7 @@ use lattice_core::link::LinkState;
 use lattice_keyvalue_suite::{Lattice, PATIENCE, cases};
 use lattice_nats::NewBucket;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
-use lattice_provider_sdk::keyvalue::KeyValueError;
+use lattice_provider_sdk::keyvalue::{KeyValueError, Outcome};
 use tokio::time::Instant;
 
 async fn start() -> Lattice {
@@ -248,4 +248,75 @@ async fn a_server_is_trusted_by_the_links_own_certificate() {
     let config = [("cluster_uri", uri.as_str()), ("tls_ca", pem.as_str())];
     let kv = lattice.link("counter", "default", &config).await;
     assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+}
+
+#[tokio::test]
+async fn what_a_link_requires_is_looked_at() {
+    let mut lattice = start().await;
+    let much = "cas=version, increment, max-value-bytes>=1000000, consistency=linearizable";
+    lattice
+        .link("counter", "default", &[("require", much)])
+        .await;
+    let key = [("require", "ttl=key, batch=atomic")];
+    lattice.put("counter", "spare", &key).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("`ttl=key`, `batch=atomic`"), "{reason}");
+}
+
+#[tokio::test]
+async fn keys_of_a_bucket_go_after_the_time_of_its_link() {
+    let mut lattice = start().await;
+    let config = [
+        ("bucket", "short"),
+        ("enable_bucket_auto_create", "true"),
+        ("ttl_seconds", "1"),
+    ];
+    let kv = lattice.link("counter", "default", &config).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    assert_eq!(kv.get("default", "a").await, Ok(Some("x".into())));
+    let gone = async { while kv.get("default", "a").await != Ok(None) {} };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let other = [("bucket", "short"), ("ttl_seconds", "60")];
+    lattice.put("counter", "spare", &other).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(
+        reason.contains("`short`") && reason.contains("1s"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn a_link_whose_nats_goes_is_failed_until_it_is_back() {
+    let mut lattice = start().await;
+    let mut other = NatsBox::start().await.unwrap();
+    let url = other.url.clone();
+    lattice
+        .link("counter", "default", &[("cluster_uri", &url)])
+        .await;
+    other.stop();
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("no connection"), "{reason}");
+    other.restart().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_of_what_others_wrote_is_stale() {
+    let mut lattice = start().await;
+    let context = jetstream(&lattice.nats).await;
+    let own = create(&context, "own").await;
+    let kv = lattice
+        .link("counter", "default", &[("bucket", "own")])
+        .await;
+    own.put("a", "x".into()).await.unwrap();
+    let read = kv.read("default", "a").await.unwrap();
+    // The same value again is another write.
+    own.put("a", "x".into()).await.unwrap();
+    let swapped = kv.swap("default", "a", &read.version, "y").await;
+    assert!(matches!(swapped, Ok(Outcome::Stale(_))), "{swapped:?}");
+    own.purge("a").await.unwrap();
+    let read = kv.read("default", "a").await.unwrap();
+    assert_eq!(read.value, None);
+    let swapped = kv.swap("default", "a", &read.version, "y").await;
+    assert_eq!(swapped, Ok(Outcome::Swapped));
 }

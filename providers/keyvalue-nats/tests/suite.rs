@@ -9,6 +9,7 @@ async fn start() -> Setup {
     Setup {
         component: lattice.link("counter", "default", &create).await,
         lists_once: true,
+        forgets_keys: false,
         lattice,
     }
 }

@@ -1,33 +1,87 @@
 //! The buckets behind one link.
 
-use bytes::Bytes;
-use lattice_provider_sdk::keyvalue::{
-    Atomics, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket,
-};
-use lattice_provider_sdk::{Context, Shared};
-use redis::{Cmd, cmd};
+use std::time::Duration;
 
-use crate::connection::Connection;
+use bytes::Bytes;
+use lattice_provider_sdk::keyvalue::decimal::Addend;
+use lattice_provider_sdk::keyvalue::{
+    Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
+};
+use lattice_provider_sdk::{Context, Features, LinkError, Shared};
+use redis::{Cmd, Pipeline, cmd};
+
+use crate::connection::{AskError, Connection};
 use crate::namespace::Namespace;
-use crate::scan;
+use crate::{scan, swap};
+
+/// The longest value that a server takes: `proto-max-bulk-len`.
+const LONGEST: usize = 512 << 20;
 
 /// What a link gives its component.
 #[derive(Debug)]
 pub(crate) struct RedisBackend {
     connection: Shared<Connection>,
     link_name: String,
+    /// After which time what is written goes.
+    lifetime: Option<Duration>,
 }
 
 impl RedisBackend {
-    pub(crate) fn new(connection: Shared<Connection>, link_name: &str) -> Self {
+    pub(crate) fn new(
+        connection: Shared<Connection>,
+        link_name: &str,
+        lifetime: Option<Duration>,
+    ) -> Self {
         Self {
             connection,
             link_name: link_name.to_owned(),
+            lifetime,
         }
     }
 
+    /// What it can do.
+    pub(crate) fn features() -> Features {
+        Features::new()
+            .with("increment", "atomic")
+            .with("cas", "value")
+            .with("ttl", "key")
+            .with("paging", "stable")
+            .with("order", "none")
+            .with("consistency", "linearizable")
+            .with("batch", "atomic")
+            .with("max-value-bytes", LONGEST)
+            .with("max-key-bytes", LONGEST)
+    }
+
+    /// Whether the server answers.
+    pub(crate) async fn check(&self) -> Result<(), LinkError> {
+        match self.connection.ask::<()>(&cmd("PING")).await {
+            Err(error) if !error.is_refusal() || error.is_login() => {
+                Err(LinkError::unavailable(error.to_string()))
+            }
+            // Who may not say hello is answered all the same.
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a key that is written by the commands before go after the link's time, with them.
+    fn keep_for_a_time<'a>(
+        &self,
+        command: Cmd,
+        stored: impl IntoIterator<Item = &'a String>,
+    ) -> Option<Pipeline> {
+        let millis = millis(self.lifetime?);
+        let mut all = redis::pipe();
+        all.atomic().add_command(command);
+        for key in stored {
+            all.cmd("PEXPIRE").arg(key).arg(millis).ignore();
+        }
+        Some(all)
+    }
+
     fn keys(&self, bucket: &str) -> Namespace {
-        if is_own_bucket(bucket, &self.link_name) {
+        // Watchers are told that what changed is in `0`, since hosts of 1.9 take numbers only.
+        if is_own_bucket(bucket, &self.link_name) || bucket == "0" {
             return Namespace::of("");
         }
         Namespace::of(bucket)
@@ -60,15 +114,29 @@ impl Store for RedisBackend {
         Ok(self.connection.ask(&command).await?)
     }
 
+    async fn read(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Versioned, KeyValueError> {
+        let stored = self.keys(bucket).stored(key);
+        Ok(swap::read(&self.connection, &stored).await?)
+    }
+
     async fn set(
         &self,
         _cx: &Context,
         bucket: &str,
         key: &str,
         value: Bytes,
+        ttl: Option<Duration>,
     ) -> Result<(), KeyValueError> {
         let mut command = self.command("SET", bucket, [key]);
         command.arg(&value[..]);
+        if let Some(ttl) = ttl.or(self.lifetime) {
+            command.arg("PX").arg(millis(ttl));
+        }
         Ok(self.connection.ask(&command).await?)
     }
 
@@ -98,28 +166,48 @@ impl Atomics for RedisBackend {
         _cx: &Context,
         bucket: &str,
         key: &str,
-        delta: u64,
-    ) -> Result<u64, KeyValueError> {
-        let delta = i64::try_from(delta).map_err(|_| {
+        by: Addend,
+    ) -> Result<i128, KeyValueError> {
+        let delta = i64::try_from(by.delta).map_err(|_| {
             KeyValueError::other(format!(
-                "Redis cannot add {delta}: it counts to {}",
+                "Redis cannot add {}: it counts to {}",
+                by.delta,
                 i64::MAX
             ))
         })?;
-        let mut command = self.command("INCRBY", bucket, [key]);
-        command.arg(delta);
-        let sum: i64 = self.connection.ask(&command).await.map_err(|error| {
-            match KeyValueError::from(error) {
-                KeyValueError::Other(why) => {
-                    KeyValueError::other(format!("could not increment `{key}`: {why}"))
-                }
-                refusal => refusal,
+        let stored = self.keys(bucket).stored(key);
+        let mut command = cmd("INCRBY");
+        command.arg(&stored).arg(delta);
+        let sum: Result<i64, AskError> = match self.keep_for_a_time(command.clone(), [&stored]) {
+            Some(all) => self.connection.ask_all(&all).await.map(|(sum,)| sum),
+            None => self.connection.ask(&command).await,
+        };
+        let sum = sum.map_err(|error| match KeyValueError::from(error) {
+            KeyValueError::Other(why) => {
+                KeyValueError::other(format!("could not increment `{key}`: {why}"))
             }
+            refusal => refusal,
         })?;
-        u64::try_from(sum).map_err(|_| {
-            KeyValueError::other(format!("the value of `{key}` is {sum}, less than zero"))
-        })
+        Ok(sum.into())
     }
+
+    async fn swap(
+        &self,
+        _cx: &Context,
+        bucket: &str,
+        key: &str,
+        version: &str,
+        value: Bytes,
+    ) -> Result<Outcome, KeyValueError> {
+        let stored = self.keys(bucket).stored(key);
+        let ttl = self.lifetime.map(millis);
+        Ok(swap::swap(&self.connection, &stored, version, &value, ttl).await?)
+    }
+}
+
+/// A time as Redis takes it, which takes none that is shorter than a millisecond.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 impl Batch for RedisBackend {
@@ -151,11 +239,21 @@ impl Batch for RedisBackend {
             return Ok(());
         }
         let namespace = self.keys(bucket);
+        let stored: Vec<_> = entries
+            .iter()
+            .map(|(key, _)| namespace.stored(key))
+            .collect();
         let mut command = cmd("MSET");
-        for (key, value) in &entries {
-            command.arg(namespace.stored(key)).arg(&value[..]);
+        for (key, (_, value)) in stored.iter().zip(&entries) {
+            command.arg(key).arg(&value[..]);
         }
-        Ok(self.connection.ask(&command).await?)
+        match self.keep_for_a_time(command.clone(), &stored) {
+            Some(all) => {
+                let ((),) = self.connection.ask_all(&all).await?;
+                Ok(())
+            }
+            None => Ok(self.connection.ask(&command).await?),
+        }
     }
 
     async fn delete_many(

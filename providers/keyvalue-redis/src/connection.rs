@@ -6,7 +6,8 @@ use lattice_provider_sdk::keyvalue::KeyValueError;
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    ServerErrorKind,
 };
 use tokio::time::Instant;
 
@@ -80,7 +81,16 @@ pub(crate) enum AskError {
 }
 
 impl AskError {
-    fn is_refusal(&self) -> bool {
+    /// Whether the server does not know who asks.
+    pub(crate) fn is_login(&self) -> bool {
+        let Self::Redis { source, .. } = self else {
+            return false;
+        };
+        source.code() != Some("NOPERM") && self.is_refusal()
+    }
+
+    /// Whether the server answered that this is not allowed.
+    pub(crate) fn is_refusal(&self) -> bool {
         let Self::Redis { source, .. } = self else {
             return false;
         };
@@ -144,7 +154,19 @@ impl Connection {
     /// Sends a command and waits for what the server answers.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, AskError> {
         let mut manager = self.current.lock().manager.clone();
-        let answer = command.query_async(&mut manager);
+        self.heard(command.query_async(&mut manager)).await
+    }
+
+    /// Sends several commands at once and waits for what the server answers.
+    pub(crate) async fn ask_all<T: FromRedisValue>(&self, all: &Pipeline) -> Result<T, AskError> {
+        let mut manager = self.current.lock().manager.clone();
+        self.heard(all.query_async(&mut manager)).await
+    }
+
+    async fn heard<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, AskError> {
         match tokio::time::timeout(self.limit, answer).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(source)) => {

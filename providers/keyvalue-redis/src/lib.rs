@@ -11,7 +11,11 @@
 //! # Values
 //!
 //! Values are Redis strings. `increment` is `INCRBY`, so numbers are decimal text and end at the
-//! largest signed one. Batches are `MGET`, `MSET` and `DEL`: each takes effect as a whole.
+//! largest signed one. Batches are `MGET`, `MSET` and `DEL`: each takes effect as a whole. A swap
+//! compares the value: one that was changed and changed back counts as unchanged.
+//!
+//! A key can have a time after which it goes by itself: one of its own, or that of the link that
+//! writes it. A number that is added to keeps the time of its key, unless the link gives times.
 //!
 //! # Listing
 //!
@@ -38,6 +42,7 @@ pub mod namespace;
 mod provider;
 mod scan;
 pub mod settings;
+mod swap;
 mod watch;
 
 pub use provider::KeyValueRedis;

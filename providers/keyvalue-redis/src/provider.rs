@@ -4,18 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lattice_core::StringMap;
-use lattice_core::provider::SecretValue;
-use lattice_provider_sdk::keyvalue::{self, Backends};
+use lattice_provider_sdk::keyvalue;
 use lattice_provider_sdk::{
-    ConfigChange, LinkError, LinkKey, Provider, ProviderLink, Session, Shared, Sharing, StartError,
-    async_trait, chain,
+    Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
+    Settings, Shared, Sharing, StartError, async_trait, chain,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backend::RedisBackend;
 use crate::connection::{ConnectError, Connection};
-use crate::settings::{DISABLE_DEFAULT, InvalidSetting, SHARED_KEYS, ServerSettings};
+use crate::settings::ServerSettings;
 use crate::watch::{FeedError, Teller, Watched, Watcher};
 
 /// Key-value buckets in Redis.
@@ -25,42 +24,21 @@ pub struct KeyValueRedis {
     connections: Sharing<ServerSettings, Connection>,
     backends: Arc<Backends<RedisBackend>>,
     watchers: Mutex<HashMap<LinkKey, Watcher>>,
-    /// What the provider's config said about links when it was last looked at.
-    said: Mutex<Vec<Option<String>>>,
 }
 
 impl KeyValueRedis {
-    /// What the provider itself says, its secrets before its config.
-    fn own_value(&self, name: &str) -> Option<String> {
-        let secrets = self.session.secrets();
-        let secret = secrets
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name));
-        match secret {
-            Some((_, SecretValue::String(text))) => Some(text.clone()),
-            _ => self.session.config_value(name),
-        }
-    }
-
     /// The connection that a link says, shared with others that say the same.
-    async fn connect(&self, link: &ProviderLink) -> Result<Shared<Connection>, LinkError> {
-        if !link.is_for("wasi", "keyvalue") {
-            let what = "keyvalue-redis serves wasi:keyvalue only";
-            return Err(LinkError::invalid(what));
-        }
-        let of_link = |name: &str| link.value(name).map(str::to_owned);
-        let settings = ServerSettings::read(of_link, |name| self.own_value(name));
-        let settings = settings.map_err(unusable)?;
-        let open = || Connection::open(&settings);
-        let connection = self.connections.get(&settings, open).await;
+    async fn connect(
+        &self,
+        link: &ProviderLink,
+        settings: &Settings,
+    ) -> Result<Shared<Connection>, LinkError> {
+        keyvalue::accept(Self::NAME, link)?;
+        let server = ServerSettings::read(settings)?;
+        let open = || Connection::open(&server);
+        let connection = self.connections.get(&server, open).await;
         connection.map_err(no_connection)
     }
-}
-
-/// What the config says about links.
-fn about_links(session: &Session) -> Vec<Option<String>> {
-    let keys = SHARED_KEYS.into_iter().chain([DISABLE_DEFAULT]);
-    keys.map(|key| session.config_value(key)).collect()
 }
 
 #[async_trait]
@@ -71,7 +49,6 @@ impl Provider for KeyValueRedis {
         let backends = Arc::new(Backends::new());
         keyvalue::serve(&session, Arc::clone(&backends)).await?;
         Ok(Arc::new(Self {
-            said: Mutex::new(about_links(&session)),
             session,
             connections: Sharing::new(),
             backends,
@@ -80,16 +57,18 @@ impl Provider for KeyValueRedis {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let connection = self.connect(link).await?;
-        let backend = RedisBackend::new(connection, link.name.as_str());
+        let settings = Settings::of(&self.session, link);
+        let lifetime = keyvalue::lifetime(&settings)?;
+        let connection = self.connect(link, &settings).await?;
+        let backend = RedisBackend::new(connection, link.name.as_str(), lifetime);
         self.backends.put(link, Arc::new(backend));
         Ok(())
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let watched = link.value("watch").ok_or(InvalidSetting::NoWatch);
-        let watched = watched.and_then(Watched::parse).map_err(unusable)?;
-        let connection = self.connect(link).await?;
+        let settings = Settings::of(&self.session, link);
+        let watched = Watched::read(&settings)?;
+        let connection = self.connect(link, &settings).await?;
         let teller = Teller::new(&self.session, link);
         let watcher = Watcher::start(connection, watched, teller).await;
         let watcher = watcher.map_err(no_changes)?;
@@ -108,13 +87,23 @@ impl Provider for KeyValueRedis {
         self.backends.delete(link);
     }
 
-    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
-        let says = about_links(&self.session);
-        let mut said = self.said.lock();
-        if *said == says {
-            return ConfigChange::Taken;
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        match self.backends.get(link) {
+            Some(_) => RedisBackend::features(),
+            None => Features::new(),
         }
-        *said = says;
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        match self.backends.get(link) {
+            Some(backend) => backend.check().await,
+            // A link that watches looks after its connection itself.
+            None => Ok(()),
+        }
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // Every link takes from it what it does not say itself.
         ConfigChange::Relink
     }
 
@@ -124,10 +113,6 @@ impl Provider for KeyValueRedis {
             watcher.end().await;
         }
     }
-}
-
-fn unusable(error: InvalidSetting) -> LinkError {
-    LinkError::invalid(error.to_string())
 }
 
 fn no_changes(error: FeedError) -> LinkError {

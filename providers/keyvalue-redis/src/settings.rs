@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `URL` | link, provider | the server: `redis://user:password@host:6379/0`, `rediss://…` for TLS, `redis+unix:///path` | `redis://127.0.0.1:6379/` |
 //! | `DISABLE_DEFAULT_CONNECTION` | provider | `true`: links have to have a `URL` of their own | `false` |
+//! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves; 0 for never | 0 |
 //! | `BACKEND_CONNECTION_TIMEOUT_MS` | link, provider | how long one attempt to connect may take | 3000 |
 //! | `BACKEND_RESPONSE_TIMEOUT_MS` | link, provider | how long the server may take to answer | 1000 |
 //! | `BACKEND_RECONNECT_NUM_RETRIES` | link, provider | how often to try again to connect before a call fails | 3 |
@@ -17,28 +18,7 @@
 use std::time::Duration;
 
 use lattice_core::provider::SecretText;
-
-/// A value is not of the kind it has to be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidSetting {
-    /// A number is none, or out of range.
-    #[error("`{key}` is `{value}`, expected {expected}")]
-    Value {
-        /// Which value.
-        key: &'static str,
-        /// What it is.
-        value: String,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// A link that is to watch does not say what.
-    #[error("the link has no `watch`, which lists keys such as `SET@key,DEL@key`")]
-    NoWatch,
-    /// There is nothing to connect to.
-    #[error("the link has no `URL`, and the provider's default connection is disabled")]
-    NoUrl,
-}
+use lattice_provider_sdk::{InvalidSetting, Settings};
 
 /// The server behind a link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,18 +35,9 @@ pub struct ServerSettings {
     pub longest_delay: Duration,
 }
 
-/// The keys that links may have as well as the provider.
-pub(crate) const SHARED_KEYS: [&str; 5] = [
-    "URL",
-    "BACKEND_CONNECTION_TIMEOUT_MS",
-    "BACKEND_RESPONSE_TIMEOUT_MS",
-    "BACKEND_RECONNECT_NUM_RETRIES",
-    "BACKEND_RECONNECT_MAX_DELAY_MS",
-];
-pub(crate) const DISABLE_DEFAULT: &str = "DISABLE_DEFAULT_CONNECTION";
-
+const DISABLE_DEFAULT: &str = "DISABLE_DEFAULT_CONNECTION";
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379/";
-const MOST_RETRIES: u64 = 100;
+const MOST_RETRIES: usize = 100;
 const LONGEST_MS: u64 = 600_000;
 
 impl ServerSettings {
@@ -75,66 +46,42 @@ impl ServerSettings {
     /// # Errors
     ///
     /// [`InvalidSetting`] names the value.
-    pub fn read(
-        link: impl Fn(&str) -> Option<String>,
-        provider: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, InvalidSetting> {
-        let no_default = provider(DISABLE_DEFAULT);
-        let no_default = no_default.is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
-        let url = match link("URL") {
-            Some(url) => url,
-            None if no_default => return Err(InvalidSetting::NoUrl),
-            None => provider("URL").unwrap_or_else(|| DEFAULT_URL.to_owned()),
+    pub fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
+        let no_default = settings.switch(DISABLE_DEFAULT, false)?;
+        let url = match no_default {
+            true => settings.link_text("URL").ok_or_else(no_url)?,
+            false => settings.text("URL").unwrap_or(DEFAULT_URL),
         };
-        let [_, connection, response, retries, delay] = SHARED_KEYS;
-        let value = |key| link(key).or_else(|| provider(key));
-        let duration = |key, default, least| {
-            number(key, value(key), default, least, LONGEST_MS).map(Duration::from_millis)
+        let time = |key, default, least| {
+            let default = Duration::from_millis(default);
+            settings.millis(key, default, least..=LONGEST_MS)
         };
         Ok(Self {
             url: SecretText::new(url.trim()),
-            connection_timeout: duration(connection, 3000, 1)?,
-            response_timeout: duration(response, 1000, 1)?,
-            // Smaller than any usize.
-            retries: usize::try_from(number(retries, value(retries), 3, 0, MOST_RETRIES)?)
-                .unwrap_or(usize::MAX),
-            longest_delay: duration(delay, 300, 0)?,
+            connection_timeout: time("BACKEND_CONNECTION_TIMEOUT_MS", 3000, 1)?,
+            response_timeout: time("BACKEND_RESPONSE_TIMEOUT_MS", 1000, 1)?,
+            retries: settings.number("BACKEND_RECONNECT_NUM_RETRIES", 3, 0..=MOST_RETRIES)?,
+            longest_delay: time("BACKEND_RECONNECT_MAX_DELAY_MS", 300, 0)?,
         })
     }
 }
 
-fn number(
-    key: &'static str,
-    text: Option<String>,
-    default: u64,
-    least: u64,
-    most: u64,
-) -> Result<u64, InvalidSetting> {
-    let Some(text) = text else {
-        return Ok(default);
-    };
-    let number = text.trim().parse().ok();
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or(InvalidSetting::Value {
-            key,
-            value: text,
-            expected: "a number in a sensible range",
-        })
+fn no_url() -> InvalidSetting {
+    InvalidSetting::Missing {
+        key: "URL".to_owned(),
+        expected: "the address of a server, since the provider's default connection is disabled"
+            .to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    type Values = [(&'static str, &'static str)];
+    type Values<'a> = [(&'a str, &'a str)];
 
-    fn read(link: &Values, provider: &Values) -> Result<ServerSettings, InvalidSetting> {
-        let find = |values: &Values, name: &str| {
-            let found = values.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        ServerSettings::read(|name| find(link, name), |name| find(provider, name))
+    fn read(link: &Values<'_>, provider: &Values<'_>) -> Result<ServerSettings, InvalidSetting> {
+        ServerSettings::read(&Settings::from_texts(link.to_vec(), provider.to_vec()))
     }
 
     #[test]
@@ -163,7 +110,11 @@ mod tests {
     #[test]
     fn the_default_connection_can_be_disabled() {
         let provider = [("URL", "redis://provider"), (DISABLE_DEFAULT, "TRUE")];
-        assert_eq!(read(&[], &provider), Err(InvalidSetting::NoUrl));
+        let error = read(&[], &provider).unwrap_err().to_string();
+        assert!(
+            error.contains("`URL`") && error.contains("disabled"),
+            "{error}"
+        );
         assert!(read(&[("URL", "redis://link")], &provider).is_ok());
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lattice_core::link::LinkState;
 use lattice_keyvalue_suite::{Component, PATIENCE, cases};
-use lattice_provider_sdk::keyvalue::KeyValueError;
+use lattice_provider_sdk::keyvalue::{KeyValueError, Outcome};
 use support::{RedisBox, lattice};
 use tokio::time::Instant;
 
@@ -237,4 +237,73 @@ async fn a_server_that_nobody_vouches_for_is_not_trusted() {
     lattice.put("counter", "default", &[("url", &url)]).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("certificate"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_a_link_requires_is_looked_at() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[("url", &redis.url)]).await;
+    let much = "cas=value, ttl=key, batch=atomic, max-value-bytes>=1000000";
+    lattice
+        .link("counter", "default", &[("require", much)])
+        .await;
+    let require = [("require", "cas=version, paging=once")];
+    lattice.put("counter", "spare", &require).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("`cas=version`, `paging=once`"), "{reason}");
+    assert!(reason.contains("`cas=value`"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_link_may_say_how_long_keys_stay() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let config = [("url", redis.url.as_str()), ("ttl_seconds", "60")];
+    let kv = lattice.link("counter", "default", &config).await;
+    assert_eq!(kv.set("default", "set", "x").await, Ok(()));
+    assert_eq!(kv.increment("default", "counted", 1).await, Ok(1));
+    let entries = [("one", "1".into()), ("two", "2".into())];
+    assert_eq!(kv.set_many("default", &entries).await, Ok(()));
+    let absent = kv.read("default", "swapped").await.unwrap();
+    let swapped = kv.swap("default", "swapped", &absent.version, "x").await;
+    assert_eq!(swapped, Ok(Outcome::Swapped));
+    for key in ["set", "counted", "one", "two", "swapped"] {
+        let left: i64 = redis.ask(&["PTTL", key]).await;
+        assert!((50_000..=60_000).contains(&left), "{key}: {left}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_whose_server_goes_is_failed_until_it_is_back() {
+    let mut redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    redis.stop();
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains(&redis.port.to_string()), "{reason}");
+    redis.launch(&[]).await;
+    lattice.report_of(LinkState::Ready).await;
+}
+
+#[tokio::test]
+async fn a_swap_sees_what_other_programs_write() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    let _: () = redis.ask(&["SET", "a", "one"]).await;
+    let read = kv.read("default", "a").await.unwrap();
+    let _: () = redis.ask(&["SET", "a", "two"]).await;
+    let swapped = kv.swap("default", "a", &read.version, "three").await;
+    let Ok(Outcome::Stale(now)) = swapped else {
+        panic!("{swapped:?}");
+    };
+    assert_eq!(now.value, Some("two".into()));
+    // What was changed back is as it was: Redis keeps no versions.
+    let _: () = redis.ask(&["SET", "a", "one"]).await;
+    let swapped = kv.swap("default", "a", &read.version, "three").await;
+    assert_eq!(swapped, Ok(Outcome::Swapped));
 }

@@ -29,6 +29,7 @@ async fn start() -> Guarded {
                 .await,
             // SCAN may list a key twice.
             lists_once: false,
+            forgets_keys: true,
             lattice,
         },
         _redis: redis,

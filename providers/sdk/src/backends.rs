@@ -88,6 +88,12 @@ impl<B> Backends<B> {
         Some(backend)
     }
 
+    /// The backend of a link that was put.
+    #[must_use]
+    pub fn get(&self, link: &ProviderLink) -> Option<Arc<B>> {
+        self.find(link.peer.as_str(), link.name.as_str())
+    }
+
     /// Every backend.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<B>> {

@@ -1,10 +1,11 @@
-//! Serving `wrpc:keyvalue@0.2.0-draft` through bindings made from its WIT package: a key-value
-//! provider is a [`Backend`] for each link.
+//! Serving key-value buckets through bindings made from the WIT packages: `wrpc:keyvalue@0.2.0-draft`,
+//! and beside it `lattice:keyvalue@0.1.0` for what the second draft of `wasi:keyvalue` has more. A
+//! key-value provider is a [`Backend`] for each link.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use lattice_provider_sdk::{ProviderLink, Session, StartError};
-//! # use lattice_provider_sdk::keyvalue::{self, Backend, Backends};
+//! # use lattice_provider_sdk::{Backends, ProviderLink, Session, StartError};
+//! # use lattice_provider_sdk::keyvalue::{self, Backend};
 //! # async fn demo<B: Backend>(session: Session, link: ProviderLink, store: B) -> Result<(), StartError> {
 //! let backends = Arc::new(Backends::new());
 //! keyvalue::serve(&session, Arc::clone(&backends)).await?; // once, in `Provider::start`
@@ -12,11 +13,29 @@
 //! backends.delete(&link); // for each that is deleted
 //! # Ok(()) }
 //! ```
+//!
+//! # Features
+//!
+//! What a key-value provider tells of a link in [`Provider::describe`](crate::Provider::describe):
+//!
+//! | feature | value |
+//! | --- | --- |
+//! | `increment` | `atomic`: none is lost, whoever else writes |
+//! | `cas` | `version`: a swap fails if anybody wrote since; `value`: if the value is another one by then, so that one that was changed and changed back counts as unchanged |
+//! | `ttl` | `key`: each key may have a time of its own; `bucket`: all keys of a bucket have the same |
+//! | `paging` | `once`: a key that stays is listed exactly once; `stable`: at least once |
+//! | `order` | `key`: keys are listed in their order; `none` |
+//! | `watch` | how changes are told: `live` while the provider runs, `resumed` also those that happened while it did not |
+//! | `consistency` | `linearizable`: a write is there for every later read; `eventual`: after a while |
+//! | `batch` | `atomic`: all of it or nothing; `each`: key by key |
+//! | `max-value-bytes`, `max-key-bytes` | the longest value and key |
 
 mod backend;
-mod backends;
 pub mod decimal;
+mod lanes;
+mod link;
 mod serve;
+mod serve_versions;
 
 #[allow(
     missing_docs,
@@ -39,10 +58,15 @@ mod bindings {
                 export wrpc:keyvalue/store@0.2.0-draft;
                 export wrpc:keyvalue/atomics@0.2.0-draft;
                 export wrpc:keyvalue/batch@0.2.0-draft;
+                export lattice:keyvalue/store@0.1.0;
+                export lattice:keyvalue/atomics@0.1.0;
                 import wrpc:keyvalue/watcher@0.2.0-draft;
             }
         ",
-        path: "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+        path: [
+            "../../interfaces/wit/wrpc-keyvalue-0.2.0-draft",
+            "../../interfaces/wit/lattice-keyvalue-0.1.0",
+        ],
         world: "lattice:keyvalue-provider/provider",
         generate_all,
         additional_derives: [PartialEq, Eq],
@@ -50,6 +74,7 @@ mod bindings {
 }
 
 pub use backend::{Atomics, Backend, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket};
-pub use backends::Backends;
 pub use bindings::wrpc::keyvalue::watcher;
+pub use lattice_core::keyvalue::{Outcome, Versioned};
+pub use link::{accept, lifetime};
 pub use serve::serve;

@@ -6,6 +6,7 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
+use crate::shard::SMALL;
 use lattice_provider_sdk::keyvalue::decimal::NotCounted;
 
 const LIMITS: Limits = Limits {
@@ -13,6 +14,21 @@ const LIMITS: Limits = Limits {
     value: 1 << 20,
     total: 1 << 30,
 };
+
+fn set(bucket: &Bucket, key: &str, value: &[u8], limits: &Limits) -> Result<(), Failure> {
+    bucket.set(key, value, None, &writing(limits))
+}
+
+fn increment(bucket: &Bucket, key: &str, delta: u64, limits: &Limits) -> Result<i128, Failure> {
+    bucket.increment(key, delta.into(), &writing(limits))
+}
+
+fn writing(limits: &Limits) -> Writing {
+    Writing {
+        limits: *limits,
+        lifetime: None,
+    }
+}
 
 fn bucket() -> Bucket {
     Bucket::new("cart", Arc::default())
@@ -43,21 +59,21 @@ fn a_full_bucket_refuses_by_name_and_loses_nothing() {
         bucket: weight("a", &[0; 100]),
         ..LIMITS
     };
-    bucket.set("a", &[1; 100], &limits).unwrap();
+    set(&bucket, "a", &[1; 100], &limits).unwrap();
     for (key, value) in [("a", [2; 101].as_slice()), ("b", b"")] {
-        let why = bucket.set(key, value, &limits).unwrap_err().to_string();
+        let why = set(&bucket, key, value, &limits).unwrap_err().to_string();
         let named = ["`cart`", "full", "`max_bytes`", key];
         assert!(named.iter().all(|name| why.contains(name)), "{why}");
     }
     assert!(matches!(
-        bucket.increment("n", 1, &limits),
+        increment(&bucket, "n", 1, &limits),
         Err(Failure::Full { .. })
     ));
     assert_eq!(bucket.get("a").unwrap(), [1_u8; 100].as_slice());
     assert_eq!(all_keys(&bucket), ["a"]);
     bucket.delete("a");
     assert_eq!(bucket.room.held(), 0);
-    bucket.set("b", b"x", &limits).unwrap();
+    set(&bucket, "b", b"x", &limits).unwrap();
 }
 
 #[test]
@@ -69,15 +85,15 @@ fn all_buckets_together_are_bounded() {
         total: weight("a", b""),
         ..LIMITS
     };
-    one.set("a", b"", &limits).unwrap();
-    let why = two.set("a", b"", &limits).unwrap_err().to_string();
+    set(&one, "a", b"", &limits).unwrap();
+    let why = set(&two, "a", b"", &limits).unwrap_err().to_string();
     assert!(
         why.contains("`two`") && why.contains("`max_total_bytes`"),
         "{why}"
     );
     assert_eq!(two.room.held(), 0);
     one.delete("a");
-    assert_eq!(two.set("a", b"", &limits), Ok(()));
+    assert_eq!(set(&two, "a", b"", &limits), Ok(()));
 }
 
 #[test]
@@ -87,12 +103,15 @@ fn a_number_grows_in_a_full_bucket() {
         bucket: weight("n", b"9"),
         ..LIMITS
     };
-    bucket.set("n", b"9", &limits).unwrap();
-    assert_eq!(bucket.increment("n", 1, &limits), Ok(10));
-    assert_eq!(bucket.increment("n", u64::MAX - 10, &limits), Ok(u64::MAX));
+    set(&bucket, "n", b"9", &limits).unwrap();
+    assert_eq!(increment(&bucket, "n", 1, &limits), Ok(10));
+    assert_eq!(
+        increment(&bucket, "n", u64::MAX - 10, &limits),
+        Ok(u64::MAX.into())
+    );
     assert_eq!(bucket.get("n").unwrap(), u64::MAX.to_string());
     let no_more = NotCounted::Overflow;
-    let refused = bucket.increment("n", 1, &limits);
+    let refused = increment(&bucket, "n", 1, &limits);
     assert!(matches!(refused, Err(Failure::Number { why, .. }) if why == no_more));
     assert_eq!(bucket.room.held(), limits.bucket);
 }
@@ -100,13 +119,13 @@ fn a_number_grows_in_a_full_bucket() {
 #[test]
 fn a_bound_that_got_smaller_throws_nothing_out() {
     let bucket = bucket();
-    bucket.set("a", &[1; 100], &LIMITS).unwrap();
+    set(&bucket, "a", &[1; 100], &LIMITS).unwrap();
     let limits = Limits {
         bucket: 1,
         ..LIMITS
     };
-    assert!(bucket.set("a", &[2; 101], &limits).is_err());
-    assert_eq!(bucket.set("a", &[2; 99], &limits), Ok(()));
+    assert!(set(&bucket, "a", &[2; 101], &limits).is_err());
+    assert_eq!(set(&bucket, "a", &[2; 99], &limits), Ok(()));
     assert_eq!(bucket.get("a").unwrap(), [2_u8; 99].as_slice());
 }
 
@@ -114,15 +133,17 @@ fn a_bound_that_got_smaller_throws_nothing_out() {
 fn keys_and_values_that_are_too_long_are_refused() {
     let bucket = bucket();
     let key = "k".repeat(LONGEST_KEY);
-    assert_eq!(bucket.set(&key, b"", &LIMITS), Ok(()));
+    assert_eq!(set(&bucket, &key, b"", &LIMITS), Ok(()));
     let longer = key + "k";
     let refused = Err(Failure::Key { bytes: 3_073 });
-    assert_eq!(bucket.set(&longer, b"", &LIMITS), refused);
-    assert!(bucket.increment(&longer, 1, &LIMITS).is_err());
+    assert_eq!(set(&bucket, &longer, b"", &LIMITS), refused);
+    assert!(increment(&bucket, &longer, 1, &LIMITS).is_err());
     assert_eq!((bucket.get(&longer), bucket.exists(&longer)), (None, false));
     let limits = Limits { value: 4, ..LIMITS };
-    assert_eq!(bucket.set("a", b"four", &limits), Ok(()));
-    let why = bucket.set("a", b"fives", &limits).unwrap_err().to_string();
+    assert_eq!(set(&bucket, "a", b"four", &limits), Ok(()));
+    let why = set(&bucket, "a", b"fives", &limits)
+        .unwrap_err()
+        .to_string();
     assert!(
         why.contains("`a`") && why.contains("`max_value_bytes`"),
         "{why}"
@@ -133,7 +154,7 @@ fn keys_and_values_that_are_too_long_are_refused() {
 #[test]
 fn a_batch_whose_answer_would_be_endless_is_refused() {
     let bucket = bucket();
-    bucket.set("a", &[0; 1 << 20], &LIMITS).unwrap();
+    set(&bucket, "a", &[0; 1 << 20], &LIMITS).unwrap();
     let keys = |times| vec!["a".to_owned(); times];
     assert!(bucket.get_many(keys(64)).is_ok());
     assert!(matches!(
@@ -146,9 +167,9 @@ fn a_batch_whose_answer_would_be_endless_is_refused() {
 fn increments_of_many_threads_all_count() {
     let bucket = bucket();
     let (threads, times) = (8, 2_000);
-    let sums: BTreeSet<u64> = thread::scope(|scope| {
-        let count = || -> Vec<u64> {
-            let sum = |_| bucket.increment("n", 1, &LIMITS).unwrap();
+    let sums: BTreeSet<i128> = thread::scope(|scope| {
+        let count = || -> Vec<i128> {
+            let sum = |_| increment(&bucket, "n", 1, &LIMITS).unwrap();
             (0..times).map(sum).collect()
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(count)).collect();
@@ -172,7 +193,7 @@ fn what_many_threads_hold_is_counted() {
                 for at in 0..500 {
                     let key = format!("k-{number}-{}", at % 7);
                     // One of these may find no room.
-                    let _refused = bucket.set(&key, &[0; 40][..at % 40], limits);
+                    let _refused = set(bucket, &key, &[0; 40][..at % 40], limits);
                     assert!(bucket.room.held() <= limits.bucket);
                     if at % 3 == 0 {
                         bucket.delete(&key);
@@ -194,16 +215,14 @@ fn keys_that_stay_are_listed_once_while_others_come_and_go() {
     let bucket = bucket();
     let stay: BTreeSet<String> = (0..25_000).map(|n| format!("stay-{n}")).collect();
     for key in &stay {
-        bucket.set(key, b"", &LIMITS).unwrap();
+        set(&bucket, key, b"", &LIMITS).unwrap();
     }
     let mut listed: HashMap<String, u32> = HashMap::new();
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for at in 0..20_000 {
-                bucket.set(&format!("new-{at}"), b"", &LIMITS).unwrap();
-                bucket
-                    .set(&format!("stay-{at}"), b"again", &LIMITS)
-                    .unwrap();
+                set(&bucket, &format!("new-{at}"), b"", &LIMITS).unwrap();
+                set(&bucket, &format!("stay-{at}"), b"again", &LIMITS).unwrap();
                 bucket.delete(&format!("new-{}", at / 2));
             }
         });
@@ -219,7 +238,7 @@ fn keys_that_stay_are_listed_once_while_others_come_and_go() {
 #[test]
 fn a_cursor_after_the_last_place_ends() {
     let bucket = bucket();
-    bucket.set("a", b"", &LIMITS).unwrap();
+    set(&bucket, "a", b"", &LIMITS).unwrap();
     let KeysPage { keys, cursor } = bucket.list_keys(Some(u64::MAX));
     assert!(keys.is_empty() && cursor.is_none());
 }
@@ -229,7 +248,7 @@ fn a_shard_that_is_emptied_gets_smaller() {
     let bucket = bucket();
     let keys: Vec<String> = (0..64_000).map(|n| n.to_string()).collect();
     for key in &keys {
-        bucket.set(key, b"", &LIMITS).unwrap();
+        set(&bucket, key, b"", &LIMITS).unwrap();
     }
     let capacity = || -> usize { bucket.shards.iter().map(|s| s.lock().capacity()).sum() };
     assert!(capacity() >= 64_000);
@@ -286,17 +305,17 @@ proptest! {
                     true
                 }
                 Step::Set(key, value) => {
-                    let done = bucket.set(&key, &value, &limits).is_ok();
+                    let done = set(&bucket, &key, &value, &limits).is_ok();
                     wanted.insert(key, value);
                     done
                 }
                 Step::Increment(key, delta) => {
-                    let done = bucket.increment(&key, delta, &limits);
+                    let done = increment(&bucket, &key, delta, &limits);
                     let Some(sum) = sum(model.get(&key), delta) else {
                         prop_assert!(done.is_err());
                         continue;
                     };
-                    prop_assert!(done.as_ref().map_or(true, |done| *done == sum));
+                    prop_assert!(done.as_ref().map_or(true, |done| *done == sum.into()));
                     wanted.insert(key, sum.to_string().into_bytes());
                     done.is_ok()
                 }
@@ -322,8 +341,57 @@ proptest! {
     #[test]
     fn what_was_set_comes_back(key in "\\PC{0,64}", value: Vec<u8>) {
         let bucket = bucket();
-        prop_assert_eq!(bucket.set(&key, &value, &LIMITS), Ok(()));
+        prop_assert_eq!(set(&bucket, &key, &value, &LIMITS), Ok(()));
         prop_assert_eq!(bucket.get(&key), Some(Bytes::from(value)));
         prop_assert_eq!(all_keys(&bucket), [key]);
     }
+}
+
+#[test]
+fn versions_change_with_every_write() {
+    let bucket = bucket();
+    let how = writing(&LIMITS);
+    let mut seen = BTreeSet::from([bucket.read("a").version]);
+    for value in [b"x", b"x", b"y"] {
+        set(&bucket, "a", value, &LIMITS).unwrap();
+        assert!(seen.insert(bucket.read("a").version));
+    }
+    bucket.delete("a");
+    assert_eq!(bucket.read("a").version, ABSENT);
+    set(&bucket, "a", b"x", &LIMITS).unwrap();
+    assert!(seen.insert(bucket.read("a").version));
+    for stale in &seen {
+        let is_last = *stale == bucket.read("a").version;
+        let done = bucket.swap("a", stale, b"z", &how).unwrap();
+        assert_eq!(done == Outcome::Swapped, is_last);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_is_absent_and_takes_no_room() {
+    let bucket = bucket();
+    let how = writing(&LIMITS);
+    let second = Some(Duration::from_secs(1));
+    bucket.set("a", b"1", second, &how).unwrap();
+    bucket.set("b", b"1", second, &how).unwrap();
+    bucket.set("c", b"1", second, &how).unwrap();
+    set(&bucket, "b", b"1", &LIMITS).unwrap();
+    // A number keeps the time of its key.
+    increment(&bucket, "c", 1, &LIMITS).unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!((bucket.get("a"), bucket.exists("c")), (None, false));
+    assert_eq!(bucket.read("a").version, ABSENT);
+    assert_eq!(all_keys(&bucket), ["b"]);
+    assert_eq!(increment(&bucket, "a", 1, &LIMITS), Ok(1));
+    bucket.sweep();
+    let held = weight("a", b"1") + weight("b", b"1");
+    assert_eq!(bucket.room.held(), held);
+    let of_link = Writing {
+        lifetime: second,
+        ..how
+    };
+    bucket.increment("a", 1_u64.into(), &of_link).unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    bucket.sweep();
+    assert_eq!(all_keys(&bucket), ["b"]);
 }

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::settings::InvalidSetting;
+use lattice_provider_sdk::{InvalidSetting, Settings};
 
 /// The most keys of one link.
 const MOST_KEYS: usize = 10_000;
+
+const EXPECTED: &str = "a list such as `SET@key,DEL@key`";
 
 /// What a component wants to know about a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,12 +23,17 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
+    /// Reads the `watch` of a link.
+    pub(crate) fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
+        Self::parse(settings.required("watch", EXPECTED)?)
+    }
+
     /// Reads `SET@key,DEL@key,…`.
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidSetting> {
         let invalid = |part: &str| InvalidSetting::Value {
-            key: "watch",
+            key: "watch".to_owned(),
             value: part.to_owned(),
-            expected: "a list such as `SET@key,DEL@key`",
+            expected: EXPECTED.to_owned(),
         };
         let mut keys: HashMap<String, Wanted> = HashMap::new();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {

@@ -1,7 +1,13 @@
 //! What a key-value provider does for one link, one trait for each interface.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use lattice_core::keyvalue::{Outcome, Versioned};
 use lattice_rpc::Context;
+
+use super::decimal::Addend;
+use crate::NoLink;
 
 pub use super::bindings::exports::wrpc::keyvalue::store::{
     Error as KeyValueError, KeyResponse as KeysPage,
@@ -11,6 +17,14 @@ impl KeyValueError {
     /// A failure in words.
     pub fn other(text: impl Into<String>) -> Self {
         Self::Other(text.into())
+    }
+
+    /// A number became one that the caller cannot take.
+    #[must_use]
+    pub fn out_of_range(key: &str, number: i128) -> Self {
+        Self::other(format!(
+            "the value of `{key}` is {number}, out of the caller's range"
+        ))
     }
 
     /// What happened, for a log.
@@ -24,6 +38,12 @@ impl KeyValueError {
     }
 }
 
+impl From<NoLink> for KeyValueError {
+    fn from(error: NoLink) -> Self {
+        Self::other(error.to_string())
+    }
+}
+
 /// A key with its value.
 pub type Entry = (String, Bytes);
 
@@ -34,7 +54,7 @@ pub fn is_own_bucket(bucket: &str, link_name: &str) -> bool {
     bucket.is_empty() || bucket == "default" || bucket == link_name
 }
 
-/// The store behind one link: all interfaces of the package.
+/// The store behind one link: all interfaces of the packages.
 ///
 /// An operation is dropped when its caller gives up and when its deadline passes, so it needs no
 /// time limit of its own against a slow caller, only against a backend that is gone. The context
@@ -53,13 +73,24 @@ pub trait Store {
         key: &str,
     ) -> impl Future<Output = Result<Option<Bytes>, KeyValueError>> + Send;
 
-    /// Sets the value of a key.
+    /// The value of a key with its version, which no other value of the key has: not even an equal
+    /// one that was set again, where the backend can tell. Absent keys have a version too.
+    fn read(
+        &self,
+        cx: &Context,
+        bucket: &str,
+        key: &str,
+    ) -> impl Future<Output = Result<Versioned, KeyValueError>> + Send;
+
+    /// Sets the value of a key, which is deleted by itself after `ttl`; without one it stays as
+    /// long as the link says. A backend that cannot forget single keys refuses a `ttl`.
     fn set(
         &self,
         cx: &Context,
         bucket: &str,
         key: &str,
         value: Bytes,
+        ttl: Option<Duration>,
     ) -> impl Future<Output = Result<(), KeyValueError>> + Send;
 
     /// Deletes a key; one that is not there is deleted already.
@@ -97,8 +128,18 @@ pub trait Atomics {
         cx: &Context,
         bucket: &str,
         key: &str,
-        delta: u64,
-    ) -> impl Future<Output = Result<u64, KeyValueError>> + Send;
+        by: Addend,
+    ) -> impl Future<Output = Result<i128, KeyValueError>> + Send;
+
+    /// Sets the value of a key if it still has the version that [`Store::read`] told.
+    fn swap(
+        &self,
+        cx: &Context,
+        bucket: &str,
+        key: &str,
+        version: &str,
+        value: Bytes,
+    ) -> impl Future<Output = Result<Outcome, KeyValueError>> + Send;
 }
 
 /// The interface `batch`.

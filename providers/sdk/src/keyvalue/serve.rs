@@ -1,4 +1,4 @@
-//! The generated bindings in front of the stores.
+//! The generated bindings of `wrpc:keyvalue@0.2.0-draft` in front of the stores.
 
 use std::sync::Arc;
 
@@ -12,7 +12,10 @@ use super::bindings::exports::wrpc::keyvalue::atomics::Handler as _;
 use super::bindings::exports::wrpc::keyvalue::batch::Handler as _;
 use super::bindings::exports::wrpc::keyvalue::store::Handler as _;
 use super::bindings::exports::wrpc::keyvalue::{atomics, batch, store};
-use super::{Backend, Backends, Entry, KeyValueError, KeysPage};
+use super::lanes::{Answer, as_is, lanes};
+use super::serve_versions;
+use super::{Backend, Entry, KeyValueError, KeysPage};
+use crate::backends::Backends;
 use crate::error::ServeError;
 use crate::serving::Server;
 use crate::session::Session;
@@ -22,7 +25,7 @@ const ATOMICS: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
 /// The interface whose `set-many` takes a list of tuples.
 const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 
-/// Serves `store`, `atomics` and `batch` until the provider stops.
+/// Serves all interfaces of both packages until the provider stops.
 ///
 /// # Errors
 ///
@@ -35,7 +38,7 @@ pub async fn serve<B: Backend>(
         .server()
         .checking(BATCH, "set-many", entries_are_there);
     let linked = Linked(backends);
-    let server = with_lanes(server, &linked);
+    let server = serve_versions::with_lanes(with_lanes(server, &linked), &linked);
     let functions = bindings::serve(&server, linked)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
@@ -44,20 +47,8 @@ pub async fn serve<B: Backend>(
 
 /// Answers components on the same host without decoding and encoding.
 fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
-    macro_rules! lanes {
-        ($server:expr; $($of:ident $name:literal $method:ident($($part:ident: $ty:ty),+);)+) => {{
-            let mut server = $server;
-            $({
-                let linked = linked.clone();
-                server = server.lane($of, $name, move |cx, ($($part,)+): ($($ty,)+)| {
-                    let linked = linked.clone();
-                    async move { as_is(linked.$method(cx, $($part),+).await) }
-                });
-            })+
-            server
-        }};
-    }
-    lanes! { server;
+    let list = linked.clone();
+    lanes! { server, linked;
         STORE "get" get(bucket: String, key: String);
         STORE "set" set(bucket: String, key: String, value: Bytes);
         STORE "delete" delete(bucket: String, key: String);
@@ -67,10 +58,11 @@ fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
         BATCH "set-many" set_many(bucket: String, entries: Vec<Entry>);
         BATCH "delete-many" delete_many(bucket: String, keys: Vec<String>);
     }
-    .lane(STORE, "list-keys", {
-        let linked = linked.clone();
+    .lane(
+        STORE,
+        "list-keys",
         move |cx, (bucket, cursor): (String, Option<u64>)| {
-            let linked = linked.clone();
+            let linked = list.clone();
             async move {
                 let page = as_is(linked.list_keys(cx, bucket, cursor).await);
                 page.map(|page: KeysPage| keyvalue::KeysPage {
@@ -78,21 +70,8 @@ fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
                     cursor: page.cursor,
                 })
             }
-        }
-    })
-}
-
-/// An answer for a caller in this process.
-fn as_is<T>(answer: Answer<T>) -> keyvalue::Answer<T> {
-    let failed = |error: anyhow::Error| KeyValueError::other(format!("{error:#}"));
-    answer
-        .map_err(failed)
-        .flatten()
-        .map_err(|error| match error {
-            KeyValueError::NoSuchStore => keyvalue::Error::NoSuchStore,
-            KeyValueError::AccessDenied => keyvalue::Error::AccessDenied,
-            KeyValueError::Other(text) => keyvalue::Error::Other(text),
-        })
+        },
+    )
 }
 
 /// Refuses a list of entries that claims more of them than the message has room for.
@@ -103,7 +82,7 @@ fn entries_are_there(params: &mut Reader) -> Result<(), DecodeError> {
 }
 
 /// Answers each call with the store that its link names.
-struct Linked<B>(Arc<Backends<B>>);
+pub(super) struct Linked<B>(Arc<Backends<B>>);
 
 impl<B> Clone for Linked<B> {
     fn clone(&self) -> Self {
@@ -112,15 +91,21 @@ impl<B> Clone for Linked<B> {
 }
 
 impl<B> Linked<B> {
-    async fn of(&self, cx: &Context) -> Result<Arc<B>, KeyValueError> {
-        self.0.of(cx).await
+    pub(super) async fn of(&self, cx: &Context) -> Result<Arc<B>, KeyValueError> {
+        Ok(self.0.of(cx).await?)
     }
 }
 
-/// The outer error would fail the call; everything that can go wrong here is a value instead.
-type Answer<T> = anyhow::Result<Result<T, KeyValueError>>;
-
 fn answer<T>(function: &str, cx: &Context, done: Result<T, KeyValueError>) -> Answer<T> {
+    Ok(answered(function, cx, done))
+}
+
+/// Logs a call that failed.
+pub(super) fn answered<T>(
+    function: &str,
+    cx: &Context,
+    done: Result<T, KeyValueError>,
+) -> Result<T, KeyValueError> {
     if let Err(error) = &done {
         let source = cx.source_id.as_deref().unwrap_or("<unknown>");
         let link_name = &*cx.link_name;
@@ -133,7 +118,7 @@ fn answer<T>(function: &str, cx: &Context, done: Result<T, KeyValueError>) -> An
             "a key-value call failed"
         );
     }
-    Ok(done)
+    done
 }
 
 impl<B: Backend> store::Handler<Context> for Linked<B> {
@@ -143,7 +128,10 @@ impl<B: Backend> store::Handler<Context> for Linked<B> {
     }
 
     async fn set(&self, cx: Context, bucket: String, key: String, value: Bytes) -> Answer<()> {
-        let work = async { self.of(&cx).await?.set(&cx, &bucket, &key, value).await };
+        let work = async {
+            let backend = self.of(&cx).await?;
+            backend.set(&cx, &bucket, &key, value, None).await
+        };
         answer("set", &cx, work.await)
     }
 
@@ -171,10 +159,9 @@ impl<B: Backend> store::Handler<Context> for Linked<B> {
 impl<B: Backend> atomics::Handler<Context> for Linked<B> {
     async fn increment(&self, cx: Context, bucket: String, key: String, delta: u64) -> Answer<u64> {
         let work = async {
-            self.of(&cx)
-                .await?
-                .increment(&cx, &bucket, &key, delta)
-                .await
+            let backend = self.of(&cx).await?;
+            let sum = backend.increment(&cx, &bucket, &key, delta.into()).await?;
+            u64::try_from(sum).map_err(|_| KeyValueError::out_of_range(&key, sum))
         };
         answer("increment", &cx, work.await)
     }
