@@ -149,6 +149,12 @@ impl HttpBackend {
         })
     }
 
+    /// How long the head of an answer may take.
+    #[must_use]
+    pub fn answer_limit(&self) -> Duration {
+        self.answer_limit
+    }
+
     /// Sends a request whose body streams, and gives the answer as soon as its head is there.
     /// The time limit counts until then; the body of the answer has none.
     ///
