@@ -123,11 +123,10 @@ impl S3Error {
         matches!(self.code(), Some("AccessDenied" | "AllAccessDisabled"))
     }
 
-    /// As an error of a container.
+    /// As an error of a container, or of an object that is written.
     pub(crate) fn of_container(self, name: &str) -> BlobError {
         match self.code() {
             Some("NoSuchBucket") => BlobError::NoContainer(name.to_owned()),
-            _ if self.is_missing() => BlobError::NoContainer(name.to_owned()),
             _ => self.into(),
         }
     }

@@ -39,6 +39,8 @@ mod names;
 mod objects;
 mod provider;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 pub use provider::BlobstoreS3;

@@ -19,6 +19,8 @@ pub mod aws;
 #[cfg(feature = "xml")]
 pub mod date;
 pub mod encode;
+#[cfg(feature = "reading")]
+pub mod reading;
 mod retry;
 mod tls;
 #[cfg(feature = "xml")]

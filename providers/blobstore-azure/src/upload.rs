@@ -1,0 +1,151 @@
+//! Writing blobs, large ones in blocks.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderName};
+use lattice_azure::{Azure, AzureRequest};
+use lattice_provider_sdk::blobstore::{BlobError, ObjectId, Upload};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::blobs::path;
+use crate::error::of_container;
+
+/// How many blocks a blob may have.
+pub(crate) const MOST_BLOCKS: usize = 50_000;
+/// The type of blobs that are given none.
+const BINARY: &str = "application/octet-stream";
+const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
+const BLOB_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-content-type");
+
+/// Writes blobs.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    pub(crate) azure: &'a Azure,
+    /// How many large blobs are written at once.
+    pub(crate) large: &'a Semaphore,
+    /// The size of a block.
+    pub(crate) size: usize,
+}
+
+/// The names of the blocks of one write. All names of a blob are of one length; those of other
+/// writes are others.
+struct Blocks {
+    write: Uuid,
+    count: usize,
+}
+
+impl Blocks {
+    fn name(&self, number: usize) -> String {
+        STANDARD.encode(format!("{}-{number:05}", self.write.simple()))
+    }
+}
+
+impl Writer<'_> {
+    /// Writes a blob that appears when all of the data are there.
+    pub(crate) async fn write(&self, id: &ObjectId, mut data: Upload) -> Result<(), BlobError> {
+        let first = data.part(self.size).await?.unwrap_or_default();
+        if first.len() < self.size {
+            return self.put(id, first).await;
+        }
+        match data.part(self.size).await? {
+            None => self.put(id, first).await,
+            Some(second) => self.write_blocks(id, first, second, data).await,
+        }
+    }
+
+    async fn put(&self, id: &ObjectId, data: Bytes) -> Result<(), BlobError> {
+        let mut asked = AzureRequest::new("write the blob", Method::PUT, path(id));
+        asked.headers = vec![
+            (BLOB_TYPE, "BlockBlob".to_owned()),
+            (CONTENT_TYPE, BINARY.to_owned()),
+        ];
+        asked.body = data;
+        self.ask(id, &asked).await
+    }
+
+    async fn ask(&self, id: &ObjectId, asked: &AzureRequest<'_>) -> Result<(), BlobError> {
+        let done = self.azure.ask(asked).await;
+        done.map(drop)
+            .map_err(|error| of_container(&error, &id.container))
+    }
+
+    async fn write_blocks(
+        &self,
+        id: &ObjectId,
+        first: Bytes,
+        second: Bytes,
+        mut data: Upload,
+    ) -> Result<(), BlobError> {
+        // The writer is held back meanwhile.
+        let permit = self.large.acquire().await;
+        let _permit = permit.map_err(|error| BlobError::other(&error))?;
+        let mut blocks = Blocks {
+            write: Uuid::new_v4(),
+            count: 1,
+        };
+        self.put_block(id, &blocks.name(0), first).await?;
+        let mut next = Some(second);
+        while let Some(block) = next {
+            if blocks.count == MOST_BLOCKS {
+                return Err(BlobError::TooLarge {
+                    limit: MOST_BLOCKS as u64 * self.size as u64,
+                    whose: "Azure (with the link's `part_size_mb`)",
+                });
+            }
+            let name = blocks.name(blocks.count);
+            // While one block is sent the next one is collected.
+            let put = self.put_block(id, &name, block);
+            let collect = data.part(self.size);
+            let ((), collected) = futures::try_join!(put.boxed(), collect.boxed())?;
+            blocks.count += 1;
+            next = collected;
+        }
+        self.commit(id, &blocks).await
+    }
+
+    async fn put_block(&self, id: &ObjectId, name: &str, data: Bytes) -> Result<(), BlobError> {
+        let mut asked = AzureRequest::new("write a block of the blob", Method::PUT, path(id));
+        asked.query = vec![("comp", "block"), ("blockid", name)];
+        asked.body = data;
+        self.ask(id, &asked).await
+    }
+
+    async fn commit(&self, id: &ObjectId, blocks: &Blocks) -> Result<(), BlobError> {
+        let names = (0..blocks.count).map(|number| {
+            let name = blocks.name(number);
+            format!("<Uncommitted>{name}</Uncommitted>")
+        });
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{}</BlockList>",
+            names.collect::<String>()
+        );
+        let mut asked = AzureRequest::new("finish the blob", Method::PUT, path(id));
+        asked.query = vec![("comp", "blocklist")];
+        asked.headers = vec![(BLOB_CONTENT_TYPE, BINARY.to_owned())];
+        asked.body = Bytes::from(body);
+        // The second time the blocks would not be uncommitted any more.
+        asked.once = true;
+        self.ask(id, &asked).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_blocks_are_of_one_length() {
+        let blocks = Blocks {
+            write: Uuid::new_v4(),
+            count: 0,
+        };
+        let length = blocks.name(0).len();
+        assert!(length <= 64);
+        assert_eq!(blocks.name(MOST_BLOCKS).len(), length);
+        assert_ne!(blocks.name(1), blocks.name(2));
+    }
+}
