@@ -135,7 +135,7 @@ impl Finder<'_> {
             how: How::Typed(call),
         };
         match split_version(instance) {
-            ("wasi:keyvalue/watcher", Some("0.2.0-draft")) => {
+            ("wasi:keyvalue/watcher", Some("0.2.0-draft" | "0.2.0-draft2")) => {
                 let call = watcher_call(function).ok_or("the interface has no such function")?;
                 let wire = "wrpc:keyvalue/watcher@0.2.0-draft";
                 Ok(fixed(ExportKind::KeyvalueWatcher, wire, call))

@@ -85,8 +85,13 @@ scalar! {
     bool: Bool, out v write::bool(out, *v), Reader::bool;
     u32: U32, out v write::uleb(out, (*v).into()), Reader::u32;
     u64: U64, out v write::uleb(out, *v), Reader::u64;
+    i64: S64, out v write::sleb(out, *v), signed;
     String: String, out v write::string(out, v), Reader::string;
     Bytes: Bytes, out v write::bytes(out, v), Reader::bytes;
+}
+
+fn signed(r: &mut Reader) -> Result<i64, DecodeError> {
+    r.sleb(64)
 }
 
 /// The plan of a type that takes part in a list, option or record.

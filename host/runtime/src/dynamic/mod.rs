@@ -191,7 +191,8 @@ pub(crate) fn link(linker: &mut Linker<Ctx>, code: &Code) -> Result<(), PrepareE
             ComponentItem::ComponentInstance(instance) => {
                 let new = resources.add(code, name, &instance);
                 match provider(name) {
-                    Provided::Host => {}
+                    Provided::Host => crate::imports::fit(linker, code.engine(), name, &instance)
+                        .map_err(PrepareError::Link)?,
                     Provided::OtherVersion => {
                         unsatisfied
                             .push(format!("`{name}`: this host implements version 0.2 of it"));

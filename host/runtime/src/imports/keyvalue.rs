@@ -1,120 +1,31 @@
-//! `wasi:keyvalue@0.2.0-draft`, forwarded as `wrpc:keyvalue@0.2.0-draft`.
+//! `wasi:keyvalue@0.2.0-draft`, forwarded as `wrpc:keyvalue@0.2.0-draft`, and the second draft.
 //!
 //! On the wire there are no resources: the text with which a bucket was opened is the first
 //! parameter of each call (protocol page, 9.1).
 
+mod cas;
+mod second;
+mod wire;
+
 use std::any::Any;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use lattice_codec::{DecodeError, Reader, write};
+use bytes::Bytes;
 use lattice_core::keyvalue;
 use wasmtime::component::{
-    ComponentNamedList, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+    ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
 };
 
-use super::{FromInvoke, Remote, chain, outcome};
-use crate::codec::{Names, Plan};
-use crate::outbound::unexpected;
+use self::wire::{Error, KeyResponse};
+use super::{FromInvoke as _, Remote, outcome};
+use crate::outbound::{Outbound, unexpected};
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
-use crate::{InvokeError, Value};
+use crate::{InvokeError, Shape, Value};
+
+pub(super) use second::fit;
 
 /// An opened bucket: the text it was opened with.
 pub(crate) struct Bucket(pub(crate) String);
-
-/// `error` of `store`.
-#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
-#[component(variant)]
-enum Error {
-    #[component(name = "no-such-store")]
-    NoSuchStore,
-    #[component(name = "access-denied")]
-    AccessDenied,
-    #[component(name = "other")]
-    Other(String),
-}
-
-/// `key-response` of `store`.
-#[derive(Debug, Clone, ComponentType, Lift, Lower)]
-#[component(record)]
-struct KeyResponse {
-    keys: Vec<String>,
-    cursor: Option<u64>,
-}
-
-impl From<keyvalue::Error> for Error {
-    fn from(error: keyvalue::Error) -> Self {
-        match error {
-            keyvalue::Error::NoSuchStore => Self::NoSuchStore,
-            keyvalue::Error::AccessDenied => Self::AccessDenied,
-            keyvalue::Error::Other(text) => Self::Other(text),
-        }
-    }
-}
-
-impl From<keyvalue::KeysPage> for KeyResponse {
-    fn from(page: keyvalue::KeysPage) -> Self {
-        Self {
-            keys: page.keys,
-            cursor: page.cursor,
-        }
-    }
-}
-
-impl FromInvoke for Error {
-    fn from_invoke(error: &dyn std::error::Error) -> Self {
-        Self::Other(chain(error))
-    }
-}
-
-impl Wire for Error {
-    fn plan() -> Option<Plan> {
-        Some(Plan::Variant {
-            names: Names::new(["no-such-store", "access-denied", "other"]),
-            cases: Box::new([None, None, Some(Plan::String)]),
-        })
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        match self {
-            Self::NoSuchStore => out.put_u8(0),
-            Self::AccessDenied => out.put_u8(1),
-            Self::Other(text) => {
-                out.put_u8(2);
-                write::string(out, text);
-            }
-        }
-    }
-
-    fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(match r.case("keyvalue error", 3)? {
-            0 => Self::NoSuchStore,
-            1 => Self::AccessDenied,
-            _ => Self::Other(r.string()?),
-        })
-    }
-}
-
-impl Wire for KeyResponse {
-    fn plan() -> Option<Plan> {
-        Some(Plan::Record(Box::new([
-            ("keys".to_owned(), Plan::list(Plan::String)),
-            ("cursor".to_owned(), Plan::Option(Box::new(Plan::U64))),
-        ])))
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        self.keys.encode(out);
-        self.cursor.encode(out);
-    }
-
-    fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(Self {
-            keys: Wire::decode(r)?,
-            cursor: Wire::decode(r)?,
-        })
-    }
-}
 
 const fn store(function: &'static str) -> Remote {
     Remote {
@@ -166,14 +77,28 @@ where
         Box::new(async move {
             let params = args(store.data(), params)?;
             let outbound = store.data().outbound();
-            let called = outbound.call_value(remote.target(&results), params).await;
-            let answer = match called {
-                Ok(answer) => take::<V, T>(answer),
-                Err(params) => remote.call(outbound, &results, &params).await,
-            };
+            let answer = call::<A, V, T>(outbound, remote, &results, params).await;
             Ok((answer,))
         })
     })
+}
+
+/// Calls a function: of a store in this process with values as they are.
+async fn call<A, V, T>(
+    outbound: &Outbound,
+    remote: Remote,
+    results: &Shape,
+    params: A,
+) -> Result<T, Error>
+where
+    A: WireList + Any,
+    V: Any,
+    T: Wire + From<V>,
+{
+    match outbound.call_value(remote.target(results), params).await {
+        Ok(answer) => take::<V, T>(answer),
+        Err(params) => remote.call(outbound, results, &params).await,
+    }
 }
 
 /// The answer of a store in this process.
@@ -196,10 +121,22 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         "increment",
         INCREMENT,
         |cx, (bucket, key, delta)| Ok((name(cx, &bucket)?, key, delta)),
-    )
+    )?;
+    second::link(linker)
 }
 
 fn link_store(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    link_bucket(instance)?;
+    forward::<(Borrowed, Option<u64>), _, keyvalue::KeysPage, KeyResponse>(
+        instance,
+        "[method]bucket.list-keys",
+        store("list-keys"),
+        |cx, (bucket, cursor)| Ok((name(cx, &bucket)?, cursor)),
+    )
+}
+
+/// What both drafts have in common.
+fn link_bucket(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     instance.resource(
         "bucket",
         ResourceType::host::<Bucket>(),
@@ -238,27 +175,23 @@ fn link_store(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
         "[method]bucket.exists",
         store("exists"),
         |cx, (bucket, key)| Ok((name(cx, &bucket)?, key)),
-    )?;
-    forward::<(Borrowed, Option<u64>), _, keyvalue::KeysPage, KeyResponse>(
-        instance,
-        "[method]bucket.list-keys",
-        store("list-keys"),
-        |cx, (bucket, cursor)| Ok((name(cx, &bucket)?, cursor)),
     )
 }
 
+/// Entries in the order of the keys that were asked for.
+type Entries = Vec<Option<(String, Bytes)>>;
+
 fn link_batch(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
-    forward::<
-        (Borrowed, Vec<String>),
-        _,
-        Vec<Option<(String, Bytes)>>,
-        Vec<Option<(String, Bytes)>>,
-    >(
+    forward::<(Borrowed, Vec<String>), _, Entries, Entries>(
         instance,
         "get-many",
         batch("get-many"),
         |cx, (bucket, keys)| Ok((name(cx, &bucket)?, keys)),
     )?;
+    link_writes(instance)
+}
+
+fn link_writes(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     forward::<(Borrowed, Vec<(String, Bytes)>), _, (), ()>(
         instance,
         "set-many",

@@ -11,6 +11,8 @@ mod rpc;
 mod secrets;
 
 pub(crate) use lattice_core::reply::message_chain as chain;
+use wasmtime::Engine;
+use wasmtime::component::types::ComponentInstance;
 use wasmtime::component::{
     ComponentNamedList, HasData, Lift, Linker, LinkerInstance, Lower, ResourceTable,
 };
@@ -72,6 +74,9 @@ const PROVIDED: &[&str] = &[
     "wasi:keyvalue/atomics@0.2.0-draft",
     "wasi:keyvalue/batch@0.2.0-draft",
     "wasi:keyvalue/store@0.2.0-draft",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft2",
     "wasi:logging/logging",
     "wasi:logging/logging@0.1.0-draft",
     "wasmcloud:bus/error@2.0.1",
@@ -104,6 +109,16 @@ pub(crate) enum Provided {
     OtherVersion,
     /// Whoever the component is linked to.
     Link,
+}
+
+/// Fits what the host implements to a component, where one name stands for several shapes.
+pub(crate) fn fit(
+    linker: &mut Linker<Ctx>,
+    engine: &Engine,
+    import: &str,
+    instance: &ComponentInstance,
+) -> wasmtime::Result<()> {
+    keyvalue::fit(linker, engine, import, instance)
 }
 
 /// Decides who provides an import.
@@ -279,6 +294,7 @@ mod tests {
             "wasi:logging/logging",
             "wasi:logging/logging@0.1.0-draft",
             "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:keyvalue/store@0.2.0-draft2",
             "wasi:config/store@0.2.0-rc.1",
         ] {
             assert_eq!(provider(import), Provided::Host, "{import}");
@@ -298,7 +314,8 @@ mod tests {
     #[test]
     fn everything_else_goes_through_a_link() {
         for import in [
-            "wasi:keyvalue/store@0.2.0-draft2",
+            "wasi:keyvalue/store@0.2.0-draft3",
+            "lattice:keyvalue/store@0.1.0",
             "wasmcloud:postgres/query@0.1.1-draft",
             "wasmcloud:bus/lattice@3.0.0",
             "wasmcloud:messaging/consumer@0.3.0",
