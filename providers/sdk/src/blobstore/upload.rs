@@ -141,15 +141,20 @@ impl Upload {
         if first.len() >= size {
             return Ok(Some(self.cut(first, size)));
         }
+        let mut next = self.next().await?;
+        if next.is_none() {
+            return Ok(Some(first));
+        }
         let mut part = BytesMut::with_capacity(size);
         part.extend_from_slice(&first);
-        while part.len() < size {
-            let Some(piece) = self.next().await? else {
-                break;
-            };
+        while let Some(piece) = next {
             let missing = size - part.len();
             let piece = self.cut(piece, missing);
             part.extend_from_slice(&piece);
+            if part.len() == size {
+                break;
+            }
+            next = self.next().await?;
         }
         Ok(Some(part.freeze()))
     }
