@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::Client;
@@ -246,12 +247,40 @@ impl Lattice {
     ///
     /// Fails when the host reports a failure.
     pub async fn provide(&self, host: usize, id: &str, name: &str, config: &[&str]) -> Result<()> {
+        match name.strip_suffix("-provider") {
+            Some(builtin) if self.inside => {
+                let reference = format!("builtin://{builtin}");
+                self.provide_by(host, id, &reference, config).await
+            }
+            _ => self.provide_file(host, id, &program(name)?, config).await,
+        }
+    }
+
+    /// Starts a provider from a file and waits until it is healthy.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lattice::provide`].
+    pub async fn provide_file(
+        &self,
+        host: usize,
+        id: &str,
+        file: &Path,
+        config: &[&str],
+    ) -> Result<()> {
+        let reference = format!("file://{}", file.display());
+        self.provide_by(host, id, &reference, config).await
+    }
+
+    async fn provide_by(
+        &self,
+        host: usize,
+        id: &str,
+        reference: &str,
+        config: &[&str],
+    ) -> Result<()> {
         let host = self.host(host);
         let mark = self.events.len();
-        let reference = match name.strip_suffix("-provider") {
-            Some(builtin) if self.inside => format!("builtin://{builtin}"),
-            _ => format!("file://{}", program(name)?.display()),
-        };
         let command = json!({
             "provider_id": id, "provider_ref": reference, "host_id": host, "config": config,
         });

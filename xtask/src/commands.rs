@@ -2,11 +2,13 @@
 
 mod bench;
 mod build;
+mod conformance;
 mod guests;
 mod lint;
 mod services;
 mod setup;
 mod test;
+mod tested;
 mod tidy;
 mod up;
 
@@ -28,6 +30,8 @@ Commands:
   build    Compile wash, the host and the providers [--release]
   up       Start a lattice in the background with the counter example on it [--release, --no-build]
   test     Run every test of this repository [--nightly, arguments of `cargo nextest run`]
+  conformance
+           Run the suite of each capability over every backend [--capability C, --backend B, --form F, --json FILE]
   services Install, start, show and end what providers are tested with: install, up, status, down [NAME]
   bench    Measure a lattice of release programs [--full, --wasmtime, --json FILE, --only NAME, --rounds N]
            and compare with docs/performance.json [--check] or write docs/performance.* [--publish]
@@ -52,6 +56,7 @@ pub(crate) fn run(mut arguments: Parser) -> Result<ExitCode> {
         "build" => build::run(&workspace, arguments),
         "up" => up::run(&workspace, arguments),
         "test" => test::run(&workspace, arguments),
+        "conformance" => conformance::run(&workspace, arguments),
         "services" => services::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
         "lint" => lint::run(&workspace, arguments),

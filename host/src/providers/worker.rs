@@ -148,6 +148,7 @@ impl Worker {
             link_definitions: links,
             config: (*self.config.merged()).clone(),
             provider_xkey_private_key: self.xkey.seed(),
+            provider_xkey_public_key: self.xkey.public_key(),
             ..self.deps.host_data.clone()
         }
     }

@@ -199,6 +199,10 @@ pub struct HostData {
     /// The seed of the provider's own curve key.
     #[serde(default)]
     pub provider_xkey_private_key: SecretText,
+    /// The public part of that key, at which the process is told about links; an addition, for
+    /// providers without the means to work it out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider_xkey_public_key: String,
     /// The host's timeout for calls.
     #[serde(default)]
     pub default_rpc_timeout_ms: Option<u64>,

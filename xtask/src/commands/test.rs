@@ -8,15 +8,10 @@ use anyhow::{Context as _, Result};
 use lexopt::Parser;
 
 use super::guests;
-use crate::install::{nats, nextest, redis, services};
+use super::tested::Tools;
+use crate::install::nextest;
 use crate::shell;
 use crate::workspace::Workspace;
-
-/// Names the nats-server under test; set beforehand, it is left as it is, to test with another one.
-const NATS_SERVER: &str = "LATTICE_NATS_SERVER";
-
-/// Names the redis-server under test, in the same way.
-const REDIS_SERVER: &str = "LATTICE_REDIS_SERVER";
 
 /// What `--nightly` sets beside the profile of nextest that names the tests: how many calls they
 /// make, and how long the storm of leaving clients takes. Set beforehand, they are left as they are.
@@ -70,32 +65,19 @@ impl Options {
 /// Installs what is missing, builds everything and runs the tests.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCode> {
     let options = Options::from_arguments(arguments.raw_args()?);
-    let nats_server = nats::ensure(workspace)?;
-    let redis_server = redis::ensure(workspace)?;
-    services::ensure(workspace)?;
+    let tools = Tools::ensure(workspace)?;
     nextest::ensure(workspace)?;
     guests::compile(workspace)?;
-    let prepare = |command: &mut Command| -> Result<()> {
-        command
-            .current_dir(workspace.root())
-            .env("PATH", workspace.path_with_tools()?);
-        for (name, program) in [(NATS_SERVER, &nats_server), (REDIS_SERVER, &redis_server)] {
-            if env::var_os(name).is_none() {
-                command.env(name, program);
-            }
-        }
-        Ok(())
-    };
 
     shell::heading("programs and tests (minutes the first time)");
     let mut build = shell::cargo();
     // Programs together with tests, so that both are built from one and the same set of features.
     build.args(["build", "--workspace", "--bins", "--tests"]);
-    prepare(&mut build)?;
+    tools.apply(&mut build)?;
     shell::stream(&mut build).context("programs and tests do not compile")?;
 
     // The summary of nextest is to come last, so a failed example in the docs is told before.
-    let examples = options.all().then(|| run_doc_tests(&prepare)).transpose();
+    let examples = options.all().then(|| run_doc_tests(&tools)).transpose();
     if let Err(error) = &examples {
         eprintln!("error: {error:#}");
     }
@@ -103,7 +85,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     let mut tests = shell::cargo();
     tests.args(["nextest", "run", "--workspace"]);
     options.apply(&mut tests);
-    prepare(&mut tests)?;
+    tools.apply(&mut tests)?;
     let passed = tests.status().context("could not start nextest")?.success();
     Ok(if passed && examples.is_ok() {
         ExitCode::SUCCESS
@@ -112,11 +94,11 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     })
 }
 
-fn run_doc_tests(prepare: &impl Fn(&mut Command) -> Result<()>) -> Result<()> {
+fn run_doc_tests(tools: &Tools<'_>) -> Result<()> {
     shell::heading("examples in the documentation");
     let mut command = shell::cargo();
     command.args(["test", "--quiet", "--workspace", "--doc"]);
-    prepare(&mut command)?;
+    tools.apply(&mut command)?;
     shell::stream(&mut command).context("examples in the documentation failed")
 }
 

@@ -1,0 +1,119 @@
+//! Every capability with its backends.
+
+use lattice_services::Kind;
+use serde_json::{Value, json};
+
+use crate::ground::Ground;
+
+/// An interface with what can stand behind it.
+#[derive(Debug)]
+pub struct Capability {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// The component of its suite.
+    pub guest: &'static str,
+    /// What the component calls, as a link says it; empty for nothing.
+    pub calls: &'static str,
+    /// What is called of the component; empty for nothing.
+    pub called: &'static str,
+    /// The first is what `wash up` links.
+    pub backends: &'static [Backend],
+}
+
+/// What stands behind an interface.
+#[derive(Debug)]
+pub struct Backend {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// The crate of the provider.
+    pub provider: &'static str,
+    /// The service that it needs besides the lattice's NATS server.
+    pub service: Option<Kind>,
+    /// The target config of the component's link.
+    pub config: fn(&Ground) -> Value,
+    /// The source config of the provider's link to the component.
+    pub source_config: fn(&Ground) -> Value,
+    /// Settings that the suite has to know.
+    pub settings: fn(&Ground) -> Vec<(String, String)>,
+}
+
+impl Backend {
+    /// One without a service of its own and without config.
+    const fn plain(name: &'static str, provider: &'static str) -> Self {
+        Self {
+            name,
+            provider,
+            service: None,
+            config: nothing,
+            source_config: nothing,
+            settings: no_settings,
+        }
+    }
+
+    /// One with a service that links name.
+    const fn of(
+        name: &'static str,
+        provider: &'static str,
+        service: Kind,
+        config: fn(&Ground) -> Value,
+    ) -> Self {
+        Self {
+            service: Some(service),
+            config,
+            ..Self::plain(name, provider)
+        }
+    }
+
+    /// The same with another config.
+    const fn with(self, config: fn(&Ground) -> Value) -> Self {
+        Self { config, ..self }
+    }
+}
+
+fn nothing(_: &Ground) -> Value {
+    json!({})
+}
+
+fn no_settings(_: &Ground) -> Vec<(String, String)> {
+    Vec::new()
+}
+
+/// The address of the service.
+fn url(ground: &Ground) -> Value {
+    let url = ground.service.as_ref().map(lattice_services::Service::url);
+    json!({ "url": url.unwrap_or_default() })
+}
+
+const KEY_VALUE: &[Backend] = &[
+    Backend::plain("nats", "keyvalue-nats").with(many_buckets),
+    Backend::of("redis", "keyvalue-redis", Kind::Redis, url),
+    Backend::plain("memory", "keyvalue-memory").with(many_buckets),
+];
+
+fn many_buckets(_: &Ground) -> Value {
+    json!({ "enable_bucket_auto_create": "true" })
+}
+
+/// Every capability, in the order of the issue that asked for them.
+pub const CATALOG: &[Capability] = &[Capability {
+    name: "key-value",
+    guest: "suite-keyvalue",
+    calls: "wasi:keyvalue/store,atomics,batch",
+    called: "",
+    backends: KEY_VALUE,
+}];
+
+/// The backends that a capability and a backend name; all where nothing is named.
+#[must_use]
+pub fn find(
+    capability: Option<&str>,
+    backend: Option<&str>,
+) -> Vec<(&'static Capability, &'static Backend)> {
+    let is = |name: &str, wanted: Option<&str>| wanted.is_none_or(|wanted| wanted == name);
+    CATALOG
+        .iter()
+        .filter(|found| is(found.name, capability))
+        .flat_map(|found| found.backends.iter().map(move |backend| (found, backend)))
+        .filter(|(_, found)| is(found.name, backend))
+        .collect()
+}

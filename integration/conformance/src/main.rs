@@ -1,0 +1,127 @@
+//! Runs the suites and says what they found.
+#![allow(
+    clippy::print_stdout,
+    reason = "a command-line tool talks to its user on stdout"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use lattice_conformance::{CATALOG, Form, Outcome, Report, Row, Verdict, find, run};
+
+/// What a page has around its table.
+const BEGIN: &str = "<!-- conformance: written by `cargo xtask conformance --publish` -->\n";
+const END: &str = "<!-- end of conformance -->\n";
+
+/// Runs the suite of each capability over every backend and every form of its provider.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask conformance")]
+struct Program {
+    /// Only this capability, such as key-value.
+    #[arg(long)]
+    capability: Option<String>,
+    /// Only this backend, such as redis.
+    #[arg(long)]
+    backend: Option<String>,
+    /// Only this form of the provider: in-host, process, remote.
+    #[arg(long, value_parser = form)]
+    form: Option<Form>,
+    /// Only cases whose names contain this.
+    #[arg(long, default_value = "")]
+    case: String,
+    /// Write what was found to a file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the table into a page between its two marks.
+    #[arg(long, value_name = "PAGE")]
+    publish: Option<PathBuf>,
+}
+
+fn form(text: &str) -> Result<Form, String> {
+    let found = Form::ALL.into_iter().find(|form| form.name() == text);
+    found.ok_or_else(|| "the forms are in-host, process, remote".to_owned())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match all(Program::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what the arguments name; says whether all of it holds.
+async fn all(program: Program) -> Result<bool> {
+    let chosen = find(program.capability.as_deref(), program.backend.as_deref());
+    ensure!(
+        !chosen.is_empty(),
+        "there is no such backend; there are {}",
+        names()
+    );
+    let mut report = Report::default();
+    for (capability, backend) in chosen {
+        for form in Form::ALL {
+            if program.form.is_some_and(|wanted| wanted != form) {
+                continue;
+            }
+            let outcome = run(capability, backend, form, &program.case).await?;
+            let row = Row::new(capability.name, backend.name, form, &outcome);
+            show(&row, &outcome);
+            report.results.push(row);
+        }
+    }
+    if let Some(file) = &program.json {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        std::fs::write(file, text)
+            .with_context(|| format!("could not write `{}`", file.display()))?;
+    }
+    if let Some(page) = &program.publish {
+        publish(page, &report)?;
+    }
+    Ok(report.results.iter().all(|row| row.failed == 0))
+}
+
+fn names() -> String {
+    let names = CATALOG.iter().map(|capability| {
+        let backends: Vec<_> = capability.backends.iter().map(|b| b.name).collect();
+        format!("{} ({})", capability.name, backends.join(", "))
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn show(row: &Row, outcome: &Outcome) {
+    println!(
+        "{:<10} {:<10} {:<8} {} passed, {} failed, {} refused",
+        row.capability, row.backend, row.form, row.passed, row.failed, row.refused
+    );
+    for case in &outcome.cases {
+        match &case.verdict {
+            Verdict::Passed => {}
+            Verdict::Failed(why) => println!("  FAILED  {}: {why}", case.name),
+            Verdict::Refused(why) => println!("  refused {}: {why}", case.name),
+        }
+    }
+}
+
+fn publish(page: &std::path::Path, report: &Report) -> Result<()> {
+    let text = std::fs::read_to_string(page)
+        .with_context(|| format!("could not read `{}`", page.display()))?;
+    let marks = text.split_once(BEGIN).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(END)?;
+        Some((before, after))
+    });
+    let (before, after) = marks.with_context(|| {
+        format!(
+            "`{}` has no marks for the table: {BEGIN}{END}",
+            page.display()
+        )
+    })?;
+    let text = format!("{before}{BEGIN}\n{}\n{END}{after}", report.table());
+    std::fs::write(page, text).with_context(|| format!("could not write `{}`", page.display()))
+}

@@ -1,0 +1,139 @@
+//! What a run found, as a file and as a page.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::CATALOG;
+use crate::ground::Form;
+use crate::suite::{Case, Verdict};
+
+/// What became of the cases of one suite.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// In the order in which they ran.
+    pub cases: Vec<Case>,
+}
+
+impl Outcome {
+    fn count(&self, is: impl Fn(&Verdict) -> bool) -> usize {
+        self.cases.iter().filter(|case| is(&case.verdict)).count()
+    }
+
+    /// Each case that failed, and why.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        let failed = self.cases.iter().filter_map(|case| match &case.verdict {
+            Verdict::Failed(why) => Some(format!("{}: {why}", case.name)),
+            _ => None,
+        });
+        failed.collect()
+    }
+}
+
+/// One line of a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Such as `key-value`.
+    pub capability: String,
+    /// Such as `redis`.
+    pub backend: String,
+    /// Such as `in-host`.
+    pub form: String,
+    /// How many cases hold.
+    pub passed: usize,
+    /// How many do not.
+    pub failed: usize,
+    /// How many are about what the backend does not have, and says so.
+    pub refused: usize,
+}
+
+impl Row {
+    /// Counts an outcome.
+    #[must_use]
+    pub fn new(capability: &str, backend: &str, form: Form, outcome: &Outcome) -> Self {
+        Self {
+            capability: capability.to_owned(),
+            backend: backend.to_owned(),
+            form: form.name().to_owned(),
+            passed: outcome.count(|verdict| *verdict == Verdict::Passed),
+            failed: outcome.count(|verdict| matches!(verdict, Verdict::Failed(_))),
+            refused: outcome.count(|verdict| matches!(verdict, Verdict::Refused(_))),
+        }
+    }
+}
+
+/// What a run found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// One for each backend and form.
+    pub results: Vec<Row>,
+}
+
+impl Report {
+    /// The table of the page: a line for each backend, a column for each form.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text =
+            String::from("| capability | backend | in the host | own process | other host |\n");
+        text.push_str("| --- | --- | --- | --- | --- |\n");
+        for capability in CATALOG {
+            for backend in capability.backends {
+                let cells = Form::ALL.map(|form| self.cell(capability.name, backend.name, form));
+                let [inside, process, remote] = cells;
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {inside} | {process} | {remote} |",
+                    capability.name, backend.name
+                );
+            }
+        }
+        text
+    }
+
+    fn cell(&self, capability: &str, backend: &str, form: Form) -> String {
+        let row = self.results.iter().find(|row| {
+            row.capability == capability && row.backend == backend && row.form == form.name()
+        });
+        let Some(row) = row else {
+            return "not run".to_owned();
+        };
+        let mut cell = format!("{} passed", row.passed);
+        for (count, word) in [(row.refused, "refused"), (row.failed, "**failed**")] {
+            if count > 0 {
+                let _ = write!(cell, ", {count} {word}");
+            }
+        }
+        cell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_counted_and_shown() {
+        let case = |verdict| Case {
+            name: "it holds".to_owned(),
+            verdict,
+        };
+        let outcome = Outcome {
+            cases: vec![
+                case(Verdict::Passed),
+                case(Verdict::Refused("no".to_owned())),
+                case(Verdict::Failed("odd".to_owned())),
+            ],
+        };
+        assert_eq!(outcome.failures(), ["it holds: odd"]);
+        let row = Row::new("key-value", "nats", Form::InHost, &outcome);
+        let report = Report { results: vec![row] };
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(
+            json,
+            r#"{"results":[{"capability":"key-value","backend":"nats","form":"in-host","passed":1,"failed":1,"refused":1}]}"#
+        );
+        let line = "| key-value | nats | 1 passed, 1 refused, 1 **failed** | not run | not run |";
+        assert!(report.table().contains(line), "{}", report.table());
+    }
+}

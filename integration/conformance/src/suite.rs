@@ -1,0 +1,102 @@
+//! Calls into the component of a suite.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use lattice_codec::{DecodeError, Reader, write};
+use lattice_integration::{params, subject};
+use lattice_rpc::Invocation;
+use tokio::time::Instant;
+
+use crate::ground::{COMPONENT, Ground};
+
+const SUITE: &str = "lattice:conformance/suite@0.1.0";
+/// How long one case may take on a busy machine.
+const CASE: Duration = Duration::from_secs(120);
+
+/// A case that was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// What it says, as a statement.
+    pub name: String,
+    /// Whether it holds.
+    pub verdict: Verdict,
+}
+
+/// Whether a case holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does.
+    Passed,
+    /// It does not, and why.
+    Failed(String),
+    /// The backend says by name that it does not have what the case is about.
+    Refused(String),
+}
+
+/// The names of all cases.
+pub(crate) async fn cases(ground: &Ground) -> Result<Vec<String>> {
+    let answer = call(ground, "cases", Bytes::new()).await;
+    let mut read = Reader::new(answer.context("the suite does not list its cases")?);
+    let count = read.count(1)?;
+    Ok((0..count)
+        .map(|_| read.string())
+        .collect::<Result<_, _>>()?)
+}
+
+/// Runs one case; a call that fails is a case that does.
+pub(crate) async fn run(ground: &Ground, name: &str) -> Verdict {
+    // Ports differ in each run, and names may be anything that a backend allows.
+    let own = format!("r{}{}", std::process::id(), ground.lattice.nats.port);
+    let mut settings = vec![("run".to_owned(), own)];
+    let features = ground.features.iter();
+    settings.extend(features.map(|(name, value)| (format!("feature:{name}"), value.clone())));
+    settings.extend(ground.settings.iter().cloned());
+    let params = params(|out| {
+        write::string(out, name);
+        write::uleb(out, settings.len() as u64);
+        for (name, value) in &settings {
+            write::string(out, name);
+            write::string(out, value);
+        }
+    });
+    match call(ground, "run", params).await {
+        Ok(answer) => verdict(answer).unwrap_or_else(|e| Verdict::Failed(e.to_string())),
+        Err(error) => Verdict::Failed(format!("{error:#}")),
+    }
+}
+
+async fn call(ground: &Ground, function: &str, params: Bytes) -> Result<Bytes> {
+    let subject = subject(COMPONENT, &format!("{SUITE}.{function}"));
+    let call = Invocation::new(subject, Instant::now() + CASE).source("driver");
+    Ok(ground.peer.call(call, params).await?)
+}
+
+/// A `result<_, failure>`.
+fn verdict(answer: Bytes) -> Result<Verdict, DecodeError> {
+    let mut read = Reader::new(answer);
+    if !read.result_is_err()? {
+        return Ok(Verdict::Passed);
+    }
+    let case = read.case("failure", 2)?;
+    let why = read.string()?;
+    Ok(match case {
+        0 => Verdict::Failed(why),
+        _ => Verdict::Refused(why),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read() {
+        let read = |bytes: &'static [u8]| verdict(Bytes::from_static(bytes));
+        assert_eq!(read(b"\x00"), Ok(Verdict::Passed));
+        assert_eq!(read(b"\x01\x00\x01x"), Ok(Verdict::Failed("x".into())));
+        assert_eq!(read(b"\x01\x01\x01y"), Ok(Verdict::Refused("y".into())));
+        assert!(read(b"\x01\x02\x01y").is_err());
+    }
+}

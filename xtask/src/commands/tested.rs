@@ -1,0 +1,49 @@
+//! What tests and suites are run with.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::install::{nats, redis, services};
+use crate::workspace::Workspace;
+
+/// Names the nats-server under test; set beforehand, it is left as it is, to test with another one.
+const NATS_SERVER: &str = "LATTICE_NATS_SERVER";
+
+/// Names the redis-server under test, in the same way.
+const REDIS_SERVER: &str = "LATTICE_REDIS_SERVER";
+
+/// The servers and services, installed.
+#[derive(Debug)]
+pub(super) struct Tools<'a> {
+    workspace: &'a Workspace,
+    programs: [(&'static str, PathBuf); 2],
+}
+
+impl<'a> Tools<'a> {
+    /// Installs what is missing.
+    pub(super) fn ensure(workspace: &'a Workspace) -> Result<Self> {
+        let nats = nats::ensure(workspace)?;
+        let redis = redis::ensure(workspace)?;
+        services::ensure(workspace)?;
+        Ok(Self {
+            workspace,
+            programs: [(NATS_SERVER, nats), (REDIS_SERVER, redis)],
+        })
+    }
+
+    /// Lets a command find them.
+    pub(super) fn apply(&self, command: &mut Command) -> Result<()> {
+        command
+            .current_dir(self.workspace.root())
+            .env("PATH", self.workspace.path_with_tools()?);
+        for (name, program) in &self.programs {
+            if env::var_os(name).is_none() {
+                command.env(name, program);
+            }
+        }
+        Ok(())
+    }
+}
