@@ -1,5 +1,14 @@
 //! Conformance guest: what blob stores have to do.
 
+mod containers;
+mod listing;
+mod names;
+mod objects;
+mod ranges;
+mod streams;
+mod world;
+mod writing;
+
 /// Bindings of this guest's world.
 mod bindings {
     wit_bindgen::generate!({
@@ -15,16 +24,42 @@ mod bindings {
 }
 
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
+use world::World;
+
+/// A case: its name, a statement, and what shows that it holds.
+type Case = (&'static str, fn(&World) -> Result<(), Failure>);
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        containers::CASES,
+        objects::CASES,
+        ranges::CASES,
+        writing::CASES,
+        names::CASES,
+        streams::CASES,
+        listing::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
 
 struct Suite;
 
 impl Guest for Suite {
     fn cases() -> Vec<String> {
-        Vec::new()
+        all().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn run(name: String, _settings: Vec<Setting>) -> Result<(), Failure> {
-        Err(Failure::Failed(format!("there is no case `{name}`")))
+    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
+        let at = all().position(|(known, _)| *known == name);
+        let case = at.and_then(|at| Some((at, all().nth(at)?.1)));
+        let Some((at, case)) = case else {
+            return Err(Failure::Failed(format!("there is no case `{name}`")));
+        };
+        let world = World::new(at, settings);
+        let result = case(&world);
+        world.leave();
+        result
     }
 }
 
