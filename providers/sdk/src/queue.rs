@@ -72,6 +72,7 @@
 mod backend;
 mod checks;
 mod dead;
+mod elsewhere;
 mod linked;
 mod names;
 mod push;

@@ -1,5 +1,6 @@
 //! What a queue provider does for one link.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::receipt::ReceiptKey;
@@ -83,6 +84,11 @@ pub trait Queues: Send + Sync + 'static {
     /// have it longer; a link that is deleted waits a second for a receive and drops it then.
     const POLL: Duration = Duration::from_secs(1);
 
+    /// Whether only the process that received a message can settle it. Calls to settle and to extend
+    /// that reach another copy of the provider are passed on to it then, and a process that has ended
+    /// takes its receipts along. The [`ReceiptKey`] may be that of the process.
+    const HELD_HERE: bool = false;
+
     /// What the receipts of a queue are sealed with: something that all copies of the provider know
     /// that may settle them, and no component does.
     fn receipt_key(
@@ -143,4 +149,42 @@ pub trait Queues: Send + Sync + 'static {
 
     /// Counts messages.
     fn depth(&self, queue: &str) -> impl Future<Output = Result<Depth, QueueError>> + Send;
+}
+
+/// For providers that keep what they made of a link elsewhere too.
+impl<B: Queues> Queues for Arc<B> {
+    const POLL: Duration = B::POLL;
+    const HELD_HERE: bool = B::HELD_HERE;
+
+    async fn receipt_key(&self, queue: &str) -> Result<ReceiptKey, QueueError> {
+        B::receipt_key(self, queue).await
+    }
+
+    async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
+        B::send(self, queue, message, delay).await
+    }
+
+    async fn send_many(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+    ) -> Result<Vec<Sent>, QueueError> {
+        B::send_many(self, queue, messages).await
+    }
+
+    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+        B::receive(self, queue, want).await
+    }
+
+    async fn settle(&self, queue: &str, receipt: &str, how: Outcome) -> Result<(), QueueError> {
+        B::settle(self, queue, receipt, how).await
+    }
+
+    async fn extend(&self, queue: &str, receipt: &str, lease: Duration) -> Result<(), QueueError> {
+        B::extend(self, queue, receipt, lease).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, QueueError> {
+        B::depth(self, queue).await
+    }
 }

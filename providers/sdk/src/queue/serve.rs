@@ -8,6 +8,7 @@ use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent
 use super::bindings;
 use super::bindings::exports::lattice::queue::{consumer, producer};
 use super::checks::{message_is_there, messages_are_there};
+use super::elsewhere::{self, About};
 use super::linked::Linked;
 use crate::backends::Backends;
 use crate::error::ServeError;
@@ -29,24 +30,92 @@ pub async fn serve<B: Queues>(
         .server()
         .checking(PRODUCER, "send", message_is_there)
         .checking(PRODUCER, "send-many", messages_are_there);
-    let functions = bindings::serve(&server, Links(backends))
+    let links = Links {
+        backends,
+        session: session.clone(),
+        home: elsewhere::home(session).into(),
+    };
+    if B::HELD_HERE {
+        elsewhere::serve(session, &links.home, links.clone()).await?;
+    }
+    let functions = bindings::serve(&server, links)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
     server.drive(functions).await
 }
 
 /// Answers each call with the queues that its link names.
-struct Links<B>(Arc<Backends<Linked<B>>>);
+pub(crate) struct Links<B> {
+    backends: Arc<Backends<Linked<B>>>,
+    session: Session,
+    home: Arc<str>,
+}
 
 impl<B> Clone for Links<B> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self {
+            backends: Arc::clone(&self.backends),
+            session: self.session.clone(),
+            home: Arc::clone(&self.home),
+        }
     }
 }
 
-impl<B> Links<B> {
-    async fn of(&self, cx: &Context) -> Result<Arc<Linked<B>>, QueueError> {
-        Ok(self.0.of(cx).await?)
+impl<B: Queues> Links<B> {
+    pub(crate) async fn of(&self, cx: &Context) -> Result<Arc<Linked<B>>, QueueError> {
+        Ok(self.backends.of(cx).await?)
+    }
+
+    async fn received(
+        &self,
+        cx: &Context,
+        queue: &str,
+        bounds: (u32, u32),
+        lease: Option<u32>,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let linked = self.of(cx).await?;
+        let mut got = linked.receive(queue, bounds, lease, cx.deadline).await?;
+        if B::HELD_HERE {
+            for delivery in &mut got {
+                delivery.receipt = elsewhere::marked(&self.home, &delivery.receipt);
+            }
+        }
+        Ok(got)
+    }
+
+    /// Settles or extends, where the delivery is held.
+    async fn about(
+        &self,
+        cx: &Context,
+        queue: &str,
+        receipt: &str,
+        about: About,
+    ) -> Result<(), QueueError> {
+        let receipt = match elsewhere::split(receipt) {
+            Some((home, receipt)) if B::HELD_HERE => {
+                if *home != *self.home {
+                    let of = (queue, receipt);
+                    return elsewhere::ask(&self.session, home, cx, of, &about).await;
+                }
+                receipt
+            }
+            _ => receipt,
+        };
+        self.about_here(cx, queue, receipt, about).await
+    }
+
+    pub(crate) async fn about_here(
+        &self,
+        cx: &Context,
+        queue: &str,
+        receipt: &str,
+        about: About,
+    ) -> Result<(), QueueError> {
+        let linked = self.of(cx).await?;
+        match about {
+            About::Settle(how) => linked.settle(queue, receipt, how).await,
+            About::Extend(lease) => linked.extend(queue, receipt, lease).await,
+        }
     }
 }
 
@@ -110,13 +179,8 @@ impl<B: Queues> consumer::Handler<Context> for Links<B> {
         wait_ms: u32,
         lease_ms: Option<u32>,
     ) -> Answer<Vec<Delivery>> {
-        let work = async {
-            let linked = self.of(&cx).await?;
-            linked
-                .receive(&queue, (max, wait_ms), lease_ms, cx.deadline)
-                .await
-        };
-        answer("receive", &cx, &queue, work.await)
+        let got = self.received(&cx, &queue, (max, wait_ms), lease_ms);
+        answer("receive", &cx, &queue, got.await)
     }
 
     async fn settle(
@@ -126,8 +190,8 @@ impl<B: Queues> consumer::Handler<Context> for Links<B> {
         receipt: String,
         how: Outcome,
     ) -> Answer<()> {
-        let work = async { self.of(&cx).await?.settle(&queue, &receipt, how).await };
-        answer("settle", &cx, &queue, work.await)
+        let done = self.about(&cx, &queue, &receipt, About::Settle(how));
+        answer("settle", &cx, &queue, done.await)
     }
 
     async fn extend(
@@ -137,8 +201,8 @@ impl<B: Queues> consumer::Handler<Context> for Links<B> {
         receipt: String,
         lease_ms: u32,
     ) -> Answer<()> {
-        let work = async { self.of(&cx).await?.extend(&queue, &receipt, lease_ms).await };
-        answer("extend", &cx, &queue, work.await)
+        let done = self.about(&cx, &queue, &receipt, About::Extend(lease_ms));
+        answer("extend", &cx, &queue, done.await)
     }
 
     async fn depth_of(&self, cx: Context, queue: String) -> Answer<Depth> {

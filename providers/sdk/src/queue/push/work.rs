@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::link::ProviderLink;
 use crate::queue::backend::{Delivery, Outcome, QueueError, Queues};
+use crate::queue::elsewhere;
 use crate::queue::linked::{Linked, spent};
 use crate::session::Session;
 use crate::telemetry::{self, Begun, TARGET};
@@ -35,6 +36,8 @@ pub(crate) struct Worker<B> {
     /// The call, complete but for its deadline.
     call: Invocation,
     over: CancellationToken,
+    /// Where deliveries are settled that only this process can settle.
+    home: Option<String>,
 }
 
 /// How a call ended.
@@ -65,6 +68,7 @@ impl<B: Queues> Worker<B> {
             peer: session.peer().clone(),
             call: session.call_through(link, HANDLER, HANDLE, Instant::now()),
             over,
+            home: B::HELD_HERE.then(|| elsewhere::home(session)),
         }
     }
 
@@ -146,7 +150,12 @@ impl<B: Queues> Worker<B> {
             let queue = self.linked.own_queue();
             let sealed = self.linked.sealed(queue, vec![delivery]).await;
             match sealed.map(|mut sealed| sealed.pop()) {
-                Ok(Some(delivery)) => self.call_until_taken(&delivery, trace, &lost).await,
+                Ok(Some(mut delivery)) => {
+                    if let Some(home) = &self.home {
+                        delivery.receipt = elsewhere::marked(home, &delivery.receipt);
+                    }
+                    self.call_until_taken(&delivery, trace, &lost).await
+                }
                 Ok(None) => Ended::Lost,
                 Err(error) => Ended::Failed(error.text()),
             }

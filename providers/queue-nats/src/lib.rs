@@ -1,0 +1,62 @@
+//! Queues for components, kept in NATS JetStream, on every server from 2.9 on.
+//!
+//! A link with this provider as target of `lattice:queue` lets its component send and receive; one
+//! with it as source has the component's handler called. See [`settings`] for what links say.
+//!
+//! # Queues
+//!
+//! Each queue is a work-queue stream, which is made when a link of the queue is put; other queues
+//! that a component names have to be there unless the link says `create`. Messages are stored before
+//! `send` answers, and gone from the stream when they are acknowledged. Their ids are their numbers
+//! there, `later-` and a number for those that were sent with a delay. A queue that has as many
+//! messages or bytes as it may have takes no more, and says so.
+//!
+//! A program without a lattice may publish to `queue_LATTICE_NAME.one`; its headers arrive as
+//! attributes.
+//!
+//! # Leases
+//!
+//! A lease belongs to the process that received the message, and other copies of the provider pass
+//! calls about it on to that one. It is kept there to the millisecond; should the process die, the
+//! message comes again when the time of the queue's consumer has passed, which is the `lease_ms` of the
+//! link that made the queue and five seconds. A longer lease ends early then: its receipt has
+//! expired.
+//!
+//! Attempts are counted by the server. One that was given to a process which died, or whose caller
+//! had gone, counts too.
+//!
+//! # Delay
+//!
+//! Messages for later wait in a stream of their own, from which whoever has the queue open moves
+//! them. The clocks of the sender's and the mover's host have to agree as far as delays matter.
+//! Retries wait at the server. A message that is sent with a delay takes part in the limits of the
+//! queue twice: of those that wait, and of those that are ready.
+//!
+//! # Groups
+//!
+//! Messages of a group are in one of sixteen lanes, each given out one by one; see the module
+//! `lanes`. They are found within a tenth of a second while groups are in use, and within a second
+//! otherwise.
+//!
+//! # Depth
+//!
+//! Messages that wait for their next attempt count as leased.
+//!
+//! # When NATS is away
+//!
+//! Calls fail at once with `unavailable` while there is no connection, and what was stored is there
+//! when it is back. A lease that cannot be kept alive expires.
+
+mod ack;
+mod backend;
+mod cluster;
+mod lanes;
+mod later;
+mod leases;
+mod letter;
+mod provider;
+mod queue;
+pub mod settings;
+mod wire;
+
+pub use provider::QueueNats;

@@ -1,0 +1,231 @@
+//! What is said to JetStream about messages: storing, pulling, acknowledging.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the subjects of the streams and of acknowledgements"
+)]
+
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull::BatchConfig;
+use async_nats::jetstream::{AckKind, Context};
+use async_nats::{Client, HeaderMap, RequestErrorKind, StatusCode};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_provider_sdk::queue::QueueError;
+use serde_json::Value;
+
+/// How long JetStream may take to answer; less than the usual deadline of a call, so that the
+/// caller hears what is missing.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the rest of what a server has ready may take to arrive after the message before it.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// How many bytes one pull asks for, besides one message of any size.
+const BYTES_AT_ONCE: usize = 16 << 20;
+
+/// JetStream's code for a stream that has as much as it may have, or could not store.
+const STORE_FAILED: u64 = 10077;
+/// Its code for a message that is larger than the stream takes.
+const MESSAGE_TOO_LARGE: u64 = 10054;
+
+/// A connection with its JetStream.
+#[derive(Debug, Clone)]
+pub(crate) struct Wire {
+    pub(crate) nats: Client,
+    pub(crate) jetstream: Context,
+}
+
+/// Where a message was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) sequence: u64,
+}
+
+impl Wire {
+    /// Fails when there is no connection right now: what is sent without one waits for the next one.
+    pub(crate) fn connected(&self) -> Result<(), QueueError> {
+        match self.nats.connection_state() {
+            State::Connected => Ok(()),
+            _ => Err(QueueError::unavailable(
+                "there is no connection to NATS at the moment",
+            )),
+        }
+    }
+
+    /// The largest message that the server takes.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.nats.server_info().max_payload
+    }
+
+    /// Stores a message and waits for the server to say so. `most` is what the stream takes.
+    pub(crate) async fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+        most: usize,
+    ) -> Result<Stored, QueueError> {
+        let asked = self.nats.request_with_headers(subject, headers, payload);
+        let answer = match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                return Err(QueueError::NoSuchQueue);
+            }
+            Ok(Err(error)) => return Err(QueueError::unavailable(error.to_string())),
+            Err(_) => return Err(silent("store a message")),
+        };
+        let told: Value = serde_json::from_slice(&answer.payload)
+            .map_err(|_| QueueError::other("NATS did not say what became of a message"))?;
+        if let Some(error) = told.get("error") {
+            return Err(refused(error, most));
+        }
+        let sequence = told.get("seq").and_then(Value::as_u64);
+        match sequence {
+            Some(sequence) => Ok(Stored { sequence }),
+            None => Err(QueueError::other("NATS stored a message without a number")),
+        }
+    }
+
+    /// Acknowledges and waits for the server to say so.
+    pub(crate) async fn acknowledge(&self, ack: &str, kind: AckKind) -> Result<(), QueueError> {
+        let asked = self.nats.request(ack.to_owned(), kind.into());
+        match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                Err(QueueError::ReceiptExpired)
+            }
+            Ok(Err(error)) => Err(QueueError::unavailable(error.to_string())),
+            Err(_) => Err(silent("acknowledge a message")),
+        }
+    }
+
+    /// Lets go of a delivery that nobody waits for any more, as far as the connection is there.
+    pub(crate) async fn let_go(&self, ack: &str) {
+        if self.connected().is_ok() {
+            let nak = AckKind::Nak(None);
+            // When it does not arrive, the server lets go by itself.
+            self.nats.publish(ack.to_owned(), nak.into()).await.ok();
+        }
+    }
+
+    /// Takes messages that are ready now, or waits for the first one and takes what is ready then.
+    pub(crate) async fn pull(
+        &self,
+        consumer: &PullConsumer,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<async_nats::Message>, QueueError> {
+        let got = self.pull_once(consumer, max, None).await?;
+        if !got.is_empty() || wait.is_zero() {
+            return Ok(got);
+        }
+        let mut got = self.pull_once(consumer, 1, Some(wait)).await?;
+        if !got.is_empty() && max > 1 {
+            // What came first is not lost when asking for more fails.
+            let more = self.pull_once(consumer, max - 1, None).await;
+            got.extend(more.unwrap_or_default());
+        }
+        Ok(got)
+    }
+
+    async fn pull_once(
+        &self,
+        consumer: &PullConsumer,
+        max: usize,
+        wait: Option<Duration>,
+    ) -> Result<Vec<async_nats::Message>, QueueError> {
+        let gone = |error: &dyn std::fmt::Display| QueueError::unavailable(error.to_string());
+        let inbox = self.nats.new_inbox();
+        let inbox_of = inbox.clone();
+        let mut answers = self.nats.subscribe(inbox).await.map_err(|e| gone(&e))?;
+        let request = BatchConfig {
+            batch: max,
+            expires: wait,
+            no_wait: wait.is_none(),
+            max_bytes: BYTES_AT_ONCE + self.max_payload(),
+            ..BatchConfig::default()
+        };
+        let asked = consumer.request_batch(request, inbox_of.into()).await;
+        asked.map_err(|e| gone(&e))?;
+        let mut got = Vec::new();
+        let mut limit = ANSWER_LIMIT + wait.unwrap_or_default();
+        while got.len() < max {
+            let answer = match tokio::time::timeout(limit, answers.next()).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return kept(got, gone(&"the connection has ended")),
+                // The server need not say that a part was all it had.
+                Err(_) if !got.is_empty() => break,
+                Err(_) => return Err(silent("give messages")),
+            };
+            match answer.status {
+                None | Some(StatusCode::OK) => {
+                    got.push(answer);
+                    limit = QUIET;
+                }
+                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => break,
+                Some(StatusCode::NO_RESPONDERS) => return kept(got, QueueError::NoSuchQueue),
+                Some(status) => {
+                    let why = answer.description.unwrap_or_default();
+                    return kept(got, unusual(status, &why));
+                }
+            }
+        }
+        Ok(got)
+    }
+}
+
+/// What has come is leased to us, so it is returned even when there is an error behind it.
+fn kept(
+    got: Vec<async_nats::Message>,
+    error: QueueError,
+) -> Result<Vec<async_nats::Message>, QueueError> {
+    match got.is_empty() {
+        true => Err(error),
+        false => Ok(got),
+    }
+}
+
+fn unusual(status: StatusCode, why: &str) -> QueueError {
+    let why = format!("NATS gives no messages: {why} ({status})");
+    match status.as_u16() {
+        // The consumer was deleted, or there are too many requests.
+        409 => QueueError::unavailable(why),
+        _ => QueueError::other(why),
+    }
+}
+
+fn silent(what: &str) -> QueueError {
+    QueueError::unavailable(format!("NATS did not {what} within {ANSWER_LIMIT:?}"))
+}
+
+fn refused(error: &Value, most: usize) -> QueueError {
+    let code = error.get("err_code").and_then(Value::as_u64);
+    let why = error.get("description").and_then(Value::as_str);
+    let why = why.unwrap_or("no reason given").to_owned();
+    match code {
+        Some(MESSAGE_TOO_LARGE) => QueueError::TooLarge(most as u64),
+        Some(STORE_FAILED) if why.contains("maximum") => QueueError::Full(why),
+        _ => QueueError::other(format!("NATS did not store a message: {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let full = json!({"err_code": 10077, "description": "maximum messages exceeded"});
+        assert!(matches!(refused(&full, 9), QueueError::Full(_)));
+        let disk = json!({"err_code": 10077, "description": "no space left"});
+        assert!(matches!(refused(&disk, 9), QueueError::Other(_)));
+        let large = json!({"err_code": 10054, "description": "message size exceeds maximum"});
+        assert_eq!(refused(&large, 9), QueueError::TooLarge(9));
+    }
+}
