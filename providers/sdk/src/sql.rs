@@ -1,0 +1,82 @@
+//! Serving `lattice:sql@0.1.0`: an SQL provider is a [`Backend`] for each link, which makes
+//! [`Session`]s; everything that is not the database's own business is done here.
+//!
+//! - Statements are read far enough to rewrite their placeholders, and to refuse what would end a
+//!   transaction behind our back; see [`Statement`].
+//! - Transactions and cursors are held under names that nobody can guess and that are of use only
+//!   through the link that made them. Each ends when it is not used for a while, when its time is
+//!   over, and with its link and its provider, so that a component that traps between two statements
+//!   leaves nothing open.
+//! - Rows come in pages, of which only one is in memory.
+//! - Calls end before their deadline with an error, and what they did not wait for is cancelled.
+//!
+//! # What links say
+//!
+//! | key | meaning | default |
+//! | --- | --- | --- |
+//! | `databases` | other databases that components may name, `name` or `name=real-name`, with commas; `*` is every one | none |
+//! | `transaction_timeout_ms` | how long a transaction may last | 30000 |
+//! | `transaction_idle_ms` | how long one may not be used | 5000 |
+//! | `cursor_idle_ms` | how long the next page may not be asked for | 30000 |
+//! | `cursor_timeout_ms` | how long all the pages of one query may take | 600000 |
+//! | `max_transactions`, `max_cursors` | how many may be open at once; each has a connection of its own | 64, 64 |
+//!
+//! # Features
+//!
+//! | feature | means |
+//! | --- | --- |
+//! | `dialect` | `postgres`, `mysql` or `sqlite` |
+//! | `transactions` | there are some |
+//! | `isolation` | the strongest level that is kept: `serializable` |
+//! | `transactional-ddl` | tables can be made and dropped in transactions |
+//! | `after-error` | what a transaction does after a statement failed: `goes-on`, or `rolls-back` when it can only be rolled back |
+//! | `prepared` | statements are prepared and kept |
+//! | `paging` | rows wait at the database, not in memory |
+//! | `max-page-rows`, `max-page-bytes`, `max-parameters`, `max-transactions`, `max-cursors` | limits |
+
+mod backend;
+mod checks;
+mod databases;
+mod equal;
+mod held;
+mod lexer;
+mod limits;
+mod linked;
+mod reading;
+mod serve;
+mod statement;
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::error_impl_error,
+    clippy::missing_errors_doc,
+    clippy::wildcard_imports,
+    reason = "generated from the WIT package"
+)]
+mod bindings {
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package lattice:sql-provider;
+            world provider {
+                export lattice:sql/sql@0.1.0;
+            }
+        ",
+        path: "../../interfaces/wit/lattice-sql-0.1.0",
+        world: "lattice:sql-provider/provider",
+        generate_all,
+    });
+}
+
+pub use backend::{Backend, Batch, Control, Purpose, Row, Session, in_time};
+pub use bindings::exports::lattice::sql::sql::{
+    Dialect, Done, Error as SqlError, Isolation, Rows, Value,
+};
+pub use bindings::lattice::sql::types::{Column, Constraint, ConstraintKind, DbError};
+pub use databases::Databases;
+pub use limits::{Limits, MAX_PAGE_BYTES, MAX_PAGE_ROWS, features};
+pub use serve::Sql;
+pub use statement::{Statement, StatementError};

@@ -1,0 +1,212 @@
+//! Transactions and cursors between calls.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::reading::Run;
+use super::{Control, Session, SqlError};
+
+/// How long the database may take to undo what was given up.
+const UNDO_LIMIT: Duration = Duration::from_secs(2);
+
+/// What is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holding {
+    Transaction,
+    /// A cursor of its own; those of transactions go with them.
+    Cursor,
+}
+
+/// One session between calls.
+#[derive(Debug)]
+pub(super) struct Slot<S> {
+    pub(super) holding: Holding,
+    /// Its database, as the link has it.
+    pub(super) db: Option<String>,
+    /// When it ends at the latest.
+    pub(super) ends: Instant,
+    idle: Duration,
+    used: Mutex<Instant>,
+    /// Empty while a call uses it and after it was given up: a call that is dropped in the middle
+    /// takes the session with it.
+    run: tokio::sync::Mutex<Option<Run<S>>>,
+}
+
+impl<S: Session> Slot<S> {
+    pub(super) fn new(
+        holding: Holding,
+        db: Option<&str>,
+        run: Run<S>,
+        lasts: Duration,
+        idle: Duration,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            holding,
+            db: db.map(str::to_owned),
+            ends: now + lasts,
+            idle,
+            used: Mutex::new(now),
+            run: tokio::sync::Mutex::new(Some(run)),
+        }
+    }
+
+    fn gone(&self) -> SqlError {
+        match self.holding {
+            Holding::Transaction => SqlError::TransactionGone,
+            Holding::Cursor => SqlError::CursorGone,
+        }
+    }
+
+    /// Works with the session, alone. An error that ends sessions ends this one.
+    pub(super) async fn with<T>(
+        &self,
+        until: Instant,
+        work: impl AsyncWork<S, T>,
+    ) -> Result<T, SqlError> {
+        let Ok(mut place) = tokio::time::timeout_at(until, self.run.lock()).await else {
+            return Err(SqlError::Timeout);
+        };
+        let mut run = place.take().ok_or_else(|| self.gone())?;
+        let done = work.run(&mut run, until).await;
+        match &done {
+            Err(error) if error.ends_session() => undo(self.holding, run).await,
+            _ => *place = Some(run),
+        }
+        *self.used.lock() = Instant::now();
+        done
+    }
+
+    /// Takes the session out for good.
+    pub(super) async fn take(&self, until: Instant) -> Result<Run<S>, SqlError> {
+        let Ok(mut place) = tokio::time::timeout_at(until, self.run.lock()).await else {
+            return Err(SqlError::Timeout);
+        };
+        place.take().ok_or_else(|| self.gone())
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now >= self.ends || now >= *self.used.lock() + self.idle
+    }
+}
+
+/// What is done with a session in one call.
+pub(super) trait AsyncWork<S, T>: Send {
+    fn run(
+        self,
+        run: &mut Run<S>,
+        until: Instant,
+    ) -> impl Future<Output = Result<T, SqlError>> + Send;
+}
+
+/// Undoes what a session did, as far as the database answers; without an answer the connection is
+/// closed, which undoes it too.
+pub(super) async fn undo<S: Session>(holding: Holding, mut run: Run<S>) {
+    let until = Instant::now() + UNDO_LIMIT;
+    let undone = async {
+        run.close_all(until).await?;
+        match holding {
+            Holding::Transaction => run.session()?.control(Control::Rollback, until).await,
+            Holding::Cursor => Ok(()),
+        }
+    };
+    if let Ok(Err(error)) = tokio::time::timeout_at(until, undone).await {
+        let error = error.text();
+        tracing::debug!(error, "could not undo a session, it is closed");
+    }
+}
+
+/// What one link holds, by the names that calls use.
+#[derive(Debug)]
+pub(super) struct Held<S> {
+    slots: Mutex<HashMap<String, Arc<Slot<S>>>>,
+    more: tokio::sync::Notify,
+}
+
+impl<S: Session> Held<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Mutex::default(),
+            more: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// How many sessions of one kind are held.
+    pub(super) fn count(&self, holding: Holding) -> usize {
+        let slots = self.slots.lock();
+        let mut seen: Vec<*const Slot<S>> = slots
+            .values()
+            .filter(|slot| slot.holding == holding)
+            .map(Arc::as_ptr)
+            .collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen.len()
+    }
+
+    pub(super) fn put(&self, name: &str, slot: Arc<Slot<S>>) {
+        self.slots.lock().insert(name.to_owned(), slot);
+        self.more.notify_one();
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Slot<S>>> {
+        self.slots.lock().get(name).cloned()
+    }
+
+    /// Forgets one name.
+    pub(super) fn forget(&self, name: &str) {
+        self.slots.lock().remove(name);
+    }
+
+    /// Forgets a session by all its names.
+    pub(super) fn remove(&self, slot: &Arc<Slot<S>>) {
+        self.slots.lock().retain(|_, held| !Arc::ptr_eq(held, slot));
+    }
+
+    /// Waits until something is held.
+    pub(super) async fn not_empty(&self) {
+        while self.slots.lock().is_empty() {
+            self.more.notified().await;
+        }
+    }
+
+    /// Gives up what was not used for too long, or is there for too long.
+    pub(super) async fn sweep(&self) {
+        let now = Instant::now();
+        let mut over = Vec::new();
+        self.slots.lock().retain(|_, slot| {
+            // One in use is waited for: its statement ends in time.
+            let is_over = slot.is_over(now) && slot.run.try_lock().is_ok();
+            if is_over && !over.iter().any(|other| Arc::ptr_eq(other, slot)) {
+                over.push(Arc::clone(slot));
+            }
+            !is_over
+        });
+        give_up(over).await;
+    }
+
+    /// Gives up everything.
+    pub(super) async fn end(&self) {
+        let slots = std::mem::take(&mut *self.slots.lock());
+        let mut unique: Vec<Arc<Slot<S>>> = Vec::new();
+        for slot in slots.into_values() {
+            if !unique.iter().any(|other| Arc::ptr_eq(other, &slot)) {
+                unique.push(slot);
+            }
+        }
+        give_up(unique).await;
+    }
+}
+
+async fn give_up<S: Session>(slots: Vec<Arc<Slot<S>>>) {
+    let undone = slots.into_iter().map(|slot| async move {
+        if let Ok(run) = slot.take(Instant::now() + UNDO_LIMIT).await {
+            undo(slot.holding, run).await;
+        }
+    });
+    futures::future::join_all(undone).await;
+}

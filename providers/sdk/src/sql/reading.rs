@@ -1,0 +1,234 @@
+//! A session with the rows that it still has to hand out.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::time::Instant;
+
+use super::backend::size_of_row;
+use super::limits::{MAX_CURSORS_OF_ONE, MAX_KEPT_BYTES, MAX_PAGE_BYTES};
+use super::{Column, Row, Rows, Session, SqlError, Statement, Value};
+
+/// How many rows are asked for at once when they are kept.
+const STEP: usize = 1000;
+
+/// A session in a held or passing state. Of its queries the last one may have rows at the
+/// database; the rows of those before it are kept here.
+#[derive(Debug)]
+pub(super) struct Run<S> {
+    /// Gone when only kept rows are left.
+    session: Option<S>,
+    /// The cursor whose rows come from the session, and one row that came too early.
+    live: Option<Live>,
+    kept: HashMap<String, Kept>,
+    kept_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Live {
+    name: String,
+    columns: Vec<Column>,
+    early: Option<Row>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    columns: Vec<Column>,
+    rows: VecDeque<Row>,
+}
+
+/// A page with what becomes of its cursor.
+pub(super) struct Page {
+    pub(super) rows: Rows,
+    pub(super) is_last: bool,
+}
+
+impl<S: Session> Run<S> {
+    pub(super) fn new(session: S) -> Self {
+        Self {
+            session: Some(session),
+            live: None,
+            kept: HashMap::new(),
+            kept_bytes: 0,
+        }
+    }
+
+    /// The session, free for a statement after [`Run::keep`].
+    pub(super) fn session(&mut self) -> Result<&mut S, SqlError> {
+        self.session.as_mut().ok_or(SqlError::CursorGone)
+    }
+
+    /// Takes the rows that are left in and gives the session up, for they belong to a statement
+    /// that has to take effect whether they are fetched or not.
+    pub(super) async fn finish(&mut self, until: Instant) -> Result<(), SqlError> {
+        self.keep(until).await?;
+        self.session = None;
+        Ok(())
+    }
+
+    /// Runs a query; the rows after its first page wait under `name`.
+    pub(super) async fn query(
+        &mut self,
+        name: &str,
+        statement: &Statement,
+        values: Vec<Value>,
+        rows: usize,
+        until: Instant,
+    ) -> Result<Page, SqlError> {
+        self.keep(until).await?;
+        if self.kept.len() >= MAX_CURSORS_OF_ONE {
+            return Err(SqlError::Busy(format!(
+                "the transaction has {MAX_CURSORS_OF_ONE} open cursors, which is the most; read them to their end or close them"
+            )));
+        }
+        let columns = self.session()?.query(statement, values, until).await?;
+        self.live = Some(Live {
+            name: name.to_owned(),
+            columns,
+            early: None,
+        });
+        self.live_page(rows, until).await
+    }
+
+    /// The next page of a cursor.
+    pub(super) async fn fetch(
+        &mut self,
+        name: &str,
+        rows: usize,
+        until: Instant,
+    ) -> Result<Page, SqlError> {
+        if self.live.as_ref().is_some_and(|live| live.name == name) {
+            return self.live_page(rows, until).await;
+        }
+        let Some(kept) = self.kept.get_mut(name) else {
+            return Err(SqlError::CursorGone);
+        };
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while page.len() < rows && bytes < MAX_PAGE_BYTES {
+            let Some(row) = kept.rows.pop_front() else {
+                break;
+            };
+            bytes += size_of_row(&row);
+            page.push(row);
+        }
+        let is_last = kept.rows.is_empty();
+        let columns = kept.columns.clone();
+        self.kept_bytes = self.kept_bytes.saturating_sub(bytes);
+        if is_last {
+            self.kept.remove(name);
+        }
+        Ok(page_of(columns, page, is_last))
+    }
+
+    /// Gives up what is left of a cursor.
+    pub(super) async fn close(&mut self, name: &str, until: Instant) -> Result<(), SqlError> {
+        if let Some(kept) = self.kept.remove(name) {
+            let bytes: usize = kept.rows.iter().map(size_of_row).sum();
+            self.kept_bytes = self.kept_bytes.saturating_sub(bytes);
+        }
+        if self.live.as_ref().is_some_and(|live| live.name == name) {
+            self.live = None;
+            self.session()?.stop(until).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the rows of every cursor, at the end of a transaction.
+    pub(super) async fn close_all(&mut self, until: Instant) -> Result<(), SqlError> {
+        self.kept.clear();
+        self.kept_bytes = 0;
+        match self.live.take() {
+            Some(_) => self.session()?.stop(until).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the session free for another statement: the rows that are left are taken in.
+    pub(super) async fn keep(&mut self, until: Instant) -> Result<(), SqlError> {
+        if self.live.is_none() {
+            return Ok(());
+        }
+        let mut rows = VecDeque::new();
+        let mut bytes = self.kept_bytes;
+        let mut put = |row: Row| {
+            bytes += size_of_row(&row);
+            rows.push_back(row);
+            bytes
+        };
+        if let Some(row) = self.live.as_mut().and_then(|live| live.early.take()) {
+            put(row);
+        }
+        loop {
+            let batch = self.session()?.next(STEP, MAX_PAGE_BYTES, until).await;
+            let batch = batch.inspect_err(|_| self.live = None)?;
+            let is_last = batch.is_last || batch.rows.is_empty();
+            let taken = batch.rows.into_iter().map(&mut put).last().unwrap_or(0);
+            if taken > MAX_KEPT_BYTES {
+                // What came so far is lost to its cursor, so the cursor is.
+                self.live = None;
+                self.session()?.stop(until).await?;
+                return Err(SqlError::Busy(format!(
+                    "the rows that an open cursor of the transaction still has are more than {} MiB, so it was closed; read a cursor to its end before the next statement",
+                    MAX_KEPT_BYTES / 1024 / 1024
+                )));
+            }
+            if is_last {
+                break;
+            }
+        }
+        let Some(live) = self.live.take() else {
+            return Ok(());
+        };
+        self.kept_bytes = bytes;
+        let columns = live.columns;
+        self.kept.insert(live.name, Kept { columns, rows });
+        Ok(())
+    }
+
+    /// The next page from the database. An error ends the cursor.
+    async fn live_page(&mut self, rows: usize, until: Instant) -> Result<Page, SqlError> {
+        let page = self.next_page(rows, until).await;
+        if !matches!(&page, Ok(page) if !page.is_last) {
+            self.live = None;
+        }
+        page
+    }
+
+    async fn next_page(&mut self, rows: usize, until: Instant) -> Result<Page, SqlError> {
+        let mut early = self.live.as_mut().and_then(|live| live.early.take());
+        let mut page: Vec<Row> = early.take().into_iter().collect();
+        let mut is_last = false;
+        if page.len() < rows {
+            let batch = self
+                .session()?
+                .next(rows - page.len(), MAX_PAGE_BYTES, until);
+            let batch = batch.await?;
+            is_last = batch.is_last;
+            page.extend(batch.rows);
+        }
+        if !is_last {
+            // One more, to know whether there is one.
+            early = self.session()?.next(1, 1, until).await?.rows.pop();
+            is_last = early.is_none();
+        }
+        let Some(live) = &mut self.live else {
+            return Err(SqlError::CursorGone);
+        };
+        live.early = early;
+        let columns = match is_last {
+            true => std::mem::take(&mut live.columns),
+            false => live.columns.clone(),
+        };
+        Ok(page_of(columns, page, is_last))
+    }
+}
+
+fn page_of(columns: Vec<Column>, rows: Vec<Row>, is_last: bool) -> Page {
+    Page {
+        rows: Rows {
+            columns,
+            rows,
+            cursor: None,
+        },
+        is_last,
+    }
+}

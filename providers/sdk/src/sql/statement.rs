@@ -1,0 +1,374 @@
+//! A statement with its placeholders in the form that its database takes.
+
+use super::lexer::{Lexer, Piece};
+use super::{Dialect, SqlError, Value};
+
+/// What a statement cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatementError {
+    /// There is none.
+    #[error("the statement is empty")]
+    Empty,
+    /// There are several.
+    #[error("there are several statements in one; run them one after the other")]
+    Several,
+    /// Both kinds of placeholders are in it.
+    #[error("the statement has both `?` and `$1`; use one kind")]
+    Mixed,
+    /// A number is missing, zero or too large.
+    #[error("the placeholders have to be numbered from `$1` on, without a gap; `${0}` is missing")]
+    Gap(usize),
+    /// There are more than the database takes.
+    #[error("the statement takes more than {0} values")]
+    TooMany(usize),
+    /// It is of another kind.
+    #[error("`{0}` is no placeholder here; use `?` or `$1`")]
+    Foreign(String),
+    /// An operator that only PostgreSQL has.
+    #[error("`??` stands for an operator of PostgreSQL, which this database does not have")]
+    Escaped,
+    /// It begins or ends a transaction.
+    #[error("`{0}` is not taken as a statement; use the functions begin, commit and rollback")]
+    Transaction(String),
+    /// It only means something in a transaction.
+    #[error("`{0}` needs a transaction")]
+    Outside(String),
+    /// The database would commit before it.
+    #[error("`{0}` would end the transaction in this database; run it without one")]
+    Commits(String),
+    /// It would need a stream of data beside the call.
+    #[error("`COPY` needs a stream of data, which a call does not have; use execute-many")]
+    Copy,
+    /// The values are more or fewer.
+    #[error("the statement has {placeholders} placeholders and {values} values{}", hint(*.placeholders, *.values))]
+    Values {
+        /// How many it takes.
+        placeholders: usize,
+        /// How many there are.
+        values: usize,
+    },
+}
+
+fn hint(placeholders: usize, values: usize) -> &'static str {
+    match placeholders > 0 && values == 0 {
+        true => "; an operator `?` of PostgreSQL is written `??`",
+        false => "",
+    }
+}
+
+impl From<StatementError> for SqlError {
+    fn from(error: StatementError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+/// What a statement means for transactions and for its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Begins or ends a transaction.
+    Transaction,
+    /// Sets or goes back to a point in one.
+    Point,
+    /// Leaves something with its connection.
+    Traces,
+    Copy,
+}
+
+/// A statement with its placeholders in the form that its database takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    text: String,
+    /// Which value each placeholder takes, where they have no numbers.
+    order: Vec<usize>,
+    values: usize,
+    verb: String,
+    kind: Kind,
+    commits: bool,
+    reads_only: bool,
+}
+
+impl Statement {
+    /// Reads a statement.
+    ///
+    /// ```
+    /// use lattice_provider_sdk::sql::{Dialect, Statement};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let text = "SELECT '?' FROM t WHERE a = ? AND b = ?";
+    /// let statement = Statement::read(text, Dialect::Postgres)?;
+    /// assert_eq!(statement.text(), "SELECT '?' FROM t WHERE a = $1 AND b = $2");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`StatementError`].
+    pub fn read(text: &str, dialect: Dialect) -> Result<Self, StatementError> {
+        let pieces: Vec<_> = Lexer::new(text, dialect).collect();
+        let words = Words::of(&pieces);
+        let Some(verb) = words.first() else {
+            return Err(StatementError::Empty);
+        };
+        check_single(&pieces, &words)?;
+        let mut rewriting = Rewriting::new(&pieces, dialect, text.len());
+        for piece in &pieces {
+            rewriting.take(*piece)?;
+        }
+        let values = rewriting.values()?;
+        Ok(Self {
+            text: rewriting.text,
+            order: rewriting.order,
+            values,
+            kind: words.kind(dialect),
+            commits: words.commits(dialect),
+            reads_only: words.read_only(),
+            verb,
+        })
+    }
+
+    /// The text for the database.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The first word in capitals, such as `SELECT`.
+    #[must_use]
+    pub fn verb(&self) -> &str {
+        &self.verb
+    }
+
+    /// Whether its connection is not as before afterwards: a setting, a temporary table, a lock.
+    #[must_use]
+    pub fn leaves_traces(&self) -> bool {
+        self.kind == Kind::Traces
+    }
+
+    /// Whether it surely changes nothing that a transaction would undo, functions apart.
+    #[must_use]
+    pub fn reads_only(&self) -> bool {
+        self.reads_only
+    }
+
+    /// The values in the order of the placeholders, for a database whose placeholders have no
+    /// numbers.
+    #[must_use]
+    pub fn in_order(&self, values: Vec<Value>) -> Vec<Value> {
+        if self.order.iter().copied().eq(0..values.len()) {
+            return values;
+        }
+        let taken = self.order.iter().filter_map(|at| values.get(*at));
+        taken.cloned().collect()
+    }
+
+    /// Whether the statement may run with so many values, in a transaction or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StatementError`].
+    pub fn check(&self, values: usize, in_transaction: bool) -> Result<(), StatementError> {
+        let verb = || self.verb.clone();
+        match self.kind {
+            Kind::Transaction => return Err(StatementError::Transaction(verb())),
+            Kind::Point if !in_transaction => return Err(StatementError::Outside(verb())),
+            Kind::Copy => return Err(StatementError::Copy),
+            _ if in_transaction && self.commits => return Err(StatementError::Commits(verb())),
+            _ => {}
+        }
+        if values != self.values {
+            return Err(StatementError::Values {
+                placeholders: self.values,
+                values,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The words of a statement, in capitals.
+struct Words(Vec<String>);
+
+impl Words {
+    fn of(pieces: &[Piece<'_>]) -> Self {
+        let words = pieces.iter().filter_map(|piece| match piece {
+            Piece::Word(word) | Piece::Named(word) => Some(word.to_ascii_uppercase()),
+            _ => None,
+        });
+        Self(words.collect())
+    }
+
+    fn first(&self) -> Option<String> {
+        self.0.first().cloned()
+    }
+
+    fn at(&self, at: usize) -> &str {
+        self.0.get(at).map_or("", String::as_str)
+    }
+
+    fn has(&self, words: &[&str]) -> bool {
+        self.0.iter().any(|word| words.contains(&word.as_str()))
+    }
+
+    fn kind(&self, dialect: Dialect) -> Kind {
+        match self.at(0) {
+            "BEGIN" | "START" | "COMMIT" | "END" | "ABORT" | "XA" => Kind::Transaction,
+            "ROLLBACK" if self.has(&["TO"]) => Kind::Point,
+            "ROLLBACK" => Kind::Transaction,
+            "PREPARE" if self.at(1) == "TRANSACTION" => Kind::Transaction,
+            // Setting it commits.
+            "SET" if self.has(&["AUTOCOMMIT", "@@AUTOCOMMIT"]) => Kind::Transaction,
+            "SAVEPOINT" | "RELEASE" => Kind::Point,
+            "COPY" => Kind::Copy,
+            "SET" | "RESET" | "DISCARD" | "LISTEN" | "UNLISTEN" | "PREPARE" | "DEALLOCATE"
+            | "DECLARE" | "LOAD" | "USE" | "PRAGMA" | "HANDLER" | "DO" | "CALL" => Kind::Traces,
+            "LOCK" if dialect == Dialect::Mysql => Kind::Traces,
+            _ if self.has(TRACES) => Kind::Traces,
+            _ if dialect == Dialect::Mysql && self.0.iter().any(|w| w.starts_with('@')) => {
+                Kind::Traces
+            }
+            _ => Kind::Plain,
+        }
+    }
+
+    fn read_only(&self) -> bool {
+        let can_write = ["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO"];
+        match self.at(0) {
+            "SELECT" | "WITH" => !self.has(&can_write),
+            "VALUES" | "TABLE" | "SHOW" | "DESCRIBE" | "DESC" => true,
+            "EXPLAIN" => !self.has(&["ANALYZE"]),
+            _ => false,
+        }
+    }
+
+    /// Whether MySQL ends a transaction before it.
+    fn commits(&self, dialect: Dialect) -> bool {
+        const VERBS: [&str; 14] = [
+            "ALTER", "ANALYZE", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "LOCK", "OPTIMIZE",
+            "RENAME", "REPAIR", "REVOKE", "TRUNCATE", "UNLOCK",
+        ];
+        dialect == Dialect::Mysql && VERBS.contains(&self.at(0)) && self.at(1) != "TEMPORARY"
+    }
+}
+
+/// Words that say that something stays with a connection.
+const TRACES: &[&str] = &[
+    "TEMP",
+    "TEMPORARY",
+    "SET_CONFIG",
+    "SETSEED",
+    "PG_ADVISORY_LOCK",
+    "PG_ADVISORY_LOCK_SHARED",
+    "PG_TRY_ADVISORY_LOCK",
+    "PG_TRY_ADVISORY_LOCK_SHARED",
+    "GET_LOCK",
+];
+
+/// Refuses several statements. Bodies of routines and triggers have some of their own.
+fn check_single(pieces: &[Piece<'_>], words: &Words) -> Result<(), StatementError> {
+    if words.at(0) == "CREATE" && words.has(&["BEGIN"]) {
+        return Ok(());
+    }
+    let mut after = pieces.iter().skip_while(|piece| **piece != Piece::End);
+    match after.all(|piece| matches!(piece, Piece::End | Piece::Blank(_))) {
+        true => Ok(()),
+        false => Err(StatementError::Several),
+    }
+}
+
+/// Writes the text again with other placeholders.
+struct Rewriting {
+    dialect: Dialect,
+    is_numbered: bool,
+    text: String,
+    order: Vec<usize>,
+    after_mark: bool,
+}
+
+impl Rewriting {
+    fn new(pieces: &[Piece<'_>], dialect: Dialect, len: usize) -> Self {
+        let is_number = |piece: &Piece<'_>| matches!(piece, Piece::Number(_));
+        Self {
+            dialect,
+            is_numbered: pieces.iter().any(is_number),
+            text: String::with_capacity(len + 16),
+            order: Vec::new(),
+            after_mark: false,
+        }
+    }
+
+    fn take(&mut self, piece: Piece<'_>) -> Result<(), StatementError> {
+        let after_mark = std::mem::take(&mut self.after_mark);
+        match piece {
+            Piece::Mark if !self.is_numbered => {
+                self.after_mark = true;
+                self.place(self.order.len())?;
+            }
+            // There they are operators.
+            Piece::Mark if self.dialect == Dialect::Postgres => self.text.push('?'),
+            Piece::Escaped if self.dialect == Dialect::Postgres => {
+                let operator = if self.is_numbered { "??" } else { "?" };
+                self.text.push_str(operator);
+            }
+            Piece::Mark => return Err(StatementError::Mixed),
+            Piece::Escaped => return Err(StatementError::Escaped),
+            Piece::Number(number) => {
+                let most = self.dialect.max_parameters();
+                let number = number.parse().unwrap_or(usize::MAX);
+                match number {
+                    0 => return Err(StatementError::Foreign("$0".to_owned())),
+                    _ if number > most => return Err(StatementError::TooMany(most)),
+                    _ => self.place(number - 1)?,
+                }
+            }
+            Piece::Named(name) if self.dialect == Dialect::Sqlite => {
+                return Err(StatementError::Foreign(name.to_owned()));
+            }
+            // The text would run into the number of the placeholder.
+            Piece::Word(text) | Piece::Other(text)
+                if after_mark && text.starts_with(|c: char| c.is_alphanumeric()) =>
+            {
+                return Err(StatementError::Foreign(format!("?{text}")));
+            }
+            Piece::End => self.text.push(';'),
+            Piece::Blank(text)
+            | Piece::Quoted(text)
+            | Piece::Word(text)
+            | Piece::Named(text)
+            | Piece::Other(text) => self.text.push_str(text),
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, value: usize) -> Result<(), StatementError> {
+        let most = self.dialect.max_parameters();
+        if self.order.len() >= most {
+            return Err(StatementError::TooMany(most));
+        }
+        self.order.push(value);
+        let number = value + 1;
+        match self.dialect {
+            Dialect::Postgres => self.text.push_str(&format!("${number}")),
+            Dialect::Sqlite => self.text.push_str(&format!("?{number}")),
+            Dialect::Mysql => self.text.push('?'),
+        }
+        Ok(())
+    }
+
+    /// How many values there have to be.
+    fn values(&self) -> Result<usize, StatementError> {
+        let count = self.order.iter().max().map_or(0, |most| most + 1);
+        let mut is_there = vec![false; count];
+        for value in &self.order {
+            is_there[*value] = true;
+        }
+        match is_there.iter().position(|there| !there) {
+            Some(missing) => Err(StatementError::Gap(missing + 1)),
+            None => Ok(count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

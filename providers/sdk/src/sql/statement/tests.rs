@@ -1,0 +1,243 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const ALL: [Dialect; 3] = [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite];
+
+fn read(text: &str, dialect: Dialect) -> Statement {
+    Statement::read(text, dialect).unwrap()
+}
+
+fn error(text: &str, dialect: Dialect) -> StatementError {
+    Statement::read(text, dialect).unwrap_err()
+}
+
+#[test]
+fn each_dialect_gets_its_own_placeholders() {
+    let marks = "SELECT a FROM t WHERE a = ? AND b=?";
+    let numbers = "SELECT a FROM t WHERE a = $2 AND b=$1 OR c=$2";
+    let texts = |text| ALL.map(|dialect| read(text, dialect).text);
+    assert_eq!(
+        texts(marks),
+        [
+            "SELECT a FROM t WHERE a = $1 AND b=$2",
+            "SELECT a FROM t WHERE a = ? AND b=?",
+            "SELECT a FROM t WHERE a = ?1 AND b=?2",
+        ]
+    );
+    assert_eq!(
+        texts(numbers),
+        [
+            "SELECT a FROM t WHERE a = $2 AND b=$1 OR c=$2",
+            "SELECT a FROM t WHERE a = ? AND b=? OR c=?",
+            "SELECT a FROM t WHERE a = ?2 AND b=?1 OR c=?2",
+        ]
+    );
+    let values = vec![Value::Int(1), Value::Int(2)];
+    let ordered = read(numbers, Dialect::Mysql).in_order(values);
+    assert_eq!(ordered, [Value::Int(2), Value::Int(1), Value::Int(2)]);
+}
+
+#[test]
+fn quotes_and_comments_are_left_alone() {
+    for (text, dialect) in [
+        ("SELECT '? $1 ''?'' ;' -- ? $1 ;\n", Dialect::Postgres),
+        ("SELECT \"?\" /* ? /* ? */ ; */", Dialect::Postgres),
+        (
+            "SELECT E'\\'?' || $$ ? ; $$ || $a$ ? $$ ? $a$",
+            Dialect::Postgres,
+        ),
+        ("SELECT a$1, b FROM t", Dialect::Postgres),
+        ("SELECT '\\'?', \"\\\"?\", `?` # ?\n -- ?", Dialect::Mysql),
+        ("SELECT `a``?`, [?], '?''?' /* ? */ --?", Dialect::Sqlite),
+        ("SELECT 'it''s' -- no end ' ?", Dialect::Sqlite),
+        ("SELECT '?", Dialect::Sqlite),
+        ("SELECT '\\é?'", Dialect::Mysql),
+    ] {
+        let statement = read(text, dialect);
+        assert_eq!(statement.text, text, "{dialect:?}");
+        assert_eq!(statement.values, 0, "{text}");
+    }
+    assert_eq!(read("SELECT 5--?", Dialect::Mysql).values, 1);
+    assert_eq!(read("SELECT /*! ? */ 1", Dialect::Mysql).values, 1);
+    assert_eq!(read("SELECT '\\', ?, '", Dialect::Postgres).values, 1);
+    assert_eq!(read("/* /* */ SELECT ?", Dialect::Mysql).values, 1);
+}
+
+#[test]
+fn operators_of_postgres_can_be_written() {
+    let pg = Dialect::Postgres;
+    assert_eq!(read("SELECT a ?? ?", pg).text, "SELECT a ? $1");
+    assert_eq!(read("SELECT a ?| $1", pg).text, "SELECT a ?| $1");
+    assert_eq!(
+        read("SELECT $1::int, a[2:3]", pg).text,
+        "SELECT $1::int, a[2:3]"
+    );
+    assert_eq!(
+        error("SELECT a ?? 1", Dialect::Sqlite),
+        StatementError::Escaped
+    );
+}
+
+#[test]
+fn what_is_no_placeholder_is_named() {
+    for dialect in ALL {
+        assert_eq!(error("SELECT $1, $3", dialect), StatementError::Gap(2));
+        let foreign = StatementError::Foreign("?1".to_owned());
+        assert_eq!(error("SELECT ?1", dialect), foreign);
+        let large = "SELECT $99999999999999999999";
+        assert!(matches!(error(large, dialect), StatementError::TooMany(_)));
+        assert!(matches!(
+            error("SELECT $0", dialect),
+            StatementError::Foreign(_)
+        ));
+    }
+    assert_eq!(error("SELECT ?, $1", Dialect::Mysql), StatementError::Mixed);
+    for name in [":a", "@a", "$a"] {
+        let text = format!("SELECT {name}");
+        assert_eq!(
+            error(&text, Dialect::Sqlite),
+            StatementError::Foreign(name.to_owned())
+        );
+    }
+}
+
+#[test]
+fn there_is_one_statement() {
+    for dialect in ALL {
+        assert_eq!(error(" -- nothing\n ", dialect), StatementError::Empty);
+        assert_eq!(
+            error("SELECT 1; DROP TABLE t", dialect),
+            StatementError::Several
+        );
+        assert_eq!(read("SELECT 1 ; -- end\n;", dialect).verb, "SELECT");
+        let trigger = "CREATE TRIGGER a AFTER INSERT ON t BEGIN DELETE FROM u; SELECT 1; END";
+        assert_eq!(read(trigger, dialect).verb, "CREATE");
+    }
+}
+
+#[test]
+fn transactions_are_not_begun_by_statements() {
+    for dialect in ALL {
+        for text in [
+            "begin",
+            "START TRANSACTION",
+            "/* x */ COMMIT",
+            "(ROLLBACK)",
+            "END",
+            "PREPARE TRANSACTION 'a'",
+            "SET autocommit = 1",
+        ] {
+            let statement = read(text, dialect);
+            let refused = statement.check(0, true);
+            assert!(
+                matches!(refused, Err(StatementError::Transaction(_))),
+                "{text}"
+            );
+        }
+        let point = read("ROLLBACK TO SAVEPOINT a", dialect);
+        assert_eq!(point.check(0, true), Ok(()));
+        assert!(matches!(
+            point.check(0, false),
+            Err(StatementError::Outside(_))
+        ));
+    }
+    let create = "CREATE TABLE t (a int)";
+    assert_eq!(read(create, Dialect::Postgres).check(0, true), Ok(()));
+    assert!(matches!(
+        read(create, Dialect::Mysql).check(0, true),
+        Err(StatementError::Commits(_))
+    ));
+}
+
+#[test]
+fn traces_are_seen() {
+    let pg = Dialect::Postgres;
+    for text in [
+        "SET search_path TO x",
+        "CREATE TEMP TABLE t (a int)",
+        "SELECT set_config('a', 'b', false)",
+        "SELECT pg_advisory_lock(1)",
+    ] {
+        assert!(read(text, pg).leaves_traces(), "{text}");
+    }
+    for text in ["SELECT 'set_config'", "INSERT INTO t VALUES ($1)"] {
+        assert!(!read(text, pg).leaves_traces(), "{text}");
+    }
+}
+
+#[test]
+fn the_number_of_values_is_checked() {
+    let statement = read("SELECT ?", Dialect::Postgres);
+    assert_eq!(statement.check(1, false), Ok(()));
+    let error = statement.check(0, false).unwrap_err().to_string();
+    assert!(
+        error.contains("1 placeholders and 0 values") && error.contains("`??`"),
+        "{error}"
+    );
+}
+
+/// A text in quotes that a dialect sees as one thing, whatever is in it.
+fn quoted(dialect: Dialect) -> impl Strategy<Value = String> {
+    let inner = "[a-z?$0-9;'\"\\\\ -]{0,12}".prop_map(move |text: String| match dialect {
+        Dialect::Mysql => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
+        _ => format!("'{}'", text.replace('\'', "''")),
+    });
+    prop_oneof![
+        inner,
+        "[a-z?$0-9; ]{0,12}".prop_map(|text| format!("\"{text}\"")),
+        "[a-z?$0-9; ]{0,12}".prop_map(|text| format!("/*{text}*/")),
+        "[a-z?$0-9; ]{0,12}".prop_map(|text| format!("-- {text}\n")),
+    ]
+}
+
+fn statement(dialect: Dialect) -> impl Strategy<Value = (Vec<String>, usize)> {
+    let part = prop_oneof![
+        quoted(dialect),
+        Just(" ? ".to_owned()),
+        "[a-z_]{1,6}".prop_map(|word| format!(" {word} ")),
+        Just(" + 1.5e3, ".to_owned()),
+    ];
+    prop::collection::vec(part, 0..12).prop_map(|parts| {
+        let marks = parts.iter().filter(|part| *part == " ? ").count();
+        (parts, marks)
+    })
+}
+
+fn any_dialect() -> impl Strategy<Value = Dialect> {
+    prop::sample::select(&ALL[..])
+}
+
+proptest! {
+    #[test]
+    fn only_marks_outside_of_quotes_are_rewritten(
+        (dialect, (parts, marks)) in any_dialect().prop_flat_map(|d| (Just(d), statement(d)))
+    ) {
+        let text = format!("SELECT {}", parts.concat());
+        let statement = read(&text, dialect);
+        prop_assert_eq!(statement.values, marks);
+        let mut number = 0;
+        let wanted: String = parts.iter().map(|part| {
+            if part != " ? " {
+                return part.clone();
+            }
+            number += 1;
+            match dialect {
+                Dialect::Postgres => format!(" ${number} "),
+                Dialect::Sqlite => format!(" ?{number} "),
+                Dialect::Mysql => " ? ".to_owned(),
+            }
+        }).collect();
+        prop_assert_eq!(statement.text, format!("SELECT {wanted}"));
+    }
+
+    #[test]
+    fn no_text_is_too_odd(text in "\\PC{0,40}", dialect in any_dialect()) {
+        let _read = Statement::read(&text, dialect);
+    }
+
+    #[test]
+    fn no_quote_is_too_odd(text in "[?$'\"`\\[\\]\\\\/*#é\n;@:ae1 -]{0,40}", dialect in any_dialect()) {
+        let _read = Statement::read(&text, dialect);
+    }
+}

@@ -1,0 +1,95 @@
+//! The provider: its links and its functions.
+
+use std::sync::Arc;
+
+use lattice_core::StringMap;
+use lattice_provider_sdk::sql::{Databases, Dialect, Limits, Sql, features};
+use lattice_provider_sdk::{
+    ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Shared, Sharing,
+    StartError, async_trait,
+};
+use tokio::time::Instant;
+
+use crate::backend::{Folder, SqliteBackend};
+use crate::settings::FolderSettings;
+
+/// SQL with SQLite inside.
+#[derive(Debug)]
+pub struct SqldbSqlite {
+    session: Session,
+    folders: Sharing<FolderSettings, Folder>,
+    links: Sql<SqliteBackend>,
+}
+
+impl SqldbSqlite {
+    async fn folder(
+        &self,
+        settings: &Settings,
+        link: &ProviderLink,
+    ) -> Result<Shared<Folder>, LinkError> {
+        let settings = FolderSettings::read(settings, link)?;
+        if settings.root.is_none() {
+            // One that goes with the link is the link's own.
+            let own = Sharing::new();
+            return own.get(&(), || Folder::open(settings)).await;
+        }
+        self.folders
+            .get(&settings.clone(), || Folder::open(settings))
+            .await
+    }
+}
+
+#[async_trait]
+impl Provider for SqldbSqlite {
+    const NAME: &'static str = "sqldb-sqlite";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            links: Sql::serve(&session).await?,
+            session,
+            folders: Sharing::new(),
+        }))
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        if !link.is_for("lattice", "sql") {
+            return Err(LinkError::invalid("sqldb-sqlite serves lattice:sql only"));
+        }
+        let settings = Settings::of(&self.session, link);
+        let databases = Databases::read(&settings, link.name.as_str())?;
+        let limits = Limits::read(&settings)?;
+        let folder = self.folder(&settings, link).await?;
+        folder.check().await?;
+        let backend = Arc::new(SqliteBackend { folder });
+        self.links.put(link, backend, databases, limits);
+        Ok(())
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.links.delete(link).await;
+    }
+
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        let limits = Limits::read(&Settings::of(&self.session, link)).unwrap_or_default();
+        features(Dialect::Sqlite, &limits)
+            .with("isolation", "serializable")
+            .with("after-error", "goes-on")
+            .having("transactional-ddl")
+            .having("prepared")
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        match self.links.backend(link) {
+            Some(backend) => backend.folder.check().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        ConfigChange::Relink
+    }
+
+    async fn shutdown(&self, until: Instant) {
+        self.links.end(until).await;
+    }
+}

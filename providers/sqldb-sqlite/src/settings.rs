@@ -1,0 +1,72 @@
+//! What links and the provider's config may say, besides what [`lattice_provider_sdk::sql`] reads.
+//!
+//! | key | meaning | default |
+//! | --- | --- | --- |
+//! | `root` | the folder of the databases, or `:memory:` for ones that go with the link | a folder of the component below the one for temporary files |
+//! | `database` | the database of the link; its file is `<name>.sqlite3` | `default` |
+//! | `create` | whether a database that is not there is made | `true` |
+//! | `pool_size` | how many connections read from one database | 4 |
+//! | `pool_wait_ms` | how long a call waits for one | 3000 |
+//! | `busy_timeout_ms` | how long a call waits for the writer, and for other programs that write | 3000 |
+//! | `statement_timeout_ms` | how long a statement may take | 30000 |
+//! | `synchronous` | `full`: what is committed survives the loss of power; `normal`: it may not, but the file stays whole | `full` |
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lattice_provider_sdk::{InvalidSetting, ProviderLink, Settings};
+
+const LONGEST_MS: u64 = 600_000;
+const MEMORY: &str = ":memory:";
+
+/// Where databases are and how they are used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct FolderSettings {
+    /// `None` for one that goes with the link.
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) database: String,
+    pub(crate) create: bool,
+    pub(crate) readers: usize,
+    pub(crate) reader_wait: Duration,
+    pub(crate) busy_wait: Duration,
+    pub(crate) statement_limit: Duration,
+    pub(crate) synchronous: &'static str,
+}
+
+impl FolderSettings {
+    pub(crate) fn read(settings: &Settings, link: &ProviderLink) -> Result<Self, InvalidSetting> {
+        let millis =
+            |key, default| settings.millis(key, Duration::from_millis(default), 1..=LONGEST_MS);
+        let root = match settings.text("root").map(str::trim) {
+            Some(MEMORY) => None,
+            Some(root) => Some(PathBuf::from(root)),
+            None => Some(usual_root(link)),
+        };
+        let is_name = |text: &str| {
+            let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+            let is_name = text.chars().all(is_plain) && !text.starts_with('.');
+            (is_name && text.len() <= 128).then(|| text.to_owned())
+        };
+        let database = settings.read("database", "a plain name", is_name)?;
+        let words = [("full", "FULL"), ("normal", "NORMAL")];
+        Ok(Self {
+            synchronous: match root {
+                Some(_) => settings.choice("synchronous", "FULL", &words)?,
+                None => "OFF",
+            },
+            root,
+            database: database.unwrap_or_else(|| "default".to_owned()),
+            create: settings.switch("create", true)?,
+            readers: settings.number("pool_size", 4, 1..=64)?,
+            reader_wait: millis("pool_wait_ms", 3000)?,
+            busy_wait: millis("busy_timeout_ms", 3000)?,
+            statement_limit: millis("statement_timeout_ms", 30_000)?,
+        })
+    }
+}
+
+fn usual_root(link: &ProviderLink) -> PathBuf {
+    // Ids hold no separators, and the names of links neither.
+    let root = std::env::temp_dir().join("lattice-sqldb-sqlite");
+    root.join(link.peer.as_str())
+}
