@@ -17,7 +17,7 @@ use crate::login::Login;
 use crate::wire::{self, Refusal, decode};
 
 /// How etcd is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EtcdOptions {
     /// Its members, such as `http://127.0.0.1:2379`; the first is asked first.
     pub endpoints: Vec<String>,
@@ -138,12 +138,12 @@ impl Etcd {
         request: &impl Serialize,
         effect: Effect,
     ) -> Result<T, EtcdError> {
-        let body = written(request)?;
-        let one = async |at: &Endpoint, token: Option<HeaderValue>| {
-            let answer = self.post(at, path, body.clone(), token).await?;
-            read(at, path, &answer)
-        };
-        self.with_token(effect, one).await
+        let question = Question::new(path, request, effect)?;
+        let (authority, answer) = self.with_token(&question).await?;
+        match answer {
+            Answer::Whole(body) => read(&authority, path, &body),
+            Answer::Stream(_) => Err(strange(&authority, path, "a stream".to_owned())),
+        }
     }
 
     /// Asks for a stream of answers, and gives it as soon as its head is there. The one who reads
@@ -153,41 +153,29 @@ impl Etcd {
         path: &'static str,
         request: &impl Serialize,
     ) -> Result<(String, Response<Incoming>), EtcdError> {
-        let body = written(request)?;
-        let one = async |at: &Endpoint, token: Option<HeaderValue>| {
-            let request = request_at(at, path, body.clone(), token)?;
-            let answer = self.http.send(request.map(http_body_util::Full::new));
-            let answer = answer.await.map_err(no_answer)?;
-            if answer.status().is_success() {
-                return Ok((at.authority().to_owned(), answer));
-            }
-            let status = answer.status();
-            Err(strange(at, path, format!("status {status}")))
+        let question = Question {
+            streams: true,
+            ..Question::new(path, request, Effect::Same)?
         };
-        self.with_token(Effect::Same, one).await
+        let (authority, answer) = self.with_token(&question).await?;
+        match answer {
+            Answer::Stream(answer) => Ok((authority, answer)),
+            Answer::Whole(_) => Err(strange(&authority, path, "no stream".to_owned())),
+        }
     }
 
-    /// Runs a request with the token of the login, and once more with a new one when etcd does not
-    /// know that any more.
-    async fn with_token<T>(
-        &self,
-        effect: Effect,
-        one: impl AsyncFn(&Endpoint, Option<HeaderValue>) -> Result<T, EtcdError>,
-    ) -> Result<T, EtcdError> {
+    /// Asks with the token of the login, and once more with a new one when etcd does not know that
+    /// any more.
+    async fn with_token(&self, question: &Question) -> Result<(String, Answer), EtcdError> {
         let Some(login) = &self.login else {
-            return self.somewhere(effect, async |at| one(at, None).await).await;
+            return self.somewhere(question, None).await;
         };
-        let fetch = || self.log_in(login);
-        let token = login.token(fetch).await?;
-        let first = self
-            .somewhere(effect, async |at| one(at, token.header()).await)
-            .await;
-        match first {
+        let token = login.token(|| self.log_in(login)).await?;
+        match self.somewhere(question, token.header()).await {
             Err(error) if error.needs_token() => {
                 login.forget(&token).await;
-                let token = login.token(fetch).await?;
-                self.somewhere(effect, async |at| one(at, token.header()).await)
-                    .await
+                let token = login.token(|| self.log_in(login)).await?;
+                self.somewhere(question, token.header()).await
             }
             other => other,
         }
@@ -196,108 +184,158 @@ impl Etcd {
     /// Gets a token.
     async fn log_in(&self, login: &Login) -> Result<String, EtcdError> {
         const PATH: &str = "/v3/auth/authenticate";
-        let body = written(&login.request())?;
-        let asked = self.somewhere(Effect::Same, async |at| {
-            let answer = self.post(at, PATH, body.clone(), None).await?;
-            read::<crate::login::Answer>(at, PATH, &answer)
-        });
-        Ok(asked.await?.token)
+        let question = Question::new(PATH, &login.request(), Effect::Same)?;
+        let (authority, answer) = self.somewhere(&question, None).await?;
+        match answer {
+            Answer::Whole(body) => {
+                let answer: crate::login::Answer = read(&authority, PATH, &body)?;
+                Ok(answer.token)
+            }
+            Answer::Stream(_) => Err(strange(&authority, PATH, "a stream".to_owned())),
+        }
     }
 
     /// Asks one endpoint after the other, beginning with the current one, as long as that is safe.
-    async fn somewhere<T>(
+    async fn somewhere(
         &self,
-        effect: Effect,
-        one: impl AsyncFn(&Endpoint) -> Result<T, EtcdError>,
-    ) -> Result<T, EtcdError> {
+        question: &Question,
+        token: Option<HeaderValue>,
+    ) -> Result<(String, Answer), EtcdError> {
         let count = self.endpoints.len();
         let first = self.current.load(Ordering::Relaxed);
         let mut tried = 0;
         loop {
             let at = (first + tried) % count;
-            let done = one(&self.endpoints[at]).await;
+            let endpoint = &self.endpoints[at];
+            let answered = self.one(endpoint, question, token.clone()).await;
             tried += 1;
-            match done {
+            match answered {
                 Err(error) if error.is_unavailable() => {
                     // The next request, of whomever, begins elsewhere.
-                    let next = (at + 1) % count;
-                    self.current.store(next, Ordering::Relaxed);
-                    let again = effect == Effect::Same || !error.may_have_happened();
+                    self.current.store((at + 1) % count, Ordering::Relaxed);
+                    let again = question.effect == Effect::Same || !error.may_have_happened();
                     if !again || tried == count {
                         return Err(error);
                     }
                     tracing::debug!(%error, "trying the next endpoint of etcd");
                 }
-                other => return other,
+                Err(error) => return Err(error),
+                Ok(answer) => return Ok((endpoint.authority().to_owned(), answer)),
             }
         }
     }
 
-    async fn post(
+    /// Asks one endpoint.
+    async fn one(
         &self,
         at: &Endpoint,
-        path: &'static str,
-        body: Bytes,
+        question: &Question,
         token: Option<HeaderValue>,
-    ) -> Result<Response<Bytes>, EtcdError> {
-        let request = request_at(at, path, body, token)?;
-        self.http.ask(request).await.map_err(no_answer)
+    ) -> Result<Answer, EtcdError> {
+        let request = request_at(at, question, token)?;
+        let authority = at.authority();
+        if question.streams {
+            let request = request.map(http_body_util::Full::new);
+            let answer = self.http.send(request).await.map_err(no_answer)?;
+            let status = answer.status();
+            return match status.is_success() {
+                true => Ok(Answer::Stream(answer)),
+                false => Err(strange(
+                    authority,
+                    question.path,
+                    format!("status {status}"),
+                )),
+            };
+        }
+        let answer = self.http.ask(request).await.map_err(no_answer)?;
+        match answer.status().is_success() {
+            true => Ok(Answer::Whole(answer.into_body())),
+            false => Err(refusal(authority, question.path, &answer)),
+        }
     }
+}
+
+/// What is asked.
+struct Question {
+    path: &'static str,
+    body: Bytes,
+    effect: Effect,
+    /// Whether the answer is a stream.
+    streams: bool,
+}
+
+impl Question {
+    fn new(
+        path: &'static str,
+        request: &impl Serialize,
+        effect: Effect,
+    ) -> Result<Self, EtcdError> {
+        let body = wire::encode(request).map_err(|source| EtcdError::Request {
+            source: source.into(),
+        })?;
+        Ok(Self {
+            path,
+            body,
+            effect,
+            streams: false,
+        })
+    }
+}
+
+/// What came back.
+enum Answer {
+    Whole(Bytes),
+    Stream(Response<Incoming>),
 }
 
 fn request_at(
     at: &Endpoint,
-    path: &'static str,
-    body: Bytes,
+    question: &Question,
     token: Option<HeaderValue>,
 ) -> Result<Request<Bytes>, EtcdError> {
     let unmade = |source: http::Error| EtcdError::Request {
         source: source.into(),
     };
-    let uri = at.uri(path).map_err(unmade)?;
+    let uri = at.uri(question.path).map_err(unmade)?;
     let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, token);
     }
-    request.body(body).map_err(unmade)
-}
-
-fn written(request: &impl Serialize) -> Result<Bytes, EtcdError> {
-    wire::encode(request).map_err(|source| EtcdError::Request {
-        source: source.into(),
-    })
+    request.body(question.body.clone()).map_err(unmade)
 }
 
 fn no_answer(source: HttpError) -> EtcdError {
     EtcdError::NoAnswer { source }
 }
 
-fn strange(at: &Endpoint, path: &'static str, what: String) -> EtcdError {
+fn strange(authority: &str, path: &'static str, what: String) -> EtcdError {
     EtcdError::Strange {
-        authority: at.authority().to_owned(),
+        authority: authority.to_owned(),
         path,
         what,
     }
 }
 
-/// Reads an answer or the refusal in its place.
+/// Reads an answer.
 fn read<T: DeserializeOwned>(
-    at: &Endpoint,
+    authority: &str,
     path: &'static str,
-    answer: &Response<Bytes>,
+    body: &[u8],
 ) -> Result<T, EtcdError> {
-    let body = answer.body();
-    if answer.status().is_success() {
-        return decode(body).map_err(|error| strange(at, path, error.to_string()));
-    }
-    match decode::<Refusal>(body) {
-        Ok(refusal) => Err(refused(at.authority(), refusal)),
-        Err(_) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
+    decode(body).map_err(|error| strange(authority, path, error.to_string()))
+}
+
+/// Reads what came in place of an answer.
+fn refusal(authority: &str, path: &'static str, answer: &Response<Bytes>) -> EtcdError {
+    let status = answer.status();
+    match decode::<Refusal>(answer.body()) {
+        Ok(refusal) => refused(authority, refusal),
+        Err(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
             let message = "the gateway is not available".to_owned();
             let code = Code::UNAVAILABLE.0;
-            Err(refused(at.authority(), Refusal { code, message }))
+            refused(authority, Refusal { code, message })
         }
-        Err(_) => Err(strange(at, path, format!("status {}", answer.status()))),
+        Err(_) => strange(authority, path, format!("status {status}")),
     }
 }
 

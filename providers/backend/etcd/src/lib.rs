@@ -39,6 +39,7 @@ mod kv;
 mod lease;
 mod lines;
 mod login;
+mod settings;
 mod txn;
 mod watch;
 mod wire;
