@@ -89,7 +89,8 @@ impl Rule {
         }
         let port = match authority.port() {
             Some(port) => Some(port.as_u16()),
-            None if authority.as_str().ends_with(':') => return None,
+            // Something stands there that is no port.
+            None if authority.as_str().len() > authority.host().len() => return None,
             None => scheme.as_ref().map(usual_port),
         };
         Some(Self {
@@ -129,10 +130,10 @@ fn usual_port(scheme: &Scheme) -> u16 {
 
 impl Host {
     fn parse(text: &str) -> Option<Self> {
-        let host = plain(text);
-        if host == "*" {
+        if text == "*" {
             return Some(Self::Any);
         }
+        let host = plain(text);
         let (is_below, name) = match host.strip_prefix('*') {
             Some(rest) => (true, rest.strip_prefix('.')?),
             None => (false, host.as_str()),

@@ -35,6 +35,8 @@ struct Source {
     has_begun: bool,
     /// Why it ended before its end.
     fault: Option<ErrorCode>,
+    /// Whether trailers are to follow, for which HTTP/1.1 has to leave the length open.
+    has_trailers: bool,
 }
 
 /// Watches a body while it is sent.
@@ -42,7 +44,7 @@ struct Source {
 pub(crate) struct Watch(Arc<Mutex<Source>>);
 
 impl Upload {
-    pub(crate) fn new(body: IncomingBody, most: u64) -> (Self, Watch) {
+    pub(crate) fn new(body: IncomingBody, most: u64, has_trailers: bool) -> (Self, Watch) {
         let shared = Arc::new(Mutex::new(Source {
             body,
             turn: 0,
@@ -50,6 +52,7 @@ impl Upload {
             most,
             has_begun: false,
             fault: None,
+            has_trailers,
         }));
         let watch = Watch(Arc::clone(&shared));
         (Self { shared, turn: 0 }, watch)
@@ -122,9 +125,16 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.shared.lock().body.size_hint()
+        let source = self.shared.lock();
+        if source.has_trailers {
+            SizeHint::default()
+        } else {
+            source.body.size_hint()
+        }
     }
 }
+
+type FrameOrError = Result<Frame<Bytes>, ErrorCode>;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -135,6 +145,8 @@ pub(crate) struct Download {
     timer: Option<Pin<Box<Sleep>>>,
     left: u64,
     seen: u64,
+    /// Why it ends before its end, which is told with the next look.
+    failed: Option<ErrorCode>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -151,23 +163,28 @@ impl Download {
             timer: None,
             left: most,
             seen: 0,
+            failed: None,
             _place: place,
         }
     }
 
-    fn fail(&mut self, code: ErrorCode) -> Poll<Option<Result<Frame<Bytes>, ErrorCode>>> {
+    /// Tells of a failure with the next look, so that the response itself arrives before, as it
+    /// does when the failure comes later.
+    fn fail(&mut self, code: ErrorCode, cx: &Context<'_>) -> Poll<Option<FrameOrError>> {
         // This closes the connection, on which more is to come.
         self.body = None;
-        Poll::Ready(Some(Err(code)))
+        self.failed = Some(code);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, ErrorCode>>> {
+    fn take(&mut self, frame: Frame<Bytes>, cx: &Context<'_>) -> Poll<Option<FrameOrError>> {
         self.timer = None;
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.seen += length;
         match self.left.checked_sub(length) {
             Some(left) => self.left = left,
-            None => return self.fail(ErrorCode::HttpResponseBodySize(Some(self.seen))),
+            None => return self.fail(ErrorCode::HttpResponseBodySize(Some(self.seen)), cx),
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -177,17 +194,14 @@ impl Body for Download {
     type Data = Bytes;
     type Error = ErrorCode;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ErrorCode>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FrameOrError>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else {
-            return Poll::Ready(None);
+            return Poll::Ready(this.failed.take().map(Err));
         };
         match Pin::new(body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => return this.take(frame),
-            Poll::Ready(Some(Err(error))) => return this.fail(code_of(&error, Stage::Body)),
+            Poll::Ready(Some(Ok(frame))) => return this.take(frame, cx),
+            Poll::Ready(Some(Err(error))) => return this.fail(code_of(&error, Stage::Body), cx),
             Poll::Ready(None) => {
                 this.body = None;
                 return Poll::Ready(None);
@@ -200,16 +214,15 @@ impl Body for Download {
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(until)));
         std::task::ready!(timer.as_mut().poll(cx));
-        this.fail(ErrorCode::ConnectionReadTimeout)
+        this.fail(ErrorCode::ConnectionReadTimeout, cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.failed.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let nothing = SizeHint::with_exact(0);
+        self.body.as_ref().map_or(nothing, Body::size_hint)
     }
 }

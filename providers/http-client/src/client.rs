@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{PROXY_AUTHORIZATION, TRAILER};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -134,7 +135,10 @@ impl LinkClient {
         self.complete(&mut head, context.trace.as_ref());
         let waits = self.waits(options, context.deadline);
         let place = self.place(waits).await?;
-        let (upload, watch) = Upload::new(body, limits.request_body);
+        let (upload, watch) = {
+            let has_trailers = head.headers.contains_key(TRAILER);
+            Upload::new(body, limits.request_body, has_trailers)
+        };
         let response = self.persist(client, &head, upload, &watch, waits).await?;
         self.receive(response, &head.method, waits, place)
     }
@@ -173,8 +177,7 @@ impl LinkClient {
         if !self.ways.tunnel_all
             && let Some(login) = self.ways.proxies.login(&head.uri)
         {
-            head.headers
-                .insert(http::header::PROXY_AUTHORIZATION, login);
+            head.headers.insert(PROXY_AUTHORIZATION, login);
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) enum Stage {
 
 /// The code of an error: that of the most telling cause.
 pub(crate) fn code_of(error: &(dyn Error + 'static), stage: Stage) -> ErrorCode {
-    let precise = causes(error).find_map(precise);
+    let precise = causes(error).find_map(|cause| precise(cause, stage));
     let general = || {
         let hyper = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
         hyper.last().map(|cause| of_hyper(cause, stage))
@@ -44,7 +44,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 /// The code of a cause that needs no further look.
-fn precise(cause: &(dyn Error + 'static)) -> Option<ErrorCode> {
+fn precise(cause: &(dyn Error + 'static), stage: Stage) -> Option<ErrorCode> {
     if let Some(fault) = cause.downcast_ref::<Fault>() {
         return Some(fault.0.clone());
     }
@@ -52,22 +52,23 @@ fn precise(cause: &(dyn Error + 'static)) -> Option<ErrorCode> {
         return Some(of_tls(tls));
     }
     let io = cause.downcast_ref::<io::Error>()?;
-    match io.get_ref() {
-        Some(inner) => of_inner(inner),
-        None => of_io(io),
+    if stage == Stage::Body && io.kind() == io::ErrorKind::UnexpectedEof {
+        return Some(ErrorCode::HttpResponseIncomplete);
     }
-    .or_else(|| of_io(io))
+    let inner = io.get_ref().and_then(|inner| of_inner(inner, stage));
+    inner.or_else(|| of_io(io))
 }
 
 /// What an I/O error wraps is not among its causes.
-fn of_inner(inner: &(dyn Error + Send + Sync + 'static)) -> Option<ErrorCode> {
+fn of_inner(inner: &(dyn Error + Send + Sync + 'static), stage: Stage) -> Option<ErrorCode> {
     if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
         return Some(of_tls(tls));
     }
     if let Some(fault) = inner.downcast_ref::<Fault>() {
         return Some(fault.0.clone());
     }
-    inner.downcast_ref::<io::Error>().and_then(|io| precise(io))
+    let io = inner.downcast_ref::<io::Error>();
+    io.and_then(|io| precise(io, stage))
 }
 
 /// The code of a failure of the network, if its kind says enough.

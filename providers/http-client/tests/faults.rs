@@ -31,7 +31,12 @@ async fn what_is_not_there_is_told_by_its_kind() {
     assert_eq!(refused, ErrorCode::ConnectionRefused);
     let unknown = code(&lattice, "http://there-is-none.invalid/").await;
     assert!(matches!(unknown, ErrorCode::DnsError { .. }), "{unknown:?}");
-    let tls = code(&lattice, &Server::saying("no TLS").await.https("/")).await;
+    let plain = Server::raw(|mut stream| async move {
+        let _ = stream.write_all(b"no TLS here").await;
+        let _ = stream.readable().await;
+    })
+    .await;
+    let tls = code(&lattice, &plain.https("/")).await;
     assert_eq!(tls, ErrorCode::TlsProtocolError);
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use lattice_rpc::CallError;
 use lattice_rpc::http::IncomingBody;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::failure::Failure;
+use crate::settings::BodyLimits;
+use crate::watch::Busy;
+use crate::websocket::FromClient;
 
 /// The largest request body that is waited for, so that it goes with the call in one message.
 const SMALL: u64 = 64 * 1024;
@@ -26,19 +33,81 @@ pub(crate) enum RequestBody {
     /// All of it, or nothing more.
     Whole(Option<Bytes>, Option<Box<HeaderMap>>),
     /// What has come, and what may follow.
-    Stream(Option<Bytes>, Incoming),
+    Stream(Option<Bytes>, Box<Limited>),
     /// The client failed to send it.
     Failed(Option<hyper::Error>),
+    /// What follows on a connection that the component may take over.
+    Tunnel(FromClient),
+}
+
+/// Why the client is to blame for the failure of a call.
+pub(crate) type Blame = Arc<OnceLock<Failure>>;
+
+/// A body that must neither be too large nor come too slowly.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    body: Incoming,
+    left: u64,
+    pause: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    blame: Blame,
+}
+
+impl Limited {
+    fn new(body: Incoming, taken: usize, limits: &BodyLimits, blame: &Blame) -> Box<Self> {
+        Box::new(Self {
+            body,
+            left: limits.bytes.saturating_sub(taken as u64),
+            pause: limits.pause,
+            timer: None,
+            blame: Arc::clone(blame),
+        })
+    }
+
+    fn refuse(&self, failure: Failure) -> BrokenOff {
+        let why = failure.text();
+        // Only the first failure is told, and there is no second.
+        let _ = self.blame.set(failure);
+        BrokenOff::Refused(why)
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            // Only counted while the client is waited for.
+            let until = Instant::now() + self.pause;
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(until)));
+            std::task::ready!(timer.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(self.refuse(Failure::BODY_TIMEOUT))));
+        };
+        self.timer = None;
+        let Some(frame) = frame
+            .transpose()
+            .map_err(|error| BrokenOff::Client(Some(error)))?
+        else {
+            return Poll::Ready(None);
+        };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        match self.left.checked_sub(length) {
+            Some(left) => self.left = left,
+            None => return Poll::Ready(Some(Err(self.refuse(Failure::BODY_SIZE)))),
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
 }
 
 impl RequestBody {
     /// Takes a body over; a small one is collected if that is a matter of an instant.
-    pub(crate) async fn take(mut body: Incoming) -> Self {
+    pub(crate) async fn take(mut body: Incoming, limits: &BodyLimits, blame: &Blame) -> Self {
         if body.is_end_stream() {
             return Self::Whole(None, None);
         }
         if body.size_hint().exact().is_none_or(|size| size > SMALL) {
-            return Self::Stream(None, body);
+            return Self::Stream(None, Limited::new(body, 0, limits, blame));
         }
         let mut collected = Collected::default();
         let done = tokio::time::timeout(SMALL_WAIT, collected.fill(&mut body)).await;
@@ -48,7 +117,11 @@ impl RequestBody {
                 Self::Whole(collected.into_bytes(), trailers)
             }
             Ok(Err(error)) => Self::Failed(Some(error)),
-            Err(_) => Self::Stream(collected.into_bytes(), body),
+            Err(_) => {
+                let taken = collected.len();
+                let rest = Limited::new(body, taken, limits, blame);
+                Self::Stream(collected.into_bytes(), rest)
+            }
         }
     }
 }
@@ -87,6 +160,10 @@ impl Collected {
         self.joined.extend_from_slice(&data);
     }
 
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
     fn into_bytes(self) -> Option<Bytes> {
         let all = if self.joined.is_empty() {
             self.first
@@ -99,13 +176,19 @@ impl Collected {
 
 /// Why the body of a request broke off.
 #[derive(Debug)]
-pub(crate) struct BrokenOff(Option<hyper::Error>);
+pub(crate) enum BrokenOff {
+    /// The client did not send it.
+    Client(Option<hyper::Error>),
+    /// It was not taken.
+    Refused(&'static str),
+}
 
 impl fmt::Display for BrokenOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(error) => write!(f, "the client did not send all of it: {error}"),
-            None => f.write_str("the client did not send all of it"),
+        match self {
+            Self::Client(Some(error)) => write!(f, "the client did not send all of it: {error}"),
+            Self::Client(None) => f.write_str("the client did not send all of it"),
+            Self::Refused(why) => f.write_str(why),
         }
     }
 }
@@ -124,22 +207,20 @@ impl Body for RequestBody {
                 let rest = || trailers.take().map(|trailers| Frame::trailers(*trailers));
                 Poll::Ready(data.or_else(rest).map(Ok))
             }
-            Self::Failed(error) => Poll::Ready(Some(Err(BrokenOff(error.take())))),
+            Self::Failed(error) => Poll::Ready(Some(Err(BrokenOff::Client(error.take())))),
             Self::Stream(first, rest) => match first.take() {
                 Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                None => {
-                    let frame = Pin::new(rest).poll_frame(cx);
-                    frame.map_err(|error| BrokenOff(Some(error)))
-                }
+                None => rest.poll_frame(cx),
             },
+            Self::Tunnel(pieces) => pieces.poll_frame(cx).map_err(|never| match never {}),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(data, trailers) => data.is_none() && trailers.is_none(),
-            Self::Stream(first, rest) => first.is_none() && rest.is_end_stream(),
-            Self::Failed(_) => false,
+            Self::Stream(first, rest) => first.is_none() && rest.body.is_end_stream(),
+            Self::Failed(_) | Self::Tunnel(_) => false,
         }
     }
 }
@@ -186,5 +267,38 @@ impl Body for ReplyBody {
             Self::Own(Some(data)) => SizeHint::with_exact(data.len() as u64),
             Self::Component(body) => body.size_hint(),
         }
+    }
+}
+
+/// The body of a response, and the request that it answers.
+#[derive(Debug)]
+pub(crate) struct Held {
+    body: ReplyBody,
+    _busy: Busy,
+}
+
+impl Held {
+    pub(crate) fn new(body: ReplyBody, busy: Busy) -> Self {
+        Self { body, _busy: busy }
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = CallError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,46 +1,65 @@
-//! One connection: TLS, then HTTP/1.1 or HTTP/2.
+//! One connection: TLS, then HTTP/1.1 or HTTP/2, and perhaps a WebSocket after that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use http::uri::Scheme;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::listener::Shared;
+use crate::body::Held;
+use crate::listener::{Manners, Shared};
+use crate::settings::ConnectionLimits;
 use crate::traced;
+use crate::watch::{Ended, Watch, Watched};
+use crate::websocket::Tunnel;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the head of a request may take, counted from the end of the one before; so it also
-/// bounds how long a connection may be idle.
-const HEAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long a connection that is ended may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How large the head of a request may be; a larger one is answered with 431.
-const MAX_HEAD: usize = 64 * 1024;
+/// How many streams a client may reset before they are looked at, and how many that are in error.
+const MAX_EARLY_RESETS: usize = 20;
+const MAX_ERROR_RESETS: usize = 128;
 
-/// How many requests one HTTP/2 connection may have open.
-const MAX_STREAMS: u32 = 256;
+/// What the requests of one connection share.
+pub(crate) struct Line {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scheme: Scheme,
+    watch: Arc<Watch>,
+    /// What a component makes of the connection once HTTP is done with it.
+    tunnel: Mutex<Option<Tunnel>>,
+}
+
+impl Line {
+    /// Lets a component have the connection after the answer.
+    pub(crate) fn hand_over(&self, tunnel: Tunnel) {
+        *self.tunnel.lock() = Some(tunnel);
+    }
+}
 
 /// Serves the requests of a connection until either side ends it.
 pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, closing: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "could not turn off delays on a connection");
     }
-    match shared.manners() {
-        (None, keep_alive) => run(stream, Scheme::HTTP, shared, keep_alive, closing).await,
-        (Some(acceptor), keep_alive) => {
-            match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => run(stream, Scheme::HTTPS, shared, keep_alive, closing).await,
-                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
-            }
-        }
+    let mut manners = shared.manners();
+    let Some(acceptor) = manners.tls.take() else {
+        return run(stream, Scheme::HTTP, shared, manners, closing).await;
+    };
+    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => run(stream, Scheme::HTTPS, shared, manners, closing).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
@@ -48,18 +67,57 @@ async fn run<S>(
     stream: S,
     scheme: Scheme,
     shared: Arc<Shared>,
-    keep_alive: bool,
+    manners: Manners,
     closing: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let builder = builder(keep_alive);
-    let service =
-        service_fn(move |request| traced::handle(Arc::clone(&shared), scheme.clone(), request));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let watch = Watch::new();
+    let line = Arc::new(Line {
+        shared,
+        scheme,
+        watch: Arc::clone(&watch),
+        tunnel: Mutex::new(None),
+    });
+    let stream = Watched::new(stream, Arc::clone(&watch));
+    if !speak(stream.clone(), &line, &manners, closing).await {
+        return stream.refuse().await;
+    }
+    drop(stream);
+    let tunnel = line.tunnel.lock().take();
+    if let Some(tunnel) = tunnel {
+        tunnel.run().await;
+    }
+}
+
+/// Speaks HTTP; false when the client is too slow to say what it wants.
+async fn speak<S>(
+    stream: Watched<S>,
+    line: &Arc<Line>,
+    manners: &Manners,
+    closing: CancellationToken,
+) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let builder = builder(manners);
+    let service = service_fn(|request| answer(Arc::clone(line), request));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
+        why = line.watch.wait(&manners.limits) => {
+            if why == Ended::SlowHead {
+                return false;
+            }
+            tracing::debug!(?why, "ended a connection");
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(GOODBYE, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return true,
+            }
+        }
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -68,21 +126,41 @@ async fn run<S>(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
+    true
 }
 
-fn builder(keep_alive: bool) -> Builder<TokioExecutor> {
+/// Answers a request, which the watch knows of until its answer is sent.
+async fn answer(
+    line: Arc<Line>,
+    request: Request<Incoming>,
+) -> Result<http::Response<Held>, std::convert::Infallible> {
+    let mut busy = line.watch.enter();
+    let response = traced::handle(line, request).await?;
+    busy.answered();
+    Ok(response.map(|body| Held::new(body, busy)))
+}
+
+fn builder(manners: &Manners) -> Builder<TokioExecutor> {
+    let ConnectionLimits {
+        header_bytes,
+        streams,
+        ..
+    } = manners.limits;
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
-        .max_buf_size(MAX_HEAD)
-        .keep_alive(keep_alive);
+        // The watch knows more about what is waited for.
+        .header_read_timeout(None)
+        .max_buf_size(header_bytes)
+        .keep_alive(manners.keep_alive);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(Duration::from_secs(30)))
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_concurrent_streams(MAX_STREAMS);
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(streams)
+        .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS);
     builder
 }

@@ -62,6 +62,31 @@ impl Failure {
         "CONNECT is not supported",
     );
 
+    /// The link lists the methods that it lets through.
+    pub(crate) const METHOD: Self = Self::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        "this method is not allowed here",
+    );
+    /// The body of the request is larger than the link allows.
+    pub(crate) const BODY_SIZE: Self = Self::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body-size",
+        "the body of the request is too large",
+    );
+    /// The body of the request comes too slowly.
+    pub(crate) const BODY_TIMEOUT: Self = Self::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body-timeout",
+        "the body of the request took too long",
+    );
+    /// A component wants a connection that cannot be had.
+    pub(crate) const NO_UPGRADE: Self = Self::new(
+        StatusCode::BAD_GATEWAY,
+        "no-upgrade",
+        "the component wants to take the connection over, which its link does not allow",
+    );
+
     /// The failure of a call. A time limit that the link sets is 408, as it was in 1.x; the
     /// default one, which nobody asked for, is the gateway's.
     pub(crate) fn of(error: &HttpError, link_has_limit: bool) -> Self {
@@ -180,6 +205,11 @@ impl Failure {
             text: "the component answered with an error",
             retry_after: 1,
         }
+    }
+
+    /// What is wrong, in words.
+    pub(crate) fn text(&self) -> &'static str {
+        self.text
     }
 
     /// The response that says so.

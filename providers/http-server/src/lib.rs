@@ -14,6 +14,7 @@ mod connection;
 mod cors;
 mod failure;
 mod listener;
+mod place;
 mod provider;
 mod request;
 mod route;
@@ -21,5 +22,7 @@ mod server;
 pub mod settings;
 mod tls;
 mod traced;
+mod watch;
+mod websocket;
 
 pub use provider::HttpServer;

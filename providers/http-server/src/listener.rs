@@ -19,7 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::connection;
 use crate::failure::Failure;
-use crate::route::{Route, Routes};
+use crate::route::{Found, Routes};
+use crate::settings::ConnectionLimits;
 
 /// How many connections one provider holds; further clients wait in the system's queue.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
@@ -48,18 +49,31 @@ impl Shared {
         &self.routes
     }
 
-    pub(crate) fn route(&self, uri: &Uri, headers: &HeaderMap) -> Result<Arc<Route>, Failure> {
+    pub(crate) fn route(&self, uri: &Uri, headers: &HeaderMap) -> Result<Found, Failure> {
         self.routes.read().find(uri, headers)
     }
 
-    /// How the next connection is to be treated: TLS, and whether it is kept.
-    pub(crate) fn manners(&self) -> (Option<TlsAcceptor>, bool) {
+    /// How the next connection is to be treated.
+    pub(crate) fn manners(&self) -> Manners {
         let routes = self.routes.read();
         match routes.any() {
-            Some(route) => (route.tls.clone(), route.keep_alive),
-            None => (None, false),
+            Some(route) => Manners {
+                tls: route.acceptor(),
+                keep_alive: route.keep_alive,
+                limits: route.connection,
+            },
+            None => Manners::default(),
         }
     }
+}
+
+/// How a connection is treated.
+#[derive(Default)]
+pub(crate) struct Manners {
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Whether it serves more than one request.
+    pub(crate) keep_alive: bool,
+    pub(crate) limits: ConnectionLimits,
 }
 
 /// A socket that listens, until it is closed.

@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::{
-    ConfigChange, LinkError, Provider, ProviderLink, Session, StartError, async_trait,
+    ConfigChange, LinkError, Provider, ProviderLink, Session, Shared, Sharing, StartError,
+    async_trait,
 };
 use tokio::time::Instant;
 
 use crate::route::Route;
 use crate::server::Servers;
-use crate::settings::{InvalidSetting, LinkSettings, ProviderSettings};
-use crate::tls;
+use crate::settings::{InvalidSetting, LinkSettings, ProviderSettings, Tls};
+use crate::tls::Identity;
 
 /// Listens for HTTP requests and calls the components that it is linked to.
 pub struct HttpServer {
     session: Session,
     servers: Servers,
+    /// Certificates by their files, which links may have in common.
+    identities: Sharing<Tls, Identity>,
 }
 
 impl std::fmt::Debug for HttpServer {
@@ -27,6 +30,13 @@ impl std::fmt::Debug for HttpServer {
     }
 }
 
+impl HttpServer {
+    async fn identity(&self, files: &Tls) -> Result<Shared<Identity>, LinkError> {
+        let load = || Identity::load(files.clone());
+        self.identities.get(files, load).await
+    }
+}
+
 #[async_trait]
 impl Provider for HttpServer {
     const NAME: &'static str = "http-server";
@@ -34,6 +44,7 @@ impl Provider for HttpServer {
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
         Ok(Arc::new(Self {
             servers: Servers::new(session.clone()),
+            identities: Sharing::new(),
             session,
         }))
     }
@@ -46,17 +57,26 @@ impl Provider for HttpServer {
         }
         let provider = ProviderSettings::of(&self.session).map_err(|e| invalid("provider", e))?;
         let settings = LinkSettings::of(link, &provider).map_err(|e| invalid("link", e))?;
-        let tls = match settings.tls.clone() {
-            Some(files) => Some(tls::load(files).await?),
+        let identity = match &settings.tls {
+            Some(files) => Some(self.identity(files).await?),
             None => None,
         };
         let address = settings.address;
-        let route = Route::new(&self.session, link, settings, tls);
+        let route = Route::new(&self.session, link, settings, identity)?;
         self.servers.add(address, &provider.mode, route)
     }
 
     async fn delete_source_link(&self, link: &ProviderLink) {
         self.servers.remove(&link.key()).await;
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let provider = ProviderSettings::of(&self.session).map_err(|e| invalid("provider", e))?;
+        let settings = LinkSettings::of(link, &provider).map_err(|e| invalid("link", e))?;
+        match &settings.tls {
+            Some(files) => self.identity(files).await?.renew().await,
+            None => Ok(()),
+        }
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {

@@ -3,27 +3,35 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, HOST, TRANSFER_ENCODING};
+use http::header::{ALLOW, CACHE_CONTROL, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use lattice_rpc::http::IncomingBody;
 
-use crate::body::{ReplyBody, RequestBody};
+use crate::body::{Blame, ReplyBody, RequestBody};
 use crate::complaints::Described;
+use crate::connection::Line;
 use crate::cors::{Cors, Mark};
 use crate::failure::Failure;
 use crate::listener::Shared;
-use crate::route::Route;
+use crate::place::{PathParams, is_param};
+use crate::route::{Found, Route};
+use crate::websocket::{self, Answered, Offer};
 
 /// Answers a request. It never fails: what goes wrong is an answer too.
 pub(crate) async fn handle(
-    shared: Arc<Shared>,
-    scheme: Scheme,
-    request: Request<Incoming>,
+    line: Arc<Line>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
-    let route = match shared.route(request.uri(), request.headers()) {
-        Ok(route) => route,
+    let route = match line.shared.route(request.uri(), request.headers()) {
+        Ok(Found { route, params }) => {
+            if let Some(params) = params {
+                add_params(request.headers_mut(), params);
+            }
+            route
+        }
         Err(failure) => {
             tracing::debug!(uri = %request.uri(), code = %failure.code, "refused a request");
             return Ok(failure.response());
@@ -32,11 +40,11 @@ pub(crate) async fn handle(
     let mark = route.cors.mark(request.headers());
     let mut response = if Cors::is_preflight(request.method(), request.headers()) {
         return Ok(preflight(&route, mark));
-    } else if let Some(failure) = refusal(&route, request.method()) {
-        failure.response()
+    } else if let Some(response) = refusal(&route, &request) {
+        response
     } else {
         let is_get = *request.method() == Method::GET;
-        let mut response = pass_on(&shared, &route, scheme, request).await;
+        let mut response = pass_on(&line, &route, request).await;
         if is_get && response.status().is_success() {
             add_caching(&route, &mut response);
         }
@@ -46,18 +54,50 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
+/// Tells the component what stands in place of the parameters of its path. What a client says of
+/// them itself is not passed on.
+fn add_params(headers: &mut HeaderMap, params: PathParams) {
+    let forged: Vec<_> = headers
+        .keys()
+        .filter(|name| is_param(name))
+        .cloned()
+        .collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    headers.extend(params);
+}
+
 fn preflight(route: &Route, mark: Mark) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::Own(None));
     route.cors.write_preflight(mark, response.headers_mut());
     response
 }
 
-fn refusal(route: &Route, method: &Method) -> Option<Failure> {
+/// The answer to a request that the component does not get.
+fn refusal(route: &Route, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
+    let method = request.method();
     if *method == Method::CONNECT {
-        return Some(Failure::NO_TUNNEL);
+        return Some(Failure::NO_TUNNEL.response());
     }
-    let allowed = !route.read_only || matches!(*method, Method::GET | Method::HEAD);
-    (!allowed).then_some(Failure::READ_ONLY)
+    if route.read_only && !matches!(*method, Method::GET | Method::HEAD) {
+        return Some(Failure::READ_ONLY.response());
+    }
+    if let Some(methods) = &route.methods
+        && !lists(methods, method)
+    {
+        let mut response = Failure::METHOD.response();
+        response.headers_mut().insert(ALLOW, methods.clone());
+        return Some(response);
+    }
+    let size = request.body().size_hint().lower();
+    (size > route.body.bytes).then(|| Failure::BODY_SIZE.response())
+}
+
+/// Whether a list has a method in it, or any.
+fn lists(methods: &HeaderValue, method: &Method) -> bool {
+    let mut listed = methods.as_bytes().split(|byte| *byte == b',');
+    listed.any(|name| name == b"*" || name == method.as_str().as_bytes())
 }
 
 fn add_caching(route: &Route, response: &mut Response<ReplyBody>) {
@@ -71,14 +111,15 @@ fn add_caching(route: &Route, response: &mut Response<ReplyBody>) {
 
 /// Calls the component. A client that goes away drops this, which cancels the call.
 async fn pass_on(
-    shared: &Shared,
+    line: &Line,
     route: &Route,
-    scheme: Scheme,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let call = route.call(&request);
+    let asks = route.websocket && websocket::is_asked_for(&request);
+    let offer = asks.then(|| Offer::new(&mut request));
     let (mut parts, body) = request.into_parts();
-    parts.uri = match full_address(shared, scheme, &parts) {
+    parts.uri = match full_address(&line.shared, line.scheme.clone(), &parts) {
         Some(uri) => uri,
         None => return Failure::BAD_ADDRESS.response(),
     };
@@ -86,26 +127,45 @@ async fn pass_on(
         method: parts.method.clone(),
         path: parts.uri.path_and_query().cloned(),
     };
-    let body = RequestBody::take(body).await;
+    let blame = Blame::default();
+    let (offer, body) = match offer {
+        Some((offer, from_client)) => (Some(offer), RequestBody::Tunnel(from_client)),
+        None => (None, RequestBody::take(body, &route.body, &blame).await),
+    };
     let request = Request::from_parts(parts, body);
-    match shared.peer().call_http(call, request).await {
-        Ok(response) => from_component(response),
+    match line.shared.peer().call_http(call, request).await {
+        Ok(response) => match offer {
+            Some(offer) => taken(line, offer.answered(response)),
+            None => from_component(response),
+        },
         Err(error) => {
-            let failure = Failure::of(&error, route.has_limit);
+            let of_call = || Failure::of(&error, route.has_limit);
+            let failure = blame.get().cloned().unwrap_or_else(of_call);
             route.complaints.tell(&described, route, &failure, &error);
             failure.response()
         }
     }
 }
 
+/// What the client gets whose connection a component may have.
+fn taken(line: &Line, answered: Answered) -> Response<ReplyBody> {
+    match answered {
+        Ok((head, tunnel)) => {
+            line.hand_over(tunnel);
+            Response::from_parts(head, ReplyBody::Own(None))
+        }
+        Err(response) => from_component(response),
+    }
+}
+
 fn from_component(response: Response<IncomingBody>) -> Response<ReplyBody> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // There is no connection to hand over, so a client must not be told that there is.
+        return Failure::NO_UPGRADE.response();
+    }
     let mut response = response.map(ReplyBody::Component);
     // How the body is framed is between this server and its client.
     response.headers_mut().remove(TRANSFER_ENCODING);
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // There is no connection to hand over, so a client must not be told that there is.
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
-    }
     response
 }
 

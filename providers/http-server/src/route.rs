@@ -1,12 +1,12 @@
 //! Which component a request is for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use lattice_provider_sdk::{DEFAULT_DEADLINE, LinkKey, ProviderLink, Session};
+use lattice_provider_sdk::{DEFAULT_DEADLINE, LinkError, LinkKey, ProviderLink, Session, Shared};
 use lattice_rpc::http::{HANDLE, INCOMING_HANDLER};
 use lattice_rpc::{Invocation, TraceContext};
 use tokio::time::Instant;
@@ -15,7 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::complaints::Complaints;
 use crate::cors::Cors;
 use crate::failure::Failure;
-use crate::settings::{LinkSettings, Mode, Place};
+use crate::place::{PathParams, Shape};
+use crate::settings::{BodyLimits, ConnectionLimits, LinkSettings, Mode, PathPlace, Place};
+use crate::tls::Identity;
 use crate::traced::carried;
 
 /// One link, with all that its requests have in common.
@@ -28,10 +30,14 @@ pub(crate) struct Route {
     /// Whether the link sets the time limit itself.
     pub(crate) has_limit: bool,
     pub(crate) read_only: bool,
+    pub(crate) methods: Option<HeaderValue>,
+    pub(crate) websocket: bool,
+    pub(crate) body: BodyLimits,
+    pub(crate) connection: ConnectionLimits,
     pub(crate) keep_alive: bool,
     pub(crate) cache_control: Option<HeaderValue>,
     pub(crate) cors: Cors,
-    pub(crate) tls: Option<TlsAcceptor>,
+    tls: Option<(TlsAcceptor, Shared<Identity>)>,
     pub(crate) complaints: Complaints,
 }
 
@@ -40,22 +46,34 @@ impl Route {
         session: &Session,
         link: &ProviderLink,
         settings: LinkSettings,
-        tls: Option<TlsAcceptor>,
-    ) -> Self {
+        identity: Option<Shared<Identity>>,
+    ) -> Result<Self, LinkError> {
         let call = session.call_through(link, INCOMING_HANDLER, HANDLE, Instant::now());
-        Self {
+        let tls = match identity {
+            Some(identity) => Some((identity.acceptor()?, identity)),
+            None => None,
+        };
+        Ok(Self {
             key: link.key(),
             place: settings.place,
             call,
             timeout: settings.timeout.unwrap_or(DEFAULT_DEADLINE),
             has_limit: settings.timeout.is_some(),
             read_only: settings.read_only,
+            methods: settings.methods,
+            websocket: settings.websocket,
+            body: settings.body,
+            connection: settings.connection,
             keep_alive: settings.keep_alive,
             cache_control: settings.cache_control,
             cors: settings.cors,
             tls,
             complaints: Complaints::new(),
-        }
+        })
+    }
+
+    pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.tls.as_ref().map(|(acceptor, _)| acceptor.clone())
     }
 
     /// The call for one request that has just arrived.
@@ -72,19 +90,92 @@ impl Route {
 /// Links that want the same place, in the order in which they came: the first one has it.
 type Claims = Vec<Arc<Route>>;
 
+/// The components behind the paths of one host, or of any.
+#[derive(Default)]
+struct Paths {
+    all: Claims,
+    exact: HashMap<String, Claims>,
+    like: BTreeMap<Shape, Claims>,
+}
+
+impl Paths {
+    fn claims(&mut self, place: &Place) -> &mut Claims {
+        match &place.path {
+            None => &mut self.all,
+            Some(PathPlace::Exact(path)) => self.exact.entry(path.clone()).or_default(),
+            Some(PathPlace::Like(template)) => self.like.entry(template.shape()).or_default(),
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Claims> {
+        let exact = self.exact.values();
+        std::iter::once(&self.all)
+            .chain(exact)
+            .chain(self.like.values())
+    }
+
+    fn remove(&mut self, key: &LinkKey) -> bool {
+        let mut found = false;
+        let mut clean = |claims: &mut Claims| {
+            let before = claims.len();
+            claims.retain(|known| known.key != *key);
+            found |= claims.len() != before;
+            !claims.is_empty()
+        };
+        clean(&mut self.all);
+        self.exact.retain(|_, claims| clean(claims));
+        self.like.retain(|_, claims| clean(claims));
+        found
+    }
+
+    fn find(&self, path: &str) -> Option<Found> {
+        let plain = |claims: &Claims| {
+            Some(Found {
+                route: Arc::clone(claims.first()?),
+                params: None,
+            })
+        };
+        if let Some(found) = self.exact.get(path).and_then(plain) {
+            return Some(found);
+        }
+        for claims in self.like.values() {
+            let Some(route) = claims.first() else {
+                continue;
+            };
+            if let Some(PathPlace::Like(template)) = &route.place.path
+                && let Some(params) = template.read(path)
+            {
+                return Some(Found {
+                    route: Arc::clone(route),
+                    params: Some(params),
+                });
+            }
+        }
+        plain(&self.all)
+    }
+}
+
+/// A link that a request belongs to.
+pub(crate) struct Found {
+    pub(crate) route: Arc<Route>,
+    /// What the request has in place of the parameters of the link's path.
+    pub(crate) params: Option<PathParams>,
+}
+
 /// The components behind one address.
-pub(crate) enum Routes {
-    Everything(Claims),
-    ByPath(HashMap<String, Claims>),
-    ByHost(HeaderName, HashMap<String, Claims>),
+pub(crate) struct Routes {
+    /// Names the host.
+    header: HeaderName,
+    any_host: Paths,
+    hosts: HashMap<String, Paths>,
 }
 
 impl Routes {
     pub(crate) fn new(mode: &Mode) -> Self {
-        match mode {
-            Mode::Address => Self::Everything(Claims::new()),
-            Mode::Path => Self::ByPath(HashMap::new()),
-            Mode::Host(header) => Self::ByHost(header.clone(), HashMap::new()),
+        Self {
+            header: mode.header(),
+            any_host: Paths::default(),
+            hosts: HashMap::new(),
         }
     }
 
@@ -92,14 +183,16 @@ impl Routes {
     ///
     /// # Errors
     ///
-    /// Gives the link back when this address tells components apart in another way.
-    pub(crate) fn add(&mut self, route: Route) -> Result<Option<LinkKey>, Box<Route>> {
-        let claims = match (self, &route.place) {
-            (Self::Everything(claims), Place::Everything) => claims,
-            (Self::ByPath(table), Place::Path(path)) => table.entry(path.clone()).or_default(),
-            (Self::ByHost(_, table), Place::Host(host)) => table.entry(host.clone()).or_default(),
-            _ => return Err(Box::new(route)),
+    /// Gives the link back when this address tells hosts apart by another header.
+    pub(crate) fn add(&mut self, mode: &Mode, route: Route) -> Result<Option<LinkKey>, Box<Route>> {
+        if mode.header() != self.header {
+            return Err(Box::new(route));
+        }
+        let paths = match &route.place.host {
+            None => &mut self.any_host,
+            Some(host) => self.hosts.entry(host.clone()).or_default(),
         };
+        let claims = paths.claims(&route.place);
         claims.retain(|known| known.key != route.key);
         claims.push(Arc::new(route));
         let first = &claims[0].key;
@@ -108,44 +201,39 @@ impl Routes {
 
     /// Removes a link; says whether it was here.
     pub(crate) fn remove(&mut self, key: &LinkKey) -> bool {
-        let remove = |claims: &mut Claims| {
-            let before = claims.len();
-            claims.retain(|known| known.key != *key);
-            claims.len() != before
-        };
-        match self {
-            Self::Everything(claims) => remove(claims),
-            Self::ByPath(table) | Self::ByHost(_, table) => {
-                // A link has one place, so the first find is the only one.
-                let found = table.values_mut().any(remove);
-                table.retain(|_, claims| !claims.is_empty());
-                found
-            }
-        }
+        let mut found = self.any_host.remove(key);
+        self.hosts.retain(|_, paths| {
+            found |= paths.remove(key);
+            paths.each().any(|claims| !claims.is_empty())
+        });
+        found
     }
 
     /// Any link, whose settings then hold for connections; `None` when there is none left.
     pub(crate) fn any(&self) -> Option<&Arc<Route>> {
-        match self {
-            Self::Everything(claims) => claims.first(),
-            Self::ByPath(table) | Self::ByHost(_, table) => table.values().flatten().next(),
-        }
+        let paths = std::iter::once(&self.any_host).chain(self.hosts.values());
+        paths.flat_map(Paths::each).flatten().next()
     }
 
     /// The link that a request belongs to.
-    pub(crate) fn find(&self, uri: &Uri, headers: &HeaderMap) -> Result<Arc<Route>, Failure> {
-        let claims = match self {
-            Self::Everything(claims) => Some(claims),
-            Self::ByPath(table) => table.get(uri.path()),
-            Self::ByHost(header, table) => {
-                let host = routing_host(header, uri, headers).ok_or(Failure::NO_HOST)?;
-                let host = host.trim().to_ascii_lowercase();
-                // A client names the port unless it is the usual one; links rarely do.
-                table.get(&host).or_else(|| table.get(without_port(&host)))
+    pub(crate) fn find(&self, uri: &Uri, headers: &HeaderMap) -> Result<Found, Failure> {
+        let path = uri.path();
+        let mut missing = Failure::NO_ROUTE;
+        if !self.hosts.is_empty() {
+            match routing_host(&self.header, uri, headers) {
+                Some(host) => {
+                    let host = host.trim().to_ascii_lowercase();
+                    // A client names the port unless it is the usual one; links rarely do.
+                    let without = without_port(&host);
+                    let paths = self.hosts.get(&host).or_else(|| self.hosts.get(without));
+                    if let Some(found) = paths.and_then(|paths| paths.find(path)) {
+                        return Ok(found);
+                    }
+                }
+                None => missing = Failure::NO_HOST,
             }
-        };
-        let route = claims.and_then(|claims| claims.first());
-        route.cloned().ok_or(Failure::NO_ROUTE)
+        }
+        self.any_host.find(path).ok_or(missing)
     }
 }
 

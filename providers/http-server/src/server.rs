@@ -47,9 +47,10 @@ impl Servers {
         let mut listeners = self.listeners.lock();
         if let Some(listener) = listeners.get(&address) {
             let component = route.key.peer.clone();
-            let waits = listener.shared().routes().write().add(route);
+            let waits = listener.shared().routes().write().add(mode, route);
             let waits = waits.map_err(|_| {
-                let what = format!("{address} is still in use by links of another routing mode");
+                let what =
+                    format!("{address} is still in use by links that route by another header");
                 LinkError::unavailable(what)
             })?;
             if let Some(owner) = waits {
@@ -58,7 +59,7 @@ impl Servers {
             return Ok(());
         }
         let mut routes = Routes::new(mode);
-        if routes.add(route).is_err() {
+        if routes.add(mode, route).is_err() {
             return Err(LinkError::invalid("the link does not fit the routing mode"));
         }
         let peer = self.session.peer().clone();

@@ -6,18 +6,27 @@
 //! | `default_address` | where to listen in path and host mode, and in address mode for links without an address | `0.0.0.0:8000` |
 //! | `header` | the header that names the host in host mode | `host` |
 //! | `tls_cert_file`, `tls_priv_key_file` | HTTPS in path and host mode | |
+//! | `max_header_bytes` | how large the head of a request may be, else 431 | 65536 |
+//! | `header_timeout_ms` | how long a head may take from its first byte on, else 408 | 30000 |
+//! | `idle_timeout_ms` | how long a connection may be idle | 60000 |
+//! | `max_concurrent_streams` | how many requests an HTTP/2 connection may have open | 256 |
 //!
 //! | link source config | meaning | default |
 //! | --- | --- | --- |
 //! | `address` | where to listen (address mode) | the provider's default |
 //! | `port` | a port on 127.0.0.1 instead of an address | |
-//! | `path` | the path that belongs to the component, exactly (path mode) | required there |
-//! | `host` | the host that belongs to the component (host mode) | required there |
+//! | `path` | the path that belongs to the component, exactly, or a template | any; required in path mode |
+//! | `host` | the host that belongs to the component | any; required in host mode |
+//! | `methods` | the methods that are let through, as a list, else 405 | any |
 //! | `timeout_ms` | how long the component may take, else 408 | 5 s, else 504 |
 //! | `readonly_mode` | only GET and HEAD, else 405 | `false` |
 //! | `cache_control` | the header of successful GETs that have none | |
 //! | `disable_keepalive` | one request per connection | `false` |
 //! | `tls_cert_file`, `tls_priv_key_file` | HTTPS (address mode) | |
+//! | `max_body_bytes` | how large the body of a request may be, else 413; 0 is any | 0 |
+//! | `body_timeout_ms` | how long the client may pause within a body, else 408 | 60000 |
+//! | `websocket` | whether the component may take connections over, see below | `false` |
+//! | the four limits of connections above | in address mode | the provider's |
 //! | `cors_allowed_origins` | a JSON list | any origin |
 //! | `cors_allowed_headers` | a JSON list | `accept`, `accept-language`, `content-type`, `content-language` |
 //! | `cors_allowed_methods` | a JSON list | `GET`, `POST`, `PUT`, `DELETE`, `HEAD`, `OPTIONS` |
@@ -26,11 +35,37 @@
 //! | `config_json`, `config_b64` | all of these as one JSON object, the latter in base64; single values go before it | |
 //!
 //! Keys of links are matched in any case. In the JSON object `tls` and `cors` may be objects.
+//!
+//! A template has parameters in place of whole segments: `/users/{id}`, and as the last one
+//! `/files/{rest...}` for all that follows. The component gets them as headers, `x-path-id` and
+//! `x-path-rest`, as they stand in the path; headers of such names that a client sends are removed.
+//! A path that fits exactly goes before templates, templates with more certain segments before
+//! others, links with a host before those without, and links with a path before those without.
+//!
+//! TLS files that change are read again within five seconds, for new connections. While they cannot
+//! be used the old certificate stays, and the link's state says why.
+//!
+//! # WebSockets and server-sent events
+//!
+//! What a component writes into its body is sent at once, so that `text/event-stream` needs nothing
+//! else. Over NATS a body that says nothing for a minute is ended; a comment line now and then
+//! avoids that.
+//!
+//! A request for a WebSocket is passed on like any other, without its body. A component that
+//! answers with status 101 although the link does not say `websocket` makes it fail with status
+//! 502 (`no-upgrade`), since `wasi:http` knows no connection to take over. With `websocket` it does so
+//! by its bodies: after status 101 with the header `sec-websocket-accept`, it reads what the client
+//! sends from the body of its request, and what it writes into the body of its response goes to
+//! the client, as frames of RFC 6455. The body of the request does not end before the answer, so
+//! a component must not wait for that. The time limit of the component holds for its whole life.
 
+mod limits;
 mod parse;
 mod provider;
 mod values;
 
-pub use parse::{LinkSettings, Place, Tls};
+pub use crate::place::Template;
+pub use limits::{BodyLimits, ConnectionLimits};
+pub use parse::{LinkSettings, PathPlace, Place, Tls};
 pub use provider::{Mode, ProviderSettings};
 pub use values::InvalidSetting;

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::uri::Scheme;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use lattice_provider_sdk::telemetry::{self, Begun, TARGET};
@@ -12,21 +11,20 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use crate::body::ReplyBody;
-use crate::listener::Shared;
+use crate::connection::Line;
 use crate::request;
 
 /// Answers a request, and where traces are exported makes a span of it, which begins a trace
 /// unless the client has. It ends with the head of the response.
 pub(crate) async fn handle(
-    shared: Arc<Shared>,
-    scheme: Scheme,
+    line: Arc<Line>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     if !telemetry::is_on() {
-        return request::handle(shared, scheme, request).await;
+        return request::handle(line, request).await;
     }
-    let span = begin(&scheme, &mut request);
-    let response = request::handle(shared, scheme, request)
+    let span = begin(line.scheme.as_str(), &mut request);
+    let response = request::handle(line, request)
         .instrument(span.clone())
         .await?;
     let status = response.status();
@@ -39,7 +37,7 @@ pub(crate) async fn handle(
 }
 
 /// Begins the span, and leaves the trace context for the call with the request.
-fn begin(scheme: &Scheme, request: &mut Request<Incoming>) -> Span {
+fn begin(scheme: &str, request: &mut Request<Incoming>) -> Span {
     let carried = carried(request.headers());
     // Names as in the semantic conventions for HTTP servers, where the method names the span.
     let Begun { span, onward } = telemetry::begin(carried.as_ref(), || {
@@ -49,7 +47,7 @@ fn begin(scheme: &Scheme, request: &mut Request<Incoming>) -> Span {
             otel.name = request.method().as_str(),
             otel.kind = "server",
             http.request.method = request.method().as_str(),
-            url.scheme = scheme.as_str(),
+            url.scheme = scheme,
             url.path = request.uri().path(),
             http.response.status_code = Empty,
             otel.status_code = Empty,

@@ -174,7 +174,7 @@ impl Lattice {
         match self.peer.call_http_out(call, request, Some(options)).await {
             Ok(response) => Ok(response),
             Err(HttpError::Handler(code)) => Err(code),
-            Err(other) => panic!("the call failed: {other}"),
+            Err(other) => Err(ErrorCode::InternalError(Some(format!("the call: {other}")))),
         }
     }
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 use http::HeaderValue;
 use lattice_provider_sdk::ProviderLink;
 
+use super::limits::{BodyLimits, CONNECTION_KEYS, ConnectionLimits};
 use super::provider::{Mode, ProviderSettings};
 use super::values::{InvalidSetting, Values};
 use crate::cors::Cors;
+use crate::place::Template;
 
 /// The files that HTTPS needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tls {
     /// The certificate chain, in PEM.
     pub cert_file: PathBuf,
@@ -45,15 +47,22 @@ impl Tls {
     }
 }
 
-/// What belongs to the component.
+/// What belongs to the component, of what comes to the address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// One host, in lower case, or any.
+    pub host: Option<String>,
+    /// One path, or those that a template fits, or any.
+    pub path: Option<PathPlace>,
+}
+
+/// Paths that belong to a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// Everything at the address.
-    Everything,
-    /// One path.
-    Path(String),
-    /// One host, in lower case.
-    Host(String),
+pub enum PathPlace {
+    /// This one.
+    Exact(String),
+    /// Those that fit.
+    Like(Template),
 }
 
 /// The settings of one link.
@@ -67,6 +76,14 @@ pub struct LinkSettings {
     pub timeout: Option<Duration>,
     /// Whether only GET and HEAD are let through.
     pub read_only: bool,
+    /// The methods that are let through, if not all are; as `allow` lists them.
+    pub methods: Option<HeaderValue>,
+    /// Whether the component may take connections over as WebSockets.
+    pub websocket: bool,
+    /// Limits of the body of a request.
+    pub body: BodyLimits,
+    /// Limits of connections to the address.
+    pub connection: ConnectionLimits,
     /// The header of successful GETs that have none.
     pub cache_control: Option<HeaderValue>,
     /// Whether a connection serves more than one request.
@@ -107,6 +124,10 @@ impl LinkSettings {
             place,
             timeout: timeout.map(Duration::from_millis),
             read_only: values.flag("readonly_mode")?,
+            methods: values.methods("methods")?,
+            websocket: values.flag("websocket")?,
+            body: BodyLimits::read(|key| values.text(key).map(str::to_owned))?,
+            connection: connection(&values, provider)?,
             cache_control: values.header_value("cache_control")?,
             keep_alive: !values.flag("disable_keepalive")?,
             tls,
@@ -115,35 +136,64 @@ impl LinkSettings {
     }
 }
 
+/// Links that share an address share its limits, which are the provider's then.
+fn connection(
+    values: &Values,
+    provider: &ProviderSettings,
+) -> Result<ConnectionLimits, InvalidSetting> {
+    let text = |key: &str| values.text(key).map(str::to_owned);
+    if provider.mode == Mode::Address {
+        return provider.connection.read(text);
+    }
+    let own = CONNECTION_KEYS
+        .iter()
+        .find_map(|key| Some((*key, text(key)?)));
+    match own {
+        None => Ok(provider.connection),
+        Some((key, value)) => {
+            let expected = "it in the provider's config, as the links share one address";
+            Err(InvalidSetting::new(key, &value, expected))
+        }
+    }
+}
+
 fn place(
     values: &Values,
     provider: &ProviderSettings,
 ) -> Result<(SocketAddr, Place), InvalidSetting> {
+    let place = Place {
+        host: values
+            .text("host")
+            .map(|host| host.trim().to_ascii_lowercase()),
+        path: values.text("path").map(path).transpose()?,
+    };
     match &provider.mode {
         Mode::Address => {
             let address = values.parsed("address", "an address such as `0.0.0.0:8080`")?;
             let port = values.parsed::<u16>("port", "a port number")?;
             let of_port = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             let address = address.or(of_port).unwrap_or(provider.default_address);
-            Ok((address, Place::Everything))
+            return Ok((address, place));
         }
-        Mode::Path => {
-            let path = required(values, "path", "a path, since the provider routes by path")?;
-            if !path.starts_with('/') {
-                return Err(InvalidSetting::new(
-                    "path",
-                    path,
-                    "a path that starts with `/`",
-                ));
-            }
-            Ok((provider.default_address, Place::Path(path.to_owned())))
-        }
-        Mode::Host(_) => {
-            let host = required(values, "host", "a host, since the provider routes by host")?;
-            let host = host.trim().to_ascii_lowercase();
-            Ok((provider.default_address, Place::Host(host)))
-        }
+        Mode::Path => required(values, "path", "a path, since the provider routes by path")?,
+        Mode::Host(_) => required(values, "host", "a host, since the provider routes by host")?,
+    };
+    Ok((provider.default_address, place))
+}
+
+fn path(text: &str) -> Result<PathPlace, InvalidSetting> {
+    if !text.starts_with('/') {
+        let expected = "a path that starts with `/`";
+        return Err(InvalidSetting::new("path", text, expected));
     }
+    if !text.contains(['{', '}']) {
+        return Ok(PathPlace::Exact(text.to_owned()));
+    }
+    let template = Template::parse(text);
+    template.map(PathPlace::Like).ok_or_else(|| {
+        let expected = "a path with parameters such as `/users/{id}` or `/files/{rest...}`";
+        InvalidSetting::new("path", text, expected)
+    })
 }
 
 fn required<'a>(

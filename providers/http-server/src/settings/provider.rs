@@ -6,6 +6,7 @@ use http::HeaderName;
 use http::header::HOST;
 use lattice_provider_sdk::Session;
 
+use super::limits::ConnectionLimits;
 use super::parse::Tls;
 use super::values::InvalidSetting;
 
@@ -20,6 +21,16 @@ pub enum Mode {
     Host(HeaderName),
 }
 
+impl Mode {
+    /// The header that names the host.
+    pub(crate) fn header(&self) -> HeaderName {
+        match self {
+            Self::Host(header) => header.clone(),
+            Self::Address | Self::Path => HOST,
+        }
+    }
+}
+
 /// The config of the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderSettings {
@@ -29,6 +40,8 @@ pub struct ProviderSettings {
     pub default_address: SocketAddr,
     /// HTTPS in path and host mode.
     pub tls: Option<Tls>,
+    /// Limits of connections, in address mode of those whose link says nothing else.
+    pub connection: ConnectionLimits,
 }
 
 /// The port and address that a 1.x provider listens on.
@@ -68,6 +81,7 @@ impl ProviderSettings {
             mode,
             default_address,
             tls,
+            connection: ConnectionLimits::default().read(&value)?,
         })
     }
 }

@@ -46,7 +46,10 @@ fn refused(values: &[(&str, &str)]) -> InvalidSetting {
 fn an_empty_link_has_the_documented_defaults() {
     let settings = read(&[]);
     assert_eq!(settings.address, "0.0.0.0:8000".parse().unwrap());
-    assert_eq!(settings.place, Place::Everything);
+    assert_eq!(settings.place, Place::default());
+    assert_eq!(settings.connection, ConnectionLimits::default());
+    assert_eq!(settings.body.bytes, u64::MAX);
+    assert!(!settings.websocket && settings.methods.is_none());
     assert_eq!(settings.timeout, None);
     assert!(settings.keep_alive && !settings.read_only);
     assert!(settings.tls.is_none() && settings.cache_control.is_none());
@@ -112,6 +115,14 @@ fn bad_values_are_refused_by_name() {
         ("timeout_ms", "0"),
         ("readonly_mode", "perhaps"),
         ("cache_control", "a\nb"),
+        ("methods", "G(T"),
+        ("path", "users"),
+        ("path", "/{id"),
+        ("max_body_bytes", "-1"),
+        ("body_timeout_ms", "0"),
+        ("max_header_bytes", "100"),
+        ("header_timeout_ms", "0"),
+        ("websocket", "perhaps"),
         ("cors_allowed_methods", r#"["G T"]"#),
         ("cors_allowed_headers", "[1]"),
         ("cors_allowed_origins", r#"["a\nb"]"#),
@@ -135,12 +146,16 @@ fn path_and_host_mode_need_their_value() {
     let error = LinkSettings::of(&link(&[]), &by_path).unwrap_err();
     assert_eq!(error.name, "path");
     let settings = LinkSettings::of(&link(&[("path", "/a")]), &by_path).unwrap();
-    assert_eq!(settings.place, Place::Path("/a".into()));
+    assert_eq!(settings.place.path, Some(PathPlace::Exact("/a".into())));
     assert_eq!(settings.address, "127.0.0.1:99".parse().unwrap());
     let by_host = provider(&[("routing_mode", "HOST"), ("header", "X-Host")]);
     assert_eq!(by_host.mode, Mode::Host("x-host".parse().unwrap()));
     let settings = LinkSettings::of(&link(&[("host", "A.example")]), &by_host).unwrap();
-    assert_eq!(settings.place, Place::Host("a.example".into()));
+    assert_eq!(settings.place.host.as_deref(), Some("a.example"));
+    let both = [("host", "a"), ("path", "/users/{id}")];
+    let settings = LinkSettings::of(&link(&both), &by_host).unwrap();
+    let template = Template::parse("/users/{id}").unwrap();
+    assert_eq!(settings.place.path, Some(PathPlace::Like(template)));
 }
 
 #[test]
@@ -154,6 +169,13 @@ fn files_for_tls_stand_with_whoever_owns_the_address() {
     let by_path = provider(&[("routing_mode", "path")]);
     let error = LinkSettings::of(&link(&tls), &by_path).unwrap_err();
     assert_eq!(error.name, "tls_cert_file");
+    let limits = [("path", "/"), ("idle_timeout_ms", "5")];
+    assert_eq!(
+        read(&limits).connection.idle_timeout,
+        Duration::from_millis(5)
+    );
+    let error = LinkSettings::of(&link(&limits), &by_path).unwrap_err();
+    assert_eq!(error.name, "idle_timeout_ms");
 }
 
 #[test]

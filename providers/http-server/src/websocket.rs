@@ -1,0 +1,196 @@
+//! Connections that a component takes over.
+//!
+//! A component that answers the request for a WebSocket with status 101 reads from the body of its
+//! request what the client sends from then on, and what it writes into the body of its
+//! response goes to the client: the frames of the WebSocket, in both directions, as they are.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use lattice_rpc::http::IncomingBody;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+/// The one protocol that connections are handed over for.
+const WEBSOCKET: &str = "websocket";
+
+/// How many pieces wait for the component.
+const PIECES: usize = 4;
+
+/// How much is read at once.
+const PIECE: usize = 16 * 1024;
+
+/// How long a component may go on that its client has left.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Whether a request asks for a WebSocket.
+pub(crate) fn is_asked_for<B>(request: &Request<B>) -> bool {
+    *request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && has_word(request.headers(), CONNECTION, "upgrade")
+        && has_word(request.headers(), UPGRADE, WEBSOCKET)
+}
+
+fn has_word(headers: &HeaderMap, name: http::HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name);
+    let values = values.iter().filter_map(|value| value.to_str().ok());
+    let mut words = values.flat_map(|value| value.split(','));
+    words.any(|found| found.trim().eq_ignore_ascii_case(word))
+}
+
+/// An answer with which a component takes the connection over, or any other.
+pub(crate) type Answered = Result<(http::response::Parts, Tunnel), Response<IncomingBody>>;
+
+/// A request for a WebSocket that a component has not answered yet.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    upgrade: OnUpgrade,
+    /// Where what the client sends goes; the body of the request ends when this is dropped.
+    up: mpsc::Sender<Bytes>,
+}
+
+/// What the client of a WebSocket sends.
+#[derive(Debug)]
+pub(crate) struct FromClient(mpsc::Receiver<Bytes>);
+
+impl FromClient {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.0.poll_recv(cx);
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+impl Offer {
+    pub(crate) fn new(request: &mut Request<Incoming>) -> (Self, FromClient) {
+        let (up, from_client) = mpsc::channel(PIECES);
+        let upgrade = hyper::upgrade::on(request);
+        (Self { upgrade, up }, FromClient(from_client))
+    }
+
+    /// Takes a component's answer; with status 101 it has taken the offer.
+    pub(crate) fn answered(self, response: Response<IncomingBody>) -> Answered {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(response);
+        }
+        let (mut head, body) = response.into_parts();
+        // A guest cannot set these itself.
+        let headers = &mut head.headers;
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+        let tunnel = Tunnel {
+            upgrade: self.upgrade,
+            up: self.up,
+            down: body,
+        };
+        Ok((head, tunnel))
+    }
+}
+
+/// A connection that a component has taken over.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    upgrade: OnUpgrade,
+    up: mpsc::Sender<Bytes>,
+    down: IncomingBody,
+}
+
+impl Tunnel {
+    /// Carries bytes both ways until one side has had enough.
+    pub(crate) async fn run(self) {
+        let upgraded = match self.upgrade.await {
+            Ok(upgraded) => TokioIo::new(upgraded),
+            Err(error) => {
+                tracing::debug!(%error, "a WebSocket did not begin");
+                return;
+            }
+        };
+        let (read, write) = tokio::io::split(upgraded);
+        let mut down = std::pin::pin!(to_client(self.down, write));
+        tokio::select! {
+            () = down.as_mut() => return,
+            () = to_component(read, self.up) => {}
+        }
+        // It may answer the client's farewell.
+        if tokio::time::timeout(FAREWELL, down).await.is_err() {
+            tracing::debug!("ended a component that its client had left");
+        }
+    }
+}
+
+async fn to_client(mut body: IncomingBody, mut write: WriteHalf<TokioIo<Upgraded>>) {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let data = match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => data,
+            // Trailers have no place here.
+            Ok(Err(_)) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "a WebSocket broke off");
+                return;
+            }
+        };
+        let written = async {
+            write.write_all(&data).await?;
+            write.flush().await
+        };
+        if written.await.is_err() {
+            return;
+        }
+    }
+    if let Err(error) = write.shutdown().await {
+        tracing::debug!(%error, "could not close a WebSocket");
+    }
+}
+
+async fn to_component(mut read: ReadHalf<TokioIo<Upgraded>>, up: mpsc::Sender<Bytes>) {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(PIECE);
+        match read.read_buf(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                if up.send(buffer.split().freeze()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> bool {
+        let request = build(Request::get("/"));
+        is_asked_for(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_with_both_headers() {
+        let full = |builder: http::request::Builder| {
+            let builder = builder.header("connection", "keep-alive, Upgrade");
+            builder.header("upgrade", "WebSocket")
+        };
+        assert!(asked(full));
+        assert!(!asked(|builder| full(builder).method("POST")));
+        assert!(!asked(|builder| builder.header("upgrade", "websocket")));
+        assert!(!asked(|builder| builder
+            .header("connection", "upgrade")
+            .header("upgrade", "h2c")));
+    }
+}
