@@ -1,0 +1,203 @@
+//! Handlers that are called with what is in a queue.
+
+mod support;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use lattice_core::link::LinkState;
+use queue_nats::QueueNats;
+use support::{Component, Error, Lattice, Outcome, attribute, body, text};
+
+const QUEUE: &str = "jobs";
+
+async fn start(config: &[(&str, &str)]) -> (Lattice, Component) {
+    let mut lattice = Lattice::start::<QueueNats>(&[]).await;
+    let sender = lattice.link("sender", "default", &[("queue", QUEUE)]).await;
+    let mut config = config.to_vec();
+    config.push(("queue", QUEUE));
+    lattice.link_handler("worker", &config).await;
+    (lattice, sender)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_handler_says_settles_the_message() {
+    let (lattice, sender) = start(&[("backoff_ms", "50")]).await;
+    let mut worker = lattice.handle("worker").await;
+    for body in ["ack", "retry", "reject"] {
+        sender.send("", &text(body)).await.unwrap();
+    }
+    let mut retried = false;
+    for _ in 0..4 {
+        let (delivery, answer) = worker.next().await;
+        let outcome = match body(&delivery).as_str() {
+            "retry" if !retried => {
+                retried = true;
+                Outcome::Retry(Some(100))
+            }
+            "retry" => {
+                assert_eq!(delivery.attempt, 2);
+                Outcome::Ack
+            }
+            "reject" => Outcome::Reject("not mine".into()),
+            _ => Outcome::Ack,
+        };
+        answer.send(outcome).unwrap();
+    }
+    let done = |depth: &support::Depth| (depth.ready, depth.leased) == (0, Some(0));
+    let depth = sender.until_depth("", done).await;
+    assert_eq!(depth.dead, Some(1));
+    let dead = sender.one("default-dead").await;
+    assert_eq!(attribute(&dead, "dead-letter-reason"), Some("not mine"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trap_is_tried_again_and_then_a_dead_letter_with_its_cause() {
+    let (lattice, sender) = start(&[("backoff_ms", "20"), ("max_attempts", "3")]).await;
+    let mut worker = lattice.handle("worker").await;
+    sender.send("", &text("poison")).await.unwrap();
+    for attempt in 1..=3 {
+        let (delivery, answer) = worker.next().await;
+        assert_eq!(delivery.attempt, attempt);
+        drop(answer);
+    }
+    let depth = sender.until_depth("", |depth| depth.dead == Some(1)).await;
+    assert_eq!(depth.ready, 0);
+    let dead = sender.one("default-dead").await;
+    let reason = attribute(&dead, "dead-letter-reason").unwrap();
+    assert!(reason.starts_with("attempt 3, the last one: "), "{reason}");
+    assert!(worker.is_quiet(Duration::from_millis(300)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_is_late_counts_as_failed() {
+    let config = [
+        ("timeout_ms", "300"),
+        ("backoff_ms", "20"),
+        ("max_attempts", "2"),
+    ];
+    let (lattice, sender) = start(&config).await;
+    let mut worker = lattice.handle("worker").await;
+    sender.send("", &text("slow")).await.unwrap();
+    let first = worker.next().await;
+    let second = worker.next().await;
+    assert_eq!((first.0.attempt, second.0.attempt), (1, 2));
+    sender.until_depth("", |depth| depth.dead == Some(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_kept_while_the_handler_works() {
+    let (lattice, sender) = start(&[("lease_ms", "300")]).await;
+    let mut worker = lattice.handle("worker").await;
+    sender.send("", &text("long")).await.unwrap();
+    let (delivery, answer) = worker.next().await;
+    assert!(worker.is_quiet(Duration::from_millis(1200)).await);
+    assert_eq!(sender.depth("").await.unwrap().leased, Some(1));
+    // The handler itself may look after its delivery too, by its own link.
+    answer.send(Outcome::Ack).unwrap();
+    sender
+        .until_depth("", |depth| depth.leased == Some(0))
+        .await;
+    assert_eq!(delivery.attempt, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_wait_for_a_component_that_is_away() {
+    let (lattice, sender) = start(&[("max_attempts", "1")]).await;
+    for n in 0..5 {
+        sender.send("", &text(n.to_string())).await.unwrap();
+    }
+    // All that can be leased is, and nobody is there.
+    sender.until_depth("", |depth| depth.leased > Some(0)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut worker = lattice.handle("worker").await;
+    let mut seen = HashSet::new();
+    while seen.len() < 5 {
+        let (delivery, answer) = worker.next().await;
+        assert_eq!(delivery.attempt, 1);
+        assert!(seen.insert(body(&delivery)));
+        answer.send(Outcome::Ack).unwrap();
+    }
+    let depth = sender
+        .until_depth("", |depth| depth.leased == Some(0))
+        .await;
+    assert_eq!(depth.dead, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_than_allowed_are_handled_at_once() {
+    let (lattice, sender) = start(&[("max_in_flight", "2")]).await;
+    let mut worker = lattice.handle("worker").await;
+    let messages: Vec<_> = (0..6).map(|n| text(n.to_string())).collect();
+    sender.send_many("", &messages).await.unwrap();
+    let first = worker.next().await;
+    let second = worker.next().await;
+    assert!(worker.is_quiet(Duration::from_millis(400)).await);
+    first.1.send(Outcome::Ack).unwrap();
+    let third = worker.next().await;
+    assert!(worker.is_quiet(Duration::from_millis(300)).await);
+    for (_, answer) in [second, third] {
+        answer.send(Outcome::Ack).unwrap();
+    }
+    for _ in 0..3 {
+        worker.next().await.1.send(Outcome::Ack).unwrap();
+    }
+    sender
+        .until_depth("", |depth| (depth.ready, depth.leased) == (0, Some(0)))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_goes_gives_its_messages_back() {
+    let (mut lattice, sender) = start(&[]).await;
+    let mut worker = lattice.handle("worker").await;
+    sender.send("", &text("given back")).await.unwrap();
+    let asked = worker.next().await;
+    lattice.unlink().await;
+    let again = sender.one("").await;
+    assert_eq!(body(&again), "given back");
+    assert_eq!(again.attempt, 2);
+    drop(asked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_cannot_be_right_are_refused_by_name() {
+    let mut lattice = Lattice::start::<QueueNats>(&[]).await;
+    for (key, value) in [
+        ("max_in_flight", "0"),
+        ("lease_ms", "soon"),
+        ("max_messages", "-3"),
+        ("queue", "a b"),
+        ("require", "telepathy"),
+        ("require", "max-message-bytes>=99999999999"),
+    ] {
+        lattice.put("worker", "default", &[(key, value)]).await;
+        if key == "max_in_flight" {
+            // Only a link with handlers has it.
+            lattice.report_of(LinkState::Ready).await;
+            continue;
+        }
+        let report = format!("{:?}", lattice.report_of(LinkState::Failed).await);
+        let named = value.split(">=").next().unwrap();
+        assert!(report.contains(key) || report.contains(named), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_may_restart() {
+    let mut lattice = Lattice::start::<QueueNats>(&[]).await;
+    let mut backend = lattice_nats_box::NatsBox::start().await.unwrap();
+    let uri = backend.url.clone();
+    let worker = lattice
+        .link("worker", "default", &[("cluster_uri", &uri)])
+        .await;
+    worker.send("", &text("kept")).await.unwrap();
+    backend.stop();
+    let failed = lattice.report_of(LinkState::Failed).await;
+    assert!(format!("{failed:?}").contains("NATS"), "{failed:?}");
+    let refused = worker.send("", &text("lost")).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    backend.restart().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(body(&worker.one("").await), "kept");
+}
