@@ -120,6 +120,16 @@ impl Lattice {
         child
     }
 
+    /// Stops all copies of the provider in this process, as a host would; links stay.
+    pub(crate) async fn stop_providers(&mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended.unwrap();
+        }
+        self.stop = CancellationToken::new();
+        self._stop_at_end = self.stop.clone().drop_guard();
+    }
+
     async fn until_healthy(&self) {
         let nats = self.peer.nats();
         let ask = async {

@@ -143,7 +143,11 @@ impl Deliverer {
             let subject = &*arriving.message.subject;
             tracing::debug!(link = self.shared.link, subject, attempts, %failure, "a message was not taken");
             if failure.is_unreached() {
-                let pause = waiting.delay();
+                // Hosts that are overloaded know best; those that are not there say nothing.
+                let pause = match failure.retry_after() {
+                    Some(after) => Backoff::new(after, after).delay().min(LONGEST_SLOW),
+                    None => waiting.delay(),
+                };
                 let left = rules
                     .unreached
                     .map(|limit| limit.checked_sub(begun.elapsed()));

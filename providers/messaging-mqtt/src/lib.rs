@@ -1,0 +1,40 @@
+//! Messages for components: the provider that speaks MQTT 5.
+//!
+//! A link with this provider as target of `wasmcloud:messaging` lets a component publish and ask; a
+//! link with it as source brings messages to the component's handler. Both say which broker; see
+//! [`settings`].
+//!
+//! # Subjects
+//!
+//! What components call a subject is an MQTT topic, as it is: words joined by `/`, no dots turned
+//! into slashes. Filters of a link may have the wildcards `+` and `#`.
+//!
+//! # Delivery
+//!
+//! With `qos` 1, the default, `publish` returns when the broker has acknowledged the message, and a
+//! message that arrives is acknowledged after the handler has returned; acknowledgements go out in
+//! the order in which the messages came, as MQTT demands. The session of a link outlives its
+//! connection: what is published while the provider is away comes when it is back, within
+//! `session_expiry_s`. It has one name in the whole lattice, so that of several copies of this
+//! provider one has it at a time and another takes over; messages that are to be spread over the copies
+//! name a group. The session of a link that is deleted goes when it expires.
+//!
+//! A message that failed is tried again in place, and after its last attempt goes to
+//! `lattice/dead/COMPONENT`, or where `dead_letter` says, with what it failed of as user properties.
+//!
+//! # Requests
+//!
+//! A request carries a response topic of its own and correlation data. A message that asks for an
+//! answer has its response topic as `reply-to`; where it came with correlation data these follow
+//! after a `#`, which no topic has, and go with what is published to it.
+
+mod broker;
+mod message;
+mod options;
+mod provider;
+mod publisher;
+pub mod settings;
+mod subscriber;
+mod unacked;
+
+pub use provider::MessagingMqtt;

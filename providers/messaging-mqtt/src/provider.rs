@@ -1,0 +1,236 @@
+//! The provider: its links and its functions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::StringMap;
+use lattice_provider_sdk::messaging::{self, Defaults, Deliverer, DeliveryRules, Intake};
+use lattice_provider_sdk::{
+    Backends, ConfigChange, Features, LinkError, LinkKey, LinkRole, Provider, ProviderLink,
+    Session, Settings, Shared, Sharing, StartError, async_trait, chain,
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::broker::MqttBroker;
+use crate::options;
+use crate::publisher::{ConnectError, Publisher};
+use crate::settings::{ServerSettings, SourceSettings, kept};
+use crate::subscriber::{self, Status};
+
+/// How long what is under way may take when its link is deleted.
+const END_WITHIN: Duration = Duration::from_secs(3);
+/// How long a message that the broker does not keep is held for a component out of reach.
+const UNREACHED: Duration = Duration::from_secs(5);
+
+/// Messages by MQTT 5.
+pub struct MessagingMqtt {
+    session: Session,
+    /// Tells the connections of this process from those of others.
+    name: String,
+    publishers: Sharing<ServerSettings, Publisher>,
+    brokers: Arc<Backends<MqttBroker>>,
+    links: Mutex<HashMap<LinkKey, Link>>,
+}
+
+/// What a link has.
+struct Link {
+    publisher: Arc<Shared<Publisher>>,
+    kept: bool,
+    told: Option<(Intake, watch::Receiver<Status>)>,
+}
+
+impl std::fmt::Debug for MessagingMqtt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessagingMqtt").finish_non_exhaustive()
+    }
+}
+
+impl MessagingMqtt {
+    async fn publisher(
+        &self,
+        server: &ServerSettings,
+    ) -> Result<Arc<Shared<Publisher>>, LinkError> {
+        let connect = || Publisher::connect(server, &self.name);
+        let publisher = self.publishers.get(server, connect).await;
+        publisher.map(Arc::new).map_err(|error| match error {
+            ConnectError::Tls(_) => LinkError::invalid(chain(&error)),
+            ConnectError::Connect { .. } => LinkError::unavailable(chain(&error)),
+        })
+    }
+
+    /// The name of the session of a link.
+    fn session_name(&self, link: &ProviderLink, source: &SourceSettings) -> String {
+        let base = source.client_id.clone().unwrap_or_else(|| {
+            let (lattice, own) = (self.session.lattice(), self.session.id());
+            let mark = source.mark();
+            format!("lattice.{lattice}.{own}.{}.{}.{mark}", link.peer, link.name)
+        });
+        match source.shared {
+            // Members of a group are different ones.
+            true => format!("{base}.{}", self.session.host_id()),
+            false => base,
+        }
+    }
+
+    async fn tell(&self, link: &ProviderLink) -> Result<Link, LinkError> {
+        let settings = Settings::of(&self.session, link);
+        let source = SourceSettings::read(&settings)?;
+        let server = ServerSettings::read(&settings)?;
+        let defaults = match source.kept {
+            true => Defaults::default(),
+            false => Defaults {
+                max_deliver: 1,
+                unreached: Some(UNREACHED),
+                ..Defaults::default()
+            },
+        };
+        let rules = DeliveryRules::read(&settings, &defaults)?;
+        let publisher = self.publisher(&server).await?;
+        let name = self.session_name(link, &source);
+        let mut options = options::options(&server, &name)
+            .map_err(|e| LinkError::invalid_because("could not use the certificates", e))?;
+        options.set_clean_start(false);
+        options.set_manual_acks(true);
+        let seconds = u32::try_from(source.expiry.as_secs()).unwrap_or(u32::MAX);
+        options.set_session_expiry_interval(Some(seconds));
+        let at_once = u16::try_from(rules.max_in_flight).unwrap_or(u16::MAX);
+        options.set_receive_maximum(Some(at_once));
+        let intake = Intake::new();
+        let session = subscriber::Session {
+            options,
+            filters: source.filters,
+            kept: source.kept,
+            deliverer: Deliverer::new(&self.session, link, rules),
+            publisher: Arc::clone(&publisher),
+            usual_letters: format!("lattice/dead/{}", link.peer),
+        };
+        let mut status = subscriber::begin(session, &intake);
+        let known = status.wait_for(|status| *status != Status::Beginning).await;
+        let known = known.map_or(Status::Beginning, |status| status.clone());
+        if let Status::Failed(why) = known {
+            return Err(LinkError::unavailable(why));
+        }
+        Ok(Link {
+            publisher,
+            kept: source.kept,
+            told: Some((intake, status)),
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for MessagingMqtt {
+    const NAME: &'static str = "messaging-mqtt";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        let brokers = Arc::new(Backends::new());
+        messaging::serve(&session, Arc::clone(&brokers)).await?;
+        Ok(Arc::new(Self {
+            name: format!("lattice-{}", uuid::Uuid::new_v4().simple()),
+            session,
+            publishers: Sharing::new(),
+            brokers,
+            links: Mutex::default(),
+        }))
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        is_ours(link)?;
+        let settings = Settings::of(&self.session, link);
+        let (kept, retain) = (kept(&settings)?, settings.switch("retain", false)?);
+        let publisher = self.publisher(&ServerSettings::read(&settings)?).await?;
+        let known = Link {
+            publisher: Arc::clone(&publisher),
+            kept,
+            told: None,
+        };
+        self.links.lock().insert(link.key(), known);
+        let broker = MqttBroker {
+            publisher,
+            kept,
+            retain,
+        };
+        self.brokers.put(link, Arc::new(broker));
+        Ok(())
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        is_ours(link)?;
+        let told = self.tell(link).await?;
+        self.links.lock().insert(link.key(), told);
+        Ok(())
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.brokers.delete(link);
+        self.links.lock().remove(&link.key());
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        let known = self.links.lock().remove(&link.key());
+        if let Some((intake, _)) = known.and_then(|link| link.told) {
+            intake.end(Instant::now() + END_WITHIN).await;
+        }
+    }
+
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        let links = self.links.lock();
+        let Some(link) = links.get(&link.key()) else {
+            return Features::new();
+        };
+        let features = Features::new()
+            .with("order", "connection")
+            .with("request", "no-responders")
+            .having("groups")
+            .having("headers")
+            .with("max-message-bytes", link.publisher.limit());
+        match link.kept {
+            true => features
+                .with("delivery", "at-least-once")
+                .having("dead-letter"),
+            false => features.with("delivery", "at-most-once"),
+        }
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let links = self.links.lock();
+        let Some(known) = links.get(&link.key()) else {
+            return Ok(());
+        };
+        if link.role == LinkRole::Target && !known.publisher.is_connected() {
+            let what = "there is no connection to the MQTT broker at the moment";
+            return Err(LinkError::unavailable(what));
+        }
+        match known
+            .told
+            .as_ref()
+            .map(|(_, status)| status.borrow().clone())
+        {
+            Some(Status::Failed(why)) => Err(LinkError::unavailable(why)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // What links do not say themselves, the config says.
+        ConfigChange::Relink
+    }
+
+    async fn shutdown(&self, until: Instant) {
+        let links = std::mem::take(&mut *self.links.lock());
+        let told = links.into_values().filter_map(|link| link.told);
+        let ends = told.map(|(intake, _)| intake.end(until));
+        futures::future::join_all(ends).await;
+    }
+}
+
+fn is_ours(link: &ProviderLink) -> Result<(), LinkError> {
+    if link.is_for("wasmcloud", "messaging") {
+        return Ok(());
+    }
+    let what = "messaging-mqtt serves wasmcloud:messaging only";
+    Err(LinkError::invalid(what))
+}

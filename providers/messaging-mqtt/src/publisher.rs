@@ -1,0 +1,266 @@
+//! A connection that publishes, and hears the answers to what it asked.
+
+mod waiting;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lattice_provider_sdk::messaging::MessagingError;
+use lattice_provider_sdk::{Backoff, BoxError};
+use parking_lot::Mutex;
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::options;
+use crate::settings::{ServerSettings, is_topic};
+use waiting::{Asked, Waiting};
+
+/// How many messages may wait for their acknowledgement.
+const AT_ONCE: usize = 64;
+/// The first and the longest pause before the connection is made again.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The certificates cannot be used.
+    #[error("could not use the certificates")]
+    Tls(#[source] BoxError),
+    /// The broker is not there or refuses.
+    #[error("could not connect to the MQTT broker at `{url}`")]
+    Connect {
+        url: String,
+        source: Box<ConnectionError>,
+    },
+}
+
+/// What is published.
+pub(crate) struct Outbound {
+    pub(crate) topic: String,
+    pub(crate) body: Bytes,
+    pub(crate) properties: PublishProperties,
+    pub(crate) kept: bool,
+    pub(crate) retain: bool,
+}
+
+/// A connection that publishes.
+pub(crate) struct Publisher {
+    client: AsyncClient,
+    waiting: Arc<Mutex<Waiting>>,
+    room: Semaphore,
+    /// Answers arrive below this topic.
+    answers: String,
+    next: AtomicU64,
+    /// The largest body that the link lets through.
+    pub(crate) largest: usize,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Publisher {
+    /// Connects as `id`.
+    pub(crate) async fn connect(server: &ServerSettings, id: &str) -> Result<Self, ConnectError> {
+        let mut options = options::options(server, id).map_err(ConnectError::Tls)?;
+        options.set_clean_start(true);
+        let (client, mut events) = AsyncClient::new(options, AT_ONCE * 4);
+        let first = first(&mut events).await;
+        let connection = first.map_err(|source| ConnectError::Connect {
+            url: server.shown(),
+            source: Box::new(source),
+        })?;
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let answers = format!("lattice/answers/{id}");
+        let reader = Reader {
+            client: client.clone(),
+            waiting: Arc::clone(&waiting),
+            answers: answers.clone(),
+        };
+        reader.take(connection);
+        let task = AbortOnDropHandle::new(tokio::spawn(reader.run(events)));
+        Ok(Self {
+            client,
+            waiting,
+            room: Semaphore::new(AT_ONCE),
+            answers,
+            next: AtomicU64::new(1),
+            largest: server.largest,
+            _task: task,
+        })
+    }
+
+    /// Whether there is a connection right now.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.waiting.lock().is_connected()
+    }
+
+    /// The largest body that the broker lets through, and the link.
+    pub(crate) fn limit(&self) -> usize {
+        let brokers = self.waiting.lock().largest_packet();
+        // A packet has a topic and properties too.
+        brokers.saturating_sub(1024).min(self.largest)
+    }
+
+    /// Publishes, and waits until the broker has acknowledged it, if it does.
+    pub(crate) async fn publish(&self, out: Outbound) -> Result<PubAckReason, MessagingError> {
+        if !is_topic(&out.topic) {
+            return Err(MessagingError::Subject {
+                subject: out.topic,
+                why: "an MQTT topic is words joined by `/`, without `+`, `#` and control characters",
+            });
+        }
+        let limit = self.limit();
+        MessagingError::check_size(
+            &out.topic,
+            out.body.len(),
+            limit,
+            "the MQTT broker's or the link's",
+        )?;
+        let room = self.room.acquire().await;
+        let _room = room.map_err(|_| MessagingError::Disconnected("the MQTT broker"))?;
+        let topic = out.topic.clone();
+        let acknowledged = self.hand_over(out)?;
+        let reason = acknowledged
+            .await
+            .map_err(|_| MessagingError::Unconfirmed {
+                subject: topic.clone(),
+            })?;
+        match reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(reason),
+            refused => Err(MessagingError::other(format!(
+                "the MQTT broker refuses the message on `{topic}`: {refused:?}"
+            ))),
+        }
+    }
+
+    /// Gives a message to the connection. Under the lock, so that what waits is in the order of
+    /// what is sent, and nothing is handed to a connection that has just been given up.
+    fn hand_over(&self, out: Outbound) -> Result<oneshot::Receiver<PubAckReason>, MessagingError> {
+        let qos = match out.kept {
+            true => QoS::AtLeastOnce,
+            false => QoS::AtMostOnce,
+        };
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_connected() {
+            return Err(MessagingError::Disconnected("the MQTT broker"));
+        }
+        let sent = self.client.try_publish_with_properties(
+            out.topic,
+            qos,
+            out.retain,
+            out.body,
+            out.properties,
+        );
+        sent.map_err(|e| MessagingError::other(format!("could not publish: {e}")))?;
+        Ok(waiting.push())
+    }
+
+    /// Publishes a request and waits for its answer.
+    pub(crate) async fn ask(&self, mut out: Outbound) -> Result<Publish, MessagingError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut asked = Asked::new(&self.waiting, number);
+        let subject = out.topic.clone();
+        self.answers_are_heard().await?;
+        out.properties.response_topic = Some(format!("{}/{number}", self.answers));
+        out.properties.correlation_data = Some(Bytes::copy_from_slice(&number.to_be_bytes()));
+        out.kept = true;
+        if self.publish(out).await? == PubAckReason::NoMatchingSubscribers {
+            return Err(MessagingError::NobodyListens { subject });
+        }
+        asked
+            .answer()
+            .await
+            .ok_or(MessagingError::Disconnected("the MQTT broker"))
+    }
+
+    /// Waits until the broker has the subscription to the answers.
+    async fn answers_are_heard(&self) -> Result<(), MessagingError> {
+        let mut heard = self.waiting.lock().heard();
+        match heard.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Err(why))) => Err(MessagingError::other(format!(
+                "the MQTT broker does not let this provider subscribe to `{}/+`, where answers arrive: {why}",
+                self.answers
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Waits for the first connection, or what prevents it.
+async fn first(events: &mut EventLoop) -> Result<Event, ConnectionError> {
+    loop {
+        let event = events.poll().await?;
+        if matches!(event, Event::Incoming(Packet::ConnAck(_))) {
+            return Ok(event);
+        }
+    }
+}
+
+/// The task of a connection.
+struct Reader {
+    client: AsyncClient,
+    waiting: Arc<Mutex<Waiting>>,
+    answers: String,
+}
+
+impl Reader {
+    async fn run(self, mut events: EventLoop) {
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            match events.poll().await {
+                Ok(event) => {
+                    backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                    self.take(event);
+                }
+                Err(error) => {
+                    self.lost(&mut events, &error);
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+            }
+        }
+    }
+
+    /// Tells all who wait; nothing of what was not acknowledged is sent again behind their backs.
+    fn lost(&self, events: &mut EventLoop, error: &ConnectionError) {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_connected() {
+            tracing::warn!(%error, "lost the connection to the MQTT broker, connecting again");
+        }
+        events.clean();
+        events.pending.clear();
+        waiting.disconnected();
+    }
+
+    fn take(&self, event: Event) {
+        match event {
+            Event::Incoming(Packet::ConnAck(ack)) => {
+                let largest = ack.properties.and_then(|p| p.max_packet_size);
+                self.waiting.lock().connected(largest);
+                let answers = format!("{}/+", self.answers);
+                let asked = self.client.try_subscribe(answers, QoS::AtLeastOnce);
+                if let Err(error) = asked {
+                    tracing::warn!(%error, "could not subscribe to answers");
+                }
+            }
+            Event::Incoming(Packet::SubAck(ack)) => self.waiting.lock().subscribed(&ack),
+            Event::Incoming(Packet::PubAck(ack)) => {
+                self.waiting.lock().acknowledged(ack.pkid, ack.reason);
+            }
+            Event::Incoming(Packet::Publish(publish)) => {
+                let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
+                let number = topic.strip_prefix(&self.answers);
+                let number = number.and_then(|rest| rest.strip_prefix('/'));
+                if let Some(number) = number.and_then(|rest| rest.parse().ok()) {
+                    self.waiting.lock().answered(number, publish);
+                }
+            }
+            Event::Outgoing(Outgoing::Publish(packet)) => self.waiting.lock().sent(packet),
+            _ => {}
+        }
+    }
+}

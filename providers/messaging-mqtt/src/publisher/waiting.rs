@@ -1,0 +1,164 @@
+//! Who waits for what on a connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rumqttc::v5::mqttbytes::v5::{PubAckReason, Publish, SubAck, SubscribeReasonCode};
+use tokio::sync::{oneshot, watch};
+
+type Acknowledged = oneshot::Sender<PubAckReason>;
+
+/// Whether the broker has the subscription to answers: `None` until it says so.
+type Heard = Option<Result<(), String>>;
+
+/// What waits on one connection.
+pub(super) struct Waiting {
+    /// The largest packet that the broker takes; `None` without a connection.
+    connected: Option<usize>,
+    /// Handed over, in this order.
+    queued: VecDeque<Acknowledged>,
+    /// Sent, by packet.
+    sent: HashMap<u16, Acknowledged>,
+    /// Asked, by number.
+    asked: HashMap<u64, oneshot::Sender<Publish>>,
+    heard: watch::Sender<Heard>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            connected: None,
+            queued: VecDeque::new(),
+            sent: HashMap::new(),
+            asked: HashMap::new(),
+            heard: watch::Sender::new(None),
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.is_some()
+    }
+
+    pub(super) fn largest_packet(&self) -> usize {
+        self.connected.unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn heard(&self) -> watch::Receiver<Heard> {
+        self.heard.subscribe()
+    }
+
+    pub(super) fn connected(&mut self, largest: Option<u32>) {
+        let largest = largest.and_then(|bytes| usize::try_from(bytes).ok());
+        self.connected = Some(largest.unwrap_or(usize::MAX));
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.connected = None;
+        self.queued.clear();
+        self.sent.clear();
+        self.asked.clear();
+        self.heard.send_replace(None);
+    }
+
+    pub(super) fn subscribed(&mut self, ack: &SubAck) {
+        let refused = ack.return_codes.iter();
+        let refused = refused.filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+        let told = match refused.map(|code| format!("{code:?}")).next() {
+            Some(why) => Err(why),
+            None => Ok(()),
+        };
+        self.heard.send_replace(Some(told));
+    }
+
+    /// Takes a place behind those that were handed over before.
+    pub(super) fn push(&mut self) -> oneshot::Receiver<PubAckReason> {
+        let (sender, receiver) = oneshot::channel();
+        self.queued.push_back(sender);
+        receiver
+    }
+
+    /// The next one was sent as this packet; 0 is one that is not acknowledged.
+    pub(super) fn sent(&mut self, packet: u16) {
+        let Some(next) = self.queued.pop_front() else {
+            return;
+        };
+        if packet == 0 {
+            // Who waited may be gone.
+            let _ = next.send(PubAckReason::Success);
+        } else {
+            self.sent.insert(packet, next);
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, packet: u16, reason: PubAckReason) {
+        if let Some(waiter) = self.sent.remove(&packet) {
+            let _ = waiter.send(reason);
+        }
+    }
+
+    pub(super) fn answered(&mut self, number: u64, answer: Publish) {
+        if let Some(asker) = self.asked.remove(&number) {
+            let _ = asker.send(answer);
+        }
+    }
+}
+
+/// A request that waits for its answer, until it is dropped.
+pub(super) struct Asked {
+    waiting: Arc<Mutex<Waiting>>,
+    number: u64,
+    receiver: oneshot::Receiver<Publish>,
+}
+
+impl Asked {
+    pub(super) fn new(waiting: &Arc<Mutex<Waiting>>, number: u64) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        waiting.lock().asked.insert(number, sender);
+        Self {
+            waiting: Arc::clone(waiting),
+            number,
+            receiver,
+        }
+    }
+
+    /// The answer; `None` when the connection is lost.
+    pub(super) async fn answer(&mut self) -> Option<Publish> {
+        (&mut self.receiver).await.ok()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.waiting.lock().asked.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_find_those_who_wait_in_the_order_of_sending() {
+        let mut waiting = Waiting::default();
+        waiting.connected(None);
+        let mut one = waiting.push();
+        let mut two = waiting.push();
+        waiting.sent(7);
+        waiting.sent(8);
+        waiting.acknowledged(8, PubAckReason::NoMatchingSubscribers);
+        assert_eq!(two.try_recv(), Ok(PubAckReason::NoMatchingSubscribers));
+        assert!(one.try_recv().is_err());
+        waiting.disconnected();
+        assert_eq!(one.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn who_gave_up_on_an_answer_is_forgotten() {
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        drop(Asked::new(&waiting, 1));
+        assert!(waiting.lock().asked.is_empty());
+    }
+}

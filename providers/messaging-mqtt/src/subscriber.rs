@@ -1,0 +1,280 @@
+//! A session that brings messages to a component.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_provider_sdk::messaging::{
+    Again, DeadLetter, DeadLetterTo, Deliverer, Intake, Tasks, Verdict,
+};
+use lattice_provider_sdk::{Backoff, Shared};
+use parking_lot::Mutex;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    DisconnectReasonCode, Filter, Packet, PubAckReason, Publish, RetainForwardRule, SubAck,
+    SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::message;
+use crate::publisher::{Outbound, Publisher};
+use crate::unacked::{Place, Unacked};
+
+/// The first and the longest pause before the connection is made again.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The same, before a session is taken back that another copy of the provider has taken over.
+const STAND_BY: Duration = Duration::from_secs(60);
+const LONGEST_STAND_BY: Duration = Duration::from_secs(600);
+/// How often it is looked whether what was under way is done when the link goes.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Room for what waits to be sent: acknowledgements, of which there are fewer than this.
+const OUTGOING: usize = 65_536;
+
+/// How far a session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It has not begun.
+    Beginning,
+    /// The broker has the subscriptions.
+    Ready,
+    /// Another copy of the provider has it.
+    StandingBy,
+    /// What is wrong.
+    Failed(String),
+}
+
+/// What a session is begun with.
+pub(crate) struct Session {
+    pub(crate) options: MqttOptions,
+    pub(crate) filters: Vec<String>,
+    pub(crate) kept: bool,
+    pub(crate) deliverer: Deliverer,
+    /// Posts dead letters.
+    pub(crate) publisher: Arc<Shared<Publisher>>,
+    /// Where they go when the link does not say.
+    pub(crate) usual_letters: String,
+}
+
+/// Begins a session; its state is told by what is returned.
+pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status> {
+    let (status, seen) = watch::channel(Status::Beginning);
+    let (client, events) = AsyncClient::new(session.options.clone(), OUTGOING);
+    let subscriber = Arc::new(Subscriber {
+        client,
+        session,
+        status,
+        unacked: Mutex::default(),
+        tasks: intake.tasks(),
+    });
+    let leaving = intake.leaving();
+    intake.tasks().spawn(subscriber.run(events, leaving));
+    seen
+}
+
+struct Subscriber {
+    client: AsyncClient,
+    session: Session,
+    status: watch::Sender<Status>,
+    unacked: Mutex<Unacked<Publish>>,
+    tasks: Tasks,
+}
+
+impl Subscriber {
+    async fn run(self: Arc<Self>, mut events: EventLoop, leaving: CancellationToken) {
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        let mut stand_by = Backoff::new(STAND_BY, LONGEST_STAND_BY);
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = events.poll() => event,
+                // Acknowledgements still go out, but nothing more is taken.
+                () = self.is_left(&leaving) => return self.leave(events).await,
+            };
+            match event {
+                Ok(event) => {
+                    backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                    self.take(event, leaving.is_cancelled());
+                }
+                Err(error) => {
+                    let taken_over = is_taken_over(&error);
+                    self.lost(&mut events, &error, taken_over);
+                    let pause = match taken_over {
+                        true => stand_by.delay(),
+                        false => backoff.delay(),
+                    };
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = leaving.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the link goes and everything that was taken is acknowledged.
+    async fn is_left(&self, leaving: &CancellationToken) {
+        leaving.cancelled().await;
+        while !self.unacked.lock().is_empty() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Sends what is still to be sent, and says farewell. The session stays with the broker.
+    async fn leave(&self, mut events: EventLoop) {
+        if self.client.try_disconnect().is_err() {
+            return;
+        }
+        let sent = async { while events.poll().await.is_ok() {} };
+        // A broker that does not hang up is hung up on.
+        let _ = tokio::time::timeout(Duration::from_secs(1), sent).await;
+    }
+
+    fn lost(&self, events: &mut EventLoop, error: &ConnectionError, taken_over: bool) {
+        let mut unacked = self.unacked.lock();
+        events.clean();
+        events.pending.clear();
+        unacked.reconnect();
+        drop(unacked);
+        let link = self.session.deliverer.link();
+        if taken_over {
+            tracing::info!(
+                link,
+                "another copy of this provider has taken over the MQTT session"
+            );
+            self.status.send_replace(Status::StandingBy);
+            return;
+        }
+        tracing::warn!(link, %error, "no connection to the MQTT broker, connecting again");
+        let why = format!("there is no connection to the MQTT broker: {error}");
+        self.status.send_replace(Status::Failed(why));
+    }
+
+    fn take(self: &Arc<Self>, event: Event, is_leaving: bool) {
+        match event {
+            Event::Incoming(Packet::ConnAck(_)) => self.subscribe(),
+            Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack),
+            Event::Incoming(Packet::Publish(publish)) if !is_leaving => self.deliver(publish),
+            _ => {}
+        }
+    }
+
+    fn subscribe(&self) {
+        let qos = match self.session.kept {
+            true => QoS::AtLeastOnce,
+            false => QoS::AtMostOnce,
+        };
+        let filters = self.session.filters.iter().map(|filter| Filter {
+            // Not all that is retained again with each connection.
+            retain_forward_rule: match filter.starts_with("$share/") {
+                true => RetainForwardRule::OnEverySubscribe,
+                false => RetainForwardRule::OnNewSubscribe,
+            },
+            ..Filter::new(filter, qos)
+        });
+        if let Err(error) = self.client.try_subscribe_many(filters) {
+            let why = format!("could not subscribe: {error}");
+            self.status.send_replace(Status::Failed(why));
+        }
+    }
+
+    fn subscribed(&self, ack: &SubAck) {
+        let mut refused = ack.return_codes.iter().zip(&self.session.filters);
+        let refused = refused.find(|(code, _)| !matches!(code, SubscribeReasonCode::Success(_)));
+        self.status.send_replace(match refused {
+            Some((code, filter)) => Status::Failed(format!(
+                "the MQTT broker refuses the subscription to `{filter}`: {code:?}"
+            )),
+            None => Status::Ready,
+        });
+    }
+
+    /// Starts on a message. The broker sends no more of them than the link gives its component at
+    /// once; those that it does not keep, and for which there is no room, are lost.
+    fn deliver(self: &Arc<Self>, publish: Publish) {
+        let is_kept = publish.qos != QoS::AtMostOnce;
+        let room = self.session.deliverer.more_room(1).pop();
+        if room.is_none() && !is_kept {
+            let link = self.session.deliverer.link();
+            tracing::warn!(link, "lost a message: too many are under way");
+            return;
+        }
+        let place = is_kept.then(|| self.unacked.lock().push(publish.clone()));
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let _room = match room {
+                Some(room) => room,
+                None => this.session.deliverer.room().await,
+            };
+            let arriving = message::arriving(&publish);
+            let verdict = this.session.deliverer.settle(&arriving, 0, Again::Here);
+            if let Verdict::Dead(letter) = verdict.await {
+                this.post(&publish, &letter).await;
+            }
+            if let Some(place) = place {
+                this.acknowledge(place);
+            }
+        });
+    }
+
+    fn acknowledge(&self, place: Place) {
+        let mut unacked = self.unacked.lock();
+        for publish in unacked.done(place) {
+            if let Err(error) = self.client.try_ack(&publish) {
+                // It comes again with the next connection.
+                tracing::warn!(%error, "could not acknowledge a message");
+            }
+        }
+    }
+
+    /// Posts a dead letter, for as long as it takes.
+    async fn post(&self, original: &Publish, letter: &DeadLetter) {
+        let topic = match &self.session.deliverer.rules().dead_letter {
+            DeadLetterTo::Nowhere => return,
+            DeadLetterTo::Named(topic) => topic,
+            DeadLetterTo::Usual => &self.session.usual_letters,
+        };
+        let mut properties = original.properties.clone().unwrap_or_default();
+        properties.topic_alias = None;
+        properties.subscription_identifiers.clear();
+        let headers = letter.headers().into_iter();
+        let headers = headers.map(|(name, value)| (name.to_owned(), value));
+        properties.user_properties.extend(headers);
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            let out = Outbound {
+                topic: topic.clone(),
+                body: original.payload.clone(),
+                properties: properties.clone(),
+                kept: true,
+                retain: false,
+            };
+            match self.publisher().publish(out).await {
+                Ok(PubAckReason::NoMatchingSubscribers) => {
+                    tracing::error!(topic, cause = letter.cause, "nobody hears of a dead letter");
+                    return;
+                }
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(topic, %error, "could not post a dead letter, the message is kept");
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+            }
+        }
+    }
+
+    fn publisher(&self) -> &Publisher {
+        &self.session.publisher
+    }
+}
+
+fn is_taken_over(error: &ConnectionError) -> bool {
+    matches!(
+        error,
+        ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        })
+    )
+}

@@ -1,0 +1,263 @@
+//! Messages by Mosquitto.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../../messaging-nats/tests/support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant as WallClock};
+
+use lattice_nats_box::free_port;
+use lattice_services::{Kind, Service};
+use messaging_mqtt::MessagingMqtt;
+use support::{Lattice, Said, until};
+
+async fn start() -> (Lattice, Service) {
+    let broker = Service::start(Kind::Mosquitto).await.unwrap();
+    (Lattice::start::<MessagingMqtt>().await, broker)
+}
+
+#[tokio::test]
+async fn what_is_published_arrives() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    let config = [("url", &*url), ("subscriptions", "orders/+,x/#|group")];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    publisher.publish("orders/new", b"").await.unwrap();
+    let message = heard.next().await;
+    assert_eq!((&*message.subject, message.body.len()), ("orders/new", 0));
+    assert_eq!(message.reply_to, None);
+    let whole = vec![7; 1024 * 1024];
+    let sent = publisher.publish_with("x/y/z", &whole, Some("answers/1"));
+    sent.await.unwrap();
+    let message = heard.next().await;
+    assert_eq!(message.body, whole);
+    assert_eq!(message.reply_to.as_deref(), Some("answers/1"));
+    publisher.publish("x", b"dots.stay").await.unwrap();
+    assert_eq!(heard.next().await.text(), "dots.stay");
+}
+
+#[tokio::test]
+async fn a_handler_answers_a_request_through_the_consumer() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let answerer = lattice.target("answerer", &[("url", &url)]).await;
+    lattice.ready().await;
+    let say = move |message: &support::Message| match message.text() {
+        "?" => Said::Answer(answerer.clone(), "pong".into()),
+        _ => Said::Done,
+    };
+    let _heard = lattice.handler("answerer", say).await;
+    let config = [("url", &*url), ("subscriptions", "ping")];
+    lattice.source("answerer", &config).await;
+    lattice.ready().await;
+    let asker = lattice.target("asker", &[("url", &url)]).await;
+    lattice.ready().await;
+    let answer = asker.request("ping", b"?", 5000).await.unwrap();
+    assert_eq!(answer.text(), "pong");
+    let error = asker.request("ping", b"!", 300).await.unwrap_err();
+    assert_eq!(error, "nobody answered on `ping` within 300ms");
+    let begun = WallClock::now();
+    let error = asker.request("nobody", b"?", 20_000).await.unwrap_err();
+    assert_eq!(error, "nobody listens on `nobody`");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_and_then_is_a_dead_letter() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let say = move |message: &support::Message| match message.text() {
+        "poison" => Said::Trap("wasm trap: unreachable"),
+        _ if counted.fetch_add(1, Ordering::SeqCst) == 0 => Said::Error("not yet"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let mut letters = lattice.handler("undertaker", |_| Said::Done).await;
+    for (id, subscriptions) in [("cart", "orders"), ("undertaker", "lattice/dead/cart")] {
+        let config = [
+            ("url", &*url),
+            ("subscriptions", subscriptions),
+            ("max_deliver", "3"),
+            ("backoff", "50"),
+        ];
+        lattice.source(id, &config).await;
+        lattice.ready().await;
+    }
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    publisher.publish("orders", b"good").await.unwrap();
+    assert_eq!(heard.next().await.text(), "good");
+    assert_eq!(heard.next().await.text(), "good");
+    publisher.publish("orders", b"poison").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(heard.next().await.text(), "poison");
+    }
+    let letter = letters.next().await;
+    assert_eq!(
+        (&*letter.subject, letter.text()),
+        ("lattice/dead/cart", "poison")
+    );
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn what_comes_while_the_provider_is_away_is_kept() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    let config = [("url", &*url), ("subscriptions", "orders")];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    publisher.publish("orders", b"1").await.unwrap();
+    assert_eq!(heard.next().await.text(), "1");
+    lattice.stop_providers().await;
+    let mut other = Lattice::start::<MessagingMqtt>().await;
+    let elsewhere = other.target("publisher", &[("url", &url)]).await;
+    other.ready().await;
+    elsewhere.publish("orders", b"2").await.unwrap();
+    lattice.run::<MessagingMqtt>().await;
+    assert_eq!(heard.next().await.text(), "2");
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_the_broker_is_killed() {
+    let (mut lattice, mut broker) = start().await;
+    let url = broker.url();
+    let count = AtomicUsize::new(0);
+    let say = move |_: &_| match count.fetch_add(1, Ordering::SeqCst) % 7 {
+        0 => Said::Error("not yet"),
+        1 => Said::After(Duration::from_millis(20)),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("listener", say).await;
+    let config = [
+        ("url", &*url),
+        ("subscriptions", "orders"),
+        ("max_deliver", "20"),
+        ("backoff", "10"),
+    ];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    let mut acknowledged = Vec::new();
+    for number in 0..300_u32 {
+        let sent = publisher
+            .publish("orders", number.to_string().as_bytes())
+            .await;
+        if sent.is_ok() {
+            acknowledged.push(number);
+        }
+        if number == 150 {
+            // Mosquitto writes its queue to disk once a second.
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            broker.kill();
+            let error = until(async || publisher.publish("orders", b"x").await.err()).await;
+            assert!(
+                error.contains("connection") || error.contains("confirm"),
+                "{error}"
+            );
+            broker.start_again().await.unwrap();
+            until(async || publisher.publish("orders", b"0").await.ok()).await;
+        }
+    }
+    assert!(acknowledged.len() > 290, "{}", acknowledged.len());
+    let mut missing: Vec<_> = acknowledged;
+    while !missing.is_empty() {
+        let number: u32 = heard.next().await.text().parse().unwrap_or_default();
+        missing.retain(|wanted| *wanted != number);
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_away_is_told_and_comes_back() {
+    let (mut lattice, mut broker) = start().await;
+    let url = broker.url();
+    lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    broker.kill();
+    let reason = lattice.failed().await;
+    assert!(
+        reason.contains("no connection to the MQTT broker"),
+        "{reason}"
+    );
+    broker.start_again().await.unwrap();
+    lattice.ready().await;
+}
+
+#[tokio::test]
+async fn one_of_two_copies_has_a_session_and_the_other_takes_over() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    let config = [("url", &*url), ("subscriptions", "news")];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    lattice.run::<MessagingMqtt>().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    for number in 0..20 {
+        let body = number.to_string();
+        publisher.publish("news", body.as_bytes()).await.unwrap();
+    }
+    for number in 0..20 {
+        assert_eq!(heard.next().await.text(), number.to_string());
+    }
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn what_mqtt_does_not_take_is_refused_by_name() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let config = [("url", &*url), ("max_message_bytes", "1000")];
+    let publisher = lattice.target("publisher", &config).await;
+    lattice.ready().await;
+    for topic in ["", "a/+", "a/#/b", "a#xyz", "a\u{0}b"] {
+        let error = publisher.publish(topic, b"x").await.unwrap_err();
+        assert!(error.contains("cannot be published to"), "{error}");
+    }
+    let error = publisher.publish("a", &[0; 1001]).await.unwrap_err();
+    assert!(
+        error.contains("1001 bytes") && error.contains("limit is 1000"),
+        "{error}"
+    );
+    publisher.publish("a", &[0; 1000]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_that_cannot_work_says_why() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let nowhere = format!("mqtt://127.0.0.1:{}", free_port().unwrap());
+    for (config, part) in [
+        (
+            [("url", &*nowhere), ("subscriptions", "a")],
+            "could not connect to the MQTT broker",
+        ),
+        (
+            [("url", &*url), ("subscriptions", "a/#/b")],
+            "`subscriptions`",
+        ),
+        ([("url", &*url), ("tls_ca", "none")], "no `subscriptions`"),
+        ([("url", "broker"), ("subscriptions", "a")], "`url`"),
+    ] {
+        let begun = WallClock::now();
+        lattice.source("listener", &config).await;
+        let reason = lattice.failed().await;
+        assert!(reason.contains(part), "{reason}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}

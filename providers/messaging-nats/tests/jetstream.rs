@@ -1,0 +1,228 @@
+//! Messages by JetStream.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant as WallClock};
+
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use async_nats::jetstream::{self, Context, Message, stream};
+use futures::StreamExt as _;
+use messaging_nats::MessagingNats;
+use support::{Lattice, Said, until};
+
+/// A lattice with a stream, whose messages go when they are acknowledged.
+async fn lattice() -> (Lattice, Context, Stream) {
+    let lattice = Lattice::start::<MessagingNats>().await;
+    let context = jetstream::new(lattice.nats.client().await.unwrap());
+    let config = stream::Config {
+        name: "ORDERS".into(),
+        subjects: vec!["orders.>".into()],
+        retention: RetentionPolicy::WorkQueue,
+        ..stream::Config::default()
+    };
+    let stream = context.create_stream(config).await.unwrap();
+    (lattice, context, stream)
+}
+
+async fn publish(context: &Context, subject: &str, body: &str) {
+    let ack = context.publish(subject.to_owned(), body.to_owned().into());
+    ack.await.unwrap().await.unwrap();
+}
+
+async fn until_empty(stream: &Stream) {
+    until(async || {
+        let info = stream.get_info().await.unwrap();
+        (info.state.messages == 0).then_some(())
+    })
+    .await;
+}
+
+async fn first_of(context: &Context, stream: &str) -> Message {
+    let stream = until(async || context.get_stream(stream).await.ok()).await;
+    let consumer = stream.create_consumer(pull::Config::default()).await;
+    let consumer = consumer.unwrap();
+    let mut messages = consumer.messages().await.unwrap();
+    messages.next().await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_message_is_acknowledged_after_the_handler_has_returned() {
+    let (mut lattice, context, mut stream) = lattice().await;
+    let say = |_: &_| Said::After(Duration::from_millis(300));
+    let mut heard = lattice.handler("cart", say).await;
+    lattice.source("cart", &[("stream", "ORDERS")]).await;
+    lattice.ready().await;
+    publish(&context, "orders.new", "1").await;
+    let message = heard.next().await;
+    assert_eq!((&*message.subject, message.text()), ("orders.new", "1"));
+    assert_eq!(message.reply_to, None);
+    assert_eq!(stream.info().await.unwrap().state.messages, 1);
+    until_empty(&stream).await;
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn what_fails_comes_again_and_then_is_a_dead_letter() {
+    let (mut lattice, context, stream) = lattice().await;
+    let say = |message: &support::Message| match message.text() {
+        "trap" => Said::Trap("wasm trap: unreachable"),
+        _ => Said::Error("out of stock"),
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("durable", "carts"),
+        ("max_deliver", "3"),
+        ("backoff", "100,300"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let begun = WallClock::now();
+    publish(&context, "orders.bad", "trap").await;
+    for _ in 0..3 {
+        assert_eq!(heard.next().await.text(), "trap");
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(320), "it paused");
+    until_empty(&stream).await;
+    let letter = first_of(&context, "lattice_dead_ORDERS_carts").await;
+    let headers = letter.headers.clone().unwrap();
+    let header = |name: &str| headers.get(name).unwrap().as_str().to_owned();
+    assert!(header("lattice-cause").contains("wasm trap: unreachable"));
+    assert_eq!(header("lattice-subject"), "orders.bad");
+    assert_eq!(header("lattice-attempts"), "3");
+    assert_eq!(header("lattice-component"), "cart");
+    assert_eq!(&letter.payload[..], b"trap");
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn a_component_that_is_not_there_is_waited_for_without_counting() {
+    let (mut lattice, context, stream) = lattice().await;
+    let config = [("stream", "ORDERS"), ("max_deliver", "1")];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    publish(&context, "orders.new", "1").await;
+    // Several attempts reach nobody.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&refusals);
+    let say = move |_: &_| match counted.fetch_add(1, Ordering::SeqCst) {
+        0..3 => Said::Overloaded,
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    assert_eq!(heard.next().await.text(), "1");
+    until_empty(&stream).await;
+    assert_eq!(refusals.load(Ordering::SeqCst), 4);
+    assert!(
+        context
+            .get_stream("lattice_dead_ORDERS_lattice_cart_default")
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn one_at_a_time_keeps_the_order_whatever_fails() {
+    let (mut lattice, context, stream) = lattice().await;
+    let count = AtomicUsize::new(0);
+    let say = move |_: &_| match count.fetch_add(1, Ordering::SeqCst) % 3 {
+        0 => Said::Error("not yet"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("max_in_flight", "1"),
+        ("backoff", "10"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    for number in 0..20 {
+        publish(&context, "orders.new", &number.to_string()).await;
+    }
+    until_empty(&stream).await;
+    let mut seen = Vec::new();
+    while let Some(message) = heard.now() {
+        seen.push(message.text().parse::<u32>().unwrap());
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    seen.dedup();
+    assert_eq!(seen, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_link_that_says_so_publishes_to_streams() {
+    let (mut lattice, _context, mut stream) = lattice().await;
+    let config = [("jetstream", "true"), ("require", "delivery=at-least-once")];
+    let publisher = lattice.target("publisher", &config).await;
+    lattice.ready().await;
+    publisher.publish("orders.new", b"1").await.unwrap();
+    assert_eq!(stream.info().await.unwrap().state.messages, 1);
+    let error = publisher.publish("elsewhere", b"1").await.unwrap_err();
+    assert!(error.contains("no stream takes `elsewhere`"), "{error}");
+    // Those who ask are answered by core NATS.
+    publisher.publish("_INBOX.x.y", b"1").await.unwrap();
+}
+
+#[tokio::test]
+async fn consumers_that_are_there_are_used_as_they_are() {
+    let (mut lattice, context, stream) = lattice().await;
+    let config = pull::Config {
+        durable_name: Some("theirs".into()),
+        max_deliver: 2,
+        ..pull::Config::default()
+    };
+    stream.create_consumer(config).await.unwrap();
+    let mut heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let consumers = r#"[{"stream":"ORDERS","consumer":"theirs","max_messages":10}]"#;
+    let config = [
+        ("consumers", consumers),
+        ("backoff", "10"),
+        ("dead_letter", "dead.orders"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    publish(&context, "orders.new", "1").await;
+    let letter = first_of(&context, "dead_orders").await;
+    let attempts = letter.headers.as_ref().unwrap();
+    let attempts = attempts.get("lattice-attempts").unwrap().as_str();
+    assert_eq!(attempts, "2");
+    assert_eq!(heard.next().await.text(), "1");
+    assert_eq!(heard.next().await.text(), "1");
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn a_stream_or_consumer_that_is_not_there_fails_the_link() {
+    let (mut lattice, context, stream) = lattice().await;
+    lattice.source("cart", &[("stream", "NOTHING")]).await;
+    let reason = lattice.failed().await;
+    assert!(
+        reason.contains("stream `NOTHING`") && reason.contains("not found"),
+        "{reason}"
+    );
+    let consumers = r#"[{"stream":"ORDERS","consumer":"nobody"}]"#;
+    lattice.source("cart", &[("consumers", consumers)]).await;
+    let reason = lattice.failed().await;
+    assert!(reason.contains("consumer `nobody`"), "{reason}");
+    // One that goes away later is told too, and is made again when its stream is back.
+    let mut heard = lattice.handler("cart", |_| Said::Done).await;
+    lattice.source("cart", &[("stream", "ORDERS")]).await;
+    lattice.ready().await;
+    let config = stream.cached_info().config.clone();
+    context.delete_stream("ORDERS").await.unwrap();
+    let reason = lattice.failed().await;
+    assert!(
+        reason.contains("ORDERS") || reason.contains("consumer"),
+        "{reason}"
+    );
+    context.create_stream(config).await.unwrap();
+    publish(&context, "orders.new", "again").await;
+    assert_eq!(heard.next().await.text(), "again");
+}
