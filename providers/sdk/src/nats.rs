@@ -1,14 +1,18 @@
 //! Connections to NATS, for the lattice itself and for providers whose backend is NATS.
 
+mod backend;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, Event};
+use async_nats::{ConnectOptions, Event, ServerAddr};
 use lattice_core::provider::{HostData, SecretText};
 use nkeys::KeyPair;
 
 use crate::error::{BoxError, RunError};
+
+pub use backend::{BackendSettings, NatsBackend};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +61,9 @@ pub enum NatsError {
         /// Why.
         source: async_nats::ConnectError,
     },
+    /// The certificates to trust could not be kept.
+    #[error("could not write `tls_ca` to a file")]
+    Authority(#[source] std::io::Error),
 }
 
 impl From<NatsError> for RunError {
@@ -64,6 +71,7 @@ impl From<NatsError> for RunError {
         match error {
             NatsError::Credentials(source) => Self::Credentials(source),
             NatsError::Connect { url, source } => Self::Connect { url, source },
+            NatsError::Authority(source) => Self::Credentials(Box::new(source)),
         }
     }
 }
@@ -74,7 +82,21 @@ impl From<NatsError> for RunError {
 ///
 /// [`NatsError`] when the first attempt fails.
 pub async fn connect(settings: &NatsSettings, name: &str) -> Result<async_nats::Client, NatsError> {
-    let mut options = credentials(settings)?
+    connect_with(settings, name, |options| options).await
+}
+
+/// As [`connect`], with options that `adjust` has changed.
+///
+/// # Errors
+///
+/// [`NatsError`] when the first attempt fails.
+pub async fn connect_with(
+    settings: &NatsSettings,
+    name: &str,
+    adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
+) -> Result<async_nats::Client, NatsError> {
+    let options = login(&settings.url, credentials(settings)?);
+    let mut options = adjust(options)
         .name(name)
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
@@ -121,6 +143,42 @@ fn credentials(settings: &NatsSettings) -> Result<ConnectOptions, NatsError> {
     }))
 }
 
+/// Adds the user name and password, or the token, of the first address that has one: the client
+/// itself leaves them aside.
+fn login(url: &str, options: ConnectOptions) -> ConnectOptions {
+    let addresses = url.split(',').map(str::trim);
+    let mut addresses = addresses.filter_map(|address| address.parse::<ServerAddr>().ok());
+    let Some(address) = addresses.find(ServerAddr::has_user_pass) else {
+        return options;
+    };
+    let user = plain(address.username().unwrap_or_default());
+    match address.password() {
+        Some(password) => options.user_and_password(user, plain(password)),
+        None => options.token(user),
+    }
+}
+
+/// A part of an address as it was before `%` stood for what addresses do not take.
+fn plain(part: &str) -> String {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.first_chunk::<2>().filter(|_| *first == b'%');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The addresses without the user names and passwords that may stand in them.
 fn without_login(url: &str) -> String {
     let one = |address: &str| {
@@ -156,6 +214,13 @@ mod tests {
             without_login("nats://me:secret@a:4222, b:4222"),
             "nats://a:4222,b:4222"
         );
+    }
+
+    #[test]
+    fn parts_of_addresses_are_decoded() {
+        assert_eq!(plain("a%40b%c3%bc"), "a@bü");
+        assert_eq!(plain("100%"), "100%");
+        assert_eq!(plain("%zz%4"), "%zz%4");
     }
 
     #[test]

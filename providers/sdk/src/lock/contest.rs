@@ -61,12 +61,15 @@ impl Contest {
     /// # Errors
     ///
     /// [`LockError::Held`] when the wait ran out, and what an attempt says.
-    pub async fn enter(
+    pub async fn enter<F>(
         &self,
         name: &str,
         until: Instant,
-        attempt: impl AsyncFn() -> Result<Attempt, LockError>,
-    ) -> Result<Granted, LockError> {
+        attempt: impl Fn() -> F,
+    ) -> Result<Granted, LockError>
+    where
+        F: Future<Output = Result<Attempt, LockError>>,
+    {
         let first = match attempt().await? {
             Attempt::Got(granted) => return Ok(granted),
             Attempt::Held { holder, .. } => holder,
@@ -128,7 +131,7 @@ mod tests {
         let until = Instant::now() + Duration::from_millis(2500);
         let asked = AtomicU64::new(0);
         let ended = contest
-            .enter("a", until, async || {
+            .enter("a", until, || async {
                 asked.fetch_add(1, Ordering::Relaxed);
                 Ok(held())
             })
@@ -149,7 +152,7 @@ mod tests {
             let (contest, free) = (Arc::clone(&contest), Arc::clone(&free));
             let order = Arc::clone(&order);
             waiters.spawn(async move {
-                let take = async || {
+                let take = || async {
                     let mut free = free.lock();
                     if *free == 0 {
                         return Ok(held());

@@ -1,0 +1,31 @@
+//! Locks and leaders for components, kept in etcd.
+//!
+//! A link with this provider as target of `lattice:lock` lets a component acquire locks; a link
+//! with it as source has it campaign for a component, which exports `lattice:lock/leader`. What
+//! links say is in [`settings`] and in [`lattice_provider_sdk::lock`].
+//!
+//! # How a lock is kept
+//!
+//! Everyone who is after a lock writes a key of its own below that of the lock, with a lease. The
+//! key that came to be first holds the lock; the others wait for the one before them to go. So the
+//! lock is given in the order in which they came, in the whole lattice, and a release wakes one
+//! waiter. The fencing number is the revision at which the holder's key came to be. A key ends with
+//! its lease, by etcd's own clock alone; those who wait have their leases kept by the provider.
+//!
+//! etcd counts leases in whole seconds, and has a shortest one of two, set up as it is by default: a
+//! shorter time is made longer, which the lease tells. It notices the end of one up to a second
+//! late.
+//!
+//! # When etcd is away
+//!
+//! A member that does not answer is left for the next one of `endpoints`. Without any, calls fail
+//! with `unavailable`. An etcd that has a new leader begins all leases anew, so that locks may last
+//! longer than told, but never shorter.
+
+mod line;
+mod locks;
+mod names;
+mod provider;
+pub mod settings;
+
+pub use provider::LockEtcd;

@@ -1,0 +1,111 @@
+//! One etcd, and the watch over those who leave a line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_etcd::{Etcd, EtcdError, OpenError, Range, Watch};
+use lattice_provider_sdk::Backoff;
+use lattice_provider_sdk::lock::Bell;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::settings::LineSettings;
+
+/// The pauses before a watch that was lost is begun again.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// After how much silence a watch is doubted.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// An etcd with the keys of locks.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) etcd: Arc<Etcd>,
+    pub(crate) prefix: String,
+    /// Rung with the key of each who leaves.
+    pub(crate) bell: Arc<Bell>,
+    _watch: AbortOnDropHandle<()>,
+}
+
+/// Why etcd cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    /// What the link says cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It does not answer, or refuses.
+    #[error("could not read the keys of locks")]
+    Read(#[from] EtcdError),
+}
+
+impl Line {
+    pub(crate) async fn open(settings: &LineSettings) -> Result<Self, LineError> {
+        let etcd = Arc::new(Etcd::new(settings.etcd.clone())?);
+        look(&etcd, &settings.prefix).await?;
+        let bell = Arc::new(Bell::new());
+        let watch = watch(
+            Arc::clone(&etcd),
+            settings.prefix.clone(),
+            Arc::clone(&bell),
+        );
+        Ok(Self {
+            etcd,
+            prefix: settings.prefix.clone(),
+            bell,
+            _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
+        })
+    }
+
+    /// Looks whether etcd does its work, for us.
+    pub(crate) async fn check(&self) -> Result<(), EtcdError> {
+        look(&self.etcd, &self.prefix).await
+    }
+}
+
+/// Reads something that only a majority of members can tell, and that a login has to allow.
+async fn look(etcd: &Etcd, prefix: &str) -> Result<(), EtcdError> {
+    let range = Range::prefix(prefix.to_owned()).keys_only().limit(1);
+    etcd.range(range).await.map(drop)
+}
+
+/// Rings for everyone who leaves, for as long as the etcd is in use.
+async fn watch(etcd: Arc<Etcd>, prefix: String, bell: Arc<Bell>) {
+    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+    loop {
+        let began = tokio::time::Instant::now();
+        let error = watch_once(&etcd, &prefix, &bell).await;
+        tracing::debug!(%error, "lost the watch over locks");
+        if began.elapsed() > SILENCE {
+            backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        }
+        // Somebody may have left unseen.
+        bell.ring_all();
+        tokio::time::sleep(backoff.delay()).await;
+    }
+}
+
+async fn watch_once(etcd: &Etcd, prefix: &str, bell: &Bell) -> EtcdError {
+    let watch = Watch::prefix(prefix.to_owned()).deletes_only();
+    let mut watching = match etcd.watch(watch).await {
+        Ok(watching) => watching,
+        Err(error) => return error,
+    };
+    bell.ring_all();
+    loop {
+        match tokio::time::timeout(SILENCE, watching.next()).await {
+            Ok(Ok(events)) => {
+                for event in events.events {
+                    if let Ok(key) = std::str::from_utf8(&event.pair.key) {
+                        bell.ring(key);
+                    }
+                }
+            }
+            Ok(Err(error)) => return error,
+            // Its member may be gone without a word.
+            Err(_) => {
+                if let Err(error) = etcd.status().await {
+                    return error;
+                }
+            }
+        }
+    }
+}

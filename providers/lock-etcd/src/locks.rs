@@ -1,0 +1,276 @@
+//! The locks behind one link.
+
+use std::time::Duration;
+
+use lattice_etcd::{Compare, Delete, EtcdError, Op, Pair, Put, Range, Relation, SortBy, Txn};
+use lattice_provider_sdk::lock::{Claim, Granted, Holder, LockError, Locks, Place};
+use lattice_provider_sdk::{Features, LinkError, Shared, chain};
+use tokio::time::Instant;
+
+use crate::line::Line;
+use crate::names;
+
+/// How long a waiter relies on being woken.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Locks below one prefix.
+#[derive(Debug)]
+pub(crate) struct EtcdLocks {
+    line: Shared<Line>,
+}
+
+/// A place in a line.
+struct Ticket {
+    key: String,
+    lease: i64,
+    ttl: Duration,
+    /// When the key came to be: it decides the order, and is the fence.
+    revision: i64,
+}
+
+fn failed(error: EtcdError) -> LockError {
+    let why = chain(&error);
+    if error.is_denied() {
+        // The component hears no reason, so it is told here.
+        tracing::warn!(error = why, "access denied");
+        return LockError::AccessDenied;
+    }
+    match error.is_invalid() {
+        true => LockError::Other(why),
+        false => LockError::unavailable(why),
+    }
+}
+
+/// The fence of a key. Revisions are positive.
+fn fence(revision: i64) -> u64 {
+    revision.unsigned_abs()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl EtcdLocks {
+    pub(crate) fn new(line: Shared<Line>) -> Self {
+        Self { line }
+    }
+
+    async fn one(&self, range: Range) -> Result<Option<Pair>, LockError> {
+        let found = self.line.etcd.range(range.limit(1)).await;
+        Ok(found.map_err(failed)?.first())
+    }
+
+    /// The one who holds a lock.
+    async fn first(&self, place: &Place) -> Result<Option<Pair>, LockError> {
+        let all = Range::prefix(names::of_place(&self.line.prefix, place));
+        self.one(all.ascending(SortBy::Create)).await
+    }
+
+    /// The one who is before a ticket.
+    async fn before(&self, place: &Place, ticket: &Ticket) -> Result<Option<Pair>, LockError> {
+        let all = Range::prefix(names::of_place(&self.line.prefix, place)).keys_only();
+        let earlier = all.created_up_to(ticket.revision - 1);
+        self.one(earlier.descending(SortBy::Create)).await
+    }
+
+    async fn holder(&self, pair: &Pair) -> Result<Option<Holder>, LockError> {
+        let left = self.line.etcd.time_to_live(pair.lease).await;
+        Ok(left.map_err(failed)?.map(|left| Holder {
+            owner: text(&pair.value),
+            fence: fence(pair.create_revision),
+            expires_in_ms: u32::try_from(left.ttl.as_millis()).ok(),
+        }))
+    }
+
+    /// Gets in line.
+    async fn enqueue(&self, claim: &Claim, ttl: Duration) -> Result<Ticket, LockError> {
+        let etcd = &self.line.etcd;
+        let lease = etcd.grant(ttl).await.map_err(failed)?;
+        let key = names::of_claim(&self.line.prefix, claim);
+        let put = Put::new(key.clone(), claim.owner.clone()).lease(lease.id);
+        match etcd.put(put).await {
+            Ok(put) => Ok(Ticket {
+                key,
+                lease: lease.id,
+                ttl: lease.ttl,
+                revision: put.revision,
+            }),
+            Err(error) => {
+                self.leave(lease.id).await;
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// Ends a lease, and the key that has it. If that cannot be done, it ends with its time.
+    async fn leave(&self, lease: i64) {
+        if let Err(error) = self.line.etcd.revoke(lease).await {
+            tracing::debug!(%error, "could not end a lease");
+        }
+    }
+
+    /// Waits until nobody is before a ticket.
+    async fn queue(
+        &self,
+        place: &Place,
+        ticket: &Ticket,
+        until: Instant,
+    ) -> Result<bool, LockError> {
+        let mut keep = Instant::now() + ticket.ttl / 3;
+        let Some(mut before) = self.before(place, ticket).await? else {
+            return Ok(true);
+        };
+        loop {
+            let mut listener = self.line.bell.listen(&text(&before.key));
+            // It may have left before we listened.
+            match self.before(place, ticket).await? {
+                None => return Ok(true),
+                Some(other) if other.key != before.key => {
+                    before = other;
+                    continue;
+                }
+                Some(_) => {}
+            }
+            let now = Instant::now();
+            if now >= until {
+                return Ok(false);
+            }
+            listener
+                .rung_by((now + LOOK_AGAIN).min(keep).min(until))
+                .await;
+            if Instant::now() >= keep {
+                self.keep(ticket).await?;
+                keep = Instant::now() + ticket.ttl / 3;
+            }
+        }
+    }
+
+    /// Keeps a place in the line.
+    async fn keep(&self, ticket: &Ticket) -> Result<Duration, LockError> {
+        let kept = self.line.etcd.keep_alive(ticket.lease).await;
+        kept.map_err(failed)?.ok_or_else(|| {
+            LockError::unavailable("etcd was away for so long that the place in line is lost")
+        })
+    }
+
+    async fn win(
+        &self,
+        claim: &Claim,
+        ticket: &Ticket,
+        until: Instant,
+    ) -> Result<Granted, LockError> {
+        if self.queue(&claim.place, ticket, until).await? {
+            // Some of the lease went by in line; it begins now.
+            let ttl = self.keep(ticket).await?;
+            let fence = fence(ticket.revision);
+            return Ok(Granted { fence, ttl });
+        }
+        let first = self.first(&claim.place).await?;
+        let holder = match first.filter(|first| first.key != ticket.key) {
+            Some(first) => self.holder(&first).await?,
+            None => None,
+        };
+        Err(LockError::Held(holder))
+    }
+
+    /// Gives the key of a claim another lease.
+    async fn change_lease(
+        &self,
+        claim: &Claim,
+        mine: &Pair,
+        ttl: Duration,
+    ) -> Result<Granted, LockError> {
+        let etcd = &self.line.etcd;
+        let lease = etcd.grant(ttl).await.map_err(failed)?;
+        let is_mine =
+            Compare::create_revision(mine.key.clone(), Relation::Equal, mine.create_revision);
+        let put = Put::new(mine.key.clone(), claim.owner.clone()).lease(lease.id);
+        let done = etcd.txn(Txn::when(is_mine).then(Op::Put(put))).await;
+        match done {
+            Ok(done) if done.succeeded => {
+                self.leave(mine.lease).await;
+                let fence = fence(mine.create_revision);
+                Ok(Granted {
+                    fence,
+                    ttl: lease.ttl,
+                })
+            }
+            Ok(_) => {
+                self.leave(lease.id).await;
+                Err(LockError::NotHeld)
+            }
+            // It may have happened: the new lease is left to itself.
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+impl Locks for EtcdLocks {
+    async fn acquire(
+        &self,
+        claim: &Claim,
+        ttl: Duration,
+        until: Instant,
+    ) -> Result<Granted, LockError> {
+        if Instant::now() >= until
+            && let Some(first) = self.first(&claim.place).await?
+            && let Some(holder) = self.holder(&first).await?
+        {
+            return Err(LockError::Held(Some(holder)));
+        }
+        let ticket = self.enqueue(claim, ttl).await?;
+        let won = self.win(claim, &ticket, until).await;
+        if won.is_err() {
+            self.leave(ticket.lease).await;
+        }
+        won
+    }
+
+    async fn renew(&self, claim: &Claim, ttl: Duration) -> Result<Granted, LockError> {
+        let first = self.first(&claim.place).await?;
+        let key = names::of_claim(&self.line.prefix, claim);
+        let mine = first.filter(|first| first.key == key && first.value == claim.owner);
+        let mine = mine.ok_or(LockError::NotHeld)?;
+        let etcd = &self.line.etcd;
+        let kept = etcd.keep_alive(mine.lease).await.map_err(failed)?;
+        let kept = kept.ok_or(LockError::NotHeld)?;
+        if kept.as_secs() != ttl.as_millis().div_ceil(1000) as u64 {
+            return self.change_lease(claim, &mine, ttl).await;
+        }
+        let fence = fence(mine.create_revision);
+        Ok(Granted { fence, ttl: kept })
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<(), LockError> {
+        let key = names::of_claim(&self.line.prefix, claim);
+        let mine = self.one(Range::key(key.clone())).await?;
+        let mine = mine.filter(|mine| mine.value == claim.owner);
+        let mine = mine.ok_or(LockError::NotHeld)?;
+        let etcd = &self.line.etcd;
+        let deleted = etcd.delete(Delete::key(key)).await.map_err(failed)?;
+        self.leave(mine.lease).await;
+        match deleted.count {
+            0 => Err(LockError::NotHeld),
+            _ => Ok(()),
+        }
+    }
+
+    async fn inspect(&self, place: &Place) -> Result<Option<Holder>, LockError> {
+        match self.first(place).await? {
+            Some(first) => self.holder(&first).await,
+            None => Ok(None),
+        }
+    }
+
+    fn features(&self) -> Features {
+        Features::new()
+            .having("fencing")
+            .having("fair")
+            .with("consistency", "linearizable")
+    }
+
+    async fn check(&self) -> Result<(), LinkError> {
+        let checked = self.line.check().await;
+        checked.map_err(|e| LinkError::unavailable(chain(&e)))
+    }
+}

@@ -1,0 +1,89 @@
+//! The provider: its links and its functions.
+
+use std::sync::Arc;
+
+use lattice_provider_sdk::lock::{Desks, Election, Limits};
+use lattice_provider_sdk::{
+    Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing, StartError,
+    async_trait, chain,
+};
+use tokio::time::Instant;
+
+use crate::line::{Line, LineError};
+use crate::locks::EtcdLocks;
+use crate::settings::{self, LineSettings};
+
+/// Locks in etcd.
+#[derive(Debug)]
+pub struct LockEtcd {
+    session: Session,
+    lines: Sharing<LineSettings, Line>,
+    desks: Desks<EtcdLocks>,
+}
+
+impl LockEtcd {
+    /// The locks that a link says, their bounds, and all that the link says.
+    async fn open(&self, link: &ProviderLink) -> Result<(EtcdLocks, Limits, Settings), LinkError> {
+        self.desks.check_package(link)?;
+        let says = Settings::of(&self.session, link);
+        let limits = settings::limits(&says)?;
+        let line = LineSettings::read(&says)?;
+        let open = || Line::open(&line);
+        let line = self.lines.get(&line, open).await.map_err(no_line)?;
+        Ok((EtcdLocks::new(line), limits, says))
+    }
+}
+
+fn no_line(error: LineError) -> LinkError {
+    let why = chain(&error);
+    match error {
+        LineError::Open(_) => LinkError::invalid(why),
+        LineError::Read(_) => LinkError::unavailable(why),
+    }
+}
+
+#[async_trait]
+impl Provider for LockEtcd {
+    const NAME: &'static str = "lock-etcd";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            desks: Desks::serve(&session).await?,
+            lines: Sharing::new(),
+            session,
+        }))
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let (locks, limits, _) = self.open(link).await?;
+        self.desks.put(link, locks, limits);
+        Ok(())
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.desks.delete(link);
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let (locks, limits, says) = self.open(link).await?;
+        let election = Election::read(&says, link, &limits)?;
+        self.desks.campaign(link, locks, election);
+        Ok(())
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.desks.resign(link).await;
+    }
+
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        self.desks.describe(link)
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        self.desks.check(link).await
+    }
+
+    async fn shutdown(&self, until: Instant) {
+        self.desks.shutdown(until).await;
+    }
+}

@@ -1,0 +1,128 @@
+//! Locks in a real etcd, through copies of the provider that are processes of their own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../../lock-nats/tests/support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use lattice_core::link::LinkState;
+use lattice_services::{Kind, Service};
+use support::{Error, Lattice, PATIENCE, cases};
+use tokio::time::Instant;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lock-etcd-provider");
+
+macro_rules! cases {
+    ($($name:ident)+) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let etcd = Service::start(Kind::Etcd).await.unwrap();
+            let mut lattice = Lattice::start(PROGRAM).await;
+            cases::$name(&mut lattice, &[("endpoints", &etcd.url())]).await;
+        })+
+    };
+}
+
+cases! {
+    two_components_race
+    many_wait
+    a_paused_holder_is_fenced_out
+    a_kept_lease_lasts
+    tokens_are_bound
+    waits_end
+    limits_hold
+    leaders_follow_each_other
+    offices_are_given_up
+}
+
+/// Waiters through two copies of the provider get the lock in the order in which they came.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_is_fair() {
+    let etcd = Service::start(Kind::Etcd).await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [
+        ("endpoints", &*etcd.url()),
+        ("require", "fair, fencing, ttl-min-ms>=2000"),
+    ];
+    let component = lattice.link("cart", "default", &config).await;
+    lattice.run_copy().await;
+    let lease = component.acquire("queue", 20_000, 0).await.unwrap();
+    let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
+    for n in 0..8 {
+        let (component, sender) = (component.clone(), sender.clone());
+        tokio::spawn(async move {
+            let lease = component.acquire("queue", 20_000, 20_000).await.unwrap();
+            sender.send((n, lease.fence)).unwrap();
+            component.release(&lease).await.unwrap();
+        });
+        // Until it is in line, as etcd counts.
+        let client = lattice_etcd::Etcd::new(lattice_etcd::EtcdOptions::at([etcd.url()])).unwrap();
+        let all = || lattice_etcd::Range::prefix("lattice/lock/").count_only();
+        let in_line = async {
+            while client.range(all()).await.unwrap().count < n + 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, in_line).await.unwrap();
+    }
+    component.release(&lease).await.unwrap();
+    let mut last = lease.fence;
+    for n in 0..8 {
+        let next = tokio::time::timeout(PATIENCE, order.recv()).await.unwrap();
+        let (came, fence) = next.unwrap();
+        assert_eq!(came, n);
+        assert!(fence > last);
+        last = fence;
+    }
+}
+
+#[tokio::test]
+async fn links_that_cannot_be_served_are_refused_by_name() {
+    let etcd = Service::start(Kind::Etcd).await.unwrap();
+    let url = etcd.url();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    for (config, says) in [
+        ([("endpoints", "ftp://x"), ("x", "")], "endpoints"),
+        ([("endpoints", &*url), ("ttl_ms", "1999")], "ttl_ms"),
+        (
+            [("endpoints", &*url), ("require", "ttl-max-ms>=9999999")],
+            "ttl-max-ms",
+        ),
+        (
+            [("endpoints", "http://127.0.0.1:1"), ("x", "")],
+            "127.0.0.1:1",
+        ),
+        ([("endpoints", &*url), ("user", "me")], "password"),
+    ] {
+        lattice.put("cart", says, &config).await;
+        let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+        assert!(reason.contains(says), "{reason}");
+        lattice.unlink().await;
+    }
+}
+
+#[tokio::test]
+async fn without_etcd_calls_fail_and_locks_are_there_afterwards() {
+    let mut etcd = Service::start(Kind::Etcd).await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("endpoints", &*etcd.url())];
+    let component = lattice.link("cart", "default", &config).await;
+    let lease = component.acquire("a", 60_000, 0).await.unwrap();
+    etcd.kill();
+    let begun = Instant::now();
+    let error = component.acquire("a", 60_000, 5_000).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("127.0.0.1"), "{reason}");
+    etcd.start_again().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    let renewed = component.renew(&lease, 60_000).await.unwrap();
+    assert_eq!(renewed.fence, lease.fence);
+    assert!(matches!(
+        component.acquire("a", 60_000, 0).await,
+        Err(Error::Held(_))
+    ));
+}

@@ -1,0 +1,207 @@
+//! The locks behind one link.
+
+use std::time::Duration;
+
+use lattice_provider_sdk::lock::{Attempt, Claim, Granted, Holder, LockError, Locks, Place};
+use lattice_provider_sdk::{Backoff, Features, LinkError, Shared, chain};
+use tokio::time::Instant;
+
+use crate::key;
+use crate::record::Record;
+use crate::vault::{Change, Vault, VaultError};
+
+/// How often one attempt looks again because another was faster.
+const TRIES: usize = 16;
+/// The pauses in between.
+const PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Locks in one bucket.
+#[derive(Debug)]
+pub(crate) struct NatsLocks {
+    vault: Shared<Vault>,
+}
+
+/// A lock as it is in the bucket.
+struct Found {
+    revision: u64,
+    held: Option<Held>,
+}
+
+/// A lock that somebody holds, or held until his time was over.
+struct Held {
+    record: Record,
+    ends: Instant,
+}
+
+impl Held {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.ends
+    }
+
+    fn holder(&self, revision: u64) -> Holder {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        Holder {
+            owner: self.record.owner.clone(),
+            fence: self.record.fence(revision),
+            expires_in_ms: u32::try_from(left.as_millis()).ok(),
+        }
+    }
+}
+
+impl From<VaultError> for LockError {
+    fn from(error: VaultError) -> Self {
+        Self::unavailable(chain(&error))
+    }
+}
+
+impl NatsLocks {
+    pub(crate) fn new(vault: Shared<Vault>) -> Self {
+        Self { vault }
+    }
+
+    async fn look(&self, key: &str) -> Result<Found, LockError> {
+        let stored = self.vault.read(key).await?;
+        let revision = stored.revision;
+        let Some(value) = stored.value else {
+            self.vault.sightings.gone(key);
+            return Ok(Found {
+                revision,
+                held: None,
+            });
+        };
+        let record = Record::read(&value).map_err(|error| {
+            LockError::Other(format!(
+                "what is stored under `{key}` in the bucket `{}` is no lock: {error}",
+                self.vault.bucket()
+            ))
+        })?;
+        let since = self.vault.sightings.see(key, revision, &value);
+        let ends = since + record.ttl();
+        Ok(Found {
+            revision,
+            held: Some(Held { record, ends }),
+        })
+    }
+
+    /// Writes the record of a claim if nothing has changed since it was read.
+    async fn put(&self, key: &str, record: &Record, read: u64) -> Result<Option<u64>, LockError> {
+        let value = record.write();
+        match self.vault.write(key, value.clone(), read).await? {
+            Change::Done(revision) => {
+                self.vault.sightings.see(key, revision, &value);
+                Ok(Some(revision))
+            }
+            Change::Outdone => Ok(None),
+        }
+    }
+
+    async fn attempt(&self, claim: &Claim, ttl: Duration) -> Result<Attempt, LockError> {
+        let key = key::of(&claim.place);
+        let record = Record::new(claim, ttl, None);
+        let mut tries = Tries::new();
+        loop {
+            let found = self.look(&key).await?;
+            if let Some(held) = found.held.filter(|held| !held.is_over()) {
+                return Ok(Attempt::Held {
+                    holder: held.holder(found.revision),
+                    ends: Some(held.ends),
+                });
+            }
+            if let Some(fence) = self.put(&key, &record, found.revision).await? {
+                return Ok(Attempt::Got(Granted { fence, ttl }));
+            }
+            tries.again().await?;
+        }
+    }
+}
+
+/// Counts how often another was faster.
+struct Tries {
+    left: usize,
+    backoff: Backoff,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self {
+            left: TRIES,
+            backoff: Backoff::new(PAUSE, LONGEST_PAUSE),
+        }
+    }
+
+    async fn again(&mut self) -> Result<(), LockError> {
+        let left = self.left.checked_sub(1);
+        self.left =
+            left.ok_or_else(|| LockError::unavailable("too many are after the same lock"))?;
+        tokio::time::sleep(self.backoff.delay()).await;
+        Ok(())
+    }
+}
+
+impl Locks for NatsLocks {
+    async fn acquire(
+        &self,
+        claim: &Claim,
+        ttl: Duration,
+        until: Instant,
+    ) -> Result<Granted, LockError> {
+        let key = key::of(&claim.place);
+        let attempt = || self.attempt(claim, ttl);
+        self.vault.contest.enter(&key, until, attempt).await
+    }
+
+    async fn renew(&self, claim: &Claim, ttl: Duration) -> Result<Granted, LockError> {
+        let key = key::of(&claim.place);
+        let mut tries = Tries::new();
+        loop {
+            let found = self.look(&key).await?;
+            let held = found.held.ok_or(LockError::NotHeld)?;
+            if held.is_over() || !held.record.is_of(claim) {
+                return Err(LockError::NotHeld);
+            }
+            let fence = held.record.fence(found.revision);
+            let record = Record::new(claim, ttl, Some(fence));
+            if self.put(&key, &record, found.revision).await?.is_some() {
+                return Ok(Granted { fence, ttl });
+            }
+            tries.again().await?;
+        }
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<(), LockError> {
+        let key = key::of(&claim.place);
+        let mut tries = Tries::new();
+        loop {
+            let found = self.look(&key).await?;
+            let held = found.held.ok_or(LockError::NotHeld)?;
+            if !held.record.is_of(claim) {
+                return Err(LockError::NotHeld);
+            }
+            let deleted = self.vault.delete(&key, found.revision).await?;
+            match (deleted, held.is_over()) {
+                (Change::Done(()), false) => return Ok(()),
+                // It is cleared away too, but was not the caller's any more.
+                (Change::Done(()), true) => return Err(LockError::NotHeld),
+                (Change::Outdone, _) => tries.again().await?,
+            }
+        }
+    }
+
+    async fn inspect(&self, place: &Place) -> Result<Option<Holder>, LockError> {
+        let found = self.look(&key::of(place)).await?;
+        let held = found.held.filter(|held| !held.is_over());
+        Ok(held.map(|held| held.holder(found.revision)))
+    }
+
+    fn features(&self) -> Features {
+        Features::new()
+            .having("fencing")
+            .with("consistency", "linearizable")
+    }
+
+    async fn check(&self) -> Result<(), LinkError> {
+        let checked = self.vault.check().await;
+        checked.map_err(|e| LinkError::unavailable(chain(&e)))
+    }
+}

@@ -1,0 +1,106 @@
+//! Locks in a real NATS, through copies of the provider that are processes of their own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use lattice_core::link::LinkState;
+use support::{Error, Lattice, PATIENCE, cases};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lock-nats-provider");
+
+macro_rules! cases {
+    ($($name:ident)+) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let mut lattice = Lattice::start(PROGRAM).await;
+            cases::$name(&mut lattice, &[]).await;
+        })+
+    };
+}
+
+cases! {
+    two_components_race
+    many_wait
+    a_paused_holder_is_fenced_out
+    a_kept_lease_lasts
+    tokens_are_bound
+    waits_end
+    limits_hold
+    leaders_follow_each_other
+    offices_are_given_up
+}
+
+#[tokio::test]
+async fn links_that_cannot_be_served_are_refused_by_name() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    for (config, says) in [
+        (("bucket", "a.b"), "bucket"),
+        (("ttl_ms", "1"), "ttl_ms"),
+        (("require", "fair"), "fair"),
+        (("cluster_uri", "nats://127.0.0.1:1"), "127.0.0.1:1"),
+    ] {
+        lattice.put("cart", says, &[config]).await;
+        let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+        assert!(reason.contains(says), "{reason}");
+        lattice.unlink().await;
+    }
+    lattice.put_leader("cart", &[]).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("election"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_forgets_too_soon_is_refused() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
+    let new = lattice_nats::NewBucket {
+        name: "short".to_owned(),
+        max_age: std::time::Duration::from_secs(60),
+        ..Default::default()
+    };
+    lattice_nats::create_bucket(&js, new).await.unwrap();
+    lattice.put("cart", "default", &[("bucket", "short")]).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(
+        reason.contains("`short`") && reason.contains("ttl_max_ms"),
+        "{reason}"
+    );
+    let config = [("bucket", "short"), ("ttl_max_ms", "30000")];
+    lattice.link("cart", "other", &config).await;
+}
+
+#[tokio::test]
+async fn without_nats_calls_fail_at_once_and_locks_are_there_afterwards() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    // The locks are in another NATS than the lattice.
+    let mut nats = lattice_nats_box::NatsBox::start().await.unwrap();
+    let url = nats.url.clone();
+    let component = lattice
+        .link("cart", "default", &[("cluster_uri", &url)])
+        .await;
+    let lease = component.acquire("a", 60_000, 0).await.unwrap();
+    nats.stop();
+    let begun = tokio::time::Instant::now();
+    let error = loop {
+        match component.acquire("a", 60_000, 0).await {
+            Err(Error::Held(_)) => {}
+            other => break other.unwrap_err(),
+        }
+    };
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    lattice.report_of(LinkState::Failed).await;
+    nats.restart().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    let renewed = async {
+        loop {
+            match component.renew(&lease, 60_000).await {
+                Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    };
+    let renewed = tokio::time::timeout(PATIENCE, renewed).await.unwrap();
+    assert_eq!(renewed.unwrap().fence, lease.fence);
+}

@@ -1,0 +1,105 @@
+//! A component that wants to lead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use lattice_core::{ComponentId, LatticeName};
+use lattice_rpc::wrpc::Server;
+use lattice_rpc::{Context, Limiter, Peer, ServeOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::bindings::exports::lattice::lock::leader;
+use super::component::Lease;
+use super::{PATIENCE, bindings};
+
+/// What a component was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    Elected(Lease),
+    Lost(String, u64),
+}
+
+/// Takes down what a component is told.
+pub struct Leader {
+    told: mpsc::UnboundedReceiver<Told>,
+    /// Whether elections are declined.
+    pub declines: Arc<AtomicBool>,
+    _served: JoinSet<()>,
+}
+
+impl Leader {
+    pub async fn start(peer: &Peer, id: &str) -> Self {
+        let (sender, told) = mpsc::unbounded_channel();
+        let declines = Arc::new(AtomicBool::new(false));
+        let id = ComponentId::new(id).unwrap();
+        let server = Server::new(peer.clone(), &LatticeName::default(), &id, options());
+        let exported = Exported(sender, Arc::clone(&declines));
+        let functions = bindings::serve(&server, exported).await.unwrap();
+        let mut served = JoinSet::new();
+        for (_, _, mut calls) in functions {
+            served.spawn(async move {
+                while let Some(call) = calls.next().await {
+                    call.unwrap().await.unwrap();
+                }
+            });
+        }
+        peer.confirm(PATIENCE).await.unwrap();
+        Self {
+            told,
+            declines,
+            _served: served,
+        }
+    }
+
+    async fn next(&mut self) -> Told {
+        let told = tokio::time::timeout(PATIENCE, self.told.recv()).await;
+        told.unwrap().unwrap()
+    }
+
+    /// Waits until it is elected.
+    pub async fn elected(&mut self) -> Lease {
+        match self.next().await {
+            Told::Elected(lease) => lease,
+            other => panic!("expected to be elected, was told {other:?}"),
+        }
+    }
+
+    /// Waits until it has lost; gives the fence of the office.
+    pub async fn lost(&mut self) -> u64 {
+        match self.next().await {
+            Told::Lost(_, fence) => fence,
+            other => panic!("expected to lose, was told {other:?}"),
+        }
+    }
+}
+
+fn options() -> ServeOptions {
+    ServeOptions {
+        limiter: Arc::new(Limiter::new(100, 100, Duration::from_secs(1))),
+        default_deadline: Duration::from_secs(5),
+        longest_deadline: Duration::from_secs(60),
+        relief: lattice_rpc::Relief::default(),
+        takes: None,
+    }
+}
+
+#[derive(Clone)]
+struct Exported(mpsc::UnboundedSender<Told>, Arc<AtomicBool>);
+
+impl leader::Handler<Context> for Exported {
+    async fn on_elected(&self, _cx: Context, lease: Lease) -> anyhow::Result<Result<(), String>> {
+        let declines = self.1.load(Ordering::Relaxed);
+        self.0.send(Told::Elected(lease))?;
+        Ok(match declines {
+            true => Err("not me".to_owned()),
+            false => Ok(()),
+        })
+    }
+
+    async fn on_lost(&self, _cx: Context, name: String, fence: u64) -> anyhow::Result<()> {
+        Ok(self.0.send(Told::Lost(name, fence))?)
+    }
+}
