@@ -13,17 +13,41 @@ mod bindings {
     });
 }
 
+mod batches;
+mod counts;
+mod kit;
+mod pages;
+mod values;
+mod watch;
+
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
+use kit::Case;
 
 struct Suite;
 
+fn all() -> Vec<Case> {
+    [
+        values::CASES,
+        batches::CASES,
+        counts::CASES,
+        pages::CASES,
+        watch::CASES,
+    ]
+    .concat()
+}
+
+/// A cursor as `list-keys` takes it.
+fn as_cursor(cursor: &Option<u64>) -> Option<u64> {
+    *cursor
+}
+
 impl Guest for Suite {
     fn cases() -> Vec<String> {
-        Vec::new()
+        all().iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn run(name: String, _settings: Vec<Setting>) -> Result<(), Failure> {
-        Err(Failure::Failed(format!("there is no case `{name}`")))
+    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
+        kit::run(&all(), &name, &settings)
     }
 }
 

@@ -13,17 +13,45 @@ mod bindings {
     });
 }
 
+#[path = "../../suite-keyvalue/src/batches.rs"]
+mod batches;
+mod counts;
+#[path = "../../suite-keyvalue/src/kit.rs"]
+mod kit;
+#[path = "../../suite-keyvalue/src/pages.rs"]
+mod pages;
+mod swaps;
+#[path = "../../suite-keyvalue/src/values.rs"]
+mod values;
+
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
+use kit::Case;
 
 struct Suite;
 
+fn all() -> Vec<Case> {
+    [
+        values::CASES,
+        batches::CASES,
+        counts::CASES,
+        swaps::CASES,
+        pages::CASES,
+    ]
+    .concat()
+}
+
+/// A cursor as `list-keys` takes it.
+fn as_cursor(cursor: &Option<String>) -> Option<&str> {
+    cursor.as_deref()
+}
+
 impl Guest for Suite {
     fn cases() -> Vec<String> {
-        Vec::new()
+        all().iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn run(name: String, _settings: Vec<Setting>) -> Result<(), Failure> {
-        Err(Failure::Failed(format!("there is no case `{name}`")))
+    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
+        kit::run(&all(), &name, &settings)
     }
 }
 
