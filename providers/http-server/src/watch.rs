@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::settings::ConnectionLimits;
 
@@ -49,6 +50,8 @@ pub(crate) struct Watch {
     is_h2: AtomicBool,
     /// Requests given up less those answered.
     given_up: AtomicI64,
+    /// Told when these are too many.
+    flood: Notify,
 }
 
 impl Watch {
@@ -61,6 +64,7 @@ impl Watch {
             has_read: AtomicBool::new(false),
             is_h2: AtomicBool::new(false),
             given_up: AtomicI64::new(0),
+            flood: Notify::new(),
         })
     }
 
@@ -117,7 +121,8 @@ impl Watch {
         loop {
             match self.due(limits) {
                 Ok(ended) => return ended,
-                Err(later) => sleep_until(later).await,
+                // It looks again at whatever comes first.
+                Err(later) => drop(timeout_at(later, self.flood.notified()).await),
             }
         }
     }
@@ -141,7 +146,9 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let watch = &self.watch;
         if !self.is_answered {
-            watch.given_up.fetch_add(1, Ordering::Relaxed);
+            if watch.given_up.fetch_add(1, Ordering::Relaxed) >= MOST_GIVEN_UP {
+                watch.flood.notify_one();
+            }
         } else if watch.given_up.load(Ordering::Relaxed) > 0 {
             watch.given_up.fetch_sub(1, Ordering::Relaxed);
         }

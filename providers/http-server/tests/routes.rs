@@ -1,0 +1,142 @@
+//! Which component gets a request.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use support::{Lattice, fetch, free_address, get, link, request, text};
+
+fn asked(host: &str, path: &str) -> Request<Full<Bytes>> {
+    let mut request = get(path);
+    request.headers_mut().insert("host", host.parse().unwrap());
+    request
+}
+
+async fn body(address: &str, request: Request<Full<Bytes>>) -> String {
+    let (_, body) = fetch(address, request).await;
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn parameters_of_a_path_are_headers_and_cannot_be_forged() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let values = [
+        ("address", address.as_str()),
+        ("path", "/users/{id}/files/{rest...}"),
+    ];
+    lattice.put_ready(&link("a", &values)).await;
+    let _component = lattice
+        .component("a", |_, request| async move {
+            let mut told: Vec<_> = request
+                .headers()
+                .iter()
+                .filter(|(name, _)| name.as_str().starts_with("x-path"))
+                .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+                .collect();
+            told.sort();
+            text(&told.join(" "))
+        })
+        .await;
+    let mut sent = get("/users/a%2Fb/files/c/d?id=7");
+    for name in ["x-path-id", "x-path-other"] {
+        sent.headers_mut().insert(name, "forged".parse().unwrap());
+    }
+    assert_eq!(
+        body(&address, sent).await,
+        "x-path-id=a%2Fb x-path-rest=c/d"
+    );
+    let (response, _) = fetch(&address, get("/users/1/other")).await;
+    assert_eq!(response.status(), 404);
+}
+
+#[tokio::test]
+async fn the_most_certain_place_goes_first() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    for (component, host, path) in [
+        ("all", "", ""),
+        ("rest", "", "/x/{rest...}"),
+        ("one", "", "/x/{id}"),
+        ("exact", "", "/x/y"),
+        ("host", "h.example", ""),
+        ("both", "h.example", "/x/{id}"),
+    ] {
+        let values = [
+            ("address", address.as_str()),
+            ("host", host),
+            ("path", path),
+        ];
+        lattice.put_ready(&link(component, &values)).await;
+    }
+    let _components = (
+        (lattice.named("all").await, lattice.named("rest").await),
+        (lattice.named("one").await, lattice.named("exact").await),
+        (lattice.named("host").await, lattice.named("both").await),
+    );
+    for (host, path, component) in [
+        ("a.example", "/", "all"),
+        ("a.example", "/x/y", "exact"),
+        ("a.example", "/x/z", "one"),
+        ("a.example", "/x/y/z", "rest"),
+        ("h.example:8000", "/", "host"),
+        ("H.example", "/x/y", "both"),
+    ] {
+        assert_eq!(
+            body(&address, asked(host, path)).await,
+            component,
+            "{host}{path}"
+        );
+    }
+    // What is left takes over.
+    lattice
+        .delete(&link(
+            "both",
+            &[
+                ("address", &address),
+                ("host", "h.example"),
+                ("path", "/x/{id}"),
+            ],
+        ))
+        .await;
+    let over = async { while body(&address, asked("h.example", "/x/y")).await != "host" {} };
+    tokio::time::timeout(support::PATIENCE, over).await.unwrap();
+}
+
+#[tokio::test]
+async fn fifty_paths_of_one_provider_are_fifty_components() {
+    let address = free_address();
+    let config = [
+        ("routing_mode", "path"),
+        ("default_address", address.as_str()),
+    ];
+    let mut lattice = Lattice::start(&config).await;
+    let mut components = Vec::new();
+    for number in 0..50 {
+        let name: &'static str = Box::leak(format!("c{number}").into_boxed_str());
+        let path = format!("/base/{number}/{{id}}");
+        lattice.put_ready(&link(name, &[("path", &path)])).await;
+        components.push(lattice.named(name).await);
+    }
+    for number in 0..50 {
+        let path = format!("/base/{number}/x");
+        assert_eq!(body(&address, get(&path)).await, format!("c{number}"));
+    }
+}
+
+#[tokio::test]
+async fn methods_that_are_not_listed_are_refused() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let values = [("address", address.as_str()), ("methods", "GET, POST")];
+    lattice.put_ready(&link("a", &values)).await;
+    let _component = lattice.named("a").await;
+    assert_eq!(body(&address, request("POST", "/", "x")).await, "a");
+    let (response, body) = fetch(&address, request("DELETE", "/", "")).await;
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.headers()["allow"], "GET,POST");
+    assert!(body.starts_with(b"method:"));
+}
