@@ -94,14 +94,40 @@ fn many_buckets(_: &Ground) -> Value {
     json!({ "enable_bucket_auto_create": "true" })
 }
 
+const BLOBS: &[Backend] = &[
+    Backend::plain("folder", "blobstore-fs").with(folder),
+    Backend::plain("memory", "blobstore-memory"),
+];
+
+/// A folder of this run, beside what the lattice keeps.
+fn folder(ground: &Ground) -> Value {
+    json!({ "root": ground.folder("blobs") })
+}
+
 /// Every capability, in the order of the issue that asked for them.
-pub const CATALOG: &[Capability] = &[Capability {
-    name: "key-value",
-    guest: "suite-keyvalue",
-    calls: "wasi:keyvalue/store,atomics,batch",
-    called: "",
-    backends: KEY_VALUE,
-}];
+pub const CATALOG: &[Capability] = &[
+    Capability {
+        name: "key-value",
+        guest: "suite-keyvalue",
+        calls: "wasi:keyvalue/store,atomics,batch",
+        called: "",
+        backends: KEY_VALUE,
+    },
+    Capability {
+        name: "key-value-2",
+        guest: "suite-keyvalue2",
+        calls: "wasi:keyvalue/store,atomics,batch",
+        called: "",
+        backends: KEY_VALUE,
+    },
+    Capability {
+        name: "blobs",
+        guest: "suite-blobstore",
+        calls: "wasi:blobstore/blobstore,container,types",
+        called: "",
+        backends: BLOBS,
+    },
+];
 
 /// The backends that a capability and a backend name; all where nothing is named.
 #[must_use]

@@ -9,6 +9,7 @@ use lattice_integration::{Lattice, subject, until};
 use lattice_rpc::{Invocation, Peer};
 use lattice_services::Service;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::catalog::{Backend, Capability};
@@ -57,9 +58,16 @@ pub struct Ground {
     /// Settings that the backend adds for the suite.
     pub settings: Vec<(String, String)>,
     pub(crate) peer: Peer,
+    folder: TempDir,
 }
 
 impl Ground {
+    /// A folder of this run, for what a provider keeps in files.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
     /// Lays it.
     ///
     /// # Errors
@@ -80,6 +88,9 @@ impl Ground {
             features: Vec::new(),
             settings: Vec::new(),
             peer,
+            folder: tempfile::Builder::new()
+                .prefix("lattice-suite-")
+                .tempdir()?,
         };
         ground.settings = (backend.settings)(&ground);
         ground.start(capability, backend, form).await?;

@@ -1,5 +1,12 @@
 //! Conformance guest: what queues have to do.
 
+mod dead;
+mod features;
+mod kit;
+mod leases;
+mod messages;
+mod refusals;
+
 /// Bindings of this guest's world.
 mod bindings {
     wit_bindgen::generate!({
@@ -9,21 +16,43 @@ mod bindings {
             "../suite-wit",
             "wit",
         ],
+        additional_derives: [PartialEq],
         generate_all,
     });
 }
 
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
+use kit::Kit;
+
+/// A case: its name, a statement, and what shows that it holds.
+type Case = (&'static str, fn(&Kit) -> Result<(), Failure>);
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        messages::CASES,
+        leases::CASES,
+        dead::CASES,
+        features::CASES,
+        refusals::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
 
 struct Suite;
 
 impl Guest for Suite {
     fn cases() -> Vec<String> {
-        Vec::new()
+        all().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn run(name: String, _settings: Vec<Setting>) -> Result<(), Failure> {
-        Err(Failure::Failed(format!("there is no case `{name}`")))
+    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
+        let at = all().position(|(known, _)| *known == name);
+        let case = at.and_then(|at| Some((at, all().nth(at)?.1)));
+        match case {
+            Some((at, case)) => case(&Kit::new(at, settings)),
+            None => Err(Failure::Failed(format!("there is no case `{name}`"))),
+        }
     }
 }
 
