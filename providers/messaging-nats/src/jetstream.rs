@@ -89,11 +89,19 @@ impl Consumed {
             };
             let (stream, name) = (&*self.settings.stream, &*self.settings.name);
             tracing::warn!(stream, consumer = name, %error, "could not fetch messages");
-            *self.trouble.lock() = Some(error.to_string());
+            *self.trouble.lock() = Some(format!(
+                "could not fetch from the consumer `{name}` of the stream `{stream}`: {error}"
+            ));
+            consumer = self.again(&mut backoff).await;
+        }
+    }
+
+    /// Finds or makes the consumer again: it may have been deleted, with its stream or without.
+    async fn again(&self, backoff: &mut Backoff) -> PullConsumer {
+        loop {
             tokio::time::sleep(backoff.delay()).await;
-            // It may have been deleted, with its stream or without.
             match consumer::open(&self.cluster.jetstream, &self.settings).await {
-                Ok(again) => consumer = again,
+                Ok(again) => return again,
                 Err(error) => *self.trouble.lock() = Some(lattice_provider_sdk::chain(&error)),
             }
         }
