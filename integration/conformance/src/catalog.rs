@@ -104,6 +104,12 @@ fn folder(ground: &Ground) -> Value {
     json!({ "root": ground.folder("blobs") })
 }
 
+const QUEUE: &[Backend] = &[Backend::plain("nats", "queue-nats").with(any_queue)];
+
+fn any_queue(_: &Ground) -> Value {
+    json!({ "create": "true" })
+}
+
 /// Every capability, in the order of the issue that asked for them.
 pub const CATALOG: &[Capability] = &[
     Capability {
@@ -126,6 +132,13 @@ pub const CATALOG: &[Capability] = &[
         calls: "wasi:blobstore/blobstore,container,types",
         called: "",
         backends: BLOBS,
+    },
+    Capability {
+        name: "queue",
+        guest: "suite-queue",
+        calls: "lattice:queue/producer,consumer",
+        called: "",
+        backends: QUEUE,
     },
 ];
 
