@@ -1,7 +1,5 @@
 //! Locks in a real NATS, through copies of the provider that are processes of their own.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use lattice_core::link::LinkState;

@@ -1,0 +1,90 @@
+//! The provider: its links and its functions.
+
+use std::sync::Arc;
+
+use lattice_provider_sdk::lock::{Desks, Election, Limits};
+use lattice_provider_sdk::{
+    Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing, StartError,
+    async_trait, chain,
+};
+use tokio::time::Instant;
+
+use crate::connection::{ConnectError, Connection};
+use crate::locks::RedisLocks;
+use crate::settings::{self, ServerSettings};
+
+/// Locks in Redis.
+#[derive(Debug)]
+pub struct LockRedis {
+    session: Session,
+    connections: Sharing<ServerSettings, Connection>,
+    desks: Desks<RedisLocks>,
+}
+
+impl LockRedis {
+    /// The locks that a link says, their bounds, and all that the link says.
+    async fn open(&self, link: &ProviderLink) -> Result<(RedisLocks, Limits, Settings), LinkError> {
+        self.desks.check_package(link)?;
+        let says = Settings::of(&self.session, link);
+        let limits = settings::limits(&says)?;
+        let server = ServerSettings::read(&says)?;
+        let open = || Connection::open(&server);
+        let connection = self.connections.get(&server, open).await;
+        let locks = RedisLocks::new(connection.map_err(no_connection)?);
+        Ok((locks, limits, says))
+    }
+}
+
+fn no_connection(error: ConnectError) -> LinkError {
+    let why = chain(&error);
+    match error {
+        ConnectError::Url(_) => LinkError::invalid(why),
+        ConnectError::Ask(_) => LinkError::unavailable(why),
+    }
+}
+
+#[async_trait]
+impl Provider for LockRedis {
+    const NAME: &'static str = "lock-redis";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            desks: Desks::serve(&session).await?,
+            connections: Sharing::new(),
+            session,
+        }))
+    }
+
+    async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let (locks, limits, _) = self.open(link).await?;
+        self.desks.put(link, locks, limits);
+        Ok(())
+    }
+
+    async fn delete_target_link(&self, link: &ProviderLink) {
+        self.desks.delete(link);
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let (locks, limits, says) = self.open(link).await?;
+        let election = Election::read(&says, link, &limits)?;
+        self.desks.campaign(link, locks, election);
+        Ok(())
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.desks.resign(link).await;
+    }
+
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        self.desks.describe(link)
+    }
+
+    async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        self.desks.check(link).await
+    }
+
+    async fn shutdown(&self, until: Instant) {
+        self.desks.shutdown(until).await;
+    }
+}

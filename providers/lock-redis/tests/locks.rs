@@ -1,0 +1,98 @@
+//! Locks in a real Redis, through copies of the provider that are processes of their own.
+
+#[path = "../../lock-nats/tests/support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use lattice_core::link::LinkState;
+use lattice_services::{Kind, Service};
+use support::{Error, Lattice, cases};
+use tokio::time::Instant;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lock-redis-provider");
+
+macro_rules! cases {
+    ($($name:ident)+) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let redis = Service::start(Kind::Redis).await.unwrap();
+            let mut lattice = Lattice::start(PROGRAM).await;
+            cases::$name(&mut lattice, &[("url", &redis.url())]).await;
+        })+
+    };
+}
+
+cases! {
+    two_components_race
+    many_wait
+    a_paused_holder_is_fenced_out
+    a_kept_lease_lasts
+    tokens_are_bound
+    waits_end
+    limits_hold
+    leaders_follow_each_other
+    offices_are_given_up
+}
+
+#[tokio::test]
+async fn links_that_cannot_be_served_are_refused_by_name() {
+    let redis = Service::start(Kind::Redis).await.unwrap();
+    let url = redis.url();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    for (config, says) in [
+        ([("url", "nowhere"), ("x", "")], "URL"),
+        ([("url", &*url), ("ttl_ms", "99")], "ttl_ms"),
+        ([("url", &*url), ("require", "fair")], "fair"),
+        (
+            [("url", &*url), ("require", "consistency=linearizable")],
+            "consistency",
+        ),
+        ([("url", "redis://127.0.0.1:1"), ("x", "")], "127.0.0.1:1"),
+    ] {
+        lattice.put("cart", says, &config).await;
+        let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+        assert!(reason.contains(says), "{reason}");
+        lattice.unlink().await;
+    }
+}
+
+#[tokio::test]
+async fn fences_grow_even_when_redis_has_lost_its_data() {
+    let redis = Service::start(Kind::Redis).await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let component = lattice
+        .link("cart", "default", &[("url", &redis.url())])
+        .await;
+    let lease = component.acquire("a", 60_000, 0).await.unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut past = client.get_multiplexed_async_connection().await.unwrap();
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut past).await.unwrap();
+    assert_eq!(component.renew(&lease, 60_000).await, Err(Error::NotHeld));
+    let next = component.acquire("a", 60_000, 0).await.unwrap();
+    assert!(next.fence > lease.fence);
+}
+
+#[tokio::test]
+async fn without_redis_calls_fail_and_work_again_afterwards() {
+    let mut redis = Service::start(Kind::Redis).await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("url", &*redis.url())];
+    let component = lattice.link("cart", "default", &config).await;
+    let lease = component.acquire("a", 60_000, 0).await.unwrap();
+    redis.kill();
+    let begun = Instant::now();
+    let error = component.acquire("a", 60_000, 5_000).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("127.0.0.1"), "{reason}");
+    redis.start_again().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    let renewed = component.renew(&lease, 60_000).await.unwrap();
+    assert_eq!(renewed.fence, lease.fence);
+    assert!(matches!(
+        component.acquire("a", 60_000, 0).await,
+        Err(Error::Held(_))
+    ));
+}
