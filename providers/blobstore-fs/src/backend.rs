@@ -10,6 +10,8 @@ use lattice_provider_sdk::blobstore::{
     Blob, BlobError, BlobSettings, Blobs, ContainerInfo, Names, ObjectId, ObjectInfo, Span, Upload,
     seconds,
 };
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::copying::{Wanted, copy};
 use crate::failure::{failed, on_disk};
@@ -27,6 +29,8 @@ pub(crate) struct FsBackend {
     pub(crate) root: Root,
     pub(crate) sync: bool,
     pub(crate) shared: BlobSettings,
+    /// When it was last looked for what was left behind.
+    pub(crate) looked: Mutex<Instant>,
 }
 
 impl FsBackend {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use lattice_core::StringMap;
 use lattice_provider_sdk::blobstore;
 use lattice_provider_sdk::{
-    Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
-    StartError, async_trait,
+    Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, StartError,
+    async_trait,
 };
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
@@ -22,26 +22,16 @@ const TIDY: Duration = Duration::from_secs(600);
 pub struct BlobstoreFs {
     session: Session,
     backends: Arc<Backends<FsBackend>>,
-    /// What each link has, for looking after it.
-    links: Mutex<Vec<(LinkKey, Arc<FsBackend>, Instant)>>,
 }
 
-impl BlobstoreFs {
-    fn backend(&self, link: &ProviderLink) -> Option<Arc<FsBackend>> {
-        let key = link.key();
-        let links = self.links.lock();
-        let (_, backend, _) = links.iter().find(|(known, ..)| *known == key)?;
-        Some(Arc::clone(backend))
+/// Whether it is time to look again for what was left behind.
+fn is_due(backend: &FsBackend) -> bool {
+    let mut looked = backend.looked.lock();
+    let is_due = looked.elapsed() >= TIDY;
+    if is_due {
+        *looked = Instant::now();
     }
-
-    /// Whether it is time to look for what was left behind.
-    fn is_due(&self, link: &ProviderLink) -> bool {
-        let key = link.key();
-        let mut links = self.links.lock();
-        let found = links.iter_mut().find(|(known, ..)| *known == key);
-        let due = found.filter(|(_, _, last)| last.elapsed() >= TIDY);
-        due.map(|(_, _, last)| *last = Instant::now()).is_some()
-    }
+    is_due
 }
 
 /// Takes away what was left behind in the folder of a link.
@@ -62,6 +52,7 @@ async fn prepare(settings: FsSettings) -> Result<FsBackend, LinkError> {
             root: settings.prepare()?,
             sync: settings.sync,
             shared: settings.shared,
+            looked: Mutex::new(Instant::now()),
         })
     });
     let prepared = prepared.await;
@@ -75,11 +66,7 @@ impl Provider for BlobstoreFs {
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
         let backends = Arc::new(Backends::new());
         blobstore::serve(&session, Arc::clone(&backends)).await?;
-        Ok(Arc::new(Self {
-            session,
-            backends,
-            links: Mutex::default(),
-        }))
+        Ok(Arc::new(Self { session, backends }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
@@ -90,8 +77,6 @@ impl Provider for BlobstoreFs {
         let settings = FsSettings::of(&self.session, link)?;
         let backend = Arc::new(prepare(settings).await?);
         tidy(&backend).await;
-        let looked = (link.key(), Arc::clone(&backend), Instant::now());
-        self.links.lock().push(looked);
         self.backends.put(link, backend);
         Ok(())
     }
@@ -99,8 +84,6 @@ impl Provider for BlobstoreFs {
     async fn delete_target_link(&self, link: &ProviderLink) {
         // The folder stays: whoever changes a link does not mean the data.
         self.backends.delete(link);
-        let key = link.key();
-        self.links.lock().retain(|(known, ..)| *known != key);
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
@@ -112,14 +95,14 @@ impl Provider for BlobstoreFs {
             .with("created-at", "containers-and-objects")
             .with("list-order", "name")
             .having("durable");
-        match self.backend(link).map(|b| b.shared.max_object_bytes) {
+        match self.backends.get(link).map(|b| b.shared.max_object_bytes) {
             Some(limit) if limit < u64::MAX => features.with("max-object-bytes", limit),
             _ => features,
         }
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let Some(backend) = self.backend(link) else {
+        let Some(backend) = self.backends.get(link) else {
             return Ok(());
         };
         let root = backend.root.clone();
@@ -129,7 +112,7 @@ impl Provider for BlobstoreFs {
             Ok(Err(error)) => return Err(LinkError::unavailable(error.to_string())),
             Err(error) => return Err(LinkError::unavailable(error.to_string())),
         }
-        if self.is_due(link) {
+        if is_due(&backend) {
             tidy(&backend).await;
         }
         Ok(())

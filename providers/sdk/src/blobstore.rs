@@ -46,6 +46,7 @@
 //! | value | default | meaning |
 //! |---|---|---|
 //! | `alias_NAME` | | the container of the backend that components call `NAME` |
+//! | `container_prefix` | | what the names of all other containers begin with in the backend, which components do not see |
 //! | `max_object_bytes` | none | the largest object that is written |
 //! | `stream_idle_ms` | 30000 | how long a stream may stand still |
 //!

@@ -395,10 +395,7 @@ fn check(of: &'static str, name: String) -> Result<String, BlobError> {
 /// The container that a caller means.
 fn container(settings: &BlobSettings, name: String) -> Result<String, BlobError> {
     let name = check("a container", name)?;
-    Ok(match settings.container(&name) {
-        same if same == name => name,
-        other => other.to_owned(),
-    })
+    Ok(settings.container(&name).into_owned())
 }
 
 /// The object that a caller means.

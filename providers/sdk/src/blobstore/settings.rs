@@ -1,5 +1,6 @@
 //! What every blob provider takes from its links.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,7 +22,11 @@ pub struct BlobSettings {
     pub max_object_bytes: u64,
     /// How long a stream may stand still.
     pub stream_idle: Duration,
-    /// The containers of the backend by the names that components have for them.
+    /// What the names of containers begin with in the backend; those that begin otherwise cannot be
+    /// reached.
+    pub prefix: String,
+    /// The containers of the backend by the names that components have for them, whatever they
+    /// begin with.
     pub aliases: BTreeMap<String, String>,
 }
 
@@ -30,6 +35,7 @@ impl Default for BlobSettings {
         Self {
             max_object_bytes: u64::MAX,
             stream_idle: IDLE,
+            prefix: String::new(),
             aliases: BTreeMap::new(),
         }
     }
@@ -64,6 +70,10 @@ impl BlobSettings {
         Ok(Self {
             max_object_bytes: settings.number("max_object_bytes", u64::MAX, 1..=u64::MAX)?,
             stream_idle: settings.millis("stream_idle_ms", IDLE, 100..=3_600_000)?,
+            prefix: settings
+                .text("container_prefix")
+                .unwrap_or_default()
+                .to_owned(),
             aliases: BTreeMap::new(),
         })
     }
@@ -80,8 +90,12 @@ impl BlobSettings {
 
     /// The container of the backend that a component calls `name`.
     #[must_use]
-    pub fn container<'a>(&'a self, name: &'a str) -> &'a str {
-        self.aliases.get(name).map_or(name, String::as_str)
+    pub fn container<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
+        match self.aliases.get(name) {
+            Some(other) => other.into(),
+            None if self.prefix.is_empty() => name.into(),
+            None => [&self.prefix, name].concat().into(),
+        }
     }
 }
 
@@ -98,6 +112,9 @@ mod tests {
         assert_eq!(settings.container("photos"), "corp-photos-7");
         assert_eq!(settings.container("corp-photos-7"), "corp-photos-7");
         assert_eq!(settings.aliases.len(), 1);
+        settings.prefix = "team-".to_owned();
+        assert_eq!(settings.container("photos"), "corp-photos-7");
+        assert_eq!(settings.container("corp-photos-7"), "team-corp-photos-7");
     }
 
     #[test]

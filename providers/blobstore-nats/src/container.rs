@@ -1,0 +1,247 @@
+//! One container: the stream of an object store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_ROLLUP};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::object_store::ObjectInfo;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{Context, ErrorCode};
+use bytes::Bytes;
+use lattice_nats::is_bucket_name;
+use lattice_provider_sdk::blobstore::{BlobError, ObjectId};
+use lattice_provider_sdk::chain;
+use lattice_provider_sdk::nats::NatsBackend;
+
+use crate::api::{Coded, disconnected, failed};
+use crate::chores::Chores;
+use crate::meta::{Meta, deleted, token};
+
+/// How often a change is tried that others keep overtaking.
+const TRIES: usize = 64;
+
+/// A connection, and what is still to be done over it.
+#[derive(Debug)]
+pub(crate) struct Nats {
+    pub(crate) backend: NatsBackend,
+    pub(crate) chores: Chores,
+}
+
+/// An object store.
+#[derive(Debug, Clone)]
+pub(crate) struct Container {
+    pub(crate) nats: Arc<Nats>,
+    /// For what is stored, which may take longer than a question.
+    pub(crate) writing: Context,
+    pub(crate) stream: Stream<()>,
+    pub(crate) name: String,
+}
+
+/// How a description was put into its place.
+#[derive(Debug)]
+enum Put {
+    Done(u64),
+    /// Somebody else was faster.
+    Overtaken,
+    Failed(BlobError),
+}
+
+/// Refuses names that no object store has.
+pub(crate) fn check(name: &str) -> Result<(), BlobError> {
+    if is_bucket_name(name) {
+        return Ok(());
+    }
+    let rule = "object stores are called by letters, digits, `-` and `_`, at most 200 of them";
+    Err(BlobError::container_name(name, rule))
+}
+
+impl Container {
+    /// That of a name, whether or not it is there.
+    pub(crate) async fn of(
+        nats: &Arc<Nats>,
+        name: &str,
+        write_wait: Duration,
+    ) -> Result<Self, BlobError> {
+        check(name)?;
+        if !nats.backend.is_connected() {
+            return Err(disconnected());
+        }
+        let jetstream = nats.backend.jetstream();
+        let stream = jetstream.get_stream_no_info(format!("OBJ_{name}")).await;
+        let mut writing = jetstream.clone();
+        writing.set_timeout(write_wait);
+        Ok(Self {
+            nats: Arc::clone(nats),
+            writing,
+            stream: stream.map_err(|error| failed(name, &error))?,
+            name: name.to_owned(),
+        })
+    }
+
+    /// The subject of the description of an object.
+    fn meta_subject(&self, object: &str) -> String {
+        format!("$O.{}.M.{}", self.name, token(object))
+    }
+
+    /// The subject of data.
+    pub(crate) fn data_subject(&self, data: &str) -> String {
+        format!("$O.{}.C.{data}", self.name)
+    }
+
+    fn no_object(&self, object: &str) -> BlobError {
+        BlobError::NoObject(ObjectId {
+            container: self.name.clone(),
+            object: object.to_owned(),
+        })
+    }
+
+    /// The description of an object, also of one that was deleted.
+    async fn last_meta(&self, object: &str) -> Result<Option<Meta>, BlobError> {
+        let subject = self.meta_subject(object);
+        let found = self.stream.get_last_raw_message_by_subject(&subject).await;
+        match found {
+            Ok(found) => Meta::read(&found.payload, found.sequence, found.time).map(Some),
+            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
+                Ok(None)
+            }
+            Err(error) => Err(failed(&self.name, &error)),
+        }
+    }
+
+    /// The description of an object.
+    pub(crate) async fn meta(&self, object: &str) -> Result<Meta, BlobError> {
+        let meta = self.last_meta(object).await?;
+        meta.filter(|meta| !meta.info.deleted)
+            .ok_or_else(|| self.no_object(object))
+    }
+
+    /// Puts a description in the place of the one at `before`; 0 where there is none.
+    async fn put_meta(&self, info: &ObjectInfo, before: u64) -> Put {
+        let payload = match serde_json::to_vec(info) {
+            Ok(payload) => Bytes::from(payload),
+            Err(error) => return Put::Failed(BlobError::other(&error)),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_ROLLUP, "sub");
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, before.to_string());
+        let subject = self.meta_subject(&info.name);
+        let sent = self
+            .writing
+            .publish_with_headers(subject, headers, payload)
+            .await;
+        let stored = match sent {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(ack) => Put::Done(ack.sequence),
+            Err(error) if is_overtaken(&error) => Put::Overtaken,
+            Err(error) => Put::Failed(failed(&self.name, &error)),
+        }
+    }
+
+    /// Makes `info` the description of its object, and returns the place it got. What it replaces
+    /// is purged.
+    pub(crate) async fn replace(&self, info: &ObjectInfo) -> Result<u64, BlobError> {
+        for _ in 0..TRIES {
+            let before = self.last_meta(&info.name).await?;
+            let place = before.as_ref().map_or(0, |meta| meta.place);
+            match self.put_meta(info, place).await {
+                Put::Done(place) => {
+                    if let Some(before) = before {
+                        self.purge_later(before.info);
+                    }
+                    return Ok(place);
+                }
+                Put::Overtaken => tokio::task::yield_now().await,
+                Put::Failed(error) => return self.is_there_after_all(info, error).await,
+            }
+        }
+        let why = "others kept replacing the object";
+        Err(BlobError::Unavailable(why.to_owned()))
+    }
+
+    /// An answer that was lost does not say that nothing was stored.
+    async fn is_there_after_all(
+        &self,
+        info: &ObjectInfo,
+        error: BlobError,
+    ) -> Result<u64, BlobError> {
+        match self.last_meta(&info.name).await {
+            Ok(Some(meta)) if meta.info.nuid == info.nuid && !meta.info.deleted => Ok(meta.place),
+            _ => Err(error),
+        }
+    }
+
+    /// Deletes an object.
+    pub(crate) async fn delete(&self, object: &str) -> Result<(), BlobError> {
+        for _ in 0..TRIES {
+            let before = match self.last_meta(object).await? {
+                Some(meta) if !meta.info.deleted => meta,
+                _ => return Ok(()),
+            };
+            match self
+                .put_meta(&deleted(before.info.clone()), before.place)
+                .await
+            {
+                Put::Done(_) => {
+                    self.purge_later(before.info);
+                    return Ok(());
+                }
+                Put::Overtaken => tokio::task::yield_now().await,
+                Put::Failed(error) => return Err(error),
+            }
+        }
+        let why = "others kept replacing the object";
+        Err(BlobError::Unavailable(why.to_owned()))
+    }
+
+    /// Purges the data of an object that is no more.
+    fn purge_later(&self, info: ObjectInfo) {
+        if info.chunks == 0 || info.deleted {
+            return;
+        }
+        let container = self.clone();
+        self.nats.chores.add("purging data", move || {
+            let (container, data) = (container.clone(), info.nuid.clone());
+            async move { container.purge(&data).await }
+        });
+    }
+
+    /// Purges data.
+    pub(crate) async fn purge(&self, data: &str) -> Result<(), String> {
+        let subject = self.data_subject(data);
+        match self.stream.purge().filter(subject).await {
+            Err(error) if error.code() == Some(ErrorCode::STREAM_NOT_FOUND) => Ok(()),
+            purged => purged.map(drop).map_err(|error| chain(&error)),
+        }
+    }
+
+    /// Purges data, unless they have become an object.
+    pub(crate) async fn purge_unless_used(&self, object: &str, data: &str) -> Result<(), String> {
+        if !self.nats.backend.is_connected() {
+            return Err("there is no connection".to_owned());
+        }
+        // What was sent before this question was stored before it is answered.
+        match self.last_meta(object).await {
+            Ok(Some(meta)) if meta.info.nuid == data && !meta.info.deleted => Ok(()),
+            Ok(_) => self.purge(data).await,
+            Err(BlobError::NoContainer(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Takes back the object that was just put at `place`.
+    pub(crate) async fn take_back(&self, info: &ObjectInfo, place: u64) {
+        if let Put::Failed(error) = self.put_meta(&deleted(info.clone()), place).await {
+            tracing::warn!(container = self.name, %error, "could not take an object back");
+        }
+    }
+}
+
+fn is_overtaken(error: &PublishError) -> bool {
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || error.code() == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}

@@ -1,0 +1,146 @@
+//! An object that is being written.
+
+use std::collections::VecDeque;
+
+use async_nats::jetstream::context::PublishAckFuture;
+use bytes::Bytes;
+use lattice_provider_sdk::blobstore::{BlobError, Upload};
+use sha2::{Digest as _, Sha256};
+
+use crate::api::{disconnected, failed};
+use crate::container::Container;
+use crate::index::Index;
+use crate::meta::NewMeta;
+
+/// How large a piece is: what other clients take, and far below what a message may have.
+const PIECE: usize = 128 << 10;
+
+/// How many pieces may be on their way into the stream.
+const AHEAD: usize = 8;
+
+/// Data that are no object yet. They are purged when this is dropped before they are.
+struct Draft {
+    container: Container,
+    object: String,
+    /// What the data are called.
+    data: String,
+    digest: Sha256,
+    size: usize,
+    pieces: usize,
+    index: Index,
+    acks: VecDeque<PublishAckFuture>,
+    settled: bool,
+}
+
+/// Writes an object.
+pub(crate) async fn write(
+    container: Container,
+    object: &str,
+    mut data: Upload,
+) -> Result<(), BlobError> {
+    let mut draft = Draft::new(container, object);
+    while let Some(piece) = data.part(PIECE).await? {
+        draft.push(piece).await?;
+    }
+    draft.finish().await
+}
+
+impl Draft {
+    fn new(container: Container, object: &str) -> Self {
+        Self {
+            container,
+            object: object.to_owned(),
+            data: uuid::Uuid::new_v4().simple().to_string(),
+            digest: Sha256::new(),
+            size: 0,
+            pieces: 0,
+            index: Index::new(PIECE),
+            acks: VecDeque::new(),
+            settled: false,
+        }
+    }
+
+    /// Sends a piece. It is stored later.
+    async fn push(&mut self, piece: Bytes) -> Result<(), BlobError> {
+        if !self.container.nats.backend.is_connected() {
+            return Err(disconnected());
+        }
+        while self.acks.len() >= AHEAD {
+            self.settle().await?;
+        }
+        self.digest.update(&piece);
+        self.size += piece.len();
+        self.pieces += 1;
+        let subject = self.container.data_subject(&self.data);
+        let sent = self.container.writing.publish(subject, piece).await;
+        self.acks
+            .push_back(sent.map_err(|e| failed(&self.container.name, &e))?);
+        Ok(())
+    }
+
+    /// Waits until the oldest piece is stored.
+    async fn settle(&mut self) -> Result<(), BlobError> {
+        if let Some(ack) = self.acks.pop_front() {
+            let stored = ack.await;
+            let stored = stored.map_err(|error| failed(&self.container.name, &error))?;
+            self.index.push(stored.sequence);
+        }
+        Ok(())
+    }
+
+    /// Makes the data an object.
+    async fn finish(mut self) -> Result<(), BlobError> {
+        while !self.acks.is_empty() {
+            self.settle().await?;
+        }
+        let digest = std::mem::take(&mut self.digest).finalize();
+        let meta = NewMeta {
+            container: &self.container.name,
+            name: &self.object,
+            data: &self.data,
+            size: self.size,
+            pieces: self.pieces,
+            piece: PIECE,
+            digest: &digest,
+            index: &self.index,
+        };
+        let info = meta.info();
+        let place = self.container.replace(&info).await?;
+        if self.was_purged().await? {
+            self.container.take_back(&info, place).await;
+            let why = "the container was cleared meanwhile";
+            return Err(BlobError::BrokeOff(why.to_owned()));
+        }
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Whether the container was cleared after the first piece was stored, and with it the piece.
+    async fn was_purged(&self) -> Result<bool, BlobError> {
+        let Some(first) = self.index.first() else {
+            return Ok(false);
+        };
+        let stream = self.container.stream.get_info().await;
+        let state = stream
+            .map_err(|error| BlobError::unavailable(&error))?
+            .state;
+        Ok(state.first_sequence > first)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.settled || self.pieces == 0 {
+            return;
+        }
+        let (container, object) = (self.container.clone(), std::mem::take(&mut self.object));
+        let data = std::mem::take(&mut self.data);
+        self.container
+            .nats
+            .chores
+            .add("purging a write that broke off", move || {
+                let (container, object, data) = (container.clone(), object.clone(), data.clone());
+                async move { container.purge_unless_used(&object, &data).await }
+            });
+    }
+}

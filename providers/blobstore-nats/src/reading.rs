@@ -1,0 +1,263 @@
+//! The data of an object.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{Batch, Config};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_provider_sdk::blobstore::{Blob, BlobError, Data};
+use lattice_provider_sdk::chain;
+use sha2::{Digest as _, Sha256};
+
+use crate::api::failed;
+use crate::container::Container;
+use crate::meta::{Meta, digest};
+
+/// How many pieces are asked for at once.
+const AHEAD: usize = 4;
+
+/// How long the server may take to hand a piece over.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Reads a range of an object.
+pub(crate) async fn read(
+    container: Container,
+    meta: &Meta,
+    range: Range<u64>,
+    idle: Duration,
+) -> Result<Blob, BlobError> {
+    let len = range.end - range.start;
+    if len == 0 {
+        return Ok(Blob::empty());
+    }
+    let data = match meta.index() {
+        Some(index) if index.all().is_some() => {
+            let places = index.all().unwrap_or_default().to_vec();
+            by_place(container, meta, &places, index.piece(), &range)
+        }
+        index => {
+            let start = index.and_then(|index| index.before(range.start));
+            in_order(container, meta, start, &range, idle).await?
+        }
+    };
+    let is_whole = range.start == 0 && range.end == meta.info.size as u64;
+    let data = match meta.info.digest.clone().filter(|_| is_whole) {
+        Some(wanted) => checked(data, wanted),
+        None => data,
+    };
+    Ok(Blob { len, data })
+}
+
+fn gone() -> BlobError {
+    let what = "the object was replaced or deleted while it was read";
+    BlobError::Unavailable(what.to_owned())
+}
+
+/// Cuts what belongs to a range out of a piece that begins at the byte `at`.
+fn cut(piece: &Bytes, at: u64, range: &Range<u64>) -> Bytes {
+    let within = |byte: u64| {
+        let offset = byte.saturating_sub(at).min(piece.len() as u64);
+        usize::try_from(offset).unwrap_or(piece.len())
+    };
+    piece.slice(within(range.start)..within(range.end))
+}
+
+/// Reads pieces whose places are known.
+fn by_place(
+    container: Container,
+    meta: &Meta,
+    places: &[u64],
+    size: u64,
+    range: &Range<u64>,
+) -> Data {
+    let begins = move |at: usize| at as u64 * size;
+    let wanted = places
+        .iter()
+        .copied()
+        .enumerate()
+        .filter(|(at, _)| begins(*at) < range.end && begins(*at + 1) > range.start);
+    let wanted: Vec<_> = wanted.collect();
+    let subject = container.data_subject(&meta.info.nuid);
+    let range = range.clone();
+    let pieces = wanted.into_iter().map(move |(at, place)| {
+        let (container, subject, range) = (container.clone(), subject.clone(), range.clone());
+        async move {
+            let piece = container.piece(&subject, place).await?;
+            Ok(cut(&piece, begins(at), &range))
+        }
+    });
+    futures::stream::iter(pieces).buffered(AHEAD).boxed()
+}
+
+impl Container {
+    /// The piece at a place.
+    async fn piece(&self, subject: &str, place: u64) -> Result<Bytes, BlobError> {
+        // Any server that has a copy may answer, and need not have it yet.
+        let found = match self.stream.direct_get(place).await {
+            Ok(found) => found,
+            Err(_) => match self.stream.get_raw_message(place).await {
+                Ok(found) => found,
+                Err(_) if !self.nats.backend.is_connected() => {
+                    return Err(crate::api::disconnected());
+                }
+                Err(error) => {
+                    return Err(match failed(&self.name, &error) {
+                        BlobError::Unavailable(_) => gone(),
+                        error => error,
+                    });
+                }
+            },
+        };
+        match found.subject.as_str() == subject {
+            true => Ok(found.payload),
+            false => Err(gone()),
+        }
+    }
+}
+
+/// Hands the pieces of an object over in their order.
+struct Pieces {
+    container: Container,
+    consumer: Consumer<Config>,
+    batch: Option<Batch>,
+    /// Where the first piece has to be.
+    place: Option<u64>,
+    /// The byte that the next piece begins with.
+    at: u64,
+    range: Range<u64>,
+    /// How many came of the present batch.
+    came: usize,
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let name = self.consumer.cached_info().name.clone();
+        let stream = self.container.stream.clone();
+        // One that cannot be deleted goes by itself when it was not used for a while.
+        self.container
+            .nats
+            .chores
+            .add("deleting a consumer", move || {
+                let (stream, name) = (stream.clone(), name.clone());
+                async move {
+                    let _ = stream.delete_consumer(&name).await;
+                    Ok(())
+                }
+            });
+    }
+}
+
+/// Reads pieces from a place on, or from the first.
+async fn in_order(
+    container: Container,
+    meta: &Meta,
+    start: Option<(u64, u64)>,
+    range: &Range<u64>,
+    idle: Duration,
+) -> Result<Data, BlobError> {
+    let deliver_policy = match start {
+        Some((start_sequence, _)) => DeliverPolicy::ByStartSequence { start_sequence },
+        None => DeliverPolicy::All,
+    };
+    let config = Config {
+        deliver_policy,
+        ack_policy: AckPolicy::None,
+        filter_subject: container.data_subject(&meta.info.nuid),
+        inactive_threshold: idle + ANSWER,
+        num_replicas: 1,
+        memory_storage: true,
+        ..Config::default()
+    };
+    let consumer = container.stream.create_consumer(config).await;
+    let pieces = Pieces {
+        consumer: consumer.map_err(|error| failed(&container.name, &error))?,
+        container,
+        batch: None,
+        place: start.map(|(place, _)| place),
+        at: start.map_or(0, |(_, byte)| byte),
+        range: range.clone(),
+        came: 0,
+    };
+    let next = |mut pieces: Pieces| async move {
+        let piece = pieces.next().await?;
+        Ok(piece.map(|piece| (piece, pieces)))
+    };
+    Ok(futures::stream::try_unfold(pieces, next).boxed())
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+        while self.at < self.range.end {
+            let piece = self.piece().await?;
+            let begin = self.at;
+            self.at += piece.len() as u64;
+            let wanted = cut(&piece, begin, &self.range);
+            if !wanted.is_empty() {
+                return Ok(Some(wanted));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn piece(&mut self) -> Result<Bytes, BlobError> {
+        loop {
+            let Some(batch) = &mut self.batch else {
+                let batch = self.consumer.fetch().max_messages(AHEAD).messages().await;
+                let batch = batch.map_err(|error| BlobError::unavailable(&error))?;
+                (self.batch, self.came) = (Some(batch), 0);
+                continue;
+            };
+            let next = tokio::time::timeout(ANSWER, batch.next()).await;
+            match next {
+                Ok(Some(Ok(message))) => {
+                    self.came += 1;
+                    let told = message.info().map(|info| info.stream_sequence);
+                    if let Some(place) = self.place.take()
+                        && told.ok() != Some(place)
+                    {
+                        return Err(gone());
+                    }
+                    return Ok(message.message.payload);
+                }
+                Ok(Some(Err(error))) => return Err(BlobError::Unavailable(chain(&*error))),
+                Ok(None) if self.came > 0 => self.batch = None,
+                Ok(None) => return Err(gone()),
+                Err(_) => {
+                    let what = "NATS stopped handing the data over";
+                    return Err(BlobError::Unavailable(what.to_owned()));
+                }
+            }
+        }
+    }
+}
+
+/// Fails at the end when the data are not what was written.
+fn checked(data: Data, wanted: String) -> Data {
+    let state = Some((data, Sha256::new()));
+    let next = move |state: Option<(Data, Sha256)>| {
+        let wanted = wanted.clone();
+        async move {
+            let (mut data, mut sha256) = state?;
+            match data.next().await {
+                Some(Ok(piece)) => {
+                    sha256.update(&piece);
+                    Some((Ok(piece), Some((data, sha256))))
+                }
+                Some(Err(error)) => Some((Err(error), None)),
+                None if is_same(&digest(&sha256.finalize()), &wanted) => None,
+                None => {
+                    let what = "the data are not those that were written: their digest is another";
+                    Some((Err(BlobError::Unavailable(what.to_owned())), None))
+                }
+            }
+        }
+    };
+    futures::stream::unfold(state, next).boxed()
+}
+
+/// Some clients leave out the `=` at the end of a digest.
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('=') == other.trim_end_matches('=')
+}
