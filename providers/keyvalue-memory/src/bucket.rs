@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
-use lattice_provider_sdk::keyvalue::{Entry, KeysPage, Outcome, Versioned};
+use lattice_provider_sdk::keyvalue::pages::Page;
+use lattice_provider_sdk::keyvalue::{Entry, KeysPage, LARGEST_ANSWER, Outcome, Versioned};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::listing::Page;
 use crate::room::Room;
 use crate::settings::Limits;
 use crate::shard::{Item, Shard};
@@ -33,9 +33,6 @@ pub const LONGEST_KEY: usize = 3_072;
 /// What a key takes beside itself and its value: its entry in a table that may be half empty, and
 /// what its two allocations are rounded up to.
 const KEEPING: usize = 192;
-
-/// The most bytes of the values of a batch together: the largest answer that is taken.
-const MOST_ANSWER: usize = 64 << 20;
 
 /// How many bits of a place say the shard.
 const SHARD_BITS: u32 = 6;
@@ -273,10 +270,9 @@ impl Bucket {
         let mut bytes = 0;
         let read = |key: String| {
             let value = self.get(&key);
-            // A key may come many times, so a short question could have an endless answer.
             bytes += value.as_ref().map_or(0, Bytes::len);
-            if bytes > MOST_ANSWER {
-                return Err(Failure::Answer { most: MOST_ANSWER });
+            if bytes > LARGEST_ANSWER {
+                return Err(Failure::Answer);
             }
             Ok(value.map(|value| (key, value)))
         };

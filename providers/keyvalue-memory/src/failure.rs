@@ -41,14 +41,15 @@ pub(crate) enum Failure {
         most: u64,
     },
     /// The values that a batch asks for do not fit into one answer.
-    #[error(
-        "the values of the batch have more than {most} bytes together; ask for fewer keys at once"
-    )]
-    Answer { most: usize },
+    #[error("the values of the batch do not fit into one answer")]
+    Answer,
 }
 
 impl From<Failure> for KeyValueError {
     fn from(failure: Failure) -> Self {
-        Self::other(failure.to_string())
+        match failure {
+            Failure::Answer => Self::answer_too_large(),
+            other => Self::other(other.to_string()),
+        }
     }
 }

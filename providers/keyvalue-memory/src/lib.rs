@@ -46,7 +46,6 @@ mod backend;
 mod bucket;
 mod buckets;
 mod failure;
-mod listing;
 mod provider;
 mod room;
 pub mod settings;

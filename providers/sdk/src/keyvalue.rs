@@ -34,6 +34,7 @@ mod backend;
 pub mod decimal;
 mod lanes;
 mod link;
+pub mod pages;
 mod serve;
 mod serve_versions;
 
@@ -73,7 +74,9 @@ mod bindings {
     });
 }
 
-pub use backend::{Atomics, Backend, Batch, Entry, KeyValueError, KeysPage, Store, is_own_bucket};
+pub use backend::{
+    Atomics, Backend, Batch, Entry, KeyValueError, KeysPage, LARGEST_ANSWER, Store, is_own_bucket,
+};
 pub use bindings::wrpc::keyvalue::watcher;
 pub use lattice_core::keyvalue::{Outcome, Versioned};
 pub use link::{accept, lifetime};

@@ -19,6 +19,15 @@ impl KeyValueError {
         Self::Other(text.into())
     }
 
+    /// The values of a batch are more than [`LARGEST_ANSWER`].
+    #[must_use]
+    pub fn answer_too_large() -> Self {
+        Self::other(format!(
+            "the values of the batch have more than {LARGEST_ANSWER} bytes together; ask for fewer \
+             keys at once"
+        ))
+    }
+
     /// A number became one that the caller cannot take.
     #[must_use]
     pub fn out_of_range(key: &str, number: i128) -> Self {
@@ -43,6 +52,10 @@ impl From<NoLink> for KeyValueError {
         Self::other(error.to_string())
     }
 }
+
+/// The most bytes of the values of a batch together: the largest answer that is taken. A key may
+/// come many times in one question, so a short one could have an endless answer.
+pub const LARGEST_ANSWER: usize = 64 << 20;
 
 /// A key with its value.
 pub type Entry = (String, Bytes);

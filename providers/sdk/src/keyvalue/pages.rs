@@ -1,19 +1,19 @@
 //! Pages of keys.
 //!
-//! Keys are sorted by their place, a hash of the key, and a page is the first keys after the place
-//! where the page before it ended. Nothing has to be remembered between pages, and a key does not
-//! move when it is written.
+//! Keys are sorted by their place, a number such as that of their first write or a hash, and a page
+//! is the first keys after the place where the page before it ended. Nothing has to be remembered
+//! between pages, and a key does not move when it is written.
 
-use lattice_provider_sdk::keyvalue::KeysPage;
+use super::KeysPage;
 
 /// The most keys of a page. Many components never ask for a second one.
-const MOST_KEYS: usize = 10_000;
+pub const MOST_KEYS: u32 = 10_000;
 /// The most bytes of all keys of a page together; an answer with them still is one message.
-const MOST_BYTES: usize = 512 * 1024;
+pub const MOST_BYTES: usize = 512 * 1024;
 
 /// Collects the keys of one page, which are offered in the order of their places.
 #[derive(Debug, Default)]
-pub(crate) struct Page {
+pub struct Page {
     keys: Vec<String>,
     bytes: usize,
     /// The place of the last key.
@@ -24,8 +24,9 @@ pub(crate) struct Page {
 
 impl Page {
     /// Takes a key in, or tells that the page is full.
-    pub(crate) fn offer(&mut self, place: u64, key: &str) -> bool {
-        let full = self.keys.len() >= MOST_KEYS || self.bytes + key.len() > MOST_BYTES;
+    pub fn offer(&mut self, place: u64, key: &str) -> bool {
+        let full =
+            self.keys.len() as u64 >= u64::from(MOST_KEYS) || self.bytes + key.len() > MOST_BYTES;
         // Keys of the same place are on the same page, or the next one would miss them.
         if full && !self.keys.is_empty() && self.last != Some(place) {
             self.more = true;
@@ -37,7 +38,9 @@ impl Page {
         true
     }
 
-    pub(crate) fn finish(self) -> KeysPage {
+    /// The page, with the place of its last key as cursor when there are more.
+    #[must_use]
+    pub fn finish(self) -> KeysPage {
         KeysPage {
             cursor: self.last.filter(|_| self.more),
             keys: self.keys,
