@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -75,7 +77,10 @@ async fn queues_are_signed_alike() {
         .unwrap();
     let url = format!("http://127.0.0.1:{}", azurite.ports()[1]);
     let azure = azure(Kind::Queue, &url, None);
-    azure.ask(&request(Method::PUT, "/jobs")).await.unwrap();
+    // Its queues are there a moment after its blobs.
+    let created = async { while azure.ask(&request(Method::PUT, "/jobs")).await.is_err() {} };
+    let created = tokio::time::timeout(Duration::from_secs(30), created);
+    created.await.unwrap();
     let mut list = request(Method::GET, "/");
     list.query = vec![("comp", "list"), ("prefix", "jo")];
     let listed = azure.ask_xml(&list).await.unwrap();

@@ -1,0 +1,54 @@
+//! Queues for components: the provider that keeps them in Azure Queue Storage.
+//!
+//! A link with this provider as target of `lattice:queue` lets its component send and receive; one
+//! with it as source has the component's handler called. See [`settings`] for what links say.
+//!
+//! # Queues
+//!
+//! A queue of the component is one of Azure, whose name has 3 to 63 lower-case letters, digits and
+//! single hyphens. Azure knows neither groups nor dedup ids: both are refused as `unsupported`.
+//! Messages are kept until they are acknowledged.
+//!
+//! # Messages
+//!
+//! A message is the base64 of its body. One with attributes or a content type has these in front, as
+//! the module `letter` says. What other programs send may be base64 or plain text. With all that a
+//! message has at most 64 KiB of text, which are 48 KiB of body.
+//!
+//! # Receiving
+//!
+//! Azure does not wait for messages, so it is asked again, with pauses that grow to a second.
+//!
+//! # Leases
+//!
+//! A lease is the visibility timeout of Azure, in whole seconds: a shorter one, or a part of a second,
+//! is made longer. It lasts at most seven days. A receipt is known by every copy of the provider until
+//! the lease is extended: then Azure gives another one, which only the copy knows that asked for it.
+//! The others say that it has expired, and the message comes again. Likewise a message is rejected
+//! only by the copy that gave it, which remembers it.
+//!
+//! # Dead letters
+//!
+//! The provider sends them to their queue before it deletes the message. A crash between the two
+//! leaves the message in both queues.
+//!
+//! # Depth
+//!
+//! Azure counts messages without telling which are leased or delayed.
+//!
+//! # When Azure is away
+//!
+//! Calls fail with `unavailable`. What may be done twice is tried up to `max_attempts_of_requests`
+//! times; sending is tried again only when Azure surely has not heard of it.
+
+mod backend;
+mod error;
+mod leases;
+mod letter;
+mod provider;
+mod queues;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use provider::QueueAzure;

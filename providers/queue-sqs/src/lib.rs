@@ -1,0 +1,48 @@
+//! Queues for components: the provider that keeps them in SQS.
+//!
+//! A link with this provider as target of `lattice:queue` lets its component send and receive; one
+//! with it as source has the component's handler called. See [`settings`] for what links say.
+//!
+//! # Queues
+//!
+//! A queue of the component is one of SQS, whose name has at most 80 letters, digits, `-` and `_`.
+//! Those of a link that says `fifo` end with `.fifo` at SQS, which the component need not say. Only
+//! they know groups and dedup ids, and they know no delays; the others know delays alone. What a
+//! queue does not know is refused as `unsupported`.
+//!
+//! # Messages
+//!
+//! A body that is text is stored as it is, any other one in base64. Attributes are those of SQS as
+//! far as it takes them: it takes ten, without empty values. The others are kept together in one of
+//! their own. So other programs read and write what is simple.
+//!
+//! # Leases
+//!
+//! A lease is the visibility timeout of SQS, in whole seconds: a shorter one, or a part of a second,
+//! is made longer. It may last twelve hours in all. A receipt is known by every copy of the provider,
+//! but a message is rejected only by the one that gave it, which remembers it: another one cannot
+//! ask SQS for it, says so, and the message comes again.
+//!
+//! # Dead letters
+//!
+//! The provider itself sends them to their queue before it deletes the message, so that the reason is
+//! with them; a redrive policy of SQS may be there besides. A crash between the two leaves the
+//! message in both queues.
+//!
+//! # When SQS is away
+//!
+//! Calls fail with `unavailable`. What may be done twice is tried up to `max_attempts` times; sending
+//! to a queue that is not `fifo` is tried again only when SQS surely has not heard of it.
+
+mod backend;
+mod client;
+mod error;
+mod leases;
+mod letter;
+mod provider;
+mod queues;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use provider::QueueSqs;
