@@ -28,6 +28,7 @@
 mod api;
 mod backend;
 mod chores;
+mod consumer;
 mod container;
 mod draft;
 mod index;

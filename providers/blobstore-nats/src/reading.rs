@@ -3,23 +3,20 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::pull::{Batch, Config};
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::Batch;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_provider_sdk::blobstore::{Blob, BlobError, Data};
-use lattice_provider_sdk::chain;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::failed;
+use crate::consumer::Messages;
 use crate::container::Container;
 use crate::meta::{Meta, digest};
 
 /// How many pieces are asked for at once.
 const AHEAD: usize = 4;
-
-/// How long the server may take to hand a piece over.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// Reads a range of an object.
 pub(crate) async fn read(
@@ -119,8 +116,7 @@ impl Container {
 
 /// Hands the pieces of an object over in their order.
 struct Pieces {
-    container: Container,
-    consumer: Consumer<Config>,
+    messages: Messages,
     batch: Option<Batch>,
     /// Where the first piece has to be.
     place: Option<u64>,
@@ -131,24 +127,6 @@ struct Pieces {
     came: usize,
 }
 
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        let name = self.consumer.cached_info().name.clone();
-        let stream = self.container.stream.clone();
-        // One that cannot be deleted goes by itself when it was not used for a while.
-        self.container
-            .nats
-            .chores
-            .add("deleting a consumer", move || {
-                let (stream, name) = (stream.clone(), name.clone());
-                async move {
-                    let _ = stream.delete_consumer(&name).await;
-                    Ok(())
-                }
-            });
-    }
-}
-
 /// Reads pieces from a place on, or from the first.
 async fn in_order(
     container: Container,
@@ -157,23 +135,13 @@ async fn in_order(
     range: &Range<u64>,
     idle: Duration,
 ) -> Result<Data, BlobError> {
-    let deliver_policy = match start {
+    let begin = match start {
         Some((start_sequence, _)) => DeliverPolicy::ByStartSequence { start_sequence },
         None => DeliverPolicy::All,
     };
-    let config = Config {
-        deliver_policy,
-        ack_policy: AckPolicy::None,
-        filter_subject: container.data_subject(&meta.info.nuid),
-        inactive_threshold: idle + ANSWER,
-        num_replicas: 1,
-        memory_storage: true,
-        ..Config::default()
-    };
-    let consumer = container.stream.create_consumer(config).await;
+    let subject = container.data_subject(&meta.info.nuid);
     let pieces = Pieces {
-        consumer: consumer.map_err(|error| failed(&container.name, &error))?,
-        container,
+        messages: Messages::open(container, subject, begin, idle).await?,
         batch: None,
         place: start.map(|(place, _)| place),
         at: start.map_or(0, |(_, byte)| byte),
@@ -204,31 +172,25 @@ impl Pieces {
     async fn piece(&mut self) -> Result<Bytes, BlobError> {
         loop {
             let Some(batch) = &mut self.batch else {
-                let batch = self.consumer.fetch().max_messages(AHEAD).messages().await;
-                let batch = batch.map_err(|error| BlobError::unavailable(&error))?;
-                (self.batch, self.came) = (Some(batch), 0);
+                self.batch = Some(self.messages.ask(AHEAD).await?);
+                self.came = 0;
                 continue;
             };
-            let next = tokio::time::timeout(ANSWER, batch.next()).await;
-            match next {
-                Ok(Some(Ok(message))) => {
-                    self.came += 1;
-                    let told = message.info().map(|info| info.stream_sequence);
-                    if let Some(place) = self.place.take()
-                        && told.ok() != Some(place)
-                    {
-                        return Err(gone());
-                    }
-                    return Ok(message.message.payload);
+            let Some(message) = self.messages.next(batch).await? else {
+                if self.came == 0 {
+                    return Err(gone());
                 }
-                Ok(Some(Err(error))) => return Err(BlobError::Unavailable(chain(&*error))),
-                Ok(None) if self.came > 0 => self.batch = None,
-                Ok(None) => return Err(gone()),
-                Err(_) => {
-                    let what = "NATS stopped handing the data over";
-                    return Err(BlobError::Unavailable(what.to_owned()));
-                }
+                self.batch = None;
+                continue;
+            };
+            self.came += 1;
+            let told = message.info().map(|info| info.stream_sequence);
+            if let Some(place) = self.place.take()
+                && told.ok() != Some(place)
+            {
+                return Err(gone());
             }
+            return Ok(message.message.payload);
         }
     }
 }

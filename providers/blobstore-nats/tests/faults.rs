@@ -94,10 +94,11 @@ async fn a_write_in_the_middle_of_which_nats_dies_fails_and_leaves_nothing() {
             }
         }
     };
-    let (_, written) = tokio::join!(
-        tokio::time::timeout(Duration::from_secs(20), rest),
-        blobs.written(call)
-    );
+    let mut written = std::pin::pin!(blobs.written(call));
+    let written = tokio::select! {
+        written = &mut written => written,
+        () = rest => written.await,
+    };
     let error = written.unwrap_err();
     assert!(error.contains("the backend did not do it"), "{error}");
     nats.restart().await.unwrap();
@@ -115,7 +116,7 @@ async fn a_write_in_the_middle_of_which_nats_dies_fails_and_leaves_nothing() {
 #[tokio::test]
 async fn a_read_in_the_middle_of_which_nats_dies_is_an_error() {
     let (_lattice, mut nats, blobs) = apart(&[]).await;
-    blobs.set("c", "o", &vec![5; 60 << 20]).await.unwrap();
+    blobs.set("c", "o", &vec![5; 40 << 20]).await.unwrap();
     for blobs in [blobs.clone(), blobs.old()] {
         let mut reading = blobs.open("c", "o", 0, u64::MAX).await.unwrap();
         reading.next().await.unwrap().unwrap();
@@ -129,9 +130,9 @@ async fn a_read_in_the_middle_of_which_nats_dies_is_an_error() {
             }
         };
         let error = ended.unwrap_err();
-        assert!(len < 60 << 20, "{error}");
+        assert!(len < 40 << 20, "{error}");
         nats.restart().await.unwrap();
-        let whole = || async { blobs.get("c", "o").await.is_ok_and(|d| d.len() == 60 << 20) };
+        let whole = || async { blobs.get("c", "o").await.is_ok_and(|d| d.len() == 40 << 20) };
         until(whole).await;
     }
 }

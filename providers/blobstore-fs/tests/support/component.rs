@@ -321,8 +321,12 @@ impl Component {
             writer.finish(Bytes::new()).await
         };
         // A write that is refused is not read to its end.
-        let (_, written) = tokio::join!(tokio::time::timeout(PATIENCE, send), self.written(call));
-        written
+        let mut written = std::pin::pin!(self.written(call));
+        tokio::select! {
+            written = &mut written => return written,
+            _ = send => {}
+        }
+        written.await
     }
 
     pub(crate) async fn set(&self, container: &str, object: &str, data: &[u8]) -> Answer<()> {

@@ -1,0 +1,99 @@
+//! Messages of a stream in their order, as many at a time as there is room for.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull::{Batch, Config};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
+use futures::StreamExt as _;
+use lattice_provider_sdk::blobstore::BlobError;
+use lattice_provider_sdk::chain;
+use tokio::time::{Instant, timeout};
+
+use crate::api::{disconnected, failed};
+use crate::container::Container;
+
+/// How long the server may take to hand a message over.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the server is there meanwhile.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What hands messages over. It is deleted when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    container: Container,
+    consumer: consumer::Consumer<Config>,
+}
+
+impl Messages {
+    /// Those of a subject, from `begin` on. Who takes none for `idle` gets no more.
+    pub(crate) async fn open(
+        container: Container,
+        filter_subject: String,
+        begin: DeliverPolicy,
+        idle: Duration,
+    ) -> Result<Self, BlobError> {
+        let config = Config {
+            deliver_policy: begin,
+            ack_policy: AckPolicy::None,
+            filter_subject,
+            inactive_threshold: idle + ANSWER,
+            num_replicas: 1,
+            memory_storage: true,
+            ..Config::default()
+        };
+        let consumer = container.stream.create_consumer(config).await;
+        Ok(Self {
+            consumer: consumer.map_err(|error| failed(&container.name, &error))?,
+            container,
+        })
+    }
+
+    /// How many there were when they were opened.
+    pub(crate) fn count(&self) -> u64 {
+        self.consumer.cached_info().num_pending
+    }
+
+    /// Asks for some; the batch ends with them, or with the last there is.
+    pub(crate) async fn ask(&self, most: usize) -> Result<Batch, BlobError> {
+        let batch = self.consumer.fetch().max_messages(most).messages().await;
+        batch.map_err(|error| BlobError::unavailable(&error))
+    }
+
+    /// The next of a batch.
+    pub(crate) async fn next(&self, batch: &mut Batch) -> Result<Option<Message>, BlobError> {
+        let until = Instant::now() + ANSWER;
+        loop {
+            match timeout(LOOK, batch.next()).await {
+                Ok(Some(Ok(message))) => return Ok(Some(message)),
+                Ok(Some(Err(error))) => return Err(BlobError::Unavailable(chain(&*error))),
+                Ok(None) => return Ok(None),
+                Err(_) if !self.container.nats.backend.is_connected() => {
+                    return Err(disconnected());
+                }
+                Err(_) if Instant::now() >= until => {
+                    let what = "NATS stopped handing messages over";
+                    return Err(BlobError::Unavailable(what.to_owned()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        let name = self.consumer.cached_info().name.clone();
+        let stream = self.container.stream.clone();
+        let chores = &self.container.nats.chores;
+        // One that cannot be deleted goes by itself when it was not used for a while.
+        chores.add("deleting a consumer", move || {
+            let (stream, name) = (stream.clone(), name.clone());
+            async move {
+                let _ = stream.delete_consumer(&name).await;
+                Ok(())
+            }
+        });
+    }
+}
