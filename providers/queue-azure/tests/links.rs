@@ -85,7 +85,7 @@ async fn what_the_service_refuses_fails_the_link_in_its_words() {
     lattice.report_of(LinkState::Ready).await;
     put(&lattice, "wrong", &[("STORAGE_ACCESS_KEY", "d3Iwbmc=")]).await;
     let reason = failure(&mut lattice).await;
-    assert!(reason.contains("AuthorizationFailure"), "{reason}");
+    assert!(reason.contains("AuthenticationFailed"), "{reason}");
     assert!(!reason.contains("d3Iwbmc="), "{reason}");
     for (config, expected) in [
         ([("queue", "other"), ("create", "false")], "QueueNotFound"),

@@ -39,7 +39,7 @@ impl SqsError {
     pub(crate) fn refused(at: &str, action: &'static str, answer: &Response<Bytes>) -> Self {
         let json: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let xml = Element::read(&String::from_utf8_lossy(answer.body())).unwrap_or_default();
-        let xml = xml.child("Error");
+        let xml = xml.find("Error");
         let in_xml = |name| xml.map(|error| error.text_of(name));
         let status = answer.status();
         let kind = json["__type"].as_str().or_else(|| in_xml("Code"));

@@ -89,6 +89,15 @@ impl Element {
         self.children.iter().find(|child| child.name == name)
     }
 
+    /// The first element of that name in it, however deep.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Self> {
+        let own = self.children.iter();
+        own.clone()
+            .find(|child| child.name == name)
+            .or_else(|| own.clone().find_map(|child| child.find(name)))
+    }
+
     /// The text of the first child of that name; empty when there is none.
     #[must_use]
     pub fn text_of(&self, name: &str) -> &str {
@@ -165,6 +174,9 @@ mod tests {
         assert_eq!(names, [" x &A ", "", "<y>"]);
         assert_eq!(list.children[0].attribute("kind"), Some("<1"));
         assert_eq!(list.text_of("Nothing"), "");
+        let nested = Element::read("<a><b><c>1</c></b><c>2</c></a>").unwrap();
+        assert_eq!(nested.find("c").map(|c| c.text.as_str()), Some("2"));
+        assert_eq!(nested.find("a"), None);
     }
 
     #[test]

@@ -175,15 +175,17 @@ fn read_role(answer: &Response<Bytes>, lender: String) -> Result<AwsKeys, KeysEr
         Ok(root) => root,
         Err(source) => return Err(KeysError::Xml { lender, source }),
     };
-    if let Some(error) = root.child("Error") {
+    if let Some(error) = root.find("Error") {
         return Err(KeysError::Refused {
             lender,
             code: error.text_of("Code").to_owned(),
             message: error.text_of("Message").to_owned(),
         });
     }
-    let result = root.children.iter().find_map(|c| c.child("Credentials"));
-    let Some(found) = result.filter(|_| answer.status().is_success()) else {
+    let Some(found) = root
+        .find("Credentials")
+        .filter(|_| answer.status().is_success())
+    else {
         return Err(KeysError::NoKeys { lender });
     };
     let text = |name| found.text_of(name).to_owned();
