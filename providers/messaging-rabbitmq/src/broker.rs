@@ -1,0 +1,133 @@
+//! What a component publishes and asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::ErrorKind;
+use lapin::types::ShortString;
+use lattice_provider_sdk::messaging::{Broker, BrokerMessage, MessagingError};
+use lattice_provider_sdk::{Context, Shared, chain};
+
+use crate::line::Confirmed;
+use crate::message::{self, Destination};
+use crate::rabbit::Rabbit;
+use crate::settings::is_name;
+
+/// The server behind one link.
+pub(crate) struct RabbitBroker {
+    pub(crate) rabbit: Arc<Shared<Rabbit>>,
+    pub(crate) mandatory: bool,
+}
+
+fn bad(subject: &str, why: &'static str) -> MessagingError {
+    MessagingError::Subject {
+        subject: subject.to_owned(),
+        why,
+    }
+}
+
+fn read(subject: &str) -> Result<Destination<'_>, MessagingError> {
+    let read = message::destination(subject);
+    read.ok_or_else(|| {
+        bad(
+            subject,
+            "it begins like the `reply-to` of a request, and is none",
+        )
+    })
+}
+
+/// A routing key, or the name of a queue.
+fn key(text: &str) -> Result<ShortString, MessagingError> {
+    let why = "a routing key has 1 to 255 bytes, and no control characters";
+    let short = is_name(text).then(|| message::short(text).ok()).flatten();
+    short.ok_or_else(|| bad(text, why))
+}
+
+/// Why a message that was sent was not confirmed.
+fn failed(subject: &str, error: &lapin::Error) -> MessagingError {
+    match error.kind() {
+        ErrorKind::ProtocolError(_) => MessagingError::other(chain(error)),
+        // The connection broke, and nobody knows what has arrived before.
+        _ => MessagingError::Unconfirmed {
+            subject: subject.to_owned(),
+        },
+    }
+}
+
+impl RabbitBroker {
+    fn check(&self, subject: &str, size: usize) -> Result<(), MessagingError> {
+        let limit = self.rabbit.settings.largest;
+        MessagingError::check_size(subject, size, limit, "the link's")
+    }
+}
+
+impl Broker for RabbitBroker {
+    async fn publish(&self, cx: &Context, message: BrokerMessage) -> Result<(), MessagingError> {
+        let subject = message.subject.as_str();
+        self.check(subject, message.body.len())?;
+        let reply_to = match &message.reply_to {
+            Some(reply_to) => Some((reply_to.as_str(), read(reply_to)?)),
+            None => None,
+        };
+        let properties = message::properties(cx.trace.as_ref(), reply_to);
+        let (exchange, routing, properties) = match read(subject)? {
+            Destination::Subject(subject) => {
+                let exchange = self.rabbit.settings.exchange.as_str();
+                (exchange, key(subject)?, properties)
+            }
+            Destination::Queue { queue, correlation } => {
+                let properties = match message::short(&correlation) {
+                    Ok(id) => properties.with_correlation_id(id),
+                    Err(_) => return Err(bad(subject, "its correlation id is too long")),
+                };
+                ("", key(queue)?, properties)
+            }
+        };
+        let line = self.rabbit.line()?;
+        let sent = line.publish(exchange, routing, self.mandatory, &message.body, properties);
+        match sent.await.map_err(|e| failed(subject, &e))? {
+            Confirmed::Taken => Ok(()),
+            Confirmed::Unroutable => Err(MessagingError::NobodyListens {
+                subject: message.subject,
+            }),
+            Confirmed::Refused => Err(MessagingError::other(format!(
+                "RabbitMQ does not take the message on `{subject}`"
+            ))),
+        }
+    }
+
+    async fn request(
+        &self,
+        cx: &Context,
+        subject: String,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<BrokerMessage, MessagingError> {
+        self.check(&subject, body.len())?;
+        let routing = key(&subject)?;
+        let properties = message::properties(cx.trace.as_ref(), None);
+        let line = self.rabbit.line()?;
+        let exchange = &*self.rabbit.settings.exchange;
+        let work = async {
+            let sent = line.ask(exchange, routing, self.rabbit.number(), &body, properties);
+            match sent.await.map_err(|e| failed(&subject, &e))? {
+                Ok(asked) => asked
+                    .answer()
+                    .await
+                    .ok_or(MessagingError::Disconnected("RabbitMQ")),
+                Err(Confirmed::Unroutable) => Err(MessagingError::NobodyListens {
+                    subject: subject.clone(),
+                }),
+                Err(_) => Err(MessagingError::other("RabbitMQ does not take the request")),
+            }
+        };
+        match tokio::time::timeout(timeout, work).await {
+            Ok(answer) => Ok(message::arriving(&answer?).message),
+            Err(_) => Err(MessagingError::Timeout {
+                subject,
+                after: timeout,
+            }),
+        }
+    }
+}

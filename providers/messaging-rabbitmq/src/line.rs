@@ -1,0 +1,229 @@
+//! One connection with the channels that publish.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+};
+use lapin::tcp::OwnedTLSConfig;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use lattice_provider_sdk::BoxError;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::settings::ServerSettings;
+
+/// How long one attempt to connect may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+/// The queue that stands for whoever asked.
+const DIRECT: &str = "amq.rabbitmq.reply-to";
+
+type Answers = Arc<Mutex<HashMap<String, oneshot::Sender<Delivery>>>>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error("could not connect to RabbitMQ at `{place}`")]
+pub(crate) struct ConnectError {
+    pub(crate) place: String,
+    pub(crate) source: BoxError,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Confirmed {
+    /// The server has it.
+    Taken,
+    /// No queue takes it.
+    Unroutable,
+    /// The server does not take it.
+    Refused,
+}
+
+/// One connection.
+pub(crate) struct Line {
+    pub(crate) connection: Connection,
+    publish: Channel,
+    ask: Channel,
+    answers: Answers,
+    _listening: AbortOnDropHandle<()>,
+}
+
+impl Line {
+    pub(crate) async fn open(server: &ServerSettings, name: &str) -> Result<Self, ConnectError> {
+        let uri = server.uri().map_err(|error| ConnectError {
+            place: String::new(),
+            source: error.into(),
+        })?;
+        let place = format!(
+            "{}:{}/{}",
+            uri.authority.host, uri.authority.port, uri.vhost
+        );
+        let failed = |source| ConnectError {
+            place: place.clone(),
+            source,
+        };
+        let opened = tokio::time::timeout(CONNECT_WITHIN, Self::connect(uri, server, name)).await;
+        match opened {
+            Ok(opened) => opened.map_err(|error| failed(error.into())),
+            Err(_) => Err(failed(
+                format!("no answer within {CONNECT_WITHIN:?}").into(),
+            )),
+        }
+    }
+
+    async fn connect(
+        uri: lapin::uri::AMQPUri,
+        server: &ServerSettings,
+        name: &str,
+    ) -> lapin::Result<Self> {
+        let tls = OwnedTLSConfig {
+            identity: None,
+            cert_chain: server.authority.as_ref().map(|pem| pem.expose().to_owned()),
+        };
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let runtime = lapin::runtime::default_runtime()?;
+        let connection = Connection::connect_uri_with_config(uri, properties, tls, runtime).await?;
+        let publish = connection.create_channel().await?;
+        if server.exchange != "amq.topic" {
+            let options = ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let (name, kind) = (server.exchange.as_str().into(), ExchangeKind::Topic);
+            let declared = publish.exchange_declare(name, kind, options, FieldTable::default());
+            declared.await?;
+        }
+        publish
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        let ask = connection.create_channel().await?;
+        ask.confirm_select(ConfirmSelectOptions::default()).await?;
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..BasicConsumeOptions::default()
+        };
+        let replies = ask.basic_consume(DIRECT.into(), "".into(), options, FieldTable::default());
+        let replies = replies.await?;
+        let answers = Answers::default();
+        let listening = tokio::spawn(listen(replies, Arc::clone(&answers)));
+        Ok(Self {
+            connection,
+            publish,
+            ask,
+            answers,
+            _listening: AbortOnDropHandle::new(listening),
+        })
+    }
+
+    /// Whether it can be used. A channel that the server has closed takes the line with it.
+    pub(crate) fn is_up(&self) -> bool {
+        let channels = [&self.publish, &self.ask];
+        let open = channels.iter().all(|channel| channel.status().connected());
+        open && self.connection.status().connected()
+    }
+
+    /// Publishes, and waits until the server has confirmed.
+    pub(crate) async fn publish(
+        &self,
+        exchange: &str,
+        key: ShortString,
+        mandatory: bool,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> lapin::Result<Confirmed> {
+        send(&self.publish, exchange, key, mandatory, body, properties).await
+    }
+
+    /// Publishes a request; the answer comes by what is returned.
+    pub(crate) async fn ask(
+        &self,
+        exchange: &str,
+        key: ShortString,
+        number: u64,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> lapin::Result<Result<Asked, Confirmed>> {
+        let id = number.to_string();
+        let asked = Asked::new(&self.answers, id.clone());
+        let properties = properties
+            .with_reply_to(DIRECT.into())
+            .with_correlation_id(id.into());
+        match send(&self.ask, exchange, key, true, body, properties).await? {
+            Confirmed::Taken => Ok(Ok(asked)),
+            other => Ok(Err(other)),
+        }
+    }
+}
+
+async fn send(
+    channel: &Channel,
+    exchange: &str,
+    key: ShortString,
+    mandatory: bool,
+    body: &[u8],
+    properties: BasicProperties,
+) -> lapin::Result<Confirmed> {
+    let options = BasicPublishOptions {
+        mandatory,
+        ..BasicPublishOptions::default()
+    };
+    let sent = channel.basic_publish(exchange.into(), key.clone(), options, body, properties);
+    let confirmation = sent.await?.await?;
+    if confirmation.is_nack() {
+        return Ok(Confirmed::Refused);
+    }
+    // One that was returned comes with the next confirmation, which need not be its own.
+    match confirmation.take_message() {
+        Some(returned) if returned.routing_key == key => Ok(Confirmed::Unroutable),
+        _ => Ok(Confirmed::Taken),
+    }
+}
+
+async fn listen(mut replies: Consumer, answers: Answers) {
+    while let Some(Ok(delivery)) = replies.next().await {
+        let id = delivery.properties.correlation_id().as_ref();
+        let asker = id.and_then(|id| answers.lock().remove(id.as_str()));
+        if let Some(asker) = asker {
+            // Who asked may have given up meanwhile.
+            let _ = asker.send(delivery);
+        }
+    }
+    // Nobody else will be answered.
+    answers.lock().clear();
+}
+
+/// A request that waits for its answer, until it is dropped.
+pub(crate) struct Asked {
+    answers: Answers,
+    id: String,
+    receiver: oneshot::Receiver<Delivery>,
+}
+
+impl Asked {
+    fn new(answers: &Answers, id: String) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        answers.lock().insert(id.clone(), sender);
+        Self {
+            answers: Arc::clone(answers),
+            id,
+            receiver,
+        }
+    }
+
+    /// The answer; `None` when the connection is lost.
+    pub(crate) async fn answer(mut self) -> Option<Delivery> {
+        (&mut self.receiver).await.ok()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.answers.lock().remove(&self.id);
+    }
+}
