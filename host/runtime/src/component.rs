@@ -12,6 +12,7 @@ use crate::call::CallPlan;
 use crate::engine::MAX_FRAMES;
 use crate::exports;
 use crate::http::HttpPlan;
+use crate::imports::LogGate;
 use crate::instance::Seat;
 use crate::limits::{Meter, Metered, Stopped};
 use crate::runtime::{Linked, RuntimeInner};
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) env: Arc<dyn HostEnv>,
     pub(crate) max_memory: usize,
     pub(crate) cpu_ticks: Option<u64>,
+    /// Bounds what all calls together log.
+    pub(crate) log: LogGate,
 }
 
 /// A compiled and linked component. Cloning is cheap.

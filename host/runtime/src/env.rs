@@ -101,4 +101,26 @@ pub struct LogRecord<'a> {
     pub context: &'a str,
     /// The text.
     pub message: &'a str,
+    /// Tells lines of one call from those of others; empty for what is said of no call.
+    pub call: &'a str,
+    /// The trace that the call belongs to, empty when there is none.
+    pub trace: &'a str,
+    /// Whether the component's own config asks for lines of this level, so that it is written
+    /// whatever else is left out.
+    pub is_wanted: bool,
+}
+
+impl<'a> LogRecord<'a> {
+    /// A line that belongs to no call.
+    pub(crate) fn plain(source: LogSource, level: LogLevel, message: &'a str) -> Self {
+        Self {
+            source,
+            level,
+            context: "",
+            message,
+            call: "",
+            trace: "",
+            is_wanted: false,
+        }
+    }
 }

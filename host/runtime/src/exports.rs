@@ -72,12 +72,8 @@ fn is_http(name: &str) -> bool {
 
 impl Finder<'_> {
     fn warn(&self, message: &str) {
-        self.shared.env.log(LogRecord {
-            source: LogSource::Runtime,
-            level: LogLevel::Warn,
-            context: "",
-            message,
-        });
+        let record = LogRecord::plain(LogSource::Runtime, LogLevel::Warn, message);
+        self.shared.env.log(record);
     }
 
     fn member(

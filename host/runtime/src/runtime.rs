@@ -14,6 +14,7 @@ use crate::cache::{CodeCache, CodeKeys};
 use crate::compile::{self, SourceCounts};
 use crate::component::{Component, Shared};
 use crate::engine::{self, EngineChoices};
+use crate::imports::LogGate;
 use crate::shelf::Shelves;
 use crate::store::Ctx;
 use crate::ticker::Ticker;
@@ -183,6 +184,7 @@ impl Runtime {
             env,
             max_memory,
             cpu_ticks,
+            log: LogGate::new(),
         };
         Component::new(Arc::new(shared), linked)
     }

@@ -178,12 +178,8 @@ impl Shelf {
              handles that it got in it (buckets, streams, fields or the like); the component has \
              to drop them"
         );
-        self.shared.env.log(LogRecord {
-            source: LogSource::Runtime,
-            level: LogLevel::Warn,
-            context: "",
-            message: &message,
-        });
+        let record = LogRecord::plain(LogSource::Runtime, LogLevel::Warn, &message);
+        self.shared.env.log(record);
     }
 }
 

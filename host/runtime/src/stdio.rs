@@ -145,12 +145,8 @@ impl Lines {
     }
 
     fn log(&self, source: LogSource, message: &str) {
-        self.env.log(LogRecord {
-            source,
-            level: LogLevel::Info,
-            context: "",
-            message,
-        });
+        let record = LogRecord::plain(source, LogLevel::Info, message);
+        self.env.log(record);
     }
 }
 

@@ -1,7 +1,10 @@
 //! The store of an instance: what the host functions see, and what of it belongs to one call.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
@@ -52,6 +55,8 @@ pub(crate) struct Ctx {
 /// What belongs to one call. The next one of the same instance gets all of it anew.
 struct Call {
     outbound: Outbound,
+    /// Tells it from others in the log.
+    number: u64,
     /// How much the call may still log.
     log_bytes: usize,
     /// What the values that the guest writes may hold; made with the first of them.
@@ -80,9 +85,12 @@ impl Ctx {
     /// Begins a call.
     pub(crate) fn begin_call(&mut self, mut cx: CallContext, meter: &Arc<Meter>) {
         let hold = cx.hold.take();
+        // What earlier calls had to leave out of the log, if it was not time to tell then.
+        self.shared.log.tell(&*self.shared.env);
         self.memory.begin_call();
         self.call = Some(Call {
             outbound: Outbound::new(Arc::clone(&self.shared.invoke), cx, meter),
+            number: next_number(),
             log_bytes: LOG_PER_CALL,
             writing: None,
             meter: Arc::clone(meter),
@@ -97,6 +105,7 @@ impl Ctx {
         if let Some(stdio) = &self.stdio {
             stdio.end_call();
         }
+        self.shared.log.tell(&*self.shared.env);
         call.hold
     }
 
@@ -149,6 +158,11 @@ impl Ctx {
         more.is_some()
     }
 
+    /// What the log calls this call.
+    pub(crate) fn number(&self) -> u64 {
+        self.call().number
+    }
+
     pub(crate) fn writing(&mut self) -> Budget {
         let limit = self.shared.options.max_buffered_bytes;
         let budget = || Budget::new(limit);
@@ -162,6 +176,13 @@ impl Ctx {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
+}
+
+/// A number that no other call of this process has, and hardly one of another process.
+fn next_number() -> u64 {
+    static BASE: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    BASE.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Makes a store whose first call begins.

@@ -6,10 +6,18 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
+/// What is written whatever level the log has.
+const WANTED: &str = "guest::wanted=info";
+
 /// Writes logs to the standard error, and has `traces` exported if there are any. Does nothing
 /// when the program logs already.
 pub(crate) fn init(level: LogLevel, structured: bool, traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter(level));
+    // Lines that a component's own config asks for, see `log_level` there.
+    let filter = match WANTED.parse() {
+        Ok(wanted) => filter.add_directive(wanted),
+        Err(_) => filter,
+    };
     let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
     let lines = if structured {
         lines.json().boxed()

@@ -12,14 +12,21 @@ use crate::router::Router;
 #[derive(Debug)]
 pub(crate) struct ComponentEnv {
     id: ComponentId,
+    host: Arc<str>,
     router: Router,
     config: RwLock<Arc<StringMap>>,
 }
 
 impl ComponentEnv {
-    pub(crate) fn new(id: ComponentId, router: Router, config: Arc<StringMap>) -> Self {
+    pub(crate) fn new(
+        id: ComponentId,
+        host: Arc<str>,
+        router: Router,
+        config: Arc<StringMap>,
+    ) -> Self {
         Self {
             id,
+            host,
             router,
             config: RwLock::new(config),
         }
@@ -50,35 +57,63 @@ impl HostEnv for ComponentEnv {
     }
 
     fn log(&self, record: LogRecord<'_>) {
-        let component = self.id.as_str();
-        let LogRecord {
-            source,
-            level,
-            context,
-            message,
-        } = record;
-        let source = match source {
-            LogSource::Logging => "logging",
-            LogSource::Stderr => "stderr",
-            LogSource::Runtime => "runtime",
-        };
-        // The text is the guest's: fields are escaped where they are written, lines are not.
-        match level {
-            LogLevel::Trace => {
-                tracing::trace!(target: "guest", component, source, context, message = ?message);
-            }
-            LogLevel::Debug => {
-                tracing::debug!(target: "guest", component, source, context, message = ?message);
-            }
-            LogLevel::Info => {
-                tracing::info!(target: "guest", component, source, context, message = ?message);
-            }
-            LogLevel::Warn => {
-                tracing::warn!(target: "guest", component, source, context, message = ?message);
-            }
-            LogLevel::Error | LogLevel::Critical => {
-                tracing::error!(target: "guest", component, source, context, message = ?message);
-            }
+        if record.is_wanted {
+            self.write_wanted(&record);
+        } else {
+            self.write(&record);
         }
+    }
+}
+
+/// Writes a line of a component. The target and level are part of the program, so that each pair
+/// stands by itself. The text is the guest's: fields are escaped where they are written, lines are
+/// not.
+macro_rules! line {
+    ($env:ident, $record:ident, $target:literal, $level:ident $(, $field:ident = $value:expr)?) => {
+        tracing::$level!(
+            target: $target,
+            component = $env.id.as_str(),
+            host = &*$env.host,
+            source = source($record.source),
+            $($field = $value,)?
+            context = $record.context,
+            call = $record.call,
+            trace = $record.trace,
+            message = ?$record.message
+        )
+    };
+}
+
+impl ComponentEnv {
+    /// Writes a line if the host's log takes its level.
+    fn write(&self, record: &LogRecord<'_>) {
+        match record.level {
+            LogLevel::Trace => line!(self, record, "guest", trace),
+            LogLevel::Debug => line!(self, record, "guest", debug),
+            LogLevel::Info => line!(self, record, "guest", info),
+            LogLevel::Warn => line!(self, record, "guest", warn),
+            LogLevel::Error | LogLevel::Critical => line!(self, record, "guest", error),
+        }
+    }
+
+    /// Writes a line that the component's config asks for, whatever level the host's log has. Those
+    /// below `info` are written as such, with their own level beside: to let lower levels of one
+    /// target through makes everything else slower that is not written.
+    fn write_wanted(&self, record: &LogRecord<'_>) {
+        match record.level {
+            LogLevel::Trace => line!(self, record, "guest::wanted", info, guest_level = "trace"),
+            LogLevel::Debug => line!(self, record, "guest::wanted", info, guest_level = "debug"),
+            LogLevel::Info => line!(self, record, "guest::wanted", info),
+            LogLevel::Warn => line!(self, record, "guest::wanted", warn),
+            LogLevel::Error | LogLevel::Critical => line!(self, record, "guest::wanted", error),
+        }
+    }
+}
+
+fn source(source: LogSource) -> &'static str {
+    match source {
+        LogSource::Logging => "logging",
+        LogSource::Stderr => "stderr",
+        LogSource::Runtime => "runtime",
     }
 }

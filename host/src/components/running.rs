@@ -54,7 +54,12 @@ impl Running {
         let limits = Limits::parse(&wanted.limits)?;
         let reuse = reuse::parse(&wanted.annotations)?;
         let bundle = configs::open(deps.store.configs(), &wanted.config).await?;
-        let env = ComponentEnv::new(id.clone(), deps.router.clone(), bundle.merged());
+        let env = ComponentEnv::new(
+            id.clone(),
+            deps.identity.id.as_str().into(),
+            deps.router.clone(),
+            bundle.merged(),
+        );
         let env = Arc::new(env);
         let invoke = Arc::new(ComponentInvoke {
             source: id.clone(),

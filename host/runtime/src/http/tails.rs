@@ -66,12 +66,11 @@ pub(super) fn let_finish(tails: &Weak<Tails>, mut guest: Guest, deadline: Instan
 
 fn report(env: &dyn HostEnv, error: &CallError) {
     let message = format!("failed after it had answered: {}", chain(error));
-    env.log(LogRecord {
-        source: LogSource::Runtime,
-        level: LogLevel::Error,
-        context: "",
-        message: &message,
-    });
+    env.log(LogRecord::plain(
+        LogSource::Runtime,
+        LogLevel::Error,
+        &message,
+    ));
 }
 
 #[cfg(test)]

@@ -1,9 +1,27 @@
 //! `wasi:logging/logging`, with and without version.
+//!
+//! A line has the component, its host, and a number that tells its call from others; that of its
+//! trace, if there is one. Two values of the component's own config hold from the next line on:
+//!
+//! | value | meaning | default |
+//! | --- | --- | --- |
+//! | `log_level` | the least level that is written: `trace`, `debug`, `info`, `warn`, `error`, `critical`; or `off` | that of the host's log |
+//! | `log_rate` | how many lines a second are written, all calls together; 0 is any number | 1000 |
+//!
+//! Beside that, one call logs no more than 1 MiB. Lines that are left out are counted, and the
+//! count is a line of its own, once a second at most.
+
+mod gate;
+
+use std::sync::Arc;
 
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
+pub(crate) use gate::LogGate;
+
 use crate::store::Ctx;
 use crate::{LogLevel, LogRecord, LogSource};
+use gate::Wish;
 
 /// How much of a context and of a message is logged, in bytes.
 const LONGEST_CONTEXT: usize = 256;
@@ -54,23 +72,50 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         linker.instance(name)?.func_wrap(
             "log",
             |mut store, (level, context, message): (Level, String, String)| {
-                let cx = store.data_mut();
-                let context = head(&context, LONGEST_CONTEXT);
-                let message = head(&message, LONGEST_MESSAGE);
-                if !cx.may_log(context.len() + message.len()) {
-                    return Ok(());
-                }
-                cx.env().log(LogRecord {
-                    source: LogSource::Logging,
-                    level: level.into(),
-                    context,
-                    message,
-                });
+                log(store.data_mut(), level.into(), &context, &message);
                 Ok(())
             },
         )?;
     }
     Ok(())
+}
+
+/// Writes a line if the component's config wants it and there is room for it.
+fn log(cx: &mut Ctx, level: LogLevel, context: &str, message: &str) {
+    let shared = Arc::clone(cx.shared());
+    let (env, gate) = (&*shared.env, &shared.log);
+    let config = env.config();
+    let wish = Wish::of(&config);
+    gate.complain(&wish, env);
+    let (is_taken, is_wanted) = wish.takes(level);
+    if !is_taken {
+        return;
+    }
+    let context = head(context, LONGEST_CONTEXT);
+    let message = head(message, LONGEST_MESSAGE);
+    if !cx.may_log(context.len() + message.len()) || !gate.admit(wish.rate) {
+        gate.leave_out();
+        return gate.tell(env);
+    }
+    gate.tell(env);
+    let call = format!("{:016x}", cx.number());
+    let trace = cx.outbound().context().trace.as_ref();
+    env.log(LogRecord {
+        source: LogSource::Logging,
+        level,
+        context,
+        message,
+        call: &call,
+        trace: trace.map_or("", |trace| trace_id(&trace.traceparent)),
+        is_wanted,
+    });
+}
+
+/// The id of the trace in a `traceparent`.
+fn trace_id(traceparent: &str) -> &str {
+    let id = traceparent.split('-').nth(1).unwrap_or_default();
+    let is_one = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_one { id } else { "" }
 }
 
 #[cfg(test)]
@@ -82,5 +127,13 @@ mod tests {
         assert_eq!(head("abc", 3), "abc");
         assert_eq!(head("abc", 2), "ab");
         assert_eq!(head("aä", 2), "a");
+    }
+
+    #[test]
+    fn a_trace_is_named_by_its_id() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!(trace_id(&format!("00-{id}-b7ad6b7169203331-01")), id);
+        assert_eq!(trace_id("00-1-2-01"), "");
+        assert_eq!(trace_id(""), "");
     }
 }

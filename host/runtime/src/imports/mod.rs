@@ -20,7 +20,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 pub(crate) use blobstore::Budget;
 pub(crate) use keyvalue::Bucket;
-pub(crate) use logging::LOG_PER_CALL;
+pub(crate) use logging::{LOG_PER_CALL, LogGate};
 pub(crate) use messaging::BrokerMessage;
 pub(crate) use rpc::RpcError;
 
