@@ -102,6 +102,12 @@ impl Connection {
         self.within(until, client.prepare_cached(text)).await
     }
 
+    /// Says that rows wait at the connection, or do not any more: a connection with rows is of no
+    /// use to others.
+    pub fn keep_busy(&self, is: bool) {
+        self.is_busy.store(is, Ordering::Relaxed);
+    }
+
     /// Has the connection closed instead of used again, for something was done that its next user
     /// must not meet: an open transaction, a changed setting.
     pub fn soil(&self) {

@@ -42,6 +42,21 @@ impl From<OpenError> for LinkError {
     }
 }
 
+/// What the server is told about limits, before what the `url` says of options.
+fn options(settings: &PostgresSettings, said: Option<&str>) -> String {
+    let longest = settings.statement_limit + settings.reading_limit;
+    let mut options = format!("-c statement_timeout={}", longest.as_millis());
+    if let Some(idle) = settings.idle_limit {
+        let idle = idle.as_millis();
+        options.push_str(&format!(" -c idle_in_transaction_session_timeout={idle}"));
+    }
+    if let Some(said) = said {
+        options.push(' ');
+        options.push_str(said);
+    }
+    options
+}
+
 /// Whether and how connections are encrypted.
 #[derive(Clone)]
 pub(crate) enum Tls {
@@ -150,9 +165,7 @@ impl Postgres {
     pub fn new(settings: &PostgresSettings) -> Result<Self, OpenError> {
         let mut config = settings.config()?;
         let limit = settings.statement_limit;
-        let said = config.get_options().unwrap_or_default();
-        let options = format!("-c statement_timeout={} {said}", limit.as_millis());
-        config.options(options.trim_end());
+        config.options(options(settings, config.get_options()));
         let tls = match &settings.tls {
             None => Tls::Off,
             Some(tls) => Tls::On(MakeRustlsConnect::new(tls.client()?)),

@@ -40,11 +40,16 @@ pub struct PostgresSettings {
     username: String,
     password: SecretText,
     database: String,
+    /// Another database than that of the link.
+    other_database: Option<String>,
     pub(crate) tls: Option<TlsOptions>,
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
     pub(crate) connect_limit: Duration,
     pub(crate) statement_limit: Duration,
+    /// How much longer the server lets a statement last than we do.
+    pub(crate) reading_limit: Duration,
+    pub(crate) idle_limit: Option<Duration>,
 }
 
 impl PostgresSettings {
@@ -70,6 +75,7 @@ impl PostgresSettings {
             username: text("POSTGRES_USERNAME"),
             password: SecretText::new(settings.text("POSTGRES_PASSWORD").unwrap_or_default()),
             database: text("POSTGRES_DATABASE"),
+            other_database: None,
             tls: None,
             pool_size: match settings.text("pool_size") {
                 Some(_) => settings.number("pool_size", 16, 1..=1000)?,
@@ -78,6 +84,8 @@ impl PostgresSettings {
             pool_wait: millis(settings, "pool_wait_ms", 3000)?,
             connect_limit: millis(settings, "connect_timeout_ms", 3000)?,
             statement_limit: millis(settings, "statement_timeout_ms", 30_000)?,
+            reading_limit: Duration::ZERO,
+            idle_limit: None,
         };
         let mode = read.config()?.get_ssl_mode();
         let tls = TlsOptions {
@@ -96,8 +104,20 @@ impl PostgresSettings {
     #[must_use]
     pub fn with_database(&self, database: &str) -> Self {
         Self {
-            database: database.to_owned(),
+            other_database: Some(database.to_owned()),
             ..self.clone()
+        }
+    }
+
+    /// For rows that are read piece by piece, for as long as `reading`, and transactions that wait
+    /// for their next statement, for `idle`. Whoever uses the pool sees to these limits; the server
+    /// only has them for the case that we are not there any more, though our connections are.
+    #[must_use]
+    pub fn lasting(self, reading: Duration, idle: Duration) -> Self {
+        Self {
+            reading_limit: reading,
+            idle_limit: Some(idle),
+            ..self
         }
     }
 
@@ -141,6 +161,9 @@ impl PostgresSettings {
         }
         if config.get_dbname().is_none() && !self.database.is_empty() {
             config.dbname(&self.database);
+        }
+        if let Some(other) = &self.other_database {
+            config.dbname(other);
         }
         if config.get_application_name().is_none() {
             config.application_name("lattice");

@@ -140,10 +140,11 @@ impl Statement {
         &self.verb
     }
 
-    /// Whether its connection is not as before afterwards: a setting, a temporary table, a lock.
+    /// Whether its connection is not as before afterwards: a setting, a temporary table, a lock, or
+    /// a transaction.
     #[must_use]
     pub fn leaves_traces(&self) -> bool {
-        self.kind == Kind::Traces
+        !matches!(self.kind, Kind::Plain | Kind::Point)
     }
 
     /// Whether it surely changes nothing that a transaction would undo, functions apart.

@@ -1,0 +1,180 @@
+//! What one link gives a component of 1.x.
+
+use std::collections::HashMap;
+
+use futures::TryStreamExt as _;
+use lattice_postgres::tokio_postgres::Row;
+use lattice_postgres::{Connection, PostgresError};
+use lattice_provider_sdk::Shared;
+use lattice_provider_sdk::sql::{Dialect, Statement};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::bindings::exports::wasmcloud::postgres::query::{PgValue, ResultRow};
+use super::bindings::wasmcloud::postgres::types::ResultRowEntry;
+use super::parameter::{Cell, Parameter};
+use crate::backend::Server;
+
+/// How much memory the rows of one answer may take: the package has no pages.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// How many statements of one link are remembered.
+const MOST_STATEMENTS: usize = 4096;
+
+/// Why a call of this package failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The server, or the way to it.
+    #[error("{}", .0.words())]
+    Server(#[from] PostgresError),
+    /// A value that came cannot be told.
+    #[error("the column `{column}` cannot be read: {why}")]
+    Column {
+        /// Which one.
+        column: String,
+        /// Why.
+        why: String,
+    },
+    /// There are too many rows.
+    #[error("the rows take more than {} MiB; ask for fewer, with LIMIT", MOST_BYTES / 1024 / 1024)]
+    TooLong,
+    /// A statement that needs more than a call.
+    #[error("COPY needs a stream of data, which a call does not have")]
+    Copy,
+    /// There are too many statements.
+    #[error("the link has {MOST_STATEMENTS} prepared statements, which is the most")]
+    TooMany,
+    /// The token is of no statement.
+    #[error("there is no prepared statement of that token")]
+    Unknown,
+}
+
+/// What one link gives a component of 1.x.
+#[derive(Debug)]
+pub(crate) struct PostgresLink {
+    server: Shared<Server>,
+    /// The texts of prepared statements by their tokens.
+    prepared: Mutex<HashMap<String, String>>,
+}
+
+impl PostgresLink {
+    pub(crate) fn new(server: Shared<Server>) -> Self {
+        Self {
+            server,
+            prepared: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// A connection for a statement; it is closed afterwards when the statement leaves something
+    /// behind.
+    async fn connection(&self, text: &str, until: Instant) -> Result<Connection, Failure> {
+        let statement = Statement::read(text, Dialect::Postgres);
+        if matches!(&statement, Ok(statement) if statement.verb() == "COPY") {
+            return Err(Failure::Copy);
+        }
+        let connection = self.server.own().get(until).await?;
+        if statement.is_ok_and(|statement| !statement.leaves_traces()) {
+            return Ok(connection);
+        }
+        connection.soil();
+        Ok(connection)
+    }
+
+    pub(super) async fn query(
+        &self,
+        text: &str,
+        values: &[PgValue],
+        until: Instant,
+    ) -> Result<Vec<ResultRow>, Failure> {
+        let connection = self.connection(text, until).await?;
+        let statement = connection.prepare(until, text).await?;
+        let work = async {
+            let values = values.iter().map(Parameter);
+            let rows = connection.client().query_raw(&statement, values).await?;
+            let (mut taken, mut size) = (Vec::new(), 0);
+            let mut rows = std::pin::pin!(rows);
+            while let Some(row) = rows.try_next().await? {
+                size += row.raw_size_bytes();
+                taken.push(row);
+                if size > MOST_BYTES {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(taken))
+        };
+        let Some(rows) = connection.within(until, work).await? else {
+            // The rest is still on its way.
+            connection.keep_busy(true);
+            return Err(Failure::TooLong);
+        };
+        rows.iter().map(result_row).collect()
+    }
+
+    pub(super) async fn query_batch(&self, text: &str, until: Instant) -> Result<(), Failure> {
+        let connection = self.connection(text, until).await?;
+        let work = connection.client().batch_execute(text);
+        connection.within(until, work).await?;
+        Ok(())
+    }
+
+    /// Remembers a statement that the server takes. The same one has the same token.
+    pub(super) async fn prepare(&self, text: &str, until: Instant) -> Result<String, Failure> {
+        if let Some(token) = self.token_of(text) {
+            return Ok(token);
+        }
+        let connection = self.connection(text, until).await?;
+        connection.prepare(until, text).await?;
+        let mut prepared = self.prepared.lock();
+        if prepared.len() >= MOST_STATEMENTS {
+            return Err(Failure::TooMany);
+        }
+        let token = format!("prepared-statement-{}", uuid::Uuid::new_v4().simple());
+        prepared.insert(token.clone(), text.to_owned());
+        Ok(token)
+    }
+
+    fn token_of(&self, text: &str) -> Option<String> {
+        let prepared = self.prepared.lock();
+        let mut known = prepared.iter();
+        known
+            .find(|(_, known)| *known == text)
+            .map(|(token, _)| token.clone())
+    }
+
+    pub(super) async fn exec(
+        &self,
+        token: &str,
+        values: &[PgValue],
+        until: Instant,
+    ) -> Result<u64, Failure> {
+        let text = self.prepared.lock().get(token).cloned();
+        let text = text.ok_or(Failure::Unknown)?;
+        let connection = self.connection(&text, until).await?;
+        let statement = connection.prepare(until, &text).await?;
+        let values = values.iter().map(Parameter);
+        let work = connection.client().execute_raw(&statement, values);
+        Ok(connection.within(until, work).await?)
+    }
+}
+
+fn result_row(row: &Row) -> Result<ResultRow, Failure> {
+    let entry = |at: usize| {
+        let column = row.columns()[at].name();
+        let cell = row
+            .try_get::<_, Cell>(at)
+            .map_err(|error| Failure::Column {
+                column: column.to_owned(),
+                why: error
+                    .into_source()
+                    .map_or_else(String::new, |e| e.to_string()),
+            })?;
+        Ok(ResultRowEntry {
+            column_name: column.to_owned(),
+            value: cell.0,
+        })
+    };
+    (0..row.len()).map(entry).collect()
+}
