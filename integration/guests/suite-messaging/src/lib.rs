@@ -1,4 +1,31 @@
-//! Conformance guest: what brokers of messages have to do.
+//! Conformance guest: what brokers of messages by `wasmcloud:messaging@0.2.0` have to do.
+//!
+//! It is linked both ways: it publishes and asks, and is told of what it publishes itself, which it
+//! answers. Instances share nothing, so whatever a case wants to know comes back as the answer to a
+//! request: where the answer goes travels in the bodies.
+//!
+//! # What the driver links
+//!
+//! The component to the provider for `consumer`, and the provider to the component for `handler` with
+//! this config, where the names of keys are the same for every backend:
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `subscriptions` | `suite.ask.echo,suite.ask.relay,suite.ask.silent,suite.ask.error,suite.ask.about` and `suite.kept.note,suite.kept.flaky,suite.kept.error,suite.kept.trap,suite.kept.dead` |
+//! | `max_deliver` | `3` |
+//! | `backoff` | `50,400` |
+//! | `dead_letter` | `suite.kept.dead`, which of RabbitMQ has to be a queue: one that `queue` names |
+//!
+//! For JetStream a stream with the subjects `suite.kept.>` is there, `stream` names it in place of the
+//! subscriptions to those, and both links say the same NATS; the component's link says `jetstream`.
+//!
+//! For RabbitMQ the dead letters come back when the subscription is
+//! `suite.kept.dead|suite.kept.dead`: the group is a queue of the same name.
+//!
+//! # Settings
+//!
+//! The features that the provider tells of the component's link: `feature:delivery`,
+//! `feature:request`, `feature:dead-letter`, `feature:max-message-bytes`.
 
 /// Bindings of this guest's world.
 mod bindings {
@@ -9,21 +36,40 @@ mod bindings {
             "../suite-wit",
             "wit",
         ],
+        additional_derives: [PartialEq],
         generate_all,
     });
 }
 
+mod bodies;
+mod delivery;
+mod handler;
+mod kit;
+mod requests;
+
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
+use kit::Kit;
+
+/// A case: its name, a statement, and what shows that it holds.
+type Case = (&'static str, fn(&Kit) -> Result<(), Failure>);
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    let files = [requests::CASES, bodies::CASES, delivery::CASES];
+    files.into_iter().flatten()
+}
 
 struct Suite;
 
 impl Guest for Suite {
     fn cases() -> Vec<String> {
-        Vec::new()
+        all().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn run(name: String, _settings: Vec<Setting>) -> Result<(), Failure> {
-        Err(Failure::Failed(format!("there is no case `{name}`")))
+    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
+        match all().find(|(known, _)| *known == name) {
+            Some((_, case)) => case(&Kit::new(settings)),
+            None => Err(Failure::Failed(format!("there is no case `{name}`"))),
+        }
     }
 }
 

@@ -1,0 +1,200 @@
+//! Brokers, and what is published to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_provider_sdk::BoxError;
+use lattice_provider_sdk::messaging::MessagingError;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use tokio::sync::OnceCell;
+
+use crate::answers::Answers;
+use crate::settings::ServerSettings;
+
+/// How long brokers may take to say what they have.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How long a message may wait in front of the queue of those to be sent.
+const QUEUE_WITHIN: Duration = Duration::from_secs(1);
+/// How long brokers may take to confirm a message.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
+/// What a message has besides its body.
+const OVERHEAD: usize = 64 * 1024;
+
+/// What is published.
+pub(crate) struct Outbound<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) body: &'a [u8],
+    pub(crate) headers: OwnedHeaders,
+}
+
+/// Why brokers cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// The library does not take the settings.
+    #[error("could not make a Kafka client")]
+    Make(#[source] KafkaError),
+    /// They do not answer, or not about a topic.
+    #[error("the Kafka brokers at `{hosts}` do not answer for {what}")]
+    Ask {
+        /// Their addresses.
+        hosts: String,
+        /// What was asked.
+        what: String,
+        /// Why.
+        source: BoxError,
+    },
+}
+
+/// Brokers, and what is published to them.
+pub(crate) struct Kafka {
+    pub(crate) settings: ServerSettings,
+    /// `None` only while this is dropped.
+    producer: Option<FutureProducer>,
+    answers: OnceCell<Arc<Answers>>,
+}
+
+/// What every client of these brokers has in common.
+pub(crate) fn config(settings: &ServerSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    let largest = (settings.largest + OVERHEAD).min(1_000_000_000);
+    config
+        .set("bootstrap.servers", &settings.hosts)
+        .set("client.id", "lattice")
+        .set("socket.timeout.ms", "10000")
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "5000")
+        .set("allow.auto.create.topics", "true")
+        .set("message.max.bytes", largest.to_string())
+        .set("receive.message.max.bytes", "200000000");
+    config
+}
+
+impl Kafka {
+    /// Makes a client, and asks the brokers whether they are there.
+    pub(crate) async fn connect(settings: &ServerSettings) -> Result<Self, ClientError> {
+        let mut config = config(settings);
+        config
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "1")
+            .set("message.timeout.ms", CONFIRM_WITHIN.as_millis().to_string());
+        let producer: FutureProducer = config.create().map_err(ClientError::Make)?;
+        let kafka = Self {
+            settings: settings.clone(),
+            producer: Some(producer),
+            answers: OnceCell::new(),
+        };
+        kafka.check(&[]).await?;
+        Ok(kafka)
+    }
+
+    fn producer(&self) -> Result<&FutureProducer, MessagingError> {
+        let gone = MessagingError::Disconnected("Kafka");
+        self.producer.as_ref().ok_or(gone)
+    }
+
+    /// Asks whether the brokers are there and have these topics, which they make if they are set
+    /// up to.
+    pub(crate) async fn check(&self, topics: &[String]) -> Result<(), ClientError> {
+        if topics.is_empty() {
+            return self.ask(None).await.map(drop);
+        }
+        for topic in topics {
+            self.ask(Some(topic.clone())).await?;
+        }
+        Ok(())
+    }
+
+    /// The partitions of a topic, or of none.
+    pub(crate) async fn ask(&self, topic: Option<String>) -> Result<Vec<i32>, ClientError> {
+        let what = match &topic {
+            Some(topic) => format!("the topic `{topic}`"),
+            None => "their metadata".into(),
+        };
+        let failed = |source: BoxError| ClientError::Ask {
+            hosts: self.settings.hosts.clone(),
+            what: what.clone(),
+            source,
+        };
+        let producer = self.producer().map_err(|e| failed(e.into()))?.clone();
+        // The library blocks the thread meanwhile.
+        let asked = tokio::task::spawn_blocking(move || {
+            let client = producer.client();
+            let metadata = client.fetch_metadata(topic.as_deref(), ANSWER_WITHIN)?;
+            let mut partitions = Vec::new();
+            for of in metadata
+                .topics()
+                .iter()
+                .filter(|of| Some(of.name()) == topic.as_deref())
+            {
+                if let Some(error) = of.error() {
+                    return Err(KafkaError::MetadataFetch(error.into()));
+                }
+                partitions.extend(of.partitions().iter().map(|partition| partition.id()));
+            }
+            Ok(partitions)
+        });
+        let asked = asked.await.map_err(|e| failed(e.into()))?;
+        asked.map_err(|e| failed(e.into()))
+    }
+
+    /// Publishes, and waits until the brokers have confirmed.
+    pub(crate) async fn publish(&self, out: Outbound<'_>) -> Result<(), MessagingError> {
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(out.topic)
+            .payload(out.body)
+            .headers(out.headers);
+        record.key = out.key;
+        record.partition = out.partition;
+        let sent = self.producer()?.send(record, QUEUE_WITHIN).await;
+        sent.map(drop)
+            .map_err(|(error, _)| self.refusal(out.topic, out.body.len(), &error))
+    }
+
+    fn refusal(&self, topic: &str, size: usize, error: &KafkaError) -> MessagingError {
+        let subject = topic.to_owned();
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut) => {
+                MessagingError::Unconfirmed { subject }
+            }
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => {
+                MessagingError::Disconnected("Kafka")
+            }
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => MessagingError::TooLarge {
+                subject,
+                size,
+                limit: self.settings.largest,
+                whose: "the Kafka broker's or the link's",
+            },
+            _ => MessagingError::other(format!("could not publish to `{topic}`: {error}")),
+        }
+    }
+
+    /// Where answers arrive; begun with the first request.
+    pub(crate) async fn answers(&self) -> Result<Arc<Answers>, MessagingError> {
+        let begin = || async {
+            let topic = &self.settings.reply_topic;
+            let partitions = self.ask(Some(topic.clone())).await;
+            let partitions = partitions.map_err(|e| lattice_provider_sdk::chain(&e))?;
+            let begun = Answers::begin(&self.settings, partitions).await;
+            begun.map(Arc::new).map_err(|e| e.to_string())
+        };
+        let answers = self.answers.get_or_try_init(begin).await;
+        let answers = answers.map_err(|why| {
+            let topic = &self.settings.reply_topic;
+            MessagingError::other(format!("could not listen for answers on `{topic}`: {why}"))
+        })?;
+        Ok(Arc::clone(answers))
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // It waits for its thread, which is not for those that run tasks.
+        let producer = self.producer.take();
+        std::thread::spawn(move || drop(producer));
+    }
+}

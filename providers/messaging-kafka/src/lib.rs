@@ -1,0 +1,44 @@
+//! Messages for components: the provider that speaks Kafka's protocol.
+//!
+//! A link with this provider as target of `wasmcloud:messaging` lets a component publish and ask; a
+//! link with it as source brings messages to the component's handler. Both say which brokers; see
+//! [`settings`]. As in 1.9, a link with it as target whose config names a `topic` does both.
+//!
+//! # Subjects
+//!
+//! What components call a subject is a topic. What follows after a `#` is the key of a published
+//! message, so that messages of one key stay in one partition and in order; a link may ask for
+//! subjects with keys in what arrives.
+//!
+//! # Delivery
+//!
+//! `publish` returns when all replicas that have to have the message have it. Messages of one
+//! partition are handled one after the other, those of different partitions at once. The position
+//! in a partition moves on after the handler has returned; one that failed is tried again in place,
+//! and after its last attempt goes to the topic with `.dead` behind its name, or where `dead_letter`
+//! says, with its key and headers and what it failed of, before the position moves on. Positions
+//! are stored with the brokers every half second, so that what was handled just before a crash is
+//! handled again.
+//!
+//! # Requests
+//!
+//! A request names a topic for its answer and a correlation id in its headers, `reply-topic` and
+//! `correlation-id`. A message with those has a `reply-to` like `TOPIC?ID`, and what is published to that
+//! carries the correlation id. Kafka does not know whether anybody listens: a request that nobody
+//! answers ends with its timeout. Messages without those headers have the `reply-to` `TOPIC.reply`,
+//! as in 1.9.
+//!
+//! # Not there
+//!
+//! TLS and SASL logins are not built in: that takes OpenSSL.
+
+mod answers;
+mod broker;
+mod client;
+mod message;
+mod provider;
+mod reader;
+pub mod settings;
+mod workers;
+
+pub use provider::MessagingKafka;

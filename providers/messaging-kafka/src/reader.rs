@@ -1,0 +1,247 @@
+//! Topics whose messages a component gets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_provider_sdk::messaging::{
+    Again, DeadLetter, DeadLetterTo, Deliverer, Intake, Tasks, Verdict,
+};
+use lattice_provider_sdk::{Backoff, BoxError, Shared};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
+use rdkafka::message::{Headers as _, OwnedHeaders, OwnedMessage};
+use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Kafka, Outbound, config};
+use crate::message;
+use crate::settings::ReaderSettings;
+use crate::workers::{Partition, Work, Workers};
+
+/// The first and the longest pause after an error.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the library tells a consumer.
+#[derive(Default)]
+struct Told {
+    workers: Workers,
+}
+
+impl ClientContext for Told {}
+
+impl ConsumerContext for Told {
+    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // Before others have them: what is under way is handled by them again.
+        if let Rebalance::Revoke(partitions) = rebalance {
+            self.workers.revoke(partitions);
+        }
+    }
+}
+
+/// A consumer that closes where waiting for that blocks nobody.
+struct Consumer(Option<StreamConsumer<Told>>);
+
+impl Consumer {
+    fn get(&self) -> &StreamConsumer<Told> {
+        self.0.as_ref().expect("only gone while it is dropped")
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        std::thread::spawn(move || drop(consumer));
+    }
+}
+
+/// One reader of a link.
+pub(crate) struct Reader {
+    pub(crate) kafka: Arc<Shared<Kafka>>,
+    pub(crate) deliverer: Deliverer,
+    pub(crate) settings: ReaderSettings,
+}
+
+/// Joins the group, and hands messages to the component until the link goes.
+pub(crate) async fn begin(reader: Reader, intake: &Intake) -> Result<(), BoxError> {
+    let kafka = Arc::clone(&reader.kafka);
+    let settings = reader.settings.clone();
+    // The library may block the thread meanwhile.
+    let made = tokio::task::spawn_blocking(move || open(&kafka, &settings));
+    let consumer = Arc::new(Consumer(Some(made.await??)));
+    let reader = Arc::new(reader);
+    let (leaving, tasks) = (intake.leaving(), intake.tasks());
+    intake.tasks().spawn(reader.run(consumer, leaving, tasks));
+    Ok(())
+}
+
+fn open(kafka: &Kafka, settings: &ReaderSettings) -> Result<StreamConsumer<Told>, BoxError> {
+    let mut config = config(&kafka.settings);
+    let begin = if settings.earliest {
+        "earliest"
+    } else {
+        "latest"
+    };
+    config
+        .set("group.id", &settings.group)
+        .set("auto.offset.reset", begin)
+        .set("enable.auto.offset.store", "false")
+        .set("auto.commit.interval.ms", "500")
+        .set("session.timeout.ms", "10000")
+        .set("fetch.wait.max.ms", "100")
+        .set("queued.max.messages.kbytes", "16384");
+    let consumer: StreamConsumer<Told> = config.create_with_context(Told::default())?;
+    if settings.partitions.is_empty() {
+        let topics: Vec<_> = settings.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics)?;
+        return Ok(consumer);
+    }
+    let mut assigned = TopicPartitionList::new();
+    for topic in &settings.topics {
+        for partition in &settings.partitions {
+            assigned.add_partition_offset(topic, *partition, Offset::Stored)?;
+        }
+    }
+    consumer.assign(&assigned)?;
+    Ok(consumer)
+}
+
+impl Reader {
+    async fn run(
+        self: Arc<Self>,
+        consumer: Arc<Consumer>,
+        leaving: CancellationToken,
+        tasks: Tasks,
+    ) {
+        let (resume, mut resumed) = mpsc::unbounded_channel();
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = leaving.cancelled() => return,
+                Some(partition) = resumed.recv() => {
+                    resume_one(&consumer, &partition);
+                    continue;
+                }
+                received = consumer.get().recv() => received.map(|message| message.detach()),
+            };
+            match received {
+                Ok(message) => {
+                    backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                    let begin = |work| {
+                        let (this, consumer) = (Arc::clone(&self), Arc::clone(&consumer));
+                        tasks.spawn(this.work(work, consumer, leaving.clone(), resume.clone()));
+                    };
+                    give(&consumer, message, begin);
+                }
+                Err(error) => {
+                    let link = self.deliverer.link();
+                    tracing::warn!(link, %error, "could not read messages");
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+            }
+        }
+    }
+
+    /// Handles the messages of one partition in their order, until it goes to another reader or the
+    /// link goes.
+    async fn work(
+        self: Arc<Self>,
+        mut work: Work,
+        consumer: Arc<Consumer>,
+        leaving: CancellationToken,
+        resume: mpsc::UnboundedSender<Partition>,
+    ) {
+        let revoked = work.revoked.clone();
+        loop {
+            let (message, shall_resume) = tokio::select! {
+                biased;
+                () = revoked.cancelled() => return,
+                () = leaving.cancelled() => return,
+                Some(next) = work.next() => next,
+                else => return,
+            };
+            let (topic, partition) = (message.topic(), message.partition());
+            if shall_resume {
+                // A reader that has ended needs no more messages.
+                let _ = resume.send((topic.to_owned(), partition));
+            }
+            tokio::select! {
+                biased;
+                () = revoked.cancelled() => return,
+                () = self.handle(&message) => {}
+            }
+            // It may have gone to another reader meanwhile, who handles it again.
+            let stored = consumer
+                .get()
+                .store_offset(topic, partition, message.offset());
+            if let Err(error) = stored {
+                tracing::debug!(%error, "could not store a position");
+            }
+        }
+    }
+
+    async fn handle(&self, message: &OwnedMessage) {
+        let _room = self.deliverer.room().await;
+        let arriving = message::arriving(message, self.settings.keys_in_subject);
+        let verdict = self.deliverer.settle(&arriving, 0, Again::Here).await;
+        if let Verdict::Dead(letter) = verdict {
+            self.post(message, &letter).await;
+        }
+    }
+
+    /// Posts a dead letter, for as long as it takes.
+    async fn post(&self, original: &OwnedMessage, letter: &DeadLetter) {
+        let topic = match &self.deliverer.rules().dead_letter {
+            DeadLetterTo::Nowhere => return,
+            DeadLetterTo::Named(topic) => topic.clone(),
+            DeadLetterTo::Usual => format!("{}.dead", original.topic()),
+        };
+        let mut headers = OwnedHeaders::new();
+        for header in original
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter())
+        {
+            headers = headers.insert(header);
+        }
+        for (name, value) in letter.headers() {
+            headers = message::put(headers, name, &value);
+        }
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            let out = Outbound {
+                topic: &topic,
+                key: original.key(),
+                partition: None,
+                body: original.payload().unwrap_or_default(),
+                headers: headers.clone(),
+            };
+            let Err(error) = self.kafka.publish(out).await else {
+                return;
+            };
+            tracing::warn!(topic, %error, "could not post a dead letter, the message is kept");
+            tokio::time::sleep(backoff.delay()).await;
+        }
+    }
+}
+
+/// Gives a message to the worker of its partition, and pauses one that has enough to do.
+fn give(consumer: &Consumer, message: OwnedMessage, begin: impl FnOnce(Work)) {
+    let mut partition = TopicPartitionList::new();
+    partition.add_partition(message.topic(), message.partition());
+    let consumer = consumer.get();
+    if consumer.context().workers.give(message, begin)
+        && let Err(error) = consumer.pause(&partition)
+    {
+        tracing::debug!(%error, "could not pause a partition");
+    }
+}
+
+fn resume_one(consumer: &Consumer, (topic, partition): &Partition) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, *partition);
+    if let Err(error) = consumer.get().resume(&list) {
+        tracing::debug!(%error, "could not resume a partition");
+    }
+}

@@ -1,0 +1,282 @@
+//! Messages by Kafka's protocol, with the brokers that the client library brings for tests.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../../messaging-nats/tests/support/mod.rs"]
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant as WallClock};
+
+use lattice_nats_box::free_port;
+use messaging_kafka::MessagingKafka;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use support::{Lattice, PATIENCE, Said};
+
+type Brokers = MockCluster<'static, DefaultProducerContext>;
+
+async fn start() -> (Lattice, Brokers, String) {
+    let brokers = MockCluster::new(1).unwrap();
+    let hosts = brokers.bootstrap_servers();
+    (Lattice::start::<MessagingKafka>().await, brokers, hosts)
+}
+
+/// The first message of a topic.
+async fn first_of(hosts: &str, topic: &str) -> OwnedMessage {
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", hosts)
+        .set("group.id", "undertaker")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[topic]).unwrap();
+    let message = tokio::time::timeout(PATIENCE, consumer.recv()).await;
+    message.unwrap().unwrap().detach()
+}
+
+#[tokio::test]
+async fn what_is_published_arrives_with_its_key() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("orders", 4, 1).unwrap();
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("subscriptions", "orders"),
+        ("keys_in_subject", "true"),
+    ];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    publisher.publish("orders#one", b"").await.unwrap();
+    let message = heard.next().await;
+    assert_eq!((&*message.subject, message.body.len()), ("orders#one", 0));
+    assert_eq!(message.reply_to.as_deref(), Some("orders.reply"));
+    let whole = vec![7; 1024 * 1024];
+    let sent = publisher.publish_with("orders", &whole, Some("answers"));
+    sent.await.unwrap();
+    let message = heard.next().await;
+    assert_eq!(message.body, whole);
+    assert_eq!(message.reply_to.as_deref(), Some("answers"));
+}
+
+#[tokio::test]
+async fn a_handler_answers_a_request_through_the_consumer() {
+    let (mut lattice, _brokers, hosts) = start().await;
+    let answerer = lattice.target("answerer", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    let say = move |message: &support::Message| match message.text() {
+        "?" => Said::Answer(answerer.clone(), "pong".into()),
+        _ => Said::Done,
+    };
+    let _heard = lattice.handler("answerer", say).await;
+    let config = [("hosts", &*hosts), ("subscriptions", "ping")];
+    lattice.source("answerer", &config).await;
+    lattice.ready().await;
+    let asker = lattice.target("asker", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    let answer = asker.request("ping", b"?", 20_000).await.unwrap();
+    assert_eq!(answer.text(), "pong");
+    let error = asker.request("ping", b"!", 300).await.unwrap_err();
+    assert_eq!(error, "nobody answered on `ping` within 300ms");
+}
+
+#[tokio::test]
+async fn a_partition_keeps_its_order_whatever_fails() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("orders", 3, 1).unwrap();
+    let count = AtomicUsize::new(0);
+    let say = move |_: &_| match count.fetch_add(1, Ordering::SeqCst) % 5 {
+        0 => Said::Error("not yet"),
+        1 => Said::After(Duration::from_millis(5)),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("listener", say).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("subscriptions", "orders"),
+        ("backoff", "5"),
+        ("max_deliver", "20"),
+        ("keys_in_subject", "true"),
+    ];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    // More of one key than may wait in front of the handler.
+    let keys = ["a", "b", "c"];
+    for number in 0..100 {
+        for key in keys {
+            let (subject, body) = (format!("orders#{key}"), number.to_string());
+            publisher.publish(&subject, body.as_bytes()).await.unwrap();
+        }
+    }
+    let mut next: HashMap<String, u32> = HashMap::new();
+    while next.values().sum::<u32>() < 300 {
+        let message = heard.next().await;
+        let number: u32 = message.text().parse().unwrap();
+        let expected = next.entry(message.subject.clone()).or_default();
+        assert!(
+            number == *expected || number + 1 == *expected,
+            "{message:?}"
+        );
+        *expected = (*expected).max(number + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_and_then_is_a_dead_letter() {
+    let (mut lattice, _brokers, hosts) = start().await;
+    let say = |message: &support::Message| match message.text() {
+        "poison" => Said::Trap("wasm trap: unreachable"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("topic", "carts"),
+        ("max_deliver", "3"),
+        ("backoff", "50"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    publisher.publish("carts#k", b"poison").await.unwrap();
+    publisher.publish("carts#k", b"good").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(heard.next().await.text(), "poison");
+    }
+    assert_eq!(heard.next().await.text(), "good");
+    let letter = first_of(&hosts, "carts.dead").await;
+    let header = |name: &str| {
+        let headers = letter.headers().unwrap();
+        let found = headers.iter().find(|header| header.key == name);
+        String::from_utf8(found.unwrap().value.unwrap().to_vec()).unwrap()
+    };
+    assert_eq!(letter.payload(), Some(&b"poison"[..]));
+    assert_eq!(letter.key(), Some(&b"k"[..]));
+    assert!(header("lattice-cause").contains("wasm trap: unreachable"));
+    assert_eq!(header("lattice-subject"), "carts");
+    assert_eq!(header("lattice-attempts"), "3");
+}
+
+#[tokio::test]
+async fn what_was_not_handled_comes_to_the_next_copy() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("orders", 2, 1).unwrap();
+    let busy = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&busy);
+    let say = move |_: &_| match counted.load(Ordering::SeqCst) {
+        0 => Said::Error("not yet"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("listener", say).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("subscriptions", "orders|group"),
+        ("max_deliver", "1000"),
+        ("backoff", "50"),
+    ];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &hosts)
+        .create()
+        .unwrap();
+    for number in 0..20_u8 {
+        let (key, body) = ([number], number.to_string());
+        let record = FutureRecord::to("orders").key(&key[..]).payload(&body);
+        producer.send(record, PATIENCE).await.unwrap();
+    }
+    heard.next().await;
+    lattice.stop_providers().await;
+    busy.store(1, Ordering::SeqCst);
+    lattice.run::<MessagingKafka>().await;
+    let mut missing: Vec<u32> = (0..20).collect();
+    while !missing.is_empty() {
+        let number: u32 = heard.next().await.text().parse().unwrap();
+        missing.retain(|wanted| *wanted != number);
+    }
+}
+
+#[tokio::test]
+async fn a_1_9_link_publishes_and_reads() {
+    let (mut lattice, _brokers, hosts) = start().await;
+    let mut heard = lattice.handler("both", |_| Said::Done).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("topic", "my-topic"),
+        ("consumer_group", "both"),
+        ("consumer_partitions", "0,1"),
+        ("producer_partitions", "1,0"),
+    ];
+    let both = lattice.target("both", &config).await;
+    lattice.ready().await;
+    for body in ["1", "2"] {
+        both.publish("my-topic", body.as_bytes()).await.unwrap();
+    }
+    let mut seen = [heard.next().await, heard.next().await].map(|m| m.text().to_owned());
+    seen.sort_unstable();
+    assert_eq!(seen, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn what_kafka_does_not_take_is_refused_by_name() {
+    let (mut lattice, _brokers, hosts) = start().await;
+    let config = [("hosts", &*hosts), ("max_message_bytes", "1000")];
+    let publisher = lattice.target("publisher", &config).await;
+    lattice.ready().await;
+    for subject in ["", "a b", "a/b", "#key"] {
+        let error = publisher.publish(subject, b"x").await.unwrap_err();
+        assert!(error.contains("a Kafka topic"), "{error}");
+    }
+    let error = publisher.publish("a", &[0; 1001]).await.unwrap_err();
+    assert!(
+        error.contains("1001 bytes") && error.contains("limit is 1000"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_link_that_cannot_work_says_why_and_one_that_can_again_is_ready() {
+    let (mut lattice, brokers, hosts) = start().await;
+    let nowhere = format!("127.0.0.1:{}", free_port().unwrap());
+    for (config, part) in [
+        (
+            [("hosts", &*nowhere), ("topic", "a")],
+            "the Kafka brokers at",
+        ),
+        ([("hosts", &*hosts), ("topic", "a/b")], "`topic`"),
+        (
+            [("hosts", &*hosts), ("begin", "earliest")],
+            "no `subscriptions`",
+        ),
+        ([("hosts", "http://x"), ("topic", "a")], "`hosts`"),
+    ] {
+        let begun = WallClock::now();
+        lattice.source("listener", &config).await;
+        let reason = lattice.failed().await;
+        assert!(reason.contains(part), "{reason}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    let mut lattice = Lattice::start::<MessagingKafka>().await;
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    brokers.broker_down(1).unwrap();
+    let reason = lattice.failed().await;
+    assert!(reason.contains("do not answer"), "{reason}");
+    brokers.broker_up(1).unwrap();
+    lattice.ready().await;
+    publisher.publish("a", b"x").await.unwrap();
+}
