@@ -128,7 +128,10 @@ fn cut(data: Pieces, skip: u64, take: u64) -> Pieces {
     stream::try_unfold(
         (data, skip, take),
         |(mut data, mut skip, take)| async move {
-            while take > 0 {
+            if take == 0 {
+                return Ok(None);
+            }
+            loop {
                 let Some(mut piece) = data.next().await.transpose()? else {
                     return Ok(None);
                 };
@@ -142,7 +145,6 @@ fn cut(data: Pieces, skip: u64, take: u64) -> Pieces {
                     return Ok(Some((piece, (data, skip, left))));
                 }
             }
-            Ok(None)
         },
     )
     .boxed()
