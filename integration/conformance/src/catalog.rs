@@ -110,6 +110,70 @@ fn any_queue(_: &Ground) -> Value {
     json!({ "create": "true" })
 }
 
+const MESSAGES: &[Backend] = &[
+    Backend {
+        source_config: told_of_all,
+        ..Backend::plain("nats", "messaging-nats")
+    },
+    Backend {
+        source_config: told_by_a_stream,
+        ..Backend::plain("jetstream", "messaging-nats").with(to_streams)
+    },
+    Backend {
+        source_config: told_by_a_broker,
+        ..Backend::of("mqtt", "messaging-mqtt", Kind::Mosquitto, url)
+    },
+    Backend {
+        source_config: told_by_a_queue,
+        ..Backend::of("rabbitmq", "messaging-rabbitmq", Kind::RabbitMq, url)
+    },
+];
+
+/// The subjects of the suite that are asked, and those whose messages are kept.
+const ASKED: &str =
+    "suite.ask.echo,suite.ask.relay,suite.ask.silent,suite.ask.error,suite.ask.about";
+const KEPT: &str = "suite.kept.note,suite.kept.flaky,suite.kept.error,suite.kept.trap";
+
+fn told(subscriptions: &str) -> Value {
+    json!({
+        "subscriptions": subscriptions,
+        "max_deliver": "3",
+        "backoff": "50,400",
+        "dead_letter": "suite.kept.dead",
+    })
+}
+
+/// What `more` says besides.
+fn and(mut config: Value, more: Value) -> Value {
+    if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
+        config.extend(more);
+    }
+    config
+}
+
+fn told_of_all(_: &Ground) -> Value {
+    told(&format!("{ASKED},{KEPT},suite.kept.dead"))
+}
+
+fn told_by_a_stream(_: &Ground) -> Value {
+    let stream = json!({ "stream": "SUITE", "stream_subjects": "suite.kept.>" });
+    and(told(ASKED), stream)
+}
+
+fn to_streams(_: &Ground) -> Value {
+    json!({ "jetstream": "true" })
+}
+
+fn told_by_a_broker(ground: &Ground) -> Value {
+    and(told_of_all(ground), url(ground))
+}
+
+/// Dead letters go to a queue, which a group names.
+fn told_by_a_queue(ground: &Ground) -> Value {
+    let all = format!("{ASKED},{KEPT},suite.kept.dead|suite.kept.dead");
+    and(told(&all), url(ground))
+}
+
 /// Every capability, in the order of the issue that asked for them.
 pub const CATALOG: &[Capability] = &[
     Capability {
@@ -132,6 +196,13 @@ pub const CATALOG: &[Capability] = &[
         calls: "wasi:blobstore/blobstore,container,types",
         called: "",
         backends: BLOBS,
+    },
+    Capability {
+        name: "messages",
+        guest: "suite-messaging",
+        calls: "wasmcloud:messaging/consumer",
+        called: "wasmcloud:messaging/handler",
+        backends: MESSAGES,
     },
     Capability {
         name: "queue",

@@ -20,6 +20,7 @@
 //! | `subscriptions` | subjects of core NATS separated by commas, each `subject` or `subject\|group` | none |
 //! | `consumers` | JetStream consumers that are there, as JSON: `[{"stream":"S","consumer":"C"}]`, with `max_messages` and `max_bytes` of one fetch if wanted | none |
 //! | `stream` | a stream whose messages the component gets | none |
+//! | `stream_subjects` | the subjects that the stream takes, separated by commas, if it is missing and shall be made | |
 //! | `durable` | the durable consumer on it, made if it is missing | made of the names of component and link |
 //! | `filter_subjects` | subjects of the stream that are wanted, separated by commas | all |
 //! | `deliver` | for a durable that is made: `all` messages of the stream, or `new` ones only | `all` |
@@ -131,6 +132,8 @@ pub struct ConsumerSettings {
 /// How a durable consumer is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewConsumer {
+    /// The subjects of the stream, if that is made when it is missing.
+    pub stream_subjects: Vec<String>,
     /// The subjects that are wanted; none for all.
     pub filter: Vec<String>,
     /// Whether messages count that were there before.
@@ -227,16 +230,9 @@ fn durable(
 ) -> Result<ConsumerSettings, InvalidSetting> {
     let expected = "a name without dots, blanks and wildcards";
     let named = settings.read("durable", expected, name)?;
-    let filter = settings.list("filter_subjects");
-    if let Some(bad) = filter.iter().find(|subject| !is_subject(subject, true)) {
-        return Err(InvalidSetting::Value {
-            key: "filter_subjects".into(),
-            value: (*bad).to_owned(),
-            expected: "subjects like `a.b`, `a.*` or `a.>`".into(),
-        });
-    }
     let new = NewConsumer {
-        filter: filter.into_iter().map(str::to_owned).collect(),
+        stream_subjects: subjects(settings, "stream_subjects")?,
+        filter: subjects(settings, "filter_subjects")?,
         all: settings.choice("deliver", true, &[("all", true), ("new", false)])?,
         ack_wait: settings.millis("ack_wait_ms", Duration::from_secs(30), 1000..=3_600_000)?,
     };
@@ -247,6 +243,18 @@ fn durable(
         max_bytes: 0,
         create: Some(new),
     })
+}
+
+fn subjects(settings: &Settings, key: &str) -> Result<Vec<String>, InvalidSetting> {
+    let list = settings.list(key);
+    match list.iter().find(|subject| !is_subject(subject, true)) {
+        None => Ok(list.into_iter().map(str::to_owned).collect()),
+        Some(bad) => Err(InvalidSetting::Value {
+            key: key.to_owned(),
+            value: (*bad).to_owned(),
+            expected: "subjects like `a.b`, `a.*` or `a.>`".into(),
+        }),
+    }
 }
 
 /// A durable of the link's own.

@@ -92,7 +92,7 @@ async fn keep(settings: ServerSettings, name: String, first: Arc<Line>, now: wat
             tokio::time::sleep(LOOK_EVERY).await;
         }
         tracing::warn!("lost the connection to RabbitMQ, connecting again");
-        now.send_replace(Err("lost the connection to RabbitMQ".into()));
+        now.send_modify(|now| *now = Err("lost the connection to RabbitMQ".into()));
         // One whose channel alone was closed is closed as a whole.
         drop(line);
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
@@ -100,11 +100,11 @@ async fn keep(settings: ServerSettings, name: String, first: Arc<Line>, now: wat
             match Line::open(&settings, &name).await {
                 Ok(line) => break Arc::new(line),
                 Err(error) => {
-                    now.send_replace(Err(chain(&error)));
+                    now.send_modify(|now| *now = Err(chain(&error)));
                     tokio::time::sleep(backoff.delay()).await;
                 }
             }
         };
-        now.send_replace(Ok(Arc::clone(&line)));
+        now.send_modify(|now| *now = Ok(Arc::clone(&line)));
     }
 }

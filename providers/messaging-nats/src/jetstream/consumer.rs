@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::stream::{self, Stream};
 use lattice_provider_sdk::BoxError;
 
 use crate::settings::{ConsumerSettings, NewConsumer};
@@ -53,6 +54,22 @@ pub(super) fn ack_wait(settings: &ConsumerSettings) -> Duration {
     new.map_or(USUAL_ACK_WAIT / 3, |new| new.ack_wait)
 }
 
+/// Finds the stream, or makes it where the link says its subjects.
+async fn stream(jetstream: &Context, settings: &ConsumerSettings) -> Result<Stream, BoxError> {
+    let subjects = settings.create.as_ref().map(|new| &new.stream_subjects);
+    match subjects.filter(|subjects| !subjects.is_empty()) {
+        None => Ok(jetstream.get_stream(&settings.stream).await?),
+        Some(subjects) => {
+            let config = stream::Config {
+                name: settings.stream.clone(),
+                subjects: subjects.clone(),
+                ..stream::Config::default()
+            };
+            Ok(jetstream.get_or_create_stream(config).await?)
+        }
+    }
+}
+
 /// Finds the consumer, or makes it where the link says how.
 pub(super) async fn open(
     jetstream: &Context,
@@ -64,10 +81,10 @@ pub(super) async fn open(
         name: settings.name.clone(),
         source,
     };
-    let stream = jetstream.get_stream(&settings.stream).await;
-    let stream = stream.map_err(|error| ConsumerError::Stream {
+    let stream = stream(jetstream, settings).await;
+    let stream = stream.map_err(|source| ConsumerError::Stream {
         stream: stream_name(),
-        source: error.into(),
+        source,
     })?;
     let consumer: PullConsumer = match &settings.create {
         None => stream.get_consumer(&settings.name).await.map_err(failed)?,
