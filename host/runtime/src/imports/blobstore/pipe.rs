@@ -65,9 +65,14 @@ struct State {
 }
 
 impl State {
+    /// How much more this pipe may hold.
+    fn own(&self) -> usize {
+        self.limit.saturating_sub(self.bytes)
+    }
+
     /// How much more the guest may write.
     fn free(&self) -> StreamResult<usize> {
-        let own = self.limit.saturating_sub(self.bytes);
+        let own = self.own();
         let all = self.budget.free();
         if own > 0 && all == 0 {
             let limit = self.budget.limit;
@@ -201,23 +206,28 @@ impl Pipe {
 
 /// The writing end, as the guest has it. Dropping it ends the writing, but only finishing the value
 /// makes what was written whole.
-pub(super) struct Writer(Pipe);
+pub(super) struct Writer {
+    pipe: Pipe,
+    /// What the guest was told that it may write. It still may when the upload begins, which
+    /// leaves the pipe less room than before.
+    permitted: usize,
+}
 
 impl Writer {
     pub(super) fn new(pipe: Pipe) -> Self {
-        Self(pipe)
+        Self { pipe, permitted: 0 }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.0.state().closed = true;
+        self.pipe.state().closed = true;
     }
 }
 
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut state = self.0.state();
+        let mut state = self.pipe.state();
         if state.closed || state.reader_gone {
             return Err(StreamError::Closed);
         }
@@ -225,7 +235,9 @@ impl OutputStream for Writer {
             return Err(StreamError::trap("the write exceeds what was permitted"));
         }
         // Whoever has not asked before is held to the same.
-        if bytes.len() > state.free()? {
+        let own = state.own().max(std::mem::take(&mut self.permitted));
+        if bytes.len() > own.min(state.budget.free()) {
+            state.free()?;
             return Err(StreamError::trap(
                 "the write exceeds what there is room for",
             ));
@@ -234,7 +246,7 @@ impl OutputStream for Writer {
             state.take(bytes.len());
             state.chunks.push_back(bytes);
             drop(state);
-            self.0.0.readable.wake();
+            self.pipe.0.readable.wake();
         }
         Ok(())
     }
@@ -244,18 +256,19 @@ impl OutputStream for Writer {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        let state = self.0.state();
+        let state = self.pipe.state();
         if state.closed || state.reader_gone {
             return Err(StreamError::Closed);
         }
-        Ok(state.free()?.min(WRITE_BUDGET))
+        self.permitted = state.free()?.min(WRITE_BUDGET);
+        Ok(self.permitted)
     }
 }
 
 #[async_trait::async_trait]
 impl Pollable for Writer {
     async fn ready(&mut self) {
-        std::future::poll_fn(|cx| self.0.poll_writable(cx)).await;
+        std::future::poll_fn(|cx| self.pipe.poll_writable(cx)).await;
     }
 }
 
@@ -301,6 +314,20 @@ mod tests {
         assert_eq!(one.check_write().unwrap(), 4 + CHUNK);
         let long = Bytes::from(vec![0; 5 + CHUNK]);
         assert!(matches!(one.write(long), Err(StreamError::Trap(_))));
+    }
+
+    #[tokio::test]
+    async fn what_was_permitted_may_be_written_when_the_upload_has_begun() {
+        let pipe = Pipe::new(Budget::new(4 * WINDOW));
+        let mut writer = Writer::new(pipe.clone());
+        for _ in 0..2 * WINDOW / WRITE_BUDGET {
+            writer.write(Bytes::from(vec![0; WRITE_BUDGET])).unwrap();
+        }
+        assert_eq!(writer.check_write().unwrap(), WRITE_BUDGET);
+        let _read = pipe.read();
+        writer.write(Bytes::from(vec![0; WRITE_BUDGET])).unwrap();
+        assert_eq!(writer.check_write().unwrap(), 0);
+        assert!(writer.write(Bytes::from_static(b"more")).is_err());
     }
 
     #[tokio::test]
