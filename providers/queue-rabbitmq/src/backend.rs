@@ -1,0 +1,378 @@
+//! The queues behind one link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::message::Delivery as Incoming;
+use lapin::options::BasicAckOptions;
+use lattice_provider_sdk::queue::{
+    Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Sent, Want, dead_letter,
+};
+use lattice_provider_sdk::{Features, LinkError, Shared};
+use tokio::time::Instant;
+
+use crate::leases::{LONGEST, Lease, fresh};
+use crate::letter::{self, History};
+use crate::line::{Line, Parcel, answered};
+use crate::queue::{Queue, declare, ready};
+use crate::rabbit::Rabbit;
+use crate::receive::receive;
+use crate::settings::{Create, LinkSettings};
+use crate::{hold, line};
+
+/// How many messages of one `send-many` are on their way at once.
+const AT_ONCE: usize = 256;
+/// The longest delay: what is checked before.
+const LONGEST_DELAY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// What a link gives its component.
+#[derive(Debug)]
+pub(crate) struct RabbitQueues {
+    rabbit: Shared<Rabbit>,
+    settings: LinkSettings,
+}
+
+impl RabbitQueues {
+    pub(crate) fn new(rabbit: Shared<Rabbit>, settings: LinkSettings) -> Self {
+        Self { rabbit, settings }
+    }
+
+    /// Whether RabbitMQ and the link's own queue are there.
+    pub(crate) async fn check(&self) -> Result<(), LinkError> {
+        let own = &self.settings.own;
+        let looked = async {
+            let line = self.rabbit.line()?;
+            let queue = self.queue(&line, own).await?;
+            let looked = answered(ready(&line.connection, &queue.name)).await;
+            if looked.as_ref().err() == Some(&QueueError::NoSuchQueue) {
+                // Made again, if the link makes queues.
+                line.forget(own);
+            }
+            looked
+        };
+        looked.await.map(drop).map_err(|error| {
+            LinkError::unavailable(match error {
+                QueueError::NoSuchQueue => {
+                    format!("there is no queue `{own}`; create it, or leave out `create`")
+                }
+                error => format!("the queue `{own}` cannot be used: {}", error.text()),
+            })
+        })
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        Features::new()
+            .with("delay", LONGEST_DELAY_MS)
+            .with("order", "fifo")
+            .with("max-message-bytes", self.settings.largest)
+            .with("max-lease-ms", LONGEST.as_millis())
+            .having("dead-letter")
+            .with("depth", "ready-only")
+    }
+
+    async fn queue(&self, line: &Line, name: &str) -> Result<Arc<Queue>, QueueError> {
+        line.queue(name, self.settings.creates(name)).await
+    }
+
+    /// Refuses what RabbitMQ cannot do with a message.
+    fn possible(&self, message: &Message) -> Result<(), QueueError> {
+        if message.dedup_id.is_some() {
+            return Err(QueueError::unsupported("dedup: RabbitMQ keeps no ids"));
+        }
+        if message.group.is_some() {
+            let what = "groups: RabbitMQ has no order among some of a queue's messages";
+            return Err(QueueError::unsupported(what));
+        }
+        match message.body.len() > self.settings.largest {
+            true => Err(QueueError::TooLarge(self.settings.largest as u64)),
+            false => Ok(()),
+        }
+    }
+
+    fn parcel(message: Message, history: &History) -> Parcel {
+        Parcel {
+            id: history.id.clone(),
+            properties: letter::properties(&message, history),
+            body: message.body,
+        }
+    }
+
+    /// Stores one message in a queue that is there.
+    async fn store(&self, line: &Line, queue: &str, parcel: Parcel) -> Result<(), QueueError> {
+        let mut stored = line.publish(queue, vec![parcel]).await?;
+        let stored = stored.pop().unwrap_or_else(|| Err(nothing_said()));
+        if stored.as_ref().err() == Some(&QueueError::NoSuchQueue) {
+            line.forget(queue);
+        }
+        stored
+    }
+
+    /// Stores a message where it waits before it comes to its queue.
+    async fn hold(
+        &self,
+        line: &Line,
+        queue: &str,
+        parcel: Parcel,
+        delay: Duration,
+    ) -> Result<(), QueueError> {
+        let delay = hold::rounded(delay);
+        let name = hold::name(queue, delay);
+        let arguments = hold::arguments(queue, delay, self.settings.queue.quorum);
+        answered(declare(&line.connection, &name, arguments)).await?;
+        self.store(line, &name, parcel).await
+    }
+
+    fn lease(&self, queue: &Arc<Queue>, incoming: Incoming, lease: Duration) -> Delivery {
+        let (history, attempt) = letter::history(&incoming.properties, incoming.redelivered);
+        let body = Bytes::from(incoming.data);
+        let lease = lease.min(LONGEST);
+        let (receipt, now) = (fresh(), Instant::now());
+        let delivery = Delivery {
+            receipt: receipt.clone(),
+            id: history.id.clone(),
+            message: letter::read(&incoming.properties, body.clone()),
+            attempt,
+            enqueued_at_ms: history.enqueued_at_ms,
+            lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
+        };
+        let held = Lease {
+            queue: Arc::clone(queue),
+            acker: incoming.acker,
+            properties: incoming.properties,
+            body,
+            history,
+            attempt,
+            since: now,
+            until: now + lease,
+        };
+        self.rabbit.leases.put(&receipt, held);
+        delivery
+    }
+
+    async fn bury(&self, line: &Line, lease: &Lease, why: &str) -> Result<(), QueueError> {
+        let queue = &lease.queue.name;
+        let dead = self.settings.dead(queue);
+        if dead == *queue {
+            let what = "dead-letter: the queue is the dead-letter queue itself";
+            return Err(QueueError::unsupported(what));
+        }
+        let create = self.settings.create != Create::No;
+        let create = create.then(|| self.settings.queue.unlimited());
+        let grave = line
+            .queue(&dead, create)
+            .await
+            .map_err(|error| match error {
+                QueueError::NoSuchQueue => QueueError::unsupported(format!(
+                    "dead-letter: there is no queue `{dead}`, and the link creates none"
+                )),
+                error => error,
+            })?;
+        let message = letter::read(&lease.properties, lease.body.clone());
+        let message = dead_letter(message, queue, lease.attempt, why);
+        let history = History {
+            attempts: 0,
+            ..lease.history.clone()
+        };
+        let parcel = Self::parcel(message, &history);
+        self.store(line, &grave.name, parcel).await
+    }
+
+    /// Sends a message again, with the attempts that it has had.
+    async fn again(&self, line: &Line, lease: &Lease, delay: Duration) -> Result<(), QueueError> {
+        let message = letter::read(&lease.properties, lease.body.clone());
+        let history = History {
+            attempts: lease.attempt,
+            ..lease.history.clone()
+        };
+        let parcel = Self::parcel(message, &history);
+        match delay.is_zero() {
+            true => self.store(line, &lease.queue.name, parcel).await,
+            false => self.hold(line, &lease.queue.name, parcel, delay).await,
+        }
+    }
+}
+
+fn nothing_said() -> QueueError {
+    QueueError::other("RabbitMQ did not say what became of a message")
+}
+
+impl Queues for RabbitQueues {
+    // A delivery is of the channel that received it.
+    const HELD_HERE: bool = true;
+
+    async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
+        Ok(ReceiptKey::of_this_process())
+    }
+
+    async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
+        self.possible(&message)?;
+        let line = self.rabbit.line()?;
+        self.queue(&line, queue).await?;
+        let history = History::new(fresh());
+        let parcel = Self::parcel(message, &history);
+        match delay.is_zero() {
+            true => self.store(&line, queue, parcel).await?,
+            false => self.hold(&line, queue, parcel, delay).await?,
+        }
+        Ok(history.id)
+    }
+
+    async fn send_many(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+    ) -> Result<Vec<Sent>, QueueError> {
+        let line = self.rabbit.line()?;
+        self.queue(&line, queue).await?;
+        let mut sent: Vec<Sent> = Vec::with_capacity(messages.len());
+        let mut parcels = Vec::new();
+        for message in messages {
+            let history = History::new(fresh());
+            sent.push(self.possible(&message).map(|()| history.id.clone()));
+            if sent.last().is_some_and(Result::is_ok) {
+                parcels.push(Self::parcel(message, &history));
+            }
+        }
+        let mut stored = Vec::with_capacity(parcels.len());
+        let mut parcels = parcels.into_iter().peekable();
+        // A queue with limits refuses what comes after it has noticed, not what is on its way already.
+        let how = self.settings.queue;
+        let at_once = match how == how.unlimited() {
+            true => AT_ONCE,
+            false => 1,
+        };
+        while parcels.peek().is_some() {
+            let part: Vec<_> = parcels.by_ref().take(at_once).collect();
+            let count = part.len();
+            match line.publish(queue, part).await {
+                Ok(answers) => stored.extend(answers),
+                // What was stored before is told all the same.
+                Err(error) if !stored.is_empty() => {
+                    stored.extend(std::iter::repeat_n(Err(error), count));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut stored = stored.into_iter();
+        for sent in sent.iter_mut().filter(|sent| sent.is_ok()) {
+            if let Err(error) = stored.next().unwrap_or_else(|| Err(nothing_said())) {
+                *sent = Err(error);
+            }
+        }
+        Ok(sent)
+    }
+
+    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+        let line = self.rabbit.line()?;
+        let queue = self.queue(&line, queue).await?;
+        let got = receive(&queue, want).await?.take().into_iter();
+        Ok(got
+            .map(|incoming| self.lease(&queue, incoming, want.lease))
+            .collect())
+    }
+
+    async fn settle(&self, queue: &str, receipt: &str, how: Outcome) -> Result<(), QueueError> {
+        let line = self.rabbit.line()?;
+        let lease = self.rabbit.leases.take(queue, receipt)?;
+        let taken = Taken {
+            queues: self,
+            receipt,
+            lease: Some(lease),
+        };
+        taken.settle(&line, how).await
+    }
+
+    async fn extend(&self, queue: &str, receipt: &str, lease: Duration) -> Result<(), QueueError> {
+        let held = self.rabbit.leases.take(queue, receipt)?;
+        let mut taken = Taken {
+            queues: self,
+            receipt,
+            lease: Some(held),
+        };
+        let Some(held) = &mut taken.lease else {
+            return Err(QueueError::ReceiptExpired);
+        };
+        let until = Instant::now() + lease;
+        let latest = held.since + LONGEST;
+        if until > latest {
+            held.until = latest;
+            return Err(QueueError::unsupported(format!(
+                "max-lease-ms: RabbitMQ lets nobody have a message for longer than {LONGEST:?}"
+            )));
+        }
+        held.until = until;
+        Ok(())
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, QueueError> {
+        let line = self.rabbit.line()?;
+        let queue = self.queue(&line, queue).await?;
+        let count = |name: String| {
+            let line = Arc::clone(&line);
+            async move { line::answered(ready(&line.connection, &name)).await }
+        };
+        let dead = match count(self.settings.dead(&queue.name)).await {
+            Ok(dead) => dead,
+            Err(QueueError::NoSuchQueue) => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Depth {
+            ready: count(queue.name.clone()).await?,
+            leased: None,
+            delayed: None,
+            dead: Some(dead),
+        })
+    }
+}
+
+/// A lease that was taken to settle or extend it: it is put back unless it was settled, also when
+/// the caller gives up in the middle.
+struct Taken<'a> {
+    queues: &'a RabbitQueues,
+    receipt: &'a str,
+    lease: Option<Lease>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.queues.rabbit.leases.put(self.receipt, lease);
+        }
+    }
+}
+
+impl Taken<'_> {
+    async fn settle(mut self, line: &Line, how: Outcome) -> Result<(), QueueError> {
+        let Some(lease) = &self.lease else {
+            return Err(QueueError::ReceiptExpired);
+        };
+        let queues = self.queues;
+        let queue = Arc::clone(&lease.queue);
+        let is_quorum = queues.settings.queue.quorum;
+        let gives_back = match how {
+            Outcome::Ack => false,
+            // A quorum queue counts what is given back.
+            Outcome::Retry(None | Some(0)) if is_quorum => true,
+            Outcome::Retry(delay) => {
+                let delay = Duration::from_millis(delay.unwrap_or(0).into());
+                queues.again(line, lease, delay).await?;
+                false
+            }
+            Outcome::Reject(why) => {
+                queues.bury(line, lease, &why).await?;
+                false
+            }
+        };
+        match gives_back {
+            true => lease.give_back().await,
+            false => {
+                let acked = lease.acker.ack(BasicAckOptions::default()).await;
+                acked.map_err(line::lost)?;
+            }
+        }
+        // Said, whatever comes of it: the server gives the message again if it has not heard.
+        self.lease = None;
+        answered(queue.sync()).await
+    }
+}

@@ -1,0 +1,110 @@
+//! Who has which message, and until when.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::options::BasicNackOptions;
+use lapin::{Acker, BasicProperties};
+use lattice_provider_sdk::queue::QueueError;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::letter::History;
+use crate::queue::Queue;
+
+/// How long a message may be held in all: servers take messages from those who have them for half an
+/// hour, and close their channel.
+pub(crate) const LONGEST: Duration = Duration::from_secs(25 * 60);
+
+/// How messages go back.
+pub(crate) const REQUEUE: BasicNackOptions = BasicNackOptions {
+    multiple: false,
+    requeue: true,
+};
+
+/// One message that somebody has.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) acker: Acker,
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: Bytes,
+    pub(crate) history: History,
+    pub(crate) attempt: u32,
+    pub(crate) since: Instant,
+    pub(crate) until: Instant,
+}
+
+impl Lease {
+    /// Gives the message back. When that cannot be said, the connection is gone, and the message is
+    /// given back with it.
+    pub(crate) async fn give_back(&self) {
+        self.acker.nack(REQUEUE).await.ok();
+    }
+}
+
+/// A lease with what ends it.
+#[derive(Debug)]
+struct Held {
+    lease: Lease,
+    _timer: AbortOnDropHandle<()>,
+}
+
+type Table = Arc<Mutex<HashMap<String, Held>>>;
+
+/// The leases of one connection, by names that are never used again.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    table: Table,
+}
+
+impl Leases {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps a message until its lease ends.
+    pub(crate) fn put(&self, receipt: &str, lease: Lease) {
+        let (table, name, until) = (Arc::clone(&self.table), receipt.to_owned(), lease.until);
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            let held = table.lock().remove(&name);
+            if let Some(Held { lease, _timer }) = held {
+                // The timer is this task, which is not to end before it is done.
+                drop(_timer.detach());
+                lease.give_back().await;
+            }
+        });
+        let held = Held {
+            lease,
+            _timer: AbortOnDropHandle::new(timer),
+        };
+        self.table.lock().insert(receipt.to_owned(), held);
+    }
+
+    /// Takes a lease that has not ended: who takes it settles it, or puts it back.
+    pub(crate) fn take(&self, queue: &str, receipt: &str) -> Result<Lease, QueueError> {
+        let mut table = self.table.lock();
+        let is_alive = |held: &Held| {
+            let lease = &held.lease;
+            lease.queue.name == queue && lease.queue.is_open() && lease.until > Instant::now()
+        };
+        // One that has ended is left to its timer, which gives the message back.
+        if table.get(receipt).is_some_and(is_alive)
+            && let Some(held) = table.remove(receipt)
+        {
+            return Ok(held.lease);
+        }
+        Err(QueueError::ReceiptExpired)
+    }
+}
+
+/// A text that nothing else is called.
+pub(crate) fn fresh() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
+}

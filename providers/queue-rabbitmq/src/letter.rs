@@ -1,0 +1,209 @@
+//! A message as RabbitMQ keeps it.
+//!
+//! The body and the content type are those of AMQP, the id is the message id, and attributes are
+//! headers. An attribute whose name means something else here, or whose value is not taken back as
+//! it is, does not occur: any text is a header of AMQP, and names that begin with `x-` or `lattice-`
+//! stand behind `lattice-attribute-`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lattice_provider_sdk::queue::Message;
+
+const ESCAPED: &str = "lattice-attribute-";
+/// How often a message was delivered before it was sent again by a provider.
+const ATTEMPTS: &str = "lattice-attempts";
+/// When it was first sent, in milliseconds of Unix time.
+const ENQUEUED: &str = "lattice-enqueued-at";
+/// How often a quorum queue has given it back.
+const DELIVERIES: &str = "x-delivery-count";
+const RESERVED: [&str; 2] = ["x-", "lattice-"];
+
+/// A message that is kept when the server restarts.
+const PERSISTENT: u8 = 2;
+
+/// What is known of a message besides what its sender says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct History {
+    pub(crate) id: String,
+    /// How often it was delivered before, as far as that was not in the queue it is in.
+    pub(crate) attempts: u32,
+    pub(crate) enqueued_at_ms: u64,
+}
+
+impl History {
+    /// That of a new message.
+    pub(crate) fn new(id: String) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.unwrap_or_default().as_millis();
+        Self {
+            id,
+            attempts: 0,
+            enqueued_at_ms: u64::try_from(now).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The properties of a message.
+pub(crate) fn properties(message: &Message, history: &History) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in &message.attributes {
+        let name = match is_reserved(name) {
+            true => ShortString::from(format!("{ESCAPED}{name}")),
+            false => ShortString::from(name.as_str()),
+        };
+        headers.insert(
+            name,
+            AMQPValue::LongString(LongString::from(value.as_str())),
+        );
+    }
+    let number = |number: u64| AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX));
+    headers.insert(ENQUEUED.into(), number(history.enqueued_at_ms));
+    if history.attempts > 0 {
+        headers.insert(ATTEMPTS.into(), number(history.attempts.into()));
+    }
+    let properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(history.id.as_str().into())
+        .with_timestamp(history.enqueued_at_ms / 1000)
+        .with_headers(headers);
+    match &message.content_type {
+        Some(text) => properties.with_content_type(text.as_str().into()),
+        None => properties,
+    }
+}
+
+/// The message of a delivery.
+pub(crate) fn read(properties: &BasicProperties, body: Bytes) -> Message {
+    let mut attributes = Vec::new();
+    for (name, value) in table(properties) {
+        let name = name.as_str();
+        let Some(value) = text(value) else { continue };
+        match name.strip_prefix(ESCAPED) {
+            Some(name) => attributes.push((name.to_owned(), value)),
+            None if is_reserved(name) => {}
+            None => attributes.push((name.to_owned(), value)),
+        }
+    }
+    let content_type = properties.content_type().as_ref();
+    Message {
+        body,
+        content_type: content_type.map(|text| text.as_str().to_owned()),
+        attributes,
+        dedup_id: None,
+        group: None,
+    }
+}
+
+/// What a delivery tells of the message, and which attempt it is.
+pub(crate) fn history(properties: &BasicProperties, redelivered: bool) -> (History, u32) {
+    let number = |wanted: &str| {
+        let mut fields = table(properties);
+        let found = fields.find(|(name, _)| name.as_str() == wanted);
+        found.and_then(|(_, value)| integer(value))
+    };
+    let attempts = number(ATTEMPTS).unwrap_or(0);
+    // A classic queue says no more than that there was a delivery before.
+    let here = number(DELIVERIES).unwrap_or(u64::from(redelivered));
+    let total = attempts.saturating_add(here).saturating_add(1);
+    let seconds = properties.timestamp().unwrap_or(0);
+    let id = properties.message_id().as_ref();
+    let history = History {
+        id: id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        enqueued_at_ms: number(ENQUEUED).unwrap_or(seconds.saturating_mul(1000)),
+    };
+    (history, u32::try_from(total).unwrap_or(u32::MAX))
+}
+
+fn table(properties: &BasicProperties) -> impl Iterator<Item = (&ShortString, &AMQPValue)> {
+    let headers = properties.headers().as_ref();
+    headers.into_iter().flat_map(|headers| headers.inner())
+}
+
+fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    RESERVED.iter().any(|start| name.starts_with(start))
+}
+
+/// A header of another program as an attribute, if it is a text or a number.
+fn text(value: &AMQPValue) -> Option<String> {
+    Some(match value {
+        AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
+        AMQPValue::ShortString(text) => text.as_str().to_owned(),
+        AMQPValue::Boolean(value) => value.to_string(),
+        AMQPValue::Double(value) => value.to_string(),
+        AMQPValue::Float(value) => value.to_string(),
+        value => match value {
+            AMQPValue::ShortShortInt(n) => n.to_string(),
+            AMQPValue::ShortInt(n) => n.to_string(),
+            AMQPValue::LongInt(n) => n.to_string(),
+            AMQPValue::LongLongInt(n) => n.to_string(),
+            value => integer(value)?.to_string(),
+        },
+    })
+}
+
+/// A number that is not below zero.
+fn integer(value: &AMQPValue) -> Option<u64> {
+    match value {
+        AMQPValue::ShortShortInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::ShortShortUInt(n) => Some((*n).into()),
+        AMQPValue::ShortInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::ShortUInt(n) => Some((*n).into()),
+        AMQPValue::LongInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::LongUInt(n) => Some((*n).into()),
+        AMQPValue::LongLongInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::Timestamp(n) => Some(*n),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::btree_map;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            attributes in btree_map("[a-z._-]{1,12}|x-[a-z]{1,3}|Lattice-x", ".{0,20}", 0..5),
+            content_type in option::of("[ -~]{1,20}"),
+            attempts in 0_u32..9,
+        ) {
+            let mut attributes: Vec<_> = attributes.into_iter().collect();
+            let message = Message {
+                body: "body".into(),
+                content_type,
+                attributes: attributes.clone(),
+                dedup_id: None,
+                group: None,
+            };
+            let mut known = History::new("id".into());
+            known.attempts = attempts;
+            let properties = properties(&message, &known);
+            let mut got = read(&properties, "body".into());
+            got.attributes.sort();
+            attributes.sort();
+            prop_assert_eq!(got, Message { attributes, ..message });
+            prop_assert_eq!(history(&properties, false), (known.clone(), attempts + 1));
+            prop_assert_eq!(history(&properties, true), (known, attempts + 2));
+        }
+    }
+
+    #[test]
+    fn the_count_of_the_queue_goes_before_its_mark() {
+        let mut headers = FieldTable::default();
+        headers.insert(DELIVERIES.into(), AMQPValue::LongLongInt(3));
+        headers.insert("count".into(), AMQPValue::LongInt(-7));
+        let properties = BasicProperties::default().with_headers(headers);
+        assert_eq!(history(&properties, true).1, 4);
+        let attributes = read(&properties, Bytes::new()).attributes;
+        assert_eq!(attributes, [("count".to_owned(), "-7".to_owned())]);
+    }
+}

@@ -1,0 +1,55 @@
+//! Queues for components, kept in RabbitMQ 3.10 or later.
+//!
+//! A link with this provider as target of `lattice:queue` lets its component send and receive; one
+//! with it as source has the component's handler called. See [`settings`] for what links say.
+//!
+//! # Queues
+//!
+//! A queue is the queue of that name in the virtual host, so that programs without a lattice share
+//! it. It is made when a link of the queue is put, as a durable quorum queue unless the link says
+//! `classic`; other queues that a component names have to be there unless the link says `create`.
+//! Messages are confirmed by the server before `send` answers. A queue that has as many messages or
+//! bytes as it may have takes no more, and says so; the server notices a little late, so that a few
+//! more may be taken, and those are kept.
+//!
+//! # Leases
+//!
+//! A message that is leased is one that the provider has received and not acknowledged. It goes back
+//! when its lease ends, and when the process or its connection dies. Receipts are those of the process
+//! that received; other copies of the provider pass calls about them on to that one. A server lets
+//! nobody have a message for longer than half an hour by default, so leases end after 25 minutes in
+//! all.
+//!
+//! Attempts are counted by quorum queues, and carried along when a message waits for its next one.
+//! Of a classic queue it is only known that a message came before, so an attempt after one whose lease
+//! has ended is told as the second one at most.
+//!
+//! # Delay
+//!
+//! Messages for later, and retries with a delay, wait in queues that are made for each delay, called
+//! `QUEUE=hold=MILLISECONDS`, and go when they are not used. Delays are rounded up to two digits, so
+//! that there are not many of them.
+//!
+//! # Dead letters
+//!
+//! A message that is rejected is confirmed in the dead-letter queue before it is acknowledged in its
+//! own. A provider that dies in between leaves it in both.
+//!
+//! # What is not there
+//!
+//! `dedup` and `groups` are refused as unsupported: RabbitMQ keeps no ids, and has no order among
+//! some of a queue's messages only. `depth-of` knows of messages that are ready, in the queue and in
+//! its dead-letter queue.
+
+mod backend;
+mod hold;
+mod leases;
+mod letter;
+mod line;
+mod provider;
+mod queue;
+mod rabbit;
+mod receive;
+pub mod settings;
+
+pub use provider::QueueRabbitmq;

@@ -1,0 +1,122 @@
+//! One queue: whether it is there, and the channel that has its deliveries.
+
+use lapin::options::{BasicQosOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{Channel, Connection, ErrorKind};
+use lattice_provider_sdk::chain;
+use lattice_provider_sdk::queue::QueueError;
+use tokio::sync::Mutex;
+
+use crate::line::lost;
+use crate::settings::QueueSettings;
+
+/// A queue that is there. What has been received stays with its channel: trouble with another queue
+/// does not give it back.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) name: String,
+    pub(crate) channel: Channel,
+    /// Held while messages are fetched one by one.
+    pub(crate) fetching: Mutex<()>,
+}
+
+impl Queue {
+    /// Opens a queue, and creates it as `create` says when it is missing.
+    pub(crate) async fn open(
+        connection: &Connection,
+        name: &str,
+        create: Option<QueueSettings>,
+    ) -> Result<Self, QueueError> {
+        match (ready(connection, name).await, create) {
+            (Err(QueueError::NoSuchQueue), Some(how)) => {
+                tracing::info!(queue = name, "creating a queue");
+                declare(connection, name, arguments(how)).await?;
+            }
+            (looked, _) => drop(looked?),
+        }
+        let channel = connection.create_channel().await.map_err(lost)?;
+        sync(&channel).await?;
+        Ok(Self {
+            name: name.to_owned(),
+            channel,
+            fetching: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.channel.status().connected()
+    }
+
+    /// Waits until the server has done what was said on the channel before.
+    pub(crate) async fn sync(&self) -> Result<(), QueueError> {
+        sync(&self.channel).await
+    }
+}
+
+/// Those who wait for a message take one at a time; saying so again is answered, and changes nothing.
+async fn sync(channel: &Channel) -> Result<(), QueueError> {
+    let said = channel.basic_qos(1, BasicQosOptions::default()).await;
+    said.map_err(lost)
+}
+
+/// How many messages of a queue can be received.
+pub(crate) async fn ready(connection: &Connection, name: &str) -> Result<u64, QueueError> {
+    // The server closes the channel of who asks for what is not there.
+    let channel = connection.create_channel().await.map_err(lost)?;
+    let options = QueueDeclareOptions::durable().passive();
+    let asked = channel.queue_declare(name.into(), options, FieldTable::default());
+    let queue = asked.await.map_err(refused)?;
+    let count = queue.message_count();
+    // A channel that is not closed goes with its connection at the latest.
+    channel.close(200, "done".into()).await.ok();
+    Ok(count.into())
+}
+
+/// Makes a queue; one that is there with the same arguments is left alone.
+pub(crate) async fn declare(
+    connection: &Connection,
+    name: &str,
+    arguments: FieldTable,
+) -> Result<(), QueueError> {
+    let channel = connection.create_channel().await.map_err(lost)?;
+    let options = QueueDeclareOptions::durable();
+    let declared = channel.queue_declare(name.into(), options, arguments).await;
+    declared.map_err(refused)?;
+    channel.close(200, "done".into()).await.ok();
+    Ok(())
+}
+
+fn arguments(how: QueueSettings) -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+    let mut arguments = FieldTable::default();
+    if how.quorum {
+        arguments.insert("x-queue-type".into(), text("quorum"));
+    }
+    let limits = [
+        ("x-max-length", how.max_messages),
+        ("x-max-length-bytes", how.max_bytes),
+    ];
+    for (name, limit) in limits.into_iter().filter(|(_, limit)| *limit > 0) {
+        arguments.insert(name.into(), AMQPValue::LongLongInt(limit));
+        // A full queue says so; nothing that was stored goes.
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+    }
+    arguments
+}
+
+fn refused(error: lapin::Error) -> QueueError {
+    let ErrorKind::ProtocolError(told) = error.kind() else {
+        return lost(error);
+    };
+    match told.kind() {
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => QueueError::NoSuchQueue,
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
+            // The component hears no reason, so it is told here.
+            tracing::warn!(%error, "access denied");
+            QueueError::AccessDenied
+        }
+        AMQPErrorKind::Soft(_) => QueueError::other(chain(&error)),
+        AMQPErrorKind::Hard(_) => lost(error),
+    }
+}

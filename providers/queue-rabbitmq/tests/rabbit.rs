@@ -1,0 +1,222 @@
+//! What a component sees of its queues in RabbitMQ. Starting a server takes seconds, so that each
+//! test makes the most of one.
+
+#[path = "../../queue-nats/tests/support/mod.rs"]
+mod support;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use lattice_core::link::LinkState;
+use lattice_services::{Kind, Service};
+use queue_rabbitmq::QueueRabbitmq;
+use support::{Component, Depth, Error, Lattice, Message, Outcome, attribute, body, text};
+use tokio::time::Instant;
+
+const QUEUE: &str = "jobs";
+
+async fn start(config: &[(&str, &str)]) -> (Service, Lattice, Component) {
+    let service = Service::start(Kind::RabbitMq).await.expect("RabbitMQ");
+    let url = service.url();
+    let mut lattice = Lattice::start::<QueueRabbitmq>(&[("url", &url)]).await;
+    let worker = lattice.link("worker", "default", config).await;
+    (service, lattice, worker)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_are_leased_settled_and_counted() {
+    let (_service, mut lattice, worker) = start(&[("queue", QUEUE), ("create", "true")]).await;
+    leases(&worker).await;
+    attempts(&worker, "attempts").await;
+    delays(&worker).await;
+    dead_letters(&worker).await;
+    what_cannot_be_done(&worker).await;
+    copies(&mut lattice, &worker).await;
+    let classic = [("queue_type", "classic"), ("create", "true")];
+    let classic = lattice.link("classic", "default", &classic).await;
+    attempts(&classic, "classic").await;
+}
+
+async fn leases(worker: &Component) {
+    let id = worker.send(QUEUE, &text("once")).await.unwrap();
+    let first = worker.receive_for(QUEUE, 1, 3000, Some(500)).await.unwrap();
+    assert_eq!((first[0].attempt, &first[0].id), (1, &id));
+    worker.none(QUEUE).await;
+    let second = worker.one(QUEUE).await;
+    assert_eq!((second.attempt, &second.id), (2, &id));
+    let late = worker.ack(QUEUE, &first[0]).await;
+    assert_eq!(late, Err(Error::ReceiptExpired));
+    assert_eq!(worker.extend(QUEUE, &second.receipt, 60_000).await, Ok(()));
+    let too_long = worker.extend(QUEUE, &second.receipt, 3_000_000).await;
+    assert!(
+        matches!(too_long, Err(Error::Unsupported(_))),
+        "{too_long:?}"
+    );
+    assert_eq!(worker.ack(QUEUE, &second).await, Ok(()));
+    assert_eq!(worker.ack(QUEUE, &second).await, Err(Error::ReceiptExpired));
+    worker.none(QUEUE).await;
+}
+
+async fn attempts(worker: &Component, queue: &str) {
+    worker.send(queue, &text("again")).await.unwrap();
+    for attempt in 1..=4 {
+        let got = worker.one(queue).await;
+        assert_eq!(got.attempt, attempt, "in {queue}");
+        let delay = [None, Some(300)][usize::from(attempt == 2)];
+        let start = Instant::now();
+        let retry = Outcome::Retry(delay);
+        worker.settle(queue, &got.receipt, retry).await.unwrap();
+        if delay.is_some() {
+            worker.none(queue).await;
+            worker.until_depth(queue, |depth| depth.ready == 1).await;
+            assert!(start.elapsed() >= Duration::from_millis(290));
+        }
+    }
+    let last = worker.one(queue).await;
+    assert_eq!(last.attempt, 5, "in {queue}");
+    worker.ack(queue, &last).await.unwrap();
+}
+
+async fn delays(worker: &Component) {
+    let start = Instant::now();
+    let message = Message {
+        content_type: Some("text/plain".into()),
+        attributes: vec![("x-own".into(), "1".into())],
+        ..text("later")
+    };
+    let id = worker.send_later(QUEUE, &message, 800).await.unwrap();
+    worker.none(QUEUE).await;
+    let got = worker.one(QUEUE).await;
+    assert!(start.elapsed() >= Duration::from_millis(790));
+    assert_eq!((got.attempt, &got.id, &got.message), (1, &id, &message));
+    worker.ack(QUEUE, &got).await.unwrap();
+}
+
+async fn dead_letters(worker: &Component) {
+    worker.send(QUEUE, &text("bad")).await.unwrap();
+    let got = worker.one(QUEUE).await;
+    let reject = Outcome::Reject("no such order".into());
+    worker.settle(QUEUE, &got.receipt, reject).await.unwrap();
+    let depth = worker.depth(QUEUE).await;
+    let expected = Depth {
+        ready: 0,
+        leased: None,
+        delayed: None,
+        dead: Some(1),
+    };
+    assert_eq!(depth, Ok(expected));
+    let dead = worker.one("jobs-dead").await;
+    assert_eq!(
+        attribute(&dead, "dead-letter-reason"),
+        Some("no such order")
+    );
+    worker.ack("jobs-dead", &dead).await.unwrap();
+}
+
+async fn what_cannot_be_done(worker: &Component) {
+    let group = Message {
+        group: Some("g".into()),
+        ..text("")
+    };
+    let refused = worker.send(QUEUE, &group).await;
+    assert!(matches!(&refused, Err(Error::Unsupported(why)) if why.starts_with("groups")));
+    let dedup = Message {
+        dedup_id: Some("g".into()),
+        ..text("")
+    };
+    let sent = worker
+        .send_many(QUEUE, &[text("a"), dedup, text("b")])
+        .await
+        .unwrap();
+    assert!(sent[0].is_ok() && sent[2].is_ok(), "{sent:?}");
+    assert!(matches!(&sent[1], Err(Error::Unsupported(why)) if why.starts_with("dedup")));
+    let got = worker.receive(QUEUE, 10).await.unwrap();
+    assert_eq!(got.iter().map(body).collect::<Vec<_>>(), ["a", "b"]);
+    for delivery in &got {
+        worker.ack(QUEUE, delivery).await.unwrap();
+    }
+}
+
+async fn copies(lattice: &mut Lattice, worker: &Component) {
+    lattice.run_another::<QueueRabbitmq>().await;
+    let messages: Vec<_> = (0..100).map(|n| text(n.to_string())).collect();
+    worker.send_many("many", &messages).await.unwrap();
+    let mut seen = HashSet::new();
+    while seen.len() < 100 {
+        for delivery in worker.receive("many", 7).await.unwrap() {
+            assert_eq!(delivery.attempt, 1);
+            assert!(seen.insert(body(&delivery)));
+            assert_eq!(worker.ack("many", &delivery).await, Ok(()));
+        }
+    }
+    worker.none("many").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_and_links_are_refused_by_name() {
+    let limits = [("max_messages", "3"), ("max_message_bytes", "1000")];
+    let (service, mut lattice, worker) = start(&limits).await;
+    let messages: Vec<_> = (0..20).map(|n| text(n.to_string())).collect();
+    let sent = worker.send_many("", &messages).await.unwrap();
+    let stored = sent.iter().filter(|sent| sent.is_ok()).count();
+    // A quorum queue counts a little late.
+    assert!((3..20).contains(&stored), "{sent:?}");
+    assert!(matches!(sent.last(), Some(Err(Error::Full(_)))), "{sent:?}");
+    let got = worker.receive("", 20).await.unwrap();
+    assert_eq!(got.len(), stored);
+    let large = worker.send("", &text("x".repeat(1001))).await;
+    assert_eq!(large, Err(Error::TooLarge(1000)));
+    assert_eq!(
+        worker.send("other", &text("")).await,
+        Err(Error::NoSuchQueue)
+    );
+    assert_eq!(worker.receive("other", 1).await, Err(Error::NoSuchQueue));
+
+    let strict = [("create", "false"), ("queue", "none")];
+    lattice.put("strict", "default", &strict).await;
+    let report = format!("{:?}", lattice.report_of(LinkState::Failed).await);
+    assert!(report.contains("there is no queue `none`"), "{report}");
+    let url = service.url().replace("guest:guest", "guest:wrong");
+    assert_ne!(url, service.url());
+    lattice.put("stranger", "default", &[("url", &url)]).await;
+    let report = format!("{:?}", lattice.report_of(LinkState::Failed).await);
+    assert!(
+        report.contains("ACCESS_REFUSED") || report.contains("refused"),
+        "{report}"
+    );
+    assert!(!report.contains("wrong"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_is_called_and_the_server_may_die() {
+    let (mut service, mut lattice, sender) = start(&[("queue", QUEUE)]).await;
+    let config = [
+        ("queue", QUEUE),
+        ("backoff_ms", "50"),
+        ("max_attempts", "3"),
+    ];
+    lattice.link_handler("handler", &config).await;
+    let mut handler = lattice.handle("handler").await;
+    sender.send("", &text("poison")).await.unwrap();
+    for attempt in 1..=3 {
+        let (delivery, answer) = handler.next().await;
+        assert_eq!(delivery.attempt, attempt);
+        drop(answer);
+    }
+    sender.until_depth("", |depth| depth.dead == Some(1)).await;
+    sender.send("", &text("held")).await.unwrap();
+    let held = handler.next().await;
+    service.kill();
+    lattice.report_of(LinkState::Failed).await;
+    let refused = sender.send("", &text("lost")).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    service.start_again().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    // What was not acknowledged comes again.
+    held.1.send(Outcome::Ack).ok();
+    let (again, answer) = handler.next().await;
+    assert_eq!(body(&again), "held");
+    answer.send(Outcome::Ack).unwrap();
+    sender.until_depth("", |depth| depth.ready == 0).await;
+    assert!(handler.is_quiet(Duration::from_millis(500)).await);
+}
