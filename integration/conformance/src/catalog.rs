@@ -96,6 +96,7 @@ fn many_buckets(_: &Ground) -> Value {
 
 const BLOBS: &[Backend] = &[
     Backend::plain("folder", "blobstore-fs").with(folder),
+    Backend::plain("nats", "blobstore-nats"),
     Backend::plain("memory", "blobstore-memory"),
 ];
 
@@ -104,7 +105,17 @@ fn folder(ground: &Ground) -> Value {
     json!({ "root": ground.folder("blobs") })
 }
 
-const QUEUE: &[Backend] = &[Backend::plain("nats", "queue-nats").with(any_queue)];
+const QUEUE: &[Backend] = &[
+    Backend::plain("nats", "queue-nats").with(any_queue),
+    Backend::of("rabbitmq", "queue-rabbitmq", Kind::RabbitMq, any_queue_at),
+];
+
+/// The address of the service, where the suite makes queues.
+fn any_queue_at(ground: &Ground) -> Value {
+    let mut config = url(ground);
+    config["create"] = "true".into();
+    config
+}
 
 fn any_queue(_: &Ground) -> Value {
     json!({ "create": "true" })
