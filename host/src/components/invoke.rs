@@ -241,8 +241,7 @@ impl Invoke for ComponentInvoke {
             .await;
         match sent {
             Ok(response) => Ok(response.map(|body| {
-                let body = body.map_err(|e| HttpCode::InternalError(Some(message_chain(&e))));
-                body.boxed_unsync()
+                body.map_err(|error| body_code(&error)).boxed_unsync()
             })),
             Err(HttpError::Handler(code)) => Err(code),
             Err(HttpError::Call(error)) => Err(match self.failed(&route, operation, error) {
@@ -260,6 +259,15 @@ fn operation(instance: &str, function: &str) -> String {
     } else {
         format!("{instance}.{function}")
     }
+}
+
+/// Why the body of a response broke off; its sender names the code where it has one.
+fn body_code(error: &CallError) -> HttpCode {
+    let named = match error {
+        CallError::Remote(remote) => HttpCode::named(&remote.message),
+        _ => None,
+    };
+    named.unwrap_or_else(|| HttpCode::InternalError(Some(message_chain(error))))
 }
 
 /// Puts the failure of a call into the terms of the runtime. There is no code when the called

@@ -289,6 +289,33 @@ impl ErrorCode {
         })
     }
 
+    /// The case that a text names, with what follows a colon as its text where it has one: what
+    /// [`Display`](fmt::Display) makes of a case, but for what it leaves out. So a code comes
+    /// through where only words do, as in the middle of a body.
+    pub fn named(text: &str) -> Option<Self> {
+        let (name, rest) = match text.split_once(": ") {
+            Some((name, rest)) => (name, Some(rest.to_owned())),
+            None => (text, None),
+        };
+        let code = (0..Self::CASES).find_map(|case| {
+            let mut raw = BytesMut::new();
+            write::uleb(&mut raw, case.into());
+            // Nothing for what is optional in it.
+            raw.put_slice(&[0, 0]);
+            let code = Self::decode(&mut Reader::new(raw.freeze())).ok()?;
+            (code.name() == name).then_some(code)
+        })?;
+        match (code, rest) {
+            (code, None) => Some(code),
+            (Self::InternalError(_), text) => Some(Self::InternalError(text)),
+            (Self::DnsError { .. }, rcode) => Some(Self::DnsError {
+                rcode,
+                info_code: None,
+            }),
+            _ => None,
+        }
+    }
+
     /// The name of the case as WIT spells it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -353,6 +380,24 @@ impl std::error::Error for ErrorCode {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_case_is_found_by_its_words() {
+        for code in [
+            ErrorCode::ConnectionReadTimeout,
+            ErrorCode::HttpResponseBodySize(None),
+            ErrorCode::InternalError(Some("a: b".to_owned())),
+            ErrorCode::DnsError {
+                rcode: Some("NXDOMAIN".to_owned()),
+                info_code: None,
+            },
+        ] {
+            assert_eq!(ErrorCode::named(&code.to_string()), Some(code));
+        }
+        for text in ["", "connection", "connection-refused: x", "broke off: x"] {
+            assert_eq!(ErrorCode::named(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn every_case_survives() {
