@@ -1,5 +1,7 @@
 //! Values that are numbers: decimal text, which stores have to add to themselves.
 
+use std::ops::RangeInclusive;
+
 /// Why a value cannot be added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotCounted {
@@ -45,6 +47,12 @@ impl From<i64> for Addend {
 }
 
 impl Addend {
+    /// The sums that the caller can take.
+    #[must_use]
+    pub fn range(self) -> RangeInclusive<i128> {
+        self.least..=self.most
+    }
+
     /// The sum with a number.
     ///
     /// # Errors
