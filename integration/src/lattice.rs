@@ -346,9 +346,24 @@ impl Lattice {
     ///
     /// Fails when one of the steps does.
     pub async fn serve_http(&self, host: usize, component: &str) -> Result<String> {
+        self.serve_http_with(host, component, json!({})).await
+    }
+
+    /// The same with further settings of the link.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lattice::serve_http`].
+    pub async fn serve_http_with(
+        &self,
+        host: usize,
+        component: &str,
+        mut settings: Value,
+    ) -> Result<String> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let config = format!("http-{component}");
-        self.config(&config, json!({ "address": address })).await?;
+        settings["address"] = address.as_str().into();
+        self.config(&config, settings).await?;
         self.provide(host, "httpserver", "http-server-provider", &[])
             .await?;
         self.link(

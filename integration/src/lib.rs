@@ -26,7 +26,7 @@ pub use http_client::{HttpClient, begin, get};
 pub use lattice::{HostOptions, Lattice};
 pub use lattice_nats_box::free_port;
 pub use monitor::{Monitored, growth_allowed};
-pub use process::{HostProcess, ProcessUsage, usage};
+pub use process::{HostProcess, ProcessUsage, peak, usage};
 pub use redis::Redis;
 pub use scenes::STORE;
 

@@ -137,3 +137,16 @@ pub fn usage(pid: u32) -> Result<ProcessUsage> {
         resident: number(21)? * PAGE,
     })
 }
+
+/// The most memory that a process has had at once, in bytes.
+///
+/// # Errors
+///
+/// Fails when there is no such process.
+pub fn peak(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let text = line.context("the kernel does not tell the peak of memory")?;
+    let number: u64 = text.trim().trim_end_matches(" kB").parse()?;
+    Ok(number * 1024)
+}

@@ -6,6 +6,8 @@
 //! | `/status/CODE` | that status, no body |
 //! | `/request` | method, scheme, authority, path and headers of the request, a line each |
 //! | `/echo` | the body of the request while it arrives, its content type, its trailers |
+//! | `/fetch?ADDRESS` | sends the request on to the address; with its answer, or 502 and the error |
+//! | `/socket` | takes the connection over and sends back what comes |
 //! | `/length` | reads the body, answers with its length |
 //! | `/ignore` | answers without reading the body |
 //! | `/stream/BYTES` | a body of so many bytes, counting up from 0 modulo 251 |
@@ -25,6 +27,7 @@
 //!
 //! Everything else is answered with 404.
 
+mod fetch;
 mod reply;
 mod request;
 
@@ -66,7 +69,8 @@ impl Guest for HttpProbe {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         // A failed write means that the caller has gone away: nothing is left to do.
         let _ = match parts.as_slice() {
-            ["request" | "echo" | "length" | "ignore", ..] => {
+            ["fetch"] => fetch::answer(request, out),
+            ["request" | "echo" | "length" | "ignore" | "socket", ..] => {
                 request::answer(parts[0], request, out)
             }
             ["trap" | "silent" | "error" | "spin", ..] => misbehave(parts[0], out),

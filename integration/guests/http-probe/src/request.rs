@@ -24,12 +24,19 @@ pub(crate) fn answer(kind: &str, request: IncomingRequest, out: ResponseOutparam
             })?;
             Reply::new(200).send(out).text(&format!("{length}\n"))
         }
-        _ => echo(&request, out),
+        "socket" => {
+            let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+            echo(
+                Reply::new(101).header("sec-websocket-accept", accept),
+                &request,
+                out,
+            )
+        }
+        _ => echo(Reply::new(200), &request, out),
     }
 }
 
-fn echo(request: &IncomingRequest, out: ResponseOutparam) -> Sent {
-    let mut reply = Reply::new(200);
+fn echo(mut reply: Reply, request: &IncomingRequest, out: ResponseOutparam) -> Sent {
     for value in request.headers().get("content-type") {
         reply = reply.header("content-type", &String::from_utf8_lossy(&value));
     }
@@ -40,7 +47,7 @@ fn echo(request: &IncomingRequest, out: ResponseOutparam) -> Sent {
 }
 
 /// Hands the body to `take` piece by piece and returns the trailers.
-fn read(
+pub(crate) fn read(
     body: IncomingBody,
     mut take: impl FnMut(&[u8]) -> Sent,
 ) -> Result<Option<Fields>, StreamError> {

@@ -13,17 +13,41 @@ mod bindings {
     });
 }
 
+mod constraints;
+mod kit;
+mod locks;
+mod pages;
+mod statements;
+mod transactions;
+mod values;
+
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
+use kit::{Case, Run, failed};
 
 struct Suite;
 
+fn all() -> Vec<Case> {
+    [
+        values::CASES,
+        statements::CASES,
+        constraints::CASES,
+        pages::CASES,
+        transactions::CASES,
+        locks::CASES,
+    ]
+    .concat()
+}
+
 impl Guest for Suite {
     fn cases() -> Vec<String> {
-        Vec::new()
+        all().iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn run(name: String, _settings: Vec<Setting>) -> Result<(), Failure> {
-        Err(Failure::Failed(format!("there is no case `{name}`")))
+    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
+        let cases = all();
+        let found = cases.iter().find(|(known, _)| *known == name);
+        let (_, case) = found.ok_or_else(|| failed(format!("there is no case `{name}`")))?;
+        case(&Run::new(&settings)?)
     }
 }
 
