@@ -87,8 +87,15 @@ fn url(ground: &Ground) -> Value {
 const KEY_VALUE: &[Backend] = &[
     Backend::plain("nats", "keyvalue-nats").with(many_buckets),
     Backend::of("redis", "keyvalue-redis", Kind::Redis, url),
+    Backend::plain("sqlite", "keyvalue-sqlite").with(file),
+    Backend::of("postgres", "keyvalue-postgres", Kind::Postgres, url),
     Backend::plain("memory", "keyvalue-memory").with(many_buckets),
 ];
+
+/// A file of this run.
+fn file(ground: &Ground) -> Value {
+    json!({ "path": ground.folder("values.sqlite3") })
+}
 
 fn many_buckets(_: &Ground) -> Value {
     json!({ "enable_bucket_auto_create": "true" })
@@ -97,6 +104,8 @@ fn many_buckets(_: &Ground) -> Value {
 const BLOBS: &[Backend] = &[
     Backend::plain("folder", "blobstore-fs").with(folder),
     Backend::plain("nats", "blobstore-nats"),
+    Backend::of("s3", "blobstore-s3", Kind::Moto, aws),
+    Backend::of("azure", "blobstore-azure", Kind::Azurite, azure_blobs),
     Backend::plain("memory", "blobstore-memory"),
 ];
 
@@ -105,10 +114,53 @@ fn folder(ground: &Ground) -> Value {
     json!({ "root": ground.folder("blobs") })
 }
 
+/// An account of moto, which believes anybody.
+fn aws(ground: &Ground) -> Value {
+    json!({
+        "access_key_id": "lattice", "secret_access_key": "lattice", "region": "us-east-1",
+        "endpoint": address(ground, 0),
+    })
+}
+
+/// The account that Azurite has, whose key is in its documentation.
+fn azure(ground: &Ground, port: usize) -> Value {
+    let account = "devstoreaccount1";
+    json!({
+        "STORAGE_ACCOUNT": account,
+        "STORAGE_ACCESS_KEY": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/\
+                               K1SZFPTOtr/KBHBeksoGMGw==",
+        "endpoint": format!("{}/{account}", address(ground, port)),
+    })
+}
+
+fn azure_blobs(ground: &Ground) -> Value {
+    azure(ground, 0)
+}
+
+/// Where a service speaks HTTP, by the place of the port among its ports.
+fn address(ground: &Ground, port: usize) -> String {
+    let ports = ground
+        .service
+        .as_ref()
+        .map(lattice_services::Service::ports);
+    let port = ports.and_then(|ports| ports.get(port)).copied();
+    format!("http://127.0.0.1:{}", port.unwrap_or_default())
+}
+
 const QUEUE: &[Backend] = &[
     Backend::plain("nats", "queue-nats").with(any_queue),
     Backend::of("rabbitmq", "queue-rabbitmq", Kind::RabbitMq, any_queue_at),
+    Backend::of("sqs", "queue-sqs", Kind::Moto, any_queue_of_aws),
+    Backend::of("azure", "queue-azure", Kind::Azurite, any_queue_of_azure),
 ];
+
+fn any_queue_of_aws(ground: &Ground) -> Value {
+    and(aws(ground), any_queue(ground))
+}
+
+fn any_queue_of_azure(ground: &Ground) -> Value {
+    and(azure(ground, 1), any_queue(ground))
+}
 
 /// The address of the service, where the suite makes queues.
 fn any_queue_at(ground: &Ground) -> Value {
@@ -185,6 +237,18 @@ fn told_by_a_queue(ground: &Ground) -> Value {
     and(told(&all), url(ground))
 }
 
+const SQL: &[Backend] = &[
+    Backend::plain("sqlite", "sqldb-sqlite").with(folder),
+    Backend::of("postgres", "sqldb-postgres", Kind::Postgres, url),
+    Backend::of("mariadb", "sqldb-mysql", Kind::MariaDb, url),
+];
+
+const LOCK: &[Backend] = &[
+    Backend::plain("nats", "lock-nats"),
+    Backend::of("etcd", "lock-etcd", Kind::Etcd, url),
+    Backend::of("redis", "lock-redis", Kind::Redis, url),
+];
+
 /// Every capability, in the order of the issue that asked for them.
 pub const CATALOG: &[Capability] = &[
     Capability {
@@ -221,6 +285,20 @@ pub const CATALOG: &[Capability] = &[
         calls: "lattice:queue/producer,consumer",
         called: "",
         backends: QUEUE,
+    },
+    Capability {
+        name: "sql",
+        guest: "suite-sqldb",
+        calls: "lattice:sql/sql",
+        called: "",
+        backends: SQL,
+    },
+    Capability {
+        name: "lock",
+        guest: "suite-lock",
+        calls: "lattice:lock/lock",
+        called: "",
+        backends: LOCK,
     },
 ];
 
