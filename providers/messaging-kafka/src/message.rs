@@ -28,7 +28,7 @@ pub(crate) fn destination(subject: &str) -> Result<Destination, MessagingError> 
         None => (subject, None, None),
         Some(at) if subject[at..].starts_with('#') => (
             &subject[..at],
-            Some(subject[at + 1..].as_bytes().to_vec()),
+            Some(subject.as_bytes()[at + 1..].to_vec()),
             None,
         ),
         Some(at) => (&subject[..at], None, Some(subject[at + 1..].to_owned())),

@@ -8,7 +8,7 @@ mod support;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant as WallClock};
+use std::time::Duration;
 
 use lattice_nats_box::free_port;
 use messaging_kafka::MessagingKafka;
@@ -18,6 +18,7 @@ use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 use support::{Lattice, PATIENCE, Said};
+use tokio::time::Instant as WallClock;
 
 type Brokers = MockCluster<'static, DefaultProducerContext>;
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::response::Response;
+use lattice_provider_sdk::BoxError;
 use lattice_provider_sdk::nats::{self, NatsError};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::settings::ClusterSettings;
@@ -72,6 +75,16 @@ impl Cluster {
             inbox: format!("{inbox}."),
             _authority: authority,
         })
+    }
+
+    /// Asks whether JetStream is there for this login.
+    pub(crate) async fn has_jetstream(&self) -> Result<(), BoxError> {
+        // Read as anything: servers of 2.9 leave out what the client's own type wants.
+        let answer: Response<Value> = self.jetstream.request("INFO", &()).await?;
+        match answer {
+            Response::Ok(_) => Ok(()),
+            Response::Err { error } => Err(error.into()),
+        }
     }
 
     /// Whether there is a connection right now. What is sent without one waits for the next one.

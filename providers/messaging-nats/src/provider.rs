@@ -122,8 +122,10 @@ impl Provider for MessagingNats {
         let to_streams = settings.switch("jetstream", false)?;
         let cluster = Arc::new(self.connect(&settings).await?);
         if to_streams {
-            let account = cluster.jetstream.query_account().await;
-            account.map_err(|e| LinkError::unavailable_because("JetStream does not answer", e))?;
+            cluster
+                .has_jetstream()
+                .await
+                .map_err(|e| LinkError::unavailable_because("JetStream does not answer", e))?;
         }
         self.targets.lock().insert(link.key(), Arc::clone(&cluster));
         let broker = NatsBroker {

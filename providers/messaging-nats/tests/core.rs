@@ -8,12 +8,13 @@
 
 mod support;
 
-use std::time::{Duration, Instant as WallClock};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use messaging_nats::MessagingNats;
 use support::{Lattice, Said, until};
+use tokio::time::Instant as WallClock;
 
 async fn lattice() -> Lattice {
     Lattice::start::<MessagingNats>().await

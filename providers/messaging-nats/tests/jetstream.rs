@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant as WallClock};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
@@ -14,6 +14,7 @@ use async_nats::jetstream::{self, Context, Message, stream};
 use futures::StreamExt as _;
 use messaging_nats::MessagingNats;
 use support::{Lattice, Said, until};
+use tokio::time::Instant as WallClock;
 
 /// A lattice with a stream, whose messages go when they are acknowledged.
 async fn lattice() -> (Lattice, Context, Stream) {

@@ -10,12 +10,13 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant as WallClock};
+use std::time::Duration;
 
 use lattice_nats_box::free_port;
 use lattice_services::{Kind, Service};
 use messaging_rabbitmq::MessagingRabbitMq;
 use support::{Lattice, Said, until};
+use tokio::time::Instant as WallClock;
 
 async fn lattice() -> Lattice {
     Lattice::start::<MessagingRabbitMq>().await
