@@ -9,7 +9,8 @@ use lexopt::{Arg, Parser};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// The programs of a lattice: package and program.
+/// The programs of a lattice: package and program. Every other provider is built by its own name, or is
+/// inside the host.
 const PROGRAMS: [(&str, &str); 6] = [
     ("wash", "wash"),
     ("lattice-host-program", "lattice-host"),

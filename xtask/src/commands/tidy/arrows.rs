@@ -53,25 +53,19 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "lattice-rpc",
             "lattice-host",
             "lattice-provider-sdk",
-            "http-server",
-            "keyvalue-memory",
-            "keyvalue-nats",
-            "keyvalue-redis",
+            // And every provider: see `may_use`.
         ],
     ),
-    ("http-server", PROVIDER),
-    ("keyvalue-memory", PROVIDER),
+    ("lattice-backend-http", &[]),
+    ("lattice-azure", &["lattice-backend-http"]),
     (
-        "keyvalue-nats",
-        &[
-            "lattice-core",
-            "lattice-codec",
-            "lattice-rpc",
-            "lattice-provider-sdk",
-            "lattice-nats",
-        ],
+        "lattice-etcd",
+        &["lattice-backend-http", "lattice-provider-sdk"],
     ),
-    ("keyvalue-redis", PROVIDER),
+    (
+        "lattice-postgres",
+        &["lattice-core", "lattice-provider-sdk"],
+    ),
     (
         "wash",
         &[
@@ -87,13 +81,31 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("xtask", &[]),
 ];
 
-/// What a provider may use.
+/// What the clients of backends that several providers share may use.
+const BACKEND: &[&str] = &[
+    "lattice-core",
+    "lattice-provider-sdk",
+    "lattice-backend-http",
+];
+
+/// What a provider may use: every crate in [`PROVIDERS`] that has no row above.
 const PROVIDER: &[&str] = &[
     "lattice-core",
     "lattice-codec",
     "lattice-rpc",
     "lattice-provider-sdk",
+    "lattice-nats",
+    "lattice-backend-http",
+    "lattice-azure",
+    "lattice-etcd",
+    "lattice-postgres",
 ];
+
+/// Where the providers are, and those of examples.
+const PROVIDERS: [&str; 2] = ["providers", "examples"];
+
+/// The crate that puts providers into a program.
+const HOLDER: &str = "lattice-host-program";
 
 /// Crates of others that stay behind the crates named here.
 const WRAPPED: [(&str, &[&str]); 2] = [
@@ -107,7 +119,6 @@ const WRAPPED: [(&str, &[&str]); 2] = [
             "lattice-store",
             "lattice-provider-sdk",
             "lattice-host",
-            "keyvalue-nats",
             // It makes the connection that the control client then uses.
             "wash",
         ],
@@ -122,7 +133,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<Problem>> {
     Ok(packages
         .iter()
         .filter(|package| !manifest(package).starts_with(root.join(TESTING_FOLDER)))
-        .flat_map(check_package)
+        .flat_map(|package| check_package(root, package))
         .collect())
 }
 
@@ -130,15 +141,28 @@ fn manifest(package: &Value) -> PathBuf {
     PathBuf::from(package["manifest_path"].as_str().unwrap_or_default())
 }
 
-fn check_package(package: &Value) -> Vec<Problem> {
+/// Whether a manifest is that of a provider, or of something else in their folders.
+fn is_of_providers(root: &Path, manifest: &Path) -> bool {
+    PROVIDERS
+        .iter()
+        .any(|folder| manifest.starts_with(root.join(folder)))
+}
+
+fn check_package(root: &Path, package: &Value) -> Vec<Problem> {
     let name = package["name"].as_str().unwrap_or_default();
     let file = manifest(package);
     let table: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
-    let Some(allowed) = table.get(name) else {
+    let row = table.get(name).copied();
+    let row = row.or_else(|| is_of_providers(root, &file).then_some(PROVIDER));
+    let Some(allowed) = row else {
         let text = format!("`{name}` has no row in the table of xtask's `tidy/arrows.rs`");
         return vec![Problem::file(&file, text)];
     };
     dependencies(package)
+        .filter(|dependency| {
+            let path = dependency["path"].as_str().unwrap_or_default();
+            name != HOLDER || !is_of_providers(root, Path::new(path))
+        })
         .filter_map(|dependency| refuse(name, allowed, dependency))
         .map(|text| Problem::file(&file, text))
         .collect()
@@ -168,7 +192,9 @@ fn refuse(name: &str, allowed: &[&str], dependency: &Value) -> Option<String> {
     let (wrapped, users) = WRAPPED
         .iter()
         .find(|(krate, _)| wanted == *krate || wanted.starts_with(&format!("{krate}-")))?;
-    (!users.contains(&name)).then(|| {
+    // A provider whose backend is NATS is named for it.
+    let is_for_it = name.ends_with("-nats") && *wrapped == "async-nats";
+    (!users.contains(&name) && !is_for_it).then(|| {
         format!(
             "`{name}` may not depend on `{wanted}`; `{wrapped}` stays behind {}",
             users.join(", ")
@@ -185,7 +211,7 @@ mod tests {
     fn problems(name: &str, dependencies: Value) -> Vec<String> {
         let package =
             json!({"name": name, "manifest_path": "/x/Cargo.toml", "dependencies": dependencies});
-        check_package(&package)
+        check_package(Path::new("/x"), &package)
             .into_iter()
             .map(|problem| problem.text)
             .collect()
@@ -216,5 +242,20 @@ mod tests {
     #[test]
     fn new_crate_needs_a_row() {
         assert_eq!(problems("lattice-new", json!([])).len(), 1);
+    }
+
+    #[test]
+    fn a_provider_needs_none_and_keeps_to_itself() {
+        let check = |name: &str, wanted: &str| {
+            let package = json!({
+                "name": name,
+                "manifest_path": format!("/x/providers/{name}/Cargo.toml"),
+                "dependencies": [{"name": wanted, "path": format!("/x/providers/{wanted}")}],
+            });
+            check_package(Path::new("/x"), &package).len()
+        };
+        assert_eq!(check("queue-new", "lattice-provider-sdk"), 0);
+        assert_eq!(check("queue-new", "queue-other"), 1);
+        assert_eq!(check("lattice-host-program", "queue-other"), 0);
     }
 }
