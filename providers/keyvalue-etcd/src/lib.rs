@@ -1,0 +1,1 @@
+//! Key-value buckets for components: the provider that keeps them in etcd.

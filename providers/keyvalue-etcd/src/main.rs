@@ -1,0 +1,3 @@
+//! Key-value buckets for components: the provider that keeps them in etcd, as a process.
+
+fn main() {}

@@ -1,0 +1,201 @@
+//! What is to be done about a job now: the rules, without doing anything.
+
+use lattice_provider_sdk::schedule::{ScheduleError, Tick};
+
+use crate::record::{Record, Running};
+
+/// After how much silence, in milliseconds, whoever tells of a tick is taken to be gone. It writes
+/// the record again every second.
+pub(crate) const GONE_AFTER: u64 = 4000;
+
+/// Who would take a tick, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Taker {
+    pub(crate) by: String,
+    /// Whether lost ticks are told again.
+    pub(crate) again: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing before that time.
+    Wait(u64),
+    /// The tick is told by the one whose change of the record is accepted.
+    Take(Box<Taken>),
+    /// The job is done and its record can go.
+    Clear,
+    /// The job is done and its record stays.
+    Rest,
+}
+
+/// A tick, and what the record has to become to take it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) record: Record,
+    pub(crate) tick: Tick,
+}
+
+/// Decides about a job of which nothing has been heard for `quiet` milliseconds: so long this
+/// copy has seen the record as it is. No clock of another machine counts for that.
+///
+/// # Errors
+///
+/// The job's trigger cannot be read, as one of a newer version may be.
+pub(crate) fn step(
+    record: &Record,
+    now: u64,
+    quiet: u64,
+    taker: &Taker,
+) -> Result<Step, ScheduleError> {
+    if let Some(running) = &record.running {
+        if quiet < GONE_AFTER {
+            return Ok(Step::Wait(now + GONE_AFTER - quiet));
+        }
+        // Whoever told it is gone.
+        if taker.again {
+            return Ok(take(record, running.due, record.lost, record.next, taker));
+        }
+    }
+    let Some(next) = record.next else {
+        return Ok(if record.stays {
+            Step::Rest
+        } else {
+            Step::Clear
+        });
+    };
+    if now < next {
+        return Ok(Step::Wait(next));
+    }
+    let plan = record.plan()?;
+    let latest = plan.latest(next, now);
+    let died = u32::from(record.running.is_some());
+    let missed = record
+        .lost
+        .saturating_add(died)
+        .saturating_add(latest.skipped);
+    let after = plan.after(latest.due);
+    Ok(take(record, latest.due, missed, after, taker))
+}
+
+fn take(record: &Record, due: u64, missed: u32, next: Option<u64>, taker: &Taker) -> Step {
+    let tick = Tick {
+        job: record.job.clone(),
+        due_ms: due,
+        missed,
+        payload: record.payload(),
+    };
+    let mut record = record.clone();
+    record.next = next;
+    record.running = Some(Running {
+        due,
+        by: taker.by.clone(),
+    });
+    // For the one who comes next, if this one dies.
+    record.lost = missed;
+    Step::Take(Box::new(Taken { record, tick }))
+}
+
+/// What the record becomes when a tick was told, or could not be: `None` when it is another's by
+/// now, or was put anew.
+pub(crate) fn settled(record: &Record, by: &str, heard: bool) -> Option<Record> {
+    let mut settled = record.clone();
+    settled.running.take().filter(|running| running.by == by)?;
+    settled.lost = match heard {
+        true => 0,
+        false => record.lost.saturating_add(1),
+    };
+    Some(settled)
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_provider_sdk::schedule::{Job, Trigger};
+
+    use super::*;
+    use crate::key::Owner;
+
+    fn record(trigger: Trigger, now: u64) -> Record {
+        let owner = Owner {
+            component: "cart".to_owned(),
+            link: "default".to_owned(),
+        };
+        let job = Job {
+            name: "a".to_owned(),
+            trigger,
+            time_zone: None,
+            payload: "x".into(),
+        };
+        Record::new(&owner, job, now, false).unwrap()
+    }
+
+    fn taker(by: &str, again: bool) -> Taker {
+        Taker {
+            by: by.to_owned(),
+            again,
+        }
+    }
+
+    fn taken(record: &Record, now: u64, by: &str) -> Taken {
+        match step(record, now, GONE_AFTER, &taker(by, false)).unwrap() {
+            Step::Take(taken) => *taken,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_tick_is_taken_when_it_is_due_and_moves_the_job_on() {
+        let first = record(Trigger::EveryMs(1000), 0);
+        assert_eq!(
+            step(&first, 999, 0, &taker("a", false)),
+            Ok(Step::Wait(1000))
+        );
+        let taken = taken(&first, 1003, "a");
+        assert_eq!((taken.tick.due_ms, taken.tick.missed), (1000, 0));
+        assert_eq!(taken.record.next, Some(2000));
+        let wait = step(&taken.record, 1400, 100, &taker("b", false));
+        assert_eq!(wait, Ok(Step::Wait(1300 + GONE_AFTER)));
+        assert_eq!(settled(&taken.record, "b", true), None);
+        let done = settled(&taken.record, "a", true).unwrap();
+        assert_eq!(
+            step(&done, 1400, 0, &taker("b", false)),
+            Ok(Step::Wait(2000))
+        );
+    }
+
+    #[test]
+    fn what_nobody_was_told_of_is_counted() {
+        let first = record(Trigger::EveryMs(1000), 0);
+        let late = taken(&first, 5100, "a");
+        assert_eq!((late.tick.due_ms, late.tick.missed), (5000, 4));
+        let unheard = settled(&late.record, "a", false).unwrap();
+        let next = taken(&unheard, 6000, "b");
+        assert_eq!((next.tick.due_ms, next.tick.missed), (6000, 5));
+        let heard = settled(&next.record, "b", true).unwrap();
+        assert_eq!(taken(&heard, 7000, "a").tick.missed, 0);
+    }
+
+    #[test]
+    fn a_tick_whose_teller_died_is_lost_or_told_again() {
+        let first = record(Trigger::EveryMs(1000), 0);
+        let died = taken(&first, 1000, "a").record;
+        assert_eq!(taken(&died, 2000, "b").tick.missed, 1);
+        let Ok(Step::Take(again)) = step(&died, 1500, GONE_AFTER, &taker("b", true)) else {
+            panic!("it is told again");
+        };
+        assert_eq!((again.tick.due_ms, again.tick.missed), (1000, 0));
+        assert_eq!(again.record.next, Some(2000));
+    }
+
+    #[test]
+    fn a_single_time_is_cleared_away() {
+        let once = record(Trigger::AtMs(50), 0);
+        let taken = taken(&once, 60, "a");
+        assert_eq!(taken.record.next, None);
+        let done = settled(&taken.record, "a", true).unwrap();
+        assert_eq!(step(&done, 70, 0, &taker("a", false)), Ok(Step::Clear));
+        let mut stays = done;
+        stays.stays = true;
+        assert_eq!(step(&stays, 70, 0, &taker("a", false)), Ok(Step::Rest));
+    }
+}

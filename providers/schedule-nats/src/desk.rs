@@ -1,0 +1,139 @@
+//! The jobs behind one link.
+
+use lattice_provider_sdk::schedule::{Job, ScheduleError, Scheduler};
+use lattice_provider_sdk::{Backoff, Shared, chain};
+
+use std::time::Duration;
+
+use crate::bucket::{BucketError, Change};
+use crate::key::Owner;
+use crate::record::Record;
+use crate::settings::Limits;
+use crate::shop::Shop;
+use crate::ticker::now_ms;
+
+/// How long the name of a job may be, in bytes.
+const LONGEST_NAME: usize = 256;
+/// How often a change is tried again because another was faster, and the pauses in between.
+const TRIES: usize = 16;
+const PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The jobs of one owner.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    shop: Shared<Shop>,
+    owner: Owner,
+    limits: Limits,
+}
+
+impl From<BucketError> for ScheduleError {
+    fn from(error: BucketError) -> Self {
+        Self::unavailable(chain(&error))
+    }
+}
+
+impl Desk {
+    pub(crate) fn new(shop: Shared<Shop>, owner: Owner, limits: Limits) -> Self {
+        Self {
+            shop,
+            owner,
+            limits,
+        }
+    }
+
+    fn check(&self, job: &Job) -> Result<(), ScheduleError> {
+        let invalid = |why: String| Err(ScheduleError::InvalidJob(why));
+        if job.name.is_empty() {
+            return invalid("the name of a job is empty".to_owned());
+        }
+        if job.name.len() > LONGEST_NAME {
+            return invalid(format!(
+                "the name of a job has {} bytes, up to {LONGEST_NAME} are possible",
+                job.name.len()
+            ));
+        }
+        let most = self.limits.payload;
+        if job.payload.len() > most {
+            return invalid(format!(
+                "the payload has {} bytes, the `max_payload_bytes` of the link are {most}",
+                job.payload.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Puts a job; one that `stays` keeps its record when it is done.
+    pub(crate) async fn put(&self, job: Job, stays: bool) -> Result<(), ScheduleError> {
+        self.check(&job)?;
+        let key = self.owner.key(&job.name);
+        let new = Record::new(&self.owner, job, now_ms(), stays)?;
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        for _ in 0..TRIES {
+            let stored = self.shop.bucket.read(&key).await?;
+            let old = stored.value.and_then(|value| Record::read(&value).ok());
+            let record = match old {
+                Some(old) => old.replaced_by(new.clone()),
+                None => {
+                    self.check_count()?;
+                    Some(new.clone())
+                }
+            };
+            let Some(record) = record else {
+                return Ok(());
+            };
+            let value = record.write();
+            let written = self.shop.bucket.write(&key, value.clone(), stored.revision);
+            if let Change::Done(revision) = written.await? {
+                self.shop.see(&key, revision, &value);
+                return Ok(());
+            }
+            tokio::time::sleep(backoff.delay()).await;
+        }
+        Err(ScheduleError::unavailable("too many change the same job"))
+    }
+
+    fn check_count(&self) -> Result<(), ScheduleError> {
+        let most = self.limits.jobs;
+        if self.shop.count(&self.owner.prefix()) < most {
+            return Ok(());
+        }
+        Err(ScheduleError::LimitReached(format!(
+            "there are {most} jobs already, which is the `max_jobs` of the link"
+        )))
+    }
+}
+
+impl Scheduler for Desk {
+    async fn put_job(&self, job: Job) -> Result<(), ScheduleError> {
+        self.put(job, false).await
+    }
+
+    async fn delete_job(&self, name: &str) -> Result<(), ScheduleError> {
+        let key = self.owner.key(name);
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        for _ in 0..TRIES {
+            let stored = self.shop.bucket.read(&key).await?;
+            if stored.value.is_none() {
+                return Err(ScheduleError::NoSuchJob);
+            }
+            let deleted = self.shop.bucket.delete(&key, stored.revision).await?;
+            if matches!(deleted, Change::Done(())) {
+                self.shop.gone(&key, u64::MAX);
+                return Ok(());
+            }
+            tokio::time::sleep(backoff.delay()).await;
+        }
+        Err(ScheduleError::unavailable("too many change the same job"))
+    }
+
+    async fn list_jobs(&self) -> Result<Vec<Job>, ScheduleError> {
+        let values = self.shop.bucket.list(&self.owner.prefix()).await?;
+        let records = values.iter().filter_map(|value| Record::read(value).ok());
+        // One that is being told for the last time is done as far as anybody can see.
+        let to_come = records.filter(|record| record.next.is_some());
+        let mut jobs: Vec<_> = to_come.map(Record::into_job).collect();
+        jobs.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(jobs)
+    }
+}

@@ -1,0 +1,241 @@
+//! Taking a tick, telling of it, and noting what became of it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_provider_sdk::schedule::{Tick, Told};
+use lattice_provider_sdk::{Backoff, chain};
+
+use crate::bucket::{BucketError, Change};
+use crate::claim::{self, Step, Taken};
+use crate::record::Record;
+use crate::shop::{Caller, InHand, Known, Shelf};
+
+/// The longest pause between two attempts to tell of a tick.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// How often a tick that is being told is noted to be so.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often something is asked of a bucket that does not answer, and the pauses in between.
+const TRIES: usize = 6;
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a job is left alone when its record could not be changed.
+const LEFT_ALONE: Duration = Duration::from_millis(200);
+
+/// Does what is to be done about a job.
+pub(crate) async fn fire(
+    shelf: Arc<Shelf>,
+    in_hand: InHand,
+    key: String,
+    known: Known,
+    step: Step,
+    caller: Arc<Caller>,
+) {
+    let _in_hand = in_hand;
+    match step {
+        Step::Take(taken) => {
+            if let Some(revision) = take(&shelf, &key, &known, &taken).await {
+                let beating = beat(&shelf, &key, &taken, revision);
+                let heard = tokio::select! {
+                    heard = tell(&taken.tick, &caller) => heard,
+                    never = beating => match never {},
+                };
+                settle(&shelf, &key, &taken, heard).await;
+            }
+        }
+        Step::Clear => clear(&shelf, &key, known.revision).await,
+        Step::Wait(_) | Step::Rest => {}
+    }
+}
+
+/// Moves the record on; gives its revision if the tick is ours.
+async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<u64> {
+    let value = taken.record.write();
+    match shelf.bucket.write(key, value.clone(), known.revision).await {
+        Ok(Change::Done(revision)) => {
+            shelf.see(key, revision, &value);
+            Some(revision)
+        }
+        Ok(Change::Outdone) => {
+            // Another copy was faster, or the job was changed: what it is now comes by the watch.
+            catch_up(shelf, key).await;
+            None
+        }
+        Err(error) => {
+            tracing::warn!(key, error = chain(&error), "could not take a tick");
+            took(shelf, key, taken).await
+        }
+    }
+}
+
+/// The revision of a change whose answer was lost, if it has happened.
+async fn took(shelf: &Shelf, key: &str, taken: &Taken) -> Option<u64> {
+    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+    for _ in 0..TRIES {
+        tokio::time::sleep(backoff.delay()).await;
+        if let Ok(now) = read(shelf, key).await {
+            let (revision, record) = now?;
+            return is_ours(&record, taken).then_some(revision);
+        }
+    }
+    None
+}
+
+/// Whether a record says that the tick is being told by us.
+fn is_ours(record: &Record, taken: &Taken) -> bool {
+    let by = |record: &Record| record.running.as_ref().map(|running| running.by.clone());
+    by(record) == by(&taken.record)
+}
+
+/// Notes again and again that the tick is being told, so that the others do not take us for gone.
+async fn beat(shelf: &Shelf, key: &str, taken: &Taken, mut revision: u64) -> Infallible {
+    let mut value = taken.record.write();
+    loop {
+        tokio::time::sleep(BEAT).await;
+        match shelf.bucket.write(key, value.clone(), revision).await {
+            Ok(Change::Done(next)) => {
+                shelf.see(key, next, &value);
+                revision = next;
+            }
+            // The job has another payload by now, or is not ours any more.
+            Ok(Change::Outdone) => match read(shelf, key).await {
+                Ok(Some((now, record))) if is_ours(&record, taken) => {
+                    revision = now;
+                    value = record.write();
+                }
+                Ok(_) => std::future::pending().await,
+                Err(_) => {}
+            },
+            Err(error) => {
+                tracing::debug!(
+                    key,
+                    error = chain(&error),
+                    "could not note that a tick goes on"
+                );
+            }
+        }
+    }
+}
+
+/// Reads what a job has become, for when the watch is late. It is left alone for a moment, so that
+/// a watch that is lost does not make it busy.
+async fn catch_up(shelf: &Shelf, key: &str) {
+    if read(shelf, key).await.is_err() {
+        tokio::time::sleep(LEFT_ALONE).await;
+    }
+}
+
+/// A job with its revision as it is now, which is taken in too.
+async fn read(shelf: &Shelf, key: &str) -> Result<Option<(u64, Record)>, BucketError> {
+    let stored = shelf.bucket.read(key).await?;
+    let Some(value) = stored.value else {
+        // Whatever was known of it was before this.
+        shelf.gone(key, u64::MAX);
+        return Ok(None);
+    };
+    shelf.see(key, stored.revision, &value);
+    let record = Record::read(&value).ok();
+    Ok(record.map(|record| (stored.revision, record)))
+}
+
+/// Tells of a tick, again if need be; whether the component has heard of it, as far as can be
+/// known.
+async fn tell(tick: &Tick, caller: &Caller) -> bool {
+    let manner = &caller.manner;
+    let mut backoff = Backoff::new(manner.pause, LONGEST_RETRY);
+    let mut heard = false;
+    for attempt in 1..=manner.attempts {
+        let told = caller.handler.tell(tick, manner.deadline).await;
+        let (job, due) = (&tick.job, tick.due_ms);
+        let (why, again) = match told {
+            Told::Done => return true,
+            Told::Failed(why) => {
+                heard = true;
+                (why, true)
+            }
+            Told::Unheard(why) => (why, true),
+            Told::Unknown(why) => {
+                heard = true;
+                (why, manner.again)
+            }
+        };
+        tracing::warn!(job, due, attempt, why, "a handler is not done with a tick");
+        if !again {
+            break;
+        }
+        if attempt < manner.attempts {
+            tokio::time::sleep(backoff.delay()).await;
+        }
+    }
+    heard
+}
+
+/// Notes that a tick is over, so that the next one can come.
+async fn settle(shelf: &Shelf, key: &str, taken: &Taken, heard: bool) {
+    let Some(running) = &taken.record.running else {
+        return;
+    };
+    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+    for _ in 0..TRIES {
+        match settle_once(shelf, key, &running.by, heard).await {
+            Ok(Change::Done(())) => return,
+            Ok(Change::Outdone) => {}
+            Err(error) => {
+                tracing::debug!(
+                    key,
+                    error = chain(&error),
+                    "could not note the end of a tick"
+                );
+            }
+        }
+        tokio::time::sleep(backoff.delay()).await;
+    }
+    tracing::warn!(
+        key,
+        "the end of a tick is not noted; the next one counts it as missed"
+    );
+}
+
+async fn settle_once(
+    shelf: &Shelf,
+    key: &str,
+    by: &str,
+    heard: bool,
+) -> Result<Change<()>, BucketError> {
+    let Some((revision, record)) = read(shelf, key).await? else {
+        return Ok(Change::Done(()));
+    };
+    let Some(settled) = claim::settled(&record, by, heard) else {
+        return Ok(Change::Done(()));
+    };
+    if settled.next.is_none() && !settled.stays && heard {
+        let deleted = shelf.bucket.delete(key, revision).await?;
+        if matches!(deleted, Change::Done(())) {
+            shelf.gone(key, u64::MAX);
+        }
+        return Ok(deleted);
+    }
+    let value = settled.write();
+    Ok(
+        match shelf.bucket.write(key, value.clone(), revision).await? {
+            Change::Done(revision) => {
+                shelf.see(key, revision, &value);
+                Change::Done(())
+            }
+            Change::Outdone => Change::Outdone,
+        },
+    )
+}
+
+/// Clears the record of a job away that has no ticks to come.
+async fn clear(shelf: &Shelf, key: &str, revision: u64) {
+    match shelf.bucket.delete(key, revision).await {
+        Ok(Change::Done(())) => shelf.gone(key, u64::MAX),
+        Ok(Change::Outdone) => catch_up(shelf, key).await,
+        Err(error) => {
+            tracing::debug!(key, error = chain(&error), "could not clear a job away");
+            tokio::time::sleep(LEFT_ALONE).await;
+        }
+    }
+}

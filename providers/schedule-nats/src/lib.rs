@@ -1,0 +1,45 @@
+//! Timers for components, with the jobs in a key-value bucket of NATS JetStream.
+//!
+//! A component with a link to this provider for `lattice:schedule` puts jobs, and is told of their
+//! ticks through the same link. A link with the provider as source may say a job by itself, so that
+//! a component needs no more than the exported handler. What links say is in [`settings`].
+//!
+//! # Whose jobs they are
+//!
+//! Jobs belong to the component and the name of its link; others neither see nor change them. They
+//! stay when the provider or NATS starts again, and when the link goes, but there are ticks only
+//! while some copy of the provider has the link. The job that a link says goes with the link.
+//!
+//! # Once
+//!
+//! However many copies of the provider run, one of them takes a tick: it moves the job's record on
+//! to the next tick, comparing the revision of the record, and the one whose change is accepted
+//! tells the component. So a tick that was taken is not taken again, whatever happens then. When the
+//! copy dies before the component has answered, nobody knows what became of the tick. By default it
+//! is left at that, and the next tick counts it as missed; that is noticed after four seconds of
+//! silence, by the clock of the one who notices it; with `on_lost = again` it is told
+//! again, by another copy, for handlers that can bear to hear of a tick twice.
+//!
+//! A tick is told again, after a pause, when the component was not reached, answers with an error,
+//! or traps. When no answer comes in time, it is not, except with `on_lost = again`.
+//!
+//! # Late and missed
+//!
+//! The next tick of a job comes after the handler has returned. When several are due by then, or
+//! when no copy was there to tell, the last of them is told, and `missed` counts the others. Times
+//! are those of the machine where the provider runs: copies whose clocks differ still tell each tick
+//! once, by the clock that is ahead.
+
+mod bucket;
+mod claim;
+mod desk;
+mod firing;
+mod key;
+mod provider;
+mod record;
+pub mod settings;
+mod shop;
+mod ticker;
+pub mod trigger;
+
+pub use provider::ScheduleNats;

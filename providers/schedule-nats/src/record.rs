@@ -1,0 +1,204 @@
+//! What is stored of a job.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use lattice_provider_sdk::schedule::{Job, ScheduleError, Trigger};
+use serde::{Deserialize, Serialize};
+
+use crate::key::Owner;
+use crate::trigger::Plan;
+
+/// The value of a key. Times are milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) component: String,
+    pub(crate) link: String,
+    pub(crate) job: String,
+    trigger: StoredTrigger,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    time_zone: Option<String>,
+    /// As base64.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    payload: String,
+    /// When the job was put.
+    from: u64,
+    /// The next tick that nobody has taken; none when there is none to come.
+    pub(crate) next: Option<u64>,
+    /// The tick that is being told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) running: Option<Running>,
+    /// How many ticks were lost since the last one that was told.
+    #[serde(default)]
+    pub(crate) lost: u32,
+    /// Whether the record stays when the job is done, so that it is not taken for a new one.
+    #[serde(default)]
+    pub(crate) stays: bool,
+}
+
+/// A tick that somebody has taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Which tick.
+    pub(crate) due: u64,
+    /// Who has taken it: different for every time that something is taken.
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredTrigger {
+    Cron(String),
+    EveryMs(u64),
+    AtMs(u64),
+}
+
+impl Record {
+    /// That of a job that is put now.
+    pub(crate) fn new(
+        owner: &Owner,
+        job: Job,
+        now: u64,
+        stays: bool,
+    ) -> Result<Self, ScheduleError> {
+        let plan = Plan::read(&job.trigger, job.time_zone.as_deref(), now)?;
+        Ok(Self {
+            component: owner.component.clone(),
+            link: owner.link.clone(),
+            job: job.name,
+            trigger: match job.trigger {
+                Trigger::Cron(text) => StoredTrigger::Cron(text),
+                Trigger::EveryMs(ms) => StoredTrigger::EveryMs(ms),
+                Trigger::AtMs(ms) => StoredTrigger::AtMs(ms),
+            },
+            time_zone: job.time_zone,
+            payload: STANDARD.encode(&job.payload),
+            from: now,
+            next: plan.first(now),
+            running: None,
+            lost: 0,
+            stays,
+        })
+    }
+
+    /// What becomes of a record when another is put in its place: `None` when it stays as it is.
+    pub(crate) fn replaced_by(&self, new: Self) -> Option<Self> {
+        let same_time = self.trigger == new.trigger && self.time_zone == new.time_zone;
+        if !same_time {
+            return Some(new);
+        }
+        // A time that was over is put for another time.
+        if self.next.is_none() && !self.stays {
+            return Some(new);
+        }
+        if self.payload == new.payload && self.stays == new.stays {
+            return None;
+        }
+        Some(Self {
+            payload: new.payload,
+            stays: new.stays,
+            ..self.clone()
+        })
+    }
+
+    pub(crate) fn read(value: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(value)
+    }
+
+    pub(crate) fn write(&self) -> Bytes {
+        // Texts and numbers: nothing that could not be written.
+        serde_json::to_vec(self)
+            .map(Bytes::from)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn plan(&self) -> Result<Plan, ScheduleError> {
+        Plan::read(&self.trigger(), self.time_zone.as_deref(), self.from)
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        Owner {
+            component: self.component.clone(),
+            link: self.link.clone(),
+        }
+    }
+
+    pub(crate) fn payload(&self) -> Bytes {
+        // Only what was encoded here is stored.
+        STANDARD
+            .decode(&self.payload)
+            .map(Bytes::from)
+            .unwrap_or_default()
+    }
+
+    fn trigger(&self) -> Trigger {
+        match &self.trigger {
+            StoredTrigger::Cron(text) => Trigger::Cron(text.clone()),
+            StoredTrigger::EveryMs(ms) => Trigger::EveryMs(*ms),
+            StoredTrigger::AtMs(ms) => Trigger::AtMs(*ms),
+        }
+    }
+
+    /// The job, as it was put.
+    pub(crate) fn into_job(self) -> Job {
+        Job {
+            trigger: self.trigger(),
+            payload: self.payload(),
+            name: self.job,
+            time_zone: self.time_zone,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(trigger: Trigger, payload: &'static str) -> Job {
+        Job {
+            name: "nightly".to_owned(),
+            trigger,
+            time_zone: None,
+            payload: Bytes::from(payload),
+        }
+    }
+
+    fn record(trigger: Trigger, payload: &'static str, now: u64) -> Record {
+        let owner = Owner {
+            component: "cart".to_owned(),
+            link: "default".to_owned(),
+        };
+        Record::new(&owner, job(trigger, payload), now, false).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for trigger in [
+            Trigger::Cron("0 8 * * *".to_owned()),
+            Trigger::EveryMs(500),
+            Trigger::AtMs(77),
+        ] {
+            let record = record(trigger.clone(), "\u{0}x", 5);
+            let read = Record::read(&record.write()).unwrap();
+            assert_eq!(read, record);
+            assert_eq!(read.into_job(), job(trigger, "\u{0}x"));
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_put_again_keeps_its_time() {
+        let old = record(Trigger::EveryMs(1000), "x", 0);
+        assert_eq!(
+            old.replaced_by(record(Trigger::EveryMs(1000), "x", 700)),
+            None
+        );
+        let other = old
+            .replaced_by(record(Trigger::EveryMs(1000), "y", 700))
+            .unwrap();
+        assert_eq!((other.next, &other.payload()[..]), (Some(1000), &b"y"[..]));
+        let other = old
+            .replaced_by(record(Trigger::EveryMs(2000), "x", 700))
+            .unwrap();
+        assert_eq!(other.next, Some(2700));
+    }
+}

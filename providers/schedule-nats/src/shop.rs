@@ -1,0 +1,264 @@
+//! All that is known about the jobs of one bucket, and who is told of their ticks.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::kv::Operation;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_provider_sdk::schedule::Handler;
+use lattice_provider_sdk::{Backoff, LinkRole, Session};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use crate::bucket::{Bucket, OpenError};
+use crate::key::Owner;
+use crate::record::Record;
+use crate::settings::{Manner, ShopSettings};
+use crate::ticker;
+
+/// The pauses before a watch that was lost is begun again.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A job as it was last seen.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) revision: u64,
+    pub(crate) record: Arc<Record>,
+    /// When it was first seen like this.
+    pub(crate) since: Instant,
+}
+
+/// Who is told of the ticks of an owner, and how.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) handler: Handler,
+    pub(crate) manner: Manner,
+}
+
+/// The callers of one owner: by a link with the provider as source, and by one with it as target.
+#[derive(Debug, Default)]
+struct Callers {
+    source: Option<Arc<Caller>>,
+    target: Option<Arc<Caller>>,
+}
+
+impl Callers {
+    fn of(&mut self, role: LinkRole) -> &mut Option<Arc<Caller>> {
+        match role {
+            LinkRole::Source => &mut self.source,
+            LinkRole::Target => &mut self.target,
+        }
+    }
+}
+
+/// The jobs of one bucket.
+#[derive(Debug)]
+pub(crate) struct Shop {
+    shelf: Arc<Shelf>,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl std::ops::Deref for Shop {
+    type Target = Shelf;
+
+    fn deref(&self) -> &Shelf {
+        &self.shelf
+    }
+}
+
+/// What the tasks of a shop share.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    pub(crate) bucket: Bucket,
+    /// Which copy of the provider this is, for who takes a tick.
+    pub(crate) copy: String,
+    jobs: Mutex<BTreeMap<String, Known>>,
+    callers: Mutex<HashMap<Owner, Callers>>,
+    /// Jobs of which a tick is being taken or told here.
+    in_hand: Mutex<HashSet<String>>,
+    /// Told when anything of the above has changed.
+    changed: Notify,
+    pub(crate) firing: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Shop {
+    /// Connects, and begins to tell of ticks.
+    pub(crate) async fn open(
+        settings: &ShopSettings,
+        session: &Session,
+    ) -> Result<Self, OpenError> {
+        let shelf = Arc::new(Shelf {
+            bucket: Bucket::open(settings, session).await?,
+            copy: format!(
+                "{}-{}",
+                session.host_id(),
+                session.peer().nats().new_inbox()
+            ),
+            jobs: Mutex::default(),
+            callers: Mutex::default(),
+            in_hand: Mutex::default(),
+            changed: Notify::new(),
+            firing: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        let tasks = [
+            tokio::spawn(watch(Arc::clone(&shelf))),
+            tokio::spawn(ticker::run(Arc::clone(&shelf))),
+        ];
+        Ok(Self {
+            shelf,
+            _tasks: tasks.map(AbortOnDropHandle::new),
+        })
+    }
+}
+
+impl Shelf {
+    /// Takes in a job as it is at a revision.
+    pub(crate) fn see(&self, key: &str, revision: u64, value: &Bytes) {
+        let record = match Record::read(value) {
+            Ok(record) => Arc::new(record),
+            Err(error) => {
+                tracing::warn!(key, %error, "what is stored as a job is none");
+                return;
+            }
+        };
+        let mut jobs = self.jobs.lock();
+        if jobs
+            .get(key)
+            .is_some_and(|known| known.revision >= revision)
+        {
+            return;
+        }
+        let known = Known {
+            revision,
+            record,
+            since: Instant::now(),
+        };
+        jobs.insert(key.to_owned(), known);
+        drop(jobs);
+        self.changed.notify_one();
+    }
+
+    /// Takes in that a job is gone.
+    pub(crate) fn gone(&self, key: &str, revision: u64) {
+        let mut jobs = self.jobs.lock();
+        if jobs.get(key).is_some_and(|known| known.revision < revision) {
+            jobs.remove(key);
+        }
+    }
+
+    /// How many jobs there are whose keys begin so.
+    pub(crate) fn count(&self, prefix: &str) -> usize {
+        let jobs = self.jobs.lock();
+        let from = jobs.range(prefix.to_owned()..);
+        from.take_while(|(key, _)| key.starts_with(prefix)).count()
+    }
+
+    /// Has an owner told of ticks through a link.
+    pub(crate) fn put_caller(&self, owner: Owner, role: LinkRole, caller: Caller) {
+        let mut callers = self.callers.lock();
+        *callers.entry(owner).or_default().of(role) = Some(Arc::new(caller));
+        drop(callers);
+        self.changed.notify_one();
+    }
+
+    /// Stops telling an owner through a link; a tick that is being told is told.
+    pub(crate) fn delete_caller(&self, owner: &Owner, role: LinkRole) {
+        let mut callers = self.callers.lock();
+        if let Some(of_owner) = callers.get_mut(owner) {
+            *of_owner.of(role) = None;
+            if of_owner.source.is_none() && of_owner.target.is_none() {
+                callers.remove(owner);
+            }
+        }
+    }
+
+    fn caller(&self, owner: &Owner) -> Option<Arc<Caller>> {
+        let callers = self.callers.lock();
+        let of_owner = callers.get(owner)?;
+        of_owner
+            .source
+            .as_ref()
+            .or(of_owner.target.as_ref())
+            .map(Arc::clone)
+    }
+
+    /// The jobs that this copy can tell of, and of which it has none in hand.
+    pub(crate) fn at_hand(&self) -> Vec<(String, Known, Arc<Caller>)> {
+        let jobs = self.jobs.lock();
+        let in_hand = self.in_hand.lock();
+        let free = jobs.iter().filter(|(key, _)| !in_hand.contains(*key));
+        free.filter_map(|(key, known)| {
+            let caller = self.caller(&known.record.owner())?;
+            Some((key.clone(), known.clone(), caller))
+        })
+        .collect()
+    }
+
+    /// Takes a job in hand until what is given back is dropped.
+    pub(crate) fn take_in_hand(self: &Arc<Self>, key: &str) -> InHand {
+        self.in_hand.lock().insert(key.to_owned());
+        InHand {
+            shelf: Arc::clone(self),
+            key: key.to_owned(),
+        }
+    }
+
+    /// Waits until something has changed, and until then at the latest.
+    pub(crate) async fn changed_by(&self, until: Instant) {
+        let _ = tokio::time::timeout_at(until, self.changed.notified()).await;
+    }
+
+    /// Takes no further ticks, and waits for those that are being told.
+    pub(crate) async fn shut(&self, until: Instant) {
+        self.stop.cancel();
+        self.firing.close();
+        if tokio::time::timeout_at(until, self.firing.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("not all handlers were done with their ticks in time");
+        }
+    }
+}
+
+/// A job in hand.
+pub(crate) struct InHand {
+    shelf: Arc<Shelf>,
+    key: String,
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.shelf.in_hand.lock().remove(&self.key);
+        self.shelf.changed.notify_one();
+    }
+}
+
+/// Takes in every change of every job, for as long as the bucket is in use.
+async fn watch(shelf: Arc<Shelf>) {
+    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+    loop {
+        match shelf.bucket.watch().await {
+            Ok(mut changes) => {
+                backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                while let Some(Ok(entry)) = changes.next().await {
+                    match entry.operation {
+                        Operation::Put => shelf.see(&entry.key, entry.revision, &entry.value),
+                        _ => shelf.gone(&entry.key, entry.revision),
+                    }
+                }
+                tracing::debug!("lost the watch over jobs");
+            }
+            Err(error) => tracing::debug!(%error, "could not watch jobs"),
+        }
+        tokio::time::sleep(backoff.delay()).await;
+    }
+}

@@ -1,0 +1,163 @@
+//! What the server says, in the words of the interface.
+
+use std::time::Duration;
+
+use lattice_provider_sdk::chain;
+use lattice_provider_sdk::sql::{Constraint, ConstraintKind, DbError, SqlError};
+use mysql_async::{DriverError, Error, ServerError};
+
+/// Why a statement did not do what it should, or there is no connection.
+pub(crate) fn sql_error(address: &str, error: &Error) -> SqlError {
+    match error {
+        Error::Server(said) => refused(address, said),
+        Error::Driver(DriverError::StmtParamsMismatch { .. }) => SqlError::invalid(chain(error)),
+        error => SqlError::Unavailable(format!("MySQL at `{address}`: {}", words(error))),
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum NoConnection {
+    /// The server refuses, or is not there.
+    Refused(Error),
+    /// Nothing is heard of it.
+    Silent(Duration),
+}
+
+impl NoConnection {
+    /// What a component hears.
+    pub(crate) fn for_component(&self, address: &str) -> SqlError {
+        match self {
+            Self::Refused(error) => sql_error(address, error),
+            Self::Silent(_) => SqlError::Unavailable(self.for_operator(address)),
+        }
+    }
+
+    /// The whole of it, in the server's own words.
+    pub(crate) fn for_operator(&self, address: &str) -> String {
+        match self {
+            Self::Refused(Error::Server(said)) => server_words(address, said),
+            Self::Refused(error) => {
+                format!(
+                    "could not connect to MySQL at `{address}`: {}",
+                    words(error)
+                )
+            }
+            Self::Silent(limit) => format!("MySQL at `{address}` did not answer within {limit:?}"),
+        }
+    }
+}
+
+fn server_words(address: &str, said: &ServerError) -> String {
+    format!(
+        "MySQL at `{address}`: {} ({}, error {})",
+        said.message, said.state, said.code
+    )
+}
+
+/// The error in one line; the client's own words repeat their causes.
+fn words(error: &Error) -> String {
+    match error {
+        Error::Io(error) => chain(error),
+        Error::Driver(error) => chain(error),
+        error => error.to_string(),
+    }
+}
+
+/// Whether a statement cannot be prepared, though it can be run.
+pub(crate) fn cannot_be_prepared(error: &Error) -> bool {
+    matches!(error, Error::Server(said) if said.code == 1295)
+}
+
+fn refused(address: &str, said: &ServerError) -> SqlError {
+    let words = server_words(address, said);
+    let error = DbError {
+        code: said.state.clone(),
+        message: said.message.clone(),
+        detail: Some(format!("error {}", said.code)),
+        constraint: violation(said),
+    };
+    match said.code {
+        // A deadlock, a row that was held too long, a row that is not as it was read.
+        1213 | 1205 | 1020 | 3572 => SqlError::TryAgain(error),
+        // Ended by its time, or by ourselves.
+        1317 | 1969 | 3024 => SqlError::Timeout,
+        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 => {
+            // The component hears no reason, so it is told here.
+            tracing::warn!(why = words, "access denied");
+            SqlError::AccessDenied
+        }
+        1049 => SqlError::NoSuchDatabase,
+        1040 | 1203 | 1226 => SqlError::Busy(words),
+        // It stops, or ended this connection.
+        1053 | 1077 | 1079 | 1152 | 1184 | 1927 | 4031 => SqlError::Unavailable(words),
+        _ => SqlError::Failed(error),
+    }
+}
+
+/// Which constraint; the server tells it in its message only.
+fn violation(said: &ServerError) -> Option<Constraint> {
+    let message = &said.message;
+    let (kind, name) = match said.code {
+        1022 | 1062 | 1169 | 1586 | 1859 => (ConstraintKind::Unique, last_between(message, '\'')),
+        1216 | 1217 | 1451 | 1452 => {
+            let name = message.split_once("CONSTRAINT ").map(|(_, tail)| tail);
+            (
+                ConstraintKind::ForeignKey,
+                name.and_then(|tail| first_between(tail, '`')),
+            )
+        }
+        1048 | 1364 => (ConstraintKind::NotNull, first_between(message, '\'')),
+        4025 => (ConstraintKind::Check, first_between(message, '`')),
+        3819 => (ConstraintKind::Check, first_between(message, '\'')),
+        _ => return None,
+    };
+    Some(Constraint {
+        kind,
+        name: name.map(str::to_owned),
+    })
+}
+
+fn first_between(text: &str, quote: char) -> Option<&str> {
+    text.split(quote).nth(1)
+}
+
+fn last_between(text: &str, quote: char) -> Option<&str> {
+    text.rsplit(quote).nth(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constraints_are_found_in_messages() {
+        for (code, message, name) in [
+            (
+                1062,
+                "Duplicate entry 'it's' for key 'one_code'",
+                "one_code",
+            ),
+            (1048, "Column 'a' cannot be null", "a"),
+            (
+                4025,
+                "CONSTRAINT `positive` failed for `db`.`t`",
+                "positive",
+            ),
+            (3819, "Check constraint 'positive' is violated.", "positive"),
+            (
+                1452,
+                "Cannot add or update a child row: a foreign key constraint fails (`db`.`t`, CONSTRAINT `parent` FOREIGN KEY (`b`) REFERENCES `p` (`a`))",
+                "parent",
+            ),
+        ] {
+            let said = ServerError {
+                code,
+                message: message.to_owned(),
+                state: "23000".to_owned(),
+            };
+            let constraint = violation(&said).unwrap();
+            assert_eq!(constraint.name.as_deref(), Some(name), "{message}");
+        }
+    }
+}
