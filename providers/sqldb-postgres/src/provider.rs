@@ -33,7 +33,9 @@ impl SqldbPostgres {
         let settings = Settings::of(&self.session, link);
         let limits = Limits::read(&settings)?;
         let server = PostgresSettings::read(&settings)?;
-        let server = server.lasting(limits.cursor, limits.transaction);
+        let server = server
+            .lasting(limits.cursor, limits.transaction)
+            .waiting_for_locks(limits.lock_wait);
         let shared = self.servers.get(&server, || Server::open(&server)).await?;
         Ok((shared, settings))
     }

@@ -7,7 +7,7 @@
 //! | `create` | whether a database that is not there is made | `true` |
 //! | `pool_size` | how many connections read from one database | 4 |
 //! | `pool_wait_ms` | how long a call waits for one | 3000 |
-//! | `busy_timeout_ms` | how long a call waits for the writer, and for other programs that write | 3000 |
+//! | `busy_timeout_ms` | how long a call waits for the writer, and for other programs that write | `lock_wait_ms` |
 //! | `statement_timeout_ms` | how long a statement may take | 30000 |
 //! | `synchronous` | `full`: what is committed survives the loss of power; `normal`: it may not, but the file stays whole | `full` |
 
@@ -59,7 +59,10 @@ impl FolderSettings {
             create: settings.switch("create", true)?,
             readers: settings.number("pool_size", 4, 1..=64)?,
             reader_wait: millis("pool_wait_ms", 3000)?,
-            busy_wait: millis("busy_timeout_ms", 3000)?,
+            busy_wait: match settings.text("busy_timeout_ms") {
+                Some(_) => millis("busy_timeout_ms", 3000)?,
+                None => millis("lock_wait_ms", 3000)?,
+            },
             statement_limit: millis("statement_timeout_ms", 30_000)?,
         })
     }

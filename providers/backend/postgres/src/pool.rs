@@ -50,6 +50,9 @@ fn options(settings: &PostgresSettings, said: Option<&str>) -> String {
         let idle = idle.as_millis();
         options.push_str(&format!(" -c idle_in_transaction_session_timeout={idle}"));
     }
+    if let Some(limit) = settings.lock_limit {
+        options.push_str(&format!(" -c lock_timeout={}", limit.as_millis()));
+    }
     if let Some(said) = said {
         options.push(' ');
         options.push_str(said);

@@ -50,6 +50,7 @@ pub struct PostgresSettings {
     /// How much longer the server lets a statement last than we do.
     pub(crate) reading_limit: Duration,
     pub(crate) idle_limit: Option<Duration>,
+    pub(crate) lock_limit: Option<Duration>,
 }
 
 impl PostgresSettings {
@@ -86,6 +87,7 @@ impl PostgresSettings {
             statement_limit: millis(settings, "statement_timeout_ms", 30_000)?,
             reading_limit: Duration::ZERO,
             idle_limit: None,
+            lock_limit: None,
         };
         let mode = read.config()?.get_ssl_mode();
         let tls = TlsOptions {
@@ -117,6 +119,15 @@ impl PostgresSettings {
         Self {
             reading_limit: reading,
             idle_limit: Some(idle),
+            ..self
+        }
+    }
+
+    /// With a limit to how long a statement waits for a lock.
+    #[must_use]
+    pub fn waiting_for_locks(self, limit: Duration) -> Self {
+        Self {
+            lock_limit: Some(limit),
             ..self
         }
     }

@@ -30,6 +30,8 @@ pub struct Limits {
     pub cursor_idle: Duration,
     /// How long all the pages of one query may take.
     pub cursor: Duration,
+    /// How long a statement waits for a row that another transaction holds.
+    pub lock_wait: Duration,
     /// How many transactions may be open.
     pub max_transactions: usize,
     /// How many cursors may be open outside of transactions.
@@ -43,6 +45,7 @@ impl Default for Limits {
             transaction_idle: Duration::from_secs(5),
             cursor_idle: Duration::from_secs(30),
             cursor: Duration::from_secs(600),
+            lock_wait: Duration::from_secs(3),
             max_transactions: 64,
             max_cursors: 64,
         }
@@ -63,6 +66,7 @@ impl Limits {
             transaction_idle: time("transaction_idle_ms", usual.transaction_idle)?,
             cursor_idle: time("cursor_idle_ms", usual.cursor_idle)?,
             cursor: time("cursor_timeout_ms", usual.cursor)?,
+            lock_wait: time("lock_wait_ms", usual.lock_wait)?,
             max_transactions: settings.number("max_transactions", 64, 1..=10_000)?,
             max_cursors: settings.number("max_cursors", 64, 1..=10_000)?,
         })
