@@ -14,6 +14,14 @@ macro_rules! same {
             })
         }
 
+        fn plain_to_guest(error: &Error) -> Option<GuestCode> {
+            Some(match error {
+                $(Error::$unit => GuestCode::$unit,)*
+                $(Error::$value(value) => GuestCode::$value(value.clone()),)*
+                _ => return None,
+            })
+        }
+
         fn plain_from_wire(code: ErrorCode) -> Result<Error, ErrorCode> {
             Ok(match code {
                 $(ErrorCode::$unit => Error::$unit,)*
@@ -126,6 +134,12 @@ pub(crate) fn from_wire(code: ErrorCode) -> Error {
     }
 }
 
+/// What a guest is told that asks why a body broke off. The other cases are of heads only.
+pub(crate) fn body_code(error: &Error) -> GuestCode {
+    let told = || GuestCode::InternalError(Some(error.to_string()));
+    plain_to_guest(error).unwrap_or_else(told)
+}
+
 /// The code that travels for the error that a guest answered with.
 pub(crate) fn guest_to_wire(code: GuestCode) -> ErrorCode {
     match code {
@@ -141,6 +155,15 @@ pub(crate) fn guest_to_wire(code: GuestCode) -> ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_that_broke_off_has_a_code() {
+        let code = |error| format!("{:?}", body_code(&error));
+        let slow = code(Error::ConnectionReadTimeout);
+        assert!(slow.contains("ConnectionReadTimeout"), "{slow}");
+        let long = code(Error::HttpResponseBodySize(Some(9)));
+        assert!(long.contains("HttpResponseBodySize(Some(9))"), "{long}");
+    }
 
     #[test]
     fn codes_survive_the_round_trip() {

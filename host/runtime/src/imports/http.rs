@@ -5,13 +5,44 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use lattice_codec::http::{ErrorCode, RequestOptions};
 use tokio::time::timeout_at;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as GuestCode;
 use wasmtime_wasi_http::{Error, RequestOptions as GuestOptions, WasiBody, WasiHttpHooks};
 
-use crate::http::error::{from_wire, to_wire};
+use crate::http::error::{body_code, from_wire, to_wire};
 use crate::outbound::Outbound;
+use crate::store::Ctx;
 
 /// The interface as links name it.
 const LOOKUP: &str = "wasi:http/outgoing-handler";
+
+/// The interface with the types, in the version that the engine has; the linker takes it for all
+/// that are compatible.
+const TYPES: &str = "wasi:http/types@0.2.12";
+
+/// Links the engine's interfaces, and one function anew: that of the engine does not know its own
+/// errors of bodies.
+pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    linker.instance(TYPES)?.func_wrap(
+        "http-error-code",
+        |store, (error,): (Resource<wasmtime::Error>,)| {
+            let error = store.data().table.get(&error)?;
+            Ok((code_of(error),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The code of an error of a stream, if it is one of HTTP.
+fn code_of(error: &wasmtime::Error) -> Option<GuestCode> {
+    match error.downcast_ref::<GuestCode>() {
+        Some(code) => Some(code.clone()),
+        None => error.downcast_ref::<Error>().map(body_code),
+    }
+}
 
 type Exchange = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(http::Response<WasiBody>, Exchange), Error>;

@@ -33,7 +33,7 @@ use crate::{InvokeError, Shape};
 pub(crate) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     streams(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    http::link(linker)?;
     keyvalue::link(linker)?;
     blobstore::link(linker)?;
     config::link(linker)?;
