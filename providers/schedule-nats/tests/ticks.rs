@@ -1,5 +1,7 @@
 //! Ticks through copies of the provider that are processes of their own, with the jobs in a real NATS.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeMap;

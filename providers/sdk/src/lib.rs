@@ -61,6 +61,10 @@ pub mod messaging;
 pub mod process;
 #[cfg(feature = "queue")]
 pub mod queue;
+#[cfg(feature = "schedule")]
+pub mod schedule;
+#[cfg(feature = "sql")]
+pub mod sql;
 
 pub use async_trait::async_trait;
 pub use backends::{Backends, NoLink};

@@ -25,6 +25,15 @@ pub struct Shared<V> {
     value: Arc<V>,
 }
 
+impl<V> Clone for Shared<V> {
+    fn clone(&self) -> Self {
+        Self {
+            _slot: Arc::clone(&self._slot),
+            value: Arc::clone(&self.value),
+        }
+    }
+}
+
 impl<V> Deref for Shared<V> {
     type Target = V;
 

@@ -128,6 +128,12 @@ impl NatsBackend {
         &self.jetstream
     }
 
+    /// A subject for answers that nobody else has.
+    #[must_use]
+    pub fn inbox(&self) -> String {
+        self.nats.new_inbox()
+    }
+
     /// Whether there is a connection: requests without one would wait until they are given up.
     #[must_use]
     pub fn is_connected(&self) -> bool {

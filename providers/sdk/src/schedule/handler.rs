@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_rpc::CallError;
+use lattice_rpc::{CallError, RemoteError};
 use tokio::time::Instant;
 
 use super::bindings::lattice::schedule::handler;
@@ -77,8 +77,12 @@ fn told(error: &CallError) -> Told {
         return Told::Unheard(why);
     }
     match error {
-        // It has trapped, or refused what it was given.
-        CallError::Remote { .. } => Told::Failed(why),
+        // It has trapped, or could not read what it was given.
+        CallError::Remote(error)
+            if error.code == RemoteError::FAILED || error.code == RemoteError::BAD_REQUEST =>
+        {
+            Told::Failed(why)
+        }
         _ => Told::Unknown(why),
     }
 }

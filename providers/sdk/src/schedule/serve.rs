@@ -101,7 +101,13 @@ fn answer<T>(function: &str, cx: &Context, done: Result<T, ScheduleError>) -> An
         let source = cx.source_id.as_deref().unwrap_or("<unknown>");
         let link_name = &*cx.link_name;
         let error = error.text();
-        tracing::warn!(source, link_name, function, error, "a call for a job failed");
+        tracing::warn!(
+            source,
+            link_name,
+            function,
+            error,
+            "a call for a job failed"
+        );
     }
     Ok(done)
 }
