@@ -50,6 +50,7 @@ impl MemoryBackend {
             .with("order", "none")
             .with("consistency", "linearizable")
             .with("batch", "each")
+            .with("watch", "live")
             .with("max-value-bytes", self.how.limits.value)
             .with("max-key-bytes", LONGEST_KEY)
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::pages::Page;
+use lattice_provider_sdk::keyvalue::watch::{Change, Line, Watched};
 use lattice_provider_sdk::keyvalue::{Entry, KeysPage, LARGEST_ANSWER, Outcome, Versioned};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use crate::room::Room;
 use crate::settings::Limits;
 use crate::shard::{Item, Shard};
 use crate::value::Value;
+use crate::watch::Watchers;
 
 /// The longest key, in bytes: what a key of plain letters may have in NATS, so that a component can
 /// move between the two.
@@ -71,6 +73,7 @@ pub(crate) struct Bucket {
     total: Arc<Room>,
     /// Whether any key ever had a time.
     forgets: AtomicBool,
+    watchers: Watchers,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -93,6 +96,7 @@ impl Bucket {
             room: Room::default(),
             total,
             forgets: AtomicBool::default(),
+            watchers: Watchers::default(),
         }
     }
 
@@ -211,6 +215,7 @@ impl Bucket {
     ) -> Result<Option<Value>, Failure> {
         if let Some(buried) = shard.bury(place, key) {
             self.give(weight(key, &buried.value));
+            self.watchers.tell(key, || Change::Delete);
         }
         let after = value.weight();
         match shard.get(place, key).map(|item| item.value.weight()) {
@@ -222,7 +227,14 @@ impl Bucket {
         if ends.is_some() {
             self.forgets.store(true, Ordering::Relaxed);
         }
+        // With the lock of the shard, so that changes of a key are told in their order.
+        self.watchers.tell(key, || Change::Set(Some(value.bytes())));
         Ok(shard.put(place, key, value, ends))
+    }
+
+    /// Tells a line of changes of some keys from now on.
+    pub(crate) fn watch(&self, watched: Watched, line: Line) {
+        self.watchers.add(watched, line);
     }
 
     pub(crate) fn delete(&self, key: &str) {
@@ -232,6 +244,7 @@ impl Bucket {
             return;
         };
         self.give(weight(key, &item.value));
+        self.watchers.tell(key, || Change::Delete);
         drop(shard);
         drop(item);
     }
@@ -242,9 +255,10 @@ impl Bucket {
             return;
         }
         for shard in &self.shards {
-            let buried = shard.lock().bury_all();
-            for item in buried {
+            let mut shard = shard.lock();
+            for item in shard.bury_all() {
                 self.give(weight(&item.key, &item.value));
+                self.watchers.tell(&item.key, || Change::Delete);
             }
         }
     }

@@ -35,6 +35,11 @@
 //! still there. A number that is there can always grow, what is there can always be replaced by
 //! something shorter, and nothing is ever thrown out to make room.
 //!
+//! # Watching
+//!
+//! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that
+//! are set, deleted or over; `bucket` says in which bucket.
+//!
 //! # Consistency
 //!
 //! A write is there for every reader once it is answered. A batch is no transaction: its keys are
@@ -51,6 +56,7 @@ mod room;
 pub mod settings;
 mod shard;
 mod value;
+mod watch;
 
 pub use bucket::LONGEST_KEY;
 pub use buckets::MOST_BUCKETS;

@@ -1,19 +1,23 @@
 //! The provider: its links and its functions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
+use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
 use lattice_provider_sdk::{
-    Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings,
-    StartError, async_trait,
+    Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
+    Settings, StartError, async_trait,
 };
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::backend::MemoryBackend;
 use crate::buckets::Buckets;
 use crate::settings::LinkSettings;
+use crate::watch::Watcher;
 
 /// How often keys whose time is over are dropped. They count as absent before.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -23,6 +27,7 @@ pub struct KeyValueMemory {
     session: Session,
     buckets: Arc<Buckets>,
     backends: Arc<Backends<MemoryBackend>>,
+    watchers: Mutex<HashMap<LinkKey, Watcher>>,
     _sweeping: JoinSet<()>,
 }
 
@@ -40,6 +45,18 @@ async fn sweep(buckets: Arc<Buckets>) {
     }
 }
 
+impl KeyValueMemory {
+    fn settings(&self, link: &ProviderLink) -> Result<LinkSettings, LinkError> {
+        keyvalue::accept(Self::NAME, link)?;
+        let settings = LinkSettings::read(
+            &Settings::of(&self.session, link),
+            &Settings::of_provider(&self.session),
+            self.session.lattice(),
+        );
+        Ok(settings?)
+    }
+}
+
 #[async_trait]
 impl Provider for KeyValueMemory {
     const NAME: &'static str = "keyvalue-memory";
@@ -54,21 +71,31 @@ impl Provider for KeyValueMemory {
             session,
             buckets,
             backends,
+            watchers: Mutex::default(),
             _sweeping: sweeping,
         }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        keyvalue::accept(Self::NAME, link)?;
-        let settings = LinkSettings::read(
-            &Settings::of(&self.session, link),
-            &Settings::of_provider(&self.session),
-            self.session.lattice(),
-        )?;
+        let settings = self.settings(link)?;
         let buckets = Arc::clone(&self.buckets);
         let backend = MemoryBackend::new(buckets, link.name.as_str(), settings);
         self.backends.put(link, Arc::new(backend));
         Ok(())
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let settings = self.settings(link)?;
+        let watched = Watched::read(&Settings::of(&self.session, link))?;
+        let bucket = self.buckets.of_link(&settings.bucket);
+        let teller = Teller::new(&self.session, link, &settings.bucket, watched);
+        let watcher = Watcher::start(bucket, teller);
+        self.watchers.lock().insert(link.key(), watcher);
+        Ok(())
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.watchers.lock().remove(&link.key());
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {

@@ -1,7 +1,6 @@
 //! One NATS and the buckets on it that are in use.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::{Context, ErrorCode, kv};
 use lattice_nats::{CreateBucketError, NewBucket, is_bucket_name};
+use lattice_provider_sdk::keyvalue::Turns;
 use lattice_provider_sdk::nats::{self, NatsError};
 use parking_lot::RwLock;
 use tempfile::NamedTempFile;
@@ -27,9 +27,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// How many buckets are kept open. More may be used; they are opened again.
 const OPEN_BUCKETS: usize = 1024;
 
-/// How many increments of different keys can run at once, at least.
-const TURNSTILES: usize = 256;
-
 /// A connection to NATS with what is known about its buckets.
 pub(crate) struct Cluster {
     nats: async_nats::Client,
@@ -39,8 +36,7 @@ pub(crate) struct Cluster {
     open: RwLock<HashMap<String, Arc<Bucket>>>,
     /// Held while a bucket is looked up, so that many calls at once ask once.
     opening: Mutex<()>,
-    turnstiles: Vec<Mutex<()>>,
-    hasher: RandomState,
+    turns: Turns,
 }
 
 /// How a bucket comes to be that is missing.
@@ -133,8 +129,7 @@ impl Cluster {
             _authority: authority,
             open: RwLock::default(),
             opening: Mutex::default(),
-            turnstiles: (0..TURNSTILES).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            turns: Turns::default(),
         })
     }
 
@@ -218,15 +213,9 @@ impl Cluster {
         self.open.write().remove(name);
     }
 
-    /// Waits until no other increment of the key is under way in this process. Those of other
-    /// processes are noticed by NATS; among thousands of ours that would be a fight.
+    /// Waits until no other increment of the key is under way in this process.
     pub(crate) async fn turn(&self, bucket: &str, key: &str) -> MutexGuard<'_, ()> {
-        let hash = self.hasher.hash_one((bucket, key));
-        let at = hash % self.turnstiles.len() as u64;
-        // The remainder is smaller than a usize.
-        self.turnstiles[usize::try_from(at).unwrap_or(0)]
-            .lock()
-            .await
+        self.turns.take(bucket, key).await
     }
 }
 

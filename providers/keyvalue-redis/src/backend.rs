@@ -49,6 +49,7 @@ impl RedisBackend {
             .with("order", "none")
             .with("consistency", "linearizable")
             .with("batch", "atomic")
+            .with("watch", "resumed")
             .with("max-value-bytes", LONGEST)
             .with("max-key-bytes", LONGEST)
     }

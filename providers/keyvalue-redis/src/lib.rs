@@ -26,9 +26,9 @@
 //! # Watching
 //!
 //! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that
-//! are set or deleted, whoever did it. The server has to be set up to tell of changes, and changes
-//! are told in their order. A component that was out of reach, or a provider that was, misses steps
-//! but not where they led.
+//! are set or deleted, whoever did it, in any database and bucket. The server has to be set up to
+//! tell of changes, and changes are told in their order. A component that was out of reach, or a
+//! provider that was, misses steps but not where they led.
 //!
 //! # When the server is away
 //!

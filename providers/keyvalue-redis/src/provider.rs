@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
+use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, Shared, Sharing, StartError, async_trait, chain,
@@ -14,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::backend::RedisBackend;
 use crate::connection::{ConnectError, Connection};
+use crate::namespace::Namespace;
 use crate::settings::ServerSettings;
-use crate::watch::{FeedError, Teller, Watched, Watcher};
+use crate::watch::{FeedError, Source, Watcher};
 
 /// Key-value buckets in Redis.
 #[derive(Debug)]
@@ -69,8 +71,17 @@ impl Provider for KeyValueRedis {
         let settings = Settings::of(&self.session, link);
         let watched = Watched::read(&settings)?;
         let connection = self.connect(link, &settings).await?;
-        let teller = Teller::new(&self.session, link);
-        let watcher = Watcher::start(connection, watched, teller).await;
+        let bucket = settings.text("bucket").filter(|name| *name != "default");
+        // Hosts of 1.9 take numbers only, which also mean the keys of the default bucket.
+        let told = settings.text("watch_bucket").or(bucket).unwrap_or("0");
+        let teller = Teller::new(&self.session, link, told, watched);
+        let (own, peer, name) = (self.session.id(), &link.peer, &link.name);
+        let source = Source {
+            connection: Arc::new(connection),
+            keys: Namespace::of(bucket.unwrap_or_default()),
+            memory: format!("lattice:kv:watch:{own}:{peer}:{name}"),
+        };
+        let watcher = Watcher::start(source, teller).await;
         let watcher = watcher.map_err(no_changes)?;
         self.watchers.lock().insert(link.key(), watcher);
         Ok(())

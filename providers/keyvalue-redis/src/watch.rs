@@ -6,97 +6,155 @@
 //!
 //! Changes of one link are told one after the other, in their order, with the value that the key
 //! has by then. Redis does not keep changes for those who are not there: when the connection was
-//! lost, or more changed than the component could take, the component is told what each key has
-//! become, so that it misses steps but not where they led. Nothing is remembered when the provider
-//! itself ends.
+//! lost, more changed than the component could take, or the provider itself was away, the component
+//! is told what each key has become, so that it misses steps but not where they led. What it was
+//! told last is kept in Redis, in a hash whose name begins with `lattice:kv:watch:`.
 
 mod events;
 mod feed;
-mod teller;
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
+use lattice_provider_sdk::keyvalue::watch::{
+    Changes, LONGEST_PAUSE, Line, Look, PAUSE, Teller, Watched, line, relay,
+};
 use lattice_provider_sdk::{Backoff, Shared};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use redis::cmd;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use crate::connection::Connection;
-pub(crate) use events::Watched;
+use crate::connection::{AskError, Connection};
+use crate::namespace::Namespace;
 use feed::Feed;
 pub(crate) use feed::FeedError;
-pub(crate) use teller::Teller;
 
-/// The first and the longest pause before the subscription is made again.
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How many remembered keys are written with one command.
+const AT_ONCE: usize = 500;
+
+/// For how many seconds it is remembered what was told: two weeks.
+const REMEMBERED: u64 = 14 * 24 * 3600;
+
+/// What is watched, and where it is remembered what was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) connection: Arc<Shared<Connection>>,
+    pub(crate) keys: Namespace,
+    pub(crate) memory: String,
+}
 
 /// Watches the keys of one link until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    stop: CancellationToken,
-    task: Option<JoinHandle<()>>,
+    tasks: JoinSet<()>,
 }
 
 impl Watcher {
-    /// Subscribes, and tells of every change from now on.
-    pub(crate) async fn start(
-        connection: Shared<Connection>,
-        watched: Watched,
-        mut teller: Teller,
-    ) -> Result<Self, FeedError> {
-        let watched = Arc::new(watched);
-        let mut feed = Feed::open(&connection, &watched).await?;
-        teller.remember(&connection, &watched).await?;
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let watch = async move {
-            loop {
-                feed.run(&connection, &watched, &mut teller).await;
-                tracing::warn!(
-                    link = teller.name(),
-                    "lost the subscription to watched keys"
-                );
-                feed = reopen(&connection, &watched).await;
-                feed.catch_up();
-            }
-        };
-        let task = tokio::spawn(async move {
-            tokio::select! {
-                () = stopped.cancelled() => {}
-                () = watch => {}
-            }
-        });
-        Ok(Self {
-            stop,
-            task: Some(task),
-        })
+    /// Subscribes, and tells of every change from now on, and of those since it was last watched.
+    pub(crate) async fn start(source: Source, mut teller: Teller) -> Result<Self, FeedError> {
+        let feed = Feed::open(&source.connection, &source.keys, teller.watched()).await?;
+        let (line, changes) = line();
+        if source.remember(&mut teller).await? {
+            line.missed();
+        }
+        let (note, told) = mpsc::channel(AT_ONCE);
+        let teller = teller.noting(note);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write_down(source.clone(), told));
+        tasks.spawn(follow(source.clone(), feed, line, teller.watched().clone()));
+        tasks.spawn(tell(source, teller, changes));
+        Ok(Self { tasks })
     }
 
     /// Ends it; a component that is being told is not any more.
     pub(crate) async fn end(mut self) {
-        self.stop.cancel();
-        if let Some(task) = self.task.take()
-            && task.await.is_err()
-        {
-            tracing::error!("the task of a watched link panicked");
-        }
+        self.tasks.shutdown().await;
     }
 }
 
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-async fn reopen(connection: &Connection, watched: &Watched) -> Feed {
-    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+/// Keeps a subscription.
+async fn follow(source: Source, mut feed: Feed, line: Line, watched: Watched) {
     loop {
-        tokio::time::sleep(backoff.delay()).await;
-        match Feed::open(connection, watched).await {
-            Ok(feed) => return feed,
-            Err(error) => tracing::debug!(%error, "could not subscribe again"),
+        feed.run(&line).await;
+        tracing::warn!("lost the subscription to watched keys");
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        feed = loop {
+            tokio::time::sleep(backoff.delay()).await;
+            match Feed::open(&source.connection, &source.keys, &watched).await {
+                Ok(feed) => break feed,
+                Err(error) => tracing::debug!(%error, "could not subscribe again"),
+            }
+        };
+        line.missed();
+    }
+}
+
+async fn tell(source: Source, mut teller: Teller, mut changes: Changes) {
+    relay(&mut teller, &mut changes, &source).await;
+}
+
+/// Writes down what was told.
+async fn write_down(source: Source, mut told: mpsc::Receiver<(String, String)>) {
+    while let Some(first) = told.recv().await {
+        let mut all = vec![first];
+        while all.len() < AT_ONCE
+            && let Ok(next) = told.try_recv()
+        {
+            all.push(next);
         }
+        if let Err(error) = source.write(&all).await {
+            tracing::warn!(%error, "could not write down what a watcher was told");
+        }
+    }
+}
+
+impl Source {
+    /// Takes down what the component was told last, and what the other keys are now; says whether
+    /// it was told anything before.
+    async fn remember(&self, teller: &mut Teller) -> Result<bool, AskError> {
+        let mut command = cmd("HGETALL");
+        command.arg(&self.memory);
+        let mut before: HashMap<String, String> = self.connection.ask(&command).await?;
+        let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
+        let mut new = Vec::new();
+        for key in &keys {
+            match before.remove(key) {
+                Some(digest) => teller.know(key, digest),
+                None => {
+                    let digest = Teller::digest(self.look(key).await?.as_ref());
+                    teller.know(key, digest.clone());
+                    new.push((key.clone(), digest));
+                }
+            }
+        }
+        for part in new.chunks(AT_ONCE) {
+            self.write(part).await?;
+        }
+        Ok(new.len() < keys.len())
+    }
+
+    async fn write(&self, told: &[(String, String)]) -> Result<(), AskError> {
+        let mut all = redis::pipe();
+        let write = all.atomic().cmd("HSET").arg(&self.memory);
+        for (key, digest) in told {
+            write.arg(key).arg(digest);
+        }
+        write.ignore();
+        // What nobody needs any more goes by itself.
+        all.cmd("EXPIRE").arg(&self.memory).arg(REMEMBERED).ignore();
+        self.connection.ask_all(&all).await
+    }
+}
+
+impl Look for Source {
+    type Error = AskError;
+
+    /// One that is no string counts as none.
+    async fn look(&self, key: &str) -> Result<Option<Bytes>, AskError> {
+        let mut command = cmd("MGET");
+        command.arg(self.keys.stored(key));
+        let (value,): (Option<Bytes>,) = self.connection.ask(&command).await?;
+        Ok(value)
     }
 }

@@ -167,3 +167,82 @@ async fn a_link_says_what_to_watch() {
         assert!(reason.contains("`watch`"), "{reason}");
     }
 }
+
+#[tokio::test]
+async fn what_changed_while_the_provider_was_away_is_told() {
+    let redis = redis().await;
+    let _: () = redis
+        .ask(&["MSET", "a", "old", "b", "old", "c", "old"])
+        .await;
+    let watch = "SET@a,DEL@b,SET@c";
+    let (lattice, mut watching) = watched(&redis, watch).await;
+    let _: () = redis.ask(&["SET", "c", "told"]).await;
+    assert_eq!(watching.told().await, set("c", "told"));
+    until_written(&redis, "c", "told").await;
+    drop((lattice, watching));
+    until_unwatched(&redis).await;
+    let _: () = redis.ask(&["SET", "a", "new"]).await;
+    let _: i64 = redis.ask(&["DEL", "b"]).await;
+    let (_lattice, mut watching) = watched(&redis, watch).await;
+    let mut told = [watching.told().await, watching.told().await];
+    told.sort();
+    assert_eq!(told, [set("a", "new"), deleted("b")]);
+    // What was told before is not told again.
+    let _: () = redis.ask(&["SET", "a", "mark"]).await;
+    assert_eq!(watching.told().await, set("a", "mark"));
+}
+
+/// Waits until it is written down what the component was told.
+async fn until_written(redis: &RedisBox, key: &str, value: &'static str) {
+    let digest = lattice_provider_sdk::keyvalue::watch::Teller::digest(Some(&value.into()));
+    let memory = "lattice:kv:watch:kv:watcher:default";
+    let written = async {
+        while redis
+            .ask::<Option<String>>(&["HGET", memory, key])
+            .await
+            .as_ref()
+            != Some(&digest)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(lattice_keyvalue_suite::PATIENCE, written)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_bucket_of_another_database_is_watched() {
+    let mut redis = redis().await;
+    let mut lattice = lattice(&[]).await;
+    let mut watching = lattice.watch("watcher").await;
+    redis.url += "/3";
+    let config = [
+        ("url", redis.url.as_str()),
+        ("watch", "SET@user:1,DEL@user:1"),
+        ("bucket", "cart"),
+    ];
+    lattice.put_source("watcher", "default", &config).await;
+    lattice.report_of(LinkState::Ready).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    assert_eq!(kv.set("default", "user:1", "no").await, Ok(()));
+    assert_eq!(kv.increment("cart", "user:1", 7).await, Ok(7));
+    let told = |value: &str| Told::Set("cart".into(), "user:1".into(), value.to_owned().into());
+    assert_eq!(watching.told().await, told("7"));
+    assert_eq!(kv.set_many("cart", &[("user:1", "x".into())]).await, Ok(()));
+    assert_eq!(watching.told().await, told("x"));
+    assert_eq!(kv.delete("cart", "user:1").await, Ok(()));
+    let gone = Told::Delete("cart".into(), "user:1".into());
+    assert_eq!(watching.told().await, gone);
+}
+
+#[tokio::test]
+async fn a_key_whose_time_is_over_is_told() {
+    let mut redis = RedisBox::reserve();
+    redis.launch(&["--notify-keyspace-events", "KA"]).await;
+    let (_lattice, mut watching) = watched(&redis, "DEL@a").await;
+    let _: () = redis.ask(&["SET", "a", "x", "PX", "100"]).await;
+    assert_eq!(watching.told().await, deleted("a"));
+}

@@ -37,6 +37,8 @@ mod link;
 pub mod pages;
 mod serve;
 mod serve_versions;
+mod turns;
+pub mod watch;
 
 #[allow(
     missing_docs,
@@ -81,3 +83,4 @@ pub use bindings::wrpc::keyvalue::watcher;
 pub use lattice_core::keyvalue::{Outcome, Versioned};
 pub use link::{accept, lifetime};
 pub use serve::serve;
+pub use turns::Turns;

@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use lattice_provider_sdk::Backoff;
+use lattice_provider_sdk::keyvalue::watch::{Change, Line, Watched};
 use redis::RedisError;
 use redis::aio::{PubSubSink, PubSubStream};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
 
 use crate::connection::{AskError, Connection};
-use crate::watch::events::{Change, Watched};
-use crate::watch::teller::Teller;
+use crate::namespace::Namespace;
+use crate::watch::events::{change_of, needs};
 
-/// How many changes may wait for the component.
-const WAITING: usize = 1024;
 /// How often a subscription on which nothing comes is checked, and how long that may take.
 const CHECK_PAUSE: Duration = Duration::from_secs(10);
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
@@ -48,15 +44,16 @@ pub(crate) enum FeedError {
 pub(crate) struct Feed {
     sink: PubSubSink,
     messages: PubSubStream,
+    /// What the names of the channels have before a key as it is stored.
     prefix: String,
-    /// Told when changes may have been missed.
-    missed: Notify,
+    keys: Namespace,
 }
 
 impl Feed {
     /// Subscribes to all keys.
     pub(crate) async fn open(
         connection: &Connection,
+        keys: &Namespace,
         watched: &Watched,
     ) -> Result<Self, FeedError> {
         check_flags(connection, watched).await?;
@@ -65,7 +62,8 @@ impl Feed {
         let prefix = format!("__keyspace@{database}__:");
         let subscribe = async {
             let (mut sink, messages) = client.get_async_pubsub().await?.split();
-            let channels: Vec<_> = watched.keys().map(|key| format!("{prefix}{key}")).collect();
+            let channel = |key| format!("{prefix}{}", keys.stored(key));
+            let channels: Vec<_> = watched.keys().map(channel).collect();
             for part in channels.chunks(AT_ONCE) {
                 sink.subscribe(part).await?;
             }
@@ -79,89 +77,29 @@ impl Feed {
             sink,
             messages,
             prefix,
-            missed: Notify::new(),
+            keys: keys.clone(),
         })
     }
 
-    /// Lets the next run begin with telling what has changed meanwhile.
-    pub(crate) fn catch_up(&self) {
-        self.missed.notify_one();
-    }
-
-    /// Tells the component of changes until the subscription is lost.
-    pub(crate) async fn run(
-        &mut self,
-        connection: &Connection,
-        watched: &Watched,
-        teller: &mut Teller,
-    ) {
+    /// Puts every change into the line, until the subscription is lost.
+    pub(crate) async fn run(&mut self, line: &Line) {
         let Self {
             sink,
             messages,
             prefix,
-            missed,
+            keys,
         } = self;
-        let (changes, waiting) = mpsc::channel(WAITING);
         // Messages are taken in at once, since the client would keep any number of them.
         let read = async {
             while let Some(message) = messages.next().await {
-                let Some(change) = read(prefix, &message) else {
-                    continue;
-                };
-                if changes.try_send(change).is_err() {
-                    missed.notify_one();
+                if let Some((key, change)) = read(prefix, keys, &message) {
+                    line.put(&key, change);
                 }
             }
         };
         tokio::select! {
             () = read => {}
-            () = tell(connection, watched, teller, waiting, missed) => {}
             () = silence(sink) => {}
-        }
-    }
-}
-
-/// Tells of one change after the other; when the component cannot be reached, or changes were
-/// missed, of what the keys have become.
-async fn tell(
-    connection: &Connection,
-    watched: &Watched,
-    teller: &mut Teller,
-    mut waiting: mpsc::Receiver<(String, Change)>,
-    missed: &Notify,
-) {
-    let mut backoff = Backoff::new(super::PAUSE, super::LONGEST_PAUSE);
-    let mut again: Option<Instant> = None;
-    loop {
-        let retry = async {
-            match again {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let change = tokio::select! {
-            biased;
-            () = missed.notified() => None,
-            () = retry => None,
-            Some(change) = waiting.recv() => Some(change),
-        };
-        let told = match &change {
-            Some((key, change)) => teller.tell(connection, watched, key, *change).await,
-            None => {
-                // What waits is older than what is read now.
-                while waiting.try_recv().is_ok() {}
-                teller.catch_up(connection, watched).await
-            }
-        };
-        let told = told.unwrap_or_else(|error| {
-            tracing::debug!(link = teller.name(), %error, "could not read a watched key");
-            false
-        });
-        if !told {
-            again = Some(Instant::now() + backoff.delay());
-        } else if change.is_none() {
-            again = None;
-            backoff = Backoff::new(super::PAUSE, super::LONGEST_PAUSE);
         }
     }
 }
@@ -177,10 +115,11 @@ async fn silence(sink: &mut PubSubSink) {
     }
 }
 
-fn read(prefix: &str, message: &redis::Msg) -> Option<(String, Change)> {
+fn read(prefix: &str, keys: &Namespace, message: &redis::Msg) -> Option<(String, Change)> {
     let event: String = message.get_payload().ok()?;
-    let key = message.get_channel_name().strip_prefix(prefix)?;
-    Change::of(&event).map(|change| (key.to_owned(), change))
+    let stored = message.get_channel_name().strip_prefix(prefix)?;
+    let key = keys.key(stored)?;
+    change_of(&event).map(|change| (key.to_owned(), change))
 }
 
 /// Finds out whether the server tells of changes at all.
@@ -196,7 +135,7 @@ async fn check_flags(connection: &Connection, watched: &Watched) -> Result<(), F
             return Ok(());
         }
     };
-    if watched.needs().all(|letters| flags.contains(letters)) {
+    if needs(watched).all(|letters| flags.contains(letters)) {
         return Ok(());
     }
     Err(FeedError::Quiet { flags })
