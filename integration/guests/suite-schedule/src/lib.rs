@@ -10,20 +10,31 @@ mod bindings {
             "wit",
         ],
         generate_all,
+        additional_derives: [PartialEq, Clone],
     });
 }
 
+mod jobs;
+mod kit;
+mod notes;
+mod ticks;
+
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
+use kit::Case;
 
 struct Suite;
 
+fn all() -> Vec<Case> {
+    [jobs::CASES, ticks::CASES].concat()
+}
+
 impl Guest for Suite {
     fn cases() -> Vec<String> {
-        Vec::new()
+        all().iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn run(name: String, _settings: Vec<Setting>) -> Result<(), Failure> {
-        Err(Failure::Failed(format!("there is no case `{name}`")))
+    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
+        kit::run(&all(), &name, &settings)
     }
 }
 
