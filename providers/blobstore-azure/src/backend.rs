@@ -143,7 +143,7 @@ impl Blobs for AzureBackend {
 
     async fn list_objects(&self, _cx: &Context, container: &str) -> Result<Names, BlobError> {
         names::container(container)?;
-        containers::names(Arc::clone(self.azure()), container).await
+        containers::names(Arc::clone(self.azure()), container, containers::PAGE).await
     }
 
     async fn object_info(&self, _cx: &Context, id: &ObjectId) -> Result<ObjectInfo, BlobError> {

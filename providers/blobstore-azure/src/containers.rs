@@ -16,6 +16,8 @@ use lattice_provider_sdk::blobstore::{BlobError, Names};
 use crate::blobs::delete;
 use crate::error::{of_container, other};
 
+/// How many names Azure gives at once.
+pub(crate) const PAGE: u32 = 5000;
 /// How many blobs are deleted at once.
 const DELETES_AT_ONCE: usize = 16;
 
@@ -85,17 +87,23 @@ pub(crate) async fn changed_at(azure: &Azure, name: &str) -> Result<Option<u64>,
     }
 }
 
-async fn page(azure: &Azure, name: &str, marker: Option<&str>) -> Result<Page, BlobError> {
-    let mut asked = request("list blobs", Method::GET, name);
-    asked.query.push(("comp", "list"));
-    let marker = marker.map(str::to_owned);
-    let mut asked = AzureRequest {
-        query: asked.query,
-        ..asked
+async fn page(
+    azure: &Azure,
+    name: &str,
+    most: u32,
+    marker: Option<&str>,
+) -> Result<Page, BlobError> {
+    let most = most.to_string();
+    let mut query = vec![
+        ("restype", "container"),
+        ("comp", "list"),
+        ("maxresults", most.as_str()),
+    ];
+    query.extend(marker.map(|marker| ("marker", marker)));
+    let asked = AzureRequest {
+        query,
+        ..AzureRequest::new("list blobs", Method::GET, format!("/{name}"))
     };
-    asked
-        .query
-        .extend(marker.as_deref().map(|marker| ("marker", marker)));
     let list = azure.ask_xml(&asked).await;
     let list = list.map_err(|error| of_container(&error, name))?;
     let blobs = list.child("Blobs").into_iter();
@@ -115,16 +123,20 @@ fn blob_name(name: &Element) -> String {
     read.unwrap_or_else(|| name.text.clone())
 }
 
-/// The names of all blobs, a page at a time. The first page is asked for at once, so that a
+/// The names of all blobs, `most` at a time. The first page is asked for at once, so that a
 /// container that is not there is told before the stream begins.
-pub(crate) async fn names(azure: Arc<Azure>, container: &str) -> Result<Names, BlobError> {
-    let first = page(&azure, container, None).await?;
+pub(crate) async fn names(
+    azure: Arc<Azure>,
+    container: &str,
+    most: u32,
+) -> Result<Names, BlobError> {
+    let first = page(&azure, container, most, None).await?;
     let rest = (azure, container.to_owned(), first.next);
-    let rest = stream::try_unfold(rest, |(azure, container, next)| async move {
+    let rest = stream::try_unfold(rest, move |(azure, container, next)| async move {
         let Some(marker) = next else {
             return Ok(None);
         };
-        let page = page(&azure, &container, Some(&marker)).await?;
+        let page = page(&azure, &container, most, Some(&marker)).await?;
         Ok(Some((page.names, (azure, container, page.next))))
     });
     let first = stream::once(async move { Ok(first.names) });
@@ -135,7 +147,7 @@ pub(crate) async fn names(azure: Arc<Azure>, container: &str) -> Result<Names, B
 pub(crate) async fn clear(azure: &Azure, container: &str) -> Result<(), BlobError> {
     let mut next = None;
     loop {
-        let page = page(azure, container, next.as_deref()).await?;
+        let page = page(azure, container, PAGE, next.as_deref()).await?;
         delete_all(azure, container, page.names).await?;
         next = page.next;
         if next.is_none() {

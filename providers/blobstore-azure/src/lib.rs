@@ -7,8 +7,8 @@
 //!
 //! Containers are named by the rules of Azure: 3 to 63 lower-case letters, digits and single hyphens.
 //! Other names are refused with the rule that they break, before anything is sent. Objects may be
-//! called anything of up to 1024 characters, but for `.` and `..` between slashes, which the service
-//! would resolve.
+//! called anything of up to 1024 characters, but for backslashes, which the service would turn into
+//! slashes, and `.` and `..` between slashes, which it would resolve.
 //!
 //! # Writing
 //!

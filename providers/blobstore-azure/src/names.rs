@@ -40,6 +40,8 @@ pub(crate) fn blob(name: &str) -> Result<(), BlobError> {
         1..=LONGEST if name.split('/').any(|part| matches!(part, "." | "..")) => {
             "Azure would resolve `.` and `..` between slashes"
         }
+        // It would become a slash, and two names the same.
+        1..=LONGEST if name.contains('\\') => "Azure wants no backslashes",
         1..=LONGEST => return Ok(()),
         _ => "Azure wants at most 1024 characters",
     };
@@ -72,7 +74,7 @@ mod tests {
         for good in ["a", "a//b", " ", "..a/b..", long.as_str()] {
             assert_eq!(blob(good), Ok(()), "{good}");
         }
-        for bad in ["", "../a", "a/./b", "a/..", &"a".repeat(1025)] {
+        for bad in ["", "../a", "a/./b", "a/..", "a\\b", &"a".repeat(1025)] {
             assert!(blob(bad).is_err(), "{bad}");
         }
     }

@@ -86,7 +86,7 @@ impl Azurite {
 
     async fn names(&self, container: &str) -> Result<Vec<String>, BlobError> {
         let azure = Arc::clone(&self.account.azure);
-        let pages = containers::names(azure, container).await?;
+        let pages = containers::names(azure, container, 100).await?;
         let pages: Vec<_> = pages.map(Result::unwrap).collect().await;
         Ok(pages.concat())
     }

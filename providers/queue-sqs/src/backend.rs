@@ -164,7 +164,7 @@ impl SqsQueues {
     ) -> Result<Vec<Delivery>, QueueError> {
         let params = json!({
             "QueueUrl": url,
-            "MaxNumberOfMessages": max.min(BATCH),
+            "MaxNumberOfMessages": max,
             "WaitTimeSeconds": wait.as_secs(),
             "VisibilityTimeout": lease.as_secs(),
             "AttributeNames": ["All"],
@@ -359,6 +359,7 @@ impl Queues for SqsQueues {
     async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
         let lease = lease_of(want.lease)?;
         let url = self.table.url(queue).await?;
+        let fifo = self.table.name(queue)?.fifo;
         let until = Instant::now() + want.wait;
         let mut got = Vec::new();
         loop {
@@ -367,7 +368,9 @@ impl Queues for SqsQueues {
                 true => left.min(LONGEST_WAIT).min(self.sqs.longest_wait()),
                 false => Duration::ZERO,
             };
-            let max = want.max - got.len();
+            // SQS would give several of one group at once, which are to come one at a time.
+            let most = if fifo { 1 } else { BATCH };
+            let max = most.min(want.max - got.len());
             let came = self.take(queue, &url, max, wait, lease).await;
             match came {
                 Ok(came) if came.is_empty() && got.is_empty() => {}

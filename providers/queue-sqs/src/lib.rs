@@ -8,7 +8,8 @@
 //! A queue of the component is one of SQS, whose name has at most 80 letters, digits, `-` and `_`.
 //! Those of a link that says `fifo` end with `.fifo` at SQS, which the component need not say. Only
 //! they know groups and dedup ids, and they know no delays; the others know delays alone. What a
-//! queue does not know is refused as `unsupported`.
+//! queue does not know is refused as `unsupported`. Messages of FIFO queues are asked for one by one,
+//! since SQS would give several of one group at once.
 //!
 //! # Messages
 //!
