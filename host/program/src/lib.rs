@@ -1,26 +1,73 @@
-//! The providers that every host program has inside, under the names after `builtin://`.
+//! The providers that a host program has inside, under the names after `builtin://`.
 //!
-//! Hosts and providers do not know each other's code; they meet here.
+//! Hosts and providers do not know each other's code; they meet here. Which providers there are is
+//! said by the features of this crate, one for each, so that nobody builds a client that is not used.
 
 use std::error::Error;
 use std::marker::PhantomData;
 use std::process::ExitCode;
 
-use http_server::HttpServer;
-use keyvalue_memory::KeyValueMemory;
-use keyvalue_nats::KeyValueNats;
-use keyvalue_redis::KeyValueRedis;
 use lattice_host::builtin::{AS_PROCESS, Builtin, BuiltinContext, Builtins};
 use lattice_provider_sdk::{Provider, process, run_inside};
 
-/// All of our providers.
-#[must_use]
-pub fn builtins() -> Builtins {
-    Builtins::none()
-        .with(HttpServer::NAME, Inside::<HttpServer>::new())
-        .with(KeyValueMemory::NAME, Inside::<KeyValueMemory>::new())
-        .with(KeyValueNats::NAME, Inside::<KeyValueNats>::new())
-        .with(KeyValueRedis::NAME, Inside::<KeyValueRedis>::new())
+/// Makes the two functions below of a list of features and providers.
+macro_rules! providers {
+    ($($feature:literal: $krate:ident::$provider:ident,)+) => {
+        /// The providers that this program was built with.
+        #[must_use]
+        pub fn builtins() -> Builtins {
+            let builtins = Builtins::none();
+            $(
+                #[cfg(feature = $feature)]
+                let builtins = builtins.with(
+                    <$krate::$provider as Provider>::NAME,
+                    Inside::<$krate::$provider>::new(),
+                );
+            )+
+            builtins
+        }
+
+        /// Serves the provider of a name until its host ends it; `None` when there is none.
+        fn serve(name: &str) -> Option<ExitCode> {
+            match name {
+                $(
+                    #[cfg(feature = $feature)]
+                    $feature => Some(process::serve::<$krate::$provider>()),
+                )+
+                _ => None,
+            }
+        }
+    };
+}
+
+providers! {
+    "blobstore-azure": blobstore_azure::BlobstoreAzure,
+    "blobstore-fs": blobstore_fs::BlobstoreFs,
+    "blobstore-memory": blobstore_memory::BlobstoreMemory,
+    "blobstore-nats": blobstore_nats::BlobstoreNats,
+    "blobstore-s3": blobstore_s3::BlobstoreS3,
+    "http-client": http_client::HttpClient,
+    "http-server": http_server::HttpServer,
+    "keyvalue-memory": keyvalue_memory::KeyValueMemory,
+    "keyvalue-nats": keyvalue_nats::KeyValueNats,
+    "keyvalue-postgres": keyvalue_postgres::KeyValuePostgres,
+    "keyvalue-redis": keyvalue_redis::KeyValueRedis,
+    "keyvalue-sqlite": keyvalue_sqlite::KeyValueSqlite,
+    "lock-etcd": lock_etcd::LockEtcd,
+    "lock-nats": lock_nats::LockNats,
+    "lock-redis": lock_redis::LockRedis,
+    "messaging-kafka": messaging_kafka::MessagingKafka,
+    "messaging-mqtt": messaging_mqtt::MessagingMqtt,
+    "messaging-nats": messaging_nats::MessagingNats,
+    "messaging-rabbitmq": messaging_rabbitmq::MessagingRabbitMq,
+    "queue-azure": queue_azure::QueueAzure,
+    "queue-nats": queue_nats::QueueNats,
+    "queue-rabbitmq": queue_rabbitmq::QueueRabbitmq,
+    "queue-sqs": queue_sqs::QueueSqs,
+    "schedule-nats": schedule_nats::ScheduleNats,
+    "sqldb-mysql": sqldb_mysql::SqldbMysql,
+    "sqldb-postgres": sqldb_postgres::SqldbPostgres,
+    "sqldb-sqlite": sqldb_sqlite::SqldbSqlite,
 }
 
 /// Runs the provider that this process was started for by a host, if it was; gives its exit code.
@@ -33,16 +80,10 @@ pub fn as_provider() -> Option<ExitCode> {
         return None;
     }
     let name = arguments.next().unwrap_or_default();
-    Some(match name.to_str() {
-        Some(HttpServer::NAME) => process::serve::<HttpServer>(),
-        Some(KeyValueMemory::NAME) => process::serve::<KeyValueMemory>(),
-        Some(KeyValueNats::NAME) => process::serve::<KeyValueNats>(),
-        Some(KeyValueRedis::NAME) => process::serve::<KeyValueRedis>(),
-        _ => {
-            eprintln!("error: `{}` is no provider of this program", name.display());
-            ExitCode::from(2)
-        }
-    })
+    Some(name.to_str().and_then(serve).unwrap_or_else(|| {
+        eprintln!("error: `{}` is no provider of this program", name.display());
+        ExitCode::from(2)
+    }))
 }
 
 /// Runs a provider on the connection of its host.
@@ -72,14 +113,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_provider_has_its_name() {
+    fn the_providers_that_are_linked_by_default_are_inside() {
         let names: Vec<_> = builtins().names().collect();
-        let expected = [
+        for name in [
+            "blobstore-fs",
+            "blobstore-memory",
+            "blobstore-nats",
+            "http-client",
             "http-server",
             "keyvalue-memory",
             "keyvalue-nats",
             "keyvalue-redis",
-        ];
-        assert_eq!(names, expected);
+            "keyvalue-sqlite",
+            "lock-nats",
+            "lock-redis",
+            "messaging-nats",
+            "queue-nats",
+            "schedule-nats",
+            "sqldb-sqlite",
+        ] {
+            assert!(names.contains(&name), "{name}");
+        }
     }
 }

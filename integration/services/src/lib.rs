@@ -351,6 +351,8 @@ pub(crate) enum Greeting {
     Connects,
     /// It says something to whoever connects, or after these bytes.
     Speaks(&'static [u8]),
+    /// What it says after these bytes begins with this one.
+    Says(&'static [u8], u8),
 }
 
 /// Whether a service answers.
@@ -358,12 +360,15 @@ async fn answers(port: u16, greeting: Greeting) -> bool {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let ask = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        let Greeting::Speaks(first) = greeting else {
-            return Ok(true);
+        let (first, wanted) = match greeting {
+            Greeting::Connects => return Ok(true),
+            Greeting::Speaks(first) => (first, None),
+            Greeting::Says(first, wanted) => (first, Some(wanted)),
         };
         stream.write_all(first).await?;
         let mut byte = [0];
-        std::io::Result::Ok(stream.read(&mut byte).await? == 1)
+        let spoke = stream.read(&mut byte).await? == 1;
+        std::io::Result::Ok(spoke && wanted.is_none_or(|wanted| wanted == byte[0]))
     };
     let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
     matches!(answer, Ok(Ok(true)))

@@ -30,7 +30,7 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
     );
     // One that was killed left its lock behind.
     let _ = std::fs::remove_file(dir.join("data/postmaster.pid"));
-    let mut recipe = Recipe::of(server, Greeting::Speaks(&STARTUP));
+    let mut recipe = Recipe::of(server, Greeting::Says(STARTUP, ASKS_FOR_PASSWORD));
     recipe.prepare = vec![Line::new(
         program("initdb")?,
         &[
@@ -69,5 +69,7 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
     Ok(recipe)
 }
 
-/// A request for TLS, which the server answers with one letter once it takes connections.
-const STARTUP: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+/// The first message of a client, version 3 of the protocol. A server that still starts refuses it with an `E`; one that
+/// takes connections asks for the password with an `R`.
+const STARTUP: &[u8] = b"\0\0\0\x17\0\x03\0\0user\0postgres\0\0";
+const ASKS_FOR_PASSWORD: u8 = b'R';

@@ -1,0 +1,138 @@
+//! Each suite over each backend of the catalog. `cargo xtask conformance` also runs those over every backend on another
+//! host, of which there are a few here.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use lattice_conformance::{CATALOG, Form, find, run};
+
+async fn holds(capability: &str, backend: &str, form: Form) {
+    let found = find(Some(capability), Some(backend));
+    let [(capability, backend)] = found[..] else {
+        panic!("the catalog has no {backend} for {capability}");
+    };
+    let outcome = run(capability, backend, form, "").await.unwrap();
+    assert!(!outcome.cases.is_empty(), "the suite has no cases");
+    let failures = outcome.failures();
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
+}
+
+macro_rules! suites {
+    ($($module:ident $capability:literal { $($name:ident $backend:literal $form:ident)* })*) => {
+        $(
+            mod $module {
+                use super::{Form, holds};
+
+                $(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                    async fn $name() {
+                        holds($capability, $backend, Form::$form).await;
+                    }
+                )*
+            }
+        )*
+
+        /// What is tested here.
+        const TESTED: &[(&str, &str, Form)] = &[$($(($capability, $backend, Form::$form),)*)*];
+    };
+}
+
+suites! {
+    key_value "key-value" {
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        nats_far "nats" Remote
+        redis_inside "redis" InHost
+        redis_beside "redis" Process
+        redis_far "redis" Remote
+        sqlite_inside "sqlite" InHost
+        sqlite_beside "sqlite" Process
+        postgres_inside "postgres" InHost
+        postgres_beside "postgres" Process
+        memory_inside "memory" InHost
+        memory_beside "memory" Process
+    }
+    key_value_2 "key-value-2" {
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        nats_far "nats" Remote
+        redis_inside "redis" InHost
+        redis_beside "redis" Process
+        redis_far "redis" Remote
+        sqlite_inside "sqlite" InHost
+        sqlite_beside "sqlite" Process
+        postgres_inside "postgres" InHost
+        postgres_beside "postgres" Process
+        memory_inside "memory" InHost
+        memory_beside "memory" Process
+    }
+    blobs "blobs" {
+        folder_inside "folder" InHost
+        folder_beside "folder" Process
+        folder_far "folder" Remote
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        nats_far "nats" Remote
+        s3_inside "s3" InHost
+        s3_beside "s3" Process
+        azure_inside "azure" InHost
+        azure_beside "azure" Process
+        memory_inside "memory" InHost
+        memory_beside "memory" Process
+    }
+    messages "messages" {
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        nats_far "nats" Remote
+        jetstream_inside "jetstream" InHost
+        jetstream_beside "jetstream" Process
+        jetstream_far "jetstream" Remote
+        mqtt_inside "mqtt" InHost
+        mqtt_beside "mqtt" Process
+        rabbitmq_inside "rabbitmq" InHost
+        rabbitmq_beside "rabbitmq" Process
+    }
+    queue "queue" {
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        nats_far "nats" Remote
+        rabbitmq_inside "rabbitmq" InHost
+        rabbitmq_beside "rabbitmq" Process
+        rabbitmq_far "rabbitmq" Remote
+        sqs_inside "sqs" InHost
+        sqs_beside "sqs" Process
+        azure_inside "azure" InHost
+        azure_beside "azure" Process
+    }
+    sql "sql" {
+        sqlite_inside "sqlite" InHost
+        sqlite_beside "sqlite" Process
+        sqlite_far "sqlite" Remote
+        postgres_inside "postgres" InHost
+        postgres_beside "postgres" Process
+        postgres_far "postgres" Remote
+        mariadb_inside "mariadb" InHost
+        mariadb_beside "mariadb" Process
+    }
+    lock "lock" {
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        nats_far "nats" Remote
+        etcd_inside "etcd" InHost
+        etcd_beside "etcd" Process
+        etcd_far "etcd" Remote
+        redis_inside "redis" InHost
+        redis_beside "redis" Process
+    }
+}
+
+#[test]
+fn every_backend_is_tested_inside_and_beside_its_host() {
+    for capability in CATALOG {
+        for backend in capability.backends {
+            for form in [Form::InHost, Form::Process] {
+                let wanted = (capability.name, backend.name, form);
+                assert!(TESTED.contains(&wanted), "{wanted:?} is not tested");
+            }
+        }
+    }
+}
