@@ -4,9 +4,12 @@
 
 mod component;
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use async_nats::Subscriber;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use lattice_core::link::LinkState;
 use lattice_core::provider::{HostData, LinkReport};
@@ -15,6 +18,8 @@ use lattice_core::{ComponentId, LatticeName, Locality, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
 use lattice_provider_sdk::{Provider, run};
 use lattice_rpc::{Peer, PeerConfig};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -30,8 +35,16 @@ pub(crate) struct Lattice {
     provider: ComponentId,
     subjects: ProviderSubjects,
     reports: Subscriber,
-    _running: JoinSet<()>,
-    _stop_at_end: DropGuard,
+    running: Running,
+}
+
+/// The provider, in this process or in one of its own.
+enum Running {
+    Here {
+        _tasks: JoinSet<()>,
+        _stop_at_end: DropGuard,
+    },
+    There(Child),
 }
 
 fn map(values: &[(&str, &str)]) -> StringMap {
@@ -45,6 +58,55 @@ fn map(values: &[(&str, &str)]) -> StringMap {
 )]
 impl Lattice {
     pub(crate) async fn start<P: Provider>() -> Self {
+        Self::start_by(async |data| {
+            let stop = CancellationToken::new();
+            let stopped = stop.clone();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move {
+                run::<P>(data, stopped).await.unwrap();
+            });
+            Running::Here {
+                _tasks: tasks,
+                _stop_at_end: stop.drop_guard(),
+            }
+        })
+        .await
+    }
+
+    /// Runs the provider as a process of its own.
+    pub(crate) async fn start_program(program: &str) -> Self {
+        Self::start_by(async |data| {
+            let mut command = Command::new(program);
+            command.stdin(Stdio::piped()).kill_on_drop(true);
+            let mut child = command.spawn().unwrap();
+            let told = STANDARD.encode(serde_json::to_vec(&data).unwrap());
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(told.as_bytes()).await.unwrap();
+            stdin.write_all(b"\r\n").await.unwrap();
+            Running::There(child)
+        })
+        .await
+    }
+
+    /// The most memory that the process of the provider has used so far, in bytes.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let Running::There(child) = &self.running else {
+            panic!("the provider is no process of its own");
+        };
+        let status = format!("/proc/{}/status", child.id().unwrap());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib: u64 = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        kib << 10
+    }
+
+    async fn start_by(start: impl AsyncFnOnce(HostData) -> Running) -> Self {
         let nats = NatsBox::start().await.unwrap();
         let client = nats.client().await.unwrap();
         let provider = ComponentId::new("blobs").unwrap();
@@ -58,20 +120,13 @@ impl Lattice {
             provider_key: provider.to_string(),
             ..HostData::default()
         };
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let mut running = JoinSet::new();
-        running.spawn(async move {
-            run::<P>(data, stopped).await.unwrap();
-        });
         let lattice = Self {
+            running: start(data).await,
             nats,
             peer,
             provider,
             subjects,
             reports,
-            _running: running,
-            _stop_at_end: stop.drop_guard(),
         };
         lattice.until_healthy().await;
         lattice
@@ -132,6 +187,36 @@ impl Lattice {
         };
         tokio::time::timeout(PATIENCE, wait).await.unwrap()
     }
+}
+
+/// Streams a large object through the process of a provider, both ways, and says how much memory
+/// that took at most.
+pub(crate) async fn stream_through(lattice: &Lattice, blobs: &Component, size: u64) -> u64 {
+    let byte = |at: u64| (at % 251) as u8;
+    let piece = move |from: u64| {
+        let to = (from + 60_000).min(size);
+        bytes::Bytes::from_iter((from..to).map(byte))
+    };
+    let data = futures::stream::iter((0..size).step_by(60_000)).map(piece);
+    blobs.create("large").await.unwrap();
+    blobs.write("large", "object", data).await.unwrap();
+    let mut reading = blobs.open("large", "object", 0, u64::MAX).await.unwrap();
+    let mut at = 0;
+    while let Some(piece) = reading.next().await {
+        for found in piece.unwrap() {
+            assert_eq!(found, byte(at), "at {at}");
+            at += 1;
+        }
+    }
+    reading.end().await.unwrap();
+    assert_eq!(at, size);
+    lattice.most_memory()
+}
+
+/// How large the large object of a test is, in bytes; `LATTICE_BLOB_BYTES` may say otherwise.
+pub(crate) fn large() -> u64 {
+    let told = std::env::var("LATTICE_BLOB_BYTES").ok();
+    told.map_or(80 << 20, |text| text.parse().unwrap())
 }
 
 /// Waits until something is so.
