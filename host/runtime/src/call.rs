@@ -11,7 +11,7 @@ use wasmtime::component::{
 };
 
 use crate::codec::{self, NoHandles, Plan};
-use crate::imports::{BrokerMessage, Bucket, RpcError};
+use crate::imports::{BrokerMessage, Bucket, HandlerError, Message, RpcError};
 use crate::store::Ctx;
 use crate::wire::WireList;
 use crate::{CallError, CodecError, Shape};
@@ -221,6 +221,24 @@ pub(crate) fn message_call() -> (TypedCall, Shape) {
         typed::<(BrokerMessage,), (Result<(), String>,)>,
         <(BrokerMessage,)>::shape(),
     )
+}
+
+/// `handle` of an `incoming-handler` whose message is a resource.
+fn incoming<'a>(store: &'a mut Store<Ctx>, func: Func, params: Bytes) -> Calling<'a> {
+    Box::pin(async move {
+        let (message,) = <(BrokerMessage,)>::from_bytes(params).map_err(BadParams)?;
+        let message = Message::arrived(message, store.data_mut().writing());
+        let message = store.data_mut().table.push(message)?;
+        let func = func.typed::<(Resource<Message>,), (Result<(), HandlerError>,)>(&*store)?;
+        let (handled,) = func.call_async(store, (message,)).await?;
+        let handled = handled.map_err(|error| error.to_string());
+        Ok((handled,).to_bytes())
+    })
+}
+
+/// The call of `incoming-handler.handle` and the shape of its parameters, as they travel.
+pub(crate) fn incoming_call() -> (TypedCall, Shape) {
+    (incoming, <(BrokerMessage,)>::shape())
 }
 
 /// The typed call for a signature, if it is a common one.

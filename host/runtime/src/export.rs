@@ -11,7 +11,8 @@ pub enum ExportKind {
     /// `wasi:http/incoming-handler`, served as `wrpc:http/incoming-handler@0.1.0.handle` and
     /// called with [`Component::handle_http`](crate::Component::handle_http).
     Http,
-    /// `wasmcloud:messaging/handler@0.2.0.handle-message`.
+    /// `wasmcloud:messaging/handler@0.2.0.handle-message`, and the `incoming-handler` of packages
+    /// whose messages are resources, which is served under the same name.
     Messaging,
     /// `wasi:keyvalue/watcher`, served as `wrpc:keyvalue/watcher@0.2.0-draft`.
     KeyvalueWatcher,

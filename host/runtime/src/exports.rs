@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component as Code, ComponentExportIndex, InstancePre};
 
-use crate::call::{CallPlan, How, message_call, typed_call, watcher_call};
+use crate::call::{CallPlan, How, incoming_call, message_call, typed_call, watcher_call};
 use crate::component::Shared;
 use crate::dynamic::{self, Resources, signature, wire_function};
 use crate::export::ExportInner;
@@ -70,6 +70,18 @@ fn is_http(name: &str) -> bool {
     interface == "wasi:http/incoming-handler" && version.is_some_and(|v| v.starts_with("0.2."))
 }
 
+/// How messages are handed to components.
+const HANDLER: &str = "wasmcloud:messaging/handler@0.2.0";
+
+/// Whether a function takes one resource and returns a result without a value: the ids of the
+/// packages with `incoming-handler` stand for other shapes too.
+fn takes_message(func: &ComponentFunc) -> bool {
+    let mut params = func.params();
+    let takes_one = matches!(params.next(), Some((_, Type::Own(_)))) && params.next().is_none();
+    let returns = |ty| matches!(ty, Type::Result(result) if result.ok().is_none());
+    takes_one && func.results().next().is_some_and(returns)
+}
+
 impl Finder<'_> {
     fn warn(&self, message: &str) {
         let record = LogRecord::plain(LogSource::Runtime, LogLevel::Warn, message);
@@ -127,6 +139,7 @@ impl Finder<'_> {
         let fixed = |kind, instance: &str, (call, params)| Planned {
             kind,
             instance: instance.to_owned(),
+            function: None,
             params,
             how: How::Typed(call),
         };
@@ -139,6 +152,13 @@ impl Finder<'_> {
             ("wasmcloud:messaging/handler", Some("0.2.0")) if function == "handle-message" => {
                 Ok(fixed(ExportKind::Messaging, instance, message_call()))
             }
+            (
+                "wasi:messaging/incoming-handler" | "wasmcloud:messaging/incoming-handler",
+                Some("0.2.0-draft" | "0.3.0"),
+            ) if function == "handle" && takes_message(func) => Ok(Planned {
+                function: Some("handle-message"),
+                ..fixed(ExportKind::Messaging, HANDLER, incoming_call())
+            }),
             _ => self.any(instance, func),
         }
     }
@@ -163,13 +183,27 @@ impl Finder<'_> {
         Ok(Planned {
             kind: ExportKind::Function,
             instance: instance.to_owned(),
+            function: None,
             params,
             how,
         })
     }
 
     fn add(&mut self, planned: Planned, function: &str, index: ComponentExportIndex) {
-        let function = wire_function(function);
+        let function = match planned.function {
+            Some(function) => function.to_owned(),
+            None => wire_function(function),
+        };
+        let is_same = |export: &Export| {
+            export.0.instance == planned.instance && export.0.function == function
+        };
+        if self.found.exports.iter().any(is_same) {
+            let instance = planned.instance;
+            self.warn(&format!(
+                "another export is served as `{instance}.{function}` already, this one is not"
+            ));
+            return;
+        }
         self.found.exports.push(Export(Arc::new(ExportInner {
             kind: planned.kind,
             instance: planned.instance,
@@ -206,6 +240,8 @@ impl Finder<'_> {
 struct Planned {
     kind: ExportKind,
     instance: String,
+    /// The function on the wire, if it has another name there.
+    function: Option<&'static str>,
     params: Shape,
     how: How,
 }

@@ -1,13 +1,21 @@
 //! `wasmcloud:messaging@0.2.0`: what guests send to a broker, and the message they receive.
+//!
+//! Two packages whose messages are resources travel in the same form; see [`handles`].
+
+mod handles;
+mod message;
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader};
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use super::{Remote, forward};
+
 use crate::codec::Plan;
 use crate::store::Ctx;
 use crate::wire::Wire;
+pub(crate) use handles::Error as HandlerError;
+pub(crate) use message::Message;
 
 /// `broker-message`.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
@@ -64,5 +72,6 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         "request",
         consumer("request"),
         |_, request| Ok(request),
-    )
+    )?;
+    handles::link(linker)
 }

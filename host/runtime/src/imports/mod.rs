@@ -21,7 +21,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 pub(crate) use blobstore::Budget;
 pub(crate) use keyvalue::Bucket;
 pub(crate) use logging::{LOG_PER_CALL, LogGate};
-pub(crate) use messaging::BrokerMessage;
+pub(crate) use messaging::{BrokerMessage, HandlerError, Message};
 pub(crate) use rpc::RpcError;
 
 use crate::outbound::{Outbound, Target};
@@ -79,11 +79,17 @@ const PROVIDED: &[&str] = &[
     "wasi:keyvalue/store@0.2.0-draft2",
     "wasi:logging/logging",
     "wasi:logging/logging@0.1.0-draft",
+    "wasi:messaging/producer@0.2.0-draft",
+    "wasi:messaging/request-reply@0.2.0-draft",
+    "wasi:messaging/types@0.2.0-draft",
     "wasmcloud:bus/error@2.0.1",
     "wasmcloud:bus/lattice@1.0.0",
     "wasmcloud:bus/lattice@2.0.1",
     "wasmcloud:messaging/consumer@0.2.0",
+    "wasmcloud:messaging/producer@0.3.0",
+    "wasmcloud:messaging/request-reply@0.3.0",
     "wasmcloud:messaging/types@0.2.0",
+    "wasmcloud:messaging/types@0.3.0",
     "wasmcloud:secrets/reveal@0.1.0-draft",
     "wasmcloud:secrets/store@0.1.0-draft",
     "wrpc:rpc/error@0.1.0",

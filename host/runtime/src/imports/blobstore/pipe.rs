@@ -21,8 +21,8 @@ const WRITE_BUDGET: usize = 64 << 10;
 /// What keeping a chunk takes beside its bytes.
 const CHUNK: usize = 64;
 
-/// How much all pipes of a call may hold together. Beyond that its guest gets an error, since
-/// nothing that it could wait for has to happen.
+/// How much all pipes, and messages, of a call may hold together. Beyond that its guest gets an
+/// error, since nothing that it could wait for has to happen.
 #[derive(Clone)]
 pub(crate) struct Budget {
     held: Arc<AtomicUsize>,
@@ -37,15 +37,15 @@ impl Budget {
         }
     }
 
-    fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         self.limit.saturating_sub(self.held.load(Ordering::Relaxed))
     }
 
-    fn take(&self, bytes: usize) {
+    pub(crate) fn take(&self, bytes: usize) {
         self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn give_back(&self, bytes: usize) {
+    pub(crate) fn give_back(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
