@@ -64,6 +64,15 @@ impl Backend {
         }
     }
 
+    /// One that has the component lead.
+    const fn campaigning(self) -> Self {
+        Self {
+            source_config: election,
+            settings: elected,
+            ..self
+        }
+    }
+
     /// The same with another config.
     const fn with(self, config: fn(&Ground) -> Value) -> Self {
         Self { config, ..self }
@@ -190,6 +199,10 @@ const MESSAGES: &[Backend] = &[
         source_config: told_by_a_queue,
         ..Backend::of("rabbitmq", "messaging-rabbitmq", Kind::RabbitMq, url)
     },
+    Backend {
+        source_config: told_by_topics,
+        ..Backend::of("kafka", "messaging-kafka", Kind::Kafka, hosts)
+    },
 ];
 
 /// The subjects of the suite that are asked, and those whose messages are kept.
@@ -231,6 +244,15 @@ fn told_by_a_broker(ground: &Ground) -> Value {
     and(told_of_all(ground), url(ground))
 }
 
+/// Where Kafka's brokers are.
+fn hosts(ground: &Ground) -> Value {
+    json!({ "hosts": url(ground)["url"] })
+}
+
+fn told_by_topics(ground: &Ground) -> Value {
+    and(told_of_all(ground), hosts(ground))
+}
+
 /// Dead letters go to a queue, which a group names.
 fn told_by_a_queue(ground: &Ground) -> Value {
     let all = format!("{ASKED},{KEPT},suite.kept.dead|suite.kept.dead");
@@ -243,11 +265,28 @@ const SQL: &[Backend] = &[
     Backend::of("mariadb", "sqldb-mysql", Kind::MariaDb, url),
 ];
 
+/// The lock that makes the component a leader.
+const ELECTION: &str = "suite-chief";
+
 const LOCK: &[Backend] = &[
-    Backend::plain("nats", "lock-nats"),
-    Backend::of("etcd", "lock-etcd", Kind::Etcd, url),
-    Backend::of("redis", "lock-redis", Kind::Redis, url),
+    Backend::plain("nats", "lock-nats").campaigning(),
+    Backend::of("etcd", "lock-etcd", Kind::Etcd, url).campaigning(),
+    Backend::of("redis", "lock-redis", Kind::Redis, url).campaigning(),
 ];
+
+fn election(ground: &Ground) -> Value {
+    and(
+        url(ground),
+        json!({ "election": ELECTION, "ttl_ms": "3000" }),
+    )
+}
+
+fn elected(_: &Ground) -> Vec<(String, String)> {
+    vec![("election".to_owned(), ELECTION.to_owned())]
+}
+
+/// Ticks come through the link of the one who puts the jobs.
+const SCHEDULE: &[Backend] = &[Backend::plain("nats", "schedule-nats")];
 
 /// Every capability, in the order of the issue that asked for them.
 pub const CATALOG: &[Capability] = &[
@@ -297,8 +336,15 @@ pub const CATALOG: &[Capability] = &[
         name: "lock",
         guest: "suite-lock",
         calls: "lattice:lock/lock",
-        called: "",
+        called: "lattice:lock/leader",
         backends: LOCK,
+    },
+    Capability {
+        name: "schedule",
+        guest: "suite-schedule",
+        calls: "lattice:schedule/scheduler",
+        called: "",
+        backends: SCHEDULE,
     },
 ];
 
