@@ -13,7 +13,7 @@ use crate::ground::{COMPONENT, Ground};
 
 const SUITE: &str = "lattice:conformance/suite@0.1.0";
 /// How long one case may take on a busy machine.
-const CASE: Duration = Duration::from_secs(120);
+const CASE: Duration = Duration::from_secs(300);
 
 /// A case that was run.
 #[derive(Debug, Clone, PartialEq, Eq)]
