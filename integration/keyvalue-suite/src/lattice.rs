@@ -111,6 +111,17 @@ impl Lattice {
         self.until_healthy().await;
     }
 
+    /// Stops every process of the provider, as its host would; [`Lattice::run_another`] runs one
+    /// again.
+    pub async fn stop_all(&mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended.expect("the provider ends by itself");
+        }
+        self.stop = CancellationToken::new();
+        self._stop_at_end = self.stop.clone().drop_guard();
+    }
+
     /// Waits until the provider answers.
     pub async fn until_healthy(&self) {
         let ask = async {

@@ -12,6 +12,7 @@ use lattice_provider_sdk::{
     Settings, Shared, Sharing, StartError, async_trait, chain,
 };
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::backend::{EtcdBackend, unusable};
 use crate::namespace::Namespace;
@@ -104,5 +105,9 @@ impl Provider for KeyValueEtcd {
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
         // Every link takes from it what it does not say itself.
         ConfigChange::Relink
+    }
+
+    async fn shutdown(&self, _until: Instant) {
+        self.watchers.lock().clear();
     }
 }

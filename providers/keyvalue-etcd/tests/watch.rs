@@ -62,18 +62,18 @@ async fn what_changed_while_the_provider_was_away_is_told() {
     let server = Service::start(Kind::Etcd).await.unwrap();
     let etcd = Etcd::new(EtcdOptions::at([server.url()])).unwrap();
     let stored = |key: &str| format!("lattice/keyvalue/default/{key}");
-    let (lattice, mut watching) = watched(&server, "SET@a,DEL@a").await;
+    let (mut lattice, mut watching) = watched(&server, "SET@a,DEL@a").await;
     etcd.put(Put::new(stored("a"), "told")).await.unwrap();
     assert_eq!(watching.told().await, set("a", "told"));
     let told = etcd.range(Range::key(stored("a"))).await.unwrap();
     let told = told.first().unwrap().mod_revision;
     until_remembered(&etcd, told).await;
-    drop((lattice, watching));
+    lattice.stop_all().await;
     for value in ["one", "two"] {
         etcd.put(Put::new(stored("a"), value)).await.unwrap();
     }
     etcd.delete(Delete::key(stored("a"))).await.unwrap();
-    let (_lattice, mut watching) = watched(&server, "SET@a,DEL@a").await;
+    lattice.run_another::<KeyValueEtcd>().await;
     for told in [set("a", "one"), set("a", "two"), deleted("a")] {
         assert_eq!(watching.told().await, told);
     }

@@ -13,6 +13,7 @@ use lattice_provider_sdk::{
 };
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::backend::MemoryBackend;
 use crate::buckets::Buckets;
@@ -111,5 +112,9 @@ impl Provider for KeyValueMemory {
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
         // Every link takes from it what it does not say itself.
         ConfigChange::Relink
+    }
+
+    async fn shutdown(&self, _until: Instant) {
+        self.watchers.lock().clear();
     }
 }

@@ -62,6 +62,7 @@ impl NatsBackend {
             .with("paging", "once")
             .with("order", "none")
             .with("batch", "each")
+            .with("watch", "resumed")
             .with("max-key-bytes", key::LONGEST);
         let Ok(own) = self
             .cluster

@@ -19,6 +19,12 @@
 //!
 //! All keys of a bucket go after the same time, if any; a single key cannot have one of its own.
 //!
+//! # Watching
+//!
+//! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that
+//! are set or deleted, whoever did it, in their order. A component or a provider that was away
+//! misses steps but not where they led.
+//!
 //! # Consistency
 //!
 //! A write is there for every reader once it is answered, as far as the NATS cluster goes: with
@@ -35,5 +41,6 @@ mod listing;
 mod provider;
 pub mod settings;
 mod swap;
+mod watch;
 
 pub use provider::KeyValueNats;

@@ -1,28 +1,52 @@
 //! The provider: its links and its functions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
+use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
 use lattice_provider_sdk::{
-    Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings,
-    Sharing, StartError, async_trait, chain,
+    Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
+    Settings, Shared, Sharing, StartError, async_trait, chain,
 };
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::backend::NatsBackend;
-use crate::cluster::{Cluster, ConnectError, OpenError};
+use crate::cluster::{Cluster, ConnectError, New, OpenError};
 use crate::settings::{ClusterSettings, LinkSettings};
+use crate::watch::{self, Source, WatchError, Watcher};
 
 /// Key-value buckets in NATS JetStream.
 pub struct KeyValueNats {
     session: Session,
     clusters: Sharing<ClusterSettings, Cluster>,
     backends: Arc<Backends<NatsBackend>>,
+    watchers: Mutex<HashMap<LinkKey, Watcher>>,
 }
 
 impl std::fmt::Debug for KeyValueNats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyValueNats").finish_non_exhaustive()
+    }
+}
+
+impl KeyValueNats {
+    /// What a link says, and the NATS behind it, shared with others that say the same.
+    async fn cluster(
+        &self,
+        link: &ProviderLink,
+    ) -> Result<(Shared<Cluster>, LinkSettings), LinkError> {
+        keyvalue::accept(Self::NAME, link)?;
+        let own = self.session.nats_settings();
+        let settings = Settings::of(&self.session, link);
+        let settings = LinkSettings::read(&settings, self.session.lattice(), &own)?;
+        let nats = self.session.peer().nats();
+        let name = self.session.id().as_str();
+        let connect = || Cluster::connect(&settings.cluster, nats, name);
+        let cluster = self.clusters.get(&settings.cluster, connect).await;
+        Ok((cluster.map_err(no_connection)?, settings))
     }
 }
 
@@ -37,26 +61,39 @@ impl Provider for KeyValueNats {
             session,
             clusters: Sharing::new(),
             backends,
+            watchers: Mutex::default(),
         }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        keyvalue::accept(Self::NAME, link)?;
-        let own = self.session.nats_settings();
-        let settings = Settings::of(&self.session, link);
-        let settings = LinkSettings::read(&settings, self.session.lattice(), &own)?;
-        let nats = self.session.peer().nats();
-        let name = self.session.id().as_str();
-        let connect = || Cluster::connect(&settings.cluster, nats, name);
-        let cluster = self.clusters.get(&settings.cluster, connect).await;
-        let backend = NatsBackend::new(
-            cluster.map_err(no_connection)?,
-            link.name.as_str(),
-            settings,
-        );
+        let (cluster, settings) = self.cluster(link).await?;
+        let backend = NatsBackend::new(cluster, link.name.as_str(), settings);
         backend.check().await.map_err(no_bucket)?;
         self.backends.put(link, Arc::new(backend));
         Ok(())
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let watched = Watched::read(&Settings::of(&self.session, link))?;
+        let (cluster, settings) = self.cluster(link).await?;
+        let teller = Teller::new(&self.session, link, &settings.bucket, watched);
+        let own = self.session.id().as_str();
+        let source = Source {
+            durable: watch::durable(own, link.peer.as_str(), link.name.as_str()),
+            cluster,
+            new: New {
+                create: settings.create_own,
+                lifetime: settings.lifetime,
+            },
+            bucket: settings.bucket,
+        };
+        let watcher = Watcher::start(source, teller).await.map_err(no_changes)?;
+        self.watchers.lock().insert(link.key(), watcher);
+        Ok(())
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.watchers.lock().remove(&link.key());
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
@@ -80,6 +117,17 @@ impl Provider for KeyValueNats {
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
         // Every link takes from it what it does not say itself.
         ConfigChange::Relink
+    }
+
+    async fn shutdown(&self, _until: Instant) {
+        self.watchers.lock().clear();
+    }
+}
+
+fn no_changes(error: WatchError) -> LinkError {
+    match error {
+        WatchError::Open(error) => no_bucket(error),
+        WatchError::Consumer { .. } => LinkError::unavailable(chain(&error)),
     }
 }
 

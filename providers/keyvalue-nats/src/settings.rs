@@ -8,6 +8,7 @@
 //! | `bucket` | the bucket behind `default`, the link name and the empty name | `keyvalue_` and the lattice's name, created when it is missing |
 //! | `enable_bucket_auto_create` | `true`: buckets that are missing are created | `false` |
 //! | `ttl_seconds` | after which time the keys of buckets that are created go by themselves; the bucket of the link has to have the same when it exists | 0, which is never |
+//! | `watch` | on a link with the provider as source: `SET@key,DEL@key,…`, the keys of the bucket whose changes are told | required there |
 //! | `client_jwt`, `client_seed` | who connects: token and seed, or a seed alone for an nkey login | nobody in particular |
 //! | `tls_ca` | certificates to trust, as PEM text; TLS is required then | |
 //! | `tls_ca_file` | as `tls_ca`, the path of a file | |

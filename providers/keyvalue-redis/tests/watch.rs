@@ -175,15 +175,14 @@ async fn what_changed_while_the_provider_was_away_is_told() {
         .ask(&["MSET", "a", "old", "b", "old", "c", "old"])
         .await;
     let watch = "SET@a,DEL@b,SET@c";
-    let (lattice, mut watching) = watched(&redis, watch).await;
+    let (mut lattice, mut watching) = watched(&redis, watch).await;
     let _: () = redis.ask(&["SET", "c", "told"]).await;
     assert_eq!(watching.told().await, set("c", "told"));
     until_written(&redis, "c", "told").await;
-    drop((lattice, watching));
-    until_unwatched(&redis).await;
+    lattice.stop_all().await;
     let _: () = redis.ask(&["SET", "a", "new"]).await;
     let _: i64 = redis.ask(&["DEL", "b"]).await;
-    let (_lattice, mut watching) = watched(&redis, watch).await;
+    lattice.run_another::<keyvalue_redis::KeyValueRedis>().await;
     let mut told = [watching.told().await, watching.told().await];
     told.sort();
     assert_eq!(told, [set("a", "new"), deleted("b")]);

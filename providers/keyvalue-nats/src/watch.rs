@@ -1,0 +1,195 @@
+//! Telling components of keys that change.
+//!
+//! NATS keeps the last write of every key, and for each link that watches how far it was told, in a
+//! durable consumer. So a component that is away is told again and again until it is there, a
+//! provider that was away goes on where it was, and of several processes of the provider one tells.
+//! Of a key that changed several times meanwhile only the last change is left to tell. A key whose
+//! time is over goes without a word.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::stream::ConsumerError;
+use async_nats::jetstream::{AckKind, Message};
+use futures::StreamExt as _;
+use lattice_core::subject::store::bucket_subjects;
+use lattice_provider_sdk::keyvalue::watch::{Change, LONGEST_PAUSE, PAUSE, Teller};
+use lattice_provider_sdk::{Backoff, BoxError, Shared, chain};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
+
+use crate::cluster::{Cluster, New, OpenError};
+use crate::key;
+
+/// How long a change may take to be told before NATS takes it for lost.
+const TELL_LIMIT: Duration = Duration::from_secs(60);
+/// How long NATS remembers how far a link was told that nobody asks for.
+const REMEMBERED: Duration = Duration::from_secs(14 * 24 * 3600);
+/// What NATS says of a write that is none.
+const OPERATION: &str = "KV-Operation";
+const MARKER: &str = "Nats-Marker-Reason";
+
+/// Why keys cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WatchError {
+    /// There is no such bucket.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// NATS does not remember for us.
+    #[error("could not watch the bucket `{bucket}`")]
+    Consumer {
+        /// The bucket.
+        bucket: String,
+        /// Why.
+        source: ConsumerError,
+    },
+}
+
+/// What is watched.
+pub(crate) struct Source {
+    pub(crate) cluster: Shared<Cluster>,
+    pub(crate) bucket: String,
+    pub(crate) new: New,
+    /// The name under which NATS remembers.
+    pub(crate) durable: String,
+}
+
+/// The name under which NATS remembers for a link; names of links may have letters that it does not
+/// take.
+pub(crate) fn durable(own: &str, peer: &str, link_name: &str) -> String {
+    let digest = Sha256::digest(format!("{own} {peer} {link_name}"));
+    let hex: String = digest
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("lattice_watch_{hex}")
+}
+
+/// Watches keys for one link until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    _task: JoinSet<()>,
+}
+
+impl Watcher {
+    /// Tells of every change from now on, and of those since it was last watched.
+    pub(crate) async fn start(source: Source, teller: Teller) -> Result<Self, WatchError> {
+        let consumer = source.consumer().await?;
+        let mut task = JoinSet::new();
+        task.spawn(source.run(consumer, teller));
+        Ok(Self { _task: task })
+    }
+}
+
+impl Source {
+    async fn consumer(&self) -> Result<Consumer<pull::Config>, WatchError> {
+        let bucket = self.cluster.bucket_anew(&self.bucket, self.new).await?;
+        let config = pull::Config {
+            durable_name: Some(self.durable.clone()),
+            deliver_policy: DeliverPolicy::New,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: TELL_LIMIT,
+            // One after the other, so that changes are told in their order.
+            max_ack_pending: 1,
+            inactive_threshold: REMEMBERED,
+            ..pull::Config::default()
+        };
+        let stream = bucket.stream();
+        let consumer = stream.get_or_create_consumer(&self.durable, config).await;
+        consumer.map_err(|source| WatchError::Consumer {
+            bucket: self.bucket.clone(),
+            source,
+        })
+    }
+
+    async fn run(self, consumer: Consumer<pull::Config>, mut teller: Teller) {
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        let mut consumer = Some(consumer);
+        loop {
+            let over = match consumer.take() {
+                Some(consumer) => self.follow(&consumer, &mut teller, &mut backoff).await,
+                None => match self.consumer().await {
+                    Ok(again) => {
+                        consumer = Some(again);
+                        continue;
+                    }
+                    Err(error) => error.into(),
+                },
+            };
+            let error = chain(&*over);
+            tracing::warn!(link = teller.name(), error, "lost sight of watched keys");
+            tokio::time::sleep(backoff.delay()).await;
+        }
+    }
+
+    /// Tells of changes until they do not come any more, and returns why.
+    async fn follow(
+        &self,
+        consumer: &Consumer<pull::Config>,
+        teller: &mut Teller,
+        backoff: &mut Backoff,
+    ) -> BoxError {
+        let mut messages = match consumer.messages().await {
+            Ok(messages) => messages,
+            Err(error) => return error.into(),
+        };
+        loop {
+            let message = match messages.next().await {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return error.into(),
+                None => return "the changes ended".into(),
+            };
+            let heard = self.tell(teller, &message).await;
+            let answer = match heard {
+                true => AckKind::Ack,
+                // It comes again, before any other.
+                false => AckKind::Nak(Some(backoff.delay())),
+            };
+            if let Err(error) = message.ack_with(answer).await {
+                return error;
+            }
+            if heard {
+                *backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// Tells of a change; `false` when the component was not reached.
+    async fn tell(&self, teller: &mut Teller, message: &Message) -> bool {
+        let all = bucket_subjects(&self.bucket);
+        let stored = all
+            .strip_suffix('>')
+            .and_then(|of| message.subject.strip_prefix(of));
+        let Some(key) = stored.map(key::decode) else {
+            return true;
+        };
+        let is_write = message.headers.as_ref().is_none_or(|headers| {
+            headers.get(OPERATION).is_none() && headers.get(MARKER).is_none()
+        });
+        let change = match is_write {
+            true => Change::Set(Some(message.payload.clone())),
+            false => Change::Delete,
+        };
+        teller.tell(&key, &change).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_link_is_remembered_by_a_name_that_nats_takes() {
+        let name = durable("kv", "cart", "default");
+        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+        for (own, peer, link_name) in [
+            ("kv2", "cart", "default"),
+            ("kv", "car", "default"),
+            ("kv", "cart", "a.b *"),
+        ] {
+            assert_ne!(durable(own, peer, link_name), name);
+        }
+    }
+}
