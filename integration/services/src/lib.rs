@@ -17,6 +17,7 @@
 
 mod azurite;
 mod etcd;
+mod kafka;
 mod mariadb;
 mod mosquitto;
 mod moto;
@@ -67,6 +68,9 @@ pub enum Kind {
     Moto,
     /// Azurite, which speaks those of Azure's blobs, queues and tables.
     Azurite,
+    /// Brokers of Kafka's protocol for tests, which keep nothing; built with `messaging-kafka`, and
+    /// so not among those that stand for all tests.
+    Kafka,
 }
 
 impl Kind {
@@ -94,6 +98,7 @@ impl Kind {
             Self::Mosquitto => "mosquitto",
             Self::Moto => "moto",
             Self::Azurite => "azurite",
+            Self::Kafka => "kafka",
         }
     }
 
@@ -107,6 +112,7 @@ impl Kind {
             Self::Mosquitto => mosquitto::recipe(dir, ports),
             Self::Moto => moto::recipe(dir, ports),
             Self::Azurite => azurite::recipe(dir, ports),
+            Self::Kafka => kafka::recipe(ports),
         }
     }
 
@@ -128,6 +134,7 @@ impl Kind {
             Self::MariaDb => format!("mysql://lattice:lattice@127.0.0.1:{port}/lattice"),
             Self::RabbitMq => format!("amqp://guest:guest@127.0.0.1:{port}/%2f"),
             Self::Mosquitto => format!("mqtt://127.0.0.1:{port}"),
+            Self::Kafka => format!("127.0.0.1:{port}"),
             Self::Etcd | Self::Moto | Self::Azurite => format!("http://127.0.0.1:{port}"),
         }
     }
