@@ -37,12 +37,12 @@ pub(crate) struct Line {
     pub(crate) scheme: Scheme,
     watch: Arc<Watch>,
     /// What a component makes of the connection once HTTP is done with it.
-    tunnel: Mutex<Option<Tunnel>>,
+    tunnel: Mutex<Option<Box<Tunnel>>>,
 }
 
 impl Line {
     /// Lets a component have the connection after the answer.
-    pub(crate) fn hand_over(&self, tunnel: Tunnel) {
+    pub(crate) fn hand_over(&self, tunnel: Box<Tunnel>) {
         *self.tunnel.lock() = Some(tunnel);
     }
 }

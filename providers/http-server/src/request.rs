@@ -150,11 +150,11 @@ async fn pass_on(
 /// What the client gets whose connection a component may have.
 fn taken(line: &Line, answered: Answered) -> Response<ReplyBody> {
     match answered {
-        Ok((head, tunnel)) => {
+        Answered::Taken(head, tunnel) => {
             line.hand_over(tunnel);
             Response::from_parts(head, ReplyBody::Own(None))
         }
-        Err(response) => from_component(response),
+        Answered::Other(response) => from_component(response),
     }
 }
 

@@ -15,8 +15,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::settings::ConnectionLimits;
 
-/// How many more requests a client may give up than it lets be answered.
+/// How many more requests a client may give up than it lets be answered, and within what time.
 const MOST_GIVEN_UP: i64 = 256;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// How long the last words to a client may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -48,8 +49,9 @@ pub(crate) struct Watch {
     has_begun: AtomicBool,
     has_read: AtomicBool,
     is_h2: AtomicBool,
-    /// Requests given up less those answered.
+    /// Requests given up less those answered, and since when they are counted, in milliseconds.
     given_up: AtomicI64,
+    counted_since: AtomicU64,
     /// Told when these are too many.
     flood: Notify,
 }
@@ -64,6 +66,7 @@ impl Watch {
             has_read: AtomicBool::new(false),
             is_h2: AtomicBool::new(false),
             given_up: AtomicI64::new(0),
+            counted_since: AtomicU64::new(0),
             flood: Notify::new(),
         })
     }
@@ -90,6 +93,19 @@ impl Watch {
         Busy {
             watch: Arc::clone(self),
             is_answered: false,
+        }
+    }
+
+    /// A request was given up.
+    fn give_up(&self) {
+        let now = self.now();
+        let since = self.counted_since.load(Ordering::Relaxed);
+        if now.saturating_sub(since) > WINDOW.as_millis() as u64 {
+            self.counted_since.store(now, Ordering::Relaxed);
+            self.given_up.store(0, Ordering::Relaxed);
+        }
+        if self.given_up.fetch_add(1, Ordering::Relaxed) >= MOST_GIVEN_UP {
+            self.flood.notify_one();
         }
     }
 
@@ -146,9 +162,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let watch = &self.watch;
         if !self.is_answered {
-            if watch.given_up.fetch_add(1, Ordering::Relaxed) >= MOST_GIVEN_UP {
-                watch.flood.notify_one();
-            }
+            watch.give_up();
         } else if watch.given_up.load(Ordering::Relaxed) > 0 {
             watch.given_up.fetch_sub(1, Ordering::Relaxed);
         }
@@ -289,9 +303,15 @@ mod tests {
             answered.answered();
         }
         assert!(watch.due(&LIMITS).is_err());
-        for _ in 0..=MOST_GIVEN_UP {
+        for _ in 0..MOST_GIVEN_UP {
             drop(watch.enter());
         }
+        tokio::time::advance(2 * WINDOW).await;
+        for _ in 0..MOST_GIVEN_UP {
+            drop(watch.enter());
+        }
+        assert!(watch.due(&LIMITS) != Ok(Ended::Flood));
+        drop(watch.enter());
         assert_eq!(watch.wait(&LIMITS).await, Ended::Flood);
     }
 

@@ -48,8 +48,14 @@ fn has_word(headers: &HeaderMap, name: http::HeaderName, word: &str) -> bool {
     words.any(|found| found.trim().eq_ignore_ascii_case(word))
 }
 
-/// An answer with which a component takes the connection over, or any other.
-pub(crate) type Answered = Result<(http::response::Parts, Tunnel), Response<IncomingBody>>;
+/// What a component does with an offer.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// It takes the connection over after this head.
+    Taken(http::response::Parts, Box<Tunnel>),
+    /// It answers as always.
+    Other(Response<IncomingBody>),
+}
 
 /// A request for a WebSocket that a component has not answered yet.
 #[derive(Debug)]
@@ -83,7 +89,7 @@ impl Offer {
     /// Takes a component's answer; with status 101 it has taken the offer.
     pub(crate) fn answered(self, response: Response<IncomingBody>) -> Answered {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(response);
+            return Answered::Other(response);
         }
         let (mut head, body) = response.into_parts();
         // A guest cannot set these itself.
@@ -97,7 +103,7 @@ impl Offer {
             up: self.up,
             down: body,
         };
-        Ok((head, tunnel))
+        Answered::Taken(head, Box::new(tunnel))
     }
 }
 

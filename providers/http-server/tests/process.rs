@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -112,14 +112,31 @@ async fn a_process_does_not_outlive_its_host() {
     let nats = nats_box.client().await.unwrap();
     // The shell stands for the host: it starts the provider and is killed.
     let mut host = Command::new("/bin/sh")
-        .args(["-c", r#"printf '%s\n' "$2" | "$1" & wait"#, "sh", BINARY])
-        .arg(host_data(&nats_box.url).trim())
+        .args(["-c", r#"printf '%s\n' "$2" | "$1" & echo $!; wait"#])
+        .args(["sh", BINARY, host_data(&nats_box.url).trim()])
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut told = String::new();
+    let mut output = BufReader::new(host.stdout.take().unwrap());
+    output.read_line(&mut told).unwrap();
     until_healthy(&nats).await;
     host.kill().unwrap();
     host.wait().unwrap();
     until_gone(&nats).await;
+    until_ended(told.trim()).await;
+}
+
+/// Waits until a process has ended: one that its parent has not waited for has no arguments left.
+async fn until_ended(pid: &str) {
+    let arguments = format!("/proc/{pid}/cmdline");
+    let runs = || std::fs::read(&arguments).is_ok_and(|text| !text.is_empty());
+    let ended = async {
+        while runs() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
 }
 
 #[tokio::test]
