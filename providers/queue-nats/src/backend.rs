@@ -136,7 +136,7 @@ impl NatsQueues {
             // Each lane gives one message at most, so that as many are asked as are wanted.
             let left = want.max - got.len();
             let pulls = lanes.iter().take(left);
-            let pulls = pulls.map(|lane| wire.pull(lane, 1, Duration::ZERO));
+            let pulls = pulls.map(|lane| lane.pull(wire, 1, Duration::ZERO));
             for pulled in futures::future::join_all(pulls).await {
                 got.extend(self.leased(queue, pulled.unwrap_or_default(), want.lease));
             }
@@ -268,7 +268,7 @@ impl Queues for NatsQueues {
                     true => wait.min(queue.lanes.pause()),
                     false => Duration::ZERO,
                 };
-                let pulled = self.cluster.wire.pull(&queue.workers, left, wait).await;
+                let pulled = queue.workers.pull(&self.cluster.wire, left, wait).await;
                 match self.noted(&queue, pulled) {
                     Ok(messages) => got.extend(self.leased(&queue, messages, want.lease)),
                     Err(error) if got.is_empty() => return Err(error),
@@ -317,7 +317,7 @@ impl Queues for NatsQueues {
         let mut consumers = queue.lanes.known().await?;
         consumers.push(queue.workers.clone());
         for consumer in consumers {
-            let info = consumer.get_info().await.map_err(|e| gone(&e))?;
+            let info = consumer.consumer.get_info().await.map_err(|e| gone(&e))?;
             leased += u64::try_from(info.num_ack_pending).unwrap_or(0);
         }
         let delayed = queue.later.get_info().await.map_err(|e| gone(&e))?;

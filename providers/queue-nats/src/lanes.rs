@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::Stream;
 use futures::TryStreamExt as _;
 use lattice_provider_sdk::chain;
@@ -16,6 +15,7 @@ use lattice_provider_sdk::queue::QueueError;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::pull::Puller;
 use crate::queue::consumer;
 
 /// How many there are. Every provider has to count the same.
@@ -39,7 +39,7 @@ pub(crate) struct Lanes {
 
 #[derive(Debug, Default)]
 struct State {
-    consumers: HashMap<u64, PullConsumer>,
+    consumers: HashMap<u64, Puller>,
     looked: Option<Instant>,
     used: Option<Instant>,
     /// Where to begin, so that no lane is always the last one.
@@ -72,7 +72,7 @@ impl Lanes {
     }
 
     /// The consumers of the lanes that have messages, unless it was looked just now.
-    pub(crate) async fn in_use(&self) -> Result<Vec<PullConsumer>, QueueError> {
+    pub(crate) async fn in_use(&self) -> Result<Vec<Puller>, QueueError> {
         let pause = self.pause();
         let now = Instant::now();
         {
@@ -120,7 +120,7 @@ impl Lanes {
         Ok(found)
     }
 
-    async fn consumer(&self, lane: u64) -> Result<PullConsumer, QueueError> {
+    async fn consumer(&self, lane: u64) -> Result<Puller, QueueError> {
         if let Some(known) = self.state.lock().consumers.get(&lane) {
             return Ok(known.clone());
         }
@@ -132,7 +132,7 @@ impl Lanes {
     }
 
     /// The consumers that are known here.
-    pub(crate) async fn known(&self) -> Result<Vec<PullConsumer>, QueueError> {
+    pub(crate) async fn known(&self) -> Result<Vec<Puller>, QueueError> {
         for lane in self.with_messages().await? {
             self.consumer(lane).await?;
         }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
-use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::Stream;
 use lattice_provider_sdk::Backoff;
 use lattice_provider_sdk::queue::QueueError;
 use tokio::task::JoinHandle;
 
 use crate::letter::{self, DEDUP_ID, MOVED_ID, MOVED_TIME, NOT_BEFORE};
+use crate::pull::Puller;
 use crate::queue::consumer;
 use crate::wire::Wire;
 
@@ -55,11 +55,11 @@ impl Mover {
     }
 }
 
-async fn run(wire: Wire, queue: String, consumer: PullConsumer) {
+async fn run(wire: Wire, queue: String, consumer: Puller) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         let pulled = match wire.connected() {
-            Ok(()) => wire.pull(&consumer, AT_ONCE, WAIT).await,
+            Ok(()) => consumer.pull(&wire, AT_ONCE, WAIT).await,
             Err(error) => Err(error),
         };
         match pulled {

@@ -55,6 +55,7 @@ mod later;
 mod leases;
 mod letter;
 mod provider;
+mod pull;
 mod queue;
 pub mod settings;
 mod wire;

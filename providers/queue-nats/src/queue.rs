@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{
     Config, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType, Stream,
@@ -19,6 +19,7 @@ use lattice_provider_sdk::queue::QueueError;
 use crate::lanes::Lanes;
 use crate::later::Mover;
 use crate::leases::SLACK;
+use crate::pull::Puller;
 use crate::settings::QueueSettings;
 use crate::wire::Wire;
 
@@ -37,7 +38,7 @@ pub(crate) struct Queue {
     pub(crate) name: String,
     pub(crate) stream: Stream,
     pub(crate) later: Stream,
-    pub(crate) workers: PullConsumer,
+    pub(crate) workers: Puller,
     pub(crate) lanes: Lanes,
     /// How long the consumers wait for an acknowledgement.
     pub(crate) patience: Duration,
@@ -69,7 +70,7 @@ impl Queue {
         let settings = create.cloned().unwrap_or_else(|| like(config));
         let later = self::stream(js, &later, later.clone(), Some(&settings)).await?;
         let mover = Mover::start(wire, &stream_name, &later).await?;
-        let patience = workers.cached_info().config.ack_wait;
+        let patience = workers.consumer.cached_info().config.ack_wait;
         Ok(Self {
             lanes: Lanes::new(stream.clone(), stream_name, patience),
             name: name.to_owned(),
@@ -223,7 +224,7 @@ pub(crate) async fn consumer(
     filter: String,
     patience: Duration,
     at_once: i64,
-) -> Result<PullConsumer, QueueError> {
+) -> Result<Puller, QueueError> {
     let config = pull::Config {
         durable_name: Some(name.to_owned()),
         ack_policy: AckPolicy::Explicit,
@@ -234,7 +235,7 @@ pub(crate) async fn consumer(
         ..pull::Config::default()
     };
     let got = stream.get_or_create_consumer(name, config).await;
-    got.map_err(|error| {
+    got.map(Puller::new).map_err(|error| {
         let why = chain(&error);
         match error.kind() {
             ConsumerErrorKind::JetStream(error)

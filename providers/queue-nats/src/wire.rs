@@ -1,4 +1,4 @@
-//! What is said to JetStream about messages: storing, pulling, acknowledging.
+//! What is said to JetStream about messages: storing and acknowledging.
 
 #![expect(
     clippy::disallowed_methods,
@@ -8,24 +8,15 @@
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::jetstream::{AckKind, Context};
-use async_nats::{Client, HeaderMap, RequestErrorKind, StatusCode};
+use async_nats::{Client, HeaderMap, RequestErrorKind};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use lattice_provider_sdk::queue::QueueError;
 use serde_json::Value;
 
 /// How long JetStream may take to answer; less than the usual deadline of a call, so that the
 /// caller hears what is missing.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
-
-/// How long the rest of what a server has ready may take to arrive after the message before it.
-const QUIET: Duration = Duration::from_millis(20);
-
-/// How many bytes one pull asks for, besides one message of any size.
-const BYTES_AT_ONCE: usize = 16 << 20;
 
 /// JetStream's code for a stream that has as much as it may have, or could not store.
 const STORE_FAILED: u64 = 10077;
@@ -110,91 +101,6 @@ impl Wire {
             // When it does not arrive, the server lets go by itself.
             self.nats.publish(ack.to_owned(), nak.into()).await.ok();
         }
-    }
-
-    /// Takes messages that are ready now, or waits for the first one and takes what is ready then.
-    pub(crate) async fn pull(
-        &self,
-        consumer: &PullConsumer,
-        max: usize,
-        wait: Duration,
-    ) -> Result<Vec<async_nats::Message>, QueueError> {
-        let got = self.pull_once(consumer, max, None).await?;
-        if !got.is_empty() || wait.is_zero() {
-            return Ok(got);
-        }
-        let mut got = self.pull_once(consumer, 1, Some(wait)).await?;
-        if !got.is_empty() && max > 1 {
-            // What came first is not lost when asking for more fails.
-            let more = self.pull_once(consumer, max - 1, None).await;
-            got.extend(more.unwrap_or_default());
-        }
-        Ok(got)
-    }
-
-    async fn pull_once(
-        &self,
-        consumer: &PullConsumer,
-        max: usize,
-        wait: Option<Duration>,
-    ) -> Result<Vec<async_nats::Message>, QueueError> {
-        let gone = |error: &dyn std::fmt::Display| QueueError::unavailable(error.to_string());
-        let inbox = self.nats.new_inbox();
-        let inbox_of = inbox.clone();
-        let mut answers = self.nats.subscribe(inbox).await.map_err(|e| gone(&e))?;
-        let request = BatchConfig {
-            batch: max,
-            expires: wait,
-            no_wait: wait.is_none(),
-            max_bytes: BYTES_AT_ONCE + self.max_payload(),
-            ..BatchConfig::default()
-        };
-        let asked = consumer.request_batch(request, inbox_of.into()).await;
-        asked.map_err(|e| gone(&e))?;
-        let mut got = Vec::new();
-        let mut limit = ANSWER_LIMIT + wait.unwrap_or_default();
-        while got.len() < max {
-            let answer = match tokio::time::timeout(limit, answers.next()).await {
-                Ok(Some(answer)) => answer,
-                Ok(None) => return kept(got, gone(&"the connection has ended")),
-                // The server need not say that a part was all it had.
-                Err(_) if !got.is_empty() => break,
-                Err(_) => return Err(silent("give messages")),
-            };
-            match answer.status {
-                None | Some(StatusCode::OK) => {
-                    got.push(answer);
-                    limit = QUIET;
-                }
-                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => break,
-                Some(StatusCode::NO_RESPONDERS) => return kept(got, QueueError::NoSuchQueue),
-                Some(status) => {
-                    let why = answer.description.unwrap_or_default();
-                    return kept(got, unusual(status, &why));
-                }
-            }
-        }
-        Ok(got)
-    }
-}
-
-/// What has come is leased to us, so it is returned even when there is an error behind it.
-fn kept(
-    got: Vec<async_nats::Message>,
-    error: QueueError,
-) -> Result<Vec<async_nats::Message>, QueueError> {
-    match got.is_empty() {
-        true => Err(error),
-        false => Ok(got),
-    }
-}
-
-fn unusual(status: StatusCode, why: &str) -> QueueError {
-    let why = format!("NATS gives no messages: {why} ({status})");
-    match status.as_u16() {
-        // The consumer was deleted, or there are too many requests.
-        409 => QueueError::unavailable(why),
-        _ => QueueError::other(why),
     }
 }
 

@@ -1,0 +1,238 @@
+//! Taking messages from a consumer without losing those that come late.
+//!
+//! A server need not say when it has sent all that it had, so that a pull ends when nothing more has
+//! come for a moment. What comes after that, or after the caller has given up, is leased to us all the
+//! same: it is kept for the next pull, and let go when there is none.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the inboxes that messages are sent to"
+)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull::BatchConfig;
+use async_nats::{Message, StatusCode, Subscriber};
+use futures::StreamExt as _;
+use lattice_provider_sdk::queue::QueueError;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::wire::{ANSWER_LIMIT, Wire};
+
+/// How long the rest of what a server has ready may take to arrive after the message before it.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// How long late messages are waited for, and then kept for the next pull. Together shorter than the
+/// slack that consumers give.
+const LATE: Duration = Duration::from_secs(2);
+
+/// How many bytes one pull asks for, besides one message of any size.
+const BYTES_AT_ONCE: usize = 16 << 20;
+
+type Late = Arc<Mutex<VecDeque<Message>>>;
+
+/// A consumer that messages are taken from. Clones share what has come late.
+#[derive(Debug, Clone)]
+pub(crate) struct Puller {
+    pub(crate) consumer: PullConsumer,
+    late: Late,
+}
+
+impl Puller {
+    pub(crate) fn new(consumer: PullConsumer) -> Self {
+        Self {
+            consumer,
+            late: Late::default(),
+        }
+    }
+
+    /// Takes messages that are ready now, or waits for the first one and takes what is ready then.
+    pub(crate) async fn pull(
+        &self,
+        wire: &Wire,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Message>, QueueError> {
+        let mut got = self.kept(max);
+        if got.is_empty() {
+            got = self.pull_once(wire, max, None).await?;
+        }
+        if !got.is_empty() || wait.is_zero() {
+            return Ok(got);
+        }
+        let mut got = self.pull_once(wire, 1, Some(wait)).await?;
+        if !got.is_empty() && max > 1 {
+            // What came first is not lost when asking for more fails.
+            let more = self.pull_once(wire, max - 1, None).await;
+            got.extend(more.unwrap_or_default());
+        }
+        Ok(got)
+    }
+
+    /// What has come late.
+    fn kept(&self, max: usize) -> Vec<Message> {
+        let mut late = self.late.lock();
+        let count = late.len().min(max);
+        late.drain(..count).collect()
+    }
+
+    async fn pull_once(
+        &self,
+        wire: &Wire,
+        max: usize,
+        wait: Option<Duration>,
+    ) -> Result<Vec<Message>, QueueError> {
+        let gone = |error: &dyn std::fmt::Display| QueueError::unavailable(error.to_string());
+        let inbox = wire.nats.new_inbox();
+        let reply = inbox.clone().into();
+        let answers = wire.nats.subscribe(inbox).await.map_err(|e| gone(&e))?;
+        let mut pulling = Pulling {
+            answers: Some(answers),
+            due: max,
+            got: Vec::new(),
+            wait: wait.unwrap_or_default(),
+            late: Arc::clone(&self.late),
+            wire: wire.clone(),
+        };
+        let request = BatchConfig {
+            batch: max,
+            expires: wait,
+            no_wait: wait.is_none(),
+            max_bytes: BYTES_AT_ONCE + wire.max_payload(),
+            ..BatchConfig::default()
+        };
+        let asked = self.consumer.request_batch(request, reply).await;
+        asked.map_err(|e| gone(&e))?;
+        let ended = pulling.run().await;
+        match ended {
+            // What has come is leased to us, so it is returned even when there is an error behind it.
+            Err(error) if pulling.got.is_empty() => Err(error),
+            _ => Ok(std::mem::take(&mut pulling.got)),
+        }
+    }
+}
+
+/// One request for messages under way. When it is dropped before its end, the rest is looked after.
+struct Pulling {
+    answers: Option<Subscriber>,
+    /// How many more may come.
+    due: usize,
+    got: Vec<Message>,
+    wait: Duration,
+    late: Late,
+    wire: Wire,
+}
+
+impl Pulling {
+    async fn run(&mut self) -> Result<(), QueueError> {
+        let mut limit = ANSWER_LIMIT + self.wait;
+        while self.due > 0 {
+            let Some(answers) = &mut self.answers else {
+                break;
+            };
+            let answer = match tokio::time::timeout(limit, answers.next()).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => {
+                    self.due = 0;
+                    return Err(QueueError::unavailable("the connection to NATS has ended"));
+                }
+                Err(_) if !self.got.is_empty() => break,
+                Err(_) => {
+                    return Err(QueueError::unavailable(format!(
+                        "NATS did not say within {limit:?} whether there are messages"
+                    )));
+                }
+            };
+            match ended(&answer) {
+                None => {
+                    self.due -= 1;
+                    self.got.push(answer);
+                    limit = QUIET;
+                }
+                Some(how) => {
+                    self.due = 0;
+                    return how;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pulling {
+    fn drop(&mut self) {
+        let mut late = std::mem::take(&mut self.got);
+        let answers = self.answers.take().filter(|_| self.due > 0);
+        if late.is_empty() && answers.is_none() {
+            return;
+        }
+        let (wire, kept, limit) = (self.wire.clone(), Arc::clone(&self.late), self.wait + LATE);
+        let due = self.due;
+        // It ends soon after the server has given the request up.
+        tokio::spawn(async move {
+            kept.lock().extend(late.iter().cloned());
+            if let Some(answers) = answers {
+                late.extend(stragglers(answers, due, limit, &kept).await);
+            }
+            if late.is_empty() {
+                return;
+            }
+            tokio::time::sleep(LATE).await;
+            for message in late {
+                let is_left = take_out(&kept, &message);
+                if let Some(ack) = message.reply.filter(|_| is_left) {
+                    wire.let_go(&ack).await;
+                }
+            }
+        });
+    }
+}
+
+/// Keeps what comes until nothing more can.
+async fn stragglers(
+    mut answers: Subscriber,
+    mut due: usize,
+    limit: Duration,
+    kept: &Late,
+) -> Vec<Message> {
+    let until = Instant::now() + limit;
+    let mut late = Vec::new();
+    while due > 0
+        && let Ok(Some(answer)) = tokio::time::timeout_at(until, answers.next()).await
+        && ended(&answer).is_none()
+    {
+        due -= 1;
+        kept.lock().push_back(answer.clone());
+        late.push(answer);
+    }
+    late
+}
+
+/// Whether a message was still kept, which it is not any more.
+fn take_out(kept: &Late, message: &Message) -> bool {
+    let mut kept = kept.lock();
+    let at = kept.iter().position(|known| known.reply == message.reply);
+    at.and_then(|at| kept.remove(at)).is_some()
+}
+
+/// What an answer that is no message says of the request, which ends with it.
+fn ended(answer: &Message) -> Option<Result<(), QueueError>> {
+    let status = answer.status.filter(|status| *status != StatusCode::OK)?;
+    let why = answer.description.as_deref().unwrap_or("no reason given");
+    let why = format!("NATS gives no messages: {why} ({status})");
+    Some(match status {
+        StatusCode::NOT_FOUND | StatusCode::TIMEOUT => Ok(()),
+        StatusCode::NO_RESPONDERS => Err(QueueError::NoSuchQueue),
+        // The consumer was deleted, or there are too many requests, or as many messages at work as
+        // there may be, which is said of a lane whose message somebody has.
+        status if status.as_u16() == 409 => match why.contains("MaxAckPending") {
+            true => Ok(()),
+            false => Err(QueueError::unavailable(why)),
+        },
+        _ => Err(QueueError::other(why)),
+    })
+}
