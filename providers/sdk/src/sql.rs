@@ -37,6 +37,7 @@
 
 mod backend;
 mod checks;
+mod copies;
 mod databases;
 mod equal;
 mod held;
@@ -63,6 +64,8 @@ mod bindings {
         inline: "
             package lattice:sql-provider;
             world provider {
+                // For what another copy of the provider holds.
+                import lattice:sql/sql@0.1.0;
                 export lattice:sql/sql@0.1.0;
             }
         ",

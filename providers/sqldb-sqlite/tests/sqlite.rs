@@ -339,3 +339,46 @@ async fn a_write_in_the_form_of_a_query_is_no_way_around_the_reader() {
     let error = sql.query("BEGIN", &[]).await.unwrap_err();
     assert!(matches!(error, Error::InvalidParameter(_)), "{error:?}");
 }
+
+#[tokio::test]
+async fn copies_of_the_provider_pass_on_what_they_do_not_hold() {
+    let Setup { lattice, sql, .. } = &mut start().await;
+    sql.execute("CREATE TABLE t (a)", &[]).await.unwrap();
+    lattice.run_another::<SqldbSqlite>().await;
+    let insert = "INSERT INTO t VALUES (?)";
+    for number in 0..20 {
+        let tx = sql.begin(Isolation::Default).await.unwrap();
+        let value = [Value::Int(number)];
+        sql.execute_in(Some(&tx), insert, &value).await.unwrap();
+        let rows: Vec<_> = (0..3).map(|_| value.to_vec()).collect();
+        sql.execute_many(Some(&tx), insert, &rows).await.unwrap();
+        let page = sql
+            .query_page(Some(&tx), "SELECT a FROM t", &[], 2)
+            .await
+            .unwrap();
+        sql.fetch(&page.cursor.unwrap(), 1).await.unwrap();
+        match number % 2 {
+            0 => sql.commit(&tx).await.unwrap(),
+            _ => sql.rollback(&tx).await.unwrap(),
+        }
+        let error = sql.commit(&tx).await.unwrap_err();
+        assert!(matches!(error, Error::TransactionGone), "{error:?}");
+    }
+    assert_eq!(sql.number("SELECT count(*) FROM t").await.unwrap(), 40);
+    for _ in 0..10 {
+        let mut page = sql
+            .query_page(None, "SELECT a FROM t", &[], 15)
+            .await
+            .unwrap();
+        let mut seen = page.rows.len();
+        while let Some(cursor) = page.cursor.take() {
+            page = sql.fetch(&cursor, 15).await.unwrap();
+            seen += page.rows.len();
+        }
+        assert_eq!(seen, 40);
+    }
+    // Of a copy that nobody knows.
+    let nobody = "tx-0123456789abcdef-00000000000000000000000000000000";
+    let error = sql.commit(nobody).await.unwrap_err();
+    assert!(matches!(error, Error::TransactionGone), "{error:?}");
+}

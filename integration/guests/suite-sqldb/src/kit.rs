@@ -47,7 +47,10 @@ impl<'a> Run<'a> {
         let name = format!("t_{run}_{name}").to_ascii_lowercase();
         let table = Table { name };
         table.drop_it();
-        execute(&format!("CREATE TABLE {} ({columns})", table.name), &[])?;
+        // There texts have the character set of the server unless a table says so.
+        let any_text = self.of("", "DEFAULT CHARACTER SET utf8mb4", "");
+        let name = &table.name;
+        execute(&format!("CREATE TABLE {name} ({columns}) {any_text}"), &[])?;
         Ok(table)
     }
 
@@ -133,11 +136,7 @@ pub(crate) fn query(statement: &str, values: &[Value]) -> Result<Vec<Vec<Value>>
     Ok(sql::query("", None, statement, values, 0)?.rows)
 }
 
-pub(crate) fn page(
-    tx: Option<&str>,
-    statement: &str,
-    max_rows: u32,
-) -> Result<Rows, Error> {
+pub(crate) fn page(tx: Option<&str>, statement: &str, max_rows: u32) -> Result<Rows, Error> {
     sql::query("", tx, statement, &[], max_rows)
 }
 

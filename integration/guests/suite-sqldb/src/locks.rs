@@ -5,7 +5,10 @@ use crate::kit::{Case, Run, Verdict, begin, equal, execute, execute_in, failed, 
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
-    ("who waits for a lock for too long is told to try again", waiting),
+    (
+        "who waits for a lock for too long is told to try again",
+        waiting,
+    ),
     ("what cannot be serialized is to be tried again", serialized),
 ];
 
@@ -19,10 +22,19 @@ fn waiting(run: &Run<'_>) -> Verdict {
     let add = format!("UPDATE {} SET a = a + 1", table.name);
     let tx = begin(Isolation::Default)?;
     execute_in(&tx, &add, &[])?;
-    refused("a statement beside", execute(&add, &[]), "try-again", is_again)?;
+    refused(
+        "a statement beside",
+        execute(&add, &[]),
+        "try-again",
+        is_again,
+    )?;
     sql::commit("", &tx)?;
     execute(&add, &[])?;
-    equal("the sum", number(None, &format!("SELECT a FROM {}", table.name))?, 2)
+    equal(
+        "the sum",
+        number(None, &format!("SELECT a FROM {}", table.name))?,
+        2,
+    )
 }
 
 /// Two transactions that each read a number and write one more. Where both got through, one of the
@@ -44,7 +56,12 @@ fn serialized(run: &Run<'_>) -> Verdict {
         done
     };
     let came = step();
-    refused("two that read and write the same", came, "try-again", is_again)?;
+    refused(
+        "two that read and write the same",
+        came,
+        "try-again",
+        is_again,
+    )?;
     sql::rollback("", &first).or_else(gone)?;
     let tx = begin(Isolation::Serializable)?;
     let before = number(Some(&tx), &read)?;

@@ -1,19 +1,23 @@
 //! Rows that come piece by piece.
 
-use crate::bindings::lattice::sql::sql::{self, Error, Isolation, Value};
-use crate::kit::{
-    Case, Run, Table, Verdict, begin, equal, execute_in, page, refused, whole,
-};
 use crate::bindings::exports::lattice::conformance::suite::Failure;
+use crate::bindings::lattice::sql::sql::{self, Error, Isolation, Value};
+use crate::kit::{Case, Run, Table, Verdict, begin, equal, execute_in, page, refused, whole};
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
-    ("rows come in pages, each of them once and in order", in_order),
+    (
+        "rows come in pages, each of them once and in order",
+        in_order,
+    ),
     ("a page that holds all rows has no cursor", one_page),
     ("a page of long rows ends early", long_rows),
     ("a cursor that was closed is gone", closed),
     ("a cursor of nobody is gone", unknown),
-    ("pages of a transaction go on beside its other statements", in_transaction),
+    (
+        "pages of a transaction go on beside its other statements",
+        in_transaction,
+    ),
     ("cursors end with their transaction", ends_with_transaction),
 ];
 
@@ -41,7 +45,11 @@ fn in_order(run: &Run<'_>) -> Verdict {
     let mut rows = page(None, &ordered(&table), 400)?;
     let mut seen = Vec::new();
     loop {
-        equal("rows of a page are at most as many as asked for", rows.rows.len() <= 400, true)?;
+        equal(
+            "rows of a page are at most as many as asked for",
+            rows.rows.len() <= 400,
+            true,
+        )?;
         equal("columns of a page", rows.columns.len(), 1)?;
         seen.extend(rows.rows.iter().flatten().filter_map(whole));
         let Some(cursor) = rows.cursor else {
@@ -65,11 +73,17 @@ fn one_page(run: &Run<'_>) -> Verdict {
 
 fn long_rows(run: &Run<'_>) -> Verdict {
     let table = run.table("long", run.of("a BYTEA", "a LONGBLOB", "a BLOB"))?;
-    let rows: Vec<_> = (0..20).map(|_| vec![Value::Bytes(vec![7; 100_000])]).collect();
+    let rows: Vec<_> = (0..20)
+        .map(|_| vec![Value::Bytes(vec![7; 100_000])])
+        .collect();
     let insert = format!("INSERT INTO {} (a) VALUES (?)", table.name);
     sql::execute_many("", None, &insert, &rows)?;
     let mut came = page(None, &format!("SELECT a FROM {}", table.name), 1000)?;
-    equal("a page is no longer than it may be", came.rows.len() < 20, true)?;
+    equal(
+        "a page is no longer than it may be",
+        came.rows.len() < 20,
+        true,
+    )?;
     let mut seen = came.rows.len();
     while let Some(cursor) = came.cursor {
         came = sql::fetch("", &cursor, 1000)?;
@@ -85,12 +99,22 @@ fn closed(run: &Run<'_>) -> Verdict {
     sql::close("", &cursor)?;
     // What is gone is closed already.
     sql::close("", &cursor)?;
-    refused("a closed cursor", sql::fetch("", &cursor, 10), "cursor-gone", is_gone)
+    refused(
+        "a closed cursor",
+        sql::fetch("", &cursor, 10),
+        "cursor-gone",
+        is_gone,
+    )
 }
 
 fn unknown(_: &Run<'_>) -> Verdict {
-    let name = "cursor-00000000000000000000000000000000";
-    refused("no cursor", sql::fetch("", name, 10), "cursor-gone", is_gone)?;
+    let name = "cursor-0123456789abcdef-00000000000000000000000000000000";
+    refused(
+        "no cursor",
+        sql::fetch("", name, 10),
+        "cursor-gone",
+        is_gone,
+    )?;
     Ok(sql::close("", name)?)
 }
 
@@ -121,5 +145,10 @@ fn ends_with_transaction(run: &Run<'_>) -> Verdict {
     let rows = page(Some(&tx), &ordered(&table), 10)?;
     sql::commit("", &tx)?;
     let cursor = rows.cursor.unwrap_or_default();
-    refused("a cursor after its transaction", sql::fetch("", &cursor, 10), "cursor-gone", is_gone)
+    refused(
+        "a cursor after its transaction",
+        sql::fetch("", &cursor, 10),
+        "cursor-gone",
+        is_gone,
+    )
 }

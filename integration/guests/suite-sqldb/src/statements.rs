@@ -15,7 +15,10 @@ pub(crate) const CASES: &[Case] = &[
     ("what a statement returns may be queried", returning),
     ("columns have their names", columns),
     ("an error of the database has its code", unknown_table),
-    ("a database that the link does not have is refused by name", unknown_database),
+    (
+        "a database that the link does not have is refused by name",
+        unknown_database,
+    ),
     ("the database of the link has several names", own_names),
     ("the dialect is the one that the provider tells", dialect),
 ];
@@ -29,10 +32,20 @@ fn placeholders(run: &Run<'_>) -> Verdict {
     let name = &table.name;
     let values = [Value::Int(1), Value::Int(2)];
     execute(&format!("INSERT INTO {name} (a, b) VALUES (?, ?)"), &values)?;
-    execute(&format!("INSERT INTO {name} (b, a) VALUES ($1, $2)"), &values)?;
-    execute(&format!("INSERT INTO {name} (a, b) VALUES ($2, $2)"), &values[..0]).err();
+    execute(
+        &format!("INSERT INTO {name} (b, a) VALUES ($1, $2)"),
+        &values,
+    )?;
+    execute(
+        &format!("INSERT INTO {name} (a, b) VALUES ($2, $2)"),
+        &values[..0],
+    )
+    .err();
     let again = [Value::Int(7)];
-    execute(&format!("INSERT INTO {name} (a, b) VALUES ($1, $1)"), &again)?;
+    execute(
+        &format!("INSERT INTO {name} (a, b) VALUES ($1, $1)"),
+        &again,
+    )?;
     let rows = query(&format!("SELECT a, b FROM {name} ORDER BY a, b"), &[])?;
     let wanted = [[1, 2], [2, 1], [7, 7]].map(|row| row.map(Value::Int).to_vec());
     equal("the rows", format!("{rows:?}"), format!("{wanted:?}"))
@@ -64,10 +77,23 @@ fn counts(run: &Run<'_>) -> Verdict {
     let insert = format!("INSERT INTO {} (a) VALUES (?)", table.name);
     for values in [&[][..], &[Value::Int(1), Value::Int(2)]] {
         let came = execute(&insert, values);
-        refused("another number of values", came, "invalid-parameter", is_invalid)?;
+        refused(
+            "another number of values",
+            came,
+            "invalid-parameter",
+            is_invalid,
+        )?;
     }
-    let came = query("SELECT $1, $3", &[Value::Int(1), Value::Int(2), Value::Int(3)]);
-    refused("a number that is left out", came, "invalid-parameter", is_invalid)?;
+    let came = query(
+        "SELECT $1, $3",
+        &[Value::Int(1), Value::Int(2), Value::Int(3)],
+    );
+    refused(
+        "a number that is left out",
+        came,
+        "invalid-parameter",
+        is_invalid,
+    )?;
     equal("rows", table.count()?, 0)
 }
 
@@ -83,7 +109,13 @@ fn two_statements(run: &Run<'_>) -> Verdict {
 }
 
 fn control(_: &Run<'_>) -> Verdict {
-    for statement in ["BEGIN", "start transaction", " /* x */ COMMIT", "ROLLBACK", "SAVEPOINT a"] {
+    for statement in [
+        "BEGIN",
+        "start transaction",
+        " /* x */ COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT a",
+    ] {
         let came = execute(statement, &[]);
         refused(statement, came, "invalid-parameter", is_invalid)?;
     }
@@ -93,7 +125,10 @@ fn control(_: &Run<'_>) -> Verdict {
 fn affected(run: &Run<'_>) -> Verdict {
     let table = run.table("affected", "a BIGINT, b BIGINT")?;
     let name = &table.name;
-    let done = execute(&format!("INSERT INTO {name} (a, b) VALUES (1, 0), (2, 0), (3, 0)"), &[])?;
+    let done = execute(
+        &format!("INSERT INTO {name} (a, b) VALUES (1, 0), (2, 0), (3, 0)"),
+        &[],
+    )?;
     equal("inserted", done.affected, 3)?;
     let done = execute(&format!("UPDATE {name} SET b = 1 WHERE a > 1"), &[])?;
     equal("updated", done.affected, 2)?;
@@ -116,26 +151,39 @@ fn columns(run: &Run<'_>) -> Verdict {
     let table = run.table("columns", "a BIGINT, b DOUBLE PRECISION")?;
     let select = format!("SELECT a AS first, b FROM {}", table.name);
     let rows = sql::query("", None, &select, &[], 0)?;
-    let names: Vec<_> = rows.columns.iter().map(|column| column.name.as_str()).collect();
+    let names: Vec<_> = rows
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
     equal("names", names, vec!["first", "b"])?;
     equal("rows", rows.rows.len(), 0)
 }
 
 fn unknown_table(_: &Run<'_>) -> Verdict {
     let came = query("SELECT a FROM there_is_no_such_table", &[]);
-    refused("an unknown table", came, "failed with a code", |error| {
-        matches!(error, Error::Failed(error) if !error.code.is_empty() && !error.message.is_empty())
-    })?;
+    refused(
+        "an unknown table",
+        came,
+        "failed with a code",
+        |error| matches!(error, Error::Failed(error) if !error.code.is_empty() && !error.message.is_empty()),
+    )?;
     let came = query("SELEC 1", &[]);
-    refused("a misspelt statement", came, "failed", |error| matches!(error, Error::Failed(_)))
+    refused("a misspelt statement", came, "failed", |error| {
+        matches!(error, Error::Failed(_))
+    })
 }
 
 fn unknown_database(_: &Run<'_>) -> Verdict {
     for name in ["no-such-database", "../default", "/etc/passwd"] {
         let came = sql::execute(name, None, "SELECT 1", &[]);
-        refused(name, came, "no-such-database", |error| matches!(error, Error::NoSuchDatabase))?;
+        refused(name, came, "no-such-database", |error| {
+            matches!(error, Error::NoSuchDatabase)
+        })?;
         let came = sql::begin(name, sql::Isolation::Default, 0);
-        refused(name, came, "no-such-database", |error| matches!(error, Error::NoSuchDatabase))?;
+        refused(name, came, "no-such-database", |error| {
+            matches!(error, Error::NoSuchDatabase)
+        })?;
     }
     Ok(())
 }

@@ -1,21 +1,25 @@
 //! Transactions from their begin to their end.
 
 use crate::bindings::lattice::sql::sql::{self, Error, Isolation, Value};
-use crate::kit::{
-    Case, Run, Verdict, begin, equal, execute, execute_in, failed, number, refused,
-};
+use crate::kit::{Case, Run, Verdict, begin, equal, execute, execute_in, failed, number, refused};
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
     ("what is committed stays", committed),
     ("what is rolled back is gone", rolled_back),
-    ("a transaction sees its own writes, and others do not", isolated),
+    (
+        "a transaction sees its own writes, and others do not",
+        isolated,
+    ),
     ("a transaction is of use until its end", ended),
     ("a transaction of nobody is gone", unknown),
     ("a transaction ends with its time", out_of_time),
     ("a savepoint can be gone back to", savepoint),
     ("many rows go in all or not at all", all_or_nothing),
-    ("many rows in a transaction are all or nothing of it", part_of_transaction),
+    (
+        "many rows in a transaction are all or nothing of it",
+        part_of_transaction,
+    ),
     ("every level of isolation can be asked for", levels),
     ("transfers keep their sum", transfers),
 ];
@@ -38,7 +42,11 @@ fn committed(run: &Run<'_>) -> Verdict {
 fn rolled_back(run: &Run<'_>) -> Verdict {
     let table = run.table("rollback", "a BIGINT")?;
     let tx = begin(Isolation::Default)?;
-    execute_in(&tx, &format!("INSERT INTO {} (a) VALUES (1)", table.name), &[])?;
+    execute_in(
+        &tx,
+        &format!("INSERT INTO {} (a) VALUES (1)", table.name),
+        &[],
+    )?;
     sql::rollback("", &tx)?;
     equal("rows", table.count()?, 0)
 }
@@ -47,7 +55,11 @@ fn isolated(run: &Run<'_>) -> Verdict {
     let table = run.table("isolated", "a BIGINT")?;
     let count = format!("SELECT COUNT(*) FROM {}", table.name);
     let tx = begin(Isolation::ReadCommitted)?;
-    execute_in(&tx, &format!("INSERT INTO {} (a) VALUES (1)", table.name), &[])?;
+    execute_in(
+        &tx,
+        &format!("INSERT INTO {} (a) VALUES (1)", table.name),
+        &[],
+    )?;
     equal("rows inside", number(Some(&tx), &count)?, 1)?;
     equal("rows outside", number(None, &count)?, 0)?;
     sql::commit("", &tx)?;
@@ -59,18 +71,39 @@ fn ended(run: &Run<'_>) -> Verdict {
     let insert = format!("INSERT INTO {} (a) VALUES (1)", table.name);
     let tx = begin(Isolation::Default)?;
     sql::commit("", &tx)?;
-    refused("a second commit", sql::commit("", &tx), "transaction-gone", is_gone)?;
-    refused("a statement", execute_in(&tx, &insert, &[]), "transaction-gone", is_gone)?;
+    refused(
+        "a second commit",
+        sql::commit("", &tx),
+        "transaction-gone",
+        is_gone,
+    )?;
+    refused(
+        "a statement",
+        execute_in(&tx, &insert, &[]),
+        "transaction-gone",
+        is_gone,
+    )?;
     let queried = sql::query("", Some(&tx), "SELECT 1", &[], 0);
     refused("a query", queried, "transaction-gone", is_gone)?;
     equal("rows", table.count()?, 0)
 }
 
 fn unknown(_: &Run<'_>) -> Verdict {
-    for name in ["", "tx", "tx-00000000000000000000000000000000", "'; COMMIT"] {
+    let names = [
+        "",
+        "tx",
+        "tx-0123456789abcdef-00000000000000000000000000000000",
+        "'; COMMIT",
+    ];
+    for name in names {
         let came = execute_in(name, "SELECT 1", &[]);
         refused("no transaction", came, "transaction-gone", is_gone)?;
-        refused("no transaction", sql::commit("", name), "transaction-gone", is_gone)?;
+        refused(
+            "no transaction",
+            sql::commit("", name),
+            "transaction-gone",
+            is_gone,
+        )?;
     }
     Ok(())
 }
@@ -81,12 +114,21 @@ const USES: usize = 100_000;
 fn out_of_time(run: &Run<'_>) -> Verdict {
     let table = run.table("time", "a BIGINT")?;
     let tx = sql::begin("", Isolation::Default, 300)?;
-    execute_in(&tx, &format!("INSERT INTO {} (a) VALUES (1)", table.name), &[])?;
+    execute_in(
+        &tx,
+        &format!("INSERT INTO {} (a) VALUES (1)", table.name),
+        &[],
+    )?;
     for _ in 0..USES {
         match sql::query("", Some(&tx), "SELECT 1", &[], 0) {
             Ok(_) => {}
             Err(Error::TransactionGone | Error::Timeout) => {
-                refused("a commit", sql::commit("", &tx), "transaction-gone", is_gone)?;
+                refused(
+                    "a commit",
+                    sql::commit("", &tx),
+                    "transaction-gone",
+                    is_gone,
+                )?;
                 return equal("rows", table.count()?, 0);
             }
             Err(error) => return Err(error.into()),
@@ -103,7 +145,9 @@ fn savepoint(run: &Run<'_>) -> Verdict {
     execute_in(&tx, "SAVEPOINT here", &[])?;
     execute_in(&tx, &insert, &[Value::Int(2)])?;
     let twice = execute_in(&tx, &insert, &[Value::Int(1)]);
-    refused("a row that is there", twice, "failed", |e| matches!(e, Error::Failed(_)))?;
+    refused("a row that is there", twice, "failed", |e| {
+        matches!(e, Error::Failed(_))
+    })?;
     execute_in(&tx, "ROLLBACK TO SAVEPOINT here", &[])?;
     execute_in(&tx, &insert, &[Value::Int(3)])?;
     sql::commit("", &tx)?;
@@ -115,15 +159,25 @@ fn all_or_nothing(run: &Run<'_>) -> Verdict {
     let table = run.table("many", "a BIGINT PRIMARY KEY")?;
     let insert = format!("INSERT INTO {} (a) VALUES (?)", table.name);
     let rows = |numbers: &[i64]| -> Vec<_> {
-        numbers.iter().map(|number| vec![Value::Int(*number)]).collect()
+        numbers
+            .iter()
+            .map(|number| vec![Value::Int(*number)])
+            .collect()
     };
     let came = sql::execute_many("", None, &insert, &rows(&[1, 2, 3, 1]));
-    refused("a row that comes twice", came, "failed", |e| matches!(e, Error::Failed(_)))?;
+    refused("a row that comes twice", came, "failed", |e| {
+        matches!(e, Error::Failed(_))
+    })?;
     equal("rows after a failure", table.count()?, 0)?;
     let uneven = [vec![Value::Int(1)], Vec::new()];
     let came = sql::execute_many("", None, &insert, &uneven);
     let is_invalid = |e: &Error| matches!(e, Error::InvalidParameter(_));
-    refused("a row without its value", came, "invalid-parameter", is_invalid)?;
+    refused(
+        "a row without its value",
+        came,
+        "invalid-parameter",
+        is_invalid,
+    )?;
     let done = sql::execute_many("", None, &insert, &rows(&[1, 2, 3]))?;
     equal("affected", done.affected, 3)?;
     let none = sql::execute_many("", None, &insert, &[])?;
@@ -138,7 +192,9 @@ fn part_of_transaction(run: &Run<'_>) -> Verdict {
     let tx = begin(Isolation::Default)?;
     execute_in(&tx, &insert, &[Value::Int(9)])?;
     let came = sql::execute_many("", Some(&tx), &insert, &rows);
-    refused("a row that comes twice", came, "failed", |e| matches!(e, Error::Failed(_)))?;
+    refused("a row that comes twice", came, "failed", |e| {
+        matches!(e, Error::Failed(_))
+    })?;
     sql::execute_many("", Some(&tx), &insert, &rows[..2])?;
     sql::commit("", &tx)?;
     equal("rows", table.count()?, 3)
@@ -153,17 +209,27 @@ fn levels(run: &Run<'_>) -> Verdict {
         Isolation::Serializable,
     ] {
         let tx = begin(isolation)?;
-        execute_in(&tx, &format!("INSERT INTO {} (a) VALUES (1)", table.name), &[])?;
+        execute_in(
+            &tx,
+            &format!("INSERT INTO {} (a) VALUES (1)", table.name),
+            &[],
+        )?;
         sql::commit("", &tx)?;
     }
     equal("rows", table.count()?, 4)
 }
 
 fn transfers(run: &Run<'_>) -> Verdict {
-    let table = run.table("accounts", "id BIGINT PRIMARY KEY, balance BIGINT NOT NULL, CONSTRAINT funds CHECK (balance >= 0)")?;
+    let table = run.table(
+        "accounts",
+        "id BIGINT PRIMARY KEY, balance BIGINT NOT NULL, CONSTRAINT funds CHECK (balance >= 0)",
+    )?;
     let name = &table.name;
     for id in 0..4 {
-        execute(&format!("INSERT INTO {name} VALUES (?, 10)"), &[Value::Int(id)])?;
+        execute(
+            &format!("INSERT INTO {name} VALUES (?, 10)"),
+            &[Value::Int(id)],
+        )?;
     }
     let change = format!("UPDATE {name} SET balance = balance + ? WHERE id = ?");
     let mut refusals = 0;

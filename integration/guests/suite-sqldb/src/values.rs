@@ -27,12 +27,24 @@ fn kinds(run: &Run<'_>) -> Vec<(&'static str, Value)> {
         ("DOUBLE PRECISION", Value::Float(0.1)),
         ("DECIMAL(20, 1)", Value::Decimal(s("-12345678.5"))),
         (of("TEXT", "VARCHAR(200)", "TEXT"), text("größer als ∞")),
-        (of("BYTEA", "BLOB", "BLOB"), Value::Bytes(vec![0, 1, 255, b'\'', b'\\'])),
+        (
+            of("BYTEA", "BLOB", "BLOB"),
+            Value::Bytes(vec![0, 1, 255, b'\'', b'\\']),
+        ),
         ("DATE", Value::Date(s("2024-02-29"))),
         (of("TIME", "TIME(6)", "TIME"), Value::Time(s("23:59:59.25"))),
-        (of("TIMESTAMP", "DATETIME(6)", "TIMESTAMP"), Value::Timestamp(s("1999-12-31T23:59:59.000001"))),
-        (of("TIMESTAMPTZ", "TIMESTAMP(6)", "TIMESTAMP"), Value::Timestamp(s("2024-02-29T12:00:00Z"))),
-        ("UUID", Value::Uuid(s("6f2c1a34-1111-4222-8333-444455556666"))),
+        (
+            of("TIMESTAMP", "DATETIME(6)", "TIMESTAMP"),
+            Value::Timestamp(s("1999-12-31T23:59:59.000001")),
+        ),
+        (
+            of("TIMESTAMPTZ", "TIMESTAMP(6)", "TIMESTAMP"),
+            Value::Timestamp(s("2024-02-29T12:00:00Z")),
+        ),
+        (
+            "UUID",
+            Value::Uuid(s("6f2c1a34-1111-4222-8333-444455556666")),
+        ),
         ("JSON", Value::Json(s("{\"a\":[1,null,\"x\"]}"))),
     ]
 }
@@ -77,7 +89,11 @@ fn null(run: &Run<'_>) -> Verdict {
         execute(&insert, &[Value::Null])?;
         let select = format!("SELECT a FROM {} WHERE a IS NULL AND b = 1", table.name);
         let rows = query(&select, &[])?;
-        equal(column, format!("{rows:?}"), format!("{:?}", [[Value::Null]]))?;
+        equal(
+            column,
+            format!("{rows:?}"),
+            format!("{:?}", [[Value::Null]]),
+        )?;
     }
     Ok(())
 }
@@ -101,9 +117,16 @@ fn injections(run: &Run<'_>) -> Verdict {
         execute(&insert, &[text(attack), number])?;
         let select = format!("SELECT a FROM {name} WHERE a = ?");
         let rows = query(&select, &[text(attack)])?;
-        equal(attack, format!("{rows:?}"), format!("{:?}", [[text(attack)]]))?;
+        equal(
+            attack,
+            format!("{rows:?}"),
+            format!("{:?}", [[text(attack)]]),
+        )?;
     }
-    let none = query(&format!("SELECT a FROM {name} WHERE a = ?"), &[text("' OR 1=1")])?;
+    let none = query(
+        &format!("SELECT a FROM {name} WHERE a = ?"),
+        &[text("' OR 1=1")],
+    )?;
     equal("rows of a text that is not there", none.len(), 0)?;
     equal("rows after all", table.count()?, 7)
 }
@@ -112,7 +135,14 @@ fn any_content(run: &Run<'_>) -> Verdict {
     let columns = run.of("a TEXT, b BYTEA", "a TEXT, b BLOB", "a TEXT, b BLOB");
     let table = run.table("content", columns)?;
     let bytes: Vec<u8> = (0..=u8::MAX).collect();
-    let odd = ["", " ", "\t\r\n", "é\u{1F980}\u{FEFF}", "'\"`\\", "\u{1}\u{7f}"];
+    let odd = [
+        "",
+        " ",
+        "\t\r\n",
+        "é\u{1F980}\u{FEFF}",
+        "'\"`\\",
+        "\u{1}\u{7f}",
+    ];
     for written in odd {
         execute(&format!("DELETE FROM {}", table.name), &[])?;
         let values = [text(written), Value::Bytes(bytes.clone())];
@@ -130,7 +160,8 @@ fn large(run: &Run<'_>) -> Verdict {
     let insert = format!("INSERT INTO {} (a) VALUES (?)", table.name);
     execute(&insert, &[Value::Bytes(bytes.clone())])?;
     let rows = query(&format!("SELECT a FROM {}", table.name), &[])?;
-    let is_there = matches!(&rows[..], [row] if matches!(&row[..], [Value::Bytes(came)] if *came == bytes));
+    let is_there =
+        matches!(&rows[..], [row] if matches!(&row[..], [Value::Bytes(came)] if *came == bytes));
     equal("the bytes are the same", is_there, true)
 }
 

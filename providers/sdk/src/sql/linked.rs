@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::copies::Copy;
 use super::held::{AsyncWork, Held, Holding, Slot, undo};
 use super::limits::{MAX_PAGE_ROWS, USUAL_PAGE_ROWS};
 use super::reading::{Page, Run};
@@ -24,6 +25,7 @@ pub(super) struct Linked<B: Backend> {
     databases: Databases,
     limits: Limits,
     held: Arc<Held<B::Session>>,
+    copy: Copy,
     sweeper: AbortHandle,
 }
 
@@ -34,7 +36,7 @@ impl<B: Backend> Drop for Linked<B> {
 }
 
 impl<B: Backend> Linked<B> {
-    pub(super) fn new(backend: Arc<B>, databases: Databases, limits: Limits) -> Self {
+    pub(super) fn new(backend: Arc<B>, databases: Databases, limits: Limits, copy: Copy) -> Self {
         let held = Arc::new(Held::new());
         let swept = Arc::clone(&held);
         let sweeper = tokio::spawn(async move {
@@ -49,6 +51,7 @@ impl<B: Backend> Linked<B> {
             databases,
             limits,
             held,
+            copy,
             sweeper: sweeper.abort_handle(),
         }
     }
@@ -102,7 +105,7 @@ impl<B: Backend> Linked<B> {
     ) -> Result<Rows, SqlError> {
         let db = self.databases.find(db)?;
         let statement = self.read(text, values.len(), tx)?;
-        let name = new_name("cursor")?;
+        let name = self.copy.new_name("cursor")?;
         let work = Query {
             name: &name,
             statement: &statement,
@@ -282,7 +285,7 @@ impl<B: Backend> Linked<B> {
             0 => self.limits.transaction,
             ms => Duration::from_millis(ms.into()).min(self.limits.transaction),
         };
-        let name = new_name(TRANSACTION)?;
+        let name = self.copy.new_name(TRANSACTION)?;
         let purpose = Purpose::Transaction(isolation);
         let session = self.backend.connect(db, purpose, until).await?;
         let idle = self.limits.transaction_idle;
@@ -325,14 +328,6 @@ const TRANSACTION: &str = "tx";
 
 fn is_transaction(name: &str) -> bool {
     name.starts_with(TRANSACTION)
-}
-
-/// A name that nobody can guess.
-fn new_name(kind: &str) -> Result<String, SqlError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|error| SqlError::other(format!("there are no random numbers: {error}")))?;
-    Ok(format!("{kind}-{:032x}", u128::from_le_bytes(random)))
 }
 
 fn page_rows(max_rows: u32) -> usize {

@@ -11,11 +11,13 @@ use tokio::time::Instant;
 use super::bindings;
 use super::bindings::exports::lattice::sql::sql::Handler;
 use super::checks::{rows_are_there, values_are_there};
+use super::copies::{Copy, Other, Renamed};
 use super::linked::Linked;
 use super::{Backend, Control, Databases, Dialect, Done, Isolation, Limits, Rows, SqlError, Value};
 use crate::backends::Backends;
 use crate::error::ServeError;
 use crate::link::{LinkKey, ProviderLink};
+use crate::serving::Server;
 use crate::session::Session;
 
 /// The interface.
@@ -29,6 +31,7 @@ const MARGIN: Duration = Duration::from_millis(100);
 pub struct Sql<B: Backend> {
     calls: Arc<Backends<Linked<B>>>,
     links: Mutex<HashMap<LinkKey, Arc<Linked<B>>>>,
+    copy: Copy,
 }
 
 impl<B: Backend> Sql<B> {
@@ -38,25 +41,40 @@ impl<B: Backend> Sql<B> {
     ///
     /// [`ServeError`] when NATS refuses.
     pub async fn serve(session: &Session) -> Result<Self, ServeError> {
-        let calls = Arc::new(Backends::new());
-        let server = session
-            .server()
-            .checking(SQL, "query", values_are_there)
-            .checking(SQL, "execute", values_are_there)
-            .checking(SQL, "execute-many", rows_are_there);
-        let functions = bindings::serve(&server, Calls(Arc::clone(&calls)))
-            .await
-            .map_err(|e| ServeError::Bindings(e.into()))?;
+        let links = Arc::new(Backends::new());
+        let copy = Copy::new(session).map_err(|error| ServeError::Bindings(error.text().into()))?;
+        let failed = |error: anyhow::Error| ServeError::Bindings(error.into());
+        let calls = Calls {
+            links: Arc::clone(&links),
+            passes_on: Some(copy.clone()),
+        };
+        let server = server_of(session, SQL);
+        let functions = bindings::serve(&server, calls).await.map_err(failed)?;
         server.drive(functions).await?;
+        // What others pass on is not passed on again.
+        let calls = Calls {
+            links: Arc::clone(&links),
+            passes_on: None,
+        };
+        let instance = copy.instance();
+        let server = server_of(session, instance);
+        let renamed = Renamed {
+            server: &server,
+            instance,
+        };
+        let functions = bindings::serve(&renamed, calls).await.map_err(failed)?;
+        renamed.drive(functions).await?;
         Ok(Self {
-            calls,
+            calls: links,
             links: Mutex::default(),
+            copy,
         })
     }
 
     /// Uses a backend for a link.
     pub fn put(&self, link: &ProviderLink, backend: Arc<B>, databases: Databases, limits: Limits) {
-        let linked = Arc::new(Linked::new(backend, databases, limits));
+        let linked = Linked::new(backend, databases, limits, self.copy.clone());
+        let linked = Arc::new(linked);
         self.links.lock().insert(link.key(), Arc::clone(&linked));
         self.calls.put(link, linked);
     }
@@ -88,18 +106,54 @@ impl<B: Backend> Sql<B> {
     }
 }
 
+/// Looks at lists before they are decoded.
+fn server_of(session: &Session, instance: &'static str) -> Server {
+    session
+        .server()
+        .checking(instance, "query", values_are_there)
+        .checking(instance, "execute", values_are_there)
+        .checking(instance, "execute-many", rows_are_there)
+}
+
 /// Answers each call with the backend that its link names.
-struct Calls<B: Backend>(Arc<Backends<Linked<B>>>);
+struct Calls<B: Backend> {
+    links: Arc<Backends<Linked<B>>>,
+    /// Who we are among the copies of the provider; `None` for calls that a copy passed on.
+    passes_on: Option<Copy>,
+}
 
 impl<B: Backend> Clone for Calls<B> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self {
+            links: Arc::clone(&self.links),
+            passes_on: self.passes_on.clone(),
+        }
     }
 }
 
 impl<B: Backend> Calls<B> {
     async fn of(&self, cx: &Context) -> Result<Arc<Linked<B>>, SqlError> {
-        Ok(self.0.of(cx).await?)
+        Ok(self.links.of(cx).await?)
+    }
+
+    async fn finish(
+        &self,
+        cx: &Context,
+        db: &str,
+        tx: &str,
+        control: Control,
+    ) -> Result<(), SqlError> {
+        if let Some(other) = self.other(cx, Some(tx)) {
+            return other.finish(db, tx, control).await;
+        }
+        let linked = self.of(cx).await?;
+        linked.finish(db, tx, control, until(cx)).await
+    }
+
+    /// The copy of the provider that holds the transaction or cursor of that name, if it is not
+    /// this one.
+    fn other(&self, cx: &Context, held: Option<&str>) -> Option<Other> {
+        self.passes_on.as_ref()?.other(cx, held?)
     }
 }
 
@@ -149,8 +203,11 @@ impl<B: Backend> Handler<Context> for Calls<B> {
         max_rows: u32,
     ) -> Answer<Rows> {
         let work = async {
-            let linked = self.of(&cx).await?;
             let (tx, until) = (tx.as_deref(), until(&cx));
+            if let Some(other) = self.other(&cx, tx) {
+                return other.query(&db, tx, &statement, &params, max_rows).await;
+            }
+            let linked = self.of(&cx).await?;
             linked
                 .query(&db, tx, &statement, params, max_rows, until)
                 .await
@@ -160,6 +217,9 @@ impl<B: Backend> Handler<Context> for Calls<B> {
 
     async fn fetch(&self, cx: Context, db: String, cursor: String, max_rows: u32) -> Answer<Rows> {
         let work = async {
+            if let Some(other) = self.other(&cx, Some(&cursor)) {
+                return other.fetch(&db, &cursor, max_rows).await;
+            }
             let linked = self.of(&cx).await?;
             linked.fetch(&db, cursor, max_rows, until(&cx)).await
         };
@@ -167,7 +227,12 @@ impl<B: Backend> Handler<Context> for Calls<B> {
     }
 
     async fn close(&self, cx: Context, db: String, cursor: String) -> Answer<()> {
-        let work = async { self.of(&cx).await?.close(&db, &cursor, until(&cx)).await };
+        let work = async {
+            if let Some(other) = self.other(&cx, Some(&cursor)) {
+                return other.close(&db, &cursor).await;
+            }
+            self.of(&cx).await?.close(&db, &cursor, until(&cx)).await
+        };
         answer("close", &cx, work.await)
     }
 
@@ -180,8 +245,11 @@ impl<B: Backend> Handler<Context> for Calls<B> {
         params: Vec<Value>,
     ) -> Answer<Done> {
         let work = async {
-            let linked = self.of(&cx).await?;
             let (tx, until) = (tx.as_deref(), until(&cx));
+            if let Some(other) = self.other(&cx, tx) {
+                return other.execute(&db, tx, &statement, &params).await;
+            }
+            let linked = self.of(&cx).await?;
             linked.execute(&db, tx, &statement, params, until).await
         };
         answer("execute", &cx, work.await)
@@ -196,8 +264,11 @@ impl<B: Backend> Handler<Context> for Calls<B> {
         params: Vec<Vec<Value>>,
     ) -> Answer<Done> {
         let work = async {
-            let linked = self.of(&cx).await?;
             let (tx, until) = (tx.as_deref(), until(&cx));
+            if let Some(other) = self.other(&cx, tx) {
+                return other.execute_many(&db, tx, &statement, &params).await;
+            }
+            let linked = self.of(&cx).await?;
             linked
                 .execute_many(&db, tx, &statement, params, until)
                 .await
@@ -220,18 +291,12 @@ impl<B: Backend> Handler<Context> for Calls<B> {
     }
 
     async fn commit(&self, cx: Context, db: String, tx: String) -> Answer<()> {
-        let work = async {
-            let linked = self.of(&cx).await?;
-            linked.finish(&db, &tx, Control::Commit, until(&cx)).await
-        };
+        let work = async { self.finish(&cx, &db, &tx, Control::Commit).await };
         answer("commit", &cx, work.await)
     }
 
     async fn rollback(&self, cx: Context, db: String, tx: String) -> Answer<()> {
-        let work = async {
-            let linked = self.of(&cx).await?;
-            linked.finish(&db, &tx, Control::Rollback, until(&cx)).await
-        };
+        let work = async { self.finish(&cx, &db, &tx, Control::Rollback).await };
         answer("rollback", &cx, work.await)
     }
 

@@ -66,7 +66,8 @@ pub struct Lattice {
     subjects: ProviderSubjects,
     reports: Subscriber,
     stop: CancellationToken,
-    running: Option<JoinHandle<()>>,
+    running: Vec<JoinHandle<()>>,
+    links: Vec<ResolvedLink>,
 }
 
 impl Drop for Lattice {
@@ -89,26 +90,18 @@ impl Lattice {
         let subjects = ProviderSubjects::new(&LatticeName::default(), &provider);
         let reports = client.subscribe(subjects.link_status()).await.unwrap();
         let peer = Peer::new(client, PeerConfig::default()).await.unwrap();
-        let data = HostData {
-            host_id: "N0".into(),
-            lattice_rpc_prefix: LatticeName::default().to_string(),
-            lattice_rpc_url: nats.url.clone(),
-            provider_key: provider.to_string(),
-            config: map(config),
-            ..HostData::default()
-        };
         let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let running = tokio::spawn(async move { run::<P>(data, stopped).await.unwrap() });
-        let lattice = Self {
+        let mut lattice = Self {
             nats,
             peer,
             provider,
             subjects,
             reports,
             stop,
-            running: Some(running),
+            running: Vec::new(),
+            links: Vec::new(),
         };
+        lattice.spawn::<P>(config);
         let health = lattice.subjects.health();
         let ask = async {
             let nats = lattice.peer.nats();
@@ -116,6 +109,27 @@ impl Lattice {
         };
         tokio::time::timeout(PATIENCE, ask).await.unwrap();
         lattice
+    }
+
+    fn spawn<P: Provider>(&mut self, config: &[(&str, &str)]) {
+        let data = HostData {
+            host_id: format!("N{}", self.running.len()),
+            lattice_rpc_prefix: LatticeName::default().to_string(),
+            lattice_rpc_url: self.nats.url.clone(),
+            provider_key: self.provider.to_string(),
+            config: map(config),
+            link_definitions: self.links.clone(),
+            ..HostData::default()
+        };
+        let stopped = self.stop.clone();
+        let running = async move { run::<P>(data, stopped).await.unwrap() };
+        self.running.push(tokio::spawn(running));
+    }
+
+    /// Runs one more copy of the provider with the only link that is there.
+    pub async fn run_another<P: Provider>(&mut self) {
+        self.spawn::<P>(&[]);
+        self.ready().await;
     }
 
     /// Puts a link for a package and returns it; whether it works is left to
@@ -140,6 +154,7 @@ impl Lattice {
             locality: lattice_core::Locality::default(),
         };
         self.publish(self.subjects.link_put(), &link).await;
+        self.links.push(link.clone());
         link
     }
 
@@ -243,7 +258,7 @@ impl Lattice {
     /// Ends the provider and waits until it has ended.
     pub async fn end_provider(&mut self) {
         self.stop.cancel();
-        if let Some(running) = self.running.take() {
+        for running in self.running.drain(..) {
             tokio::time::timeout(PATIENCE, running)
                 .await
                 .unwrap()
