@@ -288,6 +288,29 @@ async fn a_bucket_of_many_objects_is_listed_in_order_and_cleared() {
 }
 
 #[tokio::test]
+async fn a_role_lends_its_keys() {
+    let moto = moto(&[]).await;
+    moto.s3.create_bucket("corp").await.unwrap();
+    let url = moto.service.url();
+    let settings = Settings::from_texts(
+        [
+            ("endpoint", url.as_str()),
+            ("access_key_id", "id"),
+            ("secret_access_key", "secret"),
+            ("role_arn", "arn:aws:iam::123456789012:role/uploader"),
+            ("sts_endpoint", url.as_str()),
+        ],
+        [],
+    );
+    let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
+    let s3 = S3::new(settings).unwrap();
+    s3.greet(None).await.unwrap();
+    s3.greet(Some("other")).await.unwrap_err();
+    // Buckets belong to the account of the role, which is that of the key here.
+    assert!(s3.bucket_exists("corp").await.unwrap());
+}
+
+#[tokio::test]
 async fn a_service_that_is_away_is_an_error_at_once() {
     let mut moto = moto(&[("response_timeout_ms", "2000")]).await;
     moto.s3.create_bucket("corp").await.unwrap();

@@ -11,7 +11,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How many deliveries are known at most; those beyond cannot be extended.
-const MOST: usize = 100_000;
+const MOST: usize = 50_000;
+/// Those that have ended are not looked for among fewer.
+const FEW: usize = 1024;
+/// How long nothing is looked for when all of the most last.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Lease {
@@ -22,7 +26,31 @@ struct Lease {
 
 /// The leases that this process gave.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<HashMap<String, Lease>>);
+pub(crate) struct Leases(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    leases: HashMap<String, Lease>,
+    /// How many there may be before those that have ended are forgotten.
+    full: usize,
+    /// When that is done again, where it did not help.
+    again: Option<Instant>,
+}
+
+impl Table {
+    /// Makes room for one more, if there is any. Who makes room leaves as much as is kept, so that it
+    /// is not made for each.
+    fn has_room(&mut self) -> bool {
+        let now = Instant::now();
+        let is_time = self.again.is_none_or(|again| again <= now);
+        if self.leases.len() >= self.full.max(FEW) && is_time {
+            self.leases.retain(|_, lease| lease.until > now);
+            self.full = (self.leases.len() * 2).clamp(FEW, MOST);
+            self.again = (self.leases.len() >= MOST).then(|| now + PAUSE);
+        }
+        self.leases.len() < MOST
+    }
+}
 
 /// A message under a lease that lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,14 +85,12 @@ impl Leases {
     }
 
     fn insert(&self, receipt: &str, pop: Option<String>, lease: Duration) {
-        let mut leases = self.0.lock();
-        if leases.len() >= MOST {
-            let now = Instant::now();
-            leases.retain(|_, lease| lease.until > now);
-        }
-        if leases.len() < MOST || leases.contains_key(receipt) {
+        let mut table = self.0.lock();
+        if table.has_room() || table.leases.contains_key(receipt) {
             let until = Instant::now() + lease;
-            leases.insert(receipt.to_owned(), Lease { until, pop });
+            table
+                .leases
+                .insert(receipt.to_owned(), Lease { until, pop });
         }
     }
 
@@ -72,7 +98,7 @@ impl Leases {
     pub(crate) fn held(&self, receipt: &str) -> Result<Held, NotHeld> {
         let (until_ms, rest) = read(receipt).ok_or(NotHeld::Foreign)?;
         let (id, first) = rest.split_once(':').ok_or(NotHeld::Foreign)?;
-        let pop = match self.0.lock().get(receipt) {
+        let pop = match self.0.lock().leases.get(receipt) {
             Some(lease) if lease.until > Instant::now() => lease.pop.clone(),
             Some(_) => None,
             // Another copy gave it; had it been extended, Azure would refuse it.
@@ -124,6 +150,20 @@ mod tests {
         assert_eq!(leases.held(&text), held("c"));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(leases.held(&text), Err(NotHeld::Over));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ended_leases_are_forgotten() {
+        let leases = Leases::default();
+        for n in 0..10 * FEW {
+            leases.put(&n.to_string(), "", Duration::from_millis(10));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert!(leases.0.lock().leases.len() <= FEW);
+        for n in 0..2 * MOST {
+            leases.put(&n.to_string(), "", LEASE);
+        }
+        assert!(leases.0.lock().leases.len() <= MOST);
     }
 
     #[test]

@@ -11,7 +11,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How many leases are known at most; those beyond are judged by their receipts alone.
-const MOST: usize = 100_000;
+const MOST: usize = 50_000;
+/// Those that have ended are not looked for among fewer.
+const FEW: usize = 1024;
+/// How long nothing is looked for when all of the most last.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is known of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,35 +36,55 @@ struct Lease {
 
 /// The leases that this process gave.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<HashMap<String, Lease>>);
+pub(crate) struct Leases(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    leases: HashMap<String, Lease>,
+    /// How many there may be before those that have ended are forgotten.
+    full: usize,
+    /// When that is done again, where it did not help.
+    again: Option<Instant>,
+}
+
+impl Table {
+    /// Makes room for one more, if there is any. Who makes room leaves as much as is kept, so that it
+    /// is not made for each.
+    fn has_room(&mut self) -> bool {
+        let now = Instant::now();
+        let is_time = self.again.is_none_or(|again| again <= now);
+        if self.leases.len() >= self.full.max(FEW) && is_time {
+            self.leases.retain(|_, lease| lease.until > now);
+            self.full = (self.leases.len() * 2).clamp(FEW, MOST);
+            self.again = (self.leases.len() >= MOST).then(|| now + PAUSE);
+        }
+        self.leases.len() < MOST
+    }
+}
 
 impl Leases {
     /// A lease ends then.
     pub(crate) fn put(&self, handle: &str, lease: Duration) {
-        let mut leases = self.0.lock();
-        if leases.len() >= MOST {
-            let now = Instant::now();
-            leases.retain(|_, lease| lease.until > now);
-        }
-        if leases.len() < MOST || leases.contains_key(handle) {
+        let mut table = self.0.lock();
+        if table.has_room() || table.leases.contains_key(handle) {
             let lease = Lease {
                 until: Instant::now() + lease,
                 is_settled: false,
             };
-            leases.insert(handle.to_owned(), lease);
+            table.leases.insert(handle.to_owned(), lease);
         }
     }
 
     /// The message was settled.
     pub(crate) fn settle(&self, handle: &str) {
-        if let Some(lease) = self.0.lock().get_mut(handle) {
+        if let Some(lease) = self.0.lock().leases.get_mut(handle) {
             lease.is_settled = true;
         }
     }
 
     /// What is known of the lease of a receipt.
     pub(crate) fn state(&self, receipt: &Receipt<'_>) -> State {
-        match self.0.lock().get(receipt.handle) {
+        match self.0.lock().leases.get(receipt.handle) {
             Some(lease) if lease.is_settled || lease.until <= Instant::now() => State::Over,
             Some(_) => State::Held,
             None if receipt.until_ms > now_ms() => State::Held,
@@ -98,6 +122,20 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ended_leases_are_forgotten() {
+        let leases = Leases::default();
+        for n in 0..10 * FEW {
+            leases.put(&n.to_string(), Duration::from_millis(10));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert!(leases.0.lock().leases.len() <= FEW);
+        for n in 0..2 * MOST {
+            leases.put(&n.to_string(), Duration::from_secs(60));
+        }
+        assert!(leases.0.lock().leases.len() <= MOST);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn leases_end_and_are_settled_once() {
