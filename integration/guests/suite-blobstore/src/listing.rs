@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
 /// How many objects the last case writes; the driver may say otherwise.
 const MANY: usize = 10_001;
 /// How many are written at once.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 128;
 
 fn open(container: &Container) -> Step<StreamObjectNames> {
     expect("list-objects", container.list_objects())
