@@ -240,9 +240,9 @@ impl Invoke for ComponentInvoke {
             .call_http_out(invocation, request, Some(options))
             .await;
         match sent {
-            Ok(response) => Ok(response.map(|body| {
-                body.map_err(|error| body_code(&error)).boxed_unsync()
-            })),
+            Ok(response) => {
+                Ok(response.map(|body| body.map_err(|error| body_code(&error)).boxed_unsync()))
+            }
             Err(HttpError::Handler(code)) => Err(code),
             Err(HttpError::Call(error)) => Err(match self.failed(&route, operation, error) {
                 InvokeError::Deadline => HttpCode::HttpResponseTimeout,

@@ -184,7 +184,7 @@ fn leads_up(path: &str) -> bool {
             .split(|byte| *byte == b';')
             .next()
             .unwrap_or(segment);
-        name == b".." || segment.windows(3).any(|part| is_escape(part))
+        name == b".." || segment.windows(3).any(is_escape)
     })
 }
 

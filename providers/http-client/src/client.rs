@@ -63,7 +63,8 @@ struct Waits {
 impl LinkClient {
     /// Makes a client; it connects when there is something to send.
     pub(crate) async fn new(settings: &HttpSettings) -> Result<Self, LinkError> {
-        let (mark, tls) = load(settings).await?;
+        let loaded = load(settings, None).await?;
+        let (mark, tls) = loaded.ok_or_else(|| LinkError::unavailable("there is no TLS"))?;
         let limits = &settings.limits;
         let ways = Arc::new(Ways {
             tls: RwLock::new(Arc::new(tls)),
@@ -91,11 +92,10 @@ impl LinkClient {
 
     /// Looks whether the proxies are there, and reads TLS files that have changed.
     pub(crate) async fn check(&self) -> Result<(), LinkError> {
-        let (mark, tls) = load(&self.settings).await?;
-        {
-            let mut known = self.mark.lock();
-            if *known != mark {
-                *known = mark;
+        if self.settings.tls.has_files() {
+            let known = *self.mark.lock();
+            if let Some((mark, tls)) = load(&self.settings, Some(known)).await? {
+                *self.mark.lock() = mark;
                 *self.ways.tls.write() = Arc::new(tls);
             }
         }
@@ -320,13 +320,20 @@ fn pool(settings: &HttpSettings, connector: Connector) -> Client<Connector, Uplo
         .build(connector)
 }
 
-/// Reads the TLS files, apart from other work since it may block.
-async fn load(settings: &HttpSettings) -> Result<(u64, rustls::ClientConfig), LinkError> {
+/// Reads the TLS files, apart from other work since it may block. Gives nothing for those that are
+/// known already by their mark.
+async fn load(
+    settings: &HttpSettings,
+    known: Option<u64>,
+) -> Result<Option<(u64, rustls::ClientConfig)>, LinkError> {
     let (tls, http2) = (settings.tls.clone(), settings.http2);
     let read = tokio::task::spawn_blocking(move || {
         let made = Material::read(&tls).and_then(|material| {
-            let config = material.config(&tls, http2)?;
-            Ok((material.mark(), config))
+            let mark = material.mark();
+            if known == Some(mark) {
+                return Ok(None);
+            }
+            Ok(Some((mark, material.config(&tls, http2)?)))
         });
         made.map_err(|error: TlsError| error.of_link(&tls))
     });

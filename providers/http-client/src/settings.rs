@@ -147,6 +147,11 @@ impl Limits {
 }
 
 impl TlsSettings {
+    /// Whether there is something that may change by itself.
+    pub(crate) fn has_files(&self) -> bool {
+        self.authorities.is_some() || matches!(self.identity, Some(Identity::Files { .. }))
+    }
+
     fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
         let path = |key| settings.text(key).map(PathBuf::from);
         let files = (path("client_cert_file"), path("client_key_file"));
