@@ -1,5 +1,8 @@
 //! The bucket of the jobs.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::push::OrderedConfig;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
 use async_nats::jetstream::context::{
@@ -19,7 +22,9 @@ use crate::settings::ShopSettings;
 /// The header that tells a deletion from a value.
 const OPERATION: &str = "KV-Operation";
 /// How long a listing may take.
-const LISTING: std::time::Duration = std::time::Duration::from_secs(4);
+const LISTING: Duration = Duration::from_secs(4);
+/// How long the next message of a listing may take.
+const NEXT: Duration = Duration::from_millis(250);
 
 /// Why the bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -174,18 +179,23 @@ impl Bucket {
 
     /// The values of all keys with a prefix, as the leader of the stream knows them now.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Bytes>, BucketError> {
+        const WHAT: &str = "could not list the jobs";
         self.check_connection()?;
-        let listed = tokio::time::timeout(LISTING, self.list_all(prefix)).await;
-        listed.unwrap_or_else(|_| {
-            Err(BucketError::nats(
-                "could not list the jobs",
-                "it took too long",
-            ))
-        })
+        let all = async {
+            loop {
+                let listed = self.list_all(prefix).await;
+                if let Some(values) = listed.map_err(|e| BucketError::nats(WHAT, e))? {
+                    return Ok(values);
+                }
+            }
+        };
+        let listed = tokio::time::timeout(LISTING, all).await;
+        listed.unwrap_or_else(|_| Err(BucketError::nats(WHAT, "it took too long")))
     }
 
-    async fn list_all(&self, prefix: &str) -> Result<Vec<Bytes>, BucketError> {
-        let failed = |source: BoxError| BucketError::nats("could not list the jobs", source);
+    /// Reads the last message of each key; `None` when the rest does not come, since it was deleted
+    /// meanwhile.
+    async fn list_all(&self, prefix: &str) -> Result<Option<Vec<Bytes>>, BoxError> {
         let config = OrderedConfig {
             deliver_subject: self.nats.inbox(),
             description: Some("a list of jobs".to_owned()),
@@ -194,20 +204,31 @@ impl Bucket {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ..OrderedConfig::default()
         };
-        let consumer = self.store.stream.create_consumer(config).await;
-        let consumer = consumer.map_err(|e| failed(e.into()))?;
-        let count = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
-        let messages = consumer.messages().await.map_err(|e| failed(e.into()))?;
-        let mut messages = messages.take(count);
-        let mut values = Vec::new();
-        while let Some(message) = messages.next().await {
-            let message = message.map_err(|e| failed(e.into()))?;
+        let consumer = self.store.stream.create_consumer(config).await?;
+        let count = usize::try_from(consumer.cached_info().num_pending)?;
+        if count == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let mut messages = consumer.messages().await?;
+        // By subject: a 2.9 server may send what is being written twice, and count it as one that
+        // is still to come.
+        let mut values = BTreeMap::new();
+        loop {
+            let message = match tokio::time::timeout(NEXT, messages.next()).await {
+                Ok(Some(message)) => message?,
+                Err(_) if values.len() >= count => {
+                    return Ok(Some(values.into_values().flatten().collect()));
+                }
+                _ => return Ok(None),
+            };
             let headers = message.headers.as_ref();
-            if headers.is_none_or(|headers| headers.get(OPERATION).is_none()) {
-                values.push(message.payload.clone());
+            let is_value = headers.is_none_or(|headers| headers.get(OPERATION).is_none());
+            let value = is_value.then(|| message.payload.clone());
+            values.insert(message.subject.to_string(), value);
+            if message.info()?.pending == 0 {
+                return Ok(Some(values.into_values().flatten().collect()));
             }
         }
-        Ok(values)
     }
 
     /// Tells of every job that is there, and of every change from then on.
