@@ -198,6 +198,8 @@ fn nothing_said() -> QueueError {
 }
 
 impl Queues for RabbitQueues {
+    // Each receive makes a consumer and cancels it.
+    const POLL: Duration = Duration::from_secs(10);
     // A delivery is of the channel that received it.
     const HELD_HERE: bool = true;
 

@@ -20,7 +20,9 @@
 //! nobody have a message for longer than half an hour by default, so leases end after 25 minutes in
 //! all.
 //!
-//! Attempts are counted by quorum queues, and carried along when a message waits for its next one.
+//! Attempts are counted by quorum queues, and carried along when a message waits for its next one. A
+//! message that arrives just when a receive has waited long enough is given back by the server, which
+//! counts too.
 //! Of a classic queue it is only known that a message came before, so an attempt after one whose lease
 //! has ended is told as the second one at most.
 //!

@@ -10,6 +10,7 @@ use lapin::types::FieldTable;
 use lattice_provider_sdk::queue::{QueueError, Want};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::leases::{REQUEUE, fresh};
 use crate::line::{ANSWER_WITHIN, lost};
@@ -44,8 +45,10 @@ impl Drop for Got {
 pub(crate) async fn receive(queue: &Arc<Queue>, want: Want) -> Result<Got, QueueError> {
     let (sender, receiver) = oneshot::channel();
     let queue = Arc::clone(queue);
+    let left = CancellationToken::new();
+    let _leaves = left.clone().drop_guard();
     tokio::spawn(async move {
-        let got = get(&queue, want).await;
+        let got = get(&queue, want, &left).await;
         // Dropped when nobody waits.
         sender.send(got).ok();
     });
@@ -58,12 +61,18 @@ pub(crate) async fn receive(queue: &Arc<Queue>, want: Want) -> Result<Got, Queue
     }
 }
 
-async fn get(queue: &Queue, want: Want) -> Result<Got, QueueError> {
+async fn get(queue: &Queue, want: Want, left: &CancellationToken) -> Result<Got, QueueError> {
     let until = Instant::now() + want.wait;
     let mut got = Got::default();
     fetch(queue, want.max, &mut got).await?;
     if got.0.is_empty() && Instant::now() < until {
-        wait_for_one(queue, until, &mut got).await?;
+        let wait = async {
+            tokio::select! {
+                () = left.cancelled() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        };
+        wait_for_one(queue, wait, &mut got).await?;
         if !got.0.is_empty() {
             // What came first is not lost when asking for more fails.
             fetch(queue, want.max, &mut got).await.ok();
@@ -88,8 +97,12 @@ async fn fetch(queue: &Queue, max: usize, got: &mut Got) -> Result<(), QueueErro
     Ok(())
 }
 
-/// Waits for one message: the channel lets each consumer have one at a time.
-async fn wait_for_one(queue: &Queue, until: Instant, got: &mut Got) -> Result<(), QueueError> {
+/// Waits for one message until `over`: the channel lets each consumer have one at a time.
+async fn wait_for_one(
+    queue: &Queue,
+    over: impl Future<Output = ()>,
+    got: &mut Got,
+) -> Result<(), QueueError> {
     let tag = format!("lattice-{}", fresh());
     let consume = queue.channel.basic_consume(
         queue.name.as_str().into(),
@@ -98,8 +111,10 @@ async fn wait_for_one(queue: &Queue, until: Instant, got: &mut Got) -> Result<()
         FieldTable::default(),
     );
     let mut consumer = consume.await.map_err(lost)?;
-    if let Ok(Some(Ok(delivery))) = tokio::time::timeout_at(until, consumer.next()).await {
-        got.0.push(delivery);
+    tokio::select! {
+        biased;
+        next = consumer.next() => got.0.extend(next.and_then(Result::ok)),
+        () = over => {}
     }
     let cancelled = queue
         .channel

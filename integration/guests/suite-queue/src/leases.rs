@@ -30,7 +30,13 @@ fn crash(kit: &Kit) -> Result<(), Failure> {
     let first = kit.one(1000)?;
     let second = kit.one(LONG_MS)?;
     same!(body(&second), "again");
-    same!((first.attempt, second.attempt), (1, 2));
+    // What was given to a receive that had just ended may count too.
+    ensure!(
+        first.attempt == 1 && second.attempt >= 2,
+        "attempts {} and {}",
+        first.attempt,
+        second.attempt
+    );
     same!(second.id, first.id);
     ensure!(
         first.receipt != second.receipt,

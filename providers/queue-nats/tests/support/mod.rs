@@ -303,8 +303,16 @@ impl Component {
         queue: &str,
         messages: &[Message],
     ) -> Answer<Vec<Answer<String>>> {
-        let sent = producer::send_many(&self.client, self.cx(), queue, messages).await;
+        let sent = self.try_send_many(queue, messages).await;
         sent.expect("a call")
+    }
+
+    pub async fn try_send_many(
+        &self,
+        queue: &str,
+        messages: &[Message],
+    ) -> anyhow::Result<Answer<Vec<Answer<String>>>> {
+        producer::send_many(&self.client, self.cx(), queue, messages).await
     }
 
     /// Receives with a wait of ten seconds and the link's lease.

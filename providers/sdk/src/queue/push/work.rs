@@ -194,6 +194,8 @@ impl<B: Queues> Worker<B> {
                     return Ended::Said(outcome);
                 }
                 Ok(Err(error)) => return Ended::Failed(chain(&error)),
+                // Our own side ends, which is not the handler's failure.
+                Err(CallError::Cancelled) => return Ended::Over,
                 Err(error) if !error.never_started() => return Ended::Failed(chain(&error)),
                 Err(error) => error,
             };
