@@ -40,7 +40,8 @@ impl AwsError {
     #[must_use]
     pub fn never_sent(&self) -> bool {
         match self {
-            Self::Keys(_) => true,
+            // Who lends them was asked already.
+            Self::Keys(_) => false,
             Self::Http(error) => error.never_sent(),
         }
     }

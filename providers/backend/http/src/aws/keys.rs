@@ -75,6 +75,12 @@ pub enum KeysError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nobody lent any a moment ago, and nobody was asked again.
+    #[error("there were none a moment ago: {why}")]
+    Recently {
+        /// What was wrong then.
+        why: String,
+    },
     /// An address is none.
     #[error("`{url}` is not an address")]
     Address {

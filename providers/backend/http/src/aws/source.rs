@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use lattice_core::provider::SecretText;
+use lattice_core::reply::message_chain;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::keys::{AwsKeys, KeysError};
 use super::sign::{Scope, hash, sign};
@@ -19,6 +21,8 @@ use crate::{HttpBackend, HttpError};
 const BEFORE_END: Duration = Duration::from_secs(300);
 /// How long who lends keys may take: a link waits for them.
 const LENDER_LIMIT: Duration = Duration::from_secs(3);
+/// How long nobody is asked again after a failure: callers would wait for it one after the other.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The address of the machine's own service, on every machine of AWS.
 const INSTANCE: &str = "http://169.254.169.254";
 
@@ -62,7 +66,14 @@ pub enum Origin {
 pub struct KeySource {
     origin: Origin,
     http: HttpBackend,
-    lent: Mutex<Option<AwsKeys>>,
+    lent: Mutex<Lent>,
+}
+
+#[derive(Debug, Default)]
+struct Lent {
+    keys: Option<AwsKeys>,
+    /// When nobody lent any, and why.
+    failed: Option<(Instant, String)>,
 }
 
 impl KeySource {
@@ -72,7 +83,7 @@ impl KeySource {
         Self {
             origin,
             http,
-            lent: Mutex::new(None),
+            lent: Mutex::default(),
         }
     }
 
@@ -87,17 +98,25 @@ impl KeySource {
         }
         let mut lent = self.lent.lock().await;
         let now = OffsetDateTime::now_utc();
-        if let Some(keys) = lent.as_ref()
-            && lasts(keys, now + BEFORE_END)
+        let lasting = |until| lent.keys.clone().filter(|keys| lasts(keys, until));
+        if let Some(keys) = lasting(now + BEFORE_END) {
+            return Ok(keys);
+        }
+        let old = lasting(now);
+        if let Some((at, why)) = &lent.failed
+            && at.elapsed() < PAUSE
         {
-            return Ok(keys.clone());
+            return old.ok_or_else(|| KeysError::Recently { why: why.clone() });
         }
         match ask(&self.http, &self.origin).await {
-            Ok(keys) => Ok(lent.insert(keys).clone()),
-            Err(error) => match lent.as_ref() {
-                Some(keys) if lasts(keys, now) => Ok(keys.clone()),
-                _ => Err(error),
-            },
+            Ok(keys) => {
+                lent.failed = None;
+                Ok(lent.keys.insert(keys).clone())
+            }
+            Err(error) => {
+                lent.failed = Some((Instant::now(), message_chain(&error)));
+                old.ok_or(error)
+            }
         }
     }
 }
@@ -289,6 +308,18 @@ mod tests {
         assert_eq!((keys.id.as_str(), keys.secret.expose()), ("a", "s"));
         assert_eq!(keys.until.unwrap().unix_timestamp(), 1_369_353_600);
         assert!(!lasts(&keys, OffsetDateTime::now_utc()));
+    }
+
+    #[tokio::test]
+    async fn who_lends_nothing_is_not_asked_by_everybody() {
+        let url = "http://127.0.0.1:1/".to_owned();
+        let http = HttpBackend::new(crate::HttpOptions::default()).unwrap();
+        let source = KeySource::new(Origin::Container { url, token: None }, http);
+        let first = source.keys().await.unwrap_err();
+        assert!(matches!(first, KeysError::Ask { .. }), "{first}");
+        let second = source.keys().await.unwrap_err();
+        assert!(matches!(second, KeysError::Recently { .. }), "{second}");
+        assert!(second.to_string().contains("127.0.0.1:1"), "{second}");
     }
 
     #[test]
