@@ -75,7 +75,7 @@ impl MysqlSession {
         let asked = async {
             let sent = actor.commands.send(command(reply)).await;
             sent.map_err(|_| ended())?;
-            Ok(answer.await.map_err(|_| ended())?)
+            answer.await.map_err(|_| ended())
         };
         let answer = in_time(until, asked).await?;
         if matches!(answer, Err(SqlError::Unavailable(_))) {

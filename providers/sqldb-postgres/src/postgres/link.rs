@@ -1,13 +1,10 @@
 //! What one link gives a component of 1.x.
 
-use std::collections::HashMap;
-
 use futures::TryStreamExt as _;
 use lattice_postgres::tokio_postgres::Row;
 use lattice_postgres::{Connection, PostgresError};
 use lattice_provider_sdk::Shared;
 use lattice_provider_sdk::sql::{Dialect, Statement};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::bindings::exports::wasmcloud::postgres::query::{PgValue, ResultRow};
@@ -17,8 +14,10 @@ use crate::backend::Server;
 
 /// How much memory the rows of one answer may take: the package has no pages.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-/// How many statements of one link are remembered.
-const MOST_STATEMENTS: usize = 4096;
+/// What stands before the text of a statement in its token. A token is nothing but that: whoever
+/// has the link may run any statement, and so each copy of the provider knows every token, also
+/// after it was started again.
+const TOKEN: &str = "prepared-statement:";
 
 /// Why a call of this package failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +39,6 @@ pub(super) enum Failure {
     /// A statement that needs more than a call.
     #[error("COPY needs a stream of data, which a call does not have")]
     Copy,
-    /// There are too many statements.
-    #[error("the link has {MOST_STATEMENTS} prepared statements, which is the most")]
-    TooMany,
     /// The token is of no statement.
     #[error("there is no prepared statement of that token")]
     Unknown,
@@ -52,16 +48,11 @@ pub(super) enum Failure {
 #[derive(Debug)]
 pub(crate) struct PostgresLink {
     server: Shared<Server>,
-    /// The texts of prepared statements by their tokens.
-    prepared: Mutex<HashMap<String, String>>,
 }
 
 impl PostgresLink {
     pub(crate) fn new(server: Shared<Server>) -> Self {
-        Self {
-            server,
-            prepared: Mutex::default(),
-        }
+        Self { server }
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -120,28 +111,11 @@ impl PostgresLink {
         Ok(())
     }
 
-    /// Remembers a statement that the server takes. The same one has the same token.
+    /// Looks whether the server takes a statement.
     pub(super) async fn prepare(&self, text: &str, until: Instant) -> Result<String, Failure> {
-        if let Some(token) = self.token_of(text) {
-            return Ok(token);
-        }
         let connection = self.connection(text, until).await?;
         connection.prepare(until, text).await?;
-        let mut prepared = self.prepared.lock();
-        if prepared.len() >= MOST_STATEMENTS {
-            return Err(Failure::TooMany);
-        }
-        let token = format!("prepared-statement-{}", uuid::Uuid::new_v4().simple());
-        prepared.insert(token.clone(), text.to_owned());
-        Ok(token)
-    }
-
-    fn token_of(&self, text: &str) -> Option<String> {
-        let prepared = self.prepared.lock();
-        let mut known = prepared.iter();
-        known
-            .find(|(_, known)| *known == text)
-            .map(|(token, _)| token.clone())
+        Ok(format!("{TOKEN}{text}"))
     }
 
     pub(super) async fn exec(
@@ -150,10 +124,9 @@ impl PostgresLink {
         values: &[PgValue],
         until: Instant,
     ) -> Result<u64, Failure> {
-        let text = self.prepared.lock().get(token).cloned();
-        let text = text.ok_or(Failure::Unknown)?;
-        let connection = self.connection(&text, until).await?;
-        let statement = connection.prepare(until, &text).await?;
+        let text = token.strip_prefix(TOKEN).ok_or(Failure::Unknown)?;
+        let connection = self.connection(text, until).await?;
+        let statement = connection.prepare(until, text).await?;
         let values = values.iter().map(Parameter);
         let work = connection.client().execute_raw(&statement, values);
         Ok(connection.within(until, work).await?)

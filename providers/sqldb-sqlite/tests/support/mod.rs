@@ -443,7 +443,7 @@ pub async fn transfers_that_die(sql: &Sql, count: usize) {
     let one = |number: usize| async move {
         let from = number as i64 % ACCOUNTS;
         let to = (number as i64 * 3 + 1) % ACCOUNTS;
-        let dies = (number % 3 == 0).then_some(number % 4);
+        let dies = number.is_multiple_of(3).then_some(number % 4);
         loop {
             match transfer(sql, from, to, dies).await {
                 Err(Error::TryAgain(_) | Error::Busy(_)) => {}
