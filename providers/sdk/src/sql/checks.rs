@@ -60,7 +60,7 @@ mod tests {
     fn params(tail: impl FnOnce(&mut BytesMut)) -> Reader {
         let mut out = BytesMut::new();
         write::string(&mut out, "");
-        write::option(&mut out, Some("tx"), |out, text| write::string(out, text));
+        write::option(&mut out, Some("tx"), write::string);
         write::string(&mut out, "SELECT ?");
         tail(&mut out);
         Reader::new(out.freeze())
