@@ -13,11 +13,7 @@ const WANTED: &str = "guest::wanted=info";
 /// when the program logs already.
 pub(crate) fn init(level: LogLevel, structured: bool, traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter(level));
-    // Lines that a component's own config asks for, see `log_level` there.
-    let filter = match WANTED.parse() {
-        Ok(wanted) => filter.add_directive(wanted),
-        Err(_) => filter,
-    };
+    let filter = with_wanted(filter);
     let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
     let lines = if structured {
         lines.json().boxed()
@@ -42,4 +38,52 @@ fn default_filter(level: LogLevel) -> EnvFilter {
         "{},async_nats=warn,cranelift_codegen=warn",
         level.as_filter()
     ))
+}
+
+/// Lets lines through that a component's own config asks for, see `log_level` there.
+fn with_wanted(filter: EnvFilter) -> EnvFilter {
+    match WANTED.parse() {
+        Ok(wanted) => filter.add_directive(wanted),
+        Err(_) => filter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_config_asks_for_is_written_below_the_level_of_the_log() {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let filter = with_wanted(default_filter(LogLevel::Error));
+        let log = tracing_subscriber::registry().with(lines.with_filter(filter));
+        tracing::subscriber::with_default(log, || {
+            tracing::info!(target: "guest::wanted", "asked for");
+            tracing::info!(target: "guest", "not asked for by the component");
+            tracing::warn!("not asked for by anybody");
+            tracing::error!(target: "guest", "as always");
+        });
+        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(written.contains("asked for") && written.contains("as always"));
+        assert!(!written.contains("not asked"), "{written}");
+    }
 }
