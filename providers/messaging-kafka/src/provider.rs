@@ -65,7 +65,7 @@ impl MessagingKafka {
         let intake = Intake::new();
         let reader = Reader {
             kafka: Arc::clone(&kafka),
-            deliverer: Deliverer::new(&self.session, link, rules),
+            deliverer: Deliverer::new(&self.session, link, rules, &intake),
             settings: read,
         };
         let begun = reader::begin(reader, &intake).await;

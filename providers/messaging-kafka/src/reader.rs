@@ -169,7 +169,9 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = revoked.cancelled() => return,
-                () = self.handle(&message) => {}
+                handled = self.handle(&message) => if !handled {
+                    return;
+                }
             }
             // It may have gone to another reader meanwhile, who handles it again.
             let stored = consumer
@@ -181,12 +183,17 @@ impl Reader {
         }
     }
 
-    async fn handle(&self, message: &OwnedMessage) {
+    /// Has one message handled; says whether the position may move on.
+    async fn handle(&self, message: &OwnedMessage) -> bool {
         let _room = self.deliverer.room().await;
         let arriving = message::arriving(message, self.settings.keys_in_subject);
-        let verdict = self.deliverer.settle(&arriving, 0, Again::Here).await;
-        if let Verdict::Dead(letter) = verdict {
-            self.post(message, &letter).await;
+        match self.deliverer.settle(&arriving, 0, Again::Here).await {
+            Verdict::Done | Verdict::Again(_) => true,
+            Verdict::Dead(letter) => {
+                self.post(message, &letter).await;
+                true
+            }
+            Verdict::Left => false,
         }
     }
 

@@ -103,7 +103,7 @@ impl MessagingMqtt {
             options,
             filters: source.filters,
             kept: source.kept,
-            deliverer: Deliverer::new(&self.session, link, rules),
+            deliverer: Deliverer::new(&self.session, link, rules, &intake),
             publisher: Arc::clone(&publisher),
             usual_letters: format!("lattice/dead/{}", link.peer),
         };

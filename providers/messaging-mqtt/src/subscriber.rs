@@ -209,8 +209,11 @@ impl Subscriber {
             };
             let arriving = message::arriving(&publish);
             let verdict = this.session.deliverer.settle(&arriving, 0, Again::Here);
-            if let Verdict::Dead(letter) = verdict.await {
-                this.post(&publish, &letter).await;
+            match verdict.await {
+                Verdict::Done | Verdict::Again(_) => {}
+                Verdict::Dead(letter) => this.post(&publish, &letter).await,
+                // Acknowledgements are in order, so that those behind it are not given either.
+                Verdict::Left => return this.unacked.lock().reconnect(),
             }
             if let Some(place) = place {
                 this.acknowledge(place);

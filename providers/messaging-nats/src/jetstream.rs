@@ -190,6 +190,7 @@ impl Consumed {
         match self.deliverer.settle(&arriving, before, again).await {
             Verdict::Done => AckKind::Ack,
             Verdict::Again(after) => AckKind::Nak(Some(after)),
+            Verdict::Left => AckKind::Nak(None),
             Verdict::Dead(letter) => {
                 if let Some(subject) = &self.letters {
                     letters::keep(&self.cluster, subject, &message.message, &letter).await;

@@ -86,12 +86,12 @@ impl MessagingNats {
             let make = |theirs: Option<u32>| {
                 let mut rules = stored.clone();
                 rules.max_deliver = theirs.map_or(rules.max_deliver, |n| n.min(rules.max_deliver));
-                Deliverer::new(&self.session, link, rules)
+                Deliverer::new(&self.session, link, rules, &told.intake)
             };
             let begun = jetstream::begin(&cluster, make, consumer, &told.intake).await;
             told.troubles.push(begun.map_err(no_consumer)?);
         }
-        let deliverer = Deliverer::new(&self.session, link, fleeting);
+        let deliverer = Deliverer::new(&self.session, link, fleeting, &told.intake);
         for subscription in &source.subscriptions {
             let begun = core::begin(&cluster, &deliverer, subscription, &told.intake).await;
             begun.map_err(|e| LinkError::unavailable(chain(&e)))?;

@@ -155,8 +155,11 @@ impl Queue {
     async fn handle(&self, delivery: Delivery, room: OwnedSemaphorePermit) {
         let arriving = message::arriving(&delivery);
         let verdict = self.deliverer.settle(&arriving, 0, Again::Here).await;
-        if let Verdict::Dead(letter) = verdict {
-            self.post(&delivery, &letter).await;
+        match verdict {
+            Verdict::Done | Verdict::Again(_) => {}
+            Verdict::Dead(letter) => self.post(&delivery, &letter).await,
+            // It goes back into the queue with the channel.
+            Verdict::Left => return,
         }
         if let Err(error) = delivery.acker.ack(BasicAckOptions::default()).await {
             // It comes again on the next connection.

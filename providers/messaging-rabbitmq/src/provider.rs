@@ -66,7 +66,7 @@ impl MessagingRabbitMq {
             intake: None,
         };
         let intake = Intake::new();
-        let deliverer = Deliverer::new(&self.session, link, rules);
+        let deliverer = Deliverer::new(&self.session, link, rules, &intake);
         for (name, keys) in source.queues {
             let what = format!("could not consume the queue `{name}`");
             let queue = Queue {

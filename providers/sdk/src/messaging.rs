@@ -7,7 +7,7 @@
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use lattice_provider_sdk::{Backends, LinkError, ProviderLink, Session, Settings, StartError};
-//! # use lattice_provider_sdk::messaging::{self, Arriving, Broker, Deliverer, DeliveryRules, Defaults, Again, Verdict};
+//! # use lattice_provider_sdk::messaging::{self, Arriving, Broker, Deliverer, DeliveryRules, Defaults, Again, Intake, Verdict};
 //! # async fn demo<B: Broker>(session: Session, link: ProviderLink, broker: B) -> Result<(), StartError> {
 //! let backends = Arc::new(Backends::new());
 //! messaging::serve(&session, Arc::clone(&backends)).await?; // once, in `Provider::start`
@@ -15,12 +15,14 @@
 //! # Ok(()) }
 //! # async fn told(session: &Session, link: &ProviderLink, message: Arriving) -> Result<(), LinkError> {
 //! let rules = DeliveryRules::read(&Settings::of(session, link), &Defaults::default())?;
-//! let deliverer = Deliverer::new(session, link, rules); // for each source link
+//! let intake = Intake::new(); // owns the tasks that take messages
+//! let deliverer = Deliverer::new(session, link, rules, &intake); // for each source link
 //! let room = deliverer.room().await; // before the next message is taken from the broker
 //! match deliverer.settle(&message, 0, Again::Here).await {
 //!     Verdict::Done => { /* acknowledge */ }
 //!     Verdict::Again(_after) => unreachable!("asked for attempts here"),
 //!     Verdict::Dead(_letter) => { /* to where dead letters go, then acknowledge */ }
+//!     Verdict::Left => { /* the broker keeps it */ }
 //! }
 //! drop(room);
 //! # Ok(()) }

@@ -7,11 +7,12 @@ use lattice_rpc::{Invocation, Peer, TraceContext};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::wire::{self, HANDLE_MESSAGE, HANDLER};
-use super::{BrokerMessage, DeadLetter, DeliveryRules, Failure, LARGEST_BODY};
+use super::{BrokerMessage, DeadLetter, DeliveryRules, Failure, Intake, LARGEST_BODY};
 use crate::backoff::Backoff;
 use crate::link::ProviderLink;
 use crate::session::Session;
@@ -57,6 +58,8 @@ pub enum Verdict {
     Again(Duration),
     /// No more attempts are made.
     Dead(DeadLetter),
+    /// The link goes while the next attempt is waited for: the broker shall keep the message.
+    Left,
 }
 
 /// Calls the handler of the component at the other end of one link. Clones share everything.
@@ -74,14 +77,21 @@ struct Shared {
     component: String,
     rules: DeliveryRules,
     room: Arc<Semaphore>,
+    /// Cancelled when the link goes.
+    leaving: CancellationToken,
     /// No calls before this time: hosts are overloaded.
     slow_until: Mutex<Option<Instant>>,
 }
 
 impl Deliverer {
-    /// Calls the component that `link` names.
+    /// Calls the component that `link` names, for messages that `intake` takes.
     #[must_use]
-    pub fn new(session: &Session, link: &ProviderLink, rules: DeliveryRules) -> Self {
+    pub fn new(
+        session: &Session,
+        link: &ProviderLink,
+        rules: DeliveryRules,
+        intake: &Intake,
+    ) -> Self {
         let call = session.call_through(link, HANDLER, HANDLE_MESSAGE, Instant::now());
         let shared = Shared {
             peer: session.peer().clone(),
@@ -90,6 +100,7 @@ impl Deliverer {
             component: link.peer.to_string(),
             room: Arc::new(Semaphore::new(rules.max_in_flight)),
             rules,
+            leaving: intake.leaving(),
             slow_until: Mutex::default(),
         };
         Self {
@@ -136,7 +147,9 @@ impl Deliverer {
         let mut waiting = Backoff::new(UNREACHED, LONGEST_UNREACHED);
         let begun = Instant::now();
         loop {
-            self.wait_while_slow().await;
+            if !self.wait(self.wait_while_slow()).await {
+                return Verdict::Left;
+            }
             let Err(failure) = self.attempt(arriving).await else {
                 return Verdict::Done;
             };
@@ -153,7 +166,9 @@ impl Deliverer {
                     .map(|limit| limit.checked_sub(begun.elapsed()));
                 if left.is_none_or(|left| left.is_some_and(|left| left > pause)) {
                     self.slow_down(&failure);
-                    tokio::time::sleep(pause).await;
+                    if !self.wait(tokio::time::sleep(pause)).await {
+                        return Verdict::Left;
+                    }
                     continue;
                 }
             }
@@ -165,7 +180,18 @@ impl Deliverer {
             if again == Again::Broker {
                 return Verdict::Again(pause);
             }
-            tokio::time::sleep(pause).await;
+            if !self.wait(tokio::time::sleep(pause)).await {
+                return Verdict::Left;
+            }
+        }
+    }
+
+    /// Waits between attempts; says whether the link is still there.
+    async fn wait(&self, pause: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            biased;
+            () = pause => true,
+            () = self.shared.leaving.cancelled() => false,
         }
     }
 
