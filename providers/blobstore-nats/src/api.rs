@@ -4,7 +4,9 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{
     CreateStreamErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind,
 };
-use async_nats::jetstream::stream::{ConsumerErrorKind, LastRawMessageErrorKind, PurgeErrorKind};
+use async_nats::jetstream::stream::{
+    ConsumerErrorKind, InfoError, LastRawMessageErrorKind, PurgeErrorKind,
+};
 use lattice_provider_sdk::blobstore::BlobError;
 use lattice_provider_sdk::chain;
 
@@ -42,6 +44,12 @@ impl Coded for PublishError {
             PublishErrorKind::StreamNotFound => Some(ErrorCode::STREAM_NOT_FOUND),
             _ => in_source(self),
         }
+    }
+}
+
+impl Coded for InfoError {
+    fn code(&self) -> Option<ErrorCode> {
+        in_source(self)
     }
 }
 

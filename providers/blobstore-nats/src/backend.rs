@@ -33,7 +33,9 @@ impl NatsBlobs {
     }
 
     async fn container(&self, name: &str) -> Result<Container, BlobError> {
-        Container::of(&self.nats, name, self.settings.write_wait).await
+        let container = Container::of(&self.nats, name, self.settings.write_wait).await?;
+        container.tidy_once(self.settings.abandoned_after);
+        Ok(container)
     }
 
     /// An object that is no link to another; of one that is, the other.

@@ -1,5 +1,6 @@
 //! One container: the stream of an object store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,14 @@ use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::blobstore::{BlobError, ObjectId};
 use lattice_provider_sdk::chain;
 use lattice_provider_sdk::nats::NatsBackend;
+use parking_lot::Mutex;
 
 use crate::api::{Coded, disconnected, failed};
 use crate::chores::Chores;
 use crate::meta::{Meta, deleted, token};
+
+/// How many containers are remembered.
+const MET: usize = 1024;
 
 /// How often a change is tried that others keep overtaking.
 const TRIES: usize = 64;
@@ -27,6 +32,24 @@ const TRIES: usize = 64;
 pub(crate) struct Nats {
     pub(crate) backend: NatsBackend,
     pub(crate) chores: Chores,
+    /// Containers that were used already.
+    met: Mutex<HashSet<String>>,
+}
+
+impl Nats {
+    pub(crate) fn new(backend: NatsBackend) -> Self {
+        Self {
+            backend,
+            chores: Chores::default(),
+            met: Mutex::default(),
+        }
+    }
+
+    /// Whether a container is used for the first time.
+    fn meets(&self, name: &str) -> bool {
+        let mut met = self.met.lock();
+        met.len() < MET && !met.contains(name) && met.insert(name.to_owned())
+    }
 }
 
 /// An object store.
@@ -78,6 +101,28 @@ impl Container {
             stream: stream.map_err(|error| failed(name, &error))?,
             name: name.to_owned(),
         })
+    }
+
+    /// Looks for what was left behind, when the container is used for the first time.
+    pub(crate) fn tidy_once(&self, age: Duration) {
+        if !self.nats.meets(&self.name) {
+            return;
+        }
+        let container = self.clone();
+        self.nats.chores.add("tidying a container", move || {
+            let container = container.clone();
+            async move {
+                match container.tidy(age).await {
+                    Ok(0) | Err(BlobError::NoContainer(_)) => {}
+                    Ok(count) => {
+                        let container = container.name;
+                        tracing::info!(container, count, "purged what writes have left behind");
+                    }
+                    Err(error) => return Err(error.to_string()),
+                }
+                Ok(())
+            }
+        });
     }
 
     /// The subject of the description of an object.

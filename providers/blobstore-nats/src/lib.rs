@@ -21,6 +21,9 @@
 //! reading them at that time gets an error. Two who replace an object at once do it one after the
 //! other.
 //!
+//! What a provider that was killed has stored of a write is purged by one that uses the container
+//! later.
+//!
 //! # Listing
 //!
 //! Names come in the order in which their objects were written.
@@ -37,5 +40,6 @@ mod meta;
 mod provider;
 mod reading;
 pub mod settings;
+mod tidy;
 
 pub use provider::BlobstoreNats;

@@ -12,7 +12,6 @@ use lattice_provider_sdk::{
 use tokio::time::Instant;
 
 use crate::backend::NatsBlobs;
-use crate::chores::Chores;
 use crate::container::Nats;
 use crate::settings::NatsBlobSettings;
 
@@ -28,10 +27,7 @@ impl BlobstoreNats {
     async fn connect(&self, settings: &BackendSettings) -> Result<Shared<Arc<Nats>>, LinkError> {
         let open = || async {
             let backend = NatsBackend::open(settings, &self.session).await?;
-            Ok(Arc::new(Nats {
-                backend,
-                chores: Chores::default(),
-            }))
+            Ok(Arc::new(Nats::new(backend)))
         };
         let connection = self.connections.get(settings, open).await;
         connection.map_err(|error: lattice_provider_sdk::nats::NatsError| {

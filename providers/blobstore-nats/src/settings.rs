@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `cluster_uri`, `js_domain`, `client_jwt`, `client_seed`, `tls_ca`, `tls_ca_file` | the lattice's own NATS | which NATS; see [`BackendSettings`] |
 //! | `max_write_wait` | 30 | how many seconds the server may take to store a piece of an object |
+//! | `abandoned_after` | 7200 | after how many seconds without a new piece data that are no object are purged, when the container is first used |
 //! | `storage_type` | `file` | `file` or `memory`: where containers are kept that are created |
 //! | `num_replicas` | 1 | how many servers keep a copy of them, 1 to 5 |
 //! | `max_age` | 0 | after how many seconds their objects go; 0 is never |
@@ -37,6 +38,7 @@ pub(crate) struct Keeping {
 pub(crate) struct NatsBlobSettings {
     pub(crate) backend: BackendSettings,
     pub(crate) write_wait: Duration,
+    pub(crate) abandoned_after: Duration,
     pub(crate) keeping: Keeping,
     pub(crate) shared: BlobSettings,
 }
@@ -47,6 +49,11 @@ impl NatsBlobSettings {
         Ok(Self {
             backend: BackendSettings::read(&settings, &session.nats_settings())?,
             write_wait: Duration::from_secs(settings.number("max_write_wait", 30, 1..=3600)?),
+            abandoned_after: Duration::from_secs(settings.number(
+                "abandoned_after",
+                7200,
+                1..=LONGEST,
+            )?),
             keeping: Keeping::read(&settings)?,
             shared: BlobSettings::of(session, link)?,
         })

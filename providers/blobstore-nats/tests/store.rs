@@ -261,3 +261,23 @@ async fn times_are_those_of_the_server() {
     assert!(sane.contains(&blobs.created_at("c").await.unwrap()));
     assert!(sane.contains(&blobs.info("c", "o").await.unwrap().0));
 }
+
+#[tokio::test]
+async fn what_a_killed_provider_has_left_is_purged() {
+    let mut lattice = Lattice::start::<BlobstoreNats>().await;
+    let first = lattice.link("first", &[]).await;
+    first.create("c").await.unwrap();
+    first.set("c", "o", &pattern(300_000)).await.unwrap();
+    let context = stores(&lattice).await;
+    let left = context.publish("$O.c.C.left", "half".into()).await;
+    left.unwrap().await.unwrap();
+    assert_eq!(messages(&lattice, "c").await, 5);
+    // A connection of its own, which has not met the container, once the data are old enough.
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    let url = lattice.nats.url.clone();
+    let config = [("cluster_uri", url.as_str()), ("abandoned_after", "1")];
+    let second = lattice.link("second", &config).await;
+    assert!(second.has("c", "o").await.unwrap());
+    until(|| async { messages(&lattice, "c").await == 4 }).await;
+    assert!(second.get("c", "o").await.unwrap() == pattern(300_000));
+}
