@@ -1,6 +1,11 @@
 //! Ten thousand messages while providers are killed, handlers fail and NATS restarts: none is lost,
 //! and those that come twice are counted.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "steps of tests stand in functions of their own"
+)]
+
 mod support;
 
 use std::collections::HashMap;

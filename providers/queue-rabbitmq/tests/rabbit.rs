@@ -1,6 +1,11 @@
 //! What a component sees of its queues in RabbitMQ. Starting a server takes seconds, so that each
 //! test makes the most of one.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "steps of tests stand in functions of their own"
+)]
+
 #[path = "../../queue-nats/tests/support/mod.rs"]
 mod support;
 
