@@ -48,6 +48,7 @@ providers! {
     "blobstore-s3": blobstore_s3::BlobstoreS3,
     "http-client": http_client::HttpClient,
     "http-server": http_server::HttpServer,
+    "keyvalue-etcd": keyvalue_etcd::KeyValueEtcd,
     "keyvalue-memory": keyvalue_memory::KeyValueMemory,
     "keyvalue-nats": keyvalue_nats::KeyValueNats,
     "keyvalue-postgres": keyvalue_postgres::KeyValuePostgres,

@@ -11,9 +11,10 @@ use crate::workspace::Workspace;
 
 /// The programs of a lattice: package and program. Every other provider is built by its own name, or is
 /// inside the host.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("wash", "wash"),
     ("lattice-host-program", "lattice-host"),
+    ("http-client", "http-client-provider"),
     ("http-server", "http-server-provider"),
     ("keyvalue-memory", "keyvalue-memory-provider"),
     ("keyvalue-nats", "keyvalue-nats-provider"),
