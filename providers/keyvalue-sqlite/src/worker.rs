@@ -172,7 +172,7 @@ fn write(connection: &Connection, mut jobs: mpsc::Receiver<Write>) {
             Err(failure) => Err(failure.clone()),
         };
         for tell in tell {
-            tell(committed.as_ref().map(|()| ()));
+            tell(committed.as_ref().copied());
         }
     }
 }

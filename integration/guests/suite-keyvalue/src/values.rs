@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// The largest value that a case makes.
-const LARGEST: usize = 16 << 20;
+const LARGEST: usize = 4 << 20;
 
 fn set_and_delete(run: &Run<'_>) -> Verdict {
     let (bucket, key) = (run.bucket()?, run.key("set"));
