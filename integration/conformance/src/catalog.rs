@@ -31,8 +31,8 @@ pub struct Backend {
     pub service: Option<Kind>,
     /// The target config of the component's link.
     pub config: fn(&Ground) -> Value,
-    /// The source config of the provider's link to the component.
-    pub source_config: fn(&Ground) -> Value,
+    /// The source config of the provider's link to the component; none where it does not call.
+    pub source_config: Option<fn(&Ground) -> Value>,
     /// Settings that the suite has to know.
     pub settings: fn(&Ground) -> Vec<(String, String)>,
 }
@@ -45,7 +45,7 @@ impl Backend {
             provider,
             service: None,
             config: nothing,
-            source_config: nothing,
+            source_config: None,
             settings: no_settings,
         }
     }
@@ -67,8 +67,25 @@ impl Backend {
     /// One that has the component lead.
     const fn campaigning(self) -> Self {
         Self {
-            source_config: election,
+            source_config: Some(election),
             settings: elected,
+            ..self
+        }
+    }
+
+    /// One that tells the component of changes.
+    const fn watching(self) -> Self {
+        Self {
+            source_config: Some(watch),
+            settings: watched,
+            ..self
+        }
+    }
+
+    /// One whose stand-in takes long for many objects.
+    const fn slow(self) -> Self {
+        Self {
+            settings: fewer,
             ..self
         }
     }
@@ -94,12 +111,29 @@ fn url(ground: &Ground) -> Value {
 }
 
 const KEY_VALUE: &[Backend] = &[
-    Backend::plain("nats", "keyvalue-nats").with(many_buckets),
-    Backend::of("redis", "keyvalue-redis", Kind::Redis, url),
+    Backend::plain("nats", "keyvalue-nats")
+        .with(many_buckets)
+        .watching(),
+    Backend::of("redis", "keyvalue-redis", Kind::Redis, url).watching(),
     Backend::plain("sqlite", "keyvalue-sqlite").with(file),
     Backend::of("postgres", "keyvalue-postgres", Kind::Postgres, url),
-    Backend::plain("memory", "keyvalue-memory").with(many_buckets),
+    Backend::of("etcd", "keyvalue-etcd", Kind::Etcd, url).watching(),
+    Backend::plain("memory", "keyvalue-memory")
+        .with(many_buckets)
+        .watching(),
 ];
+
+/// The key whose changes are told.
+const WATCHED: &str = "suite-watched";
+
+fn watch(ground: &Ground) -> Value {
+    let events = format!("SET@{WATCHED},DEL@{WATCHED}");
+    and(url(ground), json!({ "watch": events }))
+}
+
+fn watched(_: &Ground) -> Vec<(String, String)> {
+    vec![("watched".to_owned(), WATCHED.to_owned())]
+}
 
 /// A file of this run.
 fn file(ground: &Ground) -> Value {
@@ -113,14 +147,18 @@ fn many_buckets(_: &Ground) -> Value {
 const BLOBS: &[Backend] = &[
     Backend::plain("folder", "blobstore-fs").with(folder),
     Backend::plain("nats", "blobstore-nats"),
-    Backend::of("s3", "blobstore-s3", Kind::Moto, aws),
-    Backend::of("azure", "blobstore-azure", Kind::Azurite, azure_blobs),
+    Backend::of("s3", "blobstore-s3", Kind::Moto, aws).slow(),
+    Backend::of("azure", "blobstore-azure", Kind::Azurite, azure_blobs).slow(),
     Backend::plain("memory", "blobstore-memory"),
 ];
 
 /// A folder of this run, beside what the lattice keeps.
 fn folder(ground: &Ground) -> Value {
     json!({ "root": ground.folder("blobs") })
+}
+
+fn fewer(_: &Ground) -> Vec<(String, String)> {
+    vec![("many".to_owned(), "1500".to_owned())]
 }
 
 /// An account of moto, which believes anybody.
@@ -184,23 +222,23 @@ fn any_queue(_: &Ground) -> Value {
 
 const MESSAGES: &[Backend] = &[
     Backend {
-        source_config: told_of_all,
+        source_config: Some(told_of_all),
         ..Backend::plain("nats", "messaging-nats")
     },
     Backend {
-        source_config: told_by_a_stream,
+        source_config: Some(told_by_a_stream),
         ..Backend::plain("jetstream", "messaging-nats").with(to_streams)
     },
     Backend {
-        source_config: told_by_a_broker,
+        source_config: Some(told_by_a_broker),
         ..Backend::of("mqtt", "messaging-mqtt", Kind::Mosquitto, url)
     },
     Backend {
-        source_config: told_by_a_queue,
+        source_config: Some(told_by_a_queue),
         ..Backend::of("rabbitmq", "messaging-rabbitmq", Kind::RabbitMq, url)
     },
     Backend {
-        source_config: told_by_topics,
+        source_config: Some(told_by_topics),
         ..Backend::of("kafka", "messaging-kafka", Kind::Kafka, hosts)
     },
 ];
@@ -294,7 +332,7 @@ pub const CATALOG: &[Capability] = &[
         name: "key-value",
         guest: "suite-keyvalue",
         calls: "wasi:keyvalue/store,atomics,batch",
-        called: "",
+        called: "wasi:keyvalue/watcher",
         backends: KEY_VALUE,
     },
     Capability {

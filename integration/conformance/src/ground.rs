@@ -111,15 +111,16 @@ impl Ground {
                 .link(COMPONENT, PROVIDER, capability.calls, &[], &["backend"])
                 .await?;
         }
-        if !capability.called.is_empty() {
-            let config = (backend.source_config)(self);
-            lattice.config("handler", config).await?;
+        let told = backend
+            .source_config
+            .filter(|_| !capability.called.is_empty());
+        if let Some(config) = told {
+            lattice.config("handler", config(self)).await?;
             lattice
                 .link(PROVIDER, COMPONENT, capability.called, &["handler"], &[])
                 .await?;
         }
-        let wanted =
-            usize::from(!capability.calls.is_empty()) + usize::from(!capability.called.is_empty());
+        let wanted = usize::from(!capability.calls.is_empty()) + usize::from(told.is_some());
         self.until_ready(wanted).await
     }
 

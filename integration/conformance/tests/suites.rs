@@ -48,6 +48,8 @@ suites! {
         sqlite_beside "sqlite" Process
         postgres_inside "postgres" InHost
         postgres_beside "postgres" Process
+        etcd_inside "etcd" InHost
+        etcd_beside "etcd" Process
         memory_inside "memory" InHost
         memory_beside "memory" Process
     }
@@ -62,6 +64,8 @@ suites! {
         sqlite_beside "sqlite" Process
         postgres_inside "postgres" InHost
         postgres_beside "postgres" Process
+        etcd_inside "etcd" InHost
+        etcd_beside "etcd" Process
         memory_inside "memory" InHost
         memory_beside "memory" Process
     }
@@ -90,6 +94,8 @@ suites! {
         mqtt_beside "mqtt" Process
         rabbitmq_inside "rabbitmq" InHost
         rabbitmq_beside "rabbitmq" Process
+        kafka_inside "kafka" InHost
+        kafka_beside "kafka" Process
     }
     queue "queue" {
         nats_inside "nats" InHost
@@ -122,6 +128,11 @@ suites! {
         etcd_far "etcd" Remote
         redis_inside "redis" InHost
         redis_beside "redis" Process
+    }
+    schedule "schedule" {
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        nats_far "nats" Remote
     }
 }
 

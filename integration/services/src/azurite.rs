@@ -31,8 +31,7 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
             &tables,
         ],
     );
-    Ok(Recipe::of(
-        line,
-        Greeting::Speaks(b"GET / HTTP/1.0\r\n\r\n"),
-    ))
+    let mut recipe = Recipe::of(line, Greeting::Speaks(b"GET / HTTP/1.0\r\n\r\n"));
+    recipe.all_ports = true;
+    Ok(recipe)
 }

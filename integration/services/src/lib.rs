@@ -322,13 +322,25 @@ impl Service {
                 bail!("{name} ended at once: {status}\n{}", self.log());
             }
             let port = self.port();
-            if answers(port, recipe.greeting).await {
+            if answers(port, recipe.greeting).await && self.rest_listens(&recipe).await {
                 return Ok(());
             }
             if Instant::now() > until {
                 bail!("{name} does not answer at port {port}\n{}", self.log());
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Whether it takes connections at its other ports, where clients use them.
+    async fn rest_listens(&self, recipe: &Recipe) -> bool {
+        let mut rest = self.ports[1..].iter().filter(|_| recipe.all_ports);
+        loop {
+            match rest.next() {
+                None => return true,
+                Some(port) if answers(*port, Greeting::Connects).await => {}
+                Some(_) => return false,
+            }
         }
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Recipe {
     /// The user they run as where this process is root's: some refuse to be.
     pub(crate) user: Option<&'static str>,
     pub(crate) greeting: Greeting,
+    /// Whether clients use the ports after the first.
+    pub(crate) all_ports: bool,
 }
 
 impl Recipe {
@@ -52,6 +54,7 @@ impl Recipe {
             environment: Vec::new(),
             user: None,
             greeting,
+            all_ports: false,
         }
     }
 
