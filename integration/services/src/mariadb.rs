@@ -16,6 +16,8 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
     let data = format!("--datadir={}", text(&dir.join("data")));
     let socket = format!("--socket={}", text(&dir.join("mariadb.sock")));
     let port = format!("--port={}", ports[0]);
+    // Servers that start at once would clear away each other's tables in a shared folder.
+    let own = format!("--tmpdir={}", text(dir));
     let server = Line::new(
         find("mariadbd", &folders)?,
         &[
@@ -26,6 +28,7 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
             &data,
             &port,
             &socket,
+            &own,
         ],
     );
     let mut recipe = Recipe::of(server, Greeting::Speaks(b""));
@@ -36,6 +39,7 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             &data,
+            &own,
         ],
     )];
     recipe.finish = vec![Line::new(
