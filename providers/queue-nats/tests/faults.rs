@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const COUNT: usize = 10_000;
 /// How many messages one call sends.
 const AT_ONCE: usize = 50;
+/// The pause between two calls, so that there is something under way whenever something dies.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long the whole may take.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -43,6 +45,7 @@ impl Chance {
 async fn send_all(sender: Component) -> usize {
     let mut again = 0;
     for start in (0..COUNT).step_by(AT_ONCE) {
+        tokio::time::sleep(PAUSE).await;
         let mut left: Vec<Message> = (start..start + AT_ONCE)
             .map(|n| Message {
                 // So that one whose answer was lost is stored once.
