@@ -184,3 +184,22 @@ async fn the_subject_of_a_call_that_was_given_up_is_not_used_again() {
     assert_eq!(of_given_up.len(), 80);
     answering.abort();
 }
+
+#[tokio::test]
+async fn a_long_answer_comes_to_a_place_that_is_used_again() {
+    let pair = Pair::start().await;
+    let _serving = pair
+        .serve("grow", |call| async move {
+            let length = u32::from_be_bytes(call.params.first()[..].try_into().unwrap());
+            let answer = vec![7; length as usize];
+            call.responder.reply(answer.into()).await.unwrap();
+        })
+        .await;
+    // More than one message holds, before and after calls whose place may be used again.
+    for length in [1, 1, 3 << 20, 1, 1, 5 << 20, 5 << 20, 1] {
+        let call = pair.caller.call(pair.invocation("grow"), number(length));
+        let answer = call.await.unwrap();
+        assert_eq!(answer.len(), length as usize);
+        assert!(answer.iter().all(|byte| *byte == 7));
+    }
+}

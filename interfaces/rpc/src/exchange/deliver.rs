@@ -221,13 +221,15 @@ impl Exchange {
 }
 
 /// Whether a result belongs to another call that had the same subject. Without its turn it may
-/// belong to this one only if this is the first, or if the other end has told its own place.
+/// belong to this one only if this is the first, if the other end has told its own place, or if it
+/// goes on with an answer that began with the right turn: a call whose answer had several parts
+/// leaves its subject to nobody.
 fn is_misplaced(state: &mut State, result: &Message) -> bool {
     match result.reply.as_ref().and_then(turn_of) {
         Some(turn) => turn != state.turn,
         None => {
             state.surplus = true;
-            state.again && state.remote.is_none()
+            state.again && state.remote.is_none() && !state.more
         }
     }
 }
