@@ -56,16 +56,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             // And every provider: see `may_use`.
         ],
     ),
-    ("lattice-backend-http", &[]),
-    ("lattice-azure", &["lattice-backend-http"]),
-    (
-        "lattice-etcd",
-        &["lattice-backend-http", "lattice-provider-sdk"],
-    ),
-    (
-        "lattice-postgres",
-        &["lattice-core", "lattice-provider-sdk"],
-    ),
+    ("lattice-backend-http", &["lattice-core"]),
+    ("lattice-azure", BACKEND),
+    ("lattice-etcd", BACKEND),
+    ("lattice-postgres", BACKEND),
     (
         "wash",
         &[
