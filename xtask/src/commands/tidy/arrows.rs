@@ -53,7 +53,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "lattice-rpc",
             "lattice-host",
             "lattice-provider-sdk",
-            // And every provider: see `may_use`.
+            // And every provider: see `HOLDER`.
         ],
     ),
     ("lattice-backend-http", &["lattice-core"]),
