@@ -116,8 +116,9 @@ fn serve(connection: &Connection, mut told: mpsc::Receiver<Command>) {
                 inserts,
                 reply,
             } => {
+                let was_open = !connection.is_autocommit();
                 let done = execute(connection, &text, &rows, inserts, &reply);
-                let _gone = reply.send(done);
+                let _gone = reply.send(or_rolled_back(connection, was_open, done));
             }
             Command::Control { text, reply } => {
                 let done = connection.execute_batch(&text);
@@ -183,6 +184,7 @@ fn read(
         .map(|column| Kind::of(Some(&column.type_name)))
         .collect();
     let _gone = reply.send(Ok(columns));
+    let was_open = !connection.is_autocommit();
     let mut rows = statement.raw_query();
     loop {
         match told.blocking_recv()? {
@@ -193,7 +195,7 @@ fn read(
             } => {
                 let batch = take(&mut rows, &kinds, most, bytes);
                 let is_over = !matches!(&batch, Ok(batch) if !batch.is_last);
-                let _gone = reply.send(batch);
+                let _gone = reply.send(or_rolled_back(connection, was_open, batch));
                 if is_over {
                     return None;
                 }
@@ -205,6 +207,21 @@ fn read(
             }
             other => return Some(other),
         }
+    }
+}
+
+/// How a statement ended. One that failed may have taken its transaction with it, as `ON CONFLICT
+/// ROLLBACK` does; then no further one may believe to be in it.
+fn or_rolled_back<T>(
+    connection: &Connection,
+    was_open: bool,
+    done: Result<T, SqlError>,
+) -> Result<T, SqlError> {
+    match done {
+        Err(SqlError::Failed(said)) if was_open && connection.is_autocommit() => {
+            Err(SqlError::TryAgain(said))
+        }
+        done => done,
     }
 }
 
