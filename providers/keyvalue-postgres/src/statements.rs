@@ -11,7 +11,7 @@ const LIVE: &str = "(ends IS NULL OR ends > now())";
 /// When what is written now goes, by the last parameter in milliseconds.
 const ENDS: &str = "now() + $4::bigint * interval '1 millisecond'";
 /// A number as we add to it.
-const NUMBER: &str = "encode(old.value, 'escape') ~ '^[+-]?[0-9]{1,20}$'";
+const NUMBER: &str = "encode(old.value, 'escape') ~ '^[+-]?0*[0-9]{1,20}$'";
 /// The sum of a row and the third parameter.
 const SUM: &str = "convert_from(old.value, 'UTF8')::numeric + $3::text::numeric";
 

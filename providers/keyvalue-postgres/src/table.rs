@@ -14,7 +14,7 @@ use lattice_provider_sdk::keyvalue::pages::{MOST_KEYS, Page};
 use lattice_provider_sdk::keyvalue::{
     Entry, KeyValueError, KeysPage, LARGEST_ANSWER, Outcome, Versioned,
 };
-use lattice_provider_sdk::{LinkError, Shared};
+use lattice_provider_sdk::{Backoff, LinkError, Shared};
 use tokio::time::Instant;
 
 use crate::key::{self, LONGEST};
@@ -27,6 +27,9 @@ const ABSENT: &str = "absent";
 const SWEPT: i64 = 1000;
 /// How long it may take to look for the table, make it, or sweep it.
 const LOOK_LIMIT: Duration = Duration::from_secs(4);
+/// How long an increment waits when its value was changed meanwhile, at first and at most.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -269,6 +272,7 @@ impl Bucket<'_> {
         let numbers = [by.delta, *range.start(), *range.end()];
         let [delta, least, most] = numbers.map(|number| number.to_string());
         let params: Params<'_> = &[&self.name, &stored, &delta, &ttl, &least, &most];
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         loop {
             let rows = self.table.rows(self.until, &self.say().increment, params);
             let sum = rows.await?.first().map(|row| row.get::<_, String>(0));
@@ -282,6 +286,7 @@ impl Bucket<'_> {
                     key: key.to_owned(),
                     why,
                 })?;
+            tokio::time::sleep(backoff.delay()).await;
         }
     }
 

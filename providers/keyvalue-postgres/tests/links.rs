@@ -49,6 +49,10 @@ async fn keys_are_rows_that_other_programs_see() {
     assert_eq!(kv.get("cart", "b").await, Ok(Some("z".into())));
     let read = kv.read("cart", "b").await.unwrap();
     assert_eq!(read.value, Some("z".into()));
+    let number = "0000000000000000000000041";
+    assert_eq!(kv.set("cart", "n", number).await, Ok(()));
+    assert_eq!(kv.increment("cart", "n", 1).await, Ok(42));
+    assert_eq!(kv.get("cart", "n").await, Ok(Some("42".into())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
