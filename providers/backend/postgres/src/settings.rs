@@ -15,8 +15,9 @@
 //! | `statement_timeout_ms` | how long a statement may take | 30000 |
 //!
 //! A connection is encrypted or it is not: the mode that tries and falls back protects nobody, so
-//! `sslmode=prefer` is no encryption unless an authority or a certificate is given. The server's
-//! certificate is always checked. A login belongs into the secrets.
+//! `sslmode=prefer` is no encryption unless an authority or a certificate is given. A `url` with
+//! `sslmode=disable` is refused where encryption is required. The server's certificate is always
+//! checked. A login belongs into the secrets.
 
 use std::path::Path;
 use std::time::Duration;
@@ -95,9 +96,15 @@ impl PostgresSettings {
             certificate: pem(settings, "tls_cert", "tls_cert_file")?,
             key: pem(settings, "tls_key", "tls_key_file")?,
         };
-        let is_wanted = mode == SslMode::Require
-            || settings.switch("POSTGRES_TLS_REQUIRED", false)?
-            || tls != TlsOptions::default();
+        let is_required = settings.switch("POSTGRES_TLS_REQUIRED", false)?;
+        if is_required && mode == SslMode::Disable {
+            return Err(InvalidSetting::Value {
+                key: "POSTGRES_TLS_REQUIRED".to_owned(),
+                value: "true".to_owned(),
+                expected: "`false` beside a `url` that says `sslmode=disable`".to_owned(),
+            });
+        }
+        let is_wanted = mode == SslMode::Require || is_required || tls != TlsOptions::default();
         let tls = (is_wanted && mode != SslMode::Disable).then_some(tls);
         Ok(Self { tls, ..read })
     }
@@ -296,6 +303,12 @@ mod tests {
             ("POSTGRES_TLS_REQUIRED", "true")
         ]));
         assert!(tls(&[("url", "postgres://me@db"), ("tls_ca", "x")]));
+        let both = [
+            ("url", "postgres://me@db?sslmode=disable"),
+            ("POSTGRES_TLS_REQUIRED", "true"),
+        ];
+        let error = read(&both, &[]).unwrap_err();
+        assert!(error.contains("`POSTGRES_TLS_REQUIRED`"), "{error}");
     }
 
     #[test]
