@@ -270,7 +270,10 @@ impl Day {
             Self::Of(year, month, day) if year > 0 => {
                 (format!("{year:04}-{month:02}-{day:02}"), "")
             }
-            Self::Of(year, month, day) => (format!("{:04}-{month:02}-{day:02}", 1 - year), " BC"),
+            Self::Of(year, month, day) => {
+                let year = 1 - i64::from(year);
+                (format!("{year:04}-{month:02}-{day:02}"), " BC")
+            }
         }
     }
 }
@@ -344,6 +347,8 @@ mod tests {
             assert_eq!(day(days), day_of, "{days}");
         }
         assert_eq!(Day::Of(0, 12, 31).text(), ("0001-12-31".to_owned(), " BC"));
+        let first = Day::Of(i32::MIN, 1, 1).text();
+        assert_eq!(first, ("2147483649-01-01".to_owned(), " BC"));
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl From<Failure> for QueryError {
         match &failure {
             Failure::Server(PostgresError::Unfit(_)) => Self::InvalidParams(why),
             Failure::Server(error @ PostgresError::Refused(_)) => {
-                match error.code().map(|code| &code.code()[..2]) {
+                match error.code().and_then(|code| code.code().get(..2)) {
                     Some("42") => Self::InvalidQuery(why),
                     Some("22") => Self::InvalidParams(why),
                     _ => Self::Unexpected(why),
