@@ -216,6 +216,34 @@ async fn cursors_in_transactions(sql: &Sql) {
     sql.commit(&tx).await.unwrap();
     let error = sql.fetch(&open.cursor.unwrap(), 1).await.unwrap_err();
     assert!(matches!(error, Error::CursorGone), "{error:?}");
+    // A row that fails undoes the transaction, whether somebody reads it or not.
+    let failing = "SELECT 1 / (5000 - i) FROM generate_series(1, 10000) AS i";
+    for is_closed in [false, true] {
+        let tx = sql.begin(Isolation::Default).await.unwrap();
+        sql.execute_in(Some(&tx), "INSERT INTO w VALUES (1)", &[])
+            .await
+            .unwrap();
+        let open = sql.query_page(Some(&tx), failing, &[], 10).await.unwrap();
+        if is_closed {
+            let error = sql.close(&open.cursor.unwrap()).await.unwrap_err();
+            assert!(
+                matches!(&error, Error::Failed(e) if e.code == "22012"),
+                "{error:?}"
+            );
+        }
+        let code = if is_closed { "25P02" } else { "22012" };
+        let error = sql.commit(&tx).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Failed(e) if e.code == code),
+            "{error:?}"
+        );
+        assert_eq!(sql.number("SELECT count(*) FROM w").await.unwrap(), 0);
+    }
+    let tx = sql.begin(Isolation::Default).await.unwrap();
+    sql.query_page(Some(&tx), failing, &[], 10).await.unwrap();
+    sql.rollback(&tx).await.unwrap();
+    let open = sql.query_page(None, failing, &[], 10).await.unwrap();
+    sql.close(&open.cursor.unwrap()).await.unwrap();
 }
 
 /// What one call does to its connection, no other meets.

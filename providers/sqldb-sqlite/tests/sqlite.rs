@@ -261,6 +261,43 @@ async fn who_waits_too_long_for_the_writer_tries_again() {
 }
 
 #[tokio::test]
+async fn a_statement_that_rolls_back_ends_its_transaction() {
+    let Setup { sql, .. } = &start().await;
+    for statement in [
+        "CREATE TABLE t (a UNIQUE)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE TRIGGER small BEFORE INSERT ON t WHEN NEW.a > 9 BEGIN SELECT RAISE(ROLLBACK, 'too large'); END",
+    ] {
+        sql.execute(statement, &[]).await.unwrap();
+    }
+    for statement in [
+        "INSERT OR ROLLBACK INTO t VALUES (1)",
+        "INSERT OR ROLLBACK INTO t VALUES (1) RETURNING a",
+        "INSERT INTO t VALUES (10)",
+    ] {
+        let tx = sql.begin(Isolation::Default).await.unwrap();
+        let insert = "INSERT INTO t VALUES (2)";
+        sql.execute_in(Some(&tx), insert, &[]).await.unwrap();
+        let error = match statement.ends_with("RETURNING a") {
+            true => sql.query_in(&tx, statement, &[]).await.map(drop),
+            false => sql.execute_in(Some(&tx), statement, &[]).await.map(drop),
+        };
+        assert!(
+            matches!(&error, Err(Error::TryAgain(e)) if e.constraint.is_some()),
+            "{statement}: {error:?}"
+        );
+        // It would take effect by itself.
+        let error = sql.execute_in(Some(&tx), insert, &[]).await.unwrap_err();
+        assert!(matches!(error, Error::TransactionGone), "{error:?}");
+        sql.rollback(&tx).await.unwrap();
+        assert_eq!(sql.number("SELECT count(*) FROM t").await.unwrap(), 1);
+        // By itself it is a statement like others that fail.
+        let error = sql.execute(statement, &[]).await.unwrap_err();
+        assert!(matches!(error, Error::Failed(_)), "{statement}: {error:?}");
+    }
+}
+
+#[tokio::test]
 async fn too_many_are_told_so() {
     let Setup { sql, .. } = &start_with(&[
         ("pool_size", "2"),
@@ -276,7 +313,15 @@ async fn too_many_are_told_so() {
         "{error:?}"
     );
     assert_eq!(sql.query(numbers, &[]).await.unwrap().len(), 2);
+    // What is told so was not written either.
+    sql.execute("CREATE TABLE t (a)", &[]).await.unwrap();
+    let insert = "INSERT INTO t VALUES (1), (2) RETURNING a";
+    let error = sql.query_page(None, insert, &[], 1).await.unwrap_err();
+    assert!(matches!(error, Error::Busy(_)), "{error:?}");
+    assert_eq!(sql.number("SELECT count(*) FROM t").await.unwrap(), 0);
     sql.close(&held.cursor.unwrap()).await.unwrap();
+    sql.query_page(None, insert, &[], 1).await.unwrap();
+    assert_eq!(sql.number("SELECT count(*) FROM t").await.unwrap(), 2);
 }
 
 #[tokio::test]

@@ -120,35 +120,39 @@ impl<B: Backend> Linked<B> {
             }
             return Ok(named(page, name));
         }
+        let writes = !statement.reads_only();
+        if writes {
+            // Later it has taken effect, and must not be answered as if it had not.
+            self.room_for_cursor()?;
+        }
         let purpose = Purpose::One(&statement);
         let session = self.backend.connect(db, purpose, until).await?;
         let mut run = Run::new(session);
         let page = work.run(&mut run, until).await?;
         if !page.is_last {
-            if !statement.reads_only() {
-                run.finish(until).await?;
+            match writes {
+                true => run.finish(until).await?,
+                false => self.room_for_cursor()?,
             }
-            self.hold_cursor(&name, db, run)?;
+            self.hold_cursor(&name, db, run);
         }
         Ok(named(page, name))
     }
 
-    fn hold_cursor(
-        &self,
-        name: &str,
-        db: Option<&str>,
-        run: Run<B::Session>,
-    ) -> Result<(), SqlError> {
+    fn room_for_cursor(&self) -> Result<(), SqlError> {
         let most = self.limits.max_cursors;
-        if self.held.count(Holding::Cursor) >= most {
-            return Err(SqlError::Busy(format!(
+        match self.held.count(Holding::Cursor) >= most {
+            true => Err(SqlError::Busy(format!(
                 "{most} cursors are open, which is the most that the link allows (`max_cursors`)"
-            )));
+            ))),
+            false => Ok(()),
         }
+    }
+
+    fn hold_cursor(&self, name: &str, db: Option<&str>, run: Run<B::Session>) {
         let (lasts, idle) = (self.limits.cursor, self.limits.cursor_idle);
         let slot = Slot::new(Holding::Cursor, db, run, lasts, idle);
         self.held.put(name, Arc::new(slot));
-        Ok(())
     }
 
     /// The session that a cursor reads from.
@@ -315,7 +319,11 @@ impl<B: Backend> Linked<B> {
             undo(Holding::Transaction, run).await;
             return Err(SqlError::TransactionGone);
         }
-        run.close_all(until).await?;
+        match (run.close_all(until).await, control) {
+            // What failed is undone, which is what is wanted.
+            (Err(SqlError::Failed(_) | SqlError::TryAgain(_)), Control::Rollback) => {}
+            (closed, _) => closed?,
+        }
         let done = run.session()?.control(control, until).await;
         if done.is_err() {
             undo(Holding::Transaction, run).await;
