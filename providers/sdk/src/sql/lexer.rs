@@ -76,7 +76,9 @@ impl<'a> Lexer<'a> {
     }
 
     fn line_comment(&self) -> usize {
-        self.rest.find('\n').map_or(self.rest.len(), |at| at + 1)
+        let has_returns = self.dialect == Dialect::Postgres;
+        let end = self.rest.find(|c| c == '\n' || (c == '\r' && has_returns));
+        end.map_or(self.rest.len(), |at| at + 1)
     }
 
     /// A comment with an end; those of PostgreSQL stand in one another.

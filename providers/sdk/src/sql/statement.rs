@@ -223,7 +223,9 @@ impl Words {
             "SAVEPOINT" | "RELEASE" => Kind::Point,
             "COPY" => Kind::Copy,
             "SET" | "RESET" | "DISCARD" | "LISTEN" | "UNLISTEN" | "PREPARE" | "DEALLOCATE"
-            | "DECLARE" | "LOAD" | "USE" | "PRAGMA" | "HANDLER" | "DO" | "CALL" => Kind::Traces,
+            | "DECLARE" | "LOAD" | "USE" | "PRAGMA" | "HANDLER" | "DO" | "CALL" | "EXECUTE" => {
+                Kind::Traces
+            }
             "LOCK" if dialect == Dialect::Mysql => Kind::Traces,
             _ if self.has(TRACES) => Kind::Traces,
             _ if dialect == Dialect::Mysql && self.0.iter().any(|w| w.starts_with('@')) => {
@@ -243,11 +245,12 @@ impl Words {
         }
     }
 
-    /// Whether MySQL ends a transaction before it.
+    /// Whether MySQL ends a transaction before it. What is executed by name or from a text may be
+    /// anything.
     fn commits(&self, dialect: Dialect) -> bool {
-        const VERBS: [&str; 14] = [
-            "ALTER", "ANALYZE", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "LOCK", "OPTIMIZE",
-            "RENAME", "REPAIR", "REVOKE", "TRUNCATE", "UNLOCK",
+        const VERBS: [&str; 15] = [
+            "ALTER", "ANALYZE", "CREATE", "DROP", "EXECUTE", "FLUSH", "GRANT", "INSTALL", "LOCK",
+            "OPTIMIZE", "RENAME", "REPAIR", "REVOKE", "TRUNCATE", "UNLOCK",
         ];
         dialect == Dialect::Mysql && VERBS.contains(&self.at(0)) && self.at(1) != "TEMPORARY"
     }

@@ -151,6 +151,26 @@ fn transactions_are_not_begun_by_statements() {
 }
 
 #[test]
+fn no_transaction_hides_in_a_comment_or_a_text() {
+    let hidden = "-- \rBEGIN /*\nSELECT 1 */";
+    let refused = read(hidden, Dialect::Postgres).check(0, true);
+    assert_eq!(
+        refused,
+        Err(StatementError::Transaction("BEGIN".to_owned()))
+    );
+    for dialect in [Dialect::Mysql, Dialect::Sqlite] {
+        assert_eq!(read(hidden, dialect).verb, "SELECT");
+    }
+    let executed = read("EXECUTE IMMEDIATE 'START TRANSACTION'", Dialect::Mysql);
+    assert!(executed.leaves_traces());
+    assert_eq!(executed.check(0, false), Ok(()));
+    assert!(matches!(
+        executed.check(0, true),
+        Err(StatementError::Commits(_))
+    ));
+}
+
+#[test]
 fn traces_are_seen() {
     let pg = Dialect::Postgres;
     for text in [
