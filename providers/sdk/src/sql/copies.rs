@@ -116,16 +116,31 @@ impl Invoke for Other {
 
 /// What became of a call that was passed on; `gone` is what it means that its copy is.
 fn passed<T>(called: anyhow::Result<Result<T, SqlError>>, gone: SqlError) -> Result<T, SqlError> {
-    match called {
-        Ok(answer) => answer,
-        Err(error) => Err(match call_error(error) {
-            // What it held was rolled back with its connections.
-            CallError::NotServed { .. } | CallError::Gone { .. } => gone,
-            CallError::Deadline { .. } => SqlError::Timeout,
-            error => SqlError::Unavailable(format!(
-                "the copy of the provider that holds it did not answer: {error}"
-            )),
-        }),
+    called.unwrap_or_else(|error| Err(unanswered(call_error(error), gone)))
+}
+
+/// What became of a commit that was passed on.
+fn committed(called: anyhow::Result<Result<(), SqlError>>) -> Result<(), SqlError> {
+    called.unwrap_or_else(|error| {
+        Err(match call_error(error) {
+            // It had the call, and may have done it.
+            CallError::Gone { .. } => SqlError::Unavailable(
+                "the copy of the provider that held the transaction went away; whether it took effect is not known"
+                    .to_owned(),
+            ),
+            error => unanswered(error, SqlError::TransactionGone),
+        })
+    })
+}
+
+fn unanswered(error: CallError, gone: SqlError) -> SqlError {
+    match error {
+        // What it held was rolled back with its connections.
+        CallError::NotServed { .. } | CallError::Gone { .. } => gone,
+        CallError::Deadline { .. } => SqlError::Timeout,
+        error => SqlError::Unavailable(format!(
+            "the copy of the provider that holds it did not answer: {error}"
+        )),
     }
 }
 
@@ -193,11 +208,13 @@ impl Other {
         tx: &str,
         control: Control,
     ) -> Result<(), SqlError> {
-        let called = match control {
-            Control::Commit => sql::commit(self, self.cx(), db, tx).await,
-            _ => sql::rollback(self, self.cx(), db, tx).await,
-        };
-        passed(called, SqlError::TransactionGone)
+        match control {
+            Control::Commit => committed(sql::commit(self, self.cx(), db, tx).await),
+            _ => {
+                let called = sql::rollback(self, self.cx(), db, tx).await;
+                passed(called, SqlError::TransactionGone)
+            }
+        }
     }
 }
 
@@ -234,5 +251,29 @@ impl Renamed<'_> {
             .into_iter()
             .map(|(_, function, invocations)| (self.instance, function, invocations));
         self.server.drive(renamed).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_whose_copy_went_away_is_not_known() {
+        let subject = || "copy".to_owned();
+        let gone = CallError::Gone { subject: subject() };
+        assert!(matches!(
+            committed(Err(gone.clone().into())),
+            Err(SqlError::Unavailable(why)) if why.contains("not known")
+        ));
+        let never_there = CallError::NotServed { subject: subject() };
+        assert!(matches!(
+            committed(Err(never_there.into())),
+            Err(SqlError::TransactionGone)
+        ));
+        assert!(matches!(
+            passed::<()>(Err(gone.into()), SqlError::CursorGone),
+            Err(SqlError::CursorGone)
+        ));
     }
 }
