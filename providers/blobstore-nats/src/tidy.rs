@@ -80,7 +80,9 @@ impl Container {
                 };
             }
             if left == before {
-                break;
+                // Data of the objects that were not told of would look left behind.
+                let what = "not all descriptions came";
+                return Err(BlobError::Unavailable(what.to_owned()));
             }
         }
         Ok(())
