@@ -25,7 +25,7 @@ use crate::connect::{CONNECT_BY, Connector, Places, Ways, reach};
 use crate::fault::{Stage, code_of};
 use crate::pace::Pace;
 use crate::request::{add_trace, length, prepare, remove_neighbours};
-use crate::retry::asked_pause;
+use crate::retry::{asked_pause, ends_before};
 use crate::settings::{Http2, HttpSettings};
 use crate::tls::{Material, TlsError};
 
@@ -231,7 +231,7 @@ impl LinkClient {
                 .ok()
                 .and_then(|tried| asked_pause(tried.headers()));
             let pause = backoff.delay().max(asked.unwrap_or_default());
-            if Instant::now() + pause >= waits.deadline {
+            if !ends_before(pause, waits.deadline) {
                 return tried;
             }
             let Some(next) = watch.again() else {

@@ -47,7 +47,7 @@ pub(crate) fn prepare(head: &mut Parts, limits: &Limits) -> Result<(), ErrorCode
         let size = u32::try_from(size).ok();
         return Err(ErrorCode::HttpRequestHeaderSectionSize(size));
     }
-    match length(&head.headers) {
+    match sent_length(&head.headers)? {
         Some(length) if length > limits.request_body => {
             Err(ErrorCode::HttpRequestBodySize(Some(length)))
         }
@@ -127,6 +127,18 @@ fn section_size(headers: &HeaderMap) -> usize {
     each.sum()
 }
 
+/// How long the body of a request is said to be. What servers may understand differently would let
+/// them see other requests than the one that is sent.
+fn sent_length(headers: &HeaderMap) -> Result<Option<u64>, ErrorCode> {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    let is_plain = first.as_bytes().iter().all(u8::is_ascii_digit) && values.next().is_none();
+    let length = length(headers).filter(|_| is_plain);
+    length.map(Some).ok_or(ErrorCode::HttpProtocolError)
+}
+
 /// How long a body is said to be.
 pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
@@ -201,6 +213,31 @@ mod tests {
             wide.err(),
             Some(ErrorCode::HttpRequestHeaderSectionSize(Some(9000..)))
         ));
+    }
+
+    #[test]
+    fn a_length_can_be_understood_in_one_way_only() {
+        let with = |lengths: &[&str]| {
+            let request = lengths.iter().fold(get("http://a/"), |request, length| {
+                request.header("content-length", *length)
+            });
+            prepared(request).err()
+        };
+        for good in [&[] as &[&str], &["0"], &["10"], &["007"]] {
+            assert_eq!(with(good), None, "{good:?}");
+        }
+        for bad in [
+            &["5", "6"][..],
+            &["5", "5"],
+            &["5, 5"],
+            &["+5"],
+            &["-5"],
+            &["0x5"],
+            &[""],
+            &["99999999999999999999"],
+        ] {
+            assert_eq!(with(bad), Some(ErrorCode::HttpProtocolError), "{bad:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
 use lattice_codec::http::ErrorCode;
 use lattice_provider_sdk::{Backoff, InvalidSetting, Settings};
+use tokio::time::Instant;
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -102,6 +103,12 @@ pub(crate) fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }
 
+/// Whether a pause that begins now, of whatever length, ends before the deadline.
+pub(crate) fn ends_before(pause: Duration, deadline: Instant) -> bool {
+    let end = Instant::now().checked_add(pause);
+    end.is_some_and(|end| end < deadline)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +138,19 @@ mod tests {
         assert!(!own.takes_error(&ErrorCode::ConnectionRefused));
         assert!(own.takes_status(StatusCode::SERVICE_UNAVAILABLE));
         assert!(!own.takes_error(&ErrorCode::TlsCertificateError));
+    }
+
+    #[test]
+    fn a_pause_without_end_is_too_long() {
+        let asked = |text: &'static str| {
+            let value = http::HeaderValue::from_static(text);
+            asked_pause(&HeaderMap::from_iter([(RETRY_AFTER, value)]))
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert!(ends_before(asked(" 1 ").unwrap(), deadline));
+        assert!(!ends_before(asked("61").unwrap(), deadline));
+        let longest = asked("18446744073709551615").unwrap();
+        assert!(!ends_before(longest, deadline));
+        assert_eq!(asked("18446744073709551616"), None);
     }
 }

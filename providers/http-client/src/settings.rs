@@ -109,7 +109,11 @@ fn allow(settings: &Settings) -> Result<Option<Allow>, InvalidSetting> {
     let parsed = settings.text("allow").map(Allow::parse).transpose();
     parsed.map_err(|item| InvalidSetting::Value {
         key: "allow".to_owned(),
-        value: item.chars().take(120).collect(),
+        // A login may stand before it.
+        value: match item.contains('@') {
+            true => "<hidden>".to_owned(),
+            false => item.chars().take(120).collect(),
+        },
         expected:
             "`*`, `*.x`, `host[:port]` or `scheme://host[:port][/path]`, after a method or none"
                 .to_owned(),
@@ -226,6 +230,7 @@ mod tests {
     fn what_cannot_be_used_is_named() {
         for (key, value, told) in [
             ("allow", "a, b/c", "`allow` is `b/c`"),
+            ("allow", "https://me:pw@a", "`allow` is `<hidden>`"),
             ("connect_timeout_ms", "0", "`connect_timeout_ms` is `0`"),
             ("http2", "yes", "one of `auto`, `off`, `prior-knowledge`"),
             ("max_header_bytes", "10", "a number from 8192"),
