@@ -92,8 +92,10 @@ impl Json {
         let encoded = settings.read("config_b64", "base64 of a JSON object", |text| {
             let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('='));
             parse(&bytes.ok()?)
-        })?;
-        let plain = settings.read("config_json", expected, |text| parse(text.as_bytes()))?;
+        });
+        let encoded = encoded.map_err(hidden)?;
+        let plain = settings.read("config_json", expected, |text| parse(text.as_bytes()));
+        let plain = plain.map_err(hidden)?;
         Ok(encoded.or(plain).unwrap_or_default())
     }
 
@@ -111,6 +113,18 @@ impl Json {
             "role_external_id" => role?.external_id.clone(),
             _ => None,
         }
+    }
+}
+
+/// Without the value, which may hold a key.
+fn hidden(error: InvalidSetting) -> InvalidSetting {
+    match error {
+        InvalidSetting::Value { key, expected, .. } => InvalidSetting::Value {
+            key,
+            value: "(hidden)".to_owned(),
+            expected,
+        },
+        other => other,
     }
 }
 
@@ -137,7 +151,8 @@ impl S3Settings {
         if let Some(endpoint) = aws.endpoint.as_ref().filter(|url| !address(url)) {
             return Err(InvalidSetting::Value {
                 key: "endpoint".to_owned(),
-                value: endpoint.clone(),
+                // What stands before an `@` may be a password.
+                value: endpoint.rsplit('@').next().unwrap_or_default().to_owned(),
                 expected: "an address such as `http://127.0.0.1:9000`".to_owned(),
             });
         }
@@ -270,6 +285,20 @@ mod tests {
         ] {
             let error = read(&[(key, text)]).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_and_logins_are_not_shown() {
+        let json = r#"{"secret_access_key":"s3cr3t","max_attempts":"many"}"#;
+        let encoded = STANDARD_NO_PAD.encode(json);
+        for (key, text, secret) in [
+            ("config_json", json, "s3cr3t"),
+            ("config_b64", encoded.as_str(), &encoded[..8]),
+            ("endpoint", "me:s3cr3t@localhost", "s3cr3t"),
+        ] {
+            let error = read(&[(key, text)]).unwrap_err().to_string();
+            assert!(error.contains(key) && !error.contains(secret), "{error}");
         }
     }
 

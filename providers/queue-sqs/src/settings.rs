@@ -94,7 +94,8 @@ impl SqsSettings {
         if let Some(endpoint) = aws.endpoint.as_ref().filter(|url| !is_address(url)) {
             return Err(InvalidSetting::Value {
                 key: "endpoint".to_owned(),
-                value: endpoint.clone(),
+                // What stands before an `@` may be a password.
+                value: endpoint.rsplit('@').next().unwrap_or_default().to_owned(),
                 expected: "an address such as `http://127.0.0.1:9324`".to_owned(),
             });
         }

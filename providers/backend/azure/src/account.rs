@@ -188,8 +188,13 @@ impl Said {
             account => format!("https://{account}.{}.core.windows.net", kind.name()),
         };
         let endpoint = self.endpoint.unwrap_or_else(of_cloud);
-        let endpoint =
-            complete(&endpoint, &account).ok_or(InvalidAccount::Endpoint { endpoint })?;
+        let endpoint = complete(&endpoint, &account).ok_or_else(|| InvalidAccount::Endpoint {
+            // A login may stand before its host, a signature in its query.
+            endpoint: match endpoint.contains(['@', '?']) {
+                true => "(hidden)".to_owned(),
+                false => endpoint,
+            },
+        })?;
         Ok(AzureOptions {
             account,
             login,
@@ -339,6 +344,14 @@ mod tests {
             (
                 vec![account, ("sas_token", "s3cr3t!"), ("endpoint", "shop")],
                 "`shop`",
+            ),
+            (
+                vec![
+                    account,
+                    ("sas_token", "a"),
+                    ("endpoint", "shop/?sig=s3cr3t!"),
+                ],
+                "`(hidden)`",
             ),
         ] {
             let error = read(Kind::Blob, &values).unwrap_err().to_string();

@@ -37,9 +37,21 @@ impl EtcdOptions {
             let good = !all.is_empty() && all.iter().all(|text| Endpoint::parse(text).is_ok());
             good.then_some(all)
         };
-        let endpoints = match settings.read("endpoints", expected, split)? {
+        let read = |key| {
+            let read = settings.read(key, expected, split);
+            read.map_err(|error| match settings.text(key) {
+                // What stands before an `@` may be a password.
+                Some(text) if text.contains('@') => InvalidSetting::Value {
+                    key: key.to_owned(),
+                    value: "(hidden)".to_owned(),
+                    expected: expected.to_owned(),
+                },
+                _ => error,
+            })
+        };
+        let endpoints = match read("endpoints")? {
             Some(endpoints) => Some(endpoints),
-            None => settings.read("url", expected, split)?,
+            None => read("url")?,
         };
         let defaults = Self::at(endpoints.unwrap_or_else(|| vec!["http://127.0.0.1:2379".into()]));
         let login = match settings.text("user") {
@@ -85,7 +97,8 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named() {
         for (values, key) in [
-            (&[("endpoints", "ftp://a")][..], "endpoints"),
+            (&[("endpoints", "ftp://a")][..], "endpoints` is `ftp://a`"),
+            (&[("url", "a,http://me:secret@b")], "url` is `(hidden)`"),
             (&[("user", "me")], "password"),
             (&[("answer_timeout_ms", "1")], "answer_timeout_ms"),
         ] {
