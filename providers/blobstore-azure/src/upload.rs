@@ -51,6 +51,9 @@ impl Writer<'_> {
         if first.len() < self.size {
             return self.put(id, first).await;
         }
+        // The writer is held back until two blocks may be held.
+        let permit = self.large.acquire().await;
+        let _permit = permit.map_err(|error| BlobError::other(&error))?;
         match data.part(self.size).await? {
             None => self.put(id, first).await,
             Some(second) => self.write_blocks(id, first, second, data).await,
@@ -80,9 +83,6 @@ impl Writer<'_> {
         second: Bytes,
         mut data: Upload,
     ) -> Result<(), BlobError> {
-        // The writer is held back meanwhile.
-        let permit = self.large.acquire().await;
-        let _permit = permit.map_err(|error| BlobError::other(&error))?;
         let mut blocks = Blocks {
             write: Uuid::new_v4(),
             count: 1,
@@ -135,7 +135,45 @@ impl Writer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::{StreamExt as _, stream};
+    use lattice_provider_sdk::Settings;
+    use lattice_provider_sdk::blobstore::BlobSettings;
+
     use super::*;
+    use crate::backend::Account;
+    use crate::settings::AzureSettings;
+
+    #[tokio::test]
+    async fn a_second_block_is_taken_when_there_is_room_for_it() {
+        let says = [
+            ("CLOUD_LOCATION", "http://127.0.0.1:1"),
+            ("STORAGE_ACCOUNT", "devstoreaccount1"),
+            ("part_size_mb", "1"),
+        ];
+        let settings = AzureSettings::read(&Settings::from_texts(says, []), |_| None);
+        let account = Account::new(settings.unwrap()).unwrap();
+        let room = u32::try_from(account.large.available_permits()).unwrap();
+        let _taken = account.large.acquire_many(room).await.unwrap();
+        let given = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&given);
+        let pieces = stream::repeat_with(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(Bytes::from(vec![0; 1 << 18]))
+        });
+        let data = Upload::of(pieces.take(20).boxed(), &BlobSettings::default());
+        let id = ObjectId {
+            container: "corp".to_owned(),
+            object: "large".to_owned(),
+        };
+        let writer = account.writer();
+        let mut write = pin!(writer.write(&id, data));
+        assert!(futures::poll!(write.as_mut()).is_pending());
+        assert_eq!(given.load(Ordering::Relaxed), 4);
+    }
 
     #[test]
     fn names_of_blocks_are_of_one_length() {

@@ -92,8 +92,10 @@ impl S3 {
         if first.len() < size {
             return self.put(id, first).await;
         }
-        let second = data.part(size).await?;
-        match second {
+        // The writer is held back until two parts may be held.
+        let permit = self.large_writes.acquire().await;
+        let _permit = permit.map_err(|error| BlobError::other(&error))?;
+        match data.part(size).await? {
             None => self.put(id, first).await,
             Some(second) => self.write_parts(id, first, second, data).await,
         }
@@ -114,9 +116,6 @@ impl S3 {
         second: Bytes,
         mut data: Upload,
     ) -> Result<(), BlobError> {
-        // The writer is held back meanwhile.
-        let permit = self.large_writes.acquire().await;
-        let _permit = permit.map_err(|error| BlobError::other(&error))?;
         let parts = Arc::new(self.begin(id).await?);
         let guard = Guard::new(self, &parts);
         let mut tags = vec![self.put_part(&parts, 1, first).await?];
@@ -185,5 +184,46 @@ impl S3 {
         finished
             .map(drop)
             .map_err(|error| error.of_container(&parts.id.container))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::{StreamExt as _, stream};
+    use lattice_provider_sdk::Settings;
+    use lattice_provider_sdk::blobstore::BlobSettings;
+
+    use super::*;
+    use crate::settings::S3Settings;
+
+    #[tokio::test]
+    async fn a_second_part_is_taken_when_there_is_room_for_it() {
+        let says = [
+            ("endpoint", "http://127.0.0.1:1"),
+            ("access_key_id", "id"),
+            ("secret_access_key", "secret"),
+            ("part_size_mb", "5"),
+        ];
+        let settings = S3Settings::read(&Settings::from_texts(says, []), |_| None);
+        let s3 = Arc::new(S3::new(settings.unwrap().0).unwrap());
+        let room = u32::try_from(s3.large_writes.available_permits()).unwrap();
+        let _taken = s3.large_writes.acquire_many(room).await.unwrap();
+        let given = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&given);
+        let pieces = stream::repeat_with(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(Bytes::from(vec![0; 1 << 20]))
+        });
+        let data = Upload::of(pieces.take(20).boxed(), &BlobSettings::default());
+        let id = ObjectId {
+            container: "corp".to_owned(),
+            object: "large".to_owned(),
+        };
+        let mut write = pin!(s3.write(&id, data));
+        assert!(futures::poll!(write.as_mut()).is_pending());
+        assert_eq!(given.load(Ordering::Relaxed), 5);
     }
 }
