@@ -2,7 +2,7 @@
 //!
 //! | value | default | meaning |
 //! |---|---|---|
-//! | `root` | a folder of the component's id in the folder for temporary files | the folder of the link, which is made if it is missing |
+//! | `root` | a folder of the component's id, with `%2F` for `/`, in the folder for temporary files | the folder of the link, which is made if it is missing |
 //! | `sync` | `true` | whether a write is answered only once it is on the disk |
 //!
 //! Those of every blob provider come on top; see [`lattice_provider_sdk::blobstore`].
@@ -32,7 +32,7 @@ impl FsSettings {
         let settings = Settings::of(session, link);
         Ok(Self {
             root: settings.text("root").map(PathBuf::from),
-            own: std::env::temp_dir().join(link.peer.as_str()),
+            own: own_folder(&std::env::temp_dir(), link.peer.as_str()),
             sync: settings.switch("sync", true)?,
             shared: BlobSettings::of(session, link)?,
         })
@@ -59,6 +59,11 @@ impl FsSettings {
         // A folder may be mounted later, or given to us.
         LinkError::unavailable(what)
     }
+}
+
+/// The folder of a component. An id may have a `/`, and must not lead elsewhere.
+fn own_folder(temporary: &Path, component: &str) -> PathBuf {
+    temporary.join(crate::name::encode(component))
 }
 
 /// Makes a folder where others may have put something in its place.
@@ -100,6 +105,19 @@ mod tests {
         settings(None, own.clone()).prepare().unwrap();
         settings(None, own.clone()).prepare().unwrap();
         assert_eq!(own.metadata().unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn the_folder_of_a_component_is_among_the_temporary_ones() {
+        for (component, file) in [
+            ("default-cart", "/tmp/default-cart"),
+            ("team/cart", "/tmp/team%2Fcart"),
+            ("/etc", "/tmp/%2Fetc"),
+            ("..", "/tmp/%2E."),
+        ] {
+            let own = own_folder(Path::new("/tmp"), component);
+            assert_eq!(own, Path::new(file));
+        }
     }
 
     #[test]
