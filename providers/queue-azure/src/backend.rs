@@ -88,7 +88,7 @@ impl AzureQueues {
         Features::new()
             .with("delay", LONGEST.as_millis())
             .with("order", "best-effort")
-            .with("max-message-bytes", letter::MOST / 4 * 3)
+            .with("max-message-bytes", letter::MOST_SENT / 4 * 3)
             .with("max-lease-ms", LONGEST.as_millis())
             .having("dead-letter")
             .with("depth", "ready-only")
@@ -192,9 +192,31 @@ impl AzureQueues {
             ));
         };
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        self.send(&self.link.dead(queue), letter, Duration::ZERO)
+        let text = letter::write(&letter, letter::MOST)?;
+        self.post(&self.link.dead(queue), &text, Duration::ZERO)
             .await?;
         self.delete(queue, held).await
+    }
+
+    /// Sends what was written; its id.
+    async fn post(&self, queue: &str, text: &str, delay: Duration) -> Sent {
+        queues::check_name(queue)?;
+        let delay = seconds("delay", delay)?.as_secs().to_string();
+        let mut asked = AzureRequest::new("send the message", Method::POST, messages(queue));
+        // Forever; by itself Azure would forget it after a week.
+        asked.query = vec![("messagettl", "-1"), ("visibilitytimeout", &delay)];
+        asked.headers = vec![(CONTENT_TYPE, "application/xml".to_owned())];
+        asked.body = Bytes::from(format!(
+            "<QueueMessage><MessageText>{}</MessageText></QueueMessage>",
+            escaped(text)
+        ));
+        asked.once = true;
+        let answer = self.ask(queue, &asked).await?;
+        let list = Element::read(&String::from_utf8_lossy(answer.body())).unwrap_or_default();
+        let id = list
+            .child("QueueMessage")
+            .map(|sent| sent.text_of("MessageId"));
+        Ok(id.unwrap_or_default().to_owned())
     }
 }
 
@@ -235,23 +257,8 @@ impl Queues for AzureQueues {
 
     async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
         queues::check_name(queue)?;
-        let text = letter::write(&message)?;
-        let delay = seconds("delay", delay)?.as_secs().to_string();
-        let mut asked = AzureRequest::new("send the message", Method::POST, messages(queue));
-        // Forever; by itself Azure would forget it after a week.
-        asked.query = vec![("messagettl", "-1"), ("visibilitytimeout", &delay)];
-        asked.headers = vec![(CONTENT_TYPE, "application/xml".to_owned())];
-        asked.body = Bytes::from(format!(
-            "<QueueMessage><MessageText>{}</MessageText></QueueMessage>",
-            escaped(&text)
-        ));
-        asked.once = true;
-        let answer = self.ask(queue, &asked).await?;
-        let list = Element::read(&String::from_utf8_lossy(answer.body())).unwrap_or_default();
-        let id = list
-            .child("QueueMessage")
-            .map(|sent| sent.text_of("MessageId"));
-        Ok(id.unwrap_or_default().to_owned())
+        let text = letter::write(&message, letter::MOST_SENT)?;
+        self.post(queue, &text, delay).await
     }
 
     async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {

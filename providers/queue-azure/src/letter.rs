@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 /// What Azure takes as one message.
 pub(crate) const MOST: usize = 64 << 10;
+/// What is sent as one message: as a dead letter, with the reason, it has to fit too.
+pub(crate) const MOST_SENT: usize = MOST - (4 << 10);
 const MARK: &str = "lattice1.";
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,8 +26,8 @@ struct Head {
     attributes: BTreeMap<String, String>,
 }
 
-/// What Azure gets for a message.
-pub(crate) fn write(message: &Message) -> Result<String, QueueError> {
+/// What Azure gets for a message, of `most` bytes.
+pub(crate) fn write(message: &Message, most: usize) -> Result<String, QueueError> {
     for (feature, id) in [("groups", &message.group), ("dedup", &message.dedup_id)] {
         if id.is_some() {
             let why = format!("{feature}, which the queues of Azure do not have");
@@ -42,7 +44,7 @@ pub(crate) fn write(message: &Message) -> Result<String, QueueError> {
         let head = serde_json::to_vec(&head).unwrap_or_default();
         text = format!("{MARK}{}.", STANDARD.encode(head));
     }
-    let room = MOST.saturating_sub(text.len()) / 4 * 3;
+    let room = most.saturating_sub(text.len()) / 4 * 3;
     if message.body.len() > room {
         return Err(QueueError::TooLarge(room as u64));
     }
@@ -76,6 +78,7 @@ pub(crate) fn read(text: &str) -> Message {
 
 #[cfg(test)]
 mod tests {
+    use lattice_provider_sdk::queue::dead_letter;
     use proptest::prelude::*;
 
     use super::*;
@@ -92,7 +95,10 @@ mod tests {
 
     #[test]
     fn what_others_send_is_read() {
-        assert_eq!(write(&message(b"hello".to_vec())).unwrap(), "aGVsbG8=");
+        assert_eq!(
+            write(&message(b"hello".to_vec()), MOST).unwrap(),
+            "aGVsbG8="
+        );
         assert_eq!(read("aGVsbG8=").body, "hello");
         assert_eq!(read("{\"n\": 1}").body, "{\"n\": 1}");
         assert_eq!(read("lattice1.x").body, "lattice1.x");
@@ -100,27 +106,44 @@ mod tests {
 
     #[test]
     fn what_is_too_large_is_told_how_much_would_fit() {
-        let error = write(&message(vec![0; 49_153])).unwrap_err();
+        let error = write(&message(vec![0; 49_153]), MOST).unwrap_err();
         assert_eq!(error, QueueError::TooLarge(49_152));
-        assert!(write(&message(vec![0; 49_152])).unwrap().len() <= MOST);
+        assert!(write(&message(vec![0; 49_152]), MOST).unwrap().len() <= MOST);
         let mut large = message(vec![0; 49_152]);
         large.attributes = vec![("a".to_owned(), "x".repeat(100))];
-        let QueueError::TooLarge(room) = write(&large).unwrap_err() else {
+        let QueueError::TooLarge(room) = write(&large, MOST).unwrap_err() else {
             panic!("it fits");
         };
         large.body.truncate(usize::try_from(room).unwrap());
-        assert!(write(&large).unwrap().len() <= MOST);
+        assert!(write(&large, MOST).unwrap().len() <= MOST);
+    }
+
+    #[test]
+    fn what_was_sent_fits_as_a_dead_letter() {
+        let mut sent = message(Vec::new());
+        for attributes in [vec![], vec![("a".to_owned(), "x".repeat(100))]] {
+            (sent.attributes, sent.body) = (attributes, vec![0; MOST].into());
+            let QueueError::TooLarge(room) = write(&sent, MOST_SENT).unwrap_err() else {
+                panic!("it fits");
+            };
+            sent.body.truncate(usize::try_from(room).unwrap());
+            assert!(write(&sent, MOST_SENT).is_ok());
+            for reason in ["\u{1}", "\"", "\u{10ffff}"].map(|char| char.repeat(2000)) {
+                let dead = dead_letter(sent.clone(), &"q".repeat(63), u32::MAX, &reason);
+                assert!(write(&dead, MOST).is_ok());
+            }
+        }
     }
 
     #[test]
     fn what_azure_does_not_have_is_refused_by_name() {
         let mut grouped = message(Vec::new());
         grouped.group = Some("g".to_owned());
-        let error = write(&grouped).unwrap_err();
+        let error = write(&grouped, MOST).unwrap_err();
         assert!(matches!(error, QueueError::Unsupported(why) if why.starts_with("groups")));
         let mut named = message(Vec::new());
         named.dedup_id = Some("d".to_owned());
-        let error = write(&named).unwrap_err();
+        let error = write(&named, MOST).unwrap_err();
         assert!(matches!(error, QueueError::Unsupported(why) if why.starts_with("dedup")));
     }
 
@@ -134,7 +157,7 @@ mod tests {
             let mut message = message(body);
             message.content_type = kind;
             message.attributes = attributes.into_iter().collect();
-            prop_assert_eq!(read(&write(&message).unwrap()), message);
+            prop_assert_eq!(read(&write(&message, MOST).unwrap()), message);
         }
 
         #[test]

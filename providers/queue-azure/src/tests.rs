@@ -207,9 +207,19 @@ async fn many_are_received_and_delays_are_waited_for() {
     let got = azurite.one("default").await;
     assert_eq!(got.message.body, "later");
     assert!(sent.elapsed() >= delay);
-    let large = message(vec![0; 48 << 10]);
+}
+
+#[tokio::test]
+async fn the_largest_message_can_be_rejected() {
+    let azurite = azurite(&[]).await;
+    let large = message(vec![0; 45 << 10]);
     azurite.send("default", large.clone()).await;
-    assert_eq!(azurite.one("default").await.message, large);
+    let got = azurite.one("default").await;
+    assert_eq!(got.message, large);
+    let reject = Outcome::Reject("\"".repeat(2000));
+    assert_eq!(azurite.settle("default", &got, reject).await, Ok(()));
+    let dead = azurite.one("default-dead").await;
+    assert_eq!(dead.message.body, large.body);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::ack::Ack;
 use crate::cluster::Cluster;
 use crate::later::{MOVE_TO, later_id};
 use crate::leases::Lease;
-use crate::letter::{self, DEDUP_ID, MOVED_ID, MOVED_TIME, NOT_BEFORE};
+use crate::letter::{self, DEAD_ROOM, DEDUP_ID, MOVED_ID, MOVED_ROOM, MOVED_TIME, NOT_BEFORE};
 use crate::queue::{Queue, adjust};
 use crate::settings::LinkSettings;
 
@@ -74,7 +74,7 @@ impl NatsQueues {
     }
 
     pub(crate) fn features(&self) -> Features {
-        let known = self.cluster.wire.max_payload();
+        let known = self.cluster.wire.max_payload().saturating_sub(DEAD_ROOM);
         let most = usize::try_from(self.settings.queue.max_message_bytes);
         let most = most.map_or(known, |most| most.min(known));
         Features::new()
@@ -104,7 +104,7 @@ impl NatsQueues {
     async fn store(&self, queue: &Queue, message: Message) -> Sent {
         let wire = &self.cluster.wire;
         let headers = letter::headers(&message);
-        let most = queue.most(wire);
+        let most = queue.most_sent(wire);
         letter::fits(&headers, message.body.len(), most)?;
         let subject = queue.subject(message.group.as_deref());
         let stored = wire.publish(subject, headers, message.body, most);
@@ -118,7 +118,7 @@ impl NatsQueues {
         headers.insert(NOT_BEFORE, due.to_string().as_str());
         let subject = queue.subject(message.group.as_deref());
         headers.insert(MOVE_TO, subject.as_str());
-        let most = queue.most(wire);
+        let most = queue.most_sent(wire).saturating_sub(MOVED_ROOM);
         letter::fits(&headers, message.body.len(), most)?;
         let later = queue.later.cached_info().config.name.clone();
         let stored = wire.publish(later, headers, message.body, most);

@@ -24,6 +24,12 @@ pub(crate) const MOVED_TIME: &str = "Lattice-Enqueued-At";
 /// Before when a message is not to be delivered, in milliseconds of Unix time.
 pub(crate) const NOT_BEFORE: &str = "Lattice-Not-Before";
 
+/// How much longer a dead letter may be than its message: by the reason, of which every byte may
+/// become three, and by the names of the queue.
+pub(crate) const DEAD_ROOM: usize = 4096;
+/// How much longer a message may be once it was moved: by its id, twice, and by a time.
+pub(crate) const MOVED_ROOM: usize = 128;
+
 /// What names of headers begin with that are no attributes.
 const RESERVED: [&str; 3] = ["nats-", "lattice-", "content-type"];
 

@@ -38,6 +38,11 @@
 //! `lanes`. They are found within a tenth of a second while groups are in use, and within a second
 //! otherwise.
 //!
+//! # Dead letters
+//!
+//! A dead letter is longer than its message. So the largest message is 4 KiB smaller than what the
+//! server takes. The dead-letter queue has no limits of its own when it is made by a link.
+//!
 //! # Depth
 //!
 //! Messages that wait for their next attempt count as leased.

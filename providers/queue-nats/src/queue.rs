@@ -19,6 +19,7 @@ use lattice_provider_sdk::queue::QueueError;
 use crate::lanes::Lanes;
 use crate::later::Mover;
 use crate::leases::SLACK;
+use crate::letter::DEAD_ROOM;
 use crate::pull::Puller;
 use crate::settings::QueueSettings;
 use crate::wire::Wire;
@@ -92,6 +93,13 @@ impl Queue {
     pub(crate) fn most(&self, wire: &Wire) -> usize {
         let server = wire.max_payload();
         self.max_message.map_or(server, |most| most.min(server))
+    }
+
+    /// The largest message that is sent to it: as a dead letter it has to fit too, in a queue without
+    /// such a limit.
+    pub(crate) fn most_sent(&self, wire: &Wire) -> usize {
+        let server = wire.max_payload().saturating_sub(DEAD_ROOM);
+        self.most(wire).min(server)
     }
 
     /// The subject of a message.

@@ -259,6 +259,37 @@ async fn what_is_too_large_for_the_server_is_refused_by_size() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_just_fits_can_be_moved_and_rejected() {
+    let mut lattice = Lattice::start::<QueueNats>(&[]).await;
+    for (name, most) in [
+        ("large", None),
+        ("small", Some(("max_message_bytes", "1000"))),
+    ] {
+        let config: Vec<_> = most.into_iter().chain([("queue", name)]).collect();
+        let worker = lattice.link("worker", name, &config).await;
+        let large = worker.send_later("", &text("x".repeat(1 << 20)), 50).await;
+        let Err(Error::TooLarge(room)) = large else {
+            panic!("{large:?}");
+        };
+        let fits = text("x".repeat(usize::try_from(room).unwrap()));
+        worker.send_later("", &fits, 50).await.unwrap();
+        let moved = worker.one("").await;
+        assert_eq!(moved.message, fits);
+        worker.ack("", &moved).await.unwrap();
+        let Err(Error::TooLarge(room)) = worker.send("", &text("x".repeat(1 << 20))).await else {
+            panic!("it fits");
+        };
+        let fits = text("x".repeat(usize::try_from(room).unwrap()));
+        worker.send("", &fits).await.unwrap();
+        let reject = Outcome::Reject("ü".repeat(1000));
+        let got = worker.one("").await;
+        assert_eq!(worker.settle("", &got.receipt, reject).await, Ok(()));
+        let dead = worker.one("default-dead").await;
+        assert_eq!(dead.message.body, fits.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queues_are_created_as_the_link_says() {
     let mut lattice = Lattice::start::<QueueNats>(&[]).await;
     let own = lattice.link("worker", "default", &[]).await;

@@ -29,6 +29,11 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How many bytes of messages are remembered for the case that they are rejected.
 const REMEMBERED: usize = 32 << 20;
 
+/// What every queue takes that was not set up otherwise.
+const USUAL_MOST: usize = 256 << 10;
+/// How much of what a queue takes is left for what a dead letter tells besides.
+const DEAD_ROOM: usize = 4 << 10;
+
 /// What a link gives its component.
 #[derive(Debug)]
 pub(crate) struct SqsQueues {
@@ -85,7 +90,7 @@ impl SqsQueues {
     pub(crate) fn features(&self) -> Features {
         let features = Features::new()
             .with("order", "best-effort")
-            .with("max-message-bytes", self.link.largest)
+            .with("max-message-bytes", self.most_sent())
             .with("max-lease-ms", LONGEST_LEASE.as_millis())
             .having("dead-letter")
             .with("depth", "approximate");
@@ -108,7 +113,27 @@ impl SqsQueues {
 
     fn letter(&self, queue: &str, message: &Message) -> Result<Letter, QueueError> {
         let fifo = self.table.name(queue)?.fifo;
-        letter::write(message, fifo, self.link.largest)
+        letter::write(message, fifo, self.most_sent())
+    }
+
+    /// The largest dead letter.
+    fn most(&self) -> usize {
+        self.link.largest.max(USUAL_MOST)
+    }
+
+    /// The largest message that is sent: as a dead letter it has to fit too.
+    fn most_sent(&self) -> usize {
+        self.link.largest.min(self.most() - DEAD_ROOM)
+    }
+
+    /// Sends what was written; its id.
+    async fn post(&self, queue: &str, mut letter: Letter) -> Sent {
+        let url = self.table.url(queue).await?;
+        let url = Value::from(&*url);
+        letter.params.insert("QueueUrl".to_owned(), url);
+        let (params, again) = (letter.params.into(), self.again(queue)?);
+        let answer = self.ask(queue, "SendMessage", &params, again).await?;
+        Ok(text(&answer["MessageId"]))
     }
 
     /// Sending twice to a FIFO queue stores once.
@@ -245,8 +270,10 @@ impl SqsQueues {
             ));
         };
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        self.send(&self.table.dead(queue), letter, Duration::ZERO)
-            .await?;
+        let dead = self.table.dead(queue);
+        let fifo = self.table.name(&dead)?.fifo;
+        let letter = letter::write(&letter, fifo, self.most())?;
+        self.post(&dead, letter).await?;
         self.delete(queue, handle).await
     }
 
@@ -320,12 +347,7 @@ impl Queues for SqsQueues {
             let delay = delay.as_secs().into();
             letter.params.insert("DelaySeconds".to_owned(), delay);
         }
-        let url = self.table.url(queue).await?;
-        let url = Value::from(&*url);
-        letter.params.insert("QueueUrl".to_owned(), url);
-        let (params, again) = (letter.params.into(), self.again(queue)?);
-        let answer = self.ask(queue, "SendMessage", &params, again).await?;
-        Ok(text(&answer["MessageId"]))
+        self.post(queue, letter).await
     }
 
     async fn send_many(

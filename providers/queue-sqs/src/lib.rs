@@ -28,7 +28,8 @@
 //!
 //! The provider itself sends them to their queue before it deletes the message, so that the reason is
 //! with them; a redrive policy of SQS may be there besides. A crash between the two leaves the
-//! message in both queues.
+//! message in both queues. A dead letter is longer than its message, so the largest message is 4 KiB
+//! smaller than what a queue takes: the `max_message_bytes` of the link, and 256 KiB at least.
 //!
 //! # When SQS is away
 //!

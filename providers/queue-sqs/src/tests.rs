@@ -190,6 +190,23 @@ async fn rejected_messages_are_kept_with_the_reason() {
 }
 
 #[tokio::test]
+async fn the_largest_message_can_be_rejected() {
+    let moto = moto(&[]).await;
+    let (most, zero) = (258_048, Duration::ZERO);
+    let larger = message(vec![b'x'; most + 1]);
+    let refused = moto.queues.send("default", larger, zero).await;
+    assert_eq!(refused, Err(QueueError::TooLarge(most as u64)));
+    let largest = message(vec![b'x'; most]);
+    moto.send("default", largest.clone()).await;
+    let got = moto.one("default").await;
+    let reject = Outcome::Reject("\"".repeat(2000));
+    let rejected = moto.queues.settle("default", &got.receipt, reject).await;
+    assert_eq!(rejected, Ok(()));
+    let dead = moto.one("default-dead").await;
+    assert_eq!(dead.message.body, largest.body);
+}
+
+#[tokio::test]
 async fn many_are_sent_and_received_in_batches() {
     let moto = moto(&[("max_message_bytes", "1024")]).await;
     let mut messages: Vec<_> = (0..23).map(|n| message(n.to_string())).collect();

@@ -164,7 +164,7 @@ async fn a_link_needs_the_queue_that_it_must_not_create() {
     put(
         &lattice,
         "met",
-        &[("require", "delay, max-message-bytes>=262144")],
+        &[("require", "delay, max-message-bytes>=258048")],
     )
     .await;
     lattice.report_of(LinkState::Ready).await;

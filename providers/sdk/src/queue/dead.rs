@@ -14,6 +14,8 @@ pub const DEAD_LETTER_ATTEMPTS: &str = "dead-letter-attempts";
 
 /// The longest reason that is kept, in bytes; backends put it into headers.
 const LONGEST_REASON: usize = 1024;
+/// How long a control character may become there.
+const LONGEST_ESCAPE: usize = "\\u0000".len();
 
 /// The dead-letter queue of `queue`, where the backend's settings name no other.
 #[must_use]
@@ -42,7 +44,17 @@ pub fn dead_letter(mut message: Message, queue: &str, attempts: u32, reason: &st
 }
 
 fn shortened(reason: &str) -> String {
-    reason[..reason.floor_char_boundary(LONGEST_REASON)].to_owned()
+    let mut room = LONGEST_REASON;
+    let fits = |char: &char| {
+        let size = match char.is_control() {
+            true => LONGEST_ESCAPE,
+            false => char.len_utf8(),
+        };
+        let left = room.checked_sub(size);
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    reason.chars().take_while(fits).collect()
 }
 
 #[cfg(test)]
@@ -71,6 +83,14 @@ mod tests {
         assert_eq!(value(DEAD_LETTER_QUEUE), Some("jobs-dead"));
         assert_eq!(value(DEAD_LETTER_ATTEMPTS), Some("1"));
         assert_eq!((twice.group, twice.dedup_id), (None, None));
+    }
+
+    #[test]
+    fn a_reason_has_a_bound() {
+        assert_eq!(shortened("why\n"), "why\n");
+        assert_eq!(shortened(&"a".repeat(2000)).len(), 1024);
+        assert_eq!(shortened(&format!("a{}", "ü".repeat(2000))).len(), 1023);
+        assert_eq!(shortened(&"\u{1}".repeat(2000)).len(), 170);
     }
 
     #[test]
