@@ -2,7 +2,8 @@
 //!
 //! A provider tells the [`Features`] of each link that it took. They are names with values; which
 //! names there are is the business of a capability, and `docs/capabilities.md` lists them. A link
-//! whose target config has the value `require` is taken only by a backend that has all of it:
+//! that has the value `require` in the config of the provider's end, be that its target or its source,
+//! is taken only by a backend that has all of it:
 //!
 //! ```
 //! use lattice_provider_sdk::Features;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
-use crate::describe::{Described, Features};
+use crate::describe::{Described, Features, REQUIRE};
 use crate::error::LinkError;
 use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
@@ -498,11 +498,12 @@ impl<P: Provider> Worker<P> {
 /// Puts a link and finds out what its backend can do.
 async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<Features, LinkError> {
     match link.role {
-        LinkRole::Source => {
-            bounded(provider.put_source_link(link)).await?;
-            return Ok(Features::new());
-        }
+        LinkRole::Source => bounded(provider.put_source_link(link)).await?,
         LinkRole::Target => bounded(provider.put_target_link(link)).await?,
+    }
+    let is_source = link.role == LinkRole::Source;
+    if is_source && link.value(REQUIRE).is_none() {
+        return Ok(Features::new());
     }
     let described = bounded(async {
         let features = provider.describe(link).await;
@@ -512,12 +513,16 @@ async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<Featu
     .await;
     if described.is_err() {
         bounded(async {
-            provider.delete_target_link(link).await;
+            match link.role {
+                LinkRole::Source => provider.delete_source_link(link).await,
+                LinkRole::Target => provider.delete_target_link(link).await,
+            }
             Ok(())
         })
         .await?;
     }
-    described
+    // Nobody calls through a link with the provider as source, so nobody asks for its features.
+    described.map(|features| if is_source { Features::new() } else { features })
 }
 
 /// Lets a provider take its time over a link, up to a limit.

@@ -89,6 +89,21 @@ async fn a_link_that_requires_what_is_not_there_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_link_from_the_provider_is_held_to_what_it_requires_too() {
+    let from_provider = |required| link("kv", "counter", &[("require", required)]);
+    let mut host = Host::start(vec![from_provider("ttl")]).await;
+    assert_eq!(host.told().await, "put source counter keyvalue default v=-");
+    assert_eq!(host.told().await, "delete source counter keyvalue default");
+    let report = host.report().await;
+    assert_eq!(report.state, LinkState::Failed);
+    let reason = report.reason.unwrap();
+    assert!(reason.starts_with("the link requires `ttl`"), "{reason}");
+    host.put(&from_provider("cas")).await;
+    assert_eq!(host.told().await, "put source counter keyvalue default v=-");
+    assert_eq!(host.report().await.state, LinkState::Ready);
+}
+
+#[tokio::test]
 async fn callers_are_told_the_features_of_their_link() {
     let mut host = Host::start(vec![link("counter", "kv", &[])]).await;
     host.told().await;

@@ -65,6 +65,12 @@ impl<B: Locks> Desk<B> {
         self.tasks.close();
     }
 
+    /// Waits, when it was closed, until those who waited have left every line, and nothing is held
+    /// that nobody knows of.
+    pub(crate) async fn finished(&self) {
+        self.tasks.wait().await;
+    }
+
     fn place(&self, store: &str, name: &str) -> Result<Place, LockError> {
         Place::read(store, name, &self.link_name)
     }
@@ -199,7 +205,77 @@ fn wait_until(wait_ms: u32, deadline: Instant) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::describe::Features;
+    use crate::error::LinkError;
+
+    /// Where every lock is held by somebody else, for ever.
+    #[derive(Debug, Default)]
+    struct Taken {
+        waiters: AtomicUsize,
+        left: AtomicUsize,
+    }
+
+    impl Locks for Taken {
+        async fn acquire(&self, _: &Claim, _: Duration, _: Instant) -> Result<Granted, LockError> {
+            self.waiters.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().await
+        }
+
+        async fn renew(&self, _: &Claim, _: Duration) -> Result<Granted, LockError> {
+            Err(LockError::NotHeld)
+        }
+
+        async fn release(&self, _: &Claim) -> Result<(), LockError> {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.left.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        async fn inspect(&self, _: &Place) -> Result<Option<Holder>, LockError> {
+            Ok(None)
+        }
+
+        fn features(&self) -> Features {
+            Features::new()
+        }
+
+        async fn check(&self) -> Result<(), LinkError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_desk_is_finished_when_all_have_left_their_lines() {
+        let settings = crate::Settings::from_texts([], []);
+        let limits = Limits::read(&settings, Duration::from_millis(100)).unwrap();
+        let desk = Arc::new(Desk::new(Taken::default(), limits, "default"));
+        let wait = |name: &str| {
+            let ask = Ask {
+                store: String::new(),
+                name: name.to_owned(),
+                ttl_ms: 10_000,
+                wait_ms: 60_000,
+                owner: "cart".to_owned(),
+                deadline: Instant::now() + Duration::from_secs(60),
+            };
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move { desk.acquire(ask).await })
+        };
+        let waiters = ["a", "a", "b"].map(wait);
+        while desk.backend.waiters.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+        desk.close();
+        desk.finished().await;
+        assert_eq!(desk.backend.left.load(Ordering::Relaxed), 3);
+        for waiter in waiters {
+            let ended = waiter.await.unwrap();
+            assert!(matches!(ended, Err(LockError::Unavailable(_))), "{ended:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_before_its_deadline() {

@@ -24,6 +24,7 @@ use super::bindings::lattice::lock::leader;
 use super::claim::{Claim, Place};
 use super::limits::Limits;
 use crate::backoff::Backoff;
+use crate::describe::Features;
 use crate::error::{LinkError, chain};
 use crate::link::ProviderLink;
 use crate::session::Session;
@@ -78,6 +79,7 @@ pub(crate) struct Campaign {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
     trouble: Arc<Mutex<Option<String>>>,
+    features: Features,
 }
 
 impl Campaign {
@@ -89,6 +91,7 @@ impl Campaign {
     ) -> Self {
         let stop = CancellationToken::new();
         let trouble = Arc::default();
+        let features = locks.features();
         let candidate = Candidate {
             locks,
             election,
@@ -104,7 +107,13 @@ impl Campaign {
             stop,
             task: Some(task),
             trouble,
+            features,
         }
+    }
+
+    /// What the backend can do.
+    pub(crate) fn features(&self) -> Features {
+        self.features.clone()
     }
 
     /// Whether the backend does its work.

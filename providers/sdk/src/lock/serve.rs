@@ -93,16 +93,20 @@ impl<B: Locks> Desks<B> {
         }
     }
 
-    /// Resigns everywhere, by `until` at the latest.
+    /// Resigns everywhere and gives up what is being acquired, by `until` at the latest.
     pub async fn shutdown(&self, until: Instant) {
-        for desk in self.table.lock().values() {
-            desk.close();
-        }
+        let desks: Vec<_> = self.table.lock().values().map(Arc::clone).collect();
+        desks.iter().for_each(|desk| desk.close());
+        let finished = desks.iter().map(|desk| desk.finished());
         let campaigns = std::mem::take(&mut *self.campaigns.lock());
         let ended = campaigns.into_values().map(Campaign::end);
-        let ended = futures::future::join_all(ended);
-        if tokio::time::timeout_at(until, ended).await.is_err() {
-            tracing::warn!("not all leaders could resign in time; their leases run out");
+        let (finished, ended) = (
+            futures::future::join_all(finished),
+            futures::future::join_all(ended),
+        );
+        let all = futures::future::join(finished, ended);
+        if tokio::time::timeout_at(until, all).await.is_err() {
+            tracing::warn!("not all locks could be given up in time; their leases run out");
         }
     }
 
@@ -110,7 +114,9 @@ impl<B: Locks> Desks<B> {
     #[must_use]
     pub fn describe(&self, link: &ProviderLink) -> Features {
         let Some(desk) = self.of(link) else {
-            return Features::new();
+            let campaigns = self.campaigns.lock();
+            let campaign = campaigns.get(&link.key());
+            return campaign.map_or_else(Features::new, Campaign::features);
         };
         let features = desk.backend.features();
         features
