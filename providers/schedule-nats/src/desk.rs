@@ -93,6 +93,40 @@ impl Desk {
         Err(ScheduleError::unavailable("too many change the same job"))
     }
 
+    /// Deletes a job that is still the one that was put. By now another copy may have put what the
+    /// link says anew, or the component a job of the same name.
+    pub(crate) async fn delete_same(&self, job: &Job) -> Result<(), ScheduleError> {
+        self.delete_if(&job.name, |value| {
+            let stored = Record::read(value).map(Record::into_job);
+            stored.is_ok_and(|stored| stored == *job)
+        })
+        .await
+    }
+
+    async fn delete_if(
+        &self,
+        name: &str,
+        wanted: impl Fn(&[u8]) -> bool + Send + Sync,
+    ) -> Result<(), ScheduleError> {
+        let key = self.owner.key(name);
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        for _ in 0..TRIES {
+            let stored = self.shop.bucket.read(&key).await?;
+            match stored.value {
+                None => return Err(ScheduleError::NoSuchJob),
+                Some(value) if !wanted(&value) => return Ok(()),
+                Some(_) => {}
+            }
+            let deleted = self.shop.bucket.delete(&key, stored.revision).await?;
+            if matches!(deleted, Change::Done(())) {
+                self.shop.gone(&key, u64::MAX);
+                return Ok(());
+            }
+            tokio::time::sleep(backoff.delay()).await;
+        }
+        Err(ScheduleError::unavailable("too many change the same job"))
+    }
+
     fn check_count(&self) -> Result<(), ScheduleError> {
         let most = self.limits.jobs;
         if self.shop.count(&self.owner.prefix()) < most {
@@ -110,21 +144,7 @@ impl Scheduler for Desk {
     }
 
     async fn delete_job(&self, name: &str) -> Result<(), ScheduleError> {
-        let key = self.owner.key(name);
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        for _ in 0..TRIES {
-            let stored = self.shop.bucket.read(&key).await?;
-            if stored.value.is_none() {
-                return Err(ScheduleError::NoSuchJob);
-            }
-            let deleted = self.shop.bucket.delete(&key, stored.revision).await?;
-            if matches!(deleted, Change::Done(())) {
-                self.shop.gone(&key, u64::MAX);
-                return Ok(());
-            }
-            tokio::time::sleep(backoff.delay()).await;
-        }
-        Err(ScheduleError::unavailable("too many change the same job"))
+        self.delete_if(name, |_| true).await
     }
 
     async fn list_jobs(&self) -> Result<Vec<Job>, ScheduleError> {

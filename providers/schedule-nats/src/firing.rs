@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_provider_sdk::schedule::{Tick, Told};
+use lattice_provider_sdk::schedule::Told;
 use lattice_provider_sdk::{Backoff, chain};
 
 use crate::bucket::{BucketError, Change};
@@ -38,7 +38,7 @@ pub(crate) async fn fire(
             if let Some(revision) = take(&shelf, &key, &known, &taken).await {
                 let beating = beat(&shelf, &key, &taken, revision);
                 let heard = tokio::select! {
-                    heard = tell(&taken.tick, &caller) => heard,
+                    heard = tell(&shelf, &taken, &caller) => heard,
                     never = beating => match never {},
                 };
                 settle(&shelf, &key, &taken, heard).await;
@@ -139,9 +139,10 @@ async fn read(shelf: &Shelf, key: &str) -> Result<Option<(u64, Record)>, BucketE
     Ok(record.map(|record| (stored.revision, record)))
 }
 
-/// Tells of a tick, again if need be; whether the component has heard of it, as far as can be
-/// known.
-async fn tell(tick: &Tick, caller: &Caller) -> bool {
+/// Tells of a tick, again if need be and as long as there is a link; whether the component has
+/// heard of it, as far as can be known.
+async fn tell(shelf: &Shelf, taken: &Taken, caller: &Caller) -> bool {
+    let (tick, owner) = (&taken.tick, taken.record.owner());
     let manner = &caller.manner;
     let mut backoff = Backoff::new(manner.pause, LONGEST_RETRY);
     let mut heard = false;
@@ -165,7 +166,13 @@ async fn tell(tick: &Tick, caller: &Caller) -> bool {
             break;
         }
         if attempt < manner.attempts {
-            tokio::time::sleep(backoff.delay()).await;
+            tokio::select! {
+                () = shelf.stop.cancelled() => break,
+                () = tokio::time::sleep(backoff.delay()) => {}
+            }
+            if shelf.caller(&owner).is_none() {
+                break;
+            }
         }
     }
     heard

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lattice_provider_sdk::schedule::{self, Handler, Job, ScheduleError, Scheduler as _};
+use lattice_provider_sdk::schedule::{self, Handler, Job, ScheduleError};
 use lattice_provider_sdk::{
     Backends, Features, LinkError, LinkKey, LinkRole, Provider, ProviderLink, Session, Settings,
     Shared, Sharing, StartError, async_trait, chain,
@@ -31,8 +31,8 @@ pub struct ScheduleNats {
 struct Put {
     shop: Shared<Shop>,
     owner: Owner,
-    /// The name of the job that the link says.
-    job: Option<String>,
+    /// The job that the link says.
+    job: Option<Job>,
     /// Whether no tick is told twice.
     once: bool,
 }
@@ -126,9 +126,8 @@ impl Provider for ScheduleNats {
         let (shop, says) = self.open(link).await?;
         let manner = Manner::read(&says)?;
         let job = own_job(&says)?;
-        let name = job.as_ref().map(|job| job.name.clone());
-        if let Some(job) = job {
-            put_own(&unlimited(shop.clone(), link), job).await?;
+        if let Some(job) = &job {
+            put_own(&unlimited(shop.clone(), link), job.clone()).await?;
         }
         let owner = Owner::of(link);
         let caller = self.caller(link, manner);
@@ -136,7 +135,7 @@ impl Provider for ScheduleNats {
         let put = Put {
             shop,
             owner,
-            job: name,
+            job,
             once: !manner.again,
         };
         self.remember(link, put);
@@ -156,10 +155,10 @@ impl Provider for ScheduleNats {
             return;
         };
         let desk = unlimited(put.shop.clone(), link);
-        match desk.delete_job(job).await {
+        match desk.delete_same(job).await {
             Ok(()) | Err(ScheduleError::NoSuchJob) => {}
             Err(error) => {
-                let error = error.text();
+                let (job, error) = (&job.name, error.text());
                 tracing::warn!(%link, job, error, "the job of a link could not be deleted");
             }
         }

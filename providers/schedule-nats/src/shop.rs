@@ -85,7 +85,18 @@ pub(crate) struct Shelf {
     /// Told when anything of the above has changed.
     changed: Notify,
     pub(crate) firing: TaskTracker,
+    /// No further ticks are taken or told again.
     pub(crate) stop: CancellationToken,
+    /// Those that are being told are left as they are.
+    pub(crate) cut: CancellationToken,
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // A tick that is being told is told to its end, which is no later than the deadline of the
+        // call and the time to note it.
+        self.shelf.stop.cancel();
+    }
 }
 
 impl Shop {
@@ -107,6 +118,7 @@ impl Shop {
             changed: Notify::new(),
             firing: TaskTracker::new(),
             stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
         });
         let tasks = [
             tokio::spawn(watch(Arc::clone(&shelf))),
@@ -169,7 +181,7 @@ impl Shelf {
         self.changed.notify_one();
     }
 
-    /// Stops telling an owner through a link; a tick that is being told is told.
+    /// Stops telling an owner through a link; a tick that is being told is told, but not again.
     pub(crate) fn delete_caller(&self, owner: &Owner, role: LinkRole) {
         let mut callers = self.callers.lock();
         if let Some(of_owner) = callers.get_mut(owner) {
@@ -180,7 +192,8 @@ impl Shelf {
         }
     }
 
-    fn caller(&self, owner: &Owner) -> Option<Arc<Caller>> {
+    /// Who tells an owner of ticks now.
+    pub(crate) fn caller(&self, owner: &Owner) -> Option<Arc<Caller>> {
         let callers = self.callers.lock();
         let of_owner = callers.get(owner)?;
         of_owner
@@ -216,7 +229,7 @@ impl Shelf {
         let _ = tokio::time::timeout_at(until, self.changed.notified()).await;
     }
 
-    /// Takes no further ticks, and waits for those that are being told.
+    /// Takes no further ticks, and waits for those that are being told, by `until` at the latest.
     pub(crate) async fn shut(&self, until: Instant) {
         self.stop.cancel();
         self.firing.close();
@@ -225,6 +238,7 @@ impl Shelf {
             .is_err()
         {
             tracing::warn!("not all handlers were done with their ticks in time");
+            self.cut.cancel();
         }
     }
 }

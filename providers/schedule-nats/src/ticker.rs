@@ -39,7 +39,13 @@ pub(crate) async fn run(shelf: Arc<Shelf>) {
                 Ok(step) => {
                     let in_hand = shelf.take_in_hand(&key);
                     let fired = firing::fire(Arc::clone(&shelf), in_hand, key, known, step, caller);
-                    shelf.firing.spawn(fired);
+                    let cut = shelf.cut.clone();
+                    shelf.firing.spawn(async move {
+                        tokio::select! {
+                            () = cut.cancelled() => {}
+                            () = fired => {}
+                        }
+                    });
                 }
                 Err(error) => unreadable(&key, &error),
             }

@@ -255,6 +255,38 @@ async fn a_link_alone_makes_a_job() {
 }
 
 #[tokio::test]
+async fn a_link_that_goes_takes_only_its_own_job_along() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let cart = lattice.link("cart", "default", &[]).await;
+    let of_link = |job| [("every_ms", "1000000"), ("payload", "hello"), ("job", job)];
+    lattice.put_handler("cart", &of_link("greet")).await;
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(cart.names().await, ["greet"]);
+    cart.put("greet", Trigger::EveryMs(2_000_000))
+        .await
+        .unwrap();
+    for (job, names) in [("one", ["greet", "one"]), ("two", ["greet", "two"])] {
+        lattice.unlink().await;
+        lattice.put_handler("cart", &of_link(job)).await;
+        lattice.report_of(LinkState::Ready).await;
+        assert_eq!(cart.names().await, names);
+    }
+}
+
+/// A handler that is not done is not told again through a link that is gone.
+#[tokio::test]
+async fn a_link_that_goes_ends_the_attempts() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let mut told = lattice.listen("cart").await;
+    let config = [("every_ms", "300"), ("retry_ms", "1000")];
+    lattice.put_handler("cart", &config).await;
+    *told.plans.lock() = vec![Plan::Fail("not now"); 4];
+    told.tick().await;
+    lattice.unlink().await;
+    assert_eq!(told.within(MS(2000)).await, []);
+}
+
+#[tokio::test]
 async fn links_that_cannot_be_served_are_refused_by_name() {
     let mut lattice = Lattice::start(PROGRAM).await;
     for (config, says) in [
