@@ -2,8 +2,10 @@
 //!
 //! The value of a lock is the secret of its claim, the fence and the owner, with a space between
 //! them; the owner comes last, since it is the only one that could have a space in it. All scripts
-//! answer with a list of texts. Each may be run twice for one claim: where an answer was lost, the
-//! second run says the same.
+//! answer with a list of texts. Those that take a lock or let it last may be run twice for one claim:
+//! where an answer was lost, the second run says the same. A second [`RELEASE`] says `gone`, since
+//! nothing is left that could tell a lock that was given up from one that ended with its time. The
+//! lock is free in both cases.
 
 /// Takes a lock that nobody holds. Keys: the lock, the counter of its store. Arguments: the secret,
 /// the owner, the time in milliseconds. Answers `got` and the fence, or `held`, the value and what
@@ -48,7 +50,7 @@ return {'gone'}
 ";
 
 /// Gives a lock up and tells those who wait. Key: the lock. Arguments: the secret, the owner.
-/// Answers `done` or `gone`.
+/// Answers `done` or `gone`; run again after an answer that was lost, it says `gone`.
 pub(crate) const RELEASE: &str = r"
 local held = redis.call('GET', KEYS[1])
 if held then

@@ -70,6 +70,8 @@ impl Leases {
     /// Keeps a message until its lease ends.
     pub(crate) fn put(&self, receipt: &str, lease: Lease) {
         let (table, name, until) = (Arc::clone(&self.table), receipt.to_owned(), lease.until);
+        // Held until the lease is there: a timer that is early has to find it.
+        let mut leases = self.table.lock();
         let timer = tokio::spawn(async move {
             tokio::time::sleep_until(until).await;
             let held = table.lock().remove(&name);
@@ -83,7 +85,7 @@ impl Leases {
             lease,
             _timer: AbortOnDropHandle::new(timer),
         };
-        self.table.lock().insert(receipt.to_owned(), held);
+        leases.insert(receipt.to_owned(), held);
     }
 
     /// Takes a lease that has not ended: who takes it settles it, or puts it back.
