@@ -8,13 +8,17 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt as _;
-use lattice_provider_sdk::messaging::{Again, DeadLetterTo, Deliverer, Intake, Tasks, Verdict};
+use lattice_provider_sdk::messaging::{
+    Again, DeadLetter, DeadLetterTo, Deliverer, Intake, Tasks, Verdict,
+};
 use lattice_provider_sdk::{Backoff, BoxError, Shared};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use consumer::ConsumerError;
+use consumer::Manners;
 
 use crate::cluster::Cluster;
 use crate::settings::ConsumerSettings;
@@ -28,6 +32,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// JetStream is not told more often than this that a message is being worked on.
+const SHORTEST_ALIVE: Duration = Duration::from_millis(20);
+/// How long the handler may still take, when the link goes, over a message that does not come again.
+/// What is left until all that is under way is cut off is for its letter.
+const LAST_CALL: Duration = Duration::from_millis(1500);
+
 /// What is wrong with a consumer at the moment.
 pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 
@@ -37,6 +47,10 @@ pub(crate) struct Consumed {
     deliverer: Deliverer,
     settings: ConsumerSettings,
     trouble: Trouble,
+    /// Of the consumer as it was found last.
+    manners: Mutex<Manners>,
+    /// Cancelled when the link goes.
+    leaving: CancellationToken,
     /// Where letters go, if anywhere.
     letters: Option<String>,
 }
@@ -50,7 +64,8 @@ pub(crate) async fn begin(
     intake: &Intake,
 ) -> Result<Trouble, ConsumerError> {
     let consumer = consumer::open(&cluster.jetstream, &settings).await?;
-    let deliverer = make(consumer::gives_up_after(&consumer));
+    let manners = Manners::of(&consumer);
+    let deliverer = make(manners.gives_up_after);
     let letters = match &deliverer.rules().dead_letter {
         DeadLetterTo::Nowhere => None,
         DeadLetterTo::Named(subject) => Some(subject.clone()),
@@ -65,6 +80,8 @@ pub(crate) async fn begin(
         deliverer,
         settings,
         trouble: Arc::clone(&trouble),
+        manners: Mutex::new(manners),
+        leaving: intake.leaving(),
         letters,
     });
     let (leaving, tasks) = (intake.leaving(), intake.tasks());
@@ -101,7 +118,10 @@ impl Consumed {
         loop {
             tokio::time::sleep(backoff.delay()).await;
             match consumer::open(&self.cluster.jetstream, &self.settings).await {
-                Ok(again) => return again,
+                Ok(again) => {
+                    *self.manners.lock() = Manners::of(&again);
+                    return again;
+                }
                 Err(error) => *self.trouble.lock() = Some(lattice_provider_sdk::chain(&error)),
             }
         }
@@ -169,7 +189,7 @@ impl Consumed {
                 tracing::warn!(link = self.deliverer.link(), %error, "could not acknowledge a message");
             }
         };
-        let every = (consumer::ack_wait(&self.settings) / 3).max(LOOK_EVERY);
+        let every = (self.manners.lock().ack_wait / 3).max(SHORTEST_ALIVE);
         tokio::select! {
             biased;
             () = done => {}
@@ -187,17 +207,39 @@ impl Consumed {
             _ => Again::Broker,
         };
         let arriving = message::arriving(&message.message, true);
-        match self.deliverer.settle(&arriving, before, again).await {
+        let is_last = self.manners.lock().is_last(delivered);
+        let settled = self.deliverer.settle(&arriving, before, again);
+        let verdict = tokio::select! {
+            biased;
+            verdict = settled => verdict,
+            () = self.is_gone(), if is_last => Verdict::Left,
+        };
+        match verdict {
             Verdict::Done => AckKind::Ack,
             Verdict::Again(after) => AckKind::Nak(Some(after)),
-            Verdict::Left => AckKind::Nak(None),
-            Verdict::Dead(letter) => {
-                if let Some(subject) = &self.letters {
-                    letters::keep(&self.cluster, subject, &message.message, &letter).await;
-                }
-                AckKind::Term
+            Verdict::Left if is_last => {
+                // JetStream would keep it without ever giving it to anybody.
+                let cause = "the link went before the component had taken the message";
+                let letter = self.deliverer.letter(&arriving, before, cause.into());
+                self.bury(message, &letter).await
             }
+            Verdict::Left => AckKind::Nak(None),
+            Verdict::Dead(letter) => self.bury(message, &letter).await,
         }
+    }
+
+    /// Keeps a message as a letter, if anywhere, so that JetStream need not.
+    async fn bury(&self, message: &Message, letter: &DeadLetter) -> AckKind {
+        if let Some(subject) = &self.letters {
+            letters::keep(&self.cluster, subject, &message.message, letter).await;
+        }
+        AckKind::Term
+    }
+
+    /// Waits until the link has gone, and what was begun before has had some time.
+    async fn is_gone(&self) {
+        self.leaving.cancelled().await;
+        tokio::time::sleep(LAST_CALL).await;
     }
 }
 

@@ -5,12 +5,15 @@
     reason = "dead letters go to a subject of the user's"
 )]
 
+use std::error::Error as _;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{HeaderMap, Message};
-use lattice_provider_sdk::messaging::{DeadLetter, DeadLetterTo};
+use bytes::Bytes;
+use lattice_provider_sdk::messaging::{Carried, DeadLetter, DeadLetterTo};
 use lattice_provider_sdk::{Backoff, BoxError, Shared};
 
 use crate::cluster::Cluster;
@@ -20,13 +23,20 @@ use crate::message;
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// The headers of a letter: those of the message, and those that say what it failed of.
-fn headers(original: &Message, letter: &DeadLetter) -> HeaderMap {
-    let mut headers = original.headers.clone().unwrap_or_default();
+/// What a letter consists of: what it carries of the message, and what that failed of.
+fn parts(original: &Message, letter: &DeadLetter, carried: Carried) -> (HeaderMap, Bytes) {
+    let theirs = original.headers.as_ref();
+    let theirs = theirs.filter(|_| carried.has_headers());
+    let mut headers = theirs.cloned().unwrap_or_default();
     for (name, value) in letter.headers() {
         message::put(&mut headers, name, &value);
     }
-    headers
+    if carried.has_body() {
+        return (headers, original.payload.clone());
+    }
+    let size = original.payload.len().to_string();
+    message::put(&mut headers, DeadLetter::SIZE, &size);
+    (headers, Bytes::new())
 }
 
 /// Posts a letter by core NATS: to whoever listens.
@@ -39,8 +49,7 @@ pub(crate) async fn tell(
     let DeadLetterTo::Named(subject) = to else {
         return;
     };
-    let headers = headers(original, letter);
-    let body = original.payload.clone();
+    let (headers, body) = parts(original, letter, Carried::All);
     let sent = cluster
         .nats
         .publish_with_headers(subject.clone(), headers, body);
@@ -57,21 +66,46 @@ pub(crate) async fn keep(
     letter: &DeadLetter,
 ) {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-    while let Err(error) = post(cluster, subject, original, letter).await {
+    let mut carried = Carried::All;
+    while let Err(error) = post(cluster, subject, parts(original, letter, carried)).await {
+        if is_too_large(&error) {
+            match carried.less(letter, &error) {
+                Some(less) => carried = less,
+                None => return,
+            }
+            continue;
+        }
         tracing::warn!(subject, %error, "could not post a dead letter, the message is kept");
         tokio::time::sleep(backoff.delay()).await;
     }
 }
 
+/// Whether the server refuses the letter for its size, and would so again.
+fn is_too_large(error: &BoxError) -> bool {
+    let Some(error) = error.downcast_ref::<PublishError>() else {
+        return false;
+    };
+    if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+        return true;
+    }
+    let said = error.source();
+    let said = said.and_then(|source| source.downcast_ref::<jetstream::Error>());
+    said.is_some_and(|said| {
+        [
+            ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM,
+            ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM,
+        ]
+        .contains(&said.error_code())
+    })
+}
+
 async fn post(
     cluster: &Cluster,
     subject: &str,
-    original: &Message,
-    letter: &DeadLetter,
+    (headers, body): (HeaderMap, Bytes),
 ) -> Result<(), BoxError> {
-    let headers = headers(original, letter);
     let send = || {
-        let (headers, body) = (headers.clone(), original.payload.clone());
+        let (headers, body) = (headers.clone(), body.clone());
         let sent = cluster
             .jetstream
             .publish_with_headers(subject.to_owned(), headers, body);

@@ -200,6 +200,79 @@ async fn consumers_that_are_there_are_used_as_they_are() {
 }
 
 #[tokio::test]
+async fn the_time_that_their_consumer_gives_is_enough_for_a_handler_that_takes_longer() {
+    let (mut lattice, context, stream) = lattice().await;
+    let config = pull::Config {
+        durable_name: Some("hasty".into()),
+        ack_wait: Duration::from_millis(600),
+        ..pull::Config::default()
+    };
+    stream.create_consumer(config).await.unwrap();
+    let say = |_: &_| Said::After(Duration::from_secs(2));
+    let mut heard = lattice.handler("cart", say).await;
+    let consumers = r#"[{"stream":"ORDERS","consumer":"hasty"}]"#;
+    lattice.source("cart", &[("consumers", consumers)]).await;
+    lattice.ready().await;
+    publish(&context, "orders.new", "1").await;
+    assert_eq!(heard.next().await.text(), "1");
+    until_empty(&stream).await;
+    assert!(heard.now().is_none(), "it came again meanwhile");
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_come_again_is_a_letter_when_its_link_goes() {
+    let (mut lattice, context, stream) = lattice().await;
+    let config = pull::Config {
+        durable_name: Some("once".into()),
+        max_deliver: 1,
+        ..pull::Config::default()
+    };
+    stream.create_consumer(config).await.unwrap();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    let say = move |_: &_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Said::Overloaded
+    };
+    let _heard = lattice.handler("cart", say).await;
+    let consumers = r#"[{"stream":"ORDERS","consumer":"once"}]"#;
+    let config = [("consumers", consumers), ("dead_letter", "dead.once")];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    publish(&context, "orders.new", "1").await;
+    until(async || (attempts.load(Ordering::SeqCst) > 0).then_some(())).await;
+    lattice.unlink().await;
+    let letter = first_of(&context, "dead_once").await;
+    assert_eq!(&letter.payload[..], b"1");
+    let headers = letter.headers.as_ref().unwrap();
+    let cause = headers.get("lattice-cause").unwrap().as_str();
+    assert!(cause.contains("the link went"), "{cause}");
+    until_empty(&stream).await;
+}
+
+#[tokio::test]
+async fn a_letter_that_would_be_too_large_goes_without_the_body() {
+    let (mut lattice, context, stream) = lattice().await;
+    let _heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("max_deliver", "1"),
+        ("dead_letter", "dead.large"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let limit = lattice.nats.client().await.unwrap().max_payload();
+    publish(&context, "orders.large", &"x".repeat(limit)).await;
+    let letter = first_of(&context, "dead_large").await;
+    let headers = letter.headers.as_ref().unwrap();
+    let header = |name: &str| headers.get(name).unwrap().as_str();
+    assert_eq!(header("lattice-size"), limit.to_string());
+    assert!(header("lattice-cause").contains("no"));
+    assert!(letter.payload.is_empty());
+    until_empty(&stream).await;
+}
+
+#[tokio::test]
 async fn a_stream_or_consumer_that_is_not_there_fails_the_link() {
     let (mut lattice, context, stream) = lattice().await;
     lattice.source("cart", &[("stream", "NOTHING")]).await;

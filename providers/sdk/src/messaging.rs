@@ -33,8 +33,9 @@
 //! The handler is called, and the message is acknowledged after it has returned without an error.
 //! An error of the handler, a trap and a deadline that passes are failed attempts; the next one
 //! follows after a pause, and after the last one the message becomes a [`DeadLetter`], which says
-//! why. A component that was not reached at all (no host runs it, its hosts are overloaded or about
-//! to stop) has not failed at the message: such attempts do not count, and the message waits.
+//! why; where the broker finds it too large with that, it goes without its body. A component that was
+//! not reached at all (no host runs it, its hosts are overloaded or about to stop) has not failed at
+//! the message: such attempts do not count, and the message waits.
 //!
 //! What a link whose source is the provider may say of this, for every broker:
 //!
@@ -98,7 +99,7 @@ mod bindings {
 
 pub use bindings::wasmcloud::messaging::types::BrokerMessage;
 pub use broker::{Broker, MessagingError};
-pub use dead::DeadLetter;
+pub use dead::{Carried, DeadLetter};
 pub use deliver::{Again, Arriving, Deliverer, Verdict};
 pub use failure::Failure;
 pub use intake::{Intake, Tasks};

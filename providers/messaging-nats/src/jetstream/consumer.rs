@@ -10,7 +10,7 @@ use lattice_provider_sdk::BoxError;
 
 use crate::settings::{ConsumerSettings, NewConsumer};
 
-/// What consumers have that say nothing.
+/// What servers take for consumers that say nothing.
 const USUAL_ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a consumer cannot be used.
@@ -45,13 +45,6 @@ impl ConsumerError {
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Policy { .. } | Self::Filters)
     }
-}
-
-/// When a message that nobody acknowledges comes again, as far as known.
-pub(super) fn ack_wait(settings: &ConsumerSettings) -> Duration {
-    let new = settings.create.as_ref();
-    // Those that are there may be hastier than usual, which a third of this still serves.
-    new.map_or(USUAL_ACK_WAIT / 3, |new| new.ack_wait)
 }
 
 /// Finds the stream, or makes it where the link says its subjects.
@@ -109,10 +102,37 @@ pub(super) async fn open(
     Ok(consumer)
 }
 
-/// After how many deliveries the consumer itself gives a message up.
-pub(super) fn gives_up_after(consumer: &PullConsumer) -> Option<u32> {
-    let most = consumer.cached_info().config.max_deliver;
-    u32::try_from(most).ok().filter(|most| *most > 0)
+/// What a consumer does by itself with messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manners {
+    /// How soon one that nobody acknowledges comes again.
+    pub(super) ack_wait: Duration,
+    /// After how many deliveries it gives one up.
+    pub(super) gives_up_after: Option<u32>,
+}
+
+impl Manners {
+    pub(super) fn of(consumer: &PullConsumer) -> Self {
+        let config = &consumer.cached_info().config;
+        let gives_up_after = u32::try_from(config.max_deliver).ok();
+        Self {
+            ack_wait: soonest(config.ack_wait, &config.backoff),
+            gives_up_after: gives_up_after.filter(|most| *most > 0),
+        }
+    }
+
+    /// Whether a message that was delivered so often is not delivered again.
+    pub(super) fn is_last(self, delivered: i64) -> bool {
+        self.gives_up_after
+            .is_some_and(|most| delivered >= i64::from(most))
+    }
+}
+
+/// A list of pauses stands for the time to acknowledge where there is one.
+fn soonest(ack_wait: Duration, backoff: &[Duration]) -> Duration {
+    let times = backoff.iter().chain([&ack_wait]).copied();
+    let times = times.filter(|time| !time.is_zero());
+    times.min().unwrap_or(USUAL_ACK_WAIT)
 }
 
 fn config(name: &str, new: &NewConsumer) -> Config {
@@ -136,5 +156,29 @@ fn config(name: &str, new: &NewConsumer) -> Config {
         filter_subject,
         filter_subjects,
         ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_kept_alive_within_the_shortest_time_that_the_consumer_gives() {
+        let of = |millis: u64| Duration::from_millis(millis);
+        assert_eq!(soonest(of(2000), &[]), of(2000));
+        assert_eq!(soonest(of(2000), &[of(300), of(5000)]), of(300));
+        assert_eq!(soonest(of(0), &[]), USUAL_ACK_WAIT);
+    }
+
+    #[test]
+    fn the_last_delivery_is_known_where_there_is_one() {
+        let manners = |gives_up_after| Manners {
+            ack_wait: USUAL_ACK_WAIT,
+            gives_up_after,
+        };
+        assert!(!manners(None).is_last(i64::MAX));
+        assert!(!manners(Some(3)).is_last(2));
+        assert!(manners(Some(3)).is_last(3));
     }
 }

@@ -29,6 +29,8 @@ impl DeadLetter {
     pub const COMPONENT: &'static str = "lattice-component";
     /// Where an answer was to go.
     pub const REPLY_TO: &'static str = "lattice-reply-to";
+    /// How many bytes the body had, in a letter that goes without it: see [`Carried`].
+    pub const SIZE: &'static str = "lattice-size";
 
     /// The headers, with values that every broker takes: one line each, and not too long.
     #[must_use]
@@ -43,6 +45,47 @@ impl DeadLetter {
             headers.push((Self::REPLY_TO, line(reply_to)));
         }
         headers
+    }
+}
+
+/// How much of its message a letter carries. A message that was just small enough for the broker is
+/// too large with the headers of a letter, and would be refused as often as it is posted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// The whole message.
+    #[default]
+    All,
+    /// Its headers; the letter tells the [`DeadLetter::SIZE`] of the body.
+    Headers,
+    /// Nothing of it.
+    Nothing,
+}
+
+impl Carried {
+    /// Whether the letter has the message's body.
+    #[must_use]
+    pub fn has_body(self) -> bool {
+        self == Self::All
+    }
+
+    /// Whether the letter has the message's headers.
+    #[must_use]
+    pub fn has_headers(self) -> bool {
+        self != Self::Nothing
+    }
+
+    /// What a letter carries that was too large with this; `None` when it cannot be smaller. Tells
+    /// the log, for the rest is lost.
+    #[must_use]
+    pub fn less(self, letter: &DeadLetter, error: &dyn std::fmt::Display) -> Option<Self> {
+        let (subject, cause) = (&*letter.subject, &*letter.cause);
+        let (less, what) = match self {
+            Self::All => (Some(Self::Headers), "the message's body"),
+            Self::Headers => (Some(Self::Nothing), "the message's headers"),
+            Self::Nothing => (None, "the letter itself"),
+        };
+        tracing::error!(subject, cause, %error, "a dead letter is too large: lost {what}");
+        less
     }
 }
 
@@ -74,5 +117,22 @@ mod tests {
         assert!(cause.starts_with("wasm trap ü") && cause.len() <= LONGEST_VALUE);
         assert_eq!(headers[2], ("lattice-attempts", "3".to_owned()));
         assert_eq!(headers.len(), 4);
+    }
+
+    #[test]
+    fn a_letter_that_is_too_large_carries_less_until_there_is_nothing_left() {
+        let letter = DeadLetter {
+            cause: "out of stock".into(),
+            subject: "a.b".into(),
+            attempts: 1,
+            component: "cart".into(),
+            reply_to: None,
+        };
+        let less = |carried: Carried| carried.less(&letter, &"too large");
+        let second = less(Carried::default()).unwrap();
+        assert!(!second.has_body() && second.has_headers());
+        let last = less(second).unwrap();
+        assert!(!last.has_body() && !last.has_headers());
+        assert_eq!(less(last), None);
     }
 }

@@ -174,7 +174,8 @@ impl Deliverer {
             }
             attempts = attempts.saturating_add(1);
             if failure.is_final() || failure.is_unreached() || attempts >= rules.max_deliver {
-                return Verdict::Dead(self.dead(arriving, attempts, &failure));
+                let cause = crate::error::chain(&failure);
+                return Verdict::Dead(self.letter(arriving, attempts, cause));
             }
             let pause = rules.pause(attempts);
             if again == Again::Broker {
@@ -236,9 +237,11 @@ impl Deliverer {
         said?.map_err(Failure::Refused)
     }
 
-    fn dead(&self, arriving: &Arriving, attempts: u32, failure: &Failure) -> DeadLetter {
+    /// What is told of a message that is not delivered, and why.
+    #[must_use]
+    pub fn letter(&self, arriving: &Arriving, attempts: u32, cause: String) -> DeadLetter {
         let letter = DeadLetter {
-            cause: crate::error::chain(failure),
+            cause,
             subject: arriving.message.subject.clone(),
             attempts,
             component: self.shared.component.clone(),
