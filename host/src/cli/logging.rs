@@ -32,10 +32,11 @@ pub(crate) fn init(level: LogLevel, structured: bool, traces: Option<&Traces>) {
     }
 }
 
-/// The NATS client tells each reconnect on `info`; the host tells that itself.
+/// The NATS client tells each reconnect on `info`; the host tells that itself. The AMQP client warns
+/// of messages that come back, with their bodies.
 fn default_filter(level: LogLevel) -> EnvFilter {
     EnvFilter::new(format!(
-        "{},async_nats=warn,cranelift_codegen=warn",
+        "{},async_nats=warn,cranelift_codegen=warn,lapin=error",
         level.as_filter()
     ))
 }

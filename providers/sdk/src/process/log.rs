@@ -28,9 +28,10 @@ pub(super) fn begin(data: &HostData, name: &str) -> Option<Traces> {
 
 fn log_to_stderr(data: &HostData, traces: Option<&Traces>) {
     let level = data.log_level.unwrap_or(LogLevel::Info).as_filter();
-    // What the NATS client has to say is said by the connection's own events.
+    // What the NATS client has to say is said by the connection's own events; the AMQP client warns
+    // of messages that come back, with their bodies.
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error,lapin=error")));
     let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
     let lines = if data.structured_logging {
         lines.json().flatten_event(true).boxed()
