@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::messaging::{
-    Again, DeadLetter, DeadLetterTo, Deliverer, Intake, Tasks, Verdict,
+    Again, Carried, DeadLetter, DeadLetterTo, Deliverer, Intake, MessagingError, Tasks, Verdict,
 };
 use lattice_provider_sdk::{Backoff, BoxError, Shared};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
@@ -204,33 +204,49 @@ impl Reader {
             DeadLetterTo::Named(topic) => topic.clone(),
             DeadLetterTo::Usual => format!("{}.dead", original.topic()),
         };
-        let mut headers = OwnedHeaders::new();
-        for header in original
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter())
-        {
-            headers = headers.insert(header);
-        }
-        for (name, value) in letter.headers() {
-            headers = message::put(headers, name, &value);
-        }
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        let mut carried = Carried::All;
         loop {
+            let body = original.payload().filter(|_| carried.has_body());
             let out = Outbound {
                 topic: &topic,
-                key: original.key(),
+                key: original.key().filter(|_| carried.has_headers()),
                 partition: None,
-                body: original.payload().unwrap_or_default(),
-                headers: headers.clone(),
+                body: body.unwrap_or_default(),
+                headers: headers(original, letter, carried),
             };
-            let Err(error) = self.kafka.publish(out).await else {
-                return;
-            };
-            tracing::warn!(topic, %error, "could not post a dead letter, the message is kept");
-            tokio::time::sleep(backoff.delay()).await;
+            match self.kafka.publish(out).await {
+                Ok(()) => return,
+                Err(error @ MessagingError::TooLarge { .. }) => {
+                    match carried.less(letter, &error) {
+                        Some(less) => carried = less,
+                        None => return,
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(topic, %error, "could not post a dead letter, the message is kept");
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+            }
         }
     }
+}
+
+/// The headers of a letter: those that it carries of the message, and what that failed of.
+fn headers(original: &OwnedMessage, letter: &DeadLetter, carried: Carried) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new();
+    let theirs = original.headers().filter(|_| carried.has_headers());
+    for header in theirs.into_iter().flat_map(|theirs| theirs.iter()) {
+        headers = headers.insert(header);
+    }
+    for (name, value) in letter.headers() {
+        headers = message::put(headers, name, &value);
+    }
+    if carried.has_body() {
+        return headers;
+    }
+    let size = original.payload().unwrap_or_default().len();
+    message::put(headers, DeadLetter::SIZE, &size.to_string())
 }
 
 /// Gives a message to the worker of its partition, and pauses one that has enough to do.

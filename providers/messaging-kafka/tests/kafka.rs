@@ -169,6 +169,37 @@ async fn what_fails_is_tried_again_and_then_is_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn a_letter_that_would_be_too_large_goes_without_the_body() {
+    let (mut lattice, brokers, hosts) = start().await;
+    for topic in ["carts", "carts.dead"] {
+        brokers.create_topic(topic, 1, 1).unwrap();
+    }
+    let _heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("topic", "carts"),
+        ("max_deliver", "1"),
+        ("max_message_bytes", "1000"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    // Somebody whose limit is another one.
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &hosts)
+        .create()
+        .unwrap();
+    let body = vec![b'x'; 100_000];
+    let record = FutureRecord::to("carts").key(&b"k"[..]).payload(&body);
+    producer.send(record, PATIENCE).await.unwrap();
+    let letter = first_of(&hosts, "carts.dead").await;
+    let headers = letter.headers().unwrap();
+    let size = headers.iter().find(|header| header.key == "lattice-size");
+    assert_eq!(size.unwrap().value, Some(&b"100000"[..]));
+    assert!(letter.payload().unwrap_or_default().is_empty());
+    assert_eq!(letter.key(), Some(&b"k"[..]));
+}
+
+#[tokio::test]
 async fn what_was_not_handled_comes_to_the_next_copy() {
     let (mut lattice, brokers, hosts) = start().await;
     brokers.create_topic("orders", 2, 1).unwrap();
