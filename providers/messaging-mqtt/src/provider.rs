@@ -28,8 +28,6 @@ const UNREACHED: Duration = Duration::from_secs(5);
 /// Messages by MQTT 5.
 pub struct MessagingMqtt {
     session: Session,
-    /// Tells the connections of this process from those of others.
-    name: String,
     publishers: Sharing<ServerSettings, Publisher>,
     brokers: Arc<Backends<MqttBroker>>,
     links: Mutex<HashMap<LinkKey, Link>>,
@@ -53,7 +51,9 @@ impl MessagingMqtt {
         &self,
         server: &ServerSettings,
     ) -> Result<Arc<Shared<Publisher>>, LinkError> {
-        let connect = || Publisher::connect(server, &self.name);
+        // A broker hangs up on one of two connections of the same name.
+        let name = format!("lattice-{}", uuid::Uuid::new_v4().simple());
+        let connect = || Publisher::connect(server, &name);
         let publisher = self.publishers.get(server, connect).await;
         publisher.map(Arc::new).map_err(|error| match error {
             ConnectError::Tls(_) => LinkError::invalid(chain(&error)),
@@ -129,7 +129,6 @@ impl Provider for MessagingMqtt {
         let brokers = Arc::new(Backends::new());
         messaging::serve(&session, Arc::clone(&brokers)).await?;
         Ok(Arc::new(Self {
-            name: format!("lattice-{}", uuid::Uuid::new_v4().simple()),
             session,
             publishers: Sharing::new(),
             brokers,

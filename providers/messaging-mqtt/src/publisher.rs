@@ -50,6 +50,15 @@ pub(crate) struct Outbound {
     pub(crate) retain: bool,
 }
 
+impl Outbound {
+    /// How large a packet it makes, with the number that it gets.
+    fn packet_size(&self) -> usize {
+        let (topic, properties) = (self.topic.as_str(), self.properties.clone());
+        let packet = Publish::new(topic, QoS::AtLeastOnce, self.body.clone(), Some(properties));
+        packet.size() + size_of::<u16>()
+    }
+}
+
 /// A connection that publishes.
 pub(crate) struct Publisher {
     client: AsyncClient,
@@ -120,6 +129,13 @@ impl Publisher {
             out.body.len(),
             limit,
             "the MQTT broker's or the link's",
+        )?;
+        // The client gives its connection up over a packet that is too large for the broker.
+        MessagingError::check_size(
+            &out.topic,
+            out.packet_size(),
+            self.waiting.lock().largest_packet(),
+            "the MQTT broker's",
         )?;
         let room = self.room.acquire().await;
         let _room = room.map_err(|_| MessagingError::Disconnected("the MQTT broker"))?;
@@ -233,6 +249,7 @@ impl Reader {
         }
         events.clean();
         events.pending.clear();
+        events.state.events.clear();
         waiting.disconnected();
     }
 
@@ -262,5 +279,31 @@ impl Reader {
             Event::Outgoing(Outgoing::Publish(packet)) => self.waiting.lock().sent(packet),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_as_large_as_it_is_written() {
+        let headers = vec![("lattice-cause".to_owned(), "x".repeat(300))];
+        let out = Outbound {
+            topic: "a/b".into(),
+            body: Bytes::from_static(&[7; 1000]),
+            properties: PublishProperties {
+                user_properties: headers,
+                ..PublishProperties::default()
+            },
+            kept: true,
+            retain: false,
+        };
+        let mut packet = Publish::new("a/b", QoS::AtLeastOnce, out.body.clone(), None);
+        packet.properties = Some(out.properties.clone());
+        packet.pkid = 1;
+        let mut written = bytes::BytesMut::new();
+        packet.write(&mut written).unwrap();
+        assert_eq!(out.packet_size(), written.len());
     }
 }

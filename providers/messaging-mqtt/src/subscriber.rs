@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lattice_provider_sdk::messaging::{
-    Again, DeadLetter, DeadLetterTo, Deliverer, Intake, Tasks, Verdict,
+    Again, Carried, DeadLetter, DeadLetterTo, Deliverer, Intake, MessagingError, Tasks, Verdict,
 };
 use lattice_provider_sdk::{Backoff, Shared};
 use parking_lot::Mutex;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    DisconnectReasonCode, Filter, Packet, PubAckReason, Publish, RetainForwardRule, SubAck,
-    SubscribeReasonCode,
+    DisconnectReasonCode, Filter, Packet, PubAckReason, Publish, PublishProperties,
+    RetainForwardRule, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::message;
@@ -66,6 +67,7 @@ pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status
         session,
         status,
         unacked: Mutex::default(),
+        over: Mutex::default(),
         tasks: intake.tasks(),
     });
     let leaving = intake.leaving();
@@ -78,6 +80,8 @@ struct Subscriber {
     session: Session,
     status: watch::Sender<Status>,
     unacked: Mutex<Unacked<Publish>>,
+    /// Cancelled when what the connection has brought is brought by another one.
+    over: Mutex<CancellationToken>,
     tasks: Tasks,
 }
 
@@ -135,10 +139,13 @@ impl Subscriber {
         let mut unacked = self.unacked.lock();
         events.clean();
         events.pending.clear();
+        // What was not looked at yet could not be acknowledged any more, and comes again.
+        events.state.events.retain(is_given_once);
         unacked.reconnect();
         drop(unacked);
         let link = self.session.deliverer.link();
         if taken_over {
+            self.begin_anew(true);
             tracing::info!(
                 link,
                 "another copy of this provider has taken over the MQTT session"
@@ -151,9 +158,21 @@ impl Subscriber {
         self.status.send_replace(Status::Failed(why));
     }
 
+    /// Ends what is still done about messages of the connection before, as `they_come_again`. Where
+    /// the broker has forgotten the session they do not, and are handled to the end.
+    fn begin_anew(&self, they_come_again: bool) {
+        let over = std::mem::take(&mut *self.over.lock());
+        if they_come_again {
+            over.cancel();
+        }
+    }
+
     fn take(self: &Arc<Self>, event: Event, is_leaving: bool) {
         match event {
-            Event::Incoming(Packet::ConnAck(_)) => self.subscribe(),
+            Event::Incoming(Packet::ConnAck(ack)) => {
+                self.begin_anew(ack.session_present);
+                self.subscribe();
+            }
             Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack),
             Event::Incoming(Packet::Publish(publish)) if !is_leaving => self.deliver(publish),
             _ => {}
@@ -201,24 +220,43 @@ impl Subscriber {
             return;
         }
         let place = is_kept.then(|| self.unacked.lock().push(publish.clone()));
+        // What the broker does not keep does not come again.
+        let over = match is_kept {
+            true => self.over.lock().clone(),
+            false => CancellationToken::new(),
+        };
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
-            let _room = match room {
-                Some(room) => room,
-                None => this.session.deliverer.room().await,
-            };
-            let arriving = message::arriving(&publish);
-            let verdict = this.session.deliverer.settle(&arriving, 0, Again::Here);
-            match verdict.await {
-                Verdict::Done | Verdict::Again(_) => {}
-                Verdict::Dead(letter) => this.post(&publish, &letter).await,
-                // Acknowledgements are in order, so that those behind it are not given either.
-                Verdict::Left => return this.unacked.lock().reconnect(),
-            }
-            if let Some(place) = place {
-                this.acknowledge(place);
+            tokio::select! {
+                biased;
+                () = over.cancelled() => {}
+                () = this.handle(&publish, place, room) => {}
             }
         });
+    }
+
+    /// Has one message handled, and acknowledges it.
+    async fn handle(
+        &self,
+        publish: &Publish,
+        place: Option<Place>,
+        room: Option<OwnedSemaphorePermit>,
+    ) {
+        let _room = match room {
+            Some(room) => room,
+            None => self.session.deliverer.room().await,
+        };
+        let arriving = message::arriving(publish);
+        let verdict = self.session.deliverer.settle(&arriving, 0, Again::Here);
+        match verdict.await {
+            Verdict::Done | Verdict::Again(_) => {}
+            Verdict::Dead(letter) => self.post(publish, &letter).await,
+            // Acknowledgements are in order, so that those behind it are not given either.
+            Verdict::Left => return self.unacked.lock().reconnect(),
+        }
+        if let Some(place) = place {
+            self.acknowledge(place);
+        }
     }
 
     fn acknowledge(&self, place: Place) {
@@ -238,18 +276,14 @@ impl Subscriber {
             DeadLetterTo::Named(topic) => topic,
             DeadLetterTo::Usual => &self.session.usual_letters,
         };
-        let mut properties = original.properties.clone().unwrap_or_default();
-        properties.topic_alias = None;
-        properties.subscription_identifiers.clear();
-        let headers = letter.headers().into_iter();
-        let headers = headers.map(|(name, value)| (name.to_owned(), value));
-        properties.user_properties.extend(headers);
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        let mut carried = Carried::All;
         loop {
+            let (body, properties) = parts(original, letter, carried);
             let out = Outbound {
                 topic: topic.clone(),
-                body: original.payload.clone(),
-                properties: properties.clone(),
+                body,
+                properties,
                 kept: true,
                 retain: false,
             };
@@ -259,6 +293,12 @@ impl Subscriber {
                     return;
                 }
                 Ok(_) => return,
+                Err(error @ MessagingError::TooLarge { .. }) => {
+                    match carried.less(letter, &error) {
+                        Some(less) => carried = less,
+                        None => return,
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(topic, %error, "could not post a dead letter, the message is kept");
                     tokio::time::sleep(backoff.delay()).await;
@@ -270,6 +310,29 @@ impl Subscriber {
     fn publisher(&self) -> &Publisher {
         &self.session.publisher
     }
+}
+
+/// What a letter consists of: what it carries of the message, and what that failed of.
+fn parts(original: &Publish, letter: &DeadLetter, carried: Carried) -> (Bytes, PublishProperties) {
+    let theirs = original.properties.as_ref();
+    let theirs = theirs.filter(|_| carried.has_headers());
+    let mut properties = theirs.cloned().unwrap_or_default();
+    properties.topic_alias = None;
+    properties.subscription_identifiers.clear();
+    let mut put = |name: &str, value| properties.user_properties.push((name.to_owned(), value));
+    for (name, value) in letter.headers() {
+        put(name, value);
+    }
+    if carried.has_body() {
+        return (original.payload.clone(), properties);
+    }
+    put(DeadLetter::SIZE, original.payload.len().to_string());
+    (Bytes::new(), properties)
+}
+
+/// Whether it is a message that the broker does not give again.
+fn is_given_once(event: &Event) -> bool {
+    matches!(event, Event::Incoming(Packet::Publish(publish)) if publish.qos == QoS::AtMostOnce)
 }
 
 fn is_taken_over(error: &ConnectionError) -> bool {

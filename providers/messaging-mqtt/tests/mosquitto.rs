@@ -13,6 +13,8 @@ use lattice_nats_box::free_port;
 use lattice_services::{Kind, Service};
 use messaging_mqtt::MessagingMqtt;
 use support::{Lattice, Said, until};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::Instant as WallClock;
 
 async fn start() -> (Lattice, Service) {
@@ -107,6 +109,83 @@ async fn what_fails_is_tried_again_and_then_is_a_dead_letter() {
         (&*letter.subject, letter.text()),
         ("lattice/dead/cart", "poison")
     );
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn a_letter_that_would_be_too_large_goes_without_the_body() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let mut heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let mut letters = lattice.handler("undertaker", |_| Said::Done).await;
+    let config = [("url", &*url), ("subscriptions", "lattice/dead/cart")];
+    lattice.source("undertaker", &config).await;
+    lattice.ready().await;
+    let config = [
+        ("url", &*url),
+        ("subscriptions", "orders"),
+        ("max_deliver", "1"),
+        ("max_message_bytes", "1000"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    publisher.publish("orders", &[b'x'; 2000]).await.unwrap();
+    assert_eq!(letters.next().await.body.len(), 0);
+    // It is settled: those behind it are acknowledged too.
+    publisher.publish("orders", b"small").await.unwrap();
+    assert_eq!(letters.next().await.text(), "small");
+    assert_eq!(heard.next().await.body.len(), 2000);
+    assert_eq!(heard.next().await.text(), "small");
+    assert!(heard.now().is_none());
+}
+
+/// Stands between clients and a broker, and hangs up on all of them when it is told to.
+async fn between(port: u16) -> (String, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let cut = Arc::new(Notify::new());
+    let told = Arc::clone(&cut);
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let told = Arc::clone(&told);
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    () = told.notified() => {}
+                }
+            });
+        }
+    });
+    (url, cut)
+}
+
+#[tokio::test]
+async fn what_a_lost_connection_brought_makes_room_for_what_comes_again() {
+    let (mut lattice, broker) = start().await;
+    let (shaky, cut) = between(broker.port()).await;
+    // It takes longer than the test.
+    let say = |_: &_| Said::After(Duration::from_secs(300));
+    let mut heard = lattice.handler("slow", say).await;
+    let config = [
+        ("url", &*shaky),
+        ("subscriptions", "orders"),
+        ("max_in_flight", "1"),
+        ("timeout_ms", "300000"),
+    ];
+    lattice.source("slow", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &broker.url())]).await;
+    lattice.ready().await;
+    publisher.publish("orders", b"1").await.unwrap();
+    assert_eq!(heard.next().await.text(), "1");
+    for _ in 0..2 {
+        cut.notify_waiters();
+        assert_eq!(heard.next().await.text(), "1");
+    }
     assert!(heard.now().is_none());
 }
 
