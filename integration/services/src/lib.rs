@@ -322,7 +322,7 @@ impl Service {
                 bail!("{name} ended at once: {status}\n{}", self.log());
             }
             let port = self.port();
-            if answers(port, recipe.greeting).await && self.rest_listens(&recipe).await {
+            if answers(port, recipe.greeting).await && self.rest_listens(recipe).await {
                 return Ok(());
             }
             if Instant::now() > until {
