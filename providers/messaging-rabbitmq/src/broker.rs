@@ -9,7 +9,7 @@ use lapin::types::ShortString;
 use lattice_provider_sdk::messaging::{Broker, BrokerMessage, MessagingError};
 use lattice_provider_sdk::{Context, Shared, chain};
 
-use crate::line::Confirmed;
+use crate::line::{Confirmed, Unroutable};
 use crate::message::{self, Destination};
 use crate::rabbit::Rabbit;
 use crate::settings::is_name;
@@ -111,15 +111,14 @@ impl Broker for RabbitBroker {
         let exchange = &*self.rabbit.settings.exchange;
         let work = async {
             let sent = line.ask(exchange, routing, self.rabbit.number(), &body, properties);
-            match sent.await.map_err(|e| failed(&subject, &e))? {
-                Ok(asked) => asked
-                    .answer()
-                    .await
-                    .ok_or(MessagingError::Disconnected("RabbitMQ")),
-                Err(Confirmed::Unroutable) => Err(MessagingError::NobodyListens {
+            let asked = sent.await.map_err(|e| failed(&subject, &e))?;
+            let refused = || MessagingError::other("RabbitMQ does not take the request");
+            match asked.ok_or_else(refused)?.answer().await {
+                Some(Ok(answer)) => Ok(answer),
+                Some(Err(Unroutable)) => Err(MessagingError::NobodyListens {
                     subject: subject.clone(),
                 }),
-                Err(_) => Err(MessagingError::other("RabbitMQ does not take the request")),
+                None => Err(MessagingError::Disconnected("RabbitMQ")),
             }
         };
         match tokio::time::timeout(timeout, work).await {

@@ -192,7 +192,7 @@ impl Queue {
         let key = message::short(queue)?;
         let send = || {
             let properties = message::with_headers(&original.properties, letter.headers());
-            line.publish("", key.clone(), true, &original.data, properties)
+            line.post(key.clone(), &original.data, properties)
         };
         match send().await? {
             Confirmed::Taken => return Ok(()),

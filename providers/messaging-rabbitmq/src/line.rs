@@ -11,7 +11,10 @@ use lapin::options::{
 };
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
+    ExchangeKind,
+};
 use lattice_provider_sdk::BoxError;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -24,7 +27,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// The queue that stands for whoever asked.
 const DIRECT: &str = "amq.rabbitmq.reply-to";
 
-type Answers = Arc<Mutex<HashMap<String, oneshot::Sender<Delivery>>>>;
+/// What comes of a request: its answer, or that no queue takes it.
+type Answer = Result<Delivery, Unroutable>;
+type Answers = Arc<Mutex<HashMap<String, oneshot::Sender<Answer>>>>;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +50,25 @@ pub(crate) enum Confirmed {
     Refused,
 }
 
+/// No queue takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unroutable;
+
+/// A channel that has one message under way at a time. The client tells of a message that no queue
+/// takes with whichever confirmation comes next, so what was returned is sure to be the message that
+/// was sent only where there is no other. It is not here while it is used: one that was used by
+/// somebody who did not wait for the end is not used again.
+type Alone = tokio::sync::Mutex<Option<Channel>>;
+
 /// One connection.
 pub(crate) struct Line {
     pub(crate) connection: Connection,
+    /// For what need not be routable.
     publish: Channel,
+    /// For what has to be.
+    mandatory: Alone,
+    /// For dead letters.
+    letters: Alone,
     ask: Channel,
     answers: Answers,
     _listening: AbortOnDropHandle<()>,
@@ -102,8 +122,7 @@ impl Line {
         publish
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        let ask = connection.create_channel().await?;
-        ask.confirm_select(ConfirmSelectOptions::default()).await?;
+        let ask = confirming(&connection).await?;
         let options = BasicConsumeOptions {
             no_ack: true,
             ..BasicConsumeOptions::default()
@@ -115,6 +134,8 @@ impl Line {
         Ok(Self {
             connection,
             publish,
+            mandatory: Alone::default(),
+            letters: Alone::default(),
             ask,
             answers,
             _listening: AbortOnDropHandle::new(listening),
@@ -137,10 +158,45 @@ impl Line {
         body: &[u8],
         properties: BasicProperties,
     ) -> lapin::Result<Confirmed> {
-        send(&self.publish, exchange, key, mandatory, body, properties).await
+        if mandatory {
+            return self
+                .alone(&self.mandatory, exchange, key, body, properties)
+                .await;
+        }
+        let confirmed = send(&self.publish, exchange, key, false, body, properties).await?;
+        Ok(read(confirmed))
     }
 
-    /// Publishes a request; the answer comes by what is returned.
+    /// Puts a dead letter into a queue, and waits until the server has confirmed.
+    pub(crate) async fn post(
+        &self,
+        queue: ShortString,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> lapin::Result<Confirmed> {
+        self.alone(&self.letters, "", queue, body, properties).await
+    }
+
+    async fn alone(
+        &self,
+        channel: &Alone,
+        exchange: &str,
+        key: ShortString,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> lapin::Result<Confirmed> {
+        let mut place = channel.lock().await;
+        let channel = match place.take().filter(|channel| channel.status().connected()) {
+            Some(channel) => channel,
+            None => confirming(&self.connection).await?,
+        };
+        let confirmed = send(&channel, exchange, key, true, body, properties).await?;
+        *place = Some(channel);
+        Ok(read(confirmed))
+    }
+
+    /// Publishes a request; the answer comes by what is returned. `None` if the server does not take
+    /// it.
     pub(crate) async fn ask(
         &self,
         exchange: &str,
@@ -148,17 +204,32 @@ impl Line {
         number: u64,
         body: &[u8],
         properties: BasicProperties,
-    ) -> lapin::Result<Result<Asked, Confirmed>> {
+    ) -> lapin::Result<Option<Asked>> {
         let id = number.to_string();
         let asked = Asked::new(&self.answers, id.clone());
         let properties = properties
             .with_reply_to(DIRECT.into())
             .with_correlation_id(id.into());
-        match send(&self.ask, exchange, key, true, body, properties).await? {
-            Confirmed::Taken => Ok(Ok(asked)),
-            other => Ok(Err(other)),
+        let confirmed = send(&self.ask, exchange, key, true, body, properties).await?;
+        let is_refused = confirmed.is_nack();
+        // It need not be the message that is confirmed; whose it is is told that nobody listens.
+        if let Some(returned) = confirmed.take_message() {
+            tell(
+                &self.answers,
+                &returned.delivery.properties,
+                Err(Unroutable),
+            );
         }
+        Ok((!is_refused).then_some(asked))
     }
+}
+
+async fn confirming(connection: &Connection) -> lapin::Result<Channel> {
+    let channel = connection.create_channel().await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
+    Ok(channel)
 }
 
 async fn send(
@@ -168,31 +239,39 @@ async fn send(
     mandatory: bool,
     body: &[u8],
     properties: BasicProperties,
-) -> lapin::Result<Confirmed> {
+) -> lapin::Result<Confirmation> {
     let options = BasicPublishOptions {
         mandatory,
         ..BasicPublishOptions::default()
     };
-    let sent = channel.basic_publish(exchange.into(), key.clone(), options, body, properties);
-    let confirmation = sent.await?.await?;
-    if confirmation.is_nack() {
-        return Ok(Confirmed::Refused);
+    let sent = channel.basic_publish(exchange.into(), key, options, body, properties);
+    sent.await?.await
+}
+
+fn read(confirmed: Confirmation) -> Confirmed {
+    if confirmed.is_nack() {
+        return Confirmed::Refused;
     }
-    // One that was returned comes with the next confirmation, which need not be its own.
-    match confirmation.take_message() {
-        Some(returned) if returned.routing_key == key => Ok(Confirmed::Unroutable),
-        _ => Ok(Confirmed::Taken),
+    match confirmed.take_message() {
+        Some(_) => Confirmed::Unroutable,
+        None => Confirmed::Taken,
+    }
+}
+
+/// Tells the one whose request has these properties.
+fn tell(answers: &Answers, properties: &BasicProperties, answer: Answer) {
+    let id = properties.correlation_id().as_ref();
+    let asker = id.and_then(|id| answers.lock().remove(id.as_str()));
+    if let Some(asker) = asker {
+        // Who asked may have given up meanwhile.
+        let _ = asker.send(answer);
     }
 }
 
 async fn listen(mut replies: Consumer, answers: Answers) {
     while let Some(Ok(delivery)) = replies.next().await {
-        let id = delivery.properties.correlation_id().as_ref();
-        let asker = id.and_then(|id| answers.lock().remove(id.as_str()));
-        if let Some(asker) = asker {
-            // Who asked may have given up meanwhile.
-            let _ = asker.send(delivery);
-        }
+        let properties = delivery.properties.clone();
+        tell(&answers, &properties, Ok(delivery));
     }
     // Nobody else will be answered.
     answers.lock().clear();
@@ -202,7 +281,7 @@ async fn listen(mut replies: Consumer, answers: Answers) {
 pub(crate) struct Asked {
     answers: Answers,
     id: String,
-    receiver: oneshot::Receiver<Delivery>,
+    receiver: oneshot::Receiver<Answer>,
 }
 
 impl Asked {
@@ -217,7 +296,7 @@ impl Asked {
     }
 
     /// The answer; `None` when the connection is lost.
-    pub(crate) async fn answer(mut self) -> Option<Delivery> {
+    pub(crate) async fn answer(mut self) -> Option<Answer> {
         (&mut self.receiver).await.ok()
     }
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
+use lapin::types::FieldTable;
 use lattice_nats_box::free_port;
 use lattice_services::{Kind, Service};
 use messaging_rabbitmq::MessagingRabbitMq;
@@ -30,6 +32,8 @@ async fn messages_by_rabbitmq() {
         what_is_published_arrives(&url),
         a_handler_answers_a_request_through_the_consumer(&url),
         what_fails_is_tried_again_and_then_is_a_dead_letter(&url),
+        no_letter_is_lost_before_there_is_a_queue_for_them(&url),
+        who_asks_nobody_is_told_so_whoever_else_asks(&url),
         copies_and_groups_share_and_links_each_get_all(&url),
         what_comes_while_the_provider_is_away_is_kept(&url),
         what_amqp_does_not_take_is_refused_by_name(&url),
@@ -122,10 +126,73 @@ async fn what_fails_is_tried_again_and_then_is_a_dead_letter(url: &str) {
     assert!(heard.now().is_none());
 }
 
+async fn no_letter_is_lost_before_there_is_a_queue_for_them(url: &str) {
+    let mut lattice = lattice().await;
+    let _heard = lattice.handler("morgue", |_| Said::Error("no")).await;
+    let config = [
+        ("url", url),
+        ("subscriptions", "morgue"),
+        ("queue", "morgue"),
+        ("max_deliver", "1"),
+    ];
+    lattice.source("morgue", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", url)]).await;
+    lattice.ready().await;
+    // Letters are posted while others are published.
+    let sent = (0..40).map(|_| publisher.publish("morgue", b"x"));
+    for sent in join_all(sent).await {
+        sent.unwrap();
+    }
+    let connection = connect(url).await.unwrap();
+    until(async || {
+        let channel = connection.create_channel().await.ok()?;
+        let options = lapin::options::QueueDeclareOptions {
+            passive: true,
+            ..lapin::options::QueueDeclareOptions::default()
+        };
+        let queue = channel.queue_declare("morgue.dead".into(), options, FieldTable::default());
+        (queue.await.ok()?.message_count() == 40).then_some(())
+    })
+    .await;
+}
+
+async fn who_asks_nobody_is_told_so_whoever_else_asks(url: &str) {
+    let mut lattice = lattice().await;
+    let answerer = lattice.target("oracle", &[("url", url)]).await;
+    lattice.ready().await;
+    let say = move |_: &_| Said::Answer(answerer.clone(), "pong".into());
+    let _heard = lattice.handler("oracle", say).await;
+    let config = [("url", url), ("subscriptions", "oracle")];
+    lattice.source("oracle", &config).await;
+    lattice.ready().await;
+    let asker = lattice.target("asker", &[("url", url)]).await;
+    lattice.ready().await;
+    let asker = &asker;
+    let ask = |number: usize| async move {
+        let subject = match number % 2 {
+            0 => "oracle".to_owned(),
+            _ => format!("nobody.{number}"),
+        };
+        let answer = asker.request(&subject, b"?", 20_000).await;
+        match number % 2 {
+            0 => assert_eq!(answer.unwrap().text(), "pong"),
+            _ => assert_eq!(
+                answer.unwrap_err(),
+                format!("nobody listens on `{subject}`")
+            ),
+        }
+    };
+    join_all((0..60).map(ask)).await;
+}
+
+async fn connect(url: &str) -> lapin::Result<lapin::Connection> {
+    lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await
+}
+
 /// The first message of a queue, if there is one.
 async fn letter(url: &str, queue: &str) -> Option<lapin::message::BasicGetMessage> {
-    let properties = lapin::ConnectionProperties::default();
-    let connection = lapin::Connection::connect(url, properties).await.ok()?;
+    let connection = connect(url).await.ok()?;
     let channel = connection.create_channel().await.ok()?;
     let options = lapin::options::BasicGetOptions { no_ack: true };
     channel.basic_get(queue.into(), options).await.ok()?
