@@ -121,7 +121,10 @@ impl Statement {
             text: rewriting.text,
             order: rewriting.order,
             values,
-            kind: words.kind(dialect),
+            kind: match words.kind(dialect) {
+                Kind::Plain if is_conditional(text, dialect) => Kind::Traces,
+                kind => kind,
+            },
             commits: words.commits(dialect),
             reads_only: words.read_only(),
             verb,
@@ -254,6 +257,12 @@ impl Words {
         ];
         dialect == Dialect::Mysql && VERBS.contains(&self.at(0)) && self.at(1) != "TEMPORARY"
     }
+}
+
+/// Whether MySQL may read more in a text than we do: what stands in a comment such as `/*!50000 … */`
+/// counts or not by the version of the server.
+fn is_conditional(text: &str, dialect: Dialect) -> bool {
+    dialect == Dialect::Mysql && (text.contains("/*!") || text.contains("/*M!"))
 }
 
 /// Words that say that something stays with a connection.

@@ -65,6 +65,18 @@ fn quotes_and_comments_are_left_alone() {
 }
 
 #[test]
+fn what_counts_by_the_version_of_a_server_may_leave_traces() {
+    for text in [
+        "/*!50000START TRANSACTION*/",
+        "/*!99999 SELECT */ START TRANSACTION",
+        "SELECT 1 /*M!100000 INTO @a */",
+    ] {
+        assert!(read(text, Dialect::Mysql).leaves_traces(), "{text}");
+    }
+    assert!(!read("SELECT 1 /* ! */", Dialect::Mysql).leaves_traces());
+}
+
+#[test]
 fn operators_of_postgres_can_be_written() {
     let pg = Dialect::Postgres;
     assert_eq!(read("SELECT a ?? ?", pg).text, "SELECT a ? $1");
