@@ -1,3 +1,5 @@
+//! How statements are read and rewritten.
+
 use proptest::prelude::*;
 
 use super::*;
