@@ -66,7 +66,8 @@ fn list() -> Answer {
 }
 
 fn table() -> Result<(), String> {
-    let statement = "CREATE TABLE IF NOT EXISTS notes (id BIGSERIAL PRIMARY KEY, text TEXT NOT NULL)";
+    let statement =
+        "CREATE TABLE IF NOT EXISTS notes (id BIGSERIAL PRIMARY KEY, text TEXT NOT NULL)";
     query_batch(statement).map_err(|error| format!("{error:?}"))
 }
 
