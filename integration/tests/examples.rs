@@ -1,6 +1,10 @@
 //! Components written against the interfaces that 1.x published: blobs, messages, PostgreSQL.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test asks as a client of the broker"
+)]
 
 use bytes::Bytes;
 use http::Request;

@@ -86,9 +86,16 @@ fn extended(kit: &Kit) -> Result<(), Failure> {
 
 fn counts(kit: &Kit) -> Result<(), Failure> {
     kit.send(&text("again"))?;
+    let mut before = 0;
     for attempt in 1..=4 {
         let got = kit.one(LONG_MS)?;
-        same!(got.attempt, attempt);
+        // A broker may count one that it sent as a receive ended, and that came to nobody.
+        ensure!(
+            got.attempt > before && got.attempt >= attempt,
+            "attempt {} after {before}",
+            got.attempt
+        );
+        before = got.attempt;
         let how = match attempt {
             4 => Outcome::Ack,
             _ => Outcome::Retry(None),
@@ -105,7 +112,12 @@ fn waits(kit: &Kit) -> Result<(), Failure> {
     kit.settle(&got, &Outcome::Retry(Some(2000)))?;
     let again = kit.one(LONG_MS)?;
     let took = began.elapsed();
-    same!((body(&again).as_str(), again.attempt), ("later", 2));
+    same!(body(&again).as_str(), "later");
+    ensure!(
+        again.attempt >= 2,
+        "it came again as attempt {}",
+        again.attempt
+    );
     // Clocks differ, and some backends count whole seconds.
     ensure!(
         took >= Duration::from_millis(1000),
