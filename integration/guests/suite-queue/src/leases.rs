@@ -84,17 +84,28 @@ fn extended(kit: &Kit) -> Result<(), Failure> {
     kit.settle(&got, &Outcome::Ack)
 }
 
+/// A broker that keeps what it sent to itself, and so knows only what is ready, may also count a
+/// message that it sent as a receive ended, and that came to nobody.
+fn is_attempt(kit: &Kit, got: u32, wanted: u32) -> Result<(), Failure> {
+    if kit.feature("depth") == Some("ready-only") {
+        ensure!(got >= wanted, "attempt {got}, wanted {wanted} at least");
+        return Ok(());
+    }
+    same!(got, wanted);
+    Ok(())
+}
+
 fn counts(kit: &Kit) -> Result<(), Failure> {
     kit.send(&text("again"))?;
     let mut before = 0;
     for attempt in 1..=4 {
         let got = kit.one(LONG_MS)?;
-        // A broker may count one that it sent as a receive ended, and that came to nobody.
         ensure!(
-            got.attempt > before && got.attempt >= attempt,
+            got.attempt > before,
             "attempt {} after {before}",
             got.attempt
         );
+        is_attempt(kit, got.attempt, attempt)?;
         before = got.attempt;
         let how = match attempt {
             4 => Outcome::Ack,
@@ -113,11 +124,7 @@ fn waits(kit: &Kit) -> Result<(), Failure> {
     let again = kit.one(LONG_MS)?;
     let took = began.elapsed();
     same!(body(&again).as_str(), "later");
-    ensure!(
-        again.attempt >= 2,
-        "it came again as attempt {}",
-        again.attempt
-    );
+    is_attempt(kit, again.attempt, 2)?;
     // Clocks differ, and some backends count whole seconds.
     ensure!(
         took >= Duration::from_millis(1000),
