@@ -24,6 +24,7 @@ mod wasmtime_serve;
 // What is measured.
 mod abort;
 mod bed;
+mod capabilities;
 mod measures;
 mod memory;
 mod overload;
@@ -64,6 +65,9 @@ struct Arguments {
     /// Also what takes minutes: restarts, many components, many hosts, overload, aborts.
     #[arg(long)]
     full: bool,
+    /// Instead, operations of each capability through components, beside the clients of backends.
+    #[arg(long, conflicts_with = "full")]
+    capabilities: bool,
     /// Measures nothing and takes the results of an earlier run.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -132,7 +136,10 @@ async fn run(arguments: Arguments) -> Result<()> {
         println!("{}", check::check(&committed, &report)?);
     }
     if let Some(docs) = &arguments.publish {
-        page::publish(docs, &report)?;
+        match arguments.capabilities {
+            true => capabilities::page::publish(docs, &report)?,
+            false => page::publish(docs, &report)?,
+        }
         println!("published in {}", docs.display());
     }
     Ok(())
@@ -143,6 +150,10 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
     let (rounds, time) = (arguments.rounds, arguments.time());
     let any = |names: &[&str]| names.iter().any(|name| arguments.wants(name));
     let wanted = |name: &str| arguments.wants(name);
+    if arguments.capabilities {
+        capabilities::run(&mut report, rounds, time, &wanted).await?;
+        return Ok(report);
+    }
     rounds::run(&mut report, rounds, time, &wanted).await?;
     if any(start::COLD_START) {
         start::cold_start(&mut report, rounds).await?;
@@ -186,6 +197,13 @@ mod tests {
         assert!(arguments("--full --only idle").wants_long(&long));
         assert!(!arguments("--full --only bus").wants_long(&long));
         assert!(arguments("--only bus,idle_10000").wants_long(&long));
+    }
+
+    #[test]
+    fn capabilities_are_measured_by_themselves() {
+        assert!(arguments("--capabilities --only sql").capabilities);
+        let line = ["lattice-bench", "--capabilities", "--full"];
+        assert!(Arguments::try_parse_from(line).is_err());
     }
 
     #[test]

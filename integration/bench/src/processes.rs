@@ -1,6 +1,6 @@
 //! The processes that this run has started.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// Those of a program, by the end of its path, that descend from this process.
 pub(crate) fn named(program: &str) -> Result<Vec<u32>> {
@@ -33,6 +33,25 @@ pub(crate) fn only(program: &str) -> Result<u32> {
     Ok(all[0])
 }
 
+/// The child of a process that has `word` among its arguments.
+pub(crate) fn child_with(parent: u32, word: &str) -> Result<u32> {
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let Ok(command) = std::fs::read(format!("/proc/{pid}/cmdline")) else {
+            continue;
+        };
+        let has_word = command
+            .split(|byte| *byte == 0)
+            .any(|part| part == word.as_bytes());
+        if has_word && pid != parent && is_descendant(pid, parent) {
+            return Ok(pid);
+        }
+    }
+    bail!("no process below {parent} has the argument `{word}`")
+}
+
 /// How many files and sockets a process holds open.
 pub(crate) fn open_files(pid: u32) -> Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
@@ -60,6 +79,19 @@ fn is_descendant(mut pid: u32, ancestor: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_is_found_by_an_argument() {
+        let mut child = std::process::Command::new("sleep");
+        let mut child = child.arg("8.125").spawn().unwrap();
+        let own = std::process::id();
+        let found = child_with(own, "8.125").unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, child.id());
+        let error = child_with(own, "no such argument").unwrap_err();
+        assert!(error.to_string().contains("no such argument"), "{error}");
+    }
 
     #[test]
     fn a_process_descends_from_itself_and_its_parent() {

@@ -77,6 +77,13 @@ impl Context {
         }
     }
 
+    /// One of no call at all, for what answers calls to be used without a lattice: nobody is told as
+    /// the caller.
+    #[must_use]
+    pub fn alone(deadline: Instant) -> Self {
+        Self::new(Told::default(), Instant::now(), deadline, true)
+    }
+
     /// Who calls, where that is certain: anybody can write a header.
     fn own_source(&self) -> Option<&Arc<str>> {
         self.source_id.as_ref().filter(|_| self.is_own)

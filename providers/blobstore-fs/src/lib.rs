@@ -31,4 +31,4 @@ mod provider;
 mod reading;
 pub mod settings;
 
-pub use provider::BlobstoreFs;
+pub use provider::{BlobstoreFs, folder};

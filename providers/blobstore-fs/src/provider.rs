@@ -1,9 +1,11 @@
 //! The provider: its links and its functions.
 
+use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lattice_core::StringMap;
-use lattice_provider_sdk::blobstore;
+use lattice_provider_sdk::blobstore::{self, Blobs};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, StartError,
     async_trait,
@@ -57,6 +59,16 @@ async fn prepare(settings: FsSettings) -> Result<FsBackend, LinkError> {
     });
     let prepared = prepared.await;
     prepared.unwrap_or_else(|error| Err(LinkError::unavailable(error.to_string())))
+}
+
+/// The containers in a folder, for use without a lattice, as a link that says no more than its
+/// `root` has them.
+///
+/// # Errors
+///
+/// [`LinkError`] when the folder cannot be made or used.
+pub async fn folder(root: PathBuf) -> Result<impl Blobs + Debug, LinkError> {
+    prepare(FsSettings::at(root)).await
 }
 
 #[async_trait]

@@ -38,6 +38,16 @@ impl FsSettings {
         })
     }
 
+    /// Those of a link that says no more than its folder.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self {
+            own: root.clone(),
+            root: Some(root),
+            sync: true,
+            shared: BlobSettings::default(),
+        }
+    }
+
     /// The folder, which is there then.
     pub(crate) fn prepare(&self) -> Result<Root, LinkError> {
         let made = match &self.root {

@@ -1,18 +1,27 @@
 //! The buckets behind one link.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
-    Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
+    Atomics, Backend, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned,
+    is_own_bucket,
 };
 use lattice_provider_sdk::{Context, Features};
 
 use crate::bucket::{Bucket, LONGEST_KEY, Writing};
 use crate::buckets::Buckets;
 use crate::settings::LinkSettings;
+
+/// A store that is a part of no provider and is gone with its owner, as a link without config has
+/// it.
+#[must_use]
+pub fn store() -> impl Backend + Debug {
+    MemoryBackend::new(Arc::default(), "default", LinkSettings::default())
+}
 
 /// What a link gives its component.
 #[derive(Debug)]

@@ -58,6 +58,7 @@ mod shard;
 mod value;
 mod watch;
 
+pub use backend::store;
 pub use bucket::LONGEST_KEY;
 pub use buckets::MOST_BUCKETS;
 pub use provider::KeyValueMemory;

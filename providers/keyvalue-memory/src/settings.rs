@@ -63,6 +63,22 @@ const LONGEST_NAME: usize = 255;
 /// The largest bound; sums of such bounds are far from the end of the numbers.
 const MOST_BYTES: u64 = 1 << 50;
 
+impl Default for LinkSettings {
+    fn default() -> Self {
+        Self {
+            bucket: own_bucket(&LatticeName::default()),
+            create_others: false,
+            limits: Limits::default(),
+            lifetime: None,
+        }
+    }
+}
+
+/// The bucket of a link that names none.
+fn own_bucket(lattice: &LatticeName) -> String {
+    format!("keyvalue_{lattice}")
+}
+
 impl LinkSettings {
     /// Reads what a link says, and for the rest what the provider says; `own` is what the provider
     /// says alone.
@@ -80,7 +96,7 @@ impl LinkSettings {
         let default = Limits::default();
         let bytes = |from: &Settings, key, default| from.number(key, default, 1..=MOST_BYTES);
         Ok(Self {
-            bucket: bucket.unwrap_or_else(|| format!("keyvalue_{lattice}")),
+            bucket: bucket.unwrap_or_else(|| own_bucket(lattice)),
             create_others: settings.switch("enable_bucket_auto_create", false)?,
             limits: Limits {
                 bucket: bytes(settings, MAX_BYTES, default.bucket)?,

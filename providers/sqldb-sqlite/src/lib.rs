@@ -29,4 +29,4 @@ pub mod settings;
 mod store;
 mod values;
 
-pub use provider::SqldbSqlite;
+pub use provider::{SqldbSqlite, databases};

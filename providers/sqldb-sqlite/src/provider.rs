@@ -1,9 +1,10 @@
 //! The provider: its links and its functions.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lattice_core::StringMap;
-use lattice_provider_sdk::sql::{Databases, Dialect, Limits, Sql, features};
+use lattice_provider_sdk::sql::{Backend, Databases, Dialect, Limits, Sql, features};
 use lattice_provider_sdk::{
     ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Shared, Sharing,
     StartError, async_trait,
@@ -11,7 +12,7 @@ use lattice_provider_sdk::{
 use tokio::time::Instant;
 
 use crate::backend::{Folder, SqliteBackend};
-use crate::settings::FolderSettings;
+use crate::settings::{FolderSettings, usual_root};
 
 /// SQL with SQLite inside.
 #[derive(Debug)]
@@ -21,17 +22,34 @@ pub struct SqldbSqlite {
     links: Sql<SqliteBackend>,
 }
 
+/// A folder that nobody else uses.
+async fn alone(settings: FolderSettings) -> Result<Shared<Folder>, LinkError> {
+    let own = Sharing::new();
+    own.get(&(), || Folder::open(settings)).await
+}
+
+/// The databases in a folder, for use without a lattice, as a link that says no more than its
+/// `root` has them.
+///
+/// # Errors
+///
+/// [`LinkError`] when the folder cannot be made.
+pub async fn databases(root: PathBuf) -> Result<impl Backend, LinkError> {
+    let settings = FolderSettings::read(&Settings::from_texts([], []), root)?;
+    let folder = alone(settings).await?;
+    Ok(SqliteBackend { folder })
+}
+
 impl SqldbSqlite {
     async fn folder(
         &self,
         settings: &Settings,
         link: &ProviderLink,
     ) -> Result<Shared<Folder>, LinkError> {
-        let settings = FolderSettings::read(settings, link)?;
+        let settings = FolderSettings::read(settings, usual_root(link))?;
         if settings.root.is_none() {
             // One that goes with the link is the link's own.
-            let own = Sharing::new();
-            return own.get(&(), || Folder::open(settings)).await;
+            return alone(settings).await;
         }
         self.folders
             .get(&settings.clone(), || Folder::open(settings))

@@ -34,13 +34,14 @@ pub(crate) struct FolderSettings {
 }
 
 impl FolderSettings {
-    pub(crate) fn read(settings: &Settings, link: &ProviderLink) -> Result<Self, InvalidSetting> {
+    /// Reads what a link says; `own` is the folder of one that says none.
+    pub(crate) fn read(settings: &Settings, own: PathBuf) -> Result<Self, InvalidSetting> {
         let millis =
             |key, default| settings.millis(key, Duration::from_millis(default), 1..=LONGEST_MS);
         let root = match settings.text("root").map(str::trim) {
             Some(MEMORY) => None,
             Some(root) => Some(PathBuf::from(root)),
-            None => Some(usual_root(link)),
+            None => Some(own),
         };
         let is_name = |text: &str| {
             let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -68,7 +69,8 @@ impl FolderSettings {
     }
 }
 
-fn usual_root(link: &ProviderLink) -> PathBuf {
+/// The folder of a link that says none.
+pub(crate) fn usual_root(link: &ProviderLink) -> PathBuf {
     // Ids hold no separators, and the names of links neither.
     let root = std::env::temp_dir().join("lattice-sqldb-sqlite");
     root.join(link.peer.as_str())

@@ -15,19 +15,27 @@ use crate::workspace::Workspace;
 /// Where the committed figures are, below the repository.
 const DOCS: &str = "docs";
 const COMMITTED: &str = "docs/performance.json";
+const COMMITTED_CAPABILITIES: &str = "docs/performance-capabilities.json";
+
+/// What the host is built with for capabilities, besides what it always has.
+const ALSO_INSIDE: &[&str] = &["lattice-host-program/sqldb-postgres"];
 
 const HELP: &str = "\
 Measures a lattice of release programs, which it builds first
 
   --wasmtime       Also `wasmtime serve`, which may have to be built
+  --capabilities   Instead, the operations of each capability through a component, beside those of
+                   the backend's own client; needs PostgreSQL, see `cargo xtask services`
   --full           Also what takes minutes: restarts, many components, many hosts, overload, aborts
   --only NAME,…    Only measures whose name contains this; one of those of `--full` by its whole name
   --rounds N       How many interleaved rounds to measure [5]
   --seconds S      How long each measurement of a round runs [3]
   --json FILE      Writes the results there
   --from FILE      Measures nothing and takes the results of an earlier run
-  --check          Fails when a ratio is more than 15 % worse than in docs/performance.json
-  --publish        Writes docs/performance.md, docs/performance.json and the charts
+  --check          Fails when a ratio is more than 15 % worse than in docs/performance.json, with
+                   `--capabilities` than in docs/performance-capabilities.json
+  --publish        Writes docs/performance.md, docs/performance.json and the charts; with
+                   `--capabilities` their part of the page and docs/performance-capabilities.json
 ";
 
 /// What the command line asks for.
@@ -35,6 +43,8 @@ Measures a lattice of release programs, which it builds first
 struct Chosen {
     /// Also `wasmtime serve`, which may have to be built.
     wasmtime: bool,
+    /// The operations of capabilities.
+    capabilities: bool,
     /// Results come from a file: no program is needed.
     measured_before: bool,
     /// Arguments of the benchmark.
@@ -65,13 +75,21 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
 
 /// Takes out what this command does itself, and says where the committed figures are.
 fn choose(arguments: impl Iterator<Item = OsString>) -> Chosen {
-    let mut chosen = Chosen::default();
+    let arguments: Vec<OsString> = arguments.collect();
+    let mut chosen = Chosen {
+        capabilities: arguments.iter().any(|word| word == "--capabilities"),
+        ..Chosen::default()
+    };
+    let committed = match chosen.capabilities {
+        true => COMMITTED_CAPABILITIES,
+        false => COMMITTED,
+    };
     for argument in arguments {
         match argument.to_str() {
             Some("--wasmtime") => chosen.wasmtime = true,
             Some("--check") => chosen
                 .arguments
-                .extend(["--check", COMMITTED].map(Into::into)),
+                .extend(["--check", committed].map(Into::into)),
             Some("--publish") => chosen.arguments.extend(["--publish", DOCS].map(Into::into)),
             text => {
                 let from = |text: &str| text == "--from" || text.starts_with("--from=");
@@ -92,7 +110,12 @@ fn prepare(workspace: &Workspace, chosen: &Chosen, command: &mut Command) -> Res
         command.env("LATTICE_WASMTIME", wasmtime::ensure(workspace)?);
     }
     guests::compile(workspace)?;
-    let programs = build::compile(workspace, Profile::Release)?;
+    let features = if chosen.capabilities {
+        ALSO_INSIDE
+    } else {
+        &[]
+    };
+    let programs = build::compile_with(workspace, Profile::Release, features)?;
     command.env("LATTICE_BIN_DIR", programs);
     Ok(())
 }
@@ -112,6 +135,15 @@ mod tests {
         let expected: Vec<OsString> = expected.split(' ').map(Into::into).collect();
         assert_eq!(got.arguments, expected);
         assert!(got.wasmtime && !got.measured_before);
+    }
+
+    #[test]
+    fn capabilities_have_committed_figures_of_their_own() {
+        let got = chosen("--check --capabilities");
+        let expected = "--check docs/performance-capabilities.json --capabilities";
+        let expected: Vec<OsString> = expected.split(' ').map(Into::into).collect();
+        assert_eq!(got.arguments, expected);
+        assert!(got.capabilities && !chosen("--check").capabilities);
     }
 
     #[test]

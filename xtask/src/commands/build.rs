@@ -56,6 +56,15 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
 
 /// Compiles the programs and returns their folder.
 pub(crate) fn compile(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    compile_with(workspace, profile, &[])
+}
+
+/// The same with more features, `package/feature`.
+pub(crate) fn compile_with(
+    workspace: &Workspace,
+    profile: Profile,
+    features: &[&str],
+) -> Result<PathBuf> {
     shell::heading("programs: wash, host and providers (minutes the first time)");
     let mut command = shell::cargo();
     command.arg("build").current_dir(workspace.root());
@@ -64,6 +73,9 @@ pub(crate) fn compile(workspace: &Workspace, profile: Profile) -> Result<PathBuf
     }
     if profile == Profile::Release {
         command.arg("--release");
+    }
+    for feature in features {
+        command.args(["--features", feature]);
     }
     shell::stream(&mut command).context("the programs do not compile")?;
     Ok(profile.folder(workspace))
