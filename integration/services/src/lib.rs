@@ -213,6 +213,12 @@ impl Service {
         })
     }
 
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Where clients find it.
     #[must_use]
     pub fn url(&self) -> String {

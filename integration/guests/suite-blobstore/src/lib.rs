@@ -4,7 +4,10 @@ mod containers;
 mod listing;
 mod names;
 mod objects;
+mod outage;
 mod ranges;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
 mod streams;
 mod world;
 mod writing;
@@ -44,6 +47,11 @@ fn all() -> impl Iterator<Item = &'static Case> {
 }
 
 struct Suite;
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    outage::STATEMENTS.to_vec()
+}
 
 impl Guest for Suite {
     fn cases() -> Vec<String> {

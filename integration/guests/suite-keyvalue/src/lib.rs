@@ -16,7 +16,10 @@ mod bindings {
 mod batches;
 mod counts;
 mod kit;
+mod outage;
 mod pages;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
 mod values;
 mod watch;
 
@@ -34,6 +37,11 @@ fn all() -> Vec<Case> {
         watch::CASES,
     ]
     .concat()
+}
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    outage::STATEMENTS.to_vec()
 }
 
 /// A cursor as `list-keys` takes it.

@@ -18,8 +18,13 @@ mod batches;
 mod counts;
 #[path = "../../suite-keyvalue/src/kit.rs"]
 mod kit;
+#[path = "../../suite-keyvalue/src/outage.rs"]
+mod outage;
 #[path = "../../suite-keyvalue/src/pages.rs"]
 mod pages;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
+mod swapping;
 mod swaps;
 #[path = "../../suite-keyvalue/src/values.rs"]
 mod values;
@@ -38,6 +43,11 @@ fn all() -> Vec<Case> {
         pages::CASES,
     ]
     .concat()
+}
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    [outage::STATEMENTS, swapping::STATEMENTS].concat()
 }
 
 /// A cursor as `list-keys` takes it.

@@ -18,6 +18,9 @@ mod holding;
 mod kit;
 mod leader;
 mod names;
+mod outage;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
 mod time;
 
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
@@ -27,6 +30,11 @@ struct Suite;
 
 fn all() -> Vec<Case> {
     [holding::CASES, names::CASES, time::CASES, leader::CASES].concat()
+}
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    outage::STATEMENTS.to_vec()
 }
 
 impl Guest for Suite {

@@ -1,12 +1,16 @@
 //! What the component does when it is told of a message.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Suite;
 use crate::bindings::exports::wasmcloud::messaging::handler::Guest;
+use crate::bindings::lattice::conformance::witness;
 use crate::bindings::wasmcloud::messaging::consumer;
 use crate::bindings::wasmcloud::messaging::types::BrokerMessage;
 use crate::kit::{message, split};
+
+/// How often the witness is told again.
+const WITNESS_TRIES: usize = 10;
 
 impl Guest for Suite {
     fn handle_message(msg: BrokerMessage) -> Result<(), String> {
@@ -19,6 +23,7 @@ impl Guest for Suite {
             "suite.ask.error" => Err("the handler says no".to_owned()),
             "suite.ask.relay" => relay(&msg),
             "suite.kept.note" | "suite.kept.dead" => pass_on(name, &msg.body),
+            "suite.kept.outage" => witnessed(&msg.body),
             "suite.kept.flaky" => flaky(&msg.body),
             "suite.kept.error" => Err("the handler says no".to_owned()),
             "suite.kept.trap" => panic!("the handler traps"),
@@ -75,6 +80,20 @@ fn flaky(body: &[u8]) -> Result<(), String> {
         return Err("not yet".to_owned());
     }
     pass_on("suite.kept.flaky", body)
+}
+
+/// Tells the witness, which may be out of reach for a while.
+fn witnessed(body: &[u8]) -> Result<(), String> {
+    let what = String::from_utf8_lossy(body);
+    let mut told = witness::saw(&what);
+    for _ in 0..WITNESS_TRIES {
+        if told.is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        told = witness::saw(&what);
+    }
+    told
 }
 
 /// The time in milliseconds.

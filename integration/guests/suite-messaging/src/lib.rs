@@ -45,7 +45,10 @@ mod bodies;
 mod delivery;
 mod handler;
 mod kit;
+mod outage;
 mod requests;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
 
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
 use kit::Kit;
@@ -59,6 +62,11 @@ fn all() -> impl Iterator<Item = &'static Case> {
 }
 
 struct Suite;
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    outage::STATEMENTS.to_vec()
+}
 
 impl Guest for Suite {
     fn cases() -> Vec<String> {

@@ -5,7 +5,10 @@ mod features;
 mod kit;
 mod leases;
 mod messages;
+mod outage;
 mod refusals;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
 
 /// Bindings of this guest's world.
 mod bindings {
@@ -40,6 +43,11 @@ fn all() -> impl Iterator<Item = &'static Case> {
 }
 
 struct Suite;
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    outage::STATEMENTS.to_vec()
+}
 
 impl Guest for Suite {
     fn cases() -> Vec<String> {

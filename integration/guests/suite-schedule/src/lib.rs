@@ -17,6 +17,9 @@ mod bindings {
 mod jobs;
 mod kit;
 mod notes;
+mod outage;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
 mod ticks;
 
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
@@ -26,6 +29,11 @@ struct Suite;
 
 fn all() -> Vec<Case> {
     [jobs::CASES, ticks::CASES].concat()
+}
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    outage::STATEMENTS.to_vec()
 }
 
 impl Guest for Suite {

@@ -8,7 +8,9 @@ use crate::Suite;
 use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::bindings::exports::lattice::schedule::handler::Guest;
 use crate::bindings::lattice::schedule::scheduler;
+use crate::bindings::lattice::conformance::witness;
 use crate::kit::{FAR, Verdict, drop_job, failed, put};
+use crate::outage::WITNESSED;
 
 /// How long a case waits for its ticks.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -26,6 +28,9 @@ pub(crate) struct Noted {
 impl Guest for Suite {
     fn on_tick(job: String, due_ms: u64, missed: u32, payload: Vec<u8>) -> Result<(), String> {
         let payload = String::from_utf8_lossy(&payload).into_owned();
+        if payload.starts_with(WITNESSED) {
+            return witness::saw(&payload);
+        }
         let told = noted(&job).map_err(|error| format!("{error:?}"))?;
         let before = told.iter().filter(|tick| tick.due_ms == due_ms).count();
         let note = format!("{}{due_ms}|{before}", prefix(&job));

@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a handler that traps is told again", traps),
 ];
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -16,7 +16,10 @@ mod bindings {
 mod constraints;
 mod kit;
 mod locks;
+mod outage;
 mod pages;
+#[path = "../../suite-wit/statement.rs"]
+mod statement;
 mod statements;
 mod transactions;
 mod values;
@@ -36,6 +39,11 @@ fn all() -> Vec<Case> {
         locks::CASES,
     ]
     .concat()
+}
+
+/// What holds over an outage.
+fn statements() -> Vec<statement::Statement> {
+    outage::STATEMENTS.to_vec()
 }
 
 impl Guest for Suite {
