@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 const HELP: &str = "\
 Runs the suite of each capability over every backend, as a real service, and every form of its provider
 
-  --capability C   Only this one: key-value, blobs, messages, queue, sql, lock, schedule
+  --capability C   Only this one: key-value, blobs, messages, queue, sql, lock, http-in, http-out, config, logging, schedule
   --backend B      Only this one, such as redis
   --form F         Only this one: in-host, process, remote
   --case TEXT      Only cases whose names contain this

@@ -12,6 +12,7 @@
 //! | `/ignore` | answers without reading the body |
 //! | `/stream/BYTES` | a body of so many bytes, counting up from 0 modulo 251 |
 //! | `/slow/PIECES/MS` | a body of lines `piece N`, each after a pause |
+//! | `/events/NUMBER/MS` | server-sent events: one at once, and so many more, each after a pause |
 //! | `/wait/MS` | answers `waited` after a pause |
 //! | `/after/MS` | answers `ok`, and returns after a pause |
 //! | `/calls` | how many of these requests this instance has had: 1 when every one has its own |
@@ -86,6 +87,7 @@ fn answer(parts: &[&str], out: ResponseOutparam) -> reply::Sent {
         ["status", code] => Reply::new(number(code) as u16).send(out).text(""),
         ["stream", bytes] => Reply::new(200).send(out).counting(number(bytes)),
         ["slow", pieces, pause] => slow(number(pieces), number(pause), out),
+        ["events", count, pause] => events(number(count), number(pause), out),
         ["wait", pause] => {
             wait(number(pause));
             Reply::new(200).send(out).text("waited\n")
@@ -153,6 +155,17 @@ fn slow(pieces: u64, pause: u64, out: ResponseOutparam) -> reply::Sent {
     for piece in 1..=pieces {
         wait(pause);
         body.write(format!("piece {piece}\n").as_bytes())?;
+    }
+    body.finish(None)
+}
+
+fn events(count: u64, pause: u64, out: ResponseOutparam) -> reply::Sent {
+    let reply = Reply::new(200).header("content-type", "text/event-stream");
+    let mut body = reply.send(out);
+    body.write(b"data: 0\n\n")?;
+    for number in 1..=count {
+        wait(pause);
+        body.write(format!("data: {number}\n\n").as_bytes())?;
     }
     body.finish(None)
 }
