@@ -4,7 +4,8 @@
 //! type is [`CONTENT_TYPE`]. Attributes are those of SQS, as long as there is room and it takes their
 //! values; all others are one JSON object in [`MORE`]. In FIFO queues the group and the dedup id are
 //! those of SQS, which wants both of every message: those that a message does not have, or that SQS
-//! would not take, begin with `~`, and true ones are kept in [`GROUP`] and [`DEDUP`] then.
+//! would not take, begin with `~`, and true ones are kept in [`GROUP`] and [`DEDUP`] then: as they are,
+//! or `~` and their base64 where they are empty, no text, or begin with `~` themselves.
 
 use std::collections::BTreeMap;
 
@@ -153,12 +154,15 @@ fn id_of(id: Option<&str>) -> (String, Option<String>) {
         return (format!("{MADE}{}", Uuid::new_v4().simple()), None);
     };
     let is_plain = |byte: u8| byte.is_ascii_graphic();
-    if id.len() <= LONGEST_ID && id.bytes().all(is_plain) && !id.starts_with(MADE) {
+    let fits = (1..=LONGEST_ID).contains(&id.len());
+    if fits && id.bytes().all(is_plain) && !id.starts_with(MADE) {
         return (id.to_owned(), None);
     }
     // Equal ones stay equal.
     let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(id));
-    let kept = match is_text(id) {
+    // What begins with the mark would be read as base64, and SQS takes no empty values.
+    let as_it_is = is_text(id) && !id.is_empty() && !id.starts_with(MADE);
+    let kept = match as_it_is {
         true => id.to_owned(),
         false => format!("{MADE}{}", STANDARD.encode(id)),
     };
@@ -285,8 +289,22 @@ mod tests {
         assert!(made.starts_with(MADE));
     }
 
+    #[test]
+    fn ids_that_look_made_come_back() {
+        for id in ["~", "~~", "~fg==", "~aGVsbG8=", "", "~\u{0}"] {
+            let named = Message {
+                group: Some(id.to_owned()),
+                dedup_id: Some(id.to_owned()),
+                ..message(b"x", &[])
+            };
+            let letter = write(&named, true, MOST).unwrap();
+            assert!(letter.params["MessageGroupId"].as_str().unwrap().len() > 1);
+            assert_eq!(read(&given(&letter)), named, "{id:?}");
+        }
+    }
+
     fn id() -> impl Strategy<Value = Option<String>> {
-        proptest::option::of("[ -~\u{0}-\u{10}ü]{1,100}")
+        proptest::option::of("~{0,2}[ -~\u{0}-\u{10}ü]{0,100}")
     }
 
     proptest! {
