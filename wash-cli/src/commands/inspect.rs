@@ -16,7 +16,7 @@ use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Ui, fields};
 
 mod world;
-use world::World;
+pub(crate) use world::World;
 
 /// Show the claims, imports and exports of a component or provider file
 #[derive(Debug, clap::Args)]
@@ -38,24 +38,62 @@ const WASM_MAGIC: [u8; 4] = *b"\0asm";
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 
 pub(crate) fn run(args: &Args, _ui: &Ui) -> Result<Output> {
-    let path = Path::new(args.target.strip_prefix("file://").unwrap_or(&args.target));
+    let path = path_of(&args.target);
     let mut file = open(path, &args.target)?;
-    let io = |error| CliError::io(format!("could not read `{}`", path.display()), &error);
-    let mut magic = [0; 4];
-    let read = file.by_ref().take(4).read(&mut magic).map_err(io)?;
-    file.rewind().map_err(io)?;
-    if read == magic.len() && magic == WASM_MAGIC {
-        let mut bytes = Vec::new();
-        file.take(MAX_WASM_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(io)?;
-        return component(args, path, &bytes);
+    let magic = magic(&mut file).map_err(|error| unread(path, &error))?;
+    if magic == WASM_MAGIC {
+        return component(args, path, &bytes_of(path, file)?);
     }
     if magic == ELF_MAGIC {
         return Err(not_artifact(path, "it is a program without claims")
             .hint("a bare program can be started as a provider; there is nothing to show of it"));
     }
     provider(args, path, file)
+}
+
+/// What the component in a file imports and exports.
+pub(crate) fn world_of(target: &str) -> Result<World> {
+    let path = path_of(target);
+    let mut file = open(path, target)?;
+    let magic = magic(&mut file).map_err(|error| unread(path, &error))?;
+    let bytes = match magic == WASM_MAGIC {
+        true => bytes_of(path, file)?,
+        false => Vec::new(),
+    };
+    if !wasmparser::Parser::is_component(&bytes) {
+        let text = format!("`{}` is not a component", path.display());
+        return Err(CliError::new(Code::NotAnArtifact, text)
+            .hint("`wash build` makes one; providers are started with `wash start provider`"));
+    }
+    World::read(&bytes).map_err(|error| not_artifact(path, error))
+}
+
+/// The path of a file, which may be given as a reference.
+fn path_of(target: &str) -> &Path {
+    Path::new(target.strip_prefix("file://").unwrap_or(target))
+}
+
+/// How a file begins; zeros where it is shorter.
+fn magic(file: &mut File) -> std::io::Result<[u8; 4]> {
+    let mut magic = [0; 4];
+    let read = file.by_ref().take(4).read(&mut magic)?;
+    file.rewind()?;
+    Ok(match read == magic.len() {
+        true => magic,
+        false => [0; 4],
+    })
+}
+
+fn bytes_of(path: &Path, file: File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_WASM_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unread(path, &error))?;
+    Ok(bytes)
+}
+
+fn unread(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::io(format!("could not read `{}`", path.display()), error)
 }
 
 fn open(path: &Path, target: &str) -> Result<File> {

@@ -30,3 +30,5 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
         Command::Query(args) => links::run(args, ui).await,
     }
 }
+
+pub(crate) use put::refused;

@@ -5,9 +5,9 @@ use clap::Subcommand;
 use crate::error::Result;
 use crate::output::{Output, Ui};
 
-mod component;
+pub(crate) mod component;
 mod place;
-mod provider;
+pub(crate) mod provider;
 
 /// Start a component or a provider
 #[derive(Debug, Subcommand)]

@@ -12,8 +12,11 @@ use crate::local;
 use crate::output::{Output, Style, Ui, eprint_line, fields};
 use crate::signals::{Signals, Stop};
 
+mod apps;
 mod args;
 mod broker;
+mod defaults;
+mod deploy;
 mod hosts;
 mod interactive;
 mod legacy;
@@ -37,6 +40,8 @@ struct Running {
     hosts: Vec<HostEntry>,
     fresh: hosts::Hosts,
     broker_started: bool,
+    /// The components that were named.
+    apps: Vec<apps::Running>,
 }
 
 /// Collects what was started, so that a failed or interrupted start can be undone.
@@ -80,6 +85,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 
 async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     args.legacy.notes()?.iter().for_each(|note| ui.notice(note));
+    let apps = apps::read(&args.components)?;
     let settings = args.given().settle()?;
     let dir = LatticeDir::open(&settings.lattice)?;
     create_folder(dir.root())?;
@@ -116,6 +122,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         fresh.until_ready(&lattice, READY).await?;
         fresh
     };
+    let apps = deploy::start(&apps, &lattice, &dir, ui).await?;
     let mut hosts = before;
     hosts.extend(fresh.entries());
     Ok(Running {
@@ -124,6 +131,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         hosts,
         fresh,
         broker_started,
+        apps,
     })
 }
 
@@ -177,6 +185,9 @@ impl Running {
             ));
         }
         text.push_str(&format!("  Stop  {}", self.down()));
+        for app in &self.apps {
+            text.push_str(&format!("\n{}", app.text(style).trim_end()));
+        }
         Output::new(text, self.document(already))
     }
 
@@ -190,7 +201,7 @@ impl Running {
             .hosts
             .first()
             .map(|host| host.log().display().to_string());
-        fields([
+        let mut document = fields([
             ("lattice", self.dir.name().into()),
             ("nats_url", self.nats_url().into()),
             ("nats_started", self.broker_started.into()),
@@ -198,7 +209,12 @@ impl Running {
             ("wasmcloud_log", log.into()),
             ("kill_cmd", self.down().into()),
             ("already_running", already.into()),
-        ])
+        ]);
+        if !self.apps.is_empty() {
+            let apps: Vec<Value> = self.apps.iter().map(apps::Running::document).collect();
+            document.insert("components".to_owned(), apps.into());
+        }
+        document
     }
 }
 

@@ -7,16 +7,16 @@ use wit_parser::{PackageId, Resolve, WorldId, WorldItem, WorldKey};
 
 /// What a component imports and exports.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) imports: Vec<String>,
-    pub(super) exports: Vec<String>,
+pub(crate) struct World {
+    pub(crate) imports: Vec<String>,
+    pub(crate) exports: Vec<String>,
     /// The world and every package it uses, as WIT.
-    pub(super) wit: String,
+    pub(crate) wit: String,
 }
 
 impl World {
     /// Reads the world of a component or the contents of a WIT package.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let decoded = wit_component::decode(bytes).map_err(|error| format!("{error:#}"))?;
         let wit = print(decoded.resolve(), decoded.package())?;
         let (imports, exports) = match &decoded {
@@ -31,7 +31,7 @@ impl World {
     }
 
     /// A few lines for people.
-    pub(super) fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut text = String::new();
         for (title, names) in [("Imports", &self.imports), ("Exports", &self.exports)] {
             if !text.is_empty() {

@@ -151,7 +151,7 @@ async fn provider_ends(lattice: &Lattice, link: &Link) -> Result<Vec<LinkEnd>> {
 }
 
 /// The link is stored all the same; providers may take it when what they miss is there.
-fn refused(failed: &[&LinkStatus], data: serde_json::Map<String, Value>) -> CliError {
+pub(crate) fn refused(failed: &[&LinkStatus], data: serde_json::Map<String, Value>) -> CliError {
     let text = format!(
         "the link is stored, but provider `{}` does not take it",
         failed[0].endpoint

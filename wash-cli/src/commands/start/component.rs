@@ -1,6 +1,7 @@
 //! `wash start component`.
 
 use lattice_control::types::ScaleComponentCommand;
+use lattice_core::event::ComponentScaled;
 use lattice_core::{ComponentId, HostId, StringMap};
 use serde_json::Value;
 
@@ -37,39 +38,38 @@ pub(crate) struct Args {
     allow_update: bool,
 }
 
+/// A component as it is wanted.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) id: &'a ComponentId,
+    pub(crate) image: &'a str,
+    /// How many instances may run at once.
+    pub(crate) count: u32,
+    /// Named configs.
+    pub(crate) config: Vec<String>,
+    /// Whether another image that runs is replaced.
+    pub(crate) allow_update: bool,
+}
+
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let id = resolve::entity_id(&args.component_id)?;
     let image = resolve::image_ref(&args.component_ref)?;
     let spinner = ui.spinner(format!("Starting component {id}"));
     let lattice = Lattice::connect(&args.connection).await?;
-    let host = component_host(&lattice, &args.auction, &id, &image).await?;
-    if !args.allow_update {
-        refuse_other_image(&lattice, &host, &id, &image).await?;
-    }
-    let mut watch = Watch::components(&lattice, COMPONENT_WAIT).await?;
-    let command = ScaleComponentCommand {
-        component_ref: image.clone(),
-        component_id: id.to_string(),
-        annotations: StringMap::new(),
+    let wanted = Wanted {
+        id: &id,
+        image: &image,
         count: args.max_instances,
         config: args.config,
         allow_update: args.allow_update,
-        ..ScaleComponentCommand::default()
     };
-    let reply = lattice.client.scale_component(&host, command).await;
-    let what = format!("could not start component `{id}` on host `{host}`");
-    let reply = reply.map_err(|error| lattice.explain(what, &error))?;
-    if !args.skip_wait {
-        let (count, update_to) = (args.max_instances, args.allow_update.then_some(&*image));
-        watch
-            .scaled(&host, id.as_str(), |event| is_done(event, count, update_to))
-            .await?;
-        if !args.allow_update {
-            // Two starts under one id at once both find nothing. The host keeps the image that
-            // came first and accepts the other command all the same: what it runs is what counts.
-            refuse_other_image(&lattice, &host, &id, &image).await?;
-        }
-    }
+    let (host, reply) = if args.skip_wait {
+        let host = place(&lattice, &args.auction, &wanted).await?;
+        let reply = ask(&lattice, &host, &wanted).await?;
+        (host, reply)
+    } else {
+        start(&lattice, &args.auction, wanted).await?
+    };
     drop(spinner);
     if !reply.is_empty() {
         ui.notice(&reply);
@@ -86,6 +86,52 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         ("host_id", host.as_str().into()),
     ]);
     Ok(Output::new(text, data))
+}
+
+/// Starts a component and waits until it has; gives the host and what it has to say.
+pub(crate) async fn start(
+    lattice: &Lattice,
+    auction: &Auction,
+    wanted: Wanted<'_>,
+) -> Result<(HostId, String)> {
+    let host = place(lattice, auction, &wanted).await?;
+    let mut watch = Watch::components(lattice, COMPONENT_WAIT).await?;
+    let reply = ask(lattice, &host, &wanted).await?;
+    let update_to = wanted.allow_update.then_some(wanted.image);
+    let is_started = |event: &ComponentScaled| is_done(event, wanted.count, update_to);
+    watch.scaled(&host, wanted.id.as_str(), is_started).await?;
+    if !wanted.allow_update {
+        // Two starts under one id at once both find nothing. The host keeps the image that
+        // came first and accepts the other command all the same: what it runs is what counts.
+        refuse_other_image(lattice, &host, wanted.id, wanted.image).await?;
+    }
+    Ok((host, reply))
+}
+
+/// The host that is to run a component.
+async fn place(lattice: &Lattice, auction: &Auction, wanted: &Wanted<'_>) -> Result<HostId> {
+    let host = component_host(lattice, auction, wanted.id, wanted.image).await?;
+    if !wanted.allow_update {
+        refuse_other_image(lattice, &host, wanted.id, wanted.image).await?;
+    }
+    Ok(host)
+}
+
+/// Has a host start a component; gives what it has to say.
+async fn ask(lattice: &Lattice, host: &HostId, wanted: &Wanted<'_>) -> Result<String> {
+    let id = wanted.id;
+    let command = ScaleComponentCommand {
+        component_ref: wanted.image.to_owned(),
+        component_id: id.to_string(),
+        annotations: StringMap::new(),
+        count: wanted.count,
+        config: wanted.config.clone(),
+        allow_update: wanted.allow_update,
+        ..ScaleComponentCommand::default()
+    };
+    let reply = lattice.client.scale_component(host, command).await;
+    let what = format!("could not start component `{id}` on host `{host}`");
+    reply.map_err(|error| lattice.explain(what, &error))
 }
 
 /// A host would keep the image that runs and only say so: the user asked for another one.

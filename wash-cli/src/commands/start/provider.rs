@@ -1,6 +1,7 @@
 //! `wash start provider`.
 
 use lattice_control::types::StartProviderCommand;
+use lattice_core::{ComponentId, HostId};
 use serde_json::Value;
 
 use super::place::{Auction, provider_host};
@@ -42,17 +43,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let image = resolve::image_ref(&args.provider_ref)?;
     let spinner = ui.spinner(format!("Starting provider {id}"));
     let lattice = Lattice::connect(&args.connection).await?;
-    let host = provider_host(&lattice, &args.auction, &id, &image).await?;
-    let mut watch = Watch::providers(&lattice, PROVIDER_WAIT).await?;
-    let command = StartProviderCommand {
-        provider_id: id.to_string(),
-        provider_ref: image.clone(),
-        config: args.config,
-        ..StartProviderCommand::default()
-    };
-    let reply = lattice.client.start_provider(&host, command).await;
-    let what = format!("could not start provider `{id}` on host `{host}`");
-    reply.map_err(|error| lattice.explain(what, &error))?;
+    let (host, mut watch) = ask(&lattice, &args.auction, &id, &image, args.config).await?;
     if !args.skip_wait {
         watch.provider_started(&host, id.as_str()).await?;
     }
@@ -72,4 +63,39 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         data.insert("link_name".to_owned(), args.link_name.into());
     }
     Ok(Output::new(text, data))
+}
+
+/// Starts a provider and waits until it has.
+pub(crate) async fn start(
+    lattice: &Lattice,
+    auction: &Auction,
+    id: &ComponentId,
+    image: &str,
+    config: Vec<String>,
+) -> Result<HostId> {
+    let (host, mut watch) = ask(lattice, auction, id, image, config).await?;
+    watch.provider_started(&host, id.as_str()).await?;
+    Ok(host)
+}
+
+/// Has a host start a provider; gives the host, and what hears whether it did.
+async fn ask(
+    lattice: &Lattice,
+    auction: &Auction,
+    id: &ComponentId,
+    image: &str,
+    config: Vec<String>,
+) -> Result<(HostId, Watch)> {
+    let host = provider_host(lattice, auction, id, image).await?;
+    let watch = Watch::providers(lattice, PROVIDER_WAIT).await?;
+    let command = StartProviderCommand {
+        provider_id: id.to_string(),
+        provider_ref: image.to_owned(),
+        config,
+        ..StartProviderCommand::default()
+    };
+    let reply = lattice.client.start_provider(&host, command).await;
+    let what = format!("could not start provider `{id}` on host `{host}`");
+    reply.map_err(|error| lattice.explain(what, &error))?;
+    Ok((host, watch))
 }

@@ -12,6 +12,10 @@ use crate::error::{CliError, Code, Result};
 /// Start a lattice on this machine
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Components to start as well: files, whose names become their ids. What they import and
+    /// export is linked to the first provider of each capability, unless it is linked already
+    #[arg(value_name = "COMPONENT")]
+    pub(super) components: Vec<String>,
     /// Return as soon as the hosts answer; stop them with `wash down`
     #[arg(short = 'd', long = "detached")]
     pub(super) detached: bool,

@@ -1,0 +1,150 @@
+//! `wash up COMPONENT…`: components that are linked to the first provider of each capability.
+
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lattice_integration::{component, free_port, get, program};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Longest time for one command.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A home of its own for `wash`, whose lattice ends with it.
+struct Home {
+    folder: TempDir,
+    nats_port: u16,
+}
+
+impl Home {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            folder: tempfile::Builder::new().prefix("lattice-up-").tempdir()?,
+            nats_port: free_port()?,
+        })
+    }
+
+    async fn wash(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(program("wash")?);
+        command
+            .args(arguments)
+            .env("HOME", self.folder.path())
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("XDG_CONFIG_HOME")
+            .current_dir(self.folder.path());
+        let output = timeout(LIMIT, command.output()).await;
+        output
+            .context("wash does not end")?
+            .context("wash does not start")
+    }
+
+    /// Starts a lattice with these components.
+    async fn up(&self, files: &[&str]) -> Result<Output> {
+        let port = self.nats_port.to_string();
+        let mut arguments = vec!["up", "-d", "-o", "json", "--nats-port", &port];
+        arguments.extend(files);
+        self.wash(&arguments).await
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let Ok(wash) = program("wash") else { return };
+        // What is left of a failed test; there is nobody to tell.
+        let _ = std::process::Command::new(wash)
+            .arg("down")
+            .env("HOME", self.folder.path())
+            .output();
+    }
+}
+
+/// What a command printed, as JSON.
+fn json(output: &Output) -> Result<Value> {
+    let (told, why) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{} {why}",
+        String::from_utf8_lossy(told)
+    );
+    Ok(serde_json::from_slice(told)?)
+}
+
+/// Where a component answers HTTP.
+fn address(up: &Value, id: &str) -> Result<String> {
+    let components = up["components"].as_array().context("no components")?;
+    let found = components.iter().find(|component| component["id"] == id);
+    let url = found.and_then(|component| component["url"].as_str());
+    let url = url.with_context(|| format!("{id} has no address: {up}"))?;
+    Ok(url.replace("http://localhost:", "127.0.0.1:"))
+}
+
+/// What a component answers a GET.
+async fn text(address: &str, path: &str) -> Result<String> {
+    let (status, body) = get(address, path).await?;
+    ensure!(status == 200, "{status}: {body}");
+    Ok(body)
+}
+
+#[tokio::test]
+async fn components_work_at_once_and_again_after_the_lattice_was_down() -> Result<()> {
+    let home = Home::new()?;
+    let counter = component("http-keyvalue-counter")?;
+    let hello = component("http-hello")?;
+    let up = json(&home.up(&[&counter, &hello]).await?)?;
+    let counted = address(&up, "http-keyvalue-counter")?;
+    ensure!(text(&counted, "/a").await? == "Counter /a: 1\n");
+    let greeted = address(&up, "http-hello")?;
+    ensure!(greeted != counted, "both answer at {greeted}");
+    text(&greeted, "/").await?;
+    let links = &up["components"][0]["links"];
+    ensure!(
+        links
+            .to_string()
+            .contains(r#""interface":"wasi:keyvalue","provider":"keyvalue-nats""#),
+        "{links}"
+    );
+
+    // Nothing is started twice.
+    let again = json(&home.up(&[&counter]).await?)?;
+    ensure!(again["already_running"] == true, "{again}");
+    ensure!(
+        address(&again, "http-keyvalue-counter")? == counted,
+        "{again}"
+    );
+    ensure!(text(&counted, "/a").await? == "Counter /a: 2\n");
+
+    ensure!(home.wash(&["down"]).await?.status.success());
+    let later = json(&home.up(&[&counter]).await?)?;
+    let counted = address(&later, "http-keyvalue-counter")?;
+    ensure!(text(&counted, "/a").await? == "Counter /a: 3\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_that_are_no_components_are_refused_before_anything_starts() -> Result<()> {
+    let home = Home::new()?;
+    let text = home.folder.path().join("notes.txt");
+    std::fs::write(&text, "no component")?;
+    let text = text.display().to_string();
+    let output = home.up(&[&text]).await?;
+    ensure!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        told.contains("notes.txt") && told.contains("is not a component"),
+        "{told}"
+    );
+    let hello = component("http-hello")?;
+    let output = home.up(&[&hello, &hello]).await?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        told.contains("two components would get the id `http-hello`"),
+        "{told}"
+    );
+    let status = home.wash(&["status", "-o", "json"]).await?;
+    let status: Value = serde_json::from_slice(&status.stdout)?;
+    ensure!(status["lattices"] == Value::Array(Vec::new()), "{status}");
+    Ok(())
+}
