@@ -7,7 +7,8 @@
 //!   through the link that made them. Each ends when it is not used for a while, when its time is
 //!   over, and with its link and its provider, so that a component that traps between two statements
 //!   leaves nothing open.
-//! - Rows come in pages, of which only one is in memory.
+//! - Rows come in pages, of which only one is in memory. Those of a write without a transaction are
+//!   all taken in before it is committed, up to 16 MiB; one that answers more is undone.
 //! - Calls end before their deadline with an error, and what they did not wait for is cancelled.
 //!
 //! # What links say
@@ -47,6 +48,7 @@ mod linked;
 mod reading;
 mod serve;
 mod statement;
+mod writing;
 
 #[allow(
     missing_docs,

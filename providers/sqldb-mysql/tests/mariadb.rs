@@ -11,8 +11,8 @@ use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
 use sqldb_mysql::SqldbMysql;
 use support::{
-    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, count_at_once,
-    open_accounts, sum_of, text, transfers_that_die,
+    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, a_write_answers_too_much,
+    count_at_once, open_accounts, sum_of, text, transfers_that_die,
 };
 use tokio::time::Instant;
 
@@ -143,6 +143,14 @@ async fn pages(sql: &Sql) {
     );
 }
 
+async fn writes_that_answer_much(sql: &Sql) {
+    sql.execute("CREATE TABLE long_rows (a LONGTEXT)", &[])
+        .await
+        .unwrap();
+    let insert = "INSERT INTO long_rows SELECT REPEAT('x', 1000000) FROM seq_1_to_20";
+    a_write_answers_too_much(sql, insert).await;
+}
+
 /// The memory of this process.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -179,6 +187,7 @@ async fn statements_do_what_they_say() {
     constraints(sql).await;
     transactions(sql).await;
     connections_are_clean(sql).await;
+    writes_that_answer_much(sql).await;
     pages(sql).await;
 }
 

@@ -11,8 +11,8 @@ use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
 use sqldb_postgres::SqldbPostgres;
 use support::{
-    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, count_at_once,
-    open_accounts, sum_of, text, transfers_that_die,
+    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, a_write_answers_too_much,
+    count_at_once, open_accounts, sum_of, text, transfers_that_die,
 };
 use tokio::time::Instant;
 
@@ -127,6 +127,14 @@ async fn pages(sql: &Sql) {
         grown < 100 * 1024 * 1024,
         "{grown} bytes for rows that come in pages"
     );
+}
+
+async fn writes_that_answer_much(sql: &Sql) {
+    sql.execute("CREATE TABLE long_rows (a TEXT)", &[])
+        .await
+        .unwrap();
+    let insert = "INSERT INTO long_rows SELECT repeat('x', 1000000) FROM generate_series(1, 20)";
+    a_write_answers_too_much(sql, insert).await;
 }
 
 /// The memory of this process.
@@ -299,6 +307,7 @@ async fn statements_do_what_they_say() {
     cursors_in_transactions(sql).await;
     connections_are_clean(sql).await;
     databases(sql).await;
+    writes_that_answer_much(sql).await;
     pages(sql).await;
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use lattice_core::link::LinkState;
 use sqldb_sqlite::SqldbSqlite;
 use support::{
-    ConstraintKind, Dialect, Error, Isolation, Lattice, SUM, Sql, Value, count_at_once,
-    open_accounts, sum_of, text, transfers_that_die,
+    ConstraintKind, Dialect, Error, Isolation, Lattice, SUM, Sql, Value, a_write_answers_too_much,
+    count_at_once, open_accounts, sum_of, text, transfers_that_die,
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -181,6 +181,16 @@ async fn what_a_write_returns_is_there_even_when_nobody_fetches_it() {
     assert_eq!(sql.number("SELECT count(*) FROM r").await.unwrap(), 51);
     let rest = sql.fetch(&cursor, 100).await.unwrap();
     assert_eq!((rest.rows.len(), rest.cursor), (40, None));
+}
+
+#[tokio::test]
+async fn a_write_that_answers_too_much_is_undone() {
+    let Setup { sql, .. } = &start().await;
+    sql.execute("CREATE TABLE long_rows (a BLOB)", &[])
+        .await
+        .unwrap();
+    let insert = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO long_rows SELECT zeroblob(1000000) FROM n";
+    a_write_answers_too_much(sql, insert).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::copies::Copy;
 use super::held::{AsyncWork, Held, Holding, Slot, undo};
 use super::limits::{MAX_PAGE_ROWS, USUAL_PAGE_ROWS};
 use super::reading::{Page, Run};
+use super::writing::undone;
 use super::{
     Backend, Control, Databases, Dialect, Done, Isolation, Limits, Purpose, Rows, Session,
     SqlError, Statement, Value,
@@ -120,26 +121,33 @@ impl<B: Backend> Linked<B> {
             }
             return Ok(named(page, name));
         }
-        let writes = !statement.reads_only();
-        if writes {
-            // Later it has taken effect, and must not be answered as if it had not.
-            self.room_for_cursor()?;
-        }
-        let purpose = Purpose::One(&statement);
-        let session = self.backend.connect(db, purpose, until).await?;
-        let mut run = Run::new(session);
-        let page = work.run(&mut run, until).await?;
+        let (page, run) = match statement.reads_only() {
+            true => self.look(db, work, until).await?,
+            false => self.write(db, work, until).await?,
+        };
         if !page.is_last {
-            match writes {
-                true => run.finish(until).await?,
-                false => self.room_for_cursor()?,
-            }
             self.hold_cursor(&name, db, run);
         }
         Ok(named(page, name))
     }
 
-    fn room_for_cursor(&self) -> Result<(), SqlError> {
+    /// Runs a statement that only reads.
+    async fn look(
+        &self,
+        db: Option<&str>,
+        work: Query<'_>,
+        until: Instant,
+    ) -> Result<(Page, Run<B::Session>), SqlError> {
+        let purpose = Purpose::One(work.statement);
+        let mut run = Run::new(self.backend.connect(db, purpose, until).await?);
+        let page = work.run(&mut run, until).await?;
+        if !page.is_last {
+            self.room_for_cursor()?;
+        }
+        Ok((page, run))
+    }
+
+    pub(super) fn room_for_cursor(&self) -> Result<(), SqlError> {
         let most = self.limits.max_cursors;
         match self.held.count(Holding::Cursor) >= most {
             true => Err(SqlError::Busy(format!(
@@ -264,10 +272,7 @@ impl<B: Backend> Linked<B> {
                 session.control(Control::Commit, until).await?;
                 Ok(done)
             }
-            Err(error) => {
-                undo(Holding::Transaction, Run::new(session)).await;
-                Err(error)
-            }
+            Err(error) => Err(undone(Run::new(session), error).await),
         }
     }
 
@@ -353,9 +358,9 @@ fn named(mut page: Page, name: String) -> Rows {
     page.rows
 }
 
-struct Query<'a> {
+pub(super) struct Query<'a> {
     name: &'a str,
-    statement: &'a Statement,
+    pub(super) statement: &'a Statement,
     values: Vec<Value>,
     rows: usize,
 }

@@ -57,12 +57,9 @@ impl<S: Session> Run<S> {
         self.session.as_mut().ok_or(SqlError::CursorGone)
     }
 
-    /// Takes the rows that are left in and gives the session up, for they belong to a statement
-    /// that has to take effect whether they are fetched or not.
-    pub(super) async fn finish(&mut self, until: Instant) -> Result<(), SqlError> {
-        self.keep(until).await?;
+    /// Gives the session up; only rows that were taken in are left.
+    pub(super) fn release(&mut self) {
         self.session = None;
-        Ok(())
     }
 
     /// Runs a query; the rows after its first page wait under `name`.
@@ -144,8 +141,20 @@ impl<S: Session> Run<S> {
 
     /// Makes the session free for another statement: the rows that are left are taken in.
     pub(super) async fn keep(&mut self, until: Instant) -> Result<(), SqlError> {
+        match self.take_in(until).await? {
+            true => Ok(()),
+            false => Err(SqlError::Busy(format!(
+                "the rows that an open cursor of the transaction still has are more than {} MiB, so it was closed; read a cursor to its end before the next statement",
+                MAX_KEPT_BYTES / 1024 / 1024
+            ))),
+        }
+    }
+
+    /// Takes in the rows that are left, and says whether they fit. Where they do not, their cursor
+    /// is closed.
+    pub(super) async fn take_in(&mut self, until: Instant) -> Result<bool, SqlError> {
         if self.live.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let mut rows = VecDeque::new();
         let mut bytes = self.kept_bytes;
@@ -166,22 +175,18 @@ impl<S: Session> Run<S> {
                 // What came so far is lost to its cursor, so the cursor is.
                 self.live = None;
                 self.session()?.stop(until).await?;
-                return Err(SqlError::Busy(format!(
-                    "the rows that an open cursor of the transaction still has are more than {} MiB, so it was closed; read a cursor to its end before the next statement",
-                    MAX_KEPT_BYTES / 1024 / 1024
-                )));
+                return Ok(false);
             }
             if is_last {
                 break;
             }
         }
-        let Some(live) = self.live.take() else {
-            return Ok(());
-        };
-        self.kept_bytes = bytes;
-        let columns = live.columns;
-        self.kept.insert(live.name, Kept { columns, rows });
-        Ok(())
+        if let Some(live) = self.live.take() {
+            self.kept_bytes = bytes;
+            let columns = live.columns;
+            self.kept.insert(live.name, Kept { columns, rows });
+        }
+        Ok(true)
     }
 
     /// The next page from the database. An error ends the cursor.

@@ -156,6 +156,15 @@ impl Statement {
         self.reads_only
     }
 
+    /// Whether a transaction around it undoes it, in every database.
+    #[must_use]
+    pub fn can_be_undone(&self) -> bool {
+        const VERBS: [&str; 7] = [
+            "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH", "SELECT",
+        ];
+        self.kind == Kind::Plain && VERBS.contains(&self.verb.as_str())
+    }
+
     /// The values in the order of the placeholders, for a database whose placeholders have no
     /// numbers.
     #[must_use]
