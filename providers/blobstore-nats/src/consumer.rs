@@ -1,5 +1,6 @@
 //! Messages of a stream in their order, as many at a time as there is room for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
@@ -24,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) struct Messages {
     container: Container,
     consumer: consumer::Consumer<Config>,
+    /// How many came so far.
+    came: AtomicU64,
 }
 
 impl Messages {
@@ -47,6 +50,7 @@ impl Messages {
         Ok(Self {
             consumer: consumer.map_err(|error| failed(&container.name, &error))?,
             container,
+            came: AtomicU64::default(),
         })
     }
 
@@ -61,12 +65,31 @@ impl Messages {
         batch.map_err(|error| BlobError::unavailable(&error))
     }
 
+    /// Asks for some; the batch ends with them, or after `wait` when there are no more.
+    pub(crate) async fn ask_for(&self, most: usize, wait: Duration) -> Result<Batch, BlobError> {
+        let batch = self.consumer.batch().max_messages(most).expires(wait);
+        let batch = batch.messages().await;
+        batch.map_err(|error| BlobError::unavailable(&error))
+    }
+
+    /// Nothing is handed over twice, so that what went into a connection that broke is lost.
+    fn in_turn(&self, message: Message) -> Result<Message, BlobError> {
+        let number = message.info().map(|info| info.consumer_sequence);
+        let number = number.map_err(|error| BlobError::unavailable(&*error))?;
+        let wanted = self.came.fetch_add(1, Ordering::Relaxed) + 1;
+        if number == wanted {
+            return Ok(message);
+        }
+        let what = format!("NATS handed message {number} over, message {wanted} was lost");
+        Err(BlobError::Unavailable(what))
+    }
+
     /// The next of a batch.
     pub(crate) async fn next(&self, batch: &mut Batch) -> Result<Option<Message>, BlobError> {
         let until = Instant::now() + ANSWER;
         loop {
             match timeout(LOOK, batch.next()).await {
-                Ok(Some(Ok(message))) => return Ok(Some(message)),
+                Ok(Some(Ok(message))) => return self.in_turn(message).map(Some),
                 Ok(Some(Err(error))) => return Err(BlobError::Unavailable(chain(&*error))),
                 Ok(None) => return Ok(None),
                 Err(_) if !self.container.nats.backend.is_connected() => {

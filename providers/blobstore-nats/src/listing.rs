@@ -1,46 +1,109 @@
 //! The names of the objects in a container, in the order in which they were written.
+//!
+//! A batch of descriptions may end before its time, and objects may be replaced while their names are
+//! read, which puts them behind the others. So a listing goes on until NATS says that there is no
+//! description behind the last one that came, and names each object once. When it cannot go on, it
+//! ends with an error.
 
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures::StreamExt as _;
 use lattice_provider_sdk::blobstore::{BlobError, Names};
 
+use crate::api::failed;
 use crate::consumer::Messages;
 use crate::container::Container;
 
 /// How many descriptions are looked at at once.
 const PAGE: usize = 256;
+/// How long the server may take over a page that is not full.
+const WAIT: Duration = Duration::from_millis(500);
+/// How many batches in a row may end without a message, although there is one.
+const TRIES: usize = 4;
 
 /// All names, asked for as they are wanted.
 pub(crate) async fn names(container: Container, idle: Duration) -> Result<Names, BlobError> {
-    let subject = format!("$O.{}.M.>", container.name);
-    let begin = DeliverPolicy::LastPerSubject;
-    let descriptions = Messages::open(container, subject, begin, idle).await?;
-    let left = descriptions.count();
-    let next = |(descriptions, left): (Messages, u64)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let (names, left) = page(&descriptions, left).await?;
-        Ok(Some((names, (descriptions, left))))
+    let listing = Listing::open(container, idle).await?;
+    let next = |mut listing: Listing| async move {
+        let names = listing.page().await?;
+        Ok(names.map(|names| (names, listing)))
     };
-    Ok(futures::stream::try_unfold((descriptions, left), next).boxed())
+    Ok(futures::stream::try_unfold(listing, next).boxed())
 }
 
-/// Some names, and how many descriptions are left of those that were there at the beginning.
-async fn page(descriptions: &Messages, mut left: u64) -> Result<(Vec<String>, u64), BlobError> {
-    let most = usize::try_from(left).unwrap_or(PAGE).min(PAGE);
-    let mut batch = descriptions.ask(most).await?;
-    let mut names = Vec::new();
-    let mut came = 0;
-    while let Some(message) = descriptions.next(&mut batch).await? {
-        came += 1;
-        left = left.saturating_sub(1);
-        names.extend(name(&message.payload));
+/// A listing under way.
+struct Listing {
+    descriptions: Messages,
+    container: Container,
+    subject: String,
+    /// How many descriptions are still to come, as the server counts them.
+    pending: u64,
+    /// Where the last one was.
+    place: u64,
+    /// Names that were told, by their hashes: there may be many.
+    named: HashSet<u64>,
+    by: RandomState,
+}
+
+impl Listing {
+    async fn open(container: Container, idle: Duration) -> Result<Self, BlobError> {
+        let subject = format!("$O.{}.M.>", container.name);
+        let begin = DeliverPolicy::LastPerSubject;
+        let descriptions = Messages::open(container.clone(), subject.clone(), begin, idle).await?;
+        Ok(Self {
+            pending: descriptions.count(),
+            descriptions,
+            container,
+            subject,
+            place: 0,
+            named: HashSet::new(),
+            by: RandomState::new(),
+        })
     }
-    // Some may have been deleted or replaced meanwhile.
-    Ok((names, if came == 0 { 0 } else { left }))
+
+    /// Some more names; `None` after the last.
+    async fn page(&mut self) -> Result<Option<Vec<String>>, BlobError> {
+        for _ in 0..TRIES {
+            if self.pending == 0 && !self.is_more().await? {
+                return Ok(None);
+            }
+            let most = usize::try_from(self.pending).unwrap_or(PAGE);
+            let most = most.clamp(1, PAGE);
+            let mut batch = self.descriptions.ask_for(most, WAIT).await?;
+            let (mut names, mut came) = (Vec::new(), false);
+            while let Some(message) = self.descriptions.next(&mut batch).await? {
+                came = true;
+                let info = message.info();
+                let info = info.map_err(|error| BlobError::unavailable(&*error))?;
+                (self.place, self.pending) = (info.stream_sequence, info.pending);
+                let name = name(&message.payload);
+                names.extend(name.filter(|name| self.named.insert(self.by.hash_one(name))));
+            }
+            if came {
+                return Ok(Some(names));
+            }
+            // Deleted meanwhile, or not handed over.
+            self.pending = 0;
+        }
+        let what = "NATS stopped handing descriptions over before the last";
+        Err(BlobError::Unavailable(what.to_owned()))
+    }
+
+    /// Whether there is a description behind the last that came.
+    async fn is_more(&self) -> Result<bool, BlobError> {
+        let stream = &self.container.stream;
+        let next = stream.get_first_raw_message_by_subject(&self.subject, self.place + 1);
+        match next.await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(failed(&self.container.name, &error)),
+        }
+    }
 }
 
 /// The name in a description, unless its object was deleted.
@@ -54,3 +117,6 @@ fn name(description: &[u8]) -> Option<String> {
     let named: Named = serde_json::from_slice(description).ok()?;
     (!named.deleted).then_some(named.name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,39 +1,29 @@
 //! One NATS and the buckets on it that are in use.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::jetstream::context::{
-    ContextBuilder, GetStreamError, GetStreamErrorKind, KeyValueError, KeyValueErrorKind,
-};
-use async_nats::jetstream::{Context, ErrorCode, kv};
-use lattice_nats::{CreateBucketError, NewBucket, is_bucket_name};
+use async_nats::jetstream::kv;
+use lattice_nats::{NewBucket, OpenBucketError, find_bucket, is_bucket_name, open_bucket};
+use lattice_provider_sdk::Session;
 use lattice_provider_sdk::keyvalue::Turns;
-use lattice_provider_sdk::nats::{self, NatsError};
+use lattice_provider_sdk::nats::{BackendSettings, NatsBackend, NatsError};
 use parking_lot::RwLock;
-use tempfile::NamedTempFile;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bucket::Bucket;
-use crate::settings::ClusterSettings;
-
-/// How long JetStream may take to answer; less than the usual deadline of a call, so that the
-/// caller hears what is missing.
-const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// How many buckets are kept open. More may be used; they are opened again.
 const OPEN_BUCKETS: usize = 1024;
 
 /// A connection to NATS with what is known about its buckets.
 pub(crate) struct Cluster {
-    nats: async_nats::Client,
-    jetstream: Context,
-    /// Read again whenever the connection is made again.
-    _authority: Option<NamedTempFile>,
+    nats: NatsBackend,
     open: RwLock<HashMap<String, Arc<Bucket>>>,
+    /// The connection on which they were opened: a NATS that comes back may have lost them.
+    opened_on: AtomicU64,
     /// Held while a bucket is looked up, so that many calls at once ask once.
     opening: Mutex<()>,
     turns: Turns,
@@ -46,17 +36,6 @@ pub(crate) struct New {
     pub(crate) create: bool,
     /// After which time its keys go.
     pub(crate) lifetime: Option<Duration>,
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    /// The server is not there or refuses, or the login cannot be used.
-    #[error(transparent)]
-    Nats(#[from] NatsError),
-    /// The certificates to trust could not be kept.
-    #[error("could not write the link's `tls_ca` to a file")]
-    Authority(#[source] std::io::Error),
 }
 
 /// Why a bucket cannot be used.
@@ -81,52 +60,20 @@ pub(crate) enum OpenError {
         wanted: Duration,
     },
     /// JetStream did not answer or refused.
-    #[error("could not open the bucket `{bucket}`")]
-    Open {
-        /// The bucket.
-        bucket: String,
-        /// Why.
-        source: KeyValueError,
-    },
-    /// It could not be created.
-    #[error("could not create the bucket `{bucket}`")]
-    Create {
-        /// The bucket.
-        bucket: String,
-        /// Why.
-        source: CreateBucketError,
-    },
+    #[error(transparent)]
+    Nats(#[from] OpenBucketError),
 }
 
 impl Cluster {
-    /// Uses the connection of the lattice, or makes one under the name `name`.
+    /// Uses the connection of the lattice, or makes one.
     pub(crate) async fn connect(
-        settings: &ClusterSettings,
-        own: &async_nats::Client,
-        name: &str,
-    ) -> Result<Self, ConnectError> {
-        let mut authority = None;
-        let nats = match &settings.server {
-            None => own.clone(),
-            Some(server) => {
-                let mut server = server.clone();
-                if let Some(pem) = &settings.authority {
-                    let file = keep(pem.expose()).map_err(ConnectError::Authority)?;
-                    server.ca_file = Some(file.path().to_path_buf());
-                    authority = Some(file);
-                }
-                nats::connect(&server, name).await?
-            }
-        };
-        let context = ContextBuilder::new();
-        let jetstream = match &settings.domain {
-            Some(domain) => context.domain(domain).timeout(ANSWER_LIMIT),
-            None => context.timeout(ANSWER_LIMIT),
-        };
+        settings: &BackendSettings,
+        session: &Session,
+    ) -> Result<Self, NatsError> {
+        let nats = NatsBackend::open(settings, session).await?;
         Ok(Self {
-            jetstream: jetstream.build(nats.clone()),
+            opened_on: AtomicU64::new(nats.connections()),
             nats,
-            _authority: authority,
             open: RwLock::default(),
             opening: Mutex::default(),
             turns: Turns::default(),
@@ -155,15 +102,24 @@ impl Cluster {
 
     /// The longest message that the server takes.
     pub(crate) fn largest_message(&self) -> usize {
-        self.nats.server_info().max_payload
+        self.nats.largest_message()
+    }
+
+    /// How often the connection was made.
+    pub(crate) fn connections(&self) -> u64 {
+        self.nats.connections()
     }
 
     /// Requests made without a connection would wait for a new one until they time out.
     fn check_connection(&self) -> Result<(), OpenError> {
-        match self.nats.connection_state() {
-            State::Connected => Ok(()),
-            _ => Err(OpenError::Disconnected),
+        if !self.nats.is_connected() {
+            return Err(OpenError::Disconnected);
         }
+        let connection = self.nats.connections();
+        if self.opened_on.swap(connection, Ordering::Relaxed) != connection {
+            self.open.write().clear();
+        }
+        Ok(())
     }
 
     async fn look_up(&self, name: &str, new: New) -> Result<Arc<Bucket>, OpenError> {
@@ -184,28 +140,17 @@ impl Cluster {
     }
 
     async fn open(&self, name: &str, new: New) -> Result<kv::Store, OpenError> {
-        let bucket = || name.to_owned();
-        match self.jetstream.get_key_value(name).await {
-            Ok(store) => Ok(store),
-            Err(source) if !is_missing(&source) => Err(OpenError::Open {
-                bucket: bucket(),
-                source,
-            }),
-            Err(_) if !new.create => Err(OpenError::Missing(bucket())),
-            Err(_) => {
-                tracing::info!(bucket = name, "creating a bucket");
-                let new = NewBucket {
-                    name: bucket(),
-                    max_age: new.lifetime.unwrap_or_default(),
-                    ..NewBucket::default()
-                };
-                let created = lattice_nats::create_bucket(&self.jetstream, new).await;
-                created.map_err(|source| OpenError::Create {
-                    bucket: bucket(),
-                    source,
-                })
-            }
+        let jetstream = self.nats.jetstream();
+        if !new.create {
+            let found = find_bucket(jetstream, name).await?;
+            return found.ok_or_else(|| OpenError::Missing(name.to_owned()));
         }
+        let new = NewBucket {
+            name: name.to_owned(),
+            max_age: new.lifetime.unwrap_or_default(),
+            ..NewBucket::default()
+        };
+        Ok(open_bucket(jetstream, new).await?)
     }
 
     /// Looks a bucket up again before its next use: it may have been deleted.
@@ -217,23 +162,4 @@ impl Cluster {
     pub(crate) async fn turn(&self, bucket: &str, key: &str) -> MutexGuard<'_, ()> {
         self.turns.take(bucket, key).await
     }
-}
-
-fn keep(pem: &str) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::with_prefix("keyvalue-nats-ca-")?;
-    file.write_all(pem.as_bytes())?;
-    file.flush()?;
-    Ok(file)
-}
-
-fn is_missing(error: &KeyValueError) -> bool {
-    // A stream that is there but keeps no last values is no bucket.
-    if error.kind() == KeyValueErrorKind::InvalidStoreName {
-        return true;
-    }
-    let source = std::error::Error::source(error).and_then(|s| s.downcast_ref::<GetStreamError>());
-    matches!(
-        source.map(GetStreamError::kind),
-        Some(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND
-    )
 }

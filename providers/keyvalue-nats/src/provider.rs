@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
 use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
+use lattice_provider_sdk::nats::{BackendSettings, NatsError};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, Shared, Sharing, StartError, async_trait, chain,
@@ -14,14 +15,14 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backend::NatsBackend;
-use crate::cluster::{Cluster, ConnectError, New, OpenError};
-use crate::settings::{ClusterSettings, LinkSettings};
+use crate::cluster::{Cluster, New, OpenError};
+use crate::settings::LinkSettings;
 use crate::watch::{self, Source, WatchError, Watcher};
 
 /// Key-value buckets in NATS JetStream.
 pub struct KeyValueNats {
     session: Session,
-    clusters: Sharing<ClusterSettings, Cluster>,
+    clusters: Sharing<BackendSettings, Cluster>,
     backends: Arc<Backends<NatsBackend>>,
     watchers: Mutex<HashMap<LinkKey, Watcher>>,
 }
@@ -42,9 +43,7 @@ impl KeyValueNats {
         let own = self.session.nats_settings();
         let settings = Settings::of(&self.session, link);
         let settings = LinkSettings::read(&settings, self.session.lattice(), &own)?;
-        let nats = self.session.peer().nats();
-        let name = self.session.id().as_str();
-        let connect = || Cluster::connect(&settings.cluster, nats, name);
+        let connect = || Cluster::connect(&settings.cluster, &self.session);
         let cluster = self.clusters.get(&settings.cluster, connect).await;
         Ok((cluster.map_err(no_connection)?, settings))
     }
@@ -131,7 +130,7 @@ fn no_changes(error: WatchError) -> LinkError {
     }
 }
 
-fn no_connection(error: ConnectError) -> LinkError {
+fn no_connection(error: NatsError) -> LinkError {
     LinkError::unavailable(chain(&error))
 }
 

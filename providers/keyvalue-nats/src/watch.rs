@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::context::{ConsumerInfoError, ConsumerInfoErrorKind};
 use async_nats::jetstream::stream::ConsumerError;
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures::StreamExt as _;
 use lattice_core::subject::store::bucket_subjects;
 use lattice_provider_sdk::keyvalue::watch::{Change, LONGEST_PAUSE, PAUSE, Teller};
@@ -26,6 +27,8 @@ use crate::key;
 const TELL_LIMIT: Duration = Duration::from_secs(60);
 /// How long NATS remembers how far a link was told that nobody asks for.
 const REMEMBERED: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How often it is looked whether the connection is still the one over which keys were watched.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What NATS says of a write that is none.
 const OPERATION: &str = "KV-Operation";
 const MARKER: &str = "Nats-Marker-Reason";
@@ -76,19 +79,32 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Tells of every change from now on, and of those since it was last watched.
     pub(crate) async fn start(source: Source, teller: Teller) -> Result<Self, WatchError> {
-        let consumer = source.consumer().await?;
+        let mut made = None;
+        let consumer = source.consumer(&mut made).await?;
         let mut task = JoinSet::new();
-        task.spawn(source.run(consumer, teller));
+        task.spawn(source.run(consumer, made, teller));
         Ok(Self { _task: task })
     }
 }
 
 impl Source {
-    async fn consumer(&self) -> Result<Consumer<pull::Config>, WatchError> {
+    /// Goes on where the link was last told, or begins. `made` is when the bucket was made that was
+    /// watched so far.
+    async fn consumer(
+        &self,
+        made: &mut Option<i128>,
+    ) -> Result<Consumer<pull::Config>, WatchError> {
         let bucket = self.cluster.bucket_anew(&self.bucket, self.new).await?;
+        let created = bucket.stream().cached_info().created.unix_timestamp_nanos();
+        // NATS has lost the bucket meanwhile: all that is there was written since.
+        let is_new = made.is_some_and(|made| made != created);
         let config = pull::Config {
             durable_name: Some(self.durable.clone()),
-            deliver_policy: DeliverPolicy::New,
+            deliver_policy: if is_new {
+                DeliverPolicy::All
+            } else {
+                DeliverPolicy::New
+            },
             ack_policy: AckPolicy::Explicit,
             ack_wait: TELL_LIMIT,
             // One after the other, so that changes are told in their order.
@@ -98,19 +114,26 @@ impl Source {
         };
         let stream = bucket.stream();
         let consumer = stream.get_or_create_consumer(&self.durable, config).await;
-        consumer.map_err(|source| WatchError::Consumer {
+        let consumer = consumer.map_err(|source| WatchError::Consumer {
             bucket: self.bucket.clone(),
             source,
-        })
+        })?;
+        *made = Some(created);
+        Ok(consumer)
     }
 
-    async fn run(self, consumer: Consumer<pull::Config>, mut teller: Teller) {
+    async fn run(
+        self,
+        consumer: Consumer<pull::Config>,
+        mut made: Option<i128>,
+        mut teller: Teller,
+    ) {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         let mut consumer = Some(consumer);
         loop {
             let over = match consumer.take() {
                 Some(consumer) => self.follow(&consumer, &mut teller, &mut backoff).await,
-                None => match self.consumer().await {
+                None => match self.consumer(&mut made).await {
                     Ok(again) => {
                         consumer = Some(again);
                         continue;
@@ -135,8 +158,26 @@ impl Source {
             Ok(messages) => messages,
             Err(error) => return error.into(),
         };
+        let mut connection = self.cluster.connections();
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
-            let message = match messages.next().await {
+            let next = tokio::select! {
+                biased;
+                next = messages.next() => next,
+                _ = look.tick() => {
+                    let now = self.cluster.connections();
+                    if now != connection {
+                        match consumer.get_info().await {
+                            Ok(_) => connection = now,
+                            // The client would notice much later.
+                            Err(error) if is_gone(&error) => return error.into(),
+                            Err(error) => tracing::debug!(%error, "cannot tell whether keys are watched"),
+                        }
+                    }
+                    continue;
+                }
+            };
+            let message = match next {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return error.into(),
                 None => return "the changes ended".into(),
@@ -173,6 +214,16 @@ impl Source {
             false => Change::Delete,
         };
         teller.tell(&key, &change).await
+    }
+}
+
+/// Whether NATS does not remember any more, since it has lost the bucket.
+fn is_gone(error: &ConsumerInfoError) -> bool {
+    let gone = [ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND];
+    match error.kind() {
+        ConsumerInfoErrorKind::NotFound => true,
+        ConsumerInfoErrorKind::JetStream(error) => gone.contains(&error.error_code()),
+        _ => false,
     }
 }
 

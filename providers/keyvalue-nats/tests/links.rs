@@ -320,3 +320,33 @@ async fn a_swap_of_what_others_wrote_is_stale() {
     let swapped = kv.swap("default", "a", &read.version, "y").await;
     assert_eq!(swapped, Ok(Outcome::Swapped));
 }
+
+#[tokio::test]
+async fn buckets_that_nats_has_lost_are_made_again() {
+    let mut lattice = start().await;
+    let mut other = NatsBox::start().await.unwrap();
+    let url = other.url.clone();
+    let config = [
+        ("cluster_uri", url.as_str()),
+        ("bucket", "cart"),
+        ("enable_bucket_auto_create", "true"),
+    ];
+    let kv = lattice.link("counter", "default", &config).await;
+    for bucket in ["default", "more"] {
+        assert_eq!(kv.increment(bucket, "n", 7).await, Ok(7));
+    }
+    let named = [("cluster_uri", url.as_str()), ("bucket", "cart")];
+    lattice.link("other", "default", &named).await;
+    other.restart_wiped().await.unwrap();
+    let back = async {
+        for bucket in ["default", "more"] {
+            while kv.increment(bucket, "n", 1).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
+    for bucket in ["default", "more"] {
+        assert_eq!(kv.increment(bucket, "n", 1).await, Ok(2), "{bucket}");
+    }
+}

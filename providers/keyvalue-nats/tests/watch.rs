@@ -103,6 +103,25 @@ async fn nats_may_restart() {
 }
 
 #[tokio::test]
+async fn nats_may_lose_the_bucket() {
+    let (mut lattice, mut watching) = watched("SET@a").await;
+    let kv = lattice.link("counter", "default", &[]).await;
+    for value in ["one", "two"] {
+        assert_eq!(kv.set("default", "a", value).await, Ok(()));
+        assert_eq!(watching.told().await, set("a", value));
+    }
+    lattice.nats.restart_wiped().await.unwrap();
+    lattice.until_healthy().await;
+    let back = async {
+        while kv.set("default", "a", "three").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
+    assert_eq!(watching.told().await, set("a", "three"));
+}
+
+#[tokio::test]
 async fn several_processes_tell_once() {
     let (mut lattice, mut watching) = watched("SET@a,SET@mark").await;
     lattice.run_another::<KeyValueNats>().await;

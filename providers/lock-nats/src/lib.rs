@@ -9,8 +9,8 @@
 //! A lock is a key of the bucket; its value says who holds it and for how long. Every change
 //! compares the revision of the key with the one that was read, from the leader of the stream, so
 //! that of several who are after a lock one succeeds. The fencing number is the revision that the
-//! acquisition made, which is the sequence of the stream: it grows with every change of any lock,
-//! for as long as the bucket lives.
+//! acquisition made, which grows with every change of any lock, on top of the time when the bucket
+//! was made, in microseconds by the clock of NATS.
 //!
 //! # How a lock ends by itself
 //!
@@ -32,7 +32,24 @@
 //!
 //! Calls fail at once with `unavailable`. Leases go on to run; a lock may be taken by another when
 //! NATS is back.
+//!
+//! # When NATS has lost the bucket
+//!
+//! A bucket that is gone is made again, at the next call when the connection was lost with it, else
+//! within seconds. What holds then:
+//!
+//! - Fencing numbers go on to grow, for every copy of the provider, since the bucket is made later
+//!   than the one that was lost. Should the clock of NATS have been set back by more than the lost
+//!   bucket was old, each copy goes on from the highest number that it has seen; one that starts
+//!   afterwards knows none.
+//! - Locks that were held stay held until their time is over, and their holders may renew and
+//!   release them: every copy remembers what it has seen. One that starts afterwards does not.
+//! - A change whose answer came after the loss is answered with `unavailable`.
+//!
+//! Should somebody delete the bucket and make it again while no connection is lost, a copy may take
+//! the new bucket for the old one for up to five seconds, and give numbers that do not grow.
 
+mod fences;
 mod key;
 mod locks;
 mod provider;

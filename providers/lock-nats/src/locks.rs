@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use lattice_provider_sdk::lock::{Attempt, Claim, Granted, Holder, LockError, Locks, Place};
+use lattice_provider_sdk::nats::ledger::{Change, Revision};
 use lattice_provider_sdk::{Backoff, Features, LinkError, Shared, chain};
 use tokio::time::Instant;
 
 use crate::key;
 use crate::record::Record;
-use crate::vault::{Change, Vault, VaultError};
+use crate::vault::Vault;
 
 /// How often one attempt looks again because another was faster.
 const TRIES: usize = 16;
@@ -24,7 +25,7 @@ pub(crate) struct NatsLocks {
 
 /// A lock as it is in the bucket.
 struct Found {
-    revision: u64,
+    revision: Revision,
     held: Option<Held>,
 }
 
@@ -39,19 +40,13 @@ impl Held {
         Instant::now() >= self.ends
     }
 
-    fn holder(&self, revision: u64) -> Holder {
+    fn holder(&self, revision: Revision) -> Holder {
         let left = self.ends.saturating_duration_since(Instant::now());
         Holder {
             owner: self.record.owner.clone(),
             fence: self.record.fence(revision),
             expires_in_ms: u32::try_from(left.as_millis()).ok(),
         }
-    }
-}
-
-impl From<VaultError> for LockError {
-    fn from(error: VaultError) -> Self {
-        Self::unavailable(chain(&error))
     }
 }
 
@@ -64,11 +59,11 @@ impl NatsLocks {
         let stored = self.vault.read(key).await?;
         let revision = stored.revision;
         let Some(value) = stored.value else {
-            self.vault.sightings.gone(key);
-            return Ok(Found {
-                revision,
-                held: None,
-            });
+            let held = self.lost(key, revision);
+            if held.is_none() {
+                self.vault.sightings.gone(key);
+            }
+            return Ok(Found { revision, held });
         };
         let record = Record::read(&value).map_err(|error| {
             LockError::Other(format!(
@@ -84,21 +79,33 @@ impl NatsLocks {
         })
     }
 
+    /// A lock that is held although NATS has lost what says so. Its holder does not know, and may
+    /// renew it, which writes it down again.
+    fn lost(&self, key: &str, read: Revision) -> Option<Held> {
+        let known = self.vault.sightings.lost(key, read)?;
+        let record = Record::read(&known.value).ok()?;
+        let held = Held {
+            ends: known.since + record.ttl(),
+            record: record.with_its_fence(known.revision),
+        };
+        (!held.is_over()).then_some(held)
+    }
+
     /// Writes the record of a claim if nothing has changed since it was read.
-    async fn put(&self, key: &str, record: &Record, read: u64) -> Result<Option<u64>, LockError> {
-        let value = record.write();
-        match self.vault.write(key, value.clone(), read).await? {
-            Change::Done(revision) => {
-                self.vault.sightings.see(key, revision, &value);
-                Ok(Some(revision))
-            }
+    async fn put(
+        &self,
+        key: &str,
+        record: &Record,
+        read: Revision,
+    ) -> Result<Option<Revision>, LockError> {
+        match self.vault.write(key, record.write(), read).await? {
+            Change::Done(revision) => Ok(Some(revision)),
             Change::Outdone => Ok(None),
         }
     }
 
     async fn attempt(&self, claim: &Claim, ttl: Duration) -> Result<Attempt, LockError> {
         let key = key::of(&claim.place);
-        let record = Record::new(claim, ttl, None);
         let mut tries = Tries::new();
         loop {
             let found = self.look(&key).await?;
@@ -108,7 +115,9 @@ impl NatsLocks {
                     ends: Some(held.ends),
                 });
             }
-            if let Some(fence) = self.put(&key, &record, found.revision).await? {
+            let record = Record::new(claim, ttl, self.vault.fences.noted(found.revision));
+            if let Some(revision) = self.put(&key, &record, found.revision).await? {
+                let fence = record.fence(revision);
                 return Ok(Attempt::Got(Granted { fence, ttl }));
             }
             tries.again().await?;

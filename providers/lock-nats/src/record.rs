@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_provider_sdk::lock::Claim;
+use lattice_provider_sdk::nats::ledger::Revision;
 use serde::{Deserialize, Serialize};
+
+use crate::fences;
 
 /// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,13 +18,13 @@ pub(crate) struct Record {
     secret: String,
     /// How long it lasts from this revision on.
     ttl_ms: u64,
-    /// The fence of the acquisition; none as long as it is the revision itself.
+    /// The fence of the acquisition; none as long as it is that of the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fence: Option<u64>,
 }
 
 impl Record {
-    /// That of a claim. `fence` is none at the acquisition, which makes it.
+    /// That of a claim. `fence` is none at an acquisition whose revision makes it.
     pub(crate) fn new(claim: &Claim, ttl: Duration, fence: Option<u64>) -> Self {
         Self {
             owner: claim.owner.clone(),
@@ -47,8 +50,14 @@ impl Record {
     }
 
     /// The fence of the one who holds it, at this revision.
-    pub(crate) fn fence(&self, revision: u64) -> u64 {
-        self.fence.unwrap_or(revision)
+    pub(crate) fn fence(&self, revision: Revision) -> u64 {
+        self.fence.unwrap_or_else(|| fences::of(revision))
+    }
+
+    /// The same without need of the revision.
+    pub(crate) fn with_its_fence(mut self, revision: Revision) -> Self {
+        self.fence = Some(self.fence(revision));
+        self
     }
 
     pub(crate) fn is_of(&self, claim: &Claim) -> bool {
@@ -66,10 +75,16 @@ mod tests {
     fn what_is_written_is_read() {
         let place = Place::read("", "a", "main").unwrap();
         let claim = Claim::new(place, "cart").unwrap();
+        let revision = |number| Revision {
+            making: 1,
+            made: 100,
+            number,
+        };
         let first = Record::new(&claim, Duration::from_secs(3), None);
-        assert_eq!(first.fence(7), 7);
-        let renewed = Record::new(&claim, Duration::from_secs(3), Some(7));
-        assert_eq!(renewed.fence(9), 7);
+        assert_eq!(first.fence(revision(7)), 107);
+        let renewed = Record::new(&claim, Duration::from_secs(3), Some(107));
+        assert_eq!(renewed.fence(revision(9)), 107);
+        assert_eq!(first.with_its_fence(revision(7)), renewed);
         let read = Record::read(&renewed.write()).unwrap();
         assert_eq!(read, renewed);
         assert!(read.is_of(&claim));

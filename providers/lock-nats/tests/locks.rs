@@ -102,3 +102,57 @@ async fn without_nats_calls_fail_at_once_and_locks_are_there_afterwards() {
     let renewed = tokio::time::timeout(PATIENCE, renewed).await.unwrap();
     assert_eq!(renewed.unwrap().fence, lease.fence);
 }
+
+/// NATS comes back with nothing: what is held stays held, and every copy counts fences on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_nats_has_lost_is_made_again() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let mut nats = lattice_nats_box::NatsBox::start().await.unwrap();
+    let url = nats.url.clone();
+    let config = [("cluster_uri", url.as_str())];
+    let component = lattice.link("cart", "default", &config).await;
+    let (mut last, mut held) = (0, None);
+    for name in ["kept", "short", "free"] {
+        for _ in 0..5 {
+            let lease = component.acquire(name, 60_000, 0).await.unwrap();
+            assert!(lease.fence > last);
+            last = lease.fence;
+            match name {
+                "kept" => held = Some(lease),
+                "short" => drop(component.renew(&lease, 1500).await.unwrap()),
+                _ => component.release(&lease).await.unwrap(),
+            }
+            if name != "free" {
+                break;
+            }
+        }
+    }
+    let held = held.unwrap();
+    nats.restart_wiped().await.unwrap();
+    let lost = async {
+        loop {
+            match component.acquire("kept", 60_000, 0).await {
+                Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    };
+    let lost = tokio::time::timeout(PATIENCE, lost).await.unwrap();
+    assert!(
+        matches!(&lost, Err(Error::Held(Some(by))) if by.fence == held.fence),
+        "{lost:?}"
+    );
+    let renewed = component.renew(&held, 60_000).await.unwrap();
+    assert_eq!(renewed.fence, held.fence);
+    // A copy that has seen nothing of this joins.
+    lattice.run_copy().await;
+    for _ in 0..6 {
+        let lease = component.acquire("free", 60_000, 5000).await.unwrap();
+        assert!(lease.fence > last, "{} after {last}", lease.fence);
+        last = lease.fence;
+        component.release(&lease).await.unwrap();
+    }
+    let lease = component.acquire("short", 1000, 5000).await.unwrap();
+    assert!(lease.fence > last, "{} after {last}", lease.fence);
+    component.release(&renewed).await.unwrap();
+}

@@ -23,11 +23,28 @@ use crate::message;
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// What names of headers begin with that servers act on: which message they expect before this one,
+/// that it is stored once, that it replaces others. None of it is meant for a letter.
+const RESERVED: &str = "Nats-";
+
+/// The headers of a message as its letter has them.
+fn carried_headers(original: &Message) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, values) in original.headers.iter().flat_map(HeaderMap::iter) {
+        let name = DeadLetter::header_name(name.as_ref(), RESERVED);
+        for value in values {
+            headers.append(&*name, value.clone());
+        }
+    }
+    headers
+}
+
 /// What a letter consists of: what it carries of the message, and what that failed of.
 fn parts(original: &Message, letter: &DeadLetter, carried: Carried) -> (HeaderMap, Bytes) {
-    let theirs = original.headers.as_ref();
-    let theirs = theirs.filter(|_| carried.has_headers());
-    let mut headers = theirs.cloned().unwrap_or_default();
+    let mut headers = match carried.has_headers() {
+        true => carried_headers(original),
+        false => HeaderMap::new(),
+    };
     for (name, value) in letter.headers() {
         message::put(&mut headers, name, &value);
     }
@@ -143,6 +160,40 @@ fn stream_for(subject: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_servers_act_on_is_not_said_of_a_letter() {
+        let mut theirs = HeaderMap::new();
+        for (name, value) in [
+            ("Nats-Expected-Stream", "ORDERS"),
+            ("nats-msg-id", "1"),
+            ("a", "1"),
+            ("a", "2"),
+        ] {
+            theirs.append(name, value);
+        }
+        let original = Message {
+            subject: "orders.new".into(),
+            reply: None,
+            payload: "x".into(),
+            headers: Some(theirs),
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let headers = carried_headers(&original);
+        let mut names: Vec<&str> = headers.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "a",
+                "lattice-original-Nats-Expected-Stream",
+                "lattice-original-nats-msg-id"
+            ]
+        );
+        assert_eq!(headers.get_all("a").count(), 2);
+    }
 
     #[test]
     fn streams_for_letters_have_names_that_nats_takes() {

@@ -101,6 +101,50 @@ async fn what_fails_comes_again_and_then_is_a_dead_letter() {
     assert!(heard.now().is_none());
 }
 
+/// On a letter they would be refused, or taken for the same letter again.
+#[tokio::test]
+async fn what_the_server_was_told_of_a_message_is_not_said_of_its_letter() {
+    let (mut lattice, context, stream) = lattice().await;
+    let say = |_: &_| Said::Error("out of stock");
+    let _heard = lattice.handler("cart", say).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("durable", "carts"),
+        ("max_deliver", "1"),
+        ("dead_letter", "dead.orders"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let dead = stream::Config {
+        name: "DEAD".into(),
+        subjects: vec!["dead.>".into()],
+        ..stream::Config::default()
+    };
+    let dead = context.create_stream(dead).await.unwrap();
+    for (number, name, value) in [
+        ("0", "Nats-Expected-Stream", "ORDERS"),
+        ("1", "Nats-Expected-Last-Sequence", "1"),
+        ("2", "Nats-Msg-Id", "same"),
+    ] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(name, value);
+        headers.insert("Kind", "test");
+        let sent = context.publish_with_headers(format!("orders.{number}"), headers, number.into());
+        sent.await.unwrap().await.unwrap();
+        until_empty(&stream).await;
+        let letter = dead.get_last_raw_message_by_subject("dead.orders").await;
+        let letter = letter.unwrap();
+        let header = |name: &str| letter.headers.get(name).map(|value| value.as_str());
+        assert_eq!(
+            header("lattice-subject"),
+            Some(&*format!("orders.{number}"))
+        );
+        assert_eq!(header(name), None);
+        assert_eq!(header(&format!("lattice-original-{name}")), Some(value));
+        assert_eq!(header("Kind"), Some("test"));
+    }
+}
+
 #[tokio::test]
 async fn a_component_that_is_not_there_is_waited_for_without_counting() {
     let (mut lattice, context, stream) = lattice().await;

@@ -197,11 +197,13 @@ impl NatsQueues {
         }
         let raw = queue.stream.get_raw_message(lease.sequence).await;
         let raw = raw.map_err(|error| QueueError::unavailable(chain(&error)))?;
+        let stored = raw.time.unix_timestamp_nanos();
         let message = letter::read(Some(&raw.headers), raw.payload);
         let letter = dead_letter(message, &queue.name, lease.attempt, why);
         let grave = self.grave(&dead).await?;
         let mut headers = letter::headers(&letter);
-        let id = format!("dead-{}-{}", queue.stream_name(), lease.sequence);
+        // A queue that was made again counts from 1 again.
+        let id = format!("dead-{}-{}-{stored}", queue.stream_name(), lease.sequence);
         headers.insert(DEDUP_ID, id.as_str());
         headers.insert(MOVED_ID, id.as_str());
         let wire = &self.cluster.wire;

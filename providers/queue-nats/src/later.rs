@@ -124,7 +124,9 @@ fn moved(headers: &HeaderMap, message: &async_nats::Message) -> HeaderMap {
     let mut moved = HeaderMap::new();
     for (name, values) in headers.iter() {
         let text: &str = name.as_ref();
-        if ![NOT_BEFORE, MOVE_TO].contains(&text) {
+        // What others have told the server of the message is done.
+        let is_told = letter::is_for_server(text) && text != DEDUP_ID;
+        if ![NOT_BEFORE, MOVE_TO].contains(&text) && !is_told {
             values
                 .iter()
                 .for_each(|value| moved.append(name.clone(), value.clone()));

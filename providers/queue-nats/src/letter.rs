@@ -30,8 +30,10 @@ pub(crate) const DEAD_ROOM: usize = 4096;
 /// How much longer a message may be once it was moved: by its id, twice, and by a time.
 pub(crate) const MOVED_ROOM: usize = 128;
 
+/// What names of headers begin with that servers act on.
+const FOR_SERVER: &str = "nats-";
 /// What names of headers begin with that are no attributes.
-const RESERVED: [&str; 3] = ["nats-", "lattice-", "content-type"];
+const RESERVED: [&str; 3] = [FOR_SERVER, "lattice-", "content-type"];
 
 /// Headers for a message.
 pub(crate) fn headers(message: &Message) -> HeaderMap {
@@ -108,6 +110,11 @@ pub(crate) fn fits(headers: &HeaderMap, body: usize, most: usize) -> Result<(), 
         return Ok(());
     }
     Err(QueueError::TooLarge(most.saturating_sub(head) as u64))
+}
+
+/// Whether a header says something to the server, such as which message is expected before.
+pub(crate) fn is_for_server(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with(FOR_SERVER)
 }
 
 /// Unix time in milliseconds.

@@ -89,6 +89,39 @@ async fn retries_wait_and_count() {
     assert_eq!(worker.one(QUEUE).await.attempt, 3);
 }
 
+/// Others may write to a queue too, and tell the server things that do not hold elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_was_told_of_a_message_is_not_said_of_its_letter() {
+    let (lattice, worker) = start().await;
+    let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
+    let (stream, later) = ("queue_default_jobs", "queue_default_jobs=later");
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Expected-Stream", stream);
+    headers.insert("Nats-Expected-Last-Sequence", "0");
+    headers.insert("Nats-Msg-Id", "mine");
+    let sent = js.publish_with_headers(format!("{stream}.one"), headers.clone(), "bad".into());
+    sent.await.unwrap().await.unwrap();
+    let got = worker.one(QUEUE).await;
+    let why = Outcome::Reject("no".into());
+    assert_eq!(worker.settle(QUEUE, &got.receipt, why).await, Ok(()));
+    let dead = worker.one("jobs-dead").await;
+    assert_eq!(
+        (body(&dead).as_str(), dead.message.dedup_id.as_deref()),
+        ("bad", None)
+    );
+    assert_eq!(attribute(&dead, "dead-letter-reason"), Some("no"));
+    // Nor of one that is moved.
+    headers.insert("Nats-Expected-Stream", later);
+    headers.insert("Nats-Msg-Id", "other");
+    let sent = js.publish_with_headers(later, headers, "late".into());
+    sent.await.unwrap().await.unwrap();
+    let got = worker.one(QUEUE).await;
+    assert_eq!(
+        (body(&got).as_str(), got.message.dedup_id.as_deref()),
+        ("late", Some("other"))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_rejected_is_a_dead_letter() {
     let (_lattice, worker) = start().await;

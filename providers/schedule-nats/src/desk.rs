@@ -1,11 +1,12 @@
 //! The jobs behind one link.
 
+use lattice_provider_sdk::nats::ledger::{Change, Revision};
 use lattice_provider_sdk::schedule::{Job, ScheduleError, Scheduler};
 use lattice_provider_sdk::{Backoff, Shared, chain};
 
 use std::time::Duration;
 
-use crate::bucket::{BucketError, Change};
+use crate::bucket::BucketError;
 use crate::key::Owner;
 use crate::record::Record;
 use crate::settings::Limits;
@@ -119,7 +120,7 @@ impl Desk {
             }
             let deleted = self.shop.bucket.delete(&key, stored.revision).await?;
             if matches!(deleted, Change::Done(())) {
-                self.shop.gone(&key, u64::MAX);
+                self.shop.gone(&key, Revision::LAST);
                 return Ok(());
             }
             tokio::time::sleep(backoff.delay()).await;

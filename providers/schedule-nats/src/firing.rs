@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_provider_sdk::nats::ledger::{Change, Revision};
 use lattice_provider_sdk::schedule::Told;
 use lattice_provider_sdk::{Backoff, chain};
 
-use crate::bucket::{BucketError, Change};
+use crate::bucket::BucketError;
 use crate::claim::{self, Step, Taken};
 use crate::record::Record;
 use crate::shop::{Caller, InHand, Known, Shelf};
@@ -50,7 +51,7 @@ pub(crate) async fn fire(
 }
 
 /// Moves the record on; gives its revision if the tick is ours.
-async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<u64> {
+async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<Revision> {
     let value = taken.record.write();
     match shelf.bucket.write(key, value.clone(), known.revision).await {
         Ok(Change::Done(revision)) => {
@@ -70,7 +71,7 @@ async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<
 }
 
 /// The revision of a change whose answer was lost, if it has happened.
-async fn took(shelf: &Shelf, key: &str, taken: &Taken) -> Option<u64> {
+async fn took(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Revision> {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     for _ in 0..TRIES {
         tokio::time::sleep(backoff.delay()).await;
@@ -89,7 +90,7 @@ fn is_ours(record: &Record, taken: &Taken) -> bool {
 }
 
 /// Notes again and again that the tick is being told, so that the others do not take us for gone.
-async fn beat(shelf: &Shelf, key: &str, taken: &Taken, mut revision: u64) -> Infallible {
+async fn beat(shelf: &Shelf, key: &str, taken: &Taken, mut revision: Revision) -> Infallible {
     let mut value = taken.record.write();
     loop {
         tokio::time::sleep(BEAT).await;
@@ -127,11 +128,11 @@ async fn catch_up(shelf: &Shelf, key: &str) {
 }
 
 /// A job with its revision as it is now, which is taken in too.
-async fn read(shelf: &Shelf, key: &str) -> Result<Option<(u64, Record)>, BucketError> {
+async fn read(shelf: &Shelf, key: &str) -> Result<Option<(Revision, Record)>, BucketError> {
     let stored = shelf.bucket.read(key).await?;
     let Some(value) = stored.value else {
         // Whatever was known of it was before this.
-        shelf.gone(key, u64::MAX);
+        shelf.gone(key, Revision::LAST);
         return Ok(None);
     };
     shelf.see(key, stored.revision, &value);
@@ -219,7 +220,7 @@ async fn settle_once(
     if settled.next.is_none() && !settled.stays && heard {
         let deleted = shelf.bucket.delete(key, revision).await?;
         if matches!(deleted, Change::Done(())) {
-            shelf.gone(key, u64::MAX);
+            shelf.gone(key, Revision::LAST);
         }
         return Ok(deleted);
     }
@@ -236,9 +237,9 @@ async fn settle_once(
 }
 
 /// Clears the record of a job away that has no ticks to come.
-async fn clear(shelf: &Shelf, key: &str, revision: u64) {
+async fn clear(shelf: &Shelf, key: &str, revision: Revision) {
     match shelf.bucket.delete(key, revision).await {
-        Ok(Change::Done(())) => shelf.gone(key, u64::MAX),
+        Ok(Change::Done(())) => shelf.gone(key, Revision::LAST),
         Ok(Change::Outdone) => catch_up(shelf, key).await,
         Err(error) => {
             tracing::debug!(key, error = chain(&error), "could not clear a job away");

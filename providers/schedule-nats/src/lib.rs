@@ -10,6 +10,9 @@
 //! stay when the provider or NATS starts again, and when the link goes, but there are ticks only
 //! while some copy of the provider has the link. The job that a link says goes with the link.
 //!
+//! A bucket that NATS has lost is made again within seconds. Jobs that links say are put again, and
+//! those that components have put are gone with it; `list-jobs` says so.
+//!
 //! # Once
 //!
 //! However many copies of the provider run, one of them takes a tick: it moves the job's record on

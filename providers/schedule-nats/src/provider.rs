@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lattice_provider_sdk::schedule::{self, Handler, Job, ScheduleError};
 use lattice_provider_sdk::{
@@ -33,6 +34,8 @@ struct Put {
     owner: Owner,
     /// The job that the link says.
     job: Option<Job>,
+    /// The making of the bucket in which that job was put last.
+    making: AtomicU64,
     /// Whether no tick is told twice.
     once: bool,
 }
@@ -116,6 +119,7 @@ impl Provider for ScheduleNats {
             shop,
             owner,
             job: None,
+            making: AtomicU64::default(),
             once: !manner.again,
         };
         self.remember(link, put);
@@ -126,6 +130,7 @@ impl Provider for ScheduleNats {
         let (shop, says) = self.open(link).await?;
         let manner = Manner::read(&says)?;
         let job = own_job(&says)?;
+        let making = shop.bucket.ledger().blank().making;
         if let Some(job) = &job {
             put_own(&unlimited(shop.clone(), link), job.clone()).await?;
         }
@@ -136,6 +141,7 @@ impl Provider for ScheduleNats {
             shop,
             owner,
             job,
+            making: AtomicU64::new(making),
             once: !manner.again,
         };
         self.remember(link, put);
@@ -179,8 +185,17 @@ impl Provider for ScheduleNats {
         let Some(put) = self.of(link) else {
             return Ok(());
         };
-        let checked = put.shop.bucket.check().await;
-        checked.map_err(|e| LinkError::unavailable(chain(&e)))
+        let ledger = put.shop.bucket.ledger();
+        let checked = ledger.check().await;
+        checked.map_err(|e| LinkError::unavailable(chain(&e)))?;
+        let making = ledger.blank().making;
+        if let Some(job) = &put.job
+            && put.making.load(Ordering::Relaxed) != making
+        {
+            put_own(&unlimited(put.shop.clone(), link), job.clone()).await?;
+            put.making.store(making, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     async fn shutdown(&self, until: Instant) {

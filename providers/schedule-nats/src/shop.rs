@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::jetstream::kv::Operation;
 use bytes::Bytes;
-use futures::StreamExt as _;
+use lattice_provider_sdk::nats::ledger::{Revision, Seen};
 use lattice_provider_sdk::schedule::Handler;
-use lattice_provider_sdk::{Backoff, LinkRole, Session};
+use lattice_provider_sdk::{LinkRole, Session};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,14 +19,10 @@ use crate::record::Record;
 use crate::settings::{Manner, ShopSettings};
 use crate::ticker;
 
-/// The pauses before a watch that was lost is begun again.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 /// A job as it was last seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    pub(crate) revision: u64,
+    pub(crate) revision: Revision,
     pub(crate) record: Arc<Record>,
     /// When it was first seen like this.
     pub(crate) since: Instant,
@@ -133,7 +127,7 @@ impl Shop {
 
 impl Shelf {
     /// Takes in a job as it is at a revision.
-    pub(crate) fn see(&self, key: &str, revision: u64, value: &Bytes) {
+    pub(crate) fn see(&self, key: &str, revision: Revision, value: &Bytes) {
         let record = match Record::read(value) {
             Ok(record) => Arc::new(record),
             Err(error) => {
@@ -159,11 +153,16 @@ impl Shelf {
     }
 
     /// Takes in that a job is gone.
-    pub(crate) fn gone(&self, key: &str, revision: u64) {
+    pub(crate) fn gone(&self, key: &str, revision: Revision) {
         let mut jobs = self.jobs.lock();
         if jobs.get(key).is_some_and(|known| known.revision < revision) {
             jobs.remove(key);
         }
+    }
+
+    /// Takes in that all jobs of earlier makings of the bucket are gone.
+    fn lost(&self, blank: Revision) {
+        self.jobs.lock().retain(|_, known| known.revision >= blank);
     }
 
     /// How many jobs there are whose keys begin so.
@@ -258,21 +257,12 @@ impl Drop for InHand {
 
 /// Takes in every change of every job, for as long as the bucket is in use.
 async fn watch(shelf: Arc<Shelf>) {
-    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-    loop {
-        match shelf.bucket.watch().await {
-            Ok(mut changes) => {
-                backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-                while let Some(Ok(entry)) = changes.next().await {
-                    match entry.operation {
-                        Operation::Put => shelf.see(&entry.key, entry.revision, &entry.value),
-                        _ => shelf.gone(&entry.key, entry.revision),
-                    }
-                }
-                tracing::debug!("lost the watch over jobs");
-            }
-            Err(error) => tracing::debug!(%error, "could not watch jobs"),
-        }
-        tokio::time::sleep(backoff.delay()).await;
-    }
+    let tell = |seen| match seen {
+        Seen::Put(key, revision, value) => shelf.see(&key, revision, &value),
+        Seen::Gone(key, revision) => shelf.gone(&key, revision),
+        Seen::Lost(blank) => shelf.lost(blank),
+        // What went meanwhile is found out when a tick of it is to be taken.
+        Seen::Missed => {}
+    };
+    match shelf.bucket.ledger().follow(tell).await {}
 }

@@ -131,6 +131,52 @@ async fn jobs_outlive_the_provider_and_nats() {
     assert_eq!((after.due_ms - next.due_ms) % 500, 0);
 }
 
+/// NATS comes back with nothing: the job of a link is put again, and those of components are gone
+/// and can be put again.
+#[tokio::test]
+async fn a_bucket_that_nats_has_lost_is_made_again() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let mut nats = lattice_nats_box::NatsBox::start().await.unwrap();
+    let url = nats.url.clone();
+    let mut told = lattice.listen("cart").await;
+    let at = ("cluster_uri", url.as_str());
+    let cart = lattice.link("cart", "default", &[at]).await;
+    let of_link = [at, ("every_ms", "300"), ("job", "greet")];
+    lattice.put_handler("cart", &of_link).await;
+    for name in ["one", "two", "three"] {
+        cart.put(name, Trigger::EveryMs(250)).await.unwrap();
+    }
+    told.within(MS(700)).await;
+    nats.restart_wiped().await.unwrap();
+    let put = async {
+        while cart.put("one", Trigger::EveryMs(300)).await.is_err() {
+            tokio::time::sleep(MS(20)).await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, put).await.unwrap();
+    let greeted = async {
+        while cart.names().await != ["greet", "one"] {
+            tokio::time::sleep(MS(20)).await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, greeted)
+        .await
+        .unwrap();
+    told.within(MS(100)).await;
+    let ticks = told.within(MS(1300)).await;
+    for name in ["greet", "one"] {
+        let ticks: Vec<_> = ticks
+            .iter()
+            .filter(|tick| tick.job == name)
+            .cloned()
+            .collect();
+        assert!(ticks.len() >= 2, "{name}: {ticks:?}");
+        assert_once(&ticks, 300);
+    }
+    let gone = |tick: &&Tick| matches!(tick.job.as_str(), "two" | "three");
+    assert_eq!(ticks.iter().find(gone), None);
+}
+
 #[tokio::test]
 async fn what_fails_is_told_again() {
     let mut lattice = Lattice::start(PROGRAM).await;

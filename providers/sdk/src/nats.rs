@@ -1,6 +1,7 @@
 //! Connections to NATS, for the lattice itself and for providers whose backend is NATS.
 
 mod backend;
+pub mod ledger;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use nkeys::KeyPair;
 use crate::error::{BoxError, RunError};
 
 pub use backend::{BackendSettings, NatsBackend};
+pub use ledger::Ledger;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

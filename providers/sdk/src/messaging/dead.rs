@@ -1,5 +1,7 @@
 //! What is told of a message that could not be delivered.
 
+use std::borrow::Cow;
+
 /// How much of a cause goes with a message.
 const LONGEST_VALUE: usize = 1024;
 
@@ -31,6 +33,31 @@ impl DeadLetter {
     pub const REPLY_TO: &'static str = "lattice-reply-to";
     /// How many bytes the body had, in a letter that goes without it: see [`Carried`].
     pub const SIZE: &'static str = "lattice-size";
+
+    /// What is put before the name of a header of the message that means something to the broker,
+    /// or would be taken for one of the letter's own.
+    pub const ORIGINAL: &'static str = "lattice-original-";
+
+    /// What a letter calls a header of its message, where the broker acts on names that begin with
+    /// `reserved`, in any case of letters: on the letter it would do what was meant for the message.
+    #[must_use]
+    pub fn header_name<'a>(name: &'a str, reserved: &str) -> Cow<'a, str> {
+        let begin = name.as_bytes().get(..reserved.len());
+        let is_reserved =
+            begin.is_some_and(|begin| begin.eq_ignore_ascii_case(reserved.as_bytes()));
+        let own = [
+            Self::CAUSE,
+            Self::SUBJECT,
+            Self::ATTEMPTS,
+            Self::COMPONENT,
+            Self::REPLY_TO,
+            Self::SIZE,
+        ];
+        if is_reserved || own.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Cow::Owned(format!("{}{name}", Self::ORIGINAL));
+        }
+        Cow::Borrowed(name)
+    }
 
     /// The headers, with values that every broker takes: one line each, and not too long.
     #[must_use]
@@ -117,6 +144,16 @@ mod tests {
         assert!(cause.starts_with("wasm trap ü") && cause.len() <= LONGEST_VALUE);
         assert_eq!(headers[2], ("lattice-attempts", "3".to_owned()));
         assert_eq!(headers.len(), 4);
+    }
+
+    #[test]
+    fn what_means_something_to_the_broker_gets_another_name() {
+        let name = |name| DeadLetter::header_name(name, "nats-").into_owned();
+        assert_eq!(name("traceparent"), "traceparent");
+        assert_eq!(name("Nats"), "Nats");
+        assert_eq!(name("natsü-x"), "natsü-x");
+        assert_eq!(name("Nats-Rollup"), "lattice-original-Nats-Rollup");
+        assert_eq!(name("Lattice-Cause"), "lattice-original-Lattice-Cause");
     }
 
     #[test]

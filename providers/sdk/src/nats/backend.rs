@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -110,16 +111,25 @@ impl NatsBackend {
                 connect(&server, session.id().as_str()).await?
             }
         };
+        Ok(Self {
+            _authority: authority,
+            ..Self::on(nats, settings.domain.as_deref())
+        })
+    }
+
+    /// Uses a connection that is there.
+    #[must_use]
+    pub fn on(nats: async_nats::Client, domain: Option<&str>) -> Self {
         let context = ContextBuilder::new();
-        let jetstream = match &settings.domain {
+        let jetstream = match domain {
             Some(domain) => context.domain(domain).timeout(ANSWER_LIMIT),
             None => context.timeout(ANSWER_LIMIT),
         };
-        Ok(Self {
+        Self {
             jetstream: jetstream.build(nats.clone()),
             nats,
-            _authority: authority,
-        })
+            _authority: None,
+        }
     }
 
     /// JetStream in the domain of the link. A request is given up after three seconds.
@@ -132,6 +142,18 @@ impl NatsBackend {
     #[must_use]
     pub fn inbox(&self) -> String {
         self.nats.new_inbox()
+    }
+
+    /// How often the connection was made so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.nats.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// The longest message that the server takes.
+    #[must_use]
+    pub fn largest_message(&self) -> usize {
+        self.nats.server_info().max_payload
     }
 
     /// Whether there is a connection: requests without one would wait until they are given up.

@@ -1,0 +1,96 @@
+//! Fencing numbers, which grow even when NATS has lost the bucket.
+
+use bytes::Bytes;
+use lattice_provider_sdk::nats::ledger::Revision;
+use parking_lot::Mutex;
+
+use crate::record::Record;
+
+/// The fence of a revision: when the bucket was made, in microseconds, and the number of the change
+/// on top. A bucket that is made later counts from a higher number, since no bucket is changed a
+/// million times a second for as long as it lives; and everybody who sees the bucket knows it.
+pub(crate) fn of(revision: Revision) -> u64 {
+    revision.made.saturating_add(revision.number)
+}
+
+/// What this process knows about fences, for when the clock of NATS was set back by more than the
+/// lost bucket was old.
+#[derive(Debug, Default)]
+pub(crate) struct Fences(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The making of the bucket that is in use.
+    making: u64,
+    /// The highest number so far.
+    highest: u64,
+    /// The highest number of earlier makings.
+    earlier: u64,
+}
+
+impl Known {
+    fn begin(&mut self, making: u64) {
+        if self.making < making {
+            self.making = making;
+            self.earlier = self.highest;
+        }
+    }
+}
+
+impl Fences {
+    /// The number that an acquisition has to write down: none as long as that of its own revision
+    /// will do.
+    pub(crate) fn noted(&self, read: Revision) -> Option<u64> {
+        let mut known = self.0.lock();
+        known.begin(read.making);
+        if read.made >= known.earlier {
+            return None;
+        }
+        known.highest += 1;
+        Some(known.highest)
+    }
+
+    /// Takes in that a lock is written or gone.
+    pub(crate) fn saw(&self, revision: Revision, value: &Bytes) {
+        let noted = Record::read(value)
+            .ok()
+            .map(|record| record.fence(revision));
+        let highest = of(revision).max(noted.unwrap_or_default());
+        let mut known = self.0.lock();
+        known.begin(revision.making);
+        known.highest = known.highest.max(highest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(making: u64, made: u64, number: u64) -> Revision {
+        Revision {
+            making,
+            made,
+            number,
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_is_made_later_has_higher_fences() {
+        let fences = Fences::default();
+        fences.saw(revision(1, 1000, 500), &Bytes::new());
+        let later = revision(2, 2000, 0);
+        assert_eq!(fences.noted(later), None);
+        assert!(of(later) > of(revision(1, 1000, 500)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_made_up_for() {
+        let fences = Fences::default();
+        assert_eq!(fences.noted(revision(1, 1000, 0)), None);
+        fences.saw(revision(1, 1000, 500), &Bytes::new());
+        let back = revision(2, 10, 0);
+        assert_eq!(fences.noted(back), Some(1501));
+        fences.saw(revision(2, 10, 1), &Bytes::new());
+        assert_eq!(fences.noted(back), Some(1502));
+    }
+}
