@@ -15,6 +15,21 @@ use crate::values::{Kind, Parameter};
 /// Where the answer to a command goes.
 type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
+/// How much of the rows comes with their columns: most queries have no more, and so take one turn of
+/// the thread and not two.
+const FIRST_ROWS: usize = 16;
+const FIRST_BYTES: usize = 16 * 1024;
+
+/// What a query begins with.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) columns: Vec<Column>,
+    /// The first rows.
+    pub(crate) first: Batch,
+    /// How many bytes they are.
+    pub(crate) bytes: usize,
+}
+
 /// What a connection is told to do.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -22,7 +37,7 @@ pub(crate) enum Command {
     Query {
         text: String,
         values: Vec<Value>,
-        reply: Reply<Vec<Column>>,
+        reply: Reply<Begun>,
     },
     /// Reads some.
     Next {
@@ -152,13 +167,13 @@ fn bind(statement: &mut CachedStatement<'_>, values: &[Value]) -> Result<(), Sql
     Ok(())
 }
 
-/// Hands the rows of a statement out as they are asked for. Returns a command that is not about
+/// Hands the rows of a statement out, the first at once and the others as they are asked for. Returns a command that is not about
 /// them.
 fn read(
     connection: &Connection,
     text: &str,
     values: &[Value],
-    reply: Reply<Vec<Column>>,
+    reply: Reply<Begun>,
     told: &mut mpsc::Receiver<Command>,
 ) -> Option<Command> {
     let prepared = prepare(connection, text).and_then(|mut statement| {
@@ -183,9 +198,21 @@ fn read(
         .iter()
         .map(|column| Kind::of(Some(&column.type_name)))
         .collect();
-    let _gone = reply.send(Ok(columns));
     let was_open = !connection.is_autocommit();
     let mut rows = statement.raw_query();
+    let taken = take(&mut rows, &kinds, FIRST_ROWS, FIRST_BYTES);
+    let begun = or_rolled_back(connection, was_open, taken).map(|(first, bytes)| Begun {
+        columns,
+        first,
+        bytes,
+    });
+    let is_over = !matches!(&begun, Ok(begun) if !begun.first.is_last);
+    if is_over {
+        drop(rows);
+        let _gone = reply.send(begun);
+        return None;
+    }
+    let _gone = reply.send(begun);
     loop {
         match told.blocking_recv()? {
             Command::Next {
@@ -193,7 +220,8 @@ fn read(
                 bytes,
                 reply,
             } => {
-                let batch = take(&mut rows, &kinds, most, bytes);
+                let taken = take(&mut rows, &kinds, most, bytes);
+                let batch = taken.map(|(batch, _)| batch);
                 let is_over = !matches!(&batch, Ok(batch) if !batch.is_last);
                 let _gone = reply.send(or_rolled_back(connection, was_open, batch));
                 if is_over {
@@ -225,7 +253,13 @@ fn or_rolled_back<T>(
     }
 }
 
-fn take(rows: &mut Rows<'_>, kinds: &[Kind], most: usize, bytes: usize) -> Result<Batch, SqlError> {
+/// Takes some rows; says how many bytes they are.
+fn take(
+    rows: &mut Rows<'_>,
+    kinds: &[Kind],
+    most: usize,
+    bytes: usize,
+) -> Result<(Batch, usize), SqlError> {
     let mut batch = Batch::default();
     let mut size = 0;
     while batch.rows.len() < most && size < bytes {
@@ -245,7 +279,7 @@ fn take(rows: &mut Rows<'_>, kinds: &[Kind], most: usize, bytes: usize) -> Resul
         }
         batch.rows.push(values);
     }
-    Ok(batch)
+    Ok((batch, size))
 }
 
 /// Runs a statement to its end for every row of values, as long as somebody waits for it.

@@ -1,9 +1,10 @@
 //! A connection that a call or a transaction uses.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use lattice_provider_sdk::sql::{
-    Batch, Column, Control, Done, Session, SqlError, Statement, Value,
+    Batch, Column, Control, Done, Row, Session, SqlError, Statement, Value,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ pub(crate) struct SqliteSession {
     is_soiled: bool,
     /// Rows wait at the connection.
     is_reading: bool,
+    /// The first rows of a query, which came with its columns, and how many bytes they are.
+    ready: VecDeque<Row>,
+    ready_bytes: usize,
 }
 
 impl SqliteSession {
@@ -35,7 +39,17 @@ impl SqliteSession {
             in_transaction: false,
             is_soiled: false,
             is_reading: false,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
         }
+    }
+
+    /// Some of the rows that came with the columns, which are asked for as in [`Session::next`].
+    fn take_ready(&mut self, rows: usize, bytes: usize) -> Vec<Row> {
+        // One by one where all would be too much at once.
+        let most = if self.ready_bytes > bytes { 1 } else { rows };
+        let count = most.min(rows).min(self.ready.len());
+        self.ready.drain(..count).collect()
     }
 
     /// Begins a transaction as the one that may write.
@@ -127,19 +141,48 @@ impl Session for SqliteSession {
             values,
             reply,
         };
-        let columns = self.ask(until, command).await?;
-        self.is_reading = true;
-        Ok(columns)
+        self.ready.clear();
+        let begun = self.ask(until, command).await?;
+        self.is_reading = !begun.first.is_last;
+        self.ready = begun.first.rows.into();
+        self.ready_bytes = begun.bytes;
+        Ok(begun.columns)
     }
 
     async fn next(&mut self, rows: usize, bytes: usize, until: Instant) -> Result<Batch, SqlError> {
-        let command = |reply| Command::Next { rows, bytes, reply };
+        let mut taken = self.take_ready(rows, bytes);
+        let rows = rows - taken.len();
+        // What is ready may be all that is wanted, or all that there is.
+        let left = match taken.is_empty() {
+            true => bytes,
+            false => bytes.saturating_sub(self.ready_bytes),
+        };
+        if !self.is_reading || !self.ready.is_empty() || rows == 0 || left == 0 {
+            return Ok(Batch {
+                rows: taken,
+                is_last: !self.is_reading && self.ready.is_empty(),
+            });
+        }
+        let command = |reply| Command::Next {
+            rows,
+            bytes: left,
+            reply,
+        };
         let batch = self.ask(until, command).await;
         self.is_reading = matches!(&batch, Ok(batch) if !batch.is_last);
-        batch
+        let batch = batch?;
+        taken.extend(batch.rows);
+        Ok(Batch {
+            rows: taken,
+            is_last: batch.is_last,
+        })
     }
 
     async fn stop(&mut self, until: Instant) -> Result<(), SqlError> {
+        self.ready.clear();
+        if !self.is_reading {
+            return Ok(());
+        }
         self.ask(until, |reply| Command::Stop { reply }).await?;
         self.is_reading = false;
         Ok(())
@@ -169,5 +212,86 @@ impl Session for SqliteSession {
             self.in_transaction = false;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_provider_sdk::sql::{Backend, Dialect, Purpose};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn until() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    /// The first so many numbers, as a query that has begun.
+    async fn numbers(count: i64) -> (TempDir, impl Session) {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = crate::databases(folder.path().to_owned()).await.unwrap();
+        let text = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) \
+                    SELECT i FROM n";
+        let statement = Statement::read(text, Dialect::Sqlite).unwrap();
+        let session = backend.connect(None, Purpose::One(&statement), until());
+        let mut session = session.await.unwrap();
+        let values = vec![Value::Int(count)];
+        let columns = session.query(&statement, values, until()).await.unwrap();
+        assert_eq!(columns.len(), 1);
+        (folder, session)
+    }
+
+    async fn next(session: &mut impl Session, rows: usize, bytes: usize) -> (Vec<i64>, bool) {
+        let batch = session.next(rows, bytes, until()).await.unwrap();
+        let number = |row: Row| match row[..] {
+            [Value::Int(number)] => number,
+            _ => panic!("not a number: {row:?}"),
+        };
+        let rows = batch.rows.into_iter().map(number).collect();
+        (rows, batch.is_last)
+    }
+
+    const MUCH: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn rows_come_in_order_however_they_are_asked_for() {
+        let (_folder, mut session) = numbers(40).await;
+        assert_eq!(next(&mut session, 1, 1).await, (vec![1], false));
+        assert_eq!(
+            next(&mut session, 5, MUCH).await,
+            ((2..=6).collect(), false)
+        );
+        // Some that came with the columns, and some that did not.
+        assert_eq!(
+            next(&mut session, 20, MUCH).await,
+            ((7..=26).collect(), false)
+        );
+        assert_eq!(
+            next(&mut session, 100, MUCH).await,
+            ((27..=40).collect(), true)
+        );
+        assert_eq!(next(&mut session, 100, MUCH).await, (vec![], true));
+    }
+
+    #[tokio::test]
+    async fn a_few_rows_are_all_there_at_once() {
+        let (_folder, mut session) = numbers(3).await;
+        assert_eq!(next(&mut session, 2, MUCH).await, (vec![1, 2], false));
+        assert_eq!(next(&mut session, 2, MUCH).await, (vec![3], true));
+    }
+
+    #[tokio::test]
+    async fn little_room_is_kept_to() {
+        let (_folder, mut session) = numbers(3).await;
+        assert_eq!(next(&mut session, 10, 1).await, (vec![1], false));
+        assert_eq!(next(&mut session, 10, 1).await, (vec![2], false));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_forgotten_when_reading_stops() {
+        let (_folder, mut session) = numbers(40).await;
+        assert_eq!(next(&mut session, 1, 1).await, (vec![1], false));
+        session.stop(until()).await.unwrap();
+        assert_eq!(next(&mut session, 10, MUCH).await, (vec![], true));
     }
 }

@@ -165,9 +165,9 @@ const KEY_VALUE: &[Operation] = &[
 const KEY_VALUE_QUICK: &[Operation] = &[
     after(
         "key-value-set",
-        operation("get", "key-value-get", 10_000, VALUE),
+        operation("get", "key-value-get", 1000, VALUE),
     ),
-    operation("set", "key-value-set", 10_000, VALUE),
+    operation("set", "key-value-set", 1000, VALUE),
 ];
 
 const BLOBS: &[Operation] = &[
