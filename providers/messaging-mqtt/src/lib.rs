@@ -16,8 +16,10 @@
 //! the order in which the messages came, as MQTT demands. The session of a link outlives its
 //! connection: what is published while the provider is away comes when it is back, within
 //! `session_expiry_s`. It has one name in the whole lattice, so that of several copies of this
-//! provider one has it at a time and another takes over; messages that are to be spread over the copies
-//! name a group. The session of a link that is deleted goes when it expires.
+//! provider one has it at a time and another takes over. A copy says on `lattice/sessions/…` that it
+//! takes a session, since not all brokers tell why they hang up; where a broker lets users at some
+//! topics only, these and `lattice/answers/…` are among them. Messages that are to be spread over the
+//! copies name a group. The session of a link that is deleted goes when it expires.
 //!
 //! A message that failed is tried again in place, and after its last attempt goes to
 //! `lattice/dead/COMPONENT`, or where `dead_letter` says, with what it failed of as user properties.

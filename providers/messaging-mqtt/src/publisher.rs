@@ -1,5 +1,6 @@
 //! A connection that publishes, and hears the answers to what it asked.
 
+mod claims;
 mod waiting;
 
 use std::sync::Arc;
@@ -12,13 +13,15 @@ use lattice_provider_sdk::{Backoff, BoxError};
 use parking_lot::Mutex;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::options;
 use crate::settings::{ServerSettings, is_topic};
+pub(crate) use claims::Claim;
+use claims::Claims;
 use waiting::{Asked, Waiting};
 
 /// How many messages may wait for their acknowledgement.
@@ -62,7 +65,10 @@ impl Outbound {
 /// A connection that publishes.
 pub(crate) struct Publisher {
     client: AsyncClient,
+    /// Its name, which no other connection has.
+    id: String,
     waiting: Arc<Mutex<Waiting>>,
+    claims: Arc<Mutex<Claims>>,
     room: Semaphore,
     /// Answers arrive below this topic.
     answers: String,
@@ -84,17 +90,22 @@ impl Publisher {
             source: Box::new(source),
         })?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let claims = Arc::new(Mutex::new(Claims::default()));
         let answers = format!("lattice/answers/{id}");
         let reader = Reader {
             client: client.clone(),
+            id: id.to_owned(),
             waiting: Arc::clone(&waiting),
+            claims: Arc::clone(&claims),
             answers: answers.clone(),
         };
         reader.take(connection);
         let task = AbortOnDropHandle::new(tokio::spawn(reader.run(events)));
         Ok(Self {
             client,
+            id: id.to_owned(),
             waiting,
+            claims,
             room: Semaphore::new(AT_ONCE),
             answers,
             next: AtomicU64::new(1),
@@ -194,6 +205,13 @@ impl Publisher {
             .ok_or(MessagingError::Disconnected("the MQTT broker"))
     }
 
+    /// Subscribes to what there is to hear.
+    fn hear(&self) {
+        if self.is_connected() {
+            hear(&self.client, &self.answers, &self.claims);
+        }
+    }
+
     /// Waits until the broker has the subscription to the answers.
     async fn answers_are_heard(&self) -> Result<(), MessagingError> {
         let mut heard = self.waiting.lock().heard();
@@ -217,10 +235,23 @@ async fn first(events: &mut EventLoop) -> Result<Event, ConnectionError> {
     }
 }
 
+/// Subscribes to answers and, behind them, the claims of sessions.
+fn hear(client: &AsyncClient, answers: &str, claims: &Mutex<Claims>) {
+    let mut topics = vec![format!("{answers}/+")];
+    topics.extend(claims.lock().topics());
+    let filters = topics.into_iter();
+    let filters = filters.map(|topic| Filter::new(topic, QoS::AtLeastOnce));
+    if let Err(error) = client.try_subscribe_many(filters) {
+        tracing::warn!(%error, "could not subscribe to answers");
+    }
+}
+
 /// The task of a connection.
 struct Reader {
     client: AsyncClient,
+    id: String,
     waiting: Arc<Mutex<Waiting>>,
+    claims: Arc<Mutex<Claims>>,
     answers: String,
 }
 
@@ -258,11 +289,7 @@ impl Reader {
             Event::Incoming(Packet::ConnAck(ack)) => {
                 let largest = ack.properties.and_then(|p| p.max_packet_size);
                 self.waiting.lock().connected(largest);
-                let answers = format!("{}/+", self.answers);
-                let asked = self.client.try_subscribe(answers, QoS::AtLeastOnce);
-                if let Err(error) = asked {
-                    tracing::warn!(%error, "could not subscribe to answers");
-                }
+                hear(&self.client, &self.answers, &self.claims);
             }
             Event::Incoming(Packet::SubAck(ack)) => self.waiting.lock().subscribed(&ack),
             Event::Incoming(Packet::PubAck(ack)) => {
@@ -274,6 +301,8 @@ impl Reader {
                 let number = number.and_then(|rest| rest.strip_prefix('/'));
                 if let Some(number) = number.and_then(|rest| rest.parse().ok()) {
                     self.waiting.lock().answered(number, publish);
+                } else if publish.payload != self.id {
+                    self.claims.lock().heard(topic);
                 }
             }
             Event::Outgoing(Outgoing::Publish(packet)) => self.waiting.lock().sent(packet),

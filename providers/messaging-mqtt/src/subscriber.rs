@@ -16,16 +16,19 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::message;
-use crate::publisher::{Outbound, Publisher};
+use crate::publisher::{Claim, Outbound, Publisher};
 use crate::unacked::{Place, Unacked};
 
 /// The first and the longest pause before the connection is made again.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The same, before a session is taken back that another copy of the provider has taken over.
+/// How long a connection lasts that was not broken from the start.
+const STEADY: Duration = Duration::from_secs(10);
+/// The pauses before a session is taken back that another copy of the provider has taken over.
 const STAND_BY: Duration = Duration::from_secs(60);
 const LONGEST_STAND_BY: Duration = Duration::from_secs(600);
 /// How often it is looked whether what was under way is done when the link goes.
@@ -89,6 +92,10 @@ impl Subscriber {
     async fn run(self: Arc<Self>, mut events: EventLoop, leaving: CancellationToken) {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         let mut stand_by = Backoff::new(STAND_BY, LONGEST_STAND_BY);
+        let session = &self.session;
+        let mut claim = Claim::new(&session.publisher, &session.options.client_id());
+        claim.take().await;
+        let mut since = Instant::now();
         loop {
             let event = tokio::select! {
                 biased;
@@ -98,12 +105,19 @@ impl Subscriber {
             };
             match event {
                 Ok(event) => {
-                    backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                    if let Event::Incoming(Packet::ConnAck(_)) = event {
+                        since = Instant::now();
+                        claim.taken();
+                    }
                     self.take(event, leaving.is_cancelled());
                 }
                 Err(error) => {
-                    let taken_over = is_taken_over(&error);
-                    self.lost(&mut events, &error, taken_over);
+                    self.forget(&mut events);
+                    let taken_over = is_taken_over(&error) || claim.is_anothers().await;
+                    self.lost(&error, taken_over);
+                    if since.elapsed() > STEADY {
+                        backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                    }
                     let pause = match taken_over {
                         true => stand_by.delay(),
                         false => backoff.delay(),
@@ -112,6 +126,8 @@ impl Subscriber {
                         () = tokio::time::sleep(pause) => {}
                         () = leaving.cancelled() => return,
                     }
+                    claim.take().await;
+                    since = Instant::now();
                 }
             }
         }
@@ -135,14 +151,18 @@ impl Subscriber {
         let _ = tokio::time::timeout(Duration::from_secs(1), sent).await;
     }
 
-    fn lost(&self, events: &mut EventLoop, error: &ConnectionError, taken_over: bool) {
+    /// Gives a connection up, with all that cannot be acknowledged on another one.
+    fn forget(&self, events: &mut EventLoop) {
         let mut unacked = self.unacked.lock();
         events.clean();
         events.pending.clear();
         // What was not looked at yet could not be acknowledged any more, and comes again.
         events.state.events.retain(is_given_once);
         unacked.reconnect();
-        drop(unacked);
+    }
+
+    /// Tells what has become of the connection.
+    fn lost(&self, error: &ConnectionError, taken_over: bool) {
         let link = self.session.deliverer.link();
         if taken_over {
             self.begin_anew(true);

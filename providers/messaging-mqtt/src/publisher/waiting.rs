@@ -63,12 +63,21 @@ impl Waiting {
         self.heard.send_replace(None);
     }
 
+    /// The broker has taken subscriptions or not: the first is that to answers.
     pub(super) fn subscribed(&mut self, ack: &SubAck) {
-        let refused = ack.return_codes.iter();
-        let refused = refused.filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
-        let told = match refused.map(|code| format!("{code:?}")).next() {
-            Some(why) => Err(why),
-            None => Ok(()),
+        let is_taken = |code: &&_| matches!(code, SubscribeReasonCode::Success(_));
+        let mut codes = ack.return_codes.iter();
+        let answers = codes.next();
+        if let Some(code) = codes.find(|code| !is_taken(code)) {
+            tracing::warn!(
+                ?code,
+                "the MQTT broker does not let copies of this provider tell each other on \
+                 `lattice/sessions/+` who has a session"
+            );
+        }
+        let told = match answers {
+            Some(code) if !is_taken(&code) => Err(format!("{code:?}")),
+            _ => Ok(()),
         };
         self.heard.send_replace(Some(told));
     }
