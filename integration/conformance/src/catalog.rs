@@ -3,15 +3,18 @@
 use lattice_services::Kind;
 use serde_json::{Value, json};
 
-use crate::ground::Ground;
+use crate::driven::{Driven, config, http_in, http_out, logging};
+use crate::ground::{Form, Ground};
 
 /// An interface with what can stand behind it.
 #[derive(Debug)]
 pub struct Capability {
     /// What it is called in reports.
     pub name: &'static str,
-    /// The component of its suite.
+    /// The component of its suite, or the one that driven cases use.
     pub guest: &'static str,
+    /// Cases that are driven from outside; where there are any, the component has none of its own.
+    pub driven: &'static [Driven],
     /// What the component calls, as a link says it; empty for nothing.
     pub calls: &'static str,
     /// What is called of the component; empty for nothing.
@@ -25,28 +28,77 @@ pub struct Capability {
 pub struct Backend {
     /// What it is called in reports.
     pub name: &'static str,
-    /// The crate of the provider.
+    /// The crate of the provider; empty for what the host does itself.
     pub provider: &'static str,
-    /// The service that it needs besides the lattice's NATS server.
-    pub service: Option<Kind>,
+    /// Where it is.
+    pub place: Place,
+    /// Why it keeps nothing over its end, where it does not.
+    pub forgets: Option<&'static str>,
     /// The target config of the component's link.
     pub config: fn(&Ground) -> Value,
     /// The source config of the provider's link to the component; none where it does not call.
     pub source_config: Option<fn(&Ground) -> Value>,
     /// Settings that the suite has to know.
     pub settings: fn(&Ground) -> Vec<(String, String)>,
+    /// Arguments of the hosts.
+    pub host: &'static [&'static str],
+}
+
+/// Where a backend is: what goes down when it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a service of its own.
+    Service(Kind),
+    /// In one whose clients go where it tells them, not where their link says. Its stand-in forgets
+    /// its topics and how far readers were, as no real one does, and is frozen in place of killed.
+    Told(Kind),
+    /// In the lattice's NATS, or in another that a link names by this key.
+    Nats(&'static str),
+    /// In the lattice's NATS.
+    Lattice,
+    /// In the provider, with its files or its memory.
+    Provider,
+}
+
+impl Place {
+    /// The service that has to be there besides the lattice's NATS.
+    #[must_use]
+    pub fn service(self) -> Option<Kind> {
+        match self {
+            Self::Service(kind) | Self::Told(kind) => Some(kind),
+            Self::Nats(_) | Self::Lattice | Self::Provider => None,
+        }
+    }
+
+    /// Whether calls of the lattice get lost with it.
+    #[must_use]
+    pub fn is_lattice(self) -> bool {
+        matches!(self, Self::Nats(_) | Self::Lattice)
+    }
 }
 
 impl Backend {
-    /// One without a service of its own and without config.
+    /// Where it can run.
+    #[must_use]
+    pub fn forms(&self) -> &'static [Form] {
+        if self.provider.is_empty() {
+            &[Form::InHost]
+        } else {
+            &Form::ALL
+        }
+    }
+
+    /// One that is in its provider, without config.
     const fn plain(name: &'static str, provider: &'static str) -> Self {
         Self {
             name,
             provider,
-            service: None,
+            place: Place::Provider,
+            forgets: None,
             config: nothing,
             source_config: None,
             settings: no_settings,
+            host: &[],
         }
     }
 
@@ -58,9 +110,33 @@ impl Backend {
         config: fn(&Ground) -> Value,
     ) -> Self {
         Self {
-            service: Some(service),
+            place: Place::Service(service),
             config,
             ..Self::plain(name, provider)
+        }
+    }
+
+    /// One in the lattice's NATS, or in another that the link names by `key`.
+    const fn nats(name: &'static str, provider: &'static str, key: &'static str) -> Self {
+        Self {
+            place: Place::Nats(key),
+            ..Self::plain(name, provider)
+        }
+    }
+
+    /// One in the lattice's NATS.
+    const fn lattice(name: &'static str, provider: &'static str) -> Self {
+        Self {
+            place: Place::Lattice,
+            ..Self::plain(name, provider)
+        }
+    }
+
+    /// One that keeps nothing over its end.
+    const fn forgetting(self, why: &'static str) -> Self {
+        Self {
+            forgets: Some(why),
+            ..self
         }
     }
 
@@ -106,12 +182,15 @@ fn no_settings(_: &Ground) -> Vec<(String, String)> {
 
 /// The address of the service.
 fn url(ground: &Ground) -> Value {
-    let url = ground.service.as_ref().map(lattice_services::Service::url);
-    json!({ "url": url.unwrap_or_default() })
+    json!({ "url": ground.url() })
 }
 
+const MEMORY: &str = "it is the memory of the provider";
+const STAND_IN: &str = "its stand-in keeps all in memory";
+const LATE: &str = "its stand-in writes what it has every five seconds";
+
 const KEY_VALUE: &[Backend] = &[
-    Backend::plain("nats", "keyvalue-nats")
+    Backend::nats("nats", "keyvalue-nats", "cluster_uri")
         .with(many_buckets)
         .watching(),
     Backend::of("redis", "keyvalue-redis", Kind::Redis, url).watching(),
@@ -120,7 +199,8 @@ const KEY_VALUE: &[Backend] = &[
     Backend::of("etcd", "keyvalue-etcd", Kind::Etcd, url).watching(),
     Backend::plain("memory", "keyvalue-memory")
         .with(many_buckets)
-        .watching(),
+        .watching()
+        .forgetting(MEMORY),
 ];
 
 /// The key whose changes are told.
@@ -146,10 +226,14 @@ fn many_buckets(_: &Ground) -> Value {
 
 const BLOBS: &[Backend] = &[
     Backend::plain("folder", "blobstore-fs").with(folder),
-    Backend::plain("nats", "blobstore-nats"),
-    Backend::of("s3", "blobstore-s3", Kind::Moto, aws).slow(),
-    Backend::of("azure", "blobstore-azure", Kind::Azurite, azure_blobs).slow(),
-    Backend::plain("memory", "blobstore-memory"),
+    Backend::nats("nats", "blobstore-nats", "cluster_uri"),
+    Backend::of("s3", "blobstore-s3", Kind::Moto, aws)
+        .slow()
+        .forgetting(STAND_IN),
+    Backend::of("azure", "blobstore-azure", Kind::Azurite, azure_blobs)
+        .slow()
+        .forgetting(LATE),
+    Backend::plain("memory", "blobstore-memory").forgetting(MEMORY),
 ];
 
 /// A folder of this run, beside what the lattice keeps.
@@ -186,19 +270,14 @@ fn azure_blobs(ground: &Ground) -> Value {
 
 /// Where a service speaks HTTP, by the place of the port among its ports.
 fn address(ground: &Ground, port: usize) -> String {
-    let ports = ground
-        .service
-        .as_ref()
-        .map(lattice_services::Service::ports);
-    let port = ports.and_then(|ports| ports.get(port)).copied();
-    format!("http://127.0.0.1:{}", port.unwrap_or_default())
+    format!("http://127.0.0.1:{}", ground.port(port))
 }
 
 const QUEUE: &[Backend] = &[
-    Backend::plain("nats", "queue-nats").with(any_queue),
+    Backend::nats("nats", "queue-nats", "cluster_uri").with(any_queue),
     Backend::of("rabbitmq", "queue-rabbitmq", Kind::RabbitMq, any_queue_at),
-    Backend::of("sqs", "queue-sqs", Kind::Moto, any_queue_of_aws),
-    Backend::of("azure", "queue-azure", Kind::Azurite, any_queue_of_azure),
+    Backend::of("sqs", "queue-sqs", Kind::Moto, any_queue_of_aws).forgetting(STAND_IN),
+    Backend::of("azure", "queue-azure", Kind::Azurite, any_queue_of_azure).forgetting(LATE),
 ];
 
 fn any_queue_of_aws(ground: &Ground) -> Value {
@@ -223,11 +302,11 @@ fn any_queue(_: &Ground) -> Value {
 const MESSAGES: &[Backend] = &[
     Backend {
         source_config: Some(told_of_all),
-        ..Backend::plain("nats", "messaging-nats")
+        ..Backend::nats("nats", "messaging-nats", "cluster_uris")
     },
     Backend {
         source_config: Some(told_by_a_stream),
-        ..Backend::plain("jetstream", "messaging-nats").with(to_streams)
+        ..Backend::nats("jetstream", "messaging-nats", "cluster_uris").with(to_streams)
     },
     Backend {
         source_config: Some(told_by_a_broker),
@@ -239,6 +318,7 @@ const MESSAGES: &[Backend] = &[
     },
     Backend {
         source_config: Some(told_by_topics),
+        place: Place::Told(Kind::Kafka),
         ..Backend::of("kafka", "messaging-kafka", Kind::Kafka, hosts)
     },
 ];
@@ -246,7 +326,8 @@ const MESSAGES: &[Backend] = &[
 /// The subjects of the suite that are asked, and those whose messages are kept.
 const ASKED: &str =
     "suite.ask.echo,suite.ask.relay,suite.ask.silent,suite.ask.error,suite.ask.about";
-const KEPT: &str = "suite.kept.note,suite.kept.flaky,suite.kept.error,suite.kept.trap";
+const KEPT: &str =
+    "suite.kept.note,suite.kept.flaky,suite.kept.error,suite.kept.trap,suite.kept.outage";
 
 fn told(subscriptions: &str) -> Value {
     json!({
@@ -258,7 +339,7 @@ fn told(subscriptions: &str) -> Value {
 }
 
 /// What `more` says besides.
-fn and(mut config: Value, more: Value) -> Value {
+pub(crate) fn and(mut config: Value, more: Value) -> Value {
     if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
         config.extend(more);
     }
@@ -307,7 +388,7 @@ const SQL: &[Backend] = &[
 const ELECTION: &str = "suite-chief";
 
 const LOCK: &[Backend] = &[
-    Backend::plain("nats", "lock-nats").campaigning(),
+    Backend::lattice("nats", "lock-nats").campaigning(),
     Backend::of("etcd", "lock-etcd", Kind::Etcd, url).campaigning(),
     Backend::of("redis", "lock-redis", Kind::Redis, url).campaigning(),
 ];
@@ -324,13 +405,33 @@ fn elected(_: &Ground) -> Vec<(String, String)> {
 }
 
 /// Ticks come through the link of the one who puts the jobs.
-const SCHEDULE: &[Backend] = &[Backend::plain("nats", "schedule-nats")];
+const SCHEDULE: &[Backend] = &[Backend::lattice("nats", "schedule-nats")];
+
+const HTTP_IN: &[Backend] = &[Backend {
+    source_config: Some(some_address),
+    ..Backend::plain("http-server", "http-server")
+}];
+
+/// An address that nobody asks; each case has its own.
+fn some_address(_: &Ground) -> Value {
+    json!({ "address": "127.0.0.1:0" })
+}
+
+const HTTP_OUT: &[Backend] = &[Backend::plain("http-client", "http-client")];
+
+const CONFIG: &[Backend] = &[Backend::plain("host", "")];
+
+const LOGGING: &[Backend] = &[Backend {
+    host: &["--enable-structured-logging"],
+    ..Backend::plain("host", "")
+}];
 
 /// Every capability, in the order of the issue that asked for them.
 pub const CATALOG: &[Capability] = &[
     Capability {
         name: "key-value",
         guest: "suite-keyvalue",
+        driven: &[],
         calls: "wasi:keyvalue/store,atomics,batch",
         called: "wasi:keyvalue/watcher",
         backends: KEY_VALUE,
@@ -338,6 +439,7 @@ pub const CATALOG: &[Capability] = &[
     Capability {
         name: "key-value-2",
         guest: "suite-keyvalue2",
+        driven: &[],
         calls: "wasi:keyvalue/store,atomics,batch",
         called: "",
         backends: KEY_VALUE,
@@ -345,6 +447,7 @@ pub const CATALOG: &[Capability] = &[
     Capability {
         name: "blobs",
         guest: "suite-blobstore",
+        driven: &[],
         calls: "wasi:blobstore/blobstore,container,types",
         called: "",
         backends: BLOBS,
@@ -352,6 +455,7 @@ pub const CATALOG: &[Capability] = &[
     Capability {
         name: "messages",
         guest: "suite-messaging",
+        driven: &[],
         calls: "wasmcloud:messaging/consumer",
         called: "wasmcloud:messaging/handler",
         backends: MESSAGES,
@@ -359,6 +463,7 @@ pub const CATALOG: &[Capability] = &[
     Capability {
         name: "queue",
         guest: "suite-queue",
+        driven: &[],
         calls: "lattice:queue/producer,consumer",
         called: "",
         backends: QUEUE,
@@ -366,6 +471,7 @@ pub const CATALOG: &[Capability] = &[
     Capability {
         name: "sql",
         guest: "suite-sqldb",
+        driven: &[],
         calls: "lattice:sql/sql",
         called: "",
         backends: SQL,
@@ -373,13 +479,47 @@ pub const CATALOG: &[Capability] = &[
     Capability {
         name: "lock",
         guest: "suite-lock",
+        driven: &[],
         calls: "lattice:lock/lock",
         called: "lattice:lock/leader",
         backends: LOCK,
     },
     Capability {
+        name: "http-in",
+        guest: "http-probe",
+        driven: http_in::CASES,
+        calls: "",
+        called: "wasi:http/incoming-handler",
+        backends: HTTP_IN,
+    },
+    Capability {
+        name: "http-out",
+        guest: "http-probe",
+        driven: http_out::CASES,
+        calls: "wasi:http/outgoing-handler",
+        called: "",
+        backends: HTTP_OUT,
+    },
+    Capability {
+        name: "config",
+        guest: "suite-config",
+        driven: config::CASES,
+        calls: "",
+        called: "",
+        backends: CONFIG,
+    },
+    Capability {
+        name: "logging",
+        guest: "suite-logging",
+        driven: logging::CASES,
+        calls: "",
+        called: "",
+        backends: LOGGING,
+    },
+    Capability {
         name: "schedule",
         guest: "suite-schedule",
+        driven: &[],
         calls: "lattice:schedule/scheduler",
         called: "",
         backends: SCHEDULE,

@@ -5,19 +5,26 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use lattice_codec::Reader;
-use lattice_integration::{Lattice, subject, until};
+use lattice_integration::{HostOptions, Lattice, subject, until};
 use lattice_rpc::{Invocation, Peer};
 use lattice_services::Service;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::catalog::{Backend, Capability};
+use crate::Run;
+use crate::catalog::{Backend, Place, and};
+use crate::fault::Fault;
+use crate::proxy::Proxy;
 
 /// The component under whose name the suite runs.
 pub(crate) const COMPONENT: &str = "suite";
 /// The provider's id.
-const PROVIDER: &str = "backend";
+pub(crate) const PROVIDER: &str = "backend";
+/// How much longer each direction of a slow connection takes.
+const SLOW: Duration = Duration::from_millis(20);
+/// How many objects are many where each takes its time.
+const FEWER: &str = "1100";
 const DESCRIBE: &str = "lattice:provider/describe@0.1.0.describe";
 
 /// Where a provider runs.
@@ -44,6 +51,11 @@ impl Form {
             Self::Remote => "remote",
         }
     }
+
+    /// The host that runs the provider, by its place.
+    pub(crate) fn host(self) -> usize {
+        usize::from(self == Self::Remote)
+    }
 }
 
 /// A lattice with everything that a suite needs. It all ends when this is dropped.
@@ -58,6 +70,8 @@ pub struct Ground {
     /// Settings that the backend adds for the suite.
     pub settings: Vec<(String, String)>,
     pub(crate) peer: Peer,
+    /// What stands before the ports of the backend, where connections take their time.
+    proxies: Vec<Proxy>,
     folder: TempDir,
 }
 
@@ -68,19 +82,42 @@ impl Ground {
         self.folder.path().join(name).display().to_string()
     }
 
+    /// Where the provider connects to the service, by the place of the port among its ports.
+    pub(crate) fn port(&self, at: usize) -> u16 {
+        if let Some(proxy) = self.proxies.get(at) {
+            return proxy.port;
+        }
+        let ports = self.service.as_ref().map(Service::ports);
+        let port = ports.and_then(|ports| ports.get(at)).copied();
+        port.unwrap_or_default()
+    }
+
+    /// The address of the service, as the provider is told it; empty where there is none.
+    pub(crate) fn url(&self) -> String {
+        let service = self.service.as_ref();
+        service.map_or_else(String::new, |service| service.kind().url(self.port(0)))
+    }
+
     /// Lays it.
     ///
     /// # Errors
     ///
     /// Fails when something does not come up, with the reason of the link where there is one.
-    pub async fn lay(capability: &Capability, backend: &Backend, form: Form) -> Result<Self> {
-        let service = match backend.service {
+    pub async fn lay(run: &Run<'_>) -> Result<Self> {
+        let service = match run.backend.place.service() {
             Some(kind) => Some(Service::start(kind).await?),
             None => None,
         };
-        let hosts = if form == Form::Remote { 2 } else { 1 };
-        let mut lattice = Lattice::start(hosts).await?;
-        lattice.inside = form == Form::InHost;
+        let mut lattice = Lattice::start(0).await?;
+        for _ in 0..=run.form.host() {
+            let arguments = run.backend.host.iter().map(|text| (*text).to_owned());
+            let options = HostOptions {
+                arguments: arguments.collect(),
+                ..HostOptions::default()
+            };
+            lattice.add_host(options).await?;
+        }
+        lattice.inside = run.form == Form::InHost;
         let peer = lattice.peer().await?;
         let mut ground = Self {
             lattice,
@@ -88,24 +125,59 @@ impl Ground {
             features: Vec::new(),
             settings: Vec::new(),
             peer,
+            proxies: Vec::new(),
             folder: tempfile::Builder::new()
                 .prefix("lattice-suite-")
                 .tempdir()?,
         };
-        ground.settings = (backend.settings)(&ground);
-        ground.start(capability, backend, form).await?;
-        ground.features = ground.describe().await?;
+        if run.fault == Fault::Slow {
+            ground.slow_down().await?;
+            ground.settings.push(("many".to_owned(), FEWER.to_owned()));
+        }
+        // What the backend says goes before.
+        ground
+            .settings
+            .splice(0..0, (run.backend.settings)(&ground));
+        ground.start(run).await?;
+        if !run.backend.provider.is_empty() {
+            ground.features = ground.describe().await?;
+        }
         Ok(ground)
     }
 
-    async fn start(&self, capability: &Capability, backend: &Backend, form: Form) -> Result<()> {
-        let lattice = &self.lattice;
+    /// Puts proxies before the backend.
+    async fn slow_down(&mut self) -> Result<()> {
+        let nats = [self.lattice.nats.port];
+        let ports = self.service.as_ref().map_or(&nats[..], Service::ports);
+        for port in ports {
+            let proxy = Proxy::before(*port, SLOW).await?;
+            self.proxies.push(proxy);
+        }
+        Ok(())
+    }
+
+    /// What a link says besides, so that the provider takes the slow road to NATS.
+    fn detour(&self, backend: &Backend) -> Value {
+        match (backend.place, self.proxies.first()) {
+            (Place::Nats(key), Some(proxy)) => {
+                json!({ key: format!("nats://127.0.0.1:{}", proxy.port) })
+            }
+            _ => json!({}),
+        }
+    }
+
+    async fn start(&self, run: &Run<'_>) -> Result<()> {
+        let (lattice, capability, backend) = (&self.lattice, run.capability, run.backend);
         lattice.run(0, COMPONENT, capability.guest, 100).await?;
-        let host = usize::from(form == Form::Remote);
+        if backend.provider.is_empty() {
+            return Ok(());
+        }
         let program = format!("{}-provider", backend.provider);
-        lattice.provide(host, PROVIDER, &program, &[]).await?;
+        lattice
+            .provide(run.form.host(), PROVIDER, &program, &[])
+            .await?;
         if !capability.calls.is_empty() {
-            let config = (backend.config)(self);
+            let config = and((backend.config)(self), self.detour(backend));
             lattice.config("backend", config).await?;
             lattice
                 .link(COMPONENT, PROVIDER, capability.calls, &[], &["backend"])
@@ -115,7 +187,8 @@ impl Ground {
             .source_config
             .filter(|_| !capability.called.is_empty());
         if let Some(config) = told {
-            lattice.config("handler", config(self)).await?;
+            let config = and(config(self), self.detour(backend));
+            lattice.config("handler", config).await?;
             lattice
                 .link(PROVIDER, COMPONENT, capability.called, &["handler"], &[])
                 .await?;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use lattice_conformance::{CATALOG, Form, Outcome, Report, Row, Verdict, find, run};
+use lattice_conformance::{CATALOG, Fault, Form, Outcome, Report, Row, Run, Verdict, find};
 
 /// What a page has around its table.
 const BEGIN: &str = "<!-- conformance: written by `cargo xtask conformance --publish` -->\n";
@@ -28,6 +28,9 @@ struct Program {
     /// Only this form of the provider: in-host, process, remote.
     #[arg(long, value_parser = form)]
     form: Option<Form>,
+    /// What befalls the backend: none, killed, slow. May be given more than once.
+    #[arg(long, value_parser = fault, default_value = "none")]
+    fault: Vec<Fault>,
     /// Only cases whose names contain this.
     #[arg(long, default_value = "")]
     case: String,
@@ -42,6 +45,11 @@ struct Program {
 fn form(text: &str) -> Result<Form, String> {
     let found = Form::ALL.into_iter().find(|form| form.name() == text);
     found.ok_or_else(|| "the forms are in-host, process, remote".to_owned())
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    let found = Fault::ALL.into_iter().find(|fault| fault.name() == text);
+    found.ok_or_else(|| "the faults are none, killed, slow".to_owned())
 }
 
 #[tokio::main]
@@ -65,15 +73,21 @@ async fn all(program: Program) -> Result<bool> {
         names()
     );
     let mut report = Report::default();
-    for (capability, backend) in chosen {
-        for form in Form::ALL {
-            if program.form.is_some_and(|wanted| wanted != form) {
-                continue;
+    for fault in &program.fault {
+        for (capability, backend) in &chosen {
+            for form in backend.forms() {
+                if program.form.is_some_and(|wanted| wanted != *form) {
+                    continue;
+                }
+                let run = Run {
+                    capability,
+                    backend,
+                    form: *form,
+                    fault: *fault,
+                    filter: &program.case,
+                };
+                report.results.extend(one(&run).await?);
             }
-            let outcome = run(capability, backend, form, &program.case).await?;
-            let row = Row::new(capability.name, backend.name, form, &outcome);
-            show(&row, &outcome);
-            report.results.push(row);
         }
     }
     if let Some(file) = &program.json {
@@ -87,6 +101,20 @@ async fn all(program: Program) -> Result<bool> {
     Ok(report.results.iter().all(|row| row.failed == 0))
 }
 
+/// Runs one suite and shows what it found.
+async fn one(run: &Run<'_>) -> Result<Option<Row>> {
+    if let Some(why) = run.fault.cannot(run.capability, run.backend, run.form) {
+        let (capability, backend) = (run.capability.name, run.backend.name);
+        let (form, fault) = (run.form.name(), run.fault.name());
+        println!("{capability:<10} {backend:<10} {form:<8} cannot be {fault}: {why}");
+        return Ok(None);
+    }
+    let outcome = run.carry_out().await?;
+    let row = Row::new(run, &outcome);
+    show(&row, &outcome);
+    Ok(Some(row))
+}
+
 fn names() -> String {
     let names = CATALOG.iter().map(|capability| {
         let backends: Vec<_> = capability.backends.iter().map(|b| b.name).collect();
@@ -97,8 +125,16 @@ fn names() -> String {
 
 fn show(row: &Row, outcome: &Outcome) {
     println!(
-        "{:<10} {:<10} {:<8} {} passed, {} failed, {} refused",
-        row.capability, row.backend, row.form, row.passed, row.failed, row.refused
+        "{:<10} {:<10} {:<8} {}{} passed, {} failed, {} refused",
+        row.capability,
+        row.backend,
+        row.form,
+        row.fault
+            .as_ref()
+            .map_or_else(String::new, |fault| format!("{fault}: ")),
+        row.passed,
+        row.failed,
+        row.refused
     );
     for case in &outcome.cases {
         match &case.verdict {

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::CATALOG;
+use crate::Run;
+use crate::catalog::{Backend, CATALOG, Capability};
+use crate::fault::Fault;
 use crate::ground::Form;
 use crate::suite::{Case, Verdict};
 
@@ -40,6 +42,9 @@ pub struct Row {
     pub backend: String,
     /// Such as `in-host`.
     pub form: String,
+    /// What befell the backend; none where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// How many cases hold.
     pub passed: usize,
     /// How many do not.
@@ -51,11 +56,13 @@ pub struct Row {
 impl Row {
     /// Counts an outcome.
     #[must_use]
-    pub fn new(capability: &str, backend: &str, form: Form, outcome: &Outcome) -> Self {
+    pub fn new(run: &Run<'_>, outcome: &Outcome) -> Self {
+        let fault = Some(run.fault.name()).filter(|_| run.fault != Fault::None);
         Self {
-            capability: capability.to_owned(),
-            backend: backend.to_owned(),
-            form: form.name().to_owned(),
+            capability: run.capability.name.to_owned(),
+            backend: run.backend.name.to_owned(),
+            form: run.form.name().to_owned(),
+            fault: fault.map(str::to_owned),
             passed: outcome.count(|verdict| *verdict == Verdict::Passed),
             failed: outcome.count(|verdict| matches!(verdict, Verdict::Failed(_))),
             refused: outcome.count(|verdict| matches!(verdict, Verdict::Refused(_))),
@@ -71,41 +78,62 @@ pub struct Report {
 }
 
 impl Report {
-    /// The table of the page: a line for each backend, a column for each form.
+    /// The table of the page: a line for each backend, a column for each form and each fault.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text =
-            String::from("| capability | backend | in the host | own process | other host |\n");
-        text.push_str("| --- | --- | --- | --- | --- |\n");
+        let mut text = String::from(
+            "| capability | backend | in the host | own process | other host | killed | slow |\n",
+        );
+        text.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
         for capability in CATALOG {
             for backend in capability.backends {
-                let cells = Form::ALL.map(|form| self.cell(capability.name, backend.name, form));
-                let [inside, process, remote] = cells;
-                let _ = writeln!(
-                    text,
-                    "| {} | {} | {inside} | {process} | {remote} |",
-                    capability.name, backend.name
-                );
+                let row = |form: Form, fault| self.row(capability, backend, form, fault);
+                let forms = Form::ALL.map(|form| match backend.forms().contains(&form) {
+                    true => cell(row(form, Fault::None)),
+                    false => "-".to_owned(),
+                });
+                let befallen = |fault: Fault| match fault.cannot(capability, backend, Form::Process)
+                {
+                    // The same in each form: one of them was run.
+                    None => cell(Form::ALL.into_iter().find_map(|form| row(form, fault))),
+                    Some(_) => "-".to_owned(),
+                };
+                let faults = [Fault::Killed, Fault::Slow].map(befallen);
+                let cells = [&forms[..], &faults].concat().join(" | ");
+                let _ = writeln!(text, "| {} | {} | {cells} |", capability.name, backend.name);
             }
         }
         text
     }
 
-    fn cell(&self, capability: &str, backend: &str, form: Form) -> String {
-        let row = self.results.iter().find(|row| {
-            row.capability == capability && row.backend == backend && row.form == form.name()
-        });
-        let Some(row) = row else {
-            return "not run".to_owned();
-        };
-        let mut cell = format!("{} passed", row.passed);
-        for (count, word) in [(row.refused, "refused"), (row.failed, "**failed**")] {
-            if count > 0 {
-                let _ = write!(cell, ", {count} {word}");
-            }
-        }
-        cell
+    fn row(
+        &self,
+        capability: &Capability,
+        backend: &Backend,
+        form: Form,
+        fault: Fault,
+    ) -> Option<&Row> {
+        let fault = Some(fault.name()).filter(|_| fault != Fault::None);
+        self.results.iter().find(|row| {
+            row.capability == capability.name
+                && row.backend == backend.name
+                && row.form == form.name()
+                && row.fault.as_deref() == fault
+        })
     }
+}
+
+fn cell(row: Option<&Row>) -> String {
+    let Some(row) = row else {
+        return "not run".to_owned();
+    };
+    let mut cell = format!("{} passed", row.passed);
+    for (count, word) in [(row.refused, "refused"), (row.failed, "**failed**")] {
+        if count > 0 {
+            let _ = write!(cell, ", {count} {word}");
+        }
+    }
+    cell
 }
 
 #[cfg(test)]
@@ -126,14 +154,27 @@ mod tests {
             ],
         };
         assert_eq!(outcome.failures(), ["it holds: odd"]);
-        let row = Row::new("key-value", "nats", Form::InHost, &outcome);
-        let report = Report { results: vec![row] };
+        let mut run = Run {
+            capability: &CATALOG[0],
+            backend: &CATALOG[0].backends[0],
+            form: Form::InHost,
+            fault: Fault::None,
+            filter: "",
+        };
+        let row = Row::new(&run, &outcome);
+        let mut report = Report { results: vec![row] };
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(
             json,
             r#"{"results":[{"capability":"key-value","backend":"nats","form":"in-host","passed":1,"failed":1,"refused":1}]}"#
         );
-        let line = "| key-value | nats | 1 passed, 1 refused, 1 **failed** | not run | not run |";
+        let line = "| key-value | nats | 1 passed, 1 refused, 1 **failed** | not run | not run | not run |";
+        assert!(report.table().contains(line), "{}", report.table());
+        run.fault = Fault::Killed;
+        report.results = vec![Row::new(&run, &outcome)];
+        let json = serde_json::to_string(&report).unwrap();
+        assert!(json.contains(r#""fault":"killed""#), "{json}");
+        let line = "| not run | not run | not run | 1 passed, 1 refused, 1 **failed** | not run |";
         assert!(report.table().contains(line), "{}", report.table());
     }
 }

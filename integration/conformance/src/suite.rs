@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader, write};
 use lattice_integration::{params, subject};
-use lattice_rpc::Invocation;
+use lattice_rpc::{CallError, Invocation, Peer};
 use tokio::time::Instant;
 
 use crate::ground::{COMPONENT, Ground};
 
-const SUITE: &str = "lattice:conformance/suite@0.1.0";
+pub(crate) const SUITE: &str = "lattice:conformance/suite@0.1.0";
 /// How long one case may take on a busy machine.
 const CASE: Duration = Duration::from_secs(300);
 
@@ -35,46 +35,82 @@ pub enum Verdict {
     Refused(String),
 }
 
-/// The names of all cases.
-pub(crate) async fn cases(ground: &Ground) -> Result<Vec<String>> {
-    let answer = call(ground, "cases", Bytes::new()).await;
-    let mut read = Reader::new(answer.context("the suite does not list its cases")?);
-    let count = read.count(1)?;
-    Ok((0..count)
-        .map(|_| read.string())
-        .collect::<Result<_, _>>()?)
+/// Names with their values.
+pub(crate) type Settings = Vec<(String, String)>;
+
+/// The component of a suite, and what it is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Suite {
+    peer: Peer,
+    pub(crate) settings: Settings,
 }
 
-/// Runs one case; a call that fails is a case that does.
-pub(crate) async fn run(ground: &Ground, name: &str) -> Verdict {
-    // Ports differ in each run, and names may be anything that a backend allows.
-    let own = format!("r{}{}", std::process::id(), ground.lattice.nats.port);
-    let mut settings = vec![("run".to_owned(), own)];
-    let features = ground.features.iter();
-    settings.extend(features.map(|(name, value)| (format!("feature:{name}"), value.clone())));
-    settings.extend(ground.settings.iter().cloned());
-    let params = params(|out| {
-        write::string(out, name);
-        write::uleb(out, settings.len() as u64);
-        for (name, value) in &settings {
-            write::string(out, name);
-            write::string(out, value);
+impl Suite {
+    /// That of a ground.
+    pub(crate) fn of(ground: &Ground) -> Self {
+        // Ports differ in each run, and names may be anything that a backend allows.
+        let own = format!("r{}{}", std::process::id(), ground.lattice.nats.port);
+        let mut settings = vec![("run".to_owned(), own)];
+        let features = ground.features.iter();
+        settings.extend(features.map(|(name, value)| (format!("feature:{name}"), value.clone())));
+        settings.extend(ground.settings.iter().cloned());
+        Self {
+            peer: ground.peer.clone(),
+            settings,
         }
-    });
-    match call(ground, "run", params).await {
-        Ok(answer) => verdict(answer).unwrap_or_else(|e| Verdict::Failed(e.to_string())),
-        Err(error) => Verdict::Failed(format!("{error:#}")),
+    }
+
+    /// The names of all cases.
+    pub(crate) async fn cases(&self) -> Result<Vec<String>> {
+        let function = format!("{SUITE}.cases");
+        let answer = self.call(&function, Bytes::new(), CASE).await;
+        let mut read = Reader::new(answer.context("the suite does not list its cases")?);
+        let count = read.count(1)?;
+        Ok((0..count)
+            .map(|_| read.string())
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Runs one case; a call that fails is a case that does.
+    pub(crate) async fn run(&self, name: &str) -> Verdict {
+        let params = params(|out| {
+            write::string(out, name);
+            write_settings(out, &self.settings);
+        });
+        self.judge(&format!("{SUITE}.run"), params).await
+    }
+
+    /// Calls a function that answers whether something holds.
+    pub(crate) async fn judge(&self, function: &str, params: Bytes) -> Verdict {
+        match self.call(function, params, CASE).await {
+            Ok(answer) => verdict(answer).unwrap_or_else(|e| Verdict::Failed(e.to_string())),
+            Err(error) => Verdict::Failed(error.to_string()),
+        }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        function: &str,
+        params: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, CallError> {
+        let subject = subject(COMPONENT, function);
+        let call = Invocation::new(subject, Instant::now() + within).source("driver");
+        self.peer.call(call, params).await
     }
 }
 
-async fn call(ground: &Ground, function: &str, params: Bytes) -> Result<Bytes> {
-    let subject = subject(COMPONENT, &format!("{SUITE}.{function}"));
-    let call = Invocation::new(subject, Instant::now() + CASE).source("driver");
-    Ok(ground.peer.call(call, params).await?)
+/// Writes a list of settings.
+pub(crate) fn write_settings(out: &mut BytesMut, settings: &Settings) {
+    write::uleb(out, settings.len() as u64);
+    for (name, value) in settings {
+        write::string(out, name);
+        write::string(out, value);
+    }
 }
 
 /// A `result<_, failure>`.
-fn verdict(answer: Bytes) -> Result<Verdict, DecodeError> {
+pub(crate) fn verdict(answer: Bytes) -> Result<Verdict, DecodeError> {
     let mut read = Reader::new(answer);
     if !read.result_is_err()? {
         return Ok(Verdict::Passed);

@@ -1,0 +1,112 @@
+//! What befalls the backend of a suite.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::Command;
+
+use crate::catalog::{Backend, Capability, Place};
+use crate::ground::{Form, Ground};
+
+/// How long a backend is away at least: longer than what a first attempt to connect again takes.
+const AWAY: Duration = Duration::from_millis(400);
+
+/// How long one that would forget everything answers nothing.
+const FROZEN: Duration = Duration::from_secs(2);
+
+/// What befalls the backend of a suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: every case of the suite runs.
+    None,
+    /// It is killed while the suite's statements about outages are tried, and started again.
+    Killed,
+    /// Every case runs over a connection that takes its time.
+    Slow,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Killed, Self::Slow];
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Killed => "killed",
+            Self::Slow => "slow",
+        }
+    }
+
+    /// Why it cannot befall a backend, where it cannot.
+    #[must_use]
+    pub fn cannot(
+        self,
+        capability: &Capability,
+        backend: &Backend,
+        form: Form,
+    ) -> Option<&'static str> {
+        match (self, backend.place) {
+            (Self::Killed | Self::Slow, _) if !capability.driven.is_empty() => {
+                Some("its cases are driven from outside")
+            }
+            (Self::Killed, Place::Provider) if form == Form::InHost => {
+                Some("the backend is in the provider, which is in the host")
+            }
+            (Self::Slow, Place::Provider | Place::Lattice) => {
+                Some("there is no connection of the backend's own")
+            }
+            (Self::Slow, Place::Told(_)) => Some("its clients go where it tells them"),
+            _ => None,
+        }
+    }
+}
+
+/// What is struck down and gets up again.
+pub(crate) struct Strike<'a> {
+    pub(crate) ground: &'a mut Ground,
+    pub(crate) backend: &'a Backend,
+    pub(crate) form: Form,
+}
+
+impl Strike<'_> {
+    /// Kills what stands behind the interface, and has it there again.
+    pub(crate) async fn carry_out(&mut self) -> Result<()> {
+        match self.backend.place {
+            Place::Service(_) => {
+                let service = self.ground.service.as_mut();
+                let service = service.context("there is no service")?;
+                service.kill();
+                tokio::time::sleep(AWAY).await;
+                service.start_again().await
+            }
+            Place::Told(_) => {
+                let service = self.ground.service.as_ref();
+                let service = service.context("there is no service")?;
+                service.freeze()?;
+                tokio::time::sleep(FROZEN).await;
+                service.thaw()
+            }
+            Place::Lattice | Place::Nats(_) => {
+                self.ground.lattice.nats.stop();
+                tokio::time::sleep(AWAY).await;
+                Ok(self.ground.lattice.nats.restart().await?)
+            }
+            // Its host starts it again.
+            Place::Provider => self.kill_provider().await,
+        }
+    }
+
+    async fn kill_provider(&self) -> Result<()> {
+        let host = &self.ground.lattice.hosts[self.form.host()];
+        let program = format!("{}-provider", self.backend.provider);
+        let pid = host.provider_pid(&program)?;
+        let killed = Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status()
+            .await?;
+        ensure!(killed.success(), "could not kill the provider {pid}");
+        Ok(())
+    }
+}
