@@ -317,7 +317,8 @@ impl Call {
         self.within(send).await
     }
 
-    /// Writes a stream or future among the parameters. The writer waits for the accept.
+    /// Writes a stream or future among the parameters. The writer waits for the accept, and
+    /// outlives the deadline of the call once that is answered.
     pub fn writer(&self, path: Path) -> ByteWriter {
         ByteWriter::to_callee(Arc::clone(&self.guard), path, Some(self.deadline))
     }

@@ -186,6 +186,17 @@ impl Exchange {
         self.side == Side::Caller
     }
 
+    /// Whether the other end is asked now and then whether it is still there, and its loss noticed.
+    pub(crate) fn can_be_asked(&self) -> bool {
+        let state = self.state.lock();
+        state.remote.as_ref().is_some_and(|r| r.window.is_some())
+    }
+
+    /// Whether the synchronous value is all here.
+    pub(crate) fn has_result(&self) -> bool {
+        self.state.lock().root.is_ended()
+    }
+
     /// Where to ask whether the other end is still there; `None` while that is not in doubt.
     pub(crate) fn ask(&self) -> Option<Subject> {
         let mut state = self.state.lock();

@@ -5,7 +5,7 @@
 //! up to a bound, and a reader that stays behind fails its own call only.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -58,8 +58,9 @@ impl ByteReader {
         }
     }
 
-    /// Fails the stream when nothing arrives for `idle`, so that the death of the other end in
-    /// the middle of a stream is noticed.
+    /// Fails the stream of a 1.9 peer when nothing arrives for `idle`, so that its death in the
+    /// middle of a stream is noticed. A peer of our kind is asked whether it is still there, so
+    /// that it may be silent for as long as it likes.
     #[must_use]
     pub fn idle_limit(mut self, idle: Duration) -> Self {
         self.idle = Some(idle);
@@ -109,17 +110,24 @@ impl ByteReader {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
-        if self.timer.is_none() {
-            let idle = self.idle.map(|idle| Instant::now() + idle);
-            let Some(until) = self.deadline.into_iter().chain(idle).min() else {
+        loop {
+            if self.timer.is_none() {
+                let idle = self.idle.map(|idle| Instant::now() + idle);
+                let Some(until) = self.deadline.into_iter().chain(idle).min() else {
+                    return Poll::Pending;
+                };
+                self.timer = Some(Box::pin(tokio::time::sleep_until(until)));
+            }
+            let Some(timer) = &mut self.timer else {
                 return Poll::Pending;
             };
-            self.timer = Some(Box::pin(tokio::time::sleep_until(until)));
+            ready!(timer.as_mut().poll(cx));
+            let is_over = self.deadline.is_some_and(|at| at <= Instant::now());
+            if is_over || !self.guard.exchange.can_be_asked() {
+                break;
+            }
+            self.timer = None;
         }
-        let Some(timer) = &mut self.timer else {
-            return Poll::Pending;
-        };
-        ready!(timer.as_mut().poll(cx));
         let subject = self.guard.exchange.subject().to_string();
         Poll::Ready(CallError::Deadline {
             subject,
@@ -243,6 +251,19 @@ impl ByteWriter {
         }
     }
 
+    /// Waits for what a peer of our kind tells: no longer than the call may take until it is
+    /// answered, then for as long as the other end is there.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let mut work = pin!(work);
+        match self.within(work.as_mut()).await {
+            Err(CallError::Deadline { .. }) if self.guard.exchange.has_result() => work.await,
+            done => done,
+        }
+    }
+
     async fn subject(&mut self) -> Result<Subject, CallError> {
         if let Some(subject) = &self.subject {
             return Ok(subject.clone());
@@ -285,7 +306,7 @@ impl ByteWriter {
             let path = self.path.clone();
             let credit = self.credit;
             let more = poll_fn(|cx| exchange.poll_credit(&path, credit, cx));
-            self.credit = self.within(more).await?;
+            self.credit = self.in_time(more).await?;
         }
         Ok((self.credit + window).saturating_sub(self.sent).max(1) as usize)
     }

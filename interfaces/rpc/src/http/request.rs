@@ -19,7 +19,8 @@ use crate::http::body::{IncomingBody, OutgoingBody, Pump, SendError};
 use crate::http::{body_path, trailers_path};
 use crate::peer::Peer;
 
-/// How long a response body may pause before its sender counts as gone.
+/// How long the body of a response may pause that comes from a 1.9 peer, before its sender counts
+/// as gone. Peers of our kind are asked whether they are there.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// What a handler of requests takes as it is from callers in its process.
@@ -44,7 +45,8 @@ impl Peer {
     /// Sends a request to whoever serves `wrpc:http/incoming-handler` at the invocation's subject.
     ///
     /// The deadline covers the response up to its head; its body then may take its time, as long
-    /// as it does not pause for a minute. Dropping the response, or this future, cancels the call.
+    /// as the other end is there; that of a 1.9 peer, which cannot be asked, must not pause for a
+    /// minute. Dropping the response, or this future, cancels the call.
     ///
     /// # Errors
     ///

@@ -1,0 +1,156 @@
+//! Streams that are silent, and such that go on after the deadline of their call.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
+mod support;
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_codec::Path;
+use lattice_nats_box::taken_in;
+use lattice_rpc::{CallError, Invocation, PeerConfig, header};
+use support::{Pair, soon};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// The limit of silence in these tests.
+const IDLE: Duration = Duration::from_millis(200);
+/// Far beyond the time in which a loss is noticed.
+const PATIENCE_MS: u64 = 60_000;
+
+fn path() -> Path {
+    Path::new([0])
+}
+
+#[tokio::test]
+async fn a_silent_stream_lives_as_long_as_its_two_ends() {
+    let pair = Pair::start().await;
+    let _serving = pair
+        .serve("silent", |call| async move {
+            let answer = Bytes::from_static(&[0]);
+            let streams = call.responder.reply_streaming(answer, &[], true).await;
+            let mut writer = streams.unwrap().writer(path()).await.unwrap();
+            for part in ["one", "two"] {
+                sleep(IDLE * 4).await;
+                writer.write(Bytes::from(part)).await.unwrap();
+            }
+            writer.end().await.unwrap();
+        })
+        .await;
+    let invocation = pair.invocation("silent");
+    let call = pair.caller.start(invocation, Bytes::from_static(&[0]), &[]);
+    let mut call = call.await.unwrap();
+    call.result().await.unwrap();
+    let stream = call.reader(path(), None).idle_limit(IDLE);
+    assert_eq!(stream.collect(100).await.unwrap(), "onetwo");
+}
+
+/// Answers a call with a stream that stays silent, until it is told to leave.
+async fn silent(pair: &Pair, headers: HeaderMap) -> (String, JoinHandle<async_nats::Subscriber>) {
+    let is_old = headers.is_empty();
+    let client = pair.nats.client().await.unwrap();
+    let subject = pair.subject("silent");
+    let mut requests = client.subscribe(subject.clone()).await.unwrap();
+    let inbox = client.new_inbox();
+    let own = client.subscribe(format!("{inbox}.>")).await.unwrap();
+    taken_in(&client).await.unwrap();
+    let answering = tokio::spawn(async move {
+        let caller = requests.next().await.unwrap().reply.unwrap();
+        let results = format!("{caller}.results");
+        let place = format!("{inbox}.0");
+        let accept = client.publish_with_reply_and_headers(caller, place, headers, Bytes::new());
+        accept.await.unwrap();
+        client.publish(results.clone(), "x".into()).await.unwrap();
+        // A 1.9 peer says so when that was all.
+        if is_old {
+            client.publish(results, Bytes::new()).await.unwrap();
+        }
+        client.flush().await.unwrap();
+        own
+    });
+    (subject, answering)
+}
+
+/// How the silent stream ends, and after what time.
+async fn end_of(pair: &Pair, subject: String) -> (CallError, Duration) {
+    let invocation = Invocation::new(subject, soon(PATIENCE_MS));
+    let call = pair.caller.start(invocation, Bytes::from_static(&[0]), &[]);
+    let mut call = call.await.unwrap();
+    call.result().await.unwrap();
+    let mut stream = call.reader(path(), None).idle_limit(IDLE);
+    let began = Instant::now();
+    let ended = timeout(Duration::from_secs(10), stream.next()).await;
+    (ended.unwrap().unwrap().unwrap_err(), began.elapsed())
+}
+
+#[tokio::test]
+async fn a_silent_stream_ends_when_its_writer_is_gone() {
+    let pair = Pair::start().await;
+    let mut window = HeaderMap::new();
+    window.insert(header::WINDOW, "65536");
+    let (subject, answering) = silent(&pair, window).await;
+    let leaving = tokio::spawn(async move {
+        let own = answering.await.unwrap();
+        sleep(IDLE * 4).await;
+        drop(own);
+    });
+    let (error, after) = end_of(&pair, subject).await;
+    assert!(matches!(error, CallError::Gone { .. }), "{error:?}");
+    assert!(after > IDLE * 2, "{after:?}");
+    leaving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_1_9_peer_that_is_silent_counts_as_gone() {
+    let pair = Pair::start().await;
+    let (subject, answering) = silent(&pair, HeaderMap::new()).await;
+    let (error, after) = end_of(&pair, subject).await;
+    assert!(matches!(error, CallError::Deadline { .. }), "{error:?}");
+    assert!(after < Duration::from_secs(5), "{after:?}");
+    answering.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_goes_up_after_the_answer_outlives_the_deadline() {
+    let window = 64 * 1024;
+    let pair = Pair::with_config(PeerConfig {
+        stream_window: window,
+        ..PeerConfig::default()
+    })
+    .await;
+    let _serving = pair
+        .serve("slow", |call| async move {
+            let mut reader = call.params.reader(path(), None).await.unwrap();
+            let answer = Bytes::from_static(&[0]);
+            let streams = call.responder.reply_streaming(answer, &[], true).await;
+            let mut writer = streams.unwrap().writer(path()).await.unwrap();
+            // The window is full until long after the deadline.
+            sleep(Duration::from_millis(1500)).await;
+            let mut count = 0;
+            while let Some(data) = reader.next().await {
+                count += data.unwrap().len();
+            }
+            writer.write(count.to_string().into()).await.unwrap();
+            writer.end().await.unwrap();
+        })
+        .await;
+    let invocation = pair.invocation("slow").until(soon(500));
+    let call = pair.caller.start(invocation, Bytes::from_static(&[0]), &[]);
+    let mut call = call.await.unwrap();
+    let mut writer = call.writer(path());
+    let sending = tokio::spawn(async move {
+        for _ in 0..4 {
+            let part = Bytes::from(vec![7; window as usize]);
+            writer.write(part).await?;
+        }
+        writer.end().await
+    });
+    call.result().await.unwrap();
+    let counted = call.reader(path(), None).collect(100).await.unwrap();
+    sending.await.unwrap().unwrap();
+    assert_eq!(counted, (4 * window).to_string());
+}
