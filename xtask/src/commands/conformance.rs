@@ -15,6 +15,7 @@ Runs the suite of each capability over every backend, as a real service, and eve
   --capability C   Only this one: key-value, blobs, messages, queue, sql, lock, http-in, http-out, config, logging, schedule
   --backend B      Only this one, such as redis
   --form F         Only this one: in-host, process, remote
+  --fault F        What befalls the backend: none, killed, slow (may be given more than once; default none)
   --case TEXT      Only cases whose names contain this
   --json FILE      Writes the results there
   --publish PAGE   Writes the table into a page, such as docs/capabilities.md
