@@ -393,6 +393,13 @@ const LOCK: &[Backend] = &[
     Backend::of("redis", "lock-redis", Kind::Redis, url).campaigning(),
 ];
 
+/// The same for who does not want to lead.
+const LOCK_WASI: &[Backend] = &[
+    Backend::lattice("nats", "lock-nats"),
+    Backend::of("etcd", "lock-etcd", Kind::Etcd, url),
+    Backend::of("redis", "lock-redis", Kind::Redis, url),
+];
+
 fn election(ground: &Ground) -> Value {
     and(
         url(ground),
@@ -483,6 +490,14 @@ pub const CATALOG: &[Capability] = &[
         calls: "lattice:lock/lock",
         called: "lattice:lock/leader",
         backends: LOCK,
+    },
+    Capability {
+        name: "lock-wasi",
+        guest: "suite-lock-wasi",
+        driven: &[],
+        calls: "wasi:distributed-lock/locker",
+        called: "",
+        backends: LOCK_WASI,
     },
     Capability {
         name: "http-in",

@@ -129,6 +129,14 @@ suites! {
         redis_inside "redis" InHost
         redis_beside "redis" Process
     }
+    lock_wasi "lock-wasi" {
+        nats_inside "nats" InHost
+        nats_beside "nats" Process
+        etcd_inside "etcd" InHost
+        etcd_beside "etcd" Process
+        redis_inside "redis" InHost
+        redis_beside "redis" Process
+    }
     schedule "schedule" {
         nats_inside "nats" InHost
         nats_beside "nats" Process

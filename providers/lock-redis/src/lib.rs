@@ -1,8 +1,8 @@
 //! Locks and leaders for components, kept in Redis or a server that speaks its protocol.
 //!
-//! A link with this provider as target of `lattice:lock` lets a component acquire locks; a link
-//! with it as source has it campaign for a component, which exports `lattice:lock/leader`. What
-//! links say is in [`settings`] and in [`lattice_provider_sdk::lock`].
+//! A link with this provider as target of `lattice:lock` or `wasi:distributed-lock` lets a component
+//! acquire locks; a link with it as source has it campaign for a component, which exports
+//! `lattice:lock/leader`. What links say is in [`settings`] and in [`lattice_provider_sdk::lock`].
 //!
 //! # How a lock is kept
 //!

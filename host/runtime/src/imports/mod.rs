@@ -5,6 +5,7 @@ mod bus;
 mod config;
 mod http;
 mod keyvalue;
+mod lock;
 mod logging;
 mod messaging;
 mod rpc;
@@ -27,7 +28,7 @@ pub(crate) use rpc::RpcError;
 use crate::outbound::{Outbound, Target};
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
-use crate::{InvokeError, Shape};
+use crate::{ImportTarget, InvokeError, Shape};
 
 /// Registers everything that the host implements.
 pub(crate) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
@@ -35,6 +36,7 @@ pub(crate) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     streams(linker)?;
     http::link(linker)?;
     keyvalue::link(linker)?;
+    lock::link(linker)?;
     blobstore::link(linker)?;
     config::link(linker)?;
     logging::link(linker)?;
@@ -71,6 +73,8 @@ const PROVIDED: &[&str] = &[
     "wasi:blobstore/blobstore@0.2.0-draft",
     "wasi:blobstore/container@0.2.0-draft",
     "wasi:blobstore/types@0.2.0-draft",
+    "wasi:distributed-lock/locker@0.1.0",
+    "wasi:distributed-lock/types@0.1.0",
     "wasi:keyvalue/atomics@0.2.0-draft",
     "wasi:keyvalue/batch@0.2.0-draft",
     "wasi:keyvalue/store@0.2.0-draft",
@@ -209,6 +213,17 @@ impl Remote {
     fn target<'a>(&'a self, results: &'a Shape) -> Target<'a> {
         Target {
             lookup: self.lookup,
+            instance: self.instances[0],
+            function: self.function,
+            results,
+        }
+    }
+
+    /// The function through a link, for a call that is made after the guest has ended.
+    fn import<'a>(&'a self, link_name: &'a str, results: &'a Shape) -> ImportTarget<'a> {
+        ImportTarget {
+            lookup: self.lookup,
+            link_name,
             instance: self.instances[0],
             function: self.function,
             results,

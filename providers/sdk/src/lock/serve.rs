@@ -55,11 +55,18 @@ impl<B: Locks> Desks<B> {
     ///
     /// [`LinkError::Invalid`] says what is served.
     pub fn check_package(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        if link.is_for("lattice", "lock") {
+        // Components of the latter are translated by their host. It has nothing for leaders.
+        let is_target = link.role == LinkRole::Target;
+        if link.is_for("lattice", "lock") || (is_target && link.is_for("wasi", "distributed-lock"))
+        {
             return Ok(());
         }
+        let also = match is_target {
+            true => " and wasi:distributed-lock",
+            false => "",
+        };
         Err(LinkError::invalid(format!(
-            "a provider of locks cannot take a link for {}:{}, only for lattice:lock",
+            "a provider of locks cannot take a link for {}:{}, only for lattice:lock{also}",
             link.namespace, link.package
         )))
     }
