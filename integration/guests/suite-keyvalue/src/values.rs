@@ -15,6 +15,10 @@ pub(crate) const CASES: &[Case] = &[
     ),
     ("a key may be any text", any_key),
     ("a key may have 512 bytes", long_key),
+    (
+        "a key at the limit is taken, and one beyond it is refused by name",
+        key_limit,
+    ),
     ("two buckets do not mix", two_buckets),
     ("a bucket opened twice is the same", same_bucket),
 ];
@@ -146,6 +150,28 @@ fn long_key(run: &Run<'_>) -> Verdict {
         bucket.delete(&key)?;
     }
     Ok(())
+}
+
+/// The longest key that a case makes.
+const LONGEST_KEY: usize = 64 << 10;
+
+fn key_limit(run: &Run<'_>) -> Verdict {
+    let told = run.number("max-key-bytes");
+    let Some(most) = told.filter(|most| *most <= LONGEST_KEY) else {
+        // More than anybody has for a key.
+        return Ok(());
+    };
+    let bucket = run.bucket()?;
+    let start = run.key("limit-of-key.");
+    let key = format!("{start}{}", "k".repeat(most - start.len()));
+    bucket.set(&key, b"kept")?;
+    let longer = format!("{key}k");
+    let why = refused("a key beyond the limit", bucket.set(&longer, b"x"))?;
+    if !why.contains("key") {
+        return Err(failed(format!("the refusal does not speak of the key: {why}")));
+    }
+    equal("get at the limit", bucket.get(&key)?, Some(b"kept".to_vec()))?;
+    Ok(bucket.delete(&key)?)
 }
 
 fn two_buckets(run: &Run<'_>) -> Verdict {

@@ -22,7 +22,7 @@ pub(crate) const STATEMENTS: &[Statement] = &[
 ];
 
 /// How long a holder may take; one that takes longer is not one any more.
-const TTL_MS: u32 = 10_000;
+const TTL_MS: u32 = 5000;
 const WAIT_MS: u32 = 500;
 
 fn name(told: &Told<'_>, name: &str) -> String {

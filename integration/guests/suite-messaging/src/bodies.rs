@@ -10,6 +10,7 @@ pub(crate) const CASES: &[Case] = &[
     ("an empty body arrives and comes back", empty),
     ("any bytes arrive and come back", any_bytes),
     ("a body of 1 MiB arrives and comes back whole", whole),
+    ("a body at the limit arrives and comes back whole", at_limit),
     ("a body over the limit is refused by name", too_large),
     ("an empty subject is refused by name", no_subject),
     (
@@ -43,6 +44,19 @@ fn whole(kit: &Kit) -> Result<(), Failure> {
         size == MIB,
         "the largest body is {size} bytes, less than 1 MiB"
     );
+    Ok(())
+}
+
+/// Bodies larger than this are not tried.
+const LARGEST_TRIED: usize = 4 * MIB;
+
+fn at_limit(kit: &Kit) -> Result<(), Failure> {
+    let Some(largest) = kit.largest().filter(|largest| *largest <= LARGEST_TRIED) else {
+        return Ok(());
+    };
+    let body: Vec<u8> = (0..largest).map(|at| (at % 251) as u8).collect();
+    let answer = kit.ask("suite.ask.echo", &body)?;
+    ensure!(answer == body, "got {} bytes of {largest}", answer.len());
     Ok(())
 }
 

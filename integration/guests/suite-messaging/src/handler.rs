@@ -24,6 +24,10 @@ impl Guest for Suite {
             "suite.ask.relay" => relay(&msg),
             "suite.kept.note" | "suite.kept.dead" => pass_on(name, &msg.body),
             "suite.kept.outage" => witnessed(&msg.body),
+            "suite.kept.load" => {
+                trap_now_and_then();
+                witnessed(&msg.body)
+            }
             "suite.kept.flaky" => flaky(&msg.body),
             "suite.kept.error" => Err("the handler says no".to_owned()),
             "suite.kept.trap" => panic!("the handler traps"),
@@ -80,6 +84,11 @@ fn flaky(body: &[u8]) -> Result<(), String> {
         return Err("not yet".to_owned());
     }
     pass_on("suite.kept.flaky", body)
+}
+
+/// Traps at a time that nobody knows beforehand.
+fn trap_now_and_then() {
+    assert!(now_ms() % 40 != 0, "the handler traps");
 }
 
 /// Tells the witness, which may be out of reach for a while.

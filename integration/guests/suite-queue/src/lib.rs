@@ -2,6 +2,7 @@
 
 mod dead;
 mod features;
+mod handler;
 mod kit;
 mod leases;
 mod messages;

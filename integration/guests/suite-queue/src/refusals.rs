@@ -106,5 +106,12 @@ fn too_large(kit: &Kit) -> Result<(), Failure> {
     };
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     ensure!(room <= most && room > 0, "told {room}, of {most}");
-    Ok(())
+    let largest = Message {
+        body: vec![b'y'; room],
+        ..text("")
+    };
+    kit.send(&largest)?;
+    let got = kit.one(LONG_MS)?;
+    same!(got.message.body.len(), room);
+    kit.settle(&got, &Outcome::Ack)
 }
