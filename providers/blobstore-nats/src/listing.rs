@@ -53,7 +53,9 @@ struct Listing {
 impl Listing {
     async fn open(container: Container, idle: Duration) -> Result<Self, BlobError> {
         let subject = format!("$O.{}.M.>", container.name);
-        let begin = DeliverPolicy::LastPerSubject;
+        // A description rolls those before it up, so that the last of each object is all there is. Asked
+        // for just the last ones, the server stops at each that is gone meanwhile.
+        let begin = DeliverPolicy::All;
         let descriptions = Messages::open(container.clone(), subject.clone(), begin, idle).await?;
         Ok(Self {
             pending: descriptions.count(),

@@ -64,7 +64,7 @@ impl Container {
             return Ok(());
         }
         let subject = format!("$O.{}.M.>", self.name);
-        let begin = DeliverPolicy::LastPerSubject;
+        let begin = DeliverPolicy::All;
         let idle = Duration::from_secs(10);
         let descriptions = Messages::open(self.clone(), subject, begin, idle).await?;
         let mut left = descriptions.count();

@@ -56,9 +56,12 @@ impl Cluster {
                     server.ca_file = Some(file.path().to_path_buf());
                     authority = Some(file);
                 }
-                let adjust = |options: async_nats::ConnectOptions| match &settings.inbox {
-                    Some(prefix) => options.custom_inbox_prefix(prefix),
-                    None => options,
+                let adjust = |options: async_nats::ConnectOptions| {
+                    let options = options.ping_interval(nats::BACKEND_PING_INTERVAL);
+                    match &settings.inbox {
+                        Some(prefix) => options.custom_inbox_prefix(prefix),
+                        None => options,
+                    }
                 };
                 nats::connect_with(&server, name, adjust).await?
             }

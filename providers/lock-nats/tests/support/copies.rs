@@ -71,6 +71,8 @@ impl Copies {
 
     /// Runs one more copy, with the links that are there, and waits until it has them.
     pub async fn run_copy(&mut self) -> usize {
+        // NATS may just have been away, and reports with it.
+        lattice_nats_box::taken_in(self.peer.nats()).await.unwrap();
         let at = self.copies.len();
         let host_id = format!("N{at}");
         let data = HostData {

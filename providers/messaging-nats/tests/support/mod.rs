@@ -93,6 +93,7 @@ impl Lattice {
     /// Runs one more copy of the provider in this process, with the links that are there.
     pub(crate) async fn run<P: Provider>(&mut self) {
         let (data, stop) = (self.data(), self.stop.clone());
+        self.taken_in().await;
         self.running
             .spawn(async move { run::<P>(data, stop).await.unwrap() });
         self.until_healthy().await;
@@ -103,6 +104,7 @@ impl Lattice {
 
     /// Runs the provider as a process of its own, which is killed when the handle is dropped.
     pub(crate) async fn spawn(&mut self, program: &str) -> Child {
+        self.taken_in().await;
         let mut child = Command::new(program)
             .stdin(std::process::Stdio::piped())
             .kill_on_drop(true)
@@ -128,6 +130,11 @@ impl Lattice {
         }
         self.stop = CancellationToken::new();
         self._stop_at_end = self.stop.clone().drop_guard();
+    }
+
+    /// Waits until reports come again after NATS was away.
+    async fn taken_in(&self) {
+        lattice_nats_box::taken_in(self.peer.nats()).await.unwrap();
     }
 
     async fn until_healthy(&self) {
