@@ -137,6 +137,22 @@ suites! {
         redis_inside "redis" InHost
         redis_beside "redis" Process
     }
+    http_in "http-in" {
+        server_inside "http-server" InHost
+        server_beside "http-server" Process
+        server_far "http-server" Remote
+    }
+    http_out "http-out" {
+        client_inside "http-client" InHost
+        client_beside "http-client" Process
+        client_far "http-client" Remote
+    }
+    config "config" {
+        host "host" InHost
+    }
+    logging "logging" {
+        host "host" InHost
+    }
     schedule "schedule" {
         nats_inside "nats" InHost
         nats_beside "nats" Process
@@ -148,7 +164,10 @@ suites! {
 fn every_backend_is_tested_inside_and_beside_its_host() {
     for capability in CATALOG {
         for backend in capability.backends {
-            for form in [Form::InHost, Form::Process] {
+            for &form in backend.forms() {
+                if form == Form::Remote {
+                    continue;
+                }
                 let wanted = (capability.name, backend.name, form);
                 assert!(TESTED.contains(&wanted), "{wanted:?} is not tested");
             }

@@ -48,8 +48,9 @@
 //! # WebSockets and server-sent events
 //!
 //! What a component writes into its body is sent at once, so that `text/event-stream` needs nothing
-//! else. Over NATS a body that says nothing for a minute is ended; a comment line now and then
-//! avoids that.
+//! else. A body that says nothing is left alone for as long as the component and its client are
+//! there, and the longest time is not over that the host lets components run. Only the body of a
+//! 1.9 host must not say nothing for a minute; a comment line now and then avoids that.
 //!
 //! A request for a WebSocket is passed on like any other, without its body. A component that
 //! answers with status 101 although the link does not say `websocket` makes it fail with status
@@ -57,7 +58,8 @@
 //! by its bodies: after status 101 with the header `sec-websocket-accept`, it reads what the client
 //! sends from the body of its request, and what it writes into the body of its response goes to
 //! the client, as frames of RFC 6455. The body of the request does not end before the answer, so
-//! a component must not wait for that. The time limit of the component holds for its whole life.
+//! a component must not wait for that. The time limit of the link is that of the answer; what
+//! follows has the longest time that the host lets components run.
 
 mod limits;
 mod parse;

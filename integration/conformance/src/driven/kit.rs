@@ -84,19 +84,8 @@ impl Ground {
         self.lattice.ctl_ok("link.put", body).await.map(drop)
     }
 
-    /// Puts a link that has to fail; gives the reason.
-    pub(super) async fn connect_refused(&self, link: Link<'_>) -> Result<String> {
-        self.put(&link).await?;
-        until(async || {
-            let state = self.state(&link).await?;
-            let reason = state.strip_prefix("failed ").map(str::to_owned);
-            reason.with_context(|| format!("the link `{}` is {state}", link.name))
-        })
-        .await
-    }
-
     /// What is told of a link, with the reason where it failed.
-    pub(super) async fn state(&self, link: &Link<'_>) -> Result<String> {
+    async fn state(&self, link: &Link<'_>) -> Result<String> {
         let reply = self.lattice.ctl_ok("link.get", Value::Null).await?;
         let links = reply["response"].as_array().context("no list of links")?;
         let found = links

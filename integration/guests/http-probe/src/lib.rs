@@ -7,6 +7,7 @@
 //! | `/request` | method, scheme, authority, path and headers of the request, a line each |
 //! | `/echo` | the body of the request while it arrives, its content type, its trailers |
 //! | `/fetch?ADDRESS` | sends the request on to the address; with its answer, or 502 and the error |
+//! | `/relay?ADDRESS` | the same, with both bodies on their way at once |
 //! | `/socket` | takes the connection over and sends back what comes |
 //! | `/length` | reads the body, answers with its length |
 //! | `/ignore` | answers without reading the body |
@@ -71,6 +72,7 @@ impl Guest for HttpProbe {
         // A failed write means that the caller has gone away: nothing is left to do.
         let _ = match parts.as_slice() {
             ["fetch"] => fetch::answer(request, out),
+            ["relay"] => fetch::relay(request, out),
             ["request" | "echo" | "length" | "ignore" | "socket", ..] => {
                 request::answer(parts[0], request, out)
             }

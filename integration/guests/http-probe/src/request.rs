@@ -60,11 +60,16 @@ pub(crate) fn read(
         }
     }
     drop(stream);
+    Ok(trailers(body))
+}
+
+/// What follows a body that was read to its end.
+pub(crate) fn trailers(body: IncomingBody) -> Option<Fields> {
     let trailers = IncomingBody::finish(body);
     trailers.subscribe().block();
     match trailers.get() {
-        Some(Ok(Ok(Some(fields)))) => Ok(Some(fields.clone())),
-        _ => Ok(None),
+        Some(Ok(Ok(Some(fields)))) => Some(fields.clone()),
+        _ => None,
     }
 }
 
