@@ -7,7 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource, ResourceAny, Val};
 
 use super::{Import, push_error};
-use crate::codec::{self, Handles};
+use crate::codec::{self, Handles, Plan};
 use crate::store::Ctx;
 use crate::{CodecError, InvokeError};
 
@@ -54,7 +54,10 @@ pub(super) fn define(
             let values = match reply {
                 Ok(reply) => answer(&import, reply, &mut store)?,
                 Err(error) if import.rpc_error => vec![failure(&error, &mut store)?],
-                Err(error) => return Err(error.into()),
+                Err(error) => match unavailable(&import, &error) {
+                    Some(value) => vec![value],
+                    None => return Err(error.into()),
+                },
             };
             if values.len() != results.len() {
                 wasmtime::bail!("{} results instead of {}", values.len(), results.len());
@@ -102,6 +105,30 @@ pub(super) fn malformed(
         ),
         source: Some(Box::new(error)),
     }
+}
+
+/// The name of the error that says in words why a target cannot be reached.
+const UNAVAILABLE: &str = "unavailable";
+
+/// What a failed call is to a guest whose interface has an error to hold it. A link that is missing
+/// stays a trap: that is wiring, which no guest waits for.
+fn unavailable(import: &Import, error: &InvokeError) -> Option<Val> {
+    if matches!(error, InvokeError::NoLink { .. }) {
+        return None;
+    }
+    let [Plan::Result { err: Some(err), .. }] = import.results.plans() else {
+        return None;
+    };
+    let Plan::Variant { names, cases } = &**err else {
+        return None;
+    };
+    let case = cases.get(names.position(UNAVAILABLE)?)?;
+    if !matches!(case, Some(Plan::String)) {
+        return None;
+    }
+    let words = Box::new(Val::String(crate::imports::chain(error)));
+    let value = Val::Variant(UNAVAILABLE.to_owned(), Some(words));
+    Some(Val::Result(Err(Some(Box::new(value)))))
 }
 
 fn failure(error: &InvokeError, store: &mut StoreContextMut<'_, Ctx>) -> wasmtime::Result<Val> {
