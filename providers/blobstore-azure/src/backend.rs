@@ -5,28 +5,25 @@ use std::sync::Arc;
 use lattice_azure::Azure;
 use lattice_backend_http::{HttpBackend, Retry, TlsError};
 use lattice_provider_sdk::blobstore::{
-    Blob, BlobError, BlobSettings, Blobs, ContainerInfo, Names, ObjectId, ObjectInfo, Span, Upload,
+    Blob, BlobError, BlobSettings, Blobs, ContainerInfo, Names, ObjectId, ObjectInfo, PartRoom,
+    Span, Upload,
 };
 use lattice_provider_sdk::{Context, Features, LinkError, Shared, chain};
-use tokio::sync::Semaphore;
 
 use crate::settings::AzureSettings;
 use crate::upload::{MOST_BLOCKS, Writer};
 use crate::{blobs, containers, names};
 
-/// How many large blobs are written at once; each holds two blocks.
-const LARGE_WRITES: usize = 8;
-
 /// One account, shared by links that say the same.
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) azure: Arc<Azure>,
-    pub(crate) large: Semaphore,
+    room: PartRoom,
     pub(crate) part_size: usize,
 }
 
 impl Account {
-    pub(crate) fn new(settings: AzureSettings) -> Result<Self, TlsError> {
+    pub(crate) fn new(settings: AzureSettings, room: &PartRoom) -> Result<Self, TlsError> {
         let http = HttpBackend::new(settings.http)?;
         let retry = Retry {
             attempts: settings.attempts,
@@ -34,7 +31,7 @@ impl Account {
         };
         Ok(Self {
             azure: Arc::new(Azure::new(http, settings.account, retry)),
-            large: Semaphore::new(LARGE_WRITES),
+            room: room.clone(),
             part_size: settings.part_size,
         })
     }
@@ -42,7 +39,7 @@ impl Account {
     pub(crate) fn writer(&self) -> Writer<'_> {
         Writer {
             azure: &self.azure,
-            large: &self.large,
+            room: &self.room,
             size: self.part_size,
         }
     }

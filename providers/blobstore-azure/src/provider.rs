@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::StringMap;
-use lattice_provider_sdk::blobstore::{self, BlobSettings};
+use lattice_provider_sdk::blobstore::{self, BlobSettings, PartRoom};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, Sharing, StartError, async_trait,
@@ -18,6 +18,8 @@ use crate::settings::{AzureSettings, add_aliases};
 
 /// How long the service may take to say whether it is there. Less than a put or a look has.
 const GREETING: Duration = Duration::from_secs(4);
+/// What the parts of all uploads may take of memory, in bytes.
+const ROOM: usize = 128 << 20;
 
 /// Blobs in Azure.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub struct BlobstoreAzure {
     accounts: Sharing<AzureSettings, Account>,
     backends: Arc<Backends<AzureBackend>>,
     links: Mutex<HashMap<LinkKey, Arc<AzureBackend>>>,
+    room: PartRoom,
 }
 
 impl BlobstoreAzure {
@@ -50,7 +53,7 @@ impl BlobstoreAzure {
         for name in shared.aliases.values().chain(&container) {
             names::container(name).map_err(|error| LinkError::invalid(error.to_string()))?;
         }
-        let make = || async { Account::new(settings.clone()) };
+        let make = || async { Account::new(settings.clone(), &self.room) };
         let account = self.accounts.get(&settings, make).await;
         let account = account.map_err(|error| {
             LinkError::invalid_because("the certificates of the link cannot be used", error)
@@ -84,6 +87,7 @@ impl Provider for BlobstoreAzure {
             accounts: Sharing::new(),
             backends,
             links: Mutex::default(),
+            room: PartRoom::new(ROOM),
         }))
     }
 

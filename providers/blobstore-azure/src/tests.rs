@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use lattice_provider_sdk::Settings;
 use lattice_provider_sdk::blobstore::{
-    Blob, BlobError, BlobSettings, ObjectId, Span, Upload, seconds,
+    Blob, BlobError, BlobSettings, ObjectId, PartRoom, Span, Upload, seconds,
 };
 use lattice_services::{Kind, Service};
 
@@ -35,7 +35,7 @@ async fn azurite(values: &[(&str, &str)]) -> Azurite {
     let settings = Settings::from_texts(texts, []);
     let settings = AzureSettings::read(&settings, |_| None).unwrap();
     Azurite {
-        account: Account::new(settings).unwrap(),
+        account: Account::new(settings, &PartRoom::new(64 << 20)).unwrap(),
         service,
     }
 }

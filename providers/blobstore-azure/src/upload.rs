@@ -7,8 +7,7 @@ use futures::FutureExt as _;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName};
 use lattice_azure::{Azure, AzureRequest};
-use lattice_provider_sdk::blobstore::{BlobError, ObjectId, Upload};
-use tokio::sync::Semaphore;
+use lattice_provider_sdk::blobstore::{BlobError, ObjectId, PartRoom, Upload};
 use uuid::Uuid;
 
 use crate::blobs::path;
@@ -25,8 +24,8 @@ const BLOB_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-content
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     pub(crate) azure: &'a Azure,
-    /// How many large blobs are written at once.
-    pub(crate) large: &'a Semaphore,
+    /// For the blocks that are held.
+    pub(crate) room: &'a PartRoom,
     /// The size of a block.
     pub(crate) size: usize,
 }
@@ -47,13 +46,11 @@ impl Blocks {
 impl Writer<'_> {
     /// Writes a blob that appears when all of the data are there.
     pub(crate) async fn write(&self, id: &ObjectId, mut data: Upload) -> Result<(), BlobError> {
-        let first = data.part(self.size).await?.unwrap_or_default();
+        // Of what is large two blocks are held, once there is room for them.
+        let (first, _taken) = data.first_part(self.size, self.room).await?;
         if first.len() < self.size {
             return self.put(id, first).await;
         }
-        // The writer is held back until two blocks may be held.
-        let permit = self.large.acquire().await;
-        let _permit = permit.map_err(|error| BlobError::other(&error))?;
         match data.part(self.size).await? {
             None => self.put(id, first).await,
             Some(second) => self.write_blocks(id, first, second, data).await,
@@ -148,16 +145,17 @@ mod tests {
     use crate::settings::AzureSettings;
 
     #[tokio::test]
-    async fn a_second_block_is_taken_when_there_is_room_for_it() {
+    async fn blocks_are_taken_when_there_is_room_for_them() {
         let says = [
             ("CLOUD_LOCATION", "http://127.0.0.1:1"),
             ("STORAGE_ACCOUNT", "devstoreaccount1"),
             ("part_size_mb", "1"),
         ];
         let settings = AzureSettings::read(&Settings::from_texts(says, []), |_| None);
-        let account = Account::new(settings.unwrap()).unwrap();
-        let room = u32::try_from(account.large.available_permits()).unwrap();
-        let _taken = account.large.acquire_many(room).await.unwrap();
+        let room = PartRoom::new(2 << 20);
+        let account = Account::new(settings.unwrap(), &room).unwrap();
+        // Another upload has it, maybe of another link.
+        let _taken = room.take(2 << 20).await;
         let given = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&given);
         let pieces = stream::repeat_with(move || {
@@ -172,7 +170,8 @@ mod tests {
         let writer = account.writer();
         let mut write = pin!(writer.write(&id, data));
         assert!(futures::poll!(write.as_mut()).is_pending());
-        assert_eq!(given.load(Ordering::Relaxed), 4);
+        // No block of 1 MiB was begun.
+        assert_eq!(given.load(Ordering::Relaxed), 1);
     }
 
     #[test]

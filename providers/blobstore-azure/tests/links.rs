@@ -6,52 +6,17 @@
     reason = "stands in for the host of a provider"
 )]
 
-use std::time::Duration;
+#[path = "../../blobstore-s3/tests/support/mod.rs"]
+mod support;
 
 use blobstore_azure::BlobstoreAzure;
 use http::Method;
 use lattice_azure::{Azure, AzureOptions, AzureRequest};
 use lattice_backend_http::{HttpBackend, HttpOptions, Retry};
 use lattice_core::link::LinkState;
-use lattice_core::subject::ProviderSubjects;
-use lattice_core::{ComponentId, LatticeName, Locality, ResolvedLink, StringMap};
 use lattice_keyvalue_suite::Lattice;
 use lattice_services::{Kind, Service};
-use tokio::time::Instant;
-
-/// A link that cannot be served has to say so by then.
-const SOON: Duration = Duration::from_secs(5);
-
-/// Puts a link; whether it works is left to the report.
-async fn put(lattice: &Lattice, name: &str, config: &[(&str, &str)]) {
-    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    let link = ResolvedLink {
-        source_id: "uploader".into(),
-        target: "kv".into(),
-        name: name.into(),
-        wit_namespace: "wasi".into(),
-        wit_package: "blobstore".into(),
-        interfaces: vec!["blobstore".into()],
-        source_config: StringMap::new(),
-        target_config: config.iter().map(owned).collect(),
-        source_secrets: None,
-        target_secrets: None,
-        locality: Locality::default(),
-    };
-    let id = ComponentId::new("kv").unwrap();
-    let subject = ProviderSubjects::new(&LatticeName::default(), &id).link_put();
-    let nats = lattice.nats.client().await.unwrap();
-    let payload = serde_json::to_vec(&link).unwrap();
-    nats.publish(subject, payload.into()).await.unwrap();
-    nats.flush().await.unwrap();
-}
-
-async fn failure(lattice: &mut Lattice) -> String {
-    let begun = Instant::now();
-    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-    assert!(begun.elapsed() < SOON, "{reason}");
-    reason
-}
+use support::{BLOBS, failure, failure_like};
 
 async fn create_container(url: &str, name: &str) {
     let value = |key: &str| match key {
@@ -79,21 +44,12 @@ async fn a_link_waits_for_its_service_and_its_container() {
         ("STORAGE_ACCOUNT", "devstoreaccount1"),
         ("container", "corp-own"),
     ];
-    put(&lattice, "default", &config).await;
+    BLOBS.put(&lattice, "default", &config).await;
     let reason = failure(&mut lattice).await;
     assert!(reason.contains("could not reach"), "{reason}");
     assert!(reason.contains(&azurite.port().to_string()), "{reason}");
     azurite.start_again().await.unwrap();
-    let missing = async {
-        loop {
-            let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-            if reason.contains("`corp-own` of the link is not there") {
-                return;
-            }
-        }
-    };
-    let missing = tokio::time::timeout(Duration::from_secs(30), missing);
-    missing.await.unwrap();
+    failure_like(&mut lattice, "`corp-own` of the link is not there").await;
     create_container(&url, "corp-own").await;
     lattice.report_of(LinkState::Ready).await;
     azurite.kill();
@@ -110,13 +66,19 @@ async fn a_wrong_key_fails_the_link_in_the_words_of_the_service() {
         ("STORAGE_ACCOUNT", "devstoreaccount1"),
     ];
     let mut lattice = Lattice::start::<BlobstoreAzure>(&own).await;
-    put(&lattice, "wrong", &[("STORAGE_ACCESS_KEY", "d3Iwbmc=")]).await;
+    BLOBS
+        .put(&lattice, "wrong", &[("STORAGE_ACCESS_KEY", "d3Iwbmc=")])
+        .await;
     let reason = failure(&mut lattice).await;
     assert!(reason.contains("AuthorizationFailure"), "{reason}");
     assert!(!reason.contains("d3Iwbmc="), "{reason}");
-    put(&lattice, "right", &[("require", "ranges=native, durable")]).await;
+    BLOBS
+        .put(&lattice, "right", &[("require", "ranges=native, durable")])
+        .await;
     lattice.report_of(LinkState::Ready).await;
-    put(&lattice, "unmet", &[("require", "move=atomic")]).await;
+    BLOBS
+        .put(&lattice, "unmet", &[("require", "move=atomic")])
+        .await;
     let reason = failure(&mut lattice).await;
     assert!(reason.contains("`move=atomic`"), "{reason}");
 }
@@ -133,7 +95,9 @@ async fn what_the_link_says_wrong_is_named() {
         ("alias_photos", "a", "Azure wants"),
         ("tls_ca", "no", "certificates"),
     ] {
-        put(&lattice, &key.replace('_', "-"), &[(key, value)]).await;
+        BLOBS
+            .put(&lattice, &key.replace('_', "-"), &[(key, value)])
+            .await;
         let reason = failure(&mut lattice).await;
         assert!(reason.contains(expected), "{reason}");
         assert!(!reason.contains("s3cr3t"), "{reason}");

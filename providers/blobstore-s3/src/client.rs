@@ -9,7 +9,7 @@ use lattice_backend_http::aws::AwsClient;
 use lattice_backend_http::encode;
 use lattice_backend_http::xml::Element;
 use lattice_backend_http::{HttpBackend, Retry, TlsError};
-use tokio::sync::Semaphore;
+use lattice_provider_sdk::blobstore::PartRoom;
 use tokio_util::task::TaskTracker;
 
 use crate::error::S3Error;
@@ -17,8 +17,6 @@ use crate::settings::S3Settings;
 
 /// How much of the answer that refuses a stream is read.
 const REFUSAL: usize = 64 * 1024;
-/// How many large objects are written at once; each holds two parts.
-const LARGE_WRITES: usize = 8;
 /// The largest object that is copied with one request.
 const COPY_AT_ONCE: u64 = 5 << 30;
 
@@ -31,7 +29,8 @@ pub(crate) struct S3 {
     is_aws: bool,
     settings: S3Settings,
     retry: Retry,
-    pub(crate) large_writes: Semaphore,
+    /// For the parts of what is written.
+    pub(crate) room: PartRoom,
     pub(crate) copy_at_once: u64,
     /// What takes the parts of broken uploads away.
     pub(crate) cleaners: TaskTracker,
@@ -77,7 +76,7 @@ impl<'a> Ask<'a> {
 }
 
 impl S3 {
-    pub(crate) fn new(settings: S3Settings) -> Result<Self, TlsError> {
+    pub(crate) fn new(settings: S3Settings, room: &PartRoom) -> Result<Self, TlsError> {
         let http = HttpBackend::new(settings.http.clone())?;
         let aws = settings.aws.clone();
         let of_aws = || format!("https://s3.{}.amazonaws.com", aws.region);
@@ -93,7 +92,7 @@ impl S3 {
                 ..Retry::default()
             },
             settings,
-            large_writes: Semaphore::new(LARGE_WRITES),
+            room: room.clone(),
             copy_at_once: COPY_AT_ONCE,
             cleaners: TaskTracker::new(),
         })
@@ -219,7 +218,7 @@ mod tests {
     fn url(values: &[(&str, &str)], ask: &Ask<'_>) -> String {
         let settings = Settings::from_texts(values.iter().copied(), []);
         let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
-        S3::new(settings).unwrap().url(ask)
+        S3::new(settings, &PartRoom::new(0)).unwrap().url(ask)
     }
 
     #[test]

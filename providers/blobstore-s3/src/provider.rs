@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::StringMap;
-use lattice_provider_sdk::blobstore::{self, BlobSettings};
+use lattice_provider_sdk::blobstore::{self, BlobSettings, PartRoom};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, Sharing, StartError, async_trait,
@@ -20,6 +20,8 @@ use crate::settings::S3Settings;
 
 /// How long the service may take to say whether it is there. Less than a put or a look has.
 const GREETING: Duration = Duration::from_secs(4);
+/// What the parts of all uploads may take of memory, in bytes.
+const ROOM: usize = 128 << 20;
 
 /// Blobs in S3.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub struct BlobstoreS3 {
     services: Sharing<S3Settings, Arc<S3>>,
     backends: Arc<Backends<S3Backend>>,
     links: Mutex<HashMap<LinkKey, Arc<S3Backend>>>,
+    room: PartRoom,
 }
 
 impl BlobstoreS3 {
@@ -45,7 +48,7 @@ impl BlobstoreS3 {
         for bucket in shared.aliases.values().chain(&of_link.bucket) {
             names::bucket(bucket).map_err(|error| LinkError::invalid(error.to_string()))?;
         }
-        let make = || async { S3::new(settings.clone()).map(Arc::new) };
+        let make = || async { S3::new(settings.clone(), &self.room).map(Arc::new) };
         let s3 = self.services.get(&settings, make).await;
         let s3 = s3.map_err(|error| {
             LinkError::invalid_because("the certificates of the link cannot be used", error)
@@ -79,6 +82,7 @@ impl Provider for BlobstoreS3 {
             services: Sharing::new(),
             backends,
             links: Mutex::default(),
+            room: PartRoom::new(ROOM),
         }))
     }
 

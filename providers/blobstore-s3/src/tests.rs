@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use lattice_provider_sdk::Settings;
 use lattice_provider_sdk::blobstore::{
-    Blob, BlobError, BlobSettings, ObjectId, Span, Upload, seconds,
+    Blob, BlobError, BlobSettings, ObjectId, PartRoom, Span, Upload, seconds,
 };
 use lattice_services::{Kind, Service};
 
@@ -35,7 +35,7 @@ async fn moto(values: &[(&str, &str)]) -> Moto {
     let settings = Settings::from_texts(texts, []);
     let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
     Moto {
-        s3: Arc::new(S3::new(settings).unwrap()),
+        s3: Arc::new(S3::new(settings, &PartRoom::new(64 << 20)).unwrap()),
         service,
     }
 }
@@ -303,7 +303,7 @@ async fn a_role_lends_its_keys() {
         [],
     );
     let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
-    let s3 = S3::new(settings).unwrap();
+    let s3 = S3::new(settings, &PartRoom::new(64 << 20)).unwrap();
     s3.greet(None).await.unwrap();
     s3.greet(Some("other")).await.unwrap_err();
     // Buckets belong to the account of the role, which is that of the key here.

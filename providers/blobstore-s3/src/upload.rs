@@ -88,13 +88,11 @@ impl S3 {
         mut data: Upload,
     ) -> Result<(), BlobError> {
         let size = self.part_size();
-        let first = data.part(size).await?.unwrap_or_default();
+        // Of what is large two parts are held, once there is room for them.
+        let (first, _taken) = data.first_part(size, &self.room).await?;
         if first.len() < size {
             return self.put(id, first).await;
         }
-        // The writer is held back until two parts may be held.
-        let permit = self.large_writes.acquire().await;
-        let _permit = permit.map_err(|error| BlobError::other(&error))?;
         match data.part(size).await? {
             None => self.put(id, first).await,
             Some(second) => self.write_parts(id, first, second, data).await,
@@ -194,13 +192,13 @@ mod tests {
 
     use futures::{StreamExt as _, stream};
     use lattice_provider_sdk::Settings;
-    use lattice_provider_sdk::blobstore::BlobSettings;
+    use lattice_provider_sdk::blobstore::{BlobSettings, PartRoom};
 
     use super::*;
     use crate::settings::S3Settings;
 
     #[tokio::test]
-    async fn a_second_part_is_taken_when_there_is_room_for_it() {
+    async fn parts_are_taken_when_there_is_room_for_them() {
         let says = [
             ("endpoint", "http://127.0.0.1:1"),
             ("access_key_id", "id"),
@@ -208,9 +206,10 @@ mod tests {
             ("part_size_mb", "5"),
         ];
         let settings = S3Settings::read(&Settings::from_texts(says, []), |_| None);
-        let s3 = Arc::new(S3::new(settings.unwrap().0).unwrap());
-        let room = u32::try_from(s3.large_writes.available_permits()).unwrap();
-        let _taken = s3.large_writes.acquire_many(room).await.unwrap();
+        let room = PartRoom::new(10 << 20);
+        let s3 = Arc::new(S3::new(settings.unwrap().0, &room).unwrap());
+        // Another upload has it, maybe of another link.
+        let _taken = room.take(10 << 20).await;
         let given = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&given);
         let pieces = stream::repeat_with(move || {
@@ -224,6 +223,7 @@ mod tests {
         };
         let mut write = pin!(s3.write(&id, data));
         assert!(futures::poll!(write.as_mut()).is_pending());
-        assert_eq!(given.load(Ordering::Relaxed), 5);
+        // No part of 5 MiB was begun.
+        assert_eq!(given.load(Ordering::Relaxed), 1);
     }
 }

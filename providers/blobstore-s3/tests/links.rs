@@ -6,93 +6,19 @@
     reason = "stands in for the host of a provider"
 )]
 
-use std::time::Duration;
+#[path = "support/moto.rs"]
+mod moto;
+mod support;
 
 use blobstore_s3::BlobstoreS3;
 use bytes::Bytes;
 use http::Request;
-use lattice_backend_http::aws::{AwsClient, AwsKeys, Origin};
-use lattice_backend_http::encode::query;
-use lattice_backend_http::xml::Element;
-use lattice_backend_http::{HttpBackend, HttpOptions};
+use lattice_backend_http::aws::AwsKeys;
 use lattice_core::link::LinkState;
-use lattice_core::subject::ProviderSubjects;
-use lattice_core::{ComponentId, LatticeName, Locality, ResolvedLink, StringMap};
 use lattice_keyvalue_suite::Lattice;
 use lattice_services::{Kind, Service};
-use tokio::time::Instant;
-
-/// A link that cannot be served has to say so by then.
-const SOON: Duration = Duration::from_secs(5);
-
-/// Puts a link; whether it works is left to the report.
-async fn put(lattice: &Lattice, name: &str, config: &[(&str, &str)]) {
-    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    let link = ResolvedLink {
-        source_id: "uploader".into(),
-        target: "kv".into(),
-        name: name.into(),
-        wit_namespace: "wasi".into(),
-        wit_package: "blobstore".into(),
-        interfaces: vec!["blobstore".into()],
-        source_config: StringMap::new(),
-        target_config: config.iter().map(owned).collect(),
-        source_secrets: None,
-        target_secrets: None,
-        locality: Locality::default(),
-    };
-    let id = ComponentId::new("kv").unwrap();
-    let subject = ProviderSubjects::new(&LatticeName::default(), &id).link_put();
-    let nats = lattice.nats.client().await.unwrap();
-    let payload = serde_json::to_vec(&link).unwrap();
-    nats.publish(subject, payload.into()).await.unwrap();
-    nats.flush().await.unwrap();
-}
-
-async fn failure(lattice: &mut Lattice) -> String {
-    let begun = Instant::now();
-    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-    assert!(begun.elapsed() < SOON, "{reason}");
-    reason
-}
-
-fn client(url: &str, service: &'static str, keys: AwsKeys) -> (AwsClient, String) {
-    let http = HttpBackend::new(HttpOptions::default()).unwrap();
-    let client = AwsClient::new(http, Origin::Fixed(keys), service, "us-east-1".to_owned());
-    (client, format!("{url}/"))
-}
-
-/// Asks IAM for something.
-async fn iam(url: &str, pairs: &[(&str, &str)]) -> Element {
-    let (client, url) = client(url, "iam", AwsKeys::new("any", "any"));
-    let request = Request::post(url).header("content-type", "application/x-www-form-urlencoded");
-    let body = query(pairs.iter().copied().chain([("Version", "2010-05-08")]));
-    let answer = client.ask(request.body(Bytes::from(body)).unwrap()).await;
-    let answer = answer.unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
-    Element::read(&String::from_utf8_lossy(answer.body())).unwrap()
-}
-
-/// A key that may do everything with S3, on a service that looks at signatures from now on.
-async fn key_of_strict_service(url: &str) -> AwsKeys {
-    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
-    iam(url, &[("Action", "CreateUser"), ("UserName", "me")]).await;
-    let put = [
-        ("Action", "PutUserPolicy"),
-        ("UserName", "me"),
-        ("PolicyName", "all"),
-        ("PolicyDocument", policy),
-    ];
-    iam(url, &put).await;
-    let answer = iam(url, &[("Action", "CreateAccessKey"), ("UserName", "me")]).await;
-    let result = answer.child("CreateAccessKeyResult").unwrap();
-    let key = result.child("AccessKey").unwrap();
-    let http = HttpBackend::new(HttpOptions::default()).unwrap();
-    let strict = Request::post(format!("{url}/moto-api/reset-auth"));
-    let strict = http.ask(strict.body(Bytes::from("0")).unwrap()).await;
-    assert!(strict.unwrap().status().is_success());
-    AwsKeys::new(key.text_of("AccessKeyId"), key.text_of("SecretAccessKey"))
-}
+use moto::{client, key_of_strict_service};
+use support::{BLOBS, failure, failure_like};
 
 async fn create_bucket(url: &str, name: &str) {
     let (client, url) = client(url, "s3", AwsKeys::new("any", "any"));
@@ -111,21 +37,14 @@ async fn a_link_waits_for_its_service_and_its_bucket() {
         ("secret_access_key", "s3cr3t"),
         ("bucket", "corp-own"),
     ];
-    put(&lattice, "default", &config).await;
+    BLOBS.put(&lattice, "default", &config).await;
     let reason = failure(&mut lattice).await;
     assert!(reason.contains("could not reach"), "{reason}");
     assert!(reason.contains(&moto.port().to_string()), "{reason}");
     moto.start_again().await.unwrap();
-    let missing = async {
-        loop {
-            let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-            if reason.contains("`corp-own` of the link is not there") {
-                return reason;
-            }
-        }
-    };
-    let reason = tokio::time::timeout(Duration::from_secs(30), missing).await;
-    assert!(!reason.unwrap().contains("s3cr3t"));
+    let missing = "`corp-own` of the link is not there";
+    let reason = failure_like(&mut lattice, missing).await;
+    assert!(!reason.contains("s3cr3t"));
     create_bucket(&url, "corp-own").await;
     lattice.report_of(LinkState::Ready).await;
     moto.kill();
@@ -137,23 +56,22 @@ async fn a_link_waits_for_its_service_and_its_bucket() {
 async fn keys_that_are_refused_fail_the_link_in_the_words_of_the_service() {
     let moto = Service::start(Kind::Moto).await.unwrap();
     let url = moto.url();
-    let keys = key_of_strict_service(&url).await;
+    let keys = key_of_strict_service(&url, "s3").await;
     let mut lattice = Lattice::start::<BlobstoreS3>(&[("endpoint", &url)]).await;
     let id = keys.id.as_str();
     let wrong = [("access_key_id", id), ("secret_access_key", "wr0ng")];
-    put(&lattice, "wrong", &wrong).await;
+    BLOBS.put(&lattice, "wrong", &wrong).await;
     let reason = failure(&mut lattice).await;
     assert!(reason.contains("SignatureDoesNotMatch"), "{reason}");
     assert!(!reason.contains("wr0ng"), "{reason}");
     let unknown = [("access_key_id", "nobody"), ("secret_access_key", "x")];
-    put(&lattice, "unknown", &unknown).await;
-    let unknown = async { while !failure(&mut lattice).await.contains("InvalidAccessKeyId") {} };
-    tokio::time::timeout(SOON, unknown).await.unwrap();
+    BLOBS.put(&lattice, "unknown", &unknown).await;
+    failure_like(&mut lattice, "InvalidAccessKeyId").await;
     let right = [
         ("access_key_id", id),
         ("secret_access_key", keys.secret.expose()),
     ];
-    put(&lattice, "right", &right).await;
+    BLOBS.put(&lattice, "right", &right).await;
     lattice.report_of(LinkState::Ready).await;
 }
 
@@ -167,7 +85,9 @@ async fn what_the_link_says_wrong_is_named() {
         ("config_json", "[]", "`config_json`"),
         ("tls_ca", "no", "certificates"),
     ] {
-        put(&lattice, &key.replace('_', "-"), &[(key, value)]).await;
+        BLOBS
+            .put(&lattice, &key.replace('_', "-"), &[(key, value)])
+            .await;
         let reason = failure(&mut lattice).await;
         assert!(reason.contains(expected), "{reason}");
     }
@@ -183,9 +103,13 @@ async fn a_requirement_that_s3_does_not_meet_is_refused_by_name() {
         ("secret_access_key", "x"),
     ];
     let mut lattice = Lattice::start::<BlobstoreS3>(&own).await;
-    put(&lattice, "met", &[("require", "ranges=native, durable")]).await;
+    BLOBS
+        .put(&lattice, "met", &[("require", "ranges=native, durable")])
+        .await;
     lattice.report_of(LinkState::Ready).await;
-    put(&lattice, "unmet", &[("require", "move=atomic")]).await;
+    BLOBS
+        .put(&lattice, "unmet", &[("require", "move=atomic")])
+        .await;
     let reason = failure(&mut lattice).await;
     assert!(reason.contains("`move=atomic`"), "{reason}");
 }

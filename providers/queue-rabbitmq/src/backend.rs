@@ -84,6 +84,7 @@ impl RabbitQueues {
             let what = "groups: RabbitMQ has no order among some of a queue's messages";
             return Err(QueueError::unsupported(what));
         }
+        letter::possible(message)?;
         match message.body.len() > self.settings.largest {
             true => Err(QueueError::TooLarge(self.settings.largest as u64)),
             false => Ok(()),

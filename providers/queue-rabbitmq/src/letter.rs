@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lattice_provider_sdk::queue::Message;
+use lattice_provider_sdk::queue::{Message, QueueError};
 
 const ESCAPED: &str = "lattice-attribute-";
 /// How often a message was delivered before it was sent again by a provider.
@@ -23,6 +23,28 @@ const RESERVED: [&str; 2] = ["x-", "lattice-"];
 
 /// A message that is kept when the server restarts.
 const PERSISTENT: u8 = 2;
+
+/// The longest short text of AMQP, in bytes.
+const LONGEST: usize = 255;
+
+/// Refuses what has no place in a message of AMQP.
+pub(crate) fn possible(message: &Message) -> Result<(), QueueError> {
+    let kind = message.content_type.as_ref().map_or(0, String::len);
+    if kind > LONGEST {
+        return Err(QueueError::Invalid(format!(
+            "a content type of {kind} bytes, of which RabbitMQ takes {LONGEST}"
+        )));
+    }
+    // Others may have sent it to a queue that it comes from.
+    let mut names = message.attributes.iter();
+    match names.find(|(name, _)| name.len() + ESCAPED.len() > LONGEST) {
+        Some(_) => Err(QueueError::Invalid(format!(
+            "an attribute whose name is longer than {} bytes",
+            LONGEST - ESCAPED.len()
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// What is known of a message besides what its sender says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +216,23 @@ mod tests {
             prop_assert_eq!(history(&properties, false), (known.clone(), attempts + 1));
             prop_assert_eq!(history(&properties, true), (known, attempts + 2));
         }
+    }
+
+    #[test]
+    fn what_is_too_long_for_amqp_is_refused_and_the_longest_is_written() {
+        let message = |kind: usize, name: usize| Message {
+            body: Bytes::new(),
+            content_type: Some("k".repeat(kind)),
+            attributes: vec![(format!("x-{}", "n".repeat(name)), String::new())],
+            dedup_id: None,
+            group: None,
+        };
+        assert!(possible(&message(256, 1)).is_err());
+        assert!(possible(&message(1, 236)).is_err());
+        let longest = message(255, 235);
+        possible(&longest).unwrap();
+        let properties = properties(&longest, &History::new("id".into()));
+        assert_eq!(read(&properties, Bytes::new()), longest);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! The provider: its links and its functions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use lattice_provider_sdk::queue::{self, Handlers, Linked, PushSettings};
+use lattice_provider_sdk::queue::{NewLink, QueueLinks};
 use lattice_provider_sdk::{
-    Backends, Features, LinkError, LinkKey, Provider, ProviderLink, Session, Settings, Sharing,
-    StartError, async_trait, chain,
+    Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing, StartError,
+    async_trait, chain,
 };
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backend::RabbitQueues;
@@ -21,28 +19,21 @@ use crate::settings::{LinkSettings, ServerSettings};
 pub struct QueueRabbitmq {
     session: Session,
     rabbits: Sharing<ServerSettings, Rabbit>,
-    backends: Arc<Backends<Linked<Arc<RabbitQueues>>>>,
-    handlers: Handlers,
-    /// What was made of each link that was put.
-    made: Mutex<HashMap<LinkKey, Arc<RabbitQueues>>>,
+    links: QueueLinks<RabbitQueues>,
 }
 
-type Opened = (Arc<RabbitQueues>, Linked<Arc<RabbitQueues>>);
-
 impl QueueRabbitmq {
-    async fn open(&self, link: &ProviderLink, settings: &Settings) -> Result<Opened, LinkError> {
-        let said = LinkSettings::read(settings)?;
+    async fn put(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let settings = Settings::of(&self.session, link);
+        let said = LinkSettings::read(&settings)?;
         let name = self.session.id().as_str();
         let connect = || Rabbit::connect(&said.server, name);
         let rabbit = self.rabbits.get(&said.server, connect).await;
-        let queues = Arc::new(RabbitQueues::new(rabbit.map_err(no_connection)?, said));
-        let linked = Linked::new(link, settings, Arc::clone(&queues))?;
-        queues.check().await?;
-        Ok((queues, linked))
-    }
-
-    fn made(&self, link: &ProviderLink) -> Option<Arc<RabbitQueues>> {
-        self.made.lock().get(&link.key()).map(Arc::clone)
+        let queues = RabbitQueues::new(rabbit.map_err(no_connection)?, said);
+        let new = NewLink::read(link, &settings, queues)?;
+        new.queues().check().await?;
+        self.links.put(&self.session, link, new);
+        Ok(())
     }
 }
 
@@ -51,58 +42,43 @@ impl Provider for QueueRabbitmq {
     const NAME: &'static str = "queue-rabbitmq";
 
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
-        let backends = Arc::new(Backends::new());
-        queue::serve(&session, Arc::clone(&backends)).await?;
         Ok(Arc::new(Self {
+            links: QueueLinks::serve(&session).await?,
             session,
             rabbits: Sharing::new(),
-            backends,
-            handlers: Handlers::new(),
-            made: Mutex::default(),
         }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let settings = Settings::of(&self.session, link);
-        let (queues, linked) = self.open(link, &settings).await?;
-        self.backends.put(link, Arc::new(linked));
-        self.made.lock().insert(link.key(), queues);
-        Ok(())
+        self.put(link).await
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let settings = Settings::of(&self.session, link);
-        let push = PushSettings::read(&settings)?;
-        let (queues, linked) = self.open(link, &settings).await?;
-        self.handlers.put(&self.session, link, linked, push);
-        self.made.lock().insert(link.key(), queues);
-        Ok(())
+        self.put(link).await
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
-        self.made.lock().remove(&link.key());
-        self.backends.delete(link);
+        self.links.delete(link).await;
     }
 
     async fn delete_source_link(&self, link: &ProviderLink) {
-        self.made.lock().remove(&link.key());
-        self.handlers.delete(link).await;
+        self.links.delete(link).await;
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let queues = self.made(link);
+        let queues = self.links.of(link);
         queues.map_or_else(Features::new, |queues| queues.features())
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        match self.made(link) {
+        match self.links.of(link) {
             Some(queues) => queues.check().await,
             None => Ok(()),
         }
     }
 
     async fn shutdown(&self, until: Instant) {
-        self.handlers.end(until).await;
+        self.links.end(until).await;
     }
 }
 

@@ -1,16 +1,14 @@
 //! The provider: its links and its functions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::StringMap;
-use lattice_provider_sdk::queue::{self, Handlers, Linked, PushSettings};
+use lattice_provider_sdk::queue::{NewLink, QueueLinks};
 use lattice_provider_sdk::{
-    Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
-    Settings, Sharing, StartError, async_trait,
+    ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing,
+    StartError, async_trait,
 };
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backend::SqsQueues;
@@ -25,32 +23,24 @@ const GREETING: Duration = Duration::from_secs(4);
 pub struct QueueSqs {
     session: Session,
     services: Sharing<SqsSettings, Arc<Sqs>>,
-    backends: Arc<Backends<Linked<Arc<SqsQueues>>>>,
-    handlers: Handlers,
-    /// What was made of each link that was put.
-    made: Mutex<HashMap<LinkKey, Arc<SqsQueues>>>,
+    links: QueueLinks<SqsQueues>,
 }
 
-type Opened = (Arc<SqsQueues>, Linked<Arc<SqsQueues>>);
-
 impl QueueSqs {
-    async fn open(&self, link: &ProviderLink, settings: &Settings) -> Result<Opened, LinkError> {
+    async fn put(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let settings = Settings::of(&self.session, link);
         let environment = |name: &str| std::env::var(name).ok();
-        let service = SqsSettings::read(settings, environment)?;
-        let said = LinkSettings::read(settings, &service)?;
+        let service = SqsSettings::read(&settings, environment)?;
+        let said = LinkSettings::read(&settings, &service)?;
         let make = || async { Sqs::new(service.clone()).map(Arc::new) };
         let sqs = self.services.get(&service, make).await;
         let sqs = sqs.map_err(|error| {
             LinkError::invalid_because("the certificates of the link cannot be used", error)
         })?;
-        let queues = Arc::new(SqsQueues::new(sqs, said));
-        let linked = Linked::new(link, settings, Arc::clone(&queues))?;
-        in_time(queues.open_own()).await?;
-        Ok((queues, linked))
-    }
-
-    fn made(&self, link: &ProviderLink) -> Option<Arc<SqsQueues>> {
-        self.made.lock().get(&link.key()).cloned()
+        let new = NewLink::read(link, &settings, SqsQueues::new(sqs, said))?;
+        in_time(new.queues().open_own()).await?;
+        self.links.put(&self.session, link, new);
+        Ok(())
     }
 }
 
@@ -68,51 +58,36 @@ impl Provider for QueueSqs {
     const NAME: &'static str = "queue-sqs";
 
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
-        let backends = Arc::new(Backends::new());
-        queue::serve(&session, Arc::clone(&backends)).await?;
         Ok(Arc::new(Self {
+            links: QueueLinks::serve(&session).await?,
             session,
             services: Sharing::new(),
-            backends,
-            handlers: Handlers::new(),
-            made: Mutex::default(),
         }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let settings = Settings::of(&self.session, link);
-        let (queues, linked) = self.open(link, &settings).await?;
-        self.backends.put(link, Arc::new(linked));
-        self.made.lock().insert(link.key(), queues);
-        Ok(())
+        self.put(link).await
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let settings = Settings::of(&self.session, link);
-        let push = PushSettings::read(&settings)?;
-        let (queues, linked) = self.open(link, &settings).await?;
-        self.handlers.put(&self.session, link, linked, push);
-        self.made.lock().insert(link.key(), queues);
-        Ok(())
+        self.put(link).await
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
-        self.made.lock().remove(&link.key());
-        self.backends.delete(link);
+        self.links.delete(link).await;
     }
 
     async fn delete_source_link(&self, link: &ProviderLink) {
-        self.made.lock().remove(&link.key());
-        self.handlers.delete(link).await;
+        self.links.delete(link).await;
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let queues = self.made(link);
+        let queues = self.links.of(link);
         queues.map_or_else(Features::new, |queues| queues.features())
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        match self.made(link) {
+        match self.links.of(link) {
             Some(queues) => in_time(queues.check()).await,
             None => Ok(()),
         }
@@ -124,6 +99,6 @@ impl Provider for QueueSqs {
     }
 
     async fn shutdown(&self, until: Instant) {
-        self.handlers.end(until).await;
+        self.links.end(until).await;
     }
 }

@@ -69,6 +69,7 @@ mod backend;
 mod chunks;
 mod error;
 mod request;
+mod room;
 mod serve;
 mod settings;
 mod span;
@@ -77,6 +78,7 @@ mod upload;
 
 pub use backend::{Blob, Blobs, ContainerInfo, Data, Names, ObjectId, ObjectInfo, seconds};
 pub use error::BlobError;
+pub use room::{PartRoom, PartRoomTaken};
 pub use serve::serve;
 pub use settings::BlobSettings;
 pub use span::Span;

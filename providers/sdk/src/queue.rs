@@ -3,21 +3,15 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use lattice_provider_sdk::{Backends, LinkError, ProviderLink, Session, Settings, StartError};
-//! # use lattice_provider_sdk::queue::{self, Handlers, Linked, PushSettings, Queues};
-//! # async fn start<B: Queues>(session: &Session, backends: Arc<Backends<Linked<B>>>) -> Result<(), StartError> {
-//! queue::serve(session, backends).await?; // once, in `Provider::start`
-//! # Ok(()) }
-//! # fn target<B: Queues>(session: Session, link: ProviderLink, queues: B, backends: Backends<Linked<B>>) -> Result<(), LinkError> {
+//! # use lattice_provider_sdk::{LinkError, ProviderLink, Session, Settings, StartError};
+//! # use lattice_provider_sdk::queue::{NewLink, QueueLinks, Queues};
+//! # async fn demo<B: Send + Sync + 'static>(session: Session, link: ProviderLink, queues: B) -> Result<(), Box<dyn std::error::Error>>
+//! # where Arc<B>: Queues {
+//! let links = QueueLinks::serve(&session).await?; // once, in `Provider::start`
 //! let settings = Settings::of(&session, &link);
-//! let linked = Linked::new(&link, &settings, queues)?;
-//! backends.put(&link, Arc::new(linked)); // for each target link; `backends.delete` ends it
-//! # Ok(()) }
-//! # fn source<B: Queues>(session: Session, link: ProviderLink, queues: B, handlers: Handlers) -> Result<(), LinkError> {
-//! let settings = Settings::of(&session, &link);
-//! let push = PushSettings::read(&settings)?;
-//! let linked = Linked::new(&link, &settings, queues)?;
-//! handlers.put(&session, &link, linked, push); // for each source link; `handlers.delete` ends it
+//! let new = NewLink::read(&link, &settings, queues)?;
+//! links.put(&session, &link, new); // for each link at either end
+//! links.delete(&link).await; // for each that is deleted
 //! # Ok(()) }
 //! ```
 //!
@@ -74,6 +68,7 @@ mod checks;
 mod dead;
 mod elsewhere;
 mod linked;
+mod links;
 mod names;
 mod push;
 mod receipt;
@@ -112,6 +107,7 @@ pub use dead::{
     DEAD_LETTER_ATTEMPTS, DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, dead_letter, dead_name,
 };
 pub use linked::Linked;
+pub use links::{NewLink, QueueLinks};
 pub use push::{Handlers, PushSettings};
 pub use receipt::ReceiptKey;
 pub use remembered::{Remembered, Taken};

@@ -8,7 +8,10 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 use super::chunks::Chunks;
-use super::{BlobError, BlobSettings};
+use super::{BlobError, BlobSettings, PartRoom, PartRoomTaken};
+
+/// What is held of an object before there has to be room for it.
+const SMALL: usize = 256 << 10;
 
 enum Source {
     /// What came with the call itself.
@@ -159,6 +162,39 @@ impl Upload {
         Ok(Some(part.freeze()))
     }
 
+    /// Waits for the first `size` bytes, fewer only if that is all, and what room they and another
+    /// part take. Before there is room no more than the front of a large object is held, and its
+    /// writer is held back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upload::next`].
+    pub async fn first_part(
+        &mut self,
+        size: usize,
+        room: &PartRoom,
+    ) -> Result<(Bytes, Option<PartRoomTaken>), BlobError> {
+        let front = self.part(SMALL.min(size)).await?.unwrap_or_default();
+        if front.len() < SMALL.min(size) {
+            return Ok((front, None));
+        }
+        let taken = room.take(size.saturating_mul(2)).await;
+        let Some(rest) = self.more(size - front.len()).await? else {
+            return Ok((front, Some(taken)));
+        };
+        let mut part = BytesMut::with_capacity(front.len() + rest.len());
+        part.extend_from_slice(&front);
+        part.extend_from_slice(&rest);
+        Ok((part.freeze(), Some(taken)))
+    }
+
+    async fn more(&mut self, size: usize) -> Result<Option<Bytes>, BlobError> {
+        match size {
+            0 => Ok(None),
+            size => self.part(size).await,
+        }
+    }
+
     /// The front of a piece; the rest comes next.
     fn cut(&mut self, mut piece: Bytes, size: usize) -> Bytes {
         self.rest = piece.split_off(size.min(piece.len()));
@@ -203,6 +239,29 @@ mod tests {
         long.next().await.unwrap();
         let error = long.next().await.unwrap_err();
         assert!(matches!(error, BlobError::TooLarge { limit: 3, .. }));
+    }
+
+    #[tokio::test]
+    async fn more_than_the_front_is_taken_when_there_is_room() {
+        let settings = BlobSettings::default();
+        let pieces = (0..40).map(|_| Ok(Bytes::from(vec![7; SMALL / 4])));
+        let mut large = Upload::of(futures::stream::iter(pieces).boxed(), &settings);
+        let room = PartRoom::new(SMALL * 8);
+        let all = room.take(SMALL * 8).await;
+        {
+            let mut first = std::pin::pin!(large.first_part(SMALL * 4, &room));
+            assert!(futures::poll!(first.as_mut()).is_pending());
+            drop(all);
+            let (first, taken) = first.await.unwrap();
+            assert_eq!((first.len(), taken.is_some()), (SMALL * 4, true));
+        }
+        assert_eq!(
+            large.part(SMALL * 4).await.unwrap().unwrap().len(),
+            SMALL * 4
+        );
+        let mut small = upload(&["abc"], &settings);
+        let (first, taken) = small.first_part(SMALL, &room).await.unwrap();
+        assert_eq!((&first[..], taken.is_none()), (&b"abc"[..], true));
     }
 
     #[tokio::test(start_paused = true)]
