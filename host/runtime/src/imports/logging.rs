@@ -9,16 +9,19 @@
 //! | `log_rate` | how many lines a second are written, all calls together; 0 is any number | 1000 |
 //!
 //! Beside that, one call logs no more than 1 MiB. Lines that are left out are counted, and the
-//! count is a line of its own, once a second at most.
+//! count is a line of its own, once a second at most, and a second after them at the latest.
 
 mod gate;
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tokio::time::sleep_until;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 pub(crate) use gate::LogGate;
 
+use crate::component::Shared;
 use crate::store::Ctx;
 use crate::{LogLevel, LogRecord, LogSource};
 use gate::Wish;
@@ -95,7 +98,8 @@ fn log(cx: &mut Ctx, level: LogLevel, context: &str, message: &str) {
     let message = head(message, LONGEST_MESSAGE);
     if !cx.may_log(context.len() + message.len()) || !gate.admit(wish.rate) {
         gate.leave_out();
-        return gate.tell(env);
+        gate.tell(env);
+        return tell_later(&shared);
     }
     gate.tell(env);
     let call = format!("{:016x}", cx.number());
@@ -108,6 +112,30 @@ fn log(cx: &mut Ctx, level: LogLevel, context: &str, message: &str) {
         call: &call,
         trace: trace.map_or("", |trace| trace_id(&trace.traceparent)),
         is_wanted,
+    });
+}
+
+/// Sees to it that what was left out is told also when nothing more is logged.
+fn tell_later(shared: &Arc<Shared>) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let Some(mut due) = shared.log.due() else {
+        return;
+    };
+    // Ends when all is told, a second after the last line at the latest, or with the component.
+    let shared = Arc::downgrade(shared);
+    runtime.spawn(async move {
+        loop {
+            sleep_until(due).await;
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            match shared.log.tell_now(&*shared.env) {
+                Some(later) => due = later,
+                None => return,
+            }
+        }
     });
 }
 

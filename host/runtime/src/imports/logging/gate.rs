@@ -90,6 +90,8 @@ struct State {
     next: Instant,
     /// When it may be told again what was left out.
     tell: Instant,
+    /// Whether somebody tells then.
+    has_teller: bool,
     /// The value that was last complained of.
     odd: Option<String>,
 }
@@ -101,6 +103,7 @@ impl LogGate {
             state: Mutex::new(State {
                 next: earliest(now),
                 tell: now,
+                has_teller: false,
                 odd: None,
             }),
             left_out: AtomicU64::new(0),
@@ -154,6 +157,26 @@ impl LogGate {
             LogLevel::Warn,
             &message,
         ));
+    }
+
+    /// When what is left to tell is due, for one who then calls [`LogGate::tell_now`]; `None` while
+    /// there is nothing, or somebody who does.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.left_out.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut state = self.state();
+        let due = (!state.has_teller).then_some(state.tell);
+        state.has_teller = true;
+        due
+    }
+
+    /// Tells what is due; gives when to come again, if there is more by then.
+    pub(super) fn tell_now(&self, env: &dyn HostEnv) -> Option<Instant> {
+        // First, so that what is left out from here on has a teller of its own.
+        self.state().has_teller = false;
+        self.tell(env);
+        self.due()
     }
 
     /// Tells of a value that means nothing, once.
@@ -245,8 +268,10 @@ mod tests {
             gate.tell(&env);
         }
         assert_eq!(env.logged().len(), 1);
-        tokio::time::advance(QUIET).await;
-        gate.tell(&env);
+        let due = gate.due().unwrap();
+        assert_eq!(gate.due(), None, "one teller is enough");
+        tokio::time::sleep_until(due).await;
+        assert_eq!(gate.tell_now(&env), None, "all is told");
         let logged = env.logged();
         assert!(logged[0].contains("left out 1 "), "{logged:?}");
         assert!(logged[1].contains("left out 4 "), "{logged:?}");
