@@ -19,6 +19,7 @@
 pub mod cases;
 mod component;
 mod lattice;
+pub mod links;
 pub mod versions;
 mod watching;
 

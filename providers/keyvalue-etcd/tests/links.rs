@@ -2,15 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
-
 use keyvalue_etcd::KeyValueEtcd;
 use lattice_core::link::LinkState;
 use lattice_etcd::{Etcd, EtcdOptions, Put, Range};
-use lattice_keyvalue_suite::{Component, Lattice, PATIENCE, cases};
-use lattice_provider_sdk::keyvalue::KeyValueError;
+use lattice_keyvalue_suite::{Lattice, PATIENCE, cases, links};
 use lattice_services::{Kind, Service};
-use tokio::time::Instant;
 
 async fn start() -> (Service, Lattice) {
     let server = Service::start(Kind::Etcd).await.unwrap();
@@ -20,11 +16,6 @@ async fn start() -> (Service, Lattice) {
 /// Asks etcd past the provider.
 fn client(server: &Service) -> Etcd {
     Etcd::new(EtcdOptions::at([server.url()])).unwrap()
-}
-
-async fn until_back(kv: &Component) {
-    let back = async { while kv.get("default", "a").await != Ok(Some("x".into())) {} };
-    tokio::time::timeout(PATIENCE, back).await.unwrap();
 }
 
 #[tokio::test]
@@ -94,24 +85,7 @@ async fn settings_that_cannot_be_are_reported() {
 #[tokio::test]
 async fn a_server_that_is_away_is_an_error_until_it_is_back() {
     let (mut server, mut lattice) = start().await;
-    let url = server.url();
-    let kv = lattice.link("counter", "default", &[("url", &url)]).await;
-    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
-    server.kill();
-    for _ in 0..3 {
-        let asked = Instant::now();
-        assert!(matches!(
-            kv.get("default", "a").await,
-            Err(KeyValueError::Other(_))
-        ));
-        assert!(asked.elapsed() < Duration::from_secs(5));
-    }
-    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-    assert!(reason.contains(&server.port().to_string()), "{reason}");
-    server.start_again().await.unwrap();
-    until_back(&kv).await;
-    lattice.report_of(LinkState::Ready).await;
-    cases::count_at_once(&kv, "n", 16).await;
+    links::a_server_that_is_away_is_an_error_until_it_is_back(&mut server, &mut lattice).await;
 }
 
 #[tokio::test]
@@ -122,14 +96,9 @@ async fn a_server_that_is_silent_is_an_error() {
     let kv = lattice.link("counter", "default", &config).await;
     assert_eq!(kv.set("default", "a", "x").await, Ok(()));
     server.freeze().unwrap();
-    let asked = Instant::now();
-    assert!(matches!(
-        kv.get("default", "a").await,
-        Err(KeyValueError::Other(_))
-    ));
-    assert!(asked.elapsed() < Duration::from_secs(5));
+    links::fails_soon(&kv).await;
     server.thaw().unwrap();
-    until_back(&kv).await;
+    links::until_back(&kv).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyvalue_postgres::KeyValuePostgres;
 use lattice_core::link::LinkState;
-use lattice_keyvalue_suite::{Component, Lattice, PATIENCE, cases};
+use lattice_keyvalue_suite::{Lattice, PATIENCE, cases, links};
 use lattice_postgres::tokio_postgres::{Client, NoTls};
 use lattice_provider_sdk::keyvalue::KeyValueError;
 use lattice_services::{Kind, Service};
@@ -24,11 +24,6 @@ async fn client(server: &Service) -> Client {
     let (client, connection) = connected.await.unwrap();
     tokio::spawn(connection);
     client
-}
-
-async fn until_back(kv: &Component) {
-    let back = async { while kv.get("default", "a").await != Ok(Some("x".into())) {} };
-    tokio::time::timeout(PATIENCE, back).await.unwrap();
 }
 
 #[tokio::test]
@@ -130,24 +125,7 @@ async fn settings_that_cannot_be_are_reported_without_the_login() {
 #[tokio::test]
 async fn a_server_that_is_away_is_an_error_until_it_is_back() {
     let (mut server, mut lattice) = start().await;
-    let url = server.url();
-    let kv = lattice.link("counter", "default", &[("url", &url)]).await;
-    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
-    server.kill();
-    for _ in 0..3 {
-        let asked = Instant::now();
-        assert!(matches!(
-            kv.get("default", "a").await,
-            Err(KeyValueError::Other(_))
-        ));
-        assert!(asked.elapsed() < Duration::from_secs(5));
-    }
-    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-    assert!(reason.contains(&server.port().to_string()), "{reason}");
-    server.start_again().await.unwrap();
-    until_back(&kv).await;
-    lattice.report_of(LinkState::Ready).await;
-    cases::count_at_once(&kv, "n", 16).await;
+    links::a_server_that_is_away_is_an_error_until_it_is_back(&mut server, &mut lattice).await;
 }
 
 #[tokio::test]
@@ -166,7 +144,7 @@ async fn what_takes_too_long_is_an_error() {
     };
     assert!(asked.elapsed() < Duration::from_secs(5), "{why}");
     client.batch_execute("ROLLBACK").await.unwrap();
-    until_back(&kv).await;
+    links::until_back(&kv).await;
 }
 
 #[tokio::test]
