@@ -14,8 +14,8 @@ use crate::bucket::Bucket;
 use crate::namespace::Namespace;
 use crate::settings::LinkSettings;
 
-/// The longest key that is promised; a whole request may have 1.5 MiB.
-const LONGEST_KEY: usize = 64 << 10;
+/// The longest key that is taken; a whole request may have 1.5 MiB.
+pub(crate) const LONGEST_KEY: usize = 64 << 10;
 
 /// What a link gives its component.
 #[derive(Debug)]

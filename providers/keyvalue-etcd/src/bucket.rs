@@ -13,12 +13,15 @@ use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::pages::{MOST_KEYS, Page};
 use lattice_provider_sdk::keyvalue::{Entry, KeysPage, LARGEST_ANSWER, Outcome, Turns, Versioned};
 
+use crate::backend::LONGEST_KEY;
 use crate::failure::{Failure, of_key};
 use crate::namespace::Namespace;
 
 /// The version of what is not there.
 const ABSENT: &str = "absent";
 
+/// How much of a key that is too long an error shows.
+const SHOWN_OF_KEY: usize = 60;
 /// How many keys one transaction may have, which etcd bounds at 128, and how many bytes.
 const MOST_OPERATIONS: usize = 100;
 const MOST_BYTES: usize = 1 << 20;
@@ -86,7 +89,19 @@ impl Bucket<'_> {
         Ok(self.etcd.range(count).await?.count > 0)
     }
 
+    fn check_key(key: &str) -> Result<(), Failure> {
+        if key.len() <= LONGEST_KEY {
+            return Ok(());
+        }
+        Err(Failure::Key {
+            start: key.chars().take(SHOWN_OF_KEY).collect(),
+            bytes: key.len(),
+            most: LONGEST_KEY,
+        })
+    }
+
     fn check(&self, key: &str, value: &[u8]) -> Result<(), Failure> {
+        Self::check_key(key)?;
         match value.len() {
             bytes if bytes > self.longest => Err(Failure::Value {
                 key: key.to_owned(),
@@ -162,6 +177,7 @@ impl Bucket<'_> {
         by: Addend,
         ttl: Option<Duration>,
     ) -> Result<i128, Failure> {
+        Self::check_key(key)?;
         let stored = self.keys.stored(key);
         let _turn = self.turns.take("", &String::from_utf8_lossy(&stored)).await;
         let lease = self.lease(ttl).await.map_err(of_key(key))?;

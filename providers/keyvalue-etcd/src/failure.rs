@@ -21,6 +21,13 @@ pub(crate) enum Failure {
         bytes: usize,
         most: usize,
     },
+    /// The key cannot be stored.
+    #[error("could not write `{start}…`: the key has {bytes} bytes, more than the {most} of a key")]
+    Key {
+        start: String,
+        bytes: usize,
+        most: usize,
+    },
     /// The values that a batch asks for do not fit into one answer.
     #[error("the values of the batch do not fit into one answer")]
     Answer,
