@@ -315,12 +315,13 @@ impl Queues for NatsQueues {
         let queue = self.queue(queue).await?;
         let gone = |error: &dyn std::error::Error| QueueError::unavailable(chain(error));
         let info = queue.stream.get_info().await.map_err(|e| gone(&e))?;
-        let mut leased = 0;
+        let (mut leased, mut waiting) = (0, 0);
         let mut consumers = queue.lanes.known().await?;
         consumers.push(queue.workers.clone());
         for consumer in consumers {
             let info = consumer.consumer.get_info().await.map_err(|e| gone(&e))?;
             leased += u64::try_from(info.num_ack_pending).unwrap_or(0);
+            waiting += info.num_pending;
         }
         let delayed = queue.later.get_info().await.map_err(|e| gone(&e))?;
         let dead = match self
@@ -340,7 +341,9 @@ impl Queues for NatsQueues {
             Err(error) => return Err(error),
         };
         Ok(Depth {
-            ready: info.state.messages.saturating_sub(leased),
+            // A 2.9 server that was killed finds messages again that were acknowledged before, which it
+            // gives to nobody.
+            ready: info.state.messages.saturating_sub(leased).min(waiting),
             leased: Some(leased),
             delayed: Some(delayed.state.messages),
             dead: Some(dead),

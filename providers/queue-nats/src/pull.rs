@@ -97,6 +97,7 @@ impl Puller {
             wait: wait.unwrap_or_default(),
             late: Arc::clone(&self.late),
             wire: wire.clone(),
+            asked_over: wire.connections(),
         };
         let request = BatchConfig {
             batch: max,
@@ -125,6 +126,8 @@ struct Pulling {
     wait: Duration,
     late: Late,
     wire: Wire,
+    /// The connection over which it was asked.
+    asked_over: u64,
 }
 
 impl Pulling {
@@ -134,14 +137,15 @@ impl Pulling {
             let Some(answers) = &mut self.answers else {
                 break;
             };
-            let answer = match tokio::time::timeout(limit, answers.next()).await {
-                Ok(Some(answer)) => answer,
-                Ok(None) => {
+            let next = self.wire.answer(self.asked_over, limit, answers.next());
+            let answer = match next.await {
+                Some(Some(answer)) => answer,
+                Some(None) => {
                     self.due = 0;
                     return Err(QueueError::unavailable("the connection to NATS has ended"));
                 }
-                Err(_) if !self.got.is_empty() => break,
-                Err(_) => {
+                None if !self.got.is_empty() => break,
+                None => {
                     return Err(QueueError::unavailable(format!(
                         "NATS did not say within {limit:?} whether there are messages"
                     )));

@@ -5,6 +5,7 @@
     reason = "owns the subjects of the streams and of acknowledgements"
 )]
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -17,6 +18,11 @@ use serde_json::Value;
 /// How long JetStream may take to answer; less than the usual deadline of a call, so that the
 /// caller hears what is missing.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the connection is still the one over which something was asked.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long an answer may still come over a new connection, for what was not sent before.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// JetStream's code for a stream that has as much as it may have, or could not store.
 const STORE_FAILED: u64 = 10077;
@@ -47,6 +53,33 @@ impl Wire {
         }
     }
 
+    /// How often the connection was made.
+    pub(crate) fn connections(&self) -> u64 {
+        self.nats.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an answer for as long as `limit`, and not when the connection of the number
+    /// `asked_over` is gone: a server that was started again has forgotten what it was asked.
+    pub(crate) async fn answer<T>(
+        &self,
+        asked_over: u64,
+        limit: Duration,
+        answer: impl Future<Output = T>,
+    ) -> Option<T> {
+        let forgotten = async {
+            while self.connections() == asked_over {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            () = tokio::time::sleep(limit) => None,
+            () = forgotten => None,
+        }
+    }
+
     /// The largest message that the server takes.
     pub(crate) fn max_payload(&self) -> usize {
         self.nats.server_info().max_payload
@@ -61,13 +94,14 @@ impl Wire {
         most: usize,
     ) -> Result<Stored, QueueError> {
         let asked = self.nats.request_with_headers(subject, headers, payload);
-        let answer = match tokio::time::timeout(ANSWER_LIMIT, asked).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+        let answer = self.answer(self.connections(), ANSWER_LIMIT, asked);
+        let answer = match answer.await {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 return Err(QueueError::NoSuchQueue);
             }
-            Ok(Err(error)) => return Err(QueueError::unavailable(error.to_string())),
-            Err(_) => return Err(silent("store a message")),
+            Some(Err(error)) => return Err(QueueError::unavailable(error.to_string())),
+            None => return Err(silent("store a message")),
         };
         let told: Value = serde_json::from_slice(&answer.payload)
             .map_err(|_| QueueError::other("NATS did not say what became of a message"))?;
@@ -84,13 +118,14 @@ impl Wire {
     /// Acknowledges and waits for the server to say so.
     pub(crate) async fn acknowledge(&self, ack: &str, kind: AckKind) -> Result<(), QueueError> {
         let asked = self.nats.request(ack.to_owned(), kind.into());
-        match tokio::time::timeout(ANSWER_LIMIT, asked).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+        let answer = self.answer(self.connections(), ANSWER_LIMIT, asked);
+        match answer.await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 Err(QueueError::ReceiptExpired)
             }
-            Ok(Err(error)) => Err(QueueError::unavailable(error.to_string())),
-            Err(_) => Err(silent("acknowledge a message")),
+            Some(Err(error)) => Err(QueueError::unavailable(error.to_string())),
+            None => Err(silent("acknowledge a message")),
         }
     }
 

@@ -25,6 +25,9 @@ const AT_ONCE: usize = 50;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the whole may take.
 const LIMIT: Duration = Duration::from_secs(90);
+/// How often something dies at most: what is under way then comes again after 15 seconds, so that more
+/// of it takes longer but shows nothing new.
+const DEATHS: (u32, u32) = (10, 5);
 
 /// How often each message was acknowledged by the handler.
 type Seen = Arc<Mutex<HashMap<String, u32>>>;
@@ -116,15 +119,15 @@ async fn nothing_is_lost_when_everything_dies_now_and_then() {
     while seen.lock().await.len() < COUNT {
         assert!(
             Instant::now() < until,
-            "{} of {COUNT} came",
+            "{} of {COUNT} came, {kills} kills, {restarts} restarts",
             seen.lock().await.len()
         );
         tokio::time::sleep(Duration::from_millis(300 + chance.below(500))).await;
         // In the second half all is left alone, so that it ends.
-        if seen.lock().await.len() > COUNT / 2 {
+        if seen.lock().await.len() > COUNT / 2 || (kills, restarts) >= DEATHS {
             continue;
         }
-        if chance.below(3) == 0 {
+        if restarts < DEATHS.1 && (kills >= DEATHS.0 || chance.below(3) == 0) {
             backend.restart().await.unwrap();
             restarts += 1;
         } else {
