@@ -8,11 +8,16 @@ use crate::{Amount, Done, told};
 const EVERY_MS: u64 = 3_600_000;
 
 pub(crate) fn put(name: &str, amount: Amount) -> Done {
-    let job = Job {
+    let mut job = Job {
         name: name.to_owned(),
         trigger: Trigger::EveryMs(EVERY_MS),
         time_zone: None,
         payload: amount.bytes(),
     };
-    amount.each(|_| scheduler::put_job(&job).map_err(told))
+    amount.each(|at| {
+        // One that is as it was would not be written.
+        job.payload.truncate(amount.size as usize);
+        job.payload.extend(at.to_le_bytes());
+        scheduler::put_job(&job).map_err(told)
+    })
 }
