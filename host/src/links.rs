@@ -1,5 +1,7 @@
 //! The links of the lattice as this host knows them, and the targets that calls find through them.
 
+mod lately;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use lattice_store::LatticeSnapshot;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use lately::Lately;
 
 /// Where calls through one link of one source go. Everything that does not change from call to
 /// call is made when the link becomes known.
@@ -141,6 +145,17 @@ impl Source {
         self.roads.get(place).cloned()
     }
 
+    /// The interfaces that have a target here and none in `after`, with the names of their links.
+    fn lost_in(&self, after: Option<&Self>) -> impl Iterator<Item = (String, String)> {
+        let all = self.routes.iter();
+        let all = all.flat_map(|(name, routes)| routes.keys().map(move |lookup| (name, lookup)));
+        all.filter(move |(name, lookup)| {
+            let routes = after.and_then(|after| after.routes.get(*name));
+            routes.is_none_or(|routes| !routes.contains_key(*lookup))
+        })
+        .map(|(name, lookup)| (name.clone(), lookup.clone()))
+    }
+
     /// What was counted for links that were called.
     fn reports(&self) -> impl Iterator<Item = RoadReport> {
         let counted = self.links.iter().zip(&self.roads);
@@ -193,6 +208,7 @@ impl LinkDiff {
 pub(crate) struct LinkTable {
     lattice: LatticeName,
     sources: RwLock<HashMap<ComponentId, Arc<Source>>>,
+    lately: Lately,
     /// Told after each change, for those who wait until the table has caught up with the store.
     version: watch::Sender<u64>,
 }
@@ -202,6 +218,7 @@ impl LinkTable {
         Self {
             lattice,
             sources: RwLock::default(),
+            lately: Lately::default(),
             version: watch::Sender::new(0),
         }
     }
@@ -218,6 +235,9 @@ impl LinkTable {
     /// Forgets a spec.
     pub(crate) fn remove(&self, id: &ComponentId) -> LinkDiff {
         let removed = self.sources.write().remove(id);
+        if let Some(removed) = &removed {
+            self.lately.add(id, removed.lost_in(None));
+        }
         self.changed();
         LinkDiff::between(removed.as_ref().map_or(&[], |source| &source.links), &[])
     }
@@ -257,6 +277,9 @@ impl LinkTable {
         let diff = LinkDiff::between(old.map_or(&[], |source| &source.links), &links);
         if old.is_none_or(|source| source.links != links) {
             let source = Source::new(&self.lattice, id, links, old.map(AsRef::as_ref));
+            if let Some(old) = old {
+                self.lately.add(id, old.lost_in(Some(&source)));
+            }
             sources.insert(id.clone(), Arc::new(source));
         }
         diff
@@ -326,6 +349,42 @@ impl LinkTable {
             .get(link_name)?
             .get(lookup)
             .cloned()
+    }
+
+    /// As [`LinkTable::resolve`], for a call that found nothing: where the link went a moment ago, it
+    /// waits for the one that takes its place, as long as such a call is let wait and no longer than
+    /// until `deadline`.
+    pub(crate) async fn resolve_soon(
+        &self,
+        source: &ComponentId,
+        link_name: &str,
+        lookup: &str,
+        deadline: Instant,
+    ) -> Option<Arc<Route>> {
+        let mut version = self.version.subscribe();
+        loop {
+            let found = self.resolve(source, link_name, lookup);
+            if found.is_some() {
+                return found;
+            }
+            let until = self.lately.until(source, link_name, lookup)?.min(deadline);
+            if until <= Instant::now() {
+                return None;
+            }
+            // Whether there is news or time is over shows above.
+            let _ = tokio::time::timeout_at(until, version.changed()).await;
+        }
+    }
+
+    /// Whether calls of `source` for an interface have a target, or may have one in a moment.
+    pub(crate) fn leads_somewhere(
+        &self,
+        source: &ComponentId,
+        link_name: &str,
+        lookup: &str,
+    ) -> bool {
+        self.resolve(source, link_name, lookup).is_some()
+            || self.lately.until(source, link_name, lookup).is_some()
     }
 
     /// Waits until the links fulfil a condition.

@@ -53,7 +53,7 @@ impl HostEnv for ComponentEnv {
     }
 
     fn has_link(&self, link_name: &str, lookup: &str) -> bool {
-        self.router.resolve(&self.id, link_name, lookup).is_ok()
+        self.router.is_linked(&self.id, link_name, lookup)
     }
 
     fn log(&self, record: LogRecord<'_>) {

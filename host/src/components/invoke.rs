@@ -42,26 +42,28 @@ pub(crate) struct ComponentInvoke {
 }
 
 impl ComponentInvoke {
-    fn resolve(
+    /// The route of a call, which is waited for while the link moves to another target.
+    async fn resolve(
         &self,
+        cx: &CallContext,
         link_name: &str,
         lookup: &str,
         operation: &str,
     ) -> Result<Arc<Route>, InvokeError> {
-        self.router
-            .resolve(&self.source, link_name, lookup)
-            .map_err(|_| {
-                let error = InvokeError::NoLink {
-                    link_name: link_name.to_owned(),
-                    instance: lookup.to_owned(),
-                };
-                self.report(
-                    operation.to_owned(),
-                    ErrorCode::MissingLink,
-                    error.to_string(),
-                );
-                error
-            })
+        let (router, source) = (&self.router, &self.source);
+        let found = router.resolve_soon(source, link_name, lookup, self.deadline(cx));
+        found.await.map_err(|_| {
+            let error = InvokeError::NoLink {
+                link_name: link_name.to_owned(),
+                instance: lookup.to_owned(),
+            };
+            self.report(
+                operation.to_owned(),
+                ErrorCode::MissingLink,
+                error.to_string(),
+            );
+            error
+        })
     }
 
     fn invocation(
@@ -167,7 +169,7 @@ impl Invoke for ComponentInvoke {
         let operation = || operation(instance, function);
         let route = match self.router.resolve(&self.source, link_name, lookup) {
             Ok(route) => route,
-            Err(_) => self.resolve(link_name, lookup, &operation())?,
+            Err(_) => self.resolve(cx, link_name, lookup, &operation()).await?,
         };
         let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let called = self.peer.call(invocation, params).await;
@@ -216,7 +218,7 @@ impl Invoke for ComponentInvoke {
             ..
         } = target;
         let operation = operation(instance, function);
-        let route = self.resolve(link_name, lookup, &operation)?;
+        let route = self.resolve(cx, link_name, lookup, &operation).await?;
         let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let opened = self.open(invocation, params, streams, results).await;
         opened.map_err(|error| self.failed(&route, operation, error))
@@ -232,7 +234,8 @@ impl Invoke for ComponentInvoke {
         let operation = operation(OUTGOING_HANDLER, HANDLE);
         let internal = |error: &dyn Display| HttpCode::InternalError(Some(error.to_string()));
         let route = self
-            .resolve(link_name, OUTGOING_LOOKUP, &operation)
+            .resolve(cx, link_name, OUTGOING_LOOKUP, &operation)
+            .await
             .map_err(|error| internal(&error))?;
         let (invocation, _traced) = self.invocation(cx, &route, OUTGOING_HANDLER, HANDLE);
         let sent = self

@@ -66,6 +66,47 @@ fn links_are_found_by_source_name_and_interface() {
     );
 }
 
+const STORE: &str = "wasi:keyvalue/store";
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_while_its_link_moves_and_no_longer() {
+    let table = table();
+    let to = |target: &str| spec(&[link("a", target, "default", &["store"])]);
+    let (source, started) = (id("a"), Instant::now());
+    let later = |millis| started + std::time::Duration::from_millis(millis);
+    table.put(&source, to("kv"));
+    table.put(&source, spec(&[]));
+    assert!(table.leads_somewhere(&source, "default", STORE));
+    let call = table.resolve_soon(&source, "default", STORE, later(5000));
+    let put = async {
+        tokio::time::sleep_until(later(300)).await;
+        table.put(&source, to("other"));
+    };
+    let (found, ()) = tokio::join!(call, put);
+    assert_eq!(found.unwrap().target.as_str(), "other");
+
+    table.remove(&source);
+    let call = table.resolve_soon(&source, "default", STORE, later(400));
+    assert!(call.await.is_none(), "the deadline of the call comes first");
+    assert_eq!(Instant::now(), later(400));
+    let call = table.resolve_soon(&source, "default", STORE, later(5000));
+    assert!(call.await.is_none());
+    assert_eq!(Instant::now(), later(1300));
+    assert!(!table.leads_somewhere(&source, "default", STORE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_link_fails_at_once() {
+    let table = table();
+    table.put(&id("a"), spec(&[link("a", "kv", "default", &["store"])]));
+    let before = Instant::now();
+    let by = before + std::time::Duration::from_secs(5);
+    let source = id("a");
+    let call = table.resolve_soon(&source, "default", "wasi:keyvalue/atomics", by);
+    assert!(call.await.is_none());
+    assert_eq!(Instant::now(), before);
+}
+
 #[test]
 fn a_deleted_link_is_not_resolved_and_a_call_under_way_keeps_its_target() {
     let table = table();

@@ -42,6 +42,8 @@ pub struct Backend {
     pub settings: fn(&Ground) -> Vec<(String, String)>,
     /// Arguments of the hosts.
     pub host: &'static [&'static str],
+    /// Whether the lattice's NATS is of version 2.9, which the provider has to make do with.
+    pub is_old: bool,
 }
 
 /// Where a backend is: what goes down when it does.
@@ -99,6 +101,16 @@ impl Backend {
             source_config: None,
             settings: no_settings,
             host: &[],
+            is_old: false,
+        }
+    }
+
+    /// The same on a lattice with an old NATS.
+    const fn on_old_nats(self, name: &'static str) -> Self {
+        Self {
+            name,
+            is_old: true,
+            ..self
         }
     }
 
@@ -201,6 +213,10 @@ const KEY_VALUE: &[Backend] = &[
         .with(many_buckets)
         .watching()
         .forgetting(MEMORY),
+    Backend::nats("nats", "keyvalue-nats", "cluster_uri")
+        .with(many_buckets)
+        .watching()
+        .on_old_nats("nats-2.9"),
 ];
 
 /// The key whose changes are told.
@@ -234,6 +250,7 @@ const BLOBS: &[Backend] = &[
         .slow()
         .forgetting(LATE),
     Backend::plain("memory", "blobstore-memory").forgetting(MEMORY),
+    Backend::nats("nats", "blobstore-nats", "cluster_uri").on_old_nats("nats-2.9"),
 ];
 
 /// A folder of this run, beside what the lattice keeps.
@@ -278,6 +295,9 @@ const QUEUE: &[Backend] = &[
     Backend::of("rabbitmq", "queue-rabbitmq", Kind::RabbitMq, any_queue_at),
     Backend::of("sqs", "queue-sqs", Kind::Moto, any_queue_of_aws).forgetting(STAND_IN),
     Backend::of("azure", "queue-azure", Kind::Azurite, any_queue_of_azure).forgetting(LATE),
+    Backend::nats("nats", "queue-nats", "cluster_uri")
+        .with(any_queue)
+        .on_old_nats("nats-2.9"),
 ];
 
 fn any_queue_of_aws(ground: &Ground) -> Value {
@@ -320,6 +340,16 @@ const MESSAGES: &[Backend] = &[
         source_config: Some(told_by_topics),
         place: Place::Told(Kind::Kafka),
         ..Backend::of("kafka", "messaging-kafka", Kind::Kafka, hosts)
+    },
+    Backend {
+        source_config: Some(told_of_all),
+        ..Backend::nats("nats", "messaging-nats", "cluster_uris").on_old_nats("nats-2.9")
+    },
+    Backend {
+        source_config: Some(told_by_a_stream),
+        ..Backend::nats("jetstream", "messaging-nats", "cluster_uris")
+            .with(to_streams)
+            .on_old_nats("jetstream-2.9")
     },
 ];
 
@@ -391,6 +421,9 @@ const LOCK: &[Backend] = &[
     Backend::lattice("nats", "lock-nats").campaigning(),
     Backend::of("etcd", "lock-etcd", Kind::Etcd, url).campaigning(),
     Backend::of("redis", "lock-redis", Kind::Redis, url).campaigning(),
+    Backend::lattice("nats", "lock-nats")
+        .campaigning()
+        .on_old_nats("nats-2.9"),
 ];
 
 /// The same for who does not want to lead.
@@ -412,7 +445,10 @@ fn elected(_: &Ground) -> Vec<(String, String)> {
 }
 
 /// Ticks come through the link of the one who puts the jobs.
-const SCHEDULE: &[Backend] = &[Backend::lattice("nats", "schedule-nats")];
+const SCHEDULE: &[Backend] = &[
+    Backend::lattice("nats", "schedule-nats"),
+    Backend::lattice("nats", "schedule-nats").on_old_nats("nats-2.9"),
+];
 
 const HTTP_IN: &[Backend] = &[Backend {
     source_config: Some(some_address),

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use lattice_codec::Reader;
 use lattice_integration::{HostOptions, Lattice, subject, until};
+use lattice_nats_box::{NatsBoxOptions, find_old_server};
 use lattice_rpc::{Invocation, Peer};
 use lattice_services::Service;
 use serde_json::{Value, json};
@@ -108,7 +109,15 @@ impl Ground {
             Some(kind) => Some(Service::start(kind).await?),
             None => None,
         };
-        let mut lattice = Lattice::start(0).await?;
+        let program = match run.backend.is_old {
+            true => Some(find_old_server()?),
+            false => None,
+        };
+        let options = NatsBoxOptions {
+            program,
+            ..NatsBoxOptions::default()
+        };
+        let mut lattice = Lattice::start_with(options, 0).await?;
         for _ in 0..=run.form.host() {
             let arguments = run.backend.host.iter().map(|text| (*text).to_owned());
             let options = HostOptions {

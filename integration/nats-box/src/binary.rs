@@ -11,6 +11,26 @@ const VARIABLES: [&str; 2] = ["LATTICE_NATS_SERVER", "NATS_SERVER"];
 /// Where `cargo xtask setup` puts the binary, seen from the workspace folder.
 const INSTALLED: &str = "target/tools/bin/nats-server";
 
+/// What names an older server, and where `cargo xtask test` puts it.
+const OLD: (&str, &str) = (
+    "LATTICE_OLD_NATS_SERVER",
+    "target/tools/bin/nats-server-debian",
+);
+
+/// Returns an older `nats-server`, of version 2.9: the one the environment names, or Debian's, which
+/// `cargo xtask test` fetches.
+///
+/// # Errors
+///
+/// Returns [`NatsBoxError::NoServer`] when there is none.
+pub fn find_old_server() -> Result<PathBuf, NatsBoxError> {
+    let (variable, installed) = OLD;
+    if let Some(path) = std::env::var_os(variable) {
+        return existing(PathBuf::from(path), variable);
+    }
+    existing(workspace().join(installed), variable)
+}
+
 /// Returns the `nats-server` to use: the one the environment names, the one that
 /// `cargo xtask setup` installed, or the first one on `PATH`.
 ///

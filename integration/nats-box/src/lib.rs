@@ -14,13 +14,14 @@ mod ports;
 mod process;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-pub use binary::find_server;
+pub use binary::{find_old_server, find_server};
 pub use error::NatsBoxError;
 pub use ports::free_port;
 use process::Server;
@@ -33,6 +34,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(20);
 /// What differs from a plain server with JetStream.
 #[derive(Debug, Clone, Default)]
 pub struct NatsBoxOptions {
+    /// The program, when it is not the one of [`find_server`].
+    pub program: Option<PathBuf>,
     /// Largest message the server takes, in bytes.
     pub max_payload: Option<usize>,
     /// JetStream domain.

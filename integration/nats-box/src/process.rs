@@ -79,7 +79,10 @@ fn log_file(dir: &Path) -> PathBuf {
 }
 
 fn spawn(dir: &Path, options: &NatsBoxOptions, port: Option<u16>) -> Result<Server, NatsBoxError> {
-    let path = find_server()?;
+    let path = match &options.program {
+        Some(program) => program.clone(),
+        None => find_server()?,
+    };
     let config = dir.join("server.conf");
     let folder = |source| NatsBoxError::Folder { source };
     std::fs::write(&config, config_text(dir, options, port)).map_err(folder)?;

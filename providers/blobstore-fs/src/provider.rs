@@ -108,8 +108,8 @@ impl Provider for BlobstoreFs {
             .with("list-order", "name")
             .having("durable");
         match self.backends.get(link).map(|b| b.shared.max_object_bytes) {
-            Some(limit) if limit < u64::MAX => features.with("max-object-bytes", limit),
-            _ => features,
+            Some(limit) => features.with("max-object-bytes", limit),
+            None => features,
         }
     }
 

@@ -82,10 +82,10 @@ impl Provider for BlobstoreNats {
         };
         let settings = &blobs.settings;
         let room = settings.keeping.max_bytes().unwrap_or(u64::MAX);
-        match room.min(settings.shared.max_object_bytes) {
-            u64::MAX => features,
-            limit => features.with("max-object-bytes", limit),
-        }
+        features.with(
+            "max-object-bytes",
+            room.min(settings.shared.max_object_bytes),
+        )
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {

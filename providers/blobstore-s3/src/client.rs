@@ -4,11 +4,10 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use lattice_backend_http::aws::AwsClient;
 use lattice_backend_http::encode;
 use lattice_backend_http::xml::Element;
-use lattice_backend_http::{HttpBackend, Retry, TlsError};
+use lattice_backend_http::{Answer, HttpBackend, Retry, TlsError};
 use lattice_provider_sdk::blobstore::PartRoom;
 use tokio_util::task::TaskTracker;
 
@@ -189,12 +188,12 @@ impl S3 {
     }
 
     /// Makes a request whose answer streams.
-    pub(crate) async fn open(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, S3Error> {
+    pub(crate) async fn open(&self, ask: &Ask<'_>) -> Result<Response<Answer>, S3Error> {
         let again = |error: &S3Error| error.never_sent() || error.may_pass();
         self.retry.run(|| self.open_once(ask), again).await
     }
 
-    async fn open_once(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, S3Error> {
+    async fn open_once(&self, ask: &Ask<'_>) -> Result<Response<Answer>, S3Error> {
         let answer = self.client.send(self.request(ask)?).await?;
         if answer.status().is_success() {
             return Ok(answer);

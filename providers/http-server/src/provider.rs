@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::{
-    ConfigChange, LinkError, Provider, ProviderLink, Session, Shared, Sharing, StartError,
-    async_trait,
+    ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Shared, Sharing,
+    StartError, async_trait,
 };
 use tokio::time::Instant;
 
@@ -70,6 +70,12 @@ impl Provider for HttpServer {
         self.servers.remove(&link.key()).await;
     }
 
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        let settings = ProviderSettings::of(&self.session)
+            .and_then(|provider| LinkSettings::of(link, &provider));
+        settings.map_or_else(|_| Features::new(), |settings| features(&settings))
+    }
+
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let provider = ProviderSettings::of(&self.session).map_err(|e| invalid("provider", e))?;
         let settings = LinkSettings::of(link, &provider).map_err(|e| invalid("link", e))?;
@@ -86,6 +92,23 @@ impl Provider for HttpServer {
     async fn shutdown(&self, until: Instant) {
         self.servers.shutdown(until).await;
     }
+}
+
+/// What a link with these settings can do.
+fn features(settings: &LinkSettings) -> Features {
+    let features = Features::new()
+        .having("http1")
+        .having("http2")
+        .having("sse")
+        .having("streams")
+        .having("trailers");
+    let optional = [
+        ("tls", settings.tls.is_some()),
+        ("websocket", settings.websocket),
+        ("keep-alive", settings.keep_alive),
+    ];
+    let has = optional.into_iter().filter(|(_, is_there)| *is_there);
+    has.fold(features, |features, (name, _)| features.having(name))
 }
 
 fn invalid(whose: &str, error: InvalidSetting) -> LinkError {

@@ -52,6 +52,21 @@ async fn a_bad_value_is_told_by_name() {
 }
 
 #[tokio::test]
+async fn a_link_may_require_what_the_server_has() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let requiring = |what| link("a", &[("address", &address), ("require", what)]);
+    lattice.put(&requiring("http2, websocket")).await;
+    let reason = lattice.report().await.reason.unwrap();
+    assert!(
+        reason.starts_with("the link requires `websocket`"),
+        "{reason}"
+    );
+    lattice.put(&requiring("http2, sse")).await;
+    assert_eq!(lattice.report().await.state, LinkState::Ready);
+}
+
+#[tokio::test]
 async fn components_on_one_address_take_over_in_order() {
     let mut lattice = Lattice::start(&[]).await;
     let address = free_address();

@@ -97,8 +97,13 @@ impl Provider for KeyValueEtcd {
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         match self.backends.get(link) {
             Some(backend) => backend.check().await,
-            // A link that watches looks after its connection itself.
-            None => Ok(()),
+            None => {
+                let watched = self.watchers.lock().get(&link.key()).map(Watcher::source);
+                match watched {
+                    Some(source) => source.check().await.map_err(unusable),
+                    None => Ok(()),
+                }
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! again and again until it is there. Up to which revision it was told is kept in etcd, beside the
 //! buckets, so that a provider that was away goes on from there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +30,7 @@ pub(crate) struct Source {
 /// Watches keys for one link until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
+    source: Arc<Source>,
     _task: JoinSet<()>,
 }
 
@@ -36,9 +38,18 @@ impl Watcher {
     /// Tells of every change from now on, and of those since it was last watched.
     pub(crate) async fn start(source: Source, teller: Teller) -> Result<Self, EtcdError> {
         let from = source.begin().await?;
+        let source = Arc::new(source);
         let mut task = JoinSet::new();
-        task.spawn(source.run(teller, from));
-        Ok(Self { _task: task })
+        task.spawn(Arc::clone(&source).run(teller, from));
+        Ok(Self {
+            source,
+            _task: task,
+        })
+    }
+
+    /// What is watched.
+    pub(crate) fn source(&self) -> Arc<Source> {
+        Arc::clone(&self.source)
     }
 }
 
@@ -56,13 +67,19 @@ impl Source {
         Ok(now)
     }
 
+    /// Whether etcd answers.
+    pub(crate) async fn check(&self) -> Result<(), EtcdError> {
+        let known = Range::key(self.memory.clone()).count_only();
+        self.etcd.range(known).await.map(drop)
+    }
+
     async fn remember(&self, told: i64) -> Result<(), EtcdError> {
         let put = Put::new(self.memory.clone(), told.to_string());
         self.etcd.put(put).await?;
         Ok(())
     }
 
-    async fn run(self, mut teller: Teller, mut told: i64) {
+    async fn run(self: Arc<Self>, mut teller: Teller, mut told: i64) {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         loop {
             let begun = Instant::now();

@@ -109,7 +109,13 @@ impl Provider for KeyValueNats {
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         match self.backends.get(link) {
             Some(backend) => backend.check().await.map(drop).map_err(no_bucket),
-            None => Ok(()),
+            None => {
+                let watched = self.watchers.lock().get(&link.key()).map(Watcher::source);
+                match watched {
+                    Some(source) => source.check().await.map_err(no_bucket),
+                    None => Ok(()),
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! Of a key that changed several times meanwhile only the last change is left to tell. A key whose
 //! time is over goes without a word.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
@@ -71,8 +72,8 @@ pub(crate) fn durable(own: &str, peer: &str, link_name: &str) -> String {
 }
 
 /// Watches keys for one link until it is dropped.
-#[derive(Debug)]
 pub(crate) struct Watcher {
+    source: Arc<Source>,
     _task: JoinSet<()>,
 }
 
@@ -81,13 +82,30 @@ impl Watcher {
     pub(crate) async fn start(source: Source, teller: Teller) -> Result<Self, WatchError> {
         let mut made = None;
         let consumer = source.consumer(&mut made).await?;
+        let source = Arc::new(source);
         let mut task = JoinSet::new();
-        task.spawn(source.run(consumer, made, teller));
-        Ok(Self { _task: task })
+        task.spawn(Arc::clone(&source).run(consumer, made, teller));
+        Ok(Self {
+            source,
+            _task: task,
+        })
+    }
+
+    /// What is watched.
+    pub(crate) fn source(&self) -> Arc<Source> {
+        Arc::clone(&self.source)
     }
 }
 
 impl Source {
+    /// Whether NATS answers and has the bucket.
+    pub(crate) async fn check(&self) -> Result<(), OpenError> {
+        self.cluster
+            .bucket_anew(&self.bucket, self.new)
+            .await
+            .map(drop)
+    }
+
     /// Goes on where the link was last told, or begins. `made` is when the bucket was made that was
     /// watched so far.
     async fn consumer(
@@ -123,7 +141,7 @@ impl Source {
     }
 
     async fn run(
-        self,
+        self: Arc<Self>,
         consumer: Consumer<pull::Config>,
         mut made: Option<i128>,
         mut teller: Teller,

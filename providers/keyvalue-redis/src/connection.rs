@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use lattice_provider_sdk::LinkError;
 use lattice_provider_sdk::keyvalue::KeyValueError;
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    ServerErrorKind,
+    ServerErrorKind, cmd,
 };
 use tokio::time::Instant;
 
@@ -149,6 +150,17 @@ impl Connection {
     /// Makes connections of other kinds.
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Whether the server answers.
+    pub(crate) async fn ping(&self) -> Result<(), LinkError> {
+        match self.ask::<()>(&cmd("PING")).await {
+            Err(error) if !error.is_refusal() || error.is_login() => {
+                Err(LinkError::unavailable(error.to_string()))
+            }
+            // Who may not say hello is answered all the same.
+            _ => Ok(()),
+        }
     }
 
     /// Sends a command and waits for what the server answers.

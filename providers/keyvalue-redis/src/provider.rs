@@ -108,8 +108,17 @@ impl Provider for KeyValueRedis {
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         match self.backends.get(link) {
             Some(backend) => backend.check().await,
-            // A link that watches looks after its connection itself.
-            None => Ok(()),
+            None => {
+                let watcher = self
+                    .watchers
+                    .lock()
+                    .get(&link.key())
+                    .map(Watcher::connection);
+                match watcher {
+                    Some(connection) => connection.ping().await,
+                    None => Ok(()),
+                }
+            }
         }
     }
 

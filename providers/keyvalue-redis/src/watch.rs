@@ -47,6 +47,7 @@ pub(crate) struct Source {
 /// Watches the keys of one link until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
+    connection: Arc<Shared<Connection>>,
     tasks: JoinSet<()>,
 }
 
@@ -60,11 +61,17 @@ impl Watcher {
         }
         let (note, told) = mpsc::channel(AT_ONCE);
         let teller = teller.noting(note);
+        let connection = Arc::clone(&source.connection);
         let mut tasks = JoinSet::new();
         tasks.spawn(write_down(source.clone(), told));
         tasks.spawn(follow(source.clone(), feed, line, teller.watched().clone()));
         tasks.spawn(tell(source, teller, changes));
-        Ok(Self { tasks })
+        Ok(Self { connection, tasks })
+    }
+
+    /// The connection that the keys are read over.
+    pub(crate) fn connection(&self) -> Arc<Shared<Connection>> {
+        Arc::clone(&self.connection)
     }
 
     /// Ends it; a component that is being told is not any more.

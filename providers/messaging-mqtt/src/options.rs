@@ -17,7 +17,7 @@ use crate::settings::{ServerSettings, TlsSettings};
 /// How long one attempt to connect may take, in seconds.
 const CONNECT_WITHIN: u64 = 4;
 /// How soon a broker that is silently gone is noticed, once and a half.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// What a packet has besides its body: topic, properties.
 const OVERHEAD: usize = 128 * 1024;
 

@@ -195,22 +195,26 @@ impl Provider for MessagingMqtt {
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let links = self.links.lock();
-        let Some(known) = links.get(&link.key()) else {
-            return Ok(());
+        let (publisher, status) = {
+            let links = self.links.lock();
+            let Some(known) = links.get(&link.key()) else {
+                return Ok(());
+            };
+            let status = known
+                .told
+                .as_ref()
+                .map(|(_, status)| status.borrow().clone());
+            (Arc::clone(&known.publisher), status)
         };
-        if link.role == LinkRole::Target && !known.publisher.is_connected() {
-            let what = "there is no connection to the MQTT broker at the moment";
-            return Err(LinkError::unavailable(what));
+        if let Some(Status::Failed(why)) = status {
+            return Err(LinkError::unavailable(why));
         }
-        match known
-            .told
-            .as_ref()
-            .map(|(_, status)| status.borrow().clone())
-        {
-            Some(Status::Failed(why)) => Err(LinkError::unavailable(why)),
-            _ => Ok(()),
+        // A session has a connection of its own, which tells when it is lost.
+        if link.role == LinkRole::Source && !publisher.is_connected() {
+            return Ok(());
         }
+        let checked = publisher.check().await;
+        checked.map_err(|error| LinkError::unavailable(error.to_string()))
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {

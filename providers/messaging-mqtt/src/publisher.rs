@@ -28,7 +28,12 @@ use waiting::{Asked, Waiting};
 const AT_ONCE: usize = 64;
 /// The first and the longest pause before the connection is made again.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a broker may take to acknowledge a message: one that is silent is noticed by its missing
+/// answers to pings much later.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(4);
+/// How long it may take to answer when it is asked how it does.
+const CHECK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -148,19 +153,47 @@ impl Publisher {
             self.waiting.lock().largest_packet(),
             "the MQTT broker's",
         )?;
-        let room = self.room.acquire().await;
-        let _room = room.map_err(|_| MessagingError::Disconnected("the MQTT broker"))?;
         let topic = out.topic.clone();
-        let acknowledged = self.hand_over(out)?;
-        let reason = acknowledged
-            .await
-            .map_err(|_| MessagingError::Unconfirmed {
+        let acknowledged = tokio::time::timeout(ACKNOWLEDGED_WITHIN, self.acknowledged(out)).await;
+        let reason = acknowledged.unwrap_or_else(|_| {
+            Err(MessagingError::Unconfirmed {
                 subject: topic.clone(),
-            })?;
+            })
+        })?;
         match reason {
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(reason),
             refused => Err(MessagingError::other(format!(
                 "the MQTT broker refuses the message on `{topic}`: {refused:?}"
+            ))),
+        }
+    }
+
+    /// Publishes when there is room, and waits until the broker says that it has the message.
+    async fn acknowledged(&self, out: Outbound) -> Result<PubAckReason, MessagingError> {
+        let room = self.room.acquire().await;
+        let _room = room.map_err(|_| MessagingError::Disconnected("the MQTT broker"))?;
+        let subject = out.topic.clone();
+        let acknowledged = self.hand_over(out)?.await;
+        acknowledged.map_err(|_| MessagingError::Unconfirmed { subject })
+    }
+
+    /// Asks the broker for something that changes nothing, and waits for its answer.
+    pub(crate) async fn check(&self) -> Result<(), MessagingError> {
+        let gone = || MessagingError::Disconnected("the MQTT broker");
+        let mut answers = self.waiting.lock().checked();
+        if !self.is_connected() {
+            return Err(gone());
+        }
+        // Nobody subscribes to this.
+        let asked = self
+            .client
+            .try_unsubscribe(format!("{}/none", self.answers));
+        asked.map_err(|e| MessagingError::other(format!("could not ask the MQTT broker: {e}")))?;
+        match tokio::time::timeout(CHECK_WITHIN, answers.changed()).await {
+            Ok(Ok(())) if self.is_connected() => Ok(()),
+            Ok(_) => Err(gone()),
+            Err(_) => Err(MessagingError::other(format!(
+                "the MQTT broker did not answer within {CHECK_WITHIN:?}"
             ))),
         }
     }
@@ -292,6 +325,7 @@ impl Reader {
                 hear(&self.client, &self.answers, &self.claims);
             }
             Event::Incoming(Packet::SubAck(ack)) => self.waiting.lock().subscribed(&ack),
+            Event::Incoming(Packet::UnsubAck(_)) => self.waiting.lock().unsubscribed(),
             Event::Incoming(Packet::PubAck(ack)) => {
                 self.waiting.lock().acknowledged(ack.pkid, ack.reason);
             }

@@ -25,7 +25,7 @@ use crate::unacked::{Place, Unacked};
 
 /// The first and the longest pause before the connection is made again.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long a connection lasts that was not broken from the start.
 const STEADY: Duration = Duration::from_secs(10);
 /// The pauses before a session is taken back that another copy of the provider has taken over.

@@ -14,6 +14,9 @@ use crate::message::{self, Destination};
 use crate::rabbit::Rabbit;
 use crate::settings::is_name;
 
+/// How long the server may take to confirm a message: one that is silent is hung up on much later.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(4);
+
 /// The server behind one link.
 pub(crate) struct RabbitBroker {
     pub(crate) rabbit: Arc<Shared<Rabbit>>,
@@ -86,7 +89,12 @@ impl Broker for RabbitBroker {
         };
         let line = self.rabbit.line()?;
         let sent = line.publish(exchange, routing, self.mandatory, &message.body, properties);
-        match sent.await.map_err(|e| failed(subject, &e))? {
+        let unconfirmed = || MessagingError::Unconfirmed {
+            subject: subject.to_owned(),
+        };
+        let sent = tokio::time::timeout(CONFIRMED_WITHIN, sent).await;
+        let sent = sent.map_err(|_| unconfirmed())?;
+        match sent.map_err(|e| failed(subject, &e))? {
             Confirmed::Taken => Ok(()),
             Confirmed::Unroutable => Err(MessagingError::NobodyListens {
                 subject: message.subject,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    ExchangeDeclareOptions,
 };
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
@@ -147,6 +148,12 @@ impl Line {
         let channels = [&self.publish, &self.ask];
         let open = channels.iter().all(|channel| channel.status().connected());
         open && self.connection.status().connected()
+    }
+
+    /// Waits for an answer of the server. Nobody consumes on that channel, so that what is asked
+    /// changes nothing.
+    pub(crate) async fn sync(&self) -> lapin::Result<()> {
+        self.publish.basic_qos(0, BasicQosOptions::default()).await
     }
 
     /// Publishes, and waits until the server has confirmed.

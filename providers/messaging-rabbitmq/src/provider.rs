@@ -151,17 +151,16 @@ impl Provider for MessagingRabbitMq {
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let links = self.links.lock();
-        let Some(known) = links.get(&link.key()) else {
-            return Ok(());
+        let (rabbit, of_queues) = {
+            let links = self.links.lock();
+            let Some(known) = links.get(&link.key()) else {
+                return Ok(());
+            };
+            let mut troubles = known.troubles.iter();
+            let of_queues = troubles.find_map(|trouble| trouble.lock().clone());
+            (Arc::clone(&known.rabbit), of_queues)
         };
-        let of_queues = || {
-            known
-                .troubles
-                .iter()
-                .find_map(|trouble| trouble.lock().clone())
-        };
-        let trouble = known.rabbit.trouble().or_else(of_queues);
+        let trouble = rabbit.trouble().await.or(of_queues);
         trouble.map_or(Ok(()), |what| Err(LinkError::unavailable(what)))
     }
 

@@ -12,11 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::line::{ConnectError, Line};
 use crate::settings::ServerSettings;
 
+/// How long the server may take to answer when it is asked how it does.
+const CHECK_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether the connection is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The first and the longest pause before it is made again.
 const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The line that is there now, or why there is none.
 type Now = Result<Arc<Line>, String>;
@@ -54,12 +56,18 @@ impl Rabbit {
             .ok_or(MessagingError::Disconnected("RabbitMQ"))
     }
 
-    /// Why there is no line, if there is none.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        match &*self.now.borrow() {
-            Err(why) => Some(why.clone()),
-            Ok(line) if line.is_up() => None,
-            Ok(_) => Some("lost the connection to RabbitMQ".into()),
+    /// What is wrong with the server, if it does not answer.
+    pub(crate) async fn trouble(&self) -> Option<String> {
+        let line = match &*self.now.borrow() {
+            Err(why) => return Some(why.clone()),
+            Ok(line) => Arc::clone(line),
+        };
+        if !line.is_up() {
+            return Some("lost the connection to RabbitMQ".into());
+        }
+        match tokio::time::timeout(CHECK_WITHIN, line.sync()).await {
+            Ok(answer) => answer.err().map(|error| chain(&error)),
+            Err(_) => Some(format!("RabbitMQ did not answer within {CHECK_WITHIN:?}")),
         }
     }
 

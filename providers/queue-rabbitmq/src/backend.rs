@@ -367,13 +367,15 @@ impl Taken<'_> {
                 false
             }
         };
-        match gives_back {
-            true => lease.give_back().await,
-            false => {
-                let acked = lease.acker.ack(BasicAckOptions::default()).await;
-                acked.map_err(line::lost)?;
+        answered(async {
+            if gives_back {
+                lease.give_back().await;
+                return Ok(());
             }
-        }
+            let acked = lease.acker.ack(BasicAckOptions::default()).await;
+            acked.map(drop).map_err(line::lost)
+        })
+        .await?;
         // Said, whatever comes of it: the server gives the message again if it has not heard.
         self.lease = None;
         answered(queue.sync()).await

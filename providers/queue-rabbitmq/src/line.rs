@@ -39,11 +39,16 @@ pub(crate) struct Parcel {
     pub(crate) body: bytes::Bytes,
 }
 
+/// A channel that publishes for one at a time. It is not here while it is used: one whose user did
+/// not see the end of it is not used again, as what the server still owes it would hold up what comes
+/// behind.
+type Publisher = Mutex<Option<Channel>>;
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) connection: Connection,
-    publishers: Vec<Mutex<Channel>>,
+    publishers: Vec<Publisher>,
     next: AtomicUsize,
     queues: RwLock<HashMap<String, Arc<Queue>>>,
     /// Held while a queue is looked up, so that many calls at once ask once.
@@ -78,17 +83,11 @@ impl Line {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;
         let connection = Connection::connect_uri_with_config(uri, properties, tls, runtime).await?;
-        let mut publishers = Vec::with_capacity(PUBLISHERS);
-        for _ in 0..PUBLISHERS {
-            let channel = connection.create_channel().await?;
-            channel
-                .confirm_select(ConfirmSelectOptions::default())
-                .await?;
-            publishers.push(Mutex::new(channel));
-        }
         Ok(Self {
             connection,
-            publishers,
+            publishers: std::iter::repeat_with(Mutex::default)
+                .take(PUBLISHERS)
+                .collect(),
             next: AtomicUsize::new(0),
             queues: RwLock::default(),
             opening: Mutex::default(),
@@ -109,15 +108,17 @@ impl Line {
         if let Some(known) = self.known(name) {
             return Ok(known);
         }
-        let _one_at_a_time = self.opening.lock().await;
-        if let Some(known) = self.known(name) {
-            return Ok(known);
-        }
-        let opening = Queue::open(&self.connection, name, create);
-        let queue = Arc::new(answered(opening).await?);
-        let mut queues = self.queues.write();
-        queues.insert(name.to_owned(), Arc::clone(&queue));
-        Ok(queue)
+        answered(async {
+            let _one_at_a_time = self.opening.lock().await;
+            if let Some(known) = self.known(name) {
+                return Ok(known);
+            }
+            let queue = Arc::new(Queue::open(&self.connection, name, create).await?);
+            let mut queues = self.queues.write();
+            queues.insert(name.to_owned(), Arc::clone(&queue));
+            Ok(queue)
+        })
+        .await
     }
 
     /// One whose channel was closed is opened again.
@@ -141,12 +142,17 @@ impl Line {
         parcels: Vec<Parcel>,
     ) -> Result<Vec<Result<(), QueueError>>, QueueError> {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.publishers.len();
-        let mut channel = self.publishers[at].lock().await;
-        if !channel.status().connected() {
-            *channel = answered(confirming(&self.connection)).await?;
-        }
-        let publishing = send_all(&channel, queue, parcels);
-        answered(publishing).await
+        answered(async {
+            let mut place = self.publishers[at].lock().await;
+            let channel = match place.take().filter(|it| it.status().connected()) {
+                Some(channel) => channel,
+                None => confirming(&self.connection).await?,
+            };
+            let stored = send_all(&channel, queue, parcels).await?;
+            *place = Some(channel);
+            Ok(stored)
+        })
+        .await
     }
 }
 

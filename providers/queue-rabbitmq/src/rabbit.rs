@@ -16,7 +16,7 @@ use crate::settings::ServerSettings;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The first and the longest pause before it is made again.
 const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The line that is there now, or why there is none.
 type Now = Result<Arc<Line>, String>;

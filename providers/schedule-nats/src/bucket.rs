@@ -39,6 +39,9 @@ pub(crate) enum BucketError {
     /// What every bucket may say.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A job could not be taken away.
+    #[error("could not delete the job")]
+    Purge(#[source] BoxError),
     /// The jobs could not be listed.
     #[error("could not list the jobs")]
     List(#[source] BoxError),
@@ -88,25 +91,41 @@ impl Bucket {
 
     /// Deletes a key that has not changed since it was read, and what the deletion leaves behind: a
     /// component may put a job of a new name for every single time.
+    ///
+    /// The value goes first: a server that is killed would find it again in its files if only the
+    /// mark that stands in its place were taken away.
     pub(crate) async fn delete(
         &self,
         key: &str,
         read: Revision,
     ) -> Result<Change<()>, BucketError> {
-        if matches!(self.ledger.delete(key, read).await?, Change::Outdone) {
+        let blank = self.ledger.blank();
+        if blank.making != read.making || self.purge(key, read.number).await? == 0 {
             return Ok(Change::Outdone);
+        }
+        // Tells the other copies, unless the job has been put anew, which tells them more.
+        if let Change::Outdone = self.ledger.delete(key, blank).await? {
+            return Ok(Change::Done(()));
         }
         let marker = self.read(key).await?;
         if marker.value.is_none() && marker.revision.number > 0 {
-            let store = self.ledger.store().await?;
-            let subject = format!("{}{key}", store.prefix);
-            let purge = store.stream.purge().filter(subject);
-            // Up to the marker, so that a job that was put since is not touched.
-            if let Err(error) = purge.sequence(marker.revision.number + 1).await {
+            // Up to the mark, so that a job that was put since is not touched.
+            if let Err(error) = self.purge(key, marker.revision.number).await {
                 tracing::debug!(%error, "the mark of a deleted job stays");
             }
         }
         Ok(Change::Done(()))
+    }
+
+    /// Takes away what a key was up to a change; gives the number of changes.
+    async fn purge(&self, key: &str, last: u64) -> Result<u64, BucketError> {
+        let store = self.ledger.store().await?;
+        let subject = format!("{}{key}", store.prefix);
+        let purge = store.stream.purge().filter(subject).sequence(last + 1);
+        let purged = purge
+            .await
+            .map_err(|error| BucketError::Purge(error.into()))?;
+        Ok(purged.purged)
     }
 
     /// The values of all keys with a prefix, as the leader of the stream knows them now.

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_core::{ComponentId, LinkName};
+use lattice_core::ComponentId;
 use lattice_rpc::Context;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::link::ProviderLink;
+use crate::link::{LinkKey, ProviderLink};
 
 /// A call came through a link that this provider does not have, or could not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,8 +22,8 @@ pub struct NoLink {
     pub name: String,
 }
 
-/// The backends of one component by the names of its links, of which there are few.
-type OfComponent<B> = Vec<(LinkName, Arc<B>)>;
+/// The backends of one component by its links, of which there are few.
+type OfComponent<B> = Vec<(LinkKey, Arc<B>)>;
 
 /// How long a call waits for a link that is not there yet: a copy of a provider takes calls as soon
 /// as it runs, and hosts learn of a new link a moment apart.
@@ -36,6 +36,10 @@ const GIVEN_UP: Duration = Duration::from_secs(5);
 const MAX_GIVEN_UP: usize = 1024;
 
 /// The backends of a provider by the component and the name of its link.
+///
+/// Calls tell the name of their link, not its package: of two links of a component that have the
+/// same name, such as one for `wasi:keyvalue` and one for `lattice:keyvalue`, the one that was put
+/// last serves the calls of both, and the other does again when that one goes.
 #[derive(Debug)]
 pub struct Backends<B> {
     table: RwLock<HashMap<ComponentId, OfComponent<B>>>,
@@ -66,9 +70,10 @@ impl<B> Backends<B> {
     pub fn put(&self, link: &ProviderLink, backend: Arc<B>) {
         let mut table = self.table.write();
         let of_peer = table.entry(link.peer.clone()).or_default();
-        match of_peer.iter_mut().find(|(name, _)| *name == link.name) {
+        let key = link.key();
+        match of_peer.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => *known = backend,
-            None => of_peer.push((link.name.clone(), backend)),
+            None => of_peer.push((key, backend)),
         }
         drop(table);
         let key = (link.peer.to_string(), link.name.to_string());
@@ -80,8 +85,9 @@ impl<B> Backends<B> {
     pub fn delete(&self, link: &ProviderLink) -> Option<Arc<B>> {
         let mut table = self.table.write();
         let of_peer = table.get_mut(&link.peer)?;
-        let at = of_peer.iter().position(|(name, _)| *name == link.name)?;
-        let (_, backend) = of_peer.swap_remove(at);
+        let key = link.key();
+        let at = of_peer.iter().position(|(known, _)| *known == key)?;
+        let (_, backend) = of_peer.remove(at);
         if of_peer.is_empty() {
             table.remove(&link.peer);
         }
@@ -91,7 +97,11 @@ impl<B> Backends<B> {
     /// The backend of a link that was put.
     #[must_use]
     pub fn get(&self, link: &ProviderLink) -> Option<Arc<B>> {
-        self.find(link.peer.as_str(), link.name.as_str())
+        let key = link.key();
+        let table = self.table.read();
+        let mut of_peer = table.get(&link.peer)?.iter();
+        let (_, backend) = of_peer.find(|(known, _)| *known == key)?;
+        Some(Arc::clone(backend))
     }
 
     /// Every backend.
@@ -131,7 +141,7 @@ impl<B> Backends<B> {
         let (_, backend) = table
             .get(source)?
             .iter()
-            .find(|(known, _)| known.as_str() == name)?;
+            .rfind(|(known, _)| known.name.as_str() == name)?;
         Some(Arc::clone(backend))
     }
 
@@ -162,5 +172,45 @@ impl<B> Backends<B> {
         if given_up.len() < MAX_GIVEN_UP {
             given_up.insert((source.to_owned(), name.to_owned()), Instant::now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_core::provider::SecretMap;
+    use lattice_core::{LinkName, Locality, StringMap, WitName};
+
+    use super::*;
+    use crate::link::LinkRole;
+
+    fn link(namespace: &str) -> ProviderLink {
+        ProviderLink {
+            role: LinkRole::Target,
+            peer: ComponentId::new("cart").unwrap(),
+            namespace: WitName::new(namespace).unwrap(),
+            package: WitName::new("keyvalue").unwrap(),
+            name: LinkName::new("default").unwrap(),
+            interfaces: Vec::new(),
+            config: StringMap::new(),
+            secrets: SecretMap::new(),
+            peer_config: StringMap::new(),
+            locality: Locality::default(),
+        }
+    }
+
+    #[test]
+    fn links_of_one_name_do_not_take_each_other_along() {
+        let backends = Backends::new();
+        let [wasi, ours] = ["wasi", "lattice"].map(link);
+        backends.put(&wasi, Arc::new(1));
+        backends.put(&ours, Arc::new(2));
+        assert_eq!(backends.get(&wasi).as_deref(), Some(&1));
+        assert_eq!(backends.get(&ours).as_deref(), Some(&2));
+        assert_eq!(backends.find("cart", "default").as_deref(), Some(&2));
+        assert_eq!(backends.delete(&ours).as_deref(), Some(&2));
+        assert_eq!(backends.find("cart", "default").as_deref(), Some(&1));
+        assert_eq!(backends.delete(&ours), None);
+        assert_eq!(backends.delete(&wasi).as_deref(), Some(&1));
+        assert!(backends.find("cart", "default").is_none());
     }
 }

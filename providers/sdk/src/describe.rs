@@ -31,6 +31,13 @@ use crate::session::Session;
 /// The interface by which every provider tells its callers the features of their link.
 const INTERFACE: &str = "lattice:provider/describe@0.1.0";
 
+/// Whether a link only says through which provider a component asks for features: those of its
+/// other links of the same name. The provider itself does not hear of it.
+pub(crate) fn is_question(link: &ProviderLink) -> bool {
+    let package = (link.namespace.as_str(), link.package.as_str());
+    package == ("lattice", "provider")
+}
+
 /// The value of a link that lists what its backend has to have.
 pub(crate) const REQUIRE: &str = "require";
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
-use crate::describe::{Described, Features, REQUIRE};
+use crate::describe::{self, Described, Features, REQUIRE};
 use crate::error::LinkError;
 use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
@@ -29,8 +29,10 @@ use crate::roads::Roads;
 
 /// How long a provider may take over one link: who waits for its state is told within five seconds.
 const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
-/// How often a provider looks whether the backend of a link is still there.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// How often a provider looks whether the backend of a link is still there, and how long the answer
+/// may take: a backend that goes away is told within five seconds.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+const CHECK_LIMIT: Duration = Duration::from_millis(2500);
 /// The first and the longest delay before a refused link is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
@@ -381,7 +383,7 @@ impl<P: Provider> Worker<P> {
         loop {
             let check = async {
                 tokio::time::sleep(CHECK_EVERY).await;
-                bounded(provider.check_link(link)).await
+                check(&*provider, link).await
             };
             let found = tokio::select! {
                 biased;
@@ -413,7 +415,9 @@ impl<P: Provider> Worker<P> {
                 biased;
                 taken = attempt => match taken {
                     Ok(features) => {
-                        self.described.put(&self.key, features);
+                        if !describe::is_question(&link) {
+                            self.described.put(&self.key, features);
+                        }
                         self.settle(wish, LinkState::Ready, None);
                         return Some(link);
                     }
@@ -438,6 +442,9 @@ impl<P: Provider> Worker<P> {
 
     async fn delete(&self, link: &ProviderLink) {
         self.described.forget(&self.key);
+        if describe::is_question(link) {
+            return;
+        }
         let deleted = async {
             match link.role {
                 LinkRole::Source => self.provider.delete_source_link(link).await,
@@ -497,6 +504,9 @@ impl<P: Provider> Worker<P> {
 
 /// Puts a link and finds out what its backend can do.
 async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<Features, LinkError> {
+    if describe::is_question(link) {
+        return Ok(Features::new());
+    }
     match link.role {
         LinkRole::Source => bounded(provider.put_source_link(link)).await?,
         LinkRole::Target => bounded(provider.put_target_link(link)).await?,
@@ -523,6 +533,20 @@ async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<Featu
     }
     // Nobody calls through a link with the provider as source, so nobody asks for its features.
     described.map(|features| if is_source { Features::new() } else { features })
+}
+
+/// Asks how the backend of a link does.
+async fn check<P: Provider>(provider: &P, link: &ProviderLink) -> Result<(), LinkError> {
+    if describe::is_question(link) {
+        return Ok(());
+    }
+    let checked = tokio::time::timeout(CHECK_LIMIT, bounded(provider.check_link(link)));
+    checked.await.unwrap_or_else(|_| {
+        let limit = CHECK_LIMIT;
+        Err(LinkError::unavailable(format!(
+            "the backend of the link has not answered within {limit:?}"
+        )))
+    })
 }
 
 /// Lets a provider take its time over a link, up to a limit.

@@ -16,11 +16,15 @@ use crate::error::{BoxError, RunError};
 pub use backend::{BackendSettings, NatsBackend};
 pub use ledger::Ledger;
 
-/// How long one attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one attempt to connect may take: a link has to say within five seconds why it failed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often an idle connection is checked; a server that is silently gone is noticed after two.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How often a connection to the NATS server behind a link is checked: when it has been silent for
+/// three of these it is taken for lost, and the link fails.
+pub const BACKEND_PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where a NATS server is and who connects to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -98,11 +102,12 @@ pub async fn connect_with(
     adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
 ) -> Result<async_nats::Client, NatsError> {
     let options = login(&settings.url, credentials(settings)?);
-    let mut options = adjust(options)
+    let options = options
         .name(name)
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
         .max_reconnects(None);
+    let mut options = adjust(options);
     if let Some(file) = &settings.ca_file {
         options = options
             .add_root_certificates(file.clone())

@@ -125,6 +125,17 @@ async fn callers_are_told_the_features_of_their_link() {
         b"\x02\x03cas\x03yes\x0fmax-value-bytes\x041024",
     ];
     assert_eq!(told, expected.concat());
+    // Whoever imports the interface has a link for it, of which the provider does not hear.
+    let mut question = link("counter", "kv", &[]);
+    question.wit_namespace = "lattice".into();
+    question.wit_package = "provider".into();
+    host.put(&question).await;
+    let report = host.report().await;
+    assert_eq!(report.state, LinkState::Ready);
+    assert_eq!(report.wit_package, "provider");
+    assert_eq!(ask("counter").await.unwrap(), told);
+    host.delete(&question).await;
+    host.expect_quiet("of a question").await;
     let refused = ask("stranger").await.unwrap();
     assert_eq!(refused[0], 1, "{refused:?}");
     assert!(refused.windows(8).any(|word| word == b"stranger"));

@@ -12,6 +12,9 @@ use crate::workspace::Workspace;
 /// Names the nats-server under test; set beforehand, it is left as it is, to test with another one.
 const NATS_SERVER: &str = "LATTICE_NATS_SERVER";
 
+/// Names an older nats-server, on which everything has to hold as well.
+const OLD_NATS_SERVER: &str = "LATTICE_OLD_NATS_SERVER";
+
 /// Names the redis-server under test, in the same way.
 const REDIS_SERVER: &str = "LATTICE_REDIS_SERVER";
 
@@ -19,18 +22,23 @@ const REDIS_SERVER: &str = "LATTICE_REDIS_SERVER";
 #[derive(Debug)]
 pub(super) struct Tools<'a> {
     workspace: &'a Workspace,
-    programs: [(&'static str, PathBuf); 2],
+    programs: [(&'static str, PathBuf); 3],
 }
 
 impl<'a> Tools<'a> {
     /// Installs what is missing.
     pub(super) fn ensure(workspace: &'a Workspace) -> Result<Self> {
         let nats = nats::ensure(workspace)?;
+        let old_nats = nats::ensure_old(workspace)?;
         let redis = redis::ensure(workspace)?;
         services::ensure(workspace)?;
         Ok(Self {
             workspace,
-            programs: [(NATS_SERVER, nats), (REDIS_SERVER, redis)],
+            programs: [
+                (NATS_SERVER, nats),
+                (OLD_NATS_SERVER, old_nats),
+                (REDIS_SERVER, redis),
+            ],
         })
     }
 

@@ -45,6 +45,21 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     Ok(tool)
 }
 
+/// Makes sure that Debian's, which is older, is at `target/tools/bin/nats-server-debian` too.
+pub(crate) fn ensure_old(workspace: &Workspace) -> Result<PathBuf> {
+    let tool = workspace.tools_bin().join(DEBIAN);
+    if is_entry(workspace, &tool, DEBIAN) || is_own(&tool) {
+        return Ok(tool);
+    }
+    shell::heading("nats-server of Debian");
+    let entry = cached(workspace, DEBIAN, PROGRAM, from_debian).with_context(|| {
+        let tool = tool.display();
+        format!("could not fetch Debian's package `nats-server`; put the program of version 2.9 at `{tool}`")
+    })?;
+    link(&entry.join(PROGRAM), &tool)?;
+    Ok(tool)
+}
+
 fn is_entry(workspace: &Workspace, tool: &Path, name: &str) -> bool {
     let program = workspace.cache().join(name).join(PROGRAM);
     program.exists() && fs::read_link(tool).is_ok_and(|original| original == program)

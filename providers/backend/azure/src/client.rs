@@ -4,9 +4,8 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
 use lattice_backend_http::xml::Element;
-use lattice_backend_http::{HttpBackend, Retry, date, encode};
+use lattice_backend_http::{Answer, HttpBackend, Retry, date, encode};
 use time::OffsetDateTime;
 
 use crate::account::{AzureOptions, Login};
@@ -181,12 +180,12 @@ impl Azure {
     /// # Errors
     ///
     /// [`AzureError`].
-    pub async fn open(&self, asked: &AzureRequest<'_>) -> Result<Response<Incoming>, AzureError> {
+    pub async fn open(&self, asked: &AzureRequest<'_>) -> Result<Response<Answer>, AzureError> {
         let again = |error: &AzureError| error.never_sent() || error.may_pass();
         self.retry.run(|| self.open_once(asked), again).await
     }
 
-    async fn open_once(&self, asked: &AzureRequest<'_>) -> Result<Response<Incoming>, AzureError> {
+    async fn open_once(&self, asked: &AzureRequest<'_>) -> Result<Response<Answer>, AzureError> {
         let request = self.request(asked)?.map(Full::new);
         let answer = self.http.send(request).await?;
         if answer.status().is_success() {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use lattice_backend_http::{HttpBackend, HttpError, HttpOptions, TlsOptions};
+use lattice_backend_http::{Answer as Body, HttpBackend, HttpError, HttpOptions, TlsOptions};
 use lattice_core::provider::SecretText;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -104,6 +103,8 @@ impl Etcd {
             connect_limit: options.connect_limit,
             answer_limit: options.answer_limit,
             longest_answer: LONGEST_ANSWER,
+            // A watch keeps its connection for as long as it lasts.
+            connections: 1024,
             ..HttpOptions::default()
         })?;
         Ok(Self {
@@ -152,7 +153,7 @@ impl Etcd {
         &self,
         path: &'static str,
         request: &impl Serialize,
-    ) -> Result<(String, Response<Incoming>), EtcdError> {
+    ) -> Result<(String, Response<Body>), EtcdError> {
         let question = Question {
             streams: true,
             ..Question::new(path, request, Effect::Same)?
@@ -285,7 +286,7 @@ impl Question {
 /// What came back.
 enum Answer {
     Whole(Bytes),
-    Stream(Response<Incoming>),
+    Stream(Response<Body>),
 }
 
 fn request_at(

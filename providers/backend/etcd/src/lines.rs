@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use lattice_backend_http::{BoxError, HttpError};
+use lattice_backend_http::{Answer, BoxError, HttpError};
 use serde::de::DeserializeOwned;
 
 use crate::client::refused;
@@ -31,7 +30,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(crate) fn new(authority: String, path: &'static str, answer: Response<Incoming>) -> Self {
+    pub(crate) fn new(authority: String, path: &'static str, answer: Response<Answer>) -> Self {
         let body = answer.into_body().map_err(Into::into);
         Self {
             authority,

@@ -14,6 +14,7 @@
 //! # Ok(()) }
 //! ```
 
+mod answer;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "xml")]
@@ -26,17 +27,21 @@ mod tls;
 #[cfg(feature = "xml")]
 pub mod xml;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use answer::Answer;
 pub use retry::Retry;
 pub use tls::{TlsError, TlsOptions};
 
@@ -55,6 +60,8 @@ pub struct HttpOptions {
     pub answer_limit: Duration,
     /// The longest answer that [`HttpBackend::ask`] takes, in bytes.
     pub longest_answer: usize,
+    /// How many connections there are at most: requests whose answer is still awaited or read.
+    pub connections: usize,
     /// How many idle connections to one server are kept.
     pub idle_connections: usize,
 }
@@ -66,6 +73,7 @@ impl Default for HttpOptions {
             connect_limit: Duration::from_secs(3),
             answer_limit: Duration::from_secs(30),
             longest_answer: 16 << 20,
+            connections: 128,
             idle_connections: 32,
         }
     }
@@ -82,6 +90,17 @@ pub enum HttpError {
         authority: String,
         /// Why.
         source: BoxError,
+    },
+    /// All connections are in use, and none came free while one to a new server would have been
+    /// made.
+    #[error("`{authority}` has {most} requests under way, and none ended within {limit:?}")]
+    Busy {
+        /// Host and port.
+        authority: String,
+        /// How many there may be.
+        most: usize,
+        /// How long we waited.
+        limit: Duration,
     },
     /// Nothing was heard in time.
     #[error("`{authority}` did not answer within {limit:?}")]
@@ -118,6 +137,9 @@ impl HttpError {
 #[derive(Debug, Clone)]
 pub struct HttpBackend {
     client: Client<HttpsConnector<HttpConnector>, Boxed>,
+    places: Arc<Semaphore>,
+    most: usize,
+    connect_limit: Duration,
     answer_limit: Duration,
     longest_answer: usize,
 }
@@ -146,6 +168,9 @@ impl HttpBackend {
             .build(connector);
         Ok(Self {
             client,
+            places: Arc::new(Semaphore::new(options.connections)),
+            most: options.connections,
+            connect_limit: options.connect_limit,
             answer_limit: options.answer_limit,
             longest_answer: options.longest_answer,
         })
@@ -158,21 +183,23 @@ impl HttpBackend {
     }
 
     /// Sends a request whose body streams, and gives the answer as soon as its head is there.
-    /// The time limit counts until then; the body of the answer has none.
+    /// The time limit counts until then; the body of the answer has none, and keeps its connection
+    /// until it is read or dropped.
     ///
     /// # Errors
     ///
     /// [`HttpError`].
-    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, HttpError>
+    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<Answer>, HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let authority = authority(&request);
+        let place = self.place(&authority).await?;
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         let answer = self.client.request(request);
         match tokio::time::timeout(self.answer_limit, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => Ok(answer.map(|body| Answer::new(body, place))),
             Ok(Err(source)) => Err(HttpError::Reach {
                 authority,
                 source: source.into(),
@@ -180,6 +207,20 @@ impl HttpBackend {
             Err(_) => Err(HttpError::Silent {
                 authority,
                 limit: self.answer_limit,
+            }),
+        }
+    }
+
+    /// A place among the requests under way, which is waited for as long as for a connection.
+    async fn place(&self, authority: &str) -> Result<OwnedSemaphorePermit, HttpError> {
+        let free = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout(self.connect_limit, free).await {
+            Ok(Ok(place)) => Ok(place),
+            // It is never closed.
+            Ok(Err(_)) | Err(_) => Err(HttpError::Busy {
+                authority: authority.to_owned(),
+                most: self.most,
+                limit: self.connect_limit,
             }),
         }
     }
@@ -253,6 +294,25 @@ mod tests {
     async fn answers_come_whole() {
         let url = server("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
         assert_eq!(backend().ask(get(&url)).await.unwrap().into_body(), "hello");
+    }
+
+    #[tokio::test]
+    async fn there_are_no_more_connections_than_may_be() {
+        let url = server("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+        let backend = HttpBackend::new(HttpOptions {
+            connections: 1,
+            connect_limit: Duration::from_millis(100),
+            ..HttpOptions::default()
+        })
+        .unwrap();
+        let held = backend.send(get(&url).map(Full::new)).await.unwrap();
+        let error = backend.ask(get(&url)).await.unwrap_err();
+        assert!(
+            matches!(error, HttpError::Busy { most: 1, .. }),
+            "{error:?}"
+        );
+        drop(held);
+        assert_eq!(backend.ask(get(&url)).await.unwrap().into_body(), "hello");
     }
 
     #[tokio::test]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crate::Answer;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 /// The largest piece that is passed on.
 const PIECE: usize = 256 * 1024;
@@ -79,7 +79,7 @@ pub fn length(headers: &HeaderMap) -> Option<u64> {
 ///
 /// [`UnknownPart`] when the answer says not enough of itself.
 pub fn reading(
-    answer: Response<Incoming>,
+    answer: Response<Answer>,
     start: u64,
     end: u64,
     idle: Duration,
@@ -103,7 +103,7 @@ pub fn reading(
 }
 
 /// A body in pieces that are not too large.
-fn pieces(body: Incoming, idle: Duration) -> Pieces {
+fn pieces(body: Answer, idle: Duration) -> Pieces {
     stream::try_unfold(
         (body, Bytes::new()),
         move |(mut body, mut rest)| async move {

@@ -23,6 +23,8 @@ pub(super) struct Waiting {
     /// Asked, by number.
     asked: HashMap<u64, oneshot::Sender<Publish>>,
     heard: watch::Sender<Heard>,
+    /// Told when the broker has answered who asked how it does, or the connection is lost.
+    checked: watch::Sender<()>,
 }
 
 impl Default for Waiting {
@@ -33,6 +35,7 @@ impl Default for Waiting {
             sent: HashMap::new(),
             asked: HashMap::new(),
             heard: watch::Sender::new(None),
+            checked: watch::Sender::new(()),
         }
     }
 }
@@ -50,6 +53,15 @@ impl Waiting {
         self.heard.subscribe()
     }
 
+    pub(super) fn checked(&self) -> watch::Receiver<()> {
+        self.checked.subscribe()
+    }
+
+    /// Nobody unsubscribes but who asks how the broker does.
+    pub(super) fn unsubscribed(&self) {
+        self.checked.send_replace(());
+    }
+
     pub(super) fn connected(&mut self, largest: Option<u32>) {
         let largest = largest.and_then(|bytes| usize::try_from(bytes).ok());
         self.connected = Some(largest.unwrap_or(usize::MAX));
@@ -61,6 +73,7 @@ impl Waiting {
         self.sent.clear();
         self.asked.clear();
         self.heard.send_replace(None);
+        self.checked.send_replace(());
     }
 
     /// The broker has taken subscriptions or not: the first is that to answers.

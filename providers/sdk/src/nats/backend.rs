@@ -11,7 +11,7 @@ use async_nats::jetstream::context::ContextBuilder;
 use lattice_core::provider::SecretText;
 use tempfile::NamedTempFile;
 
-use super::{NatsError, NatsSettings, connect};
+use super::{BACKEND_PING_INTERVAL, NatsError, NatsSettings, connect_with};
 use crate::session::Session;
 use crate::settings::{InvalidSetting, Settings};
 
@@ -108,7 +108,10 @@ impl NatsBackend {
                     server.ca_file = Some(file.path().to_path_buf());
                     authority = Some(file);
                 }
-                connect(&server, session.id().as_str()).await?
+                let adjust = |options: async_nats::ConnectOptions| {
+                    options.ping_interval(BACKEND_PING_INTERVAL)
+                };
+                connect_with(&server, session.id().as_str(), adjust).await?
             }
         };
         Ok(Self {

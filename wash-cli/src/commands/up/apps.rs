@@ -48,7 +48,10 @@ impl Running {
             text.push_str(&format!("  {url}"));
         }
         text.push('\n');
-        for (interface, provider) in &self.links {
+        // What a component calls and what calls it may be the same package and provider.
+        let mut links = self.links.clone();
+        links.dedup();
+        for (interface, provider) in &links {
             text.push_str(&format!("  {interface} linked to {provider}\n"));
         }
         for interface in &self.left {

@@ -77,6 +77,7 @@ const DEFAULTS: &[Default] = &[
         &["store", "atomics", "batch", "cas"],
         "keyvalue-nats",
     ),
+    import("lattice:keyvalue", &["store", "atomics"], "keyvalue-nats"),
     Default {
         settings: folder,
         ..import(
@@ -196,7 +197,9 @@ fn needs_no_link(package: &str, interface: &str) -> bool {
         "wasi:logging",
         "wasmcloud:bus",
     ];
-    HOST.contains(&package) || interface == "types" || package == "wasmcloud:secrets"
+    // Whoever puts the jobs is told of them, through the same link.
+    let is_told = (package, interface) == ("lattice:schedule", "handler");
+    HOST.contains(&package) || interface == "types" || package == "wasmcloud:secrets" || is_told
 }
 
 /// The links for what a component imports and exports, by name as in `wasi:keyvalue/store@0.2.0`.
@@ -208,6 +211,7 @@ pub(super) fn plan(imports: &[String], exports: &[String], place: &Place<'_>) ->
             plan.add(side, package, interfaces, place);
         }
     }
+    plan.links.sort_by_key(Wanted::name);
     plan
 }
 
@@ -332,8 +336,8 @@ mod tests {
             [
                 "-> sqldb-sqlite lattice:sql/sql root=/data/cart",
                 "-> http-client wasi:http/outgoing-handler",
-                "-> keyvalue-nats wasi:keyvalue/store,atomics",
                 "<- http-server wasi:http/incoming-handler address=127.0.0.1:8003",
+                "-> keyvalue-nats wasi:keyvalue/store,atomics",
                 "<- messaging-nats wasmcloud:messaging/handler subscriptions=cart,cart.>",
             ]
         );

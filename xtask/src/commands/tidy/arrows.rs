@@ -43,6 +43,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
         &[
             "lattice-core",
             "lattice-codec",
+            "lattice-nats",
             "lattice-rpc",
             "lattice-telemetry",
         ],

@@ -4,13 +4,12 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use time::OffsetDateTime;
 
 use super::keys::KeysError;
 use super::sign::{Scope, hash, sign};
 use super::source::{KeySource, Origin};
-use crate::{HttpBackend, HttpError};
+use crate::{Answer, HttpBackend, HttpError};
 
 const BODY_HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 
@@ -87,7 +86,7 @@ impl AwsClient {
     /// # Errors
     ///
     /// [`AwsError`].
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Incoming>, AwsError> {
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Answer>, AwsError> {
         let request = self.signed(request).await?;
         Ok(self.http.send(request.map(Full::new)).await?)
     }
