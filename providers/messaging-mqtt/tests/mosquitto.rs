@@ -341,3 +341,22 @@ async fn a_link_that_cannot_work_says_why() {
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
 }
+
+#[tokio::test]
+async fn a_broker_that_is_silent_is_an_error_until_it_speaks_again() {
+    let (mut lattice, broker) = start().await;
+    let publisher = lattice.target("publisher", &[("url", &broker.url())]).await;
+    lattice.ready().await;
+    publisher.publish("news", b"before").await.unwrap();
+    broker.freeze().unwrap();
+    let begun = WallClock::now();
+    let (sent, reason) = tokio::join!(publisher.publish("news", b"x"), lattice.failed());
+    let silent = begun.elapsed();
+    broker.thaw().unwrap();
+    let error = sent.unwrap_err();
+    assert!(error.contains("confirm"), "{error}");
+    assert!(reason.contains("did not answer"), "{reason}");
+    assert!(silent < Duration::from_secs(7), "{silent:?}");
+    lattice.ready().await;
+    publisher.publish("news", b"after").await.unwrap();
+}
