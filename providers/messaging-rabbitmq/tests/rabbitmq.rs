@@ -39,6 +39,7 @@ async fn messages_by_rabbitmq() {
         what_amqp_does_not_take_is_refused_by_name(&url),
         a_link_that_cannot_work_says_why(&url),
     );
+    a_server_that_is_silent_is_an_error_until_it_speaks_again(&server).await;
     nothing_acknowledged_is_lost_when_the_server_is_killed(&mut server).await;
 }
 
@@ -316,6 +317,25 @@ async fn a_link_that_cannot_work_says_why(url: &str) {
         reason.contains("PRECONDITION_FAILED") || reason.contains("ACCESS_REFUSED"),
         "{reason}"
     );
+}
+
+async fn a_server_that_is_silent_is_an_error_until_it_speaks_again(server: &Service) {
+    let mut lattice = lattice().await;
+    let url = server.url();
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    publisher.publish("silence", b"before").await.unwrap();
+    server.freeze().unwrap();
+    let begun = WallClock::now();
+    let (sent, reason) = tokio::join!(publisher.publish("silence", b"x"), lattice.failed());
+    let silent = begun.elapsed();
+    server.thaw().unwrap();
+    let error = sent.unwrap_err();
+    assert!(error.contains("confirm"), "{error}");
+    assert!(reason.contains("did not answer"), "{reason}");
+    assert!(silent < Duration::from_secs(7), "{silent:?}");
+    lattice.ready().await;
+    publisher.publish("silence", b"after").await.unwrap();
 }
 
 async fn nothing_acknowledged_is_lost_when_the_server_is_killed(server: &mut Service) {

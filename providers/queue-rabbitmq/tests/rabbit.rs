@@ -216,12 +216,44 @@ async fn a_handler_is_called_and_the_server_may_die() {
     let refused = sender.send("", &text("lost")).await;
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     service.start_again().await.unwrap();
+    // It is asked all the time, also before its queues have chosen their leaders.
+    let begun = Instant::now();
+    while sender.send("", &text("soon")).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(12), "not again");
+    }
     lattice.report_of(LinkState::Ready).await;
     // What was not acknowledged comes again.
     held.1.send(Outcome::Ack).ok();
-    let (again, answer) = handler.next().await;
-    assert_eq!(body(&again), "held");
-    answer.send(Outcome::Ack).unwrap();
+    let mut bodies = Vec::new();
+    for _ in 0..2 {
+        let (again, answer) = handler.next().await;
+        bodies.push(body(&again));
+        answer.send(Outcome::Ack).unwrap();
+    }
+    assert!(bodies.contains(&"held".to_owned()), "{bodies:?}");
     sender.until_depth("", |depth| depth.ready == 0).await;
     assert!(handler.is_quiet(Duration::from_millis(500)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_silent_is_an_error_until_it_speaks_again() {
+    let (service, mut lattice, sender) = start(&[("queue", QUEUE)]).await;
+    sender.send("", &text("before")).await.unwrap();
+    service.freeze().unwrap();
+    let (begun, lost) = (Instant::now(), text("x"));
+    let (sent, received, _) = tokio::join!(
+        sender.send("", &lost),
+        sender.receive_for("", 1, 500, None),
+        lattice.report_of(LinkState::Failed)
+    );
+    let silent = begun.elapsed();
+    service.thaw().unwrap();
+    assert!(matches!(sent, Err(Error::Unavailable(_))), "{sent:?}");
+    assert!(
+        matches!(received, Err(Error::Unavailable(_))),
+        "{received:?}"
+    );
+    assert!(silent < Duration::from_secs(7), "{silent:?}");
+    lattice.report_of(LinkState::Ready).await;
+    sender.send("", &text("after")).await.unwrap();
 }
