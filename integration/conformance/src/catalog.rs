@@ -4,6 +4,7 @@ use lattice_services::Kind;
 use serde_json::{Value, json};
 
 use crate::driven::{Driven, config, http_in, http_out, logging};
+use crate::fault::Fault;
 use crate::ground::{Form, Ground};
 
 /// An interface with what can stand behind it.
@@ -312,6 +313,11 @@ fn any_queue_of_azure(ground: &Ground) -> Value {
 fn any_queue_at(ground: &Ground) -> Value {
     let mut config = url(ground);
     config["create"] = "true".into();
+    if ground.fault == Fault::Killed {
+        // A quorum queue of RabbitMQ 3.10 that is written to when its only broker is killed may not
+        // find a leader again, whoever asks.
+        config["queue_type"] = "classic".into();
+    }
     config
 }
 

@@ -70,6 +70,8 @@ pub struct Ground {
     pub features: Vec<(String, String)>,
     /// Settings that the backend adds for the suite.
     pub settings: Vec<(String, String)>,
+    /// What happens to the backend.
+    pub(crate) fault: Fault,
     pub(crate) peer: Peer,
     /// What stands before the ports of the backend, where connections take their time.
     proxies: Vec<Proxy>,
@@ -134,6 +136,7 @@ impl Ground {
             features: Vec::new(),
             settings: Vec::new(),
             peer,
+            fault: run.fault,
             proxies: Vec::new(),
             folder: tempfile::Builder::new()
                 .prefix("lattice-suite-")

@@ -25,10 +25,13 @@ const OLD: (&str, &str) = (
 /// Returns [`NatsBoxError::NoServer`] when there is none.
 pub fn find_old_server() -> Result<PathBuf, NatsBoxError> {
     let (variable, installed) = OLD;
-    if let Some(path) = std::env::var_os(variable) {
-        return existing(PathBuf::from(path), variable);
-    }
-    existing(workspace().join(installed), variable)
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let found = existing(
+        named.unwrap_or_else(|| workspace().join(installed)),
+        variable,
+    )?;
+    // The server writes its ports into a file that is called as it is itself.
+    Ok(found.canonicalize().unwrap_or(found))
 }
 
 /// Returns the `nats-server` to use: the one the environment names, the one that

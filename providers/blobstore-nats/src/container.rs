@@ -143,7 +143,7 @@ impl Container {
     }
 
     /// The description of an object, also of one that was deleted.
-    async fn last_meta(&self, object: &str) -> Result<Option<Meta>, BlobError> {
+    pub(crate) async fn last_meta(&self, object: &str) -> Result<Option<Meta>, BlobError> {
         let subject = self.meta_subject(object);
         let found = self.stream.get_last_raw_message_by_subject(&subject).await;
         match found {

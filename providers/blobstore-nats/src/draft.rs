@@ -106,13 +106,20 @@ impl Draft {
         };
         let info = meta.info();
         let place = self.container.replace(&info).await?;
-        if self.was_purged().await? {
+        // Whoever has replaced the object since takes the data away too, and that is no fault.
+        if self.was_purged().await? && self.is_last().await? {
             self.container.take_back(&info, place).await;
             let why = "the container was cleared meanwhile";
             return Err(BlobError::BrokeOff(why.to_owned()));
         }
         self.settled = true;
         Ok(())
+    }
+
+    /// Whether the object still has these data.
+    async fn is_last(&self) -> Result<bool, BlobError> {
+        let last = self.container.last_meta(&self.object).await?;
+        Ok(last.is_some_and(|meta| meta.info.nuid == self.data && !meta.info.deleted))
     }
 
     /// Whether the container was cleared after the first piece was stored, and with it the piece.

@@ -19,7 +19,7 @@ use crate::names;
 use crate::settings::S3Settings;
 
 /// How long the service may take to say whether it is there. Less than a put or a look has.
-const GREETING: Duration = Duration::from_secs(4);
+const GREETING: Duration = Duration::from_millis(2400);
 /// What the parts of all uploads may take of memory, in bytes.
 const ROOM: usize = 128 << 20;
 

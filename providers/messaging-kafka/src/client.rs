@@ -15,7 +15,7 @@ use crate::answers::Answers;
 use crate::settings::ServerSettings;
 
 /// How long brokers may take to say what they have.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a message may wait in front of the queue of those to be sent.
 const QUEUE_WITHIN: Duration = Duration::from_secs(1);
 /// How long brokers may take to confirm a message.

@@ -16,7 +16,7 @@ use crate::backend::{AzureQueues, open};
 use crate::settings::{AzureSettings, LinkSettings};
 
 /// How long Azure may take to say whether it is there. Less than a put or a look has.
-const GREETING: Duration = Duration::from_secs(4);
+const GREETING: Duration = Duration::from_millis(2400);
 
 /// Queues in Azure.
 #[derive(Debug)]

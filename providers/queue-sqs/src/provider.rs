@@ -16,7 +16,7 @@ use crate::client::Sqs;
 use crate::settings::{LinkSettings, SqsSettings};
 
 /// How long SQS may take to say whether it is there. Less than a put or a look has.
-const GREETING: Duration = Duration::from_secs(4);
+const GREETING: Duration = Duration::from_millis(2400);
 
 /// Queues in SQS.
 #[derive(Debug)]
