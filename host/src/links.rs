@@ -234,10 +234,12 @@ impl LinkTable {
 
     /// Forgets a spec.
     pub(crate) fn remove(&self, id: &ComponentId) -> LinkDiff {
-        let removed = self.sources.write().remove(id);
+        let mut sources = self.sources.write();
+        let removed = sources.remove(id);
         if let Some(removed) = &removed {
             self.lately.add(id, removed.lost_in(None));
         }
+        drop(sources);
         self.changed();
         LinkDiff::between(removed.as_ref().map_or(&[], |source| &source.links), &[])
     }
@@ -254,6 +256,7 @@ impl LinkTable {
         let gone: Vec<_> = sources.keys().filter(|id| !kept(id)).cloned().collect();
         for id in gone {
             if let Some(source) = sources.remove(&id) {
+                self.lately.add(&id, source.lost_in(None));
                 diff.append(LinkDiff::between(&source.links, &[]));
             }
         }

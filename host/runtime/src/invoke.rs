@@ -150,6 +150,12 @@ pub enum InvokeError {
     /// The call's time ran out.
     #[error("the call did not end before its deadline")]
     Deadline,
+    /// Whoever had taken the call went away; it was executed or not.
+    #[error("`{target}` failed: whoever served it went away before the call was done")]
+    Gone {
+        /// The link's target.
+        target: String,
+    },
     /// The callee took the call and failed.
     #[error("`{target}` failed: {message}")]
     Failed {

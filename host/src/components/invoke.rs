@@ -296,13 +296,7 @@ fn classify(
                 Some(ErrorCode::Unreachable),
             )
         }
-        CallError::Gone { .. } => {
-            let message = "whoever served it went away before the call was done".to_owned();
-            (
-                InvokeError::Failed { target, message },
-                Some(ErrorCode::Unreachable),
-            )
-        }
+        CallError::Gone { .. } => (InvokeError::Gone { target }, Some(ErrorCode::Unreachable)),
         CallError::Deadline { .. } => (InvokeError::Deadline, Some(ErrorCode::Timeout)),
         CallError::Remote(remote) => match remote.code.as_str() {
             RemoteError::OVERLOADED | RemoteError::STOPPING => {

@@ -48,7 +48,8 @@ impl Lately {
         lookup: &str,
     ) -> Option<Instant> {
         let now = Instant::now();
-        let known = self.0.lock();
+        let mut known = self.0.lock();
+        known.retain(|gone| gone.until > now);
         let same = known.iter().filter(|gone| {
             gone.source == *source && gone.link_name == link_name && gone.lookup == lookup
         });

@@ -63,7 +63,7 @@ async fn nothing_is_lost_on_the_way_through_a_stream() {
         called: "wasmcloud:messaging/handler",
         target: json!({ "jetstream": "true" }),
         source: json!({
-            "stream": "LOAD", "stream_subjects": "suite.kept.>", "ack_wait_ms": "8000",
+            "stream": "LOAD", "stream_subjects": "suite.kept.>", "ack_wait_ms": "4000",
             "max_deliver": "100", "backoff": "50,400", "max_in_flight": "64",
         }),
         send: |peer, numbers| Box::pin(publish(peer, numbers)),
@@ -73,7 +73,7 @@ async fn nothing_is_lost_on_the_way_through_a_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_on_the_way_through_a_queue() {
-    let queue = json!({ "create": "true", "queue": "load", "lease_ms": "8000" });
+    let queue = json!({ "create": "true", "queue": "load", "lease_ms": "4000" });
     let mut source = queue.clone();
     for (key, value) in [
         ("backoff_ms", "20"),
@@ -130,14 +130,14 @@ async fn all_come(road: &Road) -> Result<()> {
     let (until, mut chance) = (Instant::now() + LIMIT, Chance(SEED));
     let (mut hosts, mut providers, mut at) = (0, 0, [1, 2]);
     let seen = loop {
-        sleep(Duration::from_millis(300 + chance.below(500))).await;
+        sleep(Duration::from_millis(1000 + chance.below(2000))).await;
         let seen = counted(&witness);
-        if seen.len() >= COUNT {
+        if seen.len() >= COUNT && hosts > 0 && providers > 0 {
             break seen;
         }
         ensure!(Instant::now() < until, "{} of {COUNT} came", seen.len());
         // In the end all is left alone, so that it ends.
-        if seen.len() > COUNT * 2 / 3 {
+        if seen.len() > COUNT * 2 / 3 && hosts > 0 && providers > 0 {
             continue;
         }
         if chance.below(3) == 0 {

@@ -99,10 +99,10 @@ impl Bucket {
         key: &str,
         read: Revision,
     ) -> Result<Change<()>, BucketError> {
-        let blank = self.ledger.blank();
-        if blank.making != read.making || self.purge(key, read.number).await? == 0 {
+        if self.purge(key, read).await? == 0 {
             return Ok(Change::Outdone);
         }
+        let blank = Revision { number: 0, ..read };
         // Tells the other copies, unless the job has been put anew, which tells them more.
         if let Change::Outdone = self.ledger.delete(key, blank).await? {
             return Ok(Change::Done(()));
@@ -110,27 +110,30 @@ impl Bucket {
         let marker = self.read(key).await?;
         if marker.value.is_none() && marker.revision.number > 0 {
             // Up to the mark, so that a job that was put since is not touched.
-            if let Err(error) = self.purge(key, marker.revision.number).await {
+            if let Err(error) = self.purge(key, marker.revision).await {
                 tracing::debug!(%error, "the mark of a deleted job stays");
             }
         }
         Ok(Change::Done(()))
     }
 
-    /// Takes away what a key was up to a change; gives the number of changes.
-    async fn purge(&self, key: &str, last: u64) -> Result<u64, BucketError> {
-        let store = self.ledger.store().await?;
+    /// Takes away what a key was up to a revision; gives the number of changes. Of a bucket that was
+    /// made since it takes nothing.
+    async fn purge(&self, key: &str, last: Revision) -> Result<u64, BucketError> {
+        let (store, blank) = self.ledger.store().await?;
+        if blank.making != last.making {
+            return Ok(0);
+        }
         let subject = format!("{}{key}", store.prefix);
-        let purge = store.stream.purge().filter(subject).sequence(last + 1);
-        let purged = purge
-            .await
-            .map_err(|error| BucketError::Purge(error.into()))?;
+        let purge = store.stream.purge().filter(subject);
+        let purged = purge.sequence(last.number + 1).await;
+        let purged = purged.map_err(|error| BucketError::Purge(error.into()))?;
         Ok(purged.purged)
     }
 
     /// The values of all keys with a prefix, as the leader of the stream knows them now.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Bytes>, BucketError> {
-        let store = self.ledger.store().await?;
+        let (store, _) = self.ledger.store().await?;
         let all = async {
             loop {
                 let listed = self.list_all(&store, prefix).await;

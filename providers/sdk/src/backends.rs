@@ -38,8 +38,9 @@ const MAX_GIVEN_UP: usize = 1024;
 /// The backends of a provider by the component and the name of its link.
 ///
 /// Calls tell the name of their link, not its package: of two links of a component that have the
-/// same name, such as one for `wasi:keyvalue` and one for `lattice:keyvalue`, the one that was put
-/// last serves the calls of both, and the other does again when that one goes.
+/// same name, such as one for `wasi:keyvalue` and one for `lattice:keyvalue`, the one whose package
+/// is last in the order of letters serves the calls of both, in every copy of a provider alike, and
+/// the other does when that one goes.
 #[derive(Debug)]
 pub struct Backends<B> {
     table: RwLock<HashMap<ComponentId, OfComponent<B>>>,
@@ -138,11 +139,18 @@ impl<B> Backends<B> {
 
     fn find(&self, source: &str, name: &str) -> Option<Arc<B>> {
         let table = self.table.read();
-        let (_, backend) = table
+        let of_name = table
             .get(source)?
             .iter()
-            .rfind(|(known, _)| known.name.as_str() == name)?;
-        Some(Arc::clone(backend))
+            .filter(|(known, _)| known.name.as_str() == name);
+        let package = |key: &LinkKey| (key.namespace.to_string(), key.package.to_string());
+        let mut found: Option<&(LinkKey, Arc<B>)> = None;
+        for entry in of_name {
+            if found.is_none_or(|(known, _)| package(known) < package(&entry.0)) {
+                found = Some(entry);
+            }
+        }
+        found.map(|(_, backend)| Arc::clone(backend))
     }
 
     async fn arrival(&self, source: &str, name: &str) -> Arc<B> {
@@ -206,9 +214,13 @@ mod tests {
         backends.put(&ours, Arc::new(2));
         assert_eq!(backends.get(&wasi).as_deref(), Some(&1));
         assert_eq!(backends.get(&ours).as_deref(), Some(&2));
-        assert_eq!(backends.find("cart", "default").as_deref(), Some(&2));
-        assert_eq!(backends.delete(&ours).as_deref(), Some(&2));
         assert_eq!(backends.find("cart", "default").as_deref(), Some(&1));
+        backends.put(&wasi, Arc::new(3));
+        assert_eq!(backends.find("cart", "default").as_deref(), Some(&3));
+        assert_eq!(backends.delete(&wasi).as_deref(), Some(&3));
+        assert_eq!(backends.find("cart", "default").as_deref(), Some(&2));
+        backends.put(&wasi, Arc::new(1));
+        assert_eq!(backends.delete(&ours).as_deref(), Some(&2));
         assert_eq!(backends.delete(&ours), None);
         assert_eq!(backends.delete(&wasi).as_deref(), Some(&1));
         assert!(backends.find("cart", "default").is_none());

@@ -380,9 +380,12 @@ impl<P: Provider> Worker<P> {
     /// Tells how the backend of a link does, until something else is wanted of the link.
     async fn watch(&mut self, wish: u64, link: &Arc<ProviderLink>) {
         let provider = Arc::clone(&self.provider);
+        // Spread, so that links that were put at once are not all looked at in the same moment.
+        let mut pauses = Backoff::new(CHECK_EVERY, CHECK_EVERY);
         loop {
+            let pause = pauses.delay();
             let check = async {
-                tokio::time::sleep(CHECK_EVERY).await;
+                tokio::time::sleep(pause).await;
                 check(&*provider, link).await
             };
             let found = tokio::select! {

@@ -29,7 +29,10 @@ impl<'a> Tools<'a> {
     /// Installs what is missing.
     pub(super) fn ensure(workspace: &'a Workspace) -> Result<Self> {
         let nats = nats::ensure(workspace)?;
-        let old_nats = nats::ensure_old(workspace)?;
+        let old_nats = match env::var_os(OLD_NATS_SERVER) {
+            Some(named) => PathBuf::from(named),
+            None => nats::ensure_old(workspace)?,
+        };
         let redis = redis::ensure(workspace)?;
         services::ensure(workspace)?;
         Ok(Self {

@@ -110,10 +110,14 @@ pub(super) fn malformed(
 /// The name of the error that says in words why a target cannot be reached.
 const UNAVAILABLE: &str = "unavailable";
 
-/// What a failed call is to a guest whose interface has an error to hold it. A link that is missing
-/// stays a trap: that is wiring, which no guest waits for.
+/// What a call to a target that is gone or has no room is to a guest whose interface has an error to
+/// hold it. All else stays a trap: no guest gets further by waiting for it.
 fn unavailable(import: &Import, error: &InvokeError) -> Option<Val> {
-    if matches!(error, InvokeError::NoLink { .. }) {
+    let may_pass = matches!(
+        error,
+        InvokeError::NotServed { .. } | InvokeError::Overloaded { .. } | InvokeError::Gone { .. }
+    );
+    if !may_pass {
         return None;
     }
     let [Plan::Result { err: Some(err), .. }] = import.results.plans() else {

@@ -175,25 +175,26 @@ async fn release(
 ) -> wasmtime::Result<Result<(), Error>> {
     let held = store.data_mut().table.get_mut(lock)?;
     let key = held.key.clone();
-    let Some(token) = held.token.take() else {
+    let Some(token) = held.token.clone() else {
         let text = format!("the lock of `{key}` was released before");
         return Ok(Err(Error::AlreadyReleased(text)));
     };
     let held = store.data().table.get(lock)?;
     let (outbound, results) = (through(store.data(), held), held.results.clone());
     let params = (STORE.to_owned(), token.clone());
-    let error = match call::<()>(&outbound, RELEASE, &results, &params).await {
-        Ok(Ok(())) => return Ok(Ok(())),
+    // The token stays until there is an answer: a guest that is cut off here leaves it to be given
+    // back, and one that is told of a failure may try again.
+    let answer = match call::<()>(&outbound, RELEASE, &results, &params).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(LockError::NotHeld)) => {
             let text = format!("the lease of `{key}` ran out before its release");
-            return Ok(Err(Error::LeaseExpired(text)));
+            Err(Error::LeaseExpired(text))
         }
-        Ok(Err(error)) => error.text(),
-        Err(error) => chain(&error),
+        Ok(Err(error)) => return Ok(Err(Error::Unknown(error.text()))),
+        Err(error) => return Ok(Err(Error::Unknown(chain(&error)))),
     };
-    // It may be tried again.
-    store.data_mut().table.get_mut(lock)?.token = Some(token);
-    Ok(Err(Error::Unknown(error)))
+    store.data_mut().table.get_mut(lock)?.token = None;
+    Ok(answer)
 }
 
 /// Releases what the guest drops without having done so.

@@ -73,7 +73,7 @@ impl Default for HttpOptions {
             connect_limit: Duration::from_secs(3),
             answer_limit: Duration::from_secs(30),
             longest_answer: 16 << 20,
-            connections: 128,
+            connections: 256,
             idle_connections: 32,
         }
     }
@@ -124,8 +124,10 @@ impl HttpError {
     /// Whether the request surely never reached the server, so that it may be made again.
     #[must_use]
     pub fn never_sent(&self) -> bool {
-        let Self::Reach { source, .. } = self else {
-            return false;
+        let source = match self {
+            Self::Reach { source, .. } => source,
+            Self::Busy { .. } => return true,
+            _ => return false,
         };
         source
             .downcast_ref::<hyper_util::client::legacy::Error>()

@@ -6,12 +6,12 @@
 //! it does, on a topic of that session, by the connection that publishes.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::Shared;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -57,13 +57,18 @@ pub(crate) struct Claim {
     heard: watch::Receiver<Option<Instant>>,
 }
 
+/// Where copies speak of a session. Its name may have what a topic may not, and copies of other
+/// builds have to come to the same.
+fn topic_of(session: &str) -> String {
+    let digest = Sha256::digest(session);
+    let hex = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
+    format!("lattice/sessions/{}", hex.collect::<String>())
+}
+
 impl Claim {
     /// Begins to hear of the session of that name.
     pub(crate) fn new(publisher: &Arc<Shared<Publisher>>, session: &str) -> Self {
-        // A name may have what a topic may not.
-        let mut hasher = DefaultHasher::new();
-        session.hash(&mut hasher);
-        let topic = format!("lattice/sessions/{:016x}", hasher.finish());
+        let topic = topic_of(session);
         let heard = publisher.claims.lock().watch(&topic);
         publisher.hear();
         Self {
@@ -101,5 +106,15 @@ impl Claim {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_all_builds_speak_on_the_same_topic() {
+        assert_eq!(topic_of("a/b"), "lattice/sessions/c14cddc033f64b9d");
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_nats::{NewBucket, OpenBucketError, open_bucket};
@@ -119,10 +119,9 @@ struct Making {
 
 impl Making {
     fn new(store: kv::Store, making: u64) -> Self {
-        let nanos = store.stream.cached_info().created.unix_timestamp_nanos();
         let blank = Revision {
             making,
-            made: u64::try_from(nanos / 1000).unwrap_or_default(),
+            made: created(store.stream.cached_info()),
             number: 0,
         };
         Self { store, blank }
@@ -192,13 +191,15 @@ impl Ledger {
         making.store.stream.cached_info().config.max_age
     }
 
-    /// The bucket as it is now, made again if NATS has lost it.
+    /// The bucket as it is now, made again if NATS has lost it, with the revision of keys that were
+    /// not written since it was made.
     ///
     /// # Errors
     ///
     /// [`LedgerError`] when it cannot be used now.
-    pub async fn store(&self) -> Result<kv::Store, LedgerError> {
-        Ok(self.sure().await?.store.clone())
+    pub async fn store(&self) -> Result<(kv::Store, Revision), LedgerError> {
+        let making = self.sure().await?;
+        Ok((making.store.clone(), making.blank))
     }
 
     /// The revision of keys that were not written since the bucket was made, as far as is known.
@@ -213,8 +214,15 @@ impl Ledger {
     ///
     /// [`LedgerError`] when it cannot be used now.
     pub async fn check(&self) -> Result<(), LedgerError> {
-        self.looked.store(UNKNOWN, Ordering::Relaxed);
-        self.sure().await.map(drop)
+        let making = self.sure().await?;
+        // Calls go on meanwhile; only what is found makes them look too.
+        match making.store.stream.get_info().await {
+            Ok(info) if created(&info) == making.blank.made => Ok(()),
+            _ => {
+                self.looked.store(UNKNOWN, Ordering::Relaxed);
+                self.sure().await.map(drop)
+            }
+        }
     }
 
     /// Reads a key from the leader of the stream: others may lag behind.
@@ -290,15 +298,18 @@ impl Ledger {
     pub async fn follow(&self, mut tell: impl FnMut(Seen)) -> Infallible {
         let mut makings = self.making.subscribe();
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        let mut told = self.blank().making;
         loop {
             let making = Arc::clone(&makings.borrow_and_update());
+            if making.blank.making != told {
+                told = making.blank.making;
+                tell(Seen::Lost(making.blank));
+                backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+            }
             tokio::select! {
                 // A watch of the client over a bucket that is lost waits for revisions that the
                 // new one reaches much later, if ever.
-                _ = makings.changed() => {
-                    tell(Seen::Lost(self.blank()));
-                    backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-                }
+                _ = makings.changed() => {}
                 () = changes(&making, &mut tell, &mut backoff) => {
                     tell(Seen::Missed);
                     tokio::time::sleep(backoff.delay()).await;
@@ -355,6 +366,12 @@ impl Ledger {
             source: source.into(),
         }
     }
+}
+
+/// When a stream was made, in microseconds since 1970.
+fn created(info: &Info) -> u64 {
+    let nanos = info.created.unix_timestamp_nanos();
+    u64::try_from(nanos / 1000).unwrap_or_default()
 }
 
 /// Tells changes until the watch is lost.

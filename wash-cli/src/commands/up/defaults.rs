@@ -36,6 +36,8 @@ pub(super) struct Place<'a> {
     pub(super) data: &'a Path,
     /// The id of the component.
     pub(super) component: &'a str,
+    /// The provider at the other end.
+    pub(super) provider: &'a str,
     /// A port for HTTP that nobody has.
     pub(super) port: u16,
 }
@@ -163,7 +165,7 @@ fn nothing(_: &Place<'_>) -> Vec<(&'static str, String)> {
 
 /// A folder that outlives the lattice.
 fn folder(place: &Place<'_>) -> Vec<(&'static str, String)> {
-    let root = place.data.join(place.component);
+    let root = place.data.join(place.component).join(place.provider);
     vec![("root", root.display().to_string())]
 }
 
@@ -242,7 +244,10 @@ impl Plan {
                 renamed => renamed.to_vec(),
             },
             provider: default.provider,
-            settings: (default.settings)(place),
+            settings: (default.settings)(&Place {
+                provider: default.provider,
+                ..*place
+            }),
         });
     }
 
@@ -287,6 +292,7 @@ mod tests {
         let place = Place {
             data: Path::new("/data"),
             component: "cart",
+            provider: "",
             port: 8003,
         };
         plan(&owned(imports), &owned(exports), &place)
@@ -334,7 +340,7 @@ mod tests {
         assert_eq!(
             written(&plan),
             [
-                "-> sqldb-sqlite lattice:sql/sql root=/data/cart",
+                "-> sqldb-sqlite lattice:sql/sql root=/data/cart/sqldb-sqlite",
                 "-> http-client wasi:http/outgoing-handler",
                 "<- http-server wasi:http/incoming-handler address=127.0.0.1:8003",
                 "-> keyvalue-nats wasi:keyvalue/store,atomics",

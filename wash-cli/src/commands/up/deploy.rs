@@ -55,19 +55,27 @@ struct Deployment<'a> {
     providers: BTreeSet<String>,
     /// Links that have to be taken by their provider in the end.
     own: Vec<Link>,
+    /// Ports that links say, whether or not their provider runs.
+    ports: BTreeSet<u16>,
 }
 
 impl<'a> Deployment<'a> {
     async fn look(lattice: &'a Lattice, dir: &'a LatticeDir) -> Result<Self> {
         let inventories = lattice.look_at(None, Search::Quick).await?;
         let providers = inventories.into_iter().flat_map(|host| host.providers);
-        Ok(Self {
+        let mut deployment = Self {
             links: links(lattice).await?,
             lattice,
             dir,
             providers: providers.map(|provider| provider.id).collect(),
             own: Vec::new(),
-        })
+            ports: BTreeSet::new(),
+        };
+        for link in &deployment.links {
+            let port = deployment.url_of(link).await.and_then(|url| port_of(&url));
+            deployment.ports.extend(port);
+        }
+        Ok(deployment)
     }
 
     async fn start(&mut self, app: &App) -> Result<Running> {
@@ -75,7 +83,8 @@ impl<'a> Deployment<'a> {
         let place = Place {
             data: &data,
             component: app.id.as_str(),
-            port: free_port()?,
+            provider: "",
+            port: free_port(&self.ports)?,
         };
         let plan = plan(&app.world.imports, &app.world.exports, &place);
         let wanted = start::component::Wanted {
@@ -94,6 +103,12 @@ impl<'a> Deployment<'a> {
         };
         for wanted in plan.links {
             let link = self.link(app, &wanted).await?;
+            let has = |name: &&&str| !link.interfaces.iter().any(|known| known == **name);
+            let missing = wanted.interfaces.iter().filter(has);
+            let package = wanted.name();
+            running
+                .left
+                .extend(missing.map(|name| format!("{package}/{name}")));
             running
                 .links
                 .push((wanted.name(), provider_of(&link, wanted.side).to_owned()));
@@ -104,23 +119,24 @@ impl<'a> Deployment<'a> {
         Ok(running)
     }
 
-    /// The link in this place, which is put unless there is one. What the user has linked stays;
-    /// what an earlier `up` did is made to work again.
+    /// The link in this place, which is put unless there is one: that stays as it is, and so that it
+    /// leads somewhere again after a `down`, its provider is started if it is one of the defaults.
     async fn link(&mut self, app: &App, wanted: &Wanted) -> Result<Link> {
         let is_there = |link: &&Link| is_in_place(link, app, wanted);
-        let there = self.links.iter().find(is_there).cloned();
-        if let Some(there) = there {
-            let provider = provider_of(&there, wanted.side).to_owned();
-            let is_dead = !self.providers.contains(&provider);
-            if provider != wanted.provider || !is_dead {
-                return Ok(there);
+        if let Some(there) = self.links.iter().find(is_there).cloned() {
+            if provider_of(&there, wanted.side) == wanted.provider {
+                self.provide(wanted.provider).await?;
+                self.own.push(there.clone());
             }
+            return Ok(there);
         }
         let link = self.put_config(app, wanted).await?;
         self.provide(wanted.provider).await?;
         let put = self.lattice.client.put_link(&link).await;
         let what = format!("could not link `{}` to `{}`", link.source_id, link.target);
         put.map_err(|error| self.lattice.explain(what, &error))?;
+        let port = self.url_of(&link).await.and_then(|url| port_of(&url));
+        self.ports.extend(port);
         self.own.push(link.clone());
         Ok(link)
     }
@@ -195,7 +211,9 @@ impl<'a> Deployment<'a> {
         let until = Instant::now() + REPORTS;
         loop {
             let links = links(self.lattice).await?;
-            let own = |link: &&Link| self.own.iter().any(|own| own.key() == link.key());
+            let is =
+                |one: &Link, other: &Link| one.key() == other.key() && one.target == other.target;
+            let own = |link: &&Link| self.own.iter().any(|own| is(own, link));
             let told: Vec<_> = links.iter().filter(own).map(|link| &link.status).collect();
             let is_ready = |state: LinkState| state == LinkState::Ready;
             let ready = told
@@ -261,12 +279,18 @@ fn config_name(app: &App, wanted: &Wanted) -> Result<ConfigName> {
     })
 }
 
-/// A port for HTTP that nobody listens at.
-fn free_port() -> Result<u16> {
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+/// A port for HTTP that nobody listens at and no link says.
+fn free_port(said: &BTreeSet<u16>) -> Result<u16> {
+    let is_free =
+        |port: &u16| !said.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut ports = PORTS;
     ports.find(is_free).ok_or_else(|| {
         let text = format!("all ports from {} to {} are taken", PORTS.start, PORTS.end);
         CliError::new(Code::PortTaken, text).hint("end what listens at one of them")
     })
+}
+
+/// The port at the end of an address.
+fn port_of(url: &str) -> Option<u16> {
+    url.rsplit(':').next()?.parse().ok()
 }
