@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use lattice_conformance::{CATALOG, Fault, Form, Outcome, Report, Row, Run, Verdict, find};
+use lattice_conformance::{CATALOG, Case, Fault, Form, Outcome, Report, Row, Run, Verdict, find};
 
 /// What a page has around its table.
 const BEGIN: &str = "<!-- conformance: written by `cargo xtask conformance --publish` -->\n";
@@ -34,6 +34,9 @@ struct Program {
     /// Only cases whose names contain this.
     #[arg(long, default_value = "")]
     case: String,
+    /// Run nothing and take what earlier runs have written; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    from: Vec<PathBuf>,
     /// Write what was found to a file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -66,6 +69,35 @@ async fn main() -> ExitCode {
 
 /// Runs what the arguments name; says whether all of it holds.
 async fn all(program: Program) -> Result<bool> {
+    let report = match program.from.is_empty() {
+        true => found_now(&program).await?,
+        false => found_before(&program.from)?,
+    };
+    if let Some(file) = &program.json {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        std::fs::write(file, text)
+            .with_context(|| format!("could not write `{}`", file.display()))?;
+    }
+    if let Some(page) = &program.publish {
+        publish(page, &report)?;
+    }
+    Ok(report.results.iter().all(|row| row.failed == 0))
+}
+
+/// What earlier runs have found.
+fn found_before(files: &[PathBuf]) -> Result<Report> {
+    let mut report = Report::default();
+    for file in files {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("could not read `{}`", file.display()))?;
+        let read: Report = serde_json::from_str(&text)
+            .with_context(|| format!("`{}` is not what `--json` writes", file.display()))?;
+        report.results.extend(read.results);
+    }
+    Ok(report)
+}
+
+async fn found_now(program: &Program) -> Result<Report> {
     let chosen = find(program.capability.as_deref(), program.backend.as_deref());
     ensure!(
         !chosen.is_empty(),
@@ -86,33 +118,31 @@ async fn all(program: Program) -> Result<bool> {
                     fault: *fault,
                     filter: &program.case,
                 };
-                report.results.extend(one(&run).await?);
+                report.results.extend(one(&run).await);
             }
         }
     }
-    if let Some(file) = &program.json {
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        std::fs::write(file, text)
-            .with_context(|| format!("could not write `{}`", file.display()))?;
-    }
-    if let Some(page) = &program.publish {
-        publish(page, &report)?;
-    }
-    Ok(report.results.iter().all(|row| row.failed == 0))
+    Ok(report)
 }
 
-/// Runs one suite and shows what it found.
-async fn one(run: &Run<'_>) -> Result<Option<Row>> {
+/// Runs one suite and shows what it found. One that cannot even begin is a failure like others, and
+/// the rest goes on.
+async fn one(run: &Run<'_>) -> Option<Row> {
     if let Some(why) = run.fault.cannot(run.capability, run.backend, run.form) {
         let (capability, backend) = (run.capability.name, run.backend.name);
         let (form, fault) = (run.form.name(), run.fault.name());
         println!("{capability:<10} {backend:<10} {form:<8} cannot be {fault}: {why}");
-        return Ok(None);
+        return None;
     }
-    let outcome = run.carry_out().await?;
+    let outcome = run.carry_out().await.unwrap_or_else(|error| Outcome {
+        cases: vec![Case {
+            name: "the suite begins".to_owned(),
+            verdict: Verdict::Failed(format!("{error:#}")),
+        }],
+    });
     let row = Row::new(run, &outcome);
     show(&row, &outcome);
-    Ok(Some(row))
+    Some(row)
 }
 
 fn names() -> String {

@@ -17,6 +17,7 @@ Runs the suite of each capability over every backend, as a real service, and eve
   --form F         Only this one: in-host, process, remote
   --fault F        What befalls the backend: none, killed, slow (may be given more than once; default none)
   --case TEXT      Only cases whose names contain this
+  --from FILE      Runs nothing and takes what earlier runs have written; may be repeated
   --json FILE      Writes the results there
   --publish PAGE   Writes the table into a page, such as docs/capabilities.md
 ";
