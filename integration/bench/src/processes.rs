@@ -78,14 +78,26 @@ fn is_descendant(mut pid: u32, ancestor: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::*;
 
-    #[test]
-    fn a_child_is_found_by_an_argument() {
+    #[tokio::test]
+    async fn a_child_is_found_by_an_argument() {
         let mut child = std::process::Command::new("sleep");
         let mut child = child.arg("8.125").spawn().unwrap();
         let own = std::process::id();
-        let found = child_with(own, "8.125").unwrap();
+        // The system shows the arguments of a process a moment after it has begun.
+        let until = Instant::now() + Duration::from_secs(5);
+        let found = loop {
+            match child_with(own, "8.125") {
+                Ok(found) => break found,
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(found, child.id());
