@@ -4,9 +4,13 @@ use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How long a stopped process may take to stand.
+const FREEZE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A group of processes that is killed and reaped when dropped.
 #[derive(Debug)]
@@ -43,8 +47,20 @@ impl Group {
         kill_process_group(group, signal).context("could not send a signal to it")
     }
 
+    /// Stops it, and returns when every thread of it stands: until then one that runs on another
+    /// core may still answer.
     pub(crate) fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let group = self.id().context("it does not run")?.as_raw_nonzero().get();
+        let until = Instant::now() + FREEZE_WITHIN;
+        while !stands(group)? {
+            ensure!(
+                Instant::now() < until,
+                "it still runs {FREEZE_WITHIN:?} after SIGSTOP"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     pub(crate) fn thaw(&self) -> Result<()> {
@@ -75,4 +91,33 @@ impl Drop for Group {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether no thread of a group runs.
+fn stands(group: i32) -> Result<bool> {
+    for entry in std::fs::read_dir("/proc")? {
+        let process = entry?.path();
+        let is_of_group = stat(&process).is_some_and(|(_, of)| of == group);
+        // Those that are not processes or that end meanwhile have no threads to look at.
+        let Ok(threads) = std::fs::read_dir(process.join("task")) else {
+            continue;
+        };
+        if is_of_group && threads.flatten().any(|thread| runs(&thread.path())) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn runs(thread: &Path) -> bool {
+    stat(thread).is_some_and(|(state, _)| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+}
+
+/// The state and the group that the kernel tells of a process or of a thread.
+fn stat(process: &Path) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    // The name of the program may hold anything, so what comes after it is counted.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(1)?.parse().ok()?))
 }

@@ -147,18 +147,22 @@ pub(crate) struct Download {
     seen: u64,
     /// Why it ends before its end, which is told with the next look.
     failed: Option<ErrorCode>,
+    /// The body of the request, which the server may still be reading.
+    upload: Watch,
     _place: OwnedSemaphorePermit,
 }
 
 impl Download {
     pub(crate) fn new(
         body: Incoming,
+        upload: Watch,
         most: u64,
         pause: Duration,
         place: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             body: Some(body),
+            upload,
             pause,
             timer: None,
             left: most,
@@ -201,7 +205,11 @@ impl Body for Download {
         };
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => return this.take(frame, cx),
-            Poll::Ready(Some(Err(error))) => return this.fail(code_of(&error, Stage::Body), cx),
+            Poll::Ready(Some(Err(error))) => {
+                // A request that breaks off takes its response along: that is the cause to tell.
+                let cause = this.upload.fault();
+                return this.fail(cause.unwrap_or_else(|| code_of(&error, Stage::Body)), cx);
+            }
             Poll::Ready(None) => {
                 this.body = None;
                 return Poll::Ready(None);

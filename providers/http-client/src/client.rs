@@ -140,7 +140,7 @@ impl LinkClient {
             Upload::new(body, limits.request_body, has_trailers)
         };
         let response = self.persist(client, &head, upload, &watch, waits).await?;
-        self.receive(response, &head.method, waits, place)
+        self.receive(response, &head.method, watch, waits, place)
     }
 
     /// Whether a request may be sent, and where its host may be.
@@ -248,6 +248,7 @@ impl LinkClient {
         &self,
         response: Response<Incoming>,
         method: &Method,
+        upload: Watch,
         waits: Waits,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Download>, ErrorCode> {
@@ -264,7 +265,7 @@ impl LinkClient {
             return Err(ErrorCode::HttpResponseBodySize(Some(length)));
         }
         remove_neighbours(&mut head.headers);
-        let body = Download::new(body, most, waits.between_bytes, place);
+        let body = Download::new(body, upload, most, waits.between_bytes, place);
         Ok(Response::from_parts(head, body))
     }
 }

@@ -4,16 +4,20 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
 use http::Request;
+use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use lattice_codec::http::{ErrorCode, RequestOptions};
 use support::server::{Server, read_head, text};
 use support::{Lattice, Road, get, limits, request};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -268,4 +272,34 @@ async fn a_request_body_that_breaks_off_reaches_no_server_as_a_whole_one() {
     assert!(failed.is_err());
     let whole = tokio::time::timeout(support::PATIENCE, heard.recv()).await;
     assert_eq!(whole.unwrap(), Some(false));
+}
+
+#[tokio::test]
+async fn a_request_body_that_is_too_long_is_told_where_its_response_has_begun() {
+    for road in [Road::Nats, Road::Process] {
+        let lattice = Lattice::linked_by(road, &[("max_request_body_bytes", "10")]).await;
+        // It answers the first piece and waits for what never comes.
+        let server = Server::raw(|mut stream| async move {
+            read_head(&mut stream).await;
+            let part = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel";
+            stream.write_all(part).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let first = async { Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"12345"))) };
+        let second = async move {
+            begins.await.unwrap();
+            Ok(Frame::data(Bytes::from_static(b"678901")))
+        };
+        let pieces = futures::stream::once(first).chain(futures::stream::once(second));
+        let sent = Request::post(server.url("/"))
+            .body(StreamBody::new(pieces))
+            .unwrap();
+        let response = lattice.send(sent, RequestOptions::default()).await;
+        let body = response.unwrap().into_body();
+        begun.send(()).unwrap();
+        let failed = body.collect().await.unwrap_err().to_string();
+        assert!(failed.contains("HTTP-request-body-size"), "{failed}");
+    }
 }
