@@ -3,6 +3,7 @@
 #![no_main]
 
 use lattice_core::event::CloudEvent;
+use lattice_core::identity::CallProof;
 use lattice_core::provider::HostData;
 use lattice_core::record::{ComponentSpec, StoredClaims};
 use lattice_core::reference::Reference;
@@ -55,6 +56,9 @@ fn ids(text: &str) {
         LinkName::new(text),
         WitName::new(text),
     );
+    if let Ok(proof) = text.parse::<CallProof>() {
+        assert_eq!(proof.text().parse(), Ok(proof));
+    }
     if let Ok(interface) = text.parse::<InterfaceRef>() {
         assert_eq!(interface.to_string().parse().as_ref(), Ok(&interface));
     }

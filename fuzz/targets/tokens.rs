@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lattice_claims::claims::{ComponentMetadata, ProviderMetadata};
+use lattice_claims::peer::{PeerMetadata, verify_peer};
 use lattice_claims::{CurveKey, KeyKind, PublicKey, SigningKey, token};
+use lattice_core::identity::PeerTokens;
 use libfuzzer_sys::fuzz_target;
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(KeyKind::Account));
@@ -20,8 +22,19 @@ fuzz_target!(|data: &[u8]| {
         let _ = (SigningKey::from_seed(text), PublicKey::parse(text));
         let _ = (CurveKey::from_seed(text), CurveKey::from_public_key(text));
         signed(text);
+        peer(text);
     }
 });
+
+/// Tokens of a host and a provider, one after the other.
+fn peer(text: &str) {
+    let (host, provider) = text.split_once('\n').unwrap_or((text, ""));
+    let tokens = PeerTokens {
+        host: host.to_owned(),
+        provider: Some(provider.to_owned()),
+    };
+    let _ = verify_peer(&tokens, "default", &[], 0);
+}
 
 /// Signs arbitrary claims, so that the code behind the signature is reached.
 fn signed(text: &str) {
@@ -35,4 +48,10 @@ fn signed(text: &str) {
         let _ = lattice_claims::component_info(&claims);
     }
     let _ = token::verify::<ProviderMetadata>(&made, 0);
+    let _ = token::verify::<PeerMetadata>(&made, 0);
+    let tokens = PeerTokens {
+        host: made.clone(),
+        provider: Some(made),
+    };
+    let _ = verify_peer(&tokens, "default", &[], 0);
 }

@@ -145,8 +145,14 @@ pub struct HostConfig {
     pub lattice: LatticeName,
     /// The key whose public half is the host id. It has to be of the kind [`KeyKind::Host`].
     pub key: Arc<SigningKey>,
-    /// With whom compiled code is shared.
+    /// The cluster of the host: who vouches for it, whose hosts it believes, and with whom compiled
+    /// code is shared.
     pub cluster: ClusterConfig,
+    /// Whether compiled code is shared within the cluster.
+    pub share_code: bool,
+    /// Whether calls are let in that do not prove who makes them, as those of 1.x hosts and
+    /// providers. Without them the host needs a cluster key.
+    pub allow_legacy_peers: bool,
     /// The name shown to people; made up when there is none.
     pub friendly_name: Option<String>,
     /// Labels of the operator, over those of the machine.
@@ -208,6 +214,8 @@ impl HostConfig {
             lattice,
             key: Arc::new(SigningKey::generate(KeyKind::Host)),
             cluster: ClusterConfig::default(),
+            share_code: true,
+            allow_legacy_peers: true,
             friendly_name: None,
             labels: StringMap::new(),
             ctl: NatsConfig::default(),

@@ -24,6 +24,7 @@ use crate::identity::Identity;
 use crate::labels::Labels;
 use crate::lines::Lines;
 use crate::providers::{LinkStates, Providers};
+use crate::refusals::Refusals;
 use crate::shared_code::SharedCode;
 use crate::threads::LongCalls;
 pub use error::StartHostError;
@@ -92,6 +93,7 @@ pub struct Host {
     /// Follows the store.
     _sync: AbortOnDropHandle<()>,
     _failures: Arc<Failures>,
+    _refusals: Refusals,
     _gate: Option<WatchedThreads>,
     /// What other hosts are given of what this one compiles.
     _shared_code: Option<Arc<SharedCode>>,

@@ -24,11 +24,13 @@ mod labels;
 mod lines;
 mod links;
 mod providers;
+mod refusals;
 mod registries;
 mod router;
 mod shared_code;
 mod sync;
 mod threads;
+mod vouch;
 
 pub use config::HostConfig;
 pub use host::{Host, StartHostError, StopReason, StopRequest};

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use futures::future::join_all;
+use lattice_core::event::CallRefused;
 use lattice_core::host::ProviderDescription;
 use lattice_core::provider::HostData;
 use lattice_core::road::RoadReport;
@@ -28,6 +29,7 @@ use lattice_rpc::Switchboard;
 use lattice_store::LatticeStore;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -37,6 +39,7 @@ use crate::config::ProviderConfig;
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::links::LinkTable;
+use crate::vouch::Voucher;
 pub(crate) use send::publish;
 use slot::{Slot, StopProvider};
 pub(crate) use spawn::Spawner;
@@ -60,6 +63,10 @@ pub(crate) struct ProviderDeps {
     /// The threads that providers inside the host run on, since the calls they make run with them;
     /// `None` for those that serve NATS.
     pub(crate) threads: Option<Handle>,
+    /// Vouches for those that are started.
+    pub(crate) voucher: Arc<Voucher>,
+    /// Where goes what they report of calls that they refused.
+    pub(crate) refusals: mpsc::Sender<CallRefused>,
     pub(crate) config: ProviderConfig,
     pub(crate) rpc_timeout: Duration,
     /// What every process is told; each gets its own id, links, configs and key on top.

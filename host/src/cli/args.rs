@@ -35,6 +35,12 @@ pub struct HostArgs {
         value_name = "KEY"
     )]
     pub cluster_issuers: Vec<String>,
+    /// Let in calls that do not prove who makes them, as those of 1.x hosts and providers; when off,
+    /// the lattice is strict, and the host needs a cluster seed
+    #[arg(long, env = "WASMCLOUD_ALLOW_LEGACY_PEERS", default_value = "true",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub allow_legacy_peers: bool,
     /// Label of this host as `key=value`; may be repeated. `WASMCLOUD_LABEL_{key}` sets one, too
     #[arg(long = "label", short = 'l', value_name = "KEY=VALUE")]
     pub labels: Vec<String>,

@@ -37,6 +37,9 @@ pub enum SettingsError {
         /// What it is not.
         source: KeyError,
     },
+    /// A host that lets nobody in without proof has none itself.
+    #[error("`--allow-legacy-peers=false` needs `--cluster-seed`")]
+    StrictWithoutCluster,
     /// A label is not of the form `key=value`.
     #[error("label `{text}` is not of the form `key=value`")]
     Label {
@@ -85,6 +88,9 @@ impl SettingsError {
             Self::ClusterIssuer { .. } => {
                 "the public key of a cluster has 56 characters and starts with `C`"
             }
+            Self::StrictWithoutCluster => {
+                "hosts of a strict lattice prove with the seed of one cluster key who they are: give all the same"
+            }
             Self::LabelKey(error) => error.hint(),
             Self::Label { .. } => "write labels as `--label zone=a`",
             Self::ReadCreds { .. } => "check the path and its permissions",
@@ -106,9 +112,12 @@ pub(crate) fn settings(
         let key = SigningKey::from_seed(seed).and_then(|key| key.expect_kind(KeyKind::Host));
         config.key = Arc::new(key.map_err(SettingsError::HostSeed)?);
     }
+    config.cluster = cluster(args)?;
     // What is not kept is not given away or taken in, either.
-    if !args.images.no_code_cache {
-        config.cluster = cluster(args)?;
+    config.share_code = !args.images.no_code_cache;
+    config.allow_legacy_peers = args.allow_legacy_peers;
+    if !config.allow_legacy_peers && config.cluster.key.is_none() {
+        return Err(SettingsError::StrictWithoutCluster);
     }
     config.labels = labels(&args.labels, environment)?;
     config.heartbeat_interval = Duration::from_secs(args.heartbeat_interval_seconds);

@@ -31,10 +31,12 @@ use crate::labels::Labels;
 use crate::lines::Lines;
 use crate::links::LinkTable;
 use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
+use crate::refusals::Refusals;
 use crate::registries::Registries;
 use crate::router::Router;
 use crate::shared_code::SharedCode;
 use crate::threads::{self, LongCalls};
+use crate::vouch::Voucher;
 use crate::{heartbeat, sync};
 
 /// How long a new host waits until it is known to be there.
@@ -52,6 +54,8 @@ struct Common {
     claims: Arc<ClaimsTable>,
     events: Arc<Events>,
     failures: Arc<Failures>,
+    refusals: Refusals,
+    voucher: Arc<Voucher>,
 }
 
 /// Starts everything a host consists of; the control server comes last, when there is something
@@ -69,7 +73,11 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         ..PeerConfig::default()
     };
     let (common, runtime) = tokio::try_join!(common(config, peer_config), runtime(runtime_config))?;
-    let shared_code = SharedCode::start(&runtime, &common.config.cluster, common.store.code());
+    let shares = common.config.share_code;
+    let shared_code = shares.then(|| {
+        let cluster = &common.config.cluster;
+        SharedCode::start(&runtime, cluster, common.store.code())
+    });
     let admin = admin(common.config.http_admin).await?;
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
     let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
@@ -116,7 +124,8 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         events: common.events,
         peer: common.peer,
         _failures: common.failures,
-        _shared_code: shared_code,
+        _shared_code: shared_code.flatten(),
+        _refusals: common.refusals,
         _lines: lines,
         _long_calls: long_calls,
     })
@@ -137,14 +146,22 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
         ..StoreOptions::default()
     };
     let store = LatticeStore::open(ctl.clone(), &lattice, options).await?;
-    let peer = Peer::new(rpc, peer_config).await?;
     let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
     let events = Arc::new(Events::start(publisher));
+    let refusals = Refusals::start(identity.id.clone(), Arc::clone(&events));
+    let (voucher, auth) = Voucher::start(&config, refusals.reports())?;
+    let peer_config = PeerConfig {
+        auth: Some(auth),
+        ..peer_config
+    };
+    let peer = Peer::new(rpc, peer_config).await?;
     Ok(Common {
         labels: Arc::new(labels),
         links: Arc::new(LinkTable::new(lattice)),
         claims: Arc::default(),
         failures: Arc::new(Failures::start(identity.id.clone(), Arc::clone(&events))),
+        refusals,
+        voucher: Arc::new(voucher),
         config,
         identity,
         ctl,
@@ -227,6 +244,8 @@ fn providers(
         spawner: Spawner::start().map_err(StartHostError::Spawner)?,
         local,
         threads,
+        voucher: Arc::clone(&common.voucher),
+        refusals: common.refusals.reports(),
         config: config.providers,
         rpc_timeout: config.rpc_timeout,
         host_data: HostData {

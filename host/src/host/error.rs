@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_nats::ConnectError as NatsConnectError;
+use lattice_claims::TokenError;
 use lattice_control::ServerError;
 use lattice_core::InvalidId;
 use lattice_core::host::InvalidLabelKey;
@@ -42,6 +43,9 @@ pub enum StartHostError {
         /// How long was waited.
         within: Duration,
     },
+    /// What proves who the host is could not be signed.
+    #[error("could not sign what proves who the host is")]
+    Vouch(#[from] TokenError),
     /// Calls cannot be carried.
     #[error("could not subscribe for calls")]
     Rpc(#[from] ConnectError),
@@ -105,7 +109,11 @@ impl StartHostError {
             Self::Key(_) => "use a seed that starts with `SN`",
             Self::State { .. } => "check that JetStream is enabled on the NATS server",
             Self::Admin { .. } => "choose another `--http-admin` address",
-            Self::Rpc(_) | Self::Control(_) | Self::Runtime(_) | Self::Spawner(_) => return None,
+            Self::Rpc(_)
+            | Self::Vouch(_)
+            | Self::Control(_)
+            | Self::Runtime(_)
+            | Self::Spawner(_) => return None,
         };
         Some(text.to_owned())
     }

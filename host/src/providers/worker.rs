@@ -11,11 +11,14 @@ use async_nats::Subscriber;
 use futures::StreamExt as _;
 use lattice_claims::{CurveKey, provider_info, stored_provider};
 use lattice_core::StringMap;
-use lattice_core::event::{Event, HealthCheck, ProviderExited};
+use lattice_core::event::{CallRefused, Event, HealthCheck, ProviderExited};
+use lattice_core::identity::ProviderIdentity;
 use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
+use lattice_rpc::Expected;
 use lattice_store::ConfigBundle;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::ProviderDeps;
@@ -31,6 +34,7 @@ use super::stop::shut_down;
 use super::teller::{Heard, Teller, TellerDeps};
 use crate::artifact::ProviderProgram;
 use crate::configs;
+use crate::vouch::Vouched;
 
 /// The owner of one provider.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) struct Worker {
     subjects: ProviderSubjects,
     /// Kept over restarts, so that hosts and providers need not agree anew on subjects.
     xkey: CurveKey,
+    /// Who the process that lives now is to others.
+    vouched: Option<(Vouched, Expected)>,
     teller: Teller,
     restarts: Restarts,
     announced: Announced,
@@ -110,6 +116,7 @@ impl Worker {
             config,
             subjects,
             xkey,
+            vouched: None,
             teller,
             restarts,
             announced: Announced::Nothing,
@@ -142,14 +149,50 @@ impl Worker {
 
     async fn host_data(&mut self) -> HostData {
         let links = self.teller.definitions().await;
+        let instance = uuid::Uuid::new_v4().to_string();
         HostData {
             provider_key: self.slot.id.as_str().to_owned(),
-            instance_id: uuid::Uuid::new_v4().to_string(),
+            lattice_identity: self.vouch(&instance),
+            instance_id: instance,
             link_definitions: links,
             config: (*self.config.merged()).clone(),
             provider_xkey_private_key: self.xkey.seed(),
             provider_xkey_public_key: self.xkey.public_key(),
             ..self.deps.host_data.clone()
+        }
+    }
+
+    /// What a process that is about to be started proves who it is with. One without calls like those
+    /// of the 1.9 generation.
+    fn vouch(&mut self, instance: &str) -> Option<ProviderIdentity> {
+        let id = self.slot.id.as_str();
+        let vouched = self.deps.voucher.begin(id, instance);
+        match self.deps.voucher.identity(&vouched) {
+            Ok(identity) => {
+                let expected = self.deps.local.expect(&identity.ticket, id);
+                self.vouched = Some((vouched, expected));
+                Some(identity)
+            }
+            Err(error) => {
+                tracing::error!(provider = id, %error, "could not vouch for a provider");
+                None
+            }
+        }
+    }
+
+    /// Gives the process that lives now tokens that hold for longer.
+    async fn renew(&self) {
+        let Some((vouched, _)) = &self.vouched else {
+            return;
+        };
+        match self.deps.voucher.tokens(vouched) {
+            Ok(tokens) => {
+                let subject = self.subjects.identity_of(&self.xkey.public_key());
+                publish(&self.deps.nats, &subject, &tokens).await;
+            }
+            Err(error) => {
+                tracing::error!(provider = self.slot.id.as_str(), %error, "could not vouch again");
+            }
         }
     }
 
@@ -214,7 +257,11 @@ impl Worker {
     async fn live(&mut self, mut life: Life) -> Ended {
         let (mut probes, _probing) = self.probe().start();
         let mut health = Health::new(self.deps.config.health_misses);
-        let mut reports = self.reports().await;
+        let mut reports = self.subscribe(self.subjects.link_status()).await;
+        let refused = self.subjects.refused_of(&self.xkey.public_key());
+        let mut refused = self.subscribe(refused).await;
+        let mut renewals = self.deps.voucher.renewals();
+        renewals.mark_unchanged();
         loop {
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
@@ -223,19 +270,36 @@ impl Worker {
                 config = self.config.changed() => self.tell_config(&config).await,
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
                 Some(report) = next(&mut reports) => self.reported(report),
+                Some(report) = next(&mut refused) => self.refused(report),
+                Ok(()) = renewals.changed() => self.renew().await,
             }
         }
     }
 
-    /// What the provider says about its links between two health requests.
-    async fn reports(&self) -> Option<Subscriber> {
-        let subject = self.subjects.link_status();
+    /// What the provider says between two health requests: about its links, which health answers
+    /// tell as well, and of calls that it refused.
+    async fn subscribe(&self, subject: String) -> Option<Subscriber> {
         match self.deps.nats.subscribe(subject.clone()).await {
             Ok(reports) => Some(reports),
             Err(error) => {
-                // Health answers carry the same reports.
-                tracing::warn!(subject, %error, "could not subscribe to link reports");
+                tracing::warn!(subject, %error, "could not subscribe to reports of a provider");
                 None
+            }
+        }
+    }
+
+    fn refused(&self, payload: Result<CallRefused, serde_json::Error>) {
+        match payload {
+            Ok(refused) => {
+                // Whoever reads them is behind then, and knows of enough.
+                let _full = self.deps.refusals.try_send(CallRefused {
+                    target_id: self.slot.id.as_str().to_owned(),
+                    ..refused
+                });
+            }
+            Err(error) => {
+                let provider = self.slot.id.as_str();
+                tracing::warn!(provider, %error, "ignored a report that is not readable");
             }
         }
     }
@@ -360,7 +424,9 @@ impl Worker {
     }
 }
 
-async fn next(reports: &mut Option<Subscriber>) -> Option<Result<LinkReport, serde_json::Error>> {
+async fn next<T: DeserializeOwned>(
+    reports: &mut Option<Subscriber>,
+) -> Option<Result<T, serde_json::Error>> {
     let message = reports.as_mut()?.next().await?;
     Some(serde_json::from_slice(&message.payload))
 }

@@ -42,6 +42,7 @@ pub enum SealError {
 }
 
 /// A curve key pair, or only its public half.
+#[derive(Clone)]
 pub struct CurveKey(XKey);
 
 impl fmt::Debug for CurveKey {

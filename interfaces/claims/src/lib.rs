@@ -10,6 +10,7 @@ pub mod claims;
 pub mod component;
 pub mod curve;
 pub mod keys;
+pub mod peer;
 pub mod token;
 pub mod wasm;
 

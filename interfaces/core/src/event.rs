@@ -111,6 +111,8 @@ events! {
     LinkStatusChanged(LinkStatusChanged) = "link_status_changed",
     /// A call could not be answered. Not known to 1.9 peers.
     InvocationFailed(InvocationFailed) = "invocation_failed",
+    /// A call was refused because of who makes it. Not known to 1.9 peers.
+    CallRefused(CallRefused) = "call_refused",
     /// A config was stored.
     ConfigSet(ConfigChanged) = "config_set",
     /// A config was deleted.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod event;
 pub mod host;
 pub mod id;
+pub mod identity;
 pub mod keyvalue;
 pub mod link;
 pub mod locality;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StringMap;
 use crate::id::DEFAULT_NAME;
+use crate::identity::ProviderIdentity;
 use crate::link::{LinkState, ResolvedLink};
 use crate::road::RoadTally;
 
@@ -219,6 +220,10 @@ pub struct HostData {
     /// providers ignore and old hosts leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lattice_socket: Option<String>,
+    /// What the process proves who it is with; an addition that old providers ignore and old hosts
+    /// leave out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lattice_identity: Option<ProviderIdentity>,
 }
 
 /// The longest host data line that is read, in bytes.

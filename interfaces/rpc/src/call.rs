@@ -242,7 +242,7 @@ impl Peer {
         };
         let mut terms = terms.until(deadline);
         terms.write(&mut headers);
-        let room = outbound::room(self, Some(&headers), &root);
+        let room = outbound::room_for_request(self, &headers, &root);
         if params.len() > room {
             (terms.turn, terms.window) = (None, window);
             terms.write(&mut headers);

@@ -6,6 +6,7 @@ use async_nats::{Message, Subject};
 use futures::StreamExt as _;
 use lattice_core::road::{Road, Why};
 
+use crate::auth::ask;
 use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
 use crate::handing::{take_over, told_deadline};
@@ -57,6 +58,10 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
         return ask_another(inner, &exchange, request);
     }
     let owner = Arc::clone(inner);
+    let mut request = request;
+    if let Some(auth) = &inner.config.auth {
+        auth.prove(&mut request);
+    }
     inner.tasks.spawn(async move {
         match owner.outbox.send(request).await {
             Ok(()) => exchange.count(Road::Bus, Why::NoRoomHere),
@@ -78,13 +83,15 @@ fn ask_another(inner: &Inner, exchange: &Exchange, request: Outgoing) {
 }
 
 /// Takes in one message for a slot.
-pub(crate) fn route(inner: &Inner, message: Message) {
+pub(crate) fn route(inner: &Arc<Inner>, message: Message) {
     let subject = message.subject.clone();
     let Some((token, suffix)) = inner.inbox.split(subject.as_str()) else {
         return;
     };
-    if token == HANDED_ON {
-        return take_over(inner, suffix, message);
+    match token {
+        HANDED_ON => return take_over(inner, suffix, message),
+        ask::KEY => return ask::asked(inner, message),
+        _ => {}
     }
     // A late message for a call that has ended finds no slot; that is not an error.
     let Some((id, exchange)) = inner.slots.get(token) else {

@@ -43,6 +43,23 @@ impl RemoteError {
     /// The callee was stopped while the call ran: part of it may be done.
     pub const INTERRUPTED: &'static str = "interrupted";
 
+    /// The call does not prove who makes it, and has to.
+    pub const UNAUTHENTICATED: &'static str = "unauthenticated";
+    /// What the call carries as proof of who makes it is none, or that of another call.
+    pub const BAD_PROOF: &'static str = "bad-proof";
+    /// The call was made once and has come again.
+    pub const REPLAYED: &'static str = "replayed";
+    /// The call has come after its time.
+    pub const STALE: &'static str = "stale";
+    /// The key of the call's session is not known to its caller, or could not be had.
+    pub const UNKNOWN_SESSION: &'static str = "unknown-session";
+    /// Nobody who is trusted vouches for the caller, or for the called side.
+    pub const UNTRUSTED: &'static str = "untrusted";
+    /// What vouches for the caller has expired.
+    pub const EXPIRED: &'static str = "expired";
+    /// The caller calls in the name of another.
+    pub const FOREIGN_SOURCE: &'static str = "foreign-source";
+
     /// Makes an error with a code and a message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -78,6 +95,9 @@ impl RemoteError {
             Self::OVERLOADED | Self::STOPPING => "503",
             Self::DEADLINE => "408",
             Self::BAD_REQUEST => "400",
+            Self::UNAUTHENTICATED | Self::BAD_PROOF | Self::EXPIRED => "401",
+            Self::UNTRUSTED | Self::FOREIGN_SOURCE => "403",
+            Self::REPLAYED | Self::STALE | Self::UNKNOWN_SESSION => "401",
             _ => "500",
         }
     }

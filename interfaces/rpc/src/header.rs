@@ -8,7 +8,7 @@ mod terms;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, Subject};
 use lattice_codec::Path;
 use lattice_core::TraceContext;
 
@@ -32,6 +32,9 @@ pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 /// On a request: the [`Terms`] of the call.
 pub const CALL: &str = "wrpc-call";
+/// On a request that goes over the bus: proves who makes it, a
+/// [`CallProof`](lattice_core::identity::CallProof).
+pub const AUTH: &str = "lattice-auth";
 /// On an accept: the sender grants credit for async data; the value is the first window in bytes
 /// per path.
 pub const WINDOW: &str = "wrpc-window";
@@ -103,6 +106,13 @@ impl Told {
         let told = self.terms.as_ref().and_then(|terms| terms.left);
         told.unwrap_or(default).min(longest)
     }
+}
+
+/// Who makes a call, as it says.
+pub(crate) fn source(call: &Message) -> Option<&str> {
+    let headers = call.headers.iter().flat_map(HeaderMap::iter);
+    let mut named = headers.filter(|(name, _)| AsRef::<str>::as_ref(*name) == SOURCE_ID);
+    named.next()?.1.first().map(HeaderValue::as_str)
 }
 
 /// What the reply subject of an answer begins with. Nobody listens there.

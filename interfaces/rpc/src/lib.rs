@@ -21,6 +21,7 @@
 //! [`Relief`] gives calls away that would have to wait.
 
 mod alarm;
+mod auth;
 mod body;
 mod call;
 mod detour;
@@ -50,14 +51,16 @@ mod stream;
 pub mod threads;
 pub mod wrpc;
 
+pub use auth::{Auth, AuthSettings};
 pub use body::{BodyReader, BodyWriter};
 pub use call::{Call, Invocation, ResultMessage};
 pub use direct::Value;
 pub use error::{CallError, ConnectError, RemoteError};
 pub use gate::{Gate, Threads, WatchedThreads};
+pub use lattice_claims::KeyError;
 pub use lattice_core::TraceContext;
 pub use limiter::{Limiter, LimiterStats, Permit};
-pub use local::Switchboard;
+pub use local::{Expected, Switchboard};
 pub use params::Params;
 pub use peer::{Peer, PeerConfig, PeerStats};
 pub use relief::{Relief, Watching};

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use async_nats::Message;
+use lattice_core::provider::SecretText;
 use lattice_core::road::{Road, Why};
 use parking_lot::RwLock;
 use tokio::sync::mpsc::Receiver;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::auth::{Came, LineEnd};
 use crate::direct::{Given, Running};
 use crate::dispatch::{self, route};
 use crate::error::CallError;
@@ -32,9 +34,8 @@ pub(crate) trait TakeIn: Send + Sync {
     /// Whether a call of `source` would soon get its turn here.
     fn has_room(&self, source: Option<&str>) -> bool;
 
-    /// Takes in a call. `is_own` when it was made in this process, so that what it tells of its
-    /// caller is true.
-    fn take(self: Arc<Self>, message: Message, is_own: bool);
+    /// Takes in a call. Of one that was made in this process it is true what it tells of its caller.
+    fn take(self: Arc<Self>, message: Message, came: Came);
 
     /// Whether it takes values of a type as they are.
     fn takes(&self, value: TypeId) -> bool;
@@ -65,6 +66,10 @@ struct Tables {
     /// The processes that this one is joined with.
     lines: RwLock<Vec<Arc<Line>>>,
     last_line: AtomicU32,
+    /// What this process says of itself on the lines that it opens.
+    ticket: RwLock<SecretText>,
+    /// What those are called that may say so on lines that others open, by their tickets.
+    tickets: RwLock<HashMap<Box<str>, Arc<str>>>,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -188,7 +193,7 @@ impl Switchboard {
     pub(crate) fn hand_over(&self, call: Message) -> Option<Message> {
         match self.server(&call.subject) {
             Some(server) => {
-                server.take(call, false);
+                server.take(call, Came::Bus);
                 None
             }
             None => Some(call),
@@ -243,12 +248,12 @@ impl Switchboard {
     ) -> Asked {
         let mut why = Why::NoServerHere;
         if let Some(server) = self.server_with_room(&request.subject, None) {
-            server.take(request.arrived(), true);
+            server.take(request.arrived(), Came::Here);
             return Asked::Taken(Road::Process);
         }
         if let Some(server) = self.server(&request.subject) {
             if local_only {
-                server.take(request.arrived(), true);
+                server.take(request.arrived(), Came::Here);
                 return Asked::Taken(Road::Process);
             }
             why = Why::NoRoomHere;
@@ -272,12 +277,53 @@ impl Switchboard {
     }
 }
 
+/// Who is who on the lines.
+impl Switchboard {
+    /// Has this process show a ticket on the lines that it opens.
+    pub fn show(&self, ticket: SecretText) {
+        *self.tables.ticket.write() = ticket;
+    }
+
+    pub(crate) fn shown(&self) -> SecretText {
+        self.tables.ticket.read().clone()
+    }
+
+    /// Takes whoever shows `ticket` for the provider `id`, until the place is dropped.
+    #[must_use]
+    pub fn expect(&self, ticket: &SecretText, id: &str) -> Expected {
+        let mut tickets = self.tables.tickets.write();
+        tickets.insert(ticket.expose().into(), id.into());
+        Expected {
+            board: self.clone(),
+            ticket: ticket.clone(),
+        }
+    }
+
+    pub(crate) fn whose(&self, ticket: &str) -> Option<Arc<str>> {
+        self.tables.tickets.read().get(ticket).cloned()
+    }
+}
+
+/// A ticket that is taken, until this is dropped.
+#[derive(Debug)]
+pub struct Expected {
+    board: Switchboard,
+    ticket: SecretText,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let mut tickets = self.board.tables.tickets.write();
+        tickets.remove(self.ticket.expose());
+    }
+}
+
 /// The side of the lines.
 impl Switchboard {
     /// Adds a line; what is to be sent over it comes out of the queue.
-    pub(crate) fn add_line(&self) -> (Arc<Line>, Receiver<Frame>) {
+    pub(crate) fn add_line(&self, end: LineEnd) -> (Arc<Line>, Receiver<Frame>) {
         let id = self.tables.last_line.fetch_add(1, Ordering::Relaxed) + 1;
-        let (line, queue) = Line::new(id);
+        let (line, queue) = Line::new(id, end);
         let line = Arc::new(line);
         self.tables.lines.write().push(Arc::clone(&line));
         (line, queue)

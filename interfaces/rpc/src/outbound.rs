@@ -3,6 +3,7 @@
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
+use crate::auth;
 use crate::error::CallError;
 use crate::peer::Peer;
 
@@ -26,6 +27,14 @@ pub(crate) fn header_len(headers: &HeaderMap) -> usize {
 pub(crate) fn room(peer: &Peer, headers: Option<&HeaderMap>, reply: &str) -> usize {
     let taken = headers.map_or(0, header_len) + reply.len() + SLACK;
     peer.nats().max_payload().saturating_sub(taken).max(1)
+}
+
+/// The same for a request, which may get a proof of who makes it on its way out.
+pub(crate) fn room_for_request(peer: &Peer, headers: &HeaderMap, reply: &str) -> usize {
+    let proof = peer.inner.config.auth.as_ref().map_or(0, |_| auth::ROOM);
+    room(peer, Some(headers), reply)
+        .saturating_sub(proof)
+        .max(1)
 }
 
 /// Sends all of `data` in as many messages as it takes. Empty data sends nothing.

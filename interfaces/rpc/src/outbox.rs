@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
 use crate::error::CallError;
 use crate::header::Terms;
 use crate::outbound;
@@ -101,10 +102,11 @@ impl Outbox {
     pub(crate) fn new(
         nats: Client,
         closing: CancellationToken,
+        auth: Option<Auth>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (messages, queue) = mpsc::channel(ROOM);
         let enough = Arc::new(Notify::new());
-        let work = empty(nats.clone(), queue, Arc::clone(&enough), closing);
+        let work = empty(nats.clone(), queue, Arc::clone(&enough), closing, auth);
         let outbox = Self {
             nats,
             messages,
@@ -174,6 +176,7 @@ async fn empty(
     mut queue: Receiver<Outgoing>,
     enough: Arc<Notify>,
     closing: CancellationToken,
+    auth: Option<Auth>,
 ) {
     let mut batch = Vec::with_capacity(ROOM);
     let mut was_away = None;
@@ -213,7 +216,7 @@ async fn empty(
         // Whoever waited for room meanwhile comes in later batches.
         let late = was_away.is_some_and(|at| now - at < LONGEST_WAIT);
         for message in batch.drain(..) {
-            if let Some(message) = in_time(message, now, late) {
+            if let Some(message) = in_time(message, now, late, auth.as_ref()) {
                 hand_over(&nats, message).await;
             }
         }
@@ -231,8 +234,13 @@ async fn until_connected(nats: &Client) -> bool {
 }
 
 /// The message, if somebody still waits for what becomes of it. One that may be late tells anew how
-/// much time is left.
-fn in_time(mut message: Outgoing, now: Instant, late: bool) -> Option<Outgoing> {
+/// much time is left, and proves it.
+fn in_time(
+    mut message: Outgoing,
+    now: Instant,
+    late: bool,
+    auth: Option<&Auth>,
+) -> Option<Outgoing> {
     let Some(deadline) = message.deadline else {
         return Some(message);
     };
@@ -245,6 +253,9 @@ fn in_time(mut message: Outgoing, now: Instant, late: bool) -> Option<Outgoing> 
             .unwrap_or_default()
             .until(deadline)
             .write(headers);
+        if let Some(auth) = auth {
+            auth.prove_again(&mut message);
+        }
     }
     Some(message)
 }
@@ -298,7 +309,7 @@ mod tests {
         let mut heard = listener.subscribe("numbers").await.unwrap();
         taken_in(&listener).await.unwrap();
         let closing = CancellationToken::new();
-        let (outbox, work) = Outbox::new(nats.client().await.unwrap(), closing.clone());
+        let (outbox, work) = Outbox::new(nats.client().await.unwrap(), closing.clone(), None);
         let work = tokio::spawn(work);
         for number in 0..5 * ROOM {
             outbox.send(numbered(number)).await.unwrap();
@@ -319,7 +330,8 @@ mod tests {
             ..NatsBoxOptions::default()
         };
         let nats = NatsBox::start_with(options).await.unwrap();
-        let (outbox, _work) = Outbox::new(nats.client().await.unwrap(), CancellationToken::new());
+        let client = nats.client().await.unwrap();
+        let (outbox, _work) = Outbox::new(client, CancellationToken::new(), None);
         let large = Outgoing {
             payload: vec![0; 101].into(),
             ..numbered(0)

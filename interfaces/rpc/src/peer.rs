@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::alarm::Alarm;
+use crate::auth::Auth;
 use crate::dispatch::dispatch;
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Budget, Exchange, Release, Side};
@@ -52,6 +53,9 @@ pub struct PeerConfig {
     pub long_calls: Option<Handle>,
     /// Peers of this process that are called without NATS.
     pub local: Option<Switchboard>,
+    /// What calls over the bus prove with who makes them, and are checked by; without it they prove
+    /// nothing, and all are let in.
+    pub auth: Option<Auth>,
 }
 
 impl Default for PeerConfig {
@@ -66,6 +70,7 @@ impl Default for PeerConfig {
             linger: Duration::from_secs(15),
             long_calls: None,
             local: None,
+            auth: None,
         }
     }
 }
@@ -169,7 +174,7 @@ impl Peer {
         let (farewells, queue) = mpsc::channel(FAREWELLS);
         let budget = Arc::new(Budget::new(config.max_held_bytes));
         let silent = CancellationToken::new();
-        let (outbox, emptying) = Outbox::new(nats.clone(), silent.clone());
+        let (outbox, emptying) = Outbox::new(nats.clone(), silent.clone(), config.auth.clone());
         let sending = TaskTracker::new();
         let sender = sending.spawn(emptying).abort_handle();
         let slow = Alarm::new(config.accept_after);
@@ -394,6 +399,9 @@ impl Peer {
         }
         if locality == Locality::LocalOnly {
             return Err(CallError::not_local(&message.subject, why));
+        }
+        if let Some(auth) = &self.inner.config.auth {
+            auth.prove(&mut message);
         }
         self.inner.outbox.send(message).await?;
         exchange.count(Road::Bus, why);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
 
+mod admit;
 mod intake;
 mod running;
 
@@ -60,12 +61,23 @@ pub struct Context {
     pub deadline: Instant,
     /// When the call came in.
     pub(crate) arrived: Instant,
-    /// Whether it was made in this process, so that its source is true.
-    is_own: bool,
+    /// How certain its source is.
+    source: Source,
+}
+
+/// How certain it is who makes a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// It was made in this process.
+    Own,
+    /// It has proven who makes it.
+    Proven,
+    /// Anybody may have written that.
+    Told,
 }
 
 impl Context {
-    fn new(mut told: Told, arrived: Instant, deadline: Instant, is_own: bool) -> Self {
+    fn new(mut told: Told, arrived: Instant, deadline: Instant, source: Source) -> Self {
         Self {
             link_name: told.link(),
             source_id: told.source_id,
@@ -73,20 +85,28 @@ impl Context {
             trace: told.trace,
             deadline,
             arrived,
-            is_own,
+            source,
         }
+    }
+
+    /// Whether it is certain that the source is who it says: a call of this process, or one that
+    /// has proven it.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.source != Source::Told
     }
 
     /// One of no call at all, for what answers calls to be used without a lattice: nobody is told as
     /// the caller.
     #[must_use]
     pub fn alone(deadline: Instant) -> Self {
-        Self::new(Told::default(), Instant::now(), deadline, true)
+        Self::new(Told::default(), Instant::now(), deadline, Source::Own)
     }
 
-    /// Who calls, where that is certain: anybody can write a header.
+    /// Who calls, where that is certain because it happens in this process.
     fn own_source(&self) -> Option<&Arc<str>> {
-        self.source_id.as_ref().filter(|_| self.is_own)
+        let is_own = self.source == Source::Own;
+        self.source_id.as_ref().filter(|_| is_own)
     }
 
     /// What the call tells where it asks for its turn.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lattice_core::InvalidId;
 pub use lattice_core::reply::message_chain as chain;
-use lattice_rpc::{CallError, ConnectError};
+use lattice_rpc::{CallError, ConnectError, KeyError};
 
 use crate::link::{LinkRole, ProviderLink};
 use crate::provider::Provider;
@@ -177,6 +177,9 @@ pub enum RunError {
         /// What is wrong with it.
         source: nkeys::error::Error,
     },
+    /// What the provider is to prove who it is with is not usable.
+    #[error("the identity in the host data is not usable")]
+    Identity(#[from] KeyError),
     /// The NATS credentials are not usable.
     #[error("the NATS credentials in the host data are not usable")]
     Credentials(#[source] BoxError),
@@ -212,7 +215,7 @@ impl RunError {
             Self::Connect { .. } => {
                 Some("is a nats-server running there, and do the host's `--rpc-*` flags name it?")
             }
-            Self::HostData(_) | Self::Key { .. } => Some(
+            Self::HostData(_) | Self::Key { .. } | Self::Identity(_) => Some(
                 "host data is written by a host; start the provider with `wash start provider`",
             ),
             _ => None,

@@ -36,6 +36,7 @@ mod backends;
 mod backoff;
 mod describe;
 mod error;
+mod identity;
 mod link;
 mod links;
 mod manage;

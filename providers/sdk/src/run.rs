@@ -16,6 +16,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::describe;
 use crate::error::RunError;
+use crate::identity::Identity;
 use crate::links::Links;
 use crate::manage::{Ended, Manager, Subscriptions, pass_config, publish, publish_reports};
 use crate::nats::{self, NatsSettings};
@@ -47,6 +48,9 @@ pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result
         return run_on::<P>(nats, data, stop).await;
     };
     let (board, end) = (Switchboard::default(), CancellationToken::new());
+    if let Some(identity) = &data.lattice_identity {
+        board.show(identity.ticket.clone());
+    }
     let line = tokio::spawn(keep_connected(path.into(), board.clone(), end.clone()));
     let mut line = AbortOnDropHandle::new(line);
     let ended = run_inside::<P>(nats, board, data, stop).await;
@@ -96,9 +100,19 @@ async fn run_peers<P: Provider>(
     data: HostData,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
+    let identity = Identity::of(&data)?;
+    let config = PeerConfig {
+        auth: identity.as_ref().map(Identity::auth),
+        ..config
+    };
     let peer = Peer::new(nats.clone(), config).await?;
     let _owner = Owner(peer.clone());
+    let kept = identity.map(|identity| {
+        let keeping = tokio::spawn(identity.keep(nats.clone()));
+        AbortOnDropHandle::new(keeping)
+    });
     let done = run_peer::<P>(peer.clone(), data, stop).await;
+    drop(kept);
     peer.close().await;
     if tokio::time::timeout(NATS_LIMIT, nats.flush())
         .await

@@ -138,8 +138,29 @@ fn cluster_keys_have_to_be_ones() {
 fn a_host_that_keeps_no_code_shares_none() {
     let own = SigningKey::generate(KeyKind::Cluster);
     let seed = own.seed();
+    let (config, _) = build(&["--cluster-seed", seed.expose()]).unwrap();
+    assert!(config.share_code);
     let (config, _) = build(&["--no-code-cache", "--cluster-seed", seed.expose()]).unwrap();
-    assert!(config.cluster.trusted().is_empty());
+    assert!(!config.share_code && config.cluster.key.is_some());
+}
+
+#[test]
+fn a_strict_host_needs_a_cluster() {
+    let own = SigningKey::generate(KeyKind::Cluster);
+    let seed = own.seed();
+    assert!(build(&[]).unwrap().0.allow_legacy_peers);
+    let strict = "--allow-legacy-peers=false";
+    let (config, _) = build(&[strict, "--cluster-seed", seed.expose()]).unwrap();
+    assert!(!config.allow_legacy_peers);
+    let public = own.public_key();
+    for flags in [&[strict][..], &[strict, "--cluster-issuers", &public]] {
+        let error = build(flags).unwrap_err();
+        assert!(
+            matches!(error, SettingsError::StrictWithoutCluster),
+            "{error}"
+        );
+        assert!(error.hint().contains("cluster"));
+    }
 }
 
 #[test]

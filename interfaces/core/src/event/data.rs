@@ -306,6 +306,27 @@ pub struct InvocationFailed {
     pub suppressed: u64,
 }
 
+/// A call was refused because of who makes it, or because that cannot be known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRefused {
+    /// The host at which it was refused.
+    pub host_id: String,
+    /// The entity that was called.
+    pub target_id: String,
+    /// Who it says that it is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_id: Option<String>,
+    /// The instance and function.
+    pub operation: String,
+    /// Why, in a word: the code that the caller is told.
+    pub code: String,
+    /// Why, in a sentence.
+    pub error: String,
+    /// How many like it were left out since the last such event.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"

@@ -67,6 +67,20 @@ impl ProviderSubjects {
         format!("{}.config.update", self.base)
     }
 
+    /// Where the one process that owns a public curve key is told its renewed tokens, see
+    /// [`PeerTokens`](crate::identity::PeerTokens). Only newer peers use it.
+    #[must_use]
+    pub fn identity_of(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.identity", self.lattice)
+    }
+
+    /// Where the one process that owns a public curve key reports calls that it refused, see
+    /// [`CallRefused`](crate::event::CallRefused). Only newer peers use it.
+    #[must_use]
+    pub fn refused_of(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.refused", self.lattice)
+    }
+
     /// Where a provider is asked to end.
     #[must_use]
     pub fn shutdown(&self) -> String {

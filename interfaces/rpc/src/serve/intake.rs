@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::running::run_call;
-use super::{Context, IncomingCall, ServeOptions};
+use super::{Context, IncomingCall, ServeOptions, Source};
+use crate::auth::{Admission, Came, Verdict};
 use crate::detour::Detour;
 use crate::direct::{Answered, Given, Place, Running};
-use crate::header::Told;
+use crate::header::{self, Told};
 use crate::limiter::LimiterStats;
 use crate::local::{Listed, TakeIn};
 use crate::params::Params;
@@ -172,7 +173,8 @@ where
         let mut starter = Starter::default();
         for (arrived, message) in row {
             let taken = self.keep(message);
-            let Some(call) = taken.and_then(|message| self.take_in(message, arrived, false)) else {
+            let call = taken.and_then(|message| self.receive(message, arrived, &Came::Bus));
+            let Some(call) = call else {
                 continue;
             };
             let running = Box::pin(run_call(Arc::clone(self), call));
@@ -195,7 +197,57 @@ where
         }
     }
 
-    fn take_in(&self, message: Message, arrived: Instant, is_own: bool) -> Option<IncomingCall> {
+    /// The call in a message; `None` when it is refused, or has to wait until it is known who
+    /// makes it.
+    fn receive(
+        self: &Arc<Self>,
+        message: Message,
+        arrived: Instant,
+        came: &Came,
+    ) -> Option<IncomingCall> {
+        let verdict = match (came, &self.peer.inner.config.auth) {
+            (Came::Here, _) | (_, None) => Verdict::Admit(Admission::default()),
+            (Came::Line(end), Some(auth)) => auth.check_line(end, header::source(&message)),
+            (Came::Bus, Some(auth)) => auth.check(&message, arrived),
+        };
+        self.settle(message, arrived, came, verdict)
+    }
+
+    /// Does what was decided about a call.
+    pub(super) fn settle(
+        self: &Arc<Self>,
+        message: Message,
+        arrived: Instant,
+        came: &Came,
+        verdict: Verdict,
+    ) -> Option<IncomingCall> {
+        match verdict {
+            Verdict::Admit(admission) => {
+                let source = match came {
+                    Came::Here => Source::Own,
+                    _ if admission.is_proven => Source::Proven,
+                    _ => Source::Told,
+                };
+                self.take_in(message, arrived, admission.left, source)
+            }
+            Verdict::Ask(session) => {
+                self.ask_first(message, arrived, session);
+                None
+            }
+            Verdict::Refuse(refusal) => {
+                self.refuse(message, &refusal);
+                None
+            }
+        }
+    }
+
+    fn take_in(
+        &self,
+        message: Message,
+        arrived: Instant,
+        proven_left: Option<Duration>,
+        source: Source,
+    ) -> Option<IncomingCall> {
         let Some(caller) = message.reply else {
             tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
             return None;
@@ -203,12 +255,12 @@ where
         let mut told = Told::read(message.headers.as_ref());
         let options = &self.options;
         let left = told.time_left(options.default_deadline, options.longest_deadline);
-        let deadline = arrived + left;
+        let deadline = arrived + proven_left.map_or(left, |proven| proven.min(left));
         let terms = told.terms.take();
         let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
         let peer = self.peer.clone();
         let inbound = Arc::new(Inbound::new(peer, message.subject, caller, terms));
-        let context = Context::new(told, arrived, deadline, is_own);
+        let context = Context::new(told, arrived, deadline, source);
         Some(IncomingCall {
             params: Params::new(
                 Arc::clone(&inbound),
@@ -239,8 +291,8 @@ where
     }
 
     /// The call begins in a task of its own: its answer is a message, so nobody has to wait here.
-    fn take(self: Arc<Self>, message: Message, is_own: bool) {
-        let Some(call) = self.take_in(message, Instant::now(), is_own) else {
+    fn take(self: Arc<Self>, message: Message, came: Came) {
+        let Some(call) = self.receive(message, Instant::now(), &came) else {
             return;
         };
         let running = Box::pin(run_call(Arc::clone(&self), call));
@@ -262,7 +314,7 @@ where
         let inbound = Arc::new(inbound);
         let limiter = Arc::clone(&self.options.limiter);
         let call = IncomingCall {
-            context: Context::new(told, arrived, deadline, true),
+            context: Context::new(told, arrived, deadline, Source::Own),
             params: Params::given(Arc::clone(&inbound), given, deadline, limiter),
             responder: Responder::new(Arc::clone(&inbound)),
         };

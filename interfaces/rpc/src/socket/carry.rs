@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::{BadFrame, Frame, GREETING, Request};
 use super::line::{Line, MAX_FUNCTIONS};
+use crate::auth::{Came, LineEnd};
 use crate::local::Switchboard;
 
 /// How long the other end may take to say what it is.
@@ -60,10 +61,14 @@ pub(super) enum LineError {
 pub(super) async fn carry(
     mut stream: UnixStream,
     board: &Switchboard,
+    end: LineEnd,
     stop: &CancellationToken,
 ) -> Result<(), LineError> {
     greet(&mut stream).await?;
-    let (line, queue) = board.add_line();
+    if matches!(end, LineEnd::Host) {
+        show_ticket(&mut stream, board).await?;
+    }
+    let (line, queue) = board.add_line(end);
     let _joined = Joined {
         board,
         line: Arc::clone(&line),
@@ -100,6 +105,17 @@ async fn greet(stream: &mut UnixStream) -> Result<(), LineError> {
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(LineError::Silent),
     }
+}
+
+/// Says to the host which of its providers this process is, if it was told.
+async fn show_ticket(stream: &mut UnixStream, board: &Switchboard) -> io::Result<()> {
+    let ticket = board.shown();
+    if ticket.is_empty() {
+        return Ok(());
+    }
+    let mut frame = BytesMut::new();
+    Frame::Hello(ticket).write(&mut frame);
+    stream.write_all(&frame).await
 }
 
 /// A line on its board; its calls fail when it leaves.
@@ -171,6 +187,13 @@ impl Reading {
                 self.board.deliver(self.line.named(message));
                 Ok(())
             }
+            Frame::Hello(ticket) => {
+                match (self.line.end(), self.board.whose(ticket.expose())) {
+                    (LineEnd::Somebody, Some(id)) => self.line.is_of(LineEnd::Provider(id)),
+                    _ => tracing::warn!("a process on the socket has shown a ticket of nobody"),
+                }
+                Ok(())
+            }
         }
     }
 
@@ -217,7 +240,8 @@ impl Reading {
         };
         match server {
             Some(server) => {
-                server.take(self.line.named(request.message).arrived(), false);
+                let came = Came::Line(self.line.end());
+                server.take(self.line.named(request.message).arrived(), came);
                 Ok(())
             }
             None => {

@@ -7,6 +7,7 @@
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use lattice_core::provider::SecretText;
 
 use crate::outbox::Outgoing;
 
@@ -38,6 +39,8 @@ pub(crate) enum Frame {
     Declined(Request),
     /// A message of a call under way.
     Message(Outgoing),
+    /// Shows a ticket, which says who this end is. It comes first, if at all.
+    Hello(SecretText),
 }
 
 /// A call, and where it may go.
@@ -61,6 +64,7 @@ impl Frame {
             Self::Request(_) => 4,
             Self::Declined(_) => 5,
             Self::Message(_) => 6,
+            Self::Hello(_) => 7,
         }
     }
 
@@ -79,6 +83,10 @@ impl Frame {
                 write_message(out, request.message, request.local_only)
             }
             Self::Message(message) => write_message(out, message, false),
+            Self::Hello(ticket) => {
+                out.put_slice(ticket.expose().as_bytes());
+                Bytes::new()
+            }
         };
         // A payload is one that NATS takes, and so are its headers: far below four gigabytes.
         let len = (out.len() - at - 4 + payload.len()) as u32;
@@ -108,6 +116,7 @@ impl Frame {
             4 => Self::Request(read_request(frame)?),
             5 => Self::Declined(read_request(frame)?),
             6 => Self::Message(read_request(frame)?.message),
+            7 => Self::Hello(SecretText::new(text(&frame)?)),
             _ => return Err(BadFrame("its kind")),
         }))
     }

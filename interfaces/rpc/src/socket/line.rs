@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, timeout};
 
 use super::frame::{Frame, Request};
+use crate::auth::LineEnd;
 use crate::error::CallError;
 use crate::header::TURN;
 use crate::outbox::Outgoing;
@@ -66,18 +67,31 @@ pub(crate) struct Line {
     prefix: Box<str>,
     frames: Sender<Frame>,
     functions: RwLock<HashMap<Box<str>, Known>>,
+    /// Who the other end is, as far as that is known.
+    end: RwLock<LineEnd>,
 }
 
 impl Line {
-    pub(crate) fn new(id: u32) -> (Self, Receiver<Frame>) {
+    pub(crate) fn new(id: u32, end: LineEnd) -> (Self, Receiver<Frame>) {
         let (frames, queue) = mpsc::channel(ROOM);
         let line = Self {
             id,
             prefix: format!("{LINE}{id}.").into(),
             frames,
             functions: RwLock::default(),
+            end: RwLock::new(end),
         };
         (line, queue)
+    }
+
+    /// Who the other end is.
+    pub(super) fn end(&self) -> LineEnd {
+        self.end.read().clone()
+    }
+
+    /// Notes who the other end is.
+    pub(super) fn is_of(&self, end: LineEnd) {
+        *self.end.write() = end;
     }
 
     /// Names the line among those of its process; never zero.
@@ -259,11 +273,11 @@ mod tests {
 
     #[test]
     fn what_came_by_a_line_is_answered_by_it() {
-        let (line, mut queue) = Line::new(7);
+        let (line, mut queue) = Line::new(7, LineEnd::Somebody);
         let come = line.named(message("f", Some("_INBOX.a.1-1")));
         let reply = come.reply.unwrap();
         assert!(is_line(&reply) && line.leads_to(&reply));
-        assert!(!Line::new(8).0.leads_to(&reply));
+        assert!(!Line::new(8, LineEnd::Somebody).0.leads_to(&reply));
         line.try_pass(Outgoing {
             subject: format!("{reply}.results").into(),
             ..message("", None)
@@ -279,7 +293,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_go_where_the_function_is_known_to_be_served() {
-        let (line, mut queue) = Line::new(1);
+        let (line, mut queue) = Line::new(1, LineEnd::Somebody);
         let f = Subject::from_static("f");
         let tried = || line.request(message("f", Some("r")), false, false, |_| {});
         assert!(matches!(tried(), Tried::NotThere(_)));
@@ -303,7 +317,7 @@ mod tests {
 
     #[test]
     fn what_may_not_leave_the_machine_tries_those_of_whom_nothing_is_known() {
-        let (line, mut queue) = Line::new(1);
+        let (line, mut queue) = Line::new(1, LineEnd::Somebody);
         let tried = || line.request(message("f", Some("r")), true, true, |_| {});
         let sure = line.request(message("f", Some("r")), true, false, |_| {});
         assert!(matches!(sure, Tried::NotThere(_)));
@@ -318,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_full_line_gives_requests_back() {
-        let (line, queue) = Line::new(1);
+        let (line, queue) = Line::new(1, LineEnd::Somebody);
         let f = Subject::from_static("f");
         let _ = line.request(message("f", None), false, false, |_| {});
         line.learn(&f, true);

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::carry::carry;
+use crate::auth::LineEnd;
 use crate::local::Switchboard;
 
 /// How long a connection may take.
@@ -111,7 +112,9 @@ impl SocketListener {
             match accepted {
                 Ok((stream, _)) if lines.len() < MAX_LINES => {
                     let (board, stop) = (board.clone(), stop.clone());
-                    lines.spawn(async move { join(stream, &board, &stop).await });
+                    lines.spawn(async move {
+                        join(stream, &board, LineEnd::Somebody, &stop).await;
+                    });
                 }
                 Ok(_) => tracing::warn!("refused a process: {MAX_LINES} are connected"),
                 Err(error) => {
@@ -163,7 +166,7 @@ fn own_user() -> u32 {
 }
 
 /// Carries a connection to its end, if whoever is at the other end may have it.
-async fn join(stream: UnixStream, board: &Switchboard, stop: &CancellationToken) {
+async fn join(stream: UnixStream, board: &Switchboard, end: LineEnd, stop: &CancellationToken) {
     match stream.peer_cred() {
         Ok(peer) if peer.uid() == own_user() => {}
         Ok(peer) => {
@@ -176,7 +179,7 @@ async fn join(stream: UnixStream, board: &Switchboard, stop: &CancellationToken)
             return;
         }
     }
-    match carry(stream, board, stop).await {
+    match carry(stream, board, end, stop).await {
         Ok(()) => tracing::debug!("a line to another process has ended"),
         Err(error) => tracing::warn!(%error, "a line to another process broke"),
     }
@@ -189,7 +192,7 @@ pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: Cancellatio
     while !stop.is_cancelled() {
         let began = tokio::time::Instant::now();
         match timeout(CONNECTED, UnixStream::connect(&path)).await {
-            Ok(Ok(stream)) => join(stream, &board, &stop).await,
+            Ok(Ok(stream)) => join(stream, &board, LineEnd::Host, &stop).await,
             Ok(Err(error)) => {
                 tracing::debug!(%error, path = %path.display(), "no line to the host");
             }

@@ -14,7 +14,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("lattice-claims", &["lattice-core"]),
     ("lattice-codec", &["lattice-core"]),
     ("lattice-nats", &["lattice-core"]),
-    ("lattice-rpc", &["lattice-core", "lattice-codec"]),
+    (
+        "lattice-rpc",
+        &["lattice-core", "lattice-claims", "lattice-codec"],
+    ),
     ("lattice-telemetry", &["lattice-core"]),
     ("lattice-control", &["lattice-core", "lattice-rpc"]),
     (

@@ -1,0 +1,163 @@
+//! What this host, and the providers that it starts, prove to others who they are with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_claims::peer::{sign_host, sign_provider};
+use lattice_claims::{CurveKey, PublicKey, SigningKey, TokenError, epoch_seconds};
+use lattice_core::event::CallRefused;
+use lattice_core::identity::{PeerTokens, ProviderIdentity};
+use lattice_core::provider::SecretText;
+use lattice_rpc::{Auth, AuthSettings};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::HostConfig;
+
+/// How long a token holds, and how often there is a new one. Three may be lost.
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const RENEWED: Duration = Duration::from_secs(6 * 3600);
+
+/// Who signs, and for whom.
+#[derive(Debug)]
+struct Signer {
+    host: Arc<SigningKey>,
+    /// The cluster that the host belongs to.
+    cluster: Option<Arc<SigningKey>>,
+    lattice: String,
+    /// The curve key of the host itself.
+    session_key: CurveKey,
+}
+
+impl Signer {
+    /// The host's own token: of its cluster, else of itself.
+    fn host(&self) -> Result<String, TokenError> {
+        let signer = self.cluster.as_ref().unwrap_or(&self.host);
+        let valid = (epoch_seconds(), LIFETIME);
+        let host = self.host.public_key();
+        sign_host(signer, &host, &self.lattice, &self.session_key, valid)
+    }
+}
+
+/// Vouches for the providers of a host, and keeps what vouches for the host itself from expiring.
+#[derive(Debug)]
+pub(crate) struct Voucher {
+    signer: Arc<Signer>,
+    trusted: Vec<String>,
+    strict: bool,
+    token: watch::Receiver<String>,
+    _renewing: AbortOnDropHandle<()>,
+}
+
+/// One life of a provider, as far as others are to know it.
+#[derive(Debug)]
+pub(crate) struct Vouched {
+    id: String,
+    instance: String,
+    session_key: CurveKey,
+}
+
+impl Voucher {
+    /// Signs the host's own token, and gives what its calls prove with who makes them. Refused calls
+    /// go to `reports`.
+    pub(crate) fn start(
+        config: &HostConfig,
+        reports: mpsc::Sender<CallRefused>,
+    ) -> Result<(Self, Auth), TokenError> {
+        let trusted = config.cluster.trusted();
+        let signer = Signer {
+            host: Arc::clone(&config.key),
+            cluster: config.cluster.key.clone(),
+            lattice: config.lattice.as_str().to_owned(),
+            session_key: CurveKey::generate(),
+        };
+        let host = signer.host()?;
+        let (told, token) = watch::channel(host.clone());
+        let auth = Auth::new(AuthSettings {
+            lattice: signer.lattice.clone(),
+            key: signer.session_key.clone(),
+            tokens: PeerTokens {
+                host,
+                provider: None,
+            },
+            trusted: trusted.clone(),
+            strict: !config.allow_legacy_peers,
+            reports: Some(reports),
+        });
+        let signer = Arc::new(signer);
+        let renewing = tokio::spawn(renew(Arc::clone(&signer), auth.clone(), told));
+        let voucher = Self {
+            signer,
+            trusted: trusted.iter().map(PublicKey::as_text).collect(),
+            strict: !config.allow_legacy_peers,
+            token,
+            _renewing: AbortOnDropHandle::new(renewing),
+        };
+        Ok((voucher, auth))
+    }
+
+    /// Begins to vouch for one life of the provider `id`.
+    pub(crate) fn begin(&self, id: &str, instance: &str) -> Vouched {
+        Vouched {
+            id: id.to_owned(),
+            instance: instance.to_owned(),
+            session_key: CurveKey::generate(),
+        }
+    }
+
+    /// What that provider shows to others, as of now.
+    pub(crate) fn tokens(&self, vouched: &Vouched) -> Result<PeerTokens, TokenError> {
+        let provider = sign_provider(
+            &self.signer.host,
+            &vouched.id,
+            &vouched.instance,
+            &self.signer.lattice,
+            &vouched.session_key,
+            (epoch_seconds(), LIFETIME),
+        )?;
+        Ok(PeerTokens {
+            host: self.token.borrow().clone(),
+            provider: Some(provider),
+        })
+    }
+
+    /// What the process is given, with a ticket for the host's socket.
+    pub(crate) fn identity(&self, vouched: &Vouched) -> Result<ProviderIdentity, TokenError> {
+        Ok(ProviderIdentity {
+            tokens: self.tokens(vouched)?,
+            session_seed: vouched.session_key.seed(),
+            trusted: self.trusted.clone(),
+            strict: self.strict,
+            // As hard to guess as a key.
+            ticket: SecretText::new(
+                SigningKey::generate(lattice_claims::KeyKind::User).public_key(),
+            ),
+        })
+    }
+
+    /// Tells when providers have to be given new tokens.
+    pub(crate) fn renewals(&self) -> watch::Receiver<String> {
+        self.token.clone()
+    }
+}
+
+async fn renew(signer: Arc<Signer>, auth: Auth, told: watch::Sender<String>) {
+    loop {
+        sleep(RENEWED).await;
+        match signer.host() {
+            Ok(host) => {
+                let tokens = PeerTokens {
+                    host: host.clone(),
+                    provider: None,
+                };
+                if auth.renew(tokens) {
+                    told.send_replace(host);
+                } else {
+                    tracing::error!("what proves who this host is does not hold: check its clock");
+                }
+            }
+            Err(error) => tracing::error!(%error, "could not renew what proves who this host is"),
+        }
+    }
+}

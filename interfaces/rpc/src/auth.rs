@@ -1,0 +1,350 @@
+//! Who makes a call that comes over the bus.
+//!
+//! Anybody on the bus can write a `source-id`. Between peers of our kind a call carries a proof
+//! besides ([`header::AUTH`](crate::header::AUTH)): a code, made with the key of a session, over who
+//! calls whom through which link, the function, the place for the answer, the deadline, a number that
+//! is used once, and the first message of the parameters.
+//!
+//! - The key is made by the caller, one for each target, and told to those who may serve that target
+//!   and to nobody else: who gets a call of a session that it does not know asks the caller's inbox,
+//!   showing its own tokens, and is sent the key sealed to the curve key that they name
+//!   ([`ask`]). So nothing is agreed upon before the first call, and a queue group may have any members.
+//! - The tokens of the caller, which come with the key, say whom it may call as.
+//! - Time is counted from the birth of the session, which the answer tells, so that clocks need not
+//!   agree.
+//!
+//! Calls within a process need no proof, and those over a socket have the line's ([`crate::socket`]).
+//! What cannot be checked, as it comes from a peer that proves nothing or that nobody vouches for, is let
+//! in where legacy peers are, and refused in a strict lattice; what is checked and is wrong is refused.
+
+pub(crate) mod ask;
+mod known;
+mod mac;
+mod refusal;
+mod sending;
+mod window;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use async_nats::Message;
+use lattice_claims::peer::verify_peer;
+use lattice_claims::{CurveKey, KeyError, PublicKey, epoch_seconds};
+use lattice_core::event::CallRefused;
+use lattice_core::identity::{CallProof, PeerTokens, ProviderIdentity, SessionName};
+use lattice_core::subject::rpc::parse_invocation;
+use parking_lot::RwLock;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::header;
+use crate::outbox::Outgoing;
+use known::{Known, Table};
+use mac::Covered;
+pub(crate) use refusal::Refusal;
+use sending::Sessions;
+
+/// The longest that a call may be on its way, whatever its deadline; a recorded one is of no use
+/// after that.
+pub(crate) const FRESH: Duration = Duration::from_secs(30);
+
+/// How many calls may wait for the keys of their sessions.
+const MAX_WAITING: usize = 4096;
+
+/// How many peers are told keys at the same time; each costs a few signatures.
+const ANSWERING: usize = 16;
+
+/// How many bytes of a message the proof takes, with the name of its header.
+pub(crate) const ROOM: usize = lattice_core::identity::MAX_PROOF + header::AUTH.len() + 4;
+
+/// What a peer proves who it is with, and whom it believes.
+#[derive(Debug)]
+pub struct AuthSettings {
+    /// The lattice.
+    pub lattice: String,
+    /// The curve key that the tokens name.
+    pub key: CurveKey,
+    /// The peer's own tokens.
+    pub tokens: PeerTokens,
+    /// The clusters whose hosts are believed; empty to talk with whoever has a key of its own.
+    pub trusted: Vec<PublicKey>,
+    /// Whether calls that prove nothing are refused.
+    pub strict: bool,
+    /// Who is told of refused calls, as far as there is room.
+    pub reports: Option<mpsc::Sender<CallRefused>>,
+}
+
+/// What a peer proves who it is with, and what it knows of others. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    lattice: String,
+    key: CurveKey,
+    tokens: RwLock<PeerTokens>,
+    trusted: Vec<PublicKey>,
+    strict: bool,
+    reports: Option<mpsc::Sender<CallRefused>>,
+    sessions: Sessions,
+    table: Table,
+    answering: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// Where a call came from.
+#[derive(Debug, Clone)]
+pub(crate) enum Came {
+    /// It was made in this process.
+    Here,
+    /// Over the line of a process.
+    Line(LineEnd),
+    /// Over NATS.
+    Bus,
+}
+
+/// Who is at the other end of a line.
+#[derive(Debug, Clone)]
+pub(crate) enum LineEnd {
+    /// The host that started this process.
+    Host,
+    /// A provider that has shown its ticket.
+    Provider(Arc<str>),
+    /// A process of the same user.
+    Somebody,
+}
+
+/// What is to be done with a call.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It is let in.
+    Admit(Admission),
+    /// The key of its session has to be asked for.
+    Ask(SessionName),
+    /// It is refused.
+    Refuse(Refusal),
+}
+
+/// A call that is let in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Admission {
+    /// Whether its source is certain.
+    pub(crate) is_proven: bool,
+    /// How much time it has at most, as was proven.
+    pub(crate) left: Option<Duration>,
+}
+
+impl Auth {
+    /// Begins with no sessions.
+    #[must_use]
+    pub fn new(settings: AuthSettings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                lattice: settings.lattice,
+                sessions: Sessions::new(settings.key.public_key()),
+                key: settings.key,
+                tokens: RwLock::new(settings.tokens),
+                trusted: settings.trusted,
+                strict: settings.strict,
+                reports: settings.reports,
+                table: Table::default(),
+                answering: Arc::new(Semaphore::new(ANSWERING)),
+                waiting: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// What a provider was given by its host in the lattice.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] for keys that are none.
+    pub fn of_provider(
+        lattice: &str,
+        identity: &ProviderIdentity,
+        reports: Option<mpsc::Sender<CallRefused>>,
+    ) -> Result<Self, KeyError> {
+        let trusted = identity.trusted.iter();
+        Ok(Self::new(AuthSettings {
+            lattice: lattice.to_owned(),
+            key: CurveKey::from_seed(identity.session_seed.expose())?,
+            tokens: identity.tokens.clone(),
+            trusted: trusted
+                .map(|key| PublicKey::parse(key))
+                .collect::<Result<_, _>>()?,
+            strict: identity.strict,
+            reports,
+        }))
+    }
+
+    /// Shows other tokens from now on, which hold for longer; false when they are not of the same
+    /// peer and key, or do not hold.
+    pub fn renew(&self, tokens: PeerTokens) -> bool {
+        let now = epoch_seconds();
+        let inner = &self.inner;
+        let verify =
+            |tokens: &PeerTokens, now| verify_peer(tokens, &inner.lattice, &inner.trusted, now);
+        let Ok(new) = verify(&tokens, now) else {
+            return false;
+        };
+        // The old ones may have expired meanwhile.
+        let is_same = verify(&inner.tokens.read(), 0).is_ok_and(|old| {
+            let mine = new.session_key == inner.key.public_key();
+            mine && (&old.host, &old.provider) == (&new.host, &new.provider)
+                && (old.cluster.is_none() || old.cluster == new.cluster)
+        });
+        if is_same {
+            *inner.tokens.write() = tokens;
+        }
+        is_same
+    }
+
+    fn tokens(&self) -> PeerTokens {
+        self.inner.tokens.read().clone()
+    }
+
+    /// Adds the proof to a request that leaves for the bus, in place of one that is there.
+    pub(crate) fn prove(&self, request: &mut Outgoing) {
+        let Some(reply) = &request.reply else {
+            return;
+        };
+        let Some(target) = target_of(&request.subject, &self.inner.lattice) else {
+            return;
+        };
+        let Some(session) = self.inner.sessions.of(target) else {
+            return;
+        };
+        let headers = request.headers.get_or_insert_default();
+        let now = Instant::now();
+        let left = request
+            .deadline
+            .map_or(FRESH, |at| at.saturating_duration_since(now));
+        let covered = Covered::read(Some(headers), &request.subject, reply);
+        let proof = session.prove(&covered, &request.payload, now, left);
+        header::set(headers, header::AUTH, proof.text());
+    }
+
+    /// Adds a new proof to a request that has waited, if it was this peer that made it: others are
+    /// handed on as they came.
+    pub(crate) fn prove_again(&self, request: &mut Outgoing) {
+        let proof = request.headers.as_ref().and_then(read_proof);
+        if proof.is_some_and(|proof| self.inner.sessions.named(&proof.session).is_some()) {
+            self.prove(request);
+        }
+    }
+
+    /// What is to be done with a call that came over the bus.
+    pub(crate) fn check(&self, call: &Message, arrived: Instant) -> Verdict {
+        let Some(reply) = &call.reply else {
+            // It is refused without an answer anyway.
+            return Verdict::Admit(Admission::default());
+        };
+        let covered = Covered::read(call.headers.as_ref(), &call.subject, reply);
+        let Some(text) = covered.proof else {
+            return self.unproven(Refusal::unauthenticated());
+        };
+        let Ok(proof) = text.parse::<CallProof>() else {
+            return Verdict::Refuse(Refusal::malformed());
+        };
+        match self
+            .inner
+            .table
+            .get(&proof.session, covered.inbox(), arrived)
+        {
+            None => Verdict::Ask(proof.session),
+            Some(Err(doubt)) if doubt.is_sure => Verdict::Refuse(doubt.refusal),
+            Some(Err(doubt)) => self.unproven(doubt.refusal),
+            Some(Ok(known)) => self.check_proof(&known, &covered, &proof, call, arrived),
+        }
+    }
+
+    fn check_proof(
+        &self,
+        known: &Known,
+        covered: &Covered<'_>,
+        proof: &CallProof,
+        call: &Message,
+        arrived: Instant,
+    ) -> Verdict {
+        let is_trusted = known.peer.cluster.is_some();
+        if self.inner.strict && !is_trusted {
+            return Verdict::Refuse(Refusal::untrusted(&known.peer.name()));
+        }
+        match known.check(covered, proof, &call.payload, arrived) {
+            Ok(left) => Verdict::Admit(Admission {
+                is_proven: is_trusted,
+                left: Some(left),
+            }),
+            Err(refusal) => Verdict::Refuse(refusal),
+        }
+    }
+
+    /// What becomes of a call that cannot be checked.
+    pub(crate) fn unproven(&self, refusal: Refusal) -> Verdict {
+        if self.inner.strict {
+            Verdict::Refuse(refusal)
+        } else {
+            Verdict::Admit(Admission::default())
+        }
+    }
+
+    /// What is to be done with a call of `source` that came over a line.
+    pub(crate) fn check_line(&self, end: &LineEnd, source: Option<&str>) -> Verdict {
+        match end {
+            LineEnd::Host => Verdict::Admit(Admission {
+                is_proven: true,
+                left: None,
+            }),
+            LineEnd::Provider(id) => match source {
+                Some(source) if source != &**id => {
+                    let name = format!("provider `{id}` of this host");
+                    Verdict::Refuse(Refusal::foreign_source(&name, source))
+                }
+                _ => Verdict::Admit(Admission {
+                    is_proven: true,
+                    left: None,
+                }),
+            },
+            LineEnd::Somebody => self.unproven(Refusal::unauthenticated()),
+        }
+    }
+
+    /// Tells of a refused call.
+    pub(crate) fn report(&self, call: &Message, refusal: &Refusal) {
+        let Some(reports) = &self.inner.reports else {
+            return;
+        };
+        let source = header::source(call);
+        let (target, operation) = match parse_invocation(&call.subject) {
+            Some((_, target, operation)) => (target.as_str().to_owned(), operation.to_owned()),
+            None => (String::new(), call.subject.to_string()),
+        };
+        // Whoever reads them is behind then, and knows of enough.
+        let _full = reports.try_send(CallRefused {
+            host_id: String::new(),
+            target_id: target,
+            source_id: source.map(|source| source.chars().take(256).collect()),
+            operation,
+            code: refusal.code.to_owned(),
+            error: refusal.message.clone(),
+            suppressed: 0,
+        });
+    }
+}
+
+/// The entity that a subject calls, if it is a call in this lattice.
+fn target_of<'a>(subject: &'a str, lattice: &str) -> Option<&'a str> {
+    let rest = subject.strip_prefix(lattice)?.strip_prefix('.')?;
+    let (target, rest) = rest.split_once('.')?;
+    rest.starts_with("wrpc.").then_some(target)
+}
+
+fn read_proof(headers: &async_nats::HeaderMap) -> Option<CallProof> {
+    header::text(headers, header::AUTH)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;
