@@ -53,7 +53,7 @@ pub(crate) const FRESH: Duration = Duration::from_secs(30);
 const MAX_WAITING: usize = 4096;
 
 /// How many peers are told keys at the same time; each costs a few signatures.
-const ANSWERING: usize = 16;
+const ANSWERING: usize = 256;
 
 /// How many bytes of a message the proof takes, with the name of its header.
 pub(crate) const ROOM: usize = lattice_core::identity::MAX_PROOF + header::AUTH.len() + 4;

@@ -19,7 +19,7 @@ use lattice_claims::{CurveKey, epoch_seconds};
 use lattice_core::identity::{PeerTokens, SessionName};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::known::{Asked, Asking, Doubt, Known, Learnt, Place};
 use super::mac::MacKey;
@@ -40,9 +40,15 @@ pub(crate) const KEY: &str = "key";
 /// nothing else is to be sent there.
 const INBOX: &str = "_INBOX";
 
-/// How long one question waits for its answer, and how often it is asked.
+/// And on the way between clusters.
+const MAPPED: &str = "_GR_.";
+
+/// How long one question waits for its answer.
 const ANSWERED: Duration = Duration::from_secs(2);
-const ATTEMPTS: usize = 2;
+
+/// The pauses before it is asked again: what a peer listens to may be known later at other servers
+/// than the calls that it makes.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(250)];
 
 /// For how long the key of a session is used before its tokens are asked for again.
 const MIN_KNOWN: Duration = Duration::from_secs(60);
@@ -135,23 +141,24 @@ impl Auth {
     }
 
     async fn ask(&self, peer: &Peer, (session, inbox): &Asked) -> Learnt {
-        if !inbox.starts_with(INBOX) {
-            return Err(Doubt::sure(Refusal::unknown_session()));
+        if !is_inbox(inbox) {
+            return Err(Doubt::open(Refusal::unknown_session()));
         }
         let subject = format!("{inbox}.{KEY}");
-        let mut last = "nobody answers".to_owned();
-        for _ in 0..ATTEMPTS {
+        let mut pauses = PAUSES.into_iter();
+        loop {
             let asked = timeout(ANSWERED, self.ask_once(peer, &subject, *session)).await;
-            match asked {
+            let doubt = match asked {
                 Ok(Ok((answer, came))) => return self.read_answer(*session, &answer, came),
-                Ok(Err(CallError::NotServed { .. })) => {
-                    return Err(Doubt::sure(Refusal::unknown_session()));
-                }
-                Ok(Err(error)) => last = error.to_string(),
-                Err(_) => {}
+                Ok(Err(CallError::NotServed { .. })) => Doubt::sure(Refusal::unknown_session()),
+                Ok(Err(error)) => Doubt::passing(Refusal::unanswered(&error.to_string())),
+                Err(_) => Doubt::passing(Refusal::unanswered("nobody answers")),
+            };
+            match pauses.next() {
+                Some(pause) => sleep(pause).await,
+                None => return Err(doubt),
             }
         }
-        Err(Doubt::passing(Refusal::unanswered(&last)))
     }
 
     pub(super) fn question(&self, session: SessionName, turn: u32) -> Vec<u8> {
@@ -244,6 +251,10 @@ impl Auth {
     }
 }
 
+fn is_inbox(subject: &str) -> bool {
+    subject.starts_with(INBOX) || subject.starts_with(MAPPED)
+}
+
 /// Counts a call that waits.
 struct Waiting<'a>(&'a Auth);
 
@@ -287,7 +298,7 @@ pub(crate) fn asked(inner: &Arc<Inner>, question: Message) {
 
 impl Auth {
     pub(super) fn answer(&self, question: &[u8], reply: &Subject) -> Option<Outgoing> {
-        if question.len() > MAX_BYTES || !reply.starts_with(INBOX) {
+        if question.len() > MAX_BYTES || !is_inbox(reply) {
             return None;
         }
         let question: Question = serde_json::from_slice(question).ok()?;

@@ -13,6 +13,9 @@ const DOMAIN: &[u8] = b"lattice call v1";
 /// The package of the link, where a caller tells it.
 const LINK_PACKAGE: &str = "link-package";
 
+/// What nats-server puts before places for answers on the way between clusters, with two tokens.
+const GATEWAY: &str = "_GR_.";
+
 /// What is left out of the terms: an outbox tells it anew when a call has waited. How much time a
 /// call has is covered by the proof itself.
 const LEFT: &str = "left=";
@@ -21,7 +24,9 @@ const LEFT: &str = "left=";
 #[derive(Debug)]
 pub(super) struct Covered<'a> {
     subject: &'a str,
+    /// As the caller knows it.
     reply: &'a str,
+    inbox: &'a str,
     pub(super) source: Option<&'a str>,
     link: Option<&'a str>,
     package: Option<&'a str>,
@@ -37,7 +42,8 @@ impl<'a> Covered<'a> {
     pub(super) fn read(headers: Option<&'a HeaderMap>, subject: &'a str, reply: &'a str) -> Self {
         let mut covered = Self {
             subject,
-            reply,
+            reply: at_home(reply),
+            inbox: reply.rsplit_once('.').map_or("", |(inbox, _)| inbox),
             source: None,
             link: None,
             package: None,
@@ -68,8 +74,15 @@ impl<'a> Covered<'a> {
 
     /// The inbox that the answer goes to.
     pub(super) fn inbox(&self) -> &'a str {
-        self.reply.rsplit_once('.').map_or("", |(inbox, _)| inbox)
+        self.inbox
     }
+}
+
+/// The place for an answer as its owner knows it: servers of other clusters put the way back before it.
+fn at_home(reply: &str) -> &str {
+    let mapped = reply.strip_prefix(GATEWAY);
+    let home = mapped.and_then(|rest| rest.splitn(3, '.').nth(2));
+    home.unwrap_or(reply)
 }
 
 fn without_left(terms: &str) -> &str {
@@ -269,6 +282,18 @@ mod tests {
             key.code(&other, &proof(1), b""),
         );
         assert_ne!(one, two);
+    }
+
+    #[test]
+    fn the_way_back_between_clusters_does_not_count() {
+        let (subject, _, source, link, terms, number, payload) = CALL;
+        let mapped = "_GR_.AAAA.BBBB._INBOX.a.1";
+        let far = code((subject, mapped, source, link, terms, number, payload));
+        assert_eq!(far, code(CALL));
+        assert_eq!(
+            Covered::read(None, "s", mapped).inbox(),
+            "_GR_.AAAA.BBBB._INBOX.a"
+        );
     }
 
     proptest! {
