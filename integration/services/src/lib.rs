@@ -16,11 +16,12 @@
 //! ```
 
 mod azurite;
-mod etcd;
+pub mod etcd;
 mod kafka;
 mod mariadb;
 mod mosquitto;
 mod moto;
+mod nats;
 mod postgres;
 mod process;
 mod programs;
@@ -52,6 +53,10 @@ const POLL: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
+    /// NATS with JetStream.
+    Nats,
+    /// The same of version 2.9, as Debian has it.
+    OldNats,
     /// Redis, without persistence.
     Redis,
     /// PostgreSQL with the database and the user `lattice`.
@@ -68,14 +73,15 @@ pub enum Kind {
     Moto,
     /// Azurite, which speaks those of Azure's blobs, queues and tables.
     Azurite,
-    /// Brokers of Kafka's protocol for tests, which keep nothing; built with `messaging-kafka`, and
-    /// so not among those that stand for all tests.
+    /// Brokers of Kafka's protocol for tests, which keep nothing; built with `messaging-kafka`.
     Kafka,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
+        Self::Nats,
+        Self::OldNats,
         Self::Redis,
         Self::Postgres,
         Self::MariaDb,
@@ -84,12 +90,15 @@ impl Kind {
         Self::Mosquitto,
         Self::Moto,
         Self::Azurite,
+        Self::Kafka,
     ];
 
     /// What it is called.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Nats => "nats",
+            Self::OldNats => "nats-2.9",
             Self::Redis => "redis",
             Self::Postgres => "postgres",
             Self::MariaDb => "mariadb",
@@ -104,6 +113,8 @@ impl Kind {
 
     fn recipe(self, dir: &Path, ports: &[u16]) -> Result<Recipe> {
         match self {
+            Self::Nats => nats::recipe(lattice_nats_box::find_server()?, dir, ports),
+            Self::OldNats => nats::recipe(lattice_nats_box::find_old_server()?, dir, ports),
             Self::Redis => redis::recipe(dir, ports),
             Self::Postgres => postgres::recipe(dir, ports),
             Self::MariaDb => mariadb::recipe(dir, ports),
@@ -129,6 +140,7 @@ impl Kind {
     #[must_use]
     pub fn url(self, port: u16) -> String {
         match self {
+            Self::Nats | Self::OldNats => format!("nats://127.0.0.1:{port}"),
             Self::Redis => format!("redis://127.0.0.1:{port}"),
             Self::Postgres => format!("postgres://lattice:lattice@127.0.0.1:{port}/lattice"),
             Self::MariaDb => format!("mysql://lattice:lattice@127.0.0.1:{port}/lattice"),

@@ -30,7 +30,7 @@ struct Program {
 enum Command {
     /// Start services on free loopback ports; all that are named, or every one.
     Up {
-        /// redis, postgres, mariadb, etcd, rabbitmq, mosquitto, moto, azurite.
+        /// nats, nats-2.9, redis, postgres, mariadb, etcd, rabbitmq, mosquitto, moto, azurite, kafka.
         #[arg(value_parser = kind)]
         kinds: Vec<Kind>,
     },
