@@ -58,11 +58,14 @@ pub(crate) const MOTO: &str = "5.2.5";
 /// Package of npm that speaks those of Azure's storage.
 pub(crate) const AZURITE: &str = "3.37.0";
 
-/// Debian packages of the services that providers are tested with.
-pub(crate) const SERVICE_APT_PACKAGES: [&str; 5] = [
+/// Debian packages of the services that providers are tested with, and of what Kafka's client library
+/// is built with.
+pub(crate) const SERVICE_APT_PACKAGES: [&str; 7] = [
     "postgresql",
     "mariadb-server",
     "etcd-server",
     "rabbitmq-server",
     "mosquitto",
+    "libssl-dev",
+    "pkg-config",
 ];

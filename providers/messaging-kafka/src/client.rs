@@ -1,5 +1,7 @@
 //! Brokers, and what is published to them.
 
+mod told;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::answers::Answers;
 use crate::settings::ServerSettings;
+use told::Told;
 
 /// How long brokers may take to say what they have.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -54,7 +57,9 @@ pub(crate) enum ClientError {
 pub(crate) struct Kafka {
     pub(crate) settings: ServerSettings,
     /// `None` only while this is dropped.
-    producer: Option<FutureProducer>,
+    producer: Option<FutureProducer<Told>>,
+    /// What the library last said of connections that failed.
+    told: Told,
     answers: OnceCell<Arc<Answers>>,
 }
 
@@ -71,6 +76,7 @@ pub(crate) fn config(settings: &ServerSettings) -> ClientConfig {
         .set("allow.auto.create.topics", "true")
         .set("message.max.bytes", largest.to_string())
         .set("receive.message.max.bytes", "200000000");
+    settings.security.apply(&mut config);
     config
 }
 
@@ -82,17 +88,19 @@ impl Kafka {
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
             .set("message.timeout.ms", CONFIRM_WITHIN.as_millis().to_string());
-        let producer: FutureProducer = config.create().map_err(ClientError::Make)?;
+        let told = Told::default();
+        let producer = config.create_with_context(told.clone());
         let kafka = Self {
             settings: settings.clone(),
-            producer: Some(producer),
+            producer: Some(producer.map_err(ClientError::Make)?),
+            told,
             answers: OnceCell::new(),
         };
         kafka.check(&[]).await?;
         Ok(kafka)
     }
 
-    fn producer(&self) -> Result<&FutureProducer, MessagingError> {
+    fn producer(&self) -> Result<&FutureProducer<Told>, MessagingError> {
         let gone = MessagingError::Disconnected("Kafka");
         self.producer.as_ref().ok_or(gone)
     }
@@ -139,7 +147,9 @@ impl Kafka {
             Ok(partitions)
         });
         let asked = asked.await.map_err(|e| failed(e.into()))?;
-        asked.map_err(|e| failed(e.into()))
+        asked
+            .inspect(|_| self.told.forget())
+            .map_err(|e| failed(self.told.explain(e)))
     }
 
     /// Publishes, and waits until the brokers have confirmed.

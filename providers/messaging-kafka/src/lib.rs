@@ -28,9 +28,11 @@
 //! answers ends with its timeout. Messages without those headers have the `reply-to` `TOPIC.reply`,
 //! as in 1.9.
 //!
-//! # Not there
+//! # TLS and logins
 //!
-//! TLS and SASL logins are not built in: that takes OpenSSL.
+//! A link may say that connections are private, whom to trust, our own certificate, and who logs in
+//! by SASL. The client library does that with the system's OpenSSL, whose headers a build needs
+//! (Debian's `libssl-dev`). Logins by Kerberos and OAuth are not built in.
 
 mod answers;
 mod broker;

@@ -7,6 +7,15 @@
 //! | --- | --- | --- |
 //! | `hosts` | the brokers, addresses separated by commas | `127.0.0.1:9092` |
 //! | `max_message_bytes` | the largest body that is published | 1048576 |
+//! | `tls` | `true`: connections are kept private | `true` with one of the next three |
+//! | `tls_ca`, `tls_ca_file` | authorities to trust in place of those of the system: PEM text, or the path of a file | those of the system |
+//! | `tls_cert`, `tls_key`, or `tls_cert_file`, `tls_key_file` | our own certificate and its key | none |
+//! | `tls_key_password` | what the key is encrypted with | |
+//! | `username`, `password` | who logs in, by SASL | nobody |
+//! | `sasl_mechanism` | `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512` | `PLAIN` |
+//!
+//! What is secret may stand in the secrets of the same end, and should. `PLAIN` sends the password
+//! as it is, which only TLS hides.
 //!
 //! What a component gets:
 //!
@@ -27,8 +36,12 @@
 //! | `producer_partitions` | partitions to publish to in turn, separated by commas | by key, or any |
 //! | `reply_topic` | where answers arrive | `lattice.replies` |
 
+pub mod security;
+
 use lattice_provider_sdk::messaging::LARGEST_BODY;
 use lattice_provider_sdk::{InvalidSetting, Settings};
+
+use security::{SecurityError, SecuritySettings};
 
 /// The longest name of a topic.
 const LONGEST_TOPIC: usize = 249;
@@ -42,6 +55,8 @@ pub struct ServerSettings {
     pub largest: usize,
     /// Where answers arrive.
     pub reply_topic: String,
+    /// How connections are kept private, and who logs in.
+    pub security: SecuritySettings,
 }
 
 impl ServerSettings {
@@ -49,8 +64,8 @@ impl ServerSettings {
     ///
     /// # Errors
     ///
-    /// [`InvalidSetting`] names the value.
-    pub fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
+    /// [`SecurityError`] names the value.
+    pub fn read(settings: &Settings) -> Result<Self, SecurityError> {
         let expected = "addresses like `host:9092`, separated by commas";
         let hosts = |text: &str| {
             let mut places = text.split(',').map(str::trim);
@@ -63,6 +78,7 @@ impl ServerSettings {
             hosts: hosts.unwrap_or_else(|| "127.0.0.1:9092".into()),
             largest: settings.number("max_message_bytes", 1 << 20, 1..=LARGEST_BODY)?,
             reply_topic: reply.unwrap_or_else(|| "lattice.replies".into()),
+            security: SecuritySettings::read(settings)?,
         })
     }
 }
