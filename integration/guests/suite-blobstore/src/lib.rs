@@ -1,6 +1,7 @@
 //! Conformance guest: what blob stores have to do.
 
 mod containers;
+mod limits;
 mod listing;
 mod names;
 mod objects;
@@ -40,6 +41,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         writing::CASES,
         names::CASES,
         streams::CASES,
+        limits::CASES,
         listing::CASES,
     ]
     .into_iter()

@@ -57,7 +57,10 @@ fn whole_or_absent(told: &Told<'_>, outcome: &Outcome<'_>) -> Step {
         if !there && attempt.told.is_none() {
             continue;
         }
-        holds(&format!("`{name}` was acknowledged and is not there"), there)?;
+        holds(
+            &format!("`{name}` was acknowledged and is not there"),
+            there,
+        )?;
         let data = expect(&format!("reading `{name}`"), read_all(&container, &name))?;
         same(&format!("the size of `{name}`"), data.len(), SIZE)?;
         let own = data.iter().all(|found| *found == byte(attempt.step));
@@ -75,7 +78,10 @@ fn one_of_its_values(told: &Told<'_>, outcome: &Outcome<'_>) -> Step {
     same("the size of `again`", data.len(), SIZE)?;
     let first = data.first().copied().unwrap_or_default();
     holds("it is a mixture", data.iter().all(|found| *found == first))?;
-    let known = outcome.attempts.iter().any(|attempt| byte(attempt.step) == first);
+    let known = outcome
+        .attempts
+        .iter()
+        .any(|attempt| byte(attempt.step) == first);
     if known || outcome.forgets {
         return Ok(());
     }

@@ -1,9 +1,8 @@
 //! Bodies and subjects.
 
 use crate::bindings::exports::lattice::conformance::suite::Failure;
-use crate::bindings::wasmcloud::messaging::consumer;
-use crate::kit::{Kit, message};
-use crate::{Case, ensure};
+use crate::kit::Kit;
+use crate::{Case, ensure, wire};
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
@@ -66,7 +65,7 @@ fn too_large(kit: &Kit) -> Result<(), Failure> {
         return Err(Failure::Refused(what));
     };
     let body = vec![0; largest + 1];
-    let Err(words) = consumer::publish(&message("suite.ask.silent", &body)) else {
+    let Err(words) = wire::publish("suite.ask.silent", &body) else {
         let what = format!("{} bytes were taken, the limit is {largest}", body.len());
         return Err(Failure::Failed(what));
     };
@@ -78,7 +77,7 @@ fn too_large(kit: &Kit) -> Result<(), Failure> {
 }
 
 fn no_subject(_kit: &Kit) -> Result<(), Failure> {
-    let Err(words) = consumer::publish(&message("", b"")) else {
+    let Err(words) = wire::publish("", b"") else {
         return Err(Failure::Failed("an empty subject was taken".to_owned()));
     };
     ensure!(
@@ -89,7 +88,7 @@ fn no_subject(_kit: &Kit) -> Result<(), Failure> {
 }
 
 fn nobody(_kit: &Kit) -> Result<(), Failure> {
-    match consumer::publish(&message("suite.nobody", b"")) {
+    match wire::publish("suite.nobody", b"") {
         Err(words) if !words.contains("suite.nobody") => Err(Failure::Failed(format!(
             "the subject is not named: {words}"
         ))),

@@ -2,72 +2,54 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::Suite;
-use crate::bindings::exports::wasmcloud::messaging::handler::Guest;
 use crate::bindings::lattice::conformance::witness;
-use crate::bindings::wasmcloud::messaging::consumer;
-use crate::bindings::wasmcloud::messaging::types::BrokerMessage;
-use crate::kit::{message, split};
+use crate::kit::split;
+use crate::wire::{self, Arrived};
 
 /// How often the witness is told again.
 const WITNESS_TRIES: usize = 10;
 
-impl Guest for Suite {
-    fn handle_message(msg: BrokerMessage) -> Result<(), String> {
-        // A key, or what else a broker adds, is no part of the name.
-        let name = msg.subject.split('#').next().unwrap_or_default();
-        match name {
-            "suite.ask.echo" => answer(&msg, &msg.body),
-            "suite.ask.about" => answer(&msg, about(&msg).as_bytes()),
-            "suite.ask.silent" => Ok(()),
-            "suite.ask.error" => Err("the handler says no".to_owned()),
-            "suite.ask.relay" => relay(&msg),
-            "suite.kept.note" | "suite.kept.dead" => pass_on(name, &msg.body),
-            "suite.kept.outage" => witnessed(&msg.body),
-            "suite.kept.load" => {
-                trap_now_and_then();
-                witnessed(&msg.body)
-            }
-            "suite.kept.flaky" => flaky(&msg.body),
-            "suite.kept.error" => Err("the handler says no".to_owned()),
-            "suite.kept.trap" => panic!("the handler traps"),
-            // What comes of a dead-letter queue has the name of that in some brokers.
-            other if other.ends_with("dead") => pass_on("suite.kept.dead", &msg.body),
-            other => Err(format!(
-                "`{other}` is nothing that this component is told of"
-            )),
+/// Does it; an error is one of the handler.
+pub(crate) fn handle(message: &Arrived) -> Result<(), String> {
+    let subject = message.subject();
+    // A key, or what else a broker adds, is no part of the name.
+    let name = subject.split('#').next().unwrap_or_default();
+    let body = message.body();
+    match name {
+        "suite.ask.echo" => message.answer(&body),
+        "suite.ask.about" => {
+            let reply_to = message.reply_to();
+            message.answer(format!("subject={subject} reply-to={reply_to}").as_bytes())
         }
+        "suite.ask.silent" => Ok(()),
+        "suite.ask.error" => Err("the handler says no".to_owned()),
+        "suite.ask.relay" => {
+            let (to, rest) = split(&body)?;
+            message.relay(to, rest)
+        }
+        "suite.kept.note" | "suite.kept.dead" => pass_on(name, &body),
+        "suite.kept.outage" => witnessed(&body),
+        "suite.kept.load" => {
+            trap_now_and_then();
+            witnessed(&body)
+        }
+        "suite.kept.flaky" => flaky(&body),
+        "suite.kept.error" => Err("the handler says no".to_owned()),
+        "suite.kept.trap" => panic!("the handler traps"),
+        // What comes of a dead-letter queue has the name of that in some brokers.
+        other if other.ends_with("dead") => pass_on("suite.kept.dead", &body),
+        other => Err(format!(
+            "`{other}` is nothing that this component is told of"
+        )),
     }
 }
 
-/// What a handler sees of a message.
-fn about(msg: &BrokerMessage) -> String {
-    let reply_to = msg.reply_to.is_some();
-    format!("subject={} reply-to={reply_to}", msg.subject)
-}
-
-/// Answers the one who asked.
-fn answer(msg: &BrokerMessage, body: &[u8]) -> Result<(), String> {
-    match &msg.reply_to {
-        Some(reply_to) => consumer::publish(&message(reply_to, body)),
-        None => Err("the message asks for no answer".to_owned()),
-    }
-}
-
-/// Publishes to another subject, and tells it where the answer goes.
-fn relay(msg: &BrokerMessage) -> Result<(), String> {
-    let reply_to = msg.reply_to.as_deref().ok_or("no answer is wanted")?;
-    let (to, rest) = split(&msg.body)?;
-    let body = [reply_to.as_bytes(), b"\n", rest].concat();
-    consumer::publish(&message(to, &body))
-}
-
-/// Answers the one who asked for a relay.
+/// Tells the one who asked for a relay.
 fn pass_on(name: &str, body: &[u8]) -> Result<(), String> {
-    let (reply_to, rest) = split(body)?;
+    let (place, rest) = split(body)?;
     let told = [name.as_bytes(), b":", rest].concat();
     // Who asked may be gone since an earlier run, which is no reason to be told again.
-    if let Err(error) = consumer::publish(&message(reply_to, &told)) {
+    if let Err(error) = wire::pass_on(place, &told) {
         eprintln!("could not answer: {error}");
     }
     Ok(())
@@ -92,7 +74,7 @@ fn trap_now_and_then() {
 }
 
 /// Tells the witness, which may be out of reach for a while.
-fn witnessed(body: &[u8]) -> Result<(), String> {
+pub(crate) fn witnessed(body: &[u8]) -> Result<(), String> {
     let what = String::from_utf8_lossy(body);
     let mut told = witness::saw(&what);
     for _ in 0..WITNESS_TRIES {

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::bindings::exports::lattice::conformance::suite::{Failure, Setting};
-use crate::bindings::wasmcloud::messaging::consumer;
-use crate::bindings::wasmcloud::messaging::types::BrokerMessage;
+use crate::wire;
 
 /// How long a case waits for an answer that has to come: a broker may have to make topics first.
-const PATIENCE_MS: u32 = 20_000;
+pub(crate) const PATIENCE_MS: u32 = 20_000;
 
 /// What is known of the backend.
 pub(crate) struct Kit {
@@ -28,15 +27,6 @@ macro_rules! ensure {
 pub(crate) fn failed(line: u32, file: &str, what: &str) -> Failure {
     let shown: String = what.chars().take(600).collect();
     Failure::Failed(format!("{file}:{line}: {shown}"))
-}
-
-/// A message that asks for no answer.
-pub(crate) fn message(subject: &str, body: &[u8]) -> BrokerMessage {
-    BrokerMessage {
-        subject: subject.to_owned(),
-        body: body.to_vec(),
-        reply_to: None,
-    }
 }
 
 /// The first line of a body, and the rest.
@@ -84,7 +74,7 @@ impl Kit {
 
     /// A request that has to be answered.
     pub(crate) fn ask(&self, subject: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
-        let answer = consumer::request(subject, body, PATIENCE_MS);
+        let answer = wire::request(subject, body, PATIENCE_MS);
         let answer = answer.map_err(|error| {
             Failure::Failed(format!("could not get an answer of `{subject}`: {error}"))
         })?;
@@ -94,7 +84,7 @@ impl Kit {
     /// A request that must not be answered.
     pub(crate) fn ask_in_vain(&self, subject: &str, timeout_ms: u32) -> Result<Refusal, Failure> {
         let began = Instant::now();
-        match consumer::request(subject, b"?", timeout_ms) {
+        match wire::request(subject, b"?", timeout_ms) {
             Err(words) => Ok(Refusal {
                 words,
                 after: began.elapsed(),
@@ -107,9 +97,10 @@ impl Kit {
         }
     }
 
-    /// Has a handler publish `body` to `to`, and returns what the handler there answers.
+    /// Has a handler publish `body` to `to`, and returns what the handler there tells.
     pub(crate) fn relay(&self, to: &str, body: &str) -> Result<String, Failure> {
         let answer = self.ask("suite.ask.relay", format!("{to}\n{body}").as_bytes())?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        wire::relayed(answer).map_err(Failure::Failed)
     }
 }

@@ -49,36 +49,9 @@ mod outage;
 mod requests;
 #[path = "../../suite-wit/statement.rs"]
 mod statement;
+mod suite;
+mod wire;
 
-use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
-use kit::Kit;
-
-/// A case: its name, a statement, and what shows that it holds.
-type Case = (&'static str, fn(&Kit) -> Result<(), Failure>);
-
-fn all() -> impl Iterator<Item = &'static Case> {
-    let files = [requests::CASES, bodies::CASES, delivery::CASES];
-    files.into_iter().flatten()
-}
-
-struct Suite;
-
-/// What holds over an outage.
-fn statements() -> Vec<statement::Statement> {
-    outage::STATEMENTS.to_vec()
-}
-
-impl Guest for Suite {
-    fn cases() -> Vec<String> {
-        all().map(|(name, _)| (*name).to_owned()).collect()
-    }
-
-    fn run(name: String, settings: Vec<Setting>) -> Result<(), Failure> {
-        match all().find(|(known, _)| *known == name) {
-            Some((_, case)) => case(&Kit::new(settings)),
-            None => Err(Failure::Failed(format!("there is no case `{name}`"))),
-        }
-    }
-}
+use suite::{Case, Suite, statements};
 
 bindings::export!(Suite with_types_in bindings);

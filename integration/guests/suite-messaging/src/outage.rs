@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use crate::bindings::exports::lattice::conformance::suite::Failure;
-use crate::bindings::wasmcloud::messaging::consumer;
-use crate::kit::{Kit, message};
+use crate::kit::Kit;
 use crate::statement::{Outcome, Statement, Told, away, broken};
+use crate::wire;
 
 /// The statements of this file.
 pub(crate) const STATEMENTS: &[Statement] = &[
@@ -26,7 +26,7 @@ const ASK_MS: u32 = 2000;
 
 fn publish(_: &Told<'_>, step: u32) -> Result<String, Failure> {
     let body = format!("message {step}");
-    consumer::publish(&message("suite.kept.outage", body.as_bytes())).map_err(away)?;
+    wire::publish("suite.kept.outage", body.as_bytes()).map_err(away)?;
     Ok(body)
 }
 
@@ -55,7 +55,7 @@ fn handled(told: &Told<'_>, outcome: &Outcome<'_>) -> Result<(), Failure> {
 
 fn ask(_: &Told<'_>, step: u32) -> Result<String, Failure> {
     let body = format!("request {step}");
-    let answer = consumer::request("suite.ask.echo", body.as_bytes(), ASK_MS).map_err(away)?;
+    let answer = wire::request("suite.ask.echo", body.as_bytes(), ASK_MS).map_err(away)?;
     match answer.body == body.as_bytes() {
         true => Ok(String::new()),
         false => Err(broken(format!("request {step} got another's answer"))),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::kit::Kit;
-use crate::{Case, ensure};
+use crate::{Case, ensure, wire};
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
@@ -40,7 +40,10 @@ fn many(kit: &Kit) -> Result<(), Failure> {
 fn about(kit: &Kit) -> Result<(), Failure> {
     let answer = kit.ask("suite.ask.about", b"")?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
-    let wanted = "subject=suite.ask.about reply-to=true";
+    let wanted = format!(
+        "subject=suite.ask.about reply-to={}",
+        wire::REPLY_TO_OF_REQUESTS
+    );
     ensure!(answer == wanted, "got {answer:?}");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Putting, listing and deleting jobs.
 
+use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::bindings::lattice::schedule::scheduler;
 use crate::bindings::lattice::schedule::types::{Error, Job, Trigger};
 use crate::kit::{Case, FAR, Run, Verdict, equal, failed, holds, job, listed, put};
@@ -16,6 +17,8 @@ pub(crate) const CASES: &[Case] = &[
     ("any text is a name", any_text),
     ("a trigger that cannot be is refused as one", bad_triggers),
     ("a job that cannot be is refused as one", bad_jobs),
+    ("a payload at the limit is kept whole", at_limit),
+    ("a payload over the limit is refused by name", over_limit),
 ];
 
 fn as_put(run: &Run<'_>) -> Verdict {
@@ -130,4 +133,41 @@ fn bad_jobs(run: &Run<'_>) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// The longest payload that the provider tells.
+fn limit(run: &Run<'_>) -> Result<usize, Failure> {
+    let told = run.setting("feature:max-payload-bytes");
+    let limit = told.and_then(|limit| limit.parse().ok());
+    limit.ok_or_else(|| Failure::Refused("max-payload-bytes".to_owned()))
+}
+
+fn at_limit(run: &Run<'_>) -> Verdict {
+    let payload: Vec<u8> = (0..limit(run)?).map(|at| (at % 251) as u8).collect();
+    let name = run.name("at-limit");
+    let whole = Job {
+        payload,
+        ..job(&name, FAR, "")
+    };
+    scheduler::put_job(&whole)?;
+    let there = listed(&name)?;
+    scheduler::delete_job(&name)?;
+    holds("the payload is whole", there == Some(whole))
+}
+
+fn over_limit(run: &Run<'_>) -> Verdict {
+    let limit = limit(run)?;
+    let name = run.name("over-limit");
+    let long = Job {
+        payload: vec![7; limit + 1],
+        ..job(&name, FAR, "")
+    };
+    match scheduler::put_job(&long) {
+        Err(Error::InvalidJob(why)) => holds(
+            "the limit is named",
+            why.contains("max_payload_bytes") && why.contains(&limit.to_string()),
+        )?,
+        other => return Err(failed(format!("{other:?}, wanted invalid-job"))),
+    }
+    equal("nothing is there", listed(&name)?, None)
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::Suite;
 use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::bindings::exports::lattice::schedule::handler::Guest;
-use crate::bindings::lattice::schedule::scheduler;
 use crate::bindings::lattice::conformance::witness;
+use crate::bindings::lattice::schedule::scheduler;
 use crate::kit::{FAR, Verdict, drop_job, failed, put};
 use crate::outage::WITNESSED;
 

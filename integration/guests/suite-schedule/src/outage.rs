@@ -69,7 +69,10 @@ fn put_due(told: &Told<'_>, step: u32) -> Result<String, Failure> {
 
 fn ticked(_: &Told<'_>, outcome: &Outcome<'_>) -> Verdict {
     let seen: HashSet<&str> = outcome.seen.iter().map(String::as_str).collect();
-    let lost: Vec<_> = outcome.told().filter(|(_, job)| !seen.contains(job)).collect();
+    let lost: Vec<_> = outcome
+        .told()
+        .filter(|(_, job)| !seen.contains(job))
+        .collect();
     match lost.first() {
         None => Ok(()),
         Some((step, _)) => Err(broken(format!(

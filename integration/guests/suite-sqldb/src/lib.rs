@@ -15,6 +15,7 @@ mod bindings {
 
 mod constraints;
 mod kit;
+mod limits;
 mod locks;
 mod outage;
 mod pages;
@@ -37,6 +38,7 @@ fn all() -> Vec<Case> {
         pages::CASES,
         transactions::CASES,
         locks::CASES,
+        limits::CASES,
     ]
     .concat()
 }

@@ -38,7 +38,10 @@ fn accounts(told: &Told<'_>) -> Result<String, Failure> {
     let (accounts, log) = (table(told, "accounts"), table(told, "log"));
     let columns = "id BIGINT PRIMARY KEY, balance BIGINT NOT NULL";
     run(&format!("CREATE TABLE {accounts} ({columns})"), &[])?;
-    run(&format!("CREATE TABLE {log} (step BIGINT PRIMARY KEY)"), &[])?;
+    run(
+        &format!("CREATE TABLE {log} (step BIGINT PRIMARY KEY)"),
+        &[],
+    )?;
     for id in 0..ACCOUNTS {
         let values = [Value::Int(id), Value::Int(EACH)];
         run(&format!("INSERT INTO {accounts} VALUES (?, ?)"), &values)?;
@@ -83,7 +86,11 @@ fn sum_stays(told: &Told<'_>, outcome: &Outcome<'_>) -> Verdict {
     noted(&table(told, "log"), outcome)?;
     // A transaction that is still open has locked what this changes.
     let all = format!("UPDATE {accounts} SET balance = balance + ?");
-    equal("accounts", execute(&all, &[Value::Int(0)])?.affected >= 1, true)?;
+    equal(
+        "accounts",
+        execute(&all, &[Value::Int(0)])?.affected >= 1,
+        true,
+    )?;
     nothing_open()
 }
 
@@ -98,7 +105,9 @@ fn noted(table: &str, outcome: &Outcome<'_>) -> Verdict {
         .told()
         .find(|(step, _)| *step > 0 && !there.contains(&i64::from(*step)))
     {
-        return Err(broken(format!("step {step} was acknowledged and is not there")));
+        return Err(broken(format!(
+            "step {step} was acknowledged and is not there"
+        )));
     }
     match there.difference(&tried).next() {
         Some(step) => Err(broken(format!("nobody did step {step}"))),
@@ -121,7 +130,10 @@ fn insert(told: &Told<'_>, step: u32) -> Result<String, Failure> {
         run(&format!("CREATE TABLE {rows} (step BIGINT)"), &[])?;
         return Ok("the table".to_owned());
     }
-    run(&format!("INSERT INTO {rows} VALUES (?)"), &[Value::Int(step.into())])?;
+    run(
+        &format!("INSERT INTO {rows} VALUES (?)"),
+        &[Value::Int(step.into())],
+    )?;
     Ok(step.to_string())
 }
 
