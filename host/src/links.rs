@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::trust::rules::Gate;
 use lately::Lately;
 
 /// Where calls through one link of one source go. Everything that does not change from call to
@@ -24,8 +25,12 @@ pub(crate) struct Route {
     pub(crate) target: ComponentId,
     /// Counts the roads that calls took.
     pub(crate) roads: Arc<RoadCounts>,
+    /// Keeps the rules of the link, if it has some.
+    pub(crate) gate: Option<Arc<Gate>>,
     source: ComponentId,
     link_name: Box<str>,
+    /// The package of the link, where its name alone does not say which link it is.
+    package: Option<Box<str>>,
     locality: Locality,
     prefix: RpcPrefix,
     /// Calls by instance and function; the functions that a source imports are few.
@@ -48,14 +53,17 @@ impl Route {
         source: &ComponentId,
         link: &Link,
         target: ComponentId,
-        roads: Arc<RoadCounts>,
+        package: Option<Box<str>>,
+        (roads, gate): (Arc<RoadCounts>, Option<Arc<Gate>>),
     ) -> Self {
         let prefix = RpcPrefix::new(lattice, &target);
         Self {
             target,
             roads,
+            gate,
             source: source.clone(),
             link_name: link.name.as_str().into(),
+            package,
             locality: link.locality,
             prefix,
             calls: RwLock::default(),
@@ -76,6 +84,10 @@ impl Route {
             .link_name(&self.link_name)
             .locality(self.locality)
             .roads(Arc::clone(&self.roads));
+        let call = match &self.package {
+            Some(package) => call.link_package(package),
+            None => call,
+        };
         let mut known = self.calls.write();
         if known.len() < MAX_CALLS {
             known.push(Known {
@@ -97,6 +109,8 @@ struct Source {
     links: Vec<Link>,
     /// What counts the calls of each of the links, in the same order.
     roads: Vec<Arc<RoadCounts>>,
+    /// What keeps the rules of each, likewise.
+    gates: Vec<Option<Arc<Gate>>>,
     routes: Routes,
 }
 
@@ -113,8 +127,13 @@ impl Source {
             .iter()
             .map(|link| counting(link).unwrap_or_default())
             .collect();
+        let keeping = |link: &Link| before.and_then(|before| before.keeping(link));
+        let gates: Vec<_> = links
+            .iter()
+            .map(|link| keeping(link).or_else(|| Gate::of(link)))
+            .collect();
         let mut routes = Routes::new();
-        for (link, roads) in links.iter().zip(&roads) {
+        for ((link, roads), gate) in links.iter().zip(&roads).zip(&gates) {
             let target = match link.check().and_then(|_| ComponentId::new(&link.target)) {
                 Ok(target) => target,
                 Err(error) => {
@@ -122,8 +141,10 @@ impl Source {
                     continue;
                 }
             };
-            let roads = Arc::clone(roads);
-            let route = Arc::new(Route::new(lattice, source, link, target, roads));
+            let parts = (Arc::clone(roads), gate.clone());
+            let package = told_package(link, &links);
+            let route = Route::new(lattice, source, link, target, package, parts);
+            let route = Arc::new(route);
             let named = routes.entry(link.name.clone()).or_default();
             for lookup in link.lookups() {
                 // The first link wins, should records of old hosts hold two for one interface.
@@ -133,8 +154,18 @@ impl Source {
         Self {
             links,
             roads,
+            gates,
             routes,
         }
+    }
+
+    /// What keeps the rules of a link, if they are the same now: what it has counted still counts.
+    fn keeping(&self, link: &Link) -> Option<Arc<Gate>> {
+        let same = |known: &Link| {
+            known.replaces(link) && known.interfaces == link.interfaces && known.rules == link.rules
+        };
+        let place = self.links.iter().position(same)?;
+        self.gates.get(place).cloned().flatten()
     }
 
     /// What counts the calls of a link, if it goes the same ways now. Under another locality the
@@ -171,6 +202,22 @@ impl Source {
             })
         })
     }
+}
+
+/// The package that calls through a link tell: the name of the link, which they tell always, does not
+/// say which link is meant where one target has several of that name.
+fn told_package(link: &Link, links: &[Link]) -> Option<Box<str>> {
+    // A question about a link of the same name, of which the provider does not hear.
+    let is_question =
+        |link: &Link| (&*link.wit_namespace, &*link.wit_package) == ("lattice", "provider");
+    let is_other = |other: &Link| {
+        let same_place = other.name == link.name && other.target == link.target;
+        let same_package =
+            other.wit_namespace == link.wit_namespace && other.wit_package == link.wit_package;
+        same_place && !same_package && !is_question(other)
+    };
+    let is_told = !is_question(link) && links.iter().any(is_other);
+    is_told.then(|| format!("{}:{}", link.wit_namespace, link.wit_package).into())
 }
 
 /// What changed between two versions of a spec.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_core::record::ComponentSpec;
+use lattice_core::rules::RuleError;
 use lattice_core::subject::store::component_key;
 use lattice_core::{ComponentId, ErrorCode, InvalidId, Link, LinkKey};
 
@@ -21,6 +22,9 @@ pub enum PutLinkError {
     /// A name in the link breaks a rule.
     #[error(transparent)]
     InvalidName(#[from] InvalidId),
+    /// A rule of the link cannot be kept.
+    #[error("a rule of the link cannot be kept")]
+    Rules(#[from] RuleError),
     /// A config or secret that the link names does not exist.
     #[error(transparent)]
     Configs(#[from] CheckConfigsError),
@@ -45,6 +49,7 @@ impl PutLinkError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::InvalidName(_) => ErrorCode::InvalidId,
+            Self::Rules(_) => ErrorCode::BadRequest,
             Self::Configs(error) => error.code(),
             Self::Conflict { .. } => ErrorCode::Conflict,
             Self::Store(error) => error.code(),
@@ -56,6 +61,7 @@ impl PutLinkError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::InvalidName(error) => Some(error.hint().to_owned()),
+            Self::Rules(error) => Some(error.hint()),
             Self::Configs(error) => error.hint(),
             Self::Conflict { existing } => Some(format!(
                 "`{}` is linked to `{}` under the name `{}`; delete that link or choose another \
@@ -146,6 +152,7 @@ impl LinkStore {
     /// to another target with a shared interface, and when the store does not answer.
     pub async fn put(&self, link: &Link) -> Result<Option<Link>, PutLinkError> {
         let source = link.check()?.source;
+        link.check_rules()?;
         // The states of the ends are told in replies and stored elsewhere.
         let link = Link {
             status: Vec::new(),
@@ -281,6 +288,7 @@ mod tests {
             source_config: Vec::new(),
             target_config: vec![config.into()],
             locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         }
     }

@@ -170,6 +170,7 @@ impl LatticeStore {
     /// See [`PutLinkError`].
     pub async fn put_link(&self, link: &Link) -> Result<Option<Link>, PutLinkError> {
         link.check()?;
+        link.check_rules()?;
         self.configs.check(link.config_names()).await?;
         self.links.put(link).await
     }

@@ -78,6 +78,7 @@ fn link(source: &str, target: &str) -> Link {
         source_config: vec![],
         target_config: vec![],
         locality: Locality::default(),
+        rules: lattice_core::LinkRules::default(),
         status: vec![],
     }
 }

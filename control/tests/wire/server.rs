@@ -212,6 +212,7 @@ async fn operations_on_stored_things_reach_one_host_only() {
             source_config: vec![],
             target_config: vec![],
             locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
             status: vec![],
         };
         client.put_link(&link).await.unwrap();
@@ -344,6 +345,7 @@ async fn a_reply_that_nats_would_not_take_becomes_an_error() {
         source_config: vec![],
         target_config: vec![],
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
         status: vec![],
     };
     api.links.lock().unwrap().extend([link.clone(), link]);

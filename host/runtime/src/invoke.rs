@@ -141,6 +141,34 @@ pub enum InvokeError {
         /// Why the call would have had to leave the machine.
         why: String,
     },
+    /// A rule of the link refuses the call, which has not left the host.
+    #[error("the rule `{rule}` of the link `{link}` refuses `{function}`: {why}")]
+    Denied {
+        /// The name of the rule.
+        rule: String,
+        /// The link in words.
+        link: String,
+        /// Interface and function.
+        function: String,
+        /// What is refused, and what would let it through.
+        why: String,
+    },
+    /// There have been as many calls through the link as its rate allows; this one has not left the
+    /// host.
+    #[error(
+        "the rule `rate` of the link `{link}` refuses `{function}` beyond {rate}; try again in \
+         {retry_after_ms} ms"
+    )]
+    Limited {
+        /// The rate.
+        rate: String,
+        /// The link in words.
+        link: String,
+        /// Interface and function.
+        function: String,
+        /// When the next one may pass.
+        retry_after_ms: u64,
+    },
     /// The target has no room for the call; it was not executed.
     #[error("`{target}` is overloaded")]
     Overloaded {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
+use http::{Method, Uri};
 use http_body_util::BodyExt as _;
 use lattice_codec::Path;
 use lattice_codec::http::{ErrorCode as HttpCode, RequestOptions};
+use lattice_core::grant;
 use lattice_core::reply::ErrorCode;
 use lattice_core::{ComponentId, reply::message_chain};
 use lattice_rpc::http::{HANDLE, HttpError, OUTGOING_HANDLER};
@@ -26,6 +28,7 @@ use super::traced::Traced;
 use crate::failures::{Failure, Failures};
 use crate::links::Route;
 use crate::router::Router;
+use crate::trust::rules::Gate;
 
 /// What `wasi:http/outgoing-handler` is called in links.
 const OUTGOING_LOOKUP: &str = "wasi:http/outgoing-handler";
@@ -87,6 +90,43 @@ impl ComponentInvoke {
             Some(_) => cx.deadline.min(now + self.call_timeout),
             None => cx.deadline,
         }
+    }
+
+    /// Has a call pass the rules of its link, or tells of the denial.
+    fn admit(
+        &self,
+        route: &Route,
+        operation: impl FnOnce() -> String,
+        check: impl FnOnce(&Gate) -> Result<(), InvokeError>,
+    ) -> Result<(), InvokeError> {
+        let Some(gate) = &route.gate else {
+            return Ok(());
+        };
+        check(gate).inspect_err(|error| {
+            let code = match error {
+                InvokeError::Limited { .. } => ErrorCode::Busy,
+                _ => ErrorCode::Forbidden,
+            };
+            self.report(operation(), code, message_chain(error));
+        })
+    }
+
+    /// Tells of an HTTP request that the link's target denied, and what may let it through: the
+    /// error has no room for that.
+    fn denied_there(&self, operation: String, code: &HttpCode, method: &Method, uri: &Uri) {
+        let wanted = grant::wanted(method, uri);
+        let why = match code {
+            HttpCode::HttpRequestDenied => {
+                format!("`{wanted}` in `allow` of the link's target config lets it through")
+            }
+            HttpCode::DestinationIpProhibited => format!(
+                "its address is not public, or one of a metadata service; a grant that names its \
+                 host or network, such as `{wanted}`, lets it through"
+            ),
+            _ => return,
+        };
+        let error = format!("the link's target denied a request ({code}): {why}");
+        self.report(operation, ErrorCode::Forbidden, error);
     }
 
     /// Tells of a call that got no answer, and says why in the terms of the runtime.
@@ -171,9 +211,16 @@ impl Invoke for ComponentInvoke {
             Ok(route) => route,
             Err(_) => self.resolve(cx, link_name, lookup, &operation()).await?,
         };
+        self.admit(&route, operation, |gate| {
+            gate.check(instance, function, &params)
+        })?;
         let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let called = self.peer.call(invocation, params).await;
-        called.map_err(|error| self.failed(&route, operation(), error))
+        let reply = called.map_err(|error| self.failed(&route, operation(), error))?;
+        match &route.gate {
+            Some(gate) => gate.narrow(instance, function, reply),
+            None => Ok(reply),
+        }
     }
 
     async fn call_value(
@@ -192,6 +239,10 @@ impl Invoke for ComponentInvoke {
             // Told when the call is made in the other way.
             return Err(params);
         };
+        // Rules are kept in one way only, where calls are as they stand on the wire.
+        if route.gate.is_some() {
+            return Err(params);
+        }
         let call = route.call(instance, function, self.deadline(cx));
         if !self.peer.takes_value(&call, (*params).type_id()) {
             return Err(params);
@@ -219,9 +270,17 @@ impl Invoke for ComponentInvoke {
         } = target;
         let operation = operation(instance, function);
         let route = self.resolve(cx, link_name, lookup, &operation).await?;
+        let named = || operation.clone();
+        self.admit(&route, named, |gate| {
+            gate.check(instance, function, &params)
+        })?;
         let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let opened = self.open(invocation, params, streams, results).await;
-        opened.map_err(|error| self.failed(&route, operation, error))
+        let reply = opened.map_err(|error| self.failed(&route, operation, error))?;
+        match &route.gate {
+            Some(gate) => gate.narrow_streams(instance, function, results, reply),
+            None => Ok(reply),
+        }
     }
 
     async fn send_http(
@@ -237,6 +296,13 @@ impl Invoke for ComponentInvoke {
             .resolve(cx, link_name, OUTGOING_LOOKUP, &operation)
             .await
             .map_err(|error| internal(&error))?;
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let named = || operation.clone();
+        let admitted = self.admit(&route, named, |gate| gate.check_http(&method, &uri));
+        admitted.map_err(|error| match error {
+            InvokeError::Denied { .. } => HttpCode::HttpRequestDenied,
+            other => internal(&other),
+        })?;
         let (invocation, _traced) = self.invocation(cx, &route, OUTGOING_HANDLER, HANDLE);
         let sent = self
             .peer
@@ -246,7 +312,10 @@ impl Invoke for ComponentInvoke {
             Ok(response) => {
                 Ok(response.map(|body| body.map_err(|error| body_code(&error)).boxed_unsync()))
             }
-            Err(HttpError::Handler(code)) => Err(code),
+            Err(HttpError::Handler(code)) => {
+                self.denied_there(operation, &code, &method, &uri);
+                Err(code)
+            }
             Err(HttpError::Call(error)) => Err(match self.failed(&route, operation, error) {
                 InvokeError::Deadline => HttpCode::HttpResponseTimeout,
                 other => internal(&message_chain(&other)),

@@ -21,6 +21,7 @@ fn link(source: &str, target: &str, name: &str, interfaces: &[&str]) -> Link {
         source_config: vec![],
         target_config: vec![],
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
         status: vec![],
     }
 }
@@ -121,12 +122,42 @@ fn a_deleted_link_is_not_resolved_and_a_call_under_way_keeps_its_target() {
 }
 
 #[test]
+fn calls_tell_the_package_of_their_link_where_its_name_is_not_enough() {
+    let table = table();
+    let of = |namespace: &str, package: &str, target: &str| Link {
+        wit_namespace: namespace.into(),
+        wit_package: package.into(),
+        ..link("a", target, "default", &["store"])
+    };
+    let told = |lookup: &str| {
+        let route = table.resolve(&id("a"), "default", lookup).unwrap();
+        route.package.as_deref().map(str::to_owned)
+    };
+    let alone = [
+        of("wasi", "keyvalue", "kv"),
+        of("wasi", "blobstore", "blobs"),
+        of("lattice", "provider", "kv"),
+    ];
+    table.put(&id("a"), spec(&alone));
+    assert_eq!(told(STORE), None);
+    assert_eq!(told("lattice:provider/store"), None);
+    let two = [of("wasi", "keyvalue", "kv"), of("wrpc", "keyvalue", "kv")];
+    table.put(&id("a"), spec(&two));
+    assert_eq!(told(STORE).as_deref(), Some("wasi:keyvalue"));
+    assert_eq!(
+        told("wrpc:keyvalue/store").as_deref(),
+        Some("wrpc:keyvalue")
+    );
+}
+
+#[test]
 fn calls_are_described_once() {
     let route = Route::new(
         &LatticeName::default(),
         &id("a"),
         &link("a", "kv", "default", &["store"]),
         id("kv"),
+        None,
         std::sync::Arc::default(),
     );
     let now = tokio::time::Instant::now();

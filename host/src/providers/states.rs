@@ -62,6 +62,7 @@ impl LinkStates {
             source_config: Vec::new(),
             target_config: Vec::new(),
             locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         };
         self.set(&link, endpoint, report.state, report.reason);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::StringMap;
 use crate::id::{ComponentId, ConfigName, DEFAULT_NAME, InvalidId, LinkName, WitName};
 use crate::locality::Locality;
+use crate::rules::{LinkRules, RuleError};
 
 fn default_name() -> String {
     DEFAULT_NAME.to_owned()
@@ -41,6 +42,9 @@ pub struct Link {
     /// Which roads its calls may take; an addition that old peers ignore.
     #[serde(default, skip_serializing_if = "Locality::is_default")]
     pub locality: Locality,
+    /// What its calls may do; an addition that old peers ignore.
+    #[serde(default, skip_serializing_if = "LinkRules::is_empty")]
+    pub rules: LinkRules,
     /// What the providers at its ends made of the link; only in replies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<LinkStatus>,
@@ -61,6 +65,16 @@ impl Link {
             ConfigName::new(name)?;
         }
         self.key()
+    }
+
+    /// Checks that the host of a caller can keep each rule of the link.
+    ///
+    /// # Errors
+    ///
+    /// Names the first rule that it cannot.
+    pub fn check_rules(&self) -> Result<(), RuleError> {
+        let (namespace, package) = (&self.wit_namespace, &self.wit_package);
+        self.rules.check(namespace, package, &self.interfaces)
     }
 
     /// The identity of the link.
@@ -185,6 +199,9 @@ pub struct ResolvedLink {
     /// Which roads its calls may take; an addition that old peers ignore.
     #[serde(default, skip_serializing_if = "Locality::is_default")]
     pub locality: Locality,
+    /// What its calls may do; an addition that old peers ignore.
+    #[serde(default, skip_serializing_if = "LinkRules::is_empty")]
+    pub rules: LinkRules,
 }
 
 impl ResolvedLink {
@@ -203,6 +220,7 @@ impl ResolvedLink {
             source_secrets: None,
             target_secrets: None,
             locality: link.locality,
+            rules: link.rules.for_target(),
         }
     }
 
@@ -373,6 +391,7 @@ mod tests {
             source_config: vec![],
             target_config: vec!["redis".into()],
             locality: Locality::default(),
+            rules: LinkRules::default(),
             status: vec![],
         }
     }

@@ -1,4 +1,4 @@
-//! Which addresses belong to everybody.
+//! Which addresses belong to everybody, and which to the metadata services of clouds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,11 +12,13 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
 }
 
 /// Special networks by their first address and the length of their prefix.
-const SPECIAL_V4: [([u8; 4], u32); 16] = [
+const SPECIAL_V4: [([u8; 4], u32); 17] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
     ([100, 64, 0, 0], 10),
     ([127, 0, 0, 0], 8),
+    // Answers within the machines of one cloud only.
+    AZURE,
     ([169, 254, 0, 0], 16),
     ([172, 16, 0, 0], 12),
     ([192, 0, 0, 0], 24),
@@ -31,13 +33,56 @@ const SPECIAL_V4: [([u8; 4], u32); 16] = [
     ([240, 0, 0, 0], 4),
 ];
 
-fn is_public_v4(address: Ipv4Addr) -> bool {
+const AZURE: ([u8; 4], u32) = ([168, 63, 129, 16], 32);
+
+/// Where clouds tell a machine its credentials: the whole of the local network of the link, as more
+/// than one of its addresses is used, and what others have.
+const METADATA_V4: [([u8; 4], u32); 4] = [
+    ([169, 254, 0, 0], 16),
+    ([100, 100, 100, 200], 32),
+    ([192, 0, 0, 192], 32),
+    AZURE,
+];
+
+fn is_in(address: Ipv4Addr, networks: &[([u8; 4], u32)]) -> bool {
     let bits = address.to_bits();
-    let is_in = |(network, length): &([u8; 4], u32)| {
+    networks.iter().any(|(network, length)| {
         let network = Ipv4Addr::from(*network).to_bits();
         (bits ^ network).leading_zeros() >= *length
-    };
-    !SPECIAL_V4.iter().any(is_in)
+    })
+}
+
+/// Whether an address is one of a metadata service, in whatever notation.
+pub(crate) fn is_metadata(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_in(address, &METADATA_V4),
+        IpAddr::V6(address) => {
+            let inner = embedded(address).or_else(|| translated(address));
+            let [first, second, ..] = address.segments();
+            let is_link_local = first & 0xffc0 == 0xfe80;
+            let is_amazon = (first, second) == (0xfd00, 0x0ec2);
+            let is_google = address.segments() == [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254];
+            is_link_local
+                || is_amazon
+                || is_google
+                || inner.is_some_and(|inner| is_in(inner, &METADATA_V4))
+        }
+    }
+}
+
+/// The older address in forms that are never public, so that it does not matter to others.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let segments = address.segments();
+    let is_one = matches!(
+        segments,
+        [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 1, ..]
+    );
+    let bits = u32::from(segments[6]) << 16 | u32::from(segments[7]);
+    is_one.then(|| Ipv4Addr::from_bits(bits))
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    !is_in(address, &SPECIAL_V4)
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -99,6 +144,7 @@ mod tests {
             "10.1.2.3",
             "100.64.0.1",
             "127.0.0.1",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
@@ -124,6 +170,40 @@ mod tests {
             "ff02::1",
         ] {
             assert!(!public(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn metadata_services_are_known_in_whatever_notation() {
+        for text in [
+            "169.254.169.254",
+            "169.254.0.1",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "2002:a9fe:a9fe::",
+            "::ffff:100.100.100.200",
+        ] {
+            let address = text.parse().unwrap();
+            assert!(is_metadata(address) && !is_public(address), "{text}");
+        }
+        for text in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "8.8.8.8",
+            "::1",
+            "fd00::1",
+            "2600::1",
+        ] {
+            assert!(!is_metadata(text.parse().unwrap()), "{text}");
         }
     }
 }

@@ -12,6 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lattice_codec::http::{ErrorCode, RequestOptions};
+use lattice_core::grant::wanted;
 use lattice_provider_sdk::LinkError;
 use lattice_rpc::http::IncomingBody;
 use lattice_rpc::{Context, TraceContext};
@@ -19,11 +20,11 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::allow::Verdict;
 use crate::body::{Download, Upload, Watch};
 use crate::connect::{CONNECT_BY, Connector, Places, Ways, reach};
 use crate::fault::{Stage, code_of};
 use crate::pace::Pace;
+use crate::reach::Reach;
 use crate::request::{add_trace, length, prepare, remove_neighbours};
 use crate::retry::{asked_pause, ends_before};
 use crate::settings::{Http2, HttpSettings};
@@ -71,17 +72,18 @@ impl LinkClient {
             proxies: settings.proxies.matcher(),
             tunnel_all: settings.http2 == Http2::PriorKnowledge,
             places: Places::new(limits.connections),
+            gate: settings.gate.clone(),
         });
-        let client = |public_only| {
+        let client = |reach| {
             let connector = Connector {
                 ways: Arc::clone(&ways),
-                public_only,
+                reach,
             };
             pool(settings, connector)
         };
         Ok(Self {
-            named: client(false),
-            public: client(true),
+            named: client(Reach::Named),
+            public: client(Reach::Public),
             room: Arc::new(Semaphore::new(limits.requests)),
             denials: Pace::new(),
             mark: Mutex::new(mark),
@@ -108,7 +110,7 @@ impl LinkClient {
             let port = proxy.port_u16().unwrap_or(usual);
             let host = proxy.host().unwrap_or_default();
             let by = Instant::now() + PROXY_LIMIT;
-            reach(host, port, false, by).await.map_err(|fault| {
+            reach(host, port, |_| true, by).await.map_err(|fault| {
                 let what = format!("could not reach the proxy at `{host}:{port}`");
                 LinkError::unavailable_because(what, fault)
             })?;
@@ -127,54 +129,60 @@ impl LinkClient {
         head.extensions.clear();
         let limits = &self.settings.limits;
         prepare(&mut head, limits)?;
-        let verdict = self.judge(context, &head)?;
-        let client = match verdict {
-            Verdict::Named => &self.named,
-            Verdict::Public | Verdict::Denied => &self.public,
+        let within = self.judge(context, &head)?;
+        let client = match within {
+            Reach::Named => &self.named,
+            Reach::Public => &self.public,
         };
-        self.complete(&mut head, context.trace.as_ref());
+        self.complete(&mut head, within, context.trace.as_ref());
         let waits = self.waits(options, context.deadline);
         let place = self.place(waits).await?;
         let (upload, watch) = {
             let has_trailers = head.headers.contains_key(TRAILER);
             Upload::new(body, limits.request_body, has_trailers)
         };
-        let response = self.persist(client, &head, upload, &watch, waits).await?;
+        let sent = self.persist(client, &head, upload, &watch, waits).await;
+        let response = sent.inspect_err(|code| {
+            if *code == ErrorCode::DestinationIpProhibited {
+                self.tell_denied(context, &head, code);
+            }
+        })?;
         self.receive(response, &head.method, watch, waits, place)
     }
 
     /// Whether a request may be sent, and where its host may be.
-    fn judge(&self, context: &Context, head: &Parts) -> Result<Verdict, ErrorCode> {
-        let Some(allow) = &self.settings.allow else {
-            return Ok(Verdict::Named);
+    fn judge(&self, context: &Context, head: &Parts) -> Result<Reach, ErrorCode> {
+        let judged = self.settings.gate.judge(&head.method, &head.uri);
+        if let Err(code) = &judged {
+            self.tell_denied(context, head, code);
+        }
+        judged
+    }
+
+    /// Tells what would let a request through; the host of the caller makes an event of it.
+    fn tell_denied(&self, context: &Context, head: &Parts, code: &ErrorCode) {
+        let Some(untold) = self.denials.turn() else {
+            return;
         };
-        let verdict = allow.judge(&head.method, &head.uri);
-        if verdict != Verdict::Denied {
-            return Ok(verdict);
-        }
-        if let Some(untold) = self.denials.turn() {
-            let scheme = head.uri.scheme_str().unwrap_or_default();
-            let host = head
-                .uri
-                .authority()
-                .map_or("", |authority| authority.as_str());
-            tracing::warn!(
-                component = context.source_id.as_deref().unwrap_or_default(),
-                link = &*context.link_name,
-                method = %head.method,
-                untold,
-                "denied a request; `{scheme}://{host}` in the link's `allow` would let it through"
-            );
-        }
-        Err(ErrorCode::HttpRequestDenied)
+        let wanted = wanted(&head.method, &head.uri);
+        tracing::warn!(
+            component = context.source_id.as_deref().unwrap_or_default(),
+            link = &*context.link_name,
+            method = %head.method,
+            %code,
+            untold,
+            "denied a request; `{wanted}` in the link's `allow` would let it through"
+        );
     }
 
     /// Adds what the guest does not send itself.
-    fn complete(&self, head: &mut Parts, trace: Option<&TraceContext>) {
+    fn complete(&self, head: &mut Parts, within: Reach, trace: Option<&TraceContext>) {
         if let (true, Some(trace)) = (self.settings.propagate_trace, trace) {
             add_trace(&mut head.headers, trace);
         }
-        if !self.ways.tunnel_all
+        let host = head.uri.host().unwrap_or_default();
+        // What a proxy does not read would be read by the server.
+        if !self.ways.hides(host, within)
             && let Some(login) = self.ways.proxies.login(&head.uri)
         {
             head.headers.insert(PROXY_AUTHORIZATION, login);

@@ -1,7 +1,7 @@
 //! Opening connections for the pool.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -14,6 +14,7 @@ use http::uri::{Authority, Scheme};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use lattice_codec::http::ErrorCode;
+use lattice_core::grant::literal;
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -23,10 +24,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use crate::address::is_public;
 use crate::fault::{Fault, Stage, code_of, of_io};
-use crate::proxy::{ProxyChoice, literal, tunnel};
-use crate::resolve::resolve;
+use crate::proxy::{ProxyChoice, tunnel};
+use crate::reach::{Gate, Reach};
+use crate::resolve::{is_number, resolve};
 use crate::stream::{Road, Stream};
 
 /// How long one address is tried alone.
@@ -47,6 +48,7 @@ pub(crate) struct Ways {
     /// Whether a proxy must not read requests, since it would not understand them.
     pub(crate) tunnel_all: bool,
     pub(crate) places: Places,
+    pub(crate) gate: Gate,
 }
 
 /// The right to be one of a limited number of connections, by host and port.
@@ -89,7 +91,7 @@ impl Places {
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) ways: Arc<Ways>,
-    pub(crate) public_only: bool,
+    pub(crate) reach: Reach,
 }
 
 impl Service<Uri> for Connector {
@@ -104,13 +106,24 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let by = CONNECT_BY.try_with(|by| *by);
         let by = by.unwrap_or_else(|_| Instant::now() + USUAL);
-        let (ways, public_only) = (Arc::clone(&self.ways), self.public_only);
-        Box::pin(async move { ways.connect(&uri, public_only, by).await })
+        let (ways, within) = (Arc::clone(&self.ways), self.reach);
+        Box::pin(async move { ways.connect(&uri, within, by).await })
     }
 }
 
 impl Ways {
-    async fn connect(&self, uri: &Uri, public_only: bool, by: Instant) -> Result<Road, Fault> {
+    /// Whether a request to a host is hidden from the proxy that it takes: because the proxy would not
+    /// understand it, or would look up the name, which may lead elsewhere there.
+    pub(crate) fn hides(&self, host: &str, within: Reach) -> bool {
+        self.tunnel_all || self.checks_for_proxy(host, within)
+    }
+
+    fn checks_for_proxy(&self, host: &str, within: Reach) -> bool {
+        let is_checked = within == Reach::Public && !self.proxies.check();
+        literal(host).is_none() && (is_checked || is_number(host))
+    }
+
+    async fn connect(&self, uri: &Uri, within: Reach, by: Instant) -> Result<Road, Fault> {
         let authority = uri
             .authority()
             .ok_or(Fault(ErrorCode::HttpRequestUriInvalid))?;
@@ -123,11 +136,13 @@ impl Ways {
             .take(&format!("{}:{port}", authority.host()), by)
             .await?;
         let (mut stream, mut is_proxied) = match self.proxies.of(uri) {
-            None => (reach(authority.host(), port, public_only, by).await?, false),
+            None => {
+                let admits = |address| self.gate.admits(within, address);
+                (reach(authority.host(), port, admits, by).await?, false)
+            }
             Some(proxy) => {
                 let target = (authority, port);
-                self.detour(&proxy, target, (is_https, public_only), by)
-                    .await?
+                self.detour(&proxy, target, (is_https, within), by).await?
             }
         };
         let mut is_h2 = false;
@@ -152,28 +167,34 @@ impl Ways {
         &self,
         proxy: &Intercept,
         (target, port): (&Authority, u16),
-        (is_https, public_only): (bool, bool),
+        (is_https, within): (bool, Reach),
         by: Instant,
     ) -> Result<(Stream, bool), Fault> {
-        let is_hidden = literal(target.host()).is_some_and(|address| !is_public(address));
-        if public_only && is_hidden {
-            return Err(Fault(ErrorCode::DestinationIpProhibited));
-        }
+        let name = target.host();
+        let asked = if self.checks_for_proxy(name, within) {
+            let admits = |address| self.gate.admits(within, address);
+            let found = timeout_at(by, resolve(name, port, admits)).await;
+            let found = found.map_err(|_| Fault(ErrorCode::DnsTimeout))??;
+            // One is there: none would have been an error.
+            found.first().map_or_else(String::new, ToString::to_string)
+        } else {
+            format!("{name}:{port}")
+        };
         let address = proxy.uri();
         let by_tls = address.scheme() == Some(&Scheme::HTTPS);
         let host = address.host().ok_or(Fault(ErrorCode::ConfigurationError))?;
         let own_port = address.port_u16().unwrap_or(if by_tls { 443 } else { 80 });
-        let mut stream = reach(host, own_port, false, by).await?;
+        let mut stream = reach(host, own_port, |_| true, by).await?;
         if by_tls {
             let mut config = ClientConfig::clone(&self.tls.read());
             config.alpn_protocols.clear();
             stream = shake(stream, Arc::new(config), host, by).await?;
         }
-        if !is_https && !self.tunnel_all {
+        if !is_https && !self.hides(name, within) {
             return Ok((stream, true));
         }
-        let asked = tunnel(&mut stream, target, port, proxy.basic_auth());
-        timeout_at(by, asked).await.map_err(|_| too_late())??;
+        let opened = tunnel(&mut stream, &asked, proxy.basic_auth());
+        timeout_at(by, opened).await.map_err(|_| too_late())??;
         Ok((stream, false))
     }
 }
@@ -186,10 +207,10 @@ fn too_late() -> Fault {
 pub(crate) async fn reach(
     host: &str,
     port: u16,
-    public_only: bool,
+    admits: impl Fn(IpAddr) -> bool,
     by: Instant,
 ) -> Result<Stream, Fault> {
-    let found = timeout_at(by, resolve(host, port, public_only)).await;
+    let found = timeout_at(by, resolve(host, port, admits)).await;
     let found = found.map_err(|_| Fault(ErrorCode::DnsTimeout))??;
     let stream = open(found, by).await?;
     if let Err(error) = stream.set_nodelay(true) {

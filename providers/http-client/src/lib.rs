@@ -9,7 +9,7 @@
 //!
 //! | value | meaning | default |
 //! | --- | --- | --- |
-//! | `allow` | where requests may go, see below; `none` lets nothing through | anywhere |
+//! | `allow` | where requests may go, see below; `none` lets nothing through | the link's rule `to`, or what is said below |
 //! | `connect_timeout_ms` | the longest a connection may take, with looking up its name | 600000 |
 //! | `first_byte_timeout_ms` | the longest the head of a response may take | 600000 |
 //! | `between_bytes_timeout_ms` | the longest pause in the body of a response | 600000 |
@@ -30,6 +30,7 @@
 //! | `client_cert`, `client_key` | the same as PEM texts; the key is best a secret | |
 //! | `http_proxy`, `https_proxy` | the proxy for each kind of address, such as `http://user:password@proxy:3128` | |
 //! | `no_proxy` | hosts that are reached without: names with all below them, addresses, networks, `*` | |
+//! | `proxy_checks` | whether the proxies keep requests from private addresses themselves | `false` |
 //! | `propagate_trace` | whether requests carry the trace context of their call | `true` |
 //!
 //! The time limits of the guest hold where they are shorter. Only requests of idempotent methods
@@ -41,16 +42,26 @@
 //! `allow` is a list with commas. An item is `*`, `*.example.com` (what is below, not the name
 //! itself), `host`, `host:port`, or `scheme://host[:port][/path]`; the host of the latter may
 //! be one of the first two. A method and a blank may come before. Without a scheme and port any
-//! port will do; with a scheme, its usual one. A path takes in what is below it. Anything else is
-//! answered with `HTTP-request-denied`.
+//! port will do; with a scheme, its usual one. A path takes in what is below it. An item may also be
+//! a network, such as `10.0.0.0/8`. Anything else is answered with `HTTP-request-denied`.
 //!
-//! With `allow`, names are looked at again once their addresses are known: a host that only `*`
-//! or `*.x` lets through must not be at a private, local or otherwise special address, which is
-//! `destination-IP-prohibited`. A host that is named may be anywhere. Names of requests that take
-//! a proxy are looked up there, where this cannot be checked.
+//! A link without `allow` lets through what its rule `to` says (`wash link put --to`). One without
+//! either lets everything through, as 1.x does, but for metadata services; in a strict lattice
+//! (`--allow-legacy-peers=false`) it lets nothing through.
+//!
+//! Names are looked at again once their addresses are known, and connections made to these very
+//! addresses. What is not let through is `destination-IP-prohibited`:
+//!
+//! - A host that only `*` or `*.x` lets through has to be at a public address, or in a network that
+//!   the list names: not at a private, local or otherwise special one, in whatever notation.
+//! - A host that is named may be at any address but those of metadata services (`169.254.0.0/16`,
+//!   `100.100.100.200`, `fd00:ec2::/32` and others), which are reached by naming the address, or a
+//!   network.
+//!
+//! A proxy is asked for the address that was found, through a tunnel, where that has to be public.
+//! With `proxy_checks` it is asked for the name, and to be trusted to look where that leads.
 
 mod address;
-mod allow;
 mod body;
 mod client;
 mod connect;
@@ -58,6 +69,7 @@ mod fault;
 mod pace;
 mod provider;
 mod proxy;
+mod reach;
 mod request;
 mod resolve;
 mod retry;

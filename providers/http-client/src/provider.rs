@@ -6,8 +6,8 @@ use std::time::Duration;
 use lattice_codec::http::ErrorCode;
 use lattice_core::StringMap;
 use lattice_provider_sdk::{
-    Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Shared,
-    Sharing, StartError, async_trait,
+    Backends, ConfigChange, Features, InvalidSetting, LinkError, Provider, ProviderLink, Session,
+    Settings, Shared, Sharing, StartError, async_trait,
 };
 use lattice_rpc::http::{HANDLE, OUTGOING_HANDLER, REQUEST, answer, take_outgoing_request};
 use lattice_rpc::{IncomingCall, RemoteError, ServeOptions};
@@ -56,7 +56,7 @@ impl Provider for HttpClient {
                 "an HTTP client is linked for `outgoing-handler` of `wasi:http`",
             ));
         }
-        let settings = HttpSettings::read(&Settings::of(&self.session, link))?;
+        let settings = self.settings(link)?;
         let make = || LinkClient::new(&settings);
         let client = self.clients.get(&settings, make).await?;
         client.check().await?;
@@ -69,14 +69,14 @@ impl Provider for HttpClient {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        match HttpSettings::read(&Settings::of(&self.session, link)) {
+        match self.settings(link) {
             Ok(settings) => features(&settings),
             Err(_) => Features::new(),
         }
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let settings = HttpSettings::read(&Settings::of(&self.session, link))?;
+        let settings = self.settings(link)?;
         let make = || LinkClient::new(&settings);
         self.clients.get(&settings, make).await?.check().await
     }
@@ -86,6 +86,13 @@ impl Provider for HttpClient {
     }
 
     async fn shutdown(&self, _until: Instant) {}
+}
+
+impl HttpClient {
+    fn settings(&self, link: &ProviderLink) -> Result<HttpSettings, InvalidSetting> {
+        let settings = Settings::of(&self.session, link);
+        HttpSettings::read(&settings, &link.rules, self.session.is_strict())
+    }
 }
 
 /// What a link with these settings can do.
@@ -103,7 +110,7 @@ fn features(settings: &HttpSettings) -> Features {
         .with("max-request-body-bytes", limits.request_body)
         .with("max-response-body-bytes", limits.response_body);
     match settings.http2 {
-        Http2::Off => features,
+        Http2::Off => features.lacking("http2"),
         Http2::Auto => features.having("http2"),
         Http2::PriorKnowledge => features.with("http2", "prior-knowledge"),
     }

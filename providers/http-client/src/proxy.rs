@@ -1,9 +1,8 @@
 //! Requests that take a detour.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use http::uri::{Authority, Scheme};
+use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use lattice_codec::http::ErrorCode;
@@ -23,6 +22,8 @@ pub(crate) struct Proxies {
     http: Option<SecretText>,
     https: Option<SecretText>,
     no: String,
+    /// Whether the proxies themselves keep requests from addresses that are not public.
+    checks: bool,
 }
 
 impl Proxies {
@@ -31,6 +32,7 @@ impl Proxies {
             http: proxy(settings, "http_proxy")?,
             https: proxy(settings, "https_proxy")?,
             no: settings.text("no_proxy").unwrap_or_default().to_owned(),
+            checks: settings.switch("proxy_checks", false)?,
         })
     }
 
@@ -46,6 +48,7 @@ impl Proxies {
             .build();
         ProxyChoice {
             matcher,
+            checks: self.checks,
             addresses: [&self.http, &self.https]
                 .into_iter()
                 .flatten()
@@ -79,6 +82,7 @@ fn proxy(settings: &Settings, key: &str) -> Result<Option<SecretText>, InvalidSe
 /// Finds the proxy of a request.
 pub(crate) struct ProxyChoice {
     matcher: Matcher,
+    checks: bool,
     /// Each of them.
     addresses: Vec<Uri>,
 }
@@ -93,6 +97,11 @@ impl fmt::Debug for ProxyChoice {
 impl ProxyChoice {
     pub(crate) fn of(&self, uri: &Uri) -> Option<Intercept> {
         self.matcher.intercept(uri)
+    }
+
+    /// Whether the proxies look at addresses themselves.
+    pub(crate) fn check(&self) -> bool {
+        self.checks
     }
 
     /// All proxies, with whatever login.
@@ -112,12 +121,10 @@ impl ProxyChoice {
 /// Has a proxy pass on all that is sent to `target` from here on.
 pub(crate) async fn tunnel(
     stream: &mut Stream,
-    target: &Authority,
-    port: u16,
+    target: &str,
     login: Option<&HeaderValue>,
 ) -> Result<(), Fault> {
-    let host = target.host();
-    let mut ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes();
+    let mut ask = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
     if let Some(login) = login {
         ask.extend_from_slice(b"Proxy-Authorization: ");
         ask.extend_from_slice(login.as_bytes());
@@ -165,14 +172,6 @@ fn refused(what: &str) -> Fault {
     Fault(ErrorCode::InternalError(Some(format!("the proxy {what}"))))
 }
 
-/// The address that a host in a URI is, if it is one.
-pub(crate) fn literal(host: &str) -> Option<IpAddr> {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    inner.unwrap_or(host).parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,12 +189,5 @@ mod tests {
         );
         assert_eq!(code("SSH-2.0"), fault(ErrorCode::HttpProtocolError));
         assert!(code("HTTP/1.1 500 No").is_err());
-    }
-
-    #[test]
-    fn literals_are_found() {
-        assert_eq!(literal("[::1]"), "::1".parse().ok());
-        assert_eq!(literal("10.0.0.1"), "10.0.0.1".parse().ok());
-        assert_eq!(literal("a.example"), None);
     }
 }

@@ -4,43 +4,64 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use lattice_codec::http::ErrorCode;
+use lattice_core::grant::literal;
 use tokio::sync::Semaphore;
 
-use crate::address::is_public;
 use crate::fault::Fault;
-use crate::proxy::literal;
 
 /// How many names are looked up at once: each takes a thread, also when nobody waits any more.
 static LOOKUPS: Semaphore = Semaphore::const_new(64);
 
-/// The addresses of a host, only public ones if `public_only`.
+/// Looks up a name.
+type Lookup = std::pin::Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Fault>> + Send>>;
+
+/// The addresses of a host that `admits` lets through. Connections are made to these and no others,
+/// so that a name that leads elsewhere the next time gains nothing by it.
 pub(crate) async fn resolve(
     host: &str,
     port: u16,
-    public_only: bool,
+    admits: impl Fn(IpAddr) -> bool,
 ) -> Result<Vec<SocketAddr>, Fault> {
-    let mut found: Vec<_> = match literal(host) {
-        Some(address) => vec![SocketAddr::new(address, port)],
-        None => look_up(host, port).await?,
-    };
+    resolve_by(host, port, admits, |host, port| {
+        Box::pin(look_up(host, port))
+    })
+    .await
+}
+
+async fn resolve_by(
+    host: &str,
+    port: u16,
+    admits: impl Fn(IpAddr) -> bool,
+    look_up: impl FnOnce(String, u16) -> Lookup,
+) -> Result<Vec<SocketAddr>, Fault> {
+    // An address in a request was looked at before; see `Gate::judge`.
+    if let Some(address) = literal(host) {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let mut found = look_up(host.to_owned(), port).await?;
     if found.is_empty() {
         return Err(Fault(ErrorCode::DestinationNotFound));
     }
-    if public_only {
-        found.retain(|address| is_public(plain(address.ip())));
-        if found.is_empty() {
-            return Err(Fault(ErrorCode::DestinationIpProhibited));
-        }
+    found.retain(|address| admits(address.ip()));
+    if found.is_empty() {
+        return Err(Fault(ErrorCode::DestinationIpProhibited));
     }
     Ok(in_turns(found))
 }
 
-fn plain(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+/// Whether a name is a number in disguise, such as `0x7f.1`, which resolvers take for an address
+/// without asking anybody.
+pub(crate) fn is_number(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let last = host.rsplit('.').next().unwrap_or(host).to_ascii_lowercase();
+    let hex = last.strip_prefix("0x");
+    match hex {
+        Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
-async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
-    let host = host.to_owned();
+async fn look_up(host: String, port: u16) -> Result<Vec<SocketAddr>, Fault> {
     // A lookup that nobody waits for any more keeps its place until it ends, for so long it keeps
     // its thread.
     let looked = tokio::spawn(async move {
@@ -93,32 +114,66 @@ fn in_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
 
+    use crate::address::is_public;
+
+    fn prohibited() -> Result<Vec<SocketAddr>, Fault> {
+        Err(Fault(ErrorCode::DestinationIpProhibited))
+    }
+
     #[tokio::test]
-    async fn literals_are_checked_without_a_lookup() {
-        let found = resolve("[::1]", 80, false).await.unwrap();
+    async fn literals_need_no_lookup() {
+        let found = resolve("[::1]", 80, |_| false).await.unwrap();
         assert_eq!(found, ["[::1]:80".parse().unwrap()]);
-        for host in ["127.0.0.1", "[::1]", "[::ffff:10.0.0.1]", "169.254.169.254"] {
-            let denied = resolve(host, 80, true).await;
-            assert_eq!(
-                denied,
-                Err(Fault(ErrorCode::DestinationIpProhibited)),
-                "{host}"
-            );
-        }
     }
 
     #[tokio::test]
     async fn names_and_odd_numbers_are_checked_by_what_they_lead_to() {
-        assert!(resolve("localhost", 80, false).await.is_ok());
+        assert!(resolve("localhost", 80, |_| true).await.is_ok());
         // The system takes all of these for the address of this machine.
         for host in ["localhost", "2130706433", "0x7f.1", "127.1"] {
-            let denied = resolve(host, 80, true).await;
-            assert_eq!(
-                denied,
-                Err(Fault(ErrorCode::DestinationIpProhibited)),
-                "{host}"
-            );
+            assert_eq!(resolve(host, 80, is_public).await, prohibited(), "{host}");
         }
+        for host in [
+            "2852039166",
+            "0xa9fea9fe",
+            "0251.0376.0251.0376",
+            "169.254.43518",
+        ] {
+            assert!(is_number(host), "{host}");
+            let open = |address| !crate::address::is_metadata(address);
+            assert_eq!(resolve(host, 80, open).await, prohibited(), "{host}");
+        }
+        assert!(!is_number("example.com") && !is_number("a.1x") && is_number("1.2.3.4."));
+    }
+
+    /// What a name leads to, one time after the other.
+    async fn found(answers: &[&str]) -> Result<Vec<SocketAddr>, Fault> {
+        let answers: Vec<SocketAddr> = answers.iter().map(|text| text.parse().unwrap()).collect();
+        let asked = resolve_by("rebind.test", 80, is_public, |host, _| {
+            assert_eq!(host, "rebind.test");
+            Box::pin(async { Ok(answers) })
+        });
+        asked.await
+    }
+
+    #[tokio::test]
+    async fn of_many_addresses_only_those_are_left_that_are_let_through() {
+        let mixed = [
+            "10.0.0.1:80",
+            "93.184.216.34:80",
+            "[::ffff:127.0.0.1]:80",
+            "[::1]:80",
+        ];
+        let left = found(&mixed).await.unwrap();
+        assert_eq!(left, ["93.184.216.34:80".parse().unwrap()]);
+        for private in [
+            "10.0.0.1:80",
+            "[::ffff:169.254.169.254]:80",
+            "[64:ff9b::a00:1]:80",
+        ] {
+            assert_eq!(found(&[private]).await, prohibited(), "{private}");
+        }
+        assert_eq!(found(&[]).await, Err(Fault(ErrorCode::DestinationNotFound)));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lattice_core::LinkRules;
+use lattice_core::grant::{GRANT_FORMS, Grants, InvalidGrant};
 use lattice_core::provider::SecretText;
 use lattice_provider_sdk::{InvalidSetting, Settings};
 
-use crate::allow::Allow;
 use crate::proxy::Proxies;
+use crate::reach::Gate;
 use crate::retry::RetryPolicy;
 
 /// The longest time limit, which is that of a 1.x provider when the guest sets none.
@@ -18,7 +20,7 @@ const DAY: u64 = 86_400_000;
 /// The settings of a link. Links that agree in all of them share their connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HttpSettings {
-    pub(crate) allow: Option<Allow>,
+    pub(crate) gate: Gate,
     pub(crate) times: Times,
     pub(crate) retry: RetryPolicy,
     pub(crate) limits: Limits,
@@ -83,9 +85,20 @@ pub(crate) enum Identity {
 }
 
 impl HttpSettings {
-    pub(crate) fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
+    /// Reads the settings of a link with these rules. In a strict lattice, one that does not say where
+    /// requests may go lets none through.
+    pub(crate) fn read(
+        settings: &Settings,
+        rules: &LinkRules,
+        is_strict: bool,
+    ) -> Result<Self, InvalidSetting> {
+        let grants = match grants(settings)? {
+            None if !rules.to.is_empty() => Some(of_rules(rules)?),
+            None if is_strict => Some(Grants::none()),
+            found => found,
+        };
         Ok(Self {
-            allow: allow(settings)?,
+            gate: Gate::new(grants),
             times: Times::read(settings)?,
             retry: RetryPolicy::read(settings)?,
             limits: Limits::read(settings)?,
@@ -105,19 +118,23 @@ impl HttpSettings {
     }
 }
 
-fn allow(settings: &Settings) -> Result<Option<Allow>, InvalidSetting> {
-    let parsed = settings.text("allow").map(Allow::parse).transpose();
-    parsed.map_err(|item| InvalidSetting::Value {
-        key: "allow".to_owned(),
-        // A login may stand before it.
-        value: match item.contains('@') {
-            true => "<hidden>".to_owned(),
-            false => item.chars().take(120).collect(),
-        },
-        expected:
-            "`*`, `*.x`, `host[:port]` or `scheme://host[:port][/path]`, after a method or none"
-                .to_owned(),
-    })
+fn grants(settings: &Settings) -> Result<Option<Grants>, InvalidSetting> {
+    let parsed = settings.text("allow").map(Grants::parse).transpose();
+    parsed.map_err(|error| invalid("allow", &error))
+}
+
+/// The rule `to`, which the caller's host keeps as well; here it says which hosts are named.
+fn of_rules(rules: &LinkRules) -> Result<Grants, InvalidSetting> {
+    let grants = Grants::of(rules.to.iter().map(String::as_str));
+    grants.map_err(|error| invalid("to", &error))
+}
+
+fn invalid(key: &str, error: &InvalidGrant) -> InvalidSetting {
+    InvalidSetting::Value {
+        key: key.to_owned(),
+        value: error.shown(),
+        expected: GRANT_FORMS.to_owned(),
+    }
 }
 
 impl Times {
@@ -213,13 +230,14 @@ mod tests {
 
     fn read(texts: &[(&str, &str)]) -> Result<HttpSettings, String> {
         let settings = Settings::from_texts(texts.iter().copied(), []);
-        HttpSettings::read(&settings).map_err(|error| error.to_string())
+        let read = HttpSettings::read(&settings, &LinkRules::default(), false);
+        read.map_err(|error| error.to_string())
     }
 
     #[test]
     fn without_any_value_all_is_as_in_1_x() {
         let settings = read(&[]).unwrap();
-        assert_eq!(settings.allow, None);
+        assert_eq!(settings.gate, Gate::new(None));
         assert_eq!(settings.times.connect, Duration::from_secs(600));
         assert_eq!(settings.times.idle, Duration::from_secs(90));
         assert_eq!(settings.limits.response_body, u64::MAX);
@@ -242,6 +260,26 @@ mod tests {
             let error = read(&[(key, value)]).unwrap_err();
             assert!(error.contains(told), "{error}");
         }
+    }
+
+    #[test]
+    fn a_strict_lattice_lets_nothing_through_that_no_link_names() {
+        let gate = |texts: &[(&str, &str)], to: &[&str], is_strict| {
+            let rules = LinkRules {
+                to: to.iter().map(|text| (*text).to_owned()).collect(),
+                ..LinkRules::default()
+            };
+            let settings = Settings::from_texts(texts.iter().copied(), []);
+            HttpSettings::read(&settings, &rules, is_strict)
+                .unwrap()
+                .gate
+        };
+        let granted = |text: &str| Gate::new(Some(Grants::parse(text).unwrap()));
+        assert_eq!(gate(&[], &[], true), granted("none"));
+        assert_eq!(gate(&[], &["a", "GET b"], true), granted("a, GET b"));
+        assert_eq!(gate(&[], &["a"], false), granted("a"));
+        assert_eq!(gate(&[("allow", "b")], &["a"], false), granted("b"));
+        assert_eq!(gate(&[("allow", "b")], &[], true), granted("b"));
     }
 
     #[test]

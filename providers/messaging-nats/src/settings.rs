@@ -37,25 +37,19 @@
 //! | --- | --- | --- |
 //! | `jetstream` | `true`: `publish` waits until a stream has the message | `false` |
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use lattice_core::provider::SecretText;
-use lattice_provider_sdk::nats::NatsSettings;
+use lattice_provider_sdk::nats::{BackendSettings, NatsSettings};
 use lattice_provider_sdk::{InvalidSetting, ProviderLink, Settings};
 use serde_json::Value;
 
 /// The NATS behind a link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClusterSettings {
-    /// Where it is and who connects; `None` for the connection of the lattice itself.
-    pub server: Option<NatsSettings>,
-    /// Certificates to trust, as PEM text.
-    pub authority: Option<SecretText>,
+    /// The connection.
+    pub nats: BackendSettings,
     /// How the subjects of answers begin.
     pub inbox: Option<String>,
-    /// The JetStream domain.
-    pub domain: Option<String>,
 }
 
 impl ClusterSettings {
@@ -65,43 +59,15 @@ impl ClusterSettings {
     ///
     /// [`InvalidSetting`] names the value.
     pub fn read(settings: &Settings, own: &NatsSettings) -> Result<Self, InvalidSetting> {
-        let uri = settings.text("cluster_uris").map(str::trim);
-        let secret = |key| settings.secret(key).unwrap_or_else(|| SecretText::new(""));
-        let (jwt, seed) = (secret("client_jwt"), secret("client_seed"));
-        let authority = settings.secret("tls_ca");
-        let ca_file = settings.text("tls_ca_file").map(PathBuf::from);
-        if let (Some(_), Some(file)) = (&authority, &ca_file) {
-            return Err(InvalidSetting::Value {
-                key: "tls_ca_file".into(),
-                value: file.display().to_string(),
-                expected: "nothing, as there is `tls_ca`".into(),
-            });
-        }
-        let word = |text: &str| is_word(text).then(|| text.to_owned());
-        let expected = "one word without dots and wildcards";
-        let domain = settings.read("js_domain", expected, word)?;
+        let nats = BackendSettings::read_under("cluster_uris", settings, own)?;
         let prefix = |text: &str| is_subject(text, false).then(|| text.to_owned());
         let expected = "words joined by dots, without wildcards";
         let inbox = settings.read("custom_inbox_prefix", expected, prefix)?;
-        let no_login = jwt.is_empty() && seed.is_empty();
-        let no_tls = authority.is_none() && ca_file.is_none();
-        let is_own = uri.is_none() && no_login && no_tls && inbox.is_none();
-        let server = (!is_own).then(|| {
-            // The lattice's login is for the lattice's servers only.
-            let lend = uri.is_none() && no_login;
-            NatsSettings {
-                url: uri.unwrap_or(&own.url).to_owned(),
-                jwt: if lend { own.jwt.clone() } else { jwt },
-                seed: if lend { own.seed.clone() } else { seed },
-                ca_file,
-            }
-        });
-        Ok(Self {
-            server,
-            authority,
-            inbox,
-            domain,
-        })
+        let nats = match &inbox {
+            Some(_) => nats.apart(own),
+            None => nats,
+        };
+        Ok(Self { nats, inbox })
     }
 }
 
@@ -292,6 +258,7 @@ pub(crate) fn is_subject(text: &str, wildcards: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lattice_core::provider::SecretText;
     use lattice_core::{ComponentId, LinkName, Locality, StringMap, WitName};
     use lattice_provider_sdk::LinkRole;
     use proptest::prelude::*;
@@ -310,6 +277,7 @@ mod tests {
             secrets: Default::default(),
             peer_config: StringMap::new(),
             locality: Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         }
     }
 
@@ -372,15 +340,15 @@ mod tests {
 
     #[test]
     fn the_lattices_login_is_not_lent_to_others() {
-        assert_eq!(cluster(&[]).unwrap().server, None);
+        assert_eq!(cluster(&[]).unwrap().nats.server, None);
         let other = cluster(&[("cluster_uris", "nats://b:4222")]).unwrap();
-        let server = other.server.unwrap();
+        let server = other.nats.server.unwrap();
         assert_eq!(
             (&*server.url, server.seed.is_empty()),
             ("nats://b:4222", true)
         );
         let inbox = cluster(&[("custom_inbox_prefix", "_MINE.a")]).unwrap();
-        let server = inbox.server.unwrap();
+        let server = inbox.nats.server.unwrap();
         assert_eq!(
             (&*server.url, server.seed.is_empty()),
             ("nats://own:4222", false)

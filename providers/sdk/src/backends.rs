@@ -27,7 +27,7 @@ type OfComponent<B> = Vec<(LinkKey, Arc<B>)>;
 
 /// How long a call waits for a link that is not there yet: a copy of a provider takes calls as soon
 /// as it runs, and hosts learn of a new link a moment apart.
-const ON_ITS_WAY: Duration = Duration::from_millis(500);
+const ON_ITS_WAY: Duration = Duration::from_millis(1500);
 
 /// How long calls through a link that did not come fail at once.
 const GIVEN_UP: Duration = Duration::from_secs(5);
@@ -37,10 +37,10 @@ const MAX_GIVEN_UP: usize = 1024;
 
 /// The backends of a provider by the component and the name of its link.
 ///
-/// Calls tell the name of their link, not its package: of two links of a component that have the
-/// same name, such as one for `wasi:keyvalue` and one for `lattice:keyvalue`, the one whose package
-/// is last in the order of letters serves the calls of both, in every copy of a provider alike, and
-/// the other does when that one goes.
+/// A component may have two links of the same name, such as one for `wasi:keyvalue` and one for
+/// `wrpc:keyvalue`. Its calls tell the package of theirs then, and mean no other. Those that do not
+/// tell it, as the calls of old hosts, mean the one whose package is last in the order of letters, in
+/// every copy of a provider alike, and the other when that one goes.
 #[derive(Debug)]
 pub struct Backends<B> {
     table: RwLock<HashMap<ComponentId, OfComponent<B>>>,
@@ -121,12 +121,14 @@ impl<B> Backends<B> {
     pub async fn of(&self, context: &Context) -> Result<Arc<B>, NoLink> {
         let source = context.source_id.as_deref().unwrap_or("<unknown>");
         let name = &*context.link_name;
-        if let Some(backend) = self.find(source, name) {
+        let package = context.link_package.as_deref();
+        if let Some(backend) = self.find(source, name, package) {
             return Ok(backend);
         }
         if !self.is_given_up(source, name) {
             let until = context.deadline.min(Instant::now() + ON_ITS_WAY);
-            if let Ok(backend) = tokio::time::timeout_at(until, self.arrival(source, name)).await {
+            let arrival = self.arrival(source, name, package);
+            if let Ok(backend) = tokio::time::timeout_at(until, arrival).await {
                 return Ok(backend);
             }
             self.give_up(source, name);
@@ -137,12 +139,13 @@ impl<B> Backends<B> {
         })
     }
 
-    fn find(&self, source: &str, name: &str) -> Option<Arc<B>> {
+    fn find(&self, source: &str, name: &str, told: Option<&str>) -> Option<Arc<B>> {
         let table = self.table.read();
         let of_name = table
             .get(source)?
             .iter()
-            .filter(|(known, _)| known.name.as_str() == name);
+            .filter(|(known, _)| known.name.as_str() == name)
+            .filter(|(known, _)| told.is_none_or(|told| known.is_for(told)));
         let package = |key: &LinkKey| (key.namespace.to_string(), key.package.to_string());
         let mut found: Option<&(LinkKey, Arc<B>)> = None;
         for entry in of_name {
@@ -153,13 +156,13 @@ impl<B> Backends<B> {
         found.map(|(_, backend)| Arc::clone(backend))
     }
 
-    async fn arrival(&self, source: &str, name: &str) -> Arc<B> {
+    async fn arrival(&self, source: &str, name: &str, package: Option<&str>) -> Arc<B> {
         loop {
             let more = self.more.notified();
             tokio::pin!(more);
             // Registered before the look, so that a put in between is not missed.
             more.as_mut().enable();
-            if let Some(backend) = self.find(source, name) {
+            if let Some(backend) = self.find(source, name, package) {
                 return backend;
             }
             more.await;
@@ -203,6 +206,7 @@ mod tests {
             secrets: SecretMap::new(),
             peer_config: StringMap::new(),
             locality: Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         }
     }
 
@@ -214,15 +218,21 @@ mod tests {
         backends.put(&ours, Arc::new(2));
         assert_eq!(backends.get(&wasi).as_deref(), Some(&1));
         assert_eq!(backends.get(&ours).as_deref(), Some(&2));
-        assert_eq!(backends.find("cart", "default").as_deref(), Some(&1));
+        let find = |package| backends.find("cart", "default", package);
+        assert_eq!(find(None).as_deref(), Some(&1));
         backends.put(&wasi, Arc::new(3));
-        assert_eq!(backends.find("cart", "default").as_deref(), Some(&3));
+        assert_eq!(find(None).as_deref(), Some(&3));
+        assert_eq!(find(Some("wasi:keyvalue")).as_deref(), Some(&3));
+        assert_eq!(find(Some("lattice:keyvalue")).as_deref(), Some(&2));
+        assert_eq!(find(Some("wasi:blobstore")), None);
         assert_eq!(backends.delete(&wasi).as_deref(), Some(&3));
-        assert_eq!(backends.find("cart", "default").as_deref(), Some(&2));
+        assert_eq!(find(None).as_deref(), Some(&2));
+        // A call that tells its link gets none that belongs to another.
+        assert_eq!(find(Some("wasi:keyvalue")), None);
         backends.put(&wasi, Arc::new(1));
         assert_eq!(backends.delete(&ours).as_deref(), Some(&2));
         assert_eq!(backends.delete(&ours), None);
         assert_eq!(backends.delete(&wasi).as_deref(), Some(&1));
-        assert!(backends.find("cart", "default").is_none());
+        assert!(find(None).is_none());
     }
 }

@@ -8,6 +8,7 @@ use crate::output::{Output, Ui};
 
 mod del;
 mod put;
+mod rules;
 mod target;
 
 /// Connect components and providers

@@ -42,6 +42,7 @@ fn link(source: &str, target: &str, name: &str) -> Link {
         source_config: vec![],
         target_config: vec![],
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
         status: vec![],
     }
 }

@@ -9,8 +9,10 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentNamedList, Lift, LinkerInstance, Lower, WasmList, WasmStr};
 
 use super::Import;
-use super::values::malformed;
+use super::values::{is_refused, malformed};
+use crate::InvokeError;
 use crate::codec::Plan;
+use crate::imports::chain;
 use crate::store::Ctx;
 use crate::wire::WireList;
 
@@ -74,6 +76,28 @@ macro_rules! guest_list {
     };
 }
 
+/// A result list; some have room for why a link refused the call.
+trait Answer: WireList + ComponentNamedList + Lower {
+    fn refused(_: &InvokeError) -> Option<Self> {
+        None
+    }
+}
+
+impl Answer for () {}
+
+impl Answer for (Bytes,) {}
+
+impl Answer for (String,) {}
+
+impl<T> Answer for (Result<T, String>,)
+where
+    Self: WireList + ComponentNamedList + Lower,
+{
+    fn refused(error: &InvokeError) -> Option<Self> {
+        is_refused(error).then(|| (Err(chain(error)),))
+    }
+}
+
 guest_list!();
 guest_list!(A);
 guest_list!(A, B);
@@ -85,18 +109,18 @@ fn define<P, R>(
 ) -> wasmtime::Result<()>
 where
     P: GuestList,
-    R: WireList + ComponentNamedList + Lower,
+    R: Answer,
 {
     instance.func_wrap_async(name, move |store, params: P| {
         let import = Arc::clone(&import);
         Box::new(async move {
             let mut out = BytesMut::new();
             params.put(&store, &mut out)?;
-            let reply = store
-                .data()
-                .outbound()
-                .call(import.target(), out.freeze())
-                .await?;
+            let called = store.data().outbound().call(import.target(), out.freeze());
+            let reply = match called.await {
+                Ok(reply) => reply,
+                Err(error) => return Ok(R::refused(&error).ok_or(error)?),
+            };
             Ok(R::from_bytes(reply).map_err(|error| malformed(&import, error))?)
         })
     })
@@ -107,7 +131,7 @@ pub(super) fn find(import: &Import) -> Option<Define> {
     fn with<P: GuestList>(params: &[Plan], results: &[Plan]) -> Option<Define> {
         fn one<P: GuestList, R>(results: &[Plan]) -> Option<Define>
         where
-            R: WireList + ComponentNamedList + Lower,
+            R: Answer,
         {
             (R::plans() == results).then_some(define::<P, R> as Define)
         }

@@ -54,7 +54,7 @@ pub(super) fn define(
             let values = match reply {
                 Ok(reply) => answer(&import, reply, &mut store)?,
                 Err(error) if import.rpc_error => vec![failure(&error, &mut store)?],
-                Err(error) => match unavailable(&import, &error) {
+                Err(error) => match as_value(&import, &error) {
                     Some(value) => vec![value],
                     None => return Err(error.into()),
                 },
@@ -107,31 +107,48 @@ pub(super) fn malformed(
     }
 }
 
-/// The name of the error that says in words why a target cannot be reached.
-const UNAVAILABLE: &str = "unavailable";
-
-/// What a call to a target that is gone or has no room is to a guest whose interface has an error to
-/// hold it. All else stays a trap: no guest gets further by waiting for it.
-fn unavailable(import: &Import, error: &InvokeError) -> Option<Val> {
-    let may_pass = matches!(
-        error,
-        InvokeError::NotServed { .. } | InvokeError::Overloaded { .. } | InvokeError::Gone { .. }
-    );
-    if !may_pass {
-        return None;
+/// The cases of an error, of which the first that there is says why a call was not made. `None` for
+/// what is a trap in any case: no guest gets further by waiting for it.
+fn cases_for(error: &InvokeError) -> Option<&'static [&'static str]> {
+    match error {
+        InvokeError::NotServed { .. }
+        | InvokeError::Overloaded { .. }
+        | InvokeError::Gone { .. } => Some(&["unavailable"]),
+        InvokeError::Denied { .. } => {
+            Some(&["access-denied", "permission-denied", "other", "unexpected"])
+        }
+        InvokeError::Limited { .. } => Some(&["busy", "unavailable", "other", "unexpected"]),
+        _ => None,
     }
+}
+
+/// Whether the host itself has refused the call because of a rule of the link.
+pub(super) fn is_refused(error: &InvokeError) -> bool {
+    matches!(
+        error,
+        InvokeError::Denied { .. } | InvokeError::Limited { .. }
+    )
+}
+
+/// What a call that was not made is to a guest whose interface has an error to hold it.
+fn as_value(import: &Import, error: &InvokeError) -> Option<Val> {
+    let wanted = cases_for(error)?;
     let [Plan::Result { err: Some(err), .. }] = import.results.plans() else {
         return None;
     };
-    let Plan::Variant { names, cases } = &**err else {
-        return None;
+    let words = || Val::String(crate::imports::chain(error));
+    let value = match &**err {
+        Plan::String if is_refused(error) => words(),
+        Plan::Variant { names, cases } => wanted.iter().find_map(|name| {
+            let payload = match cases.get(names.position(name)?)? {
+                Some(Plan::String) => Some(Box::new(words())),
+                None if is_refused(error) => None,
+                _ => return None,
+            };
+            Some(Val::Variant((*name).to_owned(), payload))
+        })?,
+        _ => return None,
     };
-    let case = cases.get(names.position(UNAVAILABLE)?)?;
-    if !matches!(case, Some(Plan::String)) {
-        return None;
-    }
-    let words = Box::new(Val::String(crate::imports::chain(error)));
-    let value = Val::Variant(UNAVAILABLE.to_owned(), Some(words));
     Some(Val::Result(Err(Some(Box::new(value)))))
 }
 

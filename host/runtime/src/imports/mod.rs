@@ -194,11 +194,11 @@ pub(crate) struct Remote {
 
 /// An error type of a WIT interface that has room for a call that failed.
 pub(crate) trait FromInvoke {
-    fn from_invoke(error: &dyn std::error::Error) -> Self;
+    fn from_invoke(error: &(dyn std::error::Error + 'static)) -> Self;
 }
 
 impl FromInvoke for String {
-    fn from_invoke(error: &dyn std::error::Error) -> Self {
+    fn from_invoke(error: &(dyn std::error::Error + 'static)) -> Self {
         chain(error)
     }
 }

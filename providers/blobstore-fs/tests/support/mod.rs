@@ -155,6 +155,7 @@ impl Lattice {
             source_secrets: None,
             target_secrets: None,
             locality: Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         };
         let payload = serde_json::to_vec(&link).unwrap();
         let nats = self.peer.nats();

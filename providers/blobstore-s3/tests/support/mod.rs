@@ -47,6 +47,7 @@ impl Links {
             source_secrets: None,
             target_secrets: None,
             locality: Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         };
         let id = ComponentId::new("kv").unwrap();
         let subject = ProviderSubjects::new(&LatticeName::default(), &id).link_put();

@@ -72,6 +72,7 @@ pub(crate) fn link(values: &[(&str, &str)]) -> ResolvedLink {
         source_secrets: None,
         target_secrets: None,
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
     }
 }
 
@@ -87,7 +88,22 @@ impl Lattice {
         lattice
     }
 
+    /// A strict lattice, with a link for which no calls have been made yet.
+    pub(crate) async fn strict(values: &[(&str, &str)]) -> Self {
+        let data = HostData {
+            lattice_strict: true,
+            ..HostData::default()
+        };
+        let mut lattice = Self::start_with(Road::Nats, data).await;
+        lattice.put_ready(values).await;
+        lattice
+    }
+
     pub(crate) async fn start(road: Road) -> Self {
+        Self::start_with(road, HostData::default()).await
+    }
+
+    async fn start_with(road: Road, data: HostData) -> Self {
         let nats_box = NatsBox::start().await.unwrap();
         let nats = nats_box.client().await.unwrap();
         let board = Switchboard::default();
@@ -104,7 +120,7 @@ impl Lattice {
             lattice_rpc_prefix: "default".into(),
             lattice_rpc_url: nats_box.url.clone(),
             provider_key: PROVIDER.into(),
-            ..HostData::default()
+            ..data
         };
         let own = nats_box.client().await.unwrap();
         let running = tokio::spawn(async move {
@@ -134,7 +150,11 @@ impl Lattice {
     }
 
     pub(crate) async fn put(&mut self, values: &[(&str, &str)]) -> LinkReport {
-        let payload = serde_json::to_vec(&link(values)).unwrap();
+        self.put_link(&link(values)).await
+    }
+
+    pub(crate) async fn put_link(&mut self, link: &ResolvedLink) -> LinkReport {
+        let payload = serde_json::to_vec(link).unwrap();
         let subject = self.subjects.link_put();
         self.nats.publish(subject, payload.into()).await.unwrap();
         self.report().await

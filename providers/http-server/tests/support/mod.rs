@@ -67,6 +67,7 @@ pub(crate) fn link(target: &str, values: &[(&str, &str)]) -> ResolvedLink {
         source_secrets: None,
         target_secrets: None,
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
     }
 }
 

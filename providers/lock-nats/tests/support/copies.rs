@@ -136,6 +136,7 @@ impl Copies {
             source_secrets: None,
             target_secrets: None,
             locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         }
     }
 

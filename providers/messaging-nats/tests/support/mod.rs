@@ -241,6 +241,7 @@ fn link() -> ResolvedLink {
         source_secrets: None,
         target_secrets: None,
         locality: Locality::default(),
+        rules: lattice_core::LinkRules::default(),
     }
 }
 

@@ -116,6 +116,7 @@ fn link(name: &str) -> ResolvedLink {
         source_secrets: None,
         target_secrets: None,
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
     }
 }
 

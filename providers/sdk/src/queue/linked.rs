@@ -255,6 +255,7 @@ pub(crate) mod tests {
             secrets: Default::default(),
             peer_config: StringMap::new(),
             locality: Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         }
     }
 }

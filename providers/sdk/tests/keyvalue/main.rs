@@ -46,6 +46,7 @@ fn link(source: &str) -> ResolvedLink {
         source_secrets: None,
         target_secrets: None,
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
     }
 }
 

@@ -164,6 +164,7 @@ pub(crate) fn link(source: &str, target: &str, values: &[(&str, &str)]) -> Resol
         source_secrets: None,
         target_secrets: None,
         locality: lattice_core::Locality::default(),
+        rules: lattice_core::LinkRules::default(),
     }
 }
 

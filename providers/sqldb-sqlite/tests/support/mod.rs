@@ -152,6 +152,7 @@ impl Lattice {
             source_secrets: None,
             target_secrets: None,
             locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         };
         self.publish(self.subjects.link_put(), &link).await;
         self.links.push(link.clone());
@@ -199,6 +200,7 @@ impl Lattice {
             source_secrets: None,
             target_secrets: None,
             locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         };
         self.publish(self.subjects.link_delete(), &link).await;
     }

@@ -15,7 +15,8 @@ use crate::output::{Cell, Output, Style, Table, Tone, Ui, fields};
 ///
 /// `-o wide` also shows how near the calls of each link may stay, and which roads they took since
 /// the link was put as it is: within the process of the caller, over a socket to another process of
-/// its machine, or over NATS, the bus; and why, where it is not the nearest.
+/// its machine, or over NATS, the bus; and why, where it is not the nearest. It shows the rules of
+/// links that have some.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -67,12 +68,16 @@ fn with_roads(links: Vec<Link>, inventories: &[HostInventory]) -> Vec<Shown> {
 
 fn text(links: &[Shown], wide: bool, style: Style) -> String {
     let reported = links.iter().any(|shown| !shown.link.status.is_empty());
+    let ruled = links.iter().any(|shown| !shown.link.rules.is_empty());
     let mut headers = vec!["Source ID", "Target", "Interface(s)", "Name"];
     if reported {
         headers.push("State");
     }
     if wide {
         headers.extend(["Locality", "Roads"]);
+        if ruled {
+            headers.push("Rules");
+        }
     }
     let mut table = Table::new(headers);
     for Shown { link, roads } in links {
@@ -94,6 +99,9 @@ fn text(links: &[Shown], wide: bool, style: Style) -> String {
         if wide {
             row.push(link.locality.as_str().into());
             row.push(taken(roads));
+            if ruled {
+                row.push(link.rules.to_string().into());
+            }
         }
         table.row(row);
     }
@@ -160,6 +168,7 @@ mod tests {
             source_config: vec![],
             target_config: vec![],
             locality: Locality::default(),
+            rules: lattice_core::LinkRules::default(),
             status,
         }
     }

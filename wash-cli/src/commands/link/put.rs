@@ -7,6 +7,7 @@ use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::{Link, Locality};
 use serde_json::Value;
 
+use super::rules::RuleArgs;
 use super::target::Package;
 use crate::commands::get::json;
 use crate::connection::{ConnectionArgs, Lattice, Search};
@@ -47,6 +48,8 @@ pub(crate) struct Args {
     /// this machine or not at all
     #[arg(long, value_name = "LOCALITY", default_value_t, value_parser = localities())]
     locality: Locality,
+    #[command(flatten)]
+    rules: RuleArgs,
     /// Do not wait until the providers at its ends have taken it
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
@@ -69,6 +72,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         return Err(CliError::new(Code::Usage, "the link names no interface")
             .hint("add `--interface NAME`, or write `namespace:package/interface`"));
     }
+    let rules = args.rules.read(&package)?;
     let link = Link {
         source_id: source.to_string(),
         target: target.to_string(),
@@ -79,6 +83,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         source_config: args.source_config,
         target_config: args.target_config,
         locality: args.locality,
+        rules,
         status: Vec::new(),
     };
     let spinner = ui.spinner("Storing the link");
@@ -101,13 +106,22 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     };
     drop(spinner);
     let text = format!("Published link ({source}) -> ({target}) successfully");
-    let data = fields([
+    let mut data = fields([
         ("result", Value::from(text.as_str())),
         ("source_id", source.as_str().into()),
         ("target", target.as_str().into()),
         ("locality", link.locality.as_str().into()),
         ("status", json(&told)?),
     ]);
+    if !link.rules.is_empty() {
+        data.insert("rules".to_owned(), json(&link.rules)?);
+    }
+    if !link.rules.is_empty() && !keeps_rules(&lattice, &link).await {
+        let text = "the link is stored without its rules, which its host does not know";
+        return Err(CliError::new(Code::Refused, text)
+            .hint("delete it with `wash link del`, or put it in a lattice of hosts of this version")
+            .data(data));
+    }
     let failed: Vec<&LinkStatus> = told
         .iter()
         .filter(|status| status.state == LinkState::Failed)
@@ -127,6 +141,13 @@ async fn stored(lattice: &Lattice, link: &Link) -> Option<Vec<LinkStatus>> {
         let status = std::mem::take(&mut stored.status);
         (stored == *link).then_some(status)
     })
+}
+
+/// Whether the rules of a link are stored with it; an old host leaves them out without a word.
+async fn keeps_rules(lattice: &Lattice, link: &Link) -> bool {
+    let links = lattice.client.links().await.unwrap_or_default();
+    let mut same = links.into_iter().filter(|stored| link.replaces(stored));
+    same.all(|stored| stored.rules == link.rules)
 }
 
 /// What stands in the version of hosts whose providers say whether they take a link.

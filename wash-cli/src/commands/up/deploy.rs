@@ -175,6 +175,7 @@ impl<'a> Deployment<'a> {
             source_config,
             target_config,
             locality: Locality::default(),
+            rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         })
     }

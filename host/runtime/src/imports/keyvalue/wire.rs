@@ -5,6 +5,7 @@ use lattice_codec::{DecodeError, Reader, write};
 use lattice_core::keyvalue::{self, Outcome, TextPage, Versioned};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
+use crate::InvokeError;
 use crate::codec::{Names, Plan};
 use crate::imports::{FromInvoke, chain};
 use crate::wire::Wire;
@@ -66,8 +67,12 @@ impl From<TextPage> for TextResponse {
 }
 
 impl FromInvoke for Error {
-    fn from_invoke(error: &dyn std::error::Error) -> Self {
-        Self::Other(chain(error))
+    fn from_invoke(error: &(dyn std::error::Error + 'static)) -> Self {
+        match error.downcast_ref::<InvokeError>() {
+            // Which rule it was, the host has told.
+            Some(InvokeError::Denied { .. }) => Self::AccessDenied,
+            _ => Self::Other(chain(error)),
+        }
     }
 }
 

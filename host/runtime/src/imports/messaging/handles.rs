@@ -348,6 +348,8 @@ async fn call<T: Wire>(
             Err(error) => Err(Error::Other(chain(&error))),
         },
         Err(InvokeError::Deadline) => Err(Error::Timeout),
+        Err(error @ InvokeError::Denied { .. }) => Err(Error::PermissionDenied(chain(&error))),
+        Err(error @ InvokeError::Limited { .. }) => Err(Error::Other(chain(&error))),
         Err(error) => Err(Error::Connection(chain(&error))),
     }
 }

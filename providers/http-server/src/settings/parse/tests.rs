@@ -23,6 +23,7 @@ fn link(values: &[(&str, &str)]) -> ProviderLink {
         secrets: Default::default(),
         peer_config: Default::default(),
         locality: Default::default(),
+        rules: Default::default(),
     }
 }
 

@@ -1,4 +1,7 @@
-//! Where requests may go.
+//! Where HTTP requests may go: grants such as `GET https://api.example.com/v1`, as links and the
+//! configs of the HTTP client state them.
+
+use std::net::IpAddr;
 
 use http::uri::{Authority, Scheme};
 use http::{Method, Uri};
@@ -7,11 +10,14 @@ use http::{Method, Uri};
 const NOTHING: &str = "none";
 
 /// A list of what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Allow(Vec<Rule>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Grants {
+    grants: Vec<Grant>,
+    networks: Vec<Network>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Rule {
+struct Grant {
     method: Option<Method>,
     scheme: Option<Scheme>,
     host: Host,
@@ -27,43 +33,161 @@ enum Host {
     Exactly(String),
 }
 
+/// All addresses whose first so many bits are those of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
 /// What a list says of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It must not be sent.
     Denied,
-    /// It may, if its host is at a public address.
+    /// It may, if its host is at a public address or in a network of the list.
     Public,
-    /// It may, wherever its host is.
+    /// It may: its host is named.
     Named,
 }
 
-impl Allow {
-    /// Reads a list; an item that is none is given back.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if text.trim() == NOTHING {
-            return Ok(Self(Vec::new()));
-        }
-        let items = text.split(',').map(str::trim);
-        let items = items.filter(|item| !item.is_empty());
-        items
-            .map(|item| Rule::parse(item).ok_or_else(|| item.to_owned()))
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
+/// What a grant looks like, in words.
+pub const GRANT_FORMS: &str = "`*`, `*.x`, `host[:port]` or `scheme://host[:port][/path]`, after a method or none, or a \
+     network such as `10.0.0.0/8`";
 
-    /// What is said of a request whose address has a scheme and a host.
-    pub(crate) fn judge(&self, method: &Method, uri: &Uri) -> Verdict {
-        let rules = self.0.iter().filter(|rule| rule.covers(method, uri));
-        let verdicts = rules.map(|rule| match rule.host {
-            Host::Exactly(_) => Verdict::Named,
-            Host::Any | Host::Below(_) => Verdict::Public,
-        });
-        verdicts.max().unwrap_or(Verdict::Denied)
+/// An item of a list that is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no grant; it is {GRANT_FORMS}", self.shown())]
+pub struct InvalidGrant {
+    /// The item.
+    pub item: String,
+}
+
+impl InvalidGrant {
+    /// The item as it may be shown: a login may stand before a host.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        if self.item.contains('@') {
+            return "<hidden>".to_owned();
+        }
+        self.item.chars().take(120).collect()
     }
 }
 
-impl Rule {
+impl Grants {
+    /// A list that lets nothing through.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Reads a list with commas; `none` lets nothing through.
+    ///
+    /// # Errors
+    ///
+    /// Gives back the first item that is no grant.
+    pub fn parse(text: &str) -> Result<Self, InvalidGrant> {
+        if text.trim() == NOTHING {
+            return Ok(Self::none());
+        }
+        let items = text.split(',').map(str::trim);
+        Self::of(items.filter(|item| !item.is_empty()))
+    }
+
+    /// Reads one grant from each item.
+    ///
+    /// # Errors
+    ///
+    /// Gives back the first item that is no grant.
+    pub fn of<'a>(items: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidGrant> {
+        let mut grants = Self::none();
+        for item in items {
+            if let Some(network) = Network::parse(item) {
+                grants.networks.push(network);
+                continue;
+            }
+            let grant = Grant::parse(item).ok_or_else(|| InvalidGrant {
+                item: item.to_owned(),
+            })?;
+            grants.grants.push(grant);
+        }
+        Ok(grants)
+    }
+
+    /// What is said of a request whose address has a scheme and a host.
+    #[must_use]
+    pub fn judge(&self, method: &Method, uri: &Uri) -> Verdict {
+        let literal = uri.host().and_then(literal);
+        if literal.is_some_and(|address| self.names(address)) {
+            return Verdict::Named;
+        }
+        let grants = self.grants.iter();
+        let verdicts = grants
+            .filter(|grant| grant.covers(method, uri))
+            .map(|grant| match grant.host {
+                Host::Exactly(_) => Verdict::Named,
+                Host::Any | Host::Below(_) => Verdict::Public,
+            });
+        verdicts.max().unwrap_or(Verdict::Denied)
+    }
+
+    /// Whether a network of the list holds an address.
+    #[must_use]
+    pub fn names(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.holds(address))
+    }
+}
+
+/// The address that the host of a URI is, if it is one.
+#[must_use]
+pub fn literal(host: &str) -> Option<IpAddr> {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host).parse().ok()
+}
+
+/// The grant that would let a request through, without its path, which may hold what is not for
+/// logs.
+#[must_use]
+pub fn wanted(method: &Method, uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let host = uri.authority().map_or("", |authority| {
+        let text = authority.as_str();
+        text.rsplit_once('@').map_or(text, |(_, host)| host)
+    });
+    format!("{method} {scheme}://{host}")
+}
+
+impl Network {
+    fn parse(item: &str) -> Option<Self> {
+        let (address, bits) = item.split_once('/')?;
+        let address: IpAddr = literal(address)?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
+        let bits = bits
+            .parse()
+            .ok()
+            .filter(|bits| digits && *bits <= longest)?;
+        Some(Self { address, bits })
+    }
+
+    fn holds(&self, address: IpAddr) -> bool {
+        let differ = match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            _ => return false,
+        };
+        differ >= self.bits
+    }
+}
+
+impl Grant {
     fn parse(item: &str) -> Option<Self> {
         let (method, place) = match item.split_once(char::is_whitespace) {
             Some((method, place)) => (Some(method.to_ascii_uppercase()), place.trim_start()),
@@ -222,7 +346,7 @@ mod tests {
 
     fn judge(list: &str, method: &str, uri: &str) -> Verdict {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        Allow::parse(list)
+        Grants::parse(list)
             .unwrap()
             .judge(&method, &uri.parse().unwrap())
     }
@@ -289,8 +413,50 @@ mod tests {
         for item in [
             "a/b", "ftp://a", "a:b", "a:", "*a", "*.", "a.*", "x y z", "u@a", "http://", "G(T a",
         ] {
-            assert_eq!(Allow::parse(&format!("ok, {item}")), Err(item.to_owned()));
+            let error = Grants::parse(&format!("ok, {item}")).unwrap_err();
+            assert_eq!(error.item, item);
         }
+        let login = Grants::parse("https://me:pw@a").unwrap_err();
+        assert!(login.to_string().starts_with("`<hidden>` is no grant"));
+    }
+
+    #[test]
+    fn networks_name_the_addresses_in_them() {
+        let list = "*.internal, 10.0.0.0/8, fd00::/8, [fe80::]/10, 0.0.0.0/0";
+        let grants = Grants::parse(list).unwrap();
+        assert_eq!(grants.networks.len(), 4);
+        let grants = Grants::parse("*.internal, 10.0.0.0/8, [fd00::]/8").unwrap();
+        for (address, named) in [
+            ("10.255.0.1", true),
+            ("11.0.0.1", false),
+            ("::ffff:10.0.0.1", true),
+            ("fd12::1", true),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(grants.names(address.parse().unwrap()), named, "{address}");
+        }
+        let judge = |uri: &str| grants.judge(&Method::GET, &uri.parse().unwrap());
+        assert_eq!(judge("http://10.1.2.3/"), Verdict::Named);
+        assert_eq!(judge("http://[::ffff:10.1.2.3]/"), Verdict::Named);
+        assert_eq!(judge("http://11.1.2.3/"), Verdict::Denied);
+        assert_eq!(judge("http://a.internal/"), Verdict::Public);
+        for item in [
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "GET 10.0.0.0/8",
+            "x/8",
+        ] {
+            assert!(Grants::parse(item).is_err(), "{item}");
+        }
+    }
+
+    #[test]
+    fn the_grant_that_is_wanted_shows_neither_path_nor_login() {
+        let uri = "https://me:pw@a.example:8443/hooks/secret?x=1"
+            .parse()
+            .unwrap();
+        assert_eq!(wanted(&Method::POST, &uri), "POST https://a.example:8443");
     }
 
     proptest! {
@@ -304,8 +470,21 @@ mod tests {
         }
 
         #[test]
+        fn a_wanted_grant_lets_its_request_through(
+            method in "GET|POST|DELETE",
+            host in "[a-z]{1,8}(\\.[a-z]{1,5})?|10\\.0\\.0\\.[0-9]|\\[fd00::[1-9]\\]",
+            port in prop::option::of(1_u16..),
+        ) {
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            let uri = format!("https://{host}{port}/x").parse().unwrap();
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let grants = Grants::parse(&wanted(&method, &uri)).unwrap();
+            prop_assert_eq!(grants.judge(&method, &uri), Verdict::Named);
+        }
+
+        #[test]
         fn nothing_panics(list in "\\PC{0,40}") {
-            let _ = Allow::parse(&list);
+            let _ = Grants::parse(&list);
         }
     }
 }

@@ -1,0 +1,84 @@
+//! Whether a statement in SQL changes nothing, as far as its words tell.
+//!
+//! Every word of the text counts, also one in a comment or a literal: databases differ in what is
+//! one, and what is a literal here must not be a command there. Functions that change something
+//! when they are selected are not seen; only a user without the right to write stops these.
+
+/// The words that a statement may begin with.
+const READS: [&str; 5] = ["select", "values", "table", "with", "show"];
+
+/// The words that let such a statement write, or lock what it reads.
+const WRITES: [&str; 12] = [
+    "insert", "update", "delete", "merge", "replace", "into", "share", "truncate", "drop", "alter",
+    "create", "execute",
+];
+
+/// Whether a text is one statement that only reads.
+pub(super) fn only_reads(text: &str) -> bool {
+    let text = text.trim();
+    let text = text.strip_suffix(';').unwrap_or(text).trim_end();
+    let mut words = text
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty());
+    let is_one =
+        |word: &str, known: &[&str]| known.iter().any(|one| word.eq_ignore_ascii_case(one));
+    let begins = text
+        .trim_start_matches(['(', ' ', '\t', '\r', '\n'])
+        .starts_with(|c: char| c.is_ascii_alphabetic());
+    begins
+        && !text.contains(';')
+        && words.next().is_some_and(|word| is_one(word, &READS))
+        && !words.any(|word| is_one(word, &WRITES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_that_read_pass() {
+        for text in [
+            "SELECT 1",
+            " select a, b from t where c = ? ; ",
+            "(SELECT a FROM t) UNION (SELECT b FROM u)",
+            "WITH x AS (SELECT 1) SELECT * FROM x",
+            "VALUES (1), (2)",
+            "TABLE t",
+            "SHOW TABLES",
+            "select updated_at, deleted from t",
+        ] {
+            assert!(only_reads(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn statements_that_may_write_do_not() {
+        for text in [
+            "",
+            ";",
+            "DELETE FROM t RETURNING *",
+            "insert into t values (1)",
+            "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
+            "SELECT * INTO u FROM t",
+            "SELECT 1 INTO OUTFILE '/tmp/x'",
+            "SELECT * FROM t FOR UPDATE",
+            "SELECT * FROM t FOR SHARE",
+            "SELECT 1; DROP TABLE t",
+            "SELECT ';' ",
+            "EXPLAIN ANALYZE DELETE FROM t",
+            "EXPLAIN SELECT 1",
+            "/* x */ SELECT 1",
+            "-- SELECT\nDELETE FROM t",
+            "/*! DELETE */ SELECT 1",
+            "SELECT 1 /*!50000 INTO OUTFILE 'x' */",
+            "SELECT '\\' UNION DELETE",
+            "CALL p()",
+            "PRAGMA user_version = 2",
+            "SET x = 1",
+            "ATTACH 'x' AS y",
+            "1 SELECT",
+        ] {
+            assert!(!only_reads(text), "{text}");
+        }
+    }
+}
