@@ -269,6 +269,7 @@ fn host_data(common: &Common) -> HostData {
         lattice_rpc_user_seed: hidden(user.map(|user| &user.seed)),
         lattice_rpc_url: config.rpc.url(),
         host_xkey_public_key: CurveKey::generate().public_key(),
+        lattice_strict: !config.allow_legacy_peers,
         default_rpc_timeout_ms: u64::try_from(config.rpc_timeout.as_millis()).ok(),
         structured_logging: config.structured_logging,
         log_level: Some(config.log_level),

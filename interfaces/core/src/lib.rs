@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod event;
+pub mod grant;
 pub mod host;
 pub mod id;
 pub mod identity;
@@ -18,6 +19,7 @@ pub mod record;
 pub mod reference;
 pub mod reply;
 pub mod road;
+pub mod rules;
 pub mod subject;
 pub mod trace;
 pub mod uptime;
@@ -31,6 +33,7 @@ pub use link::{InterfaceRef, Link, LinkKey, LinkStatus, ResolvedLink};
 pub use locality::Locality;
 pub use reply::{CtlResponse, ErrorCode};
 pub use road::{Road, RoadCounts, Why};
+pub use rules::LinkRules;
 pub use trace::TraceContext;
 
 /// A map of strings that keeps the order in which its entries arrived.

@@ -197,6 +197,10 @@ pub struct HostData {
     /// The public curve key of the host, for sealed link secrets.
     #[serde(default)]
     pub host_xkey_public_key: String,
+    /// Whether the lattice admits no peers of the 1.9 generation, and none of their defaults; an
+    /// addition that old providers ignore.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lattice_strict: bool,
     /// The seed of the provider's own curve key.
     #[serde(default)]
     pub provider_xkey_private_key: SecretText,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use lattice_core::provider::{SecretMap, SecretText, SecretValue};
-use lattice_core::{ComponentId, LinkName, Locality, ResolvedLink, StringMap, WitName};
+use lattice_core::{ComponentId, LinkName, LinkRules, Locality, ResolvedLink, StringMap, WitName};
 use nkeys::XKey;
 
 use crate::error::{LinkError, RunError};
@@ -69,6 +69,8 @@ pub struct ProviderLink {
     ///
     /// [`Session::call_through`]: crate::Session::call_through
     pub locality: Locality,
+    /// What its calls may do, which the host of the caller sees to.
+    pub rules: LinkRules,
 }
 
 impl ProviderLink {
@@ -249,6 +251,7 @@ pub(crate) fn read(
         secrets,
         peer_config,
         locality: link.locality,
+        rules: link.rules,
     });
     Ok(Arrived { key, link })
 }
@@ -270,6 +273,7 @@ mod tests {
             source_secrets: None,
             target_secrets: None,
             locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
         }
     }
 

@@ -95,6 +95,13 @@ impl Session {
         &self.inner.data.host_id
     }
 
+    /// Whether the lattice is strict: what the 1.9 generation leaves open is shut unless a link says
+    /// otherwise.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.inner.data.lattice_strict
+    }
+
     /// The provider's config as it is now.
     #[must_use]
     pub fn config(&self) -> Arc<StringMap> {
