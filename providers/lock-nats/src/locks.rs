@@ -55,13 +55,26 @@ impl NatsLocks {
         Self { vault }
     }
 
+    /// A lock as it is known to be held by a claim, without reading it. A change of it is refused
+    /// when it is not so any more.
+    fn known(&self, key: &str, claim: &Claim) -> Option<Found> {
+        let known = self.vault.sightings.of(key)?;
+        let record = Record::read(&known.value).ok()?;
+        let ends = known.since + record.ttl();
+        let held = Held { record, ends };
+        (held.record.is_of(claim) && !held.is_over()).then_some(Found {
+            revision: known.revision,
+            held: Some(held),
+        })
+    }
+
     async fn look(&self, key: &str) -> Result<Found, LockError> {
         let stored = self.vault.read(key).await?;
         let revision = stored.revision;
         let Some(value) = stored.value else {
             let held = self.lost(key, revision);
             if held.is_none() {
-                self.vault.sightings.gone(key);
+                self.vault.sightings.gone(key, Some(revision));
             }
             return Ok(Found { revision, held });
         };
@@ -104,8 +117,29 @@ impl NatsLocks {
         }
     }
 
+    /// Takes a lock that is free as far as is known.
+    async fn take_free(
+        &self,
+        key: &str,
+        claim: &Claim,
+        ttl: Duration,
+    ) -> Result<Option<Granted>, LockError> {
+        let Some(free) = self.vault.free_at(key) else {
+            return Ok(None);
+        };
+        let record = Record::new(claim, ttl, self.vault.fences.noted(free));
+        let written = self.put(key, &record, free).await?;
+        Ok(written.map(|revision| Granted {
+            fence: record.fence(revision),
+            ttl,
+        }))
+    }
+
     async fn attempt(&self, claim: &Claim, ttl: Duration) -> Result<Attempt, LockError> {
         let key = key::of(&claim.place);
+        if let Some(granted) = self.take_free(&key, claim, ttl).await? {
+            return Ok(Attempt::Got(granted));
+        }
         let mut tries = Tries::new();
         loop {
             let found = self.look(&key).await?;
@@ -162,9 +196,14 @@ impl Locks for NatsLocks {
 
     async fn renew(&self, claim: &Claim, ttl: Duration) -> Result<Granted, LockError> {
         let key = key::of(&claim.place);
+        let mut known = self.known(&key, claim);
         let mut tries = Tries::new();
         loop {
-            let found = self.look(&key).await?;
+            let is_known = known.is_some();
+            let found = match known.take() {
+                Some(found) => found,
+                None => self.look(&key).await?,
+            };
             let held = found.held.ok_or(LockError::NotHeld)?;
             if held.is_over() || !held.record.is_of(claim) {
                 return Err(LockError::NotHeld);
@@ -174,15 +213,22 @@ impl Locks for NatsLocks {
             if self.put(&key, &record, found.revision).await?.is_some() {
                 return Ok(Granted { fence, ttl });
             }
-            tries.again().await?;
+            if !is_known {
+                tries.again().await?;
+            }
         }
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), LockError> {
         let key = key::of(&claim.place);
+        let mut known = self.known(&key, claim);
         let mut tries = Tries::new();
         loop {
-            let found = self.look(&key).await?;
+            let is_known = known.is_some();
+            let found = match known.take() {
+                Some(found) => found,
+                None => self.look(&key).await?,
+            };
             let held = found.held.ok_or(LockError::NotHeld)?;
             if !held.record.is_of(claim) {
                 return Err(LockError::NotHeld);
@@ -192,6 +238,7 @@ impl Locks for NatsLocks {
                 (Change::Done(()), false) => return Ok(()),
                 // It is cleared away too, but was not the caller's any more.
                 (Change::Done(()), true) => return Err(LockError::NotHeld),
+                (Change::Outdone, _) if is_known => {}
                 (Change::Outdone, _) => tries.again().await?,
             }
         }

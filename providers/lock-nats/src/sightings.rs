@@ -1,4 +1,4 @@
-//! Since when each lock has been seen as it is.
+//! Since when each lock has been seen as it is, and which are free.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,7 +23,14 @@ pub(crate) struct Sighting {
 
 /// The revisions of keys, and when each was seen first by this process.
 #[derive(Debug, Default)]
-pub(crate) struct Sightings(Mutex<HashMap<String, Sighting>>);
+pub(crate) struct Sightings(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    held: HashMap<String, Sighting>,
+    /// Keys that were deleted, and at which revision. What is forgotten is read again.
+    free: HashMap<String, Revision>,
+}
 
 impl Sightings {
     /// Takes in what a key is, and tells since when it has been that. Any other revision begins
@@ -31,35 +38,63 @@ impl Sightings {
     pub(crate) fn see(&self, key: &str, revision: Revision, value: &Bytes) -> Instant {
         let now = Instant::now();
         let mut table = self.0.lock();
-        if let Some(known) = table.get(key)
+        if let Some(known) = table.held.get(key)
             && known.revision == revision
             && known.value == *value
         {
             return known.since;
         }
-        if table.len() >= CLEAR_FROM {
-            table.retain(|_, known| now - known.since < OLD);
+        if table.held.len() >= CLEAR_FROM {
+            table.held.retain(|_, known| now - known.since < OLD);
         }
+        table.free.remove(key);
         let fresh = Sighting {
             revision,
             value: value.clone(),
             since: now,
         };
-        table.insert(key.to_owned(), fresh);
+        table.held.insert(key.to_owned(), fresh);
         now
+    }
+
+    /// What a key was when it was last seen, if it was held.
+    pub(crate) fn of(&self, key: &str) -> Option<Sighting> {
+        self.0.lock().held.get(key).cloned()
+    }
+
+    /// At which revision a key that is not known to be held could be written; `blank` is that of one
+    /// that nobody has ever written.
+    pub(crate) fn free_at(&self, key: &str, blank: Revision) -> Option<Revision> {
+        let table = self.0.lock();
+        if table.held.contains_key(key) {
+            return None;
+        }
+        Some(table.free.get(key).copied().unwrap_or(blank))
     }
 
     /// What a key was when NATS lost it, if it has not been written since the bucket was made
     /// again, which `read` says.
     pub(crate) fn lost(&self, key: &str, read: Revision) -> Option<Sighting> {
-        let table = self.0.lock();
-        let known = table.get(key).cloned()?;
+        let known = self.of(key)?;
         (read.number == 0 && known.revision.making < read.making).then_some(known)
     }
 
-    /// Forgets a key that is not held any more.
-    pub(crate) fn gone(&self, key: &str) {
-        self.0.lock().remove(key);
+    /// Forgets a key that is not held any more since `revision`, if that is known. Word of it may
+    /// come after the key was written again.
+    pub(crate) fn gone(&self, key: &str, revision: Option<Revision>) {
+        let mut table = self.0.lock();
+        let is_old = |known: &Sighting| revision.is_some_and(|gone| gone < known.revision);
+        if table.held.get(key).is_some_and(is_old) {
+            return;
+        }
+        table.held.remove(key);
+        if table.free.len() >= CLEAR_FROM {
+            table.free.clear();
+        }
+        match revision {
+            Some(revision) => table.free.insert(key.to_owned(), revision),
+            None => table.free.remove(key),
+        };
     }
 }
 
@@ -89,9 +124,27 @@ mod tests {
         for (revision, value) in [(six, &value), (five, &value), (five, &other)] {
             assert_eq!(sightings.see("a", revision, value), now);
         }
-        sightings.gone("a");
+        sightings.gone("a", None);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(sightings.see("a", five, &other), Instant::now());
+    }
+
+    #[tokio::test]
+    async fn what_is_free_is_known_until_it_is_written() {
+        let sightings = Sightings::default();
+        let blank = revision(1, 0);
+        let free_at = || sightings.free_at("a", blank);
+        assert_eq!(free_at(), Some(blank));
+        sightings.see("a", revision(1, 5), &Bytes::from("x"));
+        assert_eq!(free_at(), None);
+        // Word of an earlier deletion comes late.
+        sightings.gone("a", Some(revision(1, 4)));
+        assert_eq!(free_at(), None);
+        sightings.gone("a", Some(revision(1, 6)));
+        assert_eq!(free_at(), Some(revision(1, 6)));
+        sightings.see("a", revision(1, 7), &Bytes::from("x"));
+        sightings.gone("a", None);
+        assert_eq!(free_at(), Some(blank));
     }
 
     #[tokio::test]

@@ -104,10 +104,19 @@ impl Vault {
     /// Deletes a key that has not changed since it was read.
     pub(crate) async fn delete(&self, key: &str, read: Revision) -> Result<Change<()>, LockError> {
         let deleted = self.ledger.delete(key, read).await.map_err(unavailable)?;
-        if matches!(deleted, Change::Done(())) {
-            self.sightings.gone(key);
-        }
-        Ok(deleted)
+        Ok(match deleted {
+            Change::Done(revision) => {
+                self.sightings.gone(key, revision);
+                Change::Done(())
+            }
+            Change::Outdone => Change::Outdone,
+        })
+    }
+
+    /// The revision at which a lock can be taken without reading it first, as far as is known here.
+    /// A write at it is refused when it is not so.
+    pub(crate) fn free_at(&self, key: &str) -> Option<Revision> {
+        self.sightings.free_at(key, self.ledger.blank())
     }
 
     /// Looks whether the bucket is there, and makes it again if not.
@@ -133,7 +142,7 @@ async fn watch(
             fences.saw(revision, &value);
         }
         Seen::Gone(key, revision) => {
-            sightings.gone(&key);
+            sightings.gone(&key, Some(revision));
             fences.saw(revision, &Bytes::new());
             contest.bell().ring(&key);
         }

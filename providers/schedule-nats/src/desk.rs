@@ -69,6 +69,9 @@ impl Desk {
         self.check(&job)?;
         let key = self.owner.key(&job.name);
         let new = Record::new(&self.owner, job, now_ms(), stays)?;
+        if self.put_known(&key, &new).await? {
+            return Ok(());
+        }
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         for _ in 0..TRIES {
             let stored = self.shop.bucket.read(&key).await?;
@@ -83,15 +86,40 @@ impl Desk {
             let Some(record) = record else {
                 return Ok(());
             };
-            let value = record.write();
-            let written = self.shop.bucket.write(&key, value.clone(), stored.revision);
-            if let Change::Done(revision) = written.await? {
-                self.shop.see(&key, revision, &value);
+            if self.write(&key, &record, stored.revision).await? {
                 return Ok(());
             }
             tokio::time::sleep(backoff.delay()).await;
         }
         Err(ScheduleError::unavailable("too many change the same job"))
+    }
+
+    /// Puts a job in place of one that is known, unless that has changed since it was seen; one that
+    /// would stay as it is has to be read to be sure.
+    async fn put_known(&self, key: &str, new: &Record) -> Result<bool, ScheduleError> {
+        let Some(known) = self.shop.known(key) else {
+            return Ok(false);
+        };
+        match known.record.replaced_by(new.clone()) {
+            Some(record) => self.write(key, &record, known.revision).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Writes a job that has not changed since it was read; says whether it has not.
+    async fn write(
+        &self,
+        key: &str,
+        record: &Record,
+        read: Revision,
+    ) -> Result<bool, ScheduleError> {
+        let value = record.write();
+        let written = self.shop.bucket.write(key, value.clone(), read).await?;
+        if let Change::Done(revision) = written {
+            self.shop.see(key, revision, &value);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Deletes a job that is still the one that was put. By now another copy may have put what the

@@ -165,6 +165,11 @@ impl Shelf {
         self.jobs.lock().retain(|_, known| known.revision >= blank);
     }
 
+    /// A job as it was last seen.
+    pub(crate) fn known(&self, key: &str) -> Option<Known> {
+        self.jobs.lock().get(key).cloned()
+    }
+
     /// How many jobs there are whose keys begin so.
     pub(crate) fn count(&self, prefix: &str) -> usize {
         let jobs = self.jobs.lock();

@@ -42,6 +42,8 @@ mod links;
 mod manage;
 pub mod nats;
 mod provider;
+#[cfg(any(feature = "lock", feature = "sql"))]
+mod random;
 mod roads;
 mod run;
 mod serving;
@@ -49,6 +51,13 @@ mod session;
 mod settings;
 mod sharing;
 mod traced;
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "used by the capabilities that are chosen"
+)]
+mod wire;
 
 #[cfg(feature = "blobstore")]
 pub mod blobstore;

@@ -51,6 +51,7 @@ mod desk;
 mod leader;
 mod limits;
 mod serve;
+mod wire;
 
 #[allow(
     missing_docs,

@@ -74,6 +74,7 @@ mod push;
 mod receipt;
 mod remembered;
 mod serve;
+mod wire;
 
 #[allow(
     missing_docs,

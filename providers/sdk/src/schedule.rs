@@ -29,6 +29,7 @@
 
 mod handler;
 mod serve;
+mod wire;
 
 #[allow(
     missing_docs,

@@ -15,8 +15,8 @@ use lattice_codec::{DecodeError, Reader};
 use lattice_core::subject::RpcPrefix;
 use lattice_rpc::wrpc::{Incoming, Outgoing, Taken};
 use lattice_rpc::{
-    ConnectError, Context, IncomingCall, Peer, RemoteError, ServeHandle, ServeOptions, Value,
-    Watching,
+    ConnectError, Context, IncomingCall, Params, Peer, RemoteError, Responder, ServeHandle,
+    ServeOptions, Value, Watching,
 };
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -25,6 +25,7 @@ use wrpc_transport::Serve;
 
 use crate::error::ServeError;
 use crate::session::Session;
+use crate::wire::Wire;
 
 type Call = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
@@ -94,6 +95,19 @@ impl std::fmt::Debug for Lane {
     }
 }
 
+/// Answers callers of any kind in place of generated code.
+#[derive(Clone)]
+struct Direct(Arc<dyn Fn(Context, Params, Responder) -> Answered + Send + Sync>);
+
+/// A call that is being answered; what it failed with, if it did.
+type Answered = Pin<Box<dyn Future<Output = Option<RemoteError>> + Send>>;
+
+impl std::fmt::Debug for Direct {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Direct").finish_non_exhaustive()
+    }
+}
+
 /// A function that generated code wants to serve.
 #[derive(Debug)]
 struct Wanted {
@@ -109,6 +123,7 @@ pub struct Server {
     wanted: Mutex<Vec<Wanted>>,
     checks: Vec<(&'static str, &'static str, Check)>,
     lanes: Vec<(&'static str, &'static str, Lane)>,
+    directs: Vec<(&'static str, &'static str, Direct)>,
 }
 
 impl Server {
@@ -118,7 +133,31 @@ impl Server {
             wanted: Mutex::default(),
             checks: Vec::new(),
             lanes: Vec::new(),
+            directs: Vec::new(),
         }
+    }
+
+    /// Has a function answered by `handler` in place of generated code, with parameters that are
+    /// decoded all at once. The function is named as in the WIT package.
+    #[allow(dead_code, reason = "used by the capabilities that are chosen")]
+    pub(crate) fn answering<Q, A, F>(
+        mut self,
+        instance: &'static str,
+        function: &'static str,
+        handler: impl Fn(Context, Q) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        Q: Wire,
+        A: Wire,
+        F: Future<Output = anyhow::Result<A>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let direct = Direct(Arc::new(move |context, params, responder| {
+            let handler = Arc::clone(&handler);
+            Box::pin(decoded(handler, context, params, responder))
+        }));
+        self.directs.push((instance, function, direct));
+        self
     }
 
     /// Has callers in this process answered by `handler`, with values as they are, where they call
@@ -196,12 +235,16 @@ impl Server {
             let lane = lanes.find(|(of, function, _)| (*of, *function) == (instance, name));
             let lane = lane.map(|(_, _, lane)| lane.clone());
             let takes = lane.as_ref().map(|lane| lane.takes);
+            let mut directs = self.directs.iter();
+            let direct = directs.find(|(of, function, _)| (*of, *function) == (instance, name));
+            let direct = direct.map(|(_, _, direct)| direct.clone());
             let function = Arc::new(Function {
                 instance,
                 name,
                 slot,
                 check: check.map(|(_, _, check)| *check),
                 lane,
+                direct,
                 bindings: tokio::sync::Mutex::new(Some(bindings)),
             });
             let handler = move |call| Arc::clone(&function).answer(call);
@@ -261,6 +304,7 @@ struct Function {
     slot: Slot,
     check: Option<Check>,
     lane: Option<Lane>,
+    direct: Option<Direct>,
     /// Held while the parameters of one call are decoded; gone when they have failed to take one.
     bindings: tokio::sync::Mutex<Option<Invocations>>,
 }
@@ -272,6 +316,13 @@ impl Function {
             let handler = self.lane.as_ref().map(|lane| &lane.handler);
             if let Some(answer) = handler.and_then(|handler| handler(call.context, value)) {
                 call.responder.give(answer.await);
+            }
+            return;
+        }
+        if let Some(Direct(answer)) = &self.direct {
+            let answered = answer(call.context, call.params, call.responder);
+            if let Some(error) = answered.await {
+                self.failed(&error);
             }
             return;
         }
@@ -298,11 +349,15 @@ impl Function {
                 anyhow::anyhow!("the bindings of this function have stopped taking calls"),
             ),
         };
+        let error = RemoteError::new(code, format!("{error:#}"));
+        self.failed(&error);
+        taken.refusal.send(error).await;
+    }
+
+    fn failed(&self, error: &RemoteError) {
         let (instance, function) = (self.instance, self.name);
-        let why = format!("{error:#}");
-        lattice_telemetry::failed(code);
-        tracing::warn!(instance, function, error = why, "a call failed");
-        taken.refusal.send(RemoteError::new(code, why)).await;
+        lattice_telemetry::failed(&error.code);
+        tracing::warn!(instance, function, error = error.message, "a call failed");
     }
 
     /// Has the bindings decode the parameters, which are all there, so that nothing is waited for.
@@ -320,4 +375,38 @@ impl Function {
         }
         call
     }
+}
+
+/// Decodes the parameters of a call, has it answered, and encodes the answer.
+async fn decoded<Q, A, F>(
+    handler: Arc<impl Fn(Context, Q) -> F + Send + Sync + 'static>,
+    context: Context,
+    mut params: Params,
+    responder: Responder,
+) -> Option<RemoteError>
+where
+    Q: Wire,
+    A: Wire,
+    F: Future<Output = anyhow::Result<A>> + Send + 'static,
+{
+    let read = params.decode(Q::decode).await;
+    let answer = match read {
+        Ok(read) => {
+            let answer = handler(context, read).await;
+            answer.map_err(|error| RemoteError::new(RemoteError::FAILED, format!("{error:#}")))
+        }
+        Err(error) => Err(error.refusal()),
+    };
+    let (sent, failed) = match answer {
+        Ok(answer) => {
+            let mut out = bytes::BytesMut::new();
+            answer.encode(&mut out);
+            (responder.reply(out.freeze()).await, None)
+        }
+        Err(error) => (responder.fail(error.clone()).await, Some(error)),
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, "could not answer a call");
+    }
+    failed
 }

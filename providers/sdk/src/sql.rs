@@ -37,7 +37,6 @@
 //! | `max-page-rows`, `max-page-bytes`, `max-parameters`, `max-transactions`, `max-cursors` | limits |
 
 mod backend;
-mod checks;
 mod copies;
 mod databases;
 mod equal;
@@ -48,6 +47,7 @@ mod linked;
 mod reading;
 mod serve;
 mod statement;
+mod wire;
 mod writing;
 
 #[allow(

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_codec::{DecodeError, Reader};
 use lattice_core::keyvalue;
 use lattice_rpc::Context;
 
@@ -19,10 +18,10 @@ use crate::backends::Backends;
 use crate::error::ServeError;
 use crate::serving::Server;
 use crate::session::Session;
+use crate::wire::{self, variant};
 
 const STORE: &str = "wrpc:keyvalue/store@0.2.0-draft";
 const ATOMICS: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
-/// The interface whose `set-many` takes a list of tuples.
 const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 
 /// Serves all interfaces of both packages until the provider stops.
@@ -34,15 +33,27 @@ pub async fn serve<B: Backend>(
     session: &Session,
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
-    let server = session
-        .server()
-        .checking(BATCH, "set-many", entries_are_there);
     let linked = Linked(backends);
-    let server = serve_versions::with_lanes(with_lanes(server, &linked), &linked);
+    let server = with_lanes(without_bindings(session.server(), &linked), &linked);
+    let server = serve_versions::with_lanes(server, &linked);
     let functions = bindings::serve(&server, linked)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
     server.drive(functions).await
+}
+
+/// Answers what components call again and again without generated code.
+fn without_bindings<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
+    wire::answered! { server, linked;
+        STORE "get" get(bucket: String, key: String);
+        STORE "set" set(bucket: String, key: String, value: Bytes);
+        STORE "delete" delete(bucket: String, key: String);
+        STORE "exists" exists(bucket: String, key: String);
+        ATOMICS "increment" increment(bucket: String, key: String, delta: u64);
+        BATCH "get-many" get_many(bucket: String, keys: Vec<String>);
+        BATCH "set-many" set_many(bucket: String, entries: Vec<Entry>);
+        BATCH "delete-many" delete_many(bucket: String, keys: Vec<String>);
+    }
 }
 
 /// Answers components on the same host without decoding and encoding.
@@ -74,12 +85,11 @@ fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
     )
 }
 
-/// Refuses a list of entries that claims more of them than the message has room for.
-fn entries_are_there(params: &mut Reader) -> Result<(), DecodeError> {
-    params.string()?;
-    // An entry is at least the lengths of its key and its value.
-    params.count(2).map(drop)
-}
+variant!(KeyValueError {
+    0 NoSuchStore,
+    1 AccessDenied,
+    2 Other(why),
+});
 
 /// Answers each call with the store that its link names.
 pub(super) struct Linked<B>(Arc<Backends<B>>);

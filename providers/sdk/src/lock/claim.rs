@@ -73,10 +73,8 @@ impl Claim {
     ///
     /// [`LockError::Unavailable`] when the system gives no random bytes.
     pub fn new(place: Place, owner: impl Into<String>) -> Result<Self, LockError> {
-        let mut bytes = [0; SECRET];
-        getrandom::fill(&mut bytes)
+        let secret = crate::random::hex(SECRET)
             .map_err(|e| LockError::unavailable(format!("there are no random numbers: {e}")))?;
-        let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self {
             place,
             owner: owner.into(),

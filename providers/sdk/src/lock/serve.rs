@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::backend::{Holder, Lease, LockError, Locks};
 use super::bindings;
-use super::bindings::exports::lattice::lock::lock;
+use super::bindings::exports::lattice::lock::lock::{self, Handler as _};
 use super::desk::{Ask, Desk};
 use super::leader::{Campaign, Election};
 use super::limits::Limits;
@@ -18,6 +18,9 @@ use crate::describe::Features;
 use crate::error::{LinkError, ServeError};
 use crate::link::{LinkKey, LinkRole, ProviderLink};
 use crate::session::Session;
+use crate::wire::answered;
+
+const LOCK: &str = "lattice:lock/lock@0.1.0";
 
 /// All that a lock provider does for its links.
 #[derive(Debug)]
@@ -36,8 +39,14 @@ impl<B: Locks> Desks<B> {
     /// [`ServeError`] when NATS refuses.
     pub async fn serve(session: &Session) -> Result<Self, ServeError> {
         let backends = Arc::new(Backends::new());
-        let server = session.server();
-        let functions = bindings::serve(&server, Linked(Arc::clone(&backends)))
+        let linked = Linked(Arc::clone(&backends));
+        let server = answered! { session.server(), linked;
+            LOCK "acquire" acquire(store: String, name: String, ttl_ms: u32, wait_ms: u32);
+            LOCK "renew" renew(store: String, token: String, ttl_ms: u32);
+            LOCK "release" release(store: String, token: String);
+            LOCK "inspect" inspect(store: String, name: String);
+        };
+        let functions = bindings::serve(&server, linked)
             .await
             .map_err(|e| ServeError::Bindings(e.into()))?;
         server.drive(functions).await?;

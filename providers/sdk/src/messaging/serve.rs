@@ -8,11 +8,14 @@ use lattice_rpc::Context;
 use tokio::time::Instant;
 
 use super::bindings;
-use super::bindings::exports::wasmcloud::messaging::consumer;
+use super::bindings::exports::wasmcloud::messaging::consumer::{self, Handler as _};
 use super::{Broker, BrokerMessage, MessagingError};
 use crate::backends::Backends;
 use crate::error::ServeError;
 use crate::session::Session;
+use crate::wire::answered;
+
+const CONSUMER: &str = "wasmcloud:messaging/consumer@0.2.0";
 
 /// What an answer needs on its way back: a caller whose deadline passes gets no words.
 const WAY_BACK: Duration = Duration::from_millis(100);
@@ -26,8 +29,12 @@ pub async fn serve<B: Broker>(
     session: &Session,
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
-    let server = session.server();
-    let functions = bindings::serve(&server, Linked(backends))
+    let linked = Linked(backends);
+    let server = answered! { session.server(), linked;
+        CONSUMER "publish" publish(message: BrokerMessage);
+        CONSUMER "request" request(subject: String, body: Bytes, timeout_ms: u32);
+    };
+    let functions = bindings::serve(&server, linked)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
     server.drive(functions).await

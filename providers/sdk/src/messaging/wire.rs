@@ -1,9 +1,16 @@
-//! A call of `handler.handle-message` as bytes.
+//! Messages as bytes, and calls of `handler.handle-message`.
 
 use bytes::{Bytes, BytesMut};
-use lattice_codec::{DecodeError, Reader, write};
+use lattice_codec::{DecodeError, Reader};
 
 use super::BrokerMessage;
+use crate::wire::{Wire as _, record};
+
+record!(BrokerMessage {
+    subject,
+    body,
+    reply_to
+});
 
 /// The interface that components export.
 pub(super) const HANDLER: &str = "wasmcloud:messaging/handler@0.2.0";
@@ -13,9 +20,7 @@ pub(super) const HANDLE_MESSAGE: &str = "handle-message";
 /// The parameters.
 pub(super) fn parameters(message: &BrokerMessage) -> Bytes {
     let mut out = BytesMut::with_capacity(message.subject.len() + message.body.len() + 64);
-    write::string(&mut out, &message.subject);
-    write::bytes(&mut out, &message.body);
-    write::option(&mut out, message.reply_to.as_deref(), write::string);
+    message.encode(&mut out);
     out.freeze()
 }
 

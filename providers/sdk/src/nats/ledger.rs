@@ -12,8 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
 use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_nats::{NewBucket, OpenBucketError, open_bucket};
@@ -28,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The header that tells a deletion from a value.
 const OPERATION: &str = "KV-Operation";
+/// Its value in a deletion.
+const DELETION: &str = "DEL";
 /// The header of what the server itself wrote in place of a value that is gone.
 const MARKER: &str = "Nats-Marker-Reason";
 /// No number of connections: NATS is asked before the next use.
@@ -276,22 +281,68 @@ impl Ledger {
         }
     }
 
-    /// Deletes a key that has not changed since it was read.
+    /// Deletes a key that has not changed since it was read; gives the revision of the deletion,
+    /// where it is known.
     ///
     /// # Errors
     ///
     /// [`LedgerError`] when there is no answer, after which it may have been deleted or not.
-    pub async fn delete(&self, key: &str, read: Revision) -> Result<Change<()>, LedgerError> {
+    pub async fn delete(
+        &self,
+        key: &str,
+        read: Revision,
+    ) -> Result<Change<Option<Revision>>, LedgerError> {
         let making = self.sure().await?;
         if making.blank.making != read.making {
             return Ok(Change::Outdone);
         }
+        if making.store.use_jetstream_prefix || making.store.put_prefix.is_some() {
+            // A bucket elsewhere, whose subjects the client knows.
+            return self.delete_elsewhere(&making, key, read).await;
+        }
+        match self.mark_deleted(&making, key, read).await {
+            Ok(number) => {
+                self.still(&making).await?;
+                Ok(Change::Done(Some(making.revision(number))))
+            }
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Ok(Change::Outdone)
+            }
+            Err(error) => Err(self.doubt("delete from", error)),
+        }
+    }
+
+    async fn delete_elsewhere(
+        &self,
+        making: &Making,
+        key: &str,
+        read: Revision,
+    ) -> Result<Change<Option<Revision>>, LedgerError> {
         let deleted = making.store.delete_expect_revision(key, Some(read.number));
         match deleted.await {
-            Ok(()) => Ok(Change::Done(())),
+            Ok(()) => Ok(Change::Done(None)),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(Change::Outdone),
             Err(error) => Err(self.doubt("delete from", error)),
         }
+    }
+
+    /// Deletes as the client does, which does not tell the number of the deletion.
+    async fn mark_deleted(
+        &self,
+        making: &Making,
+        key: &str,
+        read: Revision,
+    ) -> Result<u64, PublishError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, DELETION);
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            HeaderValue::from(read.number),
+        );
+        let subject = format!("{}{key}", making.store.prefix);
+        let jetstream = self.nats.jetstream();
+        let sent = jetstream.publish_with_headers(subject, headers, Bytes::new());
+        Ok(sent.await?.await?.sequence)
     }
 
     /// Tells all that is in the bucket and every change from then on, for as long as it is polled.

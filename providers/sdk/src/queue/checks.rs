@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lattice_codec::{DecodeError, Reader};
-
 use super::backend::{Message, QueueError};
 
 /// The most messages that one call receives.
@@ -84,35 +82,6 @@ pub(crate) fn lease(millis: u32) -> Result<Duration, QueueError> {
         return Err(QueueError::Invalid(why));
     }
     Ok(lease)
-}
-
-/// Refuses a message that claims more attributes than it has room for.
-pub(crate) fn message_is_there(params: &mut Reader) -> Result<(), DecodeError> {
-    params.string()?;
-    one_message(params)
-}
-
-/// Refuses a list that claims more messages than it has room for, and the like within each.
-pub(crate) fn messages_are_there(params: &mut Reader) -> Result<(), DecodeError> {
-    params.string()?;
-    // A message is at least the lengths of its body and its attributes, and three absent texts.
-    for _ in 0..params.count(5)? {
-        one_message(params)?;
-    }
-    Ok(())
-}
-
-fn one_message(params: &mut Reader) -> Result<(), DecodeError> {
-    params.bytes()?;
-    params.option(Reader::string)?;
-    // An attribute is at least the lengths of its name and its value.
-    for _ in 0..params.count(2)? {
-        params.string()?;
-        params.string()?;
-    }
-    params.option(Reader::string)?;
-    params.option(Reader::string)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,15 +6,16 @@ use lattice_rpc::Context;
 
 use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent};
 use super::bindings;
-use super::bindings::exports::lattice::queue::{consumer, producer};
-use super::checks::{message_is_there, messages_are_there};
+use super::bindings::exports::lattice::queue::consumer::{self, Handler as _};
+use super::bindings::exports::lattice::queue::producer::{self, Handler as _};
 use super::elsewhere::{self, About};
 use super::linked::Linked;
 use crate::backends::Backends;
 use crate::error::ServeError;
 use crate::session::Session;
+use crate::wire::answered;
 
-/// The interface whose functions take lists of tuples.
+const CONSUMER: &str = "lattice:queue/consumer@0.1.0";
 const PRODUCER: &str = "lattice:queue/producer@0.1.0";
 
 /// Serves `producer` and `consumer` until the provider stops.
@@ -26,10 +27,6 @@ pub async fn serve<B: Queues>(
     session: &Session,
     backends: Arc<Backends<Linked<B>>>,
 ) -> Result<(), ServeError> {
-    let server = session
-        .server()
-        .checking(PRODUCER, "send", message_is_there)
-        .checking(PRODUCER, "send-many", messages_are_there);
     let links = Links {
         backends,
         session: session.clone(),
@@ -38,6 +35,19 @@ pub async fn serve<B: Queues>(
     if B::HELD_HERE {
         elsewhere::serve(session, &links.home, links.clone()).await?;
     }
+    let server = answered! { session.server(), links;
+        PRODUCER "send" send(queue: String, message: Message, delay_ms: Option<u32>);
+        PRODUCER "send-many" send_many(queue: String, messages: Vec<Message>);
+        CONSUMER "receive" receive(
+            queue: String,
+            max: u32,
+            wait_ms: u32,
+            lease_ms: Option<u32>
+        );
+        CONSUMER "settle" settle(queue: String, receipt: String, how: Outcome);
+        CONSUMER "extend" extend(queue: String, receipt: String, lease_ms: u32);
+        CONSUMER "depth-of" depth_of(queue: String);
+    };
     let functions = bindings::serve(&server, links)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;

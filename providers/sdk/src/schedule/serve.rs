@@ -5,10 +5,13 @@ use std::sync::Arc;
 use lattice_rpc::Context;
 
 use super::bindings;
-use super::bindings::exports::lattice::schedule::scheduler;
+use super::bindings::exports::lattice::schedule::scheduler::{self, Handler as _};
 use crate::backends::Backends;
 use crate::error::ServeError;
 use crate::session::Session;
+use crate::wire::answered;
+
+const SCHEDULER: &str = "lattice:schedule/scheduler@0.1.0";
 
 pub use super::bindings::lattice::schedule::types::{Error as ScheduleError, Job, Trigger};
 
@@ -68,8 +71,12 @@ pub async fn serve<S: Scheduler>(
     session: &Session,
     backends: Arc<Backends<S>>,
 ) -> Result<(), ServeError> {
-    let server = session.server();
-    let functions = bindings::serve(&server, Linked(backends))
+    let linked = Linked(backends);
+    let server = answered! { session.server(), linked;
+        SCHEDULER "put-job" put_job(job: Job);
+        SCHEDULER "delete-job" delete_job(name: String);
+    };
+    let functions = bindings::serve(&server, linked)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
     server.drive(functions).await

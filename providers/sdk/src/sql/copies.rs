@@ -79,10 +79,8 @@ fn instance_of(copy: &str) -> String {
 }
 
 fn random(len: usize) -> Result<String, SqlError> {
-    let mut random = vec![0; len];
-    getrandom::fill(&mut random)
-        .map_err(|error| SqlError::other(format!("there are no random numbers: {error}")))?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    crate::random::hex(len)
+        .map_err(|error| SqlError::other(format!("there are no random numbers: {error}")))
 }
 
 /// Another copy, for one call.

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::bindings;
 use super::bindings::exports::lattice::sql::sql::Handler;
-use super::checks::{rows_are_there, values_are_there};
 use super::copies::{Copy, Other, Renamed};
 use super::linked::Linked;
 use super::{Backend, Control, Databases, Dialect, Done, Isolation, Limits, Rows, SqlError, Value};
@@ -19,6 +18,7 @@ use crate::error::ServeError;
 use crate::link::{LinkKey, ProviderLink};
 use crate::serving::Server;
 use crate::session::Session;
+use crate::wire::answered;
 
 /// The interface.
 const SQL: &str = "lattice:sql/sql@0.1.0";
@@ -48,7 +48,7 @@ impl<B: Backend> Sql<B> {
             links: Arc::clone(&links),
             passes_on: Some(copy.clone()),
         };
-        let server = server_of(session, SQL);
+        let server = server_of(session, SQL, &calls);
         let functions = bindings::serve(&server, calls).await.map_err(failed)?;
         server.drive(functions).await?;
         // What others pass on is not passed on again.
@@ -57,7 +57,7 @@ impl<B: Backend> Sql<B> {
             passes_on: None,
         };
         let instance = copy.instance();
-        let server = server_of(session, instance);
+        let server = server_of(session, instance, &calls);
         let renamed = Renamed {
             server: &server,
             instance,
@@ -106,13 +106,35 @@ impl<B: Backend> Sql<B> {
     }
 }
 
-/// Looks at lists before they are decoded.
-fn server_of(session: &Session, instance: &'static str) -> Server {
-    session
-        .server()
-        .checking(instance, "query", values_are_there)
-        .checking(instance, "execute", values_are_there)
-        .checking(instance, "execute-many", rows_are_there)
+/// Answers what components call again and again without generated code.
+fn server_of<B: Backend>(session: &Session, instance: &'static str, calls: &Calls<B>) -> Server {
+    let server = session.server();
+    answered! { server, calls;
+        instance "query" query(
+            db: String,
+            tx: Option<String>,
+            statement: String,
+            params: Vec<Value>,
+            max_rows: u32
+        );
+        instance "fetch" fetch(db: String, cursor: String, max_rows: u32);
+        instance "close" close(db: String, cursor: String);
+        instance "execute" execute(
+            db: String,
+            tx: Option<String>,
+            statement: String,
+            params: Vec<Value>
+        );
+        instance "execute-many" execute_many(
+            db: String,
+            tx: Option<String>,
+            statement: String,
+            params: Vec<Vec<Value>>
+        );
+        instance "begin" begin(db: String, isolation: Isolation, timeout_ms: u32);
+        instance "commit" commit(db: String, tx: String);
+        instance "rollback" rollback(db: String, tx: String);
+    }
 }
 
 /// Answers each call with the backend that its link names.
