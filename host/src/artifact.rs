@@ -15,6 +15,7 @@ use lattice_core::{ErrorCode, ImageRef};
 use tempfile::TempDir;
 
 use crate::builtin::{AS_PROCESS, Builtin, Builtins};
+use crate::trust::{Artifact, Refusal, Trust};
 
 /// Why an image could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,14 @@ pub(crate) enum FetchError {
         /// Why.
         source: ArchiveError,
     },
+    /// It may not run here.
+    #[error("could not accept `{image}`")]
+    Refused {
+        /// The image.
+        image: String,
+        /// Why.
+        source: Refusal,
+    },
     /// The program in the archive cannot be unpacked.
     #[error("could not unpack the program of the provider")]
     Unpack(#[source] io::Error),
@@ -112,6 +121,8 @@ impl FetchError {
                 ErrorCode::ImageUnavailable
             }
             Self::TooLarge { .. } => ErrorCode::ImageTooLarge,
+            Self::Archive { source, .. } if is_about_claims(source) => ErrorCode::ClaimsInvalid,
+            Self::Refused { source, .. } => source.code(),
             Self::NotAFile { .. }
             | Self::NotAProvider { .. }
             | Self::NotExecutable { .. }
@@ -147,12 +158,27 @@ impl FetchError {
             }
             Self::NotAProvider { .. } => "name a program or a `.par.gz` archive with one",
             Self::NotExecutable { .. } => "run `chmod +x` on it",
+            Self::Archive { source, .. } if is_about_claims(source) => {
+                "`wash inspect FILE` shows the claims; make the archive again with `wash par create`"
+            }
+            Self::Refused { source, .. } => source.hint(),
             Self::Archive { .. } => {
                 "use an archive that is complete, signed, and holds a program for this machine"
             }
             Self::Unpack(_) => "check that the host can write to its folder for temporary files",
         }
     }
+}
+
+/// Whether the token of an archive does not hold, or does not fit what is in it.
+fn is_about_claims(error: &ArchiveError) -> bool {
+    matches!(
+        error,
+        ArchiveError::Token(_)
+            | ArchiveError::NoClaims
+            | ArchiveError::NoHash { .. }
+            | ArchiveError::HashMismatch { .. }
+    )
 }
 
 /// What the host may read.
@@ -192,6 +218,21 @@ pub(crate) struct ProviderProgram {
     pub(crate) program: Program,
     /// What its archive says about it.
     pub(crate) claims: Option<ProviderClaims>,
+    /// The token in its archive; it goes into requests for secrets.
+    pub(crate) token: Option<String>,
+    /// Whether it is part of the host, in this process or another.
+    pub(crate) builtin: bool,
+}
+
+impl ProviderProgram {
+    /// What it is to the rules for what runs here.
+    pub(crate) fn artifact(&self) -> Artifact<'_> {
+        if self.builtin {
+            Artifact::Builtin
+        } else {
+            Artifact::provider(self.claims.as_ref())
+        }
+    }
 }
 
 impl Images {
@@ -221,23 +262,38 @@ impl Images {
         .await
     }
 
-    /// Finds or unpacks the program of a provider.
-    pub(crate) async fn provider(&self, image: &ImageRef) -> Result<ProviderProgram, FetchError> {
+    /// Finds the program of a provider, or unpacks it if it may run here.
+    pub(crate) async fn provider(
+        &self,
+        image: &ImageRef,
+        trust: &Arc<Trust>,
+    ) -> Result<ProviderProgram, FetchError> {
         let path = match Reference::parse(image)? {
             Reference::Builtin(name) => return self.builtin(name),
             Reference::File(path) => self.path("provider", path)?,
             Reference::Registry(reference) => return Err(in_registry(&reference)),
         };
         let limit = self.max_provider_bytes;
+        let (trust, image) = (Arc::clone(trust), image.clone());
         blocking(move || {
+            let admit = |artifact: &Artifact<'_>| {
+                let admitted = trust.admit(image.as_str(), artifact);
+                admitted.map_err(|source| FetchError::Refused {
+                    image: image.as_str().to_owned(),
+                    source,
+                })
+            };
             let mut file = open(&path, limit)?;
             let kind = recognise(&mut file);
             match kind.map_err(|source| FetchError::Read {
                 path: path.clone(),
                 source,
             })? {
-                Some(FileKind::Program) => program(path, &file),
-                Some(FileKind::Archive) => unpack(&path, file, limit),
+                Some(FileKind::Program) => {
+                    admit(&Artifact::Unsigned)?;
+                    program(path, &file)
+                }
+                Some(FileKind::Archive) => unpack(&path, file, limit, admit),
                 None => Err(FetchError::NotAProvider { path }),
             }
         })
@@ -264,6 +320,8 @@ impl Images {
                     },
                 },
                 claims: None,
+                token: None,
+                builtin: true,
             }),
             None => {
                 let known: Vec<_> = self.builtins.names().collect();
@@ -364,10 +422,17 @@ fn program(path: PathBuf, file: &File) -> Result<ProviderProgram, FetchError> {
             _folder: None,
         },
         claims: None,
+        token: None,
+        builtin: false,
     })
 }
 
-fn unpack(path: &Path, file: File, limit: u64) -> Result<ProviderProgram, FetchError> {
+fn unpack(
+    path: &Path,
+    file: File,
+    limit: u64,
+    admit: impl FnOnce(&Artifact<'_>) -> Result<(), FetchError>,
+) -> Result<ProviderProgram, FetchError> {
     let refused = |source| FetchError::Archive {
         path: path.to_owned(),
         source,
@@ -380,6 +445,7 @@ fn unpack(path: &Path, file: File, limit: u64) -> Result<ProviderProgram, FetchE
     let reader = io::BufReader::new(file);
     let mut archive = ProviderArchive::read(reader, Keep::Target(&target), limits, epoch_seconds())
         .map_err(refused)?;
+    admit(&Artifact::provider(Some(&archive.claims)))?;
     let library = archive.take_library(&target).map_err(refused)?;
     let (folder, path) = write_program(&library).map_err(FetchError::Unpack)?;
     Ok(ProviderProgram {
@@ -389,6 +455,8 @@ fn unpack(path: &Path, file: File, limit: u64) -> Result<ProviderProgram, FetchE
             _folder: Some(folder),
         },
         claims: Some(archive.claims),
+        token: Some(archive.token),
+        builtin: false,
     })
 }
 

@@ -4,17 +4,21 @@ mod args;
 mod logging;
 mod markdown;
 mod settings;
+mod trust;
 
 use std::io;
 use std::time::Duration;
 
+use lattice_core::provider::LogLevel;
 use lattice_telemetry::{Service, Traces};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use args::{
-    CtlArgs, HostArgs, ImageArgs, LaterArgs, NatsArgs, RpcArgs, RunningArgs, TelemetryArgs,
+    CtlArgs, HostArgs, ImageArgs, LaterArgs, NatsArgs, RpcArgs, RunningArgs, SecretsArgs,
+    TelemetryArgs,
 };
 pub use settings::SettingsError;
+pub use trust::{TrustArgs, TrustSettingsError};
 
 use crate::builtin::Builtins;
 use crate::config::HostConfig;
@@ -116,6 +120,12 @@ pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
         traces.end(LAST_TRACES).await;
     }
     done
+}
+
+/// Writes logs to the standard error at the usual level, for programs that are no host. `RUST_LOG`
+/// goes first. Does nothing when the program logs already.
+pub fn log_to_stderr() {
+    logging::init(LogLevel::Info, false, None);
 }
 
 fn traces(config: &HostConfig) -> Result<Option<Traces>, SettingsError> {

@@ -6,6 +6,7 @@ mod entry;
 mod env;
 mod error;
 mod invoke;
+mod leave;
 mod limits;
 mod report;
 mod reuse;
@@ -35,6 +36,8 @@ use crate::events::Events;
 use crate::failures::Failures;
 use crate::identity::Identity;
 use crate::router::Router;
+use crate::trust::Trust;
+use crate::trust::secrets::Secrets;
 pub(crate) use drains::Drains;
 use entry::Entry;
 pub(crate) use entry::Wanted;
@@ -50,7 +53,9 @@ pub(crate) struct ComponentDeps {
     pub(crate) router: Router,
     pub(crate) events: Arc<Events>,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) images: Images,
+    pub(crate) secrets: Secrets,
     pub(crate) queue: QueueConfig,
     /// What bounds all components together, if anything does.
     pub(crate) gate: Option<Gate>,

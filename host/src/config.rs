@@ -6,59 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_claims::{KeyKind, PublicKey, SigningKey};
-use lattice_core::provider::{LogLevel, OtelConfig, SecretText};
+use lattice_core::provider::{LogLevel, OtelConfig};
 use lattice_core::subject::TopicPrefix;
 use lattice_core::{LatticeName, StringMap};
 use lattice_runtime::RuntimeConfig;
 
 use crate::builtin::Builtins;
 
-/// How to reach one NATS server, and as whom.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NatsConfig {
-    /// Name or address of the server.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The user token and the seed that signs for it.
-    pub user: Option<NatsUser>,
-    /// Whether the connection has to be encrypted.
-    pub require_tls: bool,
-    /// Further certificate authorities to trust.
-    pub ca_files: Vec<PathBuf>,
-}
+mod nats;
 
-impl Default for NatsConfig {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".to_owned(),
-            port: 4222,
-            user: None,
-            require_tls: false,
-            ca_files: Vec::new(),
-        }
-    }
-}
+pub use nats::{NatsConfig, ProviderSigner};
 
-impl NatsConfig {
-    /// The address as a URL, the form in which pings and provider data carry it.
-    pub fn url(&self) -> String {
-        if self.host.contains(':') && !self.host.starts_with('[') {
-            format!("nats://[{}]:{}", self.host, self.port)
-        } else {
-            format!("nats://{}:{}", self.host, self.port)
-        }
-    }
-}
+mod secrets;
+mod trust;
 
-/// A NATS user.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NatsUser {
-    /// The signed token of the user.
-    pub jwt: SecretText,
-    /// The seed of the user's key.
-    pub seed: SecretText,
-}
+pub use secrets::SecretsConfig;
+pub use trust::{PolicyConfig, TrustConfig};
 
 /// How calls to a component queue up when all its instances are busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +124,8 @@ pub struct HostConfig {
     pub ctl: NatsConfig,
     /// The connection for calls and for providers.
     pub rpc: NatsConfig,
+    /// Who signs for users of provider processes; `None` to let them connect as the host does.
+    pub provider_signer: Option<Arc<ProviderSigner>>,
     /// What control subjects start with.
     pub ctl_topic_prefix: TopicPrefix,
     /// The JetStream domain of the store.
@@ -179,6 +144,10 @@ pub struct HostConfig {
     pub drain_timeout: Duration,
     /// Whether components and providers may be read from files of this machine.
     pub allow_file_load: bool,
+    /// Whose components and providers run here.
+    pub trust: TrustConfig,
+    /// Who is asked before something runs or is called.
+    pub policy: Option<PolicyConfig>,
     /// Whether the host bids for components.
     pub component_auctions: bool,
     /// Whether the host bids for providers.
@@ -190,6 +159,8 @@ pub struct HostConfig {
     pub adaptive_limit: bool,
     /// How providers are run.
     pub providers: ProviderConfig,
+    /// Where secrets come from.
+    pub secrets: SecretsConfig,
     /// The folder for the socket over which provider processes are reached; `None` for none, so
     /// that they are reached over NATS.
     pub socket_folder: Option<PathBuf>,
@@ -220,6 +191,7 @@ impl HostConfig {
             labels: StringMap::new(),
             ctl: NatsConfig::default(),
             rpc: NatsConfig::default(),
+            provider_signer: None,
             ctl_topic_prefix: TopicPrefix::default(),
             js_domain: None,
             store_replicas: 0,
@@ -229,11 +201,14 @@ impl HostConfig {
             heartbeat_interval: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
             allow_file_load: false,
+            trust: TrustConfig::default(),
+            policy: None,
             component_auctions: true,
             provider_auctions: true,
             queue: QueueConfig::default(),
             adaptive_limit: true,
             providers: ProviderConfig::default(),
+            secrets: SecretsConfig::default(),
             socket_folder: None,
             builtins: Builtins::default(),
             runtime: RuntimeConfig::default(),
@@ -271,19 +246,5 @@ mod tests {
         assert_eq!(trusted(Some(key)), [own.clone(), other.clone()]);
         assert_eq!(trusted(None), [other, own]);
         assert!(ClusterConfig::default().trusted().is_empty());
-    }
-
-    #[test]
-    fn addresses_become_urls() {
-        let url = |host: &str| {
-            NatsConfig {
-                host: host.to_owned(),
-                ..NatsConfig::default()
-            }
-            .url()
-        };
-        assert_eq!(url("127.0.0.1"), "nats://127.0.0.1:4222");
-        assert_eq!(url("::1"), "nats://[::1]:4222");
-        assert_eq!(url("[::1]"), "nats://[::1]:4222");
     }
 }

@@ -1,5 +1,7 @@
 //! The labels of the host.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use lattice_core::StringMap;
 use lattice_core::host::{InvalidLabelKey, check_label_key, is_host_label, machine_labels};
 use parking_lot::RwLock;
@@ -19,6 +21,7 @@ pub(crate) enum LabelError {
 #[derive(Debug)]
 pub(crate) struct Labels {
     map: RwLock<StringMap>,
+    changes: AtomicU64,
 }
 
 impl Labels {
@@ -34,7 +37,13 @@ impl Labels {
         map.sort_unstable_keys();
         Ok(Self {
             map: RwLock::new(map),
+            changes: AtomicU64::new(0),
         })
+    }
+
+    /// How often they have changed, for who has said something about them.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     pub(crate) fn all(&self) -> StringMap {
@@ -50,6 +59,7 @@ impl Labels {
         let mut map = self.map.write();
         map.insert(key.to_owned(), value.to_owned());
         map.sort_unstable_keys();
+        self.changes.fetch_add(1, Ordering::Release);
         Ok(map.clone())
     }
 
@@ -59,6 +69,7 @@ impl Labels {
             return Err(LabelError::Delete);
         }
         let mut map = self.map.write();
+        self.changes.fetch_add(1, Ordering::Release);
         Ok(map.shift_remove(key).map(|_| map.clone()))
     }
 

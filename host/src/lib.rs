@@ -30,6 +30,7 @@ mod router;
 mod shared_code;
 mod sync;
 mod threads;
+mod trust;
 mod vouch;
 
 pub use config::HostConfig;

@@ -1,17 +1,22 @@
 //! The providers that run here: started, supervised, told about links, stopped.
 
+mod credentials;
 mod error;
 mod health;
+mod leave;
 mod life;
 mod probe;
+mod renew;
 mod report;
 mod restart;
+mod seal;
 mod send;
 mod slot;
 mod spawn;
 mod states;
 mod stop;
 mod teller;
+mod tracked;
 mod worker;
 
 use std::collections::HashMap;
@@ -20,6 +25,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use futures::future::join_all;
+use lattice_claims::CurveKey;
 use lattice_core::event::CallRefused;
 use lattice_core::host::ProviderDescription;
 use lattice_core::provider::HostData;
@@ -35,10 +41,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::Images;
-use crate::config::ProviderConfig;
+use crate::config::{NatsConfig, ProviderConfig, ProviderSigner};
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::links::LinkTable;
+use crate::trust::Trust;
+use crate::trust::secrets::Secrets;
 use crate::vouch::Voucher;
 pub(crate) use send::publish;
 use slot::{Slot, StopProvider};
@@ -56,7 +64,11 @@ pub(crate) struct ProviderDeps {
     pub(crate) links: Arc<LinkTable>,
     pub(crate) states: Arc<LinkStates>,
     pub(crate) events: Arc<Events>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) images: Images,
+    pub(crate) secrets: Secrets,
+    /// Seals what only one process may read.
+    pub(crate) xkey: Arc<CurveKey>,
     pub(crate) spawner: Spawner,
     /// Where providers inside the host meet its components.
     pub(crate) local: Switchboard,
@@ -69,6 +81,10 @@ pub(crate) struct ProviderDeps {
     pub(crate) refusals: mpsc::Sender<CallRefused>,
     pub(crate) config: ProviderConfig,
     pub(crate) rpc_timeout: Duration,
+    /// How processes connect that do so as the host.
+    pub(crate) rpc: NatsConfig,
+    /// Who signs for the users of processes.
+    pub(crate) signer: Option<Arc<ProviderSigner>>,
     /// What every process is told; each gets its own id, links, configs and key on top.
     pub(crate) host_data: HostData,
 }

@@ -11,6 +11,10 @@ const IMAGES: Images = Images {
     max_provider_bytes: 100_000,
 };
 
+fn trust() -> Arc<Trust> {
+    Arc::default()
+}
+
 fn image(text: &str) -> ImageRef {
     ImageRef::new(text).unwrap()
 }
@@ -106,13 +110,13 @@ async fn bare_programs_have_to_be_executable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("provider");
     std::fs::write(&path, "#!/bin/sh\n").unwrap();
-    let error = IMAGES.provider(&file(&path)).await.unwrap_err();
+    let error = IMAGES.provider(&file(&path), &trust()).await.unwrap_err();
     assert!(matches!(error, FetchError::NotExecutable { .. }));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let program = IMAGES.provider(&file(&path)).await.unwrap();
+    let program = IMAGES.provider(&file(&path), &trust()).await.unwrap();
     assert_eq!(path_of(&program), path);
     std::fs::write(&path, "text").unwrap();
-    let error = IMAGES.provider(&file(&path)).await.unwrap_err();
+    let error = IMAGES.provider(&file(&path), &trust()).await.unwrap_err();
     assert!(matches!(error, FetchError::NotAProvider { .. }));
 }
 
@@ -139,7 +143,7 @@ async fn the_program_for_this_machine_is_unpacked_from_an_archive() {
     let path = dir.path().join("kv.par.gz");
     for gzip in [false, true] {
         std::fs::write(&path, archive(&native_target(), b"#!/bin/sh\n", gzip)).unwrap();
-        let program = IMAGES.provider(&file(&path)).await.unwrap();
+        let program = IMAGES.provider(&file(&path), &trust()).await.unwrap();
         assert_eq!(std::fs::read(path_of(&program)).unwrap(), b"#!/bin/sh\n");
         let mode = std::fs::metadata(path_of(&program))
             .unwrap()
@@ -152,7 +156,7 @@ async fn the_program_for_this_machine_is_unpacked_from_an_archive() {
         assert!(!unpacked.exists());
     }
     std::fs::write(&path, archive("s390x-plan9", b"x", true)).unwrap();
-    let error = IMAGES.provider(&file(&path)).await.unwrap_err();
+    let error = IMAGES.provider(&file(&path), &trust()).await.unwrap_err();
     assert!(matches!(
         error,
         FetchError::Archive {

@@ -8,6 +8,8 @@ use clap::{ArgAction, Args};
 use lattice_core::provider::{LogLevel, OtelProtocol};
 use lattice_core::subject::control::DEFAULT_CONTROL_PREFIX;
 
+use super::trust::TrustArgs;
+
 /// Flags of `lattice-host` and `wash host`. Names and variables are those of the 1.x host.
 #[derive(Debug, Clone, Args)]
 pub struct HostArgs {
@@ -78,7 +80,13 @@ pub struct HostArgs {
     pub images: ImageArgs,
     #[command(flatten)]
     #[doc(hidden)]
+    pub trust: TrustArgs,
+    #[command(flatten)]
+    #[doc(hidden)]
     pub telemetry: TelemetryArgs,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub secrets: SecretsArgs,
     #[command(flatten)]
     #[doc(hidden)]
     pub later: LaterArgs,
@@ -94,6 +102,16 @@ pub struct NatsArgs {
     /// Its port
     #[arg(long, env = "WASMCLOUD_NATS_PORT", default_value_t = 4222)]
     pub nats_port: u16,
+    /// Addresses of NATS servers for both connections instead of host and port, comma-separated or
+    /// repeated: one that is there is enough
+    #[arg(
+        long,
+        env = "WASMCLOUD_NATS_URL",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "URL"
+    )]
+    pub nats_url: Vec<String>,
     /// User token for both connections
     #[arg(
         long,
@@ -113,6 +131,47 @@ pub struct NatsArgs {
     /// File with token and seed
     #[arg(long, env = "WASMCLOUD_NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
+    /// Token that everybody shares who may connect, for both connections
+    #[arg(long, env = "WASMCLOUD_NATS_TOKEN", hide_env_values = true)]
+    pub nats_token: Option<String>,
+    /// Require TLS for both connections
+    #[arg(long, env = "WASMCLOUD_NATS_TLS", value_parser = BoolishValueParser::new())]
+    pub nats_tls: bool,
+    /// Start TLS before the server says anything, for both connections
+    #[arg(long, env = "WASMCLOUD_NATS_TLS_FIRST", value_parser = BoolishValueParser::new())]
+    pub nats_tls_first: bool,
+    /// Certificate to show to the server, a PEM file, for both connections
+    #[arg(
+        long,
+        env = "WASMCLOUD_NATS_TLS_CERT",
+        value_name = "FILE",
+        requires = "nats_tls_key"
+    )]
+    pub nats_tls_cert: Option<PathBuf>,
+    /// Private key of that certificate
+    #[arg(
+        long,
+        env = "WASMCLOUD_NATS_TLS_KEY",
+        value_name = "FILE",
+        requires = "nats_tls_cert"
+    )]
+    pub nats_tls_key: Option<PathBuf>,
+    /// Seed (`SA…`) of the NATS account or of one of its signing keys, or a file that holds it: each
+    /// provider process then gets a user of its own, which reaches nothing but its links
+    #[arg(
+        long,
+        env = "LATTICE_NATS_ACCOUNT_SEED",
+        hide_env_values = true,
+        value_name = "SEED|FILE"
+    )]
+    pub nats_account_seed: Option<String>,
+    /// Public key (`A…`) of the account, where the seed is that of a signing key
+    #[arg(long, env = "LATTICE_NATS_ACCOUNT", value_name = "KEY")]
+    pub nats_account: Option<String>,
+    /// Seconds that the user of a provider process lasts; it is replaced before
+    #[arg(long, env = "LATTICE_PROVIDER_CREDENTIALS_SECONDS", default_value_t = 3600,
+        value_parser = clap::value_parser!(u64).range(3..=2_592_000))]
+    pub provider_credentials_seconds: u64,
     #[command(flatten)]
     #[doc(hidden)]
     pub ctl: CtlArgs,
@@ -162,6 +221,12 @@ macro_rules! connection_args {
                 long = concat!($flag, "-port"), env = concat!("WASMCLOUD_", $variable, "_PORT"),
                 help = "Its port")]
             pub port: Option<u16>,
+            /// Several servers.
+            #[arg(id = concat!($flag, "_url"), value_name = "URL", long = concat!($flag, "-url"),
+                env = concat!("WASMCLOUD_", $variable, "_URL"), hide_env_values = true,
+                value_delimiter = ',', help = concat!("Addresses of NATS servers for ", $purpose,
+                ", comma-separated or repeated"))]
+            pub url: Vec<String>,
             /// Another user token.
             #[arg(id = concat!($flag, "_jwt"), value_name = concat!($variable, "_JWT"),
                 long = concat!($flag, "-jwt"), env = concat!("WASMCLOUD_", $variable, "_JWT"),
@@ -179,6 +244,29 @@ macro_rules! connection_args {
                 long = concat!($flag, "-creds"), env = concat!("WASMCLOUD_", $variable, "_CREDS"),
                 help = concat!("File with token and seed for ", $purpose))]
             pub creds: Option<PathBuf>,
+            /// Another shared token.
+            #[arg(id = concat!($flag, "_token"), value_name = concat!($variable, "_TOKEN"),
+                long = concat!($flag, "-token"), env = concat!("WASMCLOUD_", $variable, "_TOKEN"),
+                hide_env_values = true,
+                help = concat!("Token that everybody shares who may connect for ", $purpose))]
+            pub token: Option<String>,
+            /// Whether TLS comes first.
+            #[arg(id = concat!($flag, "_tls_first"), long = concat!($flag, "-tls-first"),
+                env = concat!("WASMCLOUD_", $variable, "_TLS_FIRST"),
+                value_parser = BoolishValueParser::new(),
+                help = concat!("Start TLS before the server says anything for ", $purpose))]
+            pub tls_first: bool,
+            /// The certificate to show.
+            #[arg(id = concat!($flag, "_tls_cert"), long = concat!($flag, "-tls-cert"),
+                env = concat!("WASMCLOUD_", $variable, "_TLS_CERT"), value_name = "FILE",
+                requires = concat!($flag, "_tls_key"),
+                help = concat!("Certificate to show to the server, a PEM file, for ", $purpose))]
+            pub tls_cert: Option<PathBuf>,
+            /// Its private key.
+            #[arg(id = concat!($flag, "_tls_key"), long = concat!($flag, "-tls-key"),
+                env = concat!("WASMCLOUD_", $variable, "_TLS_KEY"), value_name = "FILE",
+                requires = concat!($flag, "_tls_cert"), help = "Private key of that certificate")]
+            pub tls_key: Option<PathBuf>,
             /// Whether TLS is required.
             #[arg(id = concat!($flag, "_tls"), long = concat!($flag, "-tls"),
                 env = concat!("WASMCLOUD_", $variable, "_TLS"),
@@ -273,6 +361,20 @@ pub struct ImageArgs {
     pub no_code_cache: bool,
 }
 
+/// Where secrets come from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Secrets")]
+pub struct SecretsArgs {
+    /// What the subjects of secrets backends start with, such as `wasmcloud.secrets`; without it
+    /// nothing starts that names a secret
+    #[arg(long, env = "WASMCLOUD_SECRETS_TOPIC")]
+    pub secrets_topic: Option<String>,
+    /// Seconds after which backends are asked again for the secrets in use
+    #[arg(long, env = "LATTICE_SECRETS_REFRESH_SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub secrets_refresh_seconds: u64,
+}
+
 /// Logs, traces and metrics.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs and telemetry")]
@@ -325,18 +427,6 @@ pub struct TelemetryArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Not in this version")]
 pub struct LaterArgs {
-    /// Subject of a policy service; refused, since calls would go unchecked
-    #[arg(long, env = "WASMCLOUD_POLICY_TOPIC", hide_short_help = true)]
-    pub policy_topic: Option<String>,
-    /// Subject of changed policy decisions; refused with `--policy-topic`
-    #[arg(long, env = "WASMCLOUD_POLICY_CHANGES_TOPIC", hide_short_help = true)]
-    pub policy_changes_topic: Option<String>,
-    /// Milliseconds that a policy decision may take; no effect
-    #[arg(long, env = "WASMCLOUD_POLICY_TIMEOUT", hide_short_help = true)]
-    pub policy_timeout_ms: Option<u64>,
-    /// Subject of the secrets backends; no effect, starts that need a secret fail
-    #[arg(long, env = "WASMCLOUD_SECRETS_TOPIC", hide_short_help = true)]
-    pub secrets_topic: Option<String>,
     /// Ask the config service for registry credentials; no effect
     #[arg(long, env = "WASMCLOUD_CONFIG_SERVICE", hide_short_help = true,
         value_parser = BoolishValueParser::new())]

@@ -1,19 +1,23 @@
 //! From flags to settings: checks, defaults that depend on each other, and what is not there yet.
 
-use std::path::{Path, PathBuf};
+mod nats;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_claims::{KeyError, KeyKind, PublicKey, SigningKey};
 use lattice_core::host::{InvalidLabelKey, check_label_key};
-use lattice_core::provider::{OtelConfig, SecretText};
+use lattice_core::provider::OtelConfig;
 use lattice_core::subject::TopicPrefix;
 use lattice_core::{InvalidId, LatticeName, StringMap};
+use lattice_nats::connection::ConnectionError;
 use lattice_runtime::RuntimeConfig;
 use lattice_telemetry::{TraceSettings, TracesError};
 
-use super::args::{HostArgs, LaterArgs, NatsArgs};
-use crate::config::{ClusterConfig, HostConfig, NatsConfig, NatsUser, ProviderConfig, QueueConfig};
+use super::args::{HostArgs, LaterArgs};
+use super::trust::{self, TrustSettingsError};
+use crate::config::{ClusterConfig, HostConfig, ProviderConfig, QueueConfig, SecretsConfig};
 use crate::lines;
 
 /// Why the flags do not make a host.
@@ -49,19 +53,30 @@ pub enum SettingsError {
     /// The key of a label breaks a rule.
     #[error(transparent)]
     LabelKey(#[from] InvalidLabelKey),
-    /// A credentials file cannot be read.
-    #[error("could not read credentials file `{}`", path.display())]
-    ReadCreds {
+    /// The rules for what runs make no sense.
+    #[error(transparent)]
+    Trust(#[from] TrustSettingsError),
+    /// A connection cannot be made so.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The account seed is none.
+    #[error("`--nats-account-seed` is not the seed of a NATS account")]
+    AccountSeed(#[source] KeyError),
+    /// The file with the account seed cannot be read.
+    #[error("could not read `{}`, which `--nats-account-seed` names", path.display())]
+    ReadAccountSeed {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// A credentials file holds something else.
-    #[error("`{}` holds no NATS credentials", path.display())]
-    NotCreds {
-        /// The file.
-        path: PathBuf,
+    /// The account is no public key of one.
+    #[error("`{text}` in `--nats-account` is not the public key of a NATS account")]
+    Account {
+        /// The key as given.
+        text: String,
+        /// What it is not.
+        source: KeyError,
     },
     /// Traces cannot be exported as asked for.
     #[error(transparent)]
@@ -93,8 +108,15 @@ impl SettingsError {
             }
             Self::LabelKey(error) => error.hint(),
             Self::Label { .. } => "write labels as `--label zone=a`",
-            Self::ReadCreds { .. } => "check the path and its permissions",
-            Self::NotCreds { .. } => "use a file made by `nsc generate creds`",
+            Self::Connection(error) => error.hint(),
+            Self::AccountSeed(_) => {
+                "the seed of an account has 58 characters and starts with `SA`; it is a secret"
+            }
+            Self::ReadAccountSeed { .. } => "give a seed (`SA…`), or the path of a file with one",
+            Self::Account { .. } => {
+                "the public key of an account has 56 characters and starts with `A`"
+            }
+            Self::Trust(error) => error.hint(),
             Self::Traces(error) => error.hint(),
             Self::Unsupported { why, .. } => why,
         }
@@ -126,12 +148,18 @@ pub(crate) fn settings(
     config.component_auctions = args.enable_component_auction;
     config.provider_auctions = args.enable_provider_auction;
     config.ctl_topic_prefix = TopicPrefix::new(&args.nats.ctl_topic_prefix)?;
-    (config.ctl, config.rpc) = connections(&args.nats)?;
+    (config.ctl, config.rpc) = nats::connections(&args.nats)?;
+    config.provider_signer = nats::signer(&args.nats)?;
     config.rpc_timeout = Duration::from_millis(args.nats.rpc_timeout_ms);
     config.js_domain = filled(args.nats.js_domain.as_ref()).cloned();
     config.store_replicas = args.nats.store_replicas.unwrap_or_default().into();
     config.allow_file_load = args.images.allow_file_load;
+    config.trust = trust::trust(&args.trust)?;
+    let (policy, without_effect) = trust::policy(&args.trust)?;
+    config.policy = policy;
+    warnings.extend(without_effect);
     config.socket_folder = socket_folder(args);
+    config.secrets = secrets(args)?;
     running(args, &mut config);
     telemetry(args, &mut config);
     // What is wrong with them is said before anything starts.
@@ -182,6 +210,16 @@ fn running(args: &HostArgs, config: &mut HostConfig) {
         max_core_instances_per_component: running.max_core_instances_per_component,
         ..RuntimeConfig::default()
     };
+}
+
+fn secrets(args: &HostArgs) -> Result<SecretsConfig, InvalidId> {
+    let topic = filled(args.secrets.secrets_topic.as_ref());
+    Ok(SecretsConfig {
+        topic: topic
+            .map(|topic| TopicPrefix::new(topic.as_str()))
+            .transpose()?,
+        refresh: Duration::from_secs(args.secrets.secrets_refresh_seconds),
+    })
 }
 
 fn socket_folder(args: &HostArgs) -> Option<PathBuf> {
@@ -281,91 +319,15 @@ fn labels(
     Ok(labels)
 }
 
-/// The settings of both connections; each falls back to the common flags.
-fn connections(args: &NatsArgs) -> Result<(NatsConfig, NatsConfig), SettingsError> {
-    let common = user(&args.nats_jwt, &args.nats_seed, args.nats_creds.as_deref())?;
-    let connection =
-        |host: &Option<String>, port: Option<u16>, own: Option<NatsUser>, tls| NatsConfig {
-            host: filled(host.as_ref()).unwrap_or(&args.nats_host).clone(),
-            port: port.unwrap_or(args.nats_port),
-            user: own.or_else(|| common.clone()),
-            require_tls: tls,
-            ca_files: args.tls_ca_path.clone(),
-        };
-    let ctl = user(&args.ctl.jwt, &args.ctl.seed, args.ctl.creds.as_deref())?;
-    let rpc = user(&args.rpc.jwt, &args.rpc.seed, args.rpc.creds.as_deref())?;
-    Ok((
-        connection(&args.ctl.host, args.ctl.port, ctl, args.ctl.tls),
-        connection(&args.rpc.host, args.rpc.port, rpc, args.rpc.tls),
-    ))
-}
-
-/// Providers receive token and seed one by one, so a credentials file is read here.
-fn user(
-    jwt: &Option<String>,
-    seed: &Option<String>,
-    creds: Option<&Path>,
-) -> Result<Option<NatsUser>, SettingsError> {
-    if let (Some(jwt), Some(seed)) = (filled(jwt.as_ref()), filled(seed.as_ref())) {
-        return Ok(Some(NatsUser {
-            jwt: SecretText::new(jwt.as_str()),
-            seed: SecretText::new(seed.as_str()),
-        }));
-    }
-    let Some(path) = creds.filter(|path| !path.as_os_str().is_empty()) else {
-        return Ok(None);
-    };
-    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::ReadCreds {
-        path: path.to_owned(),
-        source,
-    })?;
-    match parse_creds(&text) {
-        Some(user) => Ok(Some(user)),
-        None => Err(SettingsError::NotCreds {
-            path: path.to_owned(),
-        }),
-    }
-}
-
-/// Takes token and seed out of a credentials file: each is the line after its `BEGIN` line.
-fn parse_creds(text: &str) -> Option<NatsUser> {
-    let after = |mark: &str| {
-        let mut lines = text.lines().map(str::trim);
-        lines.find(|line| line.starts_with('-') && line.contains(mark))?;
-        lines
-            .find(|line| !line.is_empty())
-            .filter(|line| !line.starts_with('-'))
-    };
-    Some(NatsUser {
-        jwt: SecretText::new(after("BEGIN NATS USER JWT")?),
-        seed: SecretText::new(after("BEGIN USER NKEY SEED")?),
-    })
-}
-
 /// Refuses what must not be left out silently, and says what has no effect.
 fn unsupported(later: &LaterArgs) -> Result<Vec<String>, SettingsError> {
     let set = |text: &Option<String>| filled(text.as_ref()).is_some();
-    if set(&later.policy_topic) || set(&later.policy_changes_topic) {
-        return Err(SettingsError::Unsupported {
-            flag: "`--policy-topic`".to_owned(),
-            why: "without it nothing would be checked against the policy, so the host does not \
-                  start; leave the flag out to run without a policy",
-        });
-    }
     let mut warnings = Vec::new();
     let mut warn = |used: bool, text: &str| {
         if used {
             warnings.push(text.to_owned());
         }
     };
-    warn(
-        later.policy_timeout_ms.is_some(),
-        "`--policy-timeout-ms` has no effect without a policy",
-    );
-    warn(
-        set(&later.secrets_topic),
-        "`--secrets-topic` has no effect: starts and links that name a secret fail",
-    );
     warn(
         later.config_service_enabled,
         "`--config-service-enabled` has no effect",

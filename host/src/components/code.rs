@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_claims::{VerifiedComponent, epoch_seconds, verify_component};
-use lattice_core::ImageRef;
+use lattice_claims::{ComponentMetadata, VerifiedComponent, epoch_seconds, verify_component};
+use lattice_core::{ImageRef, StringMap};
 use lattice_runtime::{Component, ComponentOptions, HostEnv, Invoke, Runtime};
 
+use super::ComponentDeps;
 use super::error::ScaleError;
-use crate::artifact::Images;
+use crate::trust::Artifact;
+use crate::trust::secrets::Entity;
 
 /// A prepared version of a component.
 #[derive(Debug)]
@@ -22,32 +24,61 @@ pub(crate) struct Code {
 impl Code {
     /// The name in the claims.
     pub(crate) fn name(&self) -> Option<String> {
-        self.claims.as_ref()?.claims.metadata.as_ref()?.name.clone()
+        self.metadata()?.name.clone()
     }
 
     /// The revision in the claims, or 0.
     pub(crate) fn revision(&self) -> i32 {
-        let metadata = self
-            .claims
-            .as_ref()
-            .and_then(|verified| verified.claims.metadata.as_ref());
+        let metadata = self.metadata();
         metadata
             .and_then(|metadata| metadata.revision)
             .unwrap_or_default()
     }
+
+    /// The version in the claims.
+    pub(crate) fn version(&self) -> Option<String> {
+        self.metadata()?.version.clone()
+    }
+
+    /// When the claims expire.
+    pub(crate) fn expires(&self) -> Option<u64> {
+        self.claims.as_ref()?.claims.expires
+    }
+
+    fn metadata(&self) -> Option<&ComponentMetadata> {
+        self.claims.as_ref()?.claims.metadata.as_ref()
+    }
+
+    /// Who it is for those who give secrets.
+    pub(crate) fn entity(&self, annotations: &StringMap) -> Entity {
+        entity(self.claims.as_ref(), annotations)
+    }
+}
+
+fn entity(claims: Option<&VerifiedComponent>, annotations: &StringMap) -> Entity {
+    let token = claims.map(|verified| verified.token.as_str());
+    Entity::new(token, annotations)
 }
 
 /// Bytes that passed the checks before anything is compiled.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    image: ImageRef,
+    pub(crate) image: ImageRef,
     wasm: Bytes,
     pub(crate) claims: Option<VerifiedComponent>,
 }
 
-/// Reads an image and checks its claims.
-pub(crate) async fn fetch(images: &Images, image: &ImageRef) -> Result<Fetched, ScaleError> {
-    let wasm = images
+impl Fetched {
+    /// Who it is for those who give secrets.
+    pub(crate) fn entity(&self, annotations: &StringMap) -> Entity {
+        entity(self.claims.as_ref(), annotations)
+    }
+}
+
+/// Reads an image and checks its claims, and whether it may run here.
+pub(crate) async fn fetch(deps: &ComponentDeps, image: &ImageRef) -> Result<Fetched, ScaleError> {
+    let wasm = deps
+        .images
         .component(image)
         .await
         .map_err(|source| ScaleError::Fetch {
@@ -60,6 +91,15 @@ pub(crate) async fn fetch(images: &Images, image: &ImageRef) -> Result<Fetched, 
             image: image.clone(),
             source,
         })?;
+    let verified = claims.as_ref().map(|verified| &verified.claims);
+    let admitted = deps
+        .trust
+        .admit(image.as_str(), &Artifact::component(verified));
+    admitted.map_err(|source| ScaleError::Refused {
+        image: image.clone(),
+        public_key: verified.map(|claims| claims.subject.clone()),
+        source,
+    })?;
     Ok(Fetched {
         image: image.clone(),
         wasm,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::code::fetch;
 use super::drains::End;
 use super::error::ScaleError;
+use super::leave::{self, Planned};
 use super::report;
 use super::running::{Running, drain_all};
 use super::{ComponentDeps, ComponentStatus};
@@ -95,6 +96,12 @@ impl Entry {
             self.finish(deps, running).await;
             return Ok(());
         }
+        let planned = Planned {
+            count: wanted.count,
+            annotations: &running.annotated(&wanted.annotations),
+            ..running.planned()
+        };
+        leave::ask(deps, &self.id, planned).await?;
         self.rescale(deps, running, wanted).await?;
         self.publish_scaled(deps, running, wanted.count);
         if wanted.allow_update && *running.image() != *wanted.image {
@@ -111,7 +118,14 @@ impl Entry {
         wanted: &Wanted,
     ) -> Result<Running, ScaleError> {
         let image = ImageRef::new(&wanted.image)?;
-        let fetched = fetch(&deps.images, &image).await?;
+        let fetched = fetch(deps, &image).await?;
+        let planned = Planned {
+            image: &image,
+            count: wanted.count,
+            annotations: &wanted.annotations,
+            claims: fetched.claims.as_ref(),
+        };
+        leave::ask(deps, &self.id, planned).await?;
         let running = Running::start(deps, &self.id, fetched, wanted).await?;
         running.record(deps, &self.id).await?;
         Ok(running)
@@ -127,7 +141,7 @@ impl Entry {
         if running.is_limited_otherwise(&wanted.limits) {
             // Limits are part of the prepared code, so there is a second one for a moment.
             let image = running.image().clone();
-            let fetched = fetch(&deps.images, &image).await?;
+            let fetched = fetch(deps, &image).await?;
             let wanted = Wanted {
                 image: image.as_str().to_owned(),
                 annotations: running.annotated(&wanted.annotations),
@@ -165,7 +179,14 @@ impl Entry {
         image: &ImageRef,
         annotations: &StringMap,
     ) -> Result<(), ScaleError> {
-        let fetched = fetch(&deps.images, image).await?;
+        let fetched = fetch(deps, image).await?;
+        let planned = Planned {
+            image,
+            annotations: &running.annotated(annotations),
+            claims: fetched.claims.as_ref(),
+            ..running.planned()
+        };
+        leave::ask(deps, &self.id, planned).await?;
         let removed = running.replace(deps, fetched, annotations).await?;
         running.record(deps, &self.id).await?;
         let max = running.max_instances();
@@ -185,6 +206,9 @@ impl Entry {
     /// Stops a component that has left the table already.
     async fn finish(&self, deps: &ComponentDeps, running: Running) {
         let event = report::scaled_event(deps, &self.id, &running, 0);
+        if let Some(policy) = &deps.trust.policy {
+            policy.forget_calls(self.id.as_str());
+        }
         let mut drained = deps
             .drains
             .begin(deps.drain_timeout, |end| running.drain(end));

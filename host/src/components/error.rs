@@ -1,13 +1,14 @@
 //! Why a component does not run as it was asked to.
 
 use lattice_claims::ComponentClaimsError;
-use lattice_core::{ErrorCode, ImageRef, InvalidId};
+use lattice_core::{ComponentId, ErrorCode, ImageRef, InvalidId};
 use lattice_rpc::ConnectError;
 use lattice_runtime::PrepareError;
 use lattice_store::StoreError;
 
 use crate::artifact::FetchError;
 use crate::configs::OpenConfigsError;
+use crate::trust::{Denied, Refusal};
 
 /// Why a component could not be started, scaled or updated. With every cause, this is the text of
 /// `component_scale_failed`.
@@ -32,6 +33,24 @@ pub(crate) enum ScaleError {
         image: ImageRef,
         /// Why.
         source: ComponentClaimsError,
+    },
+    /// The image may not run here.
+    #[error("could not accept image `{image}`")]
+    Refused {
+        /// The image.
+        image: ImageRef,
+        /// The subject of its token.
+        public_key: Option<String>,
+        /// Why.
+        source: Refusal,
+    },
+    /// The policy service gives no leave. The text begins as that of 1.9.
+    #[error("Policy denied request to scale component `{id}`")]
+    Policy {
+        /// The component.
+        id: ComponentId,
+        /// Why.
+        source: Denied,
     },
     /// The image is no component that can run here.
     #[error("could not prepare image `{image}`")]
@@ -78,6 +97,8 @@ impl ScaleError {
             Self::Name(_) => ErrorCode::InvalidId,
             Self::Fetch { source, .. } => source.code(),
             Self::Claims { .. } => ErrorCode::ClaimsInvalid,
+            Self::Refused { source, .. } => source.code(),
+            Self::Policy { source, .. } => source.code(),
             Self::Prepare { source, .. } => match source {
                 PrepareError::TooLarge { .. } => ErrorCode::ImageTooLarge,
                 PrepareError::ShutDown => ErrorCode::ShuttingDown,
@@ -97,6 +118,8 @@ impl ScaleError {
             Self::Name(error) => error.hint(),
             Self::Fetch { source, .. } => source.hint(),
             Self::Claims { source, .. } => hint_for_claims(source),
+            Self::Refused { source, .. } => source.hint(),
+            Self::Policy { source, .. } => source.hint(),
             Self::Prepare { source, .. } => return hint_for_code(source),
             Self::Limit { .. } => {
                 "give whole numbers above 0, such as `max_execution_time=10` for seconds"
@@ -111,6 +134,14 @@ impl ScaleError {
             Self::Stopping => "start it on another host",
         };
         Some(text)
+    }
+
+    /// The subject of the token in the image, as far as it was read.
+    pub(crate) fn public_key(&self) -> Option<&str> {
+        match self {
+            Self::Refused { public_key, .. } => public_key.as_deref(),
+            _ => None,
+        }
     }
 }
 

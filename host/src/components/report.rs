@@ -74,6 +74,6 @@ pub(crate) fn failed(deps: &ComponentDeps, id: &ComponentId, wanted: &Wanted, er
             error: text,
             code: Some(error.code()),
             hint: error.hint().map(str::to_owned),
-            public_key: None,
+            public_key: error.public_key().map(str::to_owned),
         }));
 }

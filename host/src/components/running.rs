@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use lattice_claims::stored_component;
+use lattice_core::event::ClaimsExpired;
 use lattice_core::host::ComponentDescription;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use lattice_rpc::{Limiter, Relief, Watching};
 use lattice_runtime::Reuse;
 use lattice_store::ConfigBundle;
+use parking_lot::RwLock;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::code::{Code, Fetched};
@@ -18,11 +20,14 @@ use super::entry::Wanted;
 use super::env::ComponentEnv;
 use super::error::ScaleError;
 use super::invoke::ComponentInvoke;
+use super::leave::Planned;
 use super::limits::Limits;
 use super::reuse;
 use super::serve::{Served, ServedExports, Server, Serving};
 use super::{ComponentDeps, ComponentStatus};
 use crate::configs;
+use crate::trust::expiry;
+use crate::trust::secrets::SecretBundle;
 
 /// A component that answers calls.
 #[derive(Debug)]
@@ -36,11 +41,15 @@ pub(crate) struct Running {
     served: ServedExports,
     config: Vec<String>,
     _config_task: AbortOnDropHandle<()>,
+    /// Kept so that they are followed.
+    _secrets: SecretBundle,
     max_instances: u32,
     annotations: StringMap,
     reuse: Option<Reuse>,
     limits: StringMap,
     parsed_limits: Limits,
+    /// Tells when the token of the code expires.
+    _expiry: Option<AbortOnDropHandle<()>>,
 }
 
 impl Running {
@@ -53,12 +62,15 @@ impl Running {
     ) -> Result<Self, ScaleError> {
         let limits = Limits::parse(&wanted.limits)?;
         let reuse = reuse::parse(&wanted.annotations)?;
-        let bundle = configs::open(deps.store.configs(), &wanted.config).await?;
+        let entity = fetched.entity(&wanted.annotations);
+        let named =
+            configs::open(deps.store.configs(), &deps.secrets, &wanted.config, entity).await?;
         let env = ComponentEnv::new(
             id.clone(),
             deps.identity.id.as_str().into(),
             deps.router.clone(),
-            bundle.merged(),
+            named.config.merged(),
+            &named.secrets,
         );
         let env = Arc::new(env);
         let invoke = Arc::new(ComponentInvoke {
@@ -73,13 +85,15 @@ impl Running {
             .prepare(&deps.runtime, options, invoke.clone(), env.clone())
             .await?;
         let code = Arc::new(code);
-        let server = server(deps, id, limits, wanted.count);
+        let server = server(deps, id, limits, wanted);
         let mut served = ServedExports::new();
         server.switch(&mut served, &code).await?;
         Ok(Self {
+            _expiry: expiry(deps, id, &code),
             code,
             relief: server.relieve().await?,
-            _config_task: follow(bundle, Arc::clone(&env)),
+            _config_task: follow(named.config, Arc::clone(&env)),
+            _secrets: named.secrets,
             env,
             invoke,
             server,
@@ -128,6 +142,16 @@ impl Running {
         &self.annotations
     }
 
+    /// How it runs, as the policy service is told.
+    pub(crate) fn planned(&self) -> Planned<'_> {
+        Planned {
+            image: &self.code.image,
+            count: self.max_instances,
+            annotations: &self.annotations,
+            claims: self.code.claims.as_ref(),
+        }
+    }
+
     /// Whether a command asks for other limits. One that names none leaves them alone.
     pub(crate) fn is_limited_otherwise(&self, limits: &StringMap) -> bool {
         !limits.is_empty() && *limits != self.limits
@@ -152,14 +176,18 @@ impl Running {
             return Ok(());
         }
         if !same_config {
-            let bundle = configs::open(deps.store.configs(), &wanted.config).await?;
-            self.env.set_config(bundle.merged());
-            self._config_task = follow(bundle, Arc::clone(&self.env));
+            let entity = self.code.entity(&annotations);
+            let named =
+                configs::open(deps.store.configs(), &deps.secrets, &wanted.config, entity).await?;
+            self.env.set_config(named.config.merged());
+            self.env.set_secrets(&named.secrets);
+            self._config_task = follow(named.config, Arc::clone(&self.env));
+            self._secrets = named.secrets;
             self.config.clone_from(&wanted.config);
         }
         self.server.limiter.resize(instances(wanted.count));
         self.max_instances = wanted.count;
-        self.annotations = annotations;
+        self.annotate(deps, annotations);
         self.reuse = reuse;
         self.code.component.set_reuse(reuse);
         Ok(())
@@ -173,17 +201,40 @@ impl Running {
         fetched: Fetched,
         annotations: &StringMap,
     ) -> Result<Vec<Served>, ScaleError> {
-        let reuse = reuse::parse(&self.annotated(annotations))?;
+        let annotated = self.annotated(annotations);
+        let reuse = reuse::parse(&annotated)?;
+        // The other code may be signed by and for somebody else.
+        let entity = fetched.entity(&annotated);
+        let secrets = configs::secrets_for(&deps.secrets, &self.config, entity).await?;
         let options = self.parsed_limits.options(deps.max_execution_time, reuse);
         let (invoke, env) = (self.invoke.clone(), self.env.clone());
         let code = Arc::new(fetched.prepare(&deps.runtime, options, invoke, env).await?);
         let removed = self.server.switch(&mut self.served, &code).await?;
+        self._expiry = expiry(deps, &self.server.serving.id, &code);
+        self.env.set_secrets(&secrets);
+        self._secrets = secrets;
         self.code = code;
         self.reuse = reuse;
         if !annotations.is_empty() {
-            self.annotations.clone_from(annotations);
+            self.annotate(deps, annotations.clone());
         }
         Ok(removed)
+    }
+
+    /// Takes over annotations, for which what was said about calls no longer counts.
+    fn annotate(&mut self, deps: &ComponentDeps, annotations: StringMap) {
+        if annotations == self.annotations {
+            return;
+        }
+        self.server
+            .serving
+            .annotations
+            .write()
+            .clone_from(&annotations);
+        self.annotations = annotations;
+        if let Some(policy) = &deps.trust.policy {
+            policy.forget_calls(self.server.serving.id.as_str());
+        }
     }
 
     pub(crate) fn status(&self, id: &ComponentId) -> ComponentStatus {
@@ -198,6 +249,8 @@ impl Running {
                 revision: self.code.revision(),
                 max_instances: self.max_instances,
                 limits,
+                version: self.code.version(),
+                expires: self.code.expires(),
             },
         }
     }
@@ -215,9 +268,23 @@ pub(crate) async fn drain_all(functions: impl IntoIterator<Item = Served>, end: 
     join_all(functions.map(|function| function.drain(end.clone()))).await;
 }
 
-fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) -> Server {
+/// Watches for the end of the token of the code.
+fn expiry(deps: &ComponentDeps, id: &ComponentId, code: &Code) -> Option<AbortOnDropHandle<()>> {
+    let claims = &code.claims.as_ref()?.claims;
+    let told = ClaimsExpired {
+        host_id: deps.identity.id.as_str().to_owned(),
+        id: id.as_str().to_owned(),
+        image_ref: code.image.as_str().to_owned(),
+        public_key: claims.subject.clone(),
+        issuer: claims.issuer.clone(),
+        expired_at: claims.expires?,
+    };
+    expiry::watch(&deps.events, claims.expires, told)
+}
+
+fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, wanted: &Wanted) -> Server {
     let queue = deps.queue;
-    let limiter = Limiter::new(instances(count), queue.max_queued, queue.max_wait);
+    let limiter = Limiter::new(instances(wanted.count), queue.max_queued, queue.max_wait);
     let limiter = match &deps.gate {
         Some(gate) => limiter.behind(gate, id.as_str()),
         None => limiter,
@@ -231,6 +298,8 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, count: u32) ->
         serving: Arc::new(Serving {
             id: id.clone(),
             failures: Arc::clone(&deps.failures),
+            trust: Arc::clone(&deps.trust),
+            annotations: RwLock::new(wanted.annotations.clone()),
             longest: limits.longest(deps.max_execution_time),
         }),
     }

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Full};
 use lattice_codec::DecodeError;
 use lattice_codec::http::ErrorCode as HttpCode;
-use lattice_core::ComponentId;
+use lattice_core::policy::{PolicyComponent, PolicyInvocation};
 use lattice_core::reply::{ErrorCode, message_chain};
 use lattice_core::subject::RpcPrefix;
+use lattice_core::{ComponentId, StringMap};
 use lattice_rpc::http::{IncomingBody, REQUEST, answer, take_request};
 use lattice_rpc::{
     CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, Relief,
@@ -28,6 +29,8 @@ use super::code::Code;
 use super::drains::End;
 use super::traced;
 use crate::failures::{Failure, Failures};
+use crate::trust::policy::{CallKey, claims_of};
+use crate::trust::{Denied, Policy, Trust};
 
 /// How long before its deadline a call is given up here, so that the caller learns why.
 const HEADROOM: Duration = Duration::from_millis(20);
@@ -37,6 +40,9 @@ const HEADROOM: Duration = Duration::from_millis(20);
 pub(crate) struct Serving {
     pub(crate) id: ComponentId,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) trust: Arc<Trust>,
+    /// Notes of whoever started it, which the policy service is told.
+    pub(crate) annotations: RwLock<StringMap>,
     /// The longest time a guest may run, also one that streams.
     pub(crate) longest: Duration,
 }
@@ -46,6 +52,19 @@ pub(crate) struct Serving {
 struct Version {
     code: Arc<Code>,
     export: Export,
+    /// What a decision about calls of it is remembered by.
+    key: CallKey,
+}
+
+impl Version {
+    fn new(id: &ComponentId, code: &Arc<Code>, export: &Export) -> Self {
+        let instance = export.instance().unwrap_or_default();
+        Self {
+            key: CallKey::new(id, code.image.as_str(), instance, export.function()),
+            code: Arc::clone(code),
+            export: export.clone(),
+        }
+    }
 }
 
 /// One served function. The version behind it changes; the subscription stays.
@@ -106,10 +125,7 @@ impl Server {
         let mut added = ServedExports::new();
         for (subject, export) in &exports {
             if !served.contains_key(subject) {
-                let version = Version {
-                    code: Arc::clone(code),
-                    export: (*export).clone(),
-                };
+                let version = Version::new(&self.serving.id, code, export);
                 added.insert(subject.clone(), self.serve(subject, version).await?);
             }
         }
@@ -119,10 +135,7 @@ impl Server {
         let removed = served.extract_if(|subject, _| !exports.contains_key(subject));
         let removed = removed.map(|(_, function)| function).collect();
         for (subject, function) in served.iter() {
-            let version = Version {
-                code: Arc::clone(code),
-                export: exports[subject].clone(),
-            };
+            let version = Version::new(&self.serving.id, code, exports[subject]);
             *function.current.write() = Arc::new(version);
         }
         served.extend(added);
@@ -165,9 +178,50 @@ impl Serving {
     }
 
     async fn answer(&self, version: &Version, call: IncomingCall) {
+        if let Some(policy) = &self.trust.policy
+            && let Err(denied) = self.leave(policy, version).await
+        {
+            return self.refuse(version, call, denied).await;
+        }
         match version.export.kind() {
             ExportKind::Http => self.handle_http(version, call).await,
             _ => self.handle_function(version, call).await,
+        }
+    }
+
+    /// Whether the policy service lets a call through; mostly it has said so before.
+    async fn leave(&self, policy: &Policy, version: &Version) -> Result<(), Denied> {
+        match policy.known(&version.key) {
+            Some(outcome) => outcome,
+            // Apart, so that the many calls that need not wait are no larger for it.
+            None => Box::pin(policy.call(&version.key, || self.question(version))).await,
+        }
+    }
+
+    fn question(&self, version: &Version) -> PolicyInvocation {
+        let verified = version.code.claims.as_ref();
+        PolicyInvocation {
+            interface: version.export.instance().unwrap_or_default().to_owned(),
+            function: version.export.function().to_owned(),
+            target: PolicyComponent {
+                component_id: self.id.as_str().to_owned(),
+                image_ref: version.code.image.as_str().to_owned(),
+                max_instances: 0,
+                annotations: self.annotations.read().clone(),
+                claims: verified.map(|verified| claims_of(&verified.claims)),
+            },
+        }
+    }
+
+    async fn refuse(&self, version: &Version, call: IncomingCall, source: Denied) {
+        let denied = Failed::Denied {
+            id: self.id.clone(),
+            operation: operation(&version.export),
+            source,
+        };
+        let error = self.failed(version, &call.context, denied);
+        if let Err(error) = call.responder.fail(error).await {
+            tracing::warn!(component = %self.id, %error, "could not send a refusal");
         }
     }
 
@@ -269,7 +323,11 @@ impl Serving {
                 detail: error.backtrace().map(str::to_owned),
             });
         }
-        RemoteError::new(wire_code, text)
+        let told = RemoteError::new(wire_code, text);
+        match error.hint() {
+            Some(hint) => told.with_hint(hint),
+            None => told,
+        }
     }
 }
 
@@ -355,6 +413,13 @@ enum Failed {
     Call(CallError),
     #[error(transparent)]
     Http(HttpCallError),
+    /// The policy service gives no leave.
+    #[error("policy denied the call of `{operation}` of component `{id}`")]
+    Denied {
+        id: ComponentId,
+        operation: String,
+        source: Denied,
+    },
 }
 
 impl From<CallError> for Failed {
@@ -390,7 +455,15 @@ impl Failed {
             Self::Call(CallError::Import(InvokeError::Deadline)) => {
                 (ErrorCode::Timeout, RemoteError::DEADLINE)
             }
+            Self::Denied { source, .. } => (source.code(), RemoteError::DENIED),
             Self::Call(_) | Self::Http(_) => (ErrorCode::ComponentFailed, RemoteError::FAILED),
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Denied { source, .. } => Some(source.hint()),
+            _ => None,
         }
     }
 

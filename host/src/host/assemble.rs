@@ -8,7 +8,8 @@ use async_nats::Client;
 use lattice_claims::CurveKey;
 use lattice_control::{EventPublisher, Server, ServerConfig};
 use lattice_core::event::{Event, HostStarted};
-use lattice_core::provider::{HostData, SecretText};
+use lattice_core::provider::HostData;
+use lattice_nats::connection::Rotation;
 use lattice_rpc::{Gate, Peer, PeerConfig, Switchboard};
 use lattice_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use lattice_store::{LatticeStore, StoreOptions};
@@ -36,6 +37,8 @@ use crate::registries::Registries;
 use crate::router::Router;
 use crate::shared_code::SharedCode;
 use crate::threads::{self, LongCalls};
+use crate::trust::secrets::Secrets;
+use crate::trust::{Policy, Trust};
 use crate::vouch::Voucher;
 use crate::{heartbeat, sync};
 
@@ -48,6 +51,7 @@ struct Common {
     identity: Arc<Identity>,
     ctl: Client,
     peer: Peer,
+    rotations: Vec<Rotation>,
     store: LatticeStore,
     labels: Arc<Labels>,
     links: Arc<LinkTable>,
@@ -56,6 +60,10 @@ struct Common {
     failures: Arc<Failures>,
     refusals: Refusals,
     voucher: Arc<Voucher>,
+    trust: Arc<Trust>,
+    secrets: Secrets,
+    /// Seals what only one provider process may read.
+    xkey: Arc<CurveKey>,
 }
 
 /// Starts everything a host consists of; the control server comes last, when there is something
@@ -123,6 +131,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         labels: common.labels,
         events: common.events,
         peer: common.peer,
+        _rotations: common.rotations,
         _failures: common.failures,
         _shared_code: shared_code.flatten(),
         _refusals: common.refusals,
@@ -136,16 +145,19 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
     let identity = Identity::new(&config.key, config.friendly_name.clone(), lattice.clone())?;
     let identity = Arc::new(identity);
     let labels = Labels::new(&config.labels)?;
-    let (ctl, rpc) = tokio::try_join!(
+    let ((ctl, ctl_rotation), (rpc, rpc_rotation)) = tokio::try_join!(
         connect("control", &config.ctl, config.rpc_timeout),
         connect("calls", &config.rpc, config.rpc_timeout),
     )?;
+    let rotations = ctl_rotation.into_iter().chain(rpc_rotation).collect();
     let options = StoreOptions {
         js_domain: config.js_domain.clone(),
         replicas: config.store_replicas,
         ..StoreOptions::default()
     };
     let store = LatticeStore::open(ctl.clone(), &lattice, options).await?;
+    let (settings, key) = (&config.secrets, &config.key);
+    let secrets = Secrets::new(&ctl, store.configs(), settings, &identity, key)?;
     let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
     let events = Arc::new(Events::start(publisher));
     let refusals = Refusals::start(identity.id.clone(), Arc::clone(&events));
@@ -155,20 +167,45 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
         ..peer_config
     };
     let peer = Peer::new(rpc, peer_config).await?;
+    let labels = Arc::new(labels);
+    let trust = trust(&config, &ctl, &identity, &labels, &events).await?;
     Ok(Common {
-        labels: Arc::new(labels),
+        refusals,
+        voucher: Arc::new(voucher),
+        trust: Arc::new(trust),
+        secrets,
+        xkey: Arc::new(CurveKey::generate()),
+        labels,
         links: Arc::new(LinkTable::new(lattice)),
         claims: Arc::default(),
         failures: Arc::new(Failures::start(identity.id.clone(), Arc::clone(&events))),
-        refusals,
-        voucher: Arc::new(voucher),
         config,
         identity,
         ctl,
         peer,
+        rotations,
         store,
         events,
     })
+}
+
+/// The rules for what runs here, with the policy service that is asked as well.
+async fn trust(
+    config: &HostConfig,
+    ctl: &Client,
+    identity: &Arc<Identity>,
+    labels: &Arc<Labels>,
+    events: &Arc<Events>,
+) -> Result<Trust, StartHostError> {
+    let policy = match config.policy.clone() {
+        None => None,
+        Some(policy) => {
+            let (identity, labels) = (Arc::clone(identity), Arc::clone(labels));
+            let events = Arc::clone(events);
+            Some(Policy::start(policy, ctl.clone(), identity, labels, events).await?)
+        }
+    };
+    Ok(Trust::new(config.trust.clone(), policy))
 }
 
 /// Reserving address space and starting a thread is not for a thread that serves sockets.
@@ -211,7 +248,9 @@ fn components(common: &Common, runtime: Runtime, gate: Option<Gate>) -> Componen
         router: Router::new(Arc::clone(&common.links)),
         events: Arc::clone(&common.events),
         failures: Arc::clone(&common.failures),
+        trust: Arc::clone(&common.trust),
         images: images(config),
+        secrets: common.secrets.clone(),
         queue: config.queue,
         gate,
         call_timeout: config.call_timeout,
@@ -240,7 +279,10 @@ fn providers(
         links: Arc::clone(&common.links),
         states: Arc::clone(&states),
         events: Arc::clone(&common.events),
+        trust: Arc::clone(&common.trust),
         images: images(config),
+        secrets: common.secrets.clone(),
+        xkey: Arc::clone(&common.xkey),
         spawner: Spawner::start().map_err(StartHostError::Spawner)?,
         local,
         threads,
@@ -248,6 +290,8 @@ fn providers(
         refusals: common.refusals.reports(),
         config: config.providers,
         rpc_timeout: config.rpc_timeout,
+        rpc: config.rpc.clone(),
+        signer: config.provider_signer.clone(),
         host_data: HostData {
             lattice_socket: lines.map(|lines| lines.path().to_owned()),
             ..host_data(common)
@@ -259,16 +303,11 @@ fn providers(
 /// What every provider process is told.
 fn host_data(common: &Common) -> HostData {
     let config = &common.config;
-    let user = config.rpc.user.as_ref();
-    let hidden = |text: Option<&SecretText>| text.cloned().unwrap_or_default();
     HostData {
         host_id: common.identity.id.as_str().to_owned(),
         lattice_rpc_prefix: config.lattice.as_str().to_owned(),
         link_name: HostData::default_link_name(),
-        lattice_rpc_user_jwt: hidden(user.map(|user| &user.jwt)),
-        lattice_rpc_user_seed: hidden(user.map(|user| &user.seed)),
-        lattice_rpc_url: config.rpc.url(),
-        host_xkey_public_key: CurveKey::generate().public_key(),
+        host_xkey_public_key: common.xkey.public_key(),
         lattice_strict: !config.allow_legacy_peers,
         default_rpc_timeout_ms: u64::try_from(config.rpc_timeout.as_millis()).ok(),
         structured_logging: config.structured_logging,

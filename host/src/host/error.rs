@@ -9,9 +9,12 @@ use lattice_claims::TokenError;
 use lattice_control::ServerError;
 use lattice_core::InvalidId;
 use lattice_core::host::InvalidLabelKey;
+use lattice_nats::connection::ConnectionError;
 use lattice_rpc::ConnectError;
 use lattice_runtime::RuntimeError;
 use lattice_store::StoreError;
+
+use crate::trust::StartPolicyError;
 
 /// Why a host did not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,14 @@ pub enum StartHostError {
     /// A label cannot be set.
     #[error("could not set the labels of the host")]
     Label(#[from] InvalidLabelKey),
+    /// A connection cannot be made so.
+    #[error("could not prepare the connection to NATS for {purpose}")]
+    Connection {
+        /// What the connection is for.
+        purpose: &'static str,
+        /// Why.
+        source: ConnectionError,
+    },
     /// NATS refused the connection.
     #[error("could not connect to NATS at {url} for {purpose}")]
     Connect {
@@ -43,9 +54,6 @@ pub enum StartHostError {
         /// How long was waited.
         within: Duration,
     },
-    /// What proves who the host is could not be signed.
-    #[error("could not sign what proves who the host is")]
-    Vouch(#[from] TokenError),
     /// Calls cannot be carried.
     #[error("could not subscribe for calls")]
     Rpc(#[from] ConnectError),
@@ -58,6 +66,12 @@ pub enum StartHostError {
         /// How long was waited.
         within: Duration,
     },
+    /// The host could not sign its own token.
+    #[error("could not sign the token of the host")]
+    Token(#[from] TokenError),
+    /// Changes of decisions cannot be received.
+    #[error("could not take the policy service into use")]
+    Policy(#[from] StartPolicyError),
     /// Control requests cannot be received.
     #[error("could not serve the control interface")]
     Control(#[from] ServerError),
@@ -91,6 +105,7 @@ impl StartHostError {
                 | Self::Store(_)
                 | Self::State { .. }
                 | Self::Control(_)
+                | Self::Policy(_)
         )
     }
 
@@ -101,6 +116,7 @@ impl StartHostError {
                 "check `--nats-host` and `--nats-port`, and that a nats-server runs there; \
                  `wash up` starts one"
             }
+            Self::Connection { source, .. } => source.hint(),
             Self::Store(error) => error.hint()?,
             Self::Label(error) => error.hint(),
             Self::Threads(_) => {
@@ -109,11 +125,14 @@ impl StartHostError {
             Self::Key(_) => "use a seed that starts with `SN`",
             Self::State { .. } => "check that JetStream is enabled on the NATS server",
             Self::Admin { .. } => "choose another `--http-admin` address",
+            Self::Policy(_) => {
+                "check that the host may subscribe to the subject of `--policy-changes-topic`"
+            }
             Self::Rpc(_)
-            | Self::Vouch(_)
             | Self::Control(_)
             | Self::Runtime(_)
-            | Self::Spawner(_) => return None,
+            | Self::Spawner(_)
+            | Self::Token(_) => return None,
         };
         Some(text.to_owned())
     }

@@ -3,12 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use lattice_claims::nats::NatsTokenError;
 use lattice_core::provider::HostDataError;
-use lattice_core::{ErrorCode, ImageRef, InvalidId};
+use lattice_core::{ComponentId, ErrorCode, ImageRef, InvalidId};
 use lattice_store::StoreError;
 
 use crate::artifact::FetchError;
 use crate::configs::OpenConfigsError;
+use crate::trust::{Denied, Refusal};
 
 /// Why a provider could not be started. With every cause, this is the text of
 /// `provider_start_failed`.
@@ -26,6 +28,22 @@ pub(crate) enum StartProviderError {
         /// Why.
         source: FetchError,
     },
+    /// It may not run here, or no longer.
+    #[error("could not accept image `{image}`")]
+    Refused {
+        /// The image.
+        image: String,
+        /// Why.
+        source: Refusal,
+    },
+    /// The policy service gives no leave.
+    #[error("Policy denied request to start provider `{id}`")]
+    Policy {
+        /// The provider.
+        id: ComponentId,
+        /// Why.
+        source: Denied,
+    },
     /// A config cannot be had.
     #[error(transparent)]
     Config(#[from] OpenConfigsError),
@@ -35,6 +53,9 @@ pub(crate) enum StartProviderError {
     /// What the process is told cannot be encoded.
     #[error("could not make the data for the provider process")]
     HostData(#[from] HostDataError),
+    /// The process cannot be given a NATS user of its own.
+    #[error("could not make NATS credentials for the provider process")]
+    Credentials(#[from] NatsTokenError),
     /// The process could not be started.
     #[error("could not start `{}`", path.display())]
     Spawn {
@@ -60,9 +81,11 @@ impl StartProviderError {
         match self {
             Self::Name(_) => ErrorCode::InvalidId,
             Self::Fetch { source, .. } => source.code(),
+            Self::Refused { source, .. } => source.code(),
+            Self::Policy { source, .. } => source.code(),
             Self::Config(error) => error.code(),
             Self::Store(error) => error.code(),
-            Self::HostData(_) => ErrorCode::Internal,
+            Self::HostData(_) | Self::Credentials(_) => ErrorCode::Internal,
             Self::Spawn { .. } => ErrorCode::ImageInvalid,
             Self::Ended(_) | Self::Silent(_) | Self::Stdin(_) => ErrorCode::ProviderFailed,
         }
@@ -73,6 +96,8 @@ impl StartProviderError {
         let text = match self {
             Self::Name(error) => error.hint(),
             Self::Fetch { source, .. } => source.hint(),
+            Self::Refused { source, .. } => source.hint(),
+            Self::Policy { source, .. } => source.hint(),
             Self::Config(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
             Self::Spawn { .. } => "check that the program is built for the machine of the host",
@@ -81,7 +106,7 @@ impl StartProviderError {
                 "run the program by hand to see why it ends at once; the log of the host has what \
                  it printed"
             }
-            Self::HostData(_) => return None,
+            Self::HostData(_) | Self::Credentials(_) => return None,
         };
         Some(text)
     }

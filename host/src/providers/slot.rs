@@ -1,5 +1,6 @@
 //! The place of one provider id on this host, as others see it.
 
+use lattice_claims::ProviderClaims;
 use lattice_core::host::ProviderDescription;
 use lattice_core::reference::without_scheme;
 use lattice_core::{ComponentId, ImageRef, StringMap};
@@ -21,11 +22,33 @@ pub(crate) struct StopProvider {
 struct State {
     /// Whether a process was started yet.
     running: bool,
-    name: Option<String>,
-    revision: i32,
+    shown: Shown,
     problem: Option<String>,
     /// Where only its process is asked for its health.
     health: Option<String>,
+}
+
+/// What the claims of a provider say that others see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) name: Option<String>,
+    pub(crate) revision: i32,
+    pub(crate) version: Option<String>,
+    pub(crate) expires: Option<u64>,
+}
+
+impl Shown {
+    pub(crate) fn of(claims: Option<&ProviderClaims>) -> Self {
+        let metadata = claims.and_then(|claims| claims.metadata.as_ref());
+        Self {
+            name: metadata.and_then(|metadata| metadata.name.clone()),
+            revision: metadata
+                .and_then(|metadata| metadata.revision)
+                .unwrap_or_default(),
+            version: metadata.and_then(|metadata| metadata.version.clone()),
+            expires: claims.and_then(|claims| claims.expires),
+        }
+    }
 }
 
 /// A provider that runs here or is being started.
@@ -63,18 +86,19 @@ impl Slot {
         state.running.then(|| ProviderDescription {
             id: self.id.as_str().to_owned(),
             image_ref: Some(self.image_ref().to_owned()),
-            name: state.name.clone(),
-            revision: state.revision,
+            name: state.shown.name.clone(),
+            revision: state.shown.revision,
+            version: state.shown.version.clone(),
+            expires: state.shown.expires,
             annotations: Some(self.annotations.clone()),
             problem: state.problem.clone(),
         })
     }
 
-    pub(crate) fn set_running(&self, name: Option<String>, revision: i32) {
+    pub(crate) fn set_running(&self, shown: Shown) {
         let mut state = self.state.write();
         state.running = true;
-        state.name = name;
-        state.revision = revision;
+        state.shown = shown;
     }
 
     pub(crate) fn set_problem(&self, problem: Option<String>) {

@@ -13,27 +13,32 @@ use lattice_claims::{CurveKey, provider_info, stored_provider};
 use lattice_core::StringMap;
 use lattice_core::event::{CallRefused, Event, HealthCheck, ProviderExited};
 use lattice_core::identity::ProviderIdentity;
-use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport};
+use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport, SecretMap};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
 use lattice_rpc::Expected;
 use lattice_store::ConfigBundle;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::ProviderDeps;
+use super::credentials::{Credentials, LEGACY};
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
+use super::leave;
 use super::life::Life;
 use super::probe::{Probe, Probed};
 use super::report;
 use super::restart::Restarts;
-use super::send::publish;
-use super::slot::{Slot, StopProvider};
+use super::seal::Sealer;
+use super::send::{publish, publish_bytes};
+use super::slot::{Shown, Slot, StopProvider};
 use super::stop::shut_down;
 use super::teller::{Heard, Teller, TellerDeps};
-use crate::artifact::ProviderProgram;
+use crate::artifact::{FetchError, Program, ProviderProgram};
 use crate::configs;
+use crate::trust::secrets::{Entity, SecretBundle, SecretState};
 use crate::vouch::Vouched;
 
 /// The owner of one provider.
@@ -43,16 +48,25 @@ pub(crate) struct Worker {
     pub(super) slot: Arc<Slot>,
     program: ProviderProgram,
     config: ConfigBundle,
-    subjects: ProviderSubjects,
+    pub(super) subjects: ProviderSubjects,
     /// Kept over restarts, so that hosts and providers need not agree anew on subjects.
-    xkey: CurveKey,
+    pub(super) xkey: Arc<CurveKey>,
+    /// Who the process connects as, where that is not the host.
+    pub(super) credentials: Option<Credentials>,
     /// Who the process that lives now is to others.
     vouched: Option<(Vouched, Expected)>,
-    teller: Teller,
+    sealer: Sealer,
+    secrets: SecretBundle,
+    /// What the process was given as its own secrets, until it is heard of: it may have missed
+    /// what has changed since.
+    given: Option<Arc<SecretMap>>,
+    pub(super) teller: Teller,
     restarts: Restarts,
     announced: Announced,
     /// Whether the next answer that does not say whose it is may be that of another process.
     doubtful: bool,
+    /// Tells when the token of the program expires.
+    _expiry: Option<AbortOnDropHandle<()>>,
 }
 
 /// What the lattice has been told of the start.
@@ -79,11 +93,13 @@ impl Worker {
         slot: Arc<Slot>,
         config: &[String],
     ) -> Result<Self, StartProviderError> {
-        let program = deps.images.provider(&slot.image).await.map_err(|source| {
-            StartProviderError::Fetch {
+        let program = deps.images.provider(&slot.image, &deps.trust).await;
+        let program = program.map_err(|error| match error {
+            FetchError::Refused { image, source } => StartProviderError::Refused { image, source },
+            source => StartProviderError::Fetch {
                 image: slot.image.clone(),
                 source,
-            }
+            },
         })?;
         if let Some(claims) = &program.claims {
             deps.store.claims().put(&stored_provider(claims)).await?;
@@ -92,15 +108,21 @@ impl Worker {
             .links()
             .ensure_spec(&slot.id, slot.image_ref())
             .await?;
-        let config = configs::open(deps.store.configs(), config).await?;
+        let entity = Entity::new(program.token.as_deref(), &slot.annotations);
+        let named =
+            configs::open(deps.store.configs(), &deps.secrets, config, entity.clone()).await?;
         let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);
-        let xkey = CurveKey::generate();
+        let xkey = Arc::new(CurveKey::generate());
+        let sealer = Sealer::new(&deps.xkey, &xkey);
         slot.set_health_subject(subjects.health_of(&xkey.public_key()));
         let teller_deps = TellerDeps {
             nats: deps.nats.clone(),
             links: Arc::clone(&deps.links),
             configs: deps.store.configs().clone(),
             states: Arc::clone(&deps.states),
+            secrets: deps.secrets.clone(),
+            entity,
+            sealer: sealer.clone(),
         };
         let teller = Teller::new(
             teller_deps,
@@ -109,18 +131,24 @@ impl Worker {
             &xkey.public_key(),
         );
         let restarts = Restarts::new(deps.config);
+        let credentials = credentials(&deps, &slot, &program.program, &xkey);
         Ok(Self {
             deps,
             slot,
             program,
-            config,
+            config: named.config,
             subjects,
             xkey,
+            credentials,
             vouched: None,
+            sealer,
+            secrets: named.secrets,
+            given: None,
             teller,
             restarts,
             announced: Announced::Nothing,
             doubtful: false,
+            _expiry: None,
         })
     }
 
@@ -129,36 +157,44 @@ impl Worker {
         self.doubtful = self.probe().is_another_there().await;
         let life = self.spawn().await?;
         let claims = self.program.claims.as_ref();
-        let metadata = claims.and_then(|claims| claims.metadata.as_ref());
-        let name = metadata.and_then(|metadata| metadata.name.clone());
-        let revision = metadata
-            .and_then(|metadata| metadata.revision)
-            .unwrap_or_default();
-        self.slot.set_running(name, revision);
+        self.slot.set_running(Shown::of(claims));
+        self._expiry = leave::expiry(&self.deps, &self.slot, claims);
         self.slot
             .set_problem(Some("it is not ready yet".to_owned()));
         Ok(life)
     }
 
     async fn spawn(&mut self) -> Result<Life, StartProviderError> {
-        let data = self.host_data().await;
+        leave::ask(&self.deps, &self.slot, &self.program).await?;
+        let data = self.host_data().await?;
         let life = Life::begin(&self.deps, &self.program.program, data).await?;
         self.tell_config(&self.config.merged()).await;
         Ok(life)
     }
 
-    async fn host_data(&mut self) -> HostData {
+    async fn host_data(&mut self) -> Result<HostData, StartProviderError> {
         let links = self.teller.definitions().await;
+        let secrets = self.own_secrets().unwrap_or_default();
+        self.given = Some(Arc::clone(&secrets));
         let instance = uuid::Uuid::new_v4().to_string();
-        HostData {
+        let data = HostData {
             provider_key: self.slot.id.as_str().to_owned(),
             lattice_identity: self.vouch(&instance),
             instance_id: instance,
             link_definitions: links,
             config: (*self.config.merged()).clone(),
+            secrets: (*secrets).clone(),
             provider_xkey_private_key: self.xkey.seed(),
             provider_xkey_public_key: self.xkey.public_key(),
-            ..self.deps.host_data.clone()
+            ..self.deps.rpc.tell(self.deps.host_data.clone())
+        };
+        match &mut self.credentials {
+            None => Ok(data),
+            Some(credentials) => {
+                // Links that have come meanwhile are told, too, once that is noticed.
+                let links = self.deps.links.of(&self.slot.id);
+                Ok(credentials.give(&links, data)?)
+            }
         }
     }
 
@@ -198,6 +234,41 @@ impl Worker {
 
     async fn tell_config(&self, config: &StringMap) {
         publish(&self.deps.nats, &self.subjects.config_update(), config).await;
+    }
+
+    /// The provider's own secrets, as far as they can be had.
+    fn own_secrets(&self) -> Option<Arc<SecretMap>> {
+        match self.secrets.current() {
+            SecretState::Ready(secrets) => Some(secrets),
+            SecretState::Pending | SecretState::Failed(_) => None,
+        }
+    }
+
+    /// Gives the process its own secrets anew. One that may no longer have them keeps what it has
+    /// in its memory; nothing that is told could take that away.
+    async fn tell_secrets(&self) {
+        let Some(secrets) = self.own_secrets() else {
+            let provider = self.slot.id.as_str();
+            tracing::warn!(provider, "the secrets of a provider cannot be had any more");
+            return;
+        };
+        match self.sealer.seal(&secrets) {
+            Ok(Some(sealed)) => {
+                let subject = self.subjects.secrets_update(&self.xkey.public_key());
+                publish_bytes(&self.deps.nats, &subject, sealed.into()).await;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "could not seal the secrets of a provider"),
+        }
+    }
+
+    /// The process listens: what has changed since its start is said again.
+    async fn heard_of(&mut self, heard: Heard) {
+        let given = self.given.take();
+        if given.is_some_and(|given| self.own_secrets().is_some_and(|now| now != given)) {
+            self.tell_secrets().await;
+        }
+        self.teller.heard(heard).await;
     }
 
     /// Keeps the provider running until its end is wanted, and ends it.
@@ -266,8 +337,15 @@ impl Worker {
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
                 wish = self.slot.stop_wanted() => return Ended::Stopped(wish, life),
-                () = self.teller.changed() => self.teller.sync().await,
+                () = self.teller.changed() => self.links_changed().await,
+                () = Credentials::due(self.credentials.as_ref()) => {
+                    if !self.credentials_due().await {
+                        life.kill().await;
+                        return Ended::Exited("its NATS credentials have ended".to_owned());
+                    }
+                }
                 config = self.config.changed() => self.tell_config(&config).await,
+                () = self.secrets.changed() => self.tell_secrets().await,
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
                 Some(report) = next(&mut reports) => self.reported(report),
                 Some(report) = next(&mut refused) => self.refused(report),
@@ -319,7 +397,7 @@ impl Worker {
             Probed::Answer(response) => {
                 self.answered(health, &response);
                 if response.healthy {
-                    self.teller.heard(Heard::Surely).await;
+                    self.heard_of(Heard::Surely).await;
                 }
                 for report in response.links {
                     self.deps.states.reported(&self.slot.id, report);
@@ -331,7 +409,7 @@ impl Worker {
                 }
                 self.answered(health, &response);
                 if response.healthy {
-                    self.teller.heard(Heard::Perhaps).await;
+                    self.heard_of(Heard::Perhaps).await;
                 }
             }
             Probed::Miss(why) => {
@@ -422,6 +500,33 @@ impl Worker {
         self.slot.set_problem(Some(text.clone()));
         self.tell_health(Verdict::Failed, Some(text));
     }
+}
+
+/// Who a process connects as, where the host may sign for it.
+fn credentials(
+    deps: &ProviderDeps,
+    slot: &Slot,
+    program: &Program,
+    xkey: &CurveKey,
+) -> Option<Credentials> {
+    // What runs inside the host has the host's connection.
+    let Program::File { .. } = program else {
+        return None;
+    };
+    let signer = Arc::clone(deps.signer.as_ref()?);
+    let legacy = slot
+        .annotations
+        .get(LEGACY)
+        .is_some_and(|value| value == "true");
+    let lattice = deps.identity.lattice.clone();
+    let id = slot.id.clone();
+    Some(Credentials::new(
+        signer,
+        lattice,
+        id,
+        xkey.public_key(),
+        legacy,
+    ))
 }
 
 async fn next<T: DeserializeOwned>(

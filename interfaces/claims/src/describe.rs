@@ -17,6 +17,7 @@ pub fn stored_component(claims: &ComponentClaims) -> StoredClaims {
         subject: claims.subject.clone(),
         tags: metadata.tags.unwrap_or_default(),
         version: metadata.version.unwrap_or_default(),
+        expires: claims.expires,
     })
 }
 
@@ -31,6 +32,7 @@ pub fn stored_provider(claims: &ProviderClaims) -> StoredClaims {
         subject: claims.subject.clone(),
         version: metadata.version.unwrap_or_default(),
         config_schema: metadata.config_schema.map(|schema| schema.to_string()),
+        expires: claims.expires,
     })
 }
 
@@ -60,6 +62,7 @@ pub fn provider_info(claims: &ProviderClaims) -> Option<ProviderClaimsInfo> {
         tags: None,
         name: metadata.name.clone()?,
         version: metadata.version.clone()?,
+        revision: metadata.revision,
         not_before_human: claim_time(claims.not_before),
         expires_human: claim_time(claims.expires),
     })

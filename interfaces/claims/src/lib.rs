@@ -9,7 +9,9 @@ pub mod archive;
 pub mod claims;
 pub mod component;
 pub mod curve;
+pub mod issuers;
 pub mod keys;
+pub mod nats;
 pub mod peer;
 pub mod token;
 pub mod wasm;
@@ -18,10 +20,11 @@ mod describe;
 
 pub use claims::{
     AccountClaims, Claims, ComponentClaims, ComponentMetadata, HostClaims, OperatorClaims,
-    ProviderClaims, ProviderMetadata,
+    ProviderClaims, ProviderMetadata, SignerMetadata,
 };
 pub use component::{ComponentClaimsError, VerifiedComponent, sign_component, verify_component};
 pub use curve::{CurveKey, SealError};
 pub use describe::{component_info, provider_info, stored_component, stored_provider};
+pub use issuers::TrustedIssuers;
 pub use keys::{KeyError, KeyKind, PublicKey, SigningKey};
 pub use token::{TokenError, epoch_seconds};

@@ -86,6 +86,12 @@ pub struct ComponentDescription {
     /// Limits of its own; `null` on the wire when it has none.
     #[serde(default)]
     pub limits: Option<StringMap>,
+    /// The version in its claims. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When its claims expire, in epoch seconds. Left out when they do not, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// One running provider.
@@ -109,6 +115,12 @@ pub struct ProviderDescription {
     /// out while all is well, and by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The version in its claims. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When its claims expire, in epoch seconds. Left out when they do not, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// Labels whose keys start like this are set by the host itself.

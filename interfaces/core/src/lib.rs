@@ -14,12 +14,14 @@ pub mod identity;
 pub mod keyvalue;
 pub mod link;
 pub mod locality;
+pub mod policy;
 pub mod provider;
 pub mod record;
 pub mod reference;
 pub mod reply;
 pub mod road;
 pub mod rules;
+pub mod secrets;
 pub mod subject;
 pub mod trace;
 pub mod uptime;
@@ -27,7 +29,8 @@ pub mod uptime;
 mod json;
 
 pub use id::{
-    ComponentId, ConfigName, HostId, ImageRef, InvalidId, LatticeName, LinkName, WitName,
+    BackendName, ComponentId, ConfigName, HostId, ImageRef, InvalidId, LatticeName, LinkName,
+    WitName,
 };
 pub use link::{InterfaceRef, Link, LinkKey, LinkStatus, ResolvedLink};
 pub use locality::Locality;

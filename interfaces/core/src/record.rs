@@ -75,6 +75,9 @@ pub struct StoredComponentClaims {
     pub tags: Vec<String>,
     /// The version.
     pub version: String,
+    /// When the token expires, in epoch seconds. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// Stored claims of a provider.
@@ -96,6 +99,9 @@ pub struct StoredProviderClaims {
     /// A schema of its config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<String>,
+    /// When the token expires, in epoch seconds. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// Older hosts wrote tags as one comma-separated string.
@@ -127,7 +133,16 @@ impl StoredClaims {
         }
     }
 
-    /// The flat map that `claims.get` answers with, both spellings of each key.
+    /// When the token expires, in epoch seconds.
+    #[must_use]
+    pub fn expires(&self) -> Option<u64> {
+        match self {
+            Self::Component(claims) => claims.expires,
+            Self::Provider(claims) => claims.expires,
+        }
+    }
+
+    /// The flat map that `claims.get` answers with, both spellings of each key; an expiry is ours.
     #[must_use]
     pub fn to_claims_map(&self) -> StringMap {
         let (issuer, name, revision, subject, version) = match self {
@@ -156,6 +171,9 @@ impl StoredClaims {
                 let schema = claims.config_schema.clone().unwrap_or_default();
                 map.insert("config_schema".to_owned(), schema);
             }
+        }
+        if let Some(at) = self.expires() {
+            map.extend(["exp", "expires"].map(|key| (key.to_owned(), at.to_string())));
         }
         map.sort_unstable_keys();
         map

@@ -135,6 +135,12 @@ error_codes! {
     ImageTooLarge = "image-too-large",
     /// The claims in the image do not hold.
     ClaimsInvalid = "claims-invalid",
+    /// The image is not signed, and has to be.
+    NotSigned = "not-signed",
+    /// The image is signed by somebody who is not trusted.
+    IssuerNotTrusted = "issuer-not-trusted",
+    /// A secrets backend did not give a secret.
+    SecretUnavailable = "secret-unavailable",
     /// A policy refused the request.
     PolicyDenied = "policy-denied",
     /// The request may not be made, such as changing a label of the host.

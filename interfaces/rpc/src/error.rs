@@ -36,6 +36,8 @@ impl RemoteError {
     pub const DEADLINE: &'static str = "deadline-exceeded";
     /// The parameters could not be decoded.
     pub const BAD_REQUEST: &'static str = "bad-request";
+    /// The caller has no leave for the call; it did not start.
+    pub const DENIED: &'static str = "denied";
     /// The callee failed, for example by a trap.
     pub const FAILED: &'static str = "failed";
     /// The callee stops and no longer takes calls; it did not start.
@@ -95,8 +97,8 @@ impl RemoteError {
             Self::OVERLOADED | Self::STOPPING => "503",
             Self::DEADLINE => "408",
             Self::BAD_REQUEST => "400",
+            Self::DENIED | Self::UNTRUSTED | Self::FOREIGN_SOURCE => "403",
             Self::UNAUTHENTICATED | Self::BAD_PROOF | Self::EXPIRED => "401",
-            Self::UNTRUSTED | Self::FOREIGN_SOURCE => "403",
             Self::REPLAYED | Self::STALE | Self::UNKNOWN_SESSION => "401",
             _ => "500",
         }

@@ -172,6 +172,11 @@ impl Failure {
                 "the component was stopped before it had answered",
             ),
             RemoteError::DEADLINE => Self::too_late(link_has_limit),
+            RemoteError::DENIED => Self::new(
+                StatusCode::FORBIDDEN,
+                RemoteError::DENIED,
+                "the policy of the lattice does not allow this request",
+            ),
             code => {
                 let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
                 Self {

@@ -166,7 +166,6 @@ fn a_strict_host_needs_a_cluster() {
 #[test]
 fn what_would_be_unsafe_to_leave_out_is_refused() {
     for flags in [
-        ["--policy-topic", "policy"],
         ["--feature", "workload-identity-auth"],
         ["--feature", "nonsense"],
     ] {
@@ -181,8 +180,6 @@ fn what_would_be_unsafe_to_leave_out_is_refused() {
 #[test]
 fn flags_without_effect_are_named_once() {
     let flags = [
-        "--secrets-topic",
-        "s",
         "--allow-latest",
         "--oci-user",
         "u",
@@ -190,8 +187,18 @@ fn flags_without_effect_are_named_once() {
         "rpc_interface",
     ];
     let (_, warnings) = build(&flags).unwrap();
-    assert_eq!(warnings.len(), 3);
-    assert!(warnings[0].contains("--secrets-topic") && warnings[2].contains("rpc_interface"));
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[1].contains("rpc_interface"));
+}
+
+#[test]
+fn secrets_have_a_topic_and_are_asked_for_again() {
+    let (config, warnings) = build(&["--secrets-topic", "my.secrets"]).unwrap();
+    assert_eq!(config.secrets.topic.unwrap().as_str(), "my.secrets");
+    assert_eq!(config.secrets.refresh, Duration::from_secs(30));
+    assert!(warnings.is_empty());
+    assert!(build(&[]).unwrap().0.secrets.topic.is_none());
+    assert!(build(&["--secrets-topic", "a.*"]).is_err());
 }
 
 #[test]
@@ -226,24 +233,63 @@ fn address_for_traces_has_to_be_one() {
 }
 
 #[test]
-fn credentials_files_are_taken_apart() {
-    let text = "-----BEGIN NATS USER JWT-----\neyJ0\n------END NATS USER JWT------\n\n\
-                ****\n-----BEGIN USER NKEY SEED-----\nSUAB\n------END USER NKEY SEED------\n";
-    let user = parse_creds(text).unwrap();
-    assert_eq!((user.jwt.expose(), user.seed.expose()), ("eyJ0", "SUAB"));
-    for bad in [
-        "",
-        "-----BEGIN NATS USER JWT-----\n------END NATS USER JWT------\n",
-    ] {
-        assert!(parse_creds(bad).is_none());
-    }
+fn what_a_connection_needs_is_looked_at_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("user.creds");
-    assert!(matches!(user_error(&path), SettingsError::ReadCreds { .. }));
+    let flags = ["--rpc-creds", path.to_str().unwrap()];
+    let told = || build(&flags).unwrap_err().to_string();
+    assert!(told().contains("user.creds"), "{}", told());
     std::fs::write(&path, "nothing").unwrap();
-    assert!(matches!(user_error(&path), SettingsError::NotCreds { .. }));
+    assert!(told().contains("holds no NATS credentials"), "{}", told());
+    let error = build(&["--nats-url", "nats://a:1,nats://[b"]).unwrap_err();
+    assert!(error.to_string().contains("nats://[b"), "{error}");
 }
 
-fn user_error(path: &Path) -> SettingsError {
-    user(&None, &None, Some(path)).unwrap_err()
+#[test]
+fn addresses_of_one_connection_go_before_those_of_both() {
+    let urls = ["--nats-url", "nats://a:1, nats://b:2"];
+    let (config, _) = build(&urls).unwrap();
+    assert_eq!(
+        config.ctl.connection().servers,
+        ["nats://a:1", "nats://b:2"]
+    );
+    assert_eq!(config.rpc.url(), "nats://a:1");
+    let more = [&urls[..], &["--rpc-url", "nats://c:3"]].concat();
+    let (config, _) = build(&more).unwrap();
+    assert_eq!(config.rpc.connection().servers, ["nats://c:3"]);
+    assert_eq!(config.ctl.connection().servers.len(), 2);
+    let more = [&urls[..], &["--ctl-port", "5"]].concat();
+    let (config, _) = build(&more).unwrap();
+    assert_eq!(config.ctl.connection().servers, ["nats://127.0.0.1:5"]);
+}
+
+#[test]
+fn who_signs_for_providers_is_an_account() {
+    let account = SigningKey::generate(KeyKind::Account);
+    let (seed, public) = (account.seed(), account.public_key());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("signing.nk");
+    std::fs::write(&path, format!("{}\n", seed.expose())).unwrap();
+    for given in [seed.expose(), path.to_str().unwrap()] {
+        let (config, _) = build(&["--nats-account-seed", given]).unwrap();
+        let signer = config.provider_signer.unwrap();
+        assert_eq!(
+            (signer.key.public_key(), &signer.account),
+            (public.clone(), &None)
+        );
+    }
+    let other = SigningKey::generate(KeyKind::Account).public_key();
+    let flags = [
+        "--nats-account-seed",
+        seed.expose(),
+        "--nats-account",
+        &other,
+    ];
+    let (config, _) = build(&flags).unwrap();
+    assert_eq!(config.provider_signer.unwrap().account, Some(other));
+    let user = SigningKey::generate(KeyKind::User).seed();
+    std::fs::write(&path, user.expose()).unwrap();
+    let error = build(&["--nats-account-seed", path.to_str().unwrap()]).unwrap_err();
+    assert!(matches!(error, SettingsError::AccountSeed(_)), "{error}");
+    assert!(build(&["--nats-account-seed", "/nowhere/x"]).is_err());
 }

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::{ArchiveError, LIBRARY_SUFFIX, TOKEN_ENTRY, WORLD_ENTRY, is_target};
 use crate::claims::{Claims, ProviderMetadata};
 use crate::component::{ValidTimes, expect_kind};
-use crate::keys::{KeyKind, SigningKey};
+use crate::keys::{KeyKind, PublicKey, SigningKey};
 use crate::wasm::hex_digest;
 
 /// Collects libraries and writes them as a signed archive.
@@ -59,11 +59,29 @@ impl ArchiveBuilder {
     ///
     /// Fails without a library, for keys of the wrong kind, and when the sink does.
     pub fn write(
-        mut self,
+        self,
         sink: impl Write,
         gzip: bool,
         issuer: &SigningKey,
         subject: &SigningKey,
+        times: ValidTimes,
+    ) -> Result<(), ArchiveError> {
+        expect_kind(subject, KeyKind::Provider)?;
+        self.write_for(sink, gzip, issuer, &subject.public_key(), times)
+    }
+
+    /// Signs and writes the archive of a provider whose public key is all that there is, such as
+    /// that of an archive to which something is added.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArchiveBuilder::write`].
+    pub fn write_for(
+        mut self,
+        sink: impl Write,
+        gzip: bool,
+        issuer: &SigningKey,
+        subject: &str,
         times: ValidTimes,
     ) -> Result<(), ArchiveError> {
         let token = self.sign(issuer, subject, times)?;
@@ -86,11 +104,11 @@ impl ArchiveBuilder {
     fn sign(
         &mut self,
         issuer: &SigningKey,
-        subject: &SigningKey,
+        subject: &str,
         times: ValidTimes,
     ) -> Result<String, ArchiveError> {
         expect_kind(issuer, KeyKind::Account)?;
-        expect_kind(subject, KeyKind::Provider)?;
+        PublicKey::parse(subject)?.expect_kind(KeyKind::Provider)?;
         if self.libraries.is_empty() {
             return Err(ArchiveError::NoLibrary {
                 target: "any".into(),
@@ -108,7 +126,7 @@ impl ArchiveBuilder {
                     .map(|world| (WORLD_ENTRY.to_owned(), hex_digest(world))),
             )
             .collect();
-        let mut claims = Claims::new(subject.public_key(), metadata, times.now);
+        let mut claims = Claims::new(subject.to_owned(), metadata, times.now);
         claims.expires = times.expires;
         claims.not_before = times.not_before;
         Ok(claims.sign(issuer)?)

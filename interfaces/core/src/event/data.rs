@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::StringMap;
 use crate::id::DEFAULT_NAME;
 use crate::link::{Link, LinkState};
+use crate::policy::PolicyKind;
 use crate::reply::ErrorCode;
 
 fn default_name() -> String {
@@ -76,6 +77,9 @@ pub struct ProviderClaimsInfo {
     pub name: String,
     /// The version.
     pub version: String,
+    /// The revision. Left out by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
     /// Epoch seconds as text, or `never`.
     pub not_before_human: String,
     /// Epoch seconds as text, or `never`.
@@ -304,6 +308,39 @@ pub struct InvocationFailed {
     /// How many like it were left out since the last such event.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,
+}
+
+/// The token of something that runs has expired. It goes on, and is not started again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimsExpired {
+    /// The host.
+    pub host_id: String,
+    /// The component or provider.
+    pub id: String,
+    /// Its image, as other events about it show it.
+    pub image_ref: String,
+    /// The subject of the token.
+    pub public_key: String,
+    /// The account that signed.
+    pub issuer: String,
+    /// When it expired, in epoch seconds.
+    pub expired_at: u64,
+}
+
+/// The policy service has changed a decision of before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDecisionChanged {
+    /// The host.
+    pub host_id: String,
+    /// The request that the decision answers.
+    pub request_id: String,
+    /// What it was about.
+    pub kind: PolicyKind,
+    /// Whether the host has leave now.
+    pub permitted: bool,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// A call was refused because of who makes it, or because that cannot be known.

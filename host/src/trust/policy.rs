@@ -1,0 +1,132 @@
+//! The policy service: asked before a component or provider starts and before a component is
+//! called. Without an answer there is no leave.
+
+mod cache;
+mod changes;
+mod client;
+mod denied;
+mod question;
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use lattice_core::policy::{PolicyInvocation, PolicySubject};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::PolicyConfig;
+use crate::events::Events;
+use crate::identity::Identity;
+use crate::labels::Labels;
+use cache::{Cache, Decision, Entry};
+pub(crate) use changes::StartPolicyError;
+use client::PolicyClient;
+pub(crate) use denied::Denied;
+pub(crate) use question::{CallKey, claims_of};
+
+/// Asks a policy service and remembers what it said.
+///
+/// A decision holds for a while, until a label of the host changes, or until the service takes it
+/// back; several calls that need the same one share a question. That there was no answer is
+/// remembered for a moment, so that a service that is gone does not cost every call its timeout.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    client: PolicyClient,
+    cache: Arc<Cache>,
+    labels: Arc<Labels>,
+    _changes: Option<AbortOnDropHandle<()>>,
+}
+
+impl Policy {
+    /// Listens to changes from now on.
+    pub(crate) async fn start(
+        config: PolicyConfig,
+        nats: Client,
+        identity: Arc<Identity>,
+        labels: Arc<Labels>,
+        events: Arc<Events>,
+    ) -> Result<Self, StartPolicyError> {
+        let cache = Arc::new(Cache::new(config.keep));
+        let changes = match &config.changes_topic {
+            None => None,
+            Some(topic) => {
+                let host = identity.id.clone();
+                Some(changes::follow(&nats, topic, Arc::clone(&cache), host, events).await?)
+            }
+        };
+        Ok(Self {
+            client: PolicyClient::new(config, nats, identity),
+            cache,
+            labels,
+            _changes: changes,
+        })
+    }
+
+    /// Whether a component or provider may start.
+    pub(crate) async fn start_of(&self, subject: PolicySubject) -> Result<(), Denied> {
+        let key = question::start_key(&subject);
+        self.decide(&key, || subject).await
+    }
+
+    /// Whether a call may be made, if that is known without asking.
+    pub(crate) fn known(&self, key: &CallKey) -> Option<Result<(), Denied>> {
+        let entry = self.cache.find(key.as_arc())?;
+        let decision = entry.decision(self.labels.changes())?;
+        Some(decision.outcome())
+    }
+
+    /// Whether a call may be made.
+    pub(crate) async fn call(
+        &self,
+        key: &CallKey,
+        call: impl FnOnce() -> PolicyInvocation,
+    ) -> Result<(), Denied> {
+        let subject = || PolicySubject::Invocation(call());
+        self.decide(key.as_arc(), subject).await
+    }
+
+    /// Forgets what was said about calls of a component, which is about to be another.
+    pub(crate) fn forget_calls(&self, component: &str) {
+        self.cache.forget(&question::calls_of(component));
+    }
+
+    async fn decide(
+        &self,
+        key: &Arc<str>,
+        subject: impl FnOnce() -> PolicySubject,
+    ) -> Result<(), Denied> {
+        let entry = self.cache.entry(key);
+        if let Some(decision) = entry.decision(self.labels.changes()) {
+            return decision.outcome();
+        }
+        // One asks, within the timeout of the service; the others wait for what it is told.
+        let _asking = entry.asking.lock().await;
+        let labels = self.labels.changes();
+        if let Some(decision) = entry.decision(labels) {
+            return decision.outcome();
+        }
+        self.ask(&entry, labels, subject()).await
+    }
+
+    async fn ask(
+        &self,
+        entry: &Arc<Entry>,
+        labels: u64,
+        subject: PolicySubject,
+    ) -> Result<(), Denied> {
+        let request = self.client.request(self.labels.all(), subject);
+        self.cache.asks(entry, &request, labels);
+        let answer = self.client.ask(&request).await;
+        let decision = match answer {
+            Ok(response) => Decision::said(response, self.cache.keep(), labels),
+            Err(denied) => {
+                tracing::warn!(
+                    kind = request.kind.as_str(),
+                    request = request.request_id,
+                    "denied without an answer of the policy service: {denied}"
+                );
+                Decision::unanswered(denied, labels)
+            }
+        };
+        entry.answered(&request.request_id, decision).outcome()
+    }
+}

@@ -1,0 +1,87 @@
+//! Asking: one request, one answer, one deadline.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the subject of the policy service"
+)]
+
+use std::sync::Arc;
+
+use async_nats::{Client, Request, RequestErrorKind};
+use lattice_core::StringMap;
+use lattice_core::policy::{
+    POLICY_VERSION, PolicyHost, PolicyKind, PolicyRequest, PolicyResponse, PolicySubject,
+};
+
+use super::denied::Denied;
+use crate::config::PolicyConfig;
+use crate::identity::Identity;
+
+#[derive(Debug)]
+pub(super) struct PolicyClient {
+    config: PolicyConfig,
+    nats: Client,
+    identity: Arc<Identity>,
+}
+
+impl PolicyClient {
+    pub(super) fn new(config: PolicyConfig, nats: Client, identity: Arc<Identity>) -> Self {
+        Self {
+            config,
+            nats,
+            identity,
+        }
+    }
+
+    /// The question about `subject`, with an id of its own.
+    pub(super) fn request(&self, labels: StringMap, subject: PolicySubject) -> PolicyRequest {
+        let kind = match &subject {
+            PolicySubject::Component(_) => PolicyKind::StartComponent,
+            PolicySubject::Provider(_) => PolicyKind::StartProvider,
+            PolicySubject::Invocation(_) => PolicyKind::PerformInvocation,
+            PolicySubject::Other(_) => PolicyKind::Unknown,
+        };
+        PolicyRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            kind,
+            version: POLICY_VERSION.to_owned(),
+            host: PolicyHost {
+                public_key: self.identity.id.as_str().to_owned(),
+                lattice: self.identity.lattice.as_str().to_owned(),
+                labels,
+            },
+            request: subject,
+        }
+    }
+
+    pub(super) async fn ask(&self, request: &PolicyRequest) -> Result<PolicyResponse, Denied> {
+        let topic = || self.config.topic.as_str().to_owned();
+        let not_asked = |why: String| Denied::NotAsked {
+            topic: topic(),
+            why,
+        };
+        let payload = serde_json::to_vec(request).map_err(|error| not_asked(error.to_string()))?;
+        let message = Request::new()
+            .payload(payload.into())
+            .timeout(Some(self.config.timeout));
+        let answer = self.nats.send_request(topic(), message).await;
+        let answer = answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => Denied::NoService { topic: topic() },
+            RequestErrorKind::TimedOut => Denied::TooLate {
+                topic: topic(),
+                within: self.config.timeout,
+            },
+            _ => not_asked(error.to_string()),
+        })?;
+        let invalid = |why: String| Denied::Invalid {
+            topic: topic(),
+            why,
+        };
+        let response: PolicyResponse =
+            serde_json::from_slice(&answer.payload).map_err(|error| invalid(error.to_string()))?;
+        if response.request_id != request.request_id {
+            return Err(invalid("it names another request".to_owned()));
+        }
+        Ok(response)
+    }
+}
