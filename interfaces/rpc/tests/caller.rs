@@ -153,7 +153,7 @@ async fn any_member_of_a_queue_group_learns_the_key_and_new_ones_do() {
     for _ in 0..3 {
         let server = cluster.host().await;
         handles.push((serve(&server, "target", true).await, server));
-        for _ in 0..20 {
+        for _ in 0..60 {
             call(&caller, "any", "target").await.unwrap();
         }
     }
@@ -161,7 +161,7 @@ async fn any_member_of_a_queue_group_learns_the_key_and_new_ones_do() {
         .iter()
         .map(|((_, count), _)| count.load(Ordering::Relaxed));
     let counts: Vec<_> = counts.collect();
-    assert_eq!(counts.iter().sum::<usize>(), 60, "{counts:?}");
+    assert_eq!(counts.iter().sum::<usize>(), 180, "{counts:?}");
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 
