@@ -158,7 +158,7 @@ fn bad_images(lattice: &Lattice) -> Vec<BadImage> {
     let secret = "secret store not configured";
     let configured: [BadImage; 2] = [
         (good.clone(), &["nothing"], missing, "wash config put"),
-        (good, &["SECRET_x"], secret, "configs only"),
+        (good, &["SECRET_x"], secret, "--secrets-topic"),
     ];
     plain.into_iter().chain(configured).collect()
 }

@@ -7,8 +7,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    build, call, completions, config, ctx, down, get, host, inspect, label, link, scale, start,
-    status, stop, up, update, version,
+    build, call, claims, completions, config, ctx, down, get, host, inspect, keys, label, link,
+    par, policy, scale, secrets, secrets_backend, start, status, stop, up, update, version,
 };
 use crate::error::{CliError, Code, Result};
 use crate::output::{Format, Output, Surroundings, Ui};
@@ -55,6 +55,18 @@ enum Command {
     Build(build::Args),
     /// Show the claims, imports and exports of a component or provider file
     Inspect(inspect::Args),
+    /// Make and show keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Sign components, and make and show tokens
+    #[command(subcommand)]
+    Claims(claims::Command),
+    /// Make provider archives, and look at them
+    #[command(subcommand)]
+    Par(par::Command),
+    /// Decide what may run in a lattice, and what may be called
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Start a component or a provider
     #[command(subcommand)]
     Start(start::Command),
@@ -73,6 +85,12 @@ enum Command {
     /// Manage named configs
     #[command(subcommand)]
     Config(config::Command),
+    /// Manage references to secrets
+    #[command(subcommand, alias = "secret")]
+    Secrets(secrets::Command),
+    /// Run or fill the secrets backend that keeps sealed values in NATS
+    #[command(subcommand, name = "secrets-backend", alias = "secrets-nats-kv")]
+    SecretsBackend(secrets_backend::Command),
     /// Show what is in the lattice
     #[command(subcommand)]
     Get(get::Command),
@@ -106,12 +124,18 @@ impl Command {
             Self::Host(args) => host::run(*args).await,
             Self::Build(args) => build::run(args, ui).await,
             Self::Inspect(args) => inspect::run(&args, ui),
+            Self::Keys(command) => keys::run(command),
+            Self::Claims(command) => claims::run(command, ui),
+            Self::Par(command) => par::run(command, ui),
+            Self::Policy(command) => policy::run(command, ui).await,
             Self::Start(command) => start::run(command, ui).await,
             Self::Stop(command) => stop::run(command, ui).await,
             Self::Scale(command) => scale::run(command, ui).await,
             Self::Update(command) => update::run(command, ui).await,
             Self::Link(command) => link::run(command, ui).await,
             Self::Config(command) => config::run(command, ui).await,
+            Self::Secrets(command) => secrets::run(command, ui).await,
+            Self::SecretsBackend(command) => secrets_backend::run(command, ui).await,
             Self::Get(command) => get::run(command, ui).await,
             Self::Label(args) => label::run(args, ui).await,
             Self::Call(args) => call::run(*args, ui).await,

@@ -1,12 +1,16 @@
-//! What a component gets from the host besides its calls: config, links, a place for its log.
+//! What a component gets from the host besides its calls: config, secrets, links, a place for its
+//! log.
 
 use std::sync::Arc;
 
+use lattice_core::provider::SecretValue;
 use lattice_core::{ComponentId, StringMap};
 use lattice_runtime::{HostEnv, LogLevel, LogRecord, LogSource, SecretError, SecretText};
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::router::Router;
+use crate::trust::secrets::{SecretBundle, SecretState};
 
 /// The surroundings of one component. They outlive its versions.
 #[derive(Debug)]
@@ -15,6 +19,7 @@ pub(crate) struct ComponentEnv {
     host: Arc<str>,
     router: Router,
     config: RwLock<Arc<StringMap>>,
+    secrets: RwLock<watch::Receiver<SecretState>>,
 }
 
 impl ComponentEnv {
@@ -23,18 +28,25 @@ impl ComponentEnv {
         host: Arc<str>,
         router: Router,
         config: Arc<StringMap>,
+        secrets: &SecretBundle,
     ) -> Self {
         Self {
             id,
             host,
             router,
             config: RwLock::new(config),
+            secrets: RwLock::new(secrets.view()),
         }
     }
 
     /// Replaces the config; calls see it at their next `get`.
     pub(crate) fn set_config(&self, config: Arc<StringMap>) {
         *self.config.write() = config;
+    }
+
+    /// Replaces the secrets; calls see them at their next `get`.
+    pub(crate) fn set_secrets(&self, secrets: &SecretBundle) {
+        *self.secrets.write() = secrets.view();
     }
 }
 
@@ -47,9 +59,19 @@ impl HostEnv for ComponentEnv {
         Arc::clone(&self.config.read())
     }
 
-    fn secret(&self, _key: &str) -> Result<SecretText, SecretError> {
-        // A component that names secrets is not started while there is no backend for them.
-        Err(SecretError::NotFound)
+    fn secret(&self, key: &str) -> Result<SecretText, SecretError> {
+        let secrets = self.secrets.read();
+        let state = secrets.borrow();
+        match &*state {
+            SecretState::Ready(secrets) => match secrets.get(key) {
+                Some(SecretValue::String(text)) => Ok(SecretText::String(text.clone())),
+                Some(SecretValue::Bytes(bytes)) => Ok(SecretText::Bytes(bytes.clone().into())),
+                None => Err(SecretError::NotFound),
+            },
+            SecretState::Failed(error) => Err(error.for_guest()),
+            // A component is not started before its secrets are there.
+            SecretState::Pending => Err(SecretError::Io("the secret is being asked for".into())),
+        }
     }
 
     fn has_link(&self, link_name: &str, lookup: &str) -> bool {

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -24,7 +25,12 @@ pub(crate) async fn publish(nats: &Client, subject: &str, message: &impl Seriali
             return;
         }
     };
-    match timeout(PATIENCE, nats.publish(subject.to_owned(), payload.into())).await {
+    publish_bytes(nats, subject, payload.into()).await;
+}
+
+/// The same with bytes that are a message already.
+pub(crate) async fn publish_bytes(nats: &Client, subject: &str, payload: Bytes) {
+    match timeout(PATIENCE, nats.publish(subject.to_owned(), payload)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(subject, %error, "could not send to a provider"),
         Err(_) => tracing::error!(subject, "could not send to a provider: NATS is away"),

@@ -10,16 +10,22 @@ use futures::future::{join_all, select_all};
 use lattice_core::link::LinkState;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, LinkKey, ResolvedLink, config};
-use lattice_store::{ConfigStore, ConfigWatch};
+use lattice_store::ConfigStore;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::seal::Sealer;
 use super::send::publish;
 use super::states::LinkStates;
+use super::tracked::{Told, Tracked, Untold, Watched, bare_link, own_secrets};
 use crate::links::LinkTable;
+use crate::trust::secrets::{Entity, SecretBundle, Secrets};
 
 /// When configs that could not be read are tried again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How long the data of a new process waits for the secrets of its links.
+const SECRETS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The pause between telling that a link is gone and telling it anew. Old providers read the two
 /// subjects side by side, so the order is only kept by the time between them.
@@ -28,18 +34,6 @@ const APART: Duration = Duration::from_millis(50);
 /// What makes a link one of its kind for a provider; old records may hold links of one key to
 /// several targets.
 type LinkId = (LinkKey, String);
-
-/// A link of the provider, and what the process was last told of it.
-#[derive(Debug)]
-struct Tracked {
-    link: Link,
-    source: Watched,
-    target: Watched,
-    told: Option<ResolvedLink>,
-}
-
-/// The configs of one end of a link, or why they cannot be had.
-type Watched = Result<Vec<ConfigWatch>, String>;
 
 /// How certain it is that a process was heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +61,11 @@ pub(crate) struct TellerDeps {
     pub(crate) links: Arc<LinkTable>,
     pub(crate) configs: ConfigStore,
     pub(crate) states: Arc<LinkStates>,
+    pub(crate) secrets: Secrets,
+    /// For whom the secrets of links are asked.
+    pub(crate) entity: Entity,
+    /// Seals them for the process.
+    pub(crate) sealer: Sealer,
 }
 
 /// Tells one provider about its links.
@@ -106,14 +105,23 @@ impl Teller {
         }
     }
 
-    /// All links for the data of a new process, which counts as told of them.
+    /// All links for the data of a new process, which counts as told of them. Those whose secrets
+    /// are not there soon are told when they are.
     pub(crate) async fn definitions(&mut self) -> Vec<ResolvedLink> {
         self.refresh().await;
         self.unheard = Some(Unheard::default());
+        let by = Instant::now() + SECRETS_WITHIN;
+        let secrets = self.tracked.values_mut().map(|t| t.secrets.ready(by));
+        join_all(secrets).await;
         let mut links = Vec::new();
         for tracked in self.tracked.values_mut() {
-            tracked.told = tracked.resolve().ok();
-            links.extend(tracked.told.clone());
+            tracked.told = tracked.resolve(&self.id).ok();
+            let told = tracked.told.as_ref();
+            links.extend(told.and_then(|told| told.message(&self.id, &self.deps.sealer)));
+        }
+        if self.tracked.values().any(|tracked| tracked.told.is_none()) {
+            // Why is told to the lattice by the next comparison.
+            self.retry_at = Some(Instant::now());
         }
         links
     }
@@ -127,27 +135,23 @@ impl Teller {
                 None => std::future::pending().await,
             }
         };
-        let ends = self
+        let changes: Vec<_> = self
             .tracked
             .values_mut()
-            .flat_map(|t| [&mut t.source, &mut t.target]);
-        let watches: Vec<_> = ends
-            .filter_map(|watched| watched.as_mut().ok())
-            .flatten()
-            .map(|watch| Box::pin(watch.changed()))
+            .flat_map(Tracked::changes)
             .collect();
-        let configs = async {
-            if watches.is_empty() {
+        let contents = async {
+            if changes.is_empty() {
                 return std::future::pending().await;
             }
-            select_all(watches).await;
+            select_all(changes).await;
         };
         tokio::select! {
             // The table lives as long as the host; if it did not, nothing would change.
             changed = self.changes.changed() => if changed.is_err() {
                 std::future::pending::<()>().await;
             },
-            () = configs => {}
+            () = contents => {}
             () = retry => {}
         }
     }
@@ -161,28 +165,41 @@ impl Teller {
                 self.note(id);
             }
         }
-        let mut changed = Vec::new();
+        let (mut changed, mut withdrawn) = (Vec::new(), Vec::new());
         for (id, tracked) in &mut self.tracked {
-            match tracked.resolve() {
-                Ok(resolved) if tracked.told.as_ref() != Some(&resolved) => {
-                    let known = tracked.told.replace(resolved.clone()).is_some();
-                    changed.push((id.clone(), tracked.link.clone(), resolved, known));
+            let reason = match tracked.resolve(&self.id) {
+                Ok(now) if tracked.told.as_ref() != Some(&now) => {
+                    let known = tracked.told.replace(now.clone()).is_some();
+                    if std::mem::take(&mut tracked.is_refused) {
+                        let (link, pending) = (&tracked.link, LinkState::Pending);
+                        self.deps.states.set(link, &self.id, pending, None);
+                    }
+                    changed.push((id.clone(), tracked.link.clone(), now, known));
+                    continue;
                 }
-                Ok(_) => {}
-                Err(reason) => {
-                    let failed = LinkState::Failed;
-                    self.deps
-                        .states
-                        .set(&tracked.link, &self.id, failed, Some(reason));
+                Ok(_) | Err(Untold::Pending) => continue,
+                Err(Untold::Configs(reason)) => reason,
+                // Whoever may no longer have a secret does not go on with it.
+                Err(Untold::Refused(reason)) => {
+                    let told = tracked.told.take();
+                    withdrawn.extend(told.map(|_| (id.clone(), tracked.link.clone())));
+                    reason
                 }
-            }
+            };
+            tracked.is_refused = true;
+            let (link, failed) = (&tracked.link, LinkState::Failed);
+            self.deps.states.set(link, &self.id, failed, Some(reason));
+        }
+        for (id, link) in withdrawn {
+            self.tell_removed(&link).await;
+            self.note(id);
         }
         self.replace(changed).await;
     }
 
     /// Tells links anew. Providers ignore a link that they have already, whatever has changed in
     /// it, so it is taken away first.
-    async fn replace(&mut self, changed: Vec<(LinkId, Link, ResolvedLink, bool)>) {
+    async fn replace(&mut self, changed: Vec<(LinkId, Link, Told, bool)>) {
         let known: Vec<_> = changed.iter().filter(|(.., known)| *known).collect();
         for (_, link, ..) in &known {
             self.tell_removed(link).await;
@@ -190,8 +207,8 @@ impl Teller {
         if !known.is_empty() {
             sleep(APART).await;
         }
-        for (id, _, resolved, _) in changed {
-            self.tell(&resolved).await;
+        for (id, _, told, _) in changed {
+            self.tell(&told).await;
             self.note(id);
         }
     }
@@ -218,8 +235,8 @@ impl Teller {
             .values()
             .filter_map(|tracked| tracked.told.clone())
             .collect();
-        for resolved in told {
-            self.tell(&resolved).await;
+        for told in told {
+            self.tell(&told).await;
         }
     }
 
@@ -255,88 +272,42 @@ impl Teller {
         gone
     }
 
-    async fn track(&self, link: Link, told: Option<ResolvedLink>) -> Tracked {
+    async fn track(&self, link: Link, told: Option<Told>) -> Tracked {
         let (source, target) = tokio::join!(
             self.watch(&link.source_config),
             self.watch(&link.target_config)
         );
+        let names = own_secrets(&self.id, &link);
+        let entity = self.deps.entity.clone();
         Tracked {
             link,
             source,
             target,
+            secrets: SecretBundle::follow(&self.deps.secrets, names, entity),
             told,
+            is_refused: false,
         }
     }
 
     async fn watch(&self, names: &[String]) -> Watched {
-        let watches = names.iter().map(async |text| {
+        // Secrets are not read here: each end learns its own only.
+        let names = names.iter().filter(|name| !config::is_secret_name(name));
+        let watches = names.map(async |text| {
             let name = ConfigName::new(text).map_err(|error| error.to_string())?;
-            if name.is_secret() {
-                return Err(format!(
-                    "secret store not configured, could not fetch secrets: {name}"
-                ));
-            }
             let watch = self.deps.configs.watch(&name).await;
             watch.map_err(|error| lattice_core::reply::message_chain(&error))
         });
         join_all(watches).await.into_iter().collect()
     }
 
-    async fn tell(&self, link: &ResolvedLink) {
-        publish(&self.deps.nats, &self.put, link).await;
+    async fn tell(&self, told: &Told) {
+        if let Some(message) = told.message(&self.id, &self.deps.sealer) {
+            publish(&self.deps.nats, &self.put, &message).await;
+        }
     }
 
     async fn tell_removed(&self, link: &Link) {
         let removal = ResolvedLink::removal(link);
         publish(&self.deps.nats, &self.subjects.link_delete(), &removal).await;
-    }
-}
-
-impl Tracked {
-    /// Whether the watched configs are those that the link names now.
-    fn is_usable_for(&self, link: &Link) -> bool {
-        let readable = self.source.is_ok() && self.target.is_ok();
-        readable
-            && self.link.source_config == link.source_config
-            && self.link.target_config == link.target_config
-    }
-
-    /// The link with its configs merged, or why it cannot be told.
-    fn resolve(&self) -> Result<ResolvedLink, String> {
-        let known = self.told.is_some();
-        let source = merge(&self.source, known)?;
-        let target = merge(&self.target, known)?;
-        Ok(ResolvedLink::new(&self.link, source, target))
-    }
-}
-
-/// Merges the configs of one end. A config that is deleted after the link was told counts as
-/// empty; one that was never there is an error.
-fn merge(watched: &Watched, known: bool) -> Result<lattice_core::StringMap, String> {
-    let watches = watched.as_ref().map_err(String::clone)?;
-    let mut configs = Vec::with_capacity(watches.len());
-    for watch in watches {
-        match watch.current() {
-            Some(config) => configs.push(config),
-            None if known => {}
-            None => return Err(format!("Config {} does not exist", watch.name())),
-        }
-    }
-    Ok(config::merge(configs.iter().map(AsRef::as_ref)))
-}
-
-/// What it takes to tell that a link is gone.
-fn bare_link((key, target): &LinkId) -> Link {
-    Link {
-        source_id: key.source.as_str().to_owned(),
-        target: target.clone(),
-        name: key.name.as_str().to_owned(),
-        wit_namespace: key.namespace.as_str().to_owned(),
-        wit_package: key.package.as_str().to_owned(),
-        interfaces: Vec::new(),
-        source_config: Vec::new(),
-        target_config: Vec::new(),
-        locality: lattice_core::Locality::default(),
-        status: Vec::new(),
     }
 }

@@ -13,6 +13,9 @@ const SECRET_MARK: &str = "SECRET";
 /// The value of `type` in a stored secret reference.
 pub const SECRET_REFERENCE_TYPE: &str = "secret.wasmcloud.dev/v1alpha1";
 
+/// The value of `type` in the policy of a stored secret reference.
+const SECRET_POLICY_TYPE: &str = "properties.secret.wasmcloud.dev/v1alpha1";
+
 /// Whether a config name stands for a secret reference.
 #[must_use]
 pub fn is_secret_name(name: &str) -> bool {
@@ -73,6 +76,53 @@ pub struct SecretReference {
     pub kind: String,
 }
 
+/// What a reference says to the policy of its backend.
+#[derive(Serialize)]
+struct Policy<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    properties: &'a StringMap,
+}
+
+impl SecretReference {
+    /// A reference to the latest version of a secret, with properties for the backend's policy.
+    #[must_use]
+    pub fn new(name: &str, backend: &str, key: &str, properties: &StringMap) -> Self {
+        let policy = Policy {
+            kind: SECRET_POLICY_TYPE,
+            properties,
+        };
+        Self {
+            name: name.to_owned(),
+            backend: backend.to_owned(),
+            key: key.to_owned(),
+            field: None,
+            version: None,
+            // A map of texts can always be written.
+            policy: serde_json::to_string(&policy).unwrap_or_default(),
+            kind: SECRET_REFERENCE_TYPE.to_owned(),
+        }
+    }
+
+    /// The reference as it is stored: like a config, all values are text.
+    #[must_use]
+    pub fn to_map(&self) -> StringMap {
+        let fields = [
+            ("name", Some(&self.name)),
+            ("backend", Some(&self.backend)),
+            ("key", Some(&self.key)),
+            ("field", self.field.as_ref()),
+            ("version", self.version.as_ref()),
+            ("policy", Some(&self.policy)),
+            ("type", Some(&self.kind)),
+        ];
+        let fields = fields.into_iter();
+        fields
+            .filter_map(|(field, text)| Some((field.to_owned(), text?.clone())))
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +167,20 @@ mod tests {
         let text = r#"{"name":"db","backend":"nats-kv","key":"db","policy":"{}","type":"secret.wasmcloud.dev/v1alpha1"}"#;
         let reference: SecretReference = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&reference).unwrap(), text);
+    }
+
+    #[test]
+    fn a_new_reference_is_stored_as_on_the_page() {
+        let properties = StringMap::from([("team".to_owned(), "a".to_owned())]);
+        let mut reference = SecretReference::new("db", "nats-kv", "db/password", &properties);
+        reference.version = Some("3".to_owned());
+        let stored = reference.to_map();
+        assert_eq!(
+            serde_json::to_string(&stored).unwrap(),
+            r#"{"name":"db","backend":"nats-kv","key":"db/password","version":"3","policy":"{\"type\":\"properties.secret.wasmcloud.dev/v1alpha1\",\"properties\":{\"team\":\"a\"}}","type":"secret.wasmcloud.dev/v1alpha1"}"#
+        );
+        let fields = serde_json::to_value(&stored).unwrap();
+        let again: SecretReference = serde_json::from_value(fields).unwrap();
+        assert_eq!(again, reference);
     }
 }

@@ -315,6 +315,10 @@ text_id! {
     ConfigName, "config name", check_key
 }
 text_id! {
+    /// The name of a secrets backend: one token of a subject, and part of the name of a bucket.
+    BackendName, "name of a secrets backend", check_lattice
+}
+text_id! {
     /// Where a component or provider is read from; see [`crate::reference`].
     ImageRef, "image reference", check_image_ref
 }

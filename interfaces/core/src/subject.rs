@@ -6,12 +6,16 @@
 pub mod control;
 pub mod event;
 pub mod provider;
+pub mod rights;
 pub mod rpc;
+pub mod secrets;
 pub mod store;
 
 pub use control::{ControlOp, ControlSubjects, Filter, TopicPrefix, UnsupportedSubject};
 pub use provider::ProviderSubjects;
+pub use rights::ProviderRights;
 pub use rpc::RpcPrefix;
+pub use secrets::{SecretsOp, SecretsSubjects};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use lattice_core::{ComponentId, LinkName, LinkRules, Locality, ResolvedLink, Str
 use nkeys::XKey;
 
 use crate::error::{LinkError, RunError};
+use crate::hide::hide_memory;
 
 /// Which end of a link the provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +43,14 @@ pub struct LinkKey {
     pub package: WitName,
     /// The link name.
     pub name: LinkName,
+}
+
+impl LinkKey {
+    /// Whether the link is for the package, such as `wasi:keyvalue`.
+    pub(crate) fn is_for(&self, package: &str) -> bool {
+        let parts = package.split_once(':');
+        parts == Some((self.namespace.as_str(), self.package.as_str()))
+    }
 }
 
 /// A link with everything this provider needs to serve it.
@@ -176,14 +185,21 @@ impl Unsealer {
         self.own.public_key()
     }
 
-    fn open(&self, sealed: &[u8]) -> Result<SecretMap, LinkError> {
+    /// Opens what the host has sealed for this process.
+    pub(crate) fn open_bytes(&self, sealed: &[u8]) -> Result<Vec<u8>, nkeys::error::Error> {
+        self.own.open(sealed, &self.host)
+    }
+
+    /// Opens secrets that the host has sealed for this process.
+    pub(crate) fn open(&self, sealed: &[u8]) -> Result<SecretMap, LinkError> {
+        hide_memory();
         let json = self
             .own
             .open(sealed, &self.host)
-            .map_err(|e| LinkError::invalid_because("could not open the link's secrets", e))?;
+            .map_err(|e| LinkError::invalid_because("could not open the secrets", e))?;
         // The cause would repeat part of the secret.
         serde_json::from_slice(&json)
-            .map_err(|_| LinkError::invalid("the link's secrets are not a map of secret values"))
+            .map_err(|_| LinkError::invalid("the secrets are not a map of secret values"))
     }
 }
 

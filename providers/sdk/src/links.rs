@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use lattice_core::link::LinkState;
-use lattice_core::provider::LinkReport;
+use lattice_core::provider::{LinkReport, SecretMap};
 use lattice_core::road::RoadTally;
 use lattice_core::{ComponentId, ResolvedLink};
 use parking_lot::Mutex;
@@ -33,6 +33,9 @@ const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
 /// may take: a backend that goes away is told within five seconds.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 const CHECK_LIMIT: Duration = Duration::from_millis(2500);
+/// How long the component at the other end of a deleted link is still served: hosts learn of the
+/// deletion a moment apart, and calls are on their way.
+const LINGER: Duration = Duration::from_millis(1500);
 /// The first and the longest delay before a refused link is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
@@ -129,6 +132,18 @@ impl<P: Provider> Links<P> {
         };
         let link = arrived.link.map(Arc::new).map_err(|e| e.reason().into());
         self.wish(arrived.key, link)
+    }
+
+    /// Opens secrets of the provider itself.
+    ///
+    /// # Errors
+    ///
+    /// They were not sealed for this process, or it has no key.
+    pub(crate) fn open_secrets(&self, sealed: &[u8]) -> Result<SecretMap, LinkError> {
+        match &self.unsealer {
+            Some(unsealer) => unsealer.open(sealed),
+            None => Err(LinkError::invalid("the host gave the provider no key")),
+        }
     }
 
     fn wish(
@@ -324,6 +339,8 @@ fn report_for(key: &LinkKey, own: &ComponentId, host_id: &str) -> LinkReport {
 struct Put {
     link: Arc<ProviderLink>,
     round: u64,
+    /// When it ends, once it was deleted.
+    ends: Option<Instant>,
 }
 
 impl Put {
@@ -354,7 +371,10 @@ impl<P: Provider> Worker<P> {
                 (Some(now), Some(Ok(wanted))) if now.is(&wanted, wish.round) => {
                     self.settle(wish.number, LinkState::Ready, None);
                     self.watch(wish.number, &now.link).await;
-                    put = Some(now);
+                    put = Some(Put { ends: None, ..now });
+                }
+                (Some(now), None) if now.link.role == LinkRole::Target => {
+                    put = self.linger(wish.number, now).await;
                 }
                 (Some(now), _) => self.delete(&now.link).await,
                 (None, None) => {
@@ -371,9 +391,26 @@ impl<P: Provider> Worker<P> {
                     put = taken.map(|link| Put {
                         link,
                         round: wish.round,
+                        ends: None,
                     });
                 }
             }
+        }
+    }
+
+    /// Goes on serving a deleted link for a short time, in which it may be put again: calls that left
+    /// before the deletion was known reach it after it. Further deletions do not extend the time.
+    async fn linger(&mut self, wish: u64, now: Put) -> Option<Put> {
+        let ends = now.ends.unwrap_or_else(|| Instant::now() + LINGER);
+        // Its state is news again if it is put again.
+        self.settle(wish, LinkState::Pending, None);
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(ends) => {
+                self.delete(&now.link).await;
+                None
+            }
+            () = self.changed() => Some(Put { ends: Some(ends), ..now }),
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Subscriptions {
     /// Requests that mean this process and no other with the same id.
     own_health: Option<Subscriber>,
     config: Subscriber,
+    /// The provider's own secrets, sealed for this process.
+    secrets: Option<Subscriber>,
     shutdown: Subscriber,
 }
 
@@ -56,12 +58,14 @@ impl Subscriptions {
         let nats = session.peer().nats();
         let subjects = ProviderSubjects::new(session.lattice(), session.id());
         // An old host, or a person, gives no key; then the plain subject carries the links.
-        let own_health = match unsealer {
+        let (own_health, secrets) = match unsealer {
             Some(unsealer) => {
-                let subject = subjects.health_of(&unsealer.public_key());
-                Some(subscribe(nats, subject).await?)
+                let key = unsealer.public_key();
+                let health = subscribe(nats, subjects.health_of(&key)).await?;
+                let secrets = subscribe(nats, subjects.secrets_update(&key)).await?;
+                (Some(health), Some(secrets))
             }
-            None => None,
+            None => (None, None),
         };
         let link_put = match unsealer {
             Some(unsealer) => subjects.link_put_sealed(&unsealer.public_key()),
@@ -73,6 +77,7 @@ impl Subscriptions {
             health: subscribe(nats, subjects.health()).await?,
             own_health,
             config: subscribe(nats, subjects.config_update()).await?,
+            secrets,
             shutdown: subscribe(nats, subjects.shutdown()).await?,
         })
     }
@@ -105,6 +110,8 @@ pub(crate) struct Manager<P> {
     pub(crate) links: Arc<Links<P>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) config: watch::Sender<StringMap>,
+    /// How often the secrets have changed.
+    pub(crate) secrets: watch::Sender<u64>,
 }
 
 impl<P: Provider> Manager<P> {
@@ -131,6 +138,7 @@ impl<P: Provider> Manager<P> {
                 Some(message) = on.health.next() => self.health(message),
                 Some(message) = next(&mut on.own_health) => self.health(message),
                 Some(message) = on.config.next() => self.config(&message),
+                Some(message) = next(&mut on.secrets) => self.secrets(&message),
             }
         }
     }
@@ -204,6 +212,17 @@ impl<P: Provider> Manager<P> {
         }
     }
 
+    fn secrets(&self, message: &Message) {
+        match self.links.open_secrets(&message.payload) {
+            Ok(secrets) => {
+                if self.session.set_secrets(secrets) {
+                    self.secrets.send_modify(|changes| *changes += 1);
+                }
+            }
+            Err(error) => tracing::error!(reason = error.reason(), "did not take new secrets"),
+        }
+    }
+
     /// Works out an answer in a task of its own and sends it, if somebody waits for one.
     fn answer(
         &self,
@@ -262,6 +281,23 @@ pub(crate) async fn pass_config<P: Provider>(
             Ok(ConfigChange::Taken) => {}
             Ok(ConfigChange::Relink) => links.put_again(),
             Err(_) => tracing::error!("the provider did not take its config in {CONFIG_LIMIT:?}"),
+        }
+    }
+}
+
+/// Tells the provider of new secrets of its own.
+pub(crate) async fn pass_secrets<P: Provider>(
+    provider: Arc<P>,
+    links: Arc<Links<P>>,
+    mut changes: watch::Receiver<u64>,
+) {
+    while changes.changed().await.is_ok() {
+        changes.mark_unchanged();
+        tracing::info!("the provider's secrets changed");
+        match tokio::time::timeout(CONFIG_LIMIT, provider.put_secrets()).await {
+            Ok(ConfigChange::Taken) => {}
+            Ok(ConfigChange::Relink) => links.put_again(),
+            Err(_) => tracing::error!("the provider did not take its secrets in {CONFIG_LIMIT:?}"),
         }
     }
 }

@@ -88,6 +88,13 @@ pub trait Provider: Send + Sync + Sized + 'static {
         ConfigChange::Taken
     }
 
+    /// Learns that the provider's own secrets have changed; [`Session::secrets`] returns the new ones
+    /// already. Settings of links may come from them, so that links are put again unless the
+    /// provider knows better.
+    async fn put_secrets(&self) -> ConfigChange {
+        ConfigChange::Relink
+    }
+
     /// Tells whether the provider can do its work. The state of links is added by the caller.
     async fn health(&self) -> HealthCheckResponse {
         HealthCheckResponse::healthy()

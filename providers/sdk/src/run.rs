@@ -18,9 +18,12 @@ use crate::describe;
 use crate::error::RunError;
 use crate::identity::Identity;
 use crate::links::Links;
-use crate::manage::{Ended, Manager, Subscriptions, pass_config, publish, publish_reports};
-use crate::nats::{self, NatsSettings};
+use crate::manage::{
+    Ended, Manager, Subscriptions, pass_config, pass_secrets, publish, publish_reports,
+};
+use crate::nats::{self, Renewing};
 use crate::provider::Provider;
+use crate::renewal::Renewal;
 use crate::session::Session;
 
 /// How long what is under way may take to finish when the provider ends.
@@ -43,9 +46,10 @@ const NATS_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// [`RunError`] when the provider cannot start, or when its connection ends for good.
 pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result<(), RunError> {
-    let nats = nats::connect(&NatsSettings::of_lattice(&data), &data.provider_key).await?;
+    let joined = nats::join(&data).await?;
+    let (nats, renewing) = (joined.client.clone(), joined.renewing.clone());
     let Some(path) = &data.lattice_socket else {
-        return run_on::<P>(nats, data, stop).await;
+        return run_peers::<P>(nats, PeerConfig::default(), data, renewing, stop).await;
     };
     let (board, end) = (Switchboard::default(), CancellationToken::new());
     if let Some(identity) = &data.lattice_identity {
@@ -53,7 +57,11 @@ pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result
     }
     let line = tokio::spawn(keep_connected(path.into(), board.clone(), end.clone()));
     let mut line = AbortOnDropHandle::new(line);
-    let ended = run_inside::<P>(nats, board, data, stop).await;
+    let config = PeerConfig {
+        local: Some(board),
+        ..PeerConfig::default()
+    };
+    let ended = run_peers::<P>(nats, config, data, renewing, stop).await;
     // The last answers of the provider leave by the line, too.
     end.cancel();
     if timeout(LAST_ANSWERS, &mut line).await.is_err() {
@@ -72,7 +80,7 @@ pub async fn run_on<P: Provider>(
     data: HostData,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    run_peers::<P>(nats, PeerConfig::default(), data, stop).await
+    run_peers::<P>(nats, PeerConfig::default(), data, None, stop).await
 }
 
 /// As [`run_on`], where what is on `local` is reached without NATS: inside the process of a host,
@@ -91,13 +99,14 @@ pub async fn run_inside<P: Provider>(
         local: Some(local),
         ..PeerConfig::default()
     };
-    run_peers::<P>(nats, config, data, stop).await
+    run_peers::<P>(nats, config, data, None, stop).await
 }
 
 async fn run_peers<P: Provider>(
     nats: Client,
     config: PeerConfig,
     data: HostData,
+    renewing: Option<Renewing>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let identity = Identity::of(&data)?;
@@ -111,7 +120,7 @@ async fn run_peers<P: Provider>(
         let keeping = tokio::spawn(identity.keep(nats.clone()));
         AbortOnDropHandle::new(keeping)
     });
-    let done = run_peer::<P>(peer.clone(), data, stop).await;
+    let done = run_peer::<P>(peer.clone(), data, renewing, stop).await;
     drop(kept);
     peer.close().await;
     if tokio::time::timeout(NATS_LIMIT, nats.flush())
@@ -135,11 +144,16 @@ impl Drop for Owner {
 async fn run_peer<P: Provider>(
     peer: Peer,
     data: HostData,
+    renewing: Option<Renewing>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let initial = data.link_definitions.clone();
     let session = Session::new(data, peer)?;
     let unsealer = session.unsealer()?;
+    let renewal = match renewing.zip(session.unsealer()?) {
+        Some((renewing, own)) => Some(Renewal::new(&session, own, renewing).await?),
+        None => None,
+    };
     let subscriptions = Subscriptions::new(&session, unsealer.as_ref()).await?;
     let provider = P::start(session.clone())
         .await
@@ -167,11 +181,20 @@ async fn run_peer<P: Provider>(
     let links = Arc::new(links);
     let (config, configs) = watch::channel((*session.config()).clone());
     let mut helpers = JoinSet::new();
+    if let Some(renewal) = renewal {
+        helpers.spawn(renewal.run());
+    }
     helpers.spawn(publish_reports(session.clone(), reports));
     helpers.spawn(pass_config(
         Arc::clone(&provider),
         Arc::clone(&links),
         configs,
+    ));
+    let (secrets, changes) = watch::channel(0);
+    helpers.spawn(pass_secrets(
+        Arc::clone(&provider),
+        Arc::clone(&links),
+        changes,
     ));
     for link in initial {
         // What is wrong with a link is logged and reported where it is found.
@@ -184,6 +207,7 @@ async fn run_peer<P: Provider>(
         links,
         tasks: TaskTracker::new(),
         config,
+        secrets,
     };
     let ended = manager.run(subscriptions, &stop).await;
     let done = finish(manager, ended).await;

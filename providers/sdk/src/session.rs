@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::describe::Described;
 use crate::error::{RunError, ServeError};
+use crate::hide::hide_memory;
 use crate::link::{self, ProviderLink, Unsealer};
-use crate::nats::NatsSettings;
+use crate::nats::{NatsError, NatsSettings};
 use crate::roads::Roads;
 use crate::serving::{Server, Serving};
 use crate::traced::traced;
@@ -47,6 +48,7 @@ struct Inner {
     data: HostData,
     peer: Peer,
     config: RwLock<Arc<StringMap>>,
+    secrets: RwLock<Arc<SecretMap>>,
     options: ServeOptions,
     serving: Serving,
     roads: Roads,
@@ -54,13 +56,18 @@ struct Inner {
 }
 
 impl Session {
-    pub(crate) fn new(data: HostData, peer: Peer) -> Result<Self, RunError> {
+    pub(crate) fn new(mut data: HostData, peer: Peer) -> Result<Self, RunError> {
+        let secrets = std::mem::take(&mut data.secrets);
+        if !secrets.is_empty() {
+            hide_memory();
+        }
         let limiter = Limiter::new(CALLS_AT_ONCE, CALLS_WAITING, LONGEST_WAIT);
         Ok(Self {
             inner: Arc::new(Inner {
                 lattice: LatticeName::new(&data.lattice_rpc_prefix)?,
                 id: ComponentId::new(&data.provider_key)?,
                 config: RwLock::new(Arc::new(data.config.clone())),
+                secrets: RwLock::new(Arc::new(secrets)),
                 data,
                 peer,
                 options: ServeOptions {
@@ -126,16 +133,40 @@ impl Session {
         true
     }
 
-    /// The provider's own secrets.
+    /// The provider's own secrets as they are now.
     #[must_use]
-    pub fn secrets(&self) -> &SecretMap {
-        &self.inner.data.secrets
+    pub fn secrets(&self) -> Arc<SecretMap> {
+        Arc::clone(&self.inner.secrets.read())
+    }
+
+    /// Takes new secrets over; says whether they differ.
+    pub(crate) fn set_secrets(&self, secrets: SecretMap) -> bool {
+        let mut current = self.inner.secrets.write();
+        if **current == secrets {
+            return false;
+        }
+        *current = Arc::new(secrets);
+        true
     }
 
     /// Where the lattice is and who connects to it.
     #[must_use]
     pub fn nats_settings(&self) -> NatsSettings {
         NatsSettings::of_lattice(&self.inner.data)
+    }
+
+    /// The connection of the lattice, for a provider whose backend is NATS and whose link names no
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// [`NatsError::Scoped`] where the credentials of the process are for its links alone.
+    pub fn nats_as_backend(&self) -> Result<&async_nats::Client, NatsError> {
+        let bus = self.inner.data.lattice_bus.as_ref();
+        if bus.is_some_and(|bus| bus.scoped) {
+            return Err(NatsError::Scoped);
+        }
+        Ok(self.inner.peer.nats())
     }
 
     /// The process on the lattice.

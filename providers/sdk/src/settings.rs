@@ -92,7 +92,7 @@ impl Settings {
     pub fn of(session: &Session, link: &ProviderLink) -> Self {
         Self {
             link: texts(&link.config, &link.secrets),
-            provider: texts(&session.config(), session.secrets()),
+            provider: texts(&session.config(), &session.secrets()),
         }
     }
 
@@ -101,7 +101,7 @@ impl Settings {
     pub fn of_provider(session: &Session) -> Self {
         Self {
             link: Texts::new(),
-            provider: texts(&session.config(), session.secrets()),
+            provider: texts(&session.config(), &session.secrets()),
         }
     }
 

@@ -61,10 +61,42 @@ impl ProviderSubjects {
         format!("{PREFIX}.{}.{xkey_public}.health", self.lattice)
     }
 
+    /// Where the one process that owns a public curve key is sent new NATS credentials, sealed for
+    /// that key. Only newer peers listen there.
+    #[must_use]
+    pub fn credentials(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.credentials", self.lattice)
+    }
+
+    /// Where that process says that it uses them.
+    #[must_use]
+    pub fn credentials_taken(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.credentials.taken", self.lattice)
+    }
+
+    /// Everything that the processes of the provider are told.
+    #[must_use]
+    pub fn all(&self) -> String {
+        format!("{}.>", self.base)
+    }
+
+    /// Everything that is told to the one process that owns a public curve key.
+    #[must_use]
+    pub fn all_of(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.>", self.lattice)
+    }
+
     /// Where a provider is told its complete new config.
     #[must_use]
     pub fn config_update(&self) -> String {
         format!("{}.config.update", self.base)
+    }
+
+    /// Where the one process that owns a public curve key is given its own secrets anew, sealed for
+    /// that key. Only newer peers use it.
+    #[must_use]
+    pub fn secrets_update(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.secrets.update", self.lattice)
     }
 
     /// Where the one process that owns a public curve key is told its renewed tokens, see

@@ -50,12 +50,9 @@ impl BlobSettings {
     pub fn of(session: &Session, link: &ProviderLink) -> Result<Self, InvalidSetting> {
         let settings = Settings::of(session, link);
         let mut read = Self::read(&settings)?;
-        let config = session.config();
+        let (config, secrets) = (session.config(), session.secrets());
         let keys = config.keys().chain(link.config.keys());
-        for key in keys
-            .chain(session.secrets().keys())
-            .chain(link.secrets.keys())
-        {
+        for key in keys.chain(secrets.keys()).chain(link.secrets.keys()) {
             read.take(key, settings.text(key).unwrap_or_default());
         }
         Ok(read)

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Problem, source};
 
 /// The crates of the lattice and the crates of the lattice that each may use.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("lattice-core", &[]),
     ("lattice-claims", &["lattice-core"]),
     ("lattice-codec", &["lattice-core"]),
@@ -25,6 +25,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
         &["lattice-core", "lattice-control", "lattice-nats"],
     ),
     (
+        "lattice-secrets",
+        &["lattice-core", "lattice-claims", "lattice-nats"],
+    ),
+    (
         "lattice-runtime",
         &["lattice-core", "lattice-claims", "lattice-codec"],
     ),
@@ -34,8 +38,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "lattice-core",
             "lattice-claims",
             "lattice-codec",
+            "lattice-nats",
             "lattice-rpc",
             "lattice-control",
+            "lattice-secrets",
             "lattice-store",
             "lattice-runtime",
             "lattice-telemetry",
@@ -70,10 +76,12 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "lattice-core",
             "lattice-claims",
             "lattice-codec",
+            "lattice-nats",
             "lattice-rpc",
             "lattice-control",
             "lattice-host",
             "lattice-host-program",
+            "lattice-secrets",
         ],
     ),
     ("xtask", &[]),
@@ -114,6 +122,7 @@ const WRAPPED: [(&str, &[&str]); 2] = [
             "lattice-nats",
             "lattice-rpc",
             "lattice-control",
+            "lattice-secrets",
             "lattice-store",
             "lattice-provider-sdk",
             "lattice-host",

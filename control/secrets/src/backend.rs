@@ -1,0 +1,231 @@
+//! The reference backend: answers from sealed values in a bucket.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "owns the subjects of secrets backends, for those who answer"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Message, Subject, Subscriber, jetstream};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_claims::{CurveKey, PublicKey};
+use lattice_core::BackendName;
+use lattice_core::secrets::{ChangeSecretResponse, GetSecretError, RESPONSE_XKEY, SecretResponse};
+use lattice_core::subject::secrets::{secrets_queue, secrets_state_bucket};
+use lattice_core::subject::{SecretsOp, SecretsSubjects, TopicPrefix};
+use lattice_nats::{NewBucket, open_bucket};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::desk::Desk;
+use crate::error::ServeError;
+use crate::mappings::Mappings;
+use crate::vault::StoredValues;
+
+/// How many questions are worked on at once; more wait.
+const AT_ONCE: usize = 64;
+/// How long one may take.
+const LONGEST: Duration = Duration::from_secs(5);
+/// How long JetStream may take to answer, so that who asks still hears of it.
+const STORE: Duration = Duration::from_secs(3);
+/// How long those under way may take when the backend ends.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a backend is told at its start.
+#[derive(Debug)]
+pub struct BackendConfig {
+    /// What its subjects start with.
+    pub topic: TopicPrefix,
+    /// What it is called in references.
+    pub name: BackendName,
+    /// The bucket of the values.
+    pub bucket: String,
+    /// How many versions of a value are kept.
+    pub history: i64,
+    /// The key that requests are sealed for. Processes of one backend have the same.
+    pub transit: CurveKey,
+    /// The key that values are sealed with at rest.
+    pub encryption: CurveKey,
+    /// Whose signature counts on components and providers; that of anybody when empty.
+    pub trusted_issuers: Vec<PublicKey>,
+    /// Which hosts may ask, which then have to prove who they are; any host when empty.
+    pub trusted_hosts: Vec<PublicKey>,
+}
+
+/// A backend that answers.
+#[derive(Debug)]
+pub struct Backend {
+    nats: Client,
+    subjects: SecretsSubjects,
+    requests: Subscriber,
+    desk: Arc<Desk>,
+}
+
+impl Backend {
+    /// Opens the buckets, makes sure that the key fits what is stored, and begins to listen.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] says what could not be had.
+    pub async fn start(nats: Client, config: BackendConfig) -> Result<Self, ServeError> {
+        let mut js = jetstream::new(nats.clone());
+        js.set_timeout(STORE);
+        let values = NewBucket {
+            name: config.bucket.clone(),
+            history: config.history,
+            ..NewBucket::default()
+        };
+        let state = NewBucket {
+            name: secrets_state_bucket(&config.name),
+            ..NewBucket::default()
+        };
+        let values = StoredValues::new(open_bucket(&js, values).await?, config.encryption);
+        values.check().await?;
+        let mappings = Mappings::new(open_bucket(&js, state).await?);
+        let subjects = SecretsSubjects::new(&config.topic, &config.name);
+        let (subject, queue) = (subjects.all(), secrets_queue(&config.name));
+        let refused = |reason: String| ServeError::Subscribe {
+            subject: subject.clone(),
+            reason,
+        };
+        let requests = nats.queue_subscribe(subject.clone(), queue).await;
+        let requests = requests.map_err(|error| refused(error.to_string()))?;
+        nats.flush()
+            .await
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Self {
+            nats,
+            subjects,
+            requests,
+            desk: Arc::new(Desk {
+                transit: config.transit,
+                values,
+                mappings,
+                trusted_issuers: config.trusted_issuers,
+                trusted_hosts: config.trusted_hosts,
+            }),
+        })
+    }
+
+    /// Answers until `stop` comes or the connection ends for good; what is under way then is
+    /// finished.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
+        loop {
+            let message = tokio::select! {
+                () = &mut stop => break,
+                message = self.requests.next() => message,
+            };
+            let Some(message) = message else { break };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                break;
+            };
+            let (desk, nats) = (Arc::clone(&self.desk), self.nats.clone());
+            let subjects = self.subjects.clone();
+            tasks.spawn(async move {
+                let _place = place;
+                if timeout(LONGEST, answer(&desk, &nats, &subjects, &message))
+                    .await
+                    .is_err()
+                {
+                    tracing::error!(subject = %message.subject, "gave up on a request");
+                }
+            });
+        }
+        if let Err(error) = self.requests.unsubscribe().await {
+            tracing::debug!(%error, "could not unsubscribe");
+        }
+        tasks.close();
+        if timeout(GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!("ended with requests unanswered");
+        }
+        if timeout(GRACE, self.nats.flush()).await.is_err() {
+            tracing::warn!("NATS did not take the last answers");
+        }
+    }
+}
+
+/// Works out the answer to one message and sends it.
+async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message: &Message) {
+    let Some(reply) = message.reply.clone() else {
+        return;
+    };
+    match subjects.parse(&message.subject) {
+        Some(SecretsOp::ServerXkey) => {
+            publish(nats, reply, None, desk.transit.public_key().into()).await;
+        }
+        Some(SecretsOp::Get) => {
+            let done = desk.get(message).await;
+            sealed(nats, reply, done, SecretResponse::from).await;
+        }
+        Some(SecretsOp::PutSecret) => {
+            let done = desk.put(message).await;
+            sealed(nats, reply, done, changed).await;
+        }
+        Some(SecretsOp::AddMapping(entity)) => {
+            let done = desk.add(entity, &message.payload).await;
+            plain(nats, reply, &done.err().map(changed).unwrap_or_default()).await;
+        }
+        Some(SecretsOp::RemoveMapping(entity)) => {
+            let done = desk.remove(entity, &message.payload).await;
+            plain(nats, reply, &done.err().map(changed).unwrap_or_default()).await;
+        }
+        None => {
+            let unknown = SecretResponse::from(GetSecretError::InvalidRequest);
+            plain(nats, reply, &unknown).await;
+        }
+    }
+}
+
+/// A sealed answer, with the public key that it was sealed with.
+#[derive(Debug)]
+pub(crate) struct SealedAnswer {
+    pub(crate) sender: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+async fn sealed<E: Serialize>(
+    nats: &Client,
+    reply: Subject,
+    done: Result<SealedAnswer, GetSecretError>,
+    refusal: impl Fn(GetSecretError) -> E,
+) {
+    match done {
+        Ok(answer) => publish(nats, reply, Some(answer.sender), answer.bytes.into()).await,
+        Err(error) => plain(nats, reply, &refusal(error)).await,
+    }
+}
+
+fn changed(error: GetSecretError) -> ChangeSecretResponse {
+    ChangeSecretResponse {
+        revision: None,
+        error: Some(error),
+    }
+}
+
+async fn plain(nats: &Client, reply: Subject, answer: &impl Serialize) {
+    match serde_json::to_vec(answer) {
+        Ok(json) => publish(nats, reply, None, json.into()).await,
+        Err(error) => tracing::error!(%error, "could not write an answer"),
+    }
+}
+
+async fn publish(nats: &Client, reply: Subject, sender: Option<String>, payload: Bytes) {
+    let mut headers = HeaderMap::new();
+    if let Some(sender) = sender {
+        headers.insert(RESPONSE_XKEY, sender);
+    }
+    let sent = match headers.is_empty() {
+        true => nats.publish(reply, payload).await,
+        false => nats.publish_with_headers(reply, headers, payload).await,
+    };
+    if let Err(error) = sent {
+        tracing::warn!(%error, "could not send an answer");
+    }
+}

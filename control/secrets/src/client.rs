@@ -1,0 +1,258 @@
+//! Asks backends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use bytes::Bytes;
+use lattice_claims::{CurveKey, SigningKey};
+use lattice_core::BackendName;
+use lattice_core::provider::SecretValue;
+use lattice_core::secrets::{
+    ChangeSecretResponse, GetSecretError, PutSecretRequest, Secret, SecretRequest, SecretResponse,
+};
+use lattice_core::subject::{SecretsSubjects, TopicPrefix};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::AskError;
+use crate::exchange::{Answer, Asked};
+
+/// How many backends' keys are remembered; a bound against references that name ever new ones.
+const MOST_KEYS: usize = 256;
+
+/// Asks the backends below one topic. Clones share what they know.
+///
+/// The key of a backend is asked for once and kept until it does not fit any more; each question
+/// has a key of its own.
+#[derive(Debug, Clone)]
+pub struct SecretsClient {
+    nats: Client,
+    topic: TopicPrefix,
+    within: Duration,
+    host: Option<Arc<SigningKey>>,
+    keys: Arc<Mutex<HashMap<BackendName, Arc<CurveKey>>>>,
+}
+
+impl SecretsClient {
+    /// Asks over `nats`, and waits `within` for each answer.
+    #[must_use]
+    pub fn new(nats: Client, topic: TopicPrefix, within: Duration) -> Self {
+        Self {
+            nats,
+            topic,
+            within,
+            host: None,
+            keys: Arc::default(),
+        }
+    }
+
+    /// Has each question signed by a host, for backends that want to know which one asks.
+    #[must_use]
+    pub fn signed_by(mut self, host: Arc<SigningKey>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Gets a secret.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] says who did not answer, or why the backend refused.
+    pub async fn get(
+        &self,
+        backend: &BackendName,
+        request: &SecretRequest,
+    ) -> Result<Secret, AskError> {
+        let subject = self.subjects(backend).get();
+        let response: SecretResponse = self.sealed(backend, subject, request).await?;
+        let key = &request.key;
+        match (response.secret, response.error) {
+            (_, Some(error)) => Err(refused(backend, key, error)),
+            (Some(secret), None) => Ok(secret),
+            (None, None) => Err(unreadable(backend)),
+        }
+    }
+
+    /// Has the reference backend keep a value; gives the number of the version.
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretsClient::get`].
+    pub async fn put(
+        &self,
+        backend: &BackendName,
+        key: &str,
+        value: SecretValue,
+    ) -> Result<u64, AskError> {
+        let subject = self.subjects(backend).put_secret();
+        let request = PutSecretRequest::new(key, value);
+        let response: ChangeSecretResponse = self.sealed(backend, subject, &request).await?;
+        match (response.revision, response.error) {
+            (_, Some(error)) => Err(refused(backend, key, error)),
+            (Some(revision), None) => Ok(revision),
+            (None, None) => Err(unreadable(backend)),
+        }
+    }
+
+    /// Has the reference backend let an entity have further secrets.
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretsClient::get`].
+    pub async fn add_mapping(
+        &self,
+        backend: &BackendName,
+        entity: &str,
+        keys: &[String],
+    ) -> Result<(), AskError> {
+        let subject = self.subjects(backend).add_mapping(entity);
+        self.map(backend, subject, entity, keys).await
+    }
+
+    /// Has the reference backend no longer let an entity have some secrets.
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretsClient::get`].
+    pub async fn remove_mapping(
+        &self,
+        backend: &BackendName,
+        entity: &str,
+        keys: &[String],
+    ) -> Result<(), AskError> {
+        let subject = self.subjects(backend).remove_mapping(entity);
+        self.map(backend, subject, entity, keys).await
+    }
+
+    async fn map(
+        &self,
+        backend: &BackendName,
+        subject: String,
+        entity: &str,
+        keys: &[String],
+    ) -> Result<(), AskError> {
+        let payload = encode(backend, &keys)?;
+        let reply = self.asked(backend).plain(subject, payload.into()).await?;
+        let response: ChangeSecretResponse = decode(backend, &reply.payload)?;
+        match response.error {
+            None => Ok(()),
+            Some(error) => Err(refused(backend, entity, error)),
+        }
+    }
+
+    fn subjects(&self, backend: &BackendName) -> SecretsSubjects {
+        SecretsSubjects::new(&self.topic, backend)
+    }
+
+    fn asked<'a>(&'a self, backend: &'a BackendName) -> Asked<'a> {
+        Asked {
+            nats: &self.nats,
+            backend,
+            within: self.within,
+            host: self.host.as_deref(),
+        }
+    }
+
+    /// Asks once more with a fresh key of the backend when the one at hand does not fit.
+    async fn sealed<Q: Serialize, A: DeserializeOwned + Refusal>(
+        &self,
+        backend: &BackendName,
+        subject: String,
+        question: &Q,
+    ) -> Result<A, AskError> {
+        let question = encode(backend, question)?;
+        let first = self.once::<A>(backend, &subject, &question).await;
+        let misfit = match &first {
+            Ok(answer) => answer.is_about_keys(),
+            Err(error) => error.is_about_keys(),
+        };
+        if !misfit {
+            return first;
+        }
+        self.keys.lock().remove(backend);
+        self.once(backend, &subject, &question).await
+    }
+
+    async fn once<A: DeserializeOwned>(
+        &self,
+        backend: &BackendName,
+        subject: &str,
+        question: &[u8],
+    ) -> Result<A, AskError> {
+        let server = self.server_key(backend).await?;
+        let asked = self.asked(backend);
+        match asked.sealed(subject.to_owned(), question, &server).await? {
+            Answer::Sealed(answer) => decode(backend, &answer),
+            Answer::Plain(answer) => decode(backend, &answer),
+        }
+    }
+
+    async fn server_key(&self, backend: &BackendName) -> Result<Arc<CurveKey>, AskError> {
+        if let Some(known) = self.keys.lock().get(backend) {
+            return Ok(Arc::clone(known));
+        }
+        let asked = self.asked(backend);
+        let subject = self.subjects(backend).server_xkey();
+        let reply = asked.plain(subject, Bytes::new()).await?;
+        let text = std::str::from_utf8(&reply.payload).map_err(|_| unreadable(backend))?;
+        let key = Arc::new(asked.key(text)?);
+        let mut keys = self.keys.lock();
+        if keys.len() >= MOST_KEYS {
+            keys.clear();
+        }
+        keys.insert(backend.clone(), Arc::clone(&key));
+        Ok(key)
+    }
+}
+
+/// An answer that may be a refusal.
+trait Refusal {
+    fn refusal(&self) -> Option<&GetSecretError>;
+
+    /// Whether the backend could not open the question.
+    fn is_about_keys(&self) -> bool {
+        matches!(
+            self.refusal(),
+            Some(GetSecretError::InvalidXKey | GetSecretError::DecryptionError)
+        )
+    }
+}
+
+impl Refusal for SecretResponse {
+    fn refusal(&self) -> Option<&GetSecretError> {
+        self.error.as_ref()
+    }
+}
+
+impl Refusal for ChangeSecretResponse {
+    fn refusal(&self) -> Option<&GetSecretError> {
+        self.error.as_ref()
+    }
+}
+
+fn refused(backend: &BackendName, key: &str, source: GetSecretError) -> AskError {
+    AskError::Refused {
+        backend: backend.clone(),
+        key: key.to_owned(),
+        source,
+    }
+}
+
+fn unreadable(backend: &BackendName) -> AskError {
+    AskError::Reply {
+        backend: backend.clone(),
+    }
+}
+
+fn encode(backend: &BackendName, value: &impl Serialize) -> Result<Vec<u8>, AskError> {
+    // None of these types can fail to be written.
+    serde_json::to_vec(value).map_err(|_| unreadable(backend))
+}
+
+/// The parser's own words could repeat part of a value.
+fn decode<T: DeserializeOwned>(backend: &BackendName, bytes: &[u8]) -> Result<T, AskError> {
+    serde_json::from_slice(bytes).map_err(|_| unreadable(backend))
+}

@@ -1,0 +1,247 @@
+//! What the reference backend makes of one request.
+
+use async_nats::Message;
+use lattice_claims::token::{self, epoch_seconds};
+use lattice_claims::{Claims, CurveKey, KeyKind, PublicKey};
+use lattice_core::provider::SecretValue;
+use lattice_core::secrets::{
+    ChangeSecretResponse, GetSecretError, PutSecretRequest, REQUEST_XKEY, Secret, SecretContext,
+    SecretRequest, SecretResponse,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::backend::SealedAnswer;
+use crate::mappings::{MappingError, Mappings};
+use crate::proof::{self, PROOF};
+use crate::vault::{StoredValues, VaultError};
+
+/// Checks who asks, and looks up what they ask for.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) transit: CurveKey,
+    pub(crate) values: StoredValues,
+    pub(crate) mappings: Mappings,
+    pub(crate) trusted_issuers: Vec<PublicKey>,
+    pub(crate) trusted_hosts: Vec<PublicKey>,
+}
+
+/// Who asks: the entity and the host, as far as they have shown it.
+#[derive(Debug)]
+struct Asking {
+    entity: String,
+    host: String,
+}
+
+impl Desk {
+    /// Answers a request for a secret.
+    pub(crate) async fn get(&self, message: &Message) -> Result<SealedAnswer, GetSecretError> {
+        let (sender, json) = self.open(message)?;
+        let request: SecretRequest = read(&json)?;
+        let asking = self.asking(&request.context, message)?;
+        let (entity, host) = (asking.entity.as_str(), asking.host.as_str());
+        let key = request.key.as_str();
+        match self.look_up(entity, &request).await {
+            Ok(secret) => {
+                let version = secret.version.as_str();
+                tracing::info!(entity, host, key, version, "gave a secret");
+                seal(&SecretResponse::from(secret), &sender)
+            }
+            Err(error) => {
+                tracing::warn!(entity, host, key, %error, "refused a secret");
+                Err(error)
+            }
+        }
+    }
+
+    async fn look_up(
+        &self,
+        entity: &str,
+        request: &SecretRequest,
+    ) -> Result<Secret, GetSecretError> {
+        // Whoever may not have a secret does not learn whether there is one.
+        if !self.mappings.allows(entity, &request.key).await? {
+            return Err(GetSecretError::Unauthorized);
+        }
+        let found = self.values.get(&request.key, request.version.as_deref());
+        let secret = found.await?.ok_or(GetSecretError::SecretNotFound)?;
+        match request.field.as_deref().filter(|field| !field.is_empty()) {
+            None => Ok(secret),
+            Some(field) => field_of(secret, field).ok_or(GetSecretError::SecretNotFound),
+        }
+    }
+
+    /// Keeps a value.
+    pub(crate) async fn put(&self, message: &Message) -> Result<SealedAnswer, GetSecretError> {
+        let (sender, json) = self.open(message)?;
+        let request: PutSecretRequest = read(&json)?;
+        if request.string_secret.is_none() && request.binary_secret.is_none() {
+            return Err(GetSecretError::InvalidPayload);
+        }
+        let revision = self.values.put(&request).await?;
+        tracing::info!(
+            key = request.key,
+            revision,
+            "keeps a new version of a secret"
+        );
+        let answer = ChangeSecretResponse {
+            revision: Some(revision),
+            error: None,
+        };
+        seal(&answer, &sender)
+    }
+
+    /// Lets an entity have further secrets.
+    pub(crate) async fn add(&self, entity: &str, payload: &[u8]) -> Result<(), GetSecretError> {
+        let keys: Vec<String> = read(payload)?;
+        self.mappings.add(entity, &keys).await?;
+        tracing::info!(entity, ?keys, "may have these secrets");
+        Ok(())
+    }
+
+    /// Lets an entity no longer have some.
+    pub(crate) async fn remove(&self, entity: &str, payload: &[u8]) -> Result<(), GetSecretError> {
+        let keys: Vec<String> = read(payload)?;
+        self.mappings.remove(entity, &keys).await?;
+        tracing::info!(entity, ?keys, "may no longer have these secrets");
+        Ok(())
+    }
+
+    fn open(&self, message: &Message) -> Result<(CurveKey, Vec<u8>), GetSecretError> {
+        let sender = header(message, REQUEST_XKEY).ok_or(GetSecretError::InvalidHeaders)?;
+        let sender = CurveKey::from_public_key(sender).map_err(|_| GetSecretError::InvalidXKey)?;
+        let opened = self.transit.open(&message.payload, &sender);
+        let json = opened.map_err(|_| GetSecretError::DecryptionError)?;
+        Ok((sender, json))
+    }
+
+    fn asking(&self, context: &SecretContext, message: &Message) -> Result<Asking, GetSecretError> {
+        let host = verified(&context.host_jwt, &[KeyKind::Host]);
+        let host = host.map_err(GetSecretError::InvalidHostJWT)?;
+        self.check_host(&host.subject, message)
+            .map_err(|why| GetSecretError::InvalidHostJWT(why.to_owned()))?;
+        let kinds = [KeyKind::Component, KeyKind::Provider];
+        let entity = verified(&context.entity_jwt, &kinds);
+        let entity = entity.map_err(GetSecretError::InvalidEntityJWT)?;
+        let trusted = &self.trusted_issuers;
+        let is_trusted = |issuer: &PublicKey| issuer.as_text() == entity.issuer;
+        if !trusted.is_empty() && !trusted.iter().any(is_trusted) {
+            let why = format!("issuer `{}` is not trusted", entity.issuer);
+            return Err(GetSecretError::InvalidEntityJWT(why));
+        }
+        Ok(Asking {
+            entity: entity.subject,
+            host: host.subject,
+        })
+    }
+
+    /// Whether the host may ask, and is the one that it says it is.
+    fn check_host(&self, host: &str, message: &Message) -> Result<(), &'static str> {
+        if self.trusted_hosts.is_empty() {
+            return Ok(());
+        }
+        let known = |trusted: &&PublicKey| trusted.as_text() == host;
+        let trusted = self.trusted_hosts.iter().find(known);
+        let trusted = trusted.ok_or("the host is not among those that may ask")?;
+        let proof = header(message, PROOF).ok_or("the host does not prove who it is")?;
+        let xkey = header(message, REQUEST_XKEY).unwrap_or_default();
+        if proof::holds(trusted, xkey, &message.payload, proof) {
+            Ok(())
+        } else {
+            Err("the proof is not that of the host")
+        }
+    }
+}
+
+impl From<MappingError> for GetSecretError {
+    fn from(error: MappingError) -> Self {
+        match error {
+            MappingError::Entity { .. } | MappingError::TooMany { .. } => {
+                Self::Other(error.to_string())
+            }
+            other => Self::UpstreamError(other.to_string()),
+        }
+    }
+}
+
+impl From<VaultError> for GetSecretError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Key { .. } | VaultError::Version { .. } => Self::Other(error.to_string()),
+            other => Self::UpstreamError(other.to_string()),
+        }
+    }
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message
+        .headers
+        .as_ref()?
+        .get(name)
+        .map(|value| value.as_str())
+}
+
+/// What is wrong is not repeated: it may be part of a value.
+fn read<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, GetSecretError> {
+    serde_json::from_slice(json).map_err(|_| GetSecretError::InvalidPayload)
+}
+
+/// Checks all that a token says about itself, and that it is about one of these kinds.
+fn verified(jwt: &str, kinds: &[KeyKind]) -> Result<Claims<Value>, String> {
+    let claims = token::verify::<Value>(jwt, epoch_seconds());
+    let claims = claims.map_err(|error| error.to_string())?;
+    let subject = PublicKey::parse(&claims.subject).map_err(|error| error.to_string())?;
+    if kinds.contains(&subject.kind()) {
+        return Ok(claims);
+    }
+    Err(format!("the token is about a {}", subject.kind()))
+}
+
+/// Seals an answer with a key that is made for it alone.
+fn seal(answer: &impl Serialize, reader: &CurveKey) -> Result<SealedAnswer, GetSecretError> {
+    let json = serde_json::to_vec(answer).map_err(|_| GetSecretError::EncryptionError)?;
+    let own = CurveKey::generate();
+    let bytes = own.seal(&json, reader);
+    Ok(SealedAnswer {
+        sender: own.public_key(),
+        bytes: bytes.map_err(|_| GetSecretError::EncryptionError)?,
+    })
+}
+
+/// One field of a secret that is a JSON object.
+fn field_of(secret: Secret, field: &str) -> Option<Secret> {
+    let version = secret.version.clone();
+    let SecretValue::String(text) = secret.into_value()? else {
+        return None;
+    };
+    let object: serde_json::Map<String, Value> = serde_json::from_str(&text).ok()?;
+    let value = match object.get(field)? {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Some(Secret::new(version, SecretValue::String(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Secret {
+        Secret::new("1", SecretValue::String(text.to_owned()))
+    }
+
+    #[test]
+    fn a_field_of_a_structured_secret_is_taken_out() {
+        let secret = text(r#"{"user":"me","port":5432}"#);
+        assert_eq!(field_of(secret.clone(), "user"), Some(text("me")));
+        assert_eq!(field_of(secret.clone(), "port"), Some(text("5432")));
+        assert_eq!(field_of(secret, "none"), None);
+        assert_eq!(field_of(text("plain"), "user"), None);
+    }
+
+    #[test]
+    fn a_token_about_something_else_is_refused() {
+        let error = verified("x.y.z", &[KeyKind::Host]).unwrap_err();
+        assert!(!error.is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! Secrets with real processes: `wash secrets-backend serve`, hosts, a provider and its server.
+//!
+//! A component uses a store whose password is a secret of the link; the password is changed while
+//! everything runs; and whatever anybody can look at shows neither the old nor the new one.
+
+mod observe;
+mod scene;
+
+use anyhow::{Result, ensure};
+use lattice_integration::{STORE, until};
+use observe::{Spy, assert_hidden};
+use scene::Scene;
+
+const FIRST: &str = "correct-horse-battery-staple";
+const SECOND: &str = "troubador-four-three-zebra";
+
+#[tokio::test]
+async fn a_password_is_rotated_under_a_running_provider_and_component_and_shows_nowhere()
+-> Result<()> {
+    let scene = Scene::start().await?;
+    let spy = Spy::start(&scene.lattice).await?;
+    scene.password(None, FIRST).await?;
+    scene.put("kv-url", &scene.url(FIRST)).await?;
+    scene.map("kv-url", &scene.provider).await?;
+    scene.refer("URL", "kv-url").await?;
+    scene.put("token", FIRST).await?;
+    scene.map("token", &scene.component).await?;
+    scene.refer("token", "token").await?;
+
+    let lattice = &scene.lattice;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 4)
+        .await?;
+    let archive = scene.signed_provider("keyvalue-redis-provider")?;
+    lattice
+        .provide_file(0, "kv", &archive, &["SECRET_token"])
+        .await
+        .expect_err("not mapped");
+    lattice.provide_file(0, "kv", &archive, &[]).await?;
+    lattice
+        .link("counter", "kv", STORE, &[], &["SECRET_URL"])
+        .await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.until_status(&address, "/x", 200).await?;
+    scene.reveals(FIRST).await?;
+
+    // The old password does not do any more, and nothing is started again.
+    let provider = lattice.hosts[0].provider_pid("provider")?;
+    scene.password(Some(FIRST), SECOND).await?;
+    scene.put("kv-url", &scene.url(SECOND)).await?;
+    scene.put("token", SECOND).await?;
+    until(async || {
+        scene.with_new_password(SECOND).await?;
+        let (status, text) = lattice_integration::get(&address, "/x").await?;
+        ensure!(status == 200, "{status}: {text}");
+        Ok(())
+    })
+    .await?;
+    scene.reveals(SECOND).await?;
+    ensure!(
+        lattice.hosts[0].provider_pid("provider")? == provider,
+        "the provider was started again"
+    );
+
+    for secret in [FIRST, SECOND] {
+        assert_hidden(&scene, &spy, provider, secret).await?;
+    }
+    Ok(())
+}

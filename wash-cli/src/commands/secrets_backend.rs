@@ -1,0 +1,134 @@
+//! `wash secrets-backend`: the reference backend, which keeps sealed values in NATS.
+//!
+//! Names and flags are those of `secrets-nats-kv` of 1.x.
+
+mod keys;
+mod serve;
+mod value;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use lattice_core::BackendName;
+use lattice_core::subject::TopicPrefix;
+use lattice_core::subject::secrets::DEFAULT_SECRETS_TOPIC;
+use lattice_secrets::{AskError, SecretsClient};
+use serde_json::Value;
+
+use crate::connection::{ConnectionArgs, connect};
+use crate::error::{CliError, Code, Result};
+use crate::output::{Output, Ui, fields};
+
+/// Run or fill the secrets backend that keeps sealed values in NATS
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer requests for secrets, until stopped
+    #[command(alias = "run")]
+    Serve(Box<serve::Args>),
+    /// Give the backend a value to keep, as a new version
+    Put(PutArgs),
+    /// Let a component or provider have secrets
+    AddMapping(MappingArgs),
+    /// Let a component or provider no longer have secrets
+    RemoveMapping(MappingArgs),
+}
+
+/// Which backend is meant.
+#[derive(Debug, Args)]
+pub(crate) struct BackendArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Name of the backend, as references have it
+    #[arg(long = "name", default_value = "nats-kv", env = "SECRETS_BACKEND_NAME")]
+    name: BackendName,
+    /// What the subjects of backends start with
+    #[arg(long, default_value = DEFAULT_SECRETS_TOPIC, env = "SUBJECT_BASE", alias = "secrets-topic")]
+    subject_base: TopicPrefix,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    backend: BackendArgs,
+    /// Key of the secret in the backend
+    key: String,
+    #[command(flatten)]
+    value: value::ValueArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MappingArgs {
+    #[command(flatten)]
+    backend: BackendArgs,
+    /// Public key of the component (`M…`) or provider (`V…`); `wash inspect FILE` shows it
+    entity: String,
+    /// Keys of the secrets in the backend
+    #[arg(required_unless_present = "secret")]
+    keys: Vec<String>,
+    /// Key of a secret in the backend; may be repeated
+    #[arg(long)]
+    secret: Vec<String>,
+}
+
+pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
+    match command {
+        Command::Serve(args) => serve::run(*args).await,
+        Command::Put(args) => put(args, ui).await,
+        Command::AddMapping(args) => map(args, ui, true).await,
+        Command::RemoveMapping(args) => map(args, ui, false).await,
+    }
+}
+
+async fn put(args: PutArgs, ui: &Ui) -> Result<Output> {
+    let value = args.value.read()?;
+    let spinner = ui.spinner("Storing the value");
+    let (client, backend) = client(args.backend).await?;
+    let revision = client.put(&backend, &args.key, value).await;
+    let what = || format!("could not store `{}` in backend `{backend}`", args.key);
+    let revision = revision.map_err(|error| explain(what(), &error))?;
+    drop(spinner);
+    let text = format!("Secret '{}' stored as version {revision}.", args.key);
+    let data = fields([
+        ("key", Value::from(args.key)),
+        ("version", Value::from(revision.to_string())),
+    ]);
+    Ok(Output::new(text, data))
+}
+
+async fn map(args: MappingArgs, ui: &Ui, add: bool) -> Result<Output> {
+    let entity = args.entity.trim().to_owned();
+    let keys: Vec<String> = args.keys.into_iter().chain(args.secret).collect();
+    let spinner = ui.spinner("Changing who may have which secrets");
+    let (client, backend) = client(args.backend).await?;
+    let changed = match add {
+        true => client.add_mapping(&backend, &entity, &keys).await,
+        false => client.remove_mapping(&backend, &entity, &keys).await,
+    };
+    let what = || format!("could not change the secrets of `{entity}` in backend `{backend}`");
+    changed.map_err(|error| explain(what(), &error))?;
+    drop(spinner);
+    let verb = if add { "may" } else { "may no longer" };
+    let text = format!("{entity} {verb} have {}.", keys.join(", "));
+    let data = fields([("entity", Value::from(entity)), ("keys", Value::from(keys))]);
+    Ok(Output::new(text, data))
+}
+
+async fn client(args: BackendArgs) -> Result<(SecretsClient, BackendName)> {
+    let settings = args.connection.given().settle()?;
+    let nats = connect(&settings).await?;
+    let within = settings.timeout.max(Duration::from_secs(1));
+    let client = SecretsClient::new(nats, args.subject_base, within);
+    Ok((client, args.name))
+}
+
+fn explain(what: String, error: &AskError) -> CliError {
+    let code = match error {
+        AskError::NoBackend { .. } => Code::NoResponders,
+        AskError::Timeout { .. } => Code::Timeout,
+        AskError::Transport { .. } => Code::NatsUnreachable,
+        _ => Code::Refused,
+    };
+    CliError::new(code, what)
+        .caused_by(error)
+        .hint(error.hint())
+}
