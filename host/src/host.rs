@@ -10,6 +10,7 @@ use std::time::Duration;
 use lattice_control::ServerHandle;
 use lattice_core::event::{Event, HostStopped};
 use lattice_core::{HostId, LatticeName};
+use lattice_nats::connection::Rotation;
 use lattice_rpc::{Peer, WatchedThreads};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -92,6 +93,8 @@ pub struct Host {
     heartbeat: AbortOnDropHandle<()>,
     /// Follows the store.
     _sync: AbortOnDropHandle<()>,
+    /// Connect again when files of the connections change.
+    _rotations: Vec<Rotation>,
     _failures: Arc<Failures>,
     _refusals: Refusals,
     _gate: Option<WatchedThreads>,

@@ -17,6 +17,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::ConnectOptions;
 use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -42,6 +43,21 @@ pub struct NatsBoxOptions {
     pub js_domain: Option<String>,
     /// Further lines for the server's configuration file, such as an `authorization` block.
     pub extra_config: String,
+    /// Whether these say that TLS begins before the server greets.
+    pub tls_first: bool,
+    /// The text of a credentials file for the clients of the box.
+    pub credentials: Option<String>,
+}
+
+impl NatsBoxOptions {
+    /// A server that takes those in who know the password, such as `nats://USER:PASSWORD@…`.
+    #[must_use]
+    pub fn private(user: &str, password: &str) -> Self {
+        Self {
+            extra_config: format!("authorization {{ user: {user}, password: {password} }}"),
+            ..Self::default()
+        }
+    }
 }
 
 /// A running `nats-server` with JetStream on a free port of the loopback address.
@@ -94,7 +110,15 @@ impl NatsBox {
     ///
     /// Fails when the server is stopped or refuses the connection.
     pub async fn client(&self) -> Result<async_nats::Client, NatsBoxError> {
-        async_nats::connect(&self.url)
+        let options = match &self.options.credentials {
+            Some(text) => {
+                let options = ConnectOptions::with_credentials(text);
+                options.map_err(|source| NatsBoxError::Folder { source })?
+            }
+            None => ConnectOptions::new(),
+        };
+        options
+            .connect(&self.url)
             .await
             .map_err(|source| NatsBoxError::Connect {
                 url: self.url.clone(),

@@ -1,5 +1,7 @@
 //! What a host tells a provider process, and what it answers.
 
+mod bus;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -11,6 +13,8 @@ use crate::id::DEFAULT_NAME;
 use crate::identity::ProviderIdentity;
 use crate::link::{LinkState, ResolvedLink};
 use crate::road::RoadTally;
+
+pub use bus::{BusData, BusTls, CredentialsTaken, NewCredentials};
 
 /// A text that must not appear in logs.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -228,6 +232,10 @@ pub struct HostData {
     /// leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lattice_identity: Option<ProviderIdentity>,
+    /// How NATS is reached, as far as the fields above cannot say; an addition that old providers
+    /// ignore and old hosts leave out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lattice_bus: Option<BusData>,
 }
 
 /// The longest host data line that is read, in bytes.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::messaging::{self, Defaults, Deliverer, DeliveryRules, Intake};
+use lattice_provider_sdk::nats::NatsError;
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, LinkRole, Provider, ProviderLink,
     Session, Settings, Shared, Sharing, StartError, async_trait, chain,
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::broker::NatsBroker;
-use crate::cluster::{Cluster, ConnectError};
+use crate::cluster::Cluster;
 use crate::jetstream::{ConsumerError, Trouble};
 use crate::settings::{ClusterSettings, SourceSettings};
 use crate::{core, jetstream};
@@ -52,8 +53,7 @@ impl MessagingNats {
     async fn connect(&self, settings: &Settings) -> Result<Shared<Cluster>, LinkError> {
         let own = self.session.nats_settings();
         let settings = ClusterSettings::read(settings, &own)?;
-        let (nats, name) = (self.session.peer().nats(), self.session.id().as_str());
-        let connect = || Cluster::connect(&settings, nats, name);
+        let connect = || Cluster::connect(&settings, &self.session);
         let cluster = self.clusters.get(&settings, connect).await;
         cluster.map_err(no_connection)
     }
@@ -171,6 +171,8 @@ impl Provider for MessagingNats {
         };
         let limit = cluster.map_or(0, |cluster| cluster.nats.max_payload());
         let features = Features::new()
+            .lacking("cas")
+            .lacking("paging")
             .with("order", "connection")
             .with("request", "no-responders")
             .having("groups")
@@ -178,9 +180,15 @@ impl Provider for MessagingNats {
             .with("max-message-bytes", limit);
         match is_stored {
             true => features
+                .with("consistency", "strong")
+                .with("ttl", "stream")
                 .with("delivery", "at-least-once")
                 .having("dead-letter"),
-            false => features.with("delivery", "at-most-once"),
+            false => features
+                .lacking("consistency")
+                .lacking("ttl")
+                .with("delivery", "at-most-once")
+                .lacking("dead-letter"),
         }
     }
 
@@ -229,7 +237,7 @@ fn is_ours(link: &ProviderLink) -> Result<(), LinkError> {
     Err(LinkError::invalid(what))
 }
 
-fn no_connection(error: ConnectError) -> LinkError {
+fn no_connection(error: NatsError) -> LinkError {
     LinkError::unavailable(chain(&error))
 }
 

@@ -78,6 +78,10 @@ impl NatsQueues {
         let most = usize::try_from(self.settings.queue.max_message_bytes);
         let most = most.map_or(known, |most| most.min(known));
         Features::new()
+            .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .lacking("paging")
             .with("delay", LONGEST_MS)
             .with("dedup", self.settings.queue.window.as_millis())
             .having("groups")

@@ -1,20 +1,18 @@
 //! One NATS and the queues on it that are in use.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::sync::Arc;
 
-use async_nats::jetstream::context::ContextBuilder;
-use lattice_provider_sdk::nats::{self, NatsError};
+use lattice_provider_sdk::Session;
+use lattice_provider_sdk::nats::{NatsBackend, NatsError};
 use lattice_provider_sdk::queue::QueueError;
 use parking_lot::RwLock;
-use tempfile::NamedTempFile;
 use tokio::sync::Mutex;
 
 use crate::leases::Leases;
 use crate::queue::Queue;
 use crate::settings::{ClusterSettings, QueueSettings};
-use crate::wire::{ANSWER_LIMIT, Wire};
+use crate::wire::Wire;
 
 /// How many queues are kept open. More may be used; they are opened again.
 const OPEN_QUEUES: usize = 1024;
@@ -25,55 +23,29 @@ pub(crate) struct Cluster {
     pub(crate) wire: Wire,
     pub(crate) leases: Leases,
     prefix: String,
-    /// Read again whenever the connection is made again.
-    _authority: Option<NamedTempFile>,
+    /// Holds what connecting again needs.
+    _backend: NatsBackend,
     open: RwLock<HashMap<String, Arc<Queue>>>,
     /// Held while a queue is looked up, so that many calls at once ask once.
     opening: Mutex<()>,
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    /// The server is not there or refuses, or the login cannot be used.
-    #[error(transparent)]
-    Nats(#[from] NatsError),
-    /// The certificates to trust could not be kept.
-    #[error("could not write the link's `tls_ca` to a file")]
-    Authority(#[source] std::io::Error),
-}
-
 impl Cluster {
-    /// Uses the connection of the lattice, or makes one under the name `name`.
+    /// Uses the connection of the lattice, or makes one.
     pub(crate) async fn connect(
         settings: &ClusterSettings,
-        own: &async_nats::Client,
-        name: &str,
-    ) -> Result<Self, ConnectError> {
-        let mut authority = None;
-        let nats = match &settings.server {
-            None => own.clone(),
-            Some(server) => {
-                let mut server = server.clone();
-                if let Some(pem) = &settings.authority {
-                    let file = keep(pem.expose()).map_err(ConnectError::Authority)?;
-                    server.ca_file = Some(file.path().to_path_buf());
-                    authority = Some(file);
-                }
-                nats::connect(&server, name).await?
-            }
+        session: &Session,
+    ) -> Result<Self, NatsError> {
+        let backend = NatsBackend::open(&settings.nats, session).await?;
+        let wire = Wire {
+            nats: backend.client().clone(),
+            jetstream: backend.jetstream().clone(),
         };
-        let context = ContextBuilder::new().timeout(ANSWER_LIMIT);
-        let jetstream = match &settings.domain {
-            Some(domain) => context.domain(domain).build(nats.clone()),
-            None => context.build(nats.clone()),
-        };
-        let wire = Wire { nats, jetstream };
         Ok(Self {
             leases: Leases::new(wire.clone()),
             wire,
             prefix: settings.prefix.clone(),
-            _authority: authority,
+            _backend: backend,
             open: RwLock::default(),
             opening: Mutex::default(),
         })
@@ -111,11 +83,4 @@ impl Cluster {
     pub(crate) fn forget(&self, name: &str) {
         self.open.write().remove(name);
     }
-}
-
-fn keep(pem: &str) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::with_prefix("queue-nats-ca-")?;
-    file.write_all(pem.as_bytes())?;
-    file.flush()?;
-    Ok(file)
 }

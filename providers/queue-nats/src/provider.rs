@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use lattice_provider_sdk::nats::NatsError;
 use lattice_provider_sdk::queue::{self, Handlers, Linked, PushSettings};
 use lattice_provider_sdk::{
     Backends, Features, LinkError, LinkKey, Provider, ProviderLink, Session, Settings, Sharing,
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::backend::NatsQueues;
-use crate::cluster::{Cluster, ConnectError};
+use crate::cluster::Cluster;
 use crate::settings::{ClusterSettings, LinkSettings};
 
 /// Queues in NATS JetStream.
@@ -32,9 +33,7 @@ impl QueueNats {
     async fn open(&self, link: &ProviderLink, settings: &Settings) -> Result<Opened, LinkError> {
         let own = self.session.nats_settings();
         let said = LinkSettings::read(settings, self.session.lattice(), &own)?;
-        let nats = self.session.peer().nats();
-        let name = self.session.id().as_str();
-        let connect = || Cluster::connect(&said.cluster, nats, name);
+        let connect = || Cluster::connect(&said.cluster, &self.session);
         let cluster = self.clusters.get(&said.cluster, connect).await;
         let queues = Arc::new(NatsQueues::new(cluster.map_err(no_connection)?, said));
         let linked = Linked::new(link, settings, Arc::clone(&queues))?;
@@ -107,6 +106,6 @@ impl Provider for QueueNats {
     }
 }
 
-fn no_connection(error: ConnectError) -> LinkError {
+fn no_connection(error: NatsError) -> LinkError {
     LinkError::unavailable(chain(&error))
 }

@@ -25,12 +25,10 @@
 //! | `replicas` | how many servers of a cluster keep a copy | 1 |
 //! | `lease_ms` | also: the lease at whose end messages of a provider that died come again | 30000 |
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lattice_core::LatticeName;
-use lattice_core::provider::SecretText;
-use lattice_provider_sdk::nats::NatsSettings;
+use lattice_provider_sdk::nats::{BackendSettings, NatsSettings};
 use lattice_provider_sdk::queue::dead_name;
 use lattice_provider_sdk::{InvalidSetting, Settings};
 
@@ -44,12 +42,8 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// The NATS behind a link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClusterSettings {
-    /// Where it is and who connects; `None` for the connection of the lattice itself.
-    pub server: Option<NatsSettings>,
-    /// Certificates to trust, as PEM text.
-    pub authority: Option<SecretText>,
-    /// The JetStream domain.
-    pub domain: Option<String>,
+    /// The connection.
+    pub nats: BackendSettings,
     /// How the names of its streams begin.
     pub prefix: String,
 }
@@ -173,41 +167,13 @@ impl ClusterSettings {
         lattice: &LatticeName,
         own: &NatsSettings,
     ) -> Result<Self, InvalidSetting> {
-        let uri = settings.text("cluster_uri").map(str::trim);
-        let secret = |key| settings.secret(key).unwrap_or_else(|| SecretText::new(""));
-        let (jwt, seed) = (secret("client_jwt"), secret("client_seed"));
-        let authority = settings.secret("tls_ca");
-        let ca_file = settings.text("tls_ca_file").map(PathBuf::from);
-        if let (Some(_), Some(file)) = (&authority, &ca_file) {
-            return Err(InvalidSetting::Value {
-                key: "tls_ca_file".into(),
-                value: file.display().to_string(),
-                expected: "nothing, as there is `tls_ca`".into(),
-            });
-        }
-        let word = |text: &str| is_word(text).then(|| text.to_owned());
-        let domain = settings.read("js_domain", "one word without dots and wildcards", word)?;
         let expected = "letters, digits, `-` and `_`";
         let prefix = settings.read("stream_prefix", expected, |text| {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             text.bytes().all(allowed).then(|| text.to_owned())
         })?;
-        let no_login = jwt.is_empty() && seed.is_empty();
-        let is_own = uri.is_none() && no_login && authority.is_none() && ca_file.is_none();
-        let server = (!is_own).then(|| {
-            // The lattice's login is for the lattice's servers only.
-            let lend = uri.is_none() && no_login;
-            NatsSettings {
-                url: uri.unwrap_or(&own.url).to_owned(),
-                jwt: if lend { own.jwt.clone() } else { jwt },
-                seed: if lend { own.seed.clone() } else { seed },
-                ca_file,
-            }
-        });
         Ok(Self {
-            server,
-            authority,
-            domain,
+            nats: BackendSettings::read(settings, own)?,
             prefix: prefix.unwrap_or_else(|| format!("queue_{}_", plain(lattice))),
         })
     }
@@ -222,13 +188,10 @@ fn plain(lattice: &LatticeName) -> String {
     lattice.to_string().chars().map(plain).collect()
 }
 
-fn is_word(text: &str) -> bool {
-    let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '.' | '*' | '>');
-    !text.is_empty() && text.chars().all(allowed)
-}
-
 #[cfg(test)]
 mod tests {
+    use lattice_core::provider::SecretText;
+
     use super::*;
 
     fn read(values: &[(&str, &str)]) -> Result<LinkSettings, InvalidSetting> {
@@ -244,7 +207,7 @@ mod tests {
     #[test]
     fn an_empty_config_means_the_lattices_nats() {
         let settings = read(&[]).unwrap();
-        assert_eq!(settings.cluster.server, None);
+        assert_eq!(settings.cluster.nats.server, None);
         assert_eq!(settings.cluster.prefix, "queue_default_");
         assert_eq!(settings.own, "default");
         assert_eq!(settings.queue.max_messages, -1);
@@ -263,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_login_of_the_lattice_goes_to_its_own_servers_only() {
-        let server = |values| read(values).unwrap().cluster.server.unwrap();
+        let server = |values| read(values).unwrap().cluster.nats.server.unwrap();
         assert!(server(&[("cluster_uri", "nats://x:4222")]).seed.is_empty());
         assert_eq!(
             server(&[("tls_ca_file", "a.pem")]).seed.expose(),

@@ -2,22 +2,24 @@
 
 mod backend;
 pub mod ledger;
+mod link;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, Event, ServerAddr};
-use lattice_core::provider::{HostData, SecretText};
-use nkeys::KeyPair;
+use async_nats::{ConnectOptions, Event};
+use lattice_core::provider::{BusTls, HostData, SecretText};
+use lattice_nats::connection::{
+    ClientCert, Connection, ConnectionError, Creds, Login, Prepared, Renewable, Tls, addresses,
+};
 
 use crate::error::{BoxError, RunError};
 
 pub use backend::{BackendSettings, NatsBackend};
+pub use lattice_nats::connection::Rotation;
 pub use ledger::Ledger;
-
-/// How long one attempt to connect may take: a link has to say within five seconds why it failed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub use link::LinkServer;
 
 /// How often an idle connection is checked; a server that is silently gone is noticed after two.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -35,20 +37,72 @@ pub struct NatsSettings {
     pub jwt: SecretText,
     /// The user seed, or empty. Without a token it is an nkey login.
     pub seed: SecretText,
+    /// The token that everybody shares who may connect, or empty.
+    pub token: SecretText,
+    /// A credentials file, read at every connect; it goes before the others.
+    pub creds_file: Option<PathBuf>,
     /// A file with further certificates to trust; its use requires TLS.
     pub ca_file: Option<PathBuf>,
+    /// How the connection is encrypted.
+    pub tls: Tls,
+    /// What the subjects of answers begin with, where that is not `_INBOX`.
+    pub inbox: Option<String>,
+    /// Whether these credentials reach nothing but the links of the provider.
+    pub scoped: bool,
 }
 
 impl NatsSettings {
     /// The connection of the lattice that the host data names.
     #[must_use]
     pub fn of_lattice(data: &HostData) -> Self {
+        let bus = data.lattice_bus.clone().unwrap_or_default();
+        let servers: Vec<_> = bus.servers.iter().map(SecretText::expose).collect();
         Self {
-            url: data.rpc_url().to_owned(),
+            url: match servers.is_empty() {
+                true => data.rpc_url().to_owned(),
+                false => servers.join(","),
+            },
             jwt: data.lattice_rpc_user_jwt.clone(),
             seed: data.lattice_rpc_user_seed.clone(),
+            token: bus.token,
+            creds_file: bus.creds_file.map(PathBuf::from),
             ca_file: None,
+            tls: tls(bus.tls),
+            inbox: bus.inbox,
+            scoped: bus.scoped,
         }
+    }
+
+    fn connection(&self) -> Result<Connection, ConnectionError> {
+        let login = match &self.creds_file {
+            Some(path) => Login::CredsFile(path.clone()),
+            None if !self.token.is_empty() => Login::Token(self.token.clone()),
+            None => Login::of(&self.jwt, &self.seed)?,
+        };
+        let mut tls = self.tls.clone();
+        if let Some(file) = &self.ca_file {
+            tls.ca_files = vec![file.clone()];
+            tls.required = true;
+        }
+        Ok(Connection {
+            servers: addresses(&self.url),
+            login,
+            tls,
+            inbox: self.inbox.clone(),
+        })
+    }
+}
+
+fn tls(told: BusTls) -> Tls {
+    let client = told.cert.zip(told.key);
+    Tls {
+        required: told.required,
+        first: told.first,
+        ca_files: told.ca_files.into_iter().map(PathBuf::from).collect(),
+        client: client.map(|(cert, key)| ClientCert {
+            cert: cert.into(),
+            key: key.into(),
+        }),
     }
 }
 
@@ -56,7 +110,7 @@ impl NatsSettings {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NatsError {
-    /// The credentials cannot be used.
+    /// The credentials, or what else the connection needs, cannot be used.
     #[error("the NATS credentials are not usable")]
     Credentials(#[source] BoxError),
     /// The server is not there or refuses.
@@ -70,6 +124,13 @@ pub enum NatsError {
     /// The certificates to trust could not be kept.
     #[error("could not write `tls_ca` to a file")]
     Authority(#[source] std::io::Error),
+    /// The provider's own credentials are for its links and nothing else.
+    #[error(
+        "the lattice's NATS cannot be the backend: this process has credentials of its own, which \
+         reach nothing but its links; give the link a user that may use NATS (`client_jwt` and \
+         `client_seed`, or `client_creds_file`)"
+    )]
+    Scoped,
 }
 
 impl From<NatsError> for RunError {
@@ -78,16 +139,83 @@ impl From<NatsError> for RunError {
             NatsError::Credentials(source) => Self::Credentials(source),
             NatsError::Connect { url, source } => Self::Connect { url, source },
             NatsError::Authority(source) => Self::Credentials(Box::new(source)),
+            NatsError::Scoped => Self::Credentials(Box::new(NatsError::Scoped)),
         }
     }
+}
+
+impl From<ConnectionError> for NatsError {
+    fn from(error: ConnectionError) -> Self {
+        Self::Credentials(Box::new(error))
+    }
+}
+
+/// A connection, and what keeps it up to date.
+#[derive(Debug)]
+pub struct Connected {
+    /// The client.
+    pub client: async_nats::Client,
+    /// Connects again when files of the connection change, as long as it is held; `None` where
+    /// there are no files.
+    pub rotation: Option<Rotation>,
+}
+
+/// The connection of a process to its lattice.
+pub(crate) struct Joined {
+    pub(crate) client: async_nats::Client,
+    /// Where new credentials go, for a process with its own.
+    pub(crate) renewing: Option<Renewing>,
+    pub(crate) _rotation: Option<Rotation>,
+}
+
+/// How a process with credentials of its own connects, as often as they are replaced.
+#[derive(Debug, Clone)]
+pub(crate) struct Renewing {
+    pub(crate) renewable: Renewable,
+    prepared: Prepared,
+    name: String,
+}
+
+impl Renewing {
+    /// Another connection with the latest credentials.
+    pub(crate) async fn connect(&self) -> Result<async_nats::Client, async_nats::ConnectError> {
+        let options = self.prepared.options().name(&self.name);
+        options.connect(self.prepared.servers()).await
+    }
+}
+
+/// Connects to the lattice that the host data names.
+pub(crate) async fn join(data: &HostData) -> Result<Joined, NatsError> {
+    let settings = NatsSettings::of_lattice(data);
+    let mut connection = settings.connection()?;
+    let mut renewing = None;
+    if settings.scoped {
+        let renewable = Renewable::new(Creds {
+            jwt: settings.jwt.clone(),
+            seed: settings.seed.clone(),
+        });
+        connection.login = Login::Renewed(renewable.clone());
+        renewing = Some(Renewing {
+            renewable,
+            prepared: connection.prepare()?,
+            name: data.provider_key.clone(),
+        });
+    }
+    let connected = open(&connection, &data.provider_key, |options| options).await?;
+    Ok(Joined {
+        client: connected.client,
+        renewing,
+        _rotation: connected.rotation,
+    })
 }
 
 /// Connects as `name`. A connection that is lost later is made again, for as long as it takes.
 ///
 /// # Errors
 ///
-/// [`NatsError`] when the first attempt fails.
-pub async fn connect(settings: &NatsSettings, name: &str) -> Result<async_nats::Client, NatsError> {
+/// [`NatsError`] when the first attempt fails, and for the credentials of a process that reach
+/// nothing but its links.
+pub async fn connect(settings: &NatsSettings, name: &str) -> Result<Connected, NatsError> {
     connect_with(settings, name, |options| options).await
 }
 
@@ -95,109 +223,39 @@ pub async fn connect(settings: &NatsSettings, name: &str) -> Result<async_nats::
 ///
 /// # Errors
 ///
-/// [`NatsError`] when the first attempt fails.
+/// As [`connect`].
 pub async fn connect_with(
     settings: &NatsSettings,
     name: &str,
     adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
-) -> Result<async_nats::Client, NatsError> {
-    let options = login(&settings.url, credentials(settings)?);
-    let options = options
-        .name(name)
-        .connection_timeout(CONNECT_TIMEOUT)
-        .ping_interval(PING_INTERVAL)
-        .max_reconnects(None);
-    let mut options = adjust(options);
-    if let Some(file) = &settings.ca_file {
-        options = options
-            .add_root_certificates(file.clone())
-            .require_tls(true);
+) -> Result<Connected, NatsError> {
+    if settings.scoped {
+        return Err(NatsError::Scoped);
     }
-    let label: Arc<str> = Arc::from(without_login(&settings.url));
-    options = options.event_callback(move |event| {
+    open(&settings.connection()?, name, adjust).await
+}
+
+async fn open(
+    connection: &Connection,
+    name: &str,
+    adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
+) -> Result<Connected, NatsError> {
+    let prepared: Prepared = connection.prepare()?;
+    let shown = connection.shown();
+    let label: Arc<str> = Arc::from(shown.as_str());
+    let options = prepared.options().name(name).ping_interval(PING_INTERVAL);
+    let options = adjust(options).event_callback(move |event| {
         let url = Arc::clone(&label);
         async move { log(&url, &event) }
     });
-    let addresses: Vec<&str> = settings.url.split(',').map(str::trim).collect();
-    options
-        .connect(addresses)
+    let client = options
+        .connect(prepared.servers())
         .await
-        .map_err(|source| NatsError::Connect {
-            url: without_login(&settings.url),
-            source,
-        })
-}
-
-fn credentials(settings: &NatsSettings) -> Result<ConnectOptions, NatsError> {
-    let options = ConnectOptions::new();
-    if settings.seed.is_empty() {
-        if settings.jwt.is_empty() {
-            return Ok(options);
-        }
-        let why = "there is a user token but no seed";
-        return Err(NatsError::Credentials(why.into()));
-    }
-    let keys = KeyPair::from_seed(settings.seed.expose())
-        .map_err(|e| NatsError::Credentials(Box::new(e)))?;
-    if settings.jwt.is_empty() {
-        return Ok(options.nkey(settings.seed.expose().to_owned()));
-    }
-    let keys = Arc::new(keys);
-    let jwt = settings.jwt.expose().to_owned();
-    Ok(options.jwt(jwt, move |nonce| {
-        let keys = Arc::clone(&keys);
-        async move { keys.sign(&nonce).map_err(async_nats::AuthError::new) }
-    }))
-}
-
-/// Adds the user name and password, or the token, of the first address that has one: the client
-/// itself leaves them aside.
-fn login(url: &str, options: ConnectOptions) -> ConnectOptions {
-    let addresses = url.split(',').map(str::trim);
-    let mut addresses = addresses.filter_map(|address| address.parse::<ServerAddr>().ok());
-    let Some(address) = addresses.find(ServerAddr::has_user_pass) else {
-        return options;
-    };
-    let user = plain(address.username().unwrap_or_default());
-    match address.password() {
-        Some(password) => options.user_and_password(user, plain(password)),
-        None => options.token(user),
-    }
-}
-
-/// A part of an address as it was before `%` stood for what addresses do not take.
-fn plain(part: &str) -> String {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let digits = tail.first_chunk::<2>().filter(|_| *first == b'%');
-        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The addresses without the user names and passwords that may stand in them.
-fn without_login(url: &str) -> String {
-    let one = |address: &str| {
-        let address = address.trim();
-        let (scheme, rest) = match address.split_once("://") {
-            Some((scheme, rest)) => (format!("{scheme}://"), rest),
-            None => (String::new(), address),
-        };
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        format!("{scheme}{host}")
-    };
-    url.split(',').map(one).collect::<Vec<_>>().join(",")
+        .map_err(|source| NatsError::Connect { url: shown, source })?;
+    Ok(Connected {
+        rotation: prepared.rotation(&client),
+        client,
+    })
 }
 
 fn log(url: &str, event: &Event) {
@@ -208,40 +266,5 @@ fn log(url: &str, event: &Event) {
             tracing::warn!(url, %event, "NATS reports a problem");
         }
         _ => tracing::debug!(url, %event, "NATS connection"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_shown_without_logins() {
-        assert_eq!(
-            without_login("nats://me:secret@a:4222, b:4222"),
-            "nats://a:4222,b:4222"
-        );
-    }
-
-    #[test]
-    fn parts_of_addresses_are_decoded() {
-        assert_eq!(plain("a%40b%c3%bc"), "a@bü");
-        assert_eq!(plain("100%"), "100%");
-        assert_eq!(plain("%zz%4"), "%zz%4");
-    }
-
-    #[test]
-    fn credentials_that_cannot_work_are_refused() {
-        let bad = |jwt: &str, seed: &str| {
-            let settings = NatsSettings {
-                jwt: SecretText::new(jwt),
-                seed: SecretText::new(seed),
-                ..NatsSettings::default()
-            };
-            assert!(credentials(&settings).is_err());
-        };
-        bad("token", "");
-        bad("token", "no seed");
-        bad("", "no seed");
     }
 }

@@ -42,6 +42,43 @@ impl RpcPrefix {
         }
     }
 
+    /// Every call of this entity.
+    #[must_use]
+    pub fn calls(&self) -> String {
+        format!("{}.{PROTOCOL}.>", self.0)
+    }
+
+    /// Everything that those who serve this entity listen to, calls and what is said about them.
+    #[must_use]
+    pub fn all(&self) -> String {
+        format!("{}.wrpc.>", self.0)
+    }
+
+    /// What the inboxes of the processes of a provider begin with that have NATS users of their
+    /// own. A subject of ours: all others listen below `_INBOX`.
+    #[must_use]
+    pub fn inbox(&self) -> String {
+        format!("{}.inbox", self.0)
+    }
+
+    /// What the inbox begins with of the one process that owns a public curve key.
+    #[must_use]
+    pub fn inbox_of(&self, xkey_public: &str) -> String {
+        format!("{}.inbox.{xkey_public}", self.0)
+    }
+
+    /// Every call of every entity of a lattice.
+    #[must_use]
+    pub fn all_calls(lattice: &LatticeName) -> String {
+        format!("{lattice}.*.wrpc.>")
+    }
+
+    /// Every inbox of a provider process of a lattice.
+    #[must_use]
+    pub fn all_inboxes(lattice: &LatticeName) -> String {
+        format!("{lattice}.*.inbox.>")
+    }
+
     /// Where those who serve this entity ask one another who has room for more calls. A subject of
     /// ours: servers of the 1.9 lattice neither ask nor answer.
     #[must_use]

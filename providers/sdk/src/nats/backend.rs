@@ -1,17 +1,17 @@
 //! NATS as the backend of links: where it is, by what a link says.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::ConnectOptions;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use lattice_core::provider::SecretText;
 use tempfile::NamedTempFile;
 
-use super::{BACKEND_PING_INTERVAL, NatsError, NatsSettings, connect_with};
+use super::{BACKEND_PING_INTERVAL, LinkServer, NatsError, NatsSettings, Rotation, connect_with};
 use crate::session::Session;
 use crate::settings::{InvalidSetting, Settings};
 
@@ -19,17 +19,7 @@ use crate::settings::{InvalidSetting, Settings};
 /// caller hears what is missing.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
-/// The NATS that a link says, by these values:
-///
-/// | key | meaning | default |
-/// | --- | --- | --- |
-/// | `cluster_uri` | where NATS is, several addresses separated by commas | the lattice's own NATS |
-/// | `js_domain` | the JetStream domain | none |
-/// | `client_jwt`, `client_seed` | who connects: token and seed, or a seed alone for an nkey login | nobody in particular |
-/// | `tls_ca` | certificates to trust, as PEM text; TLS is required then | |
-/// | `tls_ca_file` | as `tls_ca`, the path of a file | |
-///
-/// A login without an address is a login to the lattice's own NATS.
+/// The NATS that a link says: the values of [`LinkServer`], and `js_domain`, the JetStream domain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BackendSettings {
     /// Where it is and who connects; `None` for the connection of the lattice itself.
@@ -47,33 +37,35 @@ impl BackendSettings {
     ///
     /// [`InvalidSetting`] names the value.
     pub fn read(settings: &Settings, own: &NatsSettings) -> Result<Self, InvalidSetting> {
-        let value = |key| settings.text(key).map(str::trim);
-        let uri = value("cluster_uri");
-        let secret = |key| SecretText::new(value(key).unwrap_or_default());
-        let (jwt, seed) = (secret("client_jwt"), secret("client_seed"));
-        let authority = settings.secret("tls_ca");
-        let alone = |path: &str| authority.is_none().then(|| PathBuf::from(path));
-        let ca_file = settings.read("tls_ca_file", "nothing beside `tls_ca`", alone)?;
+        Self::read_under("cluster_uri", settings, own)
+    }
+
+    /// As [`BackendSettings::read`], for links that call the address `uri_key`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSetting`] names the value.
+    pub fn read_under(
+        uri_key: &str,
+        settings: &Settings,
+        own: &NatsSettings,
+    ) -> Result<Self, InvalidSetting> {
+        let LinkServer { server, authority } = LinkServer::read(settings, uri_key, own)?;
         let word = |text: &str| is_domain(text).then(|| text.to_owned());
         let expected = "one word without dots and wildcards";
         let domain = settings.read("js_domain", expected, word)?;
-        let no_login = jwt.is_empty() && seed.is_empty();
-        let is_own = uri.is_none() && no_login && authority.is_none() && ca_file.is_none();
-        let server = (!is_own).then(|| {
-            // The lattice's login is for the lattice's servers only.
-            let lend = uri.is_none() && no_login;
-            NatsSettings {
-                url: uri.unwrap_or(&own.url).to_owned(),
-                jwt: if lend { own.jwt.clone() } else { jwt },
-                seed: if lend { own.seed.clone() } else { seed },
-                ca_file,
-            }
-        });
         Ok(Self {
             server,
             authority,
             domain,
         })
+    }
+
+    /// Wants a connection apart from that of the lattice; `own` is that one.
+    #[must_use]
+    pub fn apart(mut self, own: &NatsSettings) -> Self {
+        self.server.get_or_insert_with(|| own.clone());
+        self
     }
 }
 
@@ -89,6 +81,8 @@ pub struct NatsBackend {
     jetstream: Context,
     /// Read again whenever the connection is made again.
     _authority: Option<NamedTempFile>,
+    /// Connects again when files that the link names change.
+    _rotation: Option<Rotation>,
 }
 
 impl NatsBackend {
@@ -98,9 +92,22 @@ impl NatsBackend {
     ///
     /// [`NatsError`] when there is no connection.
     pub async fn open(settings: &BackendSettings, session: &Session) -> Result<Self, NatsError> {
-        let mut authority = None;
+        Self::open_with(settings, session, |options| options).await
+    }
+
+    /// As [`NatsBackend::open`], with options that `adjust` has changed where a connection is made.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsBackend::open`].
+    pub async fn open_with(
+        settings: &BackendSettings,
+        session: &Session,
+        adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
+    ) -> Result<Self, NatsError> {
+        let (mut authority, mut rotation) = (None, None);
         let nats = match &settings.server {
-            None => session.peer().nats().clone(),
+            None => session.nats_as_backend()?.clone(),
             Some(server) => {
                 let mut server = server.clone();
                 if let Some(pem) = &settings.authority {
@@ -108,14 +115,16 @@ impl NatsBackend {
                     server.ca_file = Some(file.path().to_path_buf());
                     authority = Some(file);
                 }
-                let adjust = |options: async_nats::ConnectOptions| {
-                    options.ping_interval(BACKEND_PING_INTERVAL)
-                };
-                connect_with(&server, session.id().as_str(), adjust).await?
+                let adjust =
+                    |options: ConnectOptions| adjust(options.ping_interval(BACKEND_PING_INTERVAL));
+                let connected = connect_with(&server, session.id().as_str(), adjust).await?;
+                rotation = connected.rotation;
+                connected.client
             }
         };
         Ok(Self {
             _authority: authority,
+            _rotation: rotation,
             ..Self::on(nats, settings.domain.as_deref())
         })
     }
@@ -132,7 +141,14 @@ impl NatsBackend {
             jetstream: jetstream.build(nats.clone()),
             nats,
             _authority: None,
+            _rotation: None,
         }
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub fn client(&self) -> &async_nats::Client {
+        &self.nats
     }
 
     /// JetStream in the domain of the link. A request is given up after three seconds.

@@ -1,0 +1,201 @@
+//! The NATS credentials of provider processes: users of their own that reach as far as their links.
+//!
+//! Where the operator has given the host a key that signs for its account, each process gets the
+//! token of a user of its own, which lasts for a while. It is replaced before it ends and whenever
+//! the links of the provider change: a message, sealed for the process, brings the new one, and the
+//! process says when it is connected with it. What a new link needs is granted before the process
+//! is told of the link, and what a link needed is taken back after it has been told of its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_claims::nats::{NatsTokenError, Permissions, User, user_token};
+use lattice_claims::{CurveKey, KeyKind, SigningKey, epoch_seconds};
+use lattice_core::provider::{BusData, HostData, NewCredentials};
+use lattice_core::subject::{ProviderRights, RpcPrefix};
+use lattice_core::{ComponentId, LatticeName, Link};
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::ProviderSigner;
+
+/// An annotation of a provider that was made for 1.x hosts: it gets credentials that last, since it
+/// cannot be told of new ones, and that reach every entity of the lattice.
+pub(crate) const LEGACY: &str = "lattice/legacy-credentials";
+
+/// How long the credentials of a provider of the 1.x generation last; it is started again then.
+const LEGACY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How many answers to one message, and for how long: those to the host's questions.
+const ANSWERS: (u32, Duration) = (1, Duration::from_secs(60));
+/// The pauses before a process is told again that did not take its credentials.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+/// The user that one provider process connects as.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    signer: Arc<ProviderSigner>,
+    lattice: LatticeName,
+    provider: ComponentId,
+    xkey: String,
+    user: SigningKey,
+    legacy: bool,
+    /// What the process holds.
+    held: ProviderRights,
+    /// Counts the tokens, so that an old one is not taken for a new one.
+    serial: u64,
+    expires: Instant,
+    /// When the next token is due.
+    due: Instant,
+    pause: Duration,
+}
+
+impl Credentials {
+    pub(crate) fn new(
+        signer: Arc<ProviderSigner>,
+        lattice: LatticeName,
+        provider: ComponentId,
+        xkey: String,
+        legacy: bool,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            signer,
+            lattice,
+            provider,
+            xkey,
+            user: SigningKey::generate(KeyKind::User),
+            legacy,
+            held: ProviderRights::default(),
+            serial: 0,
+            expires: now,
+            due: now,
+            pause: FIRST_RETRY,
+        }
+    }
+
+    /// Fills in who a new process connects as, with rights for these links.
+    pub(crate) fn give(
+        &mut self,
+        links: &[Link],
+        data: HostData,
+    ) -> Result<HostData, NatsTokenError> {
+        let rights = self.wanted(links);
+        let new = self.make(&rights)?;
+        self.took(rights);
+        let own = RpcPrefix::new(&self.lattice, &self.provider);
+        let bus = data.lattice_bus.unwrap_or_default();
+        Ok(HostData {
+            lattice_rpc_user_jwt: new.jwt,
+            lattice_rpc_user_seed: new.seed,
+            lattice_bus: Some(BusData {
+                servers: bus.servers,
+                tls: bus.tls,
+                scoped: true,
+                inbox: (!self.legacy).then(|| own.inbox_of(&self.xkey)),
+                ..BusData::default()
+            }),
+            ..data
+        })
+    }
+
+    /// What these links need.
+    pub(crate) fn wanted(&self, links: &[Link]) -> ProviderRights {
+        let (lattice, provider, xkey) = (&self.lattice, &self.provider, &self.xkey);
+        if self.legacy {
+            ProviderRights::legacy(lattice, provider, xkey)
+        } else {
+            ProviderRights::new(lattice, provider, xkey, links)
+        }
+    }
+
+    /// What the process holds.
+    pub(crate) fn held(&self) -> &ProviderRights {
+        &self.held
+    }
+
+    /// A new token with these rights; it counts once [`Credentials::took`] is called.
+    pub(crate) fn make(
+        &mut self,
+        rights: &ProviderRights,
+    ) -> Result<NewCredentials, NatsTokenError> {
+        self.serial += 1;
+        let life = if self.legacy {
+            LEGACY_LIFE
+        } else {
+            self.signer.life
+        };
+        let list = |subjects: &std::collections::BTreeSet<String>| {
+            Some(subjects.iter().cloned().collect::<Vec<_>>())
+        };
+        let user = User {
+            name: self.provider.as_str().to_owned(),
+            key: self.user.public_key(),
+            account: self.signer.account.clone(),
+            expires: Some(epoch_seconds() + life.as_secs().max(1)),
+            permissions: Permissions {
+                publish: list(&rights.publish),
+                subscribe: list(&rights.subscribe),
+                responses: Some(ANSWERS),
+            },
+        };
+        Ok(NewCredentials {
+            serial: self.serial,
+            jwt: user_token(&user, &self.signer.key)?.into(),
+            seed: self.user.seed(),
+        })
+    }
+
+    /// The process has the latest token.
+    pub(crate) fn took(&mut self, rights: ProviderRights) {
+        let life = if self.legacy {
+            LEGACY_LIFE
+        } else {
+            self.signer.life
+        };
+        let now = Instant::now();
+        self.held = rights;
+        self.expires = now + life;
+        self.due = if self.legacy {
+            self.expires
+        } else {
+            now + life * 2 / 3
+        };
+        self.pause = FIRST_RETRY;
+    }
+
+    /// The process did not take the latest token, and is told again after a pause.
+    pub(crate) fn failed(&mut self) {
+        self.due = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_RETRY);
+    }
+
+    /// The process should get a token after this time, if not before.
+    pub(crate) fn due_in(&mut self, pause: Duration) {
+        self.due = self.due.min(Instant::now() + pause);
+    }
+
+    /// Whether the token of the process has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.expires
+    }
+
+    /// Waits until the next token is due.
+    pub(crate) async fn due(this: Option<&Self>) {
+        match this {
+            Some(this) => sleep_until(this.due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Seals a token for the process.
+    pub(crate) fn seal(
+        new: &NewCredentials,
+        host: &CurveKey,
+        process: &CurveKey,
+    ) -> Option<Vec<u8>> {
+        let text = serde_json::to_vec(new).ok()?;
+        host.seal(&text, process)
+            .inspect_err(|error| tracing::error!(%error, "could not seal credentials"))
+            .ok()
+    }
+}

@@ -1,0 +1,348 @@
+//! How everybody connects: hosts, providers, the shell, and the backends of links that are NATS.
+//!
+//! A [`Connection`] says where, as whom and how. [`Connection::prepare`] looks at its files and
+//! seeds, so that what is wrong is said by name, and makes the options of the client from it. What
+//! it names as files is read again at every connect, and [`Prepared::rotation`] connects again as
+//! soon as one of them changes.
+
+mod creds;
+mod files;
+mod login;
+mod rotation;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, ServerAddr};
+
+pub use creds::Creds;
+use files::Bundle;
+pub use files::TlsError;
+pub use login::{Login, Renewable};
+pub use rotation::Rotation;
+
+/// How long the connection to one server may take until the next one is tried.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The pause before the second attempt to come back; it doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between two attempts to come back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The certificate that a client shows, and its key: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientCert {
+    /// The certificate, with those between it and its authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// Whether it has to be, also when the server does not ask for it.
+    pub required: bool,
+    /// Whether TLS begins before the server says anything; it is required then.
+    pub first: bool,
+    /// Files with the authorities to trust instead of those of the system.
+    pub ca_files: Vec<PathBuf>,
+    /// What the client shows of itself.
+    pub client: Option<ClientCert>,
+}
+
+impl Tls {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Where NATS is, who connects, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// Addresses of servers; one that is there is enough.
+    pub servers: Vec<String>,
+    /// Who connects.
+    pub login: Login,
+    /// How it is encrypted.
+    pub tls: Tls,
+    /// What the subjects of answers begin with, where that is not `_INBOX`.
+    pub inbox: Option<String>,
+}
+
+/// Why a connection cannot be tried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// No server is named.
+    #[error("no NATS server is named")]
+    NoServer,
+    /// An address is none.
+    #[error("`{address}` is not an address of a NATS server")]
+    Address {
+        /// The address, without a login in it.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A credentials file cannot be read.
+    #[error("could not read the credentials file `{}`", path.display())]
+    ReadCreds {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A credentials file holds something else.
+    #[error("`{}` holds no NATS credentials", path.display())]
+    NotCreds {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is a token without the seed that signs for it.
+    #[error("there is a user token but no seed")]
+    NoSeed,
+    /// The seed is none.
+    #[error("the seed of the NATS user is not a seed")]
+    Seed(#[source] nkeys::error::Error),
+    /// What TLS needs cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl ConnectionError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoServer | Self::Address { .. } => {
+                "addresses are written as `nats://host:4222`, several with commas between them"
+            }
+            Self::ReadCreds { .. } => "check the path and its permissions",
+            Self::NotCreds { .. } => "use a file made by `nsc generate creds`",
+            Self::NoSeed => "give the seed that belongs to the token",
+            Self::Seed(_) => "the seed of a user has 58 characters and starts with `SU`",
+            Self::Tls(error) => error.hint(),
+        }
+    }
+}
+
+/// A connection whose files and seeds have been looked at.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    servers: Vec<ServerAddr>,
+    login: Login,
+    tls: Tls,
+    inbox: Option<String>,
+    /// All authorities in one file, where several are named: the client reads one.
+    bundle: Option<Arc<Bundle>>,
+}
+
+impl Connection {
+    /// Looks at everything that can be wrong before a server is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError`] names what cannot be used.
+    pub fn prepare(&self) -> Result<Prepared, ConnectionError> {
+        let servers = self.servers.iter().map(|text| address(text));
+        let servers = servers.collect::<Result<Vec<_>, _>>()?;
+        if servers.is_empty() {
+            return Err(ConnectionError::NoServer);
+        }
+        let login = match &self.login {
+            Login::Nobody => Login::in_addresses(&servers),
+            login => login.clone(),
+        };
+        login.check()?;
+        files::check(&self.tls)?;
+        let bundle = match self.tls.ca_files.len() {
+            0 | 1 => None,
+            _ => Some(Arc::new(Bundle::new(&self.tls.ca_files)?)),
+        };
+        Ok(Prepared {
+            servers,
+            login,
+            tls: self.tls.clone(),
+            inbox: self.inbox.clone(),
+            bundle,
+        })
+    }
+
+    /// The addresses as they may be shown: without logins.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let shown: Vec<_> = self
+            .servers
+            .iter()
+            .map(|text| without_login(text))
+            .collect();
+        shown.join(",")
+    }
+}
+
+impl Prepared {
+    /// The servers to connect to.
+    #[must_use]
+    pub fn servers(&self) -> &[ServerAddr] {
+        &self.servers
+    }
+
+    /// The options of the client, for its name and events to be added. A connection that is lost
+    /// is made again for as long as it takes.
+    #[must_use]
+    pub fn options(&self) -> ConnectOptions {
+        let bundle = self.bundle.clone();
+        let options = self
+            .login
+            .options()
+            .connection_timeout(CONNECT_TIMEOUT)
+            .max_reconnects(None)
+            .reconnect_delay_callback(move |attempt| {
+                // The file lives as long as the client, which reads it at every connect.
+                let _kept = &bundle;
+                pause(attempt)
+            })
+            .require_tls(self.tls.required);
+        let options = match (&self.bundle, self.tls.ca_files.first()) {
+            (Some(bundle), _) => options.add_root_certificates(bundle.path().to_owned()),
+            (None, Some(file)) => options.add_root_certificates(file.clone()),
+            (None, None) => options,
+        };
+        let options = match &self.tls.client {
+            Some(client) => options.add_client_certificate(client.cert.clone(), client.key.clone()),
+            None => options,
+        };
+        let options = match &self.inbox {
+            Some(prefix) => options.custom_inbox_prefix(prefix),
+            None => options,
+        };
+        if self.tls.first {
+            options.tls_first()
+        } else {
+            options
+        }
+    }
+
+    /// Watches the files of the connection that `client` was made from, and connects it again when
+    /// one has changed; `None` when there are none. Ends when what it returns is dropped.
+    #[must_use]
+    pub fn rotation(&self, client: &async_nats::Client) -> Option<Rotation> {
+        Rotation::start(self.clone(), client.clone())
+    }
+
+    /// The files that are read at every connect.
+    fn files(&self) -> Vec<PathBuf> {
+        let creds = match &self.login {
+            Login::CredsFile(path) => Some(path.clone()),
+            _ => None,
+        };
+        let client = self.tls.client.iter();
+        let client = client.flat_map(|client| [client.cert.clone(), client.key.clone()]);
+        let ca_files = self.tls.ca_files.iter().cloned();
+        ca_files.chain(client).chain(creds).collect()
+    }
+
+    /// Whether the files can be used as they are now, and takes the authorities over.
+    fn take_files(&self) -> Result<(), ConnectionError> {
+        self.login.check()?;
+        files::check(&self.tls)?;
+        if let Some(bundle) = &self.bundle {
+            bundle.write(&self.tls.ca_files)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a list of addresses apart: commas separate them.
+#[must_use]
+pub fn addresses(list: &str) -> Vec<String> {
+    let parts = list.split(',').map(str::trim);
+    let parts = parts.filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
+}
+
+/// An address without the user name and password that may stand in it.
+#[must_use]
+pub fn without_login(address: &str) -> String {
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), address),
+    };
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}{host}")
+}
+
+fn address(text: &str) -> Result<ServerAddr, ConnectionError> {
+    let parsed = text.trim().parse::<ServerAddr>();
+    parsed.map_err(|source| ConnectionError::Address {
+        address: without_login(text),
+        source,
+    })
+}
+
+/// None before the first attempt, since a connection that was given up on purpose is to be back at
+/// once; then growing, so that a restarted server is found soon and a lost one is not besieged.
+fn pause(attempt: usize) -> Duration {
+    let Some(earlier) = attempt.checked_sub(2) else {
+        return Duration::ZERO;
+    };
+    let exponent = u32::try_from(earlier).unwrap_or(u32::MAX).min(10);
+    let longest = (FIRST_PAUSE * 2_u32.pow(exponent)).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + jitter() / 2.0)
+}
+
+/// A number from 0 to 1, so that those who were lost together do not come back together.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    let bits = RandomState::new().build_hasher().finish() >> 40;
+    bits as f64 / f64::from(1 << 24)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        assert_eq!(pause(1), Duration::ZERO);
+        for (attempt, longest) in [(2, 50), (3, 100), (4, 200), (usize::MAX, 2000)] {
+            let longest = Duration::from_millis(longest);
+            let pause = pause(attempt);
+            assert!(
+                longest / 2 <= pause && pause <= longest,
+                "{attempt}: {pause:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_are_shown_without_logins() {
+        let connection = Connection {
+            servers: addresses("nats://me:secret@a:4222, b:4222,"),
+            ..Connection::default()
+        };
+        assert_eq!(connection.shown(), "nats://a:4222,b:4222");
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        let text = |connection: Connection| connection.prepare().unwrap_err().to_string();
+        assert_eq!(text(Connection::default()), "no NATS server is named");
+        let at = |server: &str| Connection {
+            servers: vec![server.to_owned()],
+            ..Connection::default()
+        };
+        let told = text(at("nats://me:secret@[bad"));
+        assert_eq!(told, "`nats://[bad` is not an address of a NATS server");
+        let mut missing = at("localhost");
+        missing.tls.ca_files = vec!["/nowhere/ca.pem".into()];
+        assert!(text(missing).contains("/nowhere/ca.pem"));
+        let mut creds = at("localhost");
+        creds.login = Login::CredsFile("/nowhere/user.creds".into());
+        assert!(text(creds).contains("/nowhere/user.creds"));
+    }
+}
