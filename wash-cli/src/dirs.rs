@@ -47,6 +47,11 @@ pub(crate) fn data() -> Result<PathBuf> {
     from_env("WASH_DATA_DIR").map_or_else(|| xdg("XDG_DATA_HOME", ".local/share"), Ok)
 }
 
+/// Keys that sign, shared with a 1.x install.
+pub(crate) fn keys() -> Result<PathBuf> {
+    from_env("WASH_KEYS_DIR").map_or_else(|| Ok(data()?.join("keys")), Ok)
+}
+
 /// One folder per lattice that `wash up` runs on this machine.
 pub(crate) fn lattices() -> Result<PathBuf> {
     Ok(data()?.join("lattices"))

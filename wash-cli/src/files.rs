@@ -9,6 +9,11 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o600)
 }
 
+/// Writes a file that everybody may read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o644)
+}
+
 /// Writes a program that everybody may run.
 #[cfg(any(test, feature = "embed-nats"))]
 pub(crate) fn write_executable(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -16,6 +16,7 @@ mod dirs;
 mod error;
 mod events;
 mod files;
+mod keys;
 mod lattice_dir;
 mod local;
 mod markdown;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use lattice_claims::epoch_seconds;
 use lattice_core::host::{Host, HostInventory};
 use serde_json::Value;
 
+use super::inspect::date;
 use crate::connection::{ConnectionArgs, Lattice, Search};
 use crate::error::{CliError, Code, Result};
-use crate::output::{Output, Style, Table, Ui, fields};
+use crate::output::{Cell, Output, Style, Table, Ui, fields};
 
 pub(crate) mod links;
 mod watch;
@@ -140,14 +142,21 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         .collect();
     labels.sort();
     text.push_str(&format!("\nLabels: {}", or_none(&labels.join(", "))));
-    let mut table = Table::new(["Component ID", "Name", "Max count", "Image"]);
-    for component in &inventory.components {
-        table.row([
+    let components = &inventory.components;
+    let signed = components.iter().any(|c| claimed(&c.version, c.expires));
+    let mut table = Table::new(headers(&["Component ID", "Name", "Max count"], signed));
+    for component in components {
+        let mut cells: Vec<Cell> = vec![
             component.id.clone().into(),
             component.name.clone().unwrap_or_default().into(),
             instances(component.max_instances).into(),
-            component.image_ref.clone().into(),
-        ]);
+        ];
+        if signed {
+            let (version, revision) = (&component.version, component.revision);
+            cells.extend(claim_cells(version, revision, component.expires));
+        }
+        cells.push(component.image_ref.clone().into());
+        table.row(cells);
     }
     text.push_str(&section(
         "components",
@@ -155,13 +164,20 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         &table,
         style,
     ));
-    let mut table = Table::new(["Provider ID", "Name", "Image"]);
-    for provider in &inventory.providers {
-        table.row([
+    let providers = &inventory.providers;
+    let signed = providers.iter().any(|p| claimed(&p.version, p.expires));
+    let mut table = Table::new(headers(&["Provider ID", "Name"], signed));
+    for provider in providers {
+        let mut cells: Vec<Cell> = vec![
             provider.id.clone().into(),
             provider.name.clone().unwrap_or_default().into(),
-            provider.image_ref.clone().unwrap_or_default().into(),
-        ]);
+        ];
+        if signed {
+            let (version, revision) = (&provider.version, provider.revision);
+            cells.extend(claim_cells(version, revision, provider.expires));
+        }
+        cells.push(provider.image_ref.clone().unwrap_or_default().into());
+        table.row(cells);
     }
     text.push_str(&section(
         "providers",
@@ -170,6 +186,35 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         style,
     ));
     text
+}
+
+/// Whether claims say something that has columns of its own.
+fn claimed(version: &Option<String>, expires: Option<u64>) -> bool {
+    version.is_some() || expires.is_some()
+}
+
+/// The columns of what runs; those of claims only where there are some.
+fn headers(first: &[&'static str], signed: bool) -> Vec<&'static str> {
+    let claims: &[&str] = if signed { &["Version", "Expires"] } else { &[] };
+    [first, claims, &["Image"]].concat()
+}
+
+fn claim_cells(version: &Option<String>, revision: i32, expires: Option<u64>) -> [Cell; 2] {
+    let version = version
+        .as_ref()
+        .map(|version| format!("{version} ({revision})"));
+    [
+        version.unwrap_or_default().into(),
+        expires.map(expiry).unwrap_or_default().into(),
+    ]
+}
+
+/// A date, or that it has passed.
+fn expiry(at: u64) -> String {
+    match at < epoch_seconds() {
+        true => format!("{} (expired)", date(at)),
+        false => date(at),
+    }
 }
 
 fn section(what: &str, count: usize, table: &Table, style: Style) -> String {
@@ -203,11 +248,19 @@ async fn claims(args: ClaimsArgs, ui: &Ui) -> Result<Output> {
     if claims.is_empty() {
         return Ok(Output::new("No claims are stored in the lattice", data));
     }
-    let mut table = Table::new(["Name", "Subject", "Issuer", "Version", "Revision", "Tags"]);
+    let expire = claims.iter().any(|claim| claim.contains_key("expires"));
+    let mut headers = vec!["Name", "Subject", "Issuer", "Version", "Revision", "Tags"];
+    headers.extend(expire.then_some("Expires"));
+    let mut table = Table::new(headers);
     for claim in &claims {
         let field = |name: &str| claim.get(name).cloned().unwrap_or_default();
         let columns = ["name", "subject", "issuer", "version", "revision", "tags"];
-        table.row(columns.map(|name| field(name).into()));
+        let mut cells: Vec<Cell> = columns.map(|name| field(name).into()).into();
+        if expire {
+            let at = field("expires").parse().ok();
+            cells.push(at.map_or_else(|| "never".to_owned(), expiry).into());
+        }
+        table.row(cells);
     }
     Ok(Output::new(table.render(ui.style()), data))
 }

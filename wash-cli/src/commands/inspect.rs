@@ -51,8 +51,8 @@ pub(crate) fn run(args: &Args, _ui: &Ui) -> Result<Output> {
     provider(args, path, file)
 }
 
-/// What the component in a file imports and exports.
-pub(crate) fn world_of(target: &str) -> Result<World> {
+/// What the component in a file imports and exports, and whether it carries a token.
+pub(crate) fn world_of(target: &str) -> Result<(World, bool)> {
     let path = path_of(target);
     let mut file = open(path, target)?;
     let magic = magic(&mut file).map_err(|error| unread(path, &error))?;
@@ -65,7 +65,9 @@ pub(crate) fn world_of(target: &str) -> Result<World> {
         return Err(CliError::new(Code::NotAnArtifact, text)
             .hint("`wash build` makes one; providers are started with `wash start provider`"));
     }
-    World::read(&bytes).map_err(|error| not_artifact(path, error))
+    let signed = wasm::find_token(&bytes).is_ok_and(|token| token.is_some());
+    let world = World::read(&bytes).map_err(|error| not_artifact(path, error))?;
+    Ok((world, signed))
 }
 
 /// The path of a file, which may be given as a reference.
@@ -308,7 +310,7 @@ impl Common {
 }
 
 /// Epoch seconds as a date.
-fn date(seconds: u64) -> String {
+pub(crate) fn date(seconds: u64) -> String {
     i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

@@ -20,10 +20,12 @@ mod deploy;
 mod hosts;
 mod interactive;
 mod legacy;
+mod secure;
 mod server;
 
 pub(crate) use args::Args;
 pub(crate) use broker::{Probe, probe};
+use secure::Secure;
 pub(crate) use server::find_any as find_server;
 
 /// How long started hosts may take until they answer.
@@ -86,15 +88,27 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     args.legacy.notes()?.iter().for_each(|note| ui.notice(note));
     let apps = apps::read(&args.components)?;
+    if args.host.runs_unsigned() && apps.iter().any(|app| !app.signed) {
+        ui.notice(
+            "runs what nobody has signed; `--require-signed` or `--trusted-issuer KEY` refuses it",
+        );
+    }
     let settings = args.given().settle()?;
     let dir = LatticeDir::open(&settings.lattice)?;
     create_folder(dir.root())?;
+    let secure = secure(args, &dir, &settings)?;
     let before = dir.live_hosts();
     let count = missing_hosts(args, before.len());
     let labels = args.labels(count)?;
     let spinner = ui.spinner("Starting NATS");
     started.broker = dir.broker().is_none().then(|| dir.clone());
-    let broker = broker::ensure(&args.nats, &settings, args.address_given(), &dir, ui).await?;
+    let wanted = broker::Wanted {
+        args: &args.nats,
+        settings: &settings,
+        fixed: args.address_given(),
+        secure: secure.as_ref(),
+    };
+    let broker = wanted.ensure(&dir, ui).await?;
     let broker_started = broker.started;
     // A lattice that moved to another port before is still the one that was wanted at the first.
     let moved = dir.address().filter(|before| before.port == broker.port);
@@ -102,12 +116,17 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         host: settings.host.clone(),
         port: broker.port,
         wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
+        access: secure.as_ref().map(Secure::access),
     };
     dir.record_address(&address)?;
-    let settings = Settings {
+    let mut settings = Settings {
         port: broker.port,
         ..settings
     };
+    if let Some(secure) = &secure {
+        secure.settle(&mut settings);
+        secure.save_context(&settings)?;
+    }
     let lattice = Lattice::new(settings.clone()).await?;
     drop(spinner);
     dir.prune_ended_hosts(KEPT_LOGS);
@@ -117,6 +136,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
             args,
             settings: &settings,
             dir: &dir,
+            secure: secure.as_ref(),
         };
         let mut fresh = start.spawn(labels, &mut started.hosts)?;
         fresh.until_ready(&lattice, READY).await?;
@@ -133,6 +153,20 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         broker_started,
         apps,
     })
+}
+
+/// The keys of a lattice that is to be secure, or is already.
+fn secure(args: &Args, dir: &LatticeDir, settings: &Settings) -> Result<Option<Secure>> {
+    let is_open = dir.address().map(|running| running.access.is_none());
+    match (args.secure, is_open) {
+        (true, Some(true)) => {
+            let text = format!("lattice `{}` runs without `--secure`", dir.name());
+            Err(CliError::new(Code::Usage, text)
+                .hint(format!("stop it with `wash down -x {}` first", dir.name())))
+        }
+        (true, _) | (false, Some(false)) => Secure::prepare(dir, &settings.host).map(Some),
+        (false, _) => Ok(None),
+    }
 }
 
 /// `up` wants at least one host; `--hosts` names the number; `--multi-local` adds to those there.

@@ -18,6 +18,8 @@ pub(super) struct App {
     pub(super) id: ComponentId,
     pub(super) image: String,
     pub(super) world: World,
+    /// Whether it carries a token; hosts look at what that says.
+    pub(super) signed: bool,
 }
 
 /// A component that runs.
@@ -82,7 +84,7 @@ pub(super) fn read(files: &[String]) -> Result<Vec<App>> {
 
 impl App {
     fn read(file: &str) -> Result<Self> {
-        let world = world_of(file)?;
+        let (world, signed) = world_of(file)?;
         let image = resolve::image_ref(file)?;
         let stem = Path::new(file)
             .file_stem()
@@ -94,6 +96,7 @@ impl App {
             id: resolve::entity_id(&id)?,
             image,
             world,
+            signed,
         })
     }
 }

@@ -31,6 +31,11 @@ pub(crate) struct Args {
     /// Start further hosts beside those that run already
     #[arg(long = "multi-local")]
     pub(super) multi_local: bool,
+    /// Make keys and certificates for the lattice, and let in only who has credentials, over TLS;
+    /// each provider process reaches nothing but its links. A later start uses the same keys
+    #[arg(long, env = "LATTICE_SECURE", value_parser = BoolishValueParser::new(),
+        conflicts_with_all = ["nats_config_file", "nats_connect_only", "nats_remote_url"])]
+    pub(super) secure: bool,
     #[command(flatten)]
     pub(super) nats: NatsArgs,
     #[command(flatten)]
@@ -179,9 +184,38 @@ pub(crate) struct HostSettings {
         env = "WASMCLOUD_LOG_LEVEL"
     )]
     log_level: Option<String>,
+    /// Refuse components and providers that are not signed
+    #[arg(long, env = "LATTICE_REQUIRE_SIGNED", value_parser = BoolishValueParser::new())]
+    require_signed: bool,
+    /// Run only what these keys of accounts or operators have signed, separated by commas
+    #[arg(
+        long = "trusted-issuer",
+        env = "LATTICE_TRUSTED_ISSUERS",
+        value_delimiter = ',',
+        value_name = "KEY"
+    )]
+    trusted_issuers: Vec<String>,
+    /// Tokens of accounts, or files or folders with them, separated by commas
+    #[arg(
+        long = "account-token",
+        env = "LATTICE_ACCOUNT_TOKENS",
+        value_delimiter = ',',
+        value_name = "TOKEN|PATH"
+    )]
+    account_tokens: Vec<String>,
+    /// Run what is not signed beside what trusted issuers have signed
+    #[arg(long, env = "LATTICE_ALLOW_UNSIGNED", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    allow_unsigned: Option<bool>,
     /// Subject of the policy service
     #[arg(long, env = "WASMCLOUD_POLICY_TOPIC")]
     policy_topic: Option<String>,
+    /// Subject at which the policy service tells of changed decisions
+    #[arg(long, env = "WASMCLOUD_POLICY_CHANGES_TOPIC")]
+    policy_changes_topic: Option<String>,
+    /// Milliseconds that a decision of the policy service may take
+    #[arg(long, env = "WASMCLOUD_POLICY_TIMEOUT")]
+    policy_timeout_ms: Option<u64>,
     /// Subject prefix of secrets backends
     #[arg(long, env = "WASMCLOUD_SECRETS_TOPIC")]
     secrets_topic: Option<String>,
@@ -250,6 +284,27 @@ fn parse_label(text: &str) -> Result<(String, String)> {
 }
 
 impl HostSettings {
+    /// Whether hosts run what nobody has signed.
+    pub(super) fn runs_unsigned(&self) -> bool {
+        let named = self
+            .trusted_issuers
+            .iter()
+            .any(|key| !key.trim().is_empty());
+        self.allow_unsigned
+            .unwrap_or(!self.require_signed && !named)
+    }
+
+    /// Paths of tokens hold wherever a host is started.
+    fn absolute_tokens(&self) -> Vec<String> {
+        let tokens = self.account_tokens.iter();
+        tokens
+            .map(|given| match std::path::absolute(given) {
+                Ok(path) if path.exists() => path.display().to_string(),
+                _ => given.clone(),
+            })
+            .collect()
+    }
+
     /// The variables for a host whose control connection is at `address`.
     pub(super) fn variables(&self, address: (&str, u16)) -> Vec<(&'static str, String)> {
         let text = |value: &Option<String>| value.clone();
@@ -308,7 +363,19 @@ impl HostSettings {
                 flag(self.enable_structured_logging),
             ),
             ("WASMCLOUD_LOG_LEVEL", text(&self.log_level)),
+            (
+                "LATTICE_REQUIRE_SIGNED",
+                self.require_signed.then(|| "true".to_owned()),
+            ),
+            ("LATTICE_TRUSTED_ISSUERS", list(&self.trusted_issuers)),
+            ("LATTICE_ACCOUNT_TOKENS", list(&self.absolute_tokens())),
+            ("LATTICE_ALLOW_UNSIGNED", flag(self.allow_unsigned)),
             ("WASMCLOUD_POLICY_TOPIC", text(&self.policy_topic)),
+            (
+                "WASMCLOUD_POLICY_CHANGES_TOPIC",
+                text(&self.policy_changes_topic),
+            ),
+            ("WASMCLOUD_POLICY_TIMEOUT", number(self.policy_timeout_ms)),
             ("WASMCLOUD_SECRETS_TOPIC", text(&self.secrets_topic)),
         ];
         variables
