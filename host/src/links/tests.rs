@@ -158,7 +158,7 @@ fn calls_are_described_once() {
         &link("a", "kv", "default", &["store"]),
         id("kv"),
         None,
-        std::sync::Arc::default(),
+        Default::default(),
     );
     let now = tokio::time::Instant::now();
     let subject = |instance: &str, function: &str| {
