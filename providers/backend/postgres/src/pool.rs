@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, TimeoutType};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, TimeoutType,
+};
 use lattice_backend_http::TlsError;
 use lattice_provider_sdk::{InvalidSetting, LinkError, chain};
 use tokio::time::Instant;
@@ -183,6 +185,8 @@ impl Postgres {
             .wait_timeout(Some(settings.pool_wait))
             .create_timeout(Some(settings.connect_limit))
             .recycle_timeout(Some(CHECK_LIMIT))
+            // The one that was used last is the one that its server still has at hand.
+            .queue_mode(QueueMode::Lifo)
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .build()
             .map_err(|error| InvalidSetting::Value {
