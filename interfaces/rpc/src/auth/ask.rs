@@ -141,7 +141,7 @@ impl Auth {
     }
 
     async fn ask(&self, peer: &Peer, (session, inbox): &Asked) -> Learnt {
-        if !is_inbox(inbox) {
+        if !is_inbox(inbox, &self.inner.lattice) {
             return Err(Doubt::open(Refusal::unknown_session()));
         }
         let subject = format!("{inbox}.{KEY}");
@@ -251,8 +251,13 @@ impl Auth {
     }
 }
 
-fn is_inbox(subject: &str) -> bool {
-    subject.starts_with(INBOX) || subject.starts_with(MAPPED)
+/// Whether a subject is below an inbox: the common ones, or those of providers with NATS users of
+/// their own, `{lattice}.{id}.inbox`.
+pub(super) fn is_inbox(subject: &str, lattice: &str) -> bool {
+    let own = subject.strip_prefix(lattice);
+    let own = own.and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+    let is_own = own.is_some_and(|(_, rest)| rest.starts_with("inbox."));
+    is_own || subject.starts_with(INBOX) || subject.starts_with(MAPPED)
 }
 
 /// Counts a call that waits.
@@ -298,7 +303,7 @@ pub(crate) fn asked(inner: &Arc<Inner>, question: Message) {
 
 impl Auth {
     pub(super) fn answer(&self, question: &[u8], reply: &Subject) -> Option<Outgoing> {
-        if question.len() > MAX_BYTES || !is_inbox(reply) {
+        if question.len() > MAX_BYTES || !is_inbox(reply, &self.inner.lattice) {
             return None;
         }
         let question: Question = serde_json::from_slice(question).ok()?;

@@ -230,6 +230,23 @@ fn renewed_tokens_are_those_of_the_same_peer() {
 }
 
 #[test]
+fn questions_go_to_inboxes_and_nowhere_else() {
+    for inbox in ["_INBOX.a.1", "l.kv.inbox.XKEY.a", "_GR_.A.B._INBOX.a.1"] {
+        assert!(ask::is_inbox(inbox, "l"), "{inbox}");
+    }
+    let others = [
+        "wasmbus.ctl.v1.l.x",
+        "l.kv.wrpc.0.0.1.f",
+        "m.kv.inbox.X.a",
+        "l.inbox",
+        "",
+    ];
+    for other in others {
+        assert!(!ask::is_inbox(other, "l"), "{other}");
+    }
+}
+
+#[test]
 fn nobody_can_take_the_name_of_a_session() {
     let cluster = Cluster::new();
     let (sender, thief, server) = (cluster.host(true), cluster.host(true), cluster.host(true));
