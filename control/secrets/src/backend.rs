@@ -95,9 +95,7 @@ impl Backend {
         };
         let requests = nats.queue_subscribe(subject.clone(), queue).await;
         let requests = requests.map_err(|error| refused(error.to_string()))?;
-        nats.flush()
-            .await
-            .map_err(|error| refused(error.to_string()))?;
+        taken_in(&nats).await.map_err(refused)?;
         Ok(Self {
             nats,
             subjects,
@@ -148,6 +146,22 @@ impl Backend {
         if timeout(GRACE, self.nats.flush()).await.is_err() {
             tracing::warn!("NATS did not take the last answers");
         }
+    }
+}
+
+/// Waits until the server has taken in what was sent to it so far: it reads in order, so that a
+/// message to ourselves comes back after the subscription before it.
+async fn taken_in(nats: &Client) -> Result<(), String> {
+    let inbox = Subject::from(nats.new_inbox());
+    let round = async {
+        let mut own = nats.subscribe(inbox.clone()).await?;
+        nats.publish(inbox, Bytes::new()).await?;
+        own.next().await;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    };
+    match timeout(LONGEST, round).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the server has not answered within {LONGEST:?}")),
     }
 }
 
