@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::{ConnectErrorKind, ConnectOptions};
+use async_nats::ConnectErrorKind;
+use lattice_nats::connection::{ConnectionError, TlsError};
 
 use crate::error::{CliError, Code, Result};
 
@@ -21,54 +22,36 @@ const MIN_CONNECT: Duration = Duration::from_secs(2);
 
 /// Connects to the NATS server of the settings.
 pub(crate) async fn connect(settings: &Settings) -> Result<async_nats::Client> {
-    let options = options(settings).await?;
+    let connection = settings.connection()?;
+    let prepared = connection.prepare().map_err(|error| unusable(&error))?;
+    let options = prepared
+        .options()
+        .name(CLIENT_NAME)
+        .connection_timeout(settings.timeout.max(MIN_CONNECT));
     options
-        .connect(settings.url())
+        .connect(prepared.servers())
         .await
         .map_err(|error| explain(settings, &error))
 }
 
-async fn options(settings: &Settings) -> Result<ConnectOptions> {
-    let mut options = ConnectOptions::new()
-        .name(CLIENT_NAME)
-        .connection_timeout(settings.timeout.max(MIN_CONNECT));
-    if let Some(path) = &settings.tls_ca_file {
-        if !path.is_file() {
-            let text = format!("there is no certificate file `{}`", path.display());
-            return Err(CliError::new(Code::FileNotFound, text));
+/// What is wrong with the settings before anybody is asked.
+fn unusable(error: &ConnectionError) -> CliError {
+    let code = match error {
+        ConnectionError::Address { .. } | ConnectionError::NoServer => Code::Usage,
+        ConnectionError::Tls(TlsError::Certificates { .. } | TlsError::Key { .. }) => {
+            Code::FileNotFound
         }
-        options = options.add_root_certificates(path.clone());
-    }
-    if settings.tls_first {
-        options = options.tls_first();
-    }
-    if let Some(path) = &settings.credsfile {
-        return options.credentials_file(path).await.map_err(|error| {
-            let text = format!("could not read the credentials file `{}`", path.display());
-            CliError::new(Code::CredentialsInvalid, text).caused_by(&error)
-        });
-    }
-    match (&settings.jwt, &settings.seed) {
-        (Some(jwt), Some(seed)) => with_jwt(options, jwt, seed),
-        (None, Some(seed)) => Ok(options.nkey(seed.clone())),
-        (Some(_), None) => Err(CliError::new(
-            Code::CredentialsInvalid,
-            "a user JWT is given without its seed",
-        )
-        .hint("add the seed, for example with `--ctl-seed`")),
-        (None, None) => Ok(options),
-    }
-}
-
-fn with_jwt(options: ConnectOptions, jwt: &str, seed: &str) -> Result<ConnectOptions> {
-    let pair = nkeys::KeyPair::from_seed(seed).map_err(|error| {
-        CliError::new(Code::CredentialsInvalid, "the seed for NATS is not a seed").caused_by(&error)
-    })?;
-    let pair = std::sync::Arc::new(pair);
-    Ok(options.jwt(jwt.to_owned(), move |nonce| {
-        let pair = std::sync::Arc::clone(&pair);
-        async move { pair.sign(&nonce).map_err(async_nats::AuthError::new) }
-    }))
+        _ => Code::CredentialsInvalid,
+    };
+    let told = CliError::new(code, error.to_string());
+    let told = match std::error::Error::source(error) {
+        Some(cause) => told.caused_by(cause),
+        None => told,
+    };
+    told.hint(match error {
+        ConnectionError::NoSeed => "add the seed, for example with `--ctl-seed`",
+        error => error.hint(),
+    })
 }
 
 fn explain(settings: &Settings, error: &async_nats::ConnectError) -> CliError {

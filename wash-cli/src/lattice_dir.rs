@@ -4,6 +4,7 @@
 //! <data>/lattices/<name>/
 //!   lattice.json                 where its NATS server listens
 //!   nats/{pid.json,nats.conf,nats.log,jetstream/}
+//!   keys/                        of `wash up --secure`: seeds, certificates, credentials
 //!   hosts/<host id>/{pid.json,host.log}
 //! ```
 
@@ -36,6 +37,18 @@ pub(crate) struct LocalAddress {
     pub(crate) port: u16,
     /// Where it would listen, had that port not been taken.
     pub(crate) wanted_port: u16,
+    /// What it takes to get in, where the lattice was started with `--secure`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<LocalAccess>,
+}
+
+/// What it takes to get into a lattice that is not open to everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LocalAccess {
+    /// The credentials file of `wash`.
+    pub(crate) creds: PathBuf,
+    /// The certificate of the authority that signed that of the server.
+    pub(crate) ca: PathBuf,
 }
 
 /// A host process that `wash up` started.
@@ -84,6 +97,11 @@ impl LatticeDir {
 
     pub(crate) fn nats(&self) -> PathBuf {
         self.root.join("nats")
+    }
+
+    /// The seeds, certificates and credentials of a lattice that was started with `--secure`.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
     }
 
     pub(crate) fn nats_log(&self) -> PathBuf {
@@ -198,6 +216,22 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
         )
         .hint("set WASH_DATA_DIR to a folder you may write to")
     })
+}
+
+/// The same for a folder that only its owner may look into.
+pub(crate) fn create_private_folder(path: &Path) -> Result<()> {
+    create_folder(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|error| {
+            CliError::io(
+                format!("could not protect the folder `{}`", path.display()),
+                &error,
+            )
+        })?;
+    }
+    Ok(())
 }
 
 fn remove_pid_file(folder: &Path) {

@@ -37,6 +37,38 @@ pub(crate) struct ConnectionArgs {
     #[arg(long = "ctl-tls-first", env = "WASH_CTL_TLS_FIRST", num_args = 0..=1,
         default_missing_value = "true")]
     pub(crate) ctl_tls_first: Option<bool>,
+    /// Addresses of NATS servers for control instead of host and port, comma-separated or repeated
+    #[arg(
+        long = "ctl-url",
+        env = "WASMCLOUD_CTL_URL",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "URL"
+    )]
+    pub(crate) ctl_url: Vec<String>,
+    /// Token that everybody shares who may connect for control
+    #[arg(
+        long = "ctl-token",
+        env = "WASMCLOUD_CTL_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) ctl_token: Option<String>,
+    /// Certificate to show to the server, a PEM file
+    #[arg(
+        long = "ctl-tls-cert",
+        env = "WASMCLOUD_CTL_TLS_CERT",
+        value_name = "FILE",
+        requires = "ctl_tls_key"
+    )]
+    pub(crate) ctl_tls_cert: Option<PathBuf>,
+    /// Private key of that certificate
+    #[arg(
+        long = "ctl-tls-key",
+        env = "WASMCLOUD_CTL_TLS_KEY",
+        value_name = "FILE",
+        requires = "ctl_tls_cert"
+    )]
+    pub(crate) ctl_tls_key: Option<PathBuf>,
     /// JetStream domain of the lattice
     #[arg(long = "js-domain", env = "WASMCLOUD_JS_DOMAIN")]
     pub(crate) js_domain: Option<String>,
@@ -67,6 +99,10 @@ impl ConnectionArgs {
             credsfile: self.ctl_credsfile.clone(),
             tls_ca_file: self.ctl_tls_ca_file.clone(),
             tls_first: self.ctl_tls_first,
+            urls: self.ctl_url.clone(),
+            token: self.ctl_token.clone(),
+            tls_cert: self.ctl_tls_cert.clone(),
+            tls_key: self.ctl_tls_key.clone(),
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),
@@ -110,6 +146,38 @@ pub(crate) struct RpcArgs {
     #[arg(long = "rpc-tls-first", env = "WASH_RPC_TLS_FIRST", num_args = 0..=1,
         default_missing_value = "true")]
     pub(crate) rpc_tls_first: Option<bool>,
+    /// Addresses of NATS servers for calls instead of host and port, comma-separated or repeated
+    #[arg(
+        long = "rpc-url",
+        env = "WASMCLOUD_RPC_URL",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "URL"
+    )]
+    pub(crate) rpc_url: Vec<String>,
+    /// Token that everybody shares who may connect for calls
+    #[arg(
+        long = "rpc-token",
+        env = "WASMCLOUD_RPC_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) rpc_token: Option<String>,
+    /// Certificate to show to the server, a PEM file
+    #[arg(
+        long = "rpc-tls-cert",
+        env = "WASMCLOUD_RPC_TLS_CERT",
+        value_name = "FILE",
+        requires = "rpc_tls_key"
+    )]
+    pub(crate) rpc_tls_cert: Option<PathBuf>,
+    /// Private key of that certificate
+    #[arg(
+        long = "rpc-tls-key",
+        env = "WASMCLOUD_RPC_TLS_KEY",
+        value_name = "FILE",
+        requires = "rpc_tls_cert"
+    )]
+    pub(crate) rpc_tls_key: Option<PathBuf>,
     /// Lattice to talk to [default: default]
     #[arg(short = 'x', long = "lattice", env = "WASMCLOUD_LATTICE")]
     pub(crate) lattice: Option<String>,
@@ -140,6 +208,10 @@ impl RpcArgs {
             credsfile: self.rpc_credsfile.clone(),
             tls_ca_file: self.rpc_tls_ca_file.clone(),
             tls_first: self.rpc_tls_first,
+            urls: self.rpc_url.clone(),
+            token: self.rpc_token.clone(),
+            tls_cert: self.rpc_tls_cert.clone(),
+            tls_key: self.rpc_tls_key.clone(),
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lattice_core::LatticeName;
+use lattice_core::provider::SecretText;
+use lattice_nats::connection::{ClientCert, Connection, Login, Tls, addresses, without_login};
 
 use crate::context::{Context, ContextDir};
 use crate::error::{CliError, Code, Result};
-use crate::lattice_dir::LatticeDir;
+use crate::lattice_dir::{LatticeDir, LocalAddress};
 
 /// Where a NATS server is expected when nothing else is said.
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1";
@@ -35,6 +37,10 @@ pub(crate) struct Given {
     pub(crate) credsfile: Option<PathBuf>,
     pub(crate) tls_ca_file: Option<PathBuf>,
     pub(crate) tls_first: Option<bool>,
+    pub(crate) urls: Vec<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
     pub(crate) lattice: Option<String>,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) context: Option<String>,
@@ -52,6 +58,10 @@ pub(crate) struct Settings {
     pub(crate) credsfile: Option<PathBuf>,
     pub(crate) tls_ca_file: Option<PathBuf>,
     pub(crate) tls_first: bool,
+    /// Addresses instead of host and port.
+    pub(crate) urls: Vec<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) client: Option<ClientCert>,
     pub(crate) timeout: Duration,
     /// Whether somebody asked for a timeout other than the usual one.
     pub(crate) timeout_given: bool,
@@ -63,6 +73,10 @@ pub(crate) struct Settings {
 impl Settings {
     /// The address without scheme, as 1.x prints it.
     pub(crate) fn address(&self) -> String {
+        if !self.urls.is_empty() {
+            let shown: Vec<_> = self.urls.iter().map(|url| without_login(url)).collect();
+            return shown.join(",");
+        }
         let host = self
             .host
             .split_once("://")
@@ -81,6 +95,34 @@ impl Settings {
             .split_once("://")
             .map_or("nats", |(scheme, _)| scheme);
         format!("{scheme}://{}", self.address())
+    }
+
+    /// The same as everybody connects by it.
+    pub(crate) fn connection(&self) -> Result<Connection> {
+        let secret = |text: &Option<String>| SecretText::new(text.as_deref().unwrap_or_default());
+        let login = match (&self.credsfile, &self.token) {
+            (Some(path), _) => Login::CredsFile(path.clone()),
+            (None, Some(token)) if self.seed.is_none() => {
+                Login::Token(SecretText::new(token.as_str()))
+            }
+            _ => Login::of(&secret(&self.jwt), &secret(&self.seed))
+                .map_err(|error| super::unusable(&error))?,
+        };
+        let servers = match self.urls.is_empty() {
+            true => vec![self.url()],
+            false => self.urls.clone(),
+        };
+        Ok(Connection {
+            servers,
+            login,
+            tls: Tls {
+                required: false,
+                first: self.tls_first,
+                ca_files: self.tls_ca_file.iter().cloned().collect(),
+                client: self.client.clone(),
+            },
+            inbox: None,
+        })
     }
 
     /// The wait for a slow operation: what was asked for, else `default`.
@@ -106,22 +148,40 @@ impl Given {
         let named = self.context.is_some();
         let side = FromContext::of(context.unwrap_or_default(), self.side);
         let lattice = lattice_name(self.lattice.or(side.lattice))?;
-        let (host, port) = if self.host.is_some() || self.port.is_some() {
+        let urls: Vec<String> = self.urls.iter().flat_map(|url| addresses(url)).collect();
+        let running = running(&lattice);
+        let (host, port) = if self.host.is_some() || self.port.is_some() || !urls.is_empty() {
             (self.host.or(side.host), self.port.or(side.port))
         } else {
-            local_address(&lattice, named, (side.host, side.port))
+            local_address(running.as_ref(), named, (side.host, side.port))
         };
+        // How to get into a lattice that `wash up --secure` runs, if this is where it leads to.
+        let leads_there = |running: &LocalAddress| {
+            urls.is_empty()
+                && host.as_deref().is_none_or(is_local)
+                && port.unwrap_or(DEFAULT_PORT) == running.port
+        };
+        let access = running
+            .filter(leads_there)
+            .and_then(|running| running.access);
         // Credentials of one source are never mixed with those of another.
-        let own = self.jwt.is_some() || self.seed.is_some() || self.credsfile.is_some();
+        let own = self.jwt.is_some()
+            || self.seed.is_some()
+            || self.credsfile.is_some()
+            || self.token.is_some();
         let (jwt, seed, credsfile) = if own {
             (self.jwt, self.seed, self.credsfile)
         } else {
+            let of_lattice = || access.as_ref().map(|access| access.creds.clone());
+            let no_login = side.jwt.is_none() && side.seed.is_none();
+            let credsfile = side.credsfile.or_else(|| creds_variable(self.side));
             (
                 side.jwt,
                 side.seed,
-                side.credsfile.or_else(|| creds_variable(self.side)),
+                credsfile.or_else(|| of_lattice().filter(|_| no_login)),
             )
         };
+        let client = self.tls_cert.zip(self.tls_key);
         let timeout_flag = self.timeout_ms.is_some();
         let timeout_ms = self.timeout_ms.or(side.timeout);
         Ok(Settings {
@@ -134,7 +194,11 @@ impl Given {
             tls_ca_file: self
                 .tls_ca_file
                 .or_else(|| path_variable(self.side, "TLS_CA_FILE"))
-                .or(side.tls_ca_file),
+                .or(side.tls_ca_file)
+                .or(access.map(|access| access.ca)),
+            urls,
+            token: self.token,
+            client: client.map(|(cert, key)| ClientCert { cert, key }),
             tls_first: self
                 .tls_first
                 .or_else(|| flag_variable(self.side, "TLS_FIRST"))
@@ -196,20 +260,26 @@ type Address = (Option<String>, Option<u16>);
 
 /// `wash up` may listen elsewhere than at the usual port; commands follow it there. A context that
 /// was named, or that points to another place than `wash up` wanted, is meant and wins.
-fn local_address(lattice: &LatticeName, named: bool, context: Address) -> Address {
-    let local = |host: &str| matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0" | "::1");
-    if named || !context.0.as_deref().is_none_or(local) {
-        return context;
-    }
-    let Some(running) = LatticeDir::open(lattice).ok().and_then(|dir| dir.address()) else {
+fn local_address(running: Option<&LocalAddress>, named: bool, context: Address) -> Address {
+    let Some(running) = running.filter(|_| !named) else {
         return context;
     };
     let port = context.1.unwrap_or(DEFAULT_PORT);
-    if port == DEFAULT_PORT || port == running.wanted_port {
-        (Some(running.host), Some(running.port))
+    let is_meant = port == DEFAULT_PORT || port == running.wanted_port;
+    if is_meant && context.0.as_deref().is_none_or(is_local) {
+        (Some(running.host.clone()), Some(running.port))
     } else {
         context
     }
+}
+
+fn is_local(host: &str) -> bool {
+    matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0" | "::1")
+}
+
+/// Where `wash up` runs the lattice on this machine.
+fn running(lattice: &LatticeName) -> Option<LocalAddress> {
+    LatticeDir::open(lattice).ok()?.address()
 }
 
 /// Checks the name of a lattice.

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use super::args::NatsArgs;
+use super::secure::Secure;
 use super::server;
 use crate::connection::Settings;
 use crate::error::{CliError, Code, Result};
@@ -45,47 +46,68 @@ pub(super) struct Broker {
     pub(super) started: bool,
 }
 
-/// Finds the server at the address, or starts one there, or on a later port.
-pub(super) async fn ensure(
-    args: &NatsArgs,
-    settings: &Settings,
-    fixed: bool,
-    dir: &LatticeDir,
-    ui: &Ui,
-) -> Result<Broker> {
-    if !is_local(&settings.host) || settings.tls_first {
-        // Not ours to start; connecting says what is wrong with it.
-        return Ok(Broker {
+/// The server that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) args: &'a NatsArgs,
+    pub(super) settings: &'a Settings,
+    /// Whether another port will not do.
+    pub(super) fixed: bool,
+    /// What it lets nobody in without.
+    pub(super) secure: Option<&'a Secure>,
+}
+
+impl Wanted<'_> {
+    /// Finds the server at the address, or starts one there, or on a later port.
+    pub(super) async fn ensure(&self, dir: &LatticeDir, ui: &Ui) -> Result<Broker> {
+        let (args, settings) = (self.args, self.settings);
+        let found = Broker {
             port: settings.port,
             started: false,
-        });
-    }
-    let joins_remote = args.nats_remote_url.is_some() && dir.broker().is_none();
-    let probe = probe(&settings.host, settings.port).await;
-    if probe == Probe::Nats && !joins_remote {
-        return Ok(Broker {
-            port: settings.port,
-            started: false,
-        });
-    }
-    if args.nats_connect_only {
-        let text = format!("no NATS server answers at {}", settings.address());
-        return Err(CliError::new(Code::NatsUnreachable, text)
-            .hint("check the address; without `--nats-connect-only` a server is started"));
-    }
-    let port = match probe {
-        Probe::Nothing => settings.port,
-        _ if fixed => return Err(taken(&settings.host, settings.port, probe)),
-        _ => {
-            let port = free_port(&settings.host, settings.port).await?;
-            ui.notice(&format!(
-                "port {} is taken, using {port} for NATS",
-                settings.port
-            ));
-            port
+        };
+        if !is_local(&settings.host) || settings.tls_first || !settings.urls.is_empty() {
+            if self.secure.is_some() {
+                return Err(not_here(settings));
+            }
+            // Not ours to start; connecting says what is wrong with it.
+            return Ok(found);
         }
-    };
-    start(args, &settings.host, port, dir).await
+        let joins_remote = args.nats_remote_url.is_some() && dir.broker().is_none();
+        // A secure lattice has a server of its own.
+        let is_own = dir
+            .broker()
+            .is_some_and(|own| own.port == Some(settings.port));
+        let probe = probe(&settings.host, settings.port).await;
+        if probe == Probe::Nats && !joins_remote && (self.secure.is_none() || is_own) {
+            return Ok(found);
+        }
+        if args.nats_connect_only {
+            let text = format!("no NATS server answers at {}", settings.address());
+            return Err(CliError::new(Code::NatsUnreachable, text)
+                .hint("check the address; without `--nats-connect-only` a server is started"));
+        }
+        let port = match probe {
+            Probe::Nothing => settings.port,
+            _ if self.fixed => return Err(taken(&settings.host, settings.port, probe)),
+            _ => {
+                let port = free_port(&settings.host, settings.port).await?;
+                ui.notice(&format!(
+                    "port {} is taken, using {port} for NATS",
+                    settings.port
+                ));
+                port
+            }
+        };
+        start(args, &settings.host, port, self.secure, dir).await
+    }
+}
+
+fn not_here(settings: &Settings) -> CliError {
+    let text = format!(
+        "`--secure` starts a NATS server here, not at {}",
+        settings.address()
+    );
+    CliError::new(Code::Usage, text).hint("leave out the address, or name one of this machine")
 }
 
 fn taken(host: &str, port: u16, probe: Probe) -> CliError {
@@ -155,12 +177,18 @@ fn connectable(ip: IpAddr) -> IpAddr {
     }
 }
 
-async fn start(args: &NatsArgs, host: &str, port: u16, dir: &LatticeDir) -> Result<Broker> {
+async fn start(
+    args: &NatsArgs,
+    host: &str,
+    port: u16,
+    secure: Option<&Secure>,
+    dir: &LatticeDir,
+) -> Result<Broker> {
     let program = server::find(args.server.nats_server.as_deref())?;
     create_folder(&dir.jetstream())?;
     let config = match &args.nats_config_file {
         Some(path) => path.clone(),
-        None => write_config(args, host, port, dir)?,
+        None => write_config(args, host, port, secure, dir)?,
     };
     let log = open_log(&dir.nats_log())?;
     let mut command = Command::new(&program);
@@ -256,10 +284,13 @@ fn write_config(
     args: &NatsArgs,
     host: &str,
     port: u16,
+    secure: Option<&Secure>,
     dir: &LatticeDir,
 ) -> Result<std::path::PathBuf> {
     let path = dir.nats().join("nats.conf");
-    crate::files::write_private(&path, config(args, host, port, &dir.jetstream()).as_bytes())
+    let mut text = config(args, host, port, &dir.jetstream());
+    text.push_str(secure.map_or("", Secure::config));
+    crate::files::write_private(&path, text.as_bytes())
         .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))?;
     Ok(path)
 }

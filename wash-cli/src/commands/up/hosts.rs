@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::args::Args;
 use super::broker::{open_log, own_group};
+use super::secure::Secure;
 use super::server::is_program;
 use crate::connection::{Lattice, Settings};
 use crate::error::{CliError, Code, Result};
@@ -32,6 +33,7 @@ pub(super) struct Start<'a> {
     pub(super) args: &'a Args,
     pub(super) settings: &'a Settings,
     pub(super) dir: &'a LatticeDir,
+    pub(super) secure: Option<&'a Secure>,
 }
 
 /// A host process of this run.
@@ -89,6 +91,7 @@ impl Start<'_> {
         command.env("NO_COLOR", "1");
         // Seeds go by environment: arguments are visible to every user of the machine.
         command.env("WASMCLOUD_HOST_SEED", seed);
+        command.envs(self.secure.map(Secure::variables).unwrap_or_default());
         let address = (self.settings.host.as_str(), self.settings.port);
         command.envs(self.args.host.variables(address));
         for (key, value) in labels {

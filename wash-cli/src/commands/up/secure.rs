@@ -1,0 +1,351 @@
+//! `wash up --secure`: a lattice of its own operator, over TLS, in which each part has credentials.
+//!
+//! What is made for it stays in the folder `keys` of the lattice, readable by its owner only, and is
+//! used again by the next start: the seeds of operator and accounts, an authority for certificates,
+//! and credentials for the hosts and for `wash`. The NATS server is told the tokens in its own
+//! configuration.
+
+use std::path::{Path, PathBuf};
+
+use lattice_claims::nats::{Account, Permissions, User, account_token, operator_token, user_token};
+use lattice_claims::{KeyKind, SigningKey};
+use lattice_core::provider::SecretText;
+use lattice_nats::connection::Creds;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use crate::connection::Settings;
+use crate::context::{Context, ContextDir};
+use crate::error::{CliError, Code, Result};
+use crate::files::write_private;
+use crate::lattice_dir::{LatticeDir, LocalAccess, create_private_folder};
+
+/// How long the authority is valid, and the server's certificate, which each start makes anew.
+const AUTHORITY_DAYS: i64 = 3650;
+const SERVER_DAYS: i64 = 365;
+
+/// The names under which a local server is reached.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// The seeds that a lattice is built on.
+#[derive(Serialize, Deserialize)]
+struct Seeds {
+    operator: SecretText,
+    account: SecretText,
+    /// Signs for the users of providers; hosts have this one and not that of the account.
+    signing: SecretText,
+    system: SecretText,
+    /// That of the cluster: hosts believe one another's compiled code, and know each other by it.
+    cluster: SecretText,
+    /// The private key of the authority, as PEM.
+    authority: SecretText,
+}
+
+struct Keys {
+    operator: SigningKey,
+    account: SigningKey,
+    signing: SigningKey,
+    system: SigningKey,
+}
+
+/// What a secure lattice runs with.
+#[derive(Debug)]
+pub(super) struct Secure {
+    folder: PathBuf,
+    /// The server's share of its configuration.
+    config: String,
+    account: String,
+    cluster: SecretText,
+}
+
+impl Secure {
+    /// Makes what is missing, and what each start makes anew.
+    pub(super) fn prepare(dir: &LatticeDir, host: &str) -> Result<Self> {
+        let folder = dir.keys();
+        create_private_folder(&folder)?;
+        let seeds = seeds(&folder.join("keys.json"))?;
+        let keys = seeds.read()?;
+        let secure = Self {
+            config: keys.config(&folder)?,
+            account: keys.account.public_key(),
+            cluster: seeds.cluster.clone(),
+            folder,
+        };
+        secure.certificates(&seeds.authority, host)?;
+        for name in ["hosts", "wash"] {
+            secure.creds(name, &keys)?;
+        }
+        secure.write("signing.nk", seeds.signing.expose())?;
+        Ok(secure)
+    }
+
+    /// What the server's configuration has to say besides.
+    pub(super) fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// How `wash` gets in.
+    pub(super) fn access(&self) -> LocalAccess {
+        LocalAccess {
+            creds: self.path("wash.creds"),
+            ca: self.path("ca.pem"),
+        }
+    }
+
+    /// What the hosts are told by their variables.
+    pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
+        let path = |name| self.path(name).display().to_string();
+        vec![
+            ("WASMCLOUD_CTL_CREDS", path("hosts.creds")),
+            ("WASMCLOUD_RPC_CREDS", path("hosts.creds")),
+            ("WASMCLOUD_CTL_TLS", "true".to_owned()),
+            ("WASMCLOUD_RPC_TLS", "true".to_owned()),
+            ("WASMCLOUD_TLS_CA_PATH", path("ca.pem")),
+            ("LATTICE_NATS_ACCOUNT_SEED", path("signing.nk")),
+            ("LATTICE_NATS_ACCOUNT", self.account.clone()),
+            ("WASMCLOUD_CLUSTER_SEED", self.cluster.expose().to_owned()),
+            ("WASMCLOUD_ALLOW_LEGACY_PEERS", "false".to_owned()),
+        ]
+    }
+
+    /// Has this very command get in.
+    pub(super) fn settle(&self, settings: &mut Settings) {
+        let LocalAccess { creds, ca } = self.access();
+        settings.credsfile.get_or_insert(creds);
+        settings.tls_ca_file.get_or_insert(ca);
+    }
+
+    /// Leaves a context for those who cannot see the folder of the lattice by its name.
+    pub(super) fn save_context(&self, settings: &Settings) -> Result<()> {
+        let LocalAccess { creds, ca } = self.access();
+        let lattice = settings.lattice.to_string();
+        let context = Context {
+            ctl_host: Some(settings.host.clone()),
+            ctl_port: Some(settings.port),
+            ctl_credsfile: Some(creds.clone()),
+            ctl_tls_ca_file: Some(ca.clone()),
+            rpc_host: Some(settings.host.clone()),
+            rpc_port: Some(settings.port),
+            rpc_credsfile: Some(creds),
+            rpc_tls_ca_file: Some(ca),
+            lattice: Some(lattice.clone()),
+            ..Context::local(&format!("secure-{lattice}"))
+        };
+        ContextDir::open(None)?.save(&context).map(drop)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        write_private(&path, text.as_bytes())
+            .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))
+    }
+
+    /// Credentials of a user who may do everything in the account.
+    fn creds(&self, name: &str, keys: &Keys) -> Result<()> {
+        let file = format!("{name}.creds");
+        if self.path(&file).exists() {
+            return Ok(());
+        }
+        let key = SigningKey::generate(KeyKind::User);
+        let user = User {
+            name: name.to_owned(),
+            key: key.public_key(),
+            account: None,
+            expires: None,
+            permissions: Permissions::default(),
+        };
+        let jwt = user_token(&user, &keys.account);
+        let jwt = jwt.map_err(|error| broken("could not make credentials", &error))?;
+        let creds = Creds {
+            jwt: jwt.into(),
+            seed: key.seed(),
+        };
+        self.write(&file, creds.to_text().expose())
+    }
+
+    /// The authority's certificate is kept, that of the server is made for each start.
+    fn certificates(&self, authority: &SecretText, host: &str) -> Result<()> {
+        let made = |error: rcgen::Error| broken("could not make certificates", &error);
+        let key = KeyPair::from_pem(authority.expose()).map_err(made)?;
+        let params = authority_params().map_err(made)?;
+        if !self.path("ca.pem").exists() {
+            let own = params.self_signed(&key).map_err(made)?;
+            self.write("ca.pem", &own.pem())?;
+        }
+        let issuer = Issuer::new(params, key);
+        let server = KeyPair::generate().map_err(made)?;
+        let signed = server_params(host)
+            .and_then(|params| params.signed_by(&server, &issuer))
+            .map_err(made)?;
+        self.write("server.key", &server.serialize_pem())?;
+        self.write("server.pem", &signed.pem())
+    }
+}
+
+fn authority_params() -> std::result::Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "authority of a local lattice");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    valid_for(&mut params, AUTHORITY_DAYS);
+    Ok(params)
+}
+
+fn server_params(host: &str) -> std::result::Result<CertificateParams, rcgen::Error> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let mut names: Vec<String> = NAMES.map(str::to_owned).to_vec();
+    if !NAMES.contains(&bare) {
+        names.push(bare.to_owned());
+    }
+    let mut params = CertificateParams::new(names)?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "nats-server of a local lattice");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    valid_for(&mut params, SERVER_DAYS);
+    Ok(params)
+}
+
+fn valid_for(params: &mut CertificateParams, days: i64) {
+    let now = OffsetDateTime::now_utc();
+    // Clocks of one machine do not differ, but are set now and then.
+    params.not_before = now - Duration::DAY;
+    params.not_after = now + Duration::days(days);
+}
+
+/// The seeds of an earlier start, or new ones.
+fn seeds(path: &Path) -> Result<Seeds> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            let text = format!("`{}` does not hold the keys of a lattice", path.display());
+            // The cause might repeat a part of a seed.
+            let place = format!("line {}, column {}", error.line(), error.column());
+            CliError::new(Code::CredentialsInvalid, text)
+                .cause(place)
+                .hint("restore it, or delete the folder it is in to begin with new keys")
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let seeds = Seeds::new()?;
+            let bytes = serde_json::to_vec(&seeds).expect("seeds are plain texts");
+            write_private(path, &bytes).map_err(|error| {
+                CliError::io(format!("could not write `{}`", path.display()), &error)
+            })?;
+            Ok(seeds)
+        }
+        Err(error) => Err(CliError::io(
+            format!("could not read `{}`", path.display()),
+            &error,
+        )),
+    }
+}
+
+impl Seeds {
+    fn new() -> Result<Self> {
+        let seed = |kind| SigningKey::generate(kind).seed();
+        let authority =
+            KeyPair::generate().map_err(|error| broken("could not make a key", &error))?;
+        Ok(Self {
+            operator: seed(KeyKind::Operator),
+            account: seed(KeyKind::Account),
+            signing: seed(KeyKind::Account),
+            system: seed(KeyKind::Account),
+            cluster: seed(KeyKind::Cluster),
+            authority: SecretText::new(authority.serialize_pem()),
+        })
+    }
+
+    fn read(&self) -> Result<Keys> {
+        let key = |seed: &SecretText, kind| {
+            SigningKey::from_seed(seed.expose())
+                .and_then(|key| key.expect_kind(kind))
+                .map_err(|error| {
+                    CliError::new(
+                        Code::CredentialsInvalid,
+                        "a key of the lattice cannot be read",
+                    )
+                    .caused_by(&error)
+                })
+        };
+        Ok(Keys {
+            operator: key(&self.operator, KeyKind::Operator)?,
+            account: key(&self.account, KeyKind::Account)?,
+            signing: key(&self.signing, KeyKind::Account)?,
+            system: key(&self.system, KeyKind::Account)?,
+        })
+    }
+}
+
+impl Keys {
+    /// Who is who, for the server, and its certificate.
+    fn config(&self, folder: &Path) -> Result<String> {
+        let made = |error| broken("could not make the tokens of the lattice", &error);
+        let system = self.system.public_key();
+        let operator = operator_token("lattice", &system, &self.operator).map_err(made)?;
+        let account = Account {
+            name: "lattice".to_owned(),
+            key: self.account.public_key(),
+            signing_keys: vec![self.signing.public_key()],
+            jetstream: true,
+        };
+        let of_system = Account {
+            name: "SYS".to_owned(),
+            key: system.clone(),
+            ..Account::default()
+        };
+        let [account_jwt, system_jwt] = [&account, &of_system]
+            .map(|account| account_token(account, &self.operator).map_err(made));
+        let quoted = |name: &str| {
+            serde_json::Value::from(folder.join(name).display().to_string()).to_string()
+        };
+        Ok(format!(
+            "tls {{\n  cert_file: {}\n  key_file: {}\n  timeout: 5\n}}\noperator: {operator}\n\
+             system_account: {system}\nresolver: MEMORY\nresolver_preload {{\n  {}: {}\n  \
+             {system}: {}\n}}\n",
+            quoted("server.pem"),
+            quoted("server.key"),
+            account.key,
+            account_jwt?,
+            system_jwt?,
+        ))
+    }
+}
+
+fn broken(what: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
+    CliError::new(Code::Unexpected, what).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_kept_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let first = seeds(&path).unwrap();
+        let again = seeds(&path).unwrap();
+        assert_eq!(first.account, again.account);
+        assert_eq!(first.authority, again.authority);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(&path, "{\"operator\": 7}").unwrap();
+        let error = seeds(&path).map(drop).unwrap_err();
+        assert_eq!(error.code(), Code::CredentialsInvalid);
+    }
+}
