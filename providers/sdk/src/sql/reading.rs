@@ -202,11 +202,10 @@ impl<S: Session> Run<S> {
         let mut early = self.live.as_mut().and_then(|live| live.early.take());
         let mut page: Vec<Row> = early.take().into_iter().collect();
         let mut is_last = false;
-        if page.len() < rows {
-            let batch = self
-                .session()?
-                .next(rows - page.len(), MAX_PAGE_BYTES, until);
-            let batch = batch.await?;
+        let taken: usize = page.iter().map(size_of_row).sum();
+        if page.len() < rows && taken < MAX_PAGE_BYTES {
+            let (rows, bytes) = (rows - page.len(), MAX_PAGE_BYTES - taken);
+            let batch = self.session()?.next(rows, bytes, until).await?;
             is_last = batch.is_last;
             page.extend(batch.rows);
         }
