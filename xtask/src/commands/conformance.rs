@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 const HELP: &str = "\
 Runs the suite of each capability over every backend, as a real service, and every form of its provider
 
-  --capability C   Only this one: key-value, blobs, messages, queue, sql, lock, http-in, http-out, config, logging, schedule
+  --capability C   Only this one: key-value, key-value-2, blobs, messages, messages-wasi, messages-0.3, queue, sql, sql-postgres, lock, lock-wasi, http-in, http-out, config, logging, schedule
   --backend B      Only this one, such as redis
   --form F         Only this one: in-host, process, remote
   --fault F        What befalls the backend: none, killed, slow (may be given more than once; default none)

@@ -1,6 +1,6 @@
 //! `cargo xtask services`: what providers are tested with, for trying things by hand.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -22,7 +22,7 @@ fn starts_kafka(words: &[OsString]) -> bool {
     words.iter().any(|word| word == KAFKA) || kinds.next().is_none()
 }
 
-fn is_option(word: &OsString) -> bool {
+fn is_option(word: &OsStr) -> bool {
     word.as_encoded_bytes().starts_with(b"-")
 }
 
