@@ -87,7 +87,9 @@ pub(super) async fn run(args: Args) -> Result<Output> {
     eprint_line(&format!(
         "secrets backend `{name}` answers; start hosts with `--secrets-topic {topic}`"
     ));
-    let stop = async { drop(signals.recv().await) };
+    let stop = async {
+        signals.recv().await;
+    };
     backend.run(stop).await;
     Ok(Output::silent())
 }
