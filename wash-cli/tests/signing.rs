@@ -1,0 +1,274 @@
+//! `wash keys`, `wash claims`, `wash par` and `wash policy test`: what one makes the others take.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use common::artifacts::component;
+use common::{Home, expect};
+use lattice_claims::archive::{ArchiveLimits, Keep, ProviderArchive};
+use lattice_claims::{KeyKind, SigningKey, TrustedIssuers, epoch_seconds, verify_component};
+
+fn home() -> Home {
+    Home::new().with("USER", "ada")
+}
+
+#[test]
+fn keys_of_each_kind_are_made_and_not_kept() {
+    let home = home();
+    for (kind, public, seed) in [
+        ("account", "A", "SA"),
+        ("component", "M", "SM"),
+        ("module", "M", "SM"),
+        ("provider", "V", "SV"),
+        ("service", "V", "SV"),
+        ("host", "N", "SN"),
+        ("operator", "O", "SO"),
+        ("user", "U", "SU"),
+        ("cluster", "C", "SC"),
+        ("curve", "X", "SX"),
+    ] {
+        let made = home.wash(&format!("keys gen {kind} -o json")).ok().json();
+        let text = |field: &str| made[field].as_str().unwrap().to_owned();
+        assert!(text("public_key").starts_with(public), "{made}");
+        assert!(text("seed").starts_with(seed), "{made}");
+    }
+    let listed = home.wash("keys list -o json").ok().json();
+    assert_eq!(listed["keys"], serde_json::json!([]));
+}
+
+#[test]
+fn a_component_is_signed_with_keys_that_are_made_once() {
+    let home = home();
+    home.file("cart.wasm", component());
+    let line = "claims sign cart.wasm -n cart -t a -t b -r 3 -v 1.4.0 -x 30 -a Shop-Cart";
+    let signed = home.wash(line).ok();
+    assert_eq!(
+        signed.stdout, "Successfully signed cart_s.wasm\n",
+        "{signed}"
+    );
+    assert_eq!(
+        signed.stderr.matches("note: made the").count(),
+        2,
+        "{signed}"
+    );
+    let wasm = std::fs::read(home.path().join("cart_s.wasm")).unwrap();
+    let now = epoch_seconds();
+    let claims = verify_component(&wasm, now).unwrap().unwrap().claims;
+    let metadata = claims.metadata.unwrap();
+    assert_eq!(metadata.call_alias.as_deref(), Some("shop_cart"));
+    assert_eq!(
+        (metadata.revision, metadata.version.as_deref()),
+        (Some(3), Some("1.4.0"))
+    );
+    assert!(claims.expires.unwrap() > now + 29 * 86_400);
+
+    let again = home.wash(&format!("{line} -o json")).ok();
+    assert!(again.stderr.is_empty(), "{again}");
+    assert_eq!(again.json()["issuer"], claims.issuer.as_str());
+    let listed = home.wash("keys list -o json").ok().json();
+    assert_eq!(
+        listed["keys"],
+        serde_json::json!(["ada_account", "cart_module"])
+    );
+    let seed = home.wash("keys get ada_account").ok().stdout;
+    let key = SigningKey::from_seed(seed.trim()).unwrap();
+    assert_eq!(key.public_key(), claims.issuer);
+    let kept = home.path().join(".local/share/wash/keys");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&kept) & 0o777, 0o700);
+    assert_eq!(mode(&kept.join("ada_account.nk")) & 0o777, 0o600);
+}
+
+#[test]
+fn keys_are_made_only_where_that_is_wanted() {
+    let home = home();
+    home.file("cart.wasm", component());
+    let refused = home.wash("claims sign cart.wasm --disable-keygen");
+    assert_eq!(refused.code, Some(3), "{refused}");
+    assert!(refused.stderr.contains("ada_account.nk"), "{refused}");
+    let wrong = SigningKey::generate(KeyKind::Provider).seed();
+    let refused = home.run(&["claims", "sign", "cart.wasm", "-i", wrong.expose()]);
+    assert_eq!(refused.code, Some(2), "{refused}");
+    assert!(!refused.to_string().contains(wrong.expose()), "{refused}");
+    assert!(!home.path().join("cart_s.wasm").exists());
+    home.file("note.wasm", "no wasm");
+    let refused = home.wash("claims sign note.wasm");
+    assert_eq!(refused.code, Some(8), "{refused}");
+}
+
+#[test]
+fn an_archive_is_made_added_to_and_looked_at() {
+    let home = home();
+    home.file("kv", "#!/bin/sh\n");
+    home.file("kv-arm", "#!/bin/sh\n# arm\n");
+    home.file("schema.json", r#"{"type":"object"}"#);
+    home.file(
+        "wit/kv.wit",
+        "package test:kv@0.1.0;\ninterface store { get: func() -> string; }\n",
+    );
+    let made = home.wash(
+        "par create -b kv -n kv -v Example -r 4 --version 0.9.0 -a x86_64-linux -j schema.json \
+         --wit-directory wit --compress --expires 9 -o json",
+    );
+    assert_eq!(made.clone().ok().json()["file"], "kv.par.gz", "{made}");
+    home.wash("par insert kv.par.gz -a aarch64-linux -b kv-arm")
+        .ok();
+    let shown = home.wash("par inspect kv.par.gz -o json").ok().json();
+    assert_eq!(
+        shown["targets"],
+        serde_json::json!(["x86_64-linux", "aarch64-linux"])
+    );
+    assert_eq!(
+        (&shown["version"], &shown["revision"]),
+        (&"0.9.0".into(), &4.into())
+    );
+    assert_eq!(shown["schema"]["type"], "object");
+    let wit = home.wash("par inspect kv.par.gz --wit").ok().stdout;
+    assert!(wit.contains("interface store"), "{wit}");
+
+    let file = std::fs::File::open(home.path().join("kv.par.gz")).unwrap();
+    let limits = ArchiveLimits::default();
+    let archive = ProviderArchive::read(file, Keep::All, limits, epoch_seconds()).unwrap();
+    assert_eq!(archive.claims.issuer, shown["issuer"].as_str().unwrap());
+    assert!(
+        archive.claims.expires.is_some(),
+        "what is inserted changes no dates"
+    );
+    let other = SigningKey::generate(KeyKind::Provider).seed();
+    let refused = home.run(&[
+        "par",
+        "insert",
+        "kv.par.gz",
+        "-a",
+        "x-y",
+        "-b",
+        "kv",
+        "-s",
+        other.expose(),
+    ]);
+    assert_eq!(refused.code, Some(2), "{refused}");
+}
+
+#[test]
+fn an_archive_that_was_changed_is_not_signed_anew() {
+    let home = home();
+    home.file("kv", "the program");
+    home.wash("par create -b kv -n kv -v Example -a x86_64-linux")
+        .ok();
+    let path = home.path().join("kv.par");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes
+        .windows(11)
+        .position(|part| part == b"the program")
+        .unwrap();
+    bytes[at] = b'T';
+    std::fs::write(&path, bytes).unwrap();
+    let refused = home.wash("par insert kv.par -a aarch64-linux -b kv");
+    assert_eq!(refused.code, Some(8), "{refused}");
+    assert!(refused.stderr.contains("hash mismatch"), "{refused}");
+}
+
+#[test]
+fn tokens_of_accounts_make_a_chain() {
+    let home = home();
+    let key = |kind| SigningKey::generate(kind);
+    let (operator, account) = (key(KeyKind::Operator), key(KeyKind::Account));
+    let further = key(KeyKind::Account).public_key();
+    let (signer, subject) = (operator.seed(), account.seed());
+    let made = home.run(&[
+        "claims",
+        "token",
+        "account",
+        "-n",
+        "shop",
+        "-i",
+        signer.expose(),
+        "-s",
+        subject.expose(),
+        "-a",
+        &further,
+        "-x",
+        "1",
+    ]);
+    let token = made.ok().stdout;
+    let mut issuers = TrustedIssuers::default();
+    issuers.trust(&operator.public_key()).unwrap();
+    issuers.add_token(token.trim()).unwrap();
+    for key in [&account.public_key(), &further] {
+        assert_eq!(issuers.check(key, epoch_seconds()), Ok(()));
+    }
+    assert!(
+        issuers
+            .check(&further, epoch_seconds() + 2 * 86_400)
+            .is_err()
+    );
+    let own = home.run(&[
+        "claims",
+        "token",
+        "operator",
+        "-n",
+        "ops",
+        "-i",
+        signer.expose(),
+    ]);
+    issuers.add_token(own.ok().stdout.trim()).unwrap();
+    for line in ["component -n cart", "provider -n kv --vendor Example"] {
+        let token = home
+            .wash(&format!("claims token {line} -o json"))
+            .ok()
+            .json();
+        assert_eq!(token["token"].as_str().unwrap().split('.').count(), 3);
+    }
+    let wrong = home.run(&[
+        "claims",
+        "token",
+        "account",
+        "-n",
+        "x",
+        "-i",
+        signer.expose(),
+        "-a",
+        &operator.public_key(),
+    ]);
+    assert_eq!(wrong.code, Some(2), "{wrong}");
+}
+
+#[test]
+fn rules_are_tried_without_a_lattice() {
+    let home = home();
+    home.file(
+        "rules.toml",
+        "[[rule]]\nname = \"carts\"\nid = \"cart*\"\ndecision = \"allow\"\n",
+    );
+    let request = |id: &str| {
+        format!(
+            r#"{{"requestId":"1","kind":"startComponent","version":"v1",
+            "host":{{"publicKey":"N","lattice":"default","labels":{{}}}},
+            "request":{{"componentId":"{id}","imageRef":"file:///c","maxInstances":1,
+            "annotations":{{}},"claims":null}}}}"#
+        )
+    };
+    home.file("cart.json", request("cart2"));
+    home.file("evil.json", request("evil"));
+    expect(
+        &home.wash("policy test rules.toml cart.json"),
+        "
+-- stdout
+startComponent is allowed by the rule `carts`
+-- exit 0",
+    );
+    expect(
+        &home.wash("policy test rules.toml evil.json"),
+        "
+-- stdout
+startComponent is denied by the default: no rule allows it
+-- exit 4",
+    );
+    home.file("broken.toml", "[[rule]]\nid = \"x\"\n");
+    let refused = home.wash("policy test broken.toml cart.json");
+    assert_eq!(refused.code, Some(8), "{refused}");
+    assert!(refused.stderr.contains("decision"), "{refused}");
+    home.file("none.json", "[]");
+    assert_eq!(home.wash("policy test rules.toml none.json").code, Some(8));
+}
