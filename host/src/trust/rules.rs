@@ -58,11 +58,6 @@ impl Gate {
         }))
     }
 
-    /// Whether this gate keeps these rules, so that it may go on doing so.
-    pub(crate) fn keeps(&self, rules: &LinkRules) -> bool {
-        self.rules == *rules
-    }
-
     /// Lets a call through, or says which rule refuses it and what would let it through.
     pub(crate) fn check(
         &self,
