@@ -86,6 +86,7 @@ scalar! {
     u32: U32, out v write::uleb(out, (*v).into()), Reader::u32;
     u64: U64, out v write::uleb(out, *v), Reader::u64;
     i64: S64, out v write::sleb(out, *v), signed;
+    f64: F64, out v write::f64(out, *v), Reader::f64;
     String: String, out v write::string(out, v), Reader::string;
     Bytes: Bytes, out v write::bytes(out, v), Reader::bytes;
 }
@@ -95,7 +96,7 @@ fn signed(r: &mut Reader) -> Result<i64, DecodeError> {
 }
 
 /// The plan of a type that takes part in a list, option or record.
-fn part<T: Wire>() -> Plan {
+pub(crate) fn part<T: Wire>() -> Plan {
     // `()` is the only type without a plan and is only used as a side of a result.
     T::plan().unwrap_or(Plan::Tuple(Box::default()))
 }
@@ -185,6 +186,7 @@ tuple!(A);
 tuple!(A, B);
 tuple!(A, B, C);
 tuple!(A, B, C, D);
+tuple!(A, B, C, D, E);
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
     fn plan() -> Option<Plan> {

@@ -17,7 +17,8 @@ use crate::store::Ctx;
 use crate::wire::WireList;
 
 /// Defines an import in one lane.
-type Define = fn(&mut LinkerInstance<'_, Ctx>, &str, Arc<Import>) -> wasmtime::Result<()>;
+pub(super) type Define =
+    fn(&mut LinkerInstance<'_, Ctx>, &str, Arc<Import>) -> wasmtime::Result<()>;
 
 /// A parameter that still lies in the guest's memory.
 trait GuestValue {

@@ -1,6 +1,7 @@
 //! Imports that no host knows: every function is forwarded to the target of a link, under the
 //! names that the component imports it by.
 
+mod known;
 mod lanes;
 mod values;
 
@@ -305,7 +306,7 @@ fn define(
     import: Import,
 ) -> wasmtime::Result<()> {
     let import = Arc::new(import);
-    match lanes::find(&import) {
+    match lanes::find(&import).or_else(|| known::find(&import)) {
         Some(define) => define(instance, name, import),
         None => values::define(instance, name, import),
     }

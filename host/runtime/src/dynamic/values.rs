@@ -109,7 +109,7 @@ pub(super) fn malformed(
 
 /// The cases of an error, of which the first that there is says why a call was not made. `None` for
 /// what is a trap in any case: no guest gets further by waiting for it.
-fn cases_for(error: &InvokeError) -> Option<&'static [&'static str]> {
+pub(super) fn cases_for(error: &InvokeError) -> Option<&'static [&'static str]> {
     match error {
         InvokeError::NotServed { .. }
         | InvokeError::Overloaded { .. }
