@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Objects larger than this are not tried.
-const LARGEST_TRIED: u64 = 64 << 20;
+const LARGEST_TRIED: u64 = 40 << 20;
 /// How much is written at once.
 const PIECE: usize = 1 << 20;
 
