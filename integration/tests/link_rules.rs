@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::BytesMut;
 use lattice_codec::{Reader, write};
 use lattice_core::Locality;
-use lattice_integration::{HostOptions, Lattice, STEP, call, params, program, text, until};
+use lattice_integration::{Lattice, STEP, call, params, program, text, until};
 use lattice_rpc::Peer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -162,7 +162,8 @@ async fn functions_and_reads_are_kept_to_over_every_road() -> Result<()> {
     for road in ROADS {
         let of = Scene::start(road).await?;
         of.lattice.provide_store(0).await?;
-        of.link("kv", KEYVALUE, road, json!({"read_only": true})).await?;
+        of.link("kv", KEYVALUE, road, json!({"read_only": true}))
+            .await?;
         ensure!(of.does("get", &["", "a"]).await? == "absent");
         of.does("get-many", &["", "a"]).await?;
         for what in ["set", "delete", "increment", "set-many", "delete-many"] {
@@ -186,7 +187,8 @@ async fn a_rate_is_kept_to_over_every_road() -> Result<()> {
         of.lattice.provide_store(0).await?;
         of.link("kv", KEYVALUE, road, json!({})).await?;
         of.does("set", &["", "a"]).await?;
-        of.link("kv", KEYVALUE, road, json!({"rate": "3/h"})).await?;
+        of.link("kv", KEYVALUE, road, json!({"rate": "3/h"}))
+            .await?;
         for _ in 0..3 {
             of.does("get", &["", "a"]).await?;
         }
@@ -195,7 +197,8 @@ async fn a_rate_is_kept_to_over_every_road() -> Result<()> {
         let denial = of.denial(told).await?;
         ensure!(denial["code"] == "busy", "{denial}");
         // Another link of the source begins its count, this one goes on with its own.
-        of.link("nobody", "lattice:lock/lock", road, json!({})).await?;
+        of.link("nobody", "lattice:lock/lock", road, json!({}))
+            .await?;
         of.refused("get", &["", "a"], told).await?;
     }
     Ok(())
@@ -236,9 +239,11 @@ async fn objects_and_containers_are_kept_to_over_every_road() -> Result<()> {
             let told = of.refused(what, names, &format!("the rule `{rule}`")).await;
             told.with_context(|| format!("{road:?}"))?;
         }
-        of.link("blobs", BLOBS, road, json!({"read_only": true})).await?;
+        of.link("blobs", BLOBS, road, json!({"read_only": true}))
+            .await?;
         ensure!(of.does("read", &["mine", "b/1"]).await? == "value");
-        of.refused("write", &["mine", "b/1"], "the rule `read-only`").await?;
+        of.refused("write", &["mine", "b/1"], "the rule `read-only`")
+            .await?;
     }
     Ok(())
 }
@@ -248,9 +253,18 @@ async fn objects_and_containers_are_kept_to_over_every_road() -> Result<()> {
 async fn every_capability_tells_a_denial_in_its_own_error() -> Result<()> {
     let of = Scene::start(Road::Bus).await?;
     for (interface, rules) in [
-        ("wasmcloud:messaging/consumer", json!({"subject": ["orders.*"]})),
-        ("lattice:queue/producer,consumer", json!({"within": ["jobs"], "read_only": true})),
-        ("lattice:sql/sql", json!({"within": ["shop"], "read_only": true})),
+        (
+            "wasmcloud:messaging/consumer",
+            json!({"subject": ["orders.*"]}),
+        ),
+        (
+            "lattice:queue/producer,consumer",
+            json!({"within": ["jobs"], "read_only": true}),
+        ),
+        (
+            "lattice:sql/sql",
+            json!({"within": ["shop"], "read_only": true}),
+        ),
         ("lattice:lock/lock", json!({"prefix": ["mine/"]})),
         ("lattice:schedule/scheduler", json!({"prefix": ["mine/"]})),
     ] {
@@ -268,7 +282,11 @@ async fn every_capability_tells_a_denial_in_its_own_error() -> Result<()> {
         ("receive", &["jobs"], "AccessDenied"),
         ("query", &["shop", "SELECT 1"], "Unavailable"),
         ("query", &["bank", "SELECT 1"], "AccessDenied"),
-        ("query", &["shop", "DELETE FROM t RETURNING *"], "AccessDenied"),
+        (
+            "query",
+            &["shop", "DELETE FROM t RETURNING *"],
+            "AccessDenied",
+        ),
         ("query", &["shop", "SELECT 1; DROP TABLE t"], "AccessDenied"),
         ("execute", &["shop", "SELECT 1"], "AccessDenied"),
         ("inspect", &["", "mine/1"], "Unavailable"),
@@ -297,7 +315,9 @@ async fn a_component_calls_those_functions_of_another_that_its_link_allows() -> 
         };
         let interfaces = "test:probe/echo,behave,keyvalue,types";
         let rules = json!({"allow": ["text"]});
-        let reply = of.put("caller", "probe", interfaces, Road::Socket, rules).await?;
+        let reply = of
+            .put("caller", "probe", interfaces, Road::Socket, rules)
+            .await?;
         ensure!(reply["success"] == true, "{reply}");
         let named = "the rule `allow` of the link `caller -> test:probe (default)`";
         // A function whose error is a text is told in it, as soon as the host knows of the link.
@@ -310,13 +330,23 @@ async fn a_component_calls_those_functions_of_another_that_its_link_allows() -> 
             Ok(words)
         })
         .await?;
-        ensure!(words.contains("`--allow refuse` would let it through"), "{words}");
+        ensure!(
+            words.contains("`--allow refuse` would let it through"),
+            "{words}"
+        );
         let echoed = call(&peer, "caller", &relay("text"), text("hi"), 20_000).await?;
         ensure!(echoed == text("hi"));
         // One that has no error ends its caller.
         let mut milliseconds = BytesMut::new();
         write::uleb(&mut milliseconds, 1);
-        let trapped = call(&peer, "caller", &relay("sleep"), milliseconds.freeze(), 20_000).await;
+        let trapped = call(
+            &peer,
+            "caller",
+            &relay("sleep"),
+            milliseconds.freeze(),
+            20_000,
+        )
+        .await;
         let error = trapped.err().context("slept")?.to_string();
         ensure!(error.contains(named), "{error}");
     }
@@ -327,7 +357,9 @@ async fn a_component_calls_those_functions_of_another_that_its_link_allows() -> 
 async fn what_is_not_linked_is_not_reached() -> Result<()> {
     let of = Scene::start(Road::Inside).await?;
     of.lattice.provide_store(0).await?;
-    of.lattice.provide(0, "client", "http-client-provider", &[]).await?;
+    of.lattice
+        .provide(0, "client", "http-client-provider", &[])
+        .await?;
     let (address, _server) = server("200 OK").await?;
     let http = ["GET", "http", &address, "/"];
     for (what, names) in [
@@ -340,23 +372,37 @@ async fn what_is_not_linked_is_not_reached() -> Result<()> {
         of.refused(what, names, "not found for instance").await?;
     }
     // A link for one interface of a package is none for another.
-    of.link("kv", "wasi:keyvalue/store", Road::Inside, json!({})).await?;
+    of.link("kv", "wasi:keyvalue/store", Road::Inside, json!({}))
+        .await?;
     of.does("get", &["", "a"]).await?;
-    of.refused("get-many", &["", "a"], "not found for instance").await?;
-    of.refused("increment", &["", "a"], "not found for instance").await?;
+    of.refused("get-many", &["", "a"], "not found for instance")
+        .await?;
+    of.refused("increment", &["", "a"], "not found for instance")
+        .await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn denials_are_events_that_name_rule_and_grant_and_do_not_flood() -> Result<()> {
     let of = Scene::start(Road::Socket).await?;
-    of.link("nobody", KEYVALUE, Road::Socket, json!({"prefix": ["orders/"]})).await?;
+    of.link(
+        "nobody",
+        KEYVALUE,
+        Road::Socket,
+        json!({"prefix": ["orders/"]}),
+    )
+    .await?;
     for _ in 0..200 {
         of.refused("get", &["", "users/1"], "AccessDenied").await?;
     }
-    let denial = of.denial("`--prefix 'users/1'` would let it through").await?;
+    let denial = of
+        .denial("`--prefix 'users/1'` would let it through")
+        .await?;
     ensure!(denial["code"] == "forbidden", "{denial}");
-    ensure!(denial["operation"] == "wrpc:keyvalue/store@0.2.0-draft.get", "{denial}");
+    ensure!(
+        denial["operation"] == "wrpc:keyvalue/store@0.2.0-draft.get",
+        "{denial}"
+    );
     let error = denial["error"].as_str().unwrap_or_default();
     ensure!(
         error.starts_with("the rule `prefix` of the link `reach -> wasi:keyvalue (default)`"),
@@ -364,7 +410,10 @@ async fn denials_are_events_that_name_rule_and_grant_and_do_not_flood() -> Resul
     );
     // The others are counted, not told one by one.
     let all = of.lattice.events.all();
-    let denials = all.iter().filter(|event| event.name == "invocation_failed").count();
+    let denials = all
+        .iter()
+        .filter(|event| event.name == "invocation_failed")
+        .count();
     ensure!(denials < 50, "{denials} events");
     Ok(())
 }
@@ -373,16 +422,47 @@ async fn denials_are_events_that_name_rule_and_grant_and_do_not_flood() -> Resul
 async fn rules_without_a_meaning_are_refused_when_a_link_is_put() -> Result<()> {
     let of = Scene::start(Road::Socket).await?;
     for (interface, rules, words) in [
-        ("my:own/thing", json!({"prefix": ["a"]}), "`prefix` has no meaning for `my:own/thing`"),
-        (KEYVALUE, json!({"to": ["https://a"]}), "`to` has no meaning"),
-        (KEYVALUE, json!({"of_tomorrow": true}), "does not know the rule `of_tomorrow`"),
-        (KEYVALUE, json!({"rate": "quick"}), "does not know the rule `rate`"),
+        (
+            "my:own/thing",
+            json!({"prefix": ["a"]}),
+            "`prefix` has no meaning for `my:own/thing`",
+        ),
+        (
+            KEYVALUE,
+            json!({"to": ["https://a"]}),
+            "`to` has no meaning",
+        ),
+        (
+            KEYVALUE,
+            json!({"of_tomorrow": true}),
+            "does not know the rule `of_tomorrow`",
+        ),
+        (
+            KEYVALUE,
+            json!({"rate": "quick"}),
+            "does not know the rule `rate`",
+        ),
         (KEYVALUE, json!({"allow": ["grab"]}), "names `grab`"),
-        ("wasi:http/incoming-handler", json!({"rate": "1/s"}), "a provider makes"),
+        (
+            "wasi:http/incoming-handler",
+            json!({"rate": "1/s"}),
+            "a provider makes",
+        ),
     ] {
-        let reply = of.put("reach", "kv", interface, Road::Socket, rules).await?;
-        ensure!(reply["success"] == false && reply["code"] == "bad-request", "{reply}");
-        ensure!(reply["message"].as_str().unwrap_or_default().contains(words), "{reply}");
+        let reply = of
+            .put("reach", "kv", interface, Road::Socket, rules)
+            .await?;
+        ensure!(
+            reply["success"] == false && reply["code"] == "bad-request",
+            "{reply}"
+        );
+        ensure!(
+            reply["message"]
+                .as_str()
+                .unwrap_or_default()
+                .contains(words),
+            "{reply}"
+        );
         ensure!(reply["hint"].is_string(), "{reply}");
     }
     let links = of.lattice.ctl_ok("link.get", Value::Null).await?;
@@ -403,16 +483,22 @@ async fn a_rule_of_tomorrow_shuts_its_link_and_stays_in_the_record() -> Result<(
     let mut record: Value = serde_json::from_slice(&record)?;
     let tomorrow = json!({"allow": ["get"], "weekdays": ["monday"]});
     record["links"][0]["rules"] = tomorrow.clone();
-    store.put("COMPONENT_reach", serde_json::to_vec(&record)?.into()).await?;
+    store
+        .put("COMPONENT_reach", serde_json::to_vec(&record)?.into())
+        .await?;
     until(async || of.refused("get", &["", "a"], "AccessDenied").await).await?;
     let denial = of.denial("the rule `weekdays`").await?;
     ensure!(denial["code"] == "forbidden", "{denial}");
     // A host of today that writes the record keeps what it does not know.
-    of.link("nobody", "lattice:lock/lock", Road::Inside, json!({})).await?;
+    of.link("nobody", "lattice:lock/lock", Road::Inside, json!({}))
+        .await?;
     let record = store.get("COMPONENT_reach").await?.context("no record")?;
     let record: Value = serde_json::from_slice(&record)?;
     ensure!(record["links"][0]["rules"] == tomorrow, "{record}");
-    ensure!(record["links"].as_array().map(Vec::len) == Some(2), "{record}");
+    ensure!(
+        record["links"].as_array().map(Vec::len) == Some(2),
+        "{record}"
+    );
     Ok(())
 }
 
@@ -449,7 +535,9 @@ async fn server(head: &str) -> Result<(String, Running)> {
 async fn requests_go_where_the_link_says_over_every_road() -> Result<()> {
     for road in ROADS {
         let of = Scene::start(road).await?;
-        of.lattice.provide(0, "client", "http-client-provider", &[]).await?;
+        of.lattice
+            .provide(0, "client", "http-client-provider", &[])
+            .await?;
         let (other, _other) = server("200 OK").await?;
         let moved = format!("302 Found\r\nlocation: http://{other}/");
         let (named, _named) = server(&moved).await?;
@@ -457,7 +545,10 @@ async fn requests_go_where_the_link_says_over_every_road() -> Result<()> {
         of.link("client", HTTP, road, rules).await?;
         let answer = of.does("http", &["GET", "http", &named, "/v1/x"]).await?;
         // A redirect is the guest's to follow, and stands under the same rules then.
-        ensure!(answer == format!("302 http://{other}/"), "{road:?}: {answer}");
+        ensure!(
+            answer == format!("302 http://{other}/"),
+            "{road:?}: {answer}"
+        );
         for [method, scheme, authority, path] in [
             ["GET", "http", &other, "/"],
             ["POST", "http", &named, "/v1/x"],
@@ -473,9 +564,15 @@ async fn requests_go_where_the_link_says_over_every_road() -> Result<()> {
         let wanted = format!("`--to 'GET http://{other}'` would let it through");
         let denial = of.denial(&wanted).await?;
         ensure!(denial["code"] == "forbidden", "{denial}");
-        of.link("client", HTTP, road, json!({"read_only": true})).await?;
+        of.link("client", HTTP, road, json!({"read_only": true}))
+            .await?;
         of.does("http", &["GET", "http", &other, "/"]).await?;
-        of.refused("http", &["DELETE", "http", &other, "/"], "HttpRequestDenied").await?;
+        of.refused(
+            "http",
+            &["DELETE", "http", &other, "/"],
+            "HttpRequestDenied",
+        )
+        .await?;
     }
     Ok(())
 }
@@ -483,42 +580,21 @@ async fn requests_go_where_the_link_says_over_every_road() -> Result<()> {
 #[tokio::test]
 async fn what_the_target_denies_is_an_event_that_names_the_grant() -> Result<()> {
     let of = Scene::start(Road::Socket).await?;
-    of.lattice.provide(0, "client", "http-client-provider", &[]).await?;
+    of.lattice
+        .provide(0, "client", "http-client-provider", &[])
+        .await?;
     let (address, _server) = server("200 OK").await?;
     // As 1.x has it: anywhere, and only metadata services are shut.
     of.link("client", HTTP, Road::Socket, json!({})).await?;
     ensure!(of.does("http", &["GET", "http", &address, "/"]).await? == "200");
     for host in ["169.254.169.254", "[::ffff:169.254.169.254]", "2852039166"] {
         let names = ["GET", "http", host, "/latest/meta-data/secret"];
-        of.refused("http", &names, "DestinationIpProhibited").await?;
+        of.refused("http", &names, "DestinationIpProhibited")
+            .await?;
     }
     let denial = of.denial("`GET http://169.254.169.254`").await?;
     ensure!(denial["code"] == "forbidden", "{denial}");
     ensure!(!denial.to_string().contains("secret"), "{denial}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_strict_lattice_lets_no_request_out_that_no_link_grants() -> Result<()> {
-    let mut lattice = Lattice::start(0).await?;
-    let arguments = vec!["--allow-legacy-peers=false".to_owned()];
-    lattice
-        .add_host(HostOptions {
-            arguments,
-            ..HostOptions::default()
-        })
-        .await?;
-    let of = Scene::with(lattice, Road::Socket).await?;
-    of.lattice.provide(0, "client", "http-client-provider", &[]).await?;
-    let (address, _server) = server("200 OK").await?;
-    of.link("client", HTTP, Road::Socket, json!({})).await?;
-    let names = ["GET", "http", &address, "/"];
-    until(async || of.refused("http", &names, "HttpRequestDenied").await).await?;
-    let wanted = format!("`GET http://{address}` in `allow` of the link's target config");
-    of.denial(&wanted).await?;
-    let rules = json!({"to": [format!("http://{address}")]});
-    of.link("client", HTTP, Road::Socket, rules).await?;
-    ensure!(of.does("http", &names).await? == "200");
     Ok(())
 }
 
@@ -530,7 +606,10 @@ async fn wash(lattice: &Lattice, words: &[&str]) -> Result<(bool, String)> {
     command.env("WASMCLOUD_CTL_PORT", lattice.nats.port.to_string());
     let output = tokio::time::timeout(STEP, command.output()).await??;
     let text = [output.stdout, output.stderr].concat();
-    Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    Ok((
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
 }
 
 #[tokio::test]
@@ -555,7 +634,10 @@ async fn wash_puts_rules_and_shows_them() -> Result<()> {
     ensure!(text.contains("Rules") && text.contains(shown), "{text}");
     let meaningless = ["link", "put", "cart", "x", "my:own/thing", "--prefix", "a"];
     let (worked, text) = wash(&lattice, &meaningless).await?;
-    ensure!(!worked && text.contains("`prefix` has no meaning for `my:own/thing`"), "{text}");
+    ensure!(
+        !worked && text.contains("`prefix` has no meaning for `my:own/thing`"),
+        "{text}"
+    );
     let without = ["link", "put", "cart", "kv", "wasi:keyvalue/store"];
     ensure!(wash(&lattice, &without).await?.0);
     let (_, text) = wash(&lattice, &["get", "links", "-o", "wide"]).await?;
