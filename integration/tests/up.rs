@@ -148,3 +148,36 @@ async fn files_that_are_no_components_are_refused_before_anything_starts() -> Re
     ensure!(status["lattices"] == Value::Array(Vec::new()), "{status}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_secure_lattice_lets_in_only_who_has_credentials_and_keeps_its_keys() -> Result<()> {
+    let home = Home::new()?;
+    let counter = component("http-keyvalue-counter")?;
+    let up = json(&home.up(&["--secure", &counter]).await?)?;
+    let counted = address(&up, "http-keyvalue-counter")?;
+    ensure!(text(&counted, "/a").await? == "Counter /a: 1\n");
+    // Other commands find their way in.
+    let links = json(&home.wash(&["get", "links", "-o", "json"]).await?)?;
+    ensure!(links.to_string().contains("keyvalue-nats"), "{links}");
+    let url = format!("nats://127.0.0.1:{}", home.nats_port);
+    let stranger = async_nats::connect(url).await;
+    ensure!(stranger.is_err(), "the server lets in anybody");
+
+    let keys = home
+        .folder
+        .path()
+        .join(".local/share/wash/lattices/default/keys");
+    let read = || std::fs::read(keys.join("keys.json"));
+    let before = read()?;
+    for entry in std::fs::read_dir(&keys)? {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = entry?.metadata()?.permissions().mode() & 0o777;
+        ensure!(mode == 0o600, "{mode:o}");
+    }
+    ensure!(home.wash(&["down"]).await?.status.success());
+    let up = json(&home.up(&["--secure", &counter]).await?)?;
+    let counted = address(&up, "http-keyvalue-counter")?;
+    ensure!(text(&counted, "/a").await? == "Counter /a: 2\n");
+    ensure!(read()? == before, "the keys are others");
+    Ok(())
+}
