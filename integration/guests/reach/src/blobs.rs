@@ -10,9 +10,9 @@ pub(crate) fn run(what: &str, names: &[&str]) -> Option<Done> {
         ("create-container", [container]) => {
             blobstore::create_container(container).map(|_| String::new())
         }
-        ("clear-container", [container]) => {
-            blobstore::get_container(container).and_then(|container| container.clear()).map(done)
-        }
+        ("clear-container", [container]) => blobstore::get_container(container)
+            .and_then(|container| container.clear())
+            .map(done),
         ("list-objects", [container]) => {
             blobstore::get_container(container).and_then(|container| list(&container))
         }

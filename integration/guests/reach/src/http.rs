@@ -35,6 +35,12 @@ fn ask(method: &str, scheme: &str, authority: &str, path: &str) -> Done {
     let response = answer.get().and_then(Result::ok).ok_or("no answer")?;
     let response = response.map_err(told)?;
     let place = response.headers().get("location");
-    let place = place.first().map(|place| String::from_utf8_lossy(place).into_owned());
-    Ok(format!("{} {}", response.status(), place.unwrap_or_default()).trim().to_owned())
+    let place = place
+        .first()
+        .map(|place| String::from_utf8_lossy(place).into_owned());
+    Ok(
+        format!("{} {}", response.status(), place.unwrap_or_default())
+            .trim()
+            .to_owned(),
+    )
 }

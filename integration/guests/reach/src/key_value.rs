@@ -6,14 +6,25 @@ use crate::{Done, done, told};
 
 pub(crate) fn run(what: &str, names: &[&str]) -> Option<Done> {
     let known = [
-        "get", "set", "delete", "exists", "increment", "list-keys", "get-many", "set-many",
+        "get",
+        "set",
+        "delete",
+        "exists",
+        "increment",
+        "list-keys",
+        "get-many",
+        "set-many",
         "delete-many",
     ];
     let (bucket, keys) = names.split_first()?;
     if !known.contains(&what) {
         return None;
     }
-    Some(store::open(bucket).map_err(told).and_then(|bucket| on(&bucket, what, keys)))
+    Some(
+        store::open(bucket)
+            .map_err(told)
+            .and_then(|bucket| on(&bucket, what, keys)),
+    )
 }
 
 fn on(bucket: &Bucket, what: &str, keys: &[&str]) -> Done {
@@ -21,7 +32,10 @@ fn on(bucket: &Bucket, what: &str, keys: &[&str]) -> Done {
     let owned: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
     match what {
         "get" => bucket.get(key).map_err(told).map(|value| {
-            value.map_or_else(|| "absent".to_owned(), |value| String::from_utf8_lossy(&value).into())
+            value.map_or_else(
+                || "absent".to_owned(),
+                |value| String::from_utf8_lossy(&value).into(),
+            )
         }),
         "set" => bucket.set(key, b"value").map(done).map_err(told),
         "delete" => bucket.delete(key).map(done).map_err(told),
@@ -32,11 +46,14 @@ fn on(bucket: &Bucket, what: &str, keys: &[&str]) -> Done {
             keys.sort();
             keys.join(",")
         }),
-        "get-many" => batch::get_many(bucket, &owned).map_err(told).map(|found| {
-            found.iter().flatten().count().to_string()
-        }),
+        "get-many" => batch::get_many(bucket, &owned)
+            .map_err(told)
+            .map(|found| found.iter().flatten().count().to_string()),
         "set-many" => {
-            let pairs: Vec<_> = owned.into_iter().map(|key| (key, b"value".to_vec())).collect();
+            let pairs: Vec<_> = owned
+                .into_iter()
+                .map(|key| (key, b"value".to_vec()))
+                .collect();
             batch::set_many(bucket, &pairs).map(done).map_err(told)
         }
         _ => batch::delete_many(bucket, &owned).map(done).map_err(told),
