@@ -1,5 +1,6 @@
 //! Every capability with its backends.
 
+use lattice_provider_sdk::vocabulary::{self, Vocabulary};
 use lattice_services::Kind;
 use serde_json::{Value, json};
 
@@ -22,6 +23,25 @@ pub struct Capability {
     pub called: &'static str,
     /// The first is what `wash up` links.
     pub backends: &'static [Backend],
+}
+
+impl Capability {
+    /// The features that its providers tell of a component's link; none where there is no such link.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<&'static Vocabulary> {
+        let (package, _) = self.calls.split_once('/')?;
+        Some(match package {
+            "wasi:keyvalue" => &vocabulary::KEY_VALUE,
+            "wasi:blobstore" => &vocabulary::BLOBS,
+            "wasmcloud:messaging" => &vocabulary::MESSAGES,
+            "lattice:queue" => &vocabulary::QUEUE,
+            "lattice:sql" | "wasmcloud:postgres" => &vocabulary::SQL,
+            "lattice:lock" | "wasi:distributed-lock" => &vocabulary::LOCK,
+            "lattice:schedule" => &vocabulary::SCHEDULE,
+            "wasi:http" => &vocabulary::HTTP_OUT,
+            _ => return None,
+        })
+    }
 }
 
 /// What stands behind an interface.
@@ -420,6 +440,14 @@ const SQL: &[Backend] = &[
     Backend::of("mariadb", "sqldb-mysql", Kind::MariaDb, url),
 ];
 
+/// The package of 1.x, which is for one database.
+const SQL_POSTGRES: &[Backend] = &[Backend::of(
+    "postgres",
+    "sqldb-postgres",
+    Kind::Postgres,
+    url,
+)];
+
 /// The lock that makes the component a leader.
 const ELECTION: &str = "suite-chief";
 
@@ -475,6 +503,16 @@ const LOGGING: &[Backend] = &[Backend {
     ..Backend::plain("host", "")
 }];
 
+/// The other shapes of messages, which the host carries over the first.
+const OTHER_MESSAGES: Capability = Capability {
+    name: "",
+    guest: "",
+    driven: &[],
+    calls: "wasmcloud:messaging/consumer",
+    called: "wasmcloud:messaging/handler",
+    backends: MESSAGES,
+};
+
 /// Every capability, in the order of the issue that asked for them.
 pub const CATALOG: &[Capability] = &[
     Capability {
@@ -510,6 +548,16 @@ pub const CATALOG: &[Capability] = &[
         backends: MESSAGES,
     },
     Capability {
+        name: "messages-wasi",
+        guest: "suite-messaging-wasi",
+        ..OTHER_MESSAGES
+    },
+    Capability {
+        name: "messages-0.3",
+        guest: "suite-messaging-wasmcloud",
+        ..OTHER_MESSAGES
+    },
+    Capability {
         name: "queue",
         guest: "suite-queue",
         driven: &[],
@@ -524,6 +572,14 @@ pub const CATALOG: &[Capability] = &[
         calls: "lattice:sql/sql",
         called: "",
         backends: SQL,
+    },
+    Capability {
+        name: "sql-postgres",
+        guest: "suite-postgres",
+        driven: &[],
+        calls: "wasmcloud:postgres/query,prepared",
+        called: "",
+        backends: SQL_POSTGRES,
     },
     Capability {
         name: "lock",

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::Run;
-use crate::catalog::{Backend, Place, and};
+use crate::catalog::{Backend, Capability, Place, and};
 use crate::fault::Fault;
 use crate::proxy::Proxy;
 
@@ -153,6 +153,7 @@ impl Ground {
         ground.start(run).await?;
         if !run.backend.provider.is_empty() {
             ground.features = ground.describe().await?;
+            ground.look_at_features(run.capability)?;
         }
         Ok(ground)
     }
@@ -224,6 +225,23 @@ impl Ground {
             Ok(())
         })
         .await
+    }
+
+    /// Every provider of a capability tells the same features.
+    fn look_at_features(&self, capability: &Capability) -> Result<()> {
+        let Some(vocabulary) = capability.vocabulary() else {
+            return Ok(());
+        };
+        let told = self.features.iter();
+        let told = told.map(|(name, value)| (name.as_str(), value.as_str()));
+        let complaints = vocabulary.complaints(told);
+        if !complaints.is_empty() {
+            bail!(
+                "the provider describes itself badly: {}",
+                complaints.join(", ")
+            );
+        }
+        Ok(())
     }
 
     /// What the provider says of the component's link.

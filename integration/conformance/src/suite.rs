@@ -51,7 +51,8 @@ impl Suite {
         // Ports differ in each run, and names may be anything that a backend allows.
         let own = format!("r{}{}", std::process::id(), ground.lattice.nats.port);
         let mut settings = vec![("run".to_owned(), own)];
-        let features = ground.features.iter();
+        // What is not there is not told.
+        let features = ground.features.iter().filter(|(_, value)| value != "none");
         settings.extend(features.map(|(name, value)| (format!("feature:{name}"), value.clone())));
         settings.extend(ground.settings.iter().cloned());
         Self {

@@ -34,6 +34,7 @@ struct Common {
     subject: Subject,
     source: Option<Arc<str>>,
     link_name: Option<Arc<str>>,
+    link_package: Option<Arc<str>>,
     target: Option<Arc<str>>,
     /// The same as headers, for calls that leave the process.
     headers: HeaderMap,
@@ -49,6 +50,7 @@ impl Invocation {
             subject: subject.into(),
             source: None,
             link_name: None,
+            link_package: None,
             target: None,
             headers: HeaderMap::new(),
             locality: Locality::default(),
@@ -82,6 +84,16 @@ impl Invocation {
             common.link_name = Some(name.into());
             header::put(&mut common.headers, header::LINK_NAME, name);
         }
+        self
+    }
+
+    /// Says which package the link is for, such as `wasi:keyvalue`: where there are several links of
+    /// that name, the callee cannot know it otherwise.
+    #[must_use]
+    pub fn link_package(mut self, package: &str) -> Self {
+        let common = self.edit();
+        common.link_package = Some(package.into());
+        header::put(&mut common.headers, header::LINK_PACKAGE, package);
         self
     }
 
@@ -153,6 +165,7 @@ impl Invocation {
         Told {
             source_id: common.source.clone(),
             link_name: common.link_name.clone(),
+            link_package: common.link_package.clone(),
             target_id: common.target.clone(),
             trace: self.trace.clone(),
             terms: None,

@@ -24,6 +24,9 @@ static UNNAMED: LazyLock<Arc<str>> = LazyLock::new(|| DEFAULT_LINK.into());
 pub const SOURCE_ID: &str = "source-id";
 /// The name of the link that the call uses.
 pub const LINK_NAME: &str = "link-name";
+/// The WIT package of the link, such as `wasi:keyvalue`, where the caller has several links of that
+/// name to the called entity.
+pub const LINK_PACKAGE: &str = "link-package";
 /// The entity that is called.
 pub const TARGET_ID: &str = "target-id";
 /// W3C trace context.
@@ -63,6 +66,7 @@ pub(crate) fn write_trace(trace: &TraceContext, headers: &mut HeaderMap) {
 pub(crate) struct Told {
     pub(crate) source_id: Option<Arc<str>>,
     pub(crate) link_name: Option<Arc<str>>,
+    pub(crate) link_package: Option<Arc<str>>,
     pub(crate) target_id: Option<Arc<str>>,
     pub(crate) trace: Option<TraceContext>,
     /// `None` if the caller is a peer of 1.9.
@@ -80,6 +84,7 @@ impl Told {
             match AsRef::<str>::as_ref(name) {
                 SOURCE_ID => told.source_id = Some(value.into()),
                 LINK_NAME => told.link_name = Some(value.into()),
+                LINK_PACKAGE => told.link_package = Some(value.into()),
                 TARGET_ID => told.target_id = Some(value.into()),
                 TRACEPARENT => parent = Some(value.to_owned()),
                 TRACESTATE => state = Some(value.to_owned()),

@@ -53,6 +53,8 @@ pub struct Context {
     pub source_id: Option<Arc<str>>,
     /// The name of the link in use; `default` when the caller tells none.
     pub link_name: Arc<str>,
+    /// The package of that link, such as `wasi:keyvalue`, where the caller has several of that name.
+    pub link_package: Option<Arc<str>>,
     /// The called entity, if the caller tells.
     pub target_id: Option<Arc<str>>,
     /// Trace context, as received.
@@ -80,6 +82,7 @@ impl Context {
     fn new(mut told: Told, arrived: Instant, deadline: Instant, source: Source) -> Self {
         Self {
             link_name: told.link(),
+            link_package: told.link_package,
             source_id: told.source_id,
             target_id: told.target_id,
             trace: told.trace,

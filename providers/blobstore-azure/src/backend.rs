@@ -92,8 +92,11 @@ impl AzureBackend {
             .with("copy", "native")
             .with("move", "copy-delete")
             .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .with("paging", "offset")
             .with("created-at", "objects")
-            .with("list-order", "name")
+            .with("order", "name")
             .with("max-object-bytes", self.settings.max_object_bytes.min(most))
             .having("durable")
     }

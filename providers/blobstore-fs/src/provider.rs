@@ -104,8 +104,11 @@ impl Provider for BlobstoreFs {
             .with("copy", "native")
             .with("move", "atomic")
             .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .with("paging", "offset")
             .with("created-at", "containers-and-objects")
-            .with("list-order", "name")
+            .with("order", "name")
             .having("durable");
         match self.backends.get(link).map(|b| b.shared.max_object_bytes) {
             Some(limit) => features.with("max-object-bytes", limit),

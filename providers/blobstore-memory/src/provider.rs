@@ -65,8 +65,12 @@ impl Provider for BlobstoreMemory {
             .with("copy", "native")
             .with("move", "copy-delete")
             .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .with("paging", "offset")
             .with("created-at", "containers-and-objects")
-            .with("list-order", "name");
+            .with("order", "name")
+            .lacking("durable");
         match MemorySettings::of(&self.session, link) {
             Ok(settings) => features.with("max-object-bytes", settings.largest()),
             Err(_) => features,

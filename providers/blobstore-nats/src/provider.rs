@@ -74,8 +74,11 @@ impl Provider for BlobstoreNats {
             .with("copy", "stream")
             .with("move", "copy-delete")
             .with("consistency", "strong")
+            .with("ttl", "container")
+            .lacking("cas")
+            .with("paging", "offset")
             .with("created-at", "containers-and-objects")
-            .with("list-order", "written")
+            .with("order", "written")
             .having("durable");
         let Some(blobs) = self.backends.get(link) else {
             return features;

@@ -58,8 +58,11 @@ impl S3Backend {
             .with("copy", "native")
             .with("move", "copy-delete")
             .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .with("paging", "offset")
             .with("created-at", "containers-and-objects")
-            .with("list-order", "name")
+            .with("order", "name")
             .with("max-object-bytes", self.settings.max_object_bytes.min(most))
             .having("durable")
     }

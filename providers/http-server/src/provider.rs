@@ -107,8 +107,10 @@ fn features(settings: &LinkSettings) -> Features {
         ("websocket", settings.websocket),
         ("keep-alive", settings.keep_alive),
     ];
-    let has = optional.into_iter().filter(|(_, is_there)| *is_there);
-    has.fold(features, |features, (name, _)| features.having(name))
+    let optional = optional.into_iter();
+    optional.fold(features, |features, (name, is_there)| {
+        features.having_if(name, is_there)
+    })
 }
 
 fn invalid(whose: &str, error: InvalidSetting) -> LinkError {

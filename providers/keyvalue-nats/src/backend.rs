@@ -69,7 +69,9 @@ impl NatsBackend {
             .bucket(&self.settings.bucket, self.new_own())
             .await
         else {
-            return features;
+            return features
+                .with("consistency", "eventual")
+                .with("max-value-bytes", self.cluster.largest_message());
         };
         let config = &own.stream().cached_info().config;
         // With copies, a read may be answered by one that is behind.

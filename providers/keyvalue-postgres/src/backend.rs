@@ -43,6 +43,7 @@ impl PostgresBackend {
             .with("order", "none")
             .with("consistency", "linearizable")
             .with("batch", "atomic")
+            .lacking("watch")
             .with("max-value-bytes", LONGEST)
             .with("max-key-bytes", key::LONGEST)
     }

@@ -47,7 +47,8 @@ impl RedisBackend {
             .with("ttl", "key")
             .with("paging", "stable")
             .with("order", "none")
-            .with("consistency", "linearizable")
+            // What a replica that takes over has not got yet is lost.
+            .with("consistency", "best-effort")
             .with("batch", "atomic")
             .with("watch", "resumed")
             .with("max-value-bytes", LONGEST)

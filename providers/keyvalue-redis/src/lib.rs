@@ -23,6 +23,12 @@
 //! at least once; one that others write meanwhile may be listed twice. Keys of other Redis types
 //! are listed too.
 //!
+//! # What Redis promises
+//!
+//! One server that keeps its data shows every write to all who read later. Its replicas follow after
+//! the answer, so one of them that takes over, or a start without the data, loses the last writes: the
+//! consistency is told as `best-effort`.
+//!
 //! # Watching
 //!
 //! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that

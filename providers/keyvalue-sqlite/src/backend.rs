@@ -47,6 +47,7 @@ impl SqliteBackend {
             .with("order", "none")
             .with("consistency", "linearizable")
             .with("batch", "atomic")
+            .lacking("watch")
             .with("max-value-bytes", LONGEST)
             .with("max-key-bytes", LONGEST)
     }

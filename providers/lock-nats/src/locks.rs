@@ -253,6 +253,7 @@ impl Locks for NatsLocks {
     fn features(&self) -> Features {
         Features::new()
             .having("fencing")
+            .lacking("fair")
             .with("consistency", "linearizable")
     }
 

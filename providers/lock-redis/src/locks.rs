@@ -172,6 +172,7 @@ impl Locks for RedisLocks {
     fn features(&self) -> Features {
         Features::new()
             .having("fencing")
+            .lacking("fair")
             .with("consistency", "best-effort")
     }
 

@@ -145,6 +145,10 @@ impl Provider for MessagingKafka {
             return Features::new();
         };
         Features::new()
+            .with("consistency", "strong")
+            .with("ttl", "topic")
+            .lacking("cas")
+            .lacking("paging")
             .with("delivery", "at-least-once")
             .with("order", "partition")
             .with("request", "yes")

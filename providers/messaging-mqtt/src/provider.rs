@@ -181,6 +181,8 @@ impl Provider for MessagingMqtt {
             return Features::new();
         };
         let features = Features::new()
+            .lacking("cas")
+            .lacking("paging")
             .with("order", "connection")
             .with("request", "no-responders")
             .having("groups")
@@ -188,9 +190,15 @@ impl Provider for MessagingMqtt {
             .with("max-message-bytes", link.publisher.limit());
         match link.kept {
             true => features
+                .with("consistency", "strong")
+                .with("ttl", "session")
                 .with("delivery", "at-least-once")
                 .having("dead-letter"),
-            false => features.with("delivery", "at-most-once"),
+            false => features
+                .lacking("consistency")
+                .lacking("ttl")
+                .with("delivery", "at-most-once")
+                .lacking("dead-letter"),
         }
     }
 

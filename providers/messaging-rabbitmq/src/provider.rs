@@ -141,6 +141,10 @@ impl Provider for MessagingRabbitMq {
             return Features::new();
         };
         Features::new()
+            .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .lacking("paging")
             .with("delivery", "at-least-once")
             .with("order", "queue")
             .with("request", "no-responders")

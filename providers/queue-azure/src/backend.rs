@@ -86,7 +86,13 @@ impl AzureQueues {
 
     pub(crate) fn features(&self) -> Features {
         Features::new()
+            .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .lacking("paging")
             .with("delay", LONGEST.as_millis())
+            .lacking("dedup")
+            .lacking("groups")
             .with("order", "best-effort")
             .with("max-message-bytes", letter::MOST_SENT / 4 * 3)
             .with("max-lease-ms", LONGEST.as_millis())

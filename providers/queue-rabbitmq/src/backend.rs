@@ -63,7 +63,13 @@ impl RabbitQueues {
 
     pub(crate) fn features(&self) -> Features {
         Features::new()
+            .with("consistency", "strong")
+            .lacking("ttl")
+            .lacking("cas")
+            .lacking("paging")
             .with("delay", LONGEST_DELAY_MS)
+            .lacking("dedup")
+            .lacking("groups")
             .with("order", "fifo")
             .with("max-message-bytes", self.settings.largest)
             .with("max-lease-ms", LONGEST.as_millis())

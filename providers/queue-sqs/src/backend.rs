@@ -89,14 +89,25 @@ impl SqsQueues {
 
     pub(crate) fn features(&self) -> Features {
         let features = Features::new()
+            // A receive asks some of the servers that keep a queue, and may miss what others have.
+            .with("consistency", "eventual")
+            .with("ttl", "queue")
+            .lacking("cas")
+            .lacking("paging")
             .with("order", "best-effort")
             .with("max-message-bytes", self.most_sent())
             .with("max-lease-ms", LONGEST_LEASE.as_millis())
             .having("dead-letter")
             .with("depth", "approximate");
         match self.link.fifo {
-            true => features.having("groups").with("dedup", 300_000),
-            false => features.with("delay", LONGEST_DELAY.as_millis()),
+            true => features
+                .having("groups")
+                .with("dedup", 300_000)
+                .lacking("delay"),
+            false => features
+                .lacking("groups")
+                .lacking("dedup")
+                .with("delay", LONGEST_DELAY.as_millis()),
         }
     }
 

@@ -38,6 +38,8 @@ struct Put {
     making: AtomicU64,
     /// Whether no tick is told twice.
     once: bool,
+    /// What a component may have, where it puts jobs.
+    limits: Option<Limits>,
 }
 
 impl ScheduleNats {
@@ -121,6 +123,7 @@ impl Provider for ScheduleNats {
             job: None,
             making: AtomicU64::default(),
             once: !manner.again,
+            limits: Some(limits),
         };
         self.remember(link, put);
         Ok(())
@@ -143,6 +146,7 @@ impl Provider for ScheduleNats {
             job,
             making: AtomicU64::new(making),
             once: !manner.again,
+            limits: None,
         };
         self.remember(link, put);
         Ok(())
@@ -171,13 +175,28 @@ impl Provider for ScheduleNats {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
+        let put = self.of(link);
+        // With copies, a list may come from one that is behind.
+        let copies = put.as_ref().map(|put| put.shop.bucket.ledger().copies());
+        let consistency = match copies {
+            Some(0 | 1) => "linearizable",
+            _ => "eventual",
+        };
         let features = Features::new()
+            .with("consistency", consistency)
+            .lacking("ttl")
+            .lacking("cas")
+            .lacking("paging")
+            .with("order", "name")
             .having("cron")
             .having("time-zone")
+            .having_if("once", put.as_ref().is_some_and(|put| put.once))
             .with("resolution-ms", RESOLUTION_MS);
-        match self.of(link) {
-            Some(put) if put.once => features.having("once"),
-            _ => features,
+        match put.and_then(|put| put.limits) {
+            Some(limits) => features
+                .with("max-jobs", limits.jobs)
+                .with("max-payload-bytes", limits.payload),
+            None => features,
         }
     }
 

@@ -59,11 +59,14 @@
 //! | `ranges` | `native`: only what is asked for is read from the backend; `skip`: what comes before it is read too |
 //! | `copy` | `native`: the backend copies; `stream`: the data pass through the provider |
 //! | `move` | `atomic`, or `copy-delete` |
-//! | `consistency` | `strong`: who reads after a write sees it; `eventual` |
+//! | `consistency` | see [`vocabulary`](crate::vocabulary) |
+//! | `ttl` | `container`: all objects of a container go after the same time, where it has one; `none` |
+//! | `cas` | `none`: the interface has no such write |
+//! | `paging` | `offset`: a listing leaves out so many names, and gives so many |
 //! | `created-at` | `containers-and-objects`, `objects`, or `containers`: what has a true time |
-//! | `list-order` | `name`: by the bytes of the names; `written`: by when they were written; `none` |
-//! | `durable` | (no value) objects outlive the provider |
-//! | `max-object-bytes` | the largest object, where the backend or the link has a limit |
+//! | `order` | `name`: by the bytes of the names; `written`: by when they were written; `none` |
+//! | `durable` | `yes`: objects outlive the provider; `none` |
+//! | `max-object-bytes` | the largest object |
 
 mod backend;
 mod chunks;

@@ -1,17 +1,20 @@
 //! What a backend can do, in words that a link may require.
 //!
 //! A provider tells the [`Features`] of each link that it took. They are names with values; which
-//! names there are is the business of a capability, and `docs/capabilities.md` lists them. A link
-//! that has the value `require` in the config of the provider's end, be that its target or its source,
+//! there are is said by the [`vocabulary`] of a capability, and what a backend lacks has the value
+//! `none`. A link that has the value `require` in the config of the provider's end, be that its target or its source,
 //! is taken only by a backend that has all of it:
 //!
 //! ```
 //! use lattice_provider_sdk::Features;
 //!
 //! let redis = Features::new().with("increment", "atomic").with("max-value-bytes", 536_870_912);
+//! let redis = redis.lacking("order");
 //! assert!(redis.lacks("increment, max-value-bytes>=1000").is_empty());
-//! assert_eq!(redis.lacks("cas, increment=none"), ["cas", "increment=none"]);
+//! assert_eq!(redis.lacks("cas, order, increment=none"), ["cas", "order", "increment=none"]);
 //! ```
+
+pub mod vocabulary;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -27,6 +30,7 @@ use crate::error::{LinkError, ServeError};
 use crate::link::{LinkKey, ProviderLink};
 use crate::provider::Provider;
 use crate::session::Session;
+use vocabulary::NONE;
 
 /// The interface by which every provider tells its callers the features of their link.
 const INTERFACE: &str = "lattice:provider/describe@0.1.0";
@@ -65,8 +69,23 @@ impl Features {
         self.with(name, "yes")
     }
 
+    /// Adds one that is not there, so that who asks for it knows.
+    #[must_use]
+    pub fn lacking(self, name: &'static str) -> Self {
+        self.with(name, NONE)
+    }
+
+    /// Adds one that needs no value if it is there.
+    #[must_use]
+    pub fn having_if(self, name: &'static str, is_there: bool) -> Self {
+        match is_there {
+            true => self.having(name),
+            false => self.lacking(name),
+        }
+    }
+
     /// All of them in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         self.0.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
@@ -91,7 +110,7 @@ impl Features {
                 .get(name.trim())
                 .is_some_and(|has| has == value.trim());
         }
-        self.0.contains_key(part)
+        self.0.get(part).is_some_and(|value| value != NONE)
     }
 
     /// Refuses a link that requires what is not there.
@@ -113,10 +132,11 @@ impl Features {
 
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        let there = self.iter().filter(|(_, value)| *value != NONE);
+        if there.clone().next().is_none() {
             return f.write_str("nothing to require");
         }
-        for (i, (name, value)) in self.iter().enumerate() {
+        for (i, (name, value)) in there.enumerate() {
             let comma = if i == 0 { "" } else { ", " };
             match value {
                 "yes" => write!(f, "{comma}`{name}`")?,
@@ -221,18 +241,23 @@ mod tests {
         let features = Features::new()
             .having("cas")
             .with("consistency", "linearizable")
-            .with("max-value-bytes", 1024);
+            .with("max-value-bytes", 1024)
+            .lacking("watch")
+            .having_if("order", false);
         for met in [
             "",
             "cas",
             "cas=yes",
             " cas , max-value-bytes>=1024",
             "consistency=linearizable",
+            "watch=none",
         ] {
             assert!(features.lacks(met).is_empty(), "{met}");
         }
         for unmet in [
             "ttl",
+            "watch",
+            "order",
             "consistency=eventual",
             "max-value-bytes>=1025",
             "cas>=1",

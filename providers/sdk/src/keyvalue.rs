@@ -25,8 +25,8 @@
 //! | `ttl` | `key`: each key may have a time of its own; `bucket`: all keys of a bucket have the same |
 //! | `paging` | `once`: a key that stays is listed exactly once; `stable`: at least once |
 //! | `order` | `key`: keys are listed in their order; `none` |
-//! | `watch` | how changes are told: `live` while the provider runs, `resumed` also those that happened while it did not |
-//! | `consistency` | `linearizable`: a write is there for every later read; `eventual`: after a while |
+//! | `watch` | how changes are told: `live` while the provider runs, `resumed` also those that happened while it did not; `none` |
+//! | `consistency` | see [`vocabulary`](crate::vocabulary) |
 //! | `batch` | `atomic`: all of it or nothing; `each`: key by key |
 //! | `max-value-bytes`, `max-key-bytes` | the longest value and key |
 

@@ -42,6 +42,11 @@
 //! | `fair` | waiters get the lock in the order in which they came, in the whole lattice |
 //! | `ttl-min-ms`, `ttl-max-ms` | the shortest lease that is kept, and the longest that is given |
 //! | `consistency` | `linearizable`: never two holders while the backend does what it promises; `best-effort`: a failover of the backend may make two, of which the fence tells the later |
+//! | `ttl` | `lease`: a lock goes with its lease |
+//! | `cas` | `token`: only who holds a lock renews and releases it |
+//! | `paging` | `none`: locks are not listed |
+//! | `order` | `arrival`: waiters get the lock in the order in which they came; `none` |
+//! | `max-waiters` | how many calls may wait at once |
 
 mod backend;
 mod bell;

@@ -53,13 +53,16 @@
 //!
 //! | feature | values |
 //! | --- | --- |
+//! | `consistency` | `strong`: once `publish` has answered, the broker has the message for all who read; `none`: it is on its way |
+//! | `ttl` | what sets the time after which a message goes that nobody took: its `stream`, its `topic`, or the `session` of the reader; `none` where nothing does, and where nothing is kept |
+//! | `cas`, `paging` | `none`: the interface has neither |
 //! | `delivery` | `at-most-once`: what the component does not get when it is sent is lost; `at-least-once`: it is kept until the handler has returned, and may come twice |
 //! | `order` | `subject`, `partition`, `queue` or `connection`: within what messages come in the order in which they were published |
-//! | `request` | there when `request` is: `no-responders` where a missing answerer is known at once, else `yes` |
-//! | `groups` | there when several components, or copies of one, may share a subject |
+//! | `request` | `no-responders` where a missing answerer is known at once, `yes` where it is not; `none` where there are no requests |
+//! | `groups` | `yes`: several components, or copies of one, may share a subject; `none` |
 //! | `max-message-bytes` | the largest body |
-//! | `dead-letter` | there when a message that cannot be delivered is kept with its cause |
-//! | `headers` | there when messages carry headers: of traces, and of dead letters |
+//! | `dead-letter` | `yes`: a message that cannot be delivered is kept with its cause; `none` |
+//! | `headers` | `yes`: messages carry headers, of traces and of dead letters; `none` |
 
 mod broker;
 mod dead;

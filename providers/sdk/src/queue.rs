@@ -52,6 +52,9 @@
 //!
 //! | feature | value | means |
 //! | --- | --- | --- |
+//! | `consistency` | `strong`, `eventual` | whether a message that was sent is there for the next who receives; see [`vocabulary`](crate::vocabulary) |
+//! | `ttl` | `queue`, `none` | all messages of a queue go after the same time, acknowledged or not; or none does |
+//! | `cas`, `paging` | `none` | a queue is not looked through, and nothing in it changes |
 //! | `delay` | longest delay in milliseconds | `send` takes a delay |
 //! | `dedup` | length of the window in milliseconds | a `dedup-id` is heeded |
 //! | `groups` | `yes` | messages of one `group` come in order, one at a time |
@@ -61,7 +64,7 @@
 //! | `dead-letter` | `yes` | `reject` and `max_attempts` keep the message |
 //! | `depth` | `exact`, `approximate`, `ready-only` | what `depth-of` knows |
 //!
-//! What a backend lacks it refuses as `unsupported` with the feature's name.
+//! A backend that has no delays, ids, groups or dead letters tells `none`, and refuses them as `unsupported` with the feature's name.
 
 mod backend;
 mod checks;

@@ -23,8 +23,13 @@
 //!
 //! | name | value |
 //! | --- | --- |
+//! | `consistency` | see [`vocabulary`](crate::vocabulary) |
+//! | `ttl`, `cas`, `paging` | `none`: jobs stay, are replaced, and are listed as a whole |
+//! | `order` | `name`: in which jobs are listed |
+//! | `max-jobs` | how many jobs the link allows |
 //! | `cron`, `time-zone` | there are cron triggers, and in other time zones than UTC |
 //! | `resolution-ms` | the shortest time between two ticks of a job |
+//! | `max-payload-bytes` | how long the payload of a job may be that a component puts |
 //! | `once` | a tick is told to one instance in the whole lattice, however many copies of the provider there are |
 
 mod handler;

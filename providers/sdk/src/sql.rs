@@ -27,13 +27,17 @@
 //!
 //! | feature | means |
 //! | --- | --- |
+//! | `consistency` | see [`vocabulary`](crate::vocabulary) |
+//! | `ttl` | `none` |
+//! | `cas` | `statement`: one with a condition says how many rows it changed |
+//! | `paging` | `cursor`: rows wait at the database, not in memory; `none`: all come at once |
+//! | `order` | `query`: as the statement says |
 //! | `dialect` | `postgres`, `mysql` or `sqlite` |
 //! | `transactions` | there are some |
 //! | `isolation` | the strongest level that is kept: `serializable` |
 //! | `transactional-ddl` | tables can be made and dropped in transactions |
 //! | `after-error` | what a transaction does after a statement failed: `goes-on`, or `rolls-back` when it can only be rolled back |
 //! | `prepared` | statements are prepared and kept |
-//! | `paging` | rows wait at the database, not in memory |
 //! | `max-page-rows`, `max-page-bytes`, `max-parameters`, `max-transactions`, `max-cursors` | limits |
 
 mod backend;

@@ -211,6 +211,35 @@ async fn a_deletion_followed_by_a_put_leaves_the_new_link() {
     tokio::time::timeout(PATIENCE, empty).await.unwrap();
 }
 
+/// Calls that were on their way to it are served, and a link that comes back meanwhile is not begun anew.
+#[tokio::test]
+async fn a_deleted_link_is_kept_for_a_short_time() {
+    let own = link("counter", "kv", &[("v", "1")]);
+    let mut host = Host::start(vec![own.clone()]).await;
+    host.told().await;
+    assert_eq!(host.report().await.state, LinkState::Ready);
+    host.delete(&own).await;
+    let gone = async { while !host.health().await.links.is_empty() {} };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    host.put(&own).await;
+    assert_eq!(host.report().await.state, LinkState::Ready);
+    host.expect_quiet("kept").await;
+    // Who says again that it is gone does not keep it for longer.
+    let began = Instant::now();
+    let told = loop {
+        host.delete(&own).await;
+        let soon = Duration::from_millis(100);
+        if let Ok(told) = tokio::time::timeout(soon, host.told()).await {
+            break told;
+        }
+        assert!(began.elapsed() < PATIENCE, "the link is kept for ever");
+    };
+    assert_eq!(told, "delete target counter keyvalue default");
+    assert!(began.elapsed() > Duration::from_secs(1), "not kept at all");
+    host.put(&own).await;
+    assert_eq!(host.told().await, "put target counter keyvalue default v=1");
+}
+
 #[tokio::test]
 async fn sealed_secrets_come_with_the_link() {
     let mut host = Host::start(vec![]).await;

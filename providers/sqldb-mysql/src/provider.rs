@@ -58,8 +58,8 @@ impl Provider for SqldbMysql {
     async fn describe(&self, link: &ProviderLink) -> Features {
         let limits = Limits::read(&Settings::of(&self.session, link)).unwrap_or_default();
         features(Dialect::Mysql, &limits)
-            .with("isolation", "serializable")
             .with("after-error", "goes-on")
+            .lacking("transactional-ddl")
             .having("prepared")
     }
 

@@ -90,13 +90,11 @@ impl Provider for SqldbPostgres {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        if is_old(link) {
-            let features = Features::new().with("dialect", Dialect::Postgres.name());
-            return features.having("prepared");
-        }
         let limits = Limits::read(&Settings::of(&self.session, link)).unwrap_or_default();
+        if is_old(link) {
+            return without_transactions(features(Dialect::Postgres, &limits));
+        }
         features(Dialect::Postgres, &limits)
-            .with("isolation", "serializable")
             .with("after-error", "rolls-back")
             .having("transactional-ddl")
             .having("prepared")
@@ -120,4 +118,20 @@ impl Provider for SqldbPostgres {
     async fn shutdown(&self, until: Instant) {
         self.links.end(until).await;
     }
+}
+
+/// What is left of the features where each statement stands alone and all rows come at once.
+fn without_transactions(features: Features) -> Features {
+    let lacking = [
+        "paging",
+        "transactions",
+        "isolation",
+        "transactional-ddl",
+        "max-page-rows",
+        "max-page-bytes",
+        "max-transactions",
+        "max-cursors",
+    ];
+    let features = lacking.into_iter().fold(features, Features::lacking);
+    features.with("after-error", "goes-on").having("prepared")
 }

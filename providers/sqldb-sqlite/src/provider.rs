@@ -90,7 +90,6 @@ impl Provider for SqldbSqlite {
     async fn describe(&self, link: &ProviderLink) -> Features {
         let limits = Limits::read(&Settings::of(&self.session, link)).unwrap_or_default();
         features(Dialect::Sqlite, &limits)
-            .with("isolation", "serializable")
             .with("after-error", "goes-on")
             .having("transactional-ddl")
             .having("prepared")

@@ -102,7 +102,7 @@ fn order(world: &World) -> Step {
     for _ in 0..3 {
         same("the list", all_names(&container)?, first.clone())?;
     }
-    if world.feature("list-order") == Some("name") {
+    if world.feature("order") == Some("name") {
         let mut sorted = first.clone();
         sorted.sort_unstable();
         same("the order", first, sorted)?;

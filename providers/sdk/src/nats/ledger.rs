@@ -196,6 +196,13 @@ impl Ledger {
         making.store.stream.cached_info().config.max_age
     }
 
+    /// How many servers keep a copy of it.
+    #[must_use]
+    pub fn copies(&self) -> usize {
+        let making = self.making.borrow();
+        making.store.stream.cached_info().config.num_replicas
+    }
+
     /// The bucket as it is now, made again if NATS has lost it, with the revision of keys that were
     /// not written since it was made.
     ///

@@ -77,9 +77,14 @@ impl Limits {
 #[must_use]
 pub fn features(dialect: Dialect, limits: &Limits) -> Features {
     Features::new()
+        .with("consistency", "linearizable")
+        .lacking("ttl")
+        .with("cas", "statement")
+        .with("paging", "cursor")
+        .with("order", "query")
         .with("dialect", dialect.name())
         .having("transactions")
-        .having("paging")
+        .with("isolation", "serializable")
         .with("max-page-rows", MAX_PAGE_ROWS)
         .with("max-page-bytes", MAX_PAGE_BYTES)
         .with("max-parameters", dialect.max_parameters())
