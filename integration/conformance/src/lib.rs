@@ -65,6 +65,8 @@ impl Run<'_> {
             if !self.capability.driven.is_empty() {
                 return Ok(driven::run(&ground, self.capability.driven, self.filter).await);
             }
+            // Some cases look at what others of the component were told.
+            let _witness = Witness::of(&ground.lattice, &ground.peer, ground::COMPONENT).await?;
             self.cases(&Suite::of(&ground)).await
         };
         run.await.with_context(|| {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use lattice_codec::Reader;
-use lattice_integration::{Lattice, subject};
+use lattice_codec::{Reader, write};
+use lattice_integration::{Lattice, params, subject};
 use lattice_rpc::{IncomingCall, Limiter, Peer, Relief, ServeHandle, ServeOptions};
 
 const ID: &str = "witness";
 const SAW: &str = "lattice:conformance/witness@0.1.0.saw";
+const TOLD: &str = "lattice:conformance/witness@0.1.0.told";
 /// A `result` that is fine.
 const FINE: &[u8] = &[0];
 
@@ -21,7 +22,7 @@ pub type Seen = Arc<Mutex<Vec<String>>>;
 #[derive(Debug)]
 pub struct Witness {
     seen: Seen,
-    _serving: ServeHandle,
+    _serving: [ServeHandle; 2],
 }
 
 impl Witness {
@@ -39,12 +40,16 @@ impl Witness {
             relief: Relief::default(),
             takes: None,
         };
-        let told = Arc::clone(&seen);
-        let handler = move |call| hear(Arc::clone(&told), call);
         let queue = format!("default.{ID}");
-        let serving = peer
-            .serve(&subject(ID, SAW), &queue, options, handler)
-            .await?;
+        let kept = Arc::clone(&seen);
+        let saw = move |call| hear(Arc::clone(&kept), call);
+        let own = subject(ID, SAW);
+        let saw = peer.serve(&own, &queue, options.clone(), saw).await?;
+        let kept = Arc::clone(&seen);
+        let told = move |call| tell(Arc::clone(&kept), call);
+        let own = subject(ID, TOLD);
+        let told = peer.serve(&own, &queue, options, told).await?;
+        let serving = [saw, told];
         peer.confirm(Duration::from_secs(5)).await?;
         lattice
             .link(component, ID, "lattice:conformance/witness", &[], &[])
@@ -79,4 +84,17 @@ async fn hear(seen: Seen, call: IncomingCall) {
     lock(&seen).push(what);
     // A caller that is gone by now does not know that it was heard, and tells again.
     let _ = responder.reply(Bytes::from_static(FINE)).await;
+}
+
+/// Answers with everything that was told so far.
+async fn tell(seen: Seen, call: IncomingCall) {
+    let all = lock(&seen).clone();
+    let answer = params(|out| {
+        write::uleb(out, all.len() as u64);
+        for what in &all {
+            write::string(out, what);
+        }
+    });
+    // A caller that is gone by now asks again.
+    let _ = call.responder.reply(answer).await;
 }
