@@ -1,5 +1,6 @@
 //! The reference backend and its client on a real server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(
     clippy::disallowed_methods,
     reason = "tests speak the wire as others do"

@@ -57,11 +57,7 @@ impl Scene {
             lattice,
             folder,
         };
-        let until_it_answers = async || {
-            let keys = scene.wash(&["add-mapping", &scene.provider.public_key(), "none"], "");
-            keys.await
-        };
-        until(until_it_answers).await?;
+        until(async || scene.map("none", &scene.provider).await).await?;
         scene.reveal_component().await?;
         Ok(scene)
     }
