@@ -26,20 +26,30 @@ const GRACE: Duration = Duration::from_secs(1);
 impl Worker {
     /// Tells the process of links that have changed; what they need is granted before.
     pub(super) async fn links_changed(&mut self) {
-        let links = self.deps.links.of(&self.slot.id);
-        if let Some(credentials) = &self.credentials {
-            let wanted = credentials.wanted(&links);
-            let both = credentials.held().with(&wanted);
-            // When it does not work out now, it is due again soon, and the links with it.
-            if both != *credentials.held() && !self.renew_credentials(both).await {
+        loop {
+            // Links may have changed again while the process took its credentials.
+            if let Some(credentials) = &self.credentials {
+                let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
+                let both = credentials.held().with(&wanted);
+                if both != *credentials.held() {
+                    // When it does not work out now, it is due again soon, and the links with it.
+                    if !self.renew_credentials(both).await {
+                        return;
+                    }
+                    continue;
+                }
+            }
+            self.teller.sync().await;
+            let Some(credentials) = &mut self.credentials else {
+                return;
+            };
+            let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
+            if credentials.held().with(&wanted) == *credentials.held() {
+                if *credentials.held() != wanted {
+                    credentials.due_in(GRACE);
+                }
                 return;
             }
-        }
-        self.teller.sync().await;
-        if let Some(credentials) = &mut self.credentials
-            && *credentials.held() != credentials.wanted(&links)
-        {
-            credentials.due_in(GRACE);
         }
     }
 
@@ -55,7 +65,7 @@ impl Worker {
         }
         let wanted = credentials.wanted(&links);
         if self.renew_credentials(wanted).await {
-            self.teller.sync().await;
+            self.links_changed().await;
         }
         true
     }
