@@ -9,6 +9,12 @@ import base64
 import json
 import socket
 import sys
+from time import monotonic
+
+# How long calls that are on their way are answered through a link that is gone.
+LINGER = 1.5
+# How many calls wait for a link that is not there yet.
+MOST_WAITING = 100
 
 
 class Nats:
@@ -71,12 +77,26 @@ def decode(data):
 def main():
     data = json.loads(base64.b64decode(sys.stdin.readline()))
     lattice, own = data["lattice_rpc_prefix"], data["provider_key"]
-    greetings = {}
+    greetings, ends, waiting = {}, {}, []
 
     def put(link):
         if link["target"] == own:
             config = dict(link.get("target_config") or {})
-            greetings[link["source_id"], link["name"]] = config.get("greeting", "Hello")
+            key = link["source_id"], link["name"]
+            greetings[key] = config.get("greeting", "Hello")
+            ends.pop(key, None)
+
+    def forget():
+        for key in [key for key, end in ends.items() if end < monotonic()]:
+            del greetings[key], ends[key]
+
+    def answered(reply, link, payload):
+        if link not in greetings:
+            return False
+        nats.publish(reply + ".results", encode(f"{greetings[link]}, {decode(payload)}!"))
+        # The end of the results.
+        nats.publish(reply + ".results", b"")
+        return True
 
     for link in data.get("link_definitions", []):
         put(link)
@@ -95,22 +115,23 @@ def main():
             link = headers.get("source-id"), headers.get("link-name", "default")
             # Accepted: nobody listens at the second subject, since all parameters have come.
             nats.publish(reply, b"", reply="_.no.more.parameters")
-            if link in greetings:
-                answer = encode(f"{greetings[link]}, {decode(payload)}!")
-                nats.publish(reply + ".results", answer)
-            # The end of the results; without any before it, the call fails.
-            nats.publish(reply + ".results", b"")
+            waiting.append((reply, link, payload))
         elif number == 2:
             put(json.loads(payload))
         elif number == 3:
             link = json.loads(payload)
-            greetings.pop((link["source_id"], link["name"]), None)
+            key = link["source_id"], link["name"]
+            if key in greetings:
+                ends.setdefault(key, monotonic() + LINGER)
         elif number == 4:
             nats.publish(reply, b'{"healthy":true}')
         elif number == 5 and json.loads(payload)["host_id"] == data["host_id"]:
             nats.publish(reply, b"shutting down")
             nats.stream.flush()
             return
+        # A call may come before its link does. Its caller knows how long to wait.
+        forget()
+        waiting = [call for call in waiting if not answered(*call)][-MOST_WAITING:]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ pub(crate) async fn connect(
     let url = connection.shown();
     let prepared = connection
         .prepare()
-        .map_err(|source| StartHostError::Connection { purpose, source })?;
+        .map_err(|source| StartHostError::Connection {
+            purpose,
+            source: Box::new(source),
+        })?;
     let options = prepared
         .options()
         .name(CLIENT_NAME)

@@ -159,6 +159,11 @@ async fn a_secure_lattice_lets_in_only_who_has_credentials_and_keeps_its_keys() 
     // Other commands find their way in.
     let links = json(&home.wash(&["get", "links", "-o", "json"]).await?)?;
     ensure!(links.to_string().contains("keyvalue-nats"), "{links}");
+    // Its calls prove who makes them, which hosts ask for here.
+    let call = "call http-keyvalue-counter wasi:http/incoming-handler.handle --http-path /b";
+    let called = home.wash(&call.split(' ').collect::<Vec<_>>()).await?;
+    let said = String::from_utf8_lossy(&called.stdout).into_owned();
+    ensure!(said.contains("Counter /b: 1"), "{called:?}");
     let url = format!("nats://127.0.0.1:{}", home.nats_port);
     let stranger = async_nats::connect(url).await;
     ensure!(stranger.is_err(), "the server lets in anybody");

@@ -49,6 +49,9 @@ pub(crate) struct LocalAccess {
     pub(crate) creds: PathBuf,
     /// The certificate of the authority that signed that of the server.
     pub(crate) ca: PathBuf,
+    /// The seed of the cluster, by which calls prove who makes them.
+    #[serde(default)]
+    pub(crate) cluster: Option<PathBuf>,
 }
 
 /// A host process that `wash up` started.

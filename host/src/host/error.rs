@@ -32,7 +32,7 @@ pub enum StartHostError {
         /// What the connection is for.
         purpose: &'static str,
         /// Why.
-        source: ConnectionError,
+        source: Box<ConnectionError>,
     },
     /// NATS refused the connection.
     #[error("could not connect to NATS at {url} for {purpose}")]

@@ -31,6 +31,9 @@ fn knows_everything(host_data: &Value, lattice: &Lattice, host: &Host) {
     let added = "provider_xkey_public_key";
     assert!(host_data[added].as_str().unwrap().starts_with('X'));
     recorded[added] = "X".into();
+    let identity = &host_data["lattice_identity"];
+    assert!(identity["tokens"]["provider"].is_string(), "{identity}");
+    recorded["lattice_identity"] = identity.clone();
     golden::same_shape(host_data, &recorded);
     assert_eq!(host_data["host_id"], host.id().as_str());
     assert_eq!(host_data["provider_key"], "kv");

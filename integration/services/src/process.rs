@@ -4,10 +4,11 @@ use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::time::Instant;
 
 /// How long a stopped process may take to stand.
 const FREEZE_WITHIN: Duration = Duration::from_secs(5);
@@ -58,7 +59,7 @@ impl Group {
                 Instant::now() < until,
                 "it still runs {FREEZE_WITHIN:?} after SIGSTOP"
             );
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::yield_now();
         }
         Ok(())
     }

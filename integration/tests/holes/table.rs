@@ -1,4 +1,4 @@
-//! `docs/known-holes.md` and `docs/protocol-rows.md` name tests; each of them has to be there.
+//! `SECURITY.md`, `docs/known-holes.md` and `docs/protocol-rows.md` name tests; each of them has to be there.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -113,5 +113,15 @@ fn every_row_of_the_checklist_is_there_and_so_is_every_test_named_in_it() -> Res
     let checklist = numbered("13.1", 6).chain(numbered("13.2", 13));
     let checklist: Vec<String> = checklist.chain(numbered("13.3", 3)).collect();
     assert_eq!(rows("docs/protocol-rows.md")?, checklist);
+    Ok(())
+}
+
+#[test]
+fn every_line_of_the_threat_model_names_tests_that_exist() -> Result<()> {
+    let rows = rows("SECURITY.md")?;
+    let places = ["C", "P", "B", "T", "R", "Y", "S"];
+    let lacks = |place: &&str| !rows.iter().any(|row| row.starts_with(*place));
+    let without: Vec<&str> = places.into_iter().filter(lacks).collect();
+    assert!(without.is_empty(), "nobody attacks from {without:?}");
     Ok(())
 }

@@ -15,7 +15,6 @@ const FIRST: &str = "correct-horse-battery-staple";
 const SECOND: &str = "troubador-four-three-zebra";
 
 #[tokio::test]
-#[ignore = "takes half a minute with debug programs and logs of all levels; run it by hand"]
 async fn a_password_is_rotated_under_a_running_provider_and_component_and_shows_nowhere()
 -> Result<()> {
     let scene = Scene::start().await?;

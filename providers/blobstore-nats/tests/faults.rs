@@ -10,7 +10,7 @@ use std::time::Duration;
 use blobstore_nats::BlobstoreNats;
 use bytes::Bytes;
 use lattice_core::link::LinkState;
-use lattice_nats_box::{NatsBox, free_port};
+use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use support::{Component, Lattice, until};
 use tokio::time::Instant;
 
@@ -62,20 +62,30 @@ async fn a_link_fails_while_nats_is_away_and_works_again_afterwards() {
 async fn a_link_that_cannot_be_served_says_why() {
     let mut lattice = Lattice::start::<BlobstoreNats>().await;
     let nobody = format!("nats://127.0.0.1:{}", free_port().unwrap());
+    let private = NatsBoxOptions::private("shop", "sesame");
+    let private = NatsBox::start_with(private).await.unwrap();
+    let url = |login: &str| private.url.replace("//", &format!("//{login}@"));
+    let wrong = url("shop:wr0ng");
+    let refused = "authorization violation";
     for (source, config, wanted) in [
         ("a", ("cluster_uri", nobody.as_str()), "could not connect"),
         ("b", ("js_domain", "elsewhere"), ""),
         ("c", ("storage_type", "tape"), "`storage_type` is `tape`"),
         ("d", ("client_seed", "no seed"), "credentials"),
         ("e", ("require", "ranges=skip"), "ranges=skip"),
+        ("f", ("cluster_uri", wrong.as_str()), refused),
     ] {
         let began = Instant::now();
         lattice.put(source, &[config]).await;
         let report = lattice.report_of(LinkState::Failed).await;
         let why = report.reason.unwrap_or_default();
         assert!(why.contains(wanted), "{source}: {why}");
+        assert!(!why.contains("wr0ng"), "{source}: {why}");
         assert!(began.elapsed() < Duration::from_secs(8), "{source}: {why}");
     }
+    let right = url("shop:sesame");
+    let blobs = lattice.link("g", &[("cluster_uri", &right)]).await;
+    blobs.create("c").await.unwrap();
 }
 
 #[tokio::test]

@@ -83,6 +83,26 @@ async fn settings_that_cannot_be_are_reported() {
 }
 
 #[tokio::test]
+async fn a_refused_login_fails_the_link_and_a_good_one_is_ready() {
+    let (server, mut lattice) = start().await;
+    lattice_services::etcd::require_login(&server, "sesame")
+        .await
+        .unwrap();
+    let url = server.url();
+    let login = |password| [("url", url.as_str()), ("user", "root"), ("password", password)];
+    lattice.put("counter", "default", &login("wr0ng")).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("invalid user ID or password"), "{reason}");
+    assert!(!reason.contains("wr0ng"), "{reason}");
+    // Without a login etcd answers nobody.
+    lattice.put("counter", "spare", &[("url", &url)]).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("user name is empty"), "{reason}");
+    let kv = lattice.link("counter", "right", &login("sesame")).await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_is_an_error_until_it_is_back() {
     let (mut server, mut lattice) = start().await;
     links::a_server_that_is_away_is_an_error_until_it_is_back(&mut server, &mut lattice).await;

@@ -109,6 +109,26 @@ async fn settings_that_cannot_be_are_reported() {
 }
 
 #[tokio::test]
+async fn a_refused_login_fails_the_link_and_a_good_one_is_ready() {
+    let mut lattice = start().await;
+    let private = NatsBoxOptions::private("shop", "sesame");
+    let private = NatsBox::start_with(private).await.unwrap();
+    let url = |login: &str| private.url.replace("//", &format!("//{login}@"));
+    let wrong = url("shop:wr0ng");
+    lattice
+        .put("counter", "wrong", &[("cluster_uri", &wrong)])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("authorization violation"), "{reason}");
+    assert!(!reason.contains("wr0ng"), "{reason}");
+    let right = url("shop:sesame");
+    let kv = lattice
+        .link("counter", "right", &[("cluster_uri", &right)])
+        .await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+}
+
+#[tokio::test]
 async fn a_deleted_bucket_is_noticed() {
     let mut lattice = start().await;
     let context = jetstream(&lattice.nats).await;

@@ -106,6 +106,21 @@ async fn what_a_login_may_not_do_is_denied() {
 }
 
 #[tokio::test]
+async fn a_refused_login_fails_the_link_until_it_is_let_in() {
+    let (server, mut lattice) = start().await;
+    let url = server.url();
+    let client = client(&server).await;
+    let opens = "ALTER ROLE CURRENT_USER PASSWORD";
+    client.batch_execute(&format!("{opens} 'sesame'")).await.unwrap();
+    let kv = lattice.put("counter", "default", &[("url", &url)]).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("password authentication failed"), "{reason}");
+    client.batch_execute(&format!("{opens} 'lattice'")).await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+}
+
+#[tokio::test]
 async fn settings_that_cannot_be_are_reported_without_the_login() {
     let (_server, mut lattice) = start().await;
     let nowhere = "postgres://me:sesame@127.0.0.1:1/none";

@@ -99,6 +99,16 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
         assert!(reason.contains(says), "{reason}");
         lattice.unlink().await;
     }
+    lattice_services::etcd::require_login(&etcd, "sesame")
+        .await
+        .unwrap();
+    let login = |password| [("endpoints", &*url), ("user", "root"), ("password", password)];
+    lattice.put("cart", "wrong", &login("wr0ng")).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("invalid user ID or password"), "{reason}");
+    assert!(!reason.contains("wr0ng"), "{reason}");
+    let component = lattice.link("cart", "right", &login("sesame")).await;
+    component.acquire("a", 60_000, 0).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod support;
 
 use lattice_core::link::LinkState;
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use support::{Error, Lattice, PATIENCE, cases};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lock-nats-provider");
@@ -46,6 +47,20 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     lattice.put_leader("cart", &[]).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("election"), "{reason}");
+    lattice.unlink().await;
+    let private = NatsBoxOptions::private("shop", "sesame");
+    let private = NatsBox::start_with(private).await.unwrap();
+    let url = |login: &str| private.url.replace("//", &format!("//{login}@"));
+    for wrong in [private.url.clone(), url("shop:wr0ng")] {
+        lattice.put("cart", "private", &[("cluster_uri", &wrong)]).await;
+        let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+        assert!(reason.contains("authorization violation"), "{reason}");
+        assert!(!reason.contains("wr0ng"), "{reason}");
+        lattice.unlink().await;
+    }
+    let right = url("shop:sesame");
+    let component = lattice.link("cart", "private", &[("cluster_uri", &right)]).await;
+    component.acquire("a", 60_000, 0).await.unwrap();
 }
 
 #[tokio::test]

@@ -55,6 +55,22 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
         assert!(reason.contains(says), "{reason}");
         lattice.unlink().await;
     }
+    let client = redis::Client::open(&*url).unwrap();
+    let mut past = client.get_multiplexed_async_connection().await.unwrap();
+    let mut now_opens = async |password: &str| {
+        let mut command = redis::cmd("CONFIG");
+        let command = command.arg("SET").arg("requirepass").arg(password);
+        let _: () = command.query_async(&mut past).await.unwrap();
+    };
+    now_opens("sesame").await;
+    let private = url.replace("redis://", "redis://:late@");
+    let component = lattice.put("cart", "private", &[("url", &private)]).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("authentication"), "{reason}");
+    assert!(!reason.contains("late@"), "{reason}");
+    now_opens("late").await;
+    lattice.report_of(LinkState::Ready).await;
+    component.acquire("a", 60_000, 0).await.unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use lattice_core::link::LinkState;
+use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use queue_nats::QueueNats;
 use support::{Component, Error, Lattice, Outcome, attribute, body, text};
 
@@ -181,6 +182,31 @@ async fn links_that_cannot_be_right_are_refused_by_name() {
         let named = value.split(">=").next().unwrap();
         assert!(report.contains(key) || report.contains(named), "{report}");
     }
+    let private = NatsBoxOptions::private("shop", "sesame");
+    let private = NatsBox::start_with(private).await.unwrap();
+    let url = |login: &str| private.url.replace("//", &format!("//{login}@"));
+    let nobody = format!("nats://127.0.0.1:{}", free_port().unwrap());
+    for (config, why) in [
+        (
+            [("cluster_uri", &*nobody), ("x", "")],
+            "could not connect to NATS",
+        ),
+        (
+            [("cluster_uri", &*url("shop:wr0ng")), ("x", "")],
+            "authorization violation",
+        ),
+        ([("queue", "none"), ("create", "false")], "none"),
+    ] {
+        lattice.put("worker", "default", &config).await;
+        let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+        assert!(reason.contains(why), "{reason}");
+        assert!(!reason.contains("wr0ng"), "{reason}");
+    }
+    let right = url("shop:sesame");
+    let worker = lattice
+        .link("worker", "default", &[("cluster_uri", &right)])
+        .await;
+    worker.send("", &text("let in")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use lattice_core::link::LinkState;
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use support::{Error, Job, Lattice, Plan, Tick, Trigger};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_schedule-nats-provider");
@@ -354,4 +355,20 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     lattice.put("cart", "other", &again).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("`once`"), "{reason}");
+    lattice.unlink().await;
+    let private = NatsBoxOptions::private("shop", "sesame");
+    let private = NatsBox::start_with(private).await.unwrap();
+    let url = |login: &str| private.url.replace("//", &format!("//{login}@"));
+    let wrong = url("shop:wr0ng");
+    lattice
+        .put("cart", "wrong", &[("cluster_uri", &wrong)])
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("authorization violation"), "{reason}");
+    assert!(!reason.contains("wr0ng"), "{reason}");
+    let right = url("shop:sesame");
+    let cart = lattice
+        .link("cart", "right", &[("cluster_uri", &right)])
+        .await;
+    assert!(cart.names().await.is_empty());
 }

@@ -1,10 +1,16 @@
 //! `wash call`: one call of a function, or one HTTP request, over the lattice.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
+use lattice_claims::peer::sign_host;
+use lattice_claims::{CurveKey, KeyKind, PublicKey, SigningKey, epoch_seconds};
 use lattice_codec::{Reader, write};
+use lattice_core::identity::PeerTokens;
+use lattice_core::provider::SecretText;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, link::lookup_name};
-use lattice_rpc::{CallError, Invocation, Peer, PeerConfig};
+use lattice_rpc::{Auth, AuthSettings, CallError, Invocation, Peer, PeerConfig};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -107,15 +113,59 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 
 async fn peer(settings: &Settings) -> Result<Peer> {
     let nats = connection::connect(settings).await?;
-    Peer::new(nats, PeerConfig::default())
-        .await
-        .map_err(|error| {
-            CliError::new(
-                Code::NatsUnreachable,
-                "could not set up the connection for calls",
-            )
-            .caused_by(&error)
-        })
+    let auth = settings.cluster.as_ref().map(|seed| member(settings, seed));
+    let config = PeerConfig {
+        auth: auth.transpose()?,
+        ..PeerConfig::default()
+    };
+    Peer::new(nats, config).await.map_err(|error| {
+        CliError::new(
+            Code::NatsUnreachable,
+            "could not set up the connection for calls",
+        )
+        .caused_by(&error)
+    })
+}
+
+/// How long what shows that this command belongs to the cluster holds.
+const MEMBERSHIP: Duration = Duration::from_secs(3600);
+
+/// What the call proves who makes it with: whoever holds the seed of the cluster may name members.
+fn member(settings: &Settings, seed: &SecretText) -> Result<Auth> {
+    let unusable = |error: &(dyn std::error::Error + 'static)| {
+        CliError::new(
+            Code::CredentialsInvalid,
+            "the seed of the cluster cannot be used",
+        )
+        .caused_by(error)
+        .hint("give one that begins with `SC`, as the hosts have it, by `--cluster-seed`")
+    };
+    let cluster = SigningKey::from_seed(seed.expose())
+        .and_then(|key| key.expect_kind(KeyKind::Cluster))
+        .map_err(|error| unusable(&error))?;
+    let key = CurveKey::generate();
+    let lattice = settings.lattice.to_string();
+    let own = SigningKey::generate(KeyKind::Host).public_key();
+    let host = sign_host(
+        &cluster,
+        &own,
+        &lattice,
+        &key,
+        (epoch_seconds(), MEMBERSHIP),
+    )
+    .map_err(|error| unusable(&error))?;
+    let trusted = PublicKey::parse(&cluster.public_key()).map_err(|error| unusable(&error))?;
+    Ok(Auth::new(AuthSettings {
+        lattice,
+        key,
+        tokens: PeerTokens {
+            host,
+            provider: None,
+        },
+        trusted: vec![trusted],
+        strict: false,
+        reports: None,
+    }))
 }
 
 /// Lets the last messages out; the result does not depend on it.

@@ -103,6 +103,7 @@ impl ConnectionArgs {
             token: self.ctl_token.clone(),
             tls_cert: self.ctl_tls_cert.clone(),
             tls_key: self.ctl_tls_key.clone(),
+            cluster_seed: None,
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),
@@ -178,6 +179,14 @@ pub(crate) struct RpcArgs {
         requires = "rpc_tls_cert"
     )]
     pub(crate) rpc_tls_key: Option<PathBuf>,
+    /// Seed of the cluster key (`SC…`), by which the call proves who makes it to hosts that let no
+    /// others call
+    #[arg(
+        long = "cluster-seed",
+        env = "WASMCLOUD_CLUSTER_SEED",
+        hide_env_values = true
+    )]
+    pub(crate) cluster_seed: Option<String>,
     /// Lattice to talk to [default: default]
     #[arg(short = 'x', long = "lattice", env = "WASMCLOUD_LATTICE")]
     pub(crate) lattice: Option<String>,
@@ -212,6 +221,7 @@ impl RpcArgs {
             token: self.rpc_token.clone(),
             tls_cert: self.rpc_tls_cert.clone(),
             tls_key: self.rpc_tls_key.clone(),
+            cluster_seed: self.cluster_seed.clone(),
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),

@@ -9,7 +9,7 @@ use lattice_nats::connection::{ClientCert, Connection, Login, Tls, addresses, wi
 
 use crate::context::{Context, ContextDir};
 use crate::error::{CliError, Code, Result};
-use crate::lattice_dir::{LatticeDir, LocalAddress};
+use crate::lattice_dir::{LatticeDir, LocalAccess, LocalAddress};
 
 /// Where a NATS server is expected when nothing else is said.
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1";
@@ -41,6 +41,7 @@ pub(crate) struct Given {
     pub(crate) token: Option<String>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) cluster_seed: Option<String>,
     pub(crate) lattice: Option<String>,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) context: Option<String>,
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) urls: Vec<String>,
     pub(crate) token: Option<String>,
     pub(crate) client: Option<ClientCert>,
+    /// The seed of the cluster whose member makes the calls.
+    pub(crate) cluster: Option<SecretText>,
     pub(crate) timeout: Duration,
     /// Whether somebody asked for a timeout other than the usual one.
     pub(crate) timeout_given: bool,
@@ -182,6 +185,9 @@ impl Given {
             )
         };
         let client = self.tls_cert.zip(self.tls_key);
+        let cluster = self.cluster_seed.or(side.cluster_seed).map(SecretText::new);
+        let of_lattice = || cluster_of(access.as_ref()?);
+        let cluster = cluster.or_else(of_lattice);
         let timeout_flag = self.timeout_ms.is_some();
         let timeout_ms = self.timeout_ms.or(side.timeout);
         Ok(Settings {
@@ -199,6 +205,7 @@ impl Given {
             urls,
             token: self.token,
             client: client.map(|(cert, key)| ClientCert { cert, key }),
+            cluster,
             tls_first: self
                 .tls_first
                 .or_else(|| flag_variable(self.side, "TLS_FIRST"))
@@ -216,6 +223,7 @@ impl Given {
 /// The part of a context that belongs to one connection.
 struct FromContext {
     lattice: Option<String>,
+    cluster_seed: Option<String>,
     host: Option<String>,
     port: Option<u16>,
     jwt: Option<String>,
@@ -232,6 +240,7 @@ impl FromContext {
         match side {
             Side::Control => Self {
                 lattice: filled(context.lattice),
+                cluster_seed: filled(context.cluster_seed),
                 host: filled(context.ctl_host),
                 port: context.ctl_port,
                 jwt: filled(context.ctl_jwt),
@@ -243,6 +252,7 @@ impl FromContext {
             },
             Side::Rpc => Self {
                 lattice: filled(context.lattice),
+                cluster_seed: filled(context.cluster_seed),
                 host: filled(context.rpc_host),
                 port: context.rpc_port,
                 jwt: filled(context.rpc_jwt),
@@ -275,6 +285,13 @@ fn local_address(running: Option<&LocalAddress>, named: bool, context: Address) 
 
 fn is_local(host: &str) -> bool {
     matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0" | "::1")
+}
+
+/// The seed of the cluster of a lattice that `wash up --secure` runs. Without it, calls prove
+/// nothing, and are refused with that reason.
+fn cluster_of(access: &LocalAccess) -> Option<SecretText> {
+    let text = std::fs::read_to_string(access.cluster.as_ref()?).ok()?;
+    Some(SecretText::new(text.trim()))
 }
 
 /// Where `wash up` runs the lattice on this machine.

@@ -241,6 +241,7 @@ async fn claims_are_kept_under_their_subject() {
         subject: "VABC".into(),
         version: "0.1.0".into(),
         config_schema: None,
+        expires: None,
     });
     store.claims().put(&claims).await.unwrap();
     let bucket = raw(&nats, "LATTICEDATA_default").await;

@@ -88,11 +88,8 @@ impl Entry {
     /// Keeps an answer, unless the service has changed it on its way; gives what holds.
     pub(super) fn answered(&self, request: &str, decision: Decision) -> Decision {
         let mut state = self.state.lock();
-        if !state
-            .request
-            .as_ref()
-            .is_some_and(|asked| asked.id == request)
-        {
+        let asked = state.request.as_ref();
+        if asked.is_none_or(|asked| asked.id != request) {
             return decision;
         }
         state.decision.get_or_insert(decision).clone()

@@ -97,7 +97,7 @@ pub(super) fn names(
         return Ok(reply);
     };
     reply.results = results;
-    let own = |(known, _): &&mut (Path, ByteStream)| Some(&*known) == path;
+    let own = |(known, _): &&mut (Path, ByteStream)| Some(known) == path;
     if let Some((_, names)) = reply.streams.iter_mut().find(own) {
         let whole = std::mem::replace(names, Box::pin(stream::empty()));
         // Of names that were all in the answer, none follow, also when none are left of them.

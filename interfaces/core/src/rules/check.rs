@@ -126,10 +126,9 @@ impl LinkRules {
             let rule = rule.chars().take(80).collect();
             return Err(RuleError::Unknown { rule });
         }
-        let lists = Rule::ALL.into_iter();
-        lists
-            .map(|rule| check_items(rule, self.list(rule)))
-            .collect::<Result<(), _>>()?;
+        for rule in Rule::ALL {
+            check_items(rule, self.list(rule))?;
+        }
         Grants::of(self.to.iter().map(String::as_str))?;
         let lookups: Vec<String> = interfaces
             .iter()

@@ -31,6 +31,9 @@ const SERVER_DAYS: i64 = 365;
 /// The names under which a local server is reached.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
+/// The file with the seed of the cluster.
+const CLUSTER: &str = "cluster.nk";
+
 /// The seeds that a lattice is built on.
 #[derive(Serialize, Deserialize)]
 struct Seeds {
@@ -80,6 +83,7 @@ impl Secure {
             secure.creds(name, &keys)?;
         }
         secure.write("signing.nk", seeds.signing.expose())?;
+        secure.write(CLUSTER, seeds.cluster.expose())?;
         Ok(secure)
     }
 
@@ -93,6 +97,7 @@ impl Secure {
         LocalAccess {
             creds: self.path("wash.creds"),
             ca: self.path("ca.pem"),
+            cluster: Some(self.path(CLUSTER)),
         }
     }
 
@@ -114,14 +119,14 @@ impl Secure {
 
     /// Has this very command get in.
     pub(super) fn settle(&self, settings: &mut Settings) {
-        let LocalAccess { creds, ca } = self.access();
+        let LocalAccess { creds, ca, .. } = self.access();
         settings.credsfile.get_or_insert(creds);
         settings.tls_ca_file.get_or_insert(ca);
     }
 
     /// Leaves a context for those who cannot see the folder of the lattice by its name.
     pub(super) fn save_context(&self, settings: &Settings) -> Result<()> {
-        let LocalAccess { creds, ca } = self.access();
+        let LocalAccess { creds, ca, .. } = self.access();
         let lattice = settings.lattice.to_string();
         let context = Context {
             ctl_host: Some(settings.host.clone()),
@@ -133,6 +138,7 @@ impl Secure {
             rpc_credsfile: Some(creds),
             rpc_tls_ca_file: Some(ca),
             lattice: Some(lattice.clone()),
+            cluster_seed: Some(self.cluster.expose().to_owned()),
             ..Context::local(&format!("secure-{lattice}"))
         };
         ContextDir::open(None)?.save(&context).map(drop)
