@@ -232,6 +232,11 @@ async fn a_foreign_source_written_by_a_bus_client_is_refused_in_a_strict_lattice
     let lattice = Strict::new()?.lattice(2).await?;
     let (address, recorded) = counting(&lattice).await?;
     let mark = lattice.events.len();
+    // With an inbox of its own: what is sent to that of a call, its caller may take for the answer.
+    let recorded = Message {
+        reply: Some(lattice.client.new_inbox().into()),
+        ..recorded
+    };
     replay(&lattice, &recorded, |headers, _| {
         *headers = HeaderMap::new();
         headers.insert(header::SOURCE_ID, "httpserver");

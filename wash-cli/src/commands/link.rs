@@ -15,7 +15,7 @@ mod target;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Store a link
-    Put(put::Args),
+    Put(Box<put::Args>),
     /// Delete a link
     #[command(alias = "delete")]
     Del(del::Args),
@@ -26,7 +26,7 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
     match command {
-        Command::Put(args) => put::run(args, ui).await,
+        Command::Put(args) => put::run(*args, ui).await,
         Command::Del(args) => del::run(args, ui).await,
         Command::Query(args) => links::run(args, ui).await,
     }

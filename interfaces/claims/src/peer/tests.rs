@@ -1,3 +1,5 @@
+//! Tokens of peers: what is signed is read, and nothing else.
+
 use super::*;
 
 use proptest::prelude::*;

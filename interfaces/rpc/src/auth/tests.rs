@@ -1,3 +1,5 @@
+//! What is let in, what is asked for first and what is refused.
+
 use super::*;
 
 use async_nats::Subject;
