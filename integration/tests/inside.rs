@@ -127,36 +127,6 @@ async fn the_memory_of_the_host_keeps_counts_beyond_a_link() -> Result<()> {
     Ok(())
 }
 
-/// On the wire both are `wrpc:keyvalue`.
-#[tokio::test]
-async fn two_links_of_one_name_have_a_bucket_each() -> Result<()> {
-    let lattice = inside().await?;
-    lattice.run_counter(0, &[], 10).await?;
-    lattice
-        .provide(0, "kv", "keyvalue-memory-provider", &[])
-        .await?;
-    let address = lattice.serve_http(0, "counter").await?;
-    lattice.until_status(&address, "/x", 200).await?;
-    let other = json!({ "bucket": "other" });
-    lattice.config("other", other).await?;
-    let twin = "wrpc:keyvalue/store,atomics";
-    lattice.link("counter", "kv", twin, &[], &["other"]).await?;
-    until(async || {
-        let reply = lattice.ctl_ok("link.get", json!(null)).await?;
-        let links = reply["response"].as_array().context("no list of links")?;
-        let twin = links.iter().find(|link| link["wit_namespace"] == "wrpc");
-        let twin = twin.context("the second link is not there")?;
-        ensure!(twin["status"][0]["state"] == "ready", "{twin}");
-        Ok(())
-    })
-    .await?;
-    for count in 2..4 {
-        let text = lattice.until_status(&address, "/x", 200).await?;
-        assert_eq!(text, format!("Counter /x: {count}\n"));
-    }
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_builtin_that_is_not_there_is_refused_with_those_that_are() -> Result<()> {
     let lattice = inside().await?;

@@ -72,10 +72,7 @@ async fn wrong_flags_end_the_program_with_a_hint() {
             &["--lattice", "a.b"][..],
             "`a.b` is not a valid lattice name",
         ),
-        (
-            &["--policy-topic", "a.*"],
-            "a.*",
-        ),
+        (&["--policy-topic", "a.*"], "a.*"),
         (&["--label", "zone"], "`zone` is not of the form"),
     ] {
         let output = timeout(SOON, program(1, flags).output())

@@ -89,7 +89,13 @@ async fn a_refused_login_fails_the_link_and_a_good_one_is_ready() {
         .await
         .unwrap();
     let url = server.url();
-    let login = |password| [("url", url.as_str()), ("user", "root"), ("password", password)];
+    let login = |password| {
+        [
+            ("url", url.as_str()),
+            ("user", "root"),
+            ("password", password),
+        ]
+    };
     lattice.put("counter", "default", &login("wr0ng")).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("invalid user ID or password"), "{reason}");

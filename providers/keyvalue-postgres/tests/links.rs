@@ -111,11 +111,20 @@ async fn a_refused_login_fails_the_link_until_it_is_let_in() {
     let url = server.url();
     let client = client(&server).await;
     let opens = "ALTER ROLE CURRENT_USER PASSWORD";
-    client.batch_execute(&format!("{opens} 'sesame'")).await.unwrap();
+    client
+        .batch_execute(&format!("{opens} 'sesame'"))
+        .await
+        .unwrap();
     let kv = lattice.put("counter", "default", &[("url", &url)]).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-    assert!(reason.contains("password authentication failed"), "{reason}");
-    client.batch_execute(&format!("{opens} 'lattice'")).await.unwrap();
+    assert!(
+        reason.contains("password authentication failed"),
+        "{reason}"
+    );
+    client
+        .batch_execute(&format!("{opens} 'lattice'"))
+        .await
+        .unwrap();
     lattice.report_of(LinkState::Ready).await;
     assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
 }

@@ -102,7 +102,13 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     lattice_services::etcd::require_login(&etcd, "sesame")
         .await
         .unwrap();
-    let login = |password| [("endpoints", &*url), ("user", "root"), ("password", password)];
+    let login = |password| {
+        [
+            ("endpoints", &*url),
+            ("user", "root"),
+            ("password", password),
+        ]
+    };
     lattice.put("cart", "wrong", &login("wr0ng")).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("invalid user ID or password"), "{reason}");

@@ -52,14 +52,18 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     let private = NatsBox::start_with(private).await.unwrap();
     let url = |login: &str| private.url.replace("//", &format!("//{login}@"));
     for wrong in [private.url.clone(), url("shop:wr0ng")] {
-        lattice.put("cart", "private", &[("cluster_uri", &wrong)]).await;
+        lattice
+            .put("cart", "private", &[("cluster_uri", &wrong)])
+            .await;
         let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
         assert!(reason.contains("authorization violation"), "{reason}");
         assert!(!reason.contains("wr0ng"), "{reason}");
         lattice.unlink().await;
     }
     let right = url("shop:sesame");
-    let component = lattice.link("cart", "private", &[("cluster_uri", &right)]).await;
+    let component = lattice
+        .link("cart", "private", &[("cluster_uri", &right)])
+        .await;
     component.acquire("a", 60_000, 0).await.unwrap();
 }
 
