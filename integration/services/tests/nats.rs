@@ -1,7 +1,5 @@
 //! Both versions of NATS are there, and are started as what they are called.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use lattice_services::{Kind, Service};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;

@@ -1,5 +1,6 @@
 //! Connections to real servers: over TLS, as somebody, to one of several, and while files change.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the subjects are those of the test"

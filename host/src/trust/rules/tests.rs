@@ -241,7 +241,7 @@ fn a_message_goes_to_covered_subjects_and_asks_for_replies_there() {
         let mut out = BytesMut::new();
         write::string(&mut out, subject);
         write::bytes(&mut out, b"body");
-        write::option(&mut out, reply, |out, reply| write::string(out, reply));
+        write::option(&mut out, reply, write::string);
         out.freeze()
     };
     let refused = |function: &str, params: &Bytes| refusing(&gate, MESSAGES, function, params);
@@ -269,7 +269,7 @@ fn queues_locks_jobs_and_statements_are_known() {
     let sql = |statement: &str| {
         let mut out = BytesMut::new();
         write::string(&mut out, "shop");
-        write::option(&mut out, Some("tx"), |out, tx| write::string(out, tx));
+        write::option(&mut out, Some("tx"), write::string);
         write::string(&mut out, statement);
         out.freeze()
     };
@@ -446,7 +446,7 @@ fn listed_keys_and_jobs_are_those_with_the_prefix() {
             0 => write::string(&mut out, "* * * * *"),
             _ => write::uleb(&mut out, 1_000_000),
         }
-        write::option(&mut out, Some("UTC"), |out, zone| write::string(out, zone));
+        write::option(&mut out, Some("UTC"), write::string);
         write::bytes(&mut out, b"payload");
         out.freeze()
     };
