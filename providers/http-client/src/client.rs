@@ -21,11 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::body::{Download, Upload, Watch};
-use crate::connect::{CONNECT_BY, Connector, Places, Ways, reach};
+use crate::connect::{Connector, Kind, Places, WAITING, Waiting, Ways, reach};
 use crate::fault::{Stage, code_of};
 use crate::pace::Pace;
 use crate::reach::Reach;
 use crate::request::{add_trace, length, prepare, remove_neighbours};
+use crate::resolve::LOOKUPS_OF_LINK;
 use crate::retry::{asked_pause, ends_before};
 use crate::settings::{Http2, HttpSettings};
 use crate::tls::{Material, TlsError};
@@ -46,7 +47,12 @@ pub(crate) struct LinkClient {
     /// To hosts at public addresses. Its connections are apart, since which of the two a request may
     /// take depends on more than its host.
     public: Client<Connector, Upload>,
+    /// To proxies that look up a host of which nothing is known here.
+    by_name: Client<Connector, Upload>,
     room: Arc<Semaphore>,
+    /// For looking up names, by the link that a request came through: links that agree in their
+    /// settings do not hold up one another.
+    lookups: Places,
     denials: Pace,
     /// Tells the TLS files from later ones.
     mark: Mutex<u64>,
@@ -74,17 +80,19 @@ impl LinkClient {
             places: Places::new(limits.connections),
             gate: settings.gate.clone(),
         });
-        let client = |reach| {
+        let client = |kind| {
             let connector = Connector {
                 ways: Arc::clone(&ways),
-                reach,
+                kind,
             };
             pool(settings, connector)
         };
         Ok(Self {
-            named: client(Reach::Named),
-            public: client(Reach::Public),
+            named: client(Kind::To(Reach::Named)),
+            public: client(Kind::To(Reach::Public)),
+            by_name: client(Kind::ByName),
             room: Arc::new(Semaphore::new(limits.requests)),
+            lookups: Places::new(LOOKUPS_OF_LINK),
             denials: Pace::new(),
             mark: Mutex::new(mark),
             settings: settings.clone(),
@@ -109,8 +117,9 @@ impl LinkClient {
             };
             let port = proxy.port_u16().unwrap_or(usual);
             let host = proxy.host().unwrap_or_default();
-            let by = Instant::now() + PROXY_LIMIT;
-            reach(host, port, |_| true, by).await.map_err(|fault| {
+            let waiting = Waiting::until(Instant::now() + PROXY_LIMIT);
+            let reached = reach(host, port, |_| true, &waiting).await;
+            reached.map_err(|fault| {
                 let what = format!("could not reach the proxy at `{host}:{port}`");
                 LinkError::unavailable_because(what, fault)
             })?;
@@ -130,24 +139,41 @@ impl LinkClient {
         let limits = &self.settings.limits;
         prepare(&mut head, limits)?;
         let within = self.judge(context, &head)?;
+        let waits = self.waits(options, context.deadline);
+        let place = self.place(waits).await?;
+        let lookups = self.lookups_of(context);
+        let waiting = waits.waiting(&lookups);
+        let by_name = self.ways.is_asked_by_name(&head.uri, within, &waiting);
+        let by_name = by_name.await.inspect_err(|code| {
+            self.tell_prohibited(context, &head, code);
+        })?;
+        self.complete(&mut head, by_name, context.trace.as_ref());
         let client = match within {
+            _ if by_name => &self.by_name,
             Reach::Named => &self.named,
             Reach::Public => &self.public,
         };
-        self.complete(&mut head, within, context.trace.as_ref());
-        let waits = self.waits(options, context.deadline);
-        let place = self.place(waits).await?;
         let (upload, watch) = {
             let has_trailers = head.headers.contains_key(TRAILER);
             Upload::new(body, limits.request_body, has_trailers)
         };
-        let sent = self.persist(client, &head, upload, &watch, waits).await;
-        let response = sent.inspect_err(|code| {
-            if *code == ErrorCode::DestinationIpProhibited {
-                self.tell_denied(context, &head, code);
-            }
-        })?;
+        let by = (waits, lookups);
+        let sent = self.persist(client, &head, upload, &watch, by).await;
+        let response = sent.inspect_err(|code| self.tell_prohibited(context, &head, code))?;
         self.receive(response, &head.method, watch, waits, place)
+    }
+
+    /// The places for lookups of the link that a call came through.
+    fn lookups_of(&self, context: &Context) -> Arc<Semaphore> {
+        let source = context.source_id.as_deref().unwrap_or_default();
+        self.lookups
+            .host(&format!("{source}\n{}", context.link_name))
+    }
+
+    fn tell_prohibited(&self, context: &Context, head: &Parts, code: &ErrorCode) {
+        if *code == ErrorCode::DestinationIpProhibited {
+            self.tell_denied(context, head, code);
+        }
     }
 
     /// Whether a request may be sent, and where its host may be.
@@ -176,13 +202,13 @@ impl LinkClient {
     }
 
     /// Adds what the guest does not send itself.
-    fn complete(&self, head: &mut Parts, within: Reach, trace: Option<&TraceContext>) {
+    fn complete(&self, head: &mut Parts, by_name: bool, trace: Option<&TraceContext>) {
         if let (true, Some(trace)) = (self.settings.propagate_trace, trace) {
             add_trace(&mut head.headers, trace);
         }
         let host = head.uri.host().unwrap_or_default();
         // What a proxy does not read would be read by the server.
-        if !self.ways.hides(host, within)
+        if (by_name || !self.ways.hides(host))
             && let Some(login) = self.ways.proxies.login(&head.uri)
         {
             head.headers.insert(PROXY_AUTHORIZATION, login);
@@ -219,13 +245,14 @@ impl LinkClient {
         head: &Parts,
         mut upload: Upload,
         watch: &Watch,
-        waits: Waits,
+        (waits, lookups): (Waits, Arc<Semaphore>),
     ) -> Result<Response<Incoming>, ErrorCode> {
         let policy = &self.settings.retry;
         let mut left = policy.for_method(&head.method);
         let mut backoff = policy.backoff();
         loop {
-            let tried = attempt(client, head, upload, waits).await;
+            let waiting = waits.waiting(&lookups);
+            let tried = attempt(client, head, upload, waits, waiting).await;
             let tried = tried.map_err(|code| watch.fault().unwrap_or(code));
             let is_worth_it = match &tried {
                 Ok(response) => policy.takes_status(response.status()),
@@ -282,6 +309,13 @@ impl Waits {
     fn connect_by(&self) -> Instant {
         (Instant::now() + self.connect).min(self.deadline)
     }
+
+    fn waiting(&self, lookups: &Arc<Semaphore>) -> Waiting {
+        Waiting {
+            by: self.connect_by(),
+            lookups: Arc::clone(lookups),
+        }
+    }
 }
 
 /// Sends a request once.
@@ -290,11 +324,12 @@ async fn attempt(
     head: &Parts,
     upload: Upload,
     waits: Waits,
+    waiting: Waiting,
 ) -> Result<Response<Incoming>, ErrorCode> {
     let mut request = Request::from_parts(head.clone(), upload);
     let mut captured = capture_connection(&mut request);
-    let by = waits.connect_by();
-    let mut sent = pin!(CONNECT_BY.scope(by, client.request(request)));
+    let by = waiting.by;
+    let mut sent = pin!(WAITING.scope(waiting, client.request(request)));
     let connected = timeout_at(by + GRACE, async {
         let _ = captured.wait_for_connection_metadata().await;
     });

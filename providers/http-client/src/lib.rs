@@ -58,8 +58,12 @@
 //!   `100.100.100.200`, `fd00:ec2::/32` and others), which are reached by naming the address, or a
 //!   network.
 //!
-//! A proxy is asked for the address that was found, through a tunnel, where that has to be public.
-//! With `proxy_checks` it is asked for the name, and to be trusted to look where that leads.
+//! A proxy is asked for the address that was found, through a tunnel (`CONNECT`); for a name only
+//! where nothing is found here and the host may be at private addresses as well: it is named, or the
+//! link has no grants. With `proxy_checks` it is asked for every name, and trusted to look where that
+//! leads.
+//!
+//! One link looks up no more than eight names at once, so that slow ones do not hold up other links.
 
 mod address;
 mod body;

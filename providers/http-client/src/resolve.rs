@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use lattice_codec::http::ErrorCode;
 use lattice_core::grant::literal;
@@ -12,18 +13,23 @@ use crate::fault::Fault;
 /// How many names are looked up at once: each takes a thread, also when nobody waits any more.
 static LOOKUPS: Semaphore = Semaphore::const_new(64);
 
+/// How many of these one link may have, so that slow ones leave room for those of others.
+pub(crate) const LOOKUPS_OF_LINK: usize = 8;
+
 /// Looks up a name.
 type Lookup = std::pin::Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Fault>> + Send>>;
 
 /// The addresses of a host that `admits` lets through. Connections are made to these and no others,
-/// so that a name that leads elsewhere the next time gains nothing by it.
+/// so that a name that leads elsewhere the next time gains nothing by it. `own` are the places of the
+/// link for lookups.
 pub(crate) async fn resolve(
     host: &str,
     port: u16,
     admits: impl Fn(IpAddr) -> bool,
+    own: Arc<Semaphore>,
 ) -> Result<Vec<SocketAddr>, Fault> {
     resolve_by(host, port, admits, |host, port| {
-        Box::pin(look_up(host, port))
+        Box::pin(look_up(host, port, own))
     })
     .await
 }
@@ -61,19 +67,38 @@ pub(crate) fn is_number(host: &str) -> bool {
     }
 }
 
-async fn look_up(host: String, port: u16) -> Result<Vec<SocketAddr>, Fault> {
-    // A lookup that nobody waits for any more keeps its place until it ends, for so long it keeps
+async fn look_up(host: String, port: u16, own: Arc<Semaphore>) -> Result<Vec<SocketAddr>, Fault> {
+    // A request that is given up waits for a place no longer. The link's own comes first, so that no
+    // more wait for one of all links than may look up anyway.
+    let places = (own.acquire_owned().await, LOOKUPS.acquire().await);
+    // A lookup that nobody waits for any more keeps its places until it ends, for so long it keeps
     // its thread.
     let looked = tokio::spawn(async move {
-        let _place = LOOKUPS.acquire().await;
-        let found = tokio::net::lookup_host((host.as_str(), port)).await;
-        found.map(Iterator::collect::<Vec<_>>)
+        let _places = places;
+        ask_system(host, port).await
     });
     match looked.await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(Fault(dns_error(&error))),
         Err(error) => Err(Fault(ErrorCode::InternalError(Some(error.to_string())))),
     }
+}
+
+#[cfg(not(test))]
+async fn ask_system(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((host.as_str(), port)).await;
+    found.map(Iterator::collect)
+}
+
+#[cfg(test)]
+use tests::ask as ask_system;
+
+/// Whether nothing is known here of a name, so that whoever else is asked may know more.
+pub(crate) fn is_unknown(fault: &Fault) -> bool {
+    matches!(
+        fault.0,
+        ErrorCode::DnsError { .. } | ErrorCode::DnsTimeout | ErrorCode::DestinationNotFound
+    )
 }
 
 /// What the system's resolver means. It says so in words only.
@@ -115,6 +140,44 @@ mod tests {
     use super::*;
 
     use crate::address::is_public;
+
+    /// The system's resolver, with names of which this test decides where they lead.
+    pub(super) async fn ask(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match host.as_str() {
+            "metadata.test" => Ok(vec![SocketAddr::from(([169, 254, 169, 254], port))]),
+            "unknown.test" => Err(io::Error::other("Name or service not known")),
+            "slow.test" => std::future::pending().await,
+            _ => Ok(tokio::net::lookup_host((host, port)).await?.collect()),
+        }
+    }
+
+    fn own() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(LOOKUPS_OF_LINK))
+    }
+
+    async fn resolve(
+        host: &str,
+        port: u16,
+        admits: impl Fn(IpAddr) -> bool,
+    ) -> Result<Vec<SocketAddr>, Fault> {
+        super::resolve(host, port, admits, own()).await
+    }
+
+    #[tokio::test]
+    async fn slow_lookups_of_one_link_are_few_and_those_that_wait_are_given_up() {
+        let own = own();
+        let slow = || super::resolve("slow.test", 80, |_| true, Arc::clone(&own));
+        // Each request is given up at once, as by its deadline. Looking up goes on for some of them.
+        for _ in 0..1000 {
+            let mut slow = Box::pin(slow());
+            assert!(futures::poll!(slow.as_mut()).is_pending());
+        }
+        assert_eq!(own.available_permits(), 0);
+        let taken = 64 - LOOKUPS.available_permits();
+        assert!(taken <= 3 * LOOKUPS_OF_LINK, "{taken} places are taken");
+        // Other links have theirs.
+        assert!(resolve("localhost", 80, |_| true).await.is_ok());
+    }
 
     fn prohibited() -> Result<Vec<SocketAddr>, Fault> {
         Err(Fault(ErrorCode::DestinationIpProhibited))

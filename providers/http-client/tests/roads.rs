@@ -231,7 +231,7 @@ async fn proxies_read_plain_requests_and_tunnel_others() {
         "{text}"
     );
     let head = heads.lock().pop().unwrap();
-    assert!(head.starts_with("CONNECT localhost:"), "{head}");
+    assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
     let stranger = format!("http://you:hidden@{}", proxy.address);
     lattice.put_ready(&[("https_proxy", &stranger)]).await;
     let refused = lattice.text(&secret.https("/")).await;
