@@ -3,8 +3,6 @@
 //! Their header and their claims differ from those of components and providers, so they have an
 //! encoder of their own. Reading them is left to the NATS server.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -47,8 +45,6 @@ pub struct Permissions {
     pub publish: Option<Vec<String>>,
     /// What may be subscribed to.
     pub subscribe: Option<Vec<String>>,
-    /// How many answers may be given to each message that was received, and for how long.
-    pub responses: Option<(u32, Duration)>,
 }
 
 /// A user of an account.
@@ -84,8 +80,6 @@ struct UserPart<'a> {
     publish: Subjects<'a>,
     #[serde(rename = "sub")]
     subscribe: Subjects<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resp: Option<Responses>,
     subs: i64,
     data: i64,
     payload: i64,
@@ -117,13 +111,6 @@ impl<'a> Subjects<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct Responses {
-    max: u32,
-    /// In nanoseconds.
-    ttl: u64,
-}
-
 /// Makes the token of a user; `signer` is the account's key, or one of its signing keys.
 ///
 /// # Errors
@@ -139,10 +126,6 @@ pub fn user_token(user: &User, signer: &SigningKey) -> Result<String, NatsTokenE
     let nats = UserPart {
         publish: Subjects::of(permissions.publish.as_deref()),
         subscribe: Subjects::of(permissions.subscribe.as_deref()),
-        resp: permissions.responses.map(|(max, ttl)| Responses {
-            max,
-            ttl: u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX),
-        }),
         subs: ANY,
         data: ANY,
         payload: ANY,
@@ -345,7 +328,6 @@ mod tests {
             permissions: Permissions {
                 publish: Some(vec!["a.>".to_owned()]),
                 subscribe: Some(Vec::new()),
-                responses: Some((1, Duration::from_secs(1))),
             },
             ..user()
         };
@@ -358,10 +340,8 @@ mod tests {
         assert_eq!(nats["pub"], serde_json::json!({ "allow": ["a.>"] }));
         // No subject at all is not every subject.
         assert_eq!(nats["sub"], serde_json::json!({ "deny": [">"] }));
-        assert_eq!(
-            nats["resp"],
-            serde_json::json!({ "max": 1, "ttl": 1_000_000_000 })
-        );
+        // It would hold for whatever subject a message names, also one to itself.
+        assert_eq!(nats["resp"], serde_json::Value::Null);
         assert_eq!(
             (&nats["type"], &nats["version"]),
             (&"user".into(), &2.into())

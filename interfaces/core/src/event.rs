@@ -113,6 +113,8 @@ events! {
     InvocationFailed(InvocationFailed) = "invocation_failed",
     /// A call was refused because of who makes it. Not known to 1.9 peers.
     CallRefused(CallRefused) = "call_refused",
+    /// The NATS server refused somebody a subject. Not known to 1.9 peers.
+    BusRefused(BusRefused) = "bus_refused",
     /// The token of what runs has expired. Not known to 1.9 peers.
     ClaimsExpired(ClaimsExpired) = "claims_expired",
     /// The policy service has changed a decision. Not known to 1.9 peers.

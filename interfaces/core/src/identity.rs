@@ -34,6 +34,9 @@ pub struct ProviderIdentity {
     /// Whether callers that prove nothing are refused.
     #[serde(default)]
     pub strict: bool,
+    /// Whether there are callers who may not write to every subject.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confined: bool,
     /// What it says of itself on the host's socket.
     #[serde(default, skip_serializing_if = "SecretText::is_empty")]
     pub ticket: SecretText,

@@ -18,7 +18,10 @@
 //! in where legacy peers are, and refused in a strict lattice; what is checked and is wrong is refused.
 
 pub(crate) mod ask;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod known;
+mod links;
 mod mac;
 mod refusal;
 mod sending;
@@ -39,8 +42,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::header;
+use crate::inbox::is_inbox;
 use crate::outbox::Outgoing;
+use crate::socket::is_line;
 use known::{Known, Table};
+pub use links::Links;
+pub(crate) use links::Needed;
 use mac::Covered;
 pub(crate) use refusal::Refusal;
 use sending::Sessions;
@@ -71,6 +78,11 @@ pub struct AuthSettings {
     pub trusted: Vec<PublicKey>,
     /// Whether calls that prove nothing are refused.
     pub strict: bool,
+    /// Whether there are callers who may not write to every subject: a place for answers has to be an
+    /// inbox then, also where legacy peers are let in, or they would have this peer write for them.
+    pub confined: bool,
+    /// The links that calls of providers need; `None` to let them call whatever they can reach.
+    pub links: Option<Arc<dyn Links>>,
     /// Who is told of refused calls, as far as there is room.
     pub reports: Option<mpsc::Sender<CallRefused>>,
 }
@@ -88,6 +100,8 @@ struct Inner {
     tokens: RwLock<PeerTokens>,
     trusted: Vec<PublicKey>,
     strict: bool,
+    confined: bool,
+    links: Option<Arc<dyn Links>>,
     reports: Option<mpsc::Sender<CallRefused>>,
     sessions: Sessions,
     table: Table,
@@ -124,8 +138,12 @@ pub(crate) enum Verdict {
     Admit(Admission),
     /// The key of its session has to be asked for.
     Ask(SessionName),
+    /// It needs a link that may be heard of in a moment.
+    Link(Needed, Admission),
     /// It is refused.
     Refuse(Refusal),
+    /// It is refused, and nobody is told where the answer would lead.
+    Drop(Refusal),
 }
 
 /// A call that is let in.
@@ -149,6 +167,8 @@ impl Auth {
                 tokens: RwLock::new(settings.tokens),
                 trusted: settings.trusted,
                 strict: settings.strict,
+                confined: settings.confined || settings.strict,
+                links: settings.links,
                 reports: settings.reports,
                 table: Table::default(),
                 answering: Arc::new(Semaphore::new(ANSWERING)),
@@ -176,6 +196,9 @@ impl Auth {
                 .map(|key| PublicKey::parse(key))
                 .collect::<Result<_, _>>()?,
             strict: identity.strict,
+            confined: identity.confined,
+            // A provider knows its links itself, and serves nobody else.
+            links: None,
             reports,
         }))
     }
@@ -227,13 +250,31 @@ impl Auth {
         header::set(headers, header::AUTH, proof.text());
     }
 
-    /// Adds a new proof to a request that has waited, if it was this peer that made it: others are
-    /// handed on as they came.
-    pub(crate) fn prove_again(&self, request: &mut Outgoing) {
-        let proof = request.headers.as_ref().and_then(read_proof);
-        if proof.is_some_and(|proof| self.inner.sessions.named(&proof.session).is_some()) {
-            self.prove(request);
+    /// Whether this peer has made a request as it is, and proven it: others are handed on as they
+    /// came, and may name any session.
+    pub(crate) fn has_made(&self, request: &Outgoing) -> bool {
+        let Some(reply) = &request.reply else {
+            return false;
+        };
+        let covered = Covered::read(request.headers.as_ref(), &request.subject, reply);
+        let proof: Option<CallProof> = covered.proof.and_then(|text| text.parse().ok());
+        proof.is_some_and(|proof| {
+            let session = self.inner.sessions.named(&proof.session);
+            session.is_some_and(|session| session.has_made(&covered, &proof, &request.payload))
+        })
+    }
+
+    /// Begins a new session with whoever is called by `subject`: the one until now is of no use there,
+    /// for example because this machine was asleep.
+    pub(crate) fn begin_anew(&self, subject: &str) {
+        if let Some(target) = target_of(subject, &self.inner.lattice) {
+            self.inner.sessions.retire(target);
         }
+    }
+
+    /// Whether a place for answers that somebody has named over the bus is written to.
+    pub(crate) fn may_write_to(&self, place: &str) -> bool {
+        !self.inner.confined || is_inbox(place, &self.inner.lattice)
     }
 
     /// What is to be done with a call that came over the bus.
@@ -242,6 +283,9 @@ impl Auth {
             // It is refused without an answer anyway.
             return Verdict::Admit(Admission::default());
         };
+        if is_line(reply) || !self.may_write_to(reply) {
+            return Verdict::Drop(Refusal::no_inbox(reply));
+        }
         let covered = Covered::read(call.headers.as_ref(), &call.subject, reply);
         let Some(text) = covered.proof else {
             return self.unproven(Refusal::unauthenticated());
@@ -273,13 +317,15 @@ impl Auth {
         if self.inner.strict && !is_trusted {
             return Verdict::Refuse(Refusal::untrusted(&known.peer.name()));
         }
-        match known.check(covered, proof, &call.payload, arrived) {
-            Ok(left) => Verdict::Admit(Admission {
-                is_proven: is_trusted,
-                left: Some(left),
-            }),
-            Err(refusal) => Verdict::Refuse(refusal),
-        }
+        let left = match known.check(covered, proof, &call.payload, arrived) {
+            Ok(left) => left,
+            Err(refusal) => return Verdict::Refuse(refusal),
+        };
+        let admission = Admission {
+            is_proven: is_trusted,
+            left: Some(left),
+        };
+        self.admit_proven(&known.peer, &call.subject, admission)
     }
 
     /// What becomes of a call that cannot be checked.
@@ -291,22 +337,20 @@ impl Auth {
         }
     }
 
-    /// What is to be done with a call of `source` that came over a line.
-    pub(crate) fn check_line(&self, end: &LineEnd, source: Option<&str>) -> Verdict {
+    /// What is to be done with a call that came over a line.
+    pub(crate) fn check_line(&self, end: &LineEnd, call: &Message) -> Verdict {
+        let proven = Admission {
+            is_proven: true,
+            left: None,
+        };
         match end {
-            LineEnd::Host => Verdict::Admit(Admission {
-                is_proven: true,
-                left: None,
-            }),
-            LineEnd::Provider(id) => match source {
+            LineEnd::Host => Verdict::Admit(proven),
+            LineEnd::Provider(id) => match header::source(call) {
                 Some(source) if source != &**id => {
                     let name = format!("provider `{id}` of this host");
                     Verdict::Refuse(Refusal::foreign_source(&name, source))
                 }
-                _ => Verdict::Admit(Admission {
-                    is_proven: true,
-                    left: None,
-                }),
+                _ => self.admit_provider(id, &call.subject, proven),
             },
             LineEnd::Somebody => self.unproven(Refusal::unauthenticated()),
         }
@@ -337,13 +381,15 @@ impl Auth {
 
 /// The entity that a subject calls, if it is a call in this lattice.
 fn target_of<'a>(subject: &'a str, lattice: &str) -> Option<&'a str> {
-    let rest = subject.strip_prefix(lattice)?.strip_prefix('.')?;
-    let (target, rest) = rest.split_once('.')?;
-    rest.starts_with("wrpc.").then_some(target)
+    let (of, target) = entity(subject)?;
+    (of == lattice).then_some(target)
 }
 
-fn read_proof(headers: &async_nats::HeaderMap) -> Option<CallProof> {
-    header::text(headers, header::AUTH)?.parse().ok()
+/// The lattice and the entity that a subject calls, if it is a call.
+pub(crate) fn entity(subject: &str) -> Option<(&str, &str)> {
+    let (lattice, rest) = subject.split_once('.')?;
+    let (target, rest) = rest.split_once('.')?;
+    rest.starts_with("wrpc.").then_some((lattice, target))
 }
 
 #[cfg(test)]

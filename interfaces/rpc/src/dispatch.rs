@@ -10,10 +10,12 @@ use crate::auth::ask;
 use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
 use crate::handing::{take_over, told_deadline};
+use crate::header::turn_of;
 use crate::inbox::HANDED_ON;
 use crate::local::Asked;
 use crate::outbox::Outgoing;
 use crate::peer::{Farewell, Inner};
+use crate::socket::Line;
 
 /// Routes every message of the inbox to its slot. It never waits for a reader.
 pub(crate) async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscriber) {
@@ -26,7 +28,7 @@ pub(crate) async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscr
                 None => break,
             },
         };
-        route(&inner, message);
+        route(&inner, message, Via::Bus);
     }
     if let Some(board) = &inner.config.local {
         board.remove_peer(inner.inbox.prefix());
@@ -35,8 +37,21 @@ pub(crate) async fn dispatch(inner: Arc<Inner>, mut incoming: async_nats::Subscr
     inner.stop.cancel();
 }
 
-/// Takes back a request that a line could not carry on: it goes over NATS now, if it may.
-pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: bool) {
+/// The road that a message has come by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Via<'a> {
+    /// NATS, where whoever knows a subject may write to it.
+    Bus,
+    /// Somebody of this process has sent it.
+    Here,
+    /// Over the line of a process, which has a say in the calls that are made over it and no others.
+    Line(&'a Line),
+}
+
+/// Takes back a request that a line could not carry on: it goes over NATS now, if it may. What comes
+/// back has to be a call that took that line, and of the same function; what else it says is
+/// believed, since it goes to others who serve that function as well.
+pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: bool, line: &Line) {
     let root = request
         .reply
         .clone()
@@ -49,6 +64,10 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
     let Some(Some((_, exchange))) = slot else {
         return;
     };
+    if !exchange.went_by(line) || *exchange.subject() != request.subject {
+        tracing::warn!(subject = %request.subject, "a process declined a call that it was not sent");
+        return;
+    }
     exchange.goes_by(0);
     let request = Outgoing {
         deadline: told_deadline(request.headers.as_ref()),
@@ -83,24 +102,42 @@ fn ask_another(inner: &Inner, exchange: &Exchange, request: Outgoing) {
 }
 
 /// Takes in one message for a slot.
-pub(crate) fn route(inner: &Arc<Inner>, message: Message) {
+pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
     let subject = message.subject.clone();
     let Some((token, suffix)) = inner.inbox.split(subject.as_str()) else {
         return;
     };
-    match token {
-        HANDED_ON => return take_over(inner, suffix, message),
-        ask::KEY => return ask::asked(inner, message),
+    match (token, via) {
+        (HANDED_ON, Via::Bus) => return take_over(inner, suffix, message),
+        (ask::KEY, Via::Bus) => return ask::asked(inner, message),
+        (HANDED_ON | ask::KEY, _) => return,
         _ => {}
     }
     // A late message for a call that has ended finds no slot; that is not an error.
     let Some((id, exchange)) = inner.slots.get(token) else {
         match (suffix, message.reply) {
-            (ALIVE, Some(subject)) => inner.farewell(Farewell::empty(subject)),
+            (ALIVE, Some(subject)) if inner.may_write_to(&subject, via) => {
+                inner.farewell(Farewell::empty(subject));
+            }
             _ => inner.slots.stray(token),
         }
         return;
     };
+    if let Via::Line(line) = via
+        && !exchange.is_over(line)
+    {
+        tracing::warn!(subject = %exchange.subject(), "a process wrote to a call that is not its own");
+        return;
+    }
+    if let Some(reply) = &message.reply
+        && turn_of(reply).is_none()
+        && !inner.may_write_to(reply, via)
+    {
+        exchange.fail(CallError::Protocol(
+            "the answer leads to no inbox".to_owned(),
+        ));
+        return;
+    }
     match exchange.deliver(suffix, message) {
         Delivered::Done => {}
         Delivered::CancelAt(subject) => {
@@ -108,5 +145,10 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message) {
             inner.farewell(Farewell::empty(subject));
         }
         Delivered::Misplaced => inner.slots.distrust(exchange.subject()),
+        Delivered::Outdated => {
+            if let Some(auth) = &inner.config.auth {
+                auth.begin_anew(exchange.subject());
+            }
+        }
     }
 }

@@ -61,6 +61,8 @@ impl RemoteError {
     pub const EXPIRED: &'static str = "expired";
     /// The caller calls in the name of another.
     pub const FOREIGN_SOURCE: &'static str = "foreign-source";
+    /// A provider calls an entity to which it has no link.
+    pub const NOT_LINKED: &'static str = "not-linked";
 
     /// Makes an error with a code and a message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
@@ -263,6 +265,9 @@ pub enum ConnectError {
         /// What NATS says.
         reason: String,
     },
+    /// The system gives no random bytes, without which no place for answers can be named.
+    #[error("the system gives no random bytes")]
+    NoRandom(#[source] getrandom::Error),
     /// The server did not confirm within the time limit.
     #[error("NATS did not confirm the subscriptions within {0:?}")]
     Timeout(Duration),

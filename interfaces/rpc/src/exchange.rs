@@ -203,6 +203,11 @@ impl Exchange {
         if state.over || state.cancelled || state.abandoned || state.error.is_some() {
             return None;
         }
+        if state.pulse.doubted_too_long() {
+            self.lost(&mut state);
+            state.wake();
+            return None;
+        }
         // A 1.9 peer has no such place.
         let remote = state.remote.clone().filter(|r| r.window.is_some())?;
         let due = state.pulse.round();
@@ -233,15 +238,39 @@ impl Exchange {
         }
     }
 
+    /// Whether the request took the line, so that it may come back over it.
+    pub(crate) fn went_by(&self, line: &Line) -> bool {
+        self.line.load(Ordering::Relaxed) == line.id()
+    }
+
+    /// Whether the other end is reached over a line.
+    pub(crate) fn is_over(&self, line: &Line) -> bool {
+        self.goes_over(&self.state.lock(), line)
+    }
+
+    fn goes_over(&self, state: &State, line: &Line) -> bool {
+        let remote = state.remote.as_ref();
+        self.went_by(line) || remote.is_some_and(|remote| line.leads_to(&remote.root))
+    }
+
     /// Ends the call if its other end was reached over a line that is no more.
     pub(crate) fn lose(&self, line: &Line) {
         let mut state = self.state.lock();
-        let remote = state.remote.as_ref();
-        let over_it = self.line.load(Ordering::Relaxed) == line.id()
-            || remote.is_some_and(|remote| line.leads_to(&remote.root));
-        if over_it {
+        if self.goes_over(&state, line) {
             self.lost(&mut state);
             state.wake();
+        }
+    }
+
+    /// Somebody has died who served what begins with `prefix`. A call that is on its way to such a
+    /// subject over NATS, and of which nothing has been heard, may have gone with them.
+    pub(crate) fn doubt(&self, prefix: &str) {
+        let by_bus = self.line.load(Ordering::Relaxed) == 0;
+        if self.is_caller() && by_bus && self.subject.starts_with(prefix) {
+            let mut state = self.state.lock();
+            if state.remote.is_none() && state.root.received() == 0 {
+                state.pulse.doubt();
+            }
         }
     }
 

@@ -27,7 +27,14 @@ impl Peer {
 
 /// Takes a call that another server of the entity has handed on. One of a function that was served
 /// here until just now goes to whoever else does; nothing else goes on in our name.
-pub(crate) fn take_over(inner: &Inner, function: &str, mut call: Message) {
+pub(crate) fn take_over(inner: &Inner, suffix: &str, mut call: Message) {
+    let Some(function) = inner.inbox.handed_on(suffix) else {
+        tracing::warn!(
+            suffix,
+            "ignored a call that was handed on to no place of its entity"
+        );
+        return;
+    };
     call.subject = function.into();
     let Some(call) = inner.own.hand_over(call) else {
         return;

@@ -1,23 +1,54 @@
 //! The subjects under the one wildcard subscription of a peer.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lattice_core::subject::RpcPrefix;
+use sha2::{Digest as _, Sha256};
+
+use crate::auth::entity;
 use crate::slots::SlotId;
 
 /// The token for calls that others hand on; no slot is called so.
 pub(crate) const HANDED_ON: &str = "at";
+
+/// What the subjects of inboxes begin with. A call names the place for its answer as it likes, and
+/// nothing else is to be sent there.
+const INBOX: &str = "_INBOX";
+
+/// And on the way between clusters.
+const MAPPED: &str = "_GR_.";
+
+/// Whether a subject is below an inbox: the common ones, or those of providers with NATS users of
+/// their own, `{lattice}.{id}.inbox`.
+pub(crate) fn is_inbox(subject: &str, lattice: &str) -> bool {
+    let own = subject.strip_prefix(lattice);
+    let own = own.and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+    let is_own = own.is_some_and(|(_, rest)| rest.starts_with("inbox."));
+    is_own || subject.starts_with(INBOX) || subject.starts_with(MAPPED)
+}
 
 /// The prefix under which all slots of a peer listen.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     /// The prefix with its dot.
     prefix: String,
+    /// What the places for calls that others hand on are named with.
+    seal: [u8; 32],
 }
 
 impl Inbox {
     /// Uses a prefix that the NATS client has made unique.
-    pub(crate) fn new(unique: String) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no random bytes.
+    pub(crate) fn new(unique: String) -> Result<Self, getrandom::Error> {
+        let mut seal = [0; 32];
+        getrandom::fill(&mut seal)?;
+        Ok(Self {
             prefix: unique + ".",
-        }
+            seal,
+        })
     }
 
     /// What the subjects of all slots begin with.
@@ -30,9 +61,28 @@ impl Inbox {
         format!("{}>", self.prefix)
     }
 
-    /// What calls begin with that others hand on to this peer; the subject of the function follows.
-    pub(crate) fn place(&self) -> String {
-        format!("{}{HANDED_ON}", self.prefix)
+    /// What calls of an entity begin with that others hand on to this peer; the subject of the
+    /// function follows. It cannot be guessed, and only who may call the entity is told.
+    pub(crate) fn place(&self, entity: &RpcPrefix) -> String {
+        let token = self.token(entity.as_str());
+        format!("{}{HANDED_ON}.{token}", self.prefix)
+    }
+
+    /// The function of a call that was handed on, from what follows [`HANDED_ON`], if it came to the
+    /// place of its entity.
+    pub(crate) fn handed_on<'a>(&self, suffix: &'a str) -> Option<&'a str> {
+        let (token, function) = suffix.split_once('.')?;
+        let (lattice, target) = entity(function)?;
+        let entity = &function[..lattice.len() + 1 + target.len()];
+        (token == self.token(entity)).then_some(function)
+    }
+
+    fn token(&self, entity: &str) -> String {
+        let mut code = Sha256::new();
+        code.update(b"lattice place v1");
+        code.update(self.seal);
+        code.update(entity);
+        URL_SAFE_NO_PAD.encode(&code.finalize()[..16])
     }
 
     /// Where a slot listens.
@@ -44,5 +94,39 @@ impl Inbox {
     pub(crate) fn split<'a>(&self, subject: &'a str) -> Option<(&'a str, &'a str)> {
         let rest = subject.strip_prefix(&self.prefix)?;
         Some(rest.split_once('.').unwrap_or((rest, "")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(target: &str) -> RpcPrefix {
+        RpcPrefix::new(&"default".parse().unwrap(), &target.parse().unwrap())
+    }
+
+    #[test]
+    fn a_place_takes_the_calls_of_its_entity_only() {
+        let inbox = Inbox::new("_INBOX.me".to_owned()).unwrap();
+        let place = inbox.place(&prefix("a"));
+        let handed = |function: &str| {
+            let subject = format!("{place}.{function}");
+            let (token, suffix) = inbox.split(&subject).unwrap();
+            assert_eq!(token, HANDED_ON);
+            inbox.handed_on(suffix).map(str::to_owned)
+        };
+        let own = "default.a.wrpc.0.0.1.x:y/z.f";
+        assert_eq!(handed(own).as_deref(), Some(own));
+        for other in [
+            "default.b.wrpc.0.0.1.x:y/z.f",
+            "other.a.wrpc.0.0.1.f",
+            "default.a",
+            "",
+        ] {
+            assert_eq!(handed(other), None, "{other}");
+        }
+        assert_eq!(inbox.handed_on(own), None);
+        let another = Inbox::new("_INBOX.me".to_owned()).unwrap();
+        assert_ne!(another.place(&prefix("a")), place);
     }
 }

@@ -29,6 +29,9 @@ mod direct;
 mod dispatch;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod handing;
 pub mod header;
@@ -51,7 +54,7 @@ mod stream;
 pub mod threads;
 pub mod wrpc;
 
-pub use auth::{Auth, AuthSettings};
+pub use auth::{Auth, AuthSettings, Links};
 pub use body::{BodyReader, BodyWriter};
 pub use call::{Call, Invocation, ResultMessage};
 pub use direct::Value;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::auth::{Came, LineEnd};
 use crate::direct::{Given, Running};
-use crate::dispatch::{self, route};
+use crate::dispatch::{self, Via, route};
 use crate::error::CallError;
 use crate::header::Told;
 use crate::outbox::Outgoing;
@@ -212,7 +212,7 @@ impl Switchboard {
             .and_then(|inbox| self.tables.peers.read().get(inbox).and_then(Weak::upgrade));
         match peer {
             Some(peer) => {
-                route(&peer, message.arrived());
+                route(&peer, message.arrived(), Via::Here);
                 Passed::Done
             }
             None => Passed::Left(message),
@@ -353,18 +353,18 @@ impl Switchboard {
         peers.find_map(|(_, peer)| peer.upgrade())
     }
 
-    /// Takes in a message of a call under way.
-    pub(crate) fn deliver(&self, message: Outgoing) {
+    /// Takes in a message of a call under way that came over a line.
+    pub(crate) fn deliver(&self, message: Outgoing, line: &Line) {
         if let Some(peer) = self.peer_of(&message.subject) {
-            route(&peer, message.arrived());
+            route(&peer, message.arrived(), Via::Line(line));
         }
     }
 
     /// Takes back a request that the other end of a line cannot serve now.
-    pub(crate) fn declined(&self, request: Outgoing, local_only: bool) {
+    pub(crate) fn declined(&self, request: Outgoing, local_only: bool, line: &Line) {
         let inbox = request.reply.as_ref();
         if let Some(peer) = inbox.and_then(|inbox| self.peer_of(inbox)) {
-            dispatch::send_declined(&peer, request, local_only);
+            dispatch::send_declined(&peer, request, local_only, line);
         }
     }
 }

@@ -248,14 +248,16 @@ fn in_time(
         tracing::debug!(subject = %message.subject, "dropped a request past its deadline");
         return None;
     }
-    if let (true, Some(headers)) = (late, &mut message.headers) {
-        Terms::of(headers)
-            .unwrap_or_default()
-            .until(deadline)
-            .write(headers);
-        if let Some(auth) = auth {
-            auth.prove_again(&mut message);
-        }
+    if !late {
+        return Some(message);
+    }
+    let own = auth.filter(|auth| auth.has_made(&message));
+    if let Some(headers) = &mut message.headers {
+        let terms = Terms::of(headers).unwrap_or_default();
+        terms.until(deadline).write(headers);
+    }
+    if let Some(auth) = own {
+        auth.prove(&mut message);
     }
     Some(message)
 }

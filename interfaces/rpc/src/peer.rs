@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use lattice_core::Locality;
 use lattice_core::road::{Road, Why};
+use lattice_core::{LatticeName, Locality};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::alarm::Alarm;
 use crate::auth::Auth;
-use crate::dispatch::dispatch;
+use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Budget, Exchange, Release, Side};
 use crate::inbox::Inbox;
@@ -29,6 +29,7 @@ use crate::janitor::sweep;
 use crate::local::{Asked, Passed, Switchboard};
 use crate::outbox::{Outbox, Outgoing, check_subject};
 use crate::slots::{SlotId, Slots};
+use crate::socket::is_line;
 
 /// Limits of a peer. The defaults suit a host and a provider alike.
 #[derive(Debug, Clone)]
@@ -132,6 +133,19 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Whether this peer writes to a place for answers that somebody else has named. In a lattice with
+    /// callers who may not write everywhere it has to be in an inbox, or they would have this peer do
+    /// it.
+    pub(crate) fn may_write_to(&self, place: &Subject, via: Via<'_>) -> bool {
+        match (via, &self.config.auth) {
+            // It was put before what the other end has named.
+            (Via::Line(_), _) => true,
+            _ if is_line(place) => false,
+            (_, Some(auth)) => auth.may_write_to(place),
+            (_, None) => true,
+        }
+    }
+
     /// Hands a message to the janitor. Used where nothing can be awaited.
     pub(crate) fn farewell(&self, farewell: Farewell) {
         if self.farewells.try_send(farewell).is_err() {
@@ -163,7 +177,7 @@ impl Peer {
     /// [`ConnectError::Subscribe`] when the subscription is refused, [`ConnectError::Timeout`]
     /// when the server does not confirm it within 10 s.
     pub async fn new(nats: async_nats::Client, config: PeerConfig) -> Result<Self, ConnectError> {
-        let inbox = Inbox::new(nats.new_inbox());
+        let inbox = Inbox::new(nats.new_inbox()).map_err(ConnectError::NoRandom)?;
         let incoming =
             nats.subscribe(inbox.filter())
                 .await
@@ -265,6 +279,13 @@ impl Peer {
         };
         let answer = timeout(within, question).await.ok()?;
         answer.ok().map(|remote| remote.root)
+    }
+
+    /// Tells that a process has died that served `target`. Calls to it that are on their way over
+    /// NATS and that nobody has confirmed end with [`CallError::Gone`] in one to two seconds,
+    /// unless whoever else serves it confirms them.
+    pub fn has_died(&self, lattice: &LatticeName, target: &str) {
+        self.inner.slots.doubt(&format!("{lattice}.{target}."));
     }
 
     /// Whether this peer listens at `subject` for what belongs to its calls.

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::dispatch::Via;
 use crate::error::ConnectError;
 use crate::limiter::Limiter;
 use crate::peer::Peer;
@@ -80,6 +81,7 @@ impl Relief {
             counted: Counted::new(peer),
             limiter,
             relief: self.clone(),
+            entity: prefix.clone(),
             subject,
             state: Arc::clone(&state),
         };
@@ -192,6 +194,7 @@ struct Watch {
     counted: Counted,
     limiter: Arc<Limiter>,
     relief: Relief,
+    entity: RpcPrefix,
     subject: String,
     state: Arc<State>,
 }
@@ -221,14 +224,16 @@ impl Watch {
 
     async fn answer(&self, question: Message) {
         let peer = self.peer();
-        let Some(reply) = question.reply.filter(|reply| !peer.is_own(reply)) else {
+        let is_for_others =
+            |reply: &Subject| !peer.is_own(reply) && peer.inner.may_write_to(reply, Via::Bus);
+        let Some(reply) = question.reply.filter(is_for_others) else {
             return;
         };
         let room = self.state.promises.lock().make(self.limiter.room());
         if room == 0 {
             return;
         }
-        let place = format!("{}.{room}", peer.inner.inbox.place()).into();
+        let place = format!("{}.{room}", peer.inner.inbox.place(&self.entity)).into();
         if let Err(error) = peer
             .publish_reply(reply, place, None, bytes::Bytes::new())
             .await

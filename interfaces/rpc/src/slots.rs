@@ -1,12 +1,14 @@
 //! The slot table of a peer.
 //!
-//! A slot is named by its number and a generation, so that a late message for an earlier call
-//! finds nothing. Where nothing should be late, both serve again, see [`reuse`]; what tells the
+//! A slot is named by its number and a seal that cannot be guessed, so that a late message for an
+//! earlier call finds nothing, nor does one of somebody who was not told the name. Where nothing
+//! should be late, both serve again for calls of the same function, see [`reuse`]; what tells the
 //! calls apart then is their turn, which a peer of our kind puts on its answer.
 
 mod reuse;
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use reuse::Reuse;
 
 #[derive(Debug, Default)]
 struct Slot {
-    generation: u32,
+    seal: u64,
     /// How many calls have had the slot.
     turn: u32,
     exchange: Option<Arc<Exchange>>,
@@ -38,6 +40,22 @@ struct Table {
     lingering: VecDeque<(Instant, SlotId)>,
     /// Where the next round of questions goes on.
     next_asked: usize,
+    seals: Seals,
+}
+
+/// Numbers that nobody can tell from those that came before: a keyed hash, whose key the system has
+/// drawn, of how many there were.
+#[derive(Debug, Default)]
+struct Seals {
+    key: RandomState,
+    made: u64,
+}
+
+impl Seals {
+    fn next(&mut self) -> u64 {
+        self.made = self.made.wrapping_add(1);
+        self.key.hash_one(self.made)
+    }
 }
 
 impl Table {
@@ -57,14 +75,13 @@ impl Table {
             // The table never outgrows its limit and what rests, far below the range of the index.
             (self.slots.len() - 1) as u32
         });
-        let slot = &mut self.slots[index as usize];
-        slot.generation = slot.generation.wrapping_add(1);
+        self.slots[index as usize].seal = self.seals.next();
         (index, false)
     }
 
     fn empty(&mut self, id: SlotId) -> Option<Arc<Exchange>> {
         let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation != id.generation {
+        if slot.seal != id.seal {
             return None;
         }
         let exchange = slot.exchange.take()?;
@@ -91,23 +108,23 @@ impl Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotId {
     index: u32,
-    generation: u32,
+    seal: u64,
 }
 
 impl SlotId {
     fn parse(token: &str) -> Option<Self> {
-        let (index, generation) = token.split_once('-')?;
+        let (index, seal) = token.split_once('-')?;
         Some(Self {
             index: index.parse().ok()?,
-            generation: generation.parse().ok()?,
+            seal: seal.parse().ok()?,
         })
     }
 
     /// What is read by [`SlotId::parse`], after a prefix.
     pub(crate) fn text(&self, prefix: &str) -> String {
-        let (mut index, mut generation) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (mut index, mut seal) = (itoa::Buffer::new(), itoa::Buffer::new());
         let index = index.format(self.index);
-        [prefix, index, "-", generation.format(self.generation)].concat()
+        [prefix, index, "-", seal.format(self.seal)].concat()
     }
 }
 
@@ -132,7 +149,7 @@ impl Slots {
         slot.exchange = Some(exchange);
         Some(SlotId {
             index,
-            generation: slot.generation,
+            seal: slot.seal,
         })
     }
 
@@ -165,7 +182,7 @@ impl Slots {
         let kept_for = table
             .slots
             .get(id.index as usize)
-            .filter(|slot| slot.generation == id.generation)
+            .filter(|slot| slot.seal == id.seal)
             .and_then(|slot| slot.kept_for.clone());
         if let Some(function) = kept_for {
             self.distrust_locked(&mut table, &function);
@@ -218,7 +235,7 @@ impl Slots {
         let id = SlotId::parse(token)?;
         let table = self.table.lock();
         let slot = table.slots.get(id.index as usize)?;
-        if slot.generation != id.generation {
+        if slot.seal != id.seal {
             return None;
         }
         slot.exchange.clone().map(|exchange| (id, exchange))
@@ -239,7 +256,7 @@ impl Slots {
             if let Some(subject) = slot.exchange.as_ref().and_then(|exchange| exchange.ask()) {
                 let id = SlotId {
                     index: index as u32,
-                    generation: slot.generation,
+                    seal: slot.seal,
                 };
                 questions.push((id, subject));
             }
@@ -263,6 +280,13 @@ impl Slots {
     pub(crate) fn lose(&self, line: &Line) {
         for exchange in self.open() {
             exchange.lose(line);
+        }
+    }
+
+    /// Doubts the calls to subjects that begin with `prefix` of which nothing has been heard.
+    pub(crate) fn doubt(&self, prefix: &str) {
+        for exchange in self.open() {
+            exchange.doubt(prefix);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lattice_claims::peer::{sign_host, sign_provider};
 use lattice_claims::{CurveKey, KeyKind, PublicKey, SigningKey, epoch_seconds};
 use lattice_core::event::CallRefused;
@@ -64,6 +64,8 @@ impl Cluster {
             key,
             trusted: vec![PublicKey::parse(&self.key.public_key()).unwrap()],
             strict,
+            confined: false,
+            links: None,
             reports: Some(self.reports.clone()),
         }
     }
@@ -278,11 +280,14 @@ async fn who_points_to_another_inbox_keeps_nobody_out() {
     recorded.reply = Some("_INBOX.nobody.1".into());
     replay(&attacker, &recorded, |_, _| {}).await;
     assert_eq!(cluster.told().await, RemoteError::UNKNOWN_SESSION);
+    // What is no inbox gets no answer at all.
+    let mut elsewhere = attacker.subscribe("wasmbus.ctl.>").await.unwrap();
     recorded.reply = Some("wasmbus.ctl.v1.default.x".into());
     replay(&attacker, &recorded, |_, _| {}).await;
-    assert_eq!(cluster.told().await, RemoteError::UNKNOWN_SESSION);
+    assert_eq!(cluster.told().await, RemoteError::BAD_REQUEST);
     call(&caller, "any", "target").await.unwrap();
     assert_eq!(count.load(Ordering::Relaxed), 1);
+    assert!(elsewhere.next().now_or_never().is_none());
 }
 
 #[tokio::test]

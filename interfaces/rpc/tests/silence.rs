@@ -11,9 +11,10 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_codec::Path;
+use lattice_core::subject::RpcPrefix;
 use lattice_nats_box::taken_in;
 use lattice_rpc::{CallError, Invocation, PeerConfig, header};
-use support::{Pair, soon};
+use support::{Pair, id, lattice, soon};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -153,4 +154,62 @@ async fn what_goes_up_after_the_answer_outlives_the_deadline() {
     let counted = call.reader(path(), None).collect(100).await.unwrap();
     sending.await.unwrap().unwrap();
     assert_eq!(counted, (4 * window).to_string());
+}
+
+/// Takes in what comes for `subject`, and says nothing.
+async fn mute(pair: &Pair, subject: String) -> async_nats::Subscriber {
+    let client = pair.nats.client().await.unwrap();
+    let requests = client.subscribe(subject).await.unwrap();
+    taken_in(&client).await.unwrap();
+    requests
+}
+
+#[tokio::test]
+async fn a_call_that_a_dead_process_had_not_confirmed_ends_soon() {
+    let pair = Pair::start().await;
+    let mut requests = mute(&pair, pair.subject("mute")).await;
+    let other = RpcPrefix::new(&lattice(), &id("target-2"));
+    let other = other.invocation("test:pkg/iface@0.1.0", "mute");
+    let mut unconcerned = mute(&pair, other.clone()).await;
+    let begin = |subject: String| {
+        let caller = pair.caller.clone();
+        let invocation = Invocation::new(subject, soon(PATIENCE_MS));
+        tokio::spawn(async move { caller.call(invocation, Bytes::from_static(&[0])).await })
+    };
+    let (call, bystander) = (begin(pair.subject("mute")), begin(other));
+    requests.next().await.unwrap();
+    unconcerned.next().await.unwrap();
+    let died = Instant::now();
+    pair.caller.has_died(&lattice(), "target");
+    let ended = timeout(Duration::from_secs(10), call).await;
+    let error = ended.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Gone { .. }), "{error:?}");
+    // Whoever else might have had it was given time to say so.
+    assert!(died.elapsed() > Duration::from_millis(900));
+    assert!(!bystander.is_finished());
+    bystander.abort();
+}
+
+#[tokio::test]
+async fn a_call_that_another_instance_confirms_outlives_a_death() {
+    let pair = Pair::start().await;
+    let (began, mut begun) = tokio::sync::mpsc::channel(1);
+    let _serving = pair
+        .serve("slow", move |call| {
+            let began = began.clone();
+            async move {
+                began.send(()).await.unwrap();
+                sleep(Duration::from_secs(3)).await;
+                call.responder
+                    .reply(Bytes::from_static(b"done"))
+                    .await
+                    .unwrap();
+            }
+        })
+        .await;
+    let (caller, invocation) = (pair.caller.clone(), pair.invocation("slow"));
+    let call = tokio::spawn(async move { caller.call(invocation, Bytes::from_static(&[0])).await });
+    begun.recv().await.unwrap();
+    pair.caller.has_died(&lattice(), "target");
+    assert_eq!(call.await.unwrap().unwrap(), "done");
 }

@@ -164,6 +164,8 @@ fn member(settings: &Settings, seed: &SecretText) -> Result<Auth> {
         },
         trusted: vec![trusted],
         strict: false,
+        confined: false,
+        links: None,
         reports: None,
     }))
 }

@@ -364,6 +364,27 @@ pub struct CallRefused {
     pub suppressed: u64,
 }
 
+/// The NATS server refused somebody a subject that their credentials do not reach. A host tells it
+/// that reads the server's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusRefused {
+    /// The host that tells it.
+    pub host_id: String,
+    /// Who tried, as the server names them: the account and the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The provider whose user that is, where this host gave it its credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// `publish` or `subscribe`.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// How many like it were left out since the last such event.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"

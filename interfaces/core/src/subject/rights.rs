@@ -1,12 +1,12 @@
 //! What a provider process may say and hear on NATS.
 //!
-//! Exactly its own subjects and those of its links. Whom it answers is as narrow as the wire allows:
-//! an answer goes to the inbox of the caller, and to names below it, so that a right to answer only
-//! what was asked (a response permission, which covers one exact subject) is not enough. Provider
-//! processes with credentials of their own therefore have inboxes below the subjects of their ids,
-//! and others may write there that are linked with them. Components call from the inbox of their
-//! host, and which host that is changes; so who is linked with a component may write to `_INBOX.>`,
-//! where each inbox has a name that cannot be guessed, and nobody listens but its owner.
+//! Exactly its own subjects and those of its links. Whom it answers is as narrow as the wire allows.
+//! A right to answer what was asked (a response permission of NATS) is no narrow one: it holds for
+//! whatever subject a message names for its answer, and a process may send such a message to
+//! itself. So provider processes with credentials of their own have inboxes below the subjects of their
+//! ids, where others may write that are linked with them. Hosts ask from inboxes below `_INBOX`, and
+//! components call from there; every process may write to `_INBOX.>`, where inboxes and the calls in
+//! them have names that cannot be guessed, and nobody listens but their owner.
 
 use std::collections::BTreeSet;
 
@@ -42,6 +42,7 @@ impl ProviderRights {
                 // Other processes of the same provider, and this one itself.
                 own.all(),
                 below(&own.inbox()),
+                COMMON_INBOX.to_owned(),
             ]
             .into(),
             subscribe: [
@@ -65,7 +66,6 @@ impl ProviderRights {
         let mut rights = Self::new(lattice, provider, xkey, &[]);
         rights.publish.insert(RpcPrefix::all_calls(lattice));
         rights.publish.insert(RpcPrefix::all_inboxes(lattice));
-        rights.publish.insert(COMMON_INBOX.to_owned());
         rights.subscribe.insert(COMMON_INBOX.to_owned());
         rights
     }
@@ -96,7 +96,6 @@ impl ProviderRights {
             self.publish.insert(other.all());
         }
         self.publish.insert(below(&other.inbox()));
-        self.publish.insert(COMMON_INBOX.to_owned());
     }
 }
 
@@ -125,7 +124,8 @@ mod tests {
         set.iter().map(String::as_str).collect()
     }
 
-    const ALWAYS: [&str; 5] = [
+    const ALWAYS: [&str; 6] = [
+        "_INBOX.>",
         "default.kv.inbox.>",
         "default.kv.wrpc.>",
         "wasmbus.rpc.default.XKEY.credentials.taken",
@@ -159,9 +159,9 @@ mod tests {
                 .filter(|s| !ALWAYS.contains(&s.as_str()));
             more.cloned().collect::<Vec<_>>()
         };
-        let answers = ["_INBOX.>", "default.cart.inbox.>"];
+        let answers = ["default.cart.inbox.>"];
         assert_eq!(more(&[link("cart", "kv")]), answers);
-        let calls = ["_INBOX.>", "default.cart.inbox.>", "default.cart.wrpc.>"];
+        let calls = ["default.cart.inbox.>", "default.cart.wrpc.>"];
         assert_eq!(more(&[link("kv", "cart")]), calls);
         assert_eq!(more(&[link("kv", "cart"), link("cart", "kv")]), calls);
         assert!(more(&[link("cart", "other"), link("bad.id", "other")]).is_empty());

@@ -24,24 +24,18 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::known::{Asked, Asking, Doubt, Known, Learnt, Place};
 use super::mac::MacKey;
 use super::refusal::Refusal;
-use super::sending::{Session, millis, name};
+use super::sending::{LIFE, Session, millis, name};
 use super::window::Window;
 use super::{Auth, MAX_WAITING};
 use crate::error::CallError;
 use crate::exchange::Side;
 use crate::header;
+use crate::inbox::is_inbox;
 use crate::outbox::Outgoing;
 use crate::peer::{Inner, Peer};
 
 /// What a question goes to, below an inbox; no slot is called so.
 pub(crate) const KEY: &str = "key";
-
-/// What the subjects of inboxes begin with. A call names the place for its answer as it likes, and
-/// nothing else is to be sent there.
-const INBOX: &str = "_INBOX";
-
-/// And on the way between clusters.
-const MAPPED: &str = "_GR_.";
 
 /// How long one question waits for its answer.
 const ANSWERED: Duration = Duration::from_secs(2);
@@ -110,7 +104,7 @@ impl Auth {
         session: SessionName,
         deadline: Instant,
     ) -> Result<(), Refusal> {
-        let _waiting = Waiting::enter(self)?;
+        let _waiting = self.wait()?;
         let inbox = reply.rsplit_once('.').map_or("", |(inbox, _)| inbox);
         let asked = (session, Box::from(inbox));
         let mut done = match self.inner.table.ask(&asked) {
@@ -140,6 +134,8 @@ impl Auth {
         });
     }
 
+    /// Asks for the key of a session; once only where many are being asked for, so that made-up sessions
+    /// do not hold the places of others for long.
     async fn ask(&self, peer: &Peer, (session, inbox): &Asked) -> Learnt {
         if !is_inbox(inbox, &self.inner.lattice) {
             return Err(Doubt::open(Refusal::unknown_session()));
@@ -155,8 +151,8 @@ impl Auth {
                 Err(_) => Doubt::passing(Refusal::unanswered("nobody answers")),
             };
             match pauses.next() {
-                Some(pause) => sleep(pause).await,
-                None => return Err(doubt),
+                Some(pause) if !self.inner.table.is_crowded() => sleep(pause).await,
+                _ => return Err(doubt),
             }
         }
     }
@@ -207,6 +203,10 @@ impl Auth {
         };
         let now = epoch_seconds();
         let peer = self.verify(&tokens, now)?;
+        // Its calls are refused, so that there is nothing to remember of it.
+        if self.inner.strict && peer.cluster.is_none() {
+            return Err(Doubt::open(Refusal::untrusted(&peer.name())));
+        }
         let secret = self
             .open_secret(&peer, &sealed)
             .ok_or_else(|| bad("the key was not sealed by whom its tokens name"))?;
@@ -216,6 +216,9 @@ impl Auth {
         let key = bytes.and_then(|bytes| MacKey::new(&bytes));
         let key = key.ok_or_else(|| bad("the key is not that of the session"))?;
         let age = Duration::from_millis(secret.age_ms);
+        if age > LIFE {
+            return Err(bad("the session is older than any is used"));
+        }
         let lifetime = Duration::from_secs(peer.expires.saturating_sub(now));
         Ok(Arc::new(Known {
             key,
@@ -251,22 +254,14 @@ impl Auth {
     }
 }
 
-/// Whether a subject is below an inbox: the common ones, or those of providers with NATS users of
-/// their own, `{lattice}.{id}.inbox`.
-pub(super) fn is_inbox(subject: &str, lattice: &str) -> bool {
-    let own = subject.strip_prefix(lattice);
-    let own = own.and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
-    let is_own = own.is_some_and(|(_, rest)| rest.starts_with("inbox."));
-    is_own || subject.starts_with(INBOX) || subject.starts_with(MAPPED)
-}
-
 /// Counts a call that waits.
-struct Waiting<'a>(&'a Auth);
+pub(super) struct Waiting<'a>(&'a Auth);
 
-impl<'a> Waiting<'a> {
-    fn enter(auth: &'a Auth) -> Result<Self, Refusal> {
-        let waiting = auth.inner.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Self(auth);
+impl Auth {
+    /// Takes a place among the calls that wait.
+    pub(super) fn wait(&self) -> Result<Waiting<'_>, Refusal> {
+        let waiting = self.inner.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Waiting(self);
         if waiting >= MAX_WAITING {
             return Err(Refusal::busy());
         }

@@ -24,6 +24,9 @@ const MAX_DOUBTS: usize = 4096;
 /// How many are asked for at the same time.
 const MAX_ASKING: usize = 256;
 
+/// How often it is looked for sessions to forget, where there are too many.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// For how long it is not asked again for one that does not exist, or is not told.
 const NO: Duration = Duration::from_secs(10);
 /// And for one about which nothing was heard.
@@ -135,6 +138,8 @@ pub(super) type Asked = (SessionName, Box<str>);
 struct Sets {
     known: HashMap<SessionName, Arc<Known>>,
     doubts: HashMap<Asked, (Doubt, Instant)>,
+    /// When it was last looked for sessions to forget.
+    looked: Option<Instant>,
 }
 
 /// All that is known of the sessions of others.
@@ -188,6 +193,17 @@ impl Table {
         Asking::Begin(Place { _done: done }, waiting)
     }
 
+    /// How many sessions are known.
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> usize {
+        self.sets.read().known.len()
+    }
+
+    /// Whether so many are being asked for that nobody may take long.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.asking.lock().len() > MAX_ASKING / 2
+    }
+
     /// Takes in what was learnt, if anything was, and lets those go on who wait for it.
     pub(super) fn settle(&self, asked: &Asked, learnt: Option<Learnt>, place: Place) {
         if let Some(learnt) = learnt {
@@ -210,22 +226,23 @@ impl Sets {
         if let Some(old) = self.known.get(name) {
             // Renewed tokens: what was used stays used.
             std::mem::swap(&mut *old.window.lock(), &mut *known.window.lock());
-        } else if self.known.len() >= MAX_KNOWN {
-            self.make_room(now);
+        } else if self.known.len() >= MAX_KNOWN && !self.make_room(now) {
+            tracing::warn!("the key of a session was not kept: there are too many");
+            return;
         }
         self.known.insert(*name, known);
     }
 
-    /// Forgets those whose tokens have expired, else the one that was not used for longest.
-    fn make_room(&mut self, now: Instant) {
-        self.known.retain(|_, known| known.until > now);
-        if self.known.len() < MAX_KNOWN {
-            return;
+    /// Forgets those whose tokens have expired or whose calls can no longer be on their way; whether
+    /// there were any. Others have to stay: a call of theirs that is recorded would count once more.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if self.looked.is_some_and(|at| now < at + LOOK) {
+            return false;
         }
-        let oldest = self.known.iter().min_by_key(|(_, known)| known.last_used());
-        if let Some(name) = oldest.map(|(name, _)| *name) {
-            self.known.remove(&name);
-        }
+        self.looked = Some(now);
+        self.known
+            .retain(|_, known| known.until > now && now < known.last_used() + 2 * FRESH);
+        self.known.len() < MAX_KNOWN
     }
 
     fn doubt(&mut self, asked: &Asked, doubt: Doubt, now: Instant) {

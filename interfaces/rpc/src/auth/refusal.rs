@@ -117,6 +117,20 @@ impl Refusal {
         Self::new(RemoteError::FOREIGN_SOURCE, text)
     }
 
+    /// A provider calls what it is not linked to.
+    pub(super) fn not_linked(source: &str, target: &str) -> Self {
+        let target: String = target.chars().take(80).collect();
+        let text = format!("provider `{source}` has no link to `{target}`");
+        Self::new(RemoteError::NOT_LINKED, text).hint("put a link from the provider")
+    }
+
+    /// Its answer would go where no answers go.
+    pub(super) fn no_inbox(reply: &str) -> Self {
+        let reply: String = reply.chars().take(80).collect();
+        let text = format!("the answer to the call would go to `{reply}`, which is no inbox");
+        Self::new(RemoteError::BAD_REQUEST, text)
+    }
+
     /// Too many wait for keys.
     pub(super) fn busy() -> Self {
         Self::new(

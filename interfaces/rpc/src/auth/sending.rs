@@ -22,6 +22,9 @@ const CALLS: u64 = 1 << 32;
 /// For how long after that its calls may still be on their way to someone who asks for it.
 const GRACE: Duration = Duration::from_secs(4 * FRESH.as_secs());
 
+/// The greatest age at which a session is of any use.
+pub(super) const LIFE: Duration = Duration::from_secs(AGE.as_secs() + GRACE.as_secs());
+
 /// How many targets one peer has sessions with.
 const MAX_SESSIONS: usize = 8192;
 
@@ -84,6 +87,16 @@ impl Session {
 
     fn is_used_up(&self, now: Instant) -> bool {
         self.age(now) > AGE || self.next.load(Ordering::Relaxed) > CALLS
+    }
+
+    /// Whether the proof of a call was made by this session.
+    pub(super) fn has_made(
+        &self,
+        covered: &Covered<'_>,
+        proof: &CallProof,
+        payload: &[u8],
+    ) -> bool {
+        self.key.holds(covered, proof, payload)
     }
 
     /// The proof of the session's next call.
@@ -172,6 +185,11 @@ impl Sessions {
         sets.all.insert(session.name, (Arc::clone(&session), None));
         sets.current.insert(target.into(), Arc::clone(&session));
         Some(session)
+    }
+
+    /// Has the next call to `target` begin a session.
+    pub(super) fn retire(&self, target: &str) {
+        self.sets.write().retire(target, Instant::now());
     }
 
     /// A session that somebody asks for.

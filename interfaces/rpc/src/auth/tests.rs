@@ -58,6 +58,8 @@ fn auth(key: CurveKey, tokens: PeerTokens, trusted: Vec<PublicKey>, strict: bool
         tokens,
         trusted,
         strict,
+        confined: false,
+        links: None,
         reports: None,
     })
 }
@@ -99,7 +101,8 @@ fn check(server: &Auth, sender: &Auth, call: &Message) -> Result<Admission, &'st
     for _ in 0..2 {
         match server.check(call, now) {
             Verdict::Admit(admission) => return Ok(admission),
-            Verdict::Refuse(refusal) => return Err(refusal.code),
+            Verdict::Refuse(refusal) | Verdict::Drop(refusal) => return Err(refusal.code),
+            Verdict::Link(..) => return Err("waits for its link"),
             Verdict::Ask(session) => {
                 let reply = Subject::from_static("_INBOX.you.2-1");
                 let question = server.question(session, 1);
@@ -234,7 +237,7 @@ fn renewed_tokens_are_those_of_the_same_peer() {
 #[test]
 fn questions_go_to_inboxes_and_nowhere_else() {
     for inbox in ["_INBOX.a.1", "l.kv.inbox.XKEY.a", "_GR_.A.B._INBOX.a.1"] {
-        assert!(ask::is_inbox(inbox, "l"), "{inbox}");
+        assert!(is_inbox(inbox, "l"), "{inbox}");
     }
     let others = [
         "wasmbus.ctl.v1.l.x",
@@ -244,7 +247,7 @@ fn questions_go_to_inboxes_and_nowhere_else() {
         "",
     ];
     for other in others {
-        assert!(!ask::is_inbox(other, "l"), "{other}");
+        assert!(!is_inbox(other, "l"), "{other}");
     }
 }
 
@@ -318,7 +321,9 @@ async fn what_has_waited_is_proven_anew_by_its_caller_alone() {
             deadline: Some(Instant::now() + Duration::from_secs(60)),
             ..Outgoing::reply(message.subject.clone(), message.reply.clone().unwrap())
         };
-        by.prove_again(&mut request);
+        if by.has_made(&request) {
+            by.prove(&mut request);
+        }
         request.arrived()
     };
     assert_eq!(
@@ -326,6 +331,136 @@ async fn what_has_waited_is_proven_anew_by_its_caller_alone() {
         RemoteError::STALE
     );
     assert!(check(&server, &sender, &again(&sender)).is_ok());
+}
+
+#[test]
+fn a_call_that_only_names_a_session_was_not_made_by_it() {
+    let cluster = Cluster::new();
+    let sender = cluster.host(true);
+    let true_one = call(&sender, "any", "t", 5000);
+    let request = |source: &str, payload: &'static [u8]| {
+        let mut headers = true_one.headers.clone().unwrap();
+        header::set(&mut headers, header::SOURCE_ID, source.to_owned());
+        Outgoing {
+            headers: Some(headers),
+            payload: Bytes::from_static(payload),
+            ..Outgoing::reply(true_one.subject.clone(), true_one.reply.clone().unwrap())
+        }
+    };
+    assert!(sender.has_made(&request("any", b"parameters")));
+    assert!(!sender.has_made(&request("other", b"parameters")));
+    assert!(!sender.has_made(&request("any", b"others")));
+}
+
+/// The links of a lattice, none of which is ever heard of later.
+#[derive(Debug)]
+struct Fixed(&'static [(&'static str, &'static str)]);
+
+impl Links for Fixed {
+    fn is_linked(&self, source: &str, target: &str) -> bool {
+        self.0.contains(&(source, target))
+    }
+
+    fn linked<'a>(
+        &'a self,
+        source: &'a str,
+        target: &'a str,
+        _within: Duration,
+    ) -> futures::future::BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(self.is_linked(source, target)))
+    }
+}
+
+#[tokio::test]
+async fn a_provider_calls_what_it_is_linked_to_and_its_own_kind() {
+    let cluster = Cluster::new();
+    let sender = cluster.provider("kv", true);
+    let host = SigningKey::generate(KeyKind::Host);
+    let key = CurveKey::generate();
+    let server = Auth::new(AuthSettings {
+        links: Some(Arc::new(Fixed(&[("kv", "linked")]))),
+        tokens: PeerTokens {
+            host: cluster.vouch(&host, &key, epoch_seconds()),
+            provider: None,
+        },
+        key,
+        lattice: "l".to_owned(),
+        trusted: cluster.trusted(),
+        strict: true,
+        confined: false,
+        reports: None,
+    });
+    for target in ["linked", "kv"] {
+        let admitted = check(&server, &sender, &call(&sender, "kv", target, 5000));
+        assert!(admitted.unwrap().is_proven, "{target}");
+    }
+    let other = call(&sender, "kv", "other", 5000);
+    assert_eq!(
+        check(&server, &sender, &other).unwrap_err(),
+        "waits for its link"
+    );
+    // A host knows the links of its components, and is believed.
+    let host = cluster.host(true);
+    assert!(check(&server, &host, &call(&host, "any", "other", 5000)).is_ok());
+    // Over a socket it is the same.
+    let end = LineEnd::Provider("kv".into());
+    let Verdict::Link(needed, admission) = server.check_line(&end, &other) else {
+        panic!("let in without a link");
+    };
+    let Verdict::Refuse(refusal) = server.settle_link(&needed, admission).await else {
+        panic!("let in without a link");
+    };
+    assert_eq!(refusal.code, RemoteError::NOT_LINKED);
+    let linked = call(&sender, "kv", "linked", 5000);
+    let verdict = server.check_line(&end, &linked);
+    assert!(matches!(verdict, Verdict::Admit(_)));
+}
+
+#[test]
+fn an_answer_goes_to_an_inbox_or_nowhere() {
+    let cluster = Cluster::new();
+    let (sender, strict, lenient) = (cluster.host(true), cluster.host(true), cluster.host(false));
+    let place = |reply: &'static str| Message {
+        reply: Some(Subject::from_static(reply)),
+        ..call(&sender, "any", "t", 5000)
+    };
+    for reply in [
+        "wasmbus.ctl.v1.l.link.put",
+        "$KV.CONFIGDATA_l.x",
+        "_LINE.1._INBOX.a.1-1",
+    ] {
+        let verdict = strict.check(&place(reply), Instant::now());
+        assert!(matches!(verdict, Verdict::Drop(_)), "{reply}");
+    }
+    // Who may write everywhere needs nobody for it.
+    let verdict = lenient.check(&place("custom.inbox"), Instant::now());
+    assert!(matches!(verdict, Verdict::Ask(_)));
+    let verdict = lenient.check(&place("_LINE.1._INBOX.a.1-1"), Instant::now());
+    assert!(matches!(verdict, Verdict::Drop(_)));
+}
+
+#[test]
+fn strangers_take_no_place_among_the_sessions_of_a_strict_lattice() {
+    let cluster = Cluster::new();
+    let (stranger, server) = (alone(false), cluster.host(true));
+    let refused = check(&server, &stranger, &call(&stranger, "any", "t", 5000));
+    assert_eq!(refused.unwrap_err(), RemoteError::UNTRUSTED);
+    assert_eq!(server.inner.table.sessions(), 0);
+}
+
+#[test]
+fn a_session_that_was_refused_is_begun_anew() {
+    let cluster = Cluster::new();
+    let sender = cluster.host(true);
+    let session = |message: &Message| {
+        let headers = message.headers.as_ref().unwrap();
+        let proof = header::text(headers, header::AUTH).unwrap();
+        proof.parse::<CallProof>().unwrap().session
+    };
+    let first = call(&sender, "any", "t", 5000);
+    assert_eq!(session(&first), session(&call(&sender, "any", "t", 5000)));
+    sender.begin_anew(&first.subject);
+    assert_ne!(session(&first), session(&call(&sender, "any", "t", 5000)));
 }
 
 #[test]
@@ -337,17 +472,16 @@ fn who_is_at_the_end_of_a_line_calls_as_itself() {
         Verdict::Refuse(refusal) => refusal.code,
         _ => "let in",
     };
-    assert_eq!(code(lenient.check_line(&provider, Some("kv"))), "let in");
-    let foreign = code(lenient.check_line(&provider, Some("other")));
+    let of = |source: &str| call(&lenient, source, "t", 5000);
+    assert_eq!(code(lenient.check_line(&provider, &of("kv"))), "let in");
+    let foreign = code(lenient.check_line(&provider, &of("other")));
     assert_eq!(foreign, RemoteError::FOREIGN_SOURCE);
     assert_eq!(
-        code(strict.check_line(&LineEnd::Host, Some("any"))),
+        code(strict.check_line(&LineEnd::Host, &of("any"))),
         "let in"
     );
-    let nobody = code(strict.check_line(&LineEnd::Somebody, Some("kv")));
+    let nobody = code(strict.check_line(&LineEnd::Somebody, &of("kv")));
     assert_eq!(nobody, RemoteError::UNAUTHENTICATED);
-    assert_eq!(
-        code(lenient.check_line(&LineEnd::Somebody, Some("kv"))),
-        "let in"
-    );
+    let nobody = code(lenient.check_line(&LineEnd::Somebody, &of("kv")));
+    assert_eq!(nobody, "let in");
 }

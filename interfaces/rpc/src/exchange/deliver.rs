@@ -17,6 +17,8 @@ pub(crate) enum Delivered {
     CancelAt(Subject),
     /// It was an answer to another call of this function.
     Misplaced,
+    /// The call was refused, since the session that proves it is of no use there.
+    Outdated,
 }
 
 impl Exchange {
@@ -71,8 +73,13 @@ impl Exchange {
     fn deliver_accept(&self, state: &mut State, message: &Message) -> Delivered {
         let headers = message.headers.as_ref();
         if let Some(error) = RemoteError::read(headers, &message.payload) {
+            let outdated = [RemoteError::STALE, RemoteError::UNKNOWN_SESSION];
+            let is_outdated = outdated.contains(&&*error.code);
             state.over = true;
             state.error.get_or_insert(CallError::Remote(error));
+            if is_outdated {
+                return Delivered::Outdated;
+            }
         } else if let Some(status) = message.status {
             let error = self.status_error(status, message.description.as_deref());
             state.over = true;

@@ -4,6 +4,10 @@
 //! living peer has nothing to say to it. When the process is gone, so is its subscription, and the
 //! server says so at once; when only the call is gone, the peer does. Two such replies in a row
 //! end the call: one may come from a server that the other end is just reconnecting to.
+//!
+//! A call that nobody has confirmed has no such place. When somebody who serves its target is known to
+//! have died, the call may have been on its way to them: it is given a little longer, in which
+//! whoever else has it confirms it.
 
 /// The part of a subject, after a slot's root, at which a peer is asked whether it is there.
 pub(crate) const ALIVE: &str = "alive";
@@ -14,12 +18,17 @@ pub(crate) const LOST: &str = "lost";
 const QUIET_ROUNDS: u8 = 2;
 /// How many replies in a row end a call.
 const REPLIES: u8 = 2;
+/// How many whole rounds a call has for being confirmed once it is in doubt. A peer of either
+/// generation that runs confirms what it takes in within a hundredth of that.
+const DOUBTFUL_ROUNDS: u8 = 2;
 
 /// What is known of the other end.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     quiet: u8,
     lost: u8,
+    /// The rounds that are left, for a call in doubt.
+    doubtful: Option<u8>,
 }
 
 impl Pulse {
@@ -36,6 +45,23 @@ impl Pulse {
         }
         self.quiet = 0;
         true
+    }
+
+    /// The other end may have died with the call.
+    pub(crate) fn doubt(&mut self) {
+        self.doubtful.get_or_insert(DOUBTFUL_ROUNDS);
+    }
+
+    /// A round is over in which nothing has come; true when a call in doubt is lost.
+    pub(crate) fn doubted_too_long(&mut self) -> bool {
+        match &mut self.doubtful {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
     }
 
     /// The other end was not found; true when that is certain.
@@ -58,5 +84,18 @@ mod tests {
         pulse.heard();
         assert!(!pulse.lost());
         assert!(pulse.lost());
+    }
+
+    #[test]
+    fn a_call_in_doubt_is_lost_after_its_rounds_and_certain_again_when_something_comes() {
+        let mut pulse = Pulse::default();
+        assert!(!pulse.doubted_too_long());
+        pulse.doubt();
+        assert!(!pulse.doubted_too_long());
+        pulse.doubt();
+        assert!(!pulse.doubted_too_long());
+        assert!(pulse.doubted_too_long());
+        pulse.heard();
+        assert!(!pulse.doubted_too_long());
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::IncomingCall;
 use super::intake::Intake;
 use super::running::run_call;
-use crate::auth::{Came, Refusal, Verdict};
+use crate::auth::{Admission, Came, Needed, Refusal, Verdict};
 use crate::error::RemoteError;
 use crate::header::Told;
 use crate::respond::{Inbound, Responder};
@@ -49,8 +49,7 @@ where
         let learnt = tokio::select! {
             biased;
             () = self.abort.cancelled() => {
-                let text = "the called side stops";
-                self.turn_away(message, RemoteError::new(RemoteError::STOPPING, text));
+                self.turn_away(message, stopping());
                 return None;
             }
             learnt = auth.learn(&self.peer, &reply, session, until) => learnt,
@@ -65,14 +64,44 @@ where
         self.settle(message, arrived, &Came::Bus, verdict)
     }
 
+    /// Runs a call of a provider once its link is heard of, in a task of its own.
+    pub(super) fn link_first(
+        self: &Arc<Self>,
+        message: Message,
+        arrived: Instant,
+        came: Came,
+        needed: Needed,
+        admission: Admission,
+    ) {
+        let intake = Arc::clone(self);
+        self.crew.tasks.spawn(async move {
+            let Some(auth) = &intake.peer.inner.config.auth else {
+                return;
+            };
+            let verdict = tokio::select! {
+                biased;
+                () = intake.abort.cancelled() => return intake.turn_away(message, stopping()),
+                verdict = auth.settle_link(&needed, admission) => verdict,
+            };
+            if let Some(call) = intake.settle(message, arrived, &came, verdict) {
+                run_call(intake, call).await;
+            }
+        });
+    }
+
     /// Tells the caller, and whoever watches, that a call is refused.
     pub(super) fn refuse(&self, message: Message, refusal: &Refusal) {
+        self.report(&message, refusal);
+        self.turn_away(message, refusal.error());
+    }
+
+    /// Tells whoever watches that a call is refused.
+    pub(super) fn report(&self, message: &Message, refusal: &Refusal) {
         let (code, why) = (refusal.code, &refusal.message);
         tracing::debug!(subject = %message.subject, code, why, "refused a call");
         if let Some(auth) = &self.peer.inner.config.auth {
-            auth.report(&message, refusal);
+            auth.report(message, refusal);
         }
-        self.turn_away(message, refusal.error());
     }
 
     fn turn_away(&self, message: Message, error: RemoteError) {
@@ -85,4 +114,8 @@ where
         // Which tells it.
         drop(Responder::new(Arc::new(inbound)));
     }
+}
+
+fn stopping() -> RemoteError {
+    RemoteError::new(RemoteError::STOPPING, "the called side stops")
 }

@@ -18,7 +18,7 @@ use super::{Context, IncomingCall, ServeOptions, Source};
 use crate::auth::{Admission, Came, Verdict};
 use crate::detour::Detour;
 use crate::direct::{Answered, Given, Place, Running};
-use crate::header::{self, Told};
+use crate::header::Told;
 use crate::limiter::LimiterStats;
 use crate::local::{Listed, TakeIn};
 use crate::params::Params;
@@ -207,7 +207,7 @@ where
     ) -> Option<IncomingCall> {
         let verdict = match (came, &self.peer.inner.config.auth) {
             (Came::Here, _) | (_, None) => Verdict::Admit(Admission::default()),
-            (Came::Line(end), Some(auth)) => auth.check_line(end, header::source(&message)),
+            (Came::Line(end), Some(auth)) => auth.check_line(end, &message),
             (Came::Bus, Some(auth)) => auth.check(&message, arrived),
         };
         self.settle(message, arrived, came, verdict)
@@ -234,8 +234,16 @@ where
                 self.ask_first(message, arrived, session);
                 None
             }
+            Verdict::Link(needed, admission) => {
+                self.link_first(message, arrived, came.clone(), needed, admission);
+                None
+            }
             Verdict::Refuse(refusal) => {
                 self.refuse(message, &refusal);
+                None
+            }
+            Verdict::Drop(refusal) => {
+                self.report(&message, &refusal);
                 None
             }
         }

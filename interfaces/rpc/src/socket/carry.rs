@@ -180,11 +180,11 @@ impl Reading {
                 local_only,
             }) => {
                 self.line.declined(&message.subject, local_only);
-                self.board.declined(message, local_only);
+                self.board.declined(message, local_only, &self.line);
                 Ok(())
             }
             Frame::Message(message) => {
-                self.board.deliver(self.line.named(message));
+                self.board.deliver(self.line.named(message), &self.line);
                 Ok(())
             }
             Frame::Hello(ticket) => {

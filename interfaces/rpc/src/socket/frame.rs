@@ -46,14 +46,14 @@ pub(crate) enum Frame {
 /// A call, and where it may go.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(super) message: Outgoing,
+    pub(crate) message: Outgoing,
     pub(super) local_only: bool,
 }
 
 /// Bytes that are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the other end sent what is no frame: {0}")]
-pub(super) struct BadFrame(&'static str);
+pub(crate) struct BadFrame(&'static str);
 
 impl Frame {
     fn kind(&self) -> u8 {
@@ -69,7 +69,7 @@ impl Frame {
     }
 
     /// Appends the frame but for its payload, which is returned to be sent after it.
-    pub(super) fn write(self, out: &mut BytesMut) -> Bytes {
+    pub(crate) fn write(self, out: &mut BytesMut) -> Bytes {
         let kind = self.kind();
         let at = out.len();
         out.put_u32(0);
@@ -95,7 +95,7 @@ impl Frame {
     }
 
     /// Takes the next frame off what has been read; `None` until it is complete.
-    pub(super) fn read(input: &mut BytesMut) -> Result<Option<Self>, BadFrame> {
+    pub(crate) fn read(input: &mut BytesMut) -> Result<Option<Self>, BadFrame> {
         let Some(head) = input.first_chunk::<4>() else {
             return Ok(None);
         };

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, timeout};
 
 use super::frame::{Frame, Request};
-use crate::auth::LineEnd;
+use crate::auth::{LineEnd, entity};
 use crate::error::CallError;
 use crate::header::TURN;
 use crate::outbox::Outgoing;
@@ -127,6 +127,9 @@ impl Line {
         asks: bool,
         goes_by: impl Fn(u32),
     ) -> Tried {
+        if !self.may_serve(&message.subject) {
+            return Tried::NotThere(message);
+        }
         let known = self.functions.read().get(message.subject.as_str()).copied();
         match known {
             Some(Known::There) => {}
@@ -164,11 +167,23 @@ impl Line {
 
     /// Whether a function is known to be served at the other end; asks where nothing is known.
     pub(crate) fn knows(&self, function: &str) -> bool {
+        if !self.may_serve(function) {
+            return false;
+        }
         let known = self.functions.read().get(function).copied();
         if known.is_none() {
             self.ask_for(function);
         }
         matches!(known, Some(Known::There | Known::Full(_)))
+    }
+
+    /// Whether the other end is believed that it serves a function: the host, or a provider its own.
+    fn may_serve(&self, function: &str) -> bool {
+        match &*self.end.read() {
+            LineEnd::Host => true,
+            LineEnd::Provider(id) => entity(function).is_some_and(|(_, target)| target == &**id),
+            LineEnd::Somebody => false,
+        }
     }
 
     /// Asks for a function; whether that, and what is answered, is remembered.
@@ -293,7 +308,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_go_where_the_function_is_known_to_be_served() {
-        let (line, mut queue) = Line::new(1, LineEnd::Somebody);
+        let (line, mut queue) = Line::new(1, LineEnd::Host);
         let f = Subject::from_static("f");
         let tried = || line.request(message("f", Some("r")), false, false, |_| {});
         assert!(matches!(tried(), Tried::NotThere(_)));
@@ -317,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_may_not_leave_the_machine_tries_those_of_whom_nothing_is_known() {
-        let (line, mut queue) = Line::new(1, LineEnd::Somebody);
+        let (line, mut queue) = Line::new(1, LineEnd::Host);
         let tried = || line.request(message("f", Some("r")), true, true, |_| {});
         let sure = line.request(message("f", Some("r")), true, false, |_| {});
         assert!(matches!(sure, Tried::NotThere(_)));
@@ -331,8 +346,25 @@ mod tests {
     }
 
     #[test]
+    fn an_end_is_believed_for_its_own_functions_only() {
+        let own = "default.kv.wrpc.0.0.1.a:b/c.f";
+        let other = "default.vault.wrpc.0.0.1.a:b/c.f";
+        let sent = |line: &Line, function: &'static str| {
+            let tried = line.request(message(function, Some("r")), true, true, |_| {});
+            matches!(tried, Tried::Sent)
+        };
+        let (line, mut queue) = Line::new(1, LineEnd::Somebody);
+        assert!(!sent(&line, own) && !line.knows(own));
+        assert!(queue.try_recv().is_err(), "asked nobody knows whom");
+        line.is_of(LineEnd::Provider("kv".into()));
+        assert!(sent(&line, own));
+        line.learn(&Subject::from_static(other), true);
+        assert!(!sent(&line, other) && !line.knows(other));
+    }
+
+    #[test]
     fn a_full_line_gives_requests_back() {
-        let (line, queue) = Line::new(1, LineEnd::Somebody);
+        let (line, queue) = Line::new(1, LineEnd::Host);
         let f = Subject::from_static("f");
         let _ = line.request(message("f", None), false, false, |_| {});
         line.learn(&f, true);

@@ -18,10 +18,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_core::id::{ComponentId, LatticeName};
+use lattice_core::provider::SecretText;
 use lattice_core::subject::RpcPrefix;
 use lattice_nats_box::NatsBox;
 use lattice_rpc::{
-    IncomingCall, Invocation, Limiter, Peer, PeerConfig, ServeHandle, ServeOptions, Switchboard,
+    Expected, IncomingCall, Invocation, Limiter, Peer, PeerConfig, ServeHandle, ServeOptions,
+    Switchboard,
 };
 use lattice_rpc::{SocketListener, keep_connected};
 use tempfile::TempDir;
@@ -43,6 +45,7 @@ pub struct Joint {
     pub far: Switchboard,
     /// Ends the connecting side; the listening side stays.
     pub stop: CancellationToken,
+    _expected: Expected,
     _end: DropGuard,
     _folder: TempDir,
 }
@@ -52,6 +55,10 @@ impl Joint {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("own/host.sock");
         let (near, far) = (Switchboard::default(), Switchboard::default());
+        // The far end is the provider that the tests call.
+        let ticket = SecretText::new("the ticket of the target");
+        let expected = near.expect(&ticket, "target");
+        far.show(ticket);
         let end = CancellationToken::new();
         let stop = end.child_token();
         let listener = SocketListener::bind(&path).unwrap();
@@ -61,6 +68,7 @@ impl Joint {
             near,
             far,
             stop,
+            _expected: expected,
             _end: end.drop_guard(),
             _folder: folder,
         }

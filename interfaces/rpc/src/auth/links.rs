@@ -1,0 +1,87 @@
+//! Whom providers may call, where that is no more than what they are linked to.
+//!
+//! What a component calls is chosen by its host, which knows the links. A provider chooses itself: NATS
+//! permissions may hold it to its links, but there are roads that NATS has no say in, a socket of the
+//! machine above all. So a host that knows for certain which provider calls asks its own table.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use lattice_claims::peer::VerifiedPeer;
+
+use super::refusal::Refusal;
+use super::{Admission, Auth, Verdict, entity};
+
+/// How long a call waits for a link that this host has not heard of: the provider may have been told of
+/// it by another.
+const HEARD_OF: Duration = Duration::from_secs(2);
+
+/// The links of a lattice, as far as they are known here.
+pub trait Links: fmt::Debug + Send + Sync {
+    /// Whether `source` has a link to `target`.
+    fn is_linked(&self, source: &str, target: &str) -> bool;
+
+    /// Waits until `source` has a link to `target`, for `within` at most; whether it has.
+    fn linked<'a>(
+        &'a self,
+        source: &'a str,
+        target: &'a str,
+        within: Duration,
+    ) -> BoxFuture<'a, bool>;
+}
+
+/// The link that a call needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Needed {
+    source: Arc<str>,
+    target: Box<str>,
+}
+
+impl Auth {
+    /// Lets a call of a provider in that is linked, or is one to its own kind.
+    pub(super) fn admit_provider(&self, id: &str, subject: &str, admission: Admission) -> Verdict {
+        let Some(links) = &self.inner.links else {
+            return Verdict::Admit(admission);
+        };
+        let Some((_, target)) = entity(subject) else {
+            return Verdict::Refuse(Refusal::not_linked(id, subject));
+        };
+        if id == target || links.is_linked(id, target) {
+            return Verdict::Admit(admission);
+        }
+        let needed = Needed {
+            source: id.into(),
+            target: target.into(),
+        };
+        Verdict::Link(needed, admission)
+    }
+
+    /// Lets a call of a peer in whose proof holds.
+    pub(super) fn admit_proven(
+        &self,
+        peer: &VerifiedPeer,
+        subject: &str,
+        admission: Admission,
+    ) -> Verdict {
+        match &peer.provider {
+            Some(id) => self.admit_provider(id, subject, admission),
+            None => Verdict::Admit(admission),
+        }
+    }
+
+    /// What becomes of a call whose link is not known here yet.
+    pub(crate) async fn settle_link(&self, needed: &Needed, admission: Admission) -> Verdict {
+        let (source, target) = (&*needed.source, &*needed.target);
+        let refused = || Verdict::Refuse(Refusal::not_linked(source, target));
+        let (Ok(_place), Some(links)) = (self.wait(), &self.inner.links) else {
+            return refused();
+        };
+        let within = admission.left.map_or(HEARD_OF, |left| left.min(HEARD_OF));
+        match links.linked(source, target, within).await {
+            true => Verdict::Admit(admission),
+            false => refused(),
+        }
+    }
+}
