@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::Admin;
+use crate::bus_log::BusLog;
 use crate::components::Components;
 use crate::config::HostConfig;
 use crate::events::Events;
@@ -97,6 +98,8 @@ pub struct Host {
     _rotations: Vec<Rotation>,
     _failures: Arc<Failures>,
     _refusals: Refusals,
+    _deaths: AbortOnDropHandle<()>,
+    _bus_log: Option<BusLog>,
     _gate: Option<WatchedThreads>,
     /// What other hosts are given of what this one compiles.
     _shared_code: Option<Arc<SharedCode>>,

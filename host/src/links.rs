@@ -1,6 +1,7 @@
 //! The links of the lattice as this host knows them, and the targets that calls find through them.
 
 mod lately;
+mod of_providers;
 
 use std::collections::HashMap;
 use std::sync::Arc;

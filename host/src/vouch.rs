@@ -8,7 +8,7 @@ use lattice_claims::{CurveKey, PublicKey, SigningKey, TokenError, epoch_seconds}
 use lattice_core::event::CallRefused;
 use lattice_core::identity::{PeerTokens, ProviderIdentity};
 use lattice_core::provider::SecretText;
-use lattice_rpc::{Auth, AuthSettings};
+use lattice_rpc::{Auth, AuthSettings, Links};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -46,6 +46,7 @@ pub(crate) struct Voucher {
     signer: Arc<Signer>,
     trusted: Vec<String>,
     strict: bool,
+    confined: bool,
     token: watch::Receiver<String>,
     _renewing: AbortOnDropHandle<()>,
 }
@@ -60,12 +61,15 @@ pub(crate) struct Vouched {
 
 impl Voucher {
     /// Signs the host's own token, and gives what its calls prove with who makes them. Refused calls
-    /// go to `reports`.
+    /// go to `reports`. Where providers are confined to their links, `links` says what those are.
     pub(crate) fn start(
         config: &HostConfig,
+        links: Arc<dyn Links>,
         reports: mpsc::Sender<CallRefused>,
     ) -> Result<(Self, Auth), TokenError> {
         let trusted = config.cluster.trusted();
+        let strict = !config.allow_legacy_peers;
+        let confined = strict || config.provider_signer.is_some();
         let signer = Signer {
             host: Arc::clone(&config.key),
             cluster: config.cluster.key.clone(),
@@ -82,7 +86,9 @@ impl Voucher {
                 provider: None,
             },
             trusted: trusted.clone(),
-            strict: !config.allow_legacy_peers,
+            strict,
+            confined,
+            links: confined.then_some(links),
             reports: Some(reports),
         });
         let signer = Arc::new(signer);
@@ -90,7 +96,8 @@ impl Voucher {
         let voucher = Self {
             signer,
             trusted: trusted.iter().map(PublicKey::as_text).collect(),
-            strict: !config.allow_legacy_peers,
+            strict,
+            confined,
             token,
             _renewing: AbortOnDropHandle::new(renewing),
         };
@@ -129,6 +136,7 @@ impl Voucher {
             session_seed: vouched.session_key.seed(),
             trusted: self.trusted.clone(),
             strict: self.strict,
+            confined: self.confined,
             // As hard to guess as a key.
             ticket: SecretText::new(
                 SigningKey::generate(lattice_claims::KeyKind::User).public_key(),

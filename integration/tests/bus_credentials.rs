@@ -78,6 +78,8 @@ impl Guarded {
             &own,
             "--provider-credentials-seconds",
             &life,
+            "--nats-server-log",
+            &lattice.nats.log_file().display().to_string(),
         ];
         let options = HostOptions {
             arguments: arguments.map(str::to_owned).to_vec(),
@@ -138,6 +140,8 @@ struct Attacker {
     refusals: mpsc::UnboundedReceiver<String>,
     /// Those that were waited past.
     seen: Vec<String>,
+    /// What was refused, with what was tried.
+    tried: Vec<(String, String)>,
 }
 
 impl Attacker {
@@ -164,6 +168,7 @@ impl Attacker {
             client,
             refusals,
             seen: Vec::new(),
+            tried: Vec::new(),
         })
     }
 
@@ -184,6 +189,36 @@ impl Attacker {
             heard.unwrap_or(false),
             "{verb} to {subject} was not refused"
         );
+        let action = if verb == "publish" { verb } else { "subscribe" };
+        self.tried.push((action.to_owned(), subject.to_owned()));
+        Ok(())
+    }
+
+    /// Sends itself a message that names another's subject for its answer: to answer is no right.
+    async fn answer_to_itself(&mut self) -> Result<()> {
+        let own = "default.kv.wrpc.0.0.1.x.y";
+        let mut heard = self.client.subscribe(own).await?;
+        for subject in ["wasmbus.ctl.v1.default.link.del", "$JS.API.INFO"] {
+            let sent = self.client.publish_with_reply(own, subject, "".into());
+            sent.await?;
+            timeout(STEP, heard.next()).await?.context("unsubscribed")?;
+            self.publish(subject, "{}").await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the lattice was told of all that was refused so far, and of who tried.
+    async fn told(&self, lattice: &Lattice, provider: &str) -> Result<()> {
+        for (action, subject) in &self.tried {
+            let matches = |event: &lattice_integration::Event| {
+                event.name == "bus_refused"
+                    && event.data("provider_id") == provider
+                    && event.data("action") == action.as_str()
+                    && event.data("subject") == subject.as_str()
+            };
+            let told = lattice.events.wait_after(0, matches, STEP).await;
+            told.with_context(|| format!("{action} to {subject} is no event"))?;
+        }
         Ok(())
     }
 
@@ -272,6 +307,8 @@ async fn a_providers_credentials_reach_no_further_than_its_links() -> Result<()>
             .publish(&format!("$JS.API.STREAM.MSG.GET.KV_{bucket}"), "{}")
             .await?;
     }
+    attacker.answer_to_itself().await?;
+    attacker.told(lattice, "kv").await?;
     // Nothing of it has done anything.
     let links = lattice.ctl_ok("link.get", Value::Null).await?;
     ensure!(

@@ -28,6 +28,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// A function of a store.
 const GET: &str = "wrpc:keyvalue/store@0.2.0-draft.get";
 
+/// What the probe exports.
+const PROBE: &str = "test:probe/echo";
+
 /// What hosts of one strict lattice are started with.
 struct Strict(String);
 
@@ -283,7 +286,10 @@ async fn a_provider_with_its_own_credentials_calls_as_nobody_else() -> Result<()
     let foreign = call_as(&peer, "test").await;
     assert_eq!(code(foreign)?, "foreign-source");
     refused(&lattice, 0, "probe", "foreign-source").await?;
-    // As itself it may call, as far as links and policies let it.
+    // As itself it may call what it is linked to.
+    assert_eq!(code(call_as(&peer, "thief").await)?, "not-linked");
+    refused(&lattice, 0, "probe", "not-linked").await?;
+    lattice.link("thief", "probe", PROBE, &[], &[]).await?;
     assert_eq!(call_as(&peer, "thief").await?, text("psst"));
     Ok(())
 }
@@ -329,6 +335,9 @@ async fn a_process_on_the_socket_is_who_its_ticket_says() -> Result<()> {
     let path = data.lattice_socket.context("no socket")?;
     let ticket = data.lattice_identity.context("no identity")?.ticket;
     let (thief, _line) = on_the_socket(&lattice, &path, ticket).await?;
+    assert_eq!(code(call_as(&thief, "thief").await)?, "not-linked");
+    refused(&lattice, 0, "probe", "not-linked").await?;
+    lattice.link("thief", "probe", PROBE, &[], &[]).await?;
     assert_eq!(call_as(&thief, "thief").await?, text("psst"));
     assert_eq!(code(call_as(&thief, "test").await)?, "foreign-source");
     for ticket in ["", "made up"] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use lattice_claims::CurveKey;
-use lattice_control::{EventPublisher, Server, ServerConfig};
+use lattice_control::{ClientConfig, EventPublisher, Server, ServerConfig};
 use lattice_core::event::{Event, HostStarted};
 use lattice_core::provider::HostData;
 use lattice_nats::connection::Rotation;
@@ -15,10 +15,12 @@ use lattice_runtime::{Runtime, RuntimeConfig, RuntimeError};
 use lattice_store::{LatticeStore, StoreOptions};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Host, StartHostError};
 use crate::admin::Admin;
 use crate::artifact::Images;
+use crate::bus_log::{BusLog, Users};
 use crate::claims::ClaimsTable;
 use crate::components::{ComponentDeps, Components, Drains};
 use crate::config::HostConfig;
@@ -40,7 +42,7 @@ use crate::threads::{self, LongCalls};
 use crate::trust::secrets::Secrets;
 use crate::trust::{Policy, Trust};
 use crate::vouch::Voucher;
-use crate::{heartbeat, sync};
+use crate::{deaths, heartbeat, sync};
 
 /// How long a new host waits until it is known to be there.
 const TELL: Duration = Duration::from_secs(2);
@@ -62,6 +64,8 @@ struct Common {
     voucher: Arc<Voucher>,
     trust: Arc<Trust>,
     secrets: Secrets,
+    /// The NATS users of provider processes.
+    users: Arc<Users>,
     /// Seals what only one provider process may read.
     xkey: Arc<CurveKey>,
 }
@@ -113,6 +117,8 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         stop: wish,
     };
     let control = Server::start(common.ctl.clone(), server_config(&common), Arc::new(api)).await?;
+    let deaths = deaths(&common);
+    let bus_log = bus_log(&common).await?;
     tell_started(&common);
     common.events.flush(TELL).await;
     let interval = common.config.heartbeat_interval;
@@ -135,6 +141,8 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         _failures: common.failures,
         _shared_code: shared_code.flatten(),
         _refusals: common.refusals,
+        _deaths: deaths,
+        _bus_log: bus_log,
         _lines: lines,
         _long_calls: long_calls,
     })
@@ -160,8 +168,9 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
     let secrets = Secrets::new(&ctl, store.configs(), settings, &identity, key)?;
     let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
     let events = Arc::new(Events::start(publisher));
+    let links = Arc::new(LinkTable::new(lattice));
     let refusals = Refusals::start(identity.id.clone(), Arc::clone(&events));
-    let (voucher, auth) = Voucher::start(&config, refusals.reports())?;
+    let (voucher, auth) = Voucher::start(&config, Arc::clone(&links) as _, refusals.reports())?;
     let peer_config = PeerConfig {
         auth: Some(auth),
         ..peer_config
@@ -174,9 +183,10 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
         voucher: Arc::new(voucher),
         trust: Arc::new(trust),
         secrets,
+        users: Arc::default(),
         xkey: Arc::new(CurveKey::generate()),
         labels,
-        links: Arc::new(LinkTable::new(lattice)),
+        links,
         claims: Arc::default(),
         failures: Arc::new(Failures::start(identity.id.clone(), Arc::clone(&events))),
         config,
@@ -206,6 +216,25 @@ async fn trust(
         }
     };
     Ok(Trust::new(config.trust.clone(), policy))
+}
+
+/// Hears of providers that die, here or elsewhere.
+fn deaths(common: &Common) -> AbortOnDropHandle<()> {
+    let client = ClientConfig::new(common.config.lattice.clone());
+    let client = lattice_control::Client::new(common.ctl.clone(), client);
+    deaths::follow(client, common.peer.clone())
+}
+
+/// Reads what the NATS server refuses, where its log is to be had.
+async fn bus_log(common: &Common) -> Result<Option<BusLog>, StartHostError> {
+    let Some(path) = common.config.bus_log.clone() else {
+        return Ok(None);
+    };
+    let (host, events) = (common.identity.id.clone(), Arc::clone(&common.events));
+    let users = Arc::clone(&common.users);
+    let log = BusLog::start(path.clone(), host, events, users).await;
+    log.map(Some)
+        .map_err(|source| StartHostError::BusLog { path, source })
 }
 
 /// Reserving address space and starting a thread is not for a thread that serves sockets.
@@ -292,6 +321,7 @@ fn providers(
         rpc_timeout: config.rpc_timeout,
         rpc: config.rpc.clone(),
         signer: config.provider_signer.clone(),
+        users: Arc::clone(&common.users),
         host_data: HostData {
             lattice_socket: lines.map(|lines| lines.path().to_owned()),
             ..host_data(common)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::ConnectError as NatsConnectError;
@@ -84,6 +85,14 @@ pub enum StartHostError {
     /// The thread that starts providers could not be started.
     #[error("could not start the thread that starts providers")]
     Spawner(#[source] io::Error),
+    /// The log of the NATS server cannot be read.
+    #[error("could not read the log of the NATS server, `{}`", path.display())]
+    BusLog {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The address of the health endpoints cannot be used.
     #[error("could not listen on {address} for health requests")]
     Admin {
@@ -125,6 +134,10 @@ impl StartHostError {
             Self::Key(_) => "use a seed that starts with `SN`",
             Self::State { .. } => "check that JetStream is enabled on the NATS server",
             Self::Admin { .. } => "choose another `--http-admin` address",
+            Self::BusLog { .. } => {
+                "check that the server writes it (`log_file` in its configuration) and that this \
+                 user may read it"
+            }
             Self::Policy(_) => {
                 "check that the host may subscribe to the subject of `--policy-changes-topic`"
             }

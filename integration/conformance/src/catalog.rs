@@ -227,8 +227,13 @@ const KEY_VALUE: &[Backend] = &[
         .with(many_buckets)
         .watching(),
     Backend::of("redis", "keyvalue-redis", Kind::Redis, url).watching(),
-    Backend::plain("sqlite", "keyvalue-sqlite").with(file),
-    Backend::of("postgres", "keyvalue-postgres", Kind::Postgres, url),
+    Backend {
+        source_config: Some(watch_file),
+        ..Backend::plain("sqlite", "keyvalue-sqlite")
+            .with(file)
+            .watching()
+    },
+    Backend::of("postgres", "keyvalue-postgres", Kind::Postgres, url).watching(),
     Backend::of("etcd", "keyvalue-etcd", Kind::Etcd, url).watching(),
     Backend::plain("memory", "keyvalue-memory")
         .with(many_buckets)
@@ -248,6 +253,10 @@ fn watch(ground: &Ground) -> Value {
     and(url(ground), json!({ "watch": events }))
 }
 
+fn watch_file(ground: &Ground) -> Value {
+    and(watch(ground), file(ground))
+}
+
 fn watched(_: &Ground) -> Vec<(String, String)> {
     vec![("watched".to_owned(), WATCHED.to_owned())]
 }
@@ -263,20 +272,29 @@ fn many_buckets(_: &Ground) -> Value {
 
 const BLOBS: &[Backend] = &[
     Backend::plain("folder", "blobstore-fs").with(folder),
-    Backend::nats("nats", "blobstore-nats", "cluster_uri"),
-    Backend::of("s3", "blobstore-s3", Kind::Moto, aws)
+    Backend::nats("nats", "blobstore-nats", "cluster_uri").with(limited),
+    Backend::of("s3", "blobstore-s3", Kind::Moto, aws_blobs)
         .slow()
         .forgetting(STAND_IN),
     Backend::of("azure", "blobstore-azure", Kind::Azurite, azure_blobs)
         .slow()
         .forgetting(LATE),
-    Backend::plain("memory", "blobstore-memory").forgetting(MEMORY),
-    Backend::nats("nats", "blobstore-nats", "cluster_uri").on_old_nats("nats-2.9"),
+    Backend::plain("memory", "blobstore-memory")
+        .with(limited)
+        .forgetting(MEMORY),
+    Backend::nats("nats", "blobstore-nats", "cluster_uri")
+        .with(limited)
+        .on_old_nats("nats-2.9"),
 ];
+
+/// The largest object: more than a backend takes at once, and little enough to be tried.
+fn limited(_: &Ground) -> Value {
+    json!({ "max_object_bytes": (33 << 20).to_string() })
+}
 
 /// A folder of this run, beside what the lattice keeps.
 fn folder(ground: &Ground) -> Value {
-    json!({ "root": ground.folder("blobs") })
+    and(limited(ground), json!({ "root": ground.folder("blobs") }))
 }
 
 fn fewer(_: &Ground) -> Vec<(String, String)> {
@@ -303,7 +321,11 @@ fn azure(ground: &Ground, port: usize) -> Value {
 }
 
 fn azure_blobs(ground: &Ground) -> Value {
-    azure(ground, 0)
+    and(azure(ground, 0), limited(ground))
+}
+
+fn aws_blobs(ground: &Ground) -> Value {
+    and(aws(ground), limited(ground))
 }
 
 /// Where a service speaks HTTP, by the place of the port among its ports.

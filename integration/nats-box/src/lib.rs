@@ -165,6 +165,12 @@ impl NatsBox {
     pub fn log(&self) -> String {
         process::read_log(self.dir.path())
     }
+
+    /// The file that it logs to, which each start begins anew.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        process::log_file(self.dir.path())
+    }
 }
 
 fn deadline() -> Instant {

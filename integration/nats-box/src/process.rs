@@ -74,7 +74,7 @@ pub(crate) fn read_log(dir: &Path) -> String {
     std::fs::read_to_string(log_file(dir)).unwrap_or_default()
 }
 
-fn log_file(dir: &Path) -> PathBuf {
+pub(crate) fn log_file(dir: &Path) -> PathBuf {
     dir.join("server.log")
 }
 

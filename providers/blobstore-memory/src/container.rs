@@ -10,10 +10,7 @@ use bytes::Bytes;
 use lattice_provider_sdk::blobstore::{BlobError, ObjectId, ObjectInfo, seconds};
 use parking_lot::RwLock;
 
-use crate::room::{Bounds, Held, Room};
-
-/// What keeping an object takes beside its name and its bytes.
-const OBJECT: u64 = 256;
+use crate::room::{Bounds, Held, OVERHEAD, Room};
 
 /// An object. It never changes: who writes it anew makes another.
 #[derive(Debug)]
@@ -92,7 +89,7 @@ impl Container {
     pub(crate) fn new(name: &str, total: &Arc<Room>, bounds: Bounds) -> Result<Self, BlobError> {
         let room = Arc::default();
         let mut held = Held::new(&room, total);
-        held.grow(name.len() as u64 + OBJECT, bounds)?;
+        held.grow(name.len() as u64 + OVERHEAD, bounds)?;
         Ok(Self {
             name: name.to_owned(),
             created_at: seconds(SystemTime::now()),
@@ -106,7 +103,7 @@ impl Container {
     /// Begins an object.
     pub(crate) fn draft(&self, name: &str, bounds: Bounds) -> Result<Draft, BlobError> {
         let mut held = Held::new(&self.room, &self.total);
-        held.grow(name.len() as u64 + OBJECT, bounds)?;
+        held.grow(name.len() as u64 + OVERHEAD, bounds)?;
         Ok(Draft {
             pieces: Vec::new(),
             size: 0,

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lattice_provider_sdk::blobstore::BlobError;
 
+/// What a container or an object takes beside its name and its data, about.
+pub(crate) const OVERHEAD: u64 = 256;
+
 /// What is held of something that is bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Room(AtomicU64);

@@ -8,8 +8,10 @@
 //!
 //! Those of every blob provider come on top; see [`lattice_provider_sdk::blobstore`].
 
-use lattice_provider_sdk::blobstore::BlobSettings;
+use lattice_provider_sdk::blobstore::{BlobSettings, MAX_NAME};
 use lattice_provider_sdk::{InvalidSetting, ProviderLink, Session, Settings};
+
+use crate::room::OVERHEAD;
 
 /// How much a container may hold.
 const CONTAINER: u64 = 64 << 20;
@@ -42,9 +44,10 @@ impl MemorySettings {
         })
     }
 
-    /// The largest object there is room for in an empty container.
+    /// The largest object there is room for in an empty container, whatever the two are called.
     pub(crate) fn largest(&self) -> u64 {
         let room = self.max_bytes.min(self.max_total_bytes);
+        let room = room.saturating_sub(2 * (OVERHEAD + MAX_NAME as u64));
         self.shared.max_object_bytes.min(room)
     }
 }

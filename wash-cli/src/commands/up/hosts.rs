@@ -92,6 +92,10 @@ impl Start<'_> {
         // Seeds go by environment: arguments are visible to every user of the machine.
         command.env("WASMCLOUD_HOST_SEED", seed);
         command.envs(self.secure.map(Secure::variables).unwrap_or_default());
+        // One tells the lattice what the server refuses; the others would say the same.
+        if self.secure.is_some() && self.dir.live_hosts().is_empty() {
+            command.env("LATTICE_NATS_SERVER_LOG", self.dir.nats_log());
+        }
         let address = (self.settings.host.as_str(), self.settings.port);
         command.envs(self.args.host.variables(address));
         for (key, value) in labels {

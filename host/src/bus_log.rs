@@ -1,0 +1,360 @@
+//! What the NATS server refuses, read from its log: the server tells nobody else of it but the one
+//! who tried, and that is no witness.
+//!
+//! The log is followed from its present end, also when it is begun anew. What it says of a line is
+//! bounded, and so is how much of it is told ([`quiet`](crate::quiet)).
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::event::{BusRefused, Event};
+use lattice_core::{ComponentId, HostId};
+use parking_lot::RwLock;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::events::Events;
+use crate::quiet::{Repeated, tell_some};
+
+/// How often the log is looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// The longest line that is read; one that is longer is left out.
+const LONGEST_LINE: usize = 16 * 1024;
+/// How much is read at once.
+const PIECE: usize = 64 * 1024;
+/// How many reports may wait.
+const WAITING: usize = 256;
+
+/// What one user is refused at one subject is told together.
+impl Repeated for BusRefused {
+    type Kind = (Option<String>, String, String);
+
+    fn kind(&self) -> Self::Kind {
+        (self.user.clone(), self.action.clone(), self.subject.clone())
+    }
+
+    fn suppressed(&mut self) -> &mut u64 {
+        &mut self.suppressed
+    }
+}
+
+/// Follows the log of a NATS server, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct BusLog {
+    _reading: AbortOnDropHandle<()>,
+    _telling: AbortOnDropHandle<()>,
+}
+
+impl BusLog {
+    /// Begins at the end of the log. `users` says whose user it is that the server names.
+    pub(crate) async fn start(
+        path: PathBuf,
+        host: HostId,
+        events: Arc<Events>,
+        users: Arc<Users>,
+    ) -> io::Result<Self> {
+        let log = Log::open(path).await?;
+        let (reports, coming) = mpsc::channel(WAITING);
+        let tell = move |refused: BusRefused| {
+            tracing::warn!(
+                user = refused.user,
+                provider = refused.provider_id,
+                action = refused.action,
+                subject = refused.subject,
+                suppressed = refused.suppressed,
+                "the NATS server refused a subject"
+            );
+            events.publish(Event::BusRefused(BusRefused {
+                host_id: host.as_str().to_owned(),
+                ..refused
+            }));
+        };
+        let pass_on = move |line: &str| {
+            let Some(refused) = read(line) else { return };
+            let provider_id = refused.user.as_deref().and_then(|user| users.whose(user));
+            // One who floods the log is told of by what there is room for.
+            let _full = reports.try_send(BusRefused {
+                provider_id,
+                ..refused
+            });
+        };
+        Ok(Self {
+            _reading: AbortOnDropHandle::new(tokio::spawn(log.follow(pass_on))),
+            _telling: AbortOnDropHandle::new(tokio::spawn(tell_some(coming, tell))),
+        })
+    }
+}
+
+/// The NATS users that this host has made, and the providers that have them.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    by_key: RwLock<HashMap<Box<str>, ComponentId>>,
+}
+
+impl Users {
+    /// Notes whose user has a public key, until what this returns is dropped.
+    pub(crate) fn add(self: &Arc<Self>, key: &str, provider: &ComponentId) -> KnownUser {
+        self.by_key.write().insert(key.into(), provider.clone());
+        KnownUser {
+            users: Arc::clone(self),
+            key: key.into(),
+        }
+    }
+
+    /// The provider whose user ends the text that the server names it by, `…/jwt:KEY` or `KEY`.
+    fn whose(&self, user: &str) -> Option<String> {
+        let key = user.rsplit(['/', ':']).next()?;
+        let known = self.by_key.read();
+        known.get(key).map(|id| id.as_str().to_owned())
+    }
+}
+
+/// A user that is known.
+#[derive(Debug)]
+pub(crate) struct KnownUser {
+    users: Arc<Users>,
+    key: Box<str>,
+}
+
+impl Drop for KnownUser {
+    fn drop(&mut self) {
+        self.users.by_key.write().remove(&self.key);
+    }
+}
+
+/// A file that grows.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: File,
+    inode: u64,
+    /// How much of the file has been read.
+    at: u64,
+    /// The beginning of a line whose end is not there yet.
+    rest: Vec<u8>,
+    /// The line is longer than is read.
+    is_long: bool,
+}
+
+impl Log {
+    /// Begins at the end of what is there.
+    async fn open(path: PathBuf) -> io::Result<Self> {
+        let mut file = File::open(&path).await?;
+        let inode = file.metadata().await?.ino();
+        let at = file.seek(SeekFrom::End(0)).await?;
+        Ok(Self {
+            path,
+            file,
+            inode,
+            at,
+            rest: Vec::new(),
+            is_long: false,
+        })
+    }
+
+    async fn follow(mut self, line: impl Fn(&str)) {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_well = true;
+        loop {
+            ticks.tick().await;
+            match self.catch_up(&line).await {
+                Ok(()) => is_well = true,
+                Err(error) if is_well => {
+                    is_well = false;
+                    tracing::error!(path = %self.path.display(), %error, "cannot read the log of the NATS server");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Reads what has come, and then goes on with the file that has taken the place of this one.
+    async fn catch_up(&mut self, line: &impl Fn(&str)) -> io::Result<()> {
+        self.read_on(line).await?;
+        let now = tokio::fs::metadata(&self.path).await?;
+        if now.ino() != self.inode {
+            // What was written to the old one after it was read.
+            self.read_on(line).await?;
+            self.begin(File::open(&self.path).await?).await?;
+        } else if now.len() < self.at {
+            self.file.seek(SeekFrom::Start(0)).await?;
+            (self.at, self.is_long) = (0, false);
+            self.rest.clear();
+        }
+        self.read_on(line).await
+    }
+
+    async fn begin(&mut self, file: File) -> io::Result<()> {
+        self.inode = file.metadata().await?.ino();
+        (self.file, self.at, self.is_long) = (file, 0, false);
+        self.rest.clear();
+        Ok(())
+    }
+
+    async fn read_on(&mut self, line: &impl Fn(&str)) -> io::Result<()> {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let count = self.file.read(&mut piece).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.at += count as u64;
+            self.take(&piece[..count], line);
+        }
+    }
+
+    /// Takes lines apart.
+    fn take(&mut self, piece: &[u8], line: &impl Fn(&str)) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            if self.rest.len() + part.len() > LONGEST_LINE {
+                self.is_long = true;
+                self.rest.clear();
+            }
+            if !self.is_long {
+                self.rest.extend_from_slice(part);
+            }
+            if part.ends_with(b"\n") {
+                match std::str::from_utf8(&self.rest) {
+                    Ok(text) if !self.is_long => line(text.trim_end()),
+                    _ => {}
+                }
+                self.rest.clear();
+                self.is_long = false;
+            }
+        }
+    }
+}
+
+/// What a line of the log says of a refusal, if it is about one.
+///
+/// `… - "ACCOUNT/USER" - Publish Violation - Subject "a.b"`, before nats-server 2.11
+/// `… - Publish Violation - JWT User "USER", Subject "a.b"`. What stands before the last of these marks
+/// is partly what a client says of itself, and of that only the end is the server's.
+fn read(line: &str) -> Option<BusRefused> {
+    const MARKS: [(&str, &str); 2] = [
+        (" - Publish Violation - ", "publish"),
+        (" - Subscription Violation - ", "subscribe"),
+    ];
+    let found = MARKS.iter().filter_map(|(mark, action)| {
+        let at = line.rfind(mark)?;
+        Some((&line[..at], &line[at + mark.len()..], *action))
+    });
+    let (before, after, action) = found.max_by_key(|(before, ..)| before.len())?;
+    let (user, subject) = match after.strip_prefix("Subject ") {
+        Some(subject) => (last_quoted(before), subject),
+        None => {
+            let (user, subject) = after.split_once(", Subject ")?;
+            (last_quoted(user), subject)
+        }
+    };
+    Some(BusRefused {
+        user: user.map(str::to_owned),
+        action: action.to_owned(),
+        subject: subject.split('"').nth(1)?.to_owned(),
+        ..BusRefused::default()
+    })
+}
+
+/// What stands in quotes at the end of a text.
+fn last_quoted(text: &str) -> Option<&str> {
+    text.strip_suffix('"')?.rsplit('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use parking_lot::Mutex;
+    use tokio::time::{sleep, timeout};
+
+    const START: &str =
+        r#"[7] 2026/11/28 23:17:00.293161 [ERR] 127.0.0.1:36352 - cid:5 - "v1.0:rust:evil""#;
+
+    #[test]
+    fn a_refusal_is_read_from_its_line() {
+        let told = |rest: &str| {
+            let refused = read(&format!("{START}{rest}"))?;
+            Some((refused.user, refused.action, refused.subject))
+        };
+        let all = |user: &str, action: &str, subject: &str| {
+            Some((Some(user.to_owned()), action.to_owned(), subject.to_owned()))
+        };
+        let publish = r#" - "$G/user:a" - Publish Violation - Subject "no.way""#;
+        assert_eq!(told(publish), all("$G/user:a", "publish", "no.way"));
+        let queue = r#" - "$G/user:a" - Subscription Violation - Subject "o.>", Queue: "q", SID 2"#;
+        assert_eq!(told(queue), all("$G/user:a", "subscribe", "o.>"));
+        assert_eq!(told(" - Client connection closed"), None);
+        let older = r#" - Publish Violation - JWT User "UA7", Subject "x.y""#;
+        assert_eq!(told(older), all("UA7", "publish", "x.y"));
+    }
+
+    #[test]
+    fn what_a_client_calls_itself_is_not_believed() {
+        let name = r#" - "A/other" - Publish Violation - Subject "forged""#;
+        let line = format!(r#"{START}{name}" - "A/me" - Publish Violation - Subject "true""#);
+        let refused = read(&line).unwrap();
+        assert_eq!(refused.user.as_deref(), Some("A/me"));
+        assert_eq!(refused.subject, "true");
+    }
+
+    #[test]
+    fn a_user_is_its_providers_as_long_as_it_is_known() {
+        let users = Arc::new(Users::default());
+        let known = users.add("UA7", &ComponentId::new("kv").unwrap());
+        for named in ["UA7", "ACC/lattice/jwt:UA7"] {
+            assert_eq!(users.whose(named).as_deref(), Some("kv"));
+        }
+        assert_eq!(users.whose("ACC/lattice/jwt:UA8"), None);
+        drop(known);
+        assert_eq!(users.whose("UA7"), None);
+    }
+
+    fn append(path: &Path, text: &str) {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.append(true).create(true).open(path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_log_is_followed_from_its_end_and_into_the_next_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nats.log");
+        append(&path, "before\n");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::open(path.clone()).await.unwrap();
+        let seen = Arc::clone(&lines);
+        let _following = AbortOnDropHandle::new(tokio::spawn(
+            log.follow(move |line| seen.lock().push(line.to_owned())),
+        ));
+        let until = async |count| {
+            let enough = async {
+                while lines.lock().len() < count {
+                    sleep(INTERVAL / 5).await;
+                }
+            };
+            timeout(Duration::from_secs(10), enough).await.unwrap();
+        };
+        let long = "x".repeat(LONGEST_LINE + 1);
+        append(&path, &format!("one\n{long}\ntwo"));
+        until(1).await;
+        append(&path, " halves\n");
+        until(2).await;
+        std::fs::rename(&path, folder.path().join("nats.log.1")).unwrap();
+        append(&path, "three\n");
+        until(3).await;
+        std::fs::write(&path, "4\n").unwrap();
+        until(4).await;
+        assert_eq!(*lines.lock(), ["one", "two halves", "three", "4"]);
+    }
+}

@@ -1,0 +1,121 @@
+//! Reports of what anybody can cause as often as they like: no more of them than a reader can follow.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// For how long further reports of one kind are only counted.
+const QUIET: Duration = Duration::from_secs(1);
+/// How many kinds are kept apart at the same time.
+const MAX_KINDS: usize = 1024;
+
+/// A report that may come again and again.
+pub(crate) trait Repeated {
+    /// What is told once.
+    type Kind: Eq + Hash;
+
+    /// What this one is told together with.
+    fn kind(&self) -> Self::Kind;
+
+    /// How many before it were not told.
+    fn suppressed(&mut self) -> &mut u64;
+}
+
+/// What of one kind has come since it was told last.
+#[derive(Debug)]
+struct Counted<T> {
+    since: Instant,
+    waiting: Option<T>,
+}
+
+/// Tells the first of each kind at once, and what follows within a second together. Ends when
+/// nobody sends any more.
+pub(crate) async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn(T)) {
+    let mut kinds = HashMap::new();
+    let mut ticks = interval(QUIET / 4);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            report = coming.recv() => match report {
+                Some(report) => note(&mut kinds, report, &tell),
+                None => return,
+            },
+            _ = ticks.tick() => sweep(&mut kinds, &tell),
+        }
+    }
+}
+
+fn note<T: Repeated>(kinds: &mut HashMap<T::Kind, Counted<T>>, mut report: T, tell: &impl Fn(T)) {
+    let kind = report.kind();
+    if let Some(counted) = kinds.get_mut(&kind) {
+        let before = counted.waiting.take();
+        *report.suppressed() = before.map_or(0, |mut one| *one.suppressed() + 1);
+        counted.waiting = Some(report);
+        return;
+    }
+    // With more kinds than this at once, one who floods is at work: nothing is told of further ones.
+    if kinds.len() < MAX_KINDS {
+        let since = Instant::now();
+        let waiting = None;
+        kinds.insert(kind, Counted { since, waiting });
+        tell(report);
+    }
+}
+
+fn sweep<T: Repeated>(kinds: &mut HashMap<T::Kind, Counted<T>>, tell: &impl Fn(T)) {
+    let now = Instant::now();
+    kinds.retain(|_, counted| {
+        if now.duration_since(counted.since) < QUIET {
+            return true;
+        }
+        let Some(report) = counted.waiting.take() else {
+            return false;
+        };
+        counted.since = now;
+        tell(report);
+        true
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use lattice_core::event::CallRefused;
+    use parking_lot::Mutex;
+    use tokio_util::task::AbortOnDropHandle;
+
+    fn refused(target: &str, error: usize) -> CallRefused {
+        CallRefused {
+            target_id: target.to_owned(),
+            code: "replayed".to_owned(),
+            error: error.to_string(),
+            ..CallRefused::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_is_told_at_once_and_the_others_together() {
+        let (reports, coming) = mpsc::channel(256);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&told);
+        let _task = AbortOnDropHandle::new(tokio::spawn(tell_some(coming, move |refused| {
+            log.lock()
+                .push((refused.target_id, refused.error, refused.suppressed));
+        })));
+        for error in 0..10 {
+            reports.send(refused("a", error)).await.unwrap();
+        }
+        reports.send(refused("b", 0)).await.unwrap();
+        tokio::time::sleep(QUIET / 2).await;
+        let first = |target: &str| (target.to_owned(), "0".to_owned(), 0);
+        assert_eq!(*told.lock(), [first("a"), first("b")]);
+        tokio::time::sleep(2 * QUIET).await;
+        assert_eq!(told.lock()[2..], [("a".to_owned(), "9".to_owned(), 8)]);
+    }
+}
