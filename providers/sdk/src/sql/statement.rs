@@ -126,7 +126,7 @@ impl Statement {
                 kind => kind,
             },
             commits: words.commits(dialect),
-            reads_only: words.read_only(),
+            reads_only: words.read_only(&pieces),
             verb,
         })
     }
@@ -247,10 +247,9 @@ impl Words {
         }
     }
 
-    fn read_only(&self) -> bool {
-        let can_write = ["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO"];
+    fn read_only(&self, pieces: &[Piece<'_>]) -> bool {
         match self.at(0) {
-            "SELECT" | "WITH" => !self.has(&can_write),
+            "SELECT" | "WITH" => !says_a_write(pieces),
             "VALUES" | "TABLE" | "SHOW" | "DESCRIBE" | "DESC" => true,
             "EXPLAIN" => !self.has(&["ANALYZE"]),
             _ => false,
@@ -266,6 +265,24 @@ impl Words {
         ];
         dialect == Dialect::Mysql && VERBS.contains(&self.at(0)) && self.at(1) != "TEMPORARY"
     }
+}
+
+/// Whether a word of a query may write.
+///
+/// `REPLACE(` and `INSERT(` are functions of texts there: a statement that writes has a name
+/// between its verb and a parenthesis. With a blank between the two nobody is believed.
+fn says_a_write(pieces: &[Piece<'_>]) -> bool {
+    const WRITES: [&str; 6] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO"];
+    const FUNCTIONS: [&str; 2] = ["INSERT", "REPLACE"];
+    let is_one_of =
+        |word: &str, words: &[&str]| words.iter().any(|one| word.eq_ignore_ascii_case(one));
+    pieces.iter().enumerate().any(|(at, piece)| match piece {
+        Piece::Word(word) if is_one_of(word, &FUNCTIONS) => {
+            !matches!(pieces.get(at + 1), Some(Piece::Other("(")))
+        }
+        Piece::Word(word) | Piece::Named(word) => is_one_of(word, &WRITES),
+        _ => false,
+    })
 }
 
 /// Whether MySQL may read more in a text than we do: what stands in a comment such as `/*!50000 … */`

@@ -201,6 +201,48 @@ fn traces_are_seen() {
 }
 
 #[test]
+fn functions_that_are_named_like_writes_only_read() {
+    for text in [
+        "SELECT REPLACE(a, 'b', 'c') FROM t",
+        "select replace(replace(a, 'b', ''), 'c', '') from t",
+        "SELECT INSERT('quadratic', 3, 4, 'what')",
+        "WITH x AS (SELECT INSERT(a, 1, 1, '') AS a FROM t) SELECT REPLACE(a, 'b', 'c') FROM x",
+        "SELECT 'INSERT INTO t', \"INSERT\" FROM t -- DELETE",
+        "SELECT /* INSERT */ REPLACE(a, 'INTO', '') FROM t",
+    ] {
+        for dialect in ALL {
+            assert!(read(text, dialect).reads_only(), "{dialect:?}: {text}");
+        }
+    }
+    assert!(read("SELECT `insert`, `replace` FROM t", Dialect::Mysql).reads_only());
+    assert!(read("SELECT [insert] FROM t", Dialect::Sqlite).reads_only());
+}
+
+#[test]
+fn what_may_write_is_no_function() {
+    for text in [
+        "WITH x AS (SELECT 1 AS a) INSERT INTO t SELECT REPLACE(a, 'b', 'c') FROM x",
+        "WITH x AS (SELECT 1) INSERT INTO t(a) VALUES (REPLACE('a', 'b', 'c'))",
+        "WITH x AS (INSERT INTO t (a) VALUES (1) RETURNING a) SELECT a FROM x",
+        "WITH x AS (SELECT 1) REPLACE INTO t VALUES (1)",
+        "WITH x AS (SELECT 1) INSERT t(a) SELECT 1",
+        "WITH x AS (SELECT 1) INSERT (a) SELECT 1",
+        "WITH x AS (SELECT 1) INSERT/**/(a) SELECT 1",
+        "WITH x AS (SELECT 1) INSERT \"t\"(a) SELECT 1",
+        "SELECT REPLACE (a, 'b', 'c') INTO u FROM t",
+        "SELECT a INTO u FROM t",
+        "INSERT INTO t VALUES (1)",
+        "INSERT(a) VALUES (1)",
+        "REPLACE(a) VALUES (1)",
+        "WITH x AS (DELETE FROM t) SELECT UPDATE(1)",
+    ] {
+        for dialect in ALL {
+            assert!(!read(text, dialect).reads_only(), "{dialect:?}: {text}");
+        }
+    }
+}
+
+#[test]
 fn the_number_of_values_is_checked() {
     let statement = read("SELECT ?", Dialect::Postgres);
     assert_eq!(statement.check(1, false), Ok(()));
