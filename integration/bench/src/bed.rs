@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use lattice_claims::peer::sign_host;
+use lattice_claims::{CurveKey, KeyKind, SigningKey, epoch_seconds};
 use lattice_core::Locality;
+use lattice_core::identity::PeerTokens;
 use lattice_integration::{Collector, HostOptions, Lattice, Redis, STORE, component, free_port};
 use lattice_nats_box::NatsBoxOptions;
-use lattice_rpc::Peer;
+use lattice_rpc::{Auth, AuthSettings, Peer, PeerConfig};
 use serde_json::{Value, json};
 use tokio::process::Child;
 
@@ -26,6 +29,8 @@ pub(crate) struct Bed {
     lattice: Lattice,
     meter: Meter,
     peer: Peer,
+    /// One whose calls prove who makes them.
+    proven: Peer,
     sites: HashMap<Site, String>,
     processes: HashMap<Process, Child>,
     redis: Option<Redis>,
@@ -90,15 +95,42 @@ async fn provide_inside_of(lattice: &mut Lattice, host: usize, id: &str, name: &
     started
 }
 
+/// A peer that vouches for itself, as a host of a lattice without a cluster key does.
+async fn proving_peer(lattice: &Lattice) -> Result<Peer> {
+    let (host, key) = (SigningKey::generate(KeyKind::Host), CurveKey::generate());
+    let valid = (epoch_seconds(), Duration::from_secs(24 * 3600));
+    let token = sign_host(&host, &host.public_key(), &lattice.name, &key, valid)?;
+    let auth = Auth::new(AuthSettings {
+        lattice: lattice.name.clone(),
+        key,
+        tokens: PeerTokens {
+            host: token,
+            provider: None,
+        },
+        trusted: Vec::new(),
+        strict: false,
+        confined: false,
+        links: None,
+        reports: None,
+    });
+    let config = PeerConfig {
+        auth: Some(auth),
+        ..PeerConfig::default()
+    };
+    Ok(Peer::new(lattice.nats.client().await?, config).await?)
+}
+
 impl Bed {
     /// Starts what `measures` need.
     pub(crate) async fn start(measures: &[&Measure]) -> Result<Self> {
         let (lattice, meter) = metered(1).await?;
         let peer = lattice.peer().await?;
+        let proven = proving_peer(&lattice).await?;
         let mut bed = Self {
             lattice,
             meter,
             peer,
+            proven,
             sites: HashMap::new(),
             processes: HashMap::new(),
             redis: None,
@@ -281,7 +313,11 @@ impl Bed {
                     target,
                     in_flight,
                     size,
-                } => calls::echo(&self.peer, target, in_flight, size, time).await,
+                    proven,
+                } => {
+                    let peer = if proven { &self.proven } else { &self.peer };
+                    calls::echo(peer, target, in_flight, size, time).await
+                }
                 Work::Get { site, connections } => {
                     let address = self.sites.get(&site).context("the site is not open")?;
                     http_load::get(address, site.path(), connections, time).await

@@ -149,6 +149,18 @@ const GOALS: &[Goal] = &[
         "x",
     ),
     goal(
+        "call over NATS that proves who makes it against one that does not, 64 in flight",
+        Share("component_call_proven", "component_call"),
+        AtLeast(0.9),
+        "x",
+    ),
+    goal(
+        "the same, 1 in flight",
+        Share("component_call_proven_1", "component_call_1"),
+        AtLeast(0.9),
+        "x",
+    ),
+    goal(
         "64 KiB `list<u8>` from component to component in one process",
         Value("list_64k_local"),
         AtMost(20.0),

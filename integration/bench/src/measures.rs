@@ -40,6 +40,8 @@ pub(crate) enum Work {
         target: Target,
         in_flight: usize,
         size: usize,
+        /// Whether the calls prove who makes them.
+        proven: bool,
     },
     /// HTTP requests.
     Get { site: Site, connections: usize },
@@ -131,6 +133,22 @@ const fn call(
             target,
             in_flight,
             size,
+            proven: false,
+        },
+    }
+}
+
+/// Calls that prove who makes them, beside those that do not.
+const fn proven(name: &'static str, of: &'static [&'static str], in_flight: usize) -> Measure {
+    Measure {
+        name,
+        of,
+        metered: LATTICE,
+        work: Work::Call {
+            target: SMALL,
+            in_flight,
+            size: SIZE,
+            proven: true,
         },
     }
 }
@@ -166,9 +184,11 @@ const BARE: &str = "bus_request_reply";
 pub(crate) const MEASURES: &[Measure] = &[
     bus(BARE, 64, SIZE),
     call("component_call", &[BARE], SMALL, 64, SIZE),
+    proven("component_call_proven", &["component_call"], 64),
     call("component_call_large", &[BARE], LARGE, 64, SIZE),
     bus("bus_1", 1, SIZE),
     call("component_call_1", &["bus_1"], SMALL, 1, SIZE),
+    proven("component_call_proven_1", &["component_call_1"], 1),
     bus("bus_16", 16, SIZE),
     call("component_call_16", &["bus_16"], SMALL, 16, SIZE),
     bus("bus_64", 64, SIZE),

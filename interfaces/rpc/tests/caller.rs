@@ -291,6 +291,28 @@ async fn who_points_to_another_inbox_keeps_nobody_out() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "an attacker on the wire")]
+async fn a_server_that_leads_elsewhere_fails_its_call() {
+    let cluster = Cluster::start().await;
+    let caller = cluster.host().await;
+    let attacker = cluster.nats.client().await.unwrap();
+    let mut calls = attacker.subscribe("default.target.>").await.unwrap();
+    let mut elsewhere = attacker.subscribe("wasmbus.ctl.>").await.unwrap();
+    taken_in(&attacker).await.unwrap();
+    let calling = caller.clone();
+    let call = tokio::spawn(async move { call(&calling, "any", "target").await });
+    let reply = calls.next().await.unwrap().reply.unwrap();
+    // Parameters, credit and the end of the call would go there, with the caller's own rights.
+    let accept = attacker.publish_with_reply(reply, "wasmbus.ctl.v1.default.x", "".into());
+    accept.await.unwrap();
+    let failed = timeout(SOON, call).await.unwrap().unwrap();
+    assert!(matches!(failed, Err(CallError::Protocol(_))), "{failed:?}");
+    caller.confirm(SOON).await.unwrap();
+    taken_in(&attacker).await.unwrap();
+    assert!(elsewhere.next().now_or_never().is_none());
+}
+
+#[tokio::test]
 async fn a_server_that_is_started_again_loses_no_call() {
     let cluster = Cluster::start().await;
     let caller = cluster.host().await;

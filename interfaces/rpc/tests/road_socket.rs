@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _};
 use lattice_core::Locality;
 use lattice_core::road::{Road, RoadCounts};
+use lattice_core::subject::RpcPrefix;
+use lattice_nats_box::taken_in;
 use lattice_rpc::{
     CallError, Invocation, Limiter, ListenError, Peer, PeerConfig, ServeHandle, SocketListener,
     Switchboard,
 };
-use support::{Pair, options, soon, until};
+use support::{Pair, id, lattice, options, soon, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
@@ -195,6 +198,65 @@ async fn who_says_what_is_no_frame_is_cut_off() {
     stop.cancel();
     timeout(SOON, run).await.unwrap().unwrap();
     assert!(!path.exists(), "the socket stays behind");
+}
+
+/// A frame of a kind that carries a message.
+fn frame(kind: u8, subject: &str, reply: &str, payload: &[u8]) -> Vec<u8> {
+    let mut body = vec![kind, 0];
+    body.extend((subject.len() as u16).to_be_bytes());
+    body.extend((reply.len() as u16).to_be_bytes());
+    body.extend([0; 4]);
+    for part in [subject.as_bytes(), reply.as_bytes(), payload] {
+        body.extend(part);
+    }
+    framed(&body)
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut frame = (body.len() as u32).to_be_bytes().to_vec();
+    frame.extend(body);
+    frame
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+async fn a_process_has_a_say_in_the_calls_of_its_line_only() {
+    const MESSAGE: u8 = 6;
+    const DECLINED: u8 = 5;
+    const WANT: u8 = 1;
+    let pair = Pair::start().await;
+    // A call over NATS, to somebody who takes it in and says nothing so far.
+    let client = pair.nats.client().await.unwrap();
+    let function = RpcPrefix::new(&lattice(), &id("elsewhere")).invocation("a:b/c", "f");
+    let mut requests = client.subscribe(function.clone()).await.unwrap();
+    taken_in(&client).await.unwrap();
+    let invocation = Invocation::new(function.clone(), soon(20_000));
+    let caller = pair.caller.clone();
+    let call = tokio::spawn(async move { caller.call(invocation, Bytes::from_static(b"x")).await });
+    let reply = requests.next().await.unwrap().reply.unwrap();
+    // A process that knows all of it tells what it likes.
+    let mut said = b"lattice1".to_vec();
+    said.extend(frame(MESSAGE, &format!("{reply}.results"), "", b"forged"));
+    said.extend(frame(DECLINED, &function, &reply, b"forged"));
+    let victim = format!("{}.victim", function.rsplit_once('.').unwrap().0);
+    said.extend(frame(DECLINED, &victim, &reply, b"forged"));
+    said.extend(framed(&[&[WANT], function.as_bytes()].concat()));
+    let joint = pair.joint.as_ref().unwrap();
+    let mut stream = UnixStream::connect(&joint.path).await.unwrap();
+    stream.write_all(&said).await.unwrap();
+    // The answer to the last of it comes after all the rest was read.
+    let mut told = Vec::new();
+    while !String::from_utf8_lossy(&told).contains(&function) {
+        let read = timeout(SOON, stream.read_buf(&mut told)).await.unwrap();
+        assert!(read.unwrap() > 0, "cut off");
+    }
+    pair.caller.confirm(SOON).await.unwrap();
+    taken_in(&client).await.unwrap();
+    assert!(requests.next().now_or_never().is_none(), "sent once more");
+    assert!(!call.is_finished());
+    let answer = client.publish(format!("{reply}.results"), "true".into());
+    answer.await.unwrap();
+    assert_eq!(call.await.unwrap().unwrap(), "true");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 pub mod trace;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Joint {
     pub far: Switchboard,
     /// Ends the connecting side; the listening side stays.
     pub stop: CancellationToken,
+    /// Where others may come to the near one.
+    pub path: PathBuf,
     _expected: Expected,
     _end: DropGuard,
     _folder: TempDir,
@@ -63,11 +66,12 @@ impl Joint {
         let stop = end.child_token();
         let listener = SocketListener::bind(&path).unwrap();
         tokio::spawn(listener.run(near.clone(), end.clone()));
-        tokio::spawn(keep_connected(path, far.clone(), stop.clone()));
+        tokio::spawn(keep_connected(path.clone(), far.clone(), stop.clone()));
         Self {
             near,
             far,
             stop,
+            path,
             _expected: expected,
             _end: end.drop_guard(),
             _folder: folder,
