@@ -33,6 +33,7 @@
 //! | `paging` | `cursor`: rows wait at the database, not in memory; `none`: all come at once |
 //! | `order` | `query`: as the statement says |
 //! | `dialect` | `postgres`, `mysql` or `sqlite` |
+//! | `decimal` | `exact`: a column of decimals keeps every digit; `float`: it keeps floating point numbers, and says so |
 //! | `transactions` | there are some |
 //! | `isolation` | the strongest level that is kept: `serializable` |
 //! | `transactional-ddl` | tables can be made and dropped in transactions |

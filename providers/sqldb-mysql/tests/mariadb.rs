@@ -11,8 +11,8 @@ use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
 use sqldb_mysql::SqldbMysql;
 use support::{
-    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, a_write_answers_too_much,
-    count_at_once, open_accounts, sum_of, text, transfers_that_die,
+    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, a_million_rows_in_pages,
+    a_write_answers_too_much, count_at_once, open_accounts, sum_of, text, transfers_that_die,
 };
 use tokio::time::Instant;
 
@@ -126,21 +126,7 @@ async fn transactions(sql: &Sql) {
 }
 
 async fn pages(sql: &Sql) {
-    let numbers = "SELECT seq, REPEAT('x', 100) FROM seq_1_to_1000000";
-    let mut page = sql.query_page(None, numbers, &[], 10_000).await.unwrap();
-    let before = resident();
-    let (mut seen, mut most) = (page.rows.len(), 0);
-    while let Some(cursor) = page.cursor.take() {
-        page = sql.fetch(&cursor, 10_000).await.unwrap();
-        seen += page.rows.len();
-        most = most.max(resident());
-    }
-    assert_eq!(seen, 1_000_000);
-    let grown = most.saturating_sub(before);
-    assert!(
-        grown < 100 * 1024 * 1024,
-        "{grown} bytes for rows that come in pages"
-    );
+    a_million_rows_in_pages(sql, "SELECT seq, REPEAT('x', 100) FROM seq_1_to_1000000").await;
 }
 
 async fn writes_that_answer_much(sql: &Sql) {
@@ -149,13 +135,6 @@ async fn writes_that_answer_much(sql: &Sql) {
         .unwrap();
     let insert = "INSERT INTO long_rows SELECT REPEAT('x', 1000000) FROM seq_1_to_20";
     a_write_answers_too_much(sql, insert).await;
-}
-
-/// The memory of this process.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
 }
 
 /// What one call does to its connection, no other meets.

@@ -16,8 +16,15 @@
 //!
 //! SQLite has five kinds of values; which other kind a column has is read from its declared type,
 //! as in `CREATE TABLE t (a DATE, b DECIMAL(10, 2), c BOOLEAN, d JSON)`. What has no kind of its
-//! own is text, exact decimals included; a column that is declared `DECIMAL` or `NUMERIC` would
-//! make a floating point number of them, so declare one that has to be exact as `TEXT`.
+//! own is text.
+//!
+//! A column that is declared `DECIMAL` or `NUMERIC` keeps numbers, not texts: SQLite makes a whole
+//! or a floating point number of a decimal that goes there. A whole one comes back as a decimal, one
+//! with a fraction as a float, which it is (the feature `decimal` is `float`). A column that is
+//! declared `DECIMAL_TEXT` keeps the decimal itself, and gives it back to the last digit; there the
+//! database compares texts, so put a `CAST` around it to sort or to add. A number in a `JSON` column
+//! is kept as a number as well, and comes back as JSON; one with more digits than a floating point
+//! number has loses some, unless the column is declared `JSON_TEXT`.
 
 mod actor;
 mod backend;

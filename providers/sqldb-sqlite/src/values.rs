@@ -77,10 +77,13 @@ impl Kind {
             ValueRef::Integer(number) if self == Self::Decimal => {
                 Value::Decimal(number.to_string())
             }
+            // A number is kept as one, whatever the text was that it came in.
+            ValueRef::Integer(number) if self == Self::Json => Value::Json(number.to_string()),
             ValueRef::Integer(number) => Value::Int(number),
-            ValueRef::Real(number) if self == Self::Decimal && number.is_finite() => {
-                Value::Decimal(number.to_string())
+            ValueRef::Real(number) if self == Self::Json && number.is_finite() => {
+                Value::Json(number.to_string())
             }
+            // In a decimal column too: what was exact is not any more.
             ValueRef::Real(number) => Value::Float(number),
             ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec().into()),
             ValueRef::Text(text) => {
@@ -120,6 +123,27 @@ mod tests {
         ] {
             assert_eq!(Kind::of(Some(declared)), kind, "{declared}");
         }
+    }
+
+    #[test]
+    fn numbers_tell_whether_they_are_exact() {
+        let of = |kind: Kind, kept| kind.value(kept).unwrap();
+        let real = ValueRef::Real(0.1);
+        assert_eq!(of(Kind::Decimal, real), Value::Float(0.1));
+        let whole = of(Kind::Decimal, ValueRef::Integer(12));
+        assert_eq!(whole, Value::Decimal("12".to_owned()));
+        let long = ValueRef::Text(b"12345678901234567890.0123456789");
+        let kept = Value::Decimal("12345678901234567890.0123456789".to_owned());
+        assert_eq!(of(Kind::of(Some("DECIMAL_TEXT(30, 10)")), long), kept);
+    }
+
+    #[test]
+    fn numbers_of_json_are_json() {
+        let of = |kept| Kind::Json.value(kept).unwrap();
+        let json = |text: &str| Value::Json(text.to_owned());
+        assert_eq!(of(ValueRef::Integer(-7)), json("-7"));
+        assert_eq!(of(ValueRef::Real(1.5)), json("1.5"));
+        assert_eq!(of(ValueRef::Text(b"true")), json("true"));
     }
 
     #[test]

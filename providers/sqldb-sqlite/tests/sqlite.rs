@@ -9,8 +9,8 @@ use std::time::Duration;
 use lattice_core::link::LinkState;
 use sqldb_sqlite::SqldbSqlite;
 use support::{
-    ConstraintKind, Dialect, Error, Isolation, Lattice, SUM, Sql, Value, a_write_answers_too_much,
-    count_at_once, open_accounts, sum_of, text, transfers_that_die,
+    ConstraintKind, Dialect, Error, Isolation, Lattice, SUM, Sql, Value, a_million_rows_in_pages,
+    a_write_answers_too_much, count_at_once, open_accounts, sum_of, text, transfers_that_die,
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -37,13 +37,13 @@ async fn start() -> Setup {
 #[tokio::test]
 async fn values_go_in_and_come_out() {
     let Setup { sql, .. } = &start().await;
-    let create = "CREATE TABLE v (a BOOLEAN, b INTEGER, c REAL, d DECIMAL(10, 2), e TEXT, f BLOB, g DATE, h TIME, i TIMESTAMP, j UUID, k JSON, l TEXT)";
+    let create = "CREATE TABLE v (a BOOLEAN, b INTEGER, c REAL, d DECIMAL_TEXT(30, 10), e TEXT, f BLOB, g DATE, h TIME, i TIMESTAMP, j UUID, k JSON, l TEXT)";
     sql.execute(create, &[]).await.unwrap();
     let row = vec![
         Value::Boolean(true),
         Value::Int(i64::MIN),
         Value::Float(0.1),
-        Value::Decimal("12.5".into()),
+        Value::Decimal("-12345678901234567890.0123456789".into()),
         text("it's; DROP TABLE v -- ü"),
         Value::Bytes(vec![0, 255].into()),
         Value::Date("2024-02-29".into()),
@@ -63,6 +63,38 @@ async fn values_go_in_and_come_out() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::InvalidParameter(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_kept_as_a_number_says_so() {
+    let Setup { sql, .. } = &start().await;
+    let create = "CREATE TABLE n (a DECIMAL(30, 10), b DECIMAL(10, 2), c NUMERIC, d JSON, e JSON, f JSON, g JSON_TEXT)";
+    sql.execute(create, &[]).await.unwrap();
+    let decimal = |text: &str| Value::Decimal(text.to_owned());
+    let json = |text: &str| Value::Json(text.to_owned());
+    let row = [
+        decimal("-12345678901234567890.0123456789"),
+        decimal("12.50"),
+        decimal("7.00"),
+        json("12"),
+        json("1.25"),
+        json("[1.10]"),
+        json("12345678901234567890.5"),
+    ];
+    sql.execute("INSERT INTO n VALUES (?, ?, ?, ?, ?, ?, ?)", &row)
+        .await
+        .unwrap();
+    let rows = sql.query("SELECT * FROM n", &[]).await.unwrap();
+    let wanted = vec![
+        Value::Float(-12_345_678_901_234_567_000.0),
+        Value::Float(12.5),
+        decimal("7"),
+        json("12"),
+        json("1.25"),
+        json("[1.10]"),
+        json("12345678901234567890.5"),
+    ];
+    assert_eq!(format!("{rows:?}"), format!("{:?}", [wanted]));
 }
 
 #[tokio::test]
@@ -156,6 +188,13 @@ async fn rows_come_in_pages() {
     sql.close(&cursor).await.unwrap();
     let error = sql.fetch(&cursor, 10).await.unwrap_err();
     assert!(matches!(error, Error::CursorGone), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_million_rows_are_never_here_at_once() {
+    let Setup { sql, .. } = &start().await;
+    let numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT i, hex(zeroblob(50)) FROM n";
+    a_million_rows_in_pages(sql, numbers).await;
 }
 
 #[tokio::test]

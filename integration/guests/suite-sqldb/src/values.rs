@@ -1,5 +1,6 @@
 //! Values as they go and come.
 
+use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::bindings::lattice::sql::sql::{Dialect, Value};
 use crate::kit::{Case, Run, Verdict, equal, execute, failed, query, text};
 
@@ -11,6 +12,8 @@ pub(crate) const CASES: &[Case] = &[
     ("texts and bytes of any content come back", any_content),
     ("a value of 200 KiB comes back", large),
     ("whole numbers have 64 bits", whole_numbers),
+    ("a column of decimals keeps every digit", decimals),
+    ("numbers in JSON are JSON", json_numbers),
 ];
 
 /// Columns of every kind with a value of it.
@@ -25,7 +28,11 @@ fn kinds(run: &Run<'_>) -> Vec<(&'static str, Value)> {
         ("BOOLEAN", Value::Boolean(true)),
         ("BIGINT", Value::Int(-5)),
         ("DOUBLE PRECISION", Value::Float(0.1)),
-        ("DECIMAL(20, 1)", Value::Decimal(s("-12345678.5"))),
+        (
+            // Where a column of decimals keeps something else, this one keeps text.
+            of("DECIMAL(20, 1)", "DECIMAL(20, 1)", "DECIMAL_TEXT(20, 1)"),
+            Value::Decimal(s("-12345678.5")),
+        ),
         (of("TEXT", "VARCHAR(200)", "TEXT"), text("größer als ∞")),
         (
             of("BYTEA", "BLOB", "BLOB"),
@@ -175,4 +182,37 @@ fn whole_numbers(run: &Run<'_>) -> Verdict {
     let rows = query(&format!("SELECT a FROM {} ORDER BY a", table.name), &[])?;
     let wanted = numbers.map(|number| vec![Value::Int(number)]);
     equal("the numbers", format!("{rows:?}"), format!("{wanted:?}"))
+}
+
+/// More digits than a floating point number has, before the point and after it.
+const LONG: &str = "-12345678901234567890.0123456789";
+
+fn decimals(run: &Run<'_>) -> Verdict {
+    let table = run.table("decimals", "a DECIMAL(30, 10)")?;
+    let insert = format!("INSERT INTO {} (a) VALUES (?)", table.name);
+    execute(&insert, &[Value::Decimal(LONG.to_owned())])?;
+    let rows = query(&format!("SELECT a FROM {}", table.name), &[])?;
+    match (
+        rows.first().and_then(|row| row.first()),
+        run.feature("decimal"),
+    ) {
+        (Some(Value::Decimal(came)), _) => equal("the decimal", came.as_str(), LONG),
+        (Some(Value::Float(_)), Some(kept @ "float")) => Err(Failure::Refused(format!(
+            "the provider tells the feature `decimal` = `{kept}`, and the value comes as a float"
+        ))),
+        (came, told) => Err(failed(format!("{came:?} came, and `decimal` is {told:?}"))),
+    }
+}
+
+fn json_numbers(run: &Run<'_>) -> Verdict {
+    let table = run.table("json_numbers", "a JSON, b JSON")?;
+    let insert = format!("INSERT INTO {} (a, b) VALUES (?, ?)", table.name);
+    let json = |text: &str| Value::Json(text.to_owned());
+    let wanted = [json("12"), json("1.25")];
+    execute(&insert, &wanted)?;
+    let rows = query(&format!("SELECT a, b FROM {}", table.name), &[])?;
+    match rows.first().map(Vec::as_slice) {
+        Some([a, b]) if is_same(a, &wanted[0]) && is_same(b, &wanted[1]) => Ok(()),
+        came => Err(failed(format!("{came:?} came"))),
+    }
 }

@@ -201,6 +201,7 @@ pub const SQL: Vocabulary = Vocabulary {
         Word::one_of("paging", &["cursor", NONE]),
         Word::one_of("order", &["query"]),
         Word::one_of("dialect", &["postgres", "mysql", "sqlite"]),
+        Word::one_of("decimal", &["exact", "float"]),
         Word::flag("transactions"),
         Word::one_of("isolation", &["serializable", NONE]),
         Word::flag("transactional-ddl"),

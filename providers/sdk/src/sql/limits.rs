@@ -83,6 +83,7 @@ pub fn features(dialect: Dialect, limits: &Limits) -> Features {
         .with("paging", "cursor")
         .with("order", "query")
         .with("dialect", dialect.name())
+        .with("decimal", dialect.decimal())
         .having("transactions")
         .with("isolation", "serializable")
         .with("max-page-rows", MAX_PAGE_ROWS)
@@ -100,6 +101,14 @@ impl Dialect {
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
             Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// What a column of decimals keeps.
+    fn decimal(self) -> &'static str {
+        match self {
+            Self::Postgres | Self::Mysql => "exact",
+            Self::Sqlite => "float",
         }
     }
 

@@ -515,3 +515,28 @@ pub async fn a_write_answers_too_much(sql: &Sql, insert: &str) {
     sql.commit(&tx).await.unwrap();
     assert_eq!((seen, written().await), (20, 40));
 }
+
+/// The memory of this process, which is caller and provider.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+/// Reads a million rows of a hundred bytes and more in pages, none of which stays.
+pub async fn a_million_rows_in_pages(sql: &Sql, query: &str) {
+    let before = resident();
+    let mut page = sql.query_page(None, query, &[], 10_000).await.unwrap();
+    let (mut seen, mut most) = (page.rows.len(), 0);
+    while let Some(cursor) = page.cursor.take() {
+        page = sql.fetch(&cursor, 10_000).await.unwrap();
+        seen += page.rows.len();
+        most = most.max(resident());
+    }
+    assert_eq!(seen, 1_000_000);
+    let grown = most.saturating_sub(before);
+    assert!(
+        grown < 100 * 1024 * 1024,
+        "{grown} bytes for rows that come in pages"
+    );
+}
