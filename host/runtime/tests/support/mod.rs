@@ -69,6 +69,8 @@ pub(crate) type Answer = BoxFuture<'static, Result<Bytes, InvokeError>>;
 /// Answers calls and remembers them.
 pub(crate) struct FakeInvoke {
     answer: Box<dyn Fn(Called) -> Answer + Send + Sync>,
+    /// What follows an answer on its paths.
+    streamed: Vec<(Vec<u32>, &'static [u8])>,
     calls: Mutex<Vec<Called>>,
 }
 
@@ -87,6 +89,22 @@ impl FakeInvoke {
     pub(crate) fn with(answer: impl Fn(Called) -> Answer + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             answer: Box::new(answer),
+            streamed: Vec::new(),
+            calls: Mutex::default(),
+        })
+    }
+
+    /// Answers each call as `answer` says, with what follows on the paths of the answer.
+    pub(crate) fn streaming(
+        streamed: Vec<(Vec<u32>, &'static [u8])>,
+        answer: impl Fn(Called) -> Result<Bytes, InvokeError> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            answer: Box::new(move |called| {
+                let answered = answer(called);
+                Box::pin(async move { answered })
+            }),
+            streamed,
             calls: Mutex::default(),
         })
     }
@@ -160,9 +178,14 @@ impl Invoke for FakeInvoke {
             }
         }
         let results = self.call(cx, target, all.freeze()).await?;
+        let streams = self.streamed.iter().map(|(path, bytes)| {
+            let bytes = futures::stream::iter([Ok(Bytes::from_static(bytes))]);
+            let stream: ByteStream = Box::pin(bytes);
+            (StreamPath::new(path.clone()), stream)
+        });
         Ok(StreamingReply {
             results,
-            streams: Vec::new(),
+            streams: streams.collect(),
         })
     }
 

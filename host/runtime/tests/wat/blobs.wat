@@ -1,4 +1,4 @@
-;; Reads an object of a container, and writes one.
+;; Reads an object of a container, asks for the size of a range of it, and writes one.
 (component
   (import "wasi:io/error@0.2.6" (instance $io-error
     (export "error" (type (sub resource)))))
@@ -21,6 +21,8 @@
       (param "self" (borrow $outgoing)) (result (result (own $own-output)))))
     (export "[static]outgoing-value.finish" (func
       (param "this" (own $outgoing)) (result (result (error string)))))
+    (export "[method]incoming-value.size" (func
+      (param "self" (borrow $incoming)) (result u64)))
     (export "[static]incoming-value.incoming-value-consume-sync" (func
       (param "this" (own $incoming)) (result (result (list u8) (error string)))))))
   (alias export $types "outgoing-value" (type $outgoing))
@@ -60,6 +62,7 @@
   (core func $consume (canon lower
     (func $types "[static]incoming-value.incoming-value-consume-sync")
     (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+  (core func $size (canon lower (func $types "[method]incoming-value.size")))
   (core func $new (canon lower (func $types "[static]outgoing-value.new-outgoing-value")))
   (core func $body (canon lower
     (func $types "[method]outgoing-value.outgoing-value-write-body") (memory (core memory $libc "memory"))))
@@ -74,6 +77,7 @@
     (import "blobs" "get-data" (func $get-data (param i32 i32 i32 i64 i64 i32)))
     (import "blobs" "write-data" (func $write-data (param i32 i32 i32 i32 i32)))
     (import "blobs" "consume" (func $consume (param i32 i32)))
+    (import "blobs" "size" (func $size (param i32) (result i64)))
     (import "blobs" "new" (func $new (result i32)))
     (import "blobs" "body" (func $body (param i32 i32)))
     (import "blobs" "finish" (func $finish (param i32 i32)))
@@ -89,6 +93,22 @@
       (if (call $failed (i32.const 80)) (then (return (i32.const 80))))
       (call $consume (i32.load (i32.const 84)) (i32.const 96))
       (i32.const 96))
+    ;; Asks twice; what it then reads has as many bytes, or all bits are set.
+    (func (export "size") (param $start i64) (param $end i64) (result i64)
+      (local $said i64)
+      (call $get-container (i32.const 16) (i32.const 3) (i32.const 64))
+      (if (call $failed (i32.const 64)) (then (return (i64.const -1))))
+      (call $get-data (i32.load (i32.const 68)) (i32.const 19) (i32.const 3)
+        (local.get $start) (local.get $end) (i32.const 80))
+      (if (call $failed (i32.const 80)) (then (return (i64.const -1))))
+      (local.set $said (call $size (i32.load (i32.const 84))))
+      (if (i64.ne (local.get $said) (call $size (i32.load (i32.const 84))))
+        (then (return (i64.const -1))))
+      (call $consume (i32.load (i32.const 84)) (i32.const 96))
+      (if (call $failed (i32.const 96)) (then (return (i64.const -1))))
+      (if (i64.ne (local.get $said) (i64.load32_u (i32.const 104)))
+        (then (return (i64.const -1))))
+      (local.get $said))
     (func (export "write") (param $data i32) (param $len i32) (result i32)
       (local $value i32) (local $stream i32)
       (call $get-container (i32.const 16) (i32.const 3) (i32.const 64))
@@ -110,6 +130,7 @@
       (export "get-data" (func $get-data))
       (export "write-data" (func $write-data))
       (export "consume" (func $consume))
+      (export "size" (func $size))
       (export "new" (func $new))
       (export "body" (func $body))
       (export "finish" (func $finish))
@@ -117,6 +138,8 @@
       (export "close" (func $close))))))
   (func (export "read") (result (result (list u8) (error string)))
     (canon lift (core func $main "read") (memory (core memory $libc "memory"))))
+  (func (export "size") (param "start" u64) (param "end" u64) (result u64)
+    (canon lift (core func $main "size")))
   (func (export "write") (param "data" (list u8)) (result (result (error string)))
     (canon lift (core func $main "write")
       (memory (core memory $libc "memory")) (realloc (core func $libc "realloc")))))

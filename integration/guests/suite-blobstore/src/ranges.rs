@@ -119,9 +119,18 @@ fn at_once(world: &World) -> Step {
 fn sizes(world: &World) -> Step {
     let container = world.container("a")?;
     expect("write", write(&container, "o", DATA))?;
-    for (start, end, wanted) in [(0, u64::MAX, 10), (2, 4, 3), (8, 20, 2), (0, 0, 1)] {
-        let value = expect("get-data", container.get_data("o", start, end))?;
-        same(&format!("{start} to {end}"), value.size(), wanted)?;
+    expect("write", write(&container, "empty", b""))?;
+    for (object, start, end, wanted) in [
+        ("o", 0, u64::MAX, 10),
+        ("o", 2, 4, 3),
+        ("o", 8, 20, 2),
+        ("o", 0, 0, 1),
+        ("o", 10, u64::MAX, 0),
+        ("empty", 0, u64::MAX, 0),
+        ("empty", 0, 0, 0),
+    ] {
+        let value = expect("get-data", container.get_data(object, start, end))?;
+        same(&format!("{object}, {start} to {end}"), value.size(), wanted)?;
     }
     Ok(())
 }

@@ -58,6 +58,11 @@ impl Items {
         }
     }
 
+    /// How many items are left, once all that is to come has come.
+    pub(super) fn all_left(&self) -> Option<usize> {
+        self.source.is_none().then_some(self.left)
+    }
+
     /// Gets more bytes; false at the end of the path.
     async fn fill(&mut self) -> Result<bool, InvokeError> {
         let Some(source) = &mut self.source else {

@@ -1,5 +1,6 @@
 //! `types`: values that are written and values that were read.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +13,7 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, poll_noop, spawn};
 
 use super::chunks::{Items, Outcome, path, read_result, take};
-use super::pipe::{Pipe, Writer};
+use super::pipe::{Budget, Pipe, Writer};
 use super::{INSTANCES, ObjectId, remote_failure};
 use crate::codec::Plan;
 use crate::imports::{FromInvoke as _, chain};
@@ -41,6 +42,9 @@ pub(super) struct IncomingValue {
 pub(super) struct BlobData {
     items: Items,
     outcome: Option<Outcome>,
+    ahead: Ahead,
+    /// What ended the reading that counted.
+    failed: Option<wasmtime::Error>,
 }
 
 impl BlobData {
@@ -61,20 +65,36 @@ impl BlobData {
             count => Items::ready(count, &inline),
         };
         if version > 0 {
-            return Ok(Self {
-                items,
-                outcome: None,
-            });
+            return Ok(Self::new(items, None));
         }
         let outcome = if reader.future_is_ready().map_err(parse)? {
             Some(Outcome::Ready(read_result(&mut reader).map_err(parse)?))
         } else {
             take(&mut reply, &[0, 1]).map(Outcome::Pending)
         };
-        Ok(Self { items, outcome })
+        Ok(Self::new(items, outcome))
+    }
+
+    fn new(items: Items, outcome: Option<Outcome>) -> Self {
+        Self {
+            items,
+            outcome,
+            ahead: Ahead::default(),
+            failed: None,
+        }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, wasmtime::Error> {
+        if let Some(bytes) = self.ahead.pop() {
+            return Ok(Some(bytes));
+        }
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.fetch().await,
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<Option<Bytes>, wasmtime::Error> {
         if let Some(bytes) = self.items.next_bytes().await? {
             return Ok(Some(bytes));
         }
@@ -82,6 +102,28 @@ impl BlobData {
             outcome.wait().await.map_err(remote_failure)?;
         }
         Ok(None)
+    }
+
+    /// How many bytes there are, once all of them have come.
+    fn known_size(&self) -> Option<u64> {
+        let left = self.items.all_left()?;
+        Some(left as u64 + self.ahead.bytes as u64)
+    }
+
+    /// How many bytes come, found out by taking them in. They are kept for the guest for as long as
+    /// the budget lets them; of data that has more it is how many were taken in.
+    async fn count(&mut self, budget: &Budget) -> u64 {
+        while budget.free() > 0 {
+            match self.fetch().await {
+                Ok(Some(bytes)) => self.ahead.push(bytes, budget),
+                Ok(None) => break,
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        self.ahead.bytes as u64
     }
 
     async fn collect(mut self, limit: usize) -> Result<Bytes, String> {
@@ -95,6 +137,43 @@ impl BlobData {
             all.extend_from_slice(&bytes);
         }
         Ok(all.freeze())
+    }
+}
+
+/// What was read to be counted, and is still to be given to the guest.
+#[derive(Default)]
+struct Ahead {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    /// What all that the call has in memory is taken from.
+    budget: Option<Budget>,
+}
+
+impl Ahead {
+    fn push(&mut self, bytes: Bytes, budget: &Budget) {
+        let budget = self.budget.get_or_insert_with(|| budget.clone());
+        budget.take(bytes.len());
+        self.bytes += bytes.len();
+        self.chunks.push_back(bytes);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let bytes = self.chunks.pop_front()?;
+        self.give_back(bytes.len());
+        Some(bytes)
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(budget) = &self.budget {
+            budget.give_back(bytes);
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
     }
 }
 
@@ -347,15 +426,57 @@ fn link_incoming(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
     )?;
     instance.func_wrap_async(
         "[method]incoming-value.size",
-        |store, (value,): (Resource<IncomingValue>,)| {
+        |mut store, (handle,): (Resource<IncomingValue>,)| {
             Box::new(async move {
-                let value = store.data().table.get(&value)?;
+                let value = store.data().table.get(&handle)?;
+                if let Some(size) = value.data.known_size() {
+                    return Ok((size,));
+                }
                 let (id, start, end) = (value.id.clone(), value.start, value.end);
                 let info = super::object_info(store.data().outbound(), id).await;
-                // Without the object's size the range is the best that can be said.
-                let last = info.map_or(end, |info| end.min(info.size.saturating_sub(1)));
-                Ok((last.saturating_sub(start).saturating_add(1),))
+                if let Ok(info) = info {
+                    return Ok((size_of_range(info.size, start, end),));
+                }
+                // The object may have gone since; what was read of it is still on its way.
+                let budget = store.data_mut().writing();
+                let value = store.data_mut().table.get_mut(&handle)?;
+                Ok((value.data.count(&budget).await,))
             })
         },
     )
+}
+
+/// How many bytes of an object of this size lie from `start` to `end`, which both belong to them.
+fn size_of_range(size: u64, start: u64, end: u64) -> u64 {
+    if start >= size || end < start {
+        return 0;
+    }
+    end.min(size - 1) - start + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_the_bytes_that_the_object_has_of_it() {
+        for (size, start, end, bytes) in [
+            (10, 0, u64::MAX, 10),
+            (10, 2, 4, 3),
+            (10, 8, 20, 2),
+            (10, 9, 9, 1),
+            (10, 10, u64::MAX, 0),
+            (10, u64::MAX, u64::MAX, 0),
+            (10, 4, 2, 0),
+            (0, 0, 0, 0),
+            (0, 0, u64::MAX, 0),
+            (u64::MAX, 0, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(
+                size_of_range(size, start, end),
+                bytes,
+                "{start} to {end} of {size}"
+            );
+        }
+    }
 }
