@@ -163,9 +163,6 @@ impl Blobs for AzureBackend {
         objects: Vec<String>,
     ) -> Result<(), BlobError> {
         names::container(container)?;
-        for object in &objects {
-            names::blob(object)?;
-        }
         containers::delete_all(self.azure(), container, objects).await
     }
 

@@ -15,6 +15,7 @@ use lattice_provider_sdk::blobstore::{BlobError, Names};
 
 use crate::blobs::delete;
 use crate::error::{of_container, other};
+use crate::names;
 
 /// How many names Azure gives at once.
 pub(crate) const PAGE: u32 = 5000;
@@ -156,16 +157,17 @@ pub(crate) async fn clear(azure: &Azure, container: &str) -> Result<(), BlobErro
     }
 }
 
-/// Deletes some blobs. All are tried.
+/// Deletes some blobs. All are tried, but those whose names Azure would take for other ones.
 pub(crate) async fn delete_all(
     azure: &Azure,
     container: &str,
     names: Vec<String>,
 ) -> Result<(), BlobError> {
     let of = names.len();
-    let deletes = names
-        .into_iter()
-        .map(|name| async move { delete(azure, container, &name).await });
+    let deletes = names.into_iter().map(|name| async move {
+        names::blob(&name)?;
+        delete(azure, container, &name).await
+    });
     let deletes: Vec<_> = deletes.collect();
     let mut done = stream::iter(deletes).buffered(DELETES_AT_ONCE);
     let mut failed = Vec::new();

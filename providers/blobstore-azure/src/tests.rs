@@ -167,6 +167,23 @@ async fn objects_keep_the_names_they_are_given() {
 }
 
 #[tokio::test]
+async fn a_forbidden_name_keeps_no_other_blob_from_being_deleted() {
+    let azurite = azurite(&[]).await;
+    azurite.create("corp").await;
+    for name in ["a", "b", "kept"] {
+        azurite.write(&id("corp", name), "data").await.unwrap();
+    }
+    let all = ["a", "x/../kept", "no\\slash", "b"].map(str::to_owned);
+    let deleted = containers::delete_all(&azurite.account.azure, "corp", all.to_vec()).await;
+    let Err(BlobError::Some { failed, of, why }) = deleted else {
+        panic!("{deleted:?}");
+    };
+    assert_eq!((failed, of), (2, 4));
+    assert!(why.contains("x/../kept"), "{why}");
+    assert_eq!(azurite.names("corp").await.unwrap(), ["kept"]);
+}
+
+#[tokio::test]
 async fn ranges_have_both_ends_and_are_clamped() {
     let azurite = azurite(&[]).await;
     let azure = &azurite.account.azure;
