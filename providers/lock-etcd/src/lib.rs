@@ -10,7 +10,9 @@
 //! key that came to be first holds the lock; the others wait for the one before them to go. So the
 //! lock is given in the order in which they came, in the whole lattice, and a release wakes one
 //! waiter. The fencing number is the revision at which the holder's key came to be. A key ends with
-//! its lease, by etcd's own clock alone; those who wait have their leases kept by the provider.
+//! its lease, by etcd's own clock alone. Those who wait have a short one, of four seconds, which the
+//! provider keeps alive, and get the lease that they want with the lock; so a provider that dies holds
+//! nobody up for longer than that.
 //!
 //! etcd counts leases in whole seconds, and has a shortest one of two, set up as it is by default: a
 //! shorter time is made longer, which the lease tells. It notices the end of one up to a second

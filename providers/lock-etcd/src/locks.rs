@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use lattice_etcd::{Compare, Delete, EtcdError, Op, Pair, Put, Range, Relation, SortBy, Txn};
 use lattice_provider_sdk::lock::{Claim, Granted, Holder, LockError, Locks, Place};
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
@@ -12,6 +13,9 @@ use crate::names;
 
 /// How long a waiter relies on being woken.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long one who waits stands in line without a word of its provider: for so long a waiter that is
+/// gone holds up those behind it. Some pauses of a provider that lives have to fit in.
+const PLACE: Duration = Duration::from_secs(4);
 
 /// Locks below one prefix.
 #[derive(Debug)]
@@ -22,10 +26,22 @@ pub(crate) struct EtcdLocks {
 /// A place in a line.
 struct Ticket {
     key: String,
+    /// The lease of the place, not that of the lock.
     lease: i64,
     ttl: Duration,
     /// When the key came to be: it decides the order, and is the fence.
     revision: i64,
+}
+
+/// The key of a claim as it was seen.
+struct Mine {
+    key: Bytes,
+    lease: i64,
+    revision: i64,
+}
+
+fn lost_place() -> LockError {
+    LockError::unavailable("etcd was away for so long that the place in line is lost")
 }
 
 fn failed(error: EtcdError) -> LockError {
@@ -82,10 +98,35 @@ impl EtcdLocks {
         }))
     }
 
-    /// Gets in line.
-    async fn enqueue(&self, claim: &Claim, ttl: Duration) -> Result<Ticket, LockError> {
+    /// Takes a lock that nobody holds and nobody waits for.
+    async fn take_free(&self, claim: &Claim, ttl: Duration) -> Result<Option<Granted>, LockError> {
         let etcd = &self.line.etcd;
         let lease = etcd.grant(ttl).await.map_err(failed)?;
+        let is_free = Compare::none_below(names::of_place(&self.line.prefix, &claim.place));
+        let key = names::of_claim(&self.line.prefix, claim);
+        let put = Put::new(key, claim.owner.clone()).lease(lease.id);
+        let done = etcd.txn(Txn::when(is_free).then(Op::Put(put))).await;
+        match done {
+            Ok(done) if done.succeeded => Ok(Some(Granted {
+                fence: fence(done.revision),
+                ttl: lease.ttl,
+            })),
+            Ok(_) => {
+                self.leave(lease.id).await;
+                Ok(None)
+            }
+            // It may have happened, and nobody would give the lock back.
+            Err(error) => {
+                self.leave(lease.id).await;
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// Gets in line.
+    async fn enqueue(&self, claim: &Claim) -> Result<Ticket, LockError> {
+        let etcd = &self.line.etcd;
+        let lease = etcd.grant(PLACE).await.map_err(failed)?;
         let key = names::of_claim(&self.line.prefix, claim);
         let put = Put::new(key.clone(), claim.owner.clone()).lease(lease.id);
         match etcd.put(put).await {
@@ -106,6 +147,14 @@ impl EtcdLocks {
     async fn leave(&self, lease: i64) {
         if let Err(error) = self.line.etcd.revoke(lease).await {
             tracing::debug!(%error, "could not end a lease");
+        }
+    }
+
+    /// Gives up what may have been won without our knowing.
+    async fn forgo(&self, ticket: &Ticket) {
+        let key = Delete::key(ticket.key.clone());
+        if let Err(error) = self.line.etcd.delete(key).await {
+            tracing::debug!(%error, "could not give a lock up");
         }
     }
 
@@ -148,22 +197,31 @@ impl EtcdLocks {
     /// Keeps a place in the line.
     async fn keep(&self, ticket: &Ticket) -> Result<Duration, LockError> {
         let kept = self.line.etcd.keep_alive(ticket.lease).await;
-        kept.map_err(failed)?.ok_or_else(|| {
-            LockError::unavailable("etcd was away for so long that the place in line is lost")
-        })
+        kept.map_err(failed)?.ok_or_else(lost_place)
     }
 
     async fn win(
         &self,
         claim: &Claim,
         ticket: &Ticket,
+        ttl: Duration,
         until: Instant,
     ) -> Result<Granted, LockError> {
         if self.queue(&claim.place, ticket, until).await? {
-            // Some of the lease went by in line; it begins now.
-            let ttl = self.keep(ticket).await?;
-            let fence = fence(ticket.revision);
-            return Ok(Granted { fence, ttl });
+            // The lease of the lock begins now, in place of that of the place in line.
+            let mine = Mine {
+                key: ticket.key.clone().into(),
+                lease: ticket.lease,
+                revision: ticket.revision,
+            };
+            return match self.change_lease(claim, &mine, ttl).await {
+                Err(LockError::NotHeld) => Err(lost_place()),
+                Err(error) => {
+                    self.forgo(ticket).await;
+                    Err(error)
+                }
+                won => won,
+            };
         }
         let first = self.first(&claim.place).await?;
         let holder = match first.filter(|first| first.key != ticket.key) {
@@ -177,19 +235,18 @@ impl EtcdLocks {
     async fn change_lease(
         &self,
         claim: &Claim,
-        mine: &Pair,
+        mine: &Mine,
         ttl: Duration,
     ) -> Result<Granted, LockError> {
         let etcd = &self.line.etcd;
         let lease = etcd.grant(ttl).await.map_err(failed)?;
-        let is_mine =
-            Compare::create_revision(mine.key.clone(), Relation::Equal, mine.create_revision);
+        let is_mine = Compare::create_revision(mine.key.clone(), Relation::Equal, mine.revision);
         let put = Put::new(mine.key.clone(), claim.owner.clone()).lease(lease.id);
         let done = etcd.txn(Txn::when(is_mine).then(Op::Put(put))).await;
         match done {
             Ok(done) if done.succeeded => {
                 self.leave(mine.lease).await;
-                let fence = fence(mine.create_revision);
+                let fence = fence(mine.revision);
                 Ok(Granted {
                     fence,
                     ttl: lease.ttl,
@@ -218,8 +275,11 @@ impl Locks for EtcdLocks {
         {
             return Err(LockError::Held(Some(holder)));
         }
-        let ticket = self.enqueue(claim, ttl).await?;
-        let won = self.win(claim, &ticket, until).await;
+        if let Some(granted) = self.take_free(claim, ttl).await? {
+            return Ok(granted);
+        }
+        let ticket = self.enqueue(claim).await?;
+        let won = self.win(claim, &ticket, ttl, until).await;
         if won.is_err() {
             self.leave(ticket.lease).await;
         }
@@ -235,6 +295,11 @@ impl Locks for EtcdLocks {
         let kept = etcd.keep_alive(mine.lease).await.map_err(failed)?;
         let kept = kept.ok_or(LockError::NotHeld)?;
         if kept.as_secs() != ttl.as_millis().div_ceil(1000) as u64 {
+            let mine = Mine {
+                key: mine.key,
+                lease: mine.lease,
+                revision: mine.create_revision,
+            };
             return self.change_lease(claim, &mine, ttl).await;
         }
         let fence = fence(mine.create_revision);

@@ -55,15 +55,7 @@ async fn waiting_is_fair() {
             sender.send((n, lease.fence)).unwrap();
             component.release(&lease).await.unwrap();
         });
-        // Until it is in line, as etcd counts.
-        let client = lattice_etcd::Etcd::new(lattice_etcd::EtcdOptions::at([etcd.url()])).unwrap();
-        let all = || lattice_etcd::Range::prefix("lattice/lock/").count_only();
-        let in_line = async {
-            while client.range(all()).await.unwrap().count < n + 2 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, in_line).await.unwrap();
+        until_in_line(&etcd, n + 2).await;
     }
     component.release(&lease).await.unwrap();
     let mut last = lease.fence;
@@ -74,6 +66,47 @@ async fn waiting_is_fair() {
         assert!(fence > last);
         last = fence;
     }
+}
+
+/// Waits until so many hold a lock or are in line for it, as etcd counts.
+async fn until_in_line(etcd: &Service, many: u64) {
+    let client = lattice_etcd::Etcd::new(lattice_etcd::EtcdOptions::at([etcd.url()])).unwrap();
+    let all = || lattice_etcd::Range::prefix("lattice/lock/").count_only();
+    let in_line = async {
+        while client.range(all()).await.unwrap().count < many {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, in_line).await.unwrap();
+}
+
+/// A waiter whose provider dies does not hold the line up for the lease that it wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_that_dies_holds_nobody_up() {
+    let etcd = Service::start(Kind::Etcd).await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("endpoints", &*etcd.url())];
+    let component = lattice.link("cart", "default", &config).await;
+    let wait = |component: support::Component| {
+        tokio::spawn(async move { component.acquire("queue", 60_000, 20_000).await })
+    };
+    let held = component.acquire("queue", 60_000, 0).await.unwrap();
+    let dying = wait(component.clone());
+    until_in_line(&etcd, 2).await;
+    lattice.kill(0).await;
+    dying.abort();
+    lattice.run_copy().await;
+    // Whether it comes before the release or after it, it is behind the one that died.
+    let next = wait(component.clone());
+    component.release(&held).await.unwrap();
+    let released = Instant::now();
+    let next = next.await.unwrap().unwrap();
+    assert!(released.elapsed() < Duration::from_secs(10));
+    assert!(next.fence > held.fence);
+    // It has the lease that it wanted, not that of a place in line.
+    let renewed = component.renew(&next, 60_000).await.unwrap();
+    assert_eq!(renewed.fence, next.fence);
+    assert!(next.ttl_ms > 50_000, "{}", next.ttl_ms);
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Effect, Etcd};
 use crate::error::EtcdError;
-use crate::kv::{Delete, Deleted, DeletedWire, Put, PutDone, PutWire, Range, Ranged, RangedWire};
+use crate::kv::{
+    Delete, Deleted, DeletedWire, Put, PutDone, PutWire, Range, Ranged, RangedWire, prefix_end,
+};
 use crate::wire::{Header, base64_text};
 
 /// How two things have to stand to each other.
@@ -49,6 +51,9 @@ enum Target {
 pub struct Compare {
     #[serde(with = "base64_text")]
     key: Bytes,
+    /// Where the keys end of which it has to hold for each; empty for one key.
+    #[serde(with = "base64_text", skip_serializing_if = "Bytes::is_empty")]
+    range_end: Bytes,
     result: Relation,
     #[serde(flatten)]
     target: Target,
@@ -58,6 +63,16 @@ impl Compare {
     /// The key is not there.
     pub fn absent(key: impl Into<Bytes>) -> Self {
         Self::create_revision(key, Relation::Equal, 0)
+    }
+
+    /// No key is there that begins with `prefix`.
+    pub fn none_below(prefix: impl Into<Bytes>) -> Self {
+        let prefix = prefix.into();
+        let range_end = prefix_end(&prefix);
+        Self {
+            range_end,
+            ..Self::absent(prefix)
+        }
     }
 
     /// The key is there.
@@ -91,6 +106,7 @@ impl Compare {
     fn of(key: impl Into<Bytes>, result: Relation, target: Target) -> Self {
         Self {
             key: key.into(),
+            range_end: Bytes::new(),
             result,
             target,
         }
@@ -264,6 +280,10 @@ mod tests {
             )
         );
         assert_eq!(txn.effect(), Effect::Once);
+        assert_eq!(
+            serde_json::to_string(&Compare::none_below("a/")).unwrap(),
+            r#"{"key":"YS8=","range_end":"YTA=","result":"EQUAL","target":"CREATE","create_revision":"0"}"#
+        );
         assert_eq!(
             Txn::always().then(Op::Range(Range::key("a"))).effect(),
             Effect::Same
