@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::artifacts::{archive, component, signed};
+use common::artifacts::{archive, archive_of, component, signed};
 use common::{Home, expect};
+use lattice_claims::component::ValidTimes;
+use lattice_claims::{Claims, ComponentMetadata, KeyKind, SigningKey, wasm};
 
 #[test]
 fn an_unsigned_component_shows_imports_and_exports() {
@@ -82,6 +84,19 @@ fn a_changed_component_says_that_its_claims_do_not_hold() {
 }
 
 #[test]
+fn a_token_that_is_bound_to_no_file_is_said_to_be_none() {
+    let home = Home::new();
+    let mut claims = Claims::new("M".into(), ComponentMetadata::default(), 1_700_000_000);
+    claims.revision = Some(2);
+    let token = claims.sign(&SigningKey::generate(KeyKind::Account));
+    let bytes = wasm::with_token(&component(), &token.unwrap());
+    home.file("demo.wasm", bytes.unwrap());
+    let json = home.wash("inspect demo.wasm -o json").ok().json();
+    let told = json["can_be_used"].as_str().unwrap();
+    assert!(told.starts_with("as unsigned: "), "{told}");
+}
+
+#[test]
 fn a_provider_archive_shows_its_targets() {
     let home = Home::new();
     let (bytes, account, service) = archive();
@@ -94,15 +109,49 @@ fn a_provider_archive_shows_its_targets() {
         &outcome,
         "
 -- stdout
-Provider: kv
-Account:  [ACCOUNT]
-Service:  [SERVICE]
-Vendor:   Example
-Expires:  never
-Version:  1.0.0 (1)
-Targets:  x86_64-linux, aarch64-linux
+Provider:    kv
+Account:     [ACCOUNT]
+Service:     [SERVICE]
+Vendor:      Example
+Expires:     never
+Can be used: immediately
+Version:     1.0.0 (1)
+Targets:     x86_64-linux, aarch64-linux
 -- exit 0",
     );
+}
+
+#[test]
+fn archives_that_cannot_be_used_are_shown_and_say_why() {
+    let home = Home::new();
+    let times = |expires, not_before| ValidTimes {
+        now: 1_700_000_000,
+        expires,
+        not_before,
+    };
+    let far = 4_000_000_000;
+    let mut swapped = archive_of(times(None, None), false);
+    let at = swapped.windows(3).position(|found| found == b"two");
+    swapped[at.unwrap()] ^= 1;
+    for (name, bytes, why) in [
+        (
+            "expired",
+            archive_of(times(Some(1_700_000_001), None), true),
+            "token expired",
+        ),
+        (
+            "early",
+            archive_of(times(None, Some(far)), true),
+            "token not yet usable",
+        ),
+        ("swapped", swapped, "hash mismatch, `aarch64-linux`"),
+    ] {
+        home.file(name, bytes);
+        let json = home.wash(&format!("inspect {name} -o json")).ok().json();
+        assert_eq!(json["name"], "kv", "{name}: {json}");
+        let told = json["can_be_used"].as_str().unwrap();
+        assert!(told.starts_with("no: ") && told.contains(why), "{told}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) struct Code {
     /// Where it came from, exactly as the command named it.
     pub(crate) image: ImageRef,
     pub(crate) component: Component,
+    /// What is proven of this very file.
     pub(crate) claims: Option<VerifiedComponent>,
 }
 
@@ -65,6 +66,7 @@ fn entity(claims: Option<&VerifiedComponent>, annotations: &StringMap) -> Entity
 pub(crate) struct Fetched {
     pub(crate) image: ImageRef,
     wasm: Bytes,
+    /// What is proven of this very file.
     pub(crate) claims: Option<VerifiedComponent>,
 }
 
@@ -103,8 +105,23 @@ pub(crate) async fn fetch(deps: &ComponentDeps, image: &ImageRef) -> Result<Fetc
     Ok(Fetched {
         image: image.clone(),
         wasm,
-        claims,
+        claims: claims.filter(|verified| counts(image, verified)),
     })
+}
+
+/// Whether claims count for the file that they came in. Others could be those of any component:
+/// policy and secrets would take foreign code for it.
+fn counts(image: &ImageRef, verified: &VerifiedComponent) -> bool {
+    let is_bound = verified.claims.is_bound();
+    if !is_bound {
+        tracing::warn!(
+            image = image.as_str(),
+            subject = verified.claims.subject,
+            "the token of a component is of a format before revision 3, whose hash says nothing \
+             about the file; it runs as one that is not signed"
+        );
+    }
+    is_bound
 }
 
 const WASM_MAGIC: &[u8] = b"\0asm";

@@ -96,12 +96,6 @@ impl Entry {
             self.finish(deps, running).await;
             return Ok(());
         }
-        let planned = Planned {
-            count: wanted.count,
-            annotations: &running.annotated(&wanted.annotations),
-            ..running.planned()
-        };
-        leave::ask(deps, &self.id, planned).await?;
         self.rescale(deps, running, wanted).await?;
         self.publish_scaled(deps, running, wanted.count);
         if wanted.allow_update && *running.image() != *wanted.image {
@@ -139,20 +133,38 @@ impl Entry {
         wanted: &Wanted,
     ) -> Result<(), ScaleError> {
         if running.is_limited_otherwise(&wanted.limits) {
-            // Limits are part of the prepared code, so there is a second one for a moment.
-            let image = running.image().clone();
-            let fetched = fetch(deps, &image).await?;
-            let wanted = Wanted {
-                image: image.as_str().to_owned(),
-                annotations: running.annotated(&wanted.annotations),
-                ..wanted.clone()
-            };
-            let next = Running::start(deps, &self.id, fetched, &wanted).await?;
-            let old = std::mem::replace(running, next);
-            deps.drains.begin(deps.drain_timeout, |end| old.drain(end));
-            return Ok(());
+            return self.relimit(deps, running, wanted).await;
         }
+        let planned = Planned {
+            count: wanted.count,
+            annotations: &running.annotated(&wanted.annotations),
+            ..running.planned()
+        };
+        leave::ask(deps, &self.id, planned).await?;
         running.scale(deps, wanted).await
+    }
+
+    /// Starts the image anew under other limits, which are part of the prepared code, so that there
+    /// is a second one for a moment.
+    async fn relimit(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        running: &mut Running,
+        wanted: &Wanted,
+    ) -> Result<(), ScaleError> {
+        let wanted = Wanted {
+            image: running.image().as_str().to_owned(),
+            annotations: running.annotated(&wanted.annotations),
+            ..wanted.clone()
+        };
+        let next = self.start(deps, &wanted).await?;
+        let old = std::mem::replace(running, next);
+        // What was said about calls was said of the file as it was.
+        if let Some(policy) = &deps.trust.policy {
+            policy.forget_calls(self.id.as_str());
+        }
+        deps.drains.begin(deps.drain_timeout, |end| old.drain(end));
+        Ok(())
     }
 
     /// Replaces the image of the running component.

@@ -1,6 +1,5 @@
 //! Whether an artifact may run here, from what its token says, the rules of the host and the time.
 
-use lattice_claims::claims::CLAIMS_REVISION;
 use lattice_claims::issuers::NotTrusted;
 use lattice_claims::{Claims, ComponentClaims, ProviderClaims};
 use lattice_core::ErrorCode;
@@ -43,9 +42,7 @@ impl<'a> Artifact<'a> {
     /// A component, with its claims if it has any.
     pub(crate) fn component(claims: Option<&'a ComponentClaims>) -> Self {
         claims.map_or(Self::Unsigned, |claims| {
-            // Tools before this revision hashed in another way, so that nothing was compared.
-            let bound = claims.revision.unwrap_or_default() >= CLAIMS_REVISION;
-            Signed::of(claims, bound)
+            Signed::of(claims, claims.is_bound())
         })
     }
 
@@ -60,7 +57,7 @@ impl<'a> Artifact<'a> {
 pub(crate) enum Admission {
     /// It is part of the host.
     Builtin,
-    /// Nobody has signed it, and that is allowed.
+    /// Nobody has signed it, or nobody knows whether this is what was signed, and that is allowed.
     Unsigned,
     /// Its token holds, and its issuer is accepted.
     Signed,
@@ -148,8 +145,12 @@ pub(crate) fn admit(
     if let Some(at) = signed.not_before.filter(|at| *at > now) {
         return Err(Refusal::NotYetUsable { at });
     }
-    if !signed.bound && (!rules.allows_unsigned() || !rules.issuers.is_empty()) {
-        return Err(Refusal::Unbound);
+    if !signed.bound {
+        // Its claims may be those of another file, so that they prove nothing.
+        return match rules.allows_unsigned() && rules.issuers.is_empty() {
+            true => Ok(Admission::Unsigned),
+            false => Err(Refusal::Unbound),
+        };
     }
     if !rules.issuers.is_empty() {
         let issuer = signed.issuer;
@@ -253,7 +254,7 @@ mod tests {
                     bound: false,
                     ..good
                 }),
-                ["signed", "unbound", "unbound", "unbound"],
+                ["unsigned", "unbound", "unbound", "unbound"],
             ),
         ];
         for (artifact, expected) in table {

@@ -158,19 +158,27 @@ impl ProviderArchive {
         limits: ArchiveLimits,
         now: u64,
     ) -> Result<Self, ArchiveError> {
+        let archive = Self::read_unchecked(source, keep, limits)?;
+        archive.verify(now)?;
+        Ok(archive)
+    }
+
+    /// Reads an archive and checks nothing: for showing what it says, together with what
+    /// [`ProviderArchive::verify`] says of it.
+    ///
+    /// # Errors
+    ///
+    /// Refuses archives over a limit or without a token that can be read.
+    pub fn read_unchecked(
+        source: impl Read,
+        keep: Keep<'_>,
+        limits: ArchiveLimits,
+    ) -> Result<Self, ArchiveError> {
         let entries = read_entries(source, keep, limits)?;
         let token = entries.token.ok_or(ArchiveError::NoClaims)?;
         let token = String::from_utf8(token).map_err(|_| ArchiveError::NotText)?;
-        let claims = token::verify::<ProviderMetadata>(&token, now)?;
-        let none = IndexMap::new();
-        let hashes = claims.metadata.as_ref().map_or(&none, |m| &m.target_hashes);
-        for (target, library) in &entries.libraries {
-            check_hash(hashes, target, library)?;
-        }
-        if let Some(world) = &entries.world {
-            check_hash(hashes, WORLD_ENTRY, world)?;
-        }
         let token = token.trim().to_owned();
+        let claims = token::decode::<ProviderMetadata>(&token)?;
         let Entries {
             libraries,
             targets,
@@ -184,6 +192,24 @@ impl ProviderArchive {
             targets,
             world,
         })
+    }
+
+    /// Checks the token, and the hash of all that was kept.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first check that failed.
+    pub fn verify(&self, now: u64) -> Result<(), ArchiveError> {
+        let claims = token::verify::<ProviderMetadata>(&self.token, now)?;
+        let none = IndexMap::new();
+        let hashes = claims.metadata.as_ref().map_or(&none, |m| &m.target_hashes);
+        for (target, library) in &self.libraries {
+            check_hash(hashes, target, library)?;
+        }
+        match &self.world {
+            Some(world) => check_hash(hashes, WORLD_ENTRY, world),
+            None => Ok(()),
+        }
     }
 
     /// Takes the library for a target out of the archive.

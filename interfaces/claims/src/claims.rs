@@ -68,6 +68,16 @@ impl<T> Claims<T> {
 
 /// Claims about a component.
 pub type ComponentClaims = Claims<ComponentMetadata>;
+
+impl Claims<ComponentMetadata> {
+    /// Whether the claims hold a hash that is compared with the file. Those of older formats hold
+    /// one that was made in another way: whoever has such a token can put it into any file.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.revision.unwrap_or_default() >= CLAIMS_REVISION
+    }
+}
+
 /// Claims about a provider.
 pub type ProviderClaims = Claims<ProviderMetadata>;
 /// Claims about an account.

@@ -1,8 +1,6 @@
 //! Signed components: signing one, and all the checks before one starts.
 
-use crate::claims::{
-    CLAIMS_REVISION, Claims, ComponentClaims, ComponentMetadata, normalise_call_alias,
-};
+use crate::claims::{Claims, ComponentClaims, ComponentMetadata, normalise_call_alias};
 use crate::keys::{KeyError, KeyKind, SigningKey};
 use crate::token::{self, TokenError};
 use crate::wasm::{self, WasmError};
@@ -46,7 +44,8 @@ pub struct VerifiedComponent {
 /// and times. A file without a token has no claims and is accepted as such.
 ///
 /// The hash is only compared for claims of revision 3 or later, because older
-/// tools computed it in another way.
+/// tools computed it in another way. Older claims prove nothing about the file:
+/// see [`Claims::is_bound`].
 ///
 /// # Errors
 ///
@@ -71,7 +70,7 @@ fn check_hash(wasm: &[u8], claims: &ComponentClaims) -> Result<(), ComponentClai
     let Some(metadata) = &claims.metadata else {
         return Err(ComponentClaimsError::NoMetadata);
     };
-    if claims.revision.unwrap_or_default() < CLAIMS_REVISION {
+    if !claims.is_bound() {
         return Ok(());
     }
     let computed = wasm::hash(wasm)?;
@@ -210,7 +209,8 @@ mod tests {
         claims.revision = Some(2);
         let token = claims.sign(&issuer).unwrap();
         let wasm = wasm::with_token(&Component::new().finish(), &token).unwrap();
-        assert!(verify_component(&wasm, NOW).unwrap().is_some());
+        let found = verify_component(&wasm, NOW).unwrap().unwrap();
+        assert!(!found.claims.is_bound());
     }
 
     #[test]

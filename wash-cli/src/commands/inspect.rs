@@ -34,6 +34,9 @@ pub(crate) struct Args {
 
 /// The largest file that is read as a component.
 const MAX_WASM_BYTES: u64 = 1 << 30;
+/// What hosts make of a token that may be that of another file.
+const UNBOUND: &str = "as unsigned: the token is of a format before revision 3, whose hash says \
+                       nothing about the file";
 const WASM_MAGIC: [u8; 4] = *b"\0asm";
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 
@@ -187,7 +190,11 @@ fn component_claims(
 ) {
     let metadata = claims.metadata.clone().unwrap_or_default();
     let name = metadata.name.unwrap_or_default();
-    let common = Common::of(claims, metadata.version, metadata.revision, usable);
+    let proves_nothing = usable.is_ok() && !claims.is_bound();
+    let mut common = Common::of(claims, metadata.version, metadata.revision, usable);
+    if proves_nothing {
+        common.can_be_used = UNBOUND.to_owned();
+    }
     let tags = metadata.tags.unwrap_or_default();
     text.push(lines(&[
         ("Component", &name),
@@ -222,9 +229,9 @@ fn component_claims(
 }
 
 fn provider(args: &Args, path: &Path, file: File) -> Result<Output> {
-    // Libraries are not kept: a target no archive has skips them all.
-    let none = Keep::Target("");
-    let archive = ProviderArchive::read(file, none, ArchiveLimits::default(), epoch_seconds())
+    // All programs are read, so that each can be compared with its hash. Whether the claims hold is
+    // shown with them: whoever looks at an archive wants to know what it says also when they do not.
+    let archive = ProviderArchive::read_unchecked(file, Keep::All, ArchiveLimits::default())
         .map_err(|error| not_artifact(path, chain(&error)))?;
     if args.jwt_only {
         return jwt(path, Some(&archive.token));
@@ -243,13 +250,15 @@ fn provider_output(archive: &ProviderArchive) -> Output {
     let claims = &archive.claims;
     let metadata: ProviderMetadata = claims.metadata.clone().unwrap_or_default();
     let name = metadata.name.unwrap_or_default();
-    let common = Common::of(claims, metadata.version, metadata.revision, Ok(()));
+    let usable = archive.verify(epoch_seconds()).map_err(|e| chain(&e));
+    let common = Common::of(claims, metadata.version, metadata.revision, usable);
     let mut text = lines(&[
         ("Provider", &name),
         ("Account", &claims.issuer),
         ("Service", &claims.subject),
         ("Vendor", &metadata.vendor),
         ("Expires", &common.expires),
+        ("Can be used", &common.can_be_used),
         (
             "Version",
             &format!("{} ({})", common.version, common.revision),

@@ -64,6 +64,19 @@ pub fn signed(component: &[u8]) -> (Vec<u8>, String, String) {
 pub fn archive() -> (Vec<u8>, String, String) {
     let signer = SigningKey::generate(KeyKind::Account);
     let subject = SigningKey::generate(KeyKind::Provider);
+    let times = ValidTimes::from(1_700_000_000);
+    let bytes = packed(&signer, &subject, times, true);
+    (bytes, signer.public_key(), subject.public_key())
+}
+
+/// The same, signed for these times by whoever.
+pub fn archive_of(times: ValidTimes, compress: bool) -> Vec<u8> {
+    let signer = SigningKey::generate(KeyKind::Account);
+    let subject = SigningKey::generate(KeyKind::Provider);
+    packed(&signer, &subject, times, compress)
+}
+
+fn packed(signer: &SigningKey, subject: &SigningKey, times: ValidTimes, compress: bool) -> Vec<u8> {
     let metadata = ProviderMetadata {
         name: Some("kv".into()),
         vendor: "Example".into(),
@@ -78,13 +91,7 @@ pub fn archive() -> (Vec<u8>, String, String) {
         .unwrap();
     let mut bytes = Vec::new();
     builder
-        .write(
-            &mut bytes,
-            true,
-            &signer,
-            &subject,
-            ValidTimes::from(1_700_000_000),
-        )
+        .write(&mut bytes, compress, signer, subject, times)
         .unwrap();
-    (bytes, signer.public_key(), subject.public_key())
+    bytes
 }
