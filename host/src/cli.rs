@@ -20,6 +20,8 @@ pub use args::{
 pub use settings::SettingsError;
 pub use trust::{TrustArgs, TrustSettingsError};
 
+pub use crate::trust::secrets::hide_memory;
+
 use crate::builtin::Builtins;
 use crate::config::HostConfig;
 use crate::host::{Host, StartHostError, StopReason, StopRequest};
@@ -112,6 +114,8 @@ pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
     };
     let traces = traces(&config)?;
     logging::init(config.log_level, config.structured_logging, traces.as_ref());
+    // It holds the seeds of its host, and maybe those of its cluster and of the NATS account.
+    hide_memory();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::desk::Desk;
 use crate::error::ServeError;
 use crate::mappings::Mappings;
+use crate::proof::ANSWER_PROOF;
 use crate::vault::StoredValues;
 
 /// How many questions are worked on at once; more wait.
@@ -172,7 +173,8 @@ async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message:
     };
     match subjects.parse(&message.subject) {
         Some(SecretsOp::ServerXkey) => {
-            publish(nats, reply, None, desk.transit.public_key().into()).await;
+            let key = desk.transit.public_key();
+            publish(nats, reply, HeaderMap::new(), key.into()).await;
         }
         Some(SecretsOp::Get) => {
             let done = desk.get(message).await;
@@ -180,15 +182,15 @@ async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message:
         }
         Some(SecretsOp::PutSecret) => {
             let done = desk.put(message).await;
-            sealed(nats, reply, done, changed).await;
+            sealed(nats, reply, done, ChangeSecretResponse::from).await;
         }
         Some(SecretsOp::AddMapping(entity)) => {
             let done = desk.add(entity, &message.payload).await;
-            plain(nats, reply, &done.err().map(changed).unwrap_or_default()).await;
+            plain(nats, reply, &changed(done)).await;
         }
         Some(SecretsOp::RemoveMapping(entity)) => {
             let done = desk.remove(entity, &message.payload).await;
-            plain(nats, reply, &done.err().map(changed).unwrap_or_default()).await;
+            plain(nats, reply, &changed(done)).await;
         }
         None => {
             let unknown = SecretResponse::from(GetSecretError::InvalidRequest);
@@ -201,6 +203,8 @@ async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message:
 #[derive(Debug)]
 pub(crate) struct SealedAnswer {
     pub(crate) sender: String,
+    /// Says that it is ours, to who knows our key.
+    pub(crate) proof: Option<String>,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -211,30 +215,31 @@ async fn sealed<E: Serialize>(
     refusal: impl Fn(GetSecretError) -> E,
 ) {
     match done {
-        Ok(answer) => publish(nats, reply, Some(answer.sender), answer.bytes.into()).await,
+        Ok(answer) => {
+            let mut headers = HeaderMap::new();
+            headers.insert(RESPONSE_XKEY, answer.sender);
+            if let Some(proof) = answer.proof {
+                headers.insert(ANSWER_PROOF, proof);
+            }
+            publish(nats, reply, headers, answer.bytes.into()).await;
+        }
         Err(error) => plain(nats, reply, &refusal(error)).await,
     }
 }
 
-fn changed(error: GetSecretError) -> ChangeSecretResponse {
-    ChangeSecretResponse {
-        revision: None,
-        error: Some(error),
-    }
+fn changed(done: Result<(), GetSecretError>) -> ChangeSecretResponse {
+    let refused = done.err().map(ChangeSecretResponse::from);
+    refused.unwrap_or_default()
 }
 
 async fn plain(nats: &Client, reply: Subject, answer: &impl Serialize) {
     match serde_json::to_vec(answer) {
-        Ok(json) => publish(nats, reply, None, json.into()).await,
+        Ok(json) => publish(nats, reply, HeaderMap::new(), json.into()).await,
         Err(error) => tracing::error!(%error, "could not write an answer"),
     }
 }
 
-async fn publish(nats: &Client, reply: Subject, sender: Option<String>, payload: Bytes) {
-    let mut headers = HeaderMap::new();
-    if let Some(sender) = sender {
-        headers.insert(RESPONSE_XKEY, sender);
-    }
+async fn publish(nats: &Client, reply: Subject, headers: HeaderMap, payload: Bytes) {
     let sent = match headers.is_empty() {
         true => nats.publish(reply, payload).await,
         false => nats.publish_with_headers(reply, headers, payload).await,

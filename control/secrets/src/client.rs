@@ -33,6 +33,8 @@ pub struct SecretsClient {
     topic: TopicPrefix,
     within: Duration,
     host: Option<Arc<SigningKey>>,
+    /// Those that are known beforehand.
+    pinned: Arc<HashMap<BackendName, Arc<CurveKey>>>,
     keys: Arc<Mutex<HashMap<BackendName, Arc<CurveKey>>>>,
 }
 
@@ -45,8 +47,18 @@ impl SecretsClient {
             topic,
             within,
             host: None,
+            pinned: Arc::default(),
             keys: Arc::default(),
         }
+    }
+
+    /// Names backends whose keys are known beforehand, so that nobody else can read what they are
+    /// asked or give secrets in their names. They have to prove their answers, as those of ours do.
+    #[must_use]
+    pub fn pinned(mut self, keys: impl IntoIterator<Item = (BackendName, CurveKey)>) -> Self {
+        let keys = keys.into_iter().map(|(name, key)| (name, Arc::new(key)));
+        self.pinned = Arc::new(keys.collect());
+        self
     }
 
     /// Has each question signed by a host, for backends that want to know which one asks.
@@ -153,6 +165,7 @@ impl SecretsClient {
             backend,
             within: self.within,
             host: self.host.as_deref(),
+            is_pinned: self.pinned.contains_key(backend),
         }
     }
 
@@ -169,14 +182,14 @@ impl SecretsClient {
             Ok(answer) => answer.is_about_keys(),
             Err(error) => error.is_about_keys(),
         };
-        if !misfit {
+        if !misfit || self.pinned.contains_key(backend) {
             return first;
         }
         self.keys.lock().remove(backend);
         self.once(backend, &subject, &question).await
     }
 
-    async fn once<A: DeserializeOwned>(
+    async fn once<A: DeserializeOwned + Refusal>(
         &self,
         backend: &BackendName,
         subject: &str,
@@ -186,11 +199,21 @@ impl SecretsClient {
         let asked = self.asked(backend);
         match asked.sealed(subject.to_owned(), question, &server).await? {
             Answer::Sealed(answer) => decode(backend, &answer),
-            Answer::Plain(answer) => decode(backend, &answer),
+            // Anybody may say anything in plain words: that counts as a refusal or not at all.
+            Answer::Plain(answer) => decode::<A>(backend, &answer)?
+                .refusal()
+                .cloned()
+                .map(A::refused)
+                .ok_or_else(|| AskError::Unsealed {
+                    backend: backend.clone(),
+                }),
         }
     }
 
     async fn server_key(&self, backend: &BackendName) -> Result<Arc<CurveKey>, AskError> {
+        if let Some(known) = self.pinned.get(backend) {
+            return Ok(Arc::clone(known));
+        }
         if let Some(known) = self.keys.lock().get(backend) {
             return Ok(Arc::clone(known));
         }
@@ -212,6 +235,9 @@ impl SecretsClient {
 trait Refusal {
     fn refusal(&self) -> Option<&GetSecretError>;
 
+    /// An answer that is a refusal and nothing else.
+    fn refused(error: GetSecretError) -> Self;
+
     /// Whether the backend could not open the question.
     fn is_about_keys(&self) -> bool {
         matches!(
@@ -225,11 +251,19 @@ impl Refusal for SecretResponse {
     fn refusal(&self) -> Option<&GetSecretError> {
         self.error.as_ref()
     }
+
+    fn refused(error: GetSecretError) -> Self {
+        Self::from(error)
+    }
 }
 
 impl Refusal for ChangeSecretResponse {
     fn refusal(&self) -> Option<&GetSecretError> {
         self.error.as_ref()
+    }
+
+    fn refused(error: GetSecretError) -> Self {
+        Self::from(error)
     }
 }
 

@@ -45,7 +45,7 @@ impl Desk {
             Ok(secret) => {
                 let version = secret.version.as_str();
                 tracing::info!(entity, host, key, version, "gave a secret");
-                seal(&SecretResponse::from(secret), &sender)
+                self.seal(&SecretResponse::from(secret), &sender)
             }
             Err(error) => {
                 tracing::warn!(entity, host, key, %error, "refused a secret");
@@ -88,7 +88,7 @@ impl Desk {
             revision: Some(revision),
             error: None,
         };
-        seal(&answer, &sender)
+        self.seal(&answer, &sender)
     }
 
     /// Lets an entity have further secrets.
@@ -113,6 +113,23 @@ impl Desk {
         let opened = self.transit.open(&message.payload, &sender);
         let json = opened.map_err(|_| GetSecretError::DecryptionError)?;
         Ok((sender, json))
+    }
+
+    /// Seals an answer with a key that is made for it alone.
+    fn seal(
+        &self,
+        answer: &impl Serialize,
+        reader: &CurveKey,
+    ) -> Result<SealedAnswer, GetSecretError> {
+        let json = serde_json::to_vec(answer).map_err(|_| GetSecretError::EncryptionError)?;
+        let own = CurveKey::generate();
+        let bytes = own.seal(&json, reader);
+        let sender = own.public_key();
+        Ok(SealedAnswer {
+            proof: proof::of_answer(&self.transit, &sender, reader),
+            sender,
+            bytes: bytes.map_err(|_| GetSecretError::EncryptionError)?,
+        })
     }
 
     fn asking(&self, context: &SecretContext, message: &Message) -> Result<Asking, GetSecretError> {
@@ -195,17 +212,6 @@ fn verified(jwt: &str, kinds: &[KeyKind]) -> Result<Claims<Value>, String> {
         return Ok(claims);
     }
     Err(format!("the token is about a {}", subject.kind()))
-}
-
-/// Seals an answer with a key that is made for it alone.
-fn seal(answer: &impl Serialize, reader: &CurveKey) -> Result<SealedAnswer, GetSecretError> {
-    let json = serde_json::to_vec(answer).map_err(|_| GetSecretError::EncryptionError)?;
-    let own = CurveKey::generate();
-    let bytes = own.seal(&json, reader);
-    Ok(SealedAnswer {
-        sender: own.public_key(),
-        bytes: bytes.map_err(|_| GetSecretError::EncryptionError)?,
-    })
 }
 
 /// One field of a secret that is a JSON object.

@@ -61,6 +61,20 @@ pub enum AskError {
         /// Why.
         source: SealError,
     },
+    /// There is a secret in plain words, which the backend does not send.
+    #[error("the secrets backend `{backend}` answered with a secret that is not sealed")]
+    Unsealed {
+        /// The backend.
+        backend: BackendName,
+    },
+    /// The answer does not come from who has the key that the backend is known by.
+    #[error(
+        "the answer of the secrets backend `{backend}` is not proven by the key that it is known by"
+    )]
+    Unproven {
+        /// The backend.
+        backend: BackendName,
+    },
     /// The answer is something else. What it is instead may be part of a value.
     #[error(
         "the secrets backend `{backend}` answered with something else than a secret or an error"
@@ -89,9 +103,11 @@ impl AskError {
             Self::NoBackend { .. } | Self::Transport { .. } => ErrorCode::Unreachable,
             Self::Timeout { .. } => ErrorCode::Timeout,
             Self::Seal { .. } => ErrorCode::Internal,
-            Self::Key { .. } | Self::Open { .. } | Self::Reply { .. } => {
-                ErrorCode::SecretUnavailable
-            }
+            Self::Key { .. }
+            | Self::Open { .. }
+            | Self::Reply { .. }
+            | Self::Unsealed { .. }
+            | Self::Unproven { .. } => ErrorCode::SecretUnavailable,
             Self::Refused { source, .. } => match source {
                 GetSecretError::SecretNotFound => ErrorCode::NotFound,
                 GetSecretError::Unauthorized | GetSecretError::PolicyError(_) => {
@@ -117,8 +133,13 @@ impl AskError {
             Self::Transport { .. } => {
                 "check that the host may publish to the subjects of secrets in NATS"
             }
-            Self::Key { .. } | Self::Open { .. } | Self::Reply { .. } => {
+            Self::Key { .. } | Self::Open { .. } | Self::Reply { .. } | Self::Unsealed { .. } => {
                 "check that nothing but the backend listens on its subjects, and its version"
+            }
+            Self::Unproven { .. } => {
+                "check that nothing but the backend listens on its subjects, and that the key named \
+                 by `--secrets-backend-key` is that of its `--transit-xkey-file`; backends of 1.x \
+                 prove nothing"
             }
             Self::Seal { .. } => "look at the log of the host",
             Self::Refused { source, .. } => hint_for(source),
@@ -133,6 +154,15 @@ impl AskError {
             Self::Seal { .. } => false,
             _ => true,
         }
+    }
+
+    /// Whether the backend says that the token of the entity does not hold.
+    #[must_use]
+    pub fn is_about_the_entity(&self) -> bool {
+        let Self::Refused { source, .. } = self else {
+            return false;
+        };
+        matches!(source, GetSecretError::InvalidEntityJWT(_))
     }
 
     /// Whether the backend did not open the request, or its answer does not open: its key may be

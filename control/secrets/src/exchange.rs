@@ -15,7 +15,7 @@ use lattice_core::BackendName;
 use lattice_core::secrets::{REQUEST_XKEY, RESPONSE_XKEY};
 
 use crate::error::AskError;
-use crate::proof::{self, PROOF};
+use crate::proof::{self, ANSWER_PROOF, PROOF};
 
 /// What a backend answered: opened when it was sealed.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) within: Duration,
     /// Signs sealed questions.
     pub(crate) host: Option<&'a SigningKey>,
+    /// Whether sealed answers have to be proven to be those of who has the key of the backend.
+    pub(crate) is_pinned: bool,
 }
 
 impl Asked<'_> {
@@ -66,7 +68,14 @@ impl Asked<'_> {
         let Some(sender) = headers.and_then(|headers| headers.get(RESPONSE_XKEY)) else {
             return Ok(Answer::Plain(reply.payload));
         };
-        let sender = self.key(sender.as_str())?;
+        let name = sender.as_str();
+        let proof = headers.and_then(|headers| headers.get(ANSWER_PROOF));
+        let proof = proof.map(|proof| proof.as_str());
+        if self.is_pinned && !proof::is_answer_of(server, name, &own, proof) {
+            let backend = self.backend.clone();
+            return Err(AskError::Unproven { backend });
+        }
+        let sender = self.key(name)?;
         let opened = own.open(&reply.payload, &sender);
         opened.map(Answer::Sealed).map_err(|source| AskError::Open {
             backend: self.backend.clone(),

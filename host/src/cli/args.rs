@@ -24,9 +24,14 @@ pub struct HostArgs {
     /// Seed of the host's key (`SN…`); a fresh key is made when left out
     #[arg(long, env = "WASMCLOUD_HOST_SEED", hide_env_values = true)]
     pub host_seed: Option<String>,
-    /// Seed of the cluster key (`SC…`): hosts that have the same use the code that the others have
-    /// compiled, signed with it. Without one, code is not shared
-    #[arg(long, env = "WASMCLOUD_CLUSTER_SEED", hide_env_values = true)]
+    /// Seed of the cluster key (`SC…`), or a file that holds it: hosts that have the same use the code
+    /// that the others have compiled, signed with it. Without one, code is not shared
+    #[arg(
+        long,
+        env = "WASMCLOUD_CLUSTER_SEED",
+        hide_env_values = true,
+        value_name = "SEED|FILE"
+    )]
     pub cluster_seed: Option<String>,
     /// Public keys (`C…`), comma-separated, of further clusters whose compiled code is used; whoever
     /// holds one can run anything in this host
@@ -194,7 +199,8 @@ pub struct NatsArgs {
     /// Servers that keep a copy of each bucket that this host creates (default: one)
     #[arg(long, env = "WASMCLOUD_STORE_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub store_replicas: Option<u8>,
-    /// Further certificate authorities, comma-separated files
+    /// Files with certificate authorities, comma-separated: those that are trusted with NATS instead
+    /// of the system's, and with collectors of traces beside them
     #[arg(
         long,
         env = "WASMCLOUD_TLS_CA_PATH",
@@ -376,6 +382,15 @@ pub struct SecretsArgs {
 }
 
 /// Logs, traces and metrics.
+    /// Public curve key of a secrets backend, as `NAME=X…`, comma-separated or repeated: nobody else
+    /// can read what it is asked or answer in its name. Not for backends of 1.x, which prove nothing
+    #[arg(
+        long = "secrets-backend-key",
+        env = "LATTICE_SECRETS_BACKEND_KEYS",
+        value_delimiter = ',',
+        value_name = "NAME=KEY"
+    )]
+    pub secrets_backend_keys: Vec<String>,
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs and telemetry")]
 pub struct TelemetryArgs {

@@ -1,19 +1,22 @@
 //! From flags to settings: checks, defaults that depend on each other, and what is not there yet.
 
 mod nats;
+mod seeds;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_claims::{KeyError, KeyKind, PublicKey, SigningKey};
+use lattice_claims::{CurveKey, KeyError, KeyKind, PublicKey, SigningKey};
 use lattice_core::host::{InvalidLabelKey, check_label_key};
 use lattice_core::provider::OtelConfig;
 use lattice_core::subject::TopicPrefix;
-use lattice_core::{InvalidId, LatticeName, StringMap};
+use lattice_core::{BackendName, InvalidId, LatticeName, StringMap};
 use lattice_nats::connection::ConnectionError;
 use lattice_runtime::RuntimeConfig;
 use lattice_telemetry::{TraceSettings, TracesError};
+
+use seeds::SeedError;
 
 use super::args::{HostArgs, LaterArgs};
 use super::trust::{self, TrustSettingsError};
@@ -33,6 +36,20 @@ pub enum SettingsError {
     /// The cluster seed is none.
     #[error("`--cluster-seed` is not the seed of a cluster key")]
     ClusterSeed(#[source] KeyError),
+    /// The file with the cluster seed cannot be read.
+    #[error("could not read the cluster seed in `{path}`")]
+    ReadClusterSeed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What is given for a secrets backend is no key of one.
+    #[error("`{text}` in `--secrets-backend-key` does not name a backend and its public curve key")]
+    BackendKey {
+        /// As given.
+        text: String,
+    },
     /// A cluster issuer is no public key of a cluster.
     #[error("`{text}` in `--cluster-issuers` is not the public key of a cluster")]
     ClusterIssuer {
@@ -99,6 +116,11 @@ impl SettingsError {
             Self::HostSeed(_) => "a host seed has 58 characters and starts with `SN`",
             Self::ClusterSeed(_) => {
                 "a cluster seed has 58 characters and starts with `SC`; it is a secret"
+            }
+            Self::ReadClusterSeed { .. } => "give a seed (`SC…`), or the path of a file with one",
+            Self::BackendKey { .. } => {
+                "write `--secrets-backend-key nats-kv=X…`; the key has 56 characters, and \
+                 `wash secrets-backend serve` says it at its start"
             }
             Self::ClusterIssuer { .. } => {
                 "the public key of a cluster has 56 characters and starts with `C`"
@@ -171,8 +193,11 @@ pub(crate) fn settings(
 fn cluster(args: &HostArgs) -> Result<ClusterConfig, SettingsError> {
     let seed = filled(args.cluster_seed.as_ref());
     let key = seed.map(|seed| {
-        let key = SigningKey::from_seed(seed)?;
-        key.expect_kind(KeyKind::Cluster).map(Arc::new)
+        let key = seeds::key(seed, KeyKind::Cluster);
+        key.map(Arc::new).map_err(|error| match error {
+            SeedError::Read { path, source } => SettingsError::ReadClusterSeed { path, source },
+            SeedError::Key(source) => SettingsError::ClusterSeed(source),
+        })
     });
     let given = args.cluster_issuers.iter().map(|text| text.trim());
     let issuers = given.filter(|text| !text.is_empty()).map(|text| {
@@ -183,7 +208,7 @@ fn cluster(args: &HostArgs) -> Result<ClusterConfig, SettingsError> {
         })
     });
     Ok(ClusterConfig {
-        key: key.transpose().map_err(SettingsError::ClusterSeed)?,
+        key: key.transpose()?,
         issuers: issuers.collect::<Result<_, _>>()?,
     })
 }
@@ -212,17 +237,34 @@ fn running(args: &HostArgs, config: &mut HostConfig) {
     };
 }
 
-fn secrets(args: &HostArgs) -> Result<SecretsConfig, InvalidId> {
+fn secrets(args: &HostArgs) -> Result<SecretsConfig, SettingsError> {
     let topic = filled(args.secrets.secrets_topic.as_ref());
     Ok(SecretsConfig {
+    let given = args.secrets.secrets_backend_keys.iter();
+    let given = given
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty());
         topic: topic
             .map(|topic| TopicPrefix::new(topic.as_str()))
             .transpose()?,
         refresh: Duration::from_secs(args.secrets.secrets_refresh_seconds),
     })
+        backend_keys: given
+            .map(|text| {
+                backend_key(text).ok_or_else(|| SettingsError::BackendKey {
+                    text: text.to_owned(),
+                })
+            })
+            .collect::<Result<_, _>>()?,
 }
 
 fn socket_folder(args: &HostArgs) -> Option<PathBuf> {
+fn backend_key(text: &str) -> Option<(BackendName, CurveKey)> {
+    let (name, key) = text.split_once('=')?;
+    let name = BackendName::new(name.trim()).ok()?;
+    Some((name, CurveKey::from_public_key(key.trim()).ok()?))
+}
+
     if args.images.no_socket {
         return None;
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use lattice_claims::claims::HostMetadata;
-use lattice_claims::{HostClaims, KeyKind, SigningKey, TokenError, epoch_seconds};
+use lattice_claims::{HostClaims, KeyKind, SigningKey, TokenError, epoch_seconds, token};
 use lattice_core::StringMap;
 use lattice_core::provider::SecretText;
 use lattice_core::secrets::APPLICATION;
@@ -26,6 +26,7 @@ use lattice_store::ConfigStore;
 
 pub(crate) use bundle::{SecretBundle, SecretState};
 pub(crate) use error::SecretsError;
+pub use hide::hide_memory;
 
 use crate::config::SecretsConfig;
 use crate::identity::Identity;
@@ -49,6 +50,13 @@ impl Entity {
             token: token.map(SecretText::new),
             application: annotations.get(APPLICATION).cloned(),
         }
+    }
+
+    /// When its token ends, as the token says. The token was checked before the entity ran.
+    fn expires(&self) -> Option<u64> {
+        let token = self.token.as_ref()?;
+        let claims = token::decode::<serde_json::Value>(token.expose());
+        claims.ok()?.expires
     }
 }
 
@@ -79,7 +87,9 @@ impl Secrets {
         key: &Arc<SigningKey>,
     ) -> Result<Self, TokenError> {
         let client = config.topic.clone().map(|topic: TopicPrefix| {
-            SecretsClient::new(nats.clone(), topic, ANSWER).signed_by(Arc::clone(key))
+            let client = SecretsClient::new(nats.clone(), topic, ANSWER);
+            let client = client.pinned(config.backend_keys.iter().cloned());
+            client.signed_by(Arc::clone(key))
         });
         Ok(Self {
             inner: Arc::new(Inner {
@@ -107,7 +117,6 @@ fn host_token(identity: &Identity) -> Result<SecretText, TokenError> {
 
 #[cfg(test)]
 mod tests {
-    use lattice_claims::token;
     use lattice_core::LatticeName;
 
     use super::*;

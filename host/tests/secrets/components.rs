@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lattice_claims::KeyKind;
+use futures::StreamExt as _;
+use lattice_claims::{Claims, ComponentMetadata, KeyKind, SigningKey, epoch_seconds};
 use lattice_rpc::{Invocation, Peer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -112,6 +113,37 @@ async fn a_component_keeps_its_secret_while_the_backend_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_component_keeps_its_secret_when_its_token_expires() {
+    let mut scene = Scene::start(KeyKind::Component, REFRESH).await;
+    // A slow machine takes its time to start it, so the next try gets more.
+    let mut started = false;
+    for seconds in [3, 15, 60] {
+        let image = scene.component_until(REVEAL, Some(epoch_seconds() + seconds));
+        let (name, data) = scene.scale(&image, &["SECRET_db"]).await;
+        started = name == "component_scaled";
+        if started {
+            break;
+        }
+        assert!(
+            data["error"].as_str().unwrap().contains("expired"),
+            "{data}"
+        );
+    }
+    assert!(started, "it never started");
+    let peer = scene.lattice.peer().await;
+    assert_eq!(reveal(&peer, "db").await.1, "hunter2");
+    while scene.events.next().await.0 != "claims_expired" {}
+
+    // The backend refuses from now on. After the second question the first answer has been seen.
+    let asked = "wasmcloud.secrets.v1alpha1.nats-kv.get";
+    let mut asked = scene.lattice.client.subscribe(asked).await.unwrap();
+    for _ in 0..3 {
+        asked.next().await.unwrap();
+    }
+    assert_eq!(reveal(&peer, "db").await, (0, "hunter2".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_unsigned_unmapped_or_missing_is_refused_by_name_with_a_hint() {
     let mut scene = Scene::start(KeyKind::Component, NEVER).await;
     scene.put("other", "x").await;
@@ -154,6 +186,30 @@ async fn what_is_unsigned_unmapped_or_missing_is_refused_by_name_with_a_hint() {
     }
     let running = scene.lattice.inventory(&scene.host).await;
     assert_eq!(running["components"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_bound_to_no_file_gives_no_secrets() {
+    let mut scene = Scene::start(KeyKind::Component, NEVER).await;
+    // A token of before hashes were compared can be put into any file.
+    let subject = scene.entity.public_key();
+    let mut claims = Claims::new(subject, ComponentMetadata::default(), epoch_seconds());
+    claims.revision = Some(2);
+    let token = claims
+        .sign(&SigningKey::generate(KeyKind::Account))
+        .unwrap();
+    let foreign = lattice_claims::wasm::with_token(&::wat::parse_str(REVEAL).unwrap(), &token);
+    let path = scene.lattice.path("moved.wasm");
+    std::fs::write(&path, foreign.unwrap()).unwrap();
+    let image = crate::common::reference(&path);
+    let (name, data) = scene.scale(&image, &["SECRET_db"]).await;
+    assert_eq!(name, "component_scale_failed", "{data}");
+    let error = data["error"].as_str().unwrap();
+    assert!(error.contains("only what is signed can have"), "{error}");
+    // Without a secret it runs as what nobody has signed.
+    let (name, data) = scene.scale(&image, &[]).await;
+    assert_eq!(name, "component_scaled", "{data}");
+    assert_eq!(data["claims"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

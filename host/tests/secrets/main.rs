@@ -83,6 +83,7 @@ impl Scene {
             config.secrets = SecretsConfig {
                 topic: Some(topic()),
                 refresh,
+                ..SecretsConfig::default()
             };
             config.providers.health_interval = Duration::from_millis(200);
         };
@@ -146,13 +147,21 @@ impl Scene {
 
     /// Writes a component, signed for the entity, and gives its reference.
     fn signed_component(&self, text: &str) -> String {
+        self.component_until(text, None)
+    }
+
+    /// The same with a token that expires.
+    fn component_until(&self, text: &str, expires: Option<u64>) -> String {
         let wasm = ::wat::parse_str(text).unwrap();
         let metadata = ComponentMetadata {
             name: Some("reveal".to_owned()),
             ..ComponentMetadata::default()
         };
         let issuer = SigningKey::generate(KeyKind::Account);
-        let times = ValidTimes::from(epoch_seconds());
+        let times = ValidTimes {
+            expires,
+            ..ValidTimes::from(epoch_seconds())
+        };
         let signed = sign_component(&wasm, metadata, &issuer, &self.entity, times).unwrap();
         let path = self.lattice.path("signed.wasm");
         std::fs::write(&path, signed).unwrap();

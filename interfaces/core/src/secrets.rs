@@ -250,6 +250,15 @@ pub struct ChangeSecretResponse {
     pub error: Option<GetSecretError>,
 }
 
+impl From<GetSecretError> for ChangeSecretResponse {
+    fn from(error: GetSecretError) -> Self {
+        Self {
+            revision: None,
+            error: Some(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{from_str, to_string};

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_claims::{KeyKind, PublicKey, SigningKey};
+use lattice_claims::{KeyKind, PublicKey};
 use lattice_core::provider::SecretText;
 use lattice_nats::connection::{ClientCert, Creds, Login, Tls, addresses};
 
+use super::seeds::{self, SeedError};
 use super::{SettingsError, filled};
 use crate::cli::args::NatsArgs;
 use crate::config::{NatsConfig, ProviderSigner};
@@ -129,10 +130,11 @@ pub(super) fn signer(args: &NatsArgs) -> Result<Option<Arc<ProviderSigner>>, Set
     let Some(given) = filled(args.nats_account_seed.as_ref()) else {
         return Ok(None);
     };
-    let seed = seed(given)?;
-    let key =
-        SigningKey::from_seed(seed.expose()).and_then(|key| key.expect_kind(KeyKind::Account));
-    let key = key.map_err(SettingsError::AccountSeed)?;
+    let key = seeds::key(given, KeyKind::Account);
+    let key = key.map_err(|error| match error {
+        SeedError::Read { path, source } => SettingsError::ReadAccountSeed { path, source },
+        SeedError::Key(source) => SettingsError::AccountSeed(source),
+    })?;
     let account = filled(args.nats_account.as_ref()).map(|text| {
         let key = PublicKey::parse(text).and_then(|key| key.expect_kind(KeyKind::Account));
         key.map(|key| key.as_text())
@@ -147,17 +149,4 @@ pub(super) fn signer(args: &NatsArgs) -> Result<Option<Arc<ProviderSigner>>, Set
         key: Arc::new(key),
         life: Duration::from_secs(args.provider_credentials_seconds),
     })))
-}
-
-/// The seed itself, or what is in the file that is named.
-fn seed(given: &str) -> Result<SecretText, SettingsError> {
-    if given.starts_with("SA") && !given.contains(['/', '.']) {
-        return Ok(SecretText::new(given));
-    }
-    let read = std::fs::read_to_string(given);
-    let text = read.map_err(|source| SettingsError::ReadAccountSeed {
-        path: given.into(),
-        source,
-    })?;
-    Ok(SecretText::new(text.trim()))
 }

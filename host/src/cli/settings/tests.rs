@@ -135,6 +135,21 @@ fn cluster_keys_have_to_be_ones() {
 }
 
 #[test]
+fn the_key_of_a_secrets_backend_is_a_public_one_with_its_name() {
+    let own = lattice_claims::CurveKey::generate();
+    let flag = "--secrets-backend-key";
+    let key = format!("nats-kv={}", own.public_key());
+    let (config, _) = build(&[flag, &key]).unwrap();
+    let (name, pinned) = &config.secrets.backend_keys[0];
+    assert_eq!(name.as_str(), "nats-kv");
+    assert_eq!(pinned.public_key(), own.public_key());
+    for text in ["nats-kv", "nats-kv=XA", &key.replace("nats-kv", "a.b")] {
+        let error = build(&[flag, text]).unwrap_err();
+        assert!(matches!(error, SettingsError::BackendKey { .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_host_that_keeps_no_code_shares_none() {
     let own = SigningKey::generate(KeyKind::Cluster);
     let seed = own.seed();

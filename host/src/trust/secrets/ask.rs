@@ -8,8 +8,7 @@ use lattice_core::{BackendName, ConfigName, StringMap};
 use lattice_secrets::SecretsClient;
 
 use super::error::SecretsError;
-use super::hide::hide_memory;
-use super::{Entity, Secrets};
+use super::{Entity, Secrets, hide_memory};
 
 /// A reference that was read: under which name the secret is used, and what it refers to.
 pub(super) type Found = (ConfigName, Option<StringMap>);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{select_all, try_join_all};
+use lattice_claims::epoch_seconds;
 use lattice_core::ConfigName;
 use lattice_core::provider::SecretMap;
 use lattice_core::reply::message_chain;
@@ -18,6 +19,9 @@ use super::{Entity, Secrets};
 /// The first and the longest pause after a failure.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
+
+/// How much earlier than here a token may end by the clock of a backend, in seconds.
+const CLOCKS_APART: u64 = 60;
 
 /// What is known of the secrets.
 #[derive(Debug, Clone)]
@@ -45,8 +49,9 @@ impl SecretState {
 
 /// Secrets of one entity, in order; later ones win. They are followed until this is dropped.
 ///
-/// Once they are there they stay while a backend is away. A backend that refuses, or a reference
-/// that is deleted, takes them away.
+/// Once they are there they stay while a backend is away, and when the token of their entity has
+/// expired: what runs then goes on. A backend that refuses for another reason, or a reference that
+/// is deleted, takes them away.
 #[derive(Debug)]
 pub(crate) struct SecretBundle {
     names: Vec<ConfigName>,
@@ -187,19 +192,16 @@ impl Follower {
         try_join_all(watches).await
     }
 
-    /// What may pass by itself takes nothing away from who has the secrets already.
+    /// What may pass by itself, and the end of a token, take nothing away from who has the secrets
+    /// already.
     fn failed(&self, error: SecretsError, failures: u32) {
         let has_them = matches!(&*self.told.borrow(), SecretState::Ready(_));
-        let why = message_chain(&error);
+        let keeps = has_them && leaves_alone(&error, &self.entity, epoch_seconds());
         if failures == 1 {
-            let code = error.code().as_str();
-            tracing::warn!(
-                code,
-                keeps = has_them && error.may_pass(),
-                "no secrets: {why}"
-            );
+            let (code, why) = (error.code().as_str(), message_chain(&error));
+            tracing::warn!(code, keeps, "no secrets: {why}");
         }
-        if !(has_them && error.may_pass()) {
+        if !keeps {
             self.tell(SecretState::Failed(Arc::new(error)));
         }
     }
@@ -213,6 +215,16 @@ impl Follower {
             news
         });
     }
+}
+
+/// Whether whoever has the secrets keeps them in spite of this: see [`super::super::expiry`] for a
+/// token that has run out.
+fn leaves_alone(error: &SecretsError, entity: &Entity, now: u64) -> bool {
+    let has_expired = || {
+        let ends = entity.expires();
+        ends.is_some_and(|at| at < now.saturating_add(CLOCKS_APART))
+    };
+    error.may_pass() || (error.is_about_the_entity() && has_expired())
 }
 
 async fn changed(references: &mut [ConfigWatch]) {
@@ -241,7 +253,11 @@ fn spread(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use lattice_claims::{Claims, ComponentMetadata, KeyKind, SigningKey};
     use lattice_core::provider::SecretValue;
+    use lattice_core::secrets::GetSecretError;
+    use lattice_core::{BackendName, StringMap};
+    use lattice_secrets::AskError;
 
     use super::*;
 
@@ -254,6 +270,33 @@ mod tests {
             let pause = spread(Duration::from_secs(4));
             assert!(pause >= Duration::from_secs(3) && pause <= Duration::from_secs(5));
         }
+    }
+
+    #[test]
+    fn the_end_of_a_token_takes_nothing_away_and_other_refusals_do() {
+        let refused = |source| SecretsError::Ask {
+            name: ConfigName::new("SECRET_db").unwrap(),
+            backend: BackendName::new("b").unwrap(),
+            source: AskError::Refused {
+                backend: BackendName::new("b").unwrap(),
+                key: "db".to_owned(),
+                source,
+            },
+        };
+        let expired = refused(GetSecretError::InvalidEntityJWT("token expired".to_owned()));
+        let denied = refused(GetSecretError::Unauthorized);
+        let of = |expires| {
+            let mut claims = Claims::new("M".to_owned(), ComponentMetadata::default(), 1);
+            claims.expires = expires;
+            let token = claims.sign(&SigningKey::generate(KeyKind::Account));
+            Entity::new(Some(&token.unwrap()), &StringMap::new())
+        };
+        let now = 10_000;
+        assert!(leaves_alone(&expired, &of(Some(now - 1)), now));
+        assert!(leaves_alone(&expired, &of(Some(now + 5)), now));
+        assert!(!leaves_alone(&expired, &of(Some(now + 3600)), now));
+        assert!(!leaves_alone(&expired, &of(None), now));
+        assert!(!leaves_alone(&denied, &of(Some(now - 1)), now));
     }
 
     #[test]

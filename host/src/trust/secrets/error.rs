@@ -22,7 +22,7 @@ pub(crate) enum SecretsError {
     },
     /// Nothing says who asks.
     #[error(
-        "only what is signed can have secrets, and there is no token in the file: {}",
+        "only what is signed can have secrets, and no token in the file vouches for it: {}",
         listed(names)
     )]
     Unsigned {
@@ -131,6 +131,14 @@ impl SecretsError {
         match self {
             Self::Store { .. } | Self::Late { .. } => true,
             Self::Ask { source, .. } => source.may_pass(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is about the token of who asks.
+    pub(crate) fn is_about_the_entity(&self) -> bool {
+        match self {
+            Self::Ask { source, .. } => source.is_about_the_entity(),
             _ => false,
         }
     }

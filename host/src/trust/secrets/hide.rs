@@ -4,9 +4,9 @@ use std::sync::Once;
 
 static HIDDEN: Once = Once::new();
 
-/// From the first secret on, a crash of this process writes no core, and no other process of the
-/// same user can read its memory.
-pub(super) fn hide_memory() {
+/// From now on a crash of this process writes no core, and no other process of the same user can
+/// read its memory, or what it was started with.
+pub fn hide_memory() {
     HIDDEN.call_once(|| {
         #[cfg(target_os = "linux")]
         {

@@ -65,10 +65,12 @@ impl std::fmt::Debug for Args {
 
 pub(super) async fn run(args: Args) -> Result<Output> {
     let mut signals = Signals::listen()?;
+    lattice_host::cli::log_to_stderr();
+    // Before it has the key that opens every secret.
+    lattice_host::cli::hide_memory();
     let (encryption, transit) = args.keys()?;
     let trusted_issuers = public_keys(&args.trusted_issuers)?;
     let trusted_hosts = public_keys(&args.trusted_hosts)?;
-    lattice_host::cli::log_to_stderr();
     let settings = args.backend.connection.given().settle()?;
     let nats = connect(&settings).await?;
     let (name, topic) = (args.backend.name, args.backend.subject_base);
@@ -82,10 +84,12 @@ pub(super) async fn run(args: Args) -> Result<Output> {
         trusted_issuers,
         trusted_hosts,
     };
+    let key = config.transit.public_key();
     let backend = Backend::start(nats, config).await;
     let backend = backend.map_err(|error| explain(&error))?;
     eprint_line(&format!(
-        "secrets backend `{name}` answers; start hosts with `--secrets-topic {topic}`"
+        "secrets backend `{name}` answers; start hosts with `--secrets-topic {topic}`; its key is \
+         {key} (`--secrets-backend-key {name}={key}`)"
     ));
     let stop = async {
         signals.recv().await;

@@ -112,7 +112,8 @@ impl Secure {
             ("WASMCLOUD_TLS_CA_PATH", path("ca.pem")),
             ("LATTICE_NATS_ACCOUNT_SEED", path("signing.nk")),
             ("LATTICE_NATS_ACCOUNT", self.account.clone()),
-            ("WASMCLOUD_CLUSTER_SEED", self.cluster.expose().to_owned()),
+            // By the file: other processes of the user can read what a process was started with.
+            ("WASMCLOUD_CLUSTER_SEED", path(CLUSTER)),
             ("WASMCLOUD_ALLOW_LEGACY_PEERS", "false".to_owned()),
         ]
     }
