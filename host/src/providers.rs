@@ -16,6 +16,7 @@ mod spawn;
 mod states;
 mod stop;
 mod teller;
+mod told;
 mod tracked;
 mod worker;
 

@@ -37,10 +37,12 @@ impl BundleError {
 
 /// An ordered list of configs whose merged content follows the store.
 ///
-/// A config that is deleted later counts as empty.
+/// A config that is deleted later counts as empty, unless the bundle is a
+/// [keeping](ConfigBundle::keeping) one.
 #[derive(Debug)]
 pub struct ConfigBundle {
     watches: Vec<ConfigWatch>,
+    keeps: bool,
     merged: Arc<StringMap>,
 }
 
@@ -59,8 +61,20 @@ impl ConfigBundle {
             }
             watches.push(watch);
         }
-        let merged = Arc::new(merge(&watches));
-        Ok(Self { watches, merged })
+        let merged = Arc::new(merge(&watches, false));
+        Ok(Self {
+            watches,
+            keeps: false,
+            merged,
+        })
+    }
+
+    /// Has configs that are deleted later count with their last values, for whoever would go on
+    /// without a limit that stands in them.
+    #[must_use]
+    pub fn keeping(mut self) -> Self {
+        self.keeps = true;
+        self
     }
 
     /// The merged content as it was when the bundle was opened or [`ConfigBundle::changed`] last
@@ -75,7 +89,7 @@ impl ConfigBundle {
     /// Nothing is lost when the future is dropped. A bundle of no configs waits for ever.
     pub async fn changed(&mut self) -> Arc<StringMap> {
         loop {
-            let merged = merge(&self.watches);
+            let merged = merge(&self.watches, self.keeps);
             if merged != *self.merged {
                 self.merged = Arc::new(merged);
                 return self.merged();
@@ -93,7 +107,11 @@ impl ConfigBundle {
     }
 }
 
-fn merge(watches: &[ConfigWatch]) -> StringMap {
-    let configs: Vec<Arc<StringMap>> = watches.iter().filter_map(ConfigWatch::current).collect();
+fn merge(watches: &[ConfigWatch], keeps: bool) -> StringMap {
+    let content = match keeps {
+        true => ConfigWatch::current_or_last,
+        false => ConfigWatch::current,
+    };
+    let configs: Vec<Arc<StringMap>> = watches.iter().filter_map(content).collect();
     config::merge(configs.iter().map(AsRef::as_ref))
 }

@@ -18,6 +18,8 @@ use crate::raw_watch::{RawChange, RawWatch, Snapshot};
 struct Version {
     revision: u64,
     config: Option<Arc<StringMap>>,
+    /// What it was before it was deleted.
+    last: Option<Arc<StringMap>>,
 }
 
 /// One name that is watched.
@@ -111,6 +113,11 @@ impl Hub {
             }
             RawChange::Gone { key, revision } => {
                 if let Some(slot) = table.slots.get(key.as_str()) {
+                    tracing::warn!(
+                        config = key,
+                        "a config in use was deleted: components see nothing of it any more, \
+                         providers and links that have it keep its last values"
+                    );
                     slot.set_newer(revision, None);
                 }
             }
@@ -152,6 +159,9 @@ impl Slot {
                 return false;
             }
             version.config = config.map(Arc::new);
+            if version.config.is_some() {
+                version.last.clone_from(&version.config);
+            }
             true
         });
     }
@@ -194,6 +204,16 @@ impl ConfigWatch {
     #[must_use]
     pub fn current(&self) -> Option<Arc<StringMap>> {
         self.version.borrow().config.clone()
+    }
+
+    /// The config as it is now, or as it was before it was deleted, if it was watched then.
+    ///
+    /// For what grants something: were a deleted config to count as empty, a grant in it would be
+    /// no grant, which may let everything through.
+    #[must_use]
+    pub fn current_or_last(&self) -> Option<Arc<StringMap>> {
+        let version = self.version.borrow();
+        version.config.clone().or_else(|| version.last.clone())
     }
 
     /// Waits until the config is another one than when this was last called, and returns it.

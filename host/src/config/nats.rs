@@ -127,6 +127,14 @@ pub struct ProviderSigner {
     pub account: Option<String>,
     /// How long the credentials of a process last; they are replaced before.
     pub life: Duration,
+    /// How long a process may go without the rights that its links need, or with rights that it
+    /// should have no longer, before it is started again.
+    pub patience: Duration,
+}
+
+impl ProviderSigner {
+    /// What [`ProviderSigner::patience`] is usually.
+    pub const PATIENCE: Duration = Duration::from_secs(60);
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub(crate) const LEGACY: &str = "lattice/legacy-credentials";
 const LEGACY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How many answers to one message, and for how long: those to the host's questions.
 const ANSWERS: (u32, Duration) = (1, Duration::from_secs(60));
+/// How often the clock on the wall is looked at: it goes on while a machine sleeps, and the end of a
+/// token with it.
+const LOOK: Duration = Duration::from_secs(10);
 /// The pauses before a process is told again that did not take its credentials.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
@@ -43,10 +46,39 @@ pub(crate) struct Credentials {
     held: ProviderRights,
     /// Counts the tokens, so that an old one is not taken for a new one.
     serial: u64,
-    expires: Instant,
+    expires: Deadline,
     /// When the next token is due.
-    due: Instant,
+    due: Deadline,
     pause: Duration,
+    /// Since when the process takes no others, though its links need it.
+    untaken: Option<Instant>,
+}
+
+/// A time by both clocks; the earlier one counts.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    steady: Instant,
+    /// In epoch seconds.
+    wall: u64,
+}
+
+impl Deadline {
+    fn after(pause: Duration) -> Self {
+        Self {
+            steady: Instant::now() + pause,
+            wall: epoch_seconds().saturating_add(pause.as_secs().max(1)),
+        }
+    }
+
+    fn has_come(self, now: u64) -> bool {
+        now >= self.wall || Instant::now() >= self.steady
+    }
+
+    async fn wait(self, wall: impl Fn() -> u64) {
+        while !self.has_come(wall()) {
+            sleep_until(self.steady.min(Instant::now() + LOOK)).await;
+        }
+    }
 }
 
 impl Credentials {
@@ -57,7 +89,7 @@ impl Credentials {
         xkey: String,
         legacy: bool,
     ) -> Self {
-        let now = Instant::now();
+        let now = Deadline::after(Duration::ZERO);
         Self {
             signer,
             lattice,
@@ -70,6 +102,7 @@ impl Credentials {
             expires: now,
             due: now,
             pause: FIRST_RETRY,
+            untaken: None,
         }
     }
 
@@ -152,37 +185,52 @@ impl Credentials {
         } else {
             self.signer.life
         };
-        let now = Instant::now();
         self.held = rights;
-        self.expires = now + life;
+        self.expires = Deadline::after(life);
         self.due = if self.legacy {
             self.expires
         } else {
-            now + life * 2 / 3
+            Deadline::after(life * 2 / 3)
         };
         self.pause = FIRST_RETRY;
+        self.untaken = None;
     }
 
-    /// The process did not take the latest token, and is told again after a pause.
-    pub(crate) fn failed(&mut self) {
-        self.due = Instant::now() + self.pause;
+    /// The process did not take the latest token with these rights, and is told again after a pause.
+    pub(crate) fn failed(&mut self, rights: &ProviderRights) {
+        self.due = Deadline::after(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_RETRY);
+        if *rights != self.held {
+            self.untaken.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// That the process did not take its token is not its fault.
+    pub(crate) fn excuse(&mut self) {
+        self.untaken = None;
+    }
+
+    /// Whether the process has gone without the rights of its links for too long, or with rights that
+    /// it should have no longer.
+    pub(crate) fn is_stubborn(&self) -> bool {
+        self.untaken
+            .is_some_and(|since| since.elapsed() >= self.signer.patience)
     }
 
     /// The process should get a token after this time, if not before.
     pub(crate) fn due_in(&mut self, pause: Duration) {
-        self.due = self.due.min(Instant::now() + pause);
+        self.due.steady = self.due.steady.min(Instant::now() + pause);
     }
 
     /// Whether the token of the process has ended.
     pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.expires
+        self.expires.has_come(epoch_seconds())
     }
 
     /// Waits until the next token is due.
     pub(crate) async fn due(this: Option<&Self>) {
         match this {
-            Some(this) => sleep_until(this.due).await,
+            Some(this) => this.due.wait(epoch_seconds).await,
             None => std::future::pending().await,
         }
     }
@@ -197,5 +245,75 @@ impl Credentials {
         host.seal(&text, process)
             .inspect_err(|error| tracing::error!(%error, "could not seal credentials"))
             .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    fn credentials() -> Credentials {
+        let signer = ProviderSigner {
+            key: Arc::new(SigningKey::generate(KeyKind::Account)),
+            account: None,
+            life: Duration::from_secs(3600),
+            patience: ProviderSigner::PATIENCE,
+        };
+        let id = ComponentId::new("kv").unwrap();
+        let xkey = CurveKey::generate().public_key();
+        let lattice = LatticeName::default();
+        let mut made = Credentials::new(Arc::new(signer), lattice, id, xkey, false);
+        made.took(made.wanted(&[]));
+        made
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_sleep_of_the_machine_a_token_is_due_by_the_clock_on_the_wall() {
+        let wall = AtomicU64::new(1_000);
+        let due = Deadline {
+            steady: Instant::now() + Duration::from_secs(2400),
+            wall: 3_400,
+        };
+        let begun = Instant::now();
+        let waiting = due.wait(|| wall.load(Ordering::Relaxed));
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        // The steady clock stood still meanwhile.
+        wall.store(5_000, Ordering::Relaxed);
+        waiting.await;
+        assert!(begun.elapsed() <= LOOK);
+        assert!(due.has_come(3_400) && !due.has_come(3_399));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_holds_nothing_up() {
+        let due = Deadline::after(Duration::from_secs(30));
+        let begun = Instant::now();
+        due.wait(|| 0).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_other_rights_is_borne_with_for_a_minute() {
+        let mut made = credentials();
+        let (same, other) = (made.held().clone(), ProviderRights::default());
+        // To have its token renewed alone is not urgent.
+        made.failed(&same);
+        tokio::time::advance(ProviderSigner::PATIENCE).await;
+        assert!(!made.is_stubborn());
+        made.failed(&other);
+        tokio::time::advance(ProviderSigner::PATIENCE / 2).await;
+        made.failed(&other);
+        assert!(!made.is_stubborn());
+        tokio::time::advance(ProviderSigner::PATIENCE / 2).await;
+        assert!(made.is_stubborn());
+        made.excuse();
+        assert!(!made.is_stubborn());
+        made.failed(&other);
+        tokio::time::advance(ProviderSigner::PATIENCE).await;
+        made.took(other);
+        assert!(!made.is_stubborn());
     }
 }

@@ -53,6 +53,11 @@ impl Health {
         }
     }
 
+    /// Takes in that the provider fails whatever it answers. `false` when it counted as failed before.
+    pub(crate) fn failed(&mut self) -> bool {
+        std::mem::replace(&mut self.healthy, false)
+    }
+
     /// Takes in that there was no answer, or none that can be read. After several in a row the
     /// provider counts as failed, which is told once.
     pub(crate) fn missed(&mut self) -> Option<Verdict> {

@@ -7,13 +7,16 @@
 
 use std::time::Duration;
 
-use async_nats::Subscriber;
+use async_nats::connection::State;
+use async_nats::{Client, Subscriber};
 use futures::StreamExt as _;
 use lattice_core::provider::CredentialsTaken;
 use lattice_core::subject::ProviderRights;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::credentials::Credentials;
+use super::health::{Health, Verdict};
 use super::worker::Worker;
 
 /// How long a process may take to say that it was told of new credentials.
@@ -23,92 +26,183 @@ const TAKEN: Duration = Duration::from_secs(12);
 /// How long the rights of a link stay that is gone, for answers that are under way.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Why a process has not got new credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Untaken {
+    /// The host could not make them; its log says more.
+    #[error("they could not be made")]
+    NotMade,
+    /// The host is cut off.
+    #[error("NATS is away")]
+    Away,
+    /// The process does not answer, as those of the 1.9 generation do not.
+    #[error(
+        "it does not answer when it is told of them; one that was made for 1.x needs the annotation \
+         `lattice/legacy-credentials=true`"
+    )]
+    Silent,
+    /// The process has not said that it uses them.
+    #[error("it does not say that it is connected with them")]
+    Unconnected,
+}
+
+/// A process is being given credentials. Ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    rights: ProviderRights,
+    task: AbortOnDropHandle<Result<(), Untaken>>,
+}
+
+impl Renewal {
+    /// Waits until it is known what became of it. Nothing is lost when the future is dropped.
+    pub(super) async fn done(this: Option<&mut Self>) -> Result<(), Untaken> {
+        let Some(this) = this else {
+            return std::future::pending().await;
+        };
+        // It does not panic, and is not ended while it is kept.
+        (&mut this.task).await.unwrap_or(Err(Untaken::NotMade))
+    }
+}
+
 impl Worker {
     /// Tells the process of links that have changed; what they need is granted before.
     pub(super) async fn links_changed(&mut self) {
-        loop {
-            // Links may have changed again while the process took its credentials.
-            if let Some(credentials) = &self.credentials {
-                let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
-                let both = credentials.held().with(&wanted);
-                if both != *credentials.held() {
-                    // When it does not work out now, it is due again soon, and the links with it.
-                    if !self.renew_credentials(both).await {
-                        return;
-                    }
-                    continue;
-                }
-            }
-            self.teller.sync().await;
-            let Some(credentials) = &mut self.credentials else {
-                return;
-            };
+        if let Some(credentials) = &self.credentials {
             let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
-            if credentials.held().with(&wanted) == *credentials.held() {
-                if *credentials.held() != wanted {
-                    credentials.due_in(GRACE);
-                }
+            let both = credentials.held().with(&wanted);
+            if both != *credentials.held() {
+                // The links are told when it is known what became of it.
+                self.begin_renewal(both);
                 return;
             }
         }
+        self.teller.sync().await;
+        let Some(credentials) = &mut self.credentials else {
+            return;
+        };
+        let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
+        let both = credentials.held().with(&wanted);
+        if both != *credentials.held() {
+            // Links have changed again, which the teller may have seen.
+            self.begin_renewal(both);
+        } else if *credentials.held() != wanted {
+            credentials.due_in(GRACE);
+        }
     }
 
-    /// Replaces credentials that end soon, or that reach further than they have to. `false` when
-    /// they have ended, so that the process is of no use any more.
-    pub(super) async fn credentials_due(&mut self) -> bool {
-        let links = self.deps.links.of(&self.slot.id);
-        let Some(credentials) = &self.credentials else {
-            return true;
-        };
+    /// Replaces credentials that end soon, or that reach further than they have to. Says why the
+    /// process is of no use any more, if it is not.
+    pub(super) fn credentials_due(&mut self) -> Option<&'static str> {
+        let credentials = self.credentials.as_ref()?;
         if credentials.is_over() {
-            return false;
+            return Some("its NATS credentials have ended");
         }
-        let wanted = credentials.wanted(&links);
-        if self.renew_credentials(wanted).await {
-            self.links_changed().await;
+        if credentials.is_stubborn() {
+            return Some("it does not take the NATS credentials that fit its links");
         }
-        true
+        let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
+        self.begin_renewal(wanted);
+        None
     }
 
-    /// Gives the process new credentials with these rights, and waits until it uses them.
-    async fn renew_credentials(&mut self, rights: ProviderRights) -> bool {
-        let done = self.try_renew(&rights).await;
-        let Some(credentials) = &mut self.credentials else {
-            return true;
-        };
-        match done {
-            Ok(()) => credentials.took(rights),
-            Err(why) => {
-                let provider = self.slot.id.as_str();
-                tracing::debug!(provider, "the process has not taken new credentials: {why}");
-                credentials.failed();
+    /// Gives the process new credentials with these rights. What becomes of it is known later, so that
+    /// a process that does not answer holds up nothing else.
+    fn begin_renewal(&mut self, rights: ProviderRights) {
+        let given = self.prepare_renewal(&rights);
+        let task = async move {
+            match given {
+                Ok(given) => given.give().await,
+                Err(why) => Err(why),
             }
-        }
-        done.is_ok()
+        };
+        self.renewal = Some(Renewal {
+            rights,
+            task: AbortOnDropHandle::new(tokio::spawn(task)),
+        });
     }
 
-    async fn try_renew(&mut self, rights: &ProviderRights) -> Result<(), &'static str> {
-        let Some(credentials) = &mut self.credentials else {
-            return Ok(());
-        };
+    fn prepare_renewal(&mut self, rights: &ProviderRights) -> Result<Given, Untaken> {
+        let credentials = self.credentials.as_mut().ok_or(Untaken::NotMade)?;
         let new = credentials.make(rights).map_err(|error| {
             tracing::error!(%error, "could not make credentials for a provider");
-            "they could not be made"
+            Untaken::NotMade
         })?;
         let sealed = Credentials::seal(&new, &self.deps.xkey, &self.xkey);
-        let sealed = sealed.ok_or("they could not be sealed")?;
         let xkey = self.xkey.public_key();
-        let nats = &self.deps.nats;
-        let taken = nats.subscribe(self.subjects.credentials_taken(&xkey));
-        let mut taken = taken.await.map_err(|_| "NATS is away")?;
-        let told = nats.request(self.subjects.credentials(&xkey), sealed.into());
+        Ok(Given {
+            nats: self.deps.nats.clone(),
+            subject: self.subjects.credentials(&xkey),
+            taken: self.subjects.credentials_taken(&xkey),
+            serial: new.serial,
+            sealed: sealed.ok_or(Untaken::NotMade)?,
+        })
+    }
+
+    /// What became of new credentials is known.
+    pub(super) async fn renewed(&mut self, health: &mut Health, done: Result<(), Untaken>) {
+        let Some(Renewal { rights, .. }) = self.renewal.take() else {
+            return;
+        };
+        let Some(credentials) = &mut self.credentials else {
+            return;
+        };
+        let Err(why) = done else {
+            credentials.took(rights);
+            if self.unrenewed.take().is_some() {
+                let provider = self.slot.id.as_str();
+                tracing::info!(provider, "a provider has taken its new NATS credentials");
+            }
+            self.links_changed().await;
+            return;
+        };
+        credentials.failed(&rights);
+        if why == Untaken::Away || self.deps.nats.connection_state() != State::Connected {
+            credentials.excuse();
+        } else if self.unrenewed.is_none() {
+            self.tell_untaken(health, why);
+        }
+        // Whoever cannot be told of credentials hears of its links all the same, and those that are
+        // gone: what it may not do yet, the server refuses.
+        self.teller.sync().await;
+    }
+
+    /// Says once, aloud, that a process goes on with what it had.
+    fn tell_untaken(&mut self, health: &mut Health, why: Untaken) {
+        let provider = self.slot.id.as_str();
+        let text = format!("it has not taken its new NATS credentials: {why}");
+        tracing::warn!(
+            provider,
+            "a provider goes on with the rights that it had: {text}"
+        );
+        self.slot.set_problem(Some(text.clone()));
+        if health.failed() {
+            self.tell_health(Verdict::Failed, Some(text.clone()));
+        }
+        self.unrenewed = Some(text);
+    }
+}
+
+/// Credentials on their way to a process.
+struct Given {
+    nats: Client,
+    subject: String,
+    taken: String,
+    serial: u64,
+    sealed: Vec<u8>,
+}
+
+impl Given {
+    async fn give(self) -> Result<(), Untaken> {
+        let taken = self.nats.subscribe(self.taken).await;
+        let mut taken = taken.map_err(|_| Untaken::Away)?;
+        let told = self.nats.request(self.subject, self.sealed.into());
         match timeout(HEARD, told).await {
             Ok(Ok(_)) => {}
-            _ => return Err("it does not answer"),
+            _ => return Err(Untaken::Silent),
         }
-        match timeout(TAKEN, until_taken(&mut taken, new.serial)).await {
+        match timeout(TAKEN, until_taken(&mut taken, self.serial)).await {
             Ok(true) => Ok(()),
-            _ => Err("it does not say that it is connected with them"),
+            _ => Err(Untaken::Unconnected),
         }
     }
 }

@@ -124,15 +124,19 @@ pub(crate) fn own_secrets(own: &ComponentId, link: &Link) -> Vec<ConfigName> {
     names.filter(ConfigName::is_secret).collect()
 }
 
-/// Merges the configs of one end. A config that is deleted after the link was told counts as
-/// empty; one that was never there is an error.
+/// Merges the configs of one end. A config that is deleted after the link was told keeps its last
+/// values, as in 1.x: it may hold what the link is limited to, such as `allow` of the HTTP client.
+/// One that was never there is an error.
 fn merge(watched: &Watched, known: bool) -> Result<StringMap, String> {
     let watches = watched.as_ref().map_err(String::clone)?;
     let mut configs = Vec::with_capacity(watches.len());
     for watch in watches {
-        match watch.current() {
+        let config = match known {
+            true => watch.current_or_last(),
+            false => watch.current(),
+        };
+        match config {
             Some(config) => configs.push(config),
-            None if known => {}
             None => return Err(format!("Config {} does not exist", watch.name())),
         }
     }

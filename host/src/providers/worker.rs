@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use async_nats::Subscriber;
 use futures::StreamExt as _;
-use lattice_claims::{CurveKey, provider_info, stored_provider};
+use lattice_claims::{CurveKey, stored_provider};
 use lattice_core::StringMap;
-use lattice_core::event::{CallRefused, Event, HealthCheck, ProviderExited};
+use lattice_core::event::CallRefused;
 use lattice_core::identity::ProviderIdentity;
-use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport, SecretMap};
+use lattice_core::provider::{HostData, LinkReport, SecretMap};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
 use lattice_rpc::Expected;
@@ -25,10 +25,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::ProviderDeps;
 use super::credentials::{Credentials, LEGACY};
 use super::error::StartProviderError;
-use super::health::{Health, Verdict};
+use super::health::Health;
 use super::leave;
 use super::life::Life;
-use super::probe::{Probe, Probed};
+use super::probe::Probe;
+use super::renew::Renewal;
 use super::report;
 use super::restart::Restarts;
 use super::seal::Sealer;
@@ -46,13 +47,17 @@ use crate::vouch::Vouched;
 pub(crate) struct Worker {
     pub(super) deps: Arc<ProviderDeps>,
     pub(super) slot: Arc<Slot>,
-    program: ProviderProgram,
+    pub(super) program: ProviderProgram,
     config: ConfigBundle,
     pub(super) subjects: ProviderSubjects,
     /// Kept over restarts, so that hosts and providers need not agree anew on subjects.
     pub(super) xkey: Arc<CurveKey>,
     /// Who the process connects as, where that is not the host.
     pub(super) credentials: Option<Credentials>,
+    /// That it is being given others.
+    pub(super) renewal: Option<Renewal>,
+    /// Why it goes on with what it had, though it should not.
+    pub(super) unrenewed: Option<String>,
     /// Who the process that lives now is to others.
     vouched: Option<(Vouched, Expected)>,
     sealer: Sealer,
@@ -61,17 +66,17 @@ pub(crate) struct Worker {
     /// what has changed since.
     given: Option<Arc<SecretMap>>,
     pub(super) teller: Teller,
-    restarts: Restarts,
-    announced: Announced,
+    pub(super) restarts: Restarts,
+    pub(super) announced: Announced,
     /// Whether the next answer that does not say whose it is may be that of another process.
-    doubtful: bool,
+    pub(super) doubtful: bool,
     /// Tells when the token of the program expires.
     _expiry: Option<AbortOnDropHandle<()>>,
 }
 
 /// What the lattice has been told of the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Announced {
+pub(super) enum Announced {
     Nothing,
     Failed,
     Started,
@@ -136,10 +141,13 @@ impl Worker {
             deps,
             slot,
             program,
-            config: named.config,
+            // What limits a provider may stand in it.
+            config: named.config.keeping(),
             subjects,
             xkey,
             credentials,
+            renewal: None,
+            unrenewed: None,
             vouched: None,
             sealer,
             secrets: named.secrets,
@@ -166,6 +174,8 @@ impl Worker {
 
     async fn spawn(&mut self) -> Result<Life, StartProviderError> {
         leave::ask(&self.deps, &self.slot, &self.program).await?;
+        // What was on its way was for the process before.
+        (self.renewal, self.unrenewed) = (None, None);
         let data = self.host_data().await?;
         let life = Life::begin(&self.deps, &self.program.program, data).await?;
         self.tell_config(&self.config.merged()).await;
@@ -263,7 +273,7 @@ impl Worker {
     }
 
     /// The process listens: what has changed since its start is said again.
-    async fn heard_of(&mut self, heard: Heard) {
+    pub(super) async fn heard_of(&mut self, heard: Heard) {
         let given = self.given.take();
         if given.is_some_and(|given| self.own_secrets().is_some_and(|now| now != given)) {
             self.tell_secrets().await;
@@ -337,13 +347,14 @@ impl Worker {
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
                 wish = self.slot.stop_wanted() => return Ended::Stopped(wish, life),
-                () = self.teller.changed() => self.links_changed().await,
-                () = Credentials::due(self.credentials.as_ref()) => {
-                    if !self.credentials_due().await {
+                () = self.teller.changed(), if self.renewal.is_none() => self.links_changed().await,
+                () = Credentials::due(self.credentials.as_ref()), if self.renewal.is_none() => {
+                    if let Some(why) = self.credentials_due() {
                         life.kill().await;
-                        return Ended::Exited("its NATS credentials have ended".to_owned());
+                        return Ended::Exited(why.to_owned());
                     }
                 }
+                done = Renewal::done(self.renewal.as_mut()) => self.renewed(&mut health, done).await,
                 config = self.config.changed() => self.tell_config(&config).await,
                 () = self.secrets.changed() => self.tell_secrets().await,
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
@@ -391,115 +402,6 @@ impl Worker {
             }
         }
     }
-
-    async fn probed(&mut self, health: &mut Health, probed: Probed) {
-        match probed {
-            Probed::Answer(response) => {
-                self.answered(health, &response);
-                if response.healthy {
-                    self.heard_of(Heard::Surely).await;
-                }
-                for report in response.links {
-                    self.deps.states.reported(&self.slot.id, report);
-                }
-            }
-            Probed::Anonymous(response) => {
-                if std::mem::take(&mut self.doubtful) {
-                    return;
-                }
-                self.answered(health, &response);
-                if response.healthy {
-                    self.heard_of(Heard::Perhaps).await;
-                }
-            }
-            Probed::Miss(why) => {
-                self.not_started(|| StartProviderError::Silent(why.clone()));
-                self.missed(health, &why);
-            }
-        }
-    }
-
-    fn started(&mut self) {
-        if self.announced != Announced::Started {
-            self.announced = Announced::Started;
-            let claims = self.program.claims.as_ref();
-            report::started(&self.deps, &self.slot, claims.and_then(provider_info));
-        }
-    }
-
-    /// Tells once that the provider has not started; it is tried again all the same.
-    fn not_started(&mut self, error: impl FnOnce() -> StartProviderError) {
-        if self.announced == Announced::Nothing {
-            self.announced = Announced::Failed;
-            report::start_failed(&self.deps, &self.slot, &error());
-        }
-    }
-
-    fn answered(&mut self, health: &mut Health, response: &HealthCheckResponse) {
-        self.started();
-        let verdict = health.answered(response);
-        if verdict != Verdict::Status {
-            let (provider, healthy) = (self.slot.id.as_str(), response.healthy);
-            let message = response.message.as_deref();
-            tracing::info!(
-                provider,
-                healthy,
-                message,
-                "the health of a provider changed"
-            );
-        }
-        self.slot.set_problem(problem(response));
-        self.tell_health(verdict, response.message.clone());
-    }
-
-    fn missed(&self, health: &mut Health, why: &str) {
-        let (verdict, misses) = (health.missed(), health.misses());
-        let provider = self.slot.id.as_str();
-        tracing::warn!(
-            provider,
-            misses,
-            "a provider did not tell its health: {why}"
-        );
-        if let Some(verdict) = verdict {
-            let text = format!("no answer to {misses} health requests: {why}");
-            self.slot.set_problem(Some(text.clone()));
-            self.tell_health(verdict, Some(text));
-        }
-    }
-
-    fn tell_health(&self, verdict: Verdict, message: Option<String>) {
-        let data = HealthCheck {
-            host_id: self.deps.identity.id.as_str().to_owned(),
-            provider_id: self.slot.id.as_str().to_owned(),
-            message,
-        };
-        self.deps.events.publish(verdict.event(data));
-    }
-
-    /// A process that ended by itself is a failure that everybody should see.
-    fn tell_exit(&self, why: &str, pause: std::time::Duration) {
-        let restarts = self.restarts.count();
-        let kind = if self.restarts.is_crash_loop() {
-            "crash loop: "
-        } else {
-            ""
-        };
-        let text = format!(
-            "{kind}the provider ended ({why}), {restarts} times in a row; next start in {pause:?}"
-        );
-        tracing::error!(provider = self.slot.id.as_str(), "{text}");
-        self.deps
-            .events
-            .publish(Event::ProviderExited(ProviderExited {
-                host_id: self.deps.identity.id.as_str().to_owned(),
-                provider_id: self.slot.id.as_str().to_owned(),
-                status: why.to_owned(),
-                restarts,
-                restart_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            }));
-        self.slot.set_problem(Some(text.clone()));
-        self.tell_health(Verdict::Failed, Some(text));
-    }
 }
 
 /// Who a process connects as, where the host may sign for it.
@@ -534,15 +436,4 @@ async fn next<T: DeserializeOwned>(
 ) -> Option<Result<T, serde_json::Error>> {
     let message = reports.as_mut()?.next().await?;
     Some(serde_json::from_slice(&message.payload))
-}
-
-fn problem(response: &HealthCheckResponse) -> Option<String> {
-    if response.healthy {
-        return None;
-    }
-    let message = response
-        .message
-        .as_deref()
-        .unwrap_or("the provider does not say why");
-    Some(format!("unhealthy: {message}"))
 }

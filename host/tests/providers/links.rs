@@ -8,13 +8,13 @@ use crate::common::{Lattice, golden, until};
 use crate::{WAIT, answer_health, healthy, link, next, start};
 
 /// The links that providers are told of from now on.
-async fn puts(lattice: &Lattice) -> Subscriber {
+pub(crate) async fn puts(lattice: &Lattice) -> Subscriber {
     let subject = "wasmbus.rpc.default.*.linkdefs.put";
     lattice.client.subscribe(subject).await.unwrap()
 }
 
 /// The next link that a process is told of by its key: only the owner of the key is meant.
-async fn told(puts: &mut Subscriber) -> Value {
+pub(crate) async fn told(puts: &mut Subscriber) -> Value {
     loop {
         let (message, body) = next(puts).await;
         let key = message.subject.as_str().split('.').nth(3).unwrap();
@@ -66,6 +66,26 @@ async fn links_reach_a_running_provider_however_they_change() {
         (links["response"] == json!([])).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_keeps_what_a_deleted_config_said() {
+    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
+    let grants = json!({"allow": "https://api.example.com"});
+    for name in ["allow", "other"] {
+        lattice.done(&format!("config.put.{name}"), &grants).await;
+    }
+    let mut puts = puts(&lattice).await;
+    lattice.done("link.put", &link(&["allow", "other"])).await;
+    assert_eq!(told(&mut puts).await["target_config"], grants);
+    lattice.done("config.del.allow", &Value::Null).await;
+
+    // What is changed after it is told, and has what was deleted beside it.
+    lattice
+        .done("config.put.other", &json!({"retries": "2"}))
+        .await;
+    let expected = json!({"allow": "https://api.example.com", "retries": "2"});
+    assert_eq!(told(&mut puts).await["target_config"], expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

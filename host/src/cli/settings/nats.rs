@@ -148,5 +148,6 @@ pub(super) fn signer(args: &NatsArgs) -> Result<Option<Arc<ProviderSigner>>, Set
         account: account.filter(|account| *account != key.public_key()),
         key: Arc::new(key),
         life: Duration::from_secs(args.provider_credentials_seconds),
+        patience: ProviderSigner::PATIENCE,
     })))
 }

@@ -1,0 +1,83 @@
+//! Processes that do not take the NATS credentials that they are given, as those of 1.x.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_claims::{KeyKind, SigningKey};
+use lattice_host::config::ProviderSigner;
+use serde_json::{Value, json};
+
+use crate::common::{Events, Lattice, until};
+use crate::links::{puts, told};
+use crate::{healthy, link, listed};
+
+fn signer(patience: Duration) -> Arc<ProviderSigner> {
+    Arc::new(ProviderSigner {
+        key: Arc::new(SigningKey::generate(KeyKind::Account)),
+        account: None,
+        life: Duration::from_secs(3600),
+        patience,
+    })
+}
+
+/// The lattice is told that the provider fails, and why.
+async fn fails(events: &mut Events) {
+    let failed = events.data("health_check_failed").await;
+    let why = failed["message"].as_str().unwrap();
+    assert!(
+        why.contains("has not taken its new NATS credentials"),
+        "{why}"
+    );
+    assert!(why.contains("lattice/legacy-credentials=true"), "{why}");
+}
+
+async fn unlink(lattice: &Lattice) {
+    let delete =
+        json!({"source_id": "counter", "wit_namespace": "wasi", "wit_package": "keyvalue"});
+    lattice.done("link.del", &delete).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_no_credentials_hears_of_links_all_the_same() {
+    let patient = signer(Duration::from_secs(3600));
+    let (lattice, host, mut events, _program, _health) =
+        healthy(|config| config.provider_signer = Some(patient)).await;
+    let mut puts = puts(&lattice).await;
+    let dels = "wasmbus.rpc.default.kv.linkdefs.del";
+    let mut dels = lattice.client.subscribe(dels).await.unwrap();
+    lattice.done("link.put", &link(&[])).await;
+    fails(&mut events).await;
+    assert_eq!(told(&mut puts).await["source_id"], "counter");
+    until("the problem to show in the inventory", async || {
+        let shown = listed(&lattice, &host).await;
+        let problem = shown[0]["problem"].as_str()?.to_owned();
+        problem.contains("NATS credentials").then_some(())
+    })
+    .await;
+    unlink(&lattice).await;
+    assert_eq!(crate::next(&mut dels).await.1["source_id"], "counter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_take_other_rights_is_told_of_and_started_again() {
+    let impatient = signer(Duration::from_secs(1));
+    let (lattice, _host, mut events, program, _health) =
+        healthy(|config| config.provider_signer = Some(impatient)).await;
+    lattice.done("link.put", &link(&[])).await;
+    fails(&mut events).await;
+    let ended = |exited: Value| {
+        let status = exited["status"].as_str().unwrap().to_owned();
+        assert!(status.contains("does not take the NATS"), "{status}");
+    };
+    ended(events.data("provider_exited").await);
+    // The next process has what its links need from its start.
+    let data = program.host_data(1).await;
+    assert_eq!(data["link_definitions"][0]["source_id"], "counter");
+    events.data("health_check_passed").await;
+    // Nor is it left with rights that it should have no longer.
+    unlink(&lattice).await;
+    fails(&mut events).await;
+    ended(events.data("provider_exited").await);
+    let data = program.host_data(2).await;
+    assert_eq!(data["link_definitions"], json!([]));
+}
