@@ -119,8 +119,9 @@ impl Gate {
         match rules::function(instance, function).map(|known| known.answer) {
             Some(Answer::Keys) => answers::keys(&self.rules.prefix, reply),
             Some(Answer::Jobs) => answers::jobs(&self.rules.prefix, reply),
-            // A stream does not come this way.
-            Some(Answer::Names) | Some(Answer::Plain) | None => Ok(reply),
+            // A stream that has ended already stands in the answer as a list.
+            Some(Answer::Names) => answers::whole_names(&self.rules.prefix, reply),
+            Some(Answer::Plain) | None => Ok(reply),
         }
     }
 

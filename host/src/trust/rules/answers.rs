@@ -108,6 +108,12 @@ pub(super) fn names(
     Ok(reply)
 }
 
+/// Names that all stand in the answer.
+pub(super) fn whole_names(prefixes: &[String], reply: Bytes) -> Result<Bytes, InvokeError> {
+    let narrowed = inline(prefixes, &reply).map_err(|error| unreadable(&error))?;
+    Ok(narrowed.map_or(reply, |(results, _)| results))
+}
+
 /// The results with the names in them narrowed, and whether there were any. `None` for an error,
 /// which stays as it is.
 fn inline(prefixes: &[String], results: &Bytes) -> Result<Option<(Bytes, bool)>, DecodeError> {

@@ -27,6 +27,7 @@ impl Operands {
 
     fn take(&mut self, param: Param, r: &mut Reader) -> Result<(), DecodeError> {
         match param {
+            Param::Database => drop(r.string()?),
             Param::Within => self.within.push(r.string()?),
             // A job begins with its name.
             Param::Key | Param::Job => self.keys.push(r.string()?),

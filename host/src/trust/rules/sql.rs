@@ -28,7 +28,14 @@ pub(super) fn only_reads(text: &str) -> bool {
     begins
         && !text.contains(';')
         && words.next().is_some_and(|word| is_one(word, &READS))
-        && !words.any(|word| is_one(word, &WRITES))
+        && !words.any(|word| is_one(word, &WRITES) || is_glued(word))
+}
+
+/// Whether a word that writes may hang on a number: some databases read `1INTO` as `1 INTO`, and
+/// `1e1INTO` as well.
+fn is_glued(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    word.starts_with(char::is_numeric) && WRITES.iter().any(|write| word.contains(write))
 }
 
 #[cfg(test)]
@@ -46,6 +53,7 @@ mod tests {
             "TABLE t",
             "SHOW TABLES",
             "select updated_at, deleted from t",
+            "SELECT 1e10, 0xFF, 1_000, x1into, 2nd FROM t",
         ] {
             assert!(only_reads(text), "{text}");
         }
@@ -61,6 +69,14 @@ mod tests {
             "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
             "SELECT * INTO u FROM t",
             "SELECT 1 INTO OUTFILE '/tmp/x'",
+            "SELECT 1INTO t",
+            "SELECT 1.5into u FROM t",
+            "SELECT 1e1INTO OUTFILE '/tmp/x'",
+            "SELECT 1e-5INTO OUTFILE '/tmp/x'",
+            "SELECT $1INTO t",
+            "SELECT 0xAinto t",
+            "SELECT 1e1for_update_INTO t",
+            "SELECT * FROM t WHERE a = 1FOR UPDATE",
             "SELECT * FROM t FOR UPDATE",
             "SELECT * FROM t FOR SHARE",
             "SELECT 1; DROP TABLE t",

@@ -96,6 +96,16 @@ impl RuleError {
                 "write for instance `--to 'GET https://api.example.com/v1'`".to_owned()
             }
             Self::Function { known, .. } => format!("its functions are {}", known.join(", ")),
+            Self::Meaningless {
+                rule: Rule::Within,
+                interface,
+                ..
+            } if interface.contains(":sql/") => {
+                "a statement can name other databases than the one that is opened: give the link a \
+                 user of the database who sees no more than it should; which databases can be opened \
+                 is up to `databases` in the config of the link"
+                    .to_owned()
+            }
             Self::Meaningless { meaningful, .. } => format!(
                 "it can have {}; interfaces that differ in this need a link each",
                 meaningful.join(", ")

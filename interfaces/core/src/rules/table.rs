@@ -19,8 +19,11 @@ pub enum Effect {
 /// A parameter, or one that is passed over to get at those behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Param {
-    /// `string`: a bucket, container, database, queue or store.
+    /// `string`: a bucket, container, queue or store.
     Within,
+    /// `string`: a database. A statement can name another one (`SELECT * FROM hr.salaries` in MySQL), so
+    /// that a rule about this name would promise what nobody keeps.
+    Database,
     /// `string`: a key, object, job or lock.
     Key,
     /// `list<string>` of such.
@@ -133,7 +136,9 @@ struct Wire {
     functions: &'static [Function],
 }
 
-use Param::{Entries, Job, Key, Keys, Message, Object, Optional, Statement, Subject, Within};
+use Param::{
+    Database, Entries, Job, Key, Keys, Message, Object, Optional, Statement, Subject, Within,
+};
 
 const STORE: Wire = Wire {
     instances: &["wrpc:keyvalue/store@0.2.0-draft"],
@@ -255,15 +260,15 @@ const CONSUMER: Wire = Wire {
 const SQL: Wire = Wire {
     instances: &["lattice:sql/sql@0.1.0"],
     functions: &[
-        reads("query", &[Within, Optional, Statement]),
-        reads("fetch", &[Within]),
-        reads("close", &[Within]),
-        writes("execute", &[Within]),
-        writes("execute-many", &[Within]),
-        reads("begin", &[Within]),
-        reads("commit", &[Within]),
-        reads("rollback", &[Within]),
-        reads("dialect-of", &[Within]),
+        reads("query", &[Database, Optional, Statement]),
+        reads("fetch", &[Database]),
+        reads("close", &[Database]),
+        writes("execute", &[Database]),
+        writes("execute-many", &[Database]),
+        reads("begin", &[Database]),
+        reads("commit", &[Database]),
+        reads("rollback", &[Database]),
+        reads("dialect-of", &[Database]),
     ],
 };
 
@@ -455,7 +460,7 @@ mod tests {
             ),
             ("wasmcloud:messaging/consumer", &[Rule::Subject]),
             ("lattice:queue/producer", &[Rule::Within]),
-            ("lattice:sql/sql", &[Rule::Within, Rule::ReadOnly]),
+            ("lattice:sql/sql", &[Rule::ReadOnly]),
             ("wasmcloud:postgres/query", &[Rule::ReadOnly]),
             (
                 "wasi:distributed-lock/locker",

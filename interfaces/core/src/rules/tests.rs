@@ -180,7 +180,7 @@ fn rules_with_a_meaning_are_taken() {
         ),
         (
             "lattice:sql/sql",
-            json!({"read_only": true, "within": ["shop"]}),
+            json!({"read_only": true, "allow": ["query"]}),
         ),
         (
             "lattice:lock/lock",
