@@ -98,6 +98,29 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How long the texts of one value may be together, in bytes. A few bytes of the server can stand for
+/// a text of thousands of them.
+const LONGEST: usize = 64 << 20;
+
+/// What is left for the texts of a value.
+#[derive(Debug)]
+pub(crate) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(LONGEST)
+    }
+}
+
+impl Room {
+    /// Takes as much as a text of `len` bytes needs.
+    pub(crate) fn take(&mut self, len: usize) -> Result<(), Unreadable> {
+        let left = self.0.checked_sub(len);
+        self.0 = left.ok_or(Unreadable("value of less than 64 MiB of text"))?;
+        Ok(())
+    }
+}
+
 /// The items of an array of one dimension, where none is null.
 pub(crate) fn items(bytes: &[u8]) -> Result<Vec<&[u8]>, Unreadable> {
     let mut reader = Reader::new("array of one dimension", bytes);
@@ -294,20 +317,28 @@ pub(crate) fn timestamp_text(bytes: &[u8], zone: &str) -> Result<String, Unreada
     })
 }
 
-/// `interval` as text, such as `1 mon 2 days -00:00:01`.
+/// `interval` as text, such as `1 year 2 mons 3 days -00:00:01`: after a part below zero a part above
+/// it has a plus sign.
 pub(crate) fn interval_text(bytes: &[u8]) -> Result<String, Unreadable> {
     let mut reader = Reader::new("interval", bytes);
     let micros = reader.i64()?;
     let (days, months) = (reader.i32()?, reader.i32()?);
     let mut parts = Vec::new();
-    if months != 0 {
-        parts.push(format!("{months} mons"));
-    }
-    if days != 0 {
-        parts.push(format!("{days} days"));
+    let mut was_negative = false;
+    for (number, unit) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {
+        if number != 0 {
+            let sign = if was_negative && number > 0 { "+" } else { "" };
+            let plural = if number == 1 { "" } else { "s" };
+            parts.push(format!("{sign}{number} {unit}{plural}"));
+            was_negative = number < 0;
+        }
     }
     if micros != 0 || parts.is_empty() {
-        let sign = if micros < 0 { "-" } else { "" };
+        let sign = match micros < 0 {
+            true => "-",
+            false if was_negative => "+",
+            false => "",
+        };
         let size = i64::try_from(micros.unsigned_abs()).map_err(|_| reader.wrong())?;
         parts.push(format!("{sign}{}", clock(size)?.text()));
     }

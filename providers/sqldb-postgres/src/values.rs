@@ -13,7 +13,7 @@ use crate::binary::{
     Reader, Unreadable, clock, date_text, interval_text, jsonb_text, numeric, timestamp_text,
     uuid_text,
 };
-use crate::postgres;
+use crate::text;
 
 type BoxError = Box<dyn Error + Sync + Send>;
 
@@ -101,8 +101,8 @@ impl<'a> FromSql<'a> for Cell {
     }
 }
 
-fn value(ty: &Type, raw: &[u8]) -> Result<Value, BoxError> {
-    let text = |what| Reader::new(what, raw).text().map(str::to_owned);
+pub(crate) fn value(ty: &Type, raw: &[u8]) -> Result<Value, BoxError> {
+    let as_text = |what| Reader::new(what, raw).text().map(str::to_owned);
     Ok(match *ty {
         Type::BOOL => Value::Boolean(Reader::new("bool", raw).u8()? != 0),
         Type::INT2 => Value::Int(Reader::new("int2", raw).i16()?.into()),
@@ -113,7 +113,7 @@ fn value(ty: &Type, raw: &[u8]) -> Result<Value, BoxError> {
         Type::FLOAT8 => Value::Float(Reader::new("float8", raw).f64()?),
         Type::NUMERIC => Value::Decimal(numeric(raw)?),
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::UNKNOWN => {
-            Value::Text(text("text")?)
+            Value::Text(as_text("text")?)
         }
         Type::BYTEA => Value::Bytes(raw.to_vec().into()),
         Type::DATE => Value::Date(date_text(raw)?),
@@ -121,14 +121,14 @@ fn value(ty: &Type, raw: &[u8]) -> Result<Value, BoxError> {
         Type::TIMESTAMP => Value::Timestamp(timestamp_text(raw, "")?),
         Type::TIMESTAMPTZ => Value::Timestamp(timestamp_text(raw, "Z")?),
         Type::UUID => Value::Uuid(uuid_text(raw)?),
-        Type::JSON => Value::Json(text("json")?),
+        Type::JSON => Value::Json(as_text("json")?),
         Type::JSONB => Value::Json(jsonb_text(raw)?.to_owned()),
         Type::INTERVAL => other(ty, interval_text(raw)?),
         _ => match ty.kind() {
             Kind::Domain(inner) => value(inner, raw)?,
-            Kind::Enum(_) => Value::Text(text("enum")?),
-            _ if ty.name() == "citext" => Value::Text(text("citext")?),
-            _ => other(ty, postgres::text_of(ty, raw)?),
+            Kind::Enum(_) => Value::Text(as_text("enum")?),
+            _ if ty.name() == "citext" => Value::Text(as_text("citext")?),
+            _ => other(ty, text::text(ty, raw)?),
         },
     })
 }

@@ -5,14 +5,17 @@
 #[path = "../../sqldb-sqlite/tests/support/mod.rs"]
 mod support;
 
+#[path = "values/others.rs"]
+mod others;
+
 use std::time::Duration;
 
 use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
 use sqldb_postgres::SqldbPostgres;
 use support::{
-    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, a_write_answers_too_much,
-    count_at_once, open_accounts, sum_of, text, transfers_that_die,
+    ConstraintKind, Error, Isolation, Lattice, PATIENCE, SUM, Sql, Value, a_million_rows_in_pages,
+    a_write_answers_too_much, count_at_once, open_accounts, sum_of, text, transfers_that_die,
 };
 use tokio::time::Instant;
 
@@ -46,8 +49,8 @@ async fn values(sql: &Sql) {
         Value::Timestamp("2024-02-29T12:00:00Z".into()),
         Value::Uuid("6f2c1a34-1111-4222-8333-444455556666".into()),
         Value::Json("{\"a\": [1]}".into()),
-        other("interval", "14 mons 3 days -00:00:01.5"),
-        other("_int4", "{\"1\",\"2\"}"),
+        other("interval", "1 year 2 mons 3 days -00:00:01.5"),
+        other("_int4", "{1,2}"),
         other("inet", "10.0.0.0/8"),
         Value::Float(0.1),
         Value::Null,
@@ -57,21 +60,64 @@ async fn values(sql: &Sql) {
     sql.execute(&insert, &row).await.unwrap();
     let rows = sql.query("SELECT * FROM v", &[]).await.unwrap();
     assert_eq!(format!("{rows:?}"), format!("{:?}", vec![row.clone()]));
-    row[16] = text("[1,2)");
+    row[16] = other("numrange", "[1,2)");
     sql.execute(&insert, &row).await.unwrap();
-    let error = sql
-        .query("SELECT q FROM v WHERE q IS NOT NULL", &[])
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, Error::Other(why) if why.contains("`q`")),
-        "{error:?}"
-    );
+    let rows = sql.query("SELECT * FROM v WHERE q IS NOT NULL", &[]);
+    assert_eq!(format!("{:?}", rows.await.unwrap()), format!("{:?}", [row]));
     // Operators that look like placeholders.
     let found = sql
         .query("SELECT b FROM v WHERE l ?? ? AND q IS NULL", &[text("a")])
         .await;
     assert_eq!(found.unwrap().len(), 1);
+}
+
+/// What has no case of its own comes as the server itself would write it.
+async fn values_of_other_types(sql: &Sql) {
+    for statement in [
+        "CREATE TYPE mood AS ENUM ('sad', 'so so')",
+        "CREATE DOMAIN whole AS INT CHECK (VALUE > 0)",
+        "CREATE TYPE pair AS (a whole, b mood, c TEXT[])",
+        "CREATE DOMAIN pairs AS pair",
+    ] {
+        sql.execute(statement, &[]).await.unwrap();
+    }
+    let mut others = Vec::new();
+    for expression in others::EXPRESSIONS {
+        let select = format!("SELECT {expression}, format('%s', {expression})");
+        let rows = sql.query(&select, &[]).await;
+        let is_same = matches!(
+            rows.as_ref().map(|rows| &rows[0][..]),
+            Ok([Value::Other((_, came)), Value::Text(wanted)]) if came == wanted
+        );
+        if !is_same {
+            others.push(format!("{expression}: {rows:?}"));
+        }
+    }
+    assert!(others.is_empty(), "{}", others.join("\n"));
+    let rows = sql.query("SELECT ARRAY['2024-02-29 12:00+02'::timestamptz], pg_sleep(0), 'so so'::mood, 5::whole, NULL::pair", &[]);
+    let other = |name: &str, text: &str| Value::Other((name.to_owned(), text.to_owned()));
+    let wanted = [
+        other("_timestamptz", "{\"2024-02-29 10:00:00+00\"}"),
+        other("void", ""),
+        text("so so"),
+        Value::Int(5),
+        Value::Null,
+    ];
+    assert_eq!(
+        format!("{:?}", rows.await.unwrap()),
+        format!("{:?}", [wanted])
+    );
+    // Only the server knows what a number of its own tables is called.
+    for (expression, why) in [
+        ("'pg_class'::regclass", "`regclass`"),
+        ("ROW('sad'::mood)", "not built in"),
+    ] {
+        let select = format!("SELECT {expression} AS odd");
+        let error = sql.query(&select, &[]).await.unwrap_err();
+        let is_named =
+            matches!(&error, Error::Other(text) if text.contains("`odd`") && text.contains(why));
+        assert!(is_named, "{expression}: {error:?}");
+    }
 }
 
 async fn constraints(sql: &Sql) {
@@ -111,22 +157,11 @@ async fn constraints(sql: &Sql) {
 }
 
 async fn pages(sql: &Sql) {
-    let numbers = "SELECT i, repeat('x', 100) FROM generate_series(1, 1000000) AS i";
-    let before = resident();
-    let mut page = sql.query_page(None, numbers, &[], 10_000).await.unwrap();
-    let (mut seen, mut most) = (page.rows.len(), 0);
-    while let Some(cursor) = page.cursor.take() {
-        page = sql.fetch(&cursor, 10_000).await.unwrap();
-        seen += page.rows.len();
-        most = most.max(resident());
-    }
-    assert_eq!(seen, 1_000_000);
-    // The caller and the provider are both in this process.
-    let grown = most.saturating_sub(before);
-    assert!(
-        grown < 100 * 1024 * 1024,
-        "{grown} bytes for rows that come in pages"
-    );
+    a_million_rows_in_pages(
+        sql,
+        "SELECT i, repeat('x', 100) FROM generate_series(1, 1000000) AS i",
+    )
+    .await;
 }
 
 async fn writes_that_answer_much(sql: &Sql) {
@@ -135,13 +170,6 @@ async fn writes_that_answer_much(sql: &Sql) {
         .unwrap();
     let insert = "INSERT INTO long_rows SELECT repeat('x', 1000000) FROM generate_series(1, 20)";
     a_write_answers_too_much(sql, insert).await;
-}
-
-/// The memory of this process.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
 }
 
 async fn transactions(sql: &Sql) {
@@ -302,6 +330,7 @@ async fn databases(sql: &Sql) {
 async fn statements_do_what_they_say() {
     let (_postgres, _lattice, sql) = &start(&[("databases", "logs=other, missing")]).await;
     values(sql).await;
+    values_of_other_types(sql).await;
     constraints(sql).await;
     transactions(sql).await;
     cursors_in_transactions(sql).await;
