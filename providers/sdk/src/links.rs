@@ -4,12 +4,12 @@
 //! that a burst of changes is one change, calls for one link never overlap, and a refused link is
 //! tried again until it is taken, changed or gone.
 
+mod callbacks;
+
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use lattice_core::link::LinkState;
 use lattice_core::provider::{LinkReport, SecretMap};
 use lattice_core::road::RoadTally;
@@ -20,19 +20,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::callbacks::Refusal;
 use crate::backoff::Backoff;
-use crate::describe::{self, Described, Features, REQUIRE};
+use crate::describe::{self, Described};
 use crate::error::LinkError;
 use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
 use crate::roads::Roads;
 
-/// How long a provider may take over one link: who waits for its state is told within five seconds.
-const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
-/// How often a provider looks whether the backend of a link is still there, and how long the answer
-/// may take: a backend that goes away is told within five seconds.
+/// How often a provider looks whether the backend of a link is still there: with
+/// [`callbacks::CHECK_LIMIT`], one that goes away is told within five seconds.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
-const CHECK_LIMIT: Duration = Duration::from_millis(2500);
 /// How long the component at the other end of a deleted link is still served: hosts learn of the
 /// deletion a moment apart, and calls are on their way.
 const LINGER: Duration = Duration::from_millis(1500);
@@ -423,7 +421,7 @@ impl<P: Provider> Worker<P> {
             let pause = pauses.delay();
             let check = async {
                 tokio::time::sleep(pause).await;
-                check(&*provider, link).await
+                callbacks::check(&*provider, link).await
             };
             let found = tokio::select! {
                 biased;
@@ -450,8 +448,8 @@ impl<P: Provider> Worker<P> {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         loop {
             let provider = Arc::clone(&self.provider);
-            let attempt = attempt(&*provider, &link);
-            let error = tokio::select! {
+            let attempt = callbacks::put(&*provider, &link);
+            let refusal = tokio::select! {
                 biased;
                 taken = attempt => match taken {
                     Ok(features) => {
@@ -461,11 +459,16 @@ impl<P: Provider> Worker<P> {
                         self.settle(wish, LinkState::Ready, None);
                         return Some(link);
                     }
-                    Err(error) => error,
+                    Err(refusal) => refusal,
                 },
                 () = self.changed() => return None,
             };
+            // Told before the provider lets the link go, which may take its time as well.
+            let Refusal { error, was_put } = refusal;
             self.settle(wish, LinkState::Failed, Some(error.reason()));
+            if was_put && !callbacks::delete(&*provider, &link).await {
+                tracing::error!(%link, "the provider did not let go of a refused link in time");
+            }
             let delay = error.may_pass().then(|| backoff.delay());
             let pause = async {
                 match delay {
@@ -485,19 +488,9 @@ impl<P: Provider> Worker<P> {
         if describe::is_question(link) {
             return;
         }
-        let deleted = async {
-            match link.role {
-                LinkRole::Source => self.provider.delete_source_link(link).await,
-                LinkRole::Target => self.provider.delete_target_link(link).await,
-            }
-        };
-        if tokio::time::timeout(CALLBACK_LIMIT, caught(deleted))
-            .await
-            .is_err()
-        {
-            tracing::error!(%link, "the provider did not delete a link in time");
-        } else {
-            tracing::info!(%link, "deleted");
+        match callbacks::delete(&*self.provider, link).await {
+            true => tracing::info!(%link, "deleted"),
+            false => tracing::error!(%link, "the provider did not delete a link in time"),
         }
         // Nothing calls through it any more, and the next link of the same ends comes after this.
         self.roads.forget(&self.key);
@@ -540,65 +533,4 @@ impl<P: Provider> Worker<P> {
         table.remove(&self.key);
         true
     }
-}
-
-/// Puts a link and finds out what its backend can do.
-async fn attempt<P: Provider>(provider: &P, link: &ProviderLink) -> Result<Features, LinkError> {
-    if describe::is_question(link) {
-        return Ok(Features::new());
-    }
-    match link.role {
-        LinkRole::Source => bounded(provider.put_source_link(link)).await?,
-        LinkRole::Target => bounded(provider.put_target_link(link)).await?,
-    }
-    let is_source = link.role == LinkRole::Source;
-    if is_source && link.value(REQUIRE).is_none() {
-        return Ok(Features::new());
-    }
-    let described = bounded(async {
-        let features = provider.describe(link).await;
-        features.check(P::NAME, link)?;
-        Ok(features)
-    })
-    .await;
-    if described.is_err() {
-        bounded(async {
-            match link.role {
-                LinkRole::Source => provider.delete_source_link(link).await,
-                LinkRole::Target => provider.delete_target_link(link).await,
-            }
-            Ok(())
-        })
-        .await?;
-    }
-    // Nobody calls through a link with the provider as source, so nobody asks for its features.
-    described.map(|features| if is_source { Features::new() } else { features })
-}
-
-/// Asks how the backend of a link does.
-async fn check<P: Provider>(provider: &P, link: &ProviderLink) -> Result<(), LinkError> {
-    if describe::is_question(link) {
-        return Ok(());
-    }
-    let checked = tokio::time::timeout(CHECK_LIMIT, bounded(provider.check_link(link)));
-    checked.await.unwrap_or_else(|_| {
-        let limit = CHECK_LIMIT;
-        Err(LinkError::unavailable(format!(
-            "the backend of the link has not answered within {limit:?}"
-        )))
-    })
-}
-
-/// Lets a provider take its time over a link, up to a limit.
-async fn bounded<T>(callback: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
-    match tokio::time::timeout(CALLBACK_LIMIT, caught(callback)).await {
-        Ok(Some(done)) => done,
-        Ok(None) => Err(LinkError::invalid("the provider panicked over the link")),
-        Err(_) => Err(LinkError::too_slow(CALLBACK_LIMIT)),
-    }
-}
-
-/// Runs a callback; `None` when it panics, which ends neither the link's task nor the provider.
-async fn caught<T>(callback: impl Future<Output = T>) -> Option<T> {
-    AssertUnwindSafe(callback).catch_unwind().await.ok()
 }

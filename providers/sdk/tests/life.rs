@@ -332,6 +332,18 @@ async fn one_slow_link_does_not_hold_up_another() {
 }
 
 #[tokio::test]
+async fn a_link_whose_backend_drags_fails_within_five_seconds() {
+    let mut host = Host::start(vec![]).await;
+    let before = Instant::now();
+    host.put(&link("slow", "kv", &[("behave", "drag")])).await;
+    let report = host.report().await;
+    assert!(before.elapsed() < Duration::from_secs(5));
+    assert_eq!(report.state, LinkState::Failed);
+    let reason = report.reason.unwrap();
+    assert!(reason.contains("within 4.5s"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_new_config_is_passed_on_once() {
     let mut host = Host::start(vec![]).await;
     host.expect_quiet("a").await;

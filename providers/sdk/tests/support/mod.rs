@@ -40,6 +40,8 @@ impl Telltale {
             Some("invalid") => return Err(LinkError::invalid("no such thing")),
             Some("panic") => panic!("on purpose"),
             Some("hang") => std::future::pending().await,
+            // Each callback takes most of the time that there is, or all of it.
+            Some("drag") => tokio::time::sleep(Duration::from_secs(3)).await,
             Some("call") => {
                 let until = Instant::now() + PATIENCE;
                 let call = self
@@ -65,6 +67,9 @@ impl Telltale {
     }
 
     async fn delete(&self, role: &str, link: &ProviderLink) {
+        if link.value("behave") == Some("drag") {
+            std::future::pending().await
+        }
         self.tell(format!(
             "delete {role} {} {} {}",
             link.peer, link.package, link.name
@@ -104,7 +109,10 @@ impl Provider for Telltale {
         self.delete("target", link).await;
     }
 
-    async fn describe(&self, _link: &ProviderLink) -> Features {
+    async fn describe(&self, link: &ProviderLink) -> Features {
+        if link.value("behave") == Some("drag") {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
         Features::new().having("cas").with("max-value-bytes", 1024)
     }
 

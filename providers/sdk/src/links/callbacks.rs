@@ -1,0 +1,110 @@
+//! What the task of a link calls of its provider, each with a time limit.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::describe::{self, Features, REQUIRE};
+use crate::error::LinkError;
+use crate::link::{LinkRole, ProviderLink};
+use crate::provider::Provider;
+
+/// How long a provider may take over one link: who waits for its state is told within five seconds.
+const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
+/// How long a provider may take to look whether the backend of a link is there.
+pub(super) const CHECK_LIMIT: Duration = Duration::from_millis(2500);
+
+/// Why a link is not served.
+pub(super) struct Refusal {
+    pub(super) error: LinkError,
+    /// The provider has taken the link, and has to let it go.
+    pub(super) was_put: bool,
+}
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        Self {
+            error,
+            was_put: false,
+        }
+    }
+}
+
+/// Puts a link and finds out what its backend can do, both within one limit.
+pub(super) async fn put<P: Provider>(
+    provider: &P,
+    link: &ProviderLink,
+) -> Result<Features, Refusal> {
+    if describe::is_question(link) {
+        return Ok(Features::new());
+    }
+    let by = Instant::now() + CALLBACK_LIMIT;
+    match link.role {
+        LinkRole::Source => bounded(by, provider.put_source_link(link)).await?,
+        LinkRole::Target => bounded(by, provider.put_target_link(link)).await?,
+    }
+    let is_source = link.role == LinkRole::Source;
+    if is_source && link.value(REQUIRE).is_none() {
+        return Ok(Features::new());
+    }
+    let described = bounded(by, async {
+        let features = provider.describe(link).await;
+        features.check(P::NAME, link)?;
+        Ok(features)
+    });
+    match described.await {
+        // Nobody calls through a link with the provider as source, so nobody asks for its features.
+        Ok(_) if is_source => Ok(Features::new()),
+        Ok(features) => Ok(features),
+        Err(error) => Err(Refusal {
+            error,
+            was_put: true,
+        }),
+    }
+}
+
+/// Has the provider let a link go; `false` when it does not in time.
+pub(super) async fn delete<P: Provider>(provider: &P, link: &ProviderLink) -> bool {
+    let deleted = async {
+        match link.role {
+            LinkRole::Source => provider.delete_source_link(link).await,
+            LinkRole::Target => provider.delete_target_link(link).await,
+        }
+    };
+    let deleted = tokio::time::timeout(CALLBACK_LIMIT, caught(deleted));
+    deleted.await.is_ok()
+}
+
+/// Asks how the backend of a link does.
+pub(super) async fn check<P: Provider>(provider: &P, link: &ProviderLink) -> Result<(), LinkError> {
+    if describe::is_question(link) {
+        return Ok(());
+    }
+    let checked = bounded(Instant::now() + CALLBACK_LIMIT, provider.check_link(link));
+    let checked = tokio::time::timeout(CHECK_LIMIT, checked);
+    checked.await.unwrap_or_else(|_| {
+        let limit = CHECK_LIMIT;
+        Err(LinkError::unavailable(format!(
+            "the backend of the link has not answered within {limit:?}"
+        )))
+    })
+}
+
+/// Lets a provider take its time over a link, until `by`.
+async fn bounded<T>(
+    by: Instant,
+    callback: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    match tokio::time::timeout_at(by, caught(callback)).await {
+        Ok(Some(done)) => done,
+        Ok(None) => Err(LinkError::invalid("the provider panicked over the link")),
+        Err(_) => Err(LinkError::too_slow(CALLBACK_LIMIT)),
+    }
+}
+
+/// Runs a callback; `None` when it panics, which ends neither the link's task nor the provider.
+async fn caught<T>(callback: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(callback).catch_unwind().await.ok()
+}
