@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use lattice_provider_sdk::keyvalue::KeyValueError;
+use lattice_provider_sdk::keyvalue::{KeyValueError, LARGEST_ANSWER};
 
 use crate::{Component, Setup};
 
@@ -260,6 +260,20 @@ pub async fn empty_batches_do_nothing(setup: &Setup) {
     assert_eq!(kv.set_many(BUCKET, &[]).await, Ok(()));
     assert_eq!(kv.get_many(BUCKET, &[]).await, Ok(vec![]));
     assert_eq!(kv.delete_many(BUCKET, &[]).await, Ok(()));
+}
+
+/// One value that is asked for many times is more than an answer can carry.
+pub async fn a_batch_whose_values_are_too_many_is_refused(setup: &Setup) {
+    let kv = &setup.component;
+    let value = Bytes::from(vec![7; 256 << 10]);
+    assert_eq!(kv.set(BUCKET, "a", value.clone()).await, Ok(()));
+    let asked = vec!["a"; LARGEST_ANSWER / value.len() + 1];
+    let too_large = Err(KeyValueError::answer_too_large());
+    let got = kv.get_many(BUCKET, &asked).await;
+    assert!(got == too_large, "the batch was answered");
+    let got = kv.get_many(BUCKET, &asked[..2]).await;
+    let entry = Some(("a".to_owned(), value));
+    assert!(got == Ok(vec![entry; 2]), "the values are other ones");
 }
 
 /// A component without a link is told which one it lacks.

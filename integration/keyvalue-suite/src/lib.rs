@@ -96,6 +96,7 @@ macro_rules! tests {
             what_is_no_number_is_not_incremented
             batches_keep_their_order
             empty_batches_do_nothing
+            a_batch_whose_values_are_too_many_is_refused
             a_missing_link_is_named
         }
         $crate::tests! { $start => versions:

@@ -133,9 +133,17 @@ pub async fn both_drafts_count_the_same_numbers(setup: &Setup) {
     assert_eq!(kv.get(BUCKET, "n").await, Ok(Some("3".into())));
     assert_eq!(kv.add(BUCKET, "n", -10).await, Ok(-7));
     assert_eq!(kv.get(BUCKET, "n").await, Ok(Some("-7".into())));
-    // A sum below zero is nothing for those without a sign.
-    let without = kv.increment(BUCKET, "n", 1).await;
-    assert!(matches!(without, Err(KeyValueError::Other(_))));
+    // A sum below zero is nothing for those without a sign, and is not made.
+    for delta in [0, 1, 6] {
+        let without = kv.increment(BUCKET, "n", delta).await;
+        assert!(matches!(without, Err(KeyValueError::Other(_))));
+        assert_eq!(kv.get(BUCKET, "n").await, Ok(Some("-7".into())));
+    }
+    assert_eq!(kv.increment(BUCKET, "n", 7).await, Ok(0));
+    assert_eq!(kv.set(BUCKET, "n", i64::MIN.to_string()).await, Ok(()));
+    let most = i64::MAX.unsigned_abs();
+    assert!(kv.increment(BUCKET, "n", most).await.is_err());
+    assert_eq!(kv.add(BUCKET, "n", i64::MAX).await, Ok(-1));
 }
 
 /// Pages by texts show what pages by numbers show; a text that is no cursor is refused by name.

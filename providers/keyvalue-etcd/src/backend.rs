@@ -40,6 +40,7 @@ impl EtcdBackend {
     pub(crate) fn features(&self) -> Features {
         Features::new()
             .with("increment", "atomic")
+            .with("max-count", u64::MAX)
             .with("cas", "version")
             .with("ttl", "key")
             .with("paging", "once")
@@ -47,6 +48,7 @@ impl EtcdBackend {
             .with("consistency", "linearizable")
             .with("batch", "each")
             .with("watch", "resumed")
+            .having("watch-expiry")
             .with("max-value-bytes", self.settings.longest)
             .with("max-key-bytes", LONGEST_KEY)
     }

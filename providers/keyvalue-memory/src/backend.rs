@@ -53,6 +53,7 @@ impl MemoryBackend {
     pub(crate) fn features(&self) -> Features {
         Features::new()
             .with("increment", "atomic")
+            .with("max-count", u64::MAX)
             .with("cas", "version")
             .with("ttl", "key")
             .with("paging", "once")
@@ -60,6 +61,7 @@ impl MemoryBackend {
             .with("consistency", "linearizable")
             .with("batch", "each")
             .with("watch", "live")
+            .having("watch-expiry")
             .with("max-value-bytes", self.how.limits.value)
             .with("max-key-bytes", LONGEST_KEY)
     }

@@ -57,6 +57,7 @@ impl NatsBackend {
     pub(crate) async fn features(&self) -> Features {
         let features = Features::new()
             .with("increment", "atomic")
+            .with("max-count", u64::MAX)
             .with("cas", "version")
             .with("ttl", "bucket")
             .with("paging", "once")
@@ -70,6 +71,7 @@ impl NatsBackend {
             .await
         else {
             return features
+                .lacking("watch-expiry")
                 .with("consistency", "eventual")
                 .with("max-value-bytes", self.cluster.largest_message());
         };
@@ -79,11 +81,15 @@ impl NatsBackend {
             0 | 1 => "linearizable",
             _ => "eventual",
         };
+        // Where no time ends, nothing of it is left untold.
+        let never = config.max_age.is_zero();
+        let tells = never || self.cluster.tells_of_expiry(&self.settings.bucket).await;
         let of_stream = usize::try_from(config.max_message_size).ok();
         let of_stream = of_stream.filter(|bytes| *bytes > 0);
         let of_server = self.cluster.largest_message();
         let largest = of_stream.map_or(of_server, |bytes| bytes.min(of_server));
         features
+            .having_if("watch-expiry", tells)
             .with("consistency", consistency)
             .with("max-value-bytes", largest)
     }
@@ -231,7 +237,8 @@ impl Batch for NatsBackend {
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Option<Entry>>, KeyValueError> {
-        self.within(bucket, |b| async move { b.get_many(keys).await })
+        let largest = self.cluster.largest_message();
+        self.within(bucket, |b| async move { b.get_many(keys, largest).await })
             .await
     }
 

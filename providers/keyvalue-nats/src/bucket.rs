@@ -5,7 +5,9 @@ use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use lattice_provider_sdk::keyvalue::decimal::{Addend, NotCounted};
-use lattice_provider_sdk::keyvalue::{Entry, KeyValueError, KeysPage, Outcome, Versioned};
+use lattice_provider_sdk::keyvalue::{
+    Entry, KeyValueError, KeysPage, LARGEST_ANSWER, Outcome, Versioned,
+};
 use lattice_provider_sdk::{BoxError, chain};
 
 use crate::key::{self, KeyTooLong};
@@ -35,6 +37,9 @@ pub(crate) enum Failure {
          which `ttl_seconds` says where a link creates its bucket"
     )]
     Time(String),
+    /// The values that a batch asks for do not fit into one answer.
+    #[error("the values of the batch do not fit into one answer")]
+    Answer,
     /// NATS refused or did not answer.
     #[error("{what}")]
     Nats {
@@ -61,7 +66,10 @@ impl Failure {
 
 impl From<Failure> for KeyValueError {
     fn from(failure: Failure) -> Self {
-        Self::other(chain(&failure))
+        match failure {
+            Failure::Answer => Self::answer_too_large(),
+            other => Self::other(chain(&other)),
+        }
     }
 }
 
@@ -130,15 +138,28 @@ impl Bucket {
         counter::increment(&self.store, key, &key::encode(key)?, by).await
     }
 
-    pub(crate) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, Failure> {
+    /// Values have at most `largest` bytes.
+    pub(crate) async fn get_many(
+        &self,
+        keys: Vec<String>,
+        largest: usize,
+    ) -> Result<Vec<Option<Entry>>, Failure> {
+        // Those that are under way take no more memory than the answer may.
+        let at_once = (LARGEST_ANSWER / largest.max(1)).clamp(1, AT_ONCE);
         let read = |key: String| async move {
             let value = self.get(&key).await?;
-            Ok(value.map(|value| (key, value)))
+            Ok::<_, Failure>(value.map(|value| (key, value)))
         };
-        futures::stream::iter(keys.into_iter().map(read))
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await
+        let mut read = futures::stream::iter(keys.into_iter().map(read)).buffered(at_once);
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while let Some(entry) = read.try_next().await? {
+            bytes += entry.as_ref().map_or(0, |(_, value)| value.len());
+            if bytes > LARGEST_ANSWER {
+                return Err(Failure::Answer);
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
     }
 
     pub(crate) async fn set_many(&self, entries: Vec<Entry>) -> Result<(), Failure> {

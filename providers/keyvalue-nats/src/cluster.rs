@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bucket::Bucket;
+use crate::markers;
 
 /// How many buckets are kept open. More may be used; they are opened again.
 const OPEN_BUCKETS: usize = 1024;
@@ -141,16 +142,26 @@ impl Cluster {
 
     async fn open(&self, name: &str, new: New) -> Result<kv::Store, OpenError> {
         let jetstream = self.nats.jetstream();
-        if !new.create {
-            let found = find_bucket(jetstream, name).await?;
-            return found.ok_or_else(|| OpenError::Missing(name.to_owned()));
+        match find_bucket(jetstream, name).await? {
+            Some(found) => return Ok(found),
+            None if !new.create => return Err(OpenError::Missing(name.to_owned())),
+            None => {}
         }
-        let new = NewBucket {
+        let bucket = NewBucket {
             name: name.to_owned(),
             max_age: new.lifetime.unwrap_or_default(),
             ..NewBucket::default()
         };
-        Ok(open_bucket(jetstream, new).await?)
+        let opened = open_bucket(jetstream, bucket).await?;
+        if new.lifetime.is_some() {
+            markers::ask_for(jetstream, name).await;
+        }
+        Ok(opened)
+    }
+
+    /// Whether NATS tells of keys of a bucket whose time is over.
+    pub(crate) async fn tells_of_expiry(&self, name: &str) -> bool {
+        markers::are_made(self.nats.jetstream(), name).await
     }
 
     /// Looks a bucket up again before its next use: it may have been deleted.

@@ -23,7 +23,9 @@
 //!
 //! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that
 //! are set or deleted, whoever did it, in their order. A component or a provider that was away
-//! misses steps but not where they led.
+//! misses steps but not where they led. Keys whose time is over are told as deleted on servers from 2.11
+//! on, in buckets whose streams have a `subject_delete_marker_ttl`: those with a time that the provider
+//! has made. The feature `watch-expiry` says whether that is so.
 //!
 //! # Consistency
 //!
@@ -38,6 +40,7 @@ mod cluster;
 mod counter;
 pub mod key;
 mod listing;
+mod markers;
 mod provider;
 pub mod settings;
 mod swap;

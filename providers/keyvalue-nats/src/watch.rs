@@ -4,7 +4,7 @@
 //! durable consumer. So a component that is away is told again and again until it is there, a
 //! provider that was away goes on where it was, and of several processes of the provider one tells.
 //! Of a key that changed several times meanwhile only the last change is left to tell. A key whose
-//! time is over goes without a word.
+//! time is over is told where NATS leaves a marker of it.
 
 use std::sync::Arc;
 use std::time::Duration;

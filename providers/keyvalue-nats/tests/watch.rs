@@ -72,6 +72,52 @@ async fn what_changed_while_the_provider_was_away_is_told() {
 }
 
 #[tokio::test]
+async fn a_key_whose_time_is_over_is_told_as_deleted() {
+    let mut lattice = Lattice::start::<KeyValueNats>(&[]).await;
+    let mut watching = lattice.watch("watcher").await;
+    let short = [
+        ("bucket", "short"),
+        ("enable_bucket_auto_create", "true"),
+        ("ttl_seconds", "1"),
+    ];
+    let config = [&short[..], &[("watch", "SET@a,DEL@a")]].concat();
+    lattice.put_source("watcher", "default", &config).await;
+    lattice.report_of(LinkState::Ready).await;
+    let config = [&short[..], &[("require", "watch-expiry")]].concat();
+    let kv = lattice.link("counter", "default", &config).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    let (bucket, key) = ("short".to_owned(), "a".to_owned());
+    let set = Told::Set(bucket.clone(), key.clone(), "x".into());
+    assert_eq!(watching.told().await, set);
+    assert_eq!(watching.told().await, Told::Delete(bucket, key));
+    // What is left of it is nothing to those who ask.
+    assert_eq!(kv.get("default", "a").await, Ok(None));
+    let keys = kv.list_keys("default", None).await.unwrap().keys;
+    assert!(keys.is_empty(), "{keys:?}");
+    assert_eq!(kv.increment("default", "a", 1).await, Ok(1));
+}
+
+/// Others make buckets without markers, and servers before 2.11 have none.
+#[tokio::test]
+async fn a_bucket_whose_keys_go_without_a_word_says_so() {
+    let mut lattice = Lattice::start::<KeyValueNats>(&[]).await;
+    let context = jetstream::new(lattice.nats.client().await.unwrap());
+    let theirs = jetstream::kv::Config {
+        bucket: "theirs".to_owned(),
+        max_age: Duration::from_secs(60),
+        ..jetstream::kv::Config::default()
+    };
+    context.create_key_value(theirs).await.unwrap();
+    let config = [("bucket", "theirs"), ("require", "watch-expiry")];
+    lattice.put("counter", "default", &config).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("requires `watch-expiry`"), "{reason}");
+    let config = [("bucket", "theirs"), ("require", "watch-expiry=none")];
+    lattice.put("counter", "default", &config).await;
+    lattice.report_of(LinkState::Ready).await;
+}
+
+#[tokio::test]
 async fn a_component_that_comes_later_is_told_what_became() {
     let mut lattice = Lattice::start::<KeyValueNats>(&[]).await;
     lattice

@@ -37,13 +37,15 @@ impl PostgresBackend {
     pub(crate) fn features() -> Features {
         Features::new()
             .with("increment", "atomic")
+            .with("max-count", u64::MAX)
             .with("cas", "version")
             .with("ttl", "key")
             .with("paging", "once")
             .with("order", "none")
             .with("consistency", "linearizable")
             .with("batch", "atomic")
-            .lacking("watch")
+            .with("watch", "resumed")
+            .having("watch-expiry")
             .with("max-value-bytes", LONGEST)
             .with("max-key-bytes", key::LONGEST)
     }

@@ -17,6 +17,14 @@
 //! can have a time after which it goes by itself: one of its own, or that of the link that writes
 //! it; a number that is added to keeps the time of its key, unless the link gives times.
 //!
+//! # Watching
+//!
+//! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that are
+//! set or deleted, or whose time is over, whoever did it. The table is looked at some times a second,
+//! more seldom where that takes long, so that it takes no more than a tenth of the time: of a key that
+//! changed several times in between, the last change is told. So it is of what happened while the
+//! component or the provider was away: which versions were told is written down in the table.
+//!
 //! # Consistency
 //!
 //! A write is there for every reader once it is answered; a batch is there as a whole or not at
@@ -34,5 +42,6 @@ mod provider;
 pub mod settings;
 mod statements;
 mod table;
+mod watch;
 
 pub use provider::KeyValuePostgres;

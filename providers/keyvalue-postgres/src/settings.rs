@@ -7,6 +7,8 @@
 //! | `table` | link, provider | the table, with its schema in front if need be | `lattice_keyvalue` |
 //! | `create` | link, provider | `false`: the table has to exist | `true` |
 //! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves; 0 for never | 0 |
+//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
+//! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |
 //!
 //! Keys are matched in any case. A secret of the same name goes before a config value, and the link
 //! before the provider; a `url` with a password belongs into the secrets.

@@ -22,6 +22,7 @@ pub(crate) struct Statements {
     pub(crate) get: String,
     pub(crate) exists: String,
     pub(crate) read: String,
+    pub(crate) versions: String,
     pub(crate) set: String,
     pub(crate) delete: String,
     pub(crate) list: String,
@@ -60,6 +61,9 @@ impl Statements {
             get: format!("SELECT value FROM {t} WHERE {at} AND {LIVE}"),
             exists: format!("SELECT 1 FROM {t} WHERE {at} AND {LIVE}"),
             read: format!("SELECT value, version FROM {t} WHERE {at} AND {LIVE}"),
+            versions: format!(
+                "SELECT key, version FROM {t} WHERE bucket = $1 AND key = ANY($2) AND {LIVE}"
+            ),
             set: format!(
                 "INSERT INTO {t} {columns} VALUES ($1, $2, $3, txid_current(), {ENDS}) {replace}"
             ),

@@ -160,6 +160,16 @@ impl Table {
             until,
         }
     }
+
+    /// A bucket of the provider's own, which no component can name: in the names of others a
+    /// backslash is followed by a second one or a zero.
+    pub(crate) fn memory(&self, name: &str, until: Instant) -> Bucket<'_> {
+        Bucket {
+            table: self,
+            name: format!(r"\watch/{}", key::encode(name)),
+            until,
+        }
+    }
 }
 
 async fn rows(
@@ -222,6 +232,21 @@ impl Bucket<'_> {
             version: ABSENT.to_owned(),
         };
         Ok(row.map_or_else(absent, there))
+    }
+
+    /// The versions of those of the keys that are there.
+    pub(crate) async fn versions(
+        &self,
+        keys: &[String],
+    ) -> Result<HashMap<String, String>, Failure> {
+        let stored: Vec<_> = keys.iter().map(|key| key::encode(key)).collect();
+        let params: Params<'_> = &[&self.name, &stored];
+        let rows = self.table.rows(self.until, &self.say().versions, params);
+        let version = |row: Row| {
+            let key = key::decode(row.get(0)).into_owned();
+            (key, row.get::<_, i64>(1).to_string())
+        };
+        Ok(rows.await?.into_iter().map(version).collect())
     }
 
     pub(crate) async fn set(

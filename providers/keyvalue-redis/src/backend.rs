@@ -10,9 +10,9 @@ use lattice_provider_sdk::keyvalue::{
 use lattice_provider_sdk::{Context, Features, LinkError, Shared};
 use redis::{Cmd, Pipeline, cmd};
 
-use crate::connection::{AskError, Connection};
+use crate::connection::Connection;
 use crate::namespace::Namespace;
-use crate::{scan, swap};
+use crate::{many, numbers, scan, swap};
 
 /// The longest value that a server takes: `proto-max-bulk-len`.
 const LONGEST: usize = 512 << 20;
@@ -43,6 +43,7 @@ impl RedisBackend {
     pub(crate) fn features() -> Features {
         Features::new()
             .with("increment", "atomic")
+            .with("max-count", numbers::LARGEST)
             .with("cas", "value")
             .with("ttl", "key")
             .with("paging", "stable")
@@ -51,6 +52,7 @@ impl RedisBackend {
             .with("consistency", "best-effort")
             .with("batch", "atomic")
             .with("watch", "resumed")
+            .with("watch-expiry", "server")
             .with("max-value-bytes", LONGEST)
             .with("max-key-bytes", LONGEST)
     }
@@ -164,27 +166,9 @@ impl Atomics for RedisBackend {
         key: &str,
         by: Addend,
     ) -> Result<i128, KeyValueError> {
-        let delta = i64::try_from(by.delta).map_err(|_| {
-            KeyValueError::other(format!(
-                "Redis cannot add {}: it counts to {}",
-                by.delta,
-                i64::MAX
-            ))
-        })?;
         let stored = self.keys(bucket).stored(key);
-        let mut command = cmd("INCRBY");
-        command.arg(&stored).arg(delta);
-        let sum: Result<i64, AskError> = match self.keep_for_a_time(command.clone(), [&stored]) {
-            Some(all) => self.connection.ask_all(&all).await.map(|(sum,)| sum),
-            None => self.connection.ask(&command).await,
-        };
-        let sum = sum.map_err(|error| match KeyValueError::from(error) {
-            KeyValueError::Other(why) => {
-                KeyValueError::other(format!("could not increment `{key}`: {why}"))
-            }
-            refusal => refusal,
-        })?;
-        Ok(sum.into())
+        let ttl = self.lifetime.map(millis);
+        Ok(numbers::increment(&self.connection, key, &stored, by, ttl).await?)
     }
 
     async fn swap(
@@ -213,12 +197,9 @@ impl Batch for RedisBackend {
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Option<Entry>>, KeyValueError> {
-        // The server takes no empty batches.
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let command = self.command("MGET", bucket, keys.iter().map(String::as_str));
-        let values: Vec<Option<Bytes>> = self.connection.ask(&command).await?;
+        let namespace = self.keys(bucket);
+        let stored: Vec<_> = keys.iter().map(|key| namespace.stored(key)).collect();
+        let values = many::read(&self.connection, &stored).await?;
         let entries = keys.into_iter().zip(values);
         Ok(entries
             .map(|(key, value)| value.map(|value| (key, value)))
@@ -231,6 +212,7 @@ impl Batch for RedisBackend {
         bucket: &str,
         entries: Vec<Entry>,
     ) -> Result<(), KeyValueError> {
+        // The server takes no empty batches.
         if entries.is_empty() {
             return Ok(());
         }

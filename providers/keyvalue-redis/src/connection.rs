@@ -90,6 +90,12 @@ impl AskError {
         source.code() != Some("NOPERM") && self.is_refusal()
     }
 
+    /// Whether the server does not remember the script that was named.
+    pub(crate) fn is_unknown_script(&self) -> bool {
+        matches!(self, Self::Redis { source, .. }
+            if source.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+    }
+
     /// Whether the server answered that this is not allowed.
     pub(crate) fn is_refusal(&self) -> bool {
         let Self::Redis { source, .. } = self else {

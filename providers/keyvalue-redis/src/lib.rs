@@ -11,8 +11,12 @@
 //! # Values
 //!
 //! Values are Redis strings. `increment` is `INCRBY`, so numbers are decimal text and end at the
-//! largest signed one. Batches are `MGET`, `MSET` and `DEL`: each takes effect as a whole. A swap
-//! compares the value: one that was changed and changed back counts as unchanged.
+//! largest signed one; a sum that the caller could not take is not made. Batches are `MGET`, `MSET`
+//! and `DEL`: each takes effect as a whole, but that more than a thousand keys are read in parts. A
+//! swap compares the value: one that was changed and changed back counts as unchanged.
+//!
+//! Increments, swaps and reads of many keys are scripts: the login of a link has to be allowed
+//! `EVALSHA` and `EVAL` for them.
 //!
 //! A key can have a time after which it goes by itself: one of its own, or that of the link that
 //! writes it. A number that is added to keeps the time of its key, unless the link gives times.
@@ -44,9 +48,12 @@
 
 mod backend;
 mod connection;
+mod many;
 pub mod namespace;
+mod numbers;
 mod provider;
 mod scan;
+mod script;
 pub mod settings;
 mod swap;
 mod watch;

@@ -212,7 +212,7 @@ async fn equal_links_share_a_connection() {
     }
     // Clients that only said hello have gone or go; those that set values stay.
     let clients: String = redis.ask(&["CLIENT", "LIST"]).await;
-    let counting = clients.lines().filter(|line| line.contains("cmd=incrby"));
+    let counting = clients.lines().filter(|line| line.contains("cmd=evalsha"));
     assert_eq!(counting.count(), 1, "{clients}");
 }
 
@@ -306,4 +306,78 @@ async fn a_swap_sees_what_other_programs_write() {
     let _: () = redis.ask(&["SET", "a", "one"]).await;
     let swapped = kv.swap("default", "a", &read.version, "three").await;
     assert_eq!(swapped, Ok(Outcome::Swapped));
+}
+
+#[tokio::test]
+async fn an_increment_that_fails_leaves_the_time_of_its_key() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let config = [("url", &*redis.url), ("ttl_seconds", "100")];
+    let kv = lattice.link("counter", "default", &config).await;
+    for (value, sign) in [("seven", "no number"), ("-7", "below zero")] {
+        let _: () = redis.ask(&["SET", "n", value]).await;
+        let refused = kv.increment("default", "n", 1).await;
+        assert!(matches!(refused, Err(KeyValueError::Other(_))), "{sign}");
+        let left: i64 = redis.ask(&["PTTL", "n"]).await;
+        assert_eq!(left, -1, "{sign}");
+        let kept: String = redis.ask(&["GET", "n"]).await;
+        assert_eq!(kept, value);
+    }
+    assert_eq!(kv.increment("default", "m", 1).await, Ok(1));
+    let left: i64 = redis.ask(&["PTTL", "m"]).await;
+    assert!((1..=100_000).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_forgotten_the_scripts_is_told_them_again() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    for sum in [1, 2] {
+        let _: () = redis.ask(&["SCRIPT", "FLUSH"]).await;
+        assert_eq!(kv.increment("default", "n", 1).await, Ok(sum));
+    }
+    let _: () = redis.ask(&["SCRIPT", "FLUSH"]).await;
+    let entry = Some(("n".to_owned(), "2".into()));
+    assert_eq!(kv.get_many("default", &["n"]).await, Ok(vec![entry]));
+}
+
+#[tokio::test]
+async fn numbers_that_others_would_round_are_exact() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    let large = (1 << 53) + 1;
+    assert_eq!(kv.increment("default", "n", large).await, Ok(large));
+    assert_eq!(kv.increment("default", "n", 2).await, Ok(large + 2));
+    let refused = kv.increment("default", "n", u64::MAX).await;
+    assert!(matches!(refused, Err(KeyValueError::Other(_))));
+}
+
+#[tokio::test]
+async fn many_keys_are_read_in_parts_and_come_in_their_order() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    let keys: Vec<String> = (0..2500).map(|n| format!("key-{n}")).collect();
+    let entries: Vec<_> = keys
+        .iter()
+        .map(|k| (k.as_str(), k.clone().into()))
+        .collect();
+    assert_eq!(kv.set_many("default", &entries).await, Ok(()));
+    let _: i64 = redis.ask(&["DEL", "key-7", "key-1700"]).await;
+    let _: i64 = redis.ask(&["LPUSH", "key-7", "no string"]).await;
+    let asked: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let gone = ["key-7", "key-1700"];
+    let expected = keys.iter().map(|key| {
+        let is_there = !gone.contains(&&**key);
+        is_there.then(|| (key.clone(), key.clone().into()))
+    });
+    assert_eq!(kv.get_many("default", &asked).await, Ok(expected.collect()));
 }

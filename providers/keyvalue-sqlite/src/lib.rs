@@ -18,6 +18,14 @@
 //! that of the link that writes it; a number that is added to keeps the time of its key, unless the
 //! link gives times.
 //!
+//! # Watching
+//!
+//! A link with this provider as source of `wasi:keyvalue/watcher` tells a component of keys that are
+//! set or deleted, or whose time is over, whoever did it. The file is looked at some times a second,
+//! more seldom where that takes long, so that it takes no more than a tenth of the time: of a key that
+//! changed several times in between, the last change is told. So it is of what happened while the
+//! component or the provider was away: which versions were told is written down in the file.
+//!
 //! # Consistency
 //!
 //! A write is there for every reader, and on the disk, once it is answered; a batch is there as a
@@ -36,6 +44,8 @@ mod failure;
 mod provider;
 mod rows;
 pub mod settings;
+mod told;
+mod watch;
 mod worker;
 
 pub use provider::KeyValueSqlite;

@@ -1,19 +1,25 @@
 //! The provider: its links and its functions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
+use lattice_provider_sdk::keyvalue::watch::{Scanner, Teller, Watched};
 use lattice_provider_sdk::{
-    Backends, ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings,
-    Sharing, StartError, async_trait, chain,
+    Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
+    Settings, Shared, Sharing, StartError, async_trait, chain,
 };
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::backend::SqliteBackend;
 use crate::database::{Database, OpenError};
+use crate::failure::Failure;
 use crate::settings::{FileSettings, LinkSettings};
+use crate::watch::Source;
 
 /// How often keys whose time is over are dropped. They count as absent before.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -24,7 +30,19 @@ pub struct KeyValueSqlite {
     session: Session,
     files: Sharing<FileSettings, Database>,
     backends: Arc<Backends<SqliteBackend>>,
+    watchers: Mutex<HashMap<LinkKey, Scanner<Source>>>,
     _sweeping: JoinSet<()>,
+}
+
+impl KeyValueSqlite {
+    /// The file that a link says, shared with others that say the same.
+    async fn database(&self, settings: &FileSettings) -> Result<Shared<Database>, LinkError> {
+        let open = || Database::open(settings);
+        let database = self.files.get(settings, open).await.map_err(unusable)?;
+        // It may have been opened long ago.
+        database.check().await.map_err(unusable)?;
+        Ok(database)
+    }
 }
 
 async fn sweep(backends: Arc<Backends<SqliteBackend>>) {
@@ -51,6 +69,7 @@ impl Provider for KeyValueSqlite {
             session,
             files: Sharing::new(),
             backends,
+            watchers: Mutex::default(),
             _sweeping: sweeping,
         }))
     }
@@ -58,14 +77,31 @@ impl Provider for KeyValueSqlite {
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         keyvalue::accept(Self::NAME, link)?;
         let settings = LinkSettings::read(&Settings::of(&self.session, link))?;
-        let open = || Database::open(&settings.file);
-        let database = self.files.get(&settings.file, open).await;
-        let database = database.map_err(unusable)?;
-        // It may have been opened long ago.
-        database.check().await.map_err(unusable)?;
+        let database = self.database(&settings.file).await?;
         let backend = SqliteBackend::new(database, link.name.as_str(), settings.lifetime);
         self.backends.put(link, Arc::new(backend));
         Ok(())
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        keyvalue::accept(Self::NAME, link)?;
+        let said = Settings::of(&self.session, link);
+        let watched = Watched::read(&said)?;
+        let settings = LinkSettings::read(&said)?;
+        let bucket = said.text("bucket").filter(|name| *name != "default");
+        let teller = Teller::new(&self.session, link, bucket.unwrap_or("default"), watched);
+        let source = Source {
+            database: self.database(&settings.file).await?,
+            bucket: bucket.unwrap_or_default().to_owned(),
+            memory: format!("{}/{}/{}", self.session.id(), link.peer, link.name),
+        };
+        let watcher = Scanner::start(source, teller).await.map_err(unwatched)?;
+        self.watchers.lock().insert(link.key(), watcher);
+        Ok(())
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.watchers.lock().remove(&link.key());
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
@@ -82,7 +118,13 @@ impl Provider for KeyValueSqlite {
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         match self.backends.get(link) {
             Some(backend) => backend.check().await.map_err(unusable),
-            None => Ok(()),
+            None => {
+                let watched = self.watchers.lock().get(&link.key()).map(Scanner::source);
+                match watched {
+                    Some(source) => source.check().await.map_err(unusable),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
@@ -90,6 +132,14 @@ impl Provider for KeyValueSqlite {
         // Every link takes from it what it does not say itself.
         ConfigChange::Relink
     }
+
+    async fn shutdown(&self, _until: Instant) {
+        self.watchers.lock().clear();
+    }
+}
+
+fn unwatched(failure: Failure) -> LinkError {
+    LinkError::unavailable(format!("could not read the watched keys: {failure}"))
 }
 
 /// Whatever is wrong with a file may be mended beside us.

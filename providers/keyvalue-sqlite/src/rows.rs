@@ -1,5 +1,6 @@
 //! What is done with the rows of the table.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ const EXISTS: &str = "SELECT 1 FROM lattice_keyvalue
 WHERE bucket = ?1 AND key = ?2 AND (ends IS NULL OR ends > ?3)";
 const READ: &str = "SELECT CAST(value AS BLOB), version, ends FROM lattice_keyvalue
 WHERE bucket = ?1 AND key = ?2 AND (ends IS NULL OR ends > ?3)";
+const VERSION: &str = "SELECT version FROM lattice_keyvalue
+WHERE bucket = ?1 AND key = ?2 AND (ends IS NULL OR ends > ?3)";
 const LIST: &str = "SELECT place, key FROM lattice_keyvalue
 WHERE bucket = ?1 AND place > ?2 AND (ends IS NULL OR ends > ?3) ORDER BY place LIMIT ?4";
 const PUT: &str = "INSERT INTO lattice_keyvalue (bucket, key, value, version, ends)
@@ -49,13 +52,13 @@ const ABSENT: &str = "absent";
 const SWEPT: u32 = 1000;
 
 /// Milliseconds since 1970.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
 /// When what is written now goes.
-fn ends(ttl: Option<Duration>) -> Option<i64> {
+pub(crate) fn ends(ttl: Option<Duration>) -> Option<i64> {
     let ttl = i64::try_from(ttl?.as_millis()).unwrap_or(i64::MAX);
     Some(now().saturating_add(ttl))
 }
@@ -100,6 +103,20 @@ impl Rows<'_> {
 
     pub(crate) fn read(&self, key: &str) -> Result<Versioned, Failure> {
         Ok(self.look(key)?.0)
+    }
+
+    /// The versions of those of the keys that are there.
+    pub(crate) fn versions(&self, keys: Vec<String>) -> Result<HashMap<String, String>, Failure> {
+        let mut version = self.connection.prepare_cached(VERSION)?;
+        let (mut versions, now) = (HashMap::new(), now());
+        for key in keys {
+            let found = version.query_row(params![self.bucket, key, now], |row| row.get(0));
+            if let Some(version) = found.optional()? {
+                let version: i64 = version;
+                versions.insert(key, version.to_string());
+            }
+        }
+        Ok(versions)
     }
 
     fn put(&self, key: &str, value: &[u8], ends: Option<i64>) -> Result<(), Failure> {

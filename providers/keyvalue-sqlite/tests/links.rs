@@ -153,10 +153,10 @@ async fn what_a_link_requires_is_looked_at() {
     let much = "cas=version, ttl=key, batch=atomic, paging=once, consistency=linearizable";
     let config = [("path", path.as_str()), ("require", much)];
     lattice.link("counter", "default", &config).await;
-    let config = [("path", path.as_str()), ("require", "watch")];
+    let config = [("path", path.as_str()), ("require", "order")];
     lattice.put("counter", "spare", &config).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
-    assert!(reason.contains("`watch`"), "{reason}");
+    assert!(reason.contains("`order`"), "{reason}");
 }
 
 #[tokio::test]

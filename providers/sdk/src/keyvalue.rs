@@ -21,11 +21,13 @@
 //! | feature | value |
 //! | --- | --- |
 //! | `increment` | `atomic`: none is lost, whoever else writes |
+//! | `max-count` | the largest number that an increment makes |
 //! | `cas` | `version`: a swap fails if anybody wrote since; `value`: if the value is another one by then, so that one that was changed and changed back counts as unchanged |
 //! | `ttl` | `key`: each key may have a time of its own; `bucket`: all keys of a bucket have the same |
 //! | `paging` | `once`: a key that stays is listed exactly once; `stable`: at least once |
 //! | `order` | `key`: keys are listed in their order; `none` |
-//! | `watch` | how changes are told: `live` while the provider runs, `resumed` also those that happened while it did not; `none` |
+//! | `watch` | how changes are told: `live` while the provider runs, `resumed` also those that happened while it did not; `none`. Of changes that follow one another closely, or happen while nobody is told, the last may be told alone |
+//! | `watch-expiry` | whether keys whose time is over are told as deleted: `yes`; `server` where the backend's own setup says so; `none` |
 //! | `consistency` | see [`vocabulary`](crate::vocabulary) |
 //! | `batch` | `atomic`: all of it or nothing; `each`: key by key |
 //! | `max-value-bytes`, `max-key-bytes` | the longest value and key |

@@ -1,7 +1,7 @@
 //! Several keys at once. The suites of both drafts share this file.
 
 use crate::bindings::wasi::keyvalue::batch;
-use crate::kit::{Case, Run, Verdict, equal};
+use crate::kit::{Case, Run, Verdict, equal, failed, refused};
 
 /// The cases of this file.
 pub(crate) const CASES: &[Case] = &[
@@ -9,6 +9,7 @@ pub(crate) const CASES: &[Case] = &[
     ("many keys are set and deleted", set_and_delete_many),
     ("batches of nothing do nothing", nothing),
     ("a batch of a thousand keys is taken", thousand),
+    ("a batch whose values are too many is refused", too_large),
 ];
 
 fn order_with_gaps(run: &Run<'_>) -> Verdict {
@@ -76,4 +77,30 @@ fn thousand(run: &Run<'_>) -> Verdict {
     batch::delete_many(&bucket, &keys)?;
     let left = batch::get_many(&bucket, &keys)?;
     equal("what is left", left.iter().flatten().count(), 0)
+}
+
+/// A short question for more than any answer can carry.
+fn too_large(run: &Run<'_>) -> Verdict {
+    const SIZE: usize = 256 << 10;
+    const MOST: usize = 64 << 20;
+    let (bucket, key) = (run.bucket()?, run.key("large"));
+    bucket.set(&key, &vec![7; SIZE])?;
+    let asked = vec![key.clone(); MOST / SIZE + 1];
+    let why = refused(
+        "a batch of too many bytes",
+        batch::get_many(&bucket, &asked),
+    )?;
+    if !why.contains(&MOST.to_string()) {
+        return Err(failed(format!(
+            "the refusal does not tell the limit: {why}"
+        )));
+    }
+    let some = batch::get_many(&bucket, &asked[..2])?;
+    let sizes: Vec<_> = some
+        .iter()
+        .flatten()
+        .map(|(_, value)| value.len())
+        .collect();
+    equal("the values of a smaller batch", sizes, vec![SIZE; 2])?;
+    Ok(bucket.delete(&key)?)
 }

@@ -9,6 +9,8 @@ pub(crate) const CASES: &[Case] = &[
     ("numbers are decimal text", decimal_text),
     ("what is no number is refused and stays", no_number),
     ("a number does not grow beyond its end", overflow),
+    ("a number grows up to the end that is told", to_its_end),
+    ("a sum below zero is refused and not made", below_zero),
 ];
 
 fn from_absent(run: &Run<'_>) -> Verdict {
@@ -54,5 +56,40 @@ fn overflow(run: &Run<'_>) -> Verdict {
     )?;
     let kept = Some(largest.into_bytes());
     equal("what is stored", bucket.get(&key)?, kept)?;
+    Ok(bucket.delete(&key)?)
+}
+
+fn to_its_end(run: &Run<'_>) -> Verdict {
+    let (bucket, key) = (run.bucket()?, run.key("told"));
+    let told = run.feature("max-count").and_then(|told| told.parse().ok());
+    let end: u64 = told.ok_or_else(|| failed("the provider has no `max-count`"))?;
+    bucket.set(&key, (end - 1).to_string().as_bytes())?;
+    equal("the last increment", increment(&bucket, &key, 1)?, end)?;
+    refused("an increment beyond the end", increment(&bucket, &key, 1))?;
+    let kept = Some(end.to_string().into_bytes());
+    equal("what is stored", bucket.get(&key)?, kept)?;
+    Ok(bucket.delete(&key)?)
+}
+
+/// Those who count with a sign may have left such a number.
+fn below_zero(run: &Run<'_>) -> Verdict {
+    let (bucket, key) = (run.bucket()?, run.key("below"));
+    for (stored, delta) in [
+        ("-7", 0),
+        ("-7", 6),
+        ("-10", 9),
+        ("-9223372036854775808", 1 << 62),
+    ] {
+        bucket.set(&key, stored.as_bytes())?;
+        let what = format!("{delta} more than {stored}");
+        let why = refused(&what, increment(&bucket, &key, delta))?;
+        if !why.contains(&key) {
+            return Err(failed(format!("the refusal does not name the key: {why}")));
+        }
+        let kept = Some(stored.as_bytes().to_vec());
+        equal("what is stored", bucket.get(&key)?, kept)?;
+    }
+    bucket.set(&key, b"-7")?;
+    equal("a sum that is none below", increment(&bucket, &key, 7)?, 0)?;
     Ok(bucket.delete(&key)?)
 }

@@ -3,9 +3,10 @@
 //! A link with a key-value provider as source of `wasi:keyvalue/watcher` names keys; the component
 //! at its other end is told when they are set or deleted, whoever did it. A [`Teller`] calls the
 //! component; where the backend remembers nothing for who was away, a [`relay`] stands between the
-//! two.
+//! two, and a store that tells nobody of changes is looked at by a [`Scanner`].
 
 mod relay;
+mod scan;
 mod teller;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use crate::settings::{InvalidSetting, Settings};
 
 pub use relay::{Changes, LONGEST_PAUSE, Line, Look, PAUSE, line, relay};
+pub use scan::{REMEMBERED, Scan, Scanner};
 pub use teller::Teller;
 
 /// The most keys of one link.

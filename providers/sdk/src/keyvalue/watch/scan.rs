@@ -1,0 +1,174 @@
+//! Watching a store that tells nobody of changes: it is looked at again and again.
+//!
+//! Of a key that changed several times between two looks the last change is told. Which version of
+//! each key was told is written down in the store, so that a provider that was away goes on from
+//! there.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::keyvalue::Versioned;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Change, LONGEST_PAUSE, PAUSE, Teller};
+use crate::backoff::Backoff;
+
+/// The pause between two looks, at least.
+const EVERY: Duration = Duration::from_millis(200);
+/// How many times as long as a look the pause after it is, at least: a bound of what looking costs.
+const REST: u32 = 10;
+/// How many versions are written down at once.
+const AT_ONCE: usize = 500;
+/// The version of what is not there.
+const ABSENT: &str = "absent";
+
+/// For how long it is remembered what was told: two weeks.
+pub const REMEMBERED: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// A store that is looked at.
+pub trait Scan: Send + Sync + 'static {
+    /// Why it could not be.
+    type Error: Display + Send;
+
+    /// The versions of those of the keys that are there.
+    fn versions(
+        &self,
+        keys: &[String],
+    ) -> impl Future<Output = Result<HashMap<String, String>, Self::Error>> + Send;
+
+    /// What a key holds now.
+    fn read(&self, key: &str) -> impl Future<Output = Result<Versioned, Self::Error>> + Send;
+
+    /// The versions that were written down of those of the keys that were told.
+    fn told(
+        &self,
+        keys: &[String],
+    ) -> impl Future<Output = Result<HashMap<String, String>, Self::Error>> + Send;
+
+    /// Writes down which versions of keys were told, to be remembered for [`REMEMBERED`].
+    fn write_down(
+        &self,
+        told: Vec<(String, String)>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// Looks at the keys of one link until it is dropped.
+#[derive(Debug)]
+pub struct Scanner<S> {
+    source: Arc<S>,
+    _task: JoinSet<()>,
+}
+
+impl<S: Scan> Scanner<S> {
+    /// Tells of every change from now on, and of those since it was last watched.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read or written.
+    pub async fn start(source: S, teller: Teller) -> Result<Self, S::Error> {
+        let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
+        let now = source.versions(&keys).await?;
+        let mut told = source.told(&keys).await?;
+        let unknown = keys.iter().filter(|key| !told.contains_key(*key));
+        let new: Vec<_> = unknown
+            .map(|key| (key.clone(), version(&now, key).to_owned()))
+            .collect();
+        for part in new.chunks(AT_ONCE) {
+            source.write_down(part.to_vec()).await?;
+        }
+        told.extend(new);
+        let source = Arc::new(source);
+        let looking = Looking {
+            source: Arc::clone(&source),
+            teller,
+            keys,
+            told,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(looking.run());
+        Ok(Self {
+            source,
+            _task: task,
+        })
+    }
+
+    /// What is looked at.
+    #[must_use]
+    pub fn source(&self) -> Arc<S> {
+        Arc::clone(&self.source)
+    }
+}
+
+fn version<'a>(versions: &'a HashMap<String, String>, key: &str) -> &'a str {
+    versions.get(key).map_or(ABSENT, String::as_str)
+}
+
+struct Looking<S> {
+    source: Arc<S>,
+    teller: Teller,
+    keys: Vec<String>,
+    /// The version of each key that was told last.
+    told: HashMap<String, String>,
+}
+
+impl<S: Scan> Looking<S> {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        let mut pause = EVERY;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = match self.look().await {
+                Ok(Some(took)) => {
+                    backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                    EVERY.max(took * REST)
+                }
+                Ok(None) => backoff.delay(),
+                Err(error) => {
+                    tracing::debug!(link = self.teller.name(), %error, "could not look at watched keys");
+                    backoff.delay()
+                }
+            };
+        }
+    }
+
+    /// Tells of what has changed, and returns how long the look took; nothing when the component was
+    /// not reached.
+    async fn look(&mut self) -> Result<Option<Duration>, S::Error> {
+        let begun = Instant::now();
+        let now = self.source.versions(&self.keys).await?;
+        let took = begun.elapsed();
+        let told = |key: &&String| version(&self.told, key) != version(&now, key);
+        let changed: Vec<String> = self.keys.iter().filter(told).cloned().collect();
+        for key in changed {
+            if !self.tell(key).await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(took))
+    }
+
+    /// Tells what a key has become; `false` when the component was not reached.
+    async fn tell(&mut self, key: String) -> Result<bool, S::Error> {
+        let found = self.source.read(&key).await?;
+        let (now, change) = match found.value {
+            Some(value) => (found.version, Change::Set(Some(value))),
+            None => (ABSENT.to_owned(), Change::Delete),
+        };
+        // It may have gone back to where it was meanwhile.
+        if version(&self.told, &key) == now {
+            return Ok(true);
+        }
+        if !self.teller.tell(&key, &change).await {
+            return Ok(false);
+        }
+        self.told.insert(key.clone(), now.clone());
+        if let Err(error) = self.source.write_down(vec![(key, now)]).await {
+            // It is told once more after the provider was away, if it is not told something else before.
+            tracing::warn!(%error, "could not write down what a watcher was told");
+        }
+        Ok(true)
+    }
+}
