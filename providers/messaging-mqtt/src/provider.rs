@@ -82,7 +82,6 @@ impl MessagingMqtt {
         let defaults = match source.kept {
             true => Defaults::default(),
             false => Defaults {
-                max_deliver: 1,
                 unreached: Some(UNREACHED),
                 ..Defaults::default()
             },

@@ -262,13 +262,17 @@ impl Subscriber {
         place: Option<Place>,
         room: Option<OwnedSemaphorePermit>,
     ) {
-        let _room = match room {
+        let deliverer = &self.session.deliverer;
+        let room = match room {
             Some(room) => room,
-            None => self.session.deliverer.room().await,
+            None => deliverer.room().await,
         };
         let arriving = message::arriving(publish);
-        let verdict = self.session.deliverer.settle(&arriving, 0, Again::Here);
-        match verdict.await {
+        let (verdict, _room) = match place {
+            Some(_) => (deliverer.settle(&arriving, 0, Again::Here).await, room),
+            None => deliverer.settle_unkept(&arriving, room).await,
+        };
+        match verdict {
             Verdict::Done | Verdict::Again(_) => {}
             Verdict::Dead(letter) => self.post(publish, &letter).await,
             // Acknowledgements are in order, so that those behind it are not given either.

@@ -113,6 +113,41 @@ async fn what_fails_is_tried_again_and_then_is_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn what_a_handler_refuses_that_is_not_kept_is_tried_again_too() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let say = |message: &support::Message| match message.text() {
+        "slow" => Said::After(Duration::from_secs(60)),
+        _ => Said::Error("no"),
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let mut letters = lattice.handler("undertaker", |_| Said::Done).await;
+    let config = [("url", &*url), ("subscriptions", "lattice/dead/cart")];
+    lattice.source("undertaker", &config).await;
+    lattice.ready().await;
+    let config = [
+        ("url", &*url),
+        ("subscriptions", "orders"),
+        ("qos", "0"),
+        ("backoff", "20"),
+        ("timeout_ms", "300"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let target = [("url", &*url), ("qos", "0")];
+    let publisher = lattice.target("publisher", &target).await;
+    lattice.ready().await;
+    for (body, attempts) in [("bad", 5), ("slow", 1)] {
+        publisher.publish("orders", body.as_bytes()).await.unwrap();
+        for _ in 0..attempts {
+            assert_eq!(heard.next().await.text(), body);
+        }
+        assert_eq!(letters.next().await.text(), body);
+    }
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
 async fn a_letter_that_would_be_too_large_goes_without_the_body() {
     let (mut lattice, broker) = start().await;
     let url = broker.url();

@@ -51,12 +51,16 @@ impl NatsBroker {
         message::headers(cx.trace.as_ref().filter(|_| has_room))
     }
 
+    /// Publishes to a stream and waits until it has the message. Who is to be answered stands in a
+    /// header: the reply subject is where the stream acknowledges.
     async fn publish_to_stream(
         &self,
         subject: String,
-        headers: HeaderMap,
+        reply: Option<&str>,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<(), MessagingError> {
+        message::put(&mut headers, message::REPLY, reply.unwrap_or_default());
         let jetstream = &self.cluster.jetstream;
         let sent = async {
             let ack = jetstream.publish_with_headers(subject.clone(), headers, body);
@@ -82,10 +86,18 @@ impl Broker for NatsBroker {
             reply_to,
         } = message;
         self.check(&subject, body.len())?;
+        let reply_to = reply_to.filter(|reply| !reply.is_empty());
+        if let Some(reply) = reply_to.as_ref().filter(|reply| !is_subject(reply, false)) {
+            return Err(MessagingError::Subject {
+                subject: reply.clone(),
+                why: "it is the `reply-to` of a message, and no NATS subject",
+            });
+        }
         let headers = self.headers(cx, body.len());
-        // No stream keeps who is to be answered, and none takes answers.
-        if self.to_streams && reply_to.is_none() && !subject.starts_with(&self.cluster.inbox) {
-            return self.publish_to_stream(subject, headers, body).await;
+        // No stream takes answers.
+        if self.to_streams && !subject.starts_with(&self.cluster.inbox) {
+            let reply = reply_to.as_deref();
+            return self.publish_to_stream(subject, reply, headers, body).await;
         }
         let nats = &self.cluster.nats;
         let sent = match (reply_to, headers.is_empty()) {

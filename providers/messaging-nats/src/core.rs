@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_nats::{SubscribeError, Subscriber};
 use futures::StreamExt as _;
 use lattice_provider_sdk::Shared;
-use lattice_provider_sdk::messaging::{Again, Deliverer, Intake, Tasks, Verdict};
+use lattice_provider_sdk::messaging::{Deliverer, Intake, Tasks, Verdict};
 
 use crate::cluster::Cluster;
 use crate::settings::Subscription;
@@ -56,7 +56,7 @@ async fn take(
         let (cluster, deliverer) = (Arc::clone(cluster), deliverer.clone());
         tasks.spawn(async move {
             let arriving = message::arriving(&received, false);
-            let verdict = deliverer.settle(&arriving, 0, Again::Here).await;
+            let (verdict, room) = deliverer.settle_unkept(&arriving, room).await;
             if let Verdict::Dead(letter) = verdict {
                 let to = &deliverer.rules().dead_letter;
                 letters::tell(&cluster, to, &received, &letter).await;

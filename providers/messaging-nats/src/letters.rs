@@ -8,6 +8,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use async_nats::client::PublishErrorKind as PublishProblem;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, ErrorCode};
@@ -31,7 +32,12 @@ const RESERVED: &str = "Nats-";
 fn carried_headers(original: &Message) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in original.headers.iter().flat_map(HeaderMap::iter) {
-        let name = DeadLetter::header_name(name.as_ref(), RESERVED);
+        // A letter is not to be answered, and tells by itself where the message was.
+        let name: &str = name.as_ref();
+        if name.eq_ignore_ascii_case(message::REPLY) {
+            continue;
+        }
+        let name = DeadLetter::header_name(name, RESERVED);
         for value in values {
             headers.append(&*name, value.clone());
         }
@@ -66,12 +72,27 @@ pub(crate) async fn tell(
     let DeadLetterTo::Named(subject) = to else {
         return;
     };
-    let (headers, body) = parts(original, letter, Carried::All);
-    let sent = cluster
-        .nats
-        .publish_with_headers(subject.clone(), headers, body);
-    if let Err(error) = sent.await {
-        tracing::error!(subject, %error, "lost a dead letter");
+    let mut carried = Carried::All;
+    loop {
+        let (headers, body) = parts(original, letter, carried);
+        let nats = &cluster.nats;
+        let Err(error) = nats
+            .publish_with_headers(subject.clone(), headers, body)
+            .await
+        else {
+            return;
+        };
+        let less = match error.kind() {
+            PublishProblem::MaxPayloadExceeded => carried.less(letter, &error),
+            _ => {
+                tracing::error!(subject, %error, "lost a dead letter");
+                None
+            }
+        };
+        match less {
+            Some(less) => carried = less,
+            None => return,
+        }
     }
 }
 
@@ -169,6 +190,7 @@ mod tests {
             ("nats-msg-id", "1"),
             ("a", "1"),
             ("a", "2"),
+            ("lattice-reply", "answers"),
         ] {
             theirs.append(name, value);
         }

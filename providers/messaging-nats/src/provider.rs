@@ -31,8 +31,16 @@ pub struct MessagingNats {
     clusters: Sharing<ClusterSettings, Cluster>,
     brokers: Arc<Backends<NatsBroker>>,
     told: Mutex<HashMap<LinkKey, Told>>,
-    /// The connections of links of which this provider is the target.
-    targets: Mutex<HashMap<LinkKey, Arc<Shared<Cluster>>>>,
+    /// Links of which this provider is the target.
+    targets: Mutex<HashMap<LinkKey, Target>>,
+}
+
+/// What a component publishes to.
+#[derive(Clone)]
+struct Target {
+    cluster: Arc<Shared<Cluster>>,
+    /// Whether publishing means streams.
+    to_streams: bool,
 }
 
 /// A component that is told of messages.
@@ -68,9 +76,9 @@ impl MessagingNats {
         let settings = Settings::of(&self.session, link);
         let source = SourceSettings::read(&settings, link, &self.group(link))?;
         let fleeting = Defaults {
-            max_deliver: 1,
             max_in_flight: 1024,
             unreached: Some(UNREACHED),
+            ..Defaults::default()
         };
         let fleeting = DeliveryRules::read(&settings, &fleeting)?;
         let stored = DeliveryRules::read(&settings, &Defaults::default())?;
@@ -121,13 +129,12 @@ impl Provider for MessagingNats {
         let settings = Settings::of(&self.session, link);
         let to_streams = settings.switch("jetstream", false)?;
         let cluster = Arc::new(self.connect(&settings).await?);
-        if to_streams {
-            cluster
-                .has_jetstream()
-                .await
-                .map_err(|e| LinkError::unavailable_because("JetStream does not answer", e))?;
-        }
-        self.targets.lock().insert(link.key(), Arc::clone(&cluster));
+        let target = Target {
+            cluster: Arc::clone(&cluster),
+            to_streams,
+        };
+        target.check().await?;
+        self.targets.lock().insert(link.key(), target);
         let broker = NatsBroker {
             cluster,
             to_streams,
@@ -156,11 +163,11 @@ impl Provider for MessagingNats {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let settings = Settings::of(&self.session, link);
         let (cluster, is_stored) = match link.role {
             LinkRole::Target => {
-                let to_streams = settings.switch("jetstream", false).unwrap_or_default();
-                (self.targets.lock().get(&link.key()).cloned(), to_streams)
+                let target = self.targets.lock().get(&link.key()).cloned();
+                let to_streams = target.as_ref().is_some_and(|target| target.to_streams);
+                (target.map(|target| target.cluster), to_streams)
             }
             LinkRole::Source => {
                 let told = self.told.lock();
@@ -193,19 +200,21 @@ impl Provider for MessagingNats {
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let (cluster, trouble) = match link.role {
-            LinkRole::Target => (self.targets.lock().get(&link.key()).cloned(), None),
-            LinkRole::Source => {
-                let told = self.told.lock();
-                let told = told.get(&link.key());
-                let trouble = told.and_then(Told::trouble);
-                (told.map(|told| Arc::clone(&told.cluster)), trouble)
-            }
-        };
-        if cluster.is_some_and(|cluster| !cluster.is_connected()) {
-            let what = "there is no connection to NATS at the moment";
-            return Err(LinkError::unavailable(what));
+        if link.role == LinkRole::Target {
+            let target = self.targets.lock().get(&link.key()).cloned();
+            return match target {
+                Some(target) => target.check().await,
+                None => Ok(()),
+            };
         }
+        let (cluster, trouble) = {
+            let told = self.told.lock();
+            let Some(told) = told.get(&link.key()) else {
+                return Ok(());
+            };
+            (Arc::clone(&told.cluster), told.trouble())
+        };
+        is_connected(&cluster)?;
         trouble.map_or(Ok(()), |what| Err(LinkError::unavailable(what)))
     }
 
@@ -218,6 +227,27 @@ impl Provider for MessagingNats {
         let told = std::mem::take(&mut *self.told.lock());
         let ends = told.into_values().map(|told| told.intake.end(until));
         futures::future::join_all(ends).await;
+    }
+}
+
+impl Target {
+    /// Whether what the component publishes can be taken.
+    async fn check(&self) -> Result<(), LinkError> {
+        is_connected(&self.cluster)?;
+        if !self.to_streams {
+            return Ok(());
+        }
+        let answers = self.cluster.has_jetstream().await;
+        answers.map_err(|e| LinkError::unavailable_because("JetStream does not answer", e))
+    }
+}
+
+fn is_connected(cluster: &Cluster) -> Result<(), LinkError> {
+    match cluster.is_connected() {
+        true => Ok(()),
+        false => Err(LinkError::unavailable(
+            "there is no connection to NATS at the moment",
+        )),
     }
 }
 

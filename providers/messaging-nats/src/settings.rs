@@ -29,13 +29,14 @@
 //! and how, as in [`lattice_provider_sdk::messaging`]. `max_in_flight` is 1024 for core NATS. Dead
 //! letters of JetStream go to `lattice.dead.STREAM.DURABLE` unless `dead_letter` names a subject; where
 //! no stream takes that subject, one is made when the first letter comes. Those of core NATS go
-//! nowhere unless it does.
+//! nowhere unless it does; it is published by core NATS, as the message was. What a handler refuses is
+//! tried again, from memory for core NATS; `max_deliver` of 1 does without, as 1.x did.
 //!
 //! With this provider as target:
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
-//! | `jetstream` | `true`: `publish` waits until a stream has the message | `false` |
+//! | `jetstream` | `true`: `publish` waits until a stream has the message; where an answer goes stands in its header `lattice-reply`. Requests and answers go by core NATS | `false` |
 
 use std::time::Duration;
 

@@ -8,12 +8,14 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::{Client, Subscriber};
 use futures::StreamExt as _;
 use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use messaging_nats::MessagingNats;
-use support::{Lattice, Said, until};
+use support::{Heard, Lattice, Said, until};
 use tokio::time::Instant as WallClock;
 
 async fn lattice() -> Lattice {
@@ -109,33 +111,118 @@ async fn copies_share_a_link_and_links_each_get_all() {
     assert!(one.now().is_none() && two.now().is_none());
 }
 
-#[tokio::test]
-async fn what_fails_once_is_lost_but_overload_is_waited_for() {
-    let mut lattice = lattice().await;
-    let count = std::sync::atomic::AtomicUsize::new(0);
+/// A component that says of messages what they are, and the letters of those that it does not take.
+async fn picky(lattice: &mut Lattice, config: &[(&str, &str)]) -> (Heard, Client, Subscriber) {
+    let overloads = AtomicUsize::new(0);
     let say = move |message: &support::Message| match message.text() {
         "bad" => Said::Error("no"),
-        _ if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 => Said::Overloaded,
+        "trap" => Said::Trap("wasm trap: unreachable"),
+        "slow" => Said::After(Duration::from_secs(60)),
+        "busy" if overloads.fetch_add(1, Ordering::SeqCst) < 2 => Said::Overloaded,
         _ => Said::Done,
     };
-    let mut heard = lattice.handler("listener", say).await;
-    let config = [("subscriptions", "a"), ("dead_letter", "dead")];
+    let heard = lattice.handler("listener", say).await;
+    let own = [("subscriptions", "a"), ("dead_letter", "dead")];
+    let config: Vec<_> = own.iter().chain(config).copied().collect();
     lattice.source("listener", &config).await;
     lattice.ready().await;
     let nats = lattice.nats.client().await.unwrap();
-    let mut dead = nats.subscribe("dead").await.unwrap();
+    let dead = nats.subscribe("dead").await.unwrap();
     lattice_nats_box::taken_in(&nats).await.unwrap();
+    (heard, nats, dead)
+}
+
+async fn letter(dead: &mut Subscriber) -> (String, [String; 3]) {
+    let letter = tokio::time::timeout(support::PATIENCE, dead.next()).await;
+    let letter = letter.unwrap().unwrap();
+    let headers = letter.headers.unwrap();
+    let header = |name: &str| headers.get(name).unwrap().as_str().to_owned();
+    let told = ["lattice-cause", "lattice-subject", "lattice-attempts"].map(header);
+    (String::from_utf8(letter.payload.to_vec()).unwrap(), told)
+}
+
+#[tokio::test]
+async fn what_a_handler_refuses_is_tried_again_and_then_is_a_dead_letter() {
+    let mut lattice = lattice().await;
+    let (mut heard, nats, mut dead) = picky(&mut lattice, &[("backoff", "200,10")]).await;
+    for (body, cause) in [
+        ("bad", "the handler returned an error: no"),
+        ("trap", "wasm trap: unreachable"),
+    ] {
+        let begun = WallClock::now();
+        nats.publish("a", body.into()).await.unwrap();
+        for _ in 0..5 {
+            assert_eq!(heard.next().await.text(), body);
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(150), "it paused");
+        let (of, [why, subject, attempts]) = letter(&mut dead).await;
+        assert!(why.contains(cause), "{why}");
+        assert_eq!((&*of, &*subject, &*attempts), (body, "a", "5"));
+    }
+    assert!(heard.now().is_none());
+    nats.publish("a", "busy".into()).await.unwrap();
+    assert_eq!(heard.next().await.text(), "busy");
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_tried_again() {
+    let mut lattice = lattice().await;
+    let config = [("backoff", "10"), ("timeout_ms", "300")];
+    let (mut heard, nats, mut dead) = picky(&mut lattice, &config).await;
+    nats.publish("a", "slow".into()).await.unwrap();
+    assert_eq!(heard.next().await.text(), "slow");
+    let (of, [_, _, attempts]) = letter(&mut dead).await;
+    assert_eq!((&*of, &*attempts), ("slow", "1"));
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn a_link_may_have_messages_delivered_once_as_1_x_did() {
+    let mut lattice = lattice().await;
+    let config = [("max_deliver", "1")];
+    let (mut heard, nats, mut dead) = picky(&mut lattice, &config).await;
     nats.publish("a", "bad".into()).await.unwrap();
     assert_eq!(heard.next().await.text(), "bad");
-    let letter = dead.next().await.unwrap();
-    let headers = letter.headers.unwrap();
-    let cause = headers.get("lattice-cause").unwrap().as_str();
-    assert_eq!(cause, "the handler returned an error: no");
-    assert_eq!(headers.get("lattice-subject").unwrap().as_str(), "a");
-    assert_eq!(headers.get("lattice-attempts").unwrap().as_str(), "1");
-    nats.publish("a", "good".into()).await.unwrap();
-    assert_eq!(heard.next().await.text(), "good");
+    let (of, [_, _, attempts]) = letter(&mut dead).await;
+    assert_eq!((&*of, &*attempts), ("bad", "1"));
     assert!(heard.now().is_none());
+}
+
+/// Two at a time, of which both would wait for a minute.
+#[tokio::test]
+async fn messages_that_wait_for_another_attempt_do_not_hold_up_others() {
+    let mut lattice = lattice().await;
+    let config = [("backoff", "60000"), ("max_in_flight", "2")];
+    let (mut heard, nats, mut dead) = picky(&mut lattice, &config).await;
+    for body in ["bad", "bad", "bad", "good"] {
+        nats.publish("a", body.into()).await.unwrap();
+    }
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(heard.next().await.text().to_owned());
+    }
+    assert!(told.contains(&"good".to_owned()), "{told:?}");
+    // What waits when the link goes is not lost without a word.
+    lattice.unlink().await;
+    for _ in 0..3 {
+        let (of, [why, _, attempts]) = letter(&mut dead).await;
+        assert_eq!((&*of, &*attempts), ("bad", "1"));
+        assert!(why.contains("no (not tried again: the link went)"), "{why}");
+    }
+}
+
+/// More than a thousand places are not taken by those that wait.
+#[tokio::test]
+async fn no_more_messages_wait_than_there_are_places() {
+    let mut lattice = lattice().await;
+    let (_heard, nats, mut dead) = picky(&mut lattice, &[("backoff", "60000")]).await;
+    for _ in 0..1025 {
+        nats.publish("a", "bad".into()).await.unwrap();
+    }
+    let (_, [why, _, attempts]) = letter(&mut dead).await;
+    assert!(why.contains("too many messages wait already"), "{why}");
+    assert_eq!(attempts, "1");
 }
 
 #[tokio::test]
@@ -143,6 +230,12 @@ async fn what_nats_does_not_take_is_refused_by_name() {
     let mut lattice = lattice().await;
     let publisher = lattice.target("publisher", &[]).await;
     lattice.ready().await;
+    let nowhere = publisher.publish_with("a", b"x", Some("a b")).await;
+    let error = nowhere.unwrap_err();
+    assert!(
+        error.contains("`a b`") && error.contains("reply-to"),
+        "{error}"
+    );
     for subject in ["", "a b", "a.*", "a..b", ">"] {
         let error = publisher.publish(subject, b"x").await.unwrap_err();
         assert!(error.contains("NATS subject"), "{error}");

@@ -37,11 +37,17 @@
 //! not reached at all (no host runs it, its hosts are overloaded or about to stop) has not failed at
 //! the message: such attempts do not count, and the message waits.
 //!
+//! A message that the broker does not keep is in the provider's memory alone ([`Deliverer::settle_unkept`]):
+//! what the handler refuses or traps over is tried again just so, in a bounded number of places, and the
+//! dead letter is published like any message. A call that was lost, or took too long, may have done
+//! its work, so such a message is not given again. 1.x tried nothing again: `max_deliver` of 1 does not
+//! either.
+//!
 //! What a link whose source is the provider may say of this, for every broker:
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
-//! | `max_deliver` | how many attempts a message is given | 5, and 1 where the broker does not keep messages |
+//! | `max_deliver` | how many attempts a message is given | 5 |
 //! | `backoff` | the pauses between them in milliseconds, joined by commas; the last one is used again | `100,500,2000,10000` |
 //! | `max_in_flight` | how many messages the component is given at once; 1 keeps their order | 64 |
 //! | `timeout_ms` | how long the handler may take over one | 5000 |
@@ -71,6 +77,7 @@ mod failure;
 mod intake;
 mod rules;
 mod serve;
+mod unkept;
 mod wire;
 
 #[allow(

@@ -62,6 +62,17 @@ pub enum Verdict {
     Left,
 }
 
+/// What has become of one attempt.
+#[derive(Debug)]
+pub(super) enum Reached {
+    /// The handler has returned.
+    Taken,
+    /// It failed, or could not be reached for too long.
+    Failed(Failure),
+    /// The link goes while the component is waited for.
+    Left,
+}
+
 /// Calls the handler of the component at the other end of one link. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Deliverer {
@@ -77,6 +88,8 @@ struct Shared {
     component: String,
     rules: DeliveryRules,
     room: Arc<Semaphore>,
+    /// For messages that the broker does not keep while they wait; see [`super::unkept`].
+    waiting: Arc<Semaphore>,
     /// Cancelled when the link goes.
     leaving: CancellationToken,
     /// No calls before this time: hosts are overloaded.
@@ -99,6 +112,7 @@ impl Deliverer {
             link: link.to_string(),
             component: link.peer.to_string(),
             room: Arc::new(Semaphore::new(rules.max_in_flight)),
+            waiting: Arc::new(Semaphore::new(super::unkept::WAITING)),
             rules,
             leaving: intake.leaving(),
             slow_until: Mutex::default(),
@@ -130,6 +144,10 @@ impl Deliverer {
         room.expect("nobody closes the semaphore")
     }
 
+    pub(super) fn waiting(&self) -> &Arc<Semaphore> {
+        &self.shared.waiting
+    }
+
     /// As many permits as there are without waiting, up to `most`.
     #[must_use]
     pub fn more_room(&self, most: usize) -> Vec<OwnedSemaphorePermit> {
@@ -144,36 +162,14 @@ impl Deliverer {
     pub async fn settle(&self, arriving: &Arriving, before: u32, again: Again) -> Verdict {
         let rules = &self.shared.rules;
         let mut attempts = before;
-        let mut waiting = Backoff::new(UNREACHED, LONGEST_UNREACHED);
-        let begun = Instant::now();
         loop {
-            if !self.wait(self.wait_while_slow()).await {
-                return Verdict::Left;
-            }
-            let Err(failure) = self.attempt(arriving).await else {
-                return Verdict::Done;
+            let failure = match self.reach(arriving, attempts).await {
+                Reached::Taken => return Verdict::Done,
+                Reached::Left => return Verdict::Left,
+                Reached::Failed(failure) => failure,
             };
-            let subject = &*arriving.message.subject;
-            tracing::debug!(link = self.shared.link, subject, attempts, %failure, "a message was not taken");
-            if failure.is_unreached() {
-                // Hosts that are overloaded know best; those that are not there say nothing.
-                let pause = match failure.retry_after() {
-                    Some(after) => Backoff::new(after, after).delay().min(LONGEST_SLOW),
-                    None => waiting.delay(),
-                };
-                let left = rules
-                    .unreached
-                    .map(|limit| limit.checked_sub(begun.elapsed()));
-                if left.is_none_or(|left| left.is_some_and(|left| left > pause)) {
-                    self.slow_down(&failure);
-                    if !self.wait(tokio::time::sleep(pause)).await {
-                        return Verdict::Left;
-                    }
-                    continue;
-                }
-            }
             attempts = attempts.saturating_add(1);
-            if failure.is_final() || failure.is_unreached() || attempts >= rules.max_deliver {
+            if self.is_last(&failure, attempts) {
                 let cause = crate::error::chain(&failure);
                 return Verdict::Dead(self.letter(arriving, attempts, cause));
             }
@@ -187,12 +183,54 @@ impl Deliverer {
         }
     }
 
+    /// Whether no attempt follows the one that failed so.
+    pub(super) fn is_last(&self, failure: &Failure, attempts: u32) -> bool {
+        failure.is_final() || failure.is_unreached() || attempts >= self.shared.rules.max_deliver
+    }
+
+    /// Makes one attempt, for which the component is waited for as long as the rules let.
+    pub(super) async fn reach(&self, arriving: &Arriving, attempts: u32) -> Reached {
+        let mut waiting = Backoff::new(UNREACHED, LONGEST_UNREACHED);
+        let begun = Instant::now();
+        loop {
+            if !self.wait(self.wait_while_slow()).await {
+                return Reached::Left;
+            }
+            let Err(failure) = self.attempt(arriving).await else {
+                return Reached::Taken;
+            };
+            let subject = &*arriving.message.subject;
+            tracing::debug!(link = self.shared.link, subject, attempts, %failure, "a message was not taken");
+            if !failure.is_unreached() {
+                return Reached::Failed(failure);
+            }
+            // Hosts that are overloaded know best; those that are not there say nothing.
+            let pause = match failure.retry_after() {
+                Some(after) => Backoff::new(after, after).delay().min(LONGEST_SLOW),
+                None => waiting.delay(),
+            };
+            let limit = self.shared.rules.unreached;
+            if limit.is_some_and(|limit| limit.saturating_sub(begun.elapsed()) <= pause) {
+                return Reached::Failed(failure);
+            }
+            self.slow_down(&failure);
+            if !self.wait(tokio::time::sleep(pause)).await {
+                return Reached::Left;
+            }
+        }
+    }
+
     /// Waits between attempts; says whether the link is still there.
-    async fn wait(&self, pause: impl Future<Output = ()>) -> bool {
+    pub(super) async fn wait(&self, pause: impl Future<Output = ()>) -> bool {
+        self.wait_for(pause).await.is_some()
+    }
+
+    /// Waits for something, as long as the link is there.
+    pub(super) async fn wait_for<T>(&self, something: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            () = pause => true,
-            () = self.shared.leaving.cancelled() => false,
+            something = something => Some(something),
+            () = self.shared.leaving.cancelled() => None,
         }
     }
 

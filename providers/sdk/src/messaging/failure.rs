@@ -37,6 +37,18 @@ impl Failure {
         matches!(self, Self::TooLarge { .. })
     }
 
+    /// Whether it is not known what the handler has done: nobody has said that it failed.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::TooLarge { .. } => false,
+            Self::Call(CallError::Remote(error)) => {
+                [RemoteError::DEADLINE, RemoteError::INTERRUPTED].contains(&&*error.code)
+            }
+            Self::Call(error) => !error.never_started(),
+        }
+    }
+
     /// When hosts that are overloaded ask to be called again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -65,5 +77,16 @@ mod tests {
         assert!(!trapped.is_unreached() && trapped.retry_after().is_none());
         assert!(trapped.to_string().contains("wasm trap"), "{trapped}");
         assert!(!Failure::Refused("no".into()).is_unreached());
+    }
+
+    #[test]
+    fn what_nobody_has_said_to_have_failed_may_be_done() {
+        let remote = |code| Failure::from(CallError::from(RemoteError::new(code, "why")));
+        assert!(!remote(RemoteError::FAILED).is_unknown());
+        assert!(!remote(RemoteError::OVERLOADED).is_unknown());
+        assert!(!Failure::Refused("no".into()).is_unknown());
+        assert!(remote(RemoteError::DEADLINE).is_unknown());
+        assert!(remote(RemoteError::INTERRUPTED).is_unknown());
+        assert!(Failure::from(CallError::Cancelled).is_unknown());
     }
 }
