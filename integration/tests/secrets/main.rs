@@ -3,6 +3,7 @@
 //! A component uses a store whose password is a secret of the link; the password is changed while
 //! everything runs; and whatever anybody can look at shows neither the old nor the new one.
 
+mod memory;
 mod observe;
 mod scene;
 

@@ -23,14 +23,14 @@ const GUEST: &str = "probe";
 const DAY: i64 = 86_400;
 
 /// Keys, and a folder for files that they sign.
-struct Workshop {
+pub(super) struct Workshop {
     folder: TempDir,
-    account: SigningKey,
-    stranger: SigningKey,
+    pub(super) account: SigningKey,
+    pub(super) stranger: SigningKey,
 }
 
 impl Workshop {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         Ok(Self {
             folder: tempfile::Builder::new()
                 .prefix("lattice-signed-")
@@ -40,18 +40,18 @@ impl Workshop {
         })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> Result<String> {
+    pub(super) fn file(&self, name: &str, bytes: &[u8]) -> Result<String> {
         let path = self.path(name);
         fs::write(&path, bytes)?;
         Ok(format!("file://{}", path.display()))
     }
 }
 
-fn now() -> ValidTimes {
+pub(super) fn now() -> ValidTimes {
     ValidTimes::from(epoch_seconds())
 }
 
@@ -66,13 +66,13 @@ fn times(expires: Option<i64>, not_before: Option<i64>) -> ValidTimes {
     }
 }
 
-fn guest() -> Result<Vec<u8>> {
+pub(super) fn guest() -> Result<Vec<u8>> {
     let reference = component(GUEST)?;
     let path = reference.strip_prefix("file://").context("a file")?;
     Ok(fs::read(path)?)
 }
 
-fn signed(issuer: &SigningKey, times: ValidTimes) -> Result<Vec<u8>> {
+pub(super) fn signed(issuer: &SigningKey, times: ValidTimes) -> Result<Vec<u8>> {
     let metadata = ComponentMetadata {
         name: Some("probe".into()),
         revision: Some(7),
@@ -131,7 +131,7 @@ fn swapped(archive: Vec<u8>, good: &[u8], evil: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Asks for a start and waits for how it ends.
-async fn start_component(lattice: &Lattice, id: &str, reference: &str) -> Result<Event> {
+pub(super) async fn start_component(lattice: &Lattice, id: &str, reference: &str) -> Result<Event> {
     let host = lattice.host(0);
     let mark = lattice.events.len();
     let command = json!({
@@ -243,7 +243,7 @@ async fn components_that_are_not_what_was_signed_are_refused() -> Result<()> {
 }
 
 /// A token of before there were hashes that are compared, moved to another file.
-fn unbound(shop: &Workshop) -> Result<Vec<u8>> {
+pub(super) fn unbound(shop: &Workshop) -> Result<Vec<u8>> {
     let subject = SigningKey::generate(KeyKind::Component).public_key();
     let mut claims = Claims::new(subject, ComponentMetadata::default(), epoch_seconds());
     claims.revision = Some(2);

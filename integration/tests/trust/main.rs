@@ -2,3 +2,4 @@
 
 mod claims;
 mod policy;
+mod swapped;

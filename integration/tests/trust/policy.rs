@@ -21,18 +21,19 @@ use tokio::process::{Child, Command};
 
 const TOPIC: &str = "test.policy";
 const CHANGES: &str = "test.policy.changes";
-const WITH_POLICY: [&str; 4] = ["--policy-topic", TOPIC, "--policy-changes-topic", CHANGES];
+pub(super) const WITH_POLICY: [&str; 4] =
+    ["--policy-topic", TOPIC, "--policy-changes-topic", CHANGES];
 
 /// A policy service of the test's own, which permits all but what `denies` says, and keeps what it
 /// was asked.
 #[derive(Clone, Default)]
-struct Service {
+pub(super) struct Service {
     asked: Arc<Mutex<Vec<Value>>>,
     denies: Arc<Mutex<Option<String>>>,
 }
 
 impl Service {
-    async fn start(lattice: &Lattice) -> Result<Self> {
+    pub(super) async fn start(lattice: &Lattice) -> Result<Self> {
         let service = Self::default();
         let mut requests = lattice.client.subscribe(TOPIC).await?;
         lattice_nats_box::taken_in(&lattice.client).await?;
@@ -60,14 +61,24 @@ impl Service {
         })
     }
 
-    fn of_kind(&self, kind: &str) -> Vec<Value> {
+    /// Denies what is of a kind, from now on.
+    pub(super) fn deny(&self, kind: Option<&str>) {
+        *self.denies.lock() = kind.map(str::to_owned);
+    }
+
+    pub(super) fn of_kind(&self, kind: &str) -> Vec<Value> {
         let asked = self.asked.lock();
         let found = asked.iter().filter(|request| request["kind"] == kind);
         found.cloned().collect()
     }
 
     /// Tells hosts that an answer of before is another now.
-    async fn change(&self, lattice: &Lattice, kind: &str, permitted: bool) -> Result<String> {
+    pub(super) async fn change(
+        &self,
+        lattice: &Lattice,
+        kind: &str,
+        permitted: bool,
+    ) -> Result<String> {
         let last = self.of_kind(kind).pop().context("nothing was asked")?;
         let id = last["requestId"].as_str().context("an id")?.to_owned();
         let change = json!({
@@ -118,7 +129,7 @@ async fn provided(lattice: &Lattice, id: &str) -> Result<Event> {
     lattice.events.wait_after(mark, ended, STEP).await
 }
 
-fn denied(event: &Event, begins: &str, part: &str) -> Result<()> {
+pub(super) fn denied(event: &Event, begins: &str, part: &str) -> Result<()> {
     ensure!(event.name.ends_with("_failed"), "{}", event.body);
     ensure!(event.data("code") == "policy-denied", "{}", event.body);
     ensure!(event.data("error").starts_with(begins), "{}", event.body);
