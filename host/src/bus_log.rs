@@ -5,6 +5,7 @@
 //! bounded, and so is how much of it is told ([`quiet`](crate::quiet)).
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -29,15 +30,21 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const LONGEST_LINE: usize = 16 * 1024;
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
+/// How many groups of subjects are told apart for each user.
+const GROUPS: u64 = 16;
 /// How many reports may wait.
 const WAITING: usize = 256;
 
-/// What one user is refused at one subject is told together.
+/// What one user is refused is told together, but for a few groups of subjects: whoever tries many
+/// is not to hide what others are refused.
 impl Repeated for BusRefused {
-    type Kind = (Option<String>, String, String);
+    type Kind = (Option<String>, String, u64);
 
     fn kind(&self) -> Self::Kind {
-        (self.user.clone(), self.action.clone(), self.subject.clone())
+        let mut hasher = DefaultHasher::new();
+        self.subject.hash(&mut hasher);
+        let group = hasher.finish() % GROUPS;
+        (self.user.clone(), self.action.clone(), group)
     }
 
     fn suppressed(&mut self) -> &mut u64 {

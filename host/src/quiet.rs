@@ -104,10 +104,13 @@ mod tests {
         let (reports, coming) = mpsc::channel(256);
         let told = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&told);
-        let _task = AbortOnDropHandle::new(tokio::spawn(tell_some(coming, move |refused| {
-            log.lock()
-                .push((refused.target_id, refused.error, refused.suppressed));
-        })));
+        let _task = AbortOnDropHandle::new(tokio::spawn(tell_some(
+            coming,
+            move |refused: CallRefused| {
+                log.lock()
+                    .push((refused.target_id, refused.error, refused.suppressed));
+            },
+        )));
         for error in 0..10 {
             reports.send(refused("a", error)).await.unwrap();
         }

@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lattice_core::ComponentId;
 
 use super::LinkTable;
 
 impl LinkTable {
     fn has_link(&self, source: &str, target: &str) -> bool {
-        let Ok(id) = ComponentId::new(source) else {
-            return false;
-        };
         let sources = self.sources.read();
-        let links = sources.get(&id).map_or(&[][..], |source| &source.links);
+        let links = sources.get(source).map_or(&[][..], |source| &source.links);
         links.iter().any(|link| *link.target == *target)
     }
 }
@@ -52,7 +48,7 @@ mod tests {
     use std::sync::Arc;
 
     use lattice_core::record::ComponentSpec;
-    use lattice_core::{LatticeName, Link};
+    use lattice_core::{ComponentId, LatticeName, Link};
     use lattice_rpc::Links as _;
 
     fn spec() -> ComponentSpec {

@@ -46,6 +46,7 @@ use crate::inbox::is_inbox;
 use crate::outbox::Outgoing;
 use crate::socket::is_line;
 use known::{Known, Table};
+use links::Linking;
 pub use links::Links;
 pub(crate) use links::Needed;
 use mac::Covered;
@@ -107,6 +108,7 @@ struct Inner {
     table: Table,
     answering: Arc<Semaphore>,
     waiting: AtomicUsize,
+    linking: Linking,
 }
 
 /// Where a call came from.
@@ -173,6 +175,7 @@ impl Auth {
                 table: Table::default(),
                 answering: Arc::new(Semaphore::new(ANSWERING)),
                 waiting: AtomicUsize::new(0),
+                linking: Linking::default(),
             }),
         }
     }
@@ -264,11 +267,12 @@ impl Auth {
         })
     }
 
-    /// Begins a new session with whoever is called by `subject`: the one until now is of no use there,
-    /// for example because this machine was asleep.
+    /// Begins a new session with whoever is called by `subject`: the one until now may be of no use
+    /// there, for example because this machine was asleep. One that is new stays, since its calls are
+    /// refused for another reason.
     pub(crate) fn begin_anew(&self, subject: &str) {
         if let Some(target) = target_of(subject, &self.inner.lattice) {
-            self.inner.sessions.retire(target);
+            self.inner.sessions.outlive(target);
         }
     }
 
@@ -352,6 +356,8 @@ impl Auth {
                 }
                 _ => self.admit_provider(id, &call.subject, proven),
             },
+            // The path of the socket is told together with a ticket, so that this is nobody's provider.
+            LineEnd::Somebody if self.inner.confined => Verdict::Refuse(Refusal::unauthenticated()),
             LineEnd::Somebody => self.unproven(Refusal::unauthenticated()),
         }
     }

@@ -245,7 +245,7 @@ impl Exchange {
 
     /// Whether the other end is reached over a line.
     pub(crate) fn is_over(&self, line: &Line) -> bool {
-        self.goes_over(&self.state.lock(), line)
+        self.went_by(line) || self.goes_over(&self.state.lock(), line)
     }
 
     fn goes_over(&self, state: &State, line: &Line) -> bool {

@@ -70,10 +70,10 @@ pub fn prove(auth: &Auth, call: Message) -> Message {
 pub fn admits(auth: &Auth, call: &Message) -> Option<bool> {
     match auth.check(call, Instant::now()) {
         Verdict::Admit(_) => Some(true),
-        Verdict::Refuse(refusal) => {
+        Verdict::Refuse(refusal) | Verdict::Drop(refusal) => {
             let _error = refusal.error();
             Some(false)
         }
-        Verdict::Ask(_) => None,
+        Verdict::Ask(_) | Verdict::Link(..) => None,
     }
 }

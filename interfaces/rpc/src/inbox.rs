@@ -15,16 +15,24 @@ pub(crate) const HANDED_ON: &str = "at";
 /// nothing else is to be sent there.
 const INBOX: &str = "_INBOX";
 
-/// And on the way between clusters.
-const MAPPED: &str = "_GR_.";
+/// What nats-server puts before places for answers on the way between clusters, with two tokens.
+const GATEWAY: &str = "_GR_.";
 
 /// Whether a subject is below an inbox: the common ones, or those of providers with NATS users of
-/// their own, `{lattice}.{id}.inbox`.
+/// their own, `{lattice}.{id}.inbox`, as the servers of other clusters write them, too.
 pub(crate) fn is_inbox(subject: &str, lattice: &str) -> bool {
+    let subject = at_home(subject);
     let own = subject.strip_prefix(lattice);
     let own = own.and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
     let is_own = own.is_some_and(|(_, rest)| rest.starts_with("inbox."));
-    is_own || subject.starts_with(INBOX) || subject.starts_with(MAPPED)
+    is_own || subject.starts_with(INBOX)
+}
+
+/// The place for an answer as its owner knows it: servers of other clusters put the way back before it.
+pub(crate) fn at_home(reply: &str) -> &str {
+    let mapped = reply.strip_prefix(GATEWAY);
+    let home = mapped.and_then(|rest| rest.splitn(3, '.').nth(2));
+    home.unwrap_or(reply)
 }
 
 /// The prefix under which all slots of a peer listen.

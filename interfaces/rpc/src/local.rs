@@ -19,6 +19,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Came, LineEnd};
 use crate::direct::{Given, Running};
@@ -69,7 +70,16 @@ struct Tables {
     /// What this process says of itself on the lines that it opens.
     ticket: RwLock<SecretText>,
     /// What those are called that may say so on lines that others open, by their tickets.
-    tickets: RwLock<HashMap<Box<str>, Arc<str>>>,
+    tickets: RwLock<HashMap<Box<str>, Ticket>>,
+}
+
+/// What a process may show to be known.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket {
+    /// The provider that it is.
+    pub(crate) id: Arc<str>,
+    /// It is taken no more, and its lines end.
+    pub(crate) withdrawn: CancellationToken,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -288,18 +298,23 @@ impl Switchboard {
         self.tables.ticket.read().clone()
     }
 
-    /// Takes whoever shows `ticket` for the provider `id`, until the place is dropped.
+    /// Takes whoever shows `ticket` for the provider `id`, until the place is dropped, which ends the
+    /// lines of those who have shown it.
     #[must_use]
     pub fn expect(&self, ticket: &SecretText, id: &str) -> Expected {
         let mut tickets = self.tables.tickets.write();
-        tickets.insert(ticket.expose().into(), id.into());
+        let known = Ticket {
+            id: id.into(),
+            withdrawn: CancellationToken::new(),
+        };
+        tickets.insert(ticket.expose().into(), known);
         Expected {
             board: self.clone(),
             ticket: ticket.clone(),
         }
     }
 
-    pub(crate) fn whose(&self, ticket: &str) -> Option<Arc<str>> {
+    pub(crate) fn whose(&self, ticket: &str) -> Option<Ticket> {
         self.tables.tickets.read().get(ticket).cloned()
     }
 }
@@ -314,7 +329,11 @@ pub struct Expected {
 impl Drop for Expected {
     fn drop(&mut self) {
         let mut tickets = self.board.tables.tickets.write();
-        tickets.remove(self.ticket.expose());
+        let known = tickets.remove(self.ticket.expose());
+        drop(tickets);
+        if let Some(known) = known {
+            known.withdrawn.cancel();
+        }
     }
 }
 

@@ -282,7 +282,7 @@ impl Peer {
     }
 
     /// Tells that a process has died that served `target`. Calls to it that are on their way over
-    /// NATS and that nobody has confirmed end with [`CallError::Gone`] in one to two seconds,
+    /// NATS and that nobody has confirmed end with [`CallError::Gone`] in three to four seconds,
     /// unless whoever else serves it confirms them.
     pub fn has_died(&self, lattice: &LatticeName, target: &str) {
         self.inner.slots.doubt(&format!("{lattice}.{target}."));

@@ -287,7 +287,21 @@ async fn who_points_to_another_inbox_keeps_nobody_out() {
     assert_eq!(cluster.told().await, RemoteError::BAD_REQUEST);
     call(&caller, "any", "target").await.unwrap();
     assert_eq!(count.load(Ordering::Relaxed), 1);
+    server.confirm(SOON).await.unwrap();
+    taken_in(&attacker).await.unwrap();
     assert!(elsewhere.next().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn names_of_inboxes_say_nothing_of_one_another() {
+    // The client can be built to count them up, and providers may write to whatever inbox they know.
+    let nats = NatsBox::start().await.unwrap();
+    let client = nats.client().await.unwrap();
+    let names: Vec<_> = (0..3).map(|_| client.new_inbox()).collect();
+    for (one, other) in names.iter().zip(&names[1..]) {
+        let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b);
+        assert!(same.count() < "_INBOX.".len() + 6, "{names:?}");
+    }
 }
 
 #[tokio::test]

@@ -83,6 +83,19 @@ async fn without_a_line_calls_go_over_nats() {
 }
 
 #[tokio::test]
+async fn a_ticket_that_is_withdrawn_ends_its_lines() {
+    let mut pair = Pair::start().await;
+    let _serving = pair.serve_echo("echo").await;
+    assert_eq!(road(&pair, "echo").await, Some(Road::Socket));
+    let subject = pair.subject("echo");
+    let joint = pair.joint.as_mut().unwrap();
+    joint.expected = None;
+    // The process comes again, and is nobody.
+    until(|| !joint.near.reaches(&subject)).await;
+    assert_eq!(road(&pair, "echo").await, Some(Road::Bus));
+}
+
+#[tokio::test]
 async fn a_function_that_ends_is_looked_for_elsewhere() {
     let pair = Pair::start().await;
     let joint = pair.joint.as_ref().unwrap();

@@ -40,6 +40,9 @@ pub(crate) const KEY: &str = "key";
 /// How long one question waits for its answer.
 const ANSWERED: Duration = Duration::from_secs(2);
 
+/// And where many are asked: made-up sessions are not to hold the places of others for long.
+const CROWDED: Duration = Duration::from_millis(250);
+
 /// The pauses before it is asked again: what a peer listens to may be known later at other servers
 /// than the calls that it makes.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(250)];
@@ -134,8 +137,7 @@ impl Auth {
         });
     }
 
-    /// Asks for the key of a session; once only where many are being asked for, so that made-up sessions
-    /// do not hold the places of others for long.
+    /// Asks for the key of a session; once only where many are being asked for.
     async fn ask(&self, peer: &Peer, (session, inbox): &Asked) -> Learnt {
         if !is_inbox(inbox, &self.inner.lattice) {
             return Err(Doubt::open(Refusal::unknown_session()));
@@ -143,7 +145,11 @@ impl Auth {
         let subject = format!("{inbox}.{KEY}");
         let mut pauses = PAUSES.into_iter();
         loop {
-            let asked = timeout(ANSWERED, self.ask_once(peer, &subject, *session)).await;
+            let within = match self.inner.table.is_crowded() {
+                true => CROWDED,
+                false => ANSWERED,
+            };
+            let asked = timeout(within, self.ask_once(peer, &subject, *session)).await;
             let doubt = match asked {
                 Ok(Ok((answer, came))) => return self.read_answer(*session, &answer, came),
                 Ok(Err(CallError::NotServed { .. })) => Doubt::sure(Refusal::unknown_session()),

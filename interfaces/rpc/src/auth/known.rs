@@ -24,6 +24,10 @@ const MAX_DOUBTS: usize = 4096;
 /// How many are asked for at the same time.
 const MAX_ASKING: usize = 256;
 
+/// How many of them one peer may have: a provider, which calls what it is linked to, and a host.
+const MAX_OF_PROVIDER: usize = 256;
+const MAX_OF_HOST: usize = 8192;
+
 /// How often it is looked for sessions to forget, where there are too many.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -66,8 +70,10 @@ impl Known {
             return Err(Refusal::wrong_code());
         }
         // Everything in the proof is what the caller wrote from here on.
+        // A provider may pass on to its own kind what it was asked.
         if let Some(source) = covered.source
             && !self.peer.may_call_as(source)
+            && self.peer.provider.as_deref() != Some(&*self.target)
         {
             return Err(Refusal::foreign_source(&self.peer.name(), source));
         }
@@ -137,6 +143,8 @@ pub(super) type Asked = (SessionName, Box<str>);
 #[derive(Debug, Default)]
 struct Sets {
     known: HashMap<SessionName, Arc<Known>>,
+    /// How many of them each peer has, by its curve key.
+    owned: HashMap<Box<str>, usize>,
     doubts: HashMap<Asked, (Doubt, Instant)>,
     /// When it was last looked for sessions to forget.
     looked: Option<Instant>,
@@ -226,15 +234,35 @@ impl Sets {
         if let Some(old) = self.known.get(name) {
             // Renewed tokens: what was used stays used.
             std::mem::swap(&mut *old.window.lock(), &mut *known.window.lock());
-        } else if self.known.len() >= MAX_KNOWN && !self.make_room(now) {
-            tracing::warn!("the key of a session was not kept: there are too many");
+        } else if !self.has_room(&known.peer, now) {
+            let peer = known.peer.name();
+            tracing::warn!(
+                peer,
+                "the key of a session was not kept: there are too many"
+            );
             return;
+        } else {
+            let owner = known.peer.session_key.as_str().into();
+            *self.owned.entry(owner).or_default() += 1;
         }
         self.known.insert(*name, known);
     }
 
-    /// Forgets those whose tokens have expired or whose calls can no longer be on their way; whether
-    /// there were any. Others have to stay: a call of theirs that is recorded would count once more.
+    /// Whether there is room for a session of a peer, made if need be.
+    fn has_room(&mut self, peer: &VerifiedPeer, now: Instant) -> bool {
+        let most = match peer.provider {
+            Some(_) => MAX_OF_PROVIDER,
+            None => MAX_OF_HOST,
+        };
+        let fits = |sets: &Self| {
+            let own = sets.owned.get(peer.session_key.as_str()).copied();
+            sets.known.len() < MAX_KNOWN && own.unwrap_or_default() < most
+        };
+        fits(self) || (self.make_room(now) && fits(self))
+    }
+
+    /// Forgets those whose tokens have expired or whose calls can no longer be on their way; false when
+    /// that was done just before. Others have to stay: a call of theirs that is recorded would count once more.
     fn make_room(&mut self, now: Instant) -> bool {
         if self.looked.is_some_and(|at| now < at + LOOK) {
             return false;
@@ -242,7 +270,12 @@ impl Sets {
         self.looked = Some(now);
         self.known
             .retain(|_, known| known.until > now && now < known.last_used() + 2 * FRESH);
-        self.known.len() < MAX_KNOWN
+        self.owned.clear();
+        for known in self.known.values() {
+            let owner = known.peer.session_key.as_str().into();
+            *self.owned.entry(owner).or_default() += 1;
+        }
+        true
     }
 
     fn doubt(&mut self, asked: &Asked, doubt: Doubt, now: Instant) {
@@ -251,8 +284,10 @@ impl Sets {
             .known
             .get(&asked.0)
             .is_some_and(|known| known.until <= now)
+            && let Some(known) = self.known.remove(&asked.0)
+            && let Some(count) = self.owned.get_mut(known.peer.session_key.as_str())
         {
-            self.known.remove(&asked.0);
+            *count = count.saturating_sub(1);
         }
         if self.doubts.len() >= MAX_DOUBTS {
             self.doubts.retain(|_, (_, until)| *until > now);

@@ -4,12 +4,14 @@
 //! permissions may hold it to its links, but there are roads that NATS has no say in, a socket of the
 //! machine above all. So a host that knows for certain which provider calls asks its own table.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lattice_claims::peer::VerifiedPeer;
+use parking_lot::Mutex;
 
 use super::refusal::Refusal;
 use super::{Admission, Auth, Verdict, entity};
@@ -17,6 +19,9 @@ use super::{Admission, Auth, Verdict, entity};
 /// How long a call waits for a link that this host has not heard of: the provider may have been told of
 /// it by another.
 const HEARD_OF: Duration = Duration::from_secs(2);
+
+/// How many calls of one provider wait so at the same time.
+const MAX_LINKING: usize = 32;
 
 /// The links of a lattice, as far as they are known here.
 pub trait Links: fmt::Debug + Send + Sync {
@@ -74,14 +79,71 @@ impl Auth {
     /// What becomes of a call whose link is not known here yet.
     pub(crate) async fn settle_link(&self, needed: &Needed, admission: Admission) -> Verdict {
         let (source, target) = (&*needed.source, &*needed.target);
-        let refused = || Verdict::Refuse(Refusal::not_linked(source, target));
-        let (Ok(_place), Some(links)) = (self.wait(), &self.inner.links) else {
-            return refused();
+        let Some(links) = &self.inner.links else {
+            return Verdict::Admit(admission);
+        };
+        let Some(_place) = self.inner.linking.enter(&needed.source) else {
+            return Verdict::Refuse(Refusal::busy());
         };
         let within = admission.left.map_or(HEARD_OF, |left| left.min(HEARD_OF));
         match links.linked(source, target, within).await {
             true => Verdict::Admit(admission),
-            false => refused(),
+            false => Verdict::Refuse(Refusal::not_linked(source, target)),
         }
+    }
+}
+
+/// The calls that wait for links, by the providers that make them.
+#[derive(Debug, Default)]
+pub(super) struct Linking(Mutex<HashMap<Arc<str>, usize>>);
+
+impl Linking {
+    /// Takes a place; `None` when a provider has too many.
+    fn enter(&self, source: &Arc<str>) -> Option<Waits<'_>> {
+        let mut waiting = self.0.lock();
+        let count = waiting.entry(Arc::clone(source)).or_default();
+        if *count >= MAX_LINKING {
+            return None;
+        }
+        *count += 1;
+        Some(Waits {
+            all: self,
+            source: Arc::clone(source),
+        })
+    }
+}
+
+/// The place of a call that waits for its link.
+struct Waits<'a> {
+    all: &'a Linking,
+    source: Arc<str>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.all.0.lock();
+        if let Some(count) = waiting.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_calls_of_one_provider_wait_and_others_have_places() {
+        let linking = Linking::default();
+        let (one, other) = ("one".into(), "other".into());
+        let places: Vec<_> = (0..MAX_LINKING).map(|_| linking.enter(&one)).collect();
+        assert!(places.iter().all(Option::is_some));
+        assert!(linking.enter(&one).is_none() && linking.enter(&other).is_some());
+        drop(places);
+        assert!(linking.enter(&one).is_some());
+        assert!(linking.0.lock().is_empty());
     }
 }

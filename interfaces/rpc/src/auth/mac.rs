@@ -6,15 +6,13 @@ use lattice_core::identity::CallProof;
 use sha2::Sha256;
 
 use crate::header;
+use crate::inbox::at_home;
 
 /// What keeps the codes apart from any others that a key might make.
 const DOMAIN: &[u8] = b"lattice call v1";
 
 /// The package of the link, where a caller tells it.
 const LINK_PACKAGE: &str = "link-package";
-
-/// What nats-server puts before places for answers on the way between clusters, with two tokens.
-const GATEWAY: &str = "_GR_.";
 
 /// What is left out of the terms: an outbox tells it anew when a call has waited. How much time a
 /// call has is covered by the proof itself.
@@ -76,13 +74,6 @@ impl<'a> Covered<'a> {
     pub(super) fn inbox(&self) -> &'a str {
         self.inbox
     }
-}
-
-/// The place for an answer as its owner knows it: servers of other clusters put the way back before it.
-fn at_home(reply: &str) -> &str {
-    let mapped = reply.strip_prefix(GATEWAY);
-    let home = mapped.and_then(|rest| rest.splitn(3, '.').nth(2));
-    home.unwrap_or(reply)
 }
 
 fn without_left(terms: &str) -> &str {

@@ -16,6 +16,9 @@ use super::mac::{Covered, MacKey};
 /// How long a key is used.
 const AGE: Duration = Duration::from_secs(3600);
 
+/// How long a session is new.
+const NEW: Duration = Duration::from_secs(10);
+
 /// How many calls a key is used for.
 const CALLS: u64 = 1 << 32;
 
@@ -187,9 +190,13 @@ impl Sessions {
         Some(session)
     }
 
-    /// Has the next call to `target` begin a session.
-    pub(super) fn retire(&self, target: &str) {
-        self.sets.write().retire(target, Instant::now());
+    /// Has the next call to `target` begin a session, unless the present one is new.
+    pub(super) fn outlive(&self, target: &str) {
+        let now = Instant::now();
+        let is_old = |session: &Arc<Session>| session.age(now) > NEW;
+        if self.sets.read().current.get(target).is_some_and(is_old) {
+            self.sets.write().retire(target, now);
+        }
     }
 
     /// A session that somebody asks for.

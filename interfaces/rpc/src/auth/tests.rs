@@ -64,6 +64,20 @@ fn auth(key: CurveKey, tokens: PeerTokens, trusted: Vec<PublicKey>, strict: bool
     })
 }
 
+/// Those of a peer of the cluster where legacy peers are let in.
+fn settings(of: &Auth, cluster: &Cluster) -> AuthSettings {
+    AuthSettings {
+        lattice: "l".to_owned(),
+        key: CurveKey::generate(),
+        tokens: of.tokens(),
+        trusted: cluster.trusted(),
+        strict: false,
+        confined: false,
+        links: None,
+        reports: None,
+    }
+}
+
 /// A host that vouches for itself.
 fn alone(strict: bool) -> Auth {
     let host = SigningKey::generate(KeyKind::Host);
@@ -244,6 +258,7 @@ fn questions_go_to_inboxes_and_nowhere_else() {
         "l.kv.wrpc.0.0.1.f",
         "m.kv.inbox.X.a",
         "l.inbox",
+        "_GR_.A.B.wasmbus.ctl.v1.l.x",
         "",
     ];
     for other in others {
@@ -394,6 +409,8 @@ async fn a_provider_calls_what_it_is_linked_to_and_its_own_kind() {
         let admitted = check(&server, &sender, &call(&sender, "kv", target, 5000));
         assert!(admitted.unwrap().is_proven, "{target}");
     }
+    // What a component has asked it goes to another of its kind in the component's name.
+    assert!(check(&server, &sender, &call(&sender, "cart", "kv", 5000)).is_ok());
     let other = call(&sender, "kv", "other", 5000);
     assert_eq!(
         check(&server, &sender, &other).unwrap_err(),
@@ -448,8 +465,8 @@ fn strangers_take_no_place_among_the_sessions_of_a_strict_lattice() {
     assert_eq!(server.inner.table.sessions(), 0);
 }
 
-#[test]
-fn a_session_that_was_refused_is_begun_anew() {
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_refused_is_begun_anew_unless_it_is_new() {
     let cluster = Cluster::new();
     let sender = cluster.host(true);
     let session = |message: &Message| {
@@ -459,6 +476,9 @@ fn a_session_that_was_refused_is_begun_anew() {
     };
     let first = call(&sender, "any", "t", 5000);
     assert_eq!(session(&first), session(&call(&sender, "any", "t", 5000)));
+    sender.begin_anew(&first.subject);
+    assert_eq!(session(&first), session(&call(&sender, "any", "t", 5000)));
+    tokio::time::advance(Duration::from_secs(11)).await;
     sender.begin_anew(&first.subject);
     assert_ne!(session(&first), session(&call(&sender, "any", "t", 5000)));
 }
@@ -484,4 +504,11 @@ fn who_is_at_the_end_of_a_line_calls_as_itself() {
     assert_eq!(nobody, RemoteError::UNAUTHENTICATED);
     let nobody = code(lenient.check_line(&LineEnd::Somebody, &of("kv")));
     assert_eq!(nobody, "let in");
+    // Where providers are held to their links, nobody gets round them by saying less.
+    let confined = Auth::new(AuthSettings {
+        confined: true,
+        ..settings(&lenient, &cluster)
+    });
+    let nobody = code(confined.check_line(&LineEnd::Somebody, &of("kv")));
+    assert_eq!(nobody, RemoteError::UNAUTHENTICATED);
 }

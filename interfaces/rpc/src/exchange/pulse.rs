@@ -18,9 +18,9 @@ pub(crate) const LOST: &str = "lost";
 const QUIET_ROUNDS: u8 = 2;
 /// How many replies in a row end a call.
 const REPLIES: u8 = 2;
-/// How many whole rounds a call has for being confirmed once it is in doubt. A peer of either
-/// generation that runs confirms what it takes in within a hundredth of that.
-const DOUBTFUL_ROUNDS: u8 = 2;
+/// How many whole rounds a call has for being confirmed once it is in doubt. A peer of ours may let it
+/// wait for its turn, its key or its link before, for one to two seconds each.
+const DOUBTFUL_ROUNDS: u8 = 6;
 
 /// What is known of the other end.
 #[derive(Debug, Default)]
@@ -90,10 +90,10 @@ mod tests {
     fn a_call_in_doubt_is_lost_after_its_rounds_and_certain_again_when_something_comes() {
         let mut pulse = Pulse::default();
         assert!(!pulse.doubted_too_long());
-        pulse.doubt();
-        assert!(!pulse.doubted_too_long());
-        pulse.doubt();
-        assert!(!pulse.doubted_too_long());
+        for _ in 0..DOUBTFUL_ROUNDS {
+            pulse.doubt();
+            assert!(!pulse.doubted_too_long());
+        }
         assert!(pulse.doubted_too_long());
         pulse.heard();
         assert!(!pulse.doubted_too_long());

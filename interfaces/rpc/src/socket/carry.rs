@@ -80,6 +80,7 @@ pub(super) async fn carry(
         board: board.clone(),
         answers,
         told: HashMap::new(),
+        withdrawn: CancellationToken::new(),
     };
     let overdue = async {
         stop.cancelled().await;
@@ -137,6 +138,8 @@ struct Reading {
     answers: Sender<Frame>,
     /// What the other end was told of the functions that it asked for.
     told: HashMap<Box<str>, bool>,
+    /// Whoever is at the other end is nobody any more.
+    withdrawn: CancellationToken,
 }
 
 impl Reading {
@@ -145,8 +148,10 @@ impl Reading {
         let mut buffer = BytesMut::new();
         loop {
             buffer.reserve(READ);
+            let withdrawn = self.withdrawn.clone();
             tokio::select! {
                 biased;
+                () = withdrawn.cancelled() => return Ok(()),
                 changed = changes.changed() => match changed {
                     Ok(()) => self.tell_changes()?,
                     Err(_) => return Ok(()),
@@ -189,7 +194,10 @@ impl Reading {
             }
             Frame::Hello(ticket) => {
                 match (self.line.end(), self.board.whose(ticket.expose())) {
-                    (LineEnd::Somebody, Some(id)) => self.line.is_of(LineEnd::Provider(id)),
+                    (LineEnd::Somebody, Some(ticket)) => {
+                        self.line.is_of(LineEnd::Provider(ticket.id));
+                        self.withdrawn = ticket.withdrawn;
+                    }
                     _ => tracing::warn!("a process on the socket has shown a ticket of nobody"),
                 }
                 Ok(())

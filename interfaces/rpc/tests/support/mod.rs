@@ -48,7 +48,8 @@ pub struct Joint {
     pub stop: CancellationToken,
     /// Where others may come to the near one.
     pub path: PathBuf,
-    _expected: Expected,
+    /// What makes the far one the provider that the tests call.
+    pub expected: Option<Expected>,
     _end: DropGuard,
     _folder: TempDir,
 }
@@ -72,7 +73,7 @@ impl Joint {
             far,
             stop,
             path,
-            _expected: expected,
+            expected: Some(expected),
             _end: end.drop_guard(),
             _folder: folder,
         }
