@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::config;
@@ -22,7 +22,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<OwnedMessage>>>>;
+type Waiting = Arc<Mutex<HashMap<String, mpsc::Sender<OwnedMessage>>>>;
 
 /// Hands answers to those who asked.
 pub(crate) struct Answers {
@@ -51,10 +51,10 @@ impl Answers {
         })
     }
 
-    /// A request with a number of its own that waits for its answer.
-    pub(crate) fn ask(&self, number: u64) -> Asked {
+    /// A request with a number of its own that waits for so many answers.
+    pub(crate) fn ask(&self, number: u64, expected: usize) -> Asked {
         let id = format!("{}.{number}", self.name);
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = mpsc::channel(expected);
         self.waiting.lock().insert(id.clone(), sender);
         Asked {
             waiting: Arc::clone(&self.waiting),
@@ -93,10 +93,10 @@ async fn listen(consumer: StreamConsumer, waiting: Waiting) {
                 backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
                 let message = message.detach();
                 let id = header(&message, CORRELATION_ID);
-                let asker = id.and_then(|id| waiting.lock().remove(&id));
+                let asker = id.and_then(|id| waiting.lock().get(&id).cloned());
                 if let Some(asker) = asker {
-                    // Who asked may have given up meanwhile.
-                    let _ = asker.send(message);
+                    // Who asked may have given up meanwhile, or have as many as it wants.
+                    let _ = asker.try_send(message);
                 }
             }
             Err(error) => {
@@ -107,17 +107,17 @@ async fn listen(consumer: StreamConsumer, waiting: Waiting) {
     }
 }
 
-/// A request that waits for its answer, until it is dropped.
+/// A request that waits for its answers, until it is dropped.
 pub(crate) struct Asked {
     waiting: Waiting,
     pub(crate) id: String,
-    receiver: oneshot::Receiver<OwnedMessage>,
+    receiver: mpsc::Receiver<OwnedMessage>,
 }
 
 impl Asked {
-    /// The answer; `None` when nobody listens any more.
-    pub(crate) async fn answer(mut self) -> Option<OwnedMessage> {
-        (&mut self.receiver).await.ok()
+    /// The next answer; `None` when nobody listens any more.
+    pub(crate) async fn answer(&mut self) -> Option<OwnedMessage> {
+        self.receiver.recv().await
     }
 }
 

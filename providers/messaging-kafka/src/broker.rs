@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use lattice_provider_sdk::messaging::{Broker, BrokerMessage, MessagingError};
+use lattice_provider_sdk::messaging::{Broker, Message, MessagingError, Replies};
 use lattice_provider_sdk::{Context, Shared};
 
 use crate::client::{Kafka, Outbound};
@@ -31,9 +30,10 @@ impl KafkaBroker {
         }
     }
 
-    fn check(&self, subject: &str, size: usize) -> Result<(), MessagingError> {
-        let limit = self.kafka.settings.largest;
-        MessagingError::check_size(subject, size, limit, "the link's")
+    fn check(&self, message: &Message) -> Result<(), MessagingError> {
+        message.check_metadata(message::is_reserved)?;
+        let (size, limit) = (message.size(), self.kafka.settings.largest);
+        MessagingError::check_size(&message.subject, size, limit, "the link's")
     }
 
     /// The next partition in turn; none for answers, whose topic is another one.
@@ -47,18 +47,17 @@ impl KafkaBroker {
 }
 
 impl Broker for KafkaBroker {
-    async fn publish(&self, cx: &Context, message: BrokerMessage) -> Result<(), MessagingError> {
-        self.check(&message.subject, message.body.len())?;
+    async fn publish(&self, cx: &Context, message: Message) -> Result<(), MessagingError> {
+        self.check(&message)?;
         let to = message::destination(&message.subject)?;
         let reply = message.reply_to.as_deref().map(message::destination);
-        let reply = reply.transpose()?;
-        let headers = message::headers(cx.trace.as_ref(), reply.as_ref(), to.answers.as_deref());
+        let (reply, answers) = (reply.transpose()?, to.answers.as_deref());
         let out = Outbound {
             topic: &to.topic,
             key: to.key.as_deref(),
             partition: self.partition(&to),
             body: &message.body,
-            headers,
+            headers: message::headers(&message, cx.trace.as_ref(), reply.as_ref(), answers),
         };
         self.kafka.publish(out).await
     }
@@ -66,42 +65,36 @@ impl Broker for KafkaBroker {
     async fn request(
         &self,
         cx: &Context,
-        subject: String,
-        body: Bytes,
-        timeout: Duration,
-    ) -> Result<BrokerMessage, MessagingError> {
-        self.check(&subject, body.len())?;
-        let to = message::destination(&subject)?;
-        let work = async {
-            let answers = self.kafka.answers().await?;
-            let asked = answers.ask(NUMBER.fetch_add(1, Ordering::Relaxed));
-            let reply = Destination {
-                topic: self.kafka.settings.reply_topic.clone(),
-                key: None,
-                answers: Some(asked.id.clone()),
-            };
-            let out = Outbound {
-                topic: &to.topic,
-                key: to.key.as_deref(),
-                partition: self.partition(&to),
-                body: &body,
-                headers: message::headers(cx.trace.as_ref(), Some(&reply), None),
-            };
-            self.kafka.publish(out).await?;
-            let answer = asked.answer().await;
-            answer.ok_or(MessagingError::Disconnected("Kafka"))
+        message: Message,
+        _timeout: Duration,
+        replies: &mut Replies,
+    ) -> Result<(), MessagingError> {
+        self.check(&message)?;
+        let to = message::destination(&message.subject)?;
+        let answers = self.kafka.answers().await?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut asked = answers.ask(number, replies.expected());
+        let reply = Destination {
+            topic: self.kafka.settings.reply_topic.clone(),
+            key: None,
+            answers: Some(asked.id.clone()),
         };
-        match tokio::time::timeout(timeout, work).await {
-            Ok(answer) => {
-                let answer = message::arriving(&answer?, false).message;
-                // An answer is not answered.
-                let reply_to = None;
-                Ok(BrokerMessage { reply_to, ..answer })
+        let out = Outbound {
+            topic: &to.topic,
+            key: to.key.as_deref(),
+            partition: self.partition(&to),
+            body: &message.body,
+            headers: message::headers(&message, cx.trace.as_ref(), Some(&reply), None),
+        };
+        self.kafka.publish(out).await?;
+        while let Some(answer) = asked.answer().await {
+            let answer = message::arriving(&answer, false).message;
+            // An answer is not answered.
+            let reply_to = None;
+            if replies.take(Message { reply_to, ..answer }) {
+                return Ok(());
             }
-            Err(_) => Err(MessagingError::Timeout {
-                subject,
-                after: timeout,
-            }),
         }
+        Err(MessagingError::Disconnected("Kafka"))
     }
 }

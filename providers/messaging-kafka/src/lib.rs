@@ -1,6 +1,7 @@
 //! Messages for components: the provider that speaks Kafka's protocol.
 //!
-//! A link with this provider as target of `wasmcloud:messaging` lets a component publish and ask; a
+//! A link with this provider as target of `wasmcloud:messaging` (or `wasi:messaging`, or
+//! `lattice:messaging`) lets a component publish and ask; a
 //! link with it as source brings messages to the component's handler. Both say which brokers; see
 //! [`settings`]. As in 1.9, a link with it as target whose config names a `topic` does both.
 //!
@@ -19,6 +20,11 @@
 //! says, with its key and headers and what it failed of, before the position moves on. Positions
 //! are stored with the brokers every half second, so that what was handled just before a crash is
 //! handled again.
+//!
+//! # Metadata
+//!
+//! The content type of a message is the header `content-type`, and its metadata are headers, in
+//! their order. Headers that are no UTF-8 are not metadata, nor are those that say where answers go.
 //!
 //! # Requests
 //!

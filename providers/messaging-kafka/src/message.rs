@@ -1,7 +1,7 @@
 //! Messages of Kafka as components have them, and back.
 
 use bytes::Bytes;
-use lattice_provider_sdk::messaging::{Arriving, BrokerMessage, MessagingError};
+use lattice_provider_sdk::messaging::{Arriving, Message, MessagingError};
 use lattice_rpc::TraceContext;
 use rdkafka::Message as _;
 use rdkafka::message::{Header, Headers as _, OwnedHeaders, OwnedMessage};
@@ -12,6 +12,15 @@ pub(crate) const REPLY_TOPIC: &str = "reply-topic";
 pub(crate) const CORRELATION_ID: &str = "correlation-id";
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
+const CONTENT_TYPE: &str = "content-type";
+/// Headers that say something else than metadata.
+const RESERVED: [&str; 5] = [
+    REPLY_TOPIC,
+    CORRELATION_ID,
+    TRACEPARENT,
+    TRACESTATE,
+    CONTENT_TYPE,
+];
 
 /// Where a message goes, as a subject says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,13 +75,33 @@ pub(crate) fn arriving(message: &OwnedMessage, keys_in_subject: bool) -> Arrivin
         tracestate: header(message, TRACESTATE),
     });
     Arriving {
-        message: BrokerMessage {
+        message: Message {
             subject,
-            body: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
             reply_to: Some(reply_to),
+            content_type: header(message, CONTENT_TYPE),
+            metadata: metadata(message),
+            body: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
         },
         trace,
     }
+}
+
+/// The headers that are text, and told in no other place.
+fn metadata(message: &OwnedMessage) -> Vec<(String, String)> {
+    let headers = message.headers().into_iter();
+    let texts = headers.flat_map(|headers| headers.iter()).map(|header| {
+        let value = std::str::from_utf8(header.value?).ok()?;
+        Some((header.key.to_owned(), value.to_owned()))
+    });
+    texts
+        .flatten()
+        .filter(|(key, _)| !is_reserved(key))
+        .collect()
+}
+
+/// Names that metadata cannot have.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
 }
 
 /// The header of that name, if it is text.
@@ -82,13 +111,20 @@ pub(crate) fn header(message: &OwnedMessage, name: &str) -> Option<String> {
     String::from_utf8(found.value?.to_vec()).ok()
 }
 
-/// The headers of a message that a component publishes.
+/// The headers of a message that a component publishes, whose metadata has been checked.
 pub(crate) fn headers(
+    message: &Message,
     trace: Option<&TraceContext>,
     reply: Option<&Destination>,
     answers: Option<&str>,
 ) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new();
+    if let Some(content_type) = &message.content_type {
+        headers = put(headers, CONTENT_TYPE, content_type);
+    }
+    for (name, value) in &message.metadata {
+        headers = put(headers, name, value);
+    }
     if let Some(trace) = trace {
         headers = put(headers, TRACEPARENT, &trace.traceparent);
         if let Some(state) = &trace.tracestate {
@@ -140,13 +176,21 @@ mod tests {
     #[test]
     fn a_request_says_where_its_answer_goes() {
         let reply = destination("replies?id-1").unwrap();
-        let headers = headers(None, Some(&reply), None);
+        let sent = Message {
+            content_type: Some("text/plain".into()),
+            metadata: vec![("k".into(), "1".into()), ("k".into(), "2".into())],
+            ..Message::new("t", "")
+        };
+        let headers = headers(&sent, None, Some(&reply), None);
         let time = Timestamp::NotAvailable;
         let message =
             |headers| OwnedMessage::new(None, Some(b"k".to_vec()), "t".into(), time, 0, 0, headers);
         let asked = arriving(&message(Some(headers)), true).message;
         assert_eq!(asked.subject, "t#k");
         assert_eq!(asked.reply_to.as_deref(), Some("replies?id-1"));
+        assert_eq!(asked.content_type, sent.content_type);
+        assert_eq!(asked.metadata, sent.metadata);
+        assert!(is_reserved("reply-topic") && !is_reserved("Reply-Topic"));
         let plain = arriving(&message(None), false).message;
         assert_eq!(
             (&*plain.subject, plain.reply_to.as_deref()),

@@ -102,7 +102,7 @@ impl Provider for MessagingKafka {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let partitions = partitions(&settings, "producer_partitions")?;
         let kafka = self.connect(&settings).await?;
@@ -122,7 +122,7 @@ impl Provider for MessagingKafka {
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let kafka = self.connect(&settings).await?;
         let known = self.read(link, &settings, kafka).await?;
@@ -181,14 +181,6 @@ impl Provider for MessagingKafka {
         let intakes = links.into_values().filter_map(|link| link.intake);
         futures::future::join_all(intakes.map(|intake| intake.end(until))).await;
     }
-}
-
-fn is_ours(link: &ProviderLink) -> Result<(), LinkError> {
-    if link.is_for("wasmcloud", "messaging") {
-        return Ok(());
-    }
-    let what = "messaging-kafka serves wasmcloud:messaging only";
-    Err(LinkError::invalid(what))
 }
 
 fn no_brokers(error: ClientError) -> LinkError {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use lattice_provider_sdk::messaging::{Broker, BrokerMessage, MessagingError};
+use lattice_provider_sdk::messaging::{Broker, Message, MessagingError, Replies};
 use lattice_provider_sdk::{Context, Shared};
 
 use crate::message;
@@ -18,23 +17,19 @@ pub(crate) struct MqttBroker {
 }
 
 impl MqttBroker {
-    fn outbound(
-        &self,
-        cx: &Context,
-        subject: String,
-        body: Bytes,
-    ) -> Result<Outbound, MessagingError> {
-        let mut properties = message::properties(cx.trace.as_ref());
-        let Some((topic, correlation)) = message::destination(&subject) else {
+    fn outbound(&self, cx: &Context, message: &Message) -> Result<Outbound, MessagingError> {
+        message::check(message)?;
+        let mut properties = message::properties(message, cx.trace.as_ref());
+        let Some((topic, correlation)) = message::destination(&message.subject) else {
             return Err(MessagingError::Subject {
-                subject,
+                subject: message.subject.clone(),
                 why: "after the `#` of a topic only the correlation data of a `reply-to` may stand",
             });
         };
         properties.correlation_data = correlation;
         Ok(Outbound {
             topic: topic.to_owned(),
-            body,
+            body: message.body.clone(),
             properties,
             kept: self.kept,
             retain: self.retain,
@@ -43,8 +38,8 @@ impl MqttBroker {
 }
 
 impl Broker for MqttBroker {
-    async fn publish(&self, cx: &Context, message: BrokerMessage) -> Result<(), MessagingError> {
-        let mut out = self.outbound(cx, message.subject, message.body)?;
+    async fn publish(&self, cx: &Context, message: Message) -> Result<(), MessagingError> {
+        let mut out = self.outbound(cx, &message)?;
         if let Some(reply_to) = message.reply_to {
             let Some((topic, correlation)) = message::destination(&reply_to) else {
                 return Err(MessagingError::Subject {
@@ -61,18 +56,18 @@ impl Broker for MqttBroker {
     async fn request(
         &self,
         cx: &Context,
-        subject: String,
-        body: Bytes,
-        timeout: Duration,
-    ) -> Result<BrokerMessage, MessagingError> {
-        let mut out = self.outbound(cx, subject.clone(), body)?;
+        message: Message,
+        _timeout: Duration,
+        replies: &mut Replies,
+    ) -> Result<(), MessagingError> {
+        let mut out = self.outbound(cx, &message)?;
         out.retain = false;
-        match tokio::time::timeout(timeout, self.publisher.ask(out)).await {
-            Ok(answer) => Ok(message::arriving(&answer?).message),
-            Err(_) => Err(MessagingError::Timeout {
-                subject,
-                after: timeout,
-            }),
+        let mut asked = self.publisher.ask(out, replies.expected()).await?;
+        while let Some(answer) = asked.answer().await {
+            if replies.take(message::arriving(&answer).message) {
+                return Ok(());
+            }
         }
+        Err(MessagingError::Disconnected("the MQTT broker"))
     }
 }

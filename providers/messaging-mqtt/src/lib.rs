@@ -1,6 +1,7 @@
 //! Messages for components: the provider that speaks MQTT 5.
 //!
-//! A link with this provider as target of `wasmcloud:messaging` lets a component publish and ask; a
+//! A link with this provider as target of `wasmcloud:messaging` (or `wasi:messaging`, or
+//! `lattice:messaging`) lets a component publish and ask; a
 //! link with it as source brings messages to the component's handler. Both say which broker; see
 //! [`settings`].
 //!
@@ -23,6 +24,12 @@
 //!
 //! A message that failed is tried again in place, and after its last attempt goes to
 //! `lattice/dead/COMPONENT`, or where `dead_letter` says, with what it failed of as user properties.
+//!
+//! # Metadata
+//!
+//! The content type of a message is that of MQTT, and its metadata are user properties, in their
+//! order. Control characters, line breaks among them, are refused by name: brokers may hang up over
+//! them.
 //!
 //! # Requests
 //!

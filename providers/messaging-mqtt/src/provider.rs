@@ -136,7 +136,7 @@ impl Provider for MessagingMqtt {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let (kept, retain) = (kept(&settings)?, settings.switch("retain", false)?);
         let publisher = self.publisher(&ServerSettings::read(&settings)?).await?;
@@ -156,7 +156,7 @@ impl Provider for MessagingMqtt {
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let told = self.tell(link).await?;
         self.links.lock().insert(link.key(), told);
         Ok(())
@@ -235,12 +235,4 @@ impl Provider for MessagingMqtt {
         let ends = told.map(|(intake, _)| intake.end(until));
         futures::future::join_all(ends).await;
     }
-}
-
-fn is_ours(link: &ProviderLink) -> Result<(), LinkError> {
-    if link.is_for("wasmcloud", "messaging") {
-        return Ok(());
-    }
-    let what = "messaging-mqtt serves wasmcloud:messaging only";
-    Err(LinkError::invalid(what))
 }

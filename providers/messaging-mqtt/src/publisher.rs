@@ -22,7 +22,8 @@ use crate::options;
 use crate::settings::{ServerSettings, is_topic};
 pub(crate) use claims::Claim;
 use claims::Claims;
-use waiting::{Asked, Waiting};
+pub(crate) use waiting::Asked;
+use waiting::Waiting;
 
 /// How many messages may wait for their acknowledgement.
 const AT_ONCE: usize = 64;
@@ -220,10 +221,14 @@ impl Publisher {
         Ok(waiting.push())
     }
 
-    /// Publishes a request and waits for its answer.
-    pub(crate) async fn ask(&self, mut out: Outbound) -> Result<Publish, MessagingError> {
+    /// Publishes a request, whose answers come by what is returned.
+    pub(crate) async fn ask(
+        &self,
+        mut out: Outbound,
+        expected: usize,
+    ) -> Result<Asked, MessagingError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut asked = Asked::new(&self.waiting, number);
+        let asked = Asked::new(&self.waiting, number, expected);
         let subject = out.topic.clone();
         self.answers_are_heard().await?;
         out.properties.response_topic = Some(format!("{}/{number}", self.answers));
@@ -232,10 +237,7 @@ impl Publisher {
         if self.publish(out).await? == PubAckReason::NoMatchingSubscribers {
             return Err(MessagingError::NobodyListens { subject });
         }
-        asked
-            .answer()
-            .await
-            .ok_or(MessagingError::Disconnected("the MQTT broker"))
+        Ok(asked)
     }
 
     /// Subscribes to what there is to hear.

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use async_nats::client::{PublishErrorKind, RequestErrorKind};
 use async_nats::jetstream::context::PublishErrorKind as StreamErrorKind;
-use async_nats::{HeaderMap, Request};
+use async_nats::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
-use lattice_provider_sdk::messaging::{Broker, BrokerMessage, MessagingError};
+use futures::StreamExt as _;
+use lattice_provider_sdk::messaging::{Broker, Message, MessagingError, Replies};
 use lattice_provider_sdk::{Context, Shared, chain};
 
 use crate::cluster::Cluster;
@@ -31,7 +32,8 @@ pub(crate) struct NatsBroker {
 
 impl NatsBroker {
     /// Refuses what NATS would not take, or not at the moment.
-    fn check(&self, subject: &str, size: usize) -> Result<(), MessagingError> {
+    fn check(&self, message: &Message) -> Result<(), MessagingError> {
+        let subject = message.subject.as_str();
         if !is_subject(subject, false) {
             return Err(MessagingError::Subject {
                 subject: subject.to_owned(),
@@ -41,14 +43,21 @@ impl NatsBroker {
         if !self.cluster.is_connected() {
             return Err(MessagingError::Disconnected("NATS"));
         }
-        let limit = self.cluster.nats.max_payload();
-        MessagingError::check_size(subject, size, limit, "the NATS server's")
+        message::check(message)
     }
 
-    /// The trace that goes with a message, where it fits.
-    fn headers(&self, cx: &Context, size: usize) -> HeaderMap {
-        let has_room = size + TRACE_ROOM <= self.cluster.nats.max_payload();
-        message::headers(cx.trace.as_ref().filter(|_| has_room))
+    /// What goes with a message: its metadata, and a trace where that fits.
+    fn headers(&self, cx: &Context, message: &Message) -> Result<HeaderMap, MessagingError> {
+        let mut headers = HeaderMap::new();
+        message::put_metadata(&mut headers, message);
+        // The server counts both.
+        let size = message.body.len() + message::size_of(&headers);
+        let limit = self.cluster.nats.max_payload();
+        MessagingError::check_size(&message.subject, size, limit, "the NATS server's")?;
+        if size + TRACE_ROOM <= limit {
+            message::put_trace(&mut headers, cx.trace.as_ref());
+        }
+        Ok(headers)
     }
 
     /// Publishes to a stream and waits until it has the message. Who is to be answered stands in a
@@ -78,27 +87,64 @@ impl NatsBroker {
     }
 }
 
-impl Broker for NatsBroker {
-    async fn publish(&self, cx: &Context, message: BrokerMessage) -> Result<(), MessagingError> {
-        let BrokerMessage {
-            subject,
-            body,
-            reply_to,
-        } = message;
-        self.check(&subject, body.len())?;
-        let reply_to = reply_to.filter(|reply| !reply.is_empty());
-        if let Some(reply) = reply_to.as_ref().filter(|reply| !is_subject(reply, false)) {
-            return Err(MessagingError::Subject {
-                subject: reply.clone(),
-                why: "it is the `reply-to` of a message, and no NATS subject",
-            });
+impl NatsBroker {
+    /// The first answer, of which NATS knows whether there can be one.
+    async fn ask_one(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Message, MessagingError> {
+        let mut request = Request::new().payload(body).timeout(Some(timeout));
+        if !headers.is_empty() {
+            request = request.headers(headers);
         }
-        let headers = self.headers(cx, body.len());
-        // No stream takes answers.
-        if self.to_streams && !subject.starts_with(&self.cluster.inbox) {
-            let reply = reply_to.as_deref();
-            return self.publish_to_stream(subject, reply, headers, body).await;
+        let answer = self.cluster.nats.send_request(subject.clone(), request);
+        let answer = answer.await.map_err(|error| match error.kind() {
+            RequestErrorKind::TimedOut => MessagingError::Timeout {
+                subject,
+                after: timeout,
+            },
+            RequestErrorKind::NoResponders => MessagingError::NobodyListens { subject },
+            _ => MessagingError::other(chain(&error)),
+        })?;
+        Ok(message::arriving(&answer, false).message)
+    }
+
+    /// All answers that are expected, at a place of their own.
+    async fn ask_many(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        body: Bytes,
+        replies: &mut Replies,
+    ) -> Result<(), MessagingError> {
+        let nats = &self.cluster.nats;
+        let inbox = nats.new_inbox();
+        let answers = nats.subscribe(inbox.clone()).await;
+        let mut answers = answers.map_err(|error| MessagingError::other(chain(&error)))?;
+        self.send(subject.clone(), Some(inbox), headers, body)
+            .await?;
+        while let Some(answer) = answers.next().await {
+            if answer.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(MessagingError::NobodyListens { subject });
+            }
+            if replies.take(message::arriving(&answer, false).message) {
+                return Ok(());
+            }
         }
+        Err(MessagingError::Disconnected("NATS"))
+    }
+
+    /// Publishes by core NATS.
+    async fn send(
+        &self,
+        subject: String,
+        reply_to: Option<String>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(), MessagingError> {
         let nats = &self.cluster.nats;
         let sent = match (reply_to, headers.is_empty()) {
             (None, true) => nats.publish(subject, body).await,
@@ -114,29 +160,48 @@ impl Broker for NatsBroker {
             _ => MessagingError::other(chain(&error)),
         })
     }
+}
+
+impl Broker for NatsBroker {
+    async fn publish(&self, cx: &Context, message: Message) -> Result<(), MessagingError> {
+        self.check(&message)?;
+        let headers = self.headers(cx, &message)?;
+        let Message {
+            subject,
+            body,
+            reply_to,
+            ..
+        } = message;
+        let reply_to = reply_to.filter(|reply| !reply.is_empty());
+        if let Some(reply) = reply_to.as_ref().filter(|reply| !is_subject(reply, false)) {
+            return Err(MessagingError::Subject {
+                subject: reply.clone(),
+                why: "it is the `reply-to` of a message, and no NATS subject",
+            });
+        }
+        // No stream takes answers.
+        if self.to_streams && !subject.starts_with(&self.cluster.inbox) {
+            let reply = reply_to.as_deref();
+            return self.publish_to_stream(subject, reply, headers, body).await;
+        }
+        self.send(subject, reply_to, headers, body).await
+    }
 
     async fn request(
         &self,
         cx: &Context,
-        subject: String,
-        body: Bytes,
+        message: Message,
         timeout: Duration,
-    ) -> Result<BrokerMessage, MessagingError> {
-        self.check(&subject, body.len())?;
-        let headers = self.headers(cx, body.len());
-        let mut request = Request::new().payload(body).timeout(Some(timeout));
-        if !headers.is_empty() {
-            request = request.headers(headers);
+        replies: &mut Replies,
+    ) -> Result<(), MessagingError> {
+        self.check(&message)?;
+        let headers = self.headers(cx, &message)?;
+        let Message { subject, body, .. } = message;
+        if replies.expected() > 1 {
+            return self.ask_many(subject, headers, body, replies).await;
         }
-        let answer = self.cluster.nats.send_request(subject.clone(), request);
-        let answer = answer.await.map_err(|error| match error.kind() {
-            RequestErrorKind::TimedOut => MessagingError::Timeout {
-                subject,
-                after: timeout,
-            },
-            RequestErrorKind::NoResponders => MessagingError::NobodyListens { subject },
-            _ => MessagingError::other(chain(&error)),
-        })?;
-        Ok(message::arriving(&answer, false).message)
+        let answer = self.ask_one(subject, headers, body, timeout).await?;
+        replies.take(answer);
+        Ok(())
     }
 }

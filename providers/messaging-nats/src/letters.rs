@@ -24,11 +24,8 @@ use crate::message;
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// What names of headers begin with that servers act on: which message they expect before this one,
-/// that it is stored once, that it replaces others. None of it is meant for a letter.
-const RESERVED: &str = "Nats-";
-
-/// The headers of a message as its letter has them.
+/// The headers of a message as its letter has them. What servers act on (which message they expect
+/// before this one, that it is stored once, that it replaces others) is not meant for a letter.
 fn carried_headers(original: &Message) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in original.headers.iter().flat_map(HeaderMap::iter) {
@@ -37,7 +34,7 @@ fn carried_headers(original: &Message) -> HeaderMap {
         if name.eq_ignore_ascii_case(message::REPLY) {
             continue;
         }
-        let name = DeadLetter::header_name(name, RESERVED);
+        let name = DeadLetter::header_name(name, message::RESERVED);
         for value in values {
             headers.append(&*name, value.clone());
         }

@@ -1,6 +1,7 @@
 //! Messages for components: the provider that speaks NATS and JetStream.
 //!
-//! A link with this provider as target of `wasmcloud:messaging` lets a component publish and ask; a
+//! A link with this provider as target of `wasmcloud:messaging` (or `wasi:messaging`, or
+//! `lattice:messaging`) lets a component publish and ask; a
 //! link with it as source brings messages to the component's handler. Both say which NATS, and the
 //! latter which subjects; see [`settings`].
 //!
@@ -24,6 +25,14 @@
 //!
 //! A link with `jetstream` true as target publishes to streams: `publish` returns when a stream has
 //! the message. Answers to requests, whose subjects are inboxes, go by core NATS nonetheless.
+//!
+//! # Metadata
+//!
+//! The content type of a message is the header `content-type`, and its metadata are headers, whose
+//! names keep their case and whose order among each other NATS does not keep. What NATS would change
+//! is refused by name: names that are not ASCII or have blanks or colons, values of several lines or
+//! with blanks at their ends. So are names that begin with `Nats-`, on which servers act; components
+//! do not see those that arrive.
 //!
 //! # Requests
 //!

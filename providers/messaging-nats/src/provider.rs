@@ -125,7 +125,7 @@ impl Provider for MessagingNats {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let to_streams = settings.switch("jetstream", false)?;
         let cluster = Arc::new(self.connect(&settings).await?);
@@ -144,7 +144,7 @@ impl Provider for MessagingNats {
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let told = self.tell(link).await?;
         self.told.lock().insert(link.key(), told);
         Ok(())
@@ -257,14 +257,6 @@ impl Told {
             .iter()
             .find_map(|trouble| trouble.lock().clone())
     }
-}
-
-fn is_ours(link: &ProviderLink) -> Result<(), LinkError> {
-    if link.is_for("wasmcloud", "messaging") {
-        return Ok(());
-    }
-    let what = "messaging-nats serves wasmcloud:messaging only";
-    Err(LinkError::invalid(what))
 }
 
 fn no_connection(error: NatsError) -> LinkError {

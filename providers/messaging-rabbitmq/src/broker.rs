@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lapin::ErrorKind;
 use lapin::types::ShortString;
-use lattice_provider_sdk::messaging::{Broker, BrokerMessage, MessagingError};
+use lattice_provider_sdk::messaging::{Broker, Message, MessagingError, Replies};
 use lattice_provider_sdk::{Context, Shared, chain};
 
-use crate::line::{Confirmed, Unroutable};
+use crate::line::{Confirmed, Question};
 use crate::message::{self, Destination};
 use crate::rabbit::Rabbit;
 use crate::settings::is_name;
@@ -59,21 +58,22 @@ fn failed(subject: &str, error: &lapin::Error) -> MessagingError {
 }
 
 impl RabbitBroker {
-    fn check(&self, subject: &str, size: usize) -> Result<(), MessagingError> {
-        let limit = self.rabbit.settings.largest;
-        MessagingError::check_size(subject, size, limit, "the link's")
+    fn check(&self, message: &Message) -> Result<(), MessagingError> {
+        message::check(message)?;
+        let (size, limit) = (message.size(), self.rabbit.settings.largest);
+        MessagingError::check_size(&message.subject, size, limit, "the link's")
     }
 }
 
 impl Broker for RabbitBroker {
-    async fn publish(&self, cx: &Context, message: BrokerMessage) -> Result<(), MessagingError> {
+    async fn publish(&self, cx: &Context, message: Message) -> Result<(), MessagingError> {
         let subject = message.subject.as_str();
-        self.check(subject, message.body.len())?;
+        self.check(&message)?;
         let reply_to = match &message.reply_to {
             Some(reply_to) => Some((reply_to.as_str(), read(reply_to)?)),
             None => None,
         };
-        let properties = message::properties(cx.trace.as_ref(), reply_to);
+        let properties = message::properties(&message, cx.trace.as_ref(), reply_to);
         let (exchange, routing, properties) = match read(subject)? {
             Destination::Subject(subject) => {
                 let exchange = self.rabbit.settings.exchange.as_str();
@@ -108,33 +108,34 @@ impl Broker for RabbitBroker {
     async fn request(
         &self,
         cx: &Context,
-        subject: String,
-        body: Bytes,
-        timeout: Duration,
-    ) -> Result<BrokerMessage, MessagingError> {
-        self.check(&subject, body.len())?;
-        let routing = key(&subject)?;
-        let properties = message::properties(cx.trace.as_ref(), None);
+        message: Message,
+        _timeout: Duration,
+        replies: &mut Replies,
+    ) -> Result<(), MessagingError> {
+        self.check(&message)?;
+        let routing = key(&message.subject)?;
+        let properties = message::properties(&message, cx.trace.as_ref(), None);
         let line = self.rabbit.line()?;
-        let exchange = &*self.rabbit.settings.exchange;
-        let work = async {
-            let sent = line.ask(exchange, routing, self.rabbit.number(), &body, properties);
-            let asked = sent.await.map_err(|e| failed(&subject, &e))?;
-            let refused = || MessagingError::other("RabbitMQ does not take the request");
-            match asked.ok_or_else(refused)?.answer().await {
-                Some(Ok(answer)) => Ok(answer),
-                Some(Err(Unroutable)) => Err(MessagingError::NobodyListens {
-                    subject: subject.clone(),
-                }),
-                None => Err(MessagingError::Disconnected("RabbitMQ")),
-            }
+        let question = Question {
+            exchange: &self.rabbit.settings.exchange,
+            key: routing,
+            number: self.rabbit.number(),
+            body: &message.body,
+            properties,
         };
-        match tokio::time::timeout(timeout, work).await {
-            Ok(answer) => Ok(message::arriving(&answer?).message),
-            Err(_) => Err(MessagingError::Timeout {
-                subject,
-                after: timeout,
-            }),
+        let sent = line.ask(question, replies.expected()).await;
+        let asked = sent.map_err(|e| failed(&message.subject, &e))?;
+        let refused = || MessagingError::other("RabbitMQ does not take the request");
+        let mut asked = asked.ok_or_else(refused)?;
+        while let Some(answer) = asked.answer().await {
+            let Ok(answer) = answer else {
+                let subject = message.subject;
+                return Err(MessagingError::NobodyListens { subject });
+            };
+            if replies.take(message::arriving(&answer).message) {
+                return Ok(());
+            }
         }
+        Err(MessagingError::Disconnected("RabbitMQ"))
     }
 }

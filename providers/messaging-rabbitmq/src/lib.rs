@@ -1,6 +1,7 @@
 //! Messages for components: the provider that speaks AMQP 0-9-1 to RabbitMQ.
 //!
-//! A link with this provider as target of `wasmcloud:messaging` lets a component publish and ask; a
+//! A link with this provider as target of `wasmcloud:messaging` (or `wasi:messaging`, or
+//! `lattice:messaging`) lets a component publish and ask; a
 //! link with it as source brings messages to the component's handler. Both say which server and
 //! which topic exchange; see [`settings`].
 //!
@@ -20,6 +21,13 @@
 //! again in place, and after its last attempt goes to the queue of the same name with `.dead` behind
 //! it, or where `dead_letter` says, with what it failed of as headers, before it is acknowledged. The
 //! queue of a link that is deleted stays, with what is in it.
+//!
+//! # Metadata
+//!
+//! The content type of a message is that of AMQP, and its metadata are headers, which AMQP has in the
+//! order of their names; several values of one name are a list. Headers that are no texts are not
+//! metadata. Names that begin with `x-`, and `CC` and `BCC`, by which the server sends copies to other
+//! queues, are refused, and components do not see those that arrive.
 //!
 //! # Requests
 //!

@@ -18,7 +18,7 @@ use lapin::{
 };
 use lattice_provider_sdk::BoxError;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::settings::ServerSettings;
@@ -30,7 +30,7 @@ const DIRECT: &str = "amq.rabbitmq.reply-to";
 
 /// What comes of a request: its answer, or that no queue takes it.
 type Answer = Result<Delivery, Unroutable>;
-type Answers = Arc<Mutex<HashMap<String, oneshot::Sender<Answer>>>>;
+type Answers = Arc<Mutex<HashMap<String, mpsc::Sender<Answer>>>>;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -202,18 +202,22 @@ impl Line {
         Ok(read(confirmed))
     }
 
-    /// Publishes a request; the answer comes by what is returned. `None` if the server does not take
+    /// Publishes a request; the answers come by what is returned. `None` if the server does not take
     /// it.
     pub(crate) async fn ask(
         &self,
-        exchange: &str,
-        key: ShortString,
-        number: u64,
-        body: &[u8],
-        properties: BasicProperties,
+        question: Question<'_>,
+        expected: usize,
     ) -> lapin::Result<Option<Asked>> {
+        let Question {
+            exchange,
+            key,
+            number,
+            body,
+            properties,
+        } = question;
         let id = number.to_string();
-        let asked = Asked::new(&self.answers, id.clone());
+        let asked = Asked::new(&self.answers, id.clone(), expected);
         let properties = properties
             .with_reply_to(DIRECT.into())
             .with_correlation_id(id.into());
@@ -268,10 +272,10 @@ fn read(confirmed: Confirmation) -> Confirmed {
 /// Tells the one whose request has these properties.
 fn tell(answers: &Answers, properties: &BasicProperties, answer: Answer) {
     let id = properties.correlation_id().as_ref();
-    let asker = id.and_then(|id| answers.lock().remove(id.as_str()));
+    let asker = id.and_then(|id| answers.lock().get(id.as_str()).cloned());
     if let Some(asker) = asker {
-        // Who asked may have given up meanwhile.
-        let _ = asker.send(answer);
+        // Who asked may have given up meanwhile, or have as many as it wants.
+        let _ = asker.try_send(answer);
     }
 }
 
@@ -284,16 +288,26 @@ async fn listen(mut replies: Consumer, answers: Answers) {
     answers.lock().clear();
 }
 
-/// A request that waits for its answer, until it is dropped.
+/// A request on its way.
+pub(crate) struct Question<'a> {
+    pub(crate) exchange: &'a str,
+    pub(crate) key: ShortString,
+    /// No other request of the line has it.
+    pub(crate) number: u64,
+    pub(crate) body: &'a [u8],
+    pub(crate) properties: BasicProperties,
+}
+
+/// A request that waits for its answers, until it is dropped.
 pub(crate) struct Asked {
     answers: Answers,
     id: String,
-    receiver: oneshot::Receiver<Answer>,
+    receiver: mpsc::Receiver<Answer>,
 }
 
 impl Asked {
-    fn new(answers: &Answers, id: String) -> Self {
-        let (sender, receiver) = oneshot::channel();
+    fn new(answers: &Answers, id: String, expected: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(expected);
         answers.lock().insert(id.clone(), sender);
         Self {
             answers: Arc::clone(answers),
@@ -302,9 +316,9 @@ impl Asked {
         }
     }
 
-    /// The answer; `None` when the connection is lost.
-    pub(crate) async fn answer(mut self) -> Option<Answer> {
-        (&mut self.receiver).await.ok()
+    /// The next answer; `None` when the connection is lost.
+    pub(crate) async fn answer(&mut self) -> Option<Answer> {
+        self.receiver.recv().await
     }
 }
 

@@ -2,8 +2,8 @@
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lattice_provider_sdk::messaging::{Arriving, BrokerMessage};
+use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+use lattice_provider_sdk::messaging::{Arriving, Message, MessagingError};
 use lattice_rpc::TraceContext;
 
 const TRACEPARENT: &str = "traceparent";
@@ -12,6 +12,8 @@ const TRACESTATE: &str = "tracestate";
 const REPLY_TO: &str = "reply-to-subject";
 /// How a `reply-to` begins that is a queue.
 const TO_QUEUE: &str = "reply:";
+/// The longest name of a header, and the longest content type.
+const LONGEST: usize = u8::MAX as usize;
 /// Messages that survive a restart of the server.
 const PERSISTENT: u8 = 2;
 
@@ -42,10 +44,12 @@ pub(crate) fn arriving(delivery: &Delivery) -> Arriving {
         tracestate: text(properties, TRACESTATE),
     });
     Arriving {
-        message: BrokerMessage {
+        message: Message {
             subject: delivery.routing_key.to_string(),
-            body: delivery.data.clone().into(),
             reply_to: reply_to(properties),
+            content_type: properties.content_type().as_ref().map(ToString::to_string),
+            metadata: metadata(properties),
+            body: delivery.data.clone().into(),
         },
         trace,
     }
@@ -62,19 +66,86 @@ fn reply_to(properties: &BasicProperties) -> Option<String> {
 }
 
 fn text(properties: &BasicProperties, name: &str) -> Option<String> {
-    match properties.headers().as_ref()?.inner().get(name)? {
-        AMQPValue::LongString(text) => Some(text.to_string()),
+    as_text(properties.headers().as_ref()?.inner().get(name)?)
+}
+
+fn as_text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
         AMQPValue::ShortString(text) => Some(text.to_string()),
         _ => None,
     }
 }
 
-/// The properties of a message that a component publishes. `reply_to` has been read before.
+/// The headers that are texts, or lists of such, and told in no other place.
+fn metadata(properties: &BasicProperties) -> Vec<(String, String)> {
+    let mut metadata = Vec::new();
+    let headers = properties.headers().as_ref().map(FieldTable::inner);
+    for (name, value) in headers.into_iter().flatten() {
+        if is_reserved(name.as_str()) {
+            continue;
+        }
+        let values = match value {
+            AMQPValue::FieldArray(values) => values.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let texts = values.iter().filter_map(as_text);
+        metadata.extend(texts.map(|text| (name.to_string(), text)));
+    }
+    metadata
+}
+
+/// Names that metadata cannot have: those by which the server sends copies to other queues or
+/// tells of itself, and those that say something else.
+fn is_reserved(name: &str) -> bool {
+    ["CC", "BCC", REPLY_TO, TRACEPARENT, TRACESTATE].contains(&name) || name.starts_with("x-")
+}
+
+/// Refuses what AMQP has no room for.
+pub(crate) fn check(message: &Message) -> Result<(), MessagingError> {
+    message.check_metadata(is_reserved)?;
+    let refuse = |name: &str, why| {
+        let name = name.chars().take(64).collect();
+        Err(MessagingError::Metadata { name, why })
+    };
+    let mut names = message.metadata.iter().map(|(name, _)| name);
+    if let Some(name) = names.find(|name| name.len() > LONGEST) {
+        return refuse(name, "a header of AMQP has a name of 255 bytes at most");
+    }
+    match &message.content_type {
+        Some(value) if value.len() > LONGEST => {
+            refuse("content-type", "in AMQP it has 255 bytes at most")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Metadata as headers, each name once: several values of one are a list.
+fn put_metadata(headers: &mut FieldTable, metadata: &[(String, String)]) {
+    for (name, value) in metadata {
+        let value = AMQPValue::LongString(value.as_str().into());
+        let value = match headers.inner().get(name.as_str()) {
+            None => value,
+            Some(AMQPValue::FieldArray(values)) => {
+                let mut values = values.as_slice().to_vec();
+                values.push(value);
+                AMQPValue::FieldArray(FieldArray::from(values))
+            }
+            Some(first) => AMQPValue::FieldArray(FieldArray::from(vec![first.clone(), value])),
+        };
+        headers.insert(name.as_str().into(), value);
+    }
+}
+
+/// The properties of a message that a component publishes, which has been checked. `reply_to` has
+/// been read before.
 pub(crate) fn properties(
+    message: &Message,
     trace: Option<&TraceContext>,
     reply_to: Option<(&str, Destination<'_>)>,
 ) -> BasicProperties {
     let mut headers = FieldTable::default();
+    put_metadata(&mut headers, &message.metadata);
     if let Some(trace) = trace {
         put(&mut headers, TRACEPARENT, &trace.traceparent);
         if let Some(state) = &trace.tracestate {
@@ -82,6 +153,9 @@ pub(crate) fn properties(
         }
     }
     let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    if let Some(Ok(content_type)) = message.content_type.as_deref().map(short) {
+        properties = properties.with_content_type(content_type);
+    }
     match reply_to {
         None => {}
         Some((subject, Destination::Subject(_))) => put(&mut headers, REPLY_TO, subject),
@@ -144,6 +218,36 @@ mod tests {
         assert_eq!(destination("reply:6162"), None);
     }
 
+    #[test]
+    fn metadata_and_content_type_survive_the_way() {
+        let pairs = [("a", "1"), ("k", "1"), ("k", "ü\n"), ("k", "3"), ("l", "")];
+        let sent = Message {
+            content_type: Some("text/plain".into()),
+            metadata: pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
+            ..Message::new("a", "")
+        };
+        check(&sent).unwrap();
+        let trace = TraceContext {
+            traceparent: "00-1".to_owned(),
+            tracestate: None,
+        };
+        let properties = properties(&sent, Some(&trace), None);
+        assert_eq!(metadata(&properties), sent.metadata);
+        assert_eq!(
+            properties.content_type().as_ref().unwrap().as_str(),
+            "text/plain"
+        );
+        for name in ["BCC", "x-death", "reply-to-subject"] {
+            let metadata = vec![(name.to_owned(), "x".to_owned())];
+            let error = check(&Message {
+                metadata,
+                ..sent.clone()
+            })
+            .unwrap_err();
+            assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn an_answer_goes_to_the_queue_of_its_request(queue in "[a-z.:-]{1,30}", id in ".{0,40}") {
@@ -158,7 +262,7 @@ mod tests {
         #[test]
         fn any_reply_to_survives_the_way(subject in "[a-z.]{1,30}") {
             let read = destination(&subject).unwrap();
-            let sent = properties(None, Some((&subject, read)));
+            let sent = properties(&Message::new("a", ""), None, Some((&subject, read)));
             prop_assert_eq!(reply_to(&sent), Some(subject.clone()));
         }
     }

@@ -101,7 +101,7 @@ impl Provider for MessagingRabbitMq {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let mandatory = settings.switch("mandatory", false)?;
         let rabbit = self.connect(&settings).await?;
@@ -117,7 +117,7 @@ impl Provider for MessagingRabbitMq {
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        is_ours(link)?;
+        messaging::check_package(link, Self::NAME)?;
         let told = self.tell(link).await?;
         self.links.lock().insert(link.key(), told);
         Ok(())
@@ -178,12 +178,4 @@ impl Provider for MessagingRabbitMq {
         let intakes = links.into_values().filter_map(|link| link.intake);
         futures::future::join_all(intakes.map(|intake| intake.end(until))).await;
     }
-}
-
-fn is_ours(link: &ProviderLink) -> Result<(), LinkError> {
-    if link.is_for("wasmcloud", "messaging") {
-        return Ok(());
-    }
-    let what = "messaging-rabbitmq serves wasmcloud:messaging only";
-    Err(LinkError::invalid(what))
 }

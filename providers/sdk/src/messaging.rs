@@ -1,5 +1,13 @@
-//! Messages for components: serving `wasmcloud:messaging/consumer@0.2.0`, and bringing what a broker
-//! has to the exported `wasmcloud:messaging/handler`.
+//! Messages for components: serving `lattice:messaging/producer@0.1.0` and
+//! `wasmcloud:messaging/consumer@0.2.0`, and bringing what a broker has to the `handler` of either
+//! package that a component exports.
+//!
+//! The two differ in what a message has: subject, body and `reply-to` in the one of 1.x, and in ours
+//! a content type and metadata besides, which are headers at the broker, and requests with several
+//! answers. A host speaks our package for a component whose messages are resources (`wasi:messaging`,
+//! `wasmcloud:messaging@0.3.0`). A message with metadata or a content type goes to the handler of our
+//! package, and where a component has none to that of 1.x. Links may be for any of these packages;
+//! see [`check_package`].
 //!
 //! A messaging provider is a [`Broker`] for each link whose target it is, and has a [`Deliverer`]
 //! for each link whose source it is:
@@ -68,15 +76,20 @@
 //! | `groups` | `yes`: several components, or copies of one, may share a subject; `none` |
 //! | `max-message-bytes` | the largest body |
 //! | `dead-letter` | `yes`: a message that cannot be delivered is kept with its cause; `none` |
-//! | `headers` | `yes`: messages carry headers, of traces and of dead letters; `none` |
+//! | `headers` | `yes`: messages carry headers, of traces, of dead letters, and what components put into their metadata; `none` |
 
 mod broker;
 mod dead;
 mod deliver;
 mod failure;
+mod handlers;
 mod intake;
+mod message;
+mod ours;
+mod replies;
 mod rules;
 mod serve;
+mod serve_own;
 mod unkept;
 mod wire;
 
@@ -98,21 +111,29 @@ mod bindings {
             package lattice:messaging-provider;
             world provider {
                 export wasmcloud:messaging/consumer@0.2.0;
+                export lattice:messaging/producer@0.1.0;
             }
         ",
-        path: "../../interfaces/wit/wasmcloud-messaging-0.2.0",
+        path: [
+            "../../interfaces/wit/wasmcloud-messaging-0.2.0",
+            "../../interfaces/wit/lattice-messaging-0.1.0",
+        ],
         world: "lattice:messaging-provider/provider",
         generate_all,
         additional_derives: [PartialEq, Eq],
     });
 }
 
+pub use bindings::lattice::messaging::types::{Error, Message};
 pub use bindings::wasmcloud::messaging::types::BrokerMessage;
 pub use broker::{Broker, MessagingError};
 pub use dead::{Carried, DeadLetter};
 pub use deliver::{Again, Arriving, Deliverer, Verdict};
 pub use failure::Failure;
 pub use intake::{Intake, Tasks};
+pub use message::LARGEST_METADATA;
+pub use ours::check_package;
+pub use replies::{MOST_REPLIES, Replies};
 pub use rules::{DeadLetterTo, Defaults, DeliveryRules};
 pub use serve::serve;
 

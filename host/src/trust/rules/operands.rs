@@ -53,6 +53,10 @@ impl Operands {
                 // Somebody else is to send there in the guest's stead.
                 self.subjects.extend(r.option(Reader::string)?);
             }
+            Param::Letter => {
+                self.subjects.push(r.string()?);
+                self.subjects.extend(r.option(Reader::string)?);
+            }
             Param::Statement => self.statement = Some(r.string()?),
             Param::Optional => {
                 r.option(Reader::string)?;

@@ -38,6 +38,8 @@ pub enum Param {
     Subject,
     /// `broker-message`: a subject, a body, and perhaps a subject for the reply.
     Message,
+    /// `message` of `lattice:messaging`, which begins with a subject and perhaps one for the reply.
+    Letter,
     /// `string`: a statement in SQL.
     Statement,
     /// `option<string>` that no rule is about.
@@ -97,7 +99,7 @@ impl Function {
                 Param::Object,
                 Param::Job,
             ]),
-            Rule::Subject => has(&[Param::Subject, Param::Message]),
+            Rule::Subject => has(&[Param::Subject, Param::Message, Param::Letter]),
             Rule::ReadOnly => self.effect == Effect::Reads,
             Rule::Allow | Rule::Rate => true,
             Rule::To => false,
@@ -137,7 +139,8 @@ struct Wire {
 }
 
 use Param::{
-    Database, Entries, Job, Key, Keys, Message, Object, Optional, Statement, Subject, Within,
+    Database, Entries, Job, Key, Keys, Letter, Message, Object, Optional, Statement, Subject,
+    Within,
 };
 
 const STORE: Wire = Wire {
@@ -241,6 +244,17 @@ const MESSAGING: Wire = Wire {
     ],
 };
 
+const OWN_MESSAGING: Wire = Wire {
+    instances: &["lattice:messaging/producer@0.1.0"],
+    functions: &[
+        Function {
+            also: &["send", "reply"],
+            ..writes("publish", &[Letter])
+        },
+        writes("request", &[Letter]),
+    ],
+};
+
 const PRODUCER: Wire = Wire {
     instances: &["lattice:queue/producer@0.1.0"],
     functions: &[writes("send", &[Within]), writes("send-many", &[Within])],
@@ -317,6 +331,7 @@ const WIRES: &[&Wire] = &[
     &OWN_ATOMICS,
     &BLOBSTORE,
     &MESSAGING,
+    &OWN_MESSAGING,
     &PRODUCER,
     &CONSUMER,
     &SQL,
@@ -326,6 +341,8 @@ const WIRES: &[&Wire] = &[
     &SCHEDULER,
     &HTTP,
 ];
+
+const MESSAGES: &[&Wire] = &[&MESSAGING, &OWN_MESSAGING];
 
 /// What links name, and what stands for it on the wire.
 const LOOKUPS: &[(&str, &[&Wire])] = &[
@@ -344,7 +361,14 @@ const LOOKUPS: &[(&str, &[&Wire])] = &[
     ("wasi:blobstore/blobstore", &[&BLOBSTORE]),
     ("wasi:blobstore/container", &[&BLOBSTORE]),
     ("wrpc:blobstore/blobstore", &[&BLOBSTORE]),
-    ("wasmcloud:messaging/consumer", &[&MESSAGING]),
+    // Messages that are resources travel in either form, through the link of their own package or
+    // through that for the consumer.
+    ("wasi:messaging/producer", MESSAGES),
+    ("wasi:messaging/request-reply", MESSAGES),
+    ("wasmcloud:messaging/producer", MESSAGES),
+    ("wasmcloud:messaging/request-reply", MESSAGES),
+    ("wasmcloud:messaging/consumer", MESSAGES),
+    ("lattice:messaging/producer", &[&OWN_MESSAGING]),
     ("lattice:queue/producer", &[&PRODUCER]),
     ("lattice:queue/consumer", &[&CONSUMER]),
     ("lattice:sql/sql", &[&SQL]),
@@ -363,6 +387,7 @@ const FROM_PROVIDERS: &[&str] = &[
     "wasi:messaging/incoming-handler",
     "wasmcloud:messaging/handler",
     "wasmcloud:messaging/incoming-handler",
+    "lattice:messaging/handler",
     "lattice:queue/handler",
     "lattice:lock/leader",
     "lattice:schedule/handler",
@@ -459,6 +484,8 @@ mod tests {
                 &[Rule::Within, Rule::Prefix, Rule::ReadOnly],
             ),
             ("wasmcloud:messaging/consumer", &[Rule::Subject]),
+            ("wasi:messaging/request-reply", &[Rule::Subject]),
+            ("lattice:messaging/producer", &[Rule::Subject]),
             ("lattice:queue/producer", &[Rule::Within]),
             ("lattice:sql/sql", &[Rule::ReadOnly]),
             ("wasmcloud:postgres/query", &[Rule::ReadOnly]),

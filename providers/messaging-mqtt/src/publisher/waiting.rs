@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rumqttc::v5::mqttbytes::v5::{PubAckReason, Publish, SubAck, SubscribeReasonCode};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 type Acknowledged = oneshot::Sender<PubAckReason>;
 
@@ -21,7 +21,7 @@ pub(super) struct Waiting {
     /// Sent, by packet.
     sent: HashMap<u16, Acknowledged>,
     /// Asked, by number.
-    asked: HashMap<u64, oneshot::Sender<Publish>>,
+    asked: HashMap<u64, mpsc::Sender<Publish>>,
     heard: watch::Sender<Heard>,
     /// Told when the broker has answered who asked how it does, or the connection is lost.
     checked: watch::Sender<()>,
@@ -122,22 +122,23 @@ impl Waiting {
     }
 
     pub(super) fn answered(&mut self, number: u64, answer: Publish) {
-        if let Some(asker) = self.asked.remove(&number) {
-            let _ = asker.send(answer);
+        if let Some(asker) = self.asked.get(&number) {
+            // Who has as many as it wants takes no more.
+            let _ = asker.try_send(answer);
         }
     }
 }
 
-/// A request that waits for its answer, until it is dropped.
-pub(super) struct Asked {
+/// A request that waits for its answers, until it is dropped.
+pub(crate) struct Asked {
     waiting: Arc<Mutex<Waiting>>,
     number: u64,
-    receiver: oneshot::Receiver<Publish>,
+    receiver: mpsc::Receiver<Publish>,
 }
 
 impl Asked {
-    pub(super) fn new(waiting: &Arc<Mutex<Waiting>>, number: u64) -> Self {
-        let (sender, receiver) = oneshot::channel();
+    pub(super) fn new(waiting: &Arc<Mutex<Waiting>>, number: u64, expected: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(expected);
         waiting.lock().asked.insert(number, sender);
         Self {
             waiting: Arc::clone(waiting),
@@ -146,9 +147,9 @@ impl Asked {
         }
     }
 
-    /// The answer; `None` when the connection is lost.
-    pub(super) async fn answer(&mut self) -> Option<Publish> {
-        (&mut self.receiver).await.ok()
+    /// The next answer; `None` when the connection is lost.
+    pub(crate) async fn answer(&mut self) -> Option<Publish> {
+        self.receiver.recv().await
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn who_gave_up_on_an_answer_is_forgotten() {
         let waiting = Arc::new(Mutex::new(Waiting::default()));
-        drop(Asked::new(&waiting, 1));
+        drop(Asked::new(&waiting, 1, 1));
         assert!(waiting.lock().asked.is_empty());
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use lattice_rpc::Context;
 
-use super::BrokerMessage;
+use super::{Message, Replies};
 use crate::NoLink;
 
 /// Why a message was not published, or a request not answered. The component gets the text.
@@ -52,6 +51,14 @@ pub enum MessagingError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The broker would not keep the metadata as it is.
+    #[error("the metadata `{name}` cannot be sent: {why}")]
+    Metadata {
+        /// The name of it.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// There is no link to a broker.
     #[error(transparent)]
     NoLink(#[from] NoLink),
@@ -92,24 +99,28 @@ impl MessagingError {
     }
 }
 
-/// The broker behind one link: the interface `consumer`.
+/// The broker behind one link.
 ///
 /// An operation is dropped shortly before its caller stops waiting, so it needs no time limit of
-/// its own. Both are told who calls, through which link, and until when.
+/// its own. Both are told who calls, through which link, and until when. Content type and metadata
+/// of a message become headers; what the broker cannot keep as it is has to be refused, see
+/// [`Message::check_metadata`].
 pub trait Broker: Send + Sync + 'static {
     /// Publishes a message, and returns when the broker has it, as far as the broker tells.
     fn publish(
         &self,
         cx: &Context,
-        message: BrokerMessage,
+        message: Message,
     ) -> impl Future<Output = Result<(), MessagingError>> + Send;
 
-    /// Publishes a message that is to be answered, and returns the first answer.
+    /// Publishes a message that is to be answered, and hands over the answers until
+    /// [`Replies::take`] says that it was the last one. When `timeout` is over the operation is
+    /// dropped, and what was handed over until then is the answer.
     fn request(
         &self,
         cx: &Context,
-        subject: String,
-        body: Bytes,
+        message: Message,
         timeout: Duration,
-    ) -> impl Future<Output = Result<BrokerMessage, MessagingError>> + Send;
+        replies: &mut Replies,
+    ) -> impl Future<Output = Result<(), MessagingError>> + Send;
 }

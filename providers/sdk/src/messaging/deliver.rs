@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_rpc::{Invocation, Peer, TraceContext};
+use lattice_rpc::TraceContext;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::wire::{self, HANDLE_MESSAGE, HANDLER};
-use super::{BrokerMessage, DeadLetter, DeliveryRules, Failure, Intake, LARGEST_BODY};
+use super::handlers::Handlers;
+use super::{DeadLetter, DeliveryRules, Failure, Intake, LARGEST_BODY, Message};
 use crate::backoff::Backoff;
 use crate::link::ProviderLink;
 use crate::session::Session;
@@ -28,13 +28,13 @@ const LONGEST_SLOW: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Arriving {
     /// What the component gets.
-    pub message: BrokerMessage,
+    pub message: Message,
     /// The trace that its headers tell of.
     pub trace: Option<TraceContext>,
 }
 
-impl From<BrokerMessage> for Arriving {
-    fn from(message: BrokerMessage) -> Self {
+impl From<Message> for Arriving {
+    fn from(message: Message) -> Self {
         let trace = None;
         Self { message, trace }
     }
@@ -81,9 +81,7 @@ pub struct Deliverer {
 
 #[derive(Debug)]
 struct Shared {
-    peer: Peer,
-    /// The call, complete but for its deadline.
-    call: Invocation,
+    handlers: Handlers,
     link: String,
     component: String,
     rules: DeliveryRules,
@@ -105,10 +103,8 @@ impl Deliverer {
         rules: DeliveryRules,
         intake: &Intake,
     ) -> Self {
-        let call = session.call_through(link, HANDLER, HANDLE_MESSAGE, Instant::now());
         let shared = Shared {
-            peer: session.peer().clone(),
-            call,
+            handlers: Handlers::new(session, link),
             link: link.to_string(),
             component: link.peer.to_string(),
             room: Arc::new(Semaphore::new(rules.max_in_flight)),
@@ -240,7 +236,7 @@ impl Deliverer {
     ///
     /// [`Failure`]: the handler's own, and whatever kept it from answering.
     pub async fn attempt(&self, arriving: &Arriving) -> Result<(), Failure> {
-        let size = arriving.message.body.len();
+        let size = arriving.message.size();
         if size > LARGEST_BODY {
             let limit = LARGEST_BODY;
             return Err(Failure::TooLarge { size, limit });
@@ -259,20 +255,14 @@ impl Deliverer {
         });
         let trace = onward.as_ref().or(arriving.trace.as_ref());
         let until = Instant::now() + self.shared.rules.timeout;
-        let call = self.shared.call.clone().until(until).trace(trace);
-        let done = self.call(call, &arriving.message);
+        let handlers = &self.shared.handlers;
+        let done = handlers.call(&arriving.message, |call| call.until(until).trace(trace));
         let done = done.instrument(span.clone()).await;
         if done.is_err() {
             span.record("otel.status_code", "ERROR");
             span.record("error.type", "failed");
         }
         done
-    }
-
-    async fn call(&self, call: Invocation, message: &BrokerMessage) -> Result<(), Failure> {
-        let answer = self.shared.peer.call(call, wire::parameters(message)).await;
-        let said = wire::results(answer?).map_err(lattice_rpc::CallError::from);
-        said?.map_err(Failure::Refused)
     }
 
     /// What is told of a message that is not delivered, and why.

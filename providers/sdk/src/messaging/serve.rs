@@ -1,4 +1,4 @@
-//! The generated bindings in front of the brokers.
+//! The generated bindings of `wasmcloud:messaging@0.2.0` in front of the brokers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,12 @@ use tokio::time::Instant;
 
 use super::bindings;
 use super::bindings::exports::wasmcloud::messaging::consumer::{self, Handler as _};
-use super::{Broker, BrokerMessage, MessagingError};
+use super::replies::Replies;
+use super::serve_own;
+use super::{Broker, BrokerMessage, Message, MessagingError};
 use crate::backends::Backends;
 use crate::error::ServeError;
+use crate::serving::Server;
 use crate::session::Session;
 use crate::wire::answered;
 
@@ -20,7 +23,8 @@ const CONSUMER: &str = "wasmcloud:messaging/consumer@0.2.0";
 /// What an answer needs on its way back: a caller whose deadline passes gets no words.
 const WAY_BACK: Duration = Duration::from_millis(100);
 
-/// Serves `consumer` until the provider stops.
+/// Serves `wasmcloud:messaging/consumer@0.2.0` and `lattice:messaging/producer@0.1.0` until the
+/// provider stops.
 ///
 /// # Errors
 ///
@@ -30,18 +34,22 @@ pub async fn serve<B: Broker>(
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
     let linked = Linked(backends);
-    let server = answered! { session.server(), linked;
-        CONSUMER "publish" publish(message: BrokerMessage);
-        CONSUMER "request" request(subject: String, body: Bytes, timeout_ms: u32);
-    };
+    let server = serve_own::without_bindings(without_bindings(session.server(), &linked), &linked);
     let functions = bindings::serve(&server, linked)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
     server.drive(functions).await
 }
 
+fn without_bindings<B: Broker>(server: Server, linked: &Linked<B>) -> Server {
+    answered! { server, linked;
+        CONSUMER "publish" publish(message: BrokerMessage);
+        CONSUMER "request" request(subject: String, body: Bytes, timeout_ms: u32);
+    }
+}
+
 /// Answers each call with the broker that its link names.
-struct Linked<B>(Arc<Backends<B>>);
+pub(super) struct Linked<B>(Arc<Backends<B>>);
 
 impl<B> Clone for Linked<B> {
     fn clone(&self) -> Self {
@@ -53,18 +61,62 @@ impl<B> Clone for Linked<B> {
 type Answer<T> = anyhow::Result<Result<T, String>>;
 
 fn answer<T>(function: &str, cx: &Context, done: Result<T, MessagingError>) -> Answer<T> {
-    Ok(done.map_err(|error| {
-        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-        let link_name = &*cx.link_name;
-        tracing::warn!(source, link_name, function, %error, "a messaging call failed");
-        error.to_string()
-    }))
+    Ok(done.map_err(|error| warned(function, cx, error).to_string()))
+}
+
+/// Tells the log of a call that failed.
+pub(super) fn warned(function: &str, cx: &Context, error: MessagingError) -> MessagingError {
+    let source = cx.source_id.as_deref().unwrap_or("<unknown>");
+    let link_name = &*cx.link_name;
+    tracing::warn!(source, link_name, function, %error, "a messaging call failed");
+    error
 }
 
 /// How long the work of a call may take, so that its caller still hears of the end.
 fn time_left(cx: &Context) -> Duration {
     let left = cx.deadline.saturating_duration_since(Instant::now());
     left.saturating_sub(WAY_BACK.min(left / 10))
+}
+
+impl<B: Broker> Linked<B> {
+    /// Publishes a message, in the time that the call has.
+    pub(super) async fn send(&self, cx: &Context, message: Message) -> Result<(), MessagingError> {
+        let subject = message.subject.clone();
+        let work = async { self.0.of(cx).await?.publish(cx, message).await };
+        let done = tokio::time::timeout(time_left(cx), work).await;
+        done.unwrap_or(Err(MessagingError::Unconfirmed { subject }))
+    }
+
+    /// Publishes a request, and waits for answers: for as many as are expected, or for those that
+    /// come in time, one at least.
+    pub(super) async fn ask(
+        &self,
+        cx: &Context,
+        message: Message,
+        timeout_ms: u32,
+        expected: u32,
+    ) -> Result<Vec<Message>, MessagingError> {
+        if expected == 0 {
+            return self.send(cx, message).await.map(|()| Vec::new());
+        }
+        let timeout = Duration::from_millis(timeout_ms.into()).min(time_left(cx));
+        let subject = message.subject.clone();
+        let mut replies = Replies::new(expected);
+        let work = async {
+            let broker = self.0.of(cx).await?;
+            broker.request(cx, message, timeout, &mut replies).await
+        };
+        let done = tokio::time::timeout(timeout, work).await;
+        match done {
+            // Those that have come are answers, whatever became of the others.
+            _ if !replies.is_empty() => Ok(replies.into_messages()),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Err(MessagingError::Timeout {
+                subject,
+                after: timeout,
+            }),
+        }
+    }
 }
 
 impl<B: Broker> consumer::Handler<Context> for Linked<B> {
@@ -75,26 +127,21 @@ impl<B: Broker> consumer::Handler<Context> for Linked<B> {
         body: Bytes,
         timeout_ms: u32,
     ) -> Answer<BrokerMessage> {
-        let timeout = Duration::from_millis(timeout_ms.into()).min(time_left(&cx));
-        let work = async {
-            let broker = self.0.of(&cx).await?;
-            broker.request(&cx, subject.clone(), body, timeout).await
-        };
-        let done = tokio::time::timeout(timeout, work).await;
-        let done = done.unwrap_or_else(|_| {
-            Err(MessagingError::Timeout {
-                subject: subject.clone(),
-                after: timeout,
-            })
+        let asked = self.ask(&cx, Message::new(subject.clone(), body), timeout_ms, 1);
+        let asked = asked.await.and_then(|answers| {
+            let first = answers.into_iter().next();
+            first
+                .map(BrokerMessage::from)
+                .ok_or(MessagingError::Timeout {
+                    subject,
+                    after: Duration::from_millis(timeout_ms.into()),
+                })
         });
-        answer("request", &cx, done)
+        answer("request", &cx, asked)
     }
 
     async fn publish(&self, cx: Context, message: BrokerMessage) -> Answer<()> {
-        let subject = message.subject.clone();
-        let work = async { self.0.of(&cx).await?.publish(&cx, message).await };
-        let done = tokio::time::timeout(time_left(&cx), work).await;
-        let done = done.unwrap_or(Err(MessagingError::Unconfirmed { subject }));
-        answer("publish", &cx, done)
+        let sent = self.send(&cx, message.into()).await;
+        answer("publish", &cx, sent)
     }
 }
