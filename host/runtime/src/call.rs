@@ -11,7 +11,7 @@ use wasmtime::component::{
 };
 
 use crate::codec::{self, NoHandles, Plan};
-use crate::imports::{BrokerMessage, Bucket, HandlerError, Message, RpcError};
+use crate::imports::{BrokerMessage, Bucket, HandlerError, Message, OwnMessage, RpcError};
 use crate::store::Ctx;
 use crate::wire::WireList;
 use crate::{CallError, CodecError, Shape};
@@ -223,22 +223,43 @@ pub(crate) fn message_call() -> (TypedCall, Shape) {
     )
 }
 
-/// `handle` of an `incoming-handler` whose message is a resource.
+/// `handle` of an `incoming-handler` whose message is a resource, called by our own package.
 fn incoming<'a>(store: &'a mut Store<Ctx>, func: Func, params: Bytes) -> Calling<'a> {
     Box::pin(async move {
-        let (message,) = <(BrokerMessage,)>::from_bytes(params).map_err(BadParams)?;
-        let message = Message::arrived(message, store.data_mut().writing());
-        let message = store.data_mut().table.push(message)?;
-        let func = func.typed::<(Resource<Message>,), (Result<(), HandlerError>,)>(&*store)?;
-        let (handled,) = func.call_async(store, (message,)).await?;
-        let handled = handled.map_err(|error| error.to_string());
-        Ok((handled,).to_bytes())
+        let (message,) = <(OwnMessage,)>::from_bytes(params).map_err(BadParams)?;
+        Ok((handled(store, func, message).await?,).to_bytes())
     })
 }
 
-/// The call of `incoming-handler.handle` and the shape of its parameters, as they travel.
+/// The same, called by that of 1.x, whose errors are texts.
+fn plain_incoming<'a>(store: &'a mut Store<Ctx>, func: Func, params: Bytes) -> Calling<'a> {
+    Box::pin(async move {
+        let (message,) = <(BrokerMessage,)>::from_bytes(params).map_err(BadParams)?;
+        let handled = handled(store, func, message.into()).await?;
+        Ok((handled.map_err(|error| error.to_string()),).to_bytes())
+    })
+}
+
+async fn handled(
+    store: &mut Store<Ctx>,
+    func: Func,
+    message: OwnMessage,
+) -> wasmtime::Result<Result<(), HandlerError>> {
+    let message = Message::arrived(message, store.data_mut().writing());
+    let message = store.data_mut().table.push(message)?;
+    let func = func.typed::<(Resource<Message>,), (Result<(), HandlerError>,)>(&*store)?;
+    let (handled,) = func.call_async(store, (message,)).await?;
+    Ok(handled)
+}
+
+/// The call of `incoming-handler.handle` by our own package, and the shape of its parameters.
 pub(crate) fn incoming_call() -> (TypedCall, Shape) {
-    (incoming, <(BrokerMessage,)>::shape())
+    (incoming, <(OwnMessage,)>::shape())
+}
+
+/// The same by the package of 1.x.
+pub(crate) fn plain_incoming_call() -> (TypedCall, Shape) {
+    (plain_incoming, <(BrokerMessage,)>::shape())
 }
 
 /// The typed call for a signature, if it is a common one.

@@ -12,7 +12,8 @@ pub enum ExportKind {
     /// called with [`Component::handle_http`](crate::Component::handle_http).
     Http,
     /// `wasmcloud:messaging/handler@0.2.0.handle-message`, and the `incoming-handler` of packages
-    /// whose messages are resources, which is served under the same name.
+    /// whose messages are resources, which is served under the same name for providers of 1.x, and
+    /// as `lattice:messaging/handler@0.1.0.handle` for others.
     Messaging,
     /// `wasi:keyvalue/watcher`, served as `wrpc:keyvalue/watcher@0.2.0-draft`.
     KeyvalueWatcher,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component as Code, ComponentExportIndex, InstancePre};
 
-use crate::call::{CallPlan, How, incoming_call, message_call, typed_call, watcher_call};
+use crate::call::{
+    CallPlan, How, incoming_call, message_call, plain_incoming_call, typed_call, watcher_call,
+};
 use crate::component::Shared;
 use crate::dynamic::{self, Resources, signature, wire_function};
 use crate::export::ExportInner;
 use crate::http::HttpPlan;
-use crate::imports::split_version;
+use crate::imports::{OWN_HANDLER, split_version};
 use crate::store::Ctx;
 use crate::{Export, ExportKind, LogLevel, LogRecord, LogSource, PrepareError, Shape};
 
@@ -118,7 +120,11 @@ impl Finder<'_> {
         func: &ComponentFunc,
     ) {
         match self.plan(instance, function, func) {
-            Ok(planned) => self.add(planned, function, index),
+            Ok(planned) => {
+                for planned in planned {
+                    self.add(planned, function, index);
+                }
+            }
             Err(why) => {
                 let name = if instance.is_empty() {
                     String::new()
@@ -130,12 +136,13 @@ impl Finder<'_> {
         }
     }
 
+    /// How a function is served: under one name, or under several.
     fn plan(
         &self,
         instance: &str,
         function: &str,
         func: &ComponentFunc,
-    ) -> Result<Planned, String> {
+    ) -> Result<Vec<Planned>, String> {
         let fixed = |kind, instance: &str, (call, params)| Planned {
             kind,
             instance: instance.to_owned(),
@@ -147,19 +154,23 @@ impl Finder<'_> {
             ("wasi:keyvalue/watcher", Some("0.2.0-draft" | "0.2.0-draft2")) => {
                 let call = watcher_call(function).ok_or("the interface has no such function")?;
                 let wire = "wrpc:keyvalue/watcher@0.2.0-draft";
-                Ok(fixed(ExportKind::KeyvalueWatcher, wire, call))
+                Ok(vec![fixed(ExportKind::KeyvalueWatcher, wire, call)])
             }
             ("wasmcloud:messaging/handler", Some("0.2.0")) if function == "handle-message" => {
-                Ok(fixed(ExportKind::Messaging, instance, message_call()))
+                Ok(vec![fixed(ExportKind::Messaging, instance, message_call())])
             }
             (
                 "wasi:messaging/incoming-handler" | "wasmcloud:messaging/incoming-handler",
                 Some("0.2.0-draft" | "0.3.0"),
-            ) if function == "handle" && takes_message(func) => Ok(Planned {
-                function: Some("handle-message"),
-                ..fixed(ExportKind::Messaging, HANDLER, incoming_call())
-            }),
-            _ => self.any(instance, func),
+            ) if function == "handle" && takes_message(func) => Ok(vec![
+                fixed(ExportKind::Messaging, OWN_HANDLER, incoming_call()),
+                // For providers of 1.x, which know no other.
+                Planned {
+                    function: Some("handle-message"),
+                    ..fixed(ExportKind::Messaging, HANDLER, plain_incoming_call())
+                },
+            ]),
+            _ => Ok(vec![self.any(instance, func)?]),
         }
     }
 

@@ -65,8 +65,13 @@ impl Outbound {
         self.links.insert(lookup, name);
     }
 
+    /// The link that was chosen for an interface, if one was.
+    pub(crate) fn chosen(&self, lookup: &str) -> Option<&str> {
+        self.links.get(lookup).map(|name| &**name)
+    }
+
     pub(crate) fn link_name(&self, lookup: &str) -> &str {
-        self.links.get(lookup).map_or(DEFAULT_LINK, |name| name)
+        self.chosen(lookup).unwrap_or(DEFAULT_LINK)
     }
 
     fn target<'a>(&'a self, target: Target<'a>) -> ImportTarget<'a> {

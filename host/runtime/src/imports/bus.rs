@@ -6,7 +6,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::p2::IoError;
 
-use super::RpcError;
+use super::{RpcError, messaging};
 use crate::store::Ctx;
 
 /// `call-target-interface`: the interface as links name it.
@@ -31,7 +31,7 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         "set-link-name",
         |mut store, (name, targets): (String, Vec<Resource<CallTarget>>)| {
             Ok((choose(&mut store, name, targets, |cx, (name, lookup)| {
-                if cx.env().has_link(name, lookup) {
+                if messaging::has_link(cx.env(), name, lookup) {
                     return Ok(());
                 }
                 Err(format!(

@@ -1,21 +1,27 @@
 //! `wasmcloud:messaging@0.2.0`: what guests send to a broker, and the message they receive.
 //!
-//! Two packages whose messages are resources travel in the same form; see [`handles`].
+//! Two packages whose messages are resources travel in a form of our own; see [`handles`].
 
 mod handles;
 mod message;
+mod own;
+mod plain;
+mod road;
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader};
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use super::{Remote, forward};
-
+use crate::HostEnv;
 use crate::codec::Plan;
 use crate::store::Ctx;
 use crate::wire::Wire;
-pub(crate) use handles::Error as HandlerError;
 pub(crate) use message::Message;
+pub(crate) use own::{Error as HandlerError, OWN_HANDLER, OwnMessage};
+pub(crate) use plain::PlainLinks;
+
+const CONSUMER: &str = "wasmcloud:messaging/consumer@0.2.0";
 
 /// `broker-message`.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
@@ -51,16 +57,34 @@ impl Wire for BrokerMessage {
     }
 }
 
+impl From<BrokerMessage> for OwnMessage {
+    fn from(message: BrokerMessage) -> Self {
+        Self {
+            subject: message.subject,
+            reply_to: message.reply_to,
+            content_type: None,
+            metadata: Vec::new(),
+            body: message.body,
+        }
+    }
+}
+
 const fn consumer(function: &'static str) -> Remote {
     Remote {
-        lookup: "wasmcloud:messaging/consumer",
-        instances: &["wasmcloud:messaging/consumer@0.2.0"],
+        lookup: road::CONSUMER_LOOKUP,
+        instances: &[CONSUMER],
         function,
     }
 }
 
+/// Whether a component has a link for an interface, or one that stands for it.
+pub(super) fn has_link(env: &dyn HostEnv, name: &str, lookup: &str) -> bool {
+    env.has_link(name, lookup)
+        || handles::is_linked_as_consumer(lookup) && env.has_link(name, road::CONSUMER_LOOKUP)
+}
+
 pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    let mut instance = linker.instance("wasmcloud:messaging/consumer@0.2.0")?;
+    let mut instance = linker.instance(CONSUMER)?;
     forward::<(BrokerMessage,), _, (), String>(
         &mut instance,
         "publish",

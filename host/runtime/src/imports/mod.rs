@@ -22,7 +22,9 @@ use wasmtime_wasi_io::bindings::wasi::io;
 pub(crate) use blobstore::Budget;
 pub(crate) use keyvalue::Bucket;
 pub(crate) use logging::{LOG_PER_CALL, LogGate};
-pub(crate) use messaging::{BrokerMessage, HandlerError, Message};
+pub(crate) use messaging::{
+    BrokerMessage, HandlerError, Message, OWN_HANDLER, OwnMessage, PlainLinks,
+};
 pub(crate) use rpc::RpcError;
 
 use crate::outbound::{Outbound, Target};

@@ -9,7 +9,10 @@ use crate::kit::PATIENCE_MS;
 use crate::package::producer;
 use crate::package::request_reply::{self, RequestOptions};
 use crate::package::types::{Client, Error, Message};
-use crate::{Suite, handler};
+use crate::{Case, Suite, handler, metadata};
+
+/// Cases about what only messages of this shape have.
+pub(crate) const CASES: &[Case] = metadata::CASES;
 
 /// What a handler sees of the place for an answer.
 pub(crate) const REPLY_TO_OF_REQUESTS: &str = "unseen";
@@ -33,10 +36,13 @@ impl Arrived {
         REPLY_TO_OF_REQUESTS.to_owned()
     }
 
-    /// Answers the one who asked.
+    /// Answers the one who asked, as its metadata says.
     pub(crate) fn answer(&self, body: &[u8]) -> Result<(), String> {
-        let answered = request_reply::reply(&self.0, Message::new(body));
-        answered.map_err(|error| words(error, "the answer"))
+        for answer in metadata::answers_of(&self.0, body) {
+            let answered = request_reply::reply(&self.0, answer);
+            answered.map_err(|error| words(error, "the answer"))?;
+        }
+        Ok(())
     }
 
     /// Sends to another topic, with a mark by which the one who asked finds what is told there.
@@ -64,14 +70,23 @@ pub(crate) fn publish(topic: &str, body: &[u8]) -> Result<(), String> {
     sent.map_err(|error| words(error, topic))
 }
 
-/// Asks for one answer.
-pub(crate) fn request(topic: &str, body: &[u8], timeout_ms: u32) -> Result<Answer, String> {
+/// Asks for so many answers.
+pub(crate) fn ask(
+    topic: &str,
+    message: &Message,
+    timeout_ms: u32,
+    expected: u32,
+) -> Result<Vec<Message>, String> {
     let options = RequestOptions::new();
     options.set_timeout_ms(timeout_ms);
-    options.set_expected_replies(1);
-    let message = Message::new(body);
-    let answers = request_reply::request(&client()?, topic, &message, Some(options));
-    let answers = answers.map_err(|error| words(error, topic))?;
+    options.set_expected_replies(expected);
+    let answers = request_reply::request(&client()?, topic, message, Some(options));
+    answers.map_err(|error| words(error, topic))
+}
+
+/// Asks for one answer.
+pub(crate) fn request(topic: &str, body: &[u8], timeout_ms: u32) -> Result<Answer, String> {
+    let answers = ask(topic, &Message::new(body), timeout_ms, 1)?;
     match &answers[..] {
         [answer] => Ok(Answer {
             subject: answer.topic().unwrap_or_default(),

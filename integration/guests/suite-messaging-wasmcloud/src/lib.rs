@@ -1,7 +1,8 @@
 //! Conformance guest: what brokers of messages by `wasmcloud:messaging@0.3.0` of 1.x have to do.
 //!
 //! The cases are those of `suite-messaging`, which says what the driver links; they differ in how they
-//! speak with the broker. The host carries this shape over `wasmcloud:messaging@0.2.0`.
+//! speak with the broker, and there are more, about what messages of this shape have besides. The host
+//! carries it over `lattice:messaging@0.1.0`.
 
 /// Bindings of this guest's world.
 mod bindings {
@@ -24,6 +25,8 @@ mod delivery;
 mod handler;
 #[path = "../../suite-messaging/src/kit.rs"]
 mod kit;
+#[path = "../../suite-messaging-wasi/src/metadata.rs"]
+mod metadata;
 #[path = "../../suite-messaging/src/outage.rs"]
 mod outage;
 #[path = "../../suite-messaging/src/requests.rs"]

@@ -2,13 +2,13 @@
 
 use crate::bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
 use crate::kit::Kit;
-use crate::{bodies, delivery, outage, requests, statement};
+use crate::{bodies, delivery, outage, requests, statement, wire};
 
 /// A case: its name, a statement, and what shows that it holds.
 pub(crate) type Case = (&'static str, fn(&Kit) -> Result<(), Failure>);
 
 fn all() -> impl Iterator<Item = &'static Case> {
-    let files = [requests::CASES, bodies::CASES, delivery::CASES];
+    let files = [requests::CASES, bodies::CASES, delivery::CASES, wire::CASES];
     files.into_iter().flatten()
 }
 

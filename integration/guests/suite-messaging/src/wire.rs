@@ -1,10 +1,12 @@
 //! How this guest speaks with a broker: messages are records that say where an answer goes.
 
-use crate::Suite;
 use crate::bindings::exports::wasmcloud::messaging::handler::Guest;
 use crate::bindings::wasmcloud::messaging::consumer;
 use crate::bindings::wasmcloud::messaging::types::BrokerMessage;
-use crate::handler;
+use crate::{Case, Suite, handler};
+
+/// Cases about what only messages of this shape have.
+pub(crate) const CASES: &[Case] = &[];
 
 /// What a handler sees of the place for an answer.
 pub(crate) const REPLY_TO_OF_REQUESTS: &str = "true";

@@ -1,38 +1,58 @@
 //! `wasi:messaging@0.2.0-draft` and `wasmcloud:messaging@0.3.0` of the 1.x line: one shape under two
-//! names, whose clients and messages are resources. They travel as `wasmcloud:messaging@0.2.0`.
+//! names, whose clients and messages are resources.
 //!
-//! A client stands for the link of its name; the empty one for the link that is in use. What the
-//! other package has no room for is refused by name rather than lost: metadata, and more than one
-//! reply. The content type is not told to the receiver, as in 1.9.
+//! They travel as `lattice:messaging@0.1.0`, which has all of it, and as `wasmcloud:messaging@0.2.0`
+//! where a provider does not serve that, as those of 1.x do not. What the latter has no room for is
+//! refused by name rather than lost: metadata, and more than one reply. The content type is not told
+//! to its receiver, as in 1.9.
+//!
+//! A client stands for the link of its name; the empty one for the link that is in use. The link is
+//! one for the package that the component imports, or for `wasmcloud:messaging/consumer`.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
-use wasmtime::component::{
-    ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
-};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 
 use super::message::Message;
-use super::{BrokerMessage, consumer};
-use crate::imports::{Remote, chain, outcome};
-use crate::outbound::Outbound;
+use super::own::{Error, OwnMessage};
+use super::road::{Road, Shapes, Wanted};
 use crate::store::Ctx;
-use crate::wire::{Wire, WireList};
-use crate::{InvokeError, Shape};
 
-/// The packages, with the versions whose shape this is.
-const PACKAGES: [(&str, &str); 2] = [
-    ("wasi:messaging", "0.2.0-draft"),
-    ("wasmcloud:messaging", "0.3.0"),
+/// A package whose shape this is.
+struct Package {
+    name: &'static str,
+    version: &'static str,
+    /// Its interfaces as links name them.
+    producer: &'static str,
+    request_reply: &'static str,
+}
+
+const PACKAGES: [Package; 2] = [
+    Package {
+        name: "wasi:messaging",
+        version: "0.2.0-draft",
+        producer: "wasi:messaging/producer",
+        request_reply: "wasi:messaging/request-reply",
+    },
+    Package {
+        name: "wasmcloud:messaging",
+        version: "0.3.0",
+        producer: "wasmcloud:messaging/producer",
+        request_reply: "wasmcloud:messaging/request-reply",
+    },
 ];
+
+/// Whether an interface, as links name it, may be linked as that of 1.x instead.
+pub(super) fn is_linked_as_consumer(lookup: &str) -> bool {
+    let mut all = PACKAGES
+        .iter()
+        .flat_map(|package| [package.producer, package.request_reply]);
+    all.any(|known| known == lookup)
+}
 
 /// How long a request waits that does not say.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
-
-const PUBLISH: Remote = consumer("publish");
-const REQUEST: Remote = consumer("request");
 
 /// `client`: the name of a link.
 struct Client(String);
@@ -44,46 +64,23 @@ struct RequestOptions {
     replies: Option<u32>,
 }
 
-/// `error`.
-#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
-#[component(variant)]
-pub(crate) enum Error {
-    #[component(name = "timeout")]
-    Timeout,
-    #[component(name = "connection")]
-    Connection(String),
-    #[component(name = "permission-denied")]
-    PermissionDenied(String),
-    #[component(name = "other")]
-    Other(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout => f.write_str("timeout"),
-            Self::Connection(text) => write!(f, "connection: {text}"),
-            Self::PermissionDenied(text) => write!(f, "permission denied: {text}"),
-            Self::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-type Sent = Result<(), Error>;
-type Answers = Result<Vec<Resource<Message>>, Error>;
+type Answers = Result<Vec<Held>, Error>;
 
 pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    for (package, version) in PACKAGES {
-        let name = |interface: &str| format!("{package}/{interface}@{version}");
+    let shapes = Shapes::new();
+    for package in &PACKAGES {
+        let Package { name, version, .. } = package;
+        let name = |interface: &str| format!("{name}/{interface}@{version}");
         let mut types = linker.instance(&name("types"))?;
         link_clients(&mut types)?;
         link_messages(&mut types)?;
         link_metadata(&mut types)?;
-        link_send(&mut linker.instance(&name("producer"))?)?;
+        let mut producer = linker.instance(&name("producer"))?;
+        link_send(&mut producer, package.producer, &shapes)?;
         let mut requests = linker.instance(&name("request-reply"))?;
         link_options(&mut requests)?;
-        link_request(&mut requests)?;
-        link_reply(&mut requests)?;
+        link_request(&mut requests, package.request_reply, &shapes)?;
+        link_reply(&mut requests, package.request_reply, &shapes)?;
     }
     Ok(())
 }
@@ -197,74 +194,91 @@ fn link_options(requests: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> 
     )
 }
 
-fn link_send(producer: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+fn link_send(
+    producer: &mut LinkerInstance<'_, Ctx>,
+    lookup: &'static str,
+    shapes: &Shapes,
+) -> wasmtime::Result<()> {
     type Params = (Resource<Client>, String, Held);
-    let results = outcome::<(), String>();
+    let shapes = shapes.clone();
     producer.func_wrap_async(
         "send",
         move |mut store, (client, topic, message): Params| {
-            let results = results.clone();
+            let shapes = shapes.clone();
             Box::new(async move {
                 let message = store.data_mut().table.delete(message)?;
-                let outbound = through(store.data(), &client)?;
-                Ok((publish(&outbound, &results, topic, &message).await,))
+                let Client(name) = store.data().table.get(&client)?;
+                let road = Road::new(store.data(), name, lookup, shapes);
+                Ok((road.publish(topic, &message).await,))
             })
         },
     )
 }
 
-fn link_request(requests: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+fn link_request(
+    requests: &mut LinkerInstance<'_, Ctx>,
+    lookup: &'static str,
+    shapes: &Shapes,
+) -> wasmtime::Result<()> {
     type Params = (
         Resource<Client>,
         String,
         Held,
         Option<Resource<RequestOptions>>,
     );
-    let results = (outcome::<BrokerMessage, String>(), outcome::<(), String>());
+    let shapes = shapes.clone();
     requests.func_wrap_async(
         "request",
         move |mut store, (client, topic, message, options): Params| {
-            let results = results.clone();
+            let shapes = shapes.clone();
             Box::new(async move {
                 let options = match options {
                     Some(options) => store.data_mut().table.delete(options)?,
                     None => RequestOptions::default(),
                 };
-                let outbound = through(store.data(), &client)?;
+                let Client(name) = store.data().table.get(&client)?;
+                let road = Road::new(store.data(), name, lookup, shapes);
                 let message = store.data().table.get(&message)?;
-                let asked = match options.replies {
-                    Some(0) => {
-                        let sent = publish(&outbound, &results.1, topic, message).await;
-                        sent.map(|()| None)
-                    }
-                    _ => ask(&outbound, &results.0, topic, message, &options)
-                        .await
-                        .map(Some),
-                };
-                let answers: Answers = match asked {
-                    Ok(answer) => {
-                        let mut answers = Vec::new();
-                        if let Some(answer) = answer {
-                            let budget = store.data_mut().writing();
-                            let answer = Message::arrived(answer, budget);
-                            answers.push(store.data_mut().table.push(answer)?);
-                        }
-                        Ok(answers)
-                    }
+                let answers = match road.ask(topic, message, options.wanted()).await {
+                    Ok(answers) => Ok(held(store.data_mut(), answers)?),
                     Err(error) => Err(error),
                 };
-                Ok((answers,))
+                Ok((answers as Answers,))
             })
         },
     )
 }
 
-fn link_reply(requests: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
-    let results = outcome::<(), String>();
+impl RequestOptions {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            timeout: self.timeout.unwrap_or(USUAL_TIMEOUT),
+            replies: self.replies.unwrap_or(1),
+        }
+    }
+}
+
+/// Answers as handles of the guest.
+fn held(cx: &mut Ctx, answers: Vec<OwnMessage>) -> wasmtime::Result<Vec<Held>> {
+    let budget = cx.writing();
+    let mut handles = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let answer = Message::arrived(answer, budget.clone());
+        handles.push(cx.table.push(answer)?);
+    }
+    Ok(handles)
+}
+
+fn link_reply(
+    requests: &mut LinkerInstance<'_, Ctx>,
+    lookup: &'static str,
+    shapes: &Shapes,
+) -> wasmtime::Result<()> {
+    let shapes = shapes.clone();
     requests.func_wrap_async(
         "reply",
         move |mut store, (reply_to, message): (Held, Held)| {
-            let results = results.clone();
+            let shapes = shapes.clone();
             Box::new(async move {
                 let message = store.data_mut().table.delete(message)?;
                 let reply_to = store.data().table.get(&reply_to)?.reply_to();
@@ -272,84 +286,22 @@ fn link_reply(requests: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
                 let Some(topic) = reply_to.map(str::to_owned) else {
                     return Ok((Ok(()),));
                 };
-                let outbound = store.data().outbound().clone();
-                Ok((publish(&outbound, &results, topic, &message).await,))
+                let road = Road::new(store.data(), "", lookup, shapes);
+                Ok((road.publish(topic, &message).await,))
             })
         },
     )
 }
 
-/// The way out through the link that a client stands for.
-fn through(cx: &Ctx, client: &Resource<Client>) -> wasmtime::Result<Outbound> {
-    let Client(name) = cx.table.get(client)?;
-    let mut outbound = cx.outbound().clone();
-    if !name.is_empty() {
-        outbound.set_link(PUBLISH.lookup.to_owned(), name.as_str().into());
-    }
-    Ok(outbound)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Refuses what would be lost on the way.
-fn check(message: &Message) -> Sent {
-    match message.metadata().first() {
-        None => Ok(()),
-        Some((key, _)) => Err(Error::Other(format!(
-            "the message has metadata, such as `{key}`, which brokers are not told"
-        ))),
-    }
-}
-
-async fn publish(outbound: &Outbound, results: &Shape, topic: String, message: &Message) -> Sent {
-    check(message)?;
-    let message = BrokerMessage {
-        subject: topic,
-        body: message.data(),
-        reply_to: None,
-    };
-    call(outbound, PUBLISH, results, &(message,)).await
-}
-
-async fn ask(
-    outbound: &Outbound,
-    results: &Shape,
-    topic: String,
-    message: &Message,
-    options: &RequestOptions,
-) -> Result<BrokerMessage, Error> {
-    check(message)?;
-    if let Some(replies) = options.replies.filter(|replies| *replies > 1) {
-        return Err(Error::Other(format!(
-            "the request expects {replies} replies, and brokers are asked for one"
-        )));
-    }
-    let timeout = options.timeout.unwrap_or(USUAL_TIMEOUT);
-    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-    let began = Instant::now();
-    let params = (topic, message.data(), millis);
-    let answer = call(outbound, REQUEST, results, &params).await;
-    answer.map_err(|error| match error {
-        // A text, of which only the time tells what it means.
-        Error::Other(_) if began.elapsed() >= timeout => Error::Timeout,
-        other => other,
-    })
-}
-
-/// Calls a function of `consumer`, whose errors are texts.
-async fn call<T: Wire>(
-    outbound: &Outbound,
-    remote: Remote,
-    results: &Shape,
-    params: &impl WireList,
-) -> Result<T, Error> {
-    let reply = outbound.call(remote.target(results), params.to_bytes());
-    match reply.await {
-        Ok(reply) => match <(Result<T, String>,)>::from_bytes(reply) {
-            Ok((answer,)) => answer.map_err(Error::Other),
-            Err(error) => Err(Error::Other(chain(&error))),
-        },
-        Err(InvokeError::Deadline) => Err(Error::Timeout),
-        Err(error @ InvokeError::Denied { .. }) => Err(Error::PermissionDenied(chain(&error))),
-        Err(error @ InvokeError::Limited { .. }) => Err(Error::Other(chain(&error))),
-        Err(error) => Err(Error::Connection(chain(&error))),
+    #[test]
+    fn only_interfaces_of_messages_by_handle_have_a_second_link() {
+        assert!(is_linked_as_consumer("wasi:messaging/producer"));
+        assert!(is_linked_as_consumer("wasmcloud:messaging/request-reply"));
+        assert!(!is_linked_as_consumer("wasmcloud:messaging/consumer"));
+        assert!(!is_linked_as_consumer("wasi:keyvalue/store"));
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::BrokerMessage;
+use super::own::OwnMessage;
 use crate::imports::Budget;
 
 /// What keeping a message takes beside its parts.
@@ -43,15 +43,26 @@ impl Message {
     }
 
     /// One that came from a broker, which is there already, whatever it holds.
-    pub(crate) fn arrived(message: BrokerMessage, budget: Budget) -> Self {
+    pub(crate) fn arrived(message: OwnMessage, budget: Budget) -> Self {
         Self {
             topic: Some(message.subject),
             reply_to: message.reply_to,
-            content_type: None,
+            content_type: message.content_type,
             data: message.body,
-            metadata: Vec::new(),
+            metadata: message.metadata,
             budget,
             held: 0,
+        }
+    }
+
+    /// The message as it goes to `topic`.
+    pub(super) fn sent_to(&self, topic: String) -> OwnMessage {
+        OwnMessage {
+            subject: topic,
+            reply_to: None,
+            content_type: self.content_type.clone(),
+            metadata: self.metadata.clone(),
+            body: self.data.clone(),
         }
     }
 

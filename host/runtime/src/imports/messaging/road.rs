@@ -1,0 +1,275 @@
+//! How what a guest sends with its handles reaches a provider: through which link, and in which form.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::message::Message;
+use super::own::{Error, OwnMessage, PRODUCER};
+use super::{BrokerMessage, CONSUMER};
+use crate::component::Shared;
+use crate::imports::{chain, outcome};
+use crate::outbound::{Outbound, Target};
+use crate::store::Ctx;
+use crate::wire::{Wire, WireList};
+use crate::{InvokeError, Shape};
+
+/// The interface of 1.x as links name it.
+pub(super) const CONSUMER_LOOKUP: &str = "wasmcloud:messaging/consumer";
+
+/// The shapes of what comes back, which are made once.
+#[derive(Clone)]
+pub(super) struct Shapes {
+    sent: Shape,
+    answers: Shape,
+    plain_sent: Shape,
+    plain_answer: Shape,
+}
+
+impl Shapes {
+    pub(super) fn new() -> Self {
+        Self {
+            sent: outcome::<(), Error>(),
+            answers: outcome::<Vec<OwnMessage>, Error>(),
+            plain_sent: outcome::<(), String>(),
+            plain_answer: outcome::<BrokerMessage, String>(),
+        }
+    }
+}
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) timeout: Duration,
+    pub(super) replies: u32,
+}
+
+impl Wanted {
+    fn millis(self) -> u32 {
+        u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+/// The way out through one link.
+pub(super) struct Road {
+    outbound: Outbound,
+    lookup: &'static str,
+    shapes: Shapes,
+    shared: Arc<Shared>,
+}
+
+/// Our own form is not served behind the link.
+struct NotServed(InvokeError);
+
+impl Road {
+    /// The way through the link for `own`, the interface that the guest imports, or else through
+    /// that for the consumer of 1.x, as which such components were linked there. A client has the
+    /// name of the link; where that is empty it is the one that the guest has chosen for the
+    /// interface.
+    pub(super) fn new(cx: &Ctx, client: &str, own: &'static str, shapes: Shapes) -> Self {
+        let mut outbound = cx.outbound().clone();
+        let chosen = match client {
+            "" => outbound.chosen(own).map(str::to_owned),
+            name => Some(name.to_owned()),
+        };
+        let name = |lookup| match &chosen {
+            Some(name) => name.clone(),
+            None => outbound.link_name(lookup).to_owned(),
+        };
+        let ways = [own, CONSUMER_LOOKUP].map(|lookup| (lookup, name(lookup)));
+        let linked = ways
+            .iter()
+            .find(|(lookup, name)| cx.env().has_link(name, lookup));
+        let (lookup, name) = linked.unwrap_or(&ways[0]).clone();
+        outbound.set_link(lookup.to_owned(), name.into());
+        Self {
+            outbound,
+            lookup,
+            shapes,
+            shared: Arc::clone(cx.shared()),
+        }
+    }
+
+    /// Sends a message that is not to be answered.
+    pub(super) async fn publish(&self, topic: String, message: &Message) -> Result<(), Error> {
+        let not_served = match self.is_plain() {
+            true => None,
+            false => {
+                let params = (message.sent_to(topic.clone()),);
+                let shape = &self.shapes.sent;
+                match self.own("publish", shape, &params).await {
+                    Ok(sent) => return sent,
+                    Err(not_served) => Some(not_served),
+                }
+            }
+        };
+        check(message, not_served.as_ref())?;
+        let params = (BrokerMessage {
+            subject: topic,
+            body: message.data(),
+            reply_to: None,
+        },);
+        let shape = &self.shapes.plain_sent;
+        self.plain("publish", shape, &params, not_served.is_some())
+            .await
+    }
+
+    /// Sends a request, and waits for its answers.
+    pub(super) async fn ask(
+        &self,
+        topic: String,
+        message: &Message,
+        wanted: Wanted,
+    ) -> Result<Vec<OwnMessage>, Error> {
+        if wanted.replies == 0 {
+            return self.publish(topic, message).await.map(|()| Vec::new());
+        }
+        let not_served = match self.is_plain() {
+            true => None,
+            false => {
+                let message = message.sent_to(topic.clone());
+                let params = (message, wanted.millis(), wanted.replies);
+                let shape = &self.shapes.answers;
+                match self.own("request", shape, &params).await {
+                    Ok(answers) => return answers,
+                    Err(not_served) => Some(not_served),
+                }
+            }
+        };
+        self.ask_plainly(topic, message, wanted, not_served).await
+    }
+
+    /// Sends a request in the form of 1.x.
+    async fn ask_plainly(
+        &self,
+        topic: String,
+        message: &Message,
+        wanted: Wanted,
+        not_served: Option<NotServed>,
+    ) -> Result<Vec<OwnMessage>, Error> {
+        check(message, not_served.as_ref())?;
+        if wanted.replies > 1 {
+            return Err(Error::Other(format!(
+                "the request expects {} replies, and {} is asked for one",
+                wanted.replies,
+                who(not_served.as_ref())
+            )));
+        }
+        let began = Instant::now();
+        let params = (topic, message.data(), wanted.millis());
+        let shape = &self.shapes.plain_answer;
+        let answer = self.plain("request", shape, &params, not_served.is_some());
+        let answer: Result<BrokerMessage, Error> = answer.await;
+        match answer {
+            Ok(answer) => Ok(vec![OwnMessage::from(answer)]),
+            // A text, of which only the time tells what it means.
+            Err(Error::Other(_)) if began.elapsed() >= wanted.timeout => Err(Error::Timeout),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the provider is known to serve only the form of 1.x.
+    fn is_plain(&self) -> bool {
+        let name = self.outbound.link_name(self.lookup);
+        self.shared.plain_messages.has(self.package(), name)
+    }
+
+    /// The package that the link is for.
+    fn package(&self) -> &'static str {
+        self.lookup
+            .split_once('/')
+            .map_or(self.lookup, |parts| parts.0)
+    }
+
+    /// Calls a function of our own package.
+    async fn own<T: Wire>(
+        &self,
+        function: &str,
+        results: &Shape,
+        params: &impl WireList,
+    ) -> Result<Result<T, Error>, NotServed> {
+        match self.call(PRODUCER, function, results, params).await {
+            Err(error) if is_nowhere(&error) => Err(NotServed(error)),
+            reply => Ok(read(reply).and_then(|answer| answer)),
+        }
+    }
+
+    /// Calls a function of the package of 1.x, whose errors are texts. Remembers a provider that
+    /// serves it and, as was just found, nothing else.
+    async fn plain<T: Wire>(
+        &self,
+        function: &str,
+        results: &Shape,
+        params: &impl WireList,
+        is_only: bool,
+    ) -> Result<T, Error> {
+        let reply = self.call(CONSUMER, function, results, params).await;
+        let is_served = !matches!(&reply, Err(error) if is_nowhere(error));
+        if is_only && is_served {
+            let name = self.outbound.link_name(self.lookup);
+            self.shared.plain_messages.put(self.package(), name);
+        }
+        let answer: Result<T, String> = read(reply)?;
+        answer.map_err(Error::Other)
+    }
+
+    async fn call(
+        &self,
+        instance: &str,
+        function: &str,
+        results: &Shape,
+        params: &impl WireList,
+    ) -> Result<Bytes, InvokeError> {
+        let target = Target {
+            lookup: self.lookup,
+            instance,
+            function,
+            results,
+        };
+        self.outbound.call(target, params.to_bytes()).await
+    }
+}
+
+/// Whether nobody serves the function, or nobody where the link has its calls go.
+fn is_nowhere(error: &InvokeError) -> bool {
+    matches!(
+        error,
+        InvokeError::NotServed { .. } | InvokeError::NotLocal { .. }
+    )
+}
+
+/// The answer of a function, or what kept it from coming.
+fn read<T: Wire>(reply: Result<Bytes, InvokeError>) -> Result<T, Error> {
+    match reply {
+        Ok(reply) => match <(T,)>::from_bytes(reply) {
+            Ok((answer,)) => Ok(answer),
+            Err(error) => Err(Error::Other(chain(&error))),
+        },
+        Err(InvokeError::Deadline) => Err(Error::Timeout),
+        Err(error @ InvokeError::Denied { .. }) => Err(Error::PermissionDenied(chain(&error))),
+        Err(error @ InvokeError::Limited { .. }) => Err(Error::Other(chain(&error))),
+        Err(error) => Err(Error::Connection(chain(&error))),
+    }
+}
+
+/// Who has no room for something, in words.
+fn who(not_served: Option<&NotServed>) -> String {
+    match not_served {
+        Some(NotServed(InvokeError::NotServed { target, .. })) => format!("`{target}`"),
+        _ => "a provider of `wasmcloud:messaging@0.2.0`".to_owned(),
+    }
+}
+
+/// Refuses what would be lost on the way in the form of 1.x. The content type is lost, as in 1.9.
+fn check(message: &Message, not_served: Option<&NotServed>) -> Result<(), Error> {
+    match message.metadata().first() {
+        None => Ok(()),
+        Some((key, _)) => Err(Error::Other(format!(
+            "the message has metadata, such as `{key}`, which {} is not told: `{PRODUCER}` is not \
+             served there",
+            who(not_served)
+        ))),
+    }
+}
