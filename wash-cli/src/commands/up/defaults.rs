@@ -104,6 +104,7 @@ const DEFAULTS: &[Default] = &[
             "messaging-nats",
         )
     },
+    import("lattice:messaging", &["producer"], "messaging-nats"),
     Default {
         settings: any_queue,
         ..import("lattice:queue", &["producer", "consumer"], "queue-nats")
@@ -136,6 +137,11 @@ const DEFAULTS: &[Default] = &[
         link: HANDLER,
         settings: subjects,
         ..import("wasi:messaging", &["incoming-handler"], "messaging-nats")
+    },
+    Default {
+        side: Side::Export,
+        settings: subjects,
+        ..import("lattice:messaging", &["handler"], "messaging-nats")
     },
     Default {
         side: Side::Export,
