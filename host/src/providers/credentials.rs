@@ -212,7 +212,7 @@ impl Credentials {
 
     /// Whether the process has gone without the rights of its links for too long, or with rights that
     /// it should have no longer.
-    pub(crate) fn is_stubborn(&self) -> bool {
+    pub(crate) fn is_overdue(&self) -> bool {
         self.untaken
             .is_some_and(|since| since.elapsed() >= self.signer.patience)
     }
@@ -302,18 +302,18 @@ mod tests {
         // To have its token renewed alone is not urgent.
         made.failed(&same);
         tokio::time::advance(ProviderSigner::PATIENCE).await;
-        assert!(!made.is_stubborn());
+        assert!(!made.is_overdue());
         made.failed(&other);
         tokio::time::advance(ProviderSigner::PATIENCE / 2).await;
         made.failed(&other);
-        assert!(!made.is_stubborn());
+        assert!(!made.is_overdue());
         tokio::time::advance(ProviderSigner::PATIENCE / 2).await;
-        assert!(made.is_stubborn());
+        assert!(made.is_overdue());
         made.excuse();
-        assert!(!made.is_stubborn());
+        assert!(!made.is_overdue());
         made.failed(&other);
         tokio::time::advance(ProviderSigner::PATIENCE).await;
         made.took(other);
-        assert!(!made.is_stubborn());
+        assert!(!made.is_overdue());
     }
 }

@@ -97,7 +97,7 @@ impl Worker {
         if credentials.is_over() {
             return Some("its NATS credentials have ended");
         }
-        if credentials.is_stubborn() {
+        if credentials.is_overdue() {
             return Some("it does not take the NATS credentials that fit its links");
         }
         let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
