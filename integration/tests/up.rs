@@ -172,6 +172,18 @@ async fn a_secure_lattice_lets_in_only_who_has_credentials_and_keeps_its_keys() 
         .folder
         .path()
         .join(".local/share/wash/lattices/default/keys");
+    // The seeds of cluster and account are in files, of which the host is told the paths.
+    let pid = &up["hosts"][0]["pid"];
+    // Only root may look there.
+    if let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) {
+        let variables = String::from_utf8_lossy(&environment).into_owned();
+        let cluster = std::fs::read_to_string(keys.join("cluster.nk"))?;
+        ensure!(
+            variables.contains("cluster.nk"),
+            "the host knows no cluster"
+        );
+        ensure!(!variables.contains(cluster.trim()), "the seed stands there");
+    }
     let read = || std::fs::read(keys.join("keys.json"));
     let before = read()?;
     for entry in std::fs::read_dir(&keys)? {
