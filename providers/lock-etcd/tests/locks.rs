@@ -1,5 +1,7 @@
 //! Locks in a real etcd, through copies of the provider that are processes of their own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../../lock-nats/tests/support/mod.rs"]
 mod support;
 

@@ -1,6 +1,10 @@
 //! Messages by JetStream.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "stands in for who asks on the same NATS"
+)]
 
 mod support;
 
