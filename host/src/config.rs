@@ -126,6 +126,8 @@ pub struct HostConfig {
     pub rpc: NatsConfig,
     /// Who signs for users of provider processes; `None` to let them connect as the host does.
     pub provider_signer: Option<Arc<ProviderSigner>>,
+    /// The log of the NATS server, for what it refuses to become events.
+    pub bus_log: Option<PathBuf>,
     /// What control subjects start with.
     pub ctl_topic_prefix: TopicPrefix,
     /// The JetStream domain of the store.
@@ -192,6 +194,7 @@ impl HostConfig {
             ctl: NatsConfig::default(),
             rpc: NatsConfig::default(),
             provider_signer: None,
+            bus_log: None,
             ctl_topic_prefix: TopicPrefix::default(),
             js_domain: None,
             store_replicas: 0,

@@ -42,6 +42,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::Images;
+use crate::bus_log::Users;
 use crate::config::{NatsConfig, ProviderConfig, ProviderSigner};
 use crate::events::Events;
 use crate::identity::Identity;
@@ -86,6 +87,8 @@ pub(crate) struct ProviderDeps {
     pub(crate) rpc: NatsConfig,
     /// Who signs for the users of processes.
     pub(crate) signer: Option<Arc<ProviderSigner>>,
+    /// Notes who those users are.
+    pub(crate) users: Arc<Users>,
     /// What every process is told; each gets its own id, links, configs and key on top.
     pub(crate) host_data: HostData,
 }

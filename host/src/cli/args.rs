@@ -177,6 +177,9 @@ pub struct NatsArgs {
     #[arg(long, env = "LATTICE_PROVIDER_CREDENTIALS_SECONDS", default_value_t = 3600,
         value_parser = clap::value_parser!(u64).range(3..=2_592_000))]
     pub provider_credentials_seconds: u64,
+    /// Log of the NATS server, where this host can read it: what the server refuses becomes events
+    #[arg(long, env = "LATTICE_NATS_SERVER_LOG", value_name = "FILE")]
+    pub nats_server_log: Option<PathBuf>,
     #[command(flatten)]
     #[doc(hidden)]
     pub ctl: CtlArgs,
@@ -247,7 +250,7 @@ macro_rules! connection_args {
             pub seed: Option<String>,
             /// File with token and seed.
             #[arg(id = concat!($flag, "_creds"), value_name = "FILE",
-                long = concat!($flag, "-creds"), env = concat!("WASMCLOUD_", $variable, "_CREDS"),
+                long = concat!($flag, "-creds"), alias = concat!($flag, "-credsfile"), env = concat!("WASMCLOUD_", $variable, "_CREDS"),
                 help = concat!("File with token and seed for ", $purpose))]
             pub creds: Option<PathBuf>,
             /// Another shared token.
@@ -379,9 +382,6 @@ pub struct SecretsArgs {
     #[arg(long, env = "LATTICE_SECRETS_REFRESH_SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub secrets_refresh_seconds: u64,
-}
-
-/// Logs, traces and metrics.
     /// Public curve key of a secrets backend, as `NAME=X…`, comma-separated or repeated: nobody else
     /// can read what it is asked or answer in its name. Not for backends of 1.x, which prove nothing
     #[arg(
@@ -391,6 +391,9 @@ pub struct SecretsArgs {
         value_name = "NAME=KEY"
     )]
     pub secrets_backend_keys: Vec<String>,
+}
+
+/// Logs, traces and metrics.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs and telemetry")]
 pub struct TelemetryArgs {

@@ -172,6 +172,7 @@ pub(crate) fn settings(
     config.ctl_topic_prefix = TopicPrefix::new(&args.nats.ctl_topic_prefix)?;
     (config.ctl, config.rpc) = nats::connections(&args.nats)?;
     config.provider_signer = nats::signer(&args.nats)?;
+    config.bus_log.clone_from(&args.nats.nats_server_log);
     config.rpc_timeout = Duration::from_millis(args.nats.rpc_timeout_ms);
     config.js_domain = filled(args.nats.js_domain.as_ref()).cloned();
     config.store_replicas = args.nats.store_replicas.unwrap_or_default().into();
@@ -239,16 +240,15 @@ fn running(args: &HostArgs, config: &mut HostConfig) {
 
 fn secrets(args: &HostArgs) -> Result<SecretsConfig, SettingsError> {
     let topic = filled(args.secrets.secrets_topic.as_ref());
-    Ok(SecretsConfig {
     let given = args.secrets.secrets_backend_keys.iter();
     let given = given
         .map(|text| text.trim())
         .filter(|text| !text.is_empty());
+    Ok(SecretsConfig {
         topic: topic
             .map(|topic| TopicPrefix::new(topic.as_str()))
             .transpose()?,
         refresh: Duration::from_secs(args.secrets.secrets_refresh_seconds),
-    })
         backend_keys: given
             .map(|text| {
                 backend_key(text).ok_or_else(|| SettingsError::BackendKey {
@@ -256,15 +256,16 @@ fn secrets(args: &HostArgs) -> Result<SecretsConfig, SettingsError> {
                 })
             })
             .collect::<Result<_, _>>()?,
+    })
 }
 
-fn socket_folder(args: &HostArgs) -> Option<PathBuf> {
 fn backend_key(text: &str) -> Option<(BackendName, CurveKey)> {
     let (name, key) = text.split_once('=')?;
     let name = BackendName::new(name.trim()).ok()?;
     Some((name, CurveKey::from_public_key(key.trim()).ok()?))
 }
 
+fn socket_folder(args: &HostArgs) -> Option<PathBuf> {
     if args.images.no_socket {
         return None;
     }

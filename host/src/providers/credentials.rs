@@ -24,8 +24,6 @@ pub(crate) const LEGACY: &str = "lattice/legacy-credentials";
 
 /// How long the credentials of a provider of the 1.x generation last; it is started again then.
 const LEGACY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How many answers to one message, and for how long: those to the host's questions.
-const ANSWERS: (u32, Duration) = (1, Duration::from_secs(60));
 /// How often the clock on the wall is looked at: it goes on while a machine sleeps, and the end of a
 /// token with it.
 const LOOK: Duration = Duration::from_secs(10);
@@ -106,6 +104,11 @@ impl Credentials {
         }
     }
 
+    /// The public key of the user.
+    pub(crate) fn user(&self) -> String {
+        self.user.public_key()
+    }
+
     /// Fills in who a new process connects as, with rights for these links.
     pub(crate) fn give(
         &mut self,
@@ -168,7 +171,6 @@ impl Credentials {
             permissions: Permissions {
                 publish: list(&rights.publish),
                 subscribe: list(&rights.subscribe),
-                responses: Some(ANSWERS),
             },
         };
         Ok(NewCredentials {

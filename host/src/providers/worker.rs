@@ -38,6 +38,7 @@ use super::slot::{Shown, Slot, StopProvider};
 use super::stop::shut_down;
 use super::teller::{Heard, Teller, TellerDeps};
 use crate::artifact::{FetchError, Program, ProviderProgram};
+use crate::bus_log::KnownUser;
 use crate::configs;
 use crate::trust::secrets::{Entity, SecretBundle, SecretState};
 use crate::vouch::Vouched;
@@ -70,6 +71,8 @@ pub(crate) struct Worker {
     pub(super) announced: Announced,
     /// Whether the next answer that does not say whose it is may be that of another process.
     pub(super) doubtful: bool,
+    /// Whose user the server means when it refuses something.
+    _user: Option<KnownUser>,
     /// Tells when the token of the program expires.
     _expiry: Option<AbortOnDropHandle<()>>,
 }
@@ -137,6 +140,8 @@ impl Worker {
         );
         let restarts = Restarts::new(deps.config);
         let credentials = credentials(&deps, &slot, &program.program, &xkey);
+        let user = credentials.as_ref().map(Credentials::user);
+        let user = user.map(|key| deps.users.add(&key, &slot.id));
         Ok(Self {
             deps,
             slot,
@@ -156,6 +161,7 @@ impl Worker {
             restarts,
             announced: Announced::Nothing,
             doubtful: false,
+            _user: user,
             _expiry: None,
         })
     }

@@ -82,7 +82,7 @@ mod upload;
 pub use backend::{Blob, Blobs, ContainerInfo, Data, Names, ObjectId, ObjectInfo, seconds};
 pub use error::BlobError;
 pub use room::{PartRoom, PartRoomTaken};
-pub use serve::serve;
+pub use serve::{MAX_NAME, serve};
 pub use settings::BlobSettings;
 pub use span::Span;
 pub use upload::Upload;

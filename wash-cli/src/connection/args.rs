@@ -28,7 +28,7 @@ pub(crate) struct ConnectionArgs {
     #[arg(long = "ctl-seed", env = "WASMCLOUD_CTL_SEED", hide_env_values = true)]
     pub(crate) ctl_seed: Option<String>,
     /// Credentials file for control
-    #[arg(long = "ctl-credsfile", env = "WASH_CTL_CREDS")]
+    #[arg(long = "ctl-credsfile", alias = "ctl-creds", env = "WASH_CTL_CREDS")]
     pub(crate) ctl_credsfile: Option<PathBuf>,
     /// Certificates of the authority that signed the server's certificate
     #[arg(long = "ctl-tls-ca-file", env = "WASH_CTL_TLS_CA_FILE")]
@@ -134,7 +134,7 @@ pub(crate) struct RpcArgs {
     #[arg(long = "rpc-seed", env = "WASMCLOUD_RPC_SEED", hide_env_values = true)]
     pub(crate) rpc_seed: Option<String>,
     /// Credentials file for calls
-    #[arg(long = "rpc-credsfile", env = "WASH_RPC_CREDS")]
+    #[arg(long = "rpc-credsfile", alias = "rpc-creds", env = "WASH_RPC_CREDS")]
     pub(crate) rpc_credsfile: Option<PathBuf>,
     /// Certificates of the authority that signed the server's certificate
     #[arg(

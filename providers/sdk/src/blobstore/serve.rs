@@ -21,7 +21,7 @@ use crate::error::ServeError;
 use crate::session::Session;
 
 /// The longest name of a container or an object, in bytes.
-const MAX_NAME: usize = 1024;
+pub const MAX_NAME: usize = 1024;
 
 /// How long a write may take whose caller tells no deadline and is answered after the data. What
 /// bounds it is that it has to move.
