@@ -47,6 +47,26 @@ async fn what_is_published_arrives() {
 }
 
 #[tokio::test]
+async fn a_message_with_headers_reaches_a_handler_that_is_told_of_none() {
+    let mut lattice = lattice().await;
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    lattice
+        .source("listener", &[("subscriptions", "orders.*")])
+        .await;
+    lattice.ready().await;
+    let nats = lattice.nats.client().await.unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("key", "value");
+    for body in ["first", "second"] {
+        nats.publish_with_headers("orders.new", headers.clone(), body.into())
+            .await
+            .unwrap();
+        let message = heard.next().await;
+        assert_eq!((&*message.subject, message.text()), ("orders.new", body));
+    }
+}
+
+#[tokio::test]
 async fn a_handler_answers_a_request_through_the_consumer() {
     let mut lattice = lattice().await;
     let answerer = lattice.target("answerer", &[]).await;
