@@ -113,6 +113,11 @@ impl Default for Room {
 }
 
 impl Room {
+    /// How much was taken.
+    pub(crate) fn taken(&self) -> usize {
+        LONGEST - self.0
+    }
+
     /// Takes as much as a text of `len` bytes needs.
     pub(crate) fn take(&mut self, len: usize) -> Result<(), Unreadable> {
         let left = self.0.checked_sub(len);

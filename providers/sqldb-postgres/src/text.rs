@@ -48,6 +48,7 @@ impl Writing {
             return Err("the value is too deep".into());
         };
         self.depth = depth;
+        let before = self.room.taken();
         let text = match ty.kind() {
             Kind::Domain(inner) => self.value(inner, raw),
             Kind::Array(item) if is_vector(ty) => containers::vector(item, raw, self),
@@ -57,19 +58,21 @@ impl Writing {
             Kind::Composite(fields) => containers::record(fields, raw, self),
             _ if *ty == Type::RECORD => containers::record(&[], raw, self),
             _ if *ty == Type::RECORD_ARRAY => containers::array(&Type::RECORD, raw, self),
-            _ => self.single(ty, raw),
+            _ => single(ty, raw),
         };
+        let text = text?;
         self.depth += 1;
-        text
-    }
-
-    fn single(&mut self, ty: &Type, raw: &[u8]) -> Result<String, BoxError> {
-        let text = match scalar(ty, raw)? {
-            Some(text) => text,
-            None => elsewhere(ty, raw)?,
-        };
-        self.room.take(text.len())?;
+        // A row in a row has each quote twice, and one in that four times. What it holds was counted.
+        let counted = self.room.taken() - before;
+        self.room.take(text.len().saturating_sub(counted))?;
         Ok(text)
+    }
+}
+
+fn single(ty: &Type, raw: &[u8]) -> Result<String, BoxError> {
+    match scalar(ty, raw)? {
+        Some(text) => Ok(text),
+        None => elsewhere(ty, raw),
     }
 }
 

@@ -10,13 +10,13 @@ use super::bindings::wasmcloud::postgres::types::{
 use super::floats::{parts_of, short_parts_of};
 use super::{BoxError, search};
 use crate::binary::{
-    Clock, Day, Reader, Unreadable, clock, day, interval_text, items, jsonb_text, moment, numeric,
-    uuid_text,
+    Clock, Day, Reader, Room, Unreadable, clock, day, interval_text, items, jsonb_text, moment,
+    numeric, uuid_text,
 };
 
 type Read<T> = Result<T, Unreadable>;
 
-fn each<T>(raw: &[u8], item: impl Fn(&[u8]) -> Read<T>) -> Read<Vec<T>> {
+fn each<T>(raw: &[u8], item: impl FnMut(&[u8]) -> Read<T>) -> Read<Vec<T>> {
     items(raw)?.into_iter().map(item).collect()
 }
 
@@ -66,7 +66,7 @@ fn plain(ty: &Type, raw: &[u8]) -> Read<Option<PgValue>> {
         Type::FLOAT8 => PgValue::Float8(float8(raw)?),
         Type::FLOAT8_ARRAY => PgValue::Float8Array(each(raw, float8)?),
         Type::NUMERIC => PgValue::Numeric(numeric(raw)?),
-        Type::NUMERIC_ARRAY => PgValue::NumericArray(each(raw, numeric)?),
+        Type::NUMERIC_ARRAY => PgValue::NumericArray(numerics(raw)?),
         Type::MONEY => PgValue::Money(money(raw)?),
         Type::MONEY_ARRAY => PgValue::MoneyArray(each(raw, money)?),
         Type::BIT | Type::VARBIT => PgValue::Bit(bits(raw)?),
@@ -172,6 +172,15 @@ fn float4(raw: &[u8]) -> Read<HashableF64> {
 
 fn float8(raw: &[u8]) -> Read<HashableF64> {
     Ok(parts_of(Reader::new("float8", raw).f64()?))
+}
+
+fn numerics(raw: &[u8]) -> Read<Vec<String>> {
+    let mut room = Room::default();
+    each(raw, |raw| {
+        let text = numeric(raw)?;
+        room.take(text.len())?;
+        Ok(text)
+    })
 }
 
 /// Money is a number of its smallest coins.
@@ -412,4 +421,32 @@ fn hstore(raw: &[u8]) -> Result<PgValue, BoxError> {
         entries.push((key, value));
     }
     Ok(PgValue::Hstore(entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Items of eight bytes, which stand for 131069 digits each.
+    fn long_numerics(count: i32) -> Vec<u8> {
+        let head = [1, 0, 1700, count, 1].map(i32::to_be_bytes).concat();
+        let item = [0, 0, 0, 8, 0, 0, 0x7f, 0xff, 0, 0, 0, 0];
+        let items = item.repeat(usize::try_from(count).unwrap());
+        [head, items].concat()
+    }
+
+    #[test]
+    fn few_bytes_do_not_become_texts_without_end() {
+        let some = value(&Type::NUMERIC_ARRAY, &long_numerics(3)).unwrap();
+        let PgValue::NumericArray(some) = some else {
+            panic!("{some:?}");
+        };
+        assert_eq!((some.len(), some[0].len()), (3, 131_069));
+        let many = value(&Type::NUMERIC_ARRAY, &long_numerics(600)).unwrap_err();
+        assert!(many.to_string().contains("64 MiB"), "{many}");
+        let word = [&[0, 0, 0, 1][..], &[b'a'; 4000], &[0, 0xff, 0xff]].concat();
+        let places = [0, 1].repeat(0xffff);
+        let many = value(&Type::TS_VECTOR, &[word, places].concat()).unwrap_err();
+        assert!(many.to_string().contains("64 MiB"), "{many}");
+    }
 }

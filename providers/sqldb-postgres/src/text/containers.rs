@@ -253,18 +253,33 @@ mod tests {
         assert_eq!(of(&[(1, -1)], &[Some("a")]), "[-1:-1]={a}");
     }
 
+    /// A row in a row, and so on; the innermost has no columns.
+    fn rows(deep: usize) -> Vec<u8> {
+        let mut row = 0_i32.to_be_bytes().to_vec();
+        for _ in 0..deep {
+            let inner = piece(&row);
+            row = [&1_i32.to_be_bytes()[..], &2249_u32.to_be_bytes(), &inner].concat();
+        }
+        row
+    }
+
     #[test]
     fn what_claims_more_than_is_there_is_refused() {
         let endless = array_of(&[(i32::MAX, 1), (i32::MAX, 1)], &[Some("a")]);
         assert!(text(&Type::TEXT_ARRAY, &endless).is_err());
         assert!(text(&Type::TEXT_ARRAY, &array_of(&[(0, 1)], &[])).is_err());
-        let mut row = Vec::new();
-        for _ in 0..100 {
-            let inner = piece(&row);
-            row = [&1_i32.to_be_bytes()[..], &2249_u32.to_be_bytes(), &inner].concat();
-        }
-        let error = text(&Type::RECORD, &row).unwrap_err().to_string();
+        let error = text(&Type::RECORD, &rows(100)).unwrap_err().to_string();
         assert!(error.contains("too deep"), "{error}");
+    }
+
+    #[test]
+    fn rows_in_rows_do_not_fill_the_memory_with_quotes() {
+        let some = text(&Type::RECORD, &rows(3)).unwrap();
+        assert_eq!(some, r#"("(""(""""()"""")"")")"#);
+        for deep in [30, 60] {
+            let error = text(&Type::RECORD, &rows(deep)).unwrap_err().to_string();
+            assert!(error.contains("64 MiB"), "{error}");
+        }
     }
 
     #[test]
