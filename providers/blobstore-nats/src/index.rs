@@ -71,7 +71,7 @@ impl Index {
 
     /// The last known place at or before a byte, and the byte that is there.
     pub(crate) fn before(&self, byte: u64) -> Option<(u64, u64)> {
-        let span = self.piece * self.step as u64;
+        let span = self.piece.saturating_mul(self.step as u64);
         let last = self.places.len().checked_sub(1)?;
         let at = usize::try_from(byte.checked_div(span)?)
             .unwrap_or(last)
@@ -153,6 +153,14 @@ mod tests {
             values.insert(KEY.to_owned(), text.to_owned());
             assert_eq!(Index::read("data", 7, &values), None, "{text}");
         }
+    }
+
+    #[test]
+    fn pieces_beyond_all_measure_do_no_harm() {
+        let text = format!("data {} {} 1 5", u64::MAX, usize::MAX);
+        let values = HashMap::from([(KEY.to_owned(), text)]);
+        let index = Index::read("data", 7, &values).unwrap();
+        assert_eq!(index.before(u64::MAX - 1), Some((5, 0)));
     }
 
     proptest! {

@@ -69,7 +69,7 @@ fn by_place(
     size: u64,
     range: &Range<u64>,
 ) -> Data {
-    let begins = move |at: usize| at as u64 * size;
+    let begins = move |at: usize| (at as u64).saturating_mul(size);
     let wanted = places
         .iter()
         .copied()
