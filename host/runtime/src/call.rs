@@ -257,6 +257,19 @@ pub(crate) fn incoming_call() -> (TypedCall, Shape) {
     (incoming, <(OwnMessage,)>::shape())
 }
 
+/// `offered`: that it is served is its answer. The guest is not asked.
+fn offered<'a>(_store: &'a mut Store<Ctx>, _func: Func, params: Bytes) -> Calling<'a> {
+    Box::pin(async move {
+        <()>::from_bytes(params).map_err(BadParams)?;
+        Ok(Bytes::new())
+    })
+}
+
+/// The call by which providers find out whether messages are handled in our own form.
+pub(crate) fn offered_call() -> (TypedCall, Shape) {
+    (offered, <()>::shape())
+}
+
 /// The same by the package of 1.x.
 pub(crate) fn plain_incoming_call() -> (TypedCall, Shape) {
     (plain_incoming, <(BrokerMessage,)>::shape())

@@ -6,13 +6,14 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component as Code, ComponentExportIndex, InstancePre};
 
 use crate::call::{
-    CallPlan, How, incoming_call, message_call, plain_incoming_call, typed_call, watcher_call,
+    CallPlan, How, incoming_call, message_call, offered_call, plain_incoming_call, typed_call,
+    watcher_call,
 };
 use crate::component::Shared;
 use crate::dynamic::{self, Resources, signature, wire_function};
 use crate::export::ExportInner;
 use crate::http::HttpPlan;
-use crate::imports::{OWN_HANDLER, split_version};
+use crate::imports::{OFFERED, OWN_HANDLER, split_version};
 use crate::store::Ctx;
 use crate::{Export, ExportKind, LogLevel, LogRecord, LogSource, PrepareError, Shape};
 
@@ -164,10 +165,21 @@ impl Finder<'_> {
                 Some("0.2.0-draft" | "0.3.0"),
             ) if function == "handle" && takes_message(func) => Ok(vec![
                 fixed(ExportKind::Messaging, OWN_HANDLER, incoming_call()),
+                Planned {
+                    function: Some(OFFERED),
+                    ..fixed(ExportKind::Messaging, OWN_HANDLER, offered_call())
+                },
                 // For providers of 1.x, which know no other.
                 Planned {
                     function: Some("handle-message"),
                     ..fixed(ExportKind::Messaging, HANDLER, plain_incoming_call())
+                },
+            ]),
+            ("lattice:messaging/handler", Some("0.1.0")) if function == "handle" => Ok(vec![
+                self.any(instance, func)?,
+                Planned {
+                    function: Some(OFFERED),
+                    ..fixed(ExportKind::Messaging, OWN_HANDLER, offered_call())
                 },
             ]),
             _ => Ok(vec![self.any(instance, func)?]),

@@ -14,6 +14,8 @@ use support::{Called, FakeInvoke, as_number, call, encoded, guest, prepare, wat}
 
 const SUITE: &str = "lattice:conformance/suite@0.1.0";
 const OLD: &str = "wrpc:keyvalue/";
+/// How long an answer may be.
+const MOST: usize = 64 << 20;
 /// How many keys a page has.
 const PAGE: usize = 5_000;
 
@@ -140,20 +142,36 @@ impl Store {
 
     fn batch(&mut self, name: &str, bucket: &str, read: &mut Reader, out: &mut BytesMut) {
         let count = read.count(1).unwrap();
-        write::bool(out, false);
         if name == "get-many" {
-            write::uleb(out, count as u64);
+            return self.get_many(bucket, count, read, out);
         }
+        write::bool(out, false);
         for _ in 0..count {
-            let key = read.string().unwrap();
-            let at = (bucket.to_owned(), key.clone());
+            let at = (bucket.to_owned(), read.string().unwrap());
             match name {
-                "get-many" => write::option(out, self.values.get(&at), |out, (value, _)| {
-                    write::string(out, &key);
-                    write::bytes(out, value);
-                }),
                 "set-many" => self.set(at, read.bytes().unwrap()),
                 _ => drop(self.values.remove(&at)),
+            }
+        }
+    }
+
+    /// As providers do it: an answer has its limit.
+    fn get_many(&self, bucket: &str, count: usize, read: &mut Reader, out: &mut BytesMut) {
+        let begun = out.len();
+        write::bool(out, false);
+        write::uleb(out, count as u64);
+        for _ in 0..count {
+            let key = read.string().unwrap();
+            let found = self.values.get(&(bucket.to_owned(), key.clone()));
+            write::option(out, found, |out, (value, _)| {
+                write::string(out, &key);
+                write::bytes(out, value);
+            });
+            if out.len() - begun > MOST {
+                out.truncate(begun);
+                write::bool(out, true);
+                out.extend_from_slice(&[2]);
+                return write::string(out, &format!("the answer has more than {MOST} bytes"));
             }
         }
     }

@@ -21,7 +21,7 @@ fn broker() -> Arc<FakeInvoke> {
     FakeInvoke::new(
         |called: Called| match (&*called.instance, &*called.function) {
             (OWN, "request") => Ok(answers(&called)),
-            (OWN, _) => Ok(encoded(|out| write::bool(out, false))),
+            (OWN, _) | (CONSUMER, "publish") => Ok(encoded(|out| write::bool(out, false))),
             _ => Err(not_served(&called)),
         },
     )
@@ -244,20 +244,21 @@ async fn a_link_of_the_package_that_is_imported_comes_first() {
 async fn a_provider_of_1_x_is_spoken_to_in_its_form() {
     let invoke = plain_broker();
     let component = messages(&invoke).await;
+    // What has nothing besides subject and body goes as it went in 1.x.
     assert_eq!(run(&component, "send").await, "Ok(())");
     let instances = |invoke: &FakeInvoke| {
         let calls = invoke.calls().into_iter();
         calls.map(|call| call.instance).collect::<Vec<_>>()
     };
-    assert_eq!(instances(&invoke), [OWN, CONSUMER]);
-    assert_eq!(invoke.calls()[1].params, message("topic", b"hi", None));
-    // It is not asked for the other form again and again.
-    assert_eq!(run(&component, "send").await, "Ok(())");
-    assert_eq!(run(&component, "ask one").await, "inbox=topic for 250");
+    assert_eq!(instances(&invoke), [CONSUMER]);
+    assert_eq!(invoke.calls()[0].params, message("topic", b"hi", None));
+    // An answer may have more. It is not asked for the other form again and again.
+    for _ in 0..2 {
+        assert_eq!(run(&component, "ask one").await, "inbox=topic for 250");
+    }
+    assert_eq!(instances(&invoke)[1..], [OWN, CONSUMER, CONSUMER]);
     assert_eq!(run(&component, "ask none").await, "");
-    assert_eq!(instances(&invoke)[2..], [CONSUMER, CONSUMER, CONSUMER]);
-    assert_eq!(run(&component, "send by the old name").await, "Ok(())");
-    assert_eq!(instances(&invoke)[5..], [OWN, CONSUMER]);
+    assert_eq!(instances(&invoke)[4..], [CONSUMER]);
 }
 
 #[tokio::test]
@@ -281,8 +282,29 @@ async fn nobody_is_remembered_who_serves_neither_form() {
         let refused = run(&component, "send").await;
         assert!(refused.contains("Connection"), "{refused}");
     }
+    for _ in 0..2 {
+        let refused = run(&component, "ask one").await;
+        assert!(refused.contains("Connection"), "{refused}");
+    }
     let calls = invoke.calls();
     assert_eq!(calls.iter().filter(|call| call.instance == OWN).count(), 2);
+}
+
+#[tokio::test]
+async fn who_does_not_answer_in_time_is_spoken_to_in_the_form_of_1_x_next() {
+    // Where somebody listens to all calls, nobody says that a function is not served.
+    let invoke = FakeInvoke::new(|called: Called| match &*called.instance {
+        OWN => Err(InvokeError::Deadline),
+        _ => Ok(encoded(|out| write::bool(out, false))),
+    });
+    let component = messages(&invoke).await;
+    let late = run(&component, "send all").await;
+    assert!(late.contains("Timeout"), "{late}");
+    let refused = run(&component, "send metadata").await;
+    assert!(refused.contains("metadata, such as `key`"), "{refused}");
+    assert_eq!(run(&component, "send").await, "Ok(())");
+    let calls = invoke.calls();
+    assert_eq!(calls.iter().filter(|call| call.instance == OWN).count(), 1);
 }
 
 #[tokio::test]
@@ -349,10 +371,8 @@ async fn an_incoming_handler_is_served_as_the_handler_of_1_x_too() {
         .await
         .unwrap();
     assert_eq!(&done[..], [0]);
-    assert_eq!(
-        invoke.calls()[0].params,
-        own(("inbox.1", None, None, &Vec::new(), b"\x00\xff"))
-    );
+    let answer = message("inbox.1", b"\x00\xff", None);
+    assert_eq!(invoke.calls()[0].params, answer);
     let quiet = message("news", b"", None);
     let done = call(&component, HANDLER, "handle-message", quiet)
         .await

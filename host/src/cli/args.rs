@@ -250,7 +250,8 @@ macro_rules! connection_args {
             pub seed: Option<String>,
             /// File with token and seed.
             #[arg(id = concat!($flag, "_creds"), value_name = "FILE",
-                long = concat!($flag, "-creds"), alias = concat!($flag, "-credsfile"), env = concat!("WASMCLOUD_", $variable, "_CREDS"),
+                long = concat!($flag, "-creds"), alias = concat!($flag, "-credsfile"),
+                env = concat!("WASMCLOUD_", $variable, "_CREDS"),
                 help = concat!("File with token and seed for ", $purpose))]
             pub creds: Option<PathBuf>,
             /// Another shared token.

@@ -88,7 +88,8 @@ async fn the_health_of_another_process_with_the_same_id_counts_for_nothing() {
             .unwrap()
             .public_key()
     };
-    assert!(events.drain().await.is_empty());
+    let seen = events.drain().await;
+    assert!(seen.is_empty(), "{seen:?}");
     // A link that is put before the process listens is told again when it does.
     lattice.done("link.put", &link(&[])).await;
     let put = format!("wasmbus.rpc.default.{key}.linkdefs.put");

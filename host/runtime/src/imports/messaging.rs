@@ -18,7 +18,7 @@ use crate::codec::Plan;
 use crate::store::Ctx;
 use crate::wire::Wire;
 pub(crate) use message::Message;
-pub(crate) use own::{Error as HandlerError, OWN_HANDLER, OwnMessage};
+pub(crate) use own::{Error as HandlerError, OFFERED, OWN_HANDLER, OwnMessage};
 pub(crate) use plain::PlainLinks;
 
 const CONSUMER: &str = "wasmcloud:messaging/consumer@0.2.0";

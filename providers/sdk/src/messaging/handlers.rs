@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use lattice_rpc::{CallError, Invocation, Peer};
+use bytes::Bytes;
+use lattice_rpc::{CallError, Invocation, Peer, RemoteError};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::wire::{self, HANDLE, HANDLE_MESSAGE, HANDLER, OWN_HANDLER};
+use super::wire::{self, HANDLE, HANDLE_MESSAGE, HANDLER, OFFERED, OWN_HANDLER};
 use super::{Failure, Message};
 use crate::link::ProviderLink;
 use crate::session::Session;
 
-/// How long a component is believed to lack a handler: it may be updated.
+/// How long what is known of a component is believed: it may be updated.
 const BELIEVED: Duration = Duration::from_secs(30);
+
+/// How long a host may take to say that it serves our own handler.
+const SAID: Duration = Duration::from_millis(500);
 
 /// One of the two handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +36,17 @@ impl Form {
     }
 }
 
-/// The handlers of a component. A message that has metadata or a content type goes to that of our own
-/// package, one that has neither to that of 1.x; where nobody serves it, to the other, and for a while
-/// to that at once.
+/// The handlers of a component. A message that has neither metadata nor content type goes to that of
+/// 1.x. Before others are sent, the host is asked whether the component has that of our own package:
+/// that NATS says of a function that nobody serves it is not to be relied on, as somebody may listen to
+/// all calls. Where nobody serves the one, it is the other, and for a while at once.
 #[derive(Debug)]
 pub(super) struct Handlers {
     peer: Peer,
+    offered: Invocation,
     own: Invocation,
     old: Invocation,
-    lacks: Mutex<Option<(Form, Instant)>>,
+    known: Mutex<Option<(Form, Instant)>>,
 }
 
 impl Handlers {
@@ -49,9 +55,10 @@ impl Handlers {
             |instance, function| session.call_through(link, instance, function, Instant::now());
         Self {
             peer: session.peer().clone(),
+            offered: call(OWN_HANDLER, OFFERED),
             own: call(OWN_HANDLER, HANDLE),
             old: call(HANDLER, HANDLE_MESSAGE),
-            lacks: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -61,27 +68,44 @@ impl Handlers {
         message: &Message,
         prepare: impl Fn(Invocation) -> Invocation,
     ) -> Result<(), Failure> {
-        let form = self.form_for(message);
+        let form = self.form_for(message).await;
         match self.call_form(form, message, &prepare).await {
             Err(Failure::Call(error)) if is_nowhere(&error) => {}
             done => return done,
         }
-        let done = self.call_form(form.other(), message, &prepare).await;
+        let other = form.other();
+        let done = self.call_form(other, message, &prepare).await;
         // A component that is not there has neither.
         let is_there = !matches!(&done, Err(Failure::Call(error)) if is_nowhere(error));
-        *self.lacks.lock() = is_there.then(|| (form, Instant::now() + BELIEVED));
+        *self.known.lock() = is_there.then(|| (other, Instant::now() + BELIEVED));
         done
     }
 
-    fn form_for(&self, message: &Message) -> Form {
-        let form = match message.metadata.is_empty() && message.content_type.is_none() {
-            true => Form::Old,
-            false => Form::Own,
+    async fn form_for(&self, message: &Message) -> Form {
+        let known = *self.known.lock();
+        if let Some((form, until)) = known
+            && until > Instant::now()
+        {
+            return form;
+        }
+        if message.metadata.is_empty() && message.content_type.is_none() {
+            return Form::Old;
+        }
+        let form = match self.is_own_offered().await {
+            true => Form::Own,
+            false => Form::Old,
         };
-        let lacks = *self.lacks.lock();
-        match lacks {
-            Some((lacking, until)) if lacking == form && until > Instant::now() => form.other(),
-            _ => form,
+        *self.known.lock() = Some((form, Instant::now() + BELIEVED));
+        form
+    }
+
+    async fn is_own_offered(&self) -> bool {
+        let call = self.offered.clone().until(Instant::now() + SAID);
+        match self.peer.call(call, Bytes::new()).await {
+            Ok(_) => true,
+            // A host that has no room for it has the function.
+            Err(CallError::Remote(error)) => error.code != RemoteError::DENIED,
+            Err(_) => false,
         }
     }
 

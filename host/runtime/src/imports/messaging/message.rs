@@ -66,6 +66,11 @@ impl Message {
         }
     }
 
+    /// Whether it has nothing that the form of 1.x has no place for.
+    pub(super) fn is_plain(&self) -> bool {
+        self.metadata.is_empty() && self.content_type.is_none()
+    }
+
     pub(crate) fn topic(&self) -> Option<String> {
         self.topic.clone()
     }

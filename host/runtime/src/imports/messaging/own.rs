@@ -14,6 +14,10 @@ pub(super) const PRODUCER: &str = "lattice:messaging/producer@0.1.0";
 /// The interface that components serve.
 pub(crate) const OWN_HANDLER: &str = "lattice:messaging/handler@0.1.0";
 
+/// A function beside it that is in no package: providers call it to find out whether the interface is
+/// served, which the lack of an answer alone does not tell where somebody listens to all calls.
+pub(crate) const OFFERED: &str = "offered";
+
 /// `message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnMessage {

@@ -92,28 +92,40 @@ impl Road {
         }
     }
 
-    /// Sends a message that is not to be answered.
+    /// Sends a message that is not to be answered. One that has nothing besides subject and body goes in
+    /// the form of 1.x, which all providers serve, unless this one does not.
     pub(super) async fn publish(&self, topic: String, message: &Message) -> Result<(), Error> {
-        let not_served = match self.is_plain() {
+        let not_served = match message.is_plain() || self.is_plain() {
             true => None,
-            false => {
-                let params = (message.sent_to(topic.clone()),);
-                let shape = &self.shapes.sent;
-                match self.own("publish", shape, &params).await {
-                    Ok(sent) => return sent,
-                    Err(not_served) => Some(not_served),
-                }
-            }
+            false => match self.publish_own(&topic, message).await {
+                Ok(sent) => return sent,
+                Err(not_served) => Some(not_served),
+            },
         };
         check(message, not_served.as_ref())?;
         let params = (BrokerMessage {
-            subject: topic,
+            subject: topic.clone(),
             body: message.data(),
             reply_to: None,
         },);
         let shape = &self.shapes.plain_sent;
-        self.plain("publish", shape, &params, not_served.is_some())
-            .await
+        let plainly = self.call(CONSUMER, "publish", shape, &params).await;
+        match &plainly {
+            Err(error) if is_nowhere(error) && not_served.is_none() => {
+                let own = self.publish_own(&topic, message).await;
+                own.unwrap_or_else(|_| self.plainly(plainly, false))
+            }
+            _ => self.plainly(plainly, not_served.is_some()),
+        }
+    }
+
+    async fn publish_own(
+        &self,
+        topic: &str,
+        message: &Message,
+    ) -> Result<Result<(), Error>, NotServed> {
+        let params = (message.sent_to(topic.to_owned()),);
+        self.own("publish", &self.shapes.sent, &params).await
     }
 
     /// Sends a request, and waits for its answers.
@@ -160,8 +172,8 @@ impl Road {
         let began = Instant::now();
         let params = (topic, message.data(), wanted.millis());
         let shape = &self.shapes.plain_answer;
-        let answer = self.plain("request", shape, &params, not_served.is_some());
-        let answer: Result<BrokerMessage, Error> = answer.await;
+        let reply = self.call(CONSUMER, "request", shape, &params).await;
+        let answer: Result<BrokerMessage, Error> = self.plainly(reply, not_served.is_some());
         match answer {
             Ok(answer) => Ok(vec![OwnMessage::from(answer)]),
             // A text, of which only the time tells what it means.
@@ -192,27 +204,34 @@ impl Road {
     ) -> Result<Result<T, Error>, NotServed> {
         match self.call(PRODUCER, function, results, params).await {
             Err(error) if is_nowhere(&error) => Err(NotServed(error)),
+            // Where somebody listens to all calls, NATS does not say that nobody serves one: what
+            // comes next is sent in the form that everybody knows.
+            Err(InvokeError::Deadline) => {
+                self.remember_plain();
+                Ok(Err(Error::Timeout))
+            }
             reply => Ok(read(reply).and_then(|answer| answer)),
         }
     }
 
-    /// Calls a function of the package of 1.x, whose errors are texts. Remembers a provider that
-    /// serves it and, as was just found, nothing else.
-    async fn plain<T: Wire>(
+    /// Reads the answer of a function of the package of 1.x, whose errors are texts. Remembers a provider
+    /// that serves it and, as was just found, nothing else.
+    fn plainly<T: Wire>(
         &self,
-        function: &str,
-        results: &Shape,
-        params: &impl WireList,
+        reply: Result<Bytes, InvokeError>,
         is_only: bool,
     ) -> Result<T, Error> {
-        let reply = self.call(CONSUMER, function, results, params).await;
         let is_served = !matches!(&reply, Err(error) if is_nowhere(error));
         if is_only && is_served {
-            let name = self.outbound.link_name(self.lookup);
-            self.shared.plain_messages.put(self.package(), name);
+            self.remember_plain();
         }
         let answer: Result<T, String> = read(reply)?;
         answer.map_err(Error::Other)
+    }
+
+    fn remember_plain(&self) {
+        let name = self.outbound.link_name(self.lookup);
+        self.shared.plain_messages.put(self.package(), name);
     }
 
     async fn call(
