@@ -261,10 +261,7 @@ async fn every_capability_tells_a_denial_in_its_own_error() -> Result<()> {
             "lattice:queue/producer,consumer",
             json!({"within": ["jobs"], "read_only": true}),
         ),
-        (
-            "lattice:sql/sql",
-            json!({"within": ["shop"], "read_only": true}),
-        ),
+        ("lattice:sql/sql", json!({"read_only": true})),
         ("lattice:lock/lock", json!({"prefix": ["mine/"]})),
         ("lattice:schedule/scheduler", json!({"prefix": ["mine/"]})),
     ] {
@@ -281,7 +278,11 @@ async fn every_capability_tells_a_denial_in_its_own_error() -> Result<()> {
         ("send", &["jobs"], "AccessDenied"),
         ("receive", &["jobs"], "AccessDenied"),
         ("query", &["shop", "SELECT 1"], "Unavailable"),
-        ("query", &["bank", "SELECT 1"], "AccessDenied"),
+        (
+            "query",
+            &["shop", "SELECT 1e1INTO OUTFILE '/x'"],
+            "AccessDenied",
+        ),
         (
             "query",
             &["shop", "DELETE FROM t RETURNING *"],

@@ -287,7 +287,7 @@ async fn nobody_is_remembered_who_serves_neither_form() {
         assert!(refused.contains("Connection"), "{refused}");
     }
     let calls = invoke.calls();
-    assert_eq!(calls.iter().filter(|call| call.instance == OWN).count(), 2);
+    assert_eq!(calls.iter().filter(|call| call.instance == OWN).count(), 4);
 }
 
 #[tokio::test]

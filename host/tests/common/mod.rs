@@ -70,8 +70,10 @@ impl Lattice {
         let lattice = Self::start().await;
         let mut config = lattice.config();
         change(&mut config);
+        let mut events = lattice.events().await;
         let host = Host::start(config).await.unwrap();
-        let events = lattice.events().await;
+        // On its way still when the host is there.
+        events.data("host_started").await;
         (lattice, host, events)
     }
 
