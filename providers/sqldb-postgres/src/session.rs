@@ -10,6 +10,7 @@ use lattice_provider_sdk::sql::{
 };
 use tokio::time::Instant;
 
+use crate::binary::Room;
 use crate::errors::{aborted, is_stale_plan, no_success};
 use crate::values::{Parameter, row_of};
 
@@ -188,7 +189,8 @@ impl Session for PostgresSession {
         } else {
             self.connection.keep_busy(true);
         }
-        let rows: Result<_, _> = taken.iter().map(row_of).collect();
+        let mut room = Room::default();
+        let rows: Result<_, _> = taken.iter().map(|row| row_of(row, &mut room)).collect();
         Ok(Batch {
             rows: rows?,
             is_last,

@@ -17,8 +17,9 @@ use crate::postgres;
 
 type BoxError = Box<dyn std::error::Error + Sync + Send>;
 
-/// How deep values may stand in one another, since they are read by recursion.
-const DEEPEST: usize = 64;
+/// How deep values may stand in one another: they are read by recursion, and a row in a row has each
+/// quote twice, one in that four times, and so on.
+const DEEPEST: usize = 16;
 
 /// A value that is not null.
 ///
@@ -62,7 +63,7 @@ impl Writing {
         };
         let text = text?;
         self.depth += 1;
-        // A row in a row has each quote twice, and one in that four times. What it holds was counted.
+        // What it holds was counted.
         let counted = self.room.taken() - before;
         self.room.take(text.len().saturating_sub(counted))?;
         Ok(text)

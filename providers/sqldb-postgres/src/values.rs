@@ -10,7 +10,7 @@ use lattice_postgres::tokio_postgres::types::{
 use lattice_provider_sdk::sql::{self, SqlError, Value};
 
 use crate::binary::{
-    Reader, Unreadable, clock, date_text, interval_text, jsonb_text, numeric, timestamp_text,
+    Reader, Room, Unreadable, clock, date_text, interval_text, jsonb_text, numeric, timestamp_text,
     uuid_text,
 };
 use crate::text;
@@ -67,8 +67,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The values of a row.
-pub(crate) fn row_of(row: &Row) -> Result<sql::Row, SqlError> {
+/// The values of a row, one of several for whose texts there is so much room.
+pub(crate) fn row_of(row: &Row, room: &mut Room) -> Result<sql::Row, SqlError> {
     let cell = |at: usize| {
         let cell = row.try_get::<_, Cell>(at).map_err(|error| {
             let name = row.columns()[at].name();
@@ -79,9 +79,26 @@ pub(crate) fn row_of(row: &Row) -> Result<sql::Row, SqlError> {
                 "the column `{name}` cannot be read: {why}; cast it to text"
             ))
         })?;
-        Ok(cell.0)
+        kept(cell.0, room)
     };
     (0..row.len()).map(cell).collect()
+}
+
+/// A value for which there is room: the bytes that came do not tell how long its text is.
+fn kept(value: Value, room: &mut Room) -> Result<Value, SqlError> {
+    let len = match &value {
+        Value::Decimal(text) | Value::Text(text) | Value::Json(text) | Value::Other((_, text)) => {
+            text.len()
+        }
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    };
+    let taken = room.take(len);
+    taken.map_err(|_| {
+        let why = "the rows of a page are more than 64 MiB of text; ask for fewer at a time";
+        SqlError::invalid(why)
+    })?;
+    Ok(value)
 }
 
 /// A value out of a row.
@@ -146,5 +163,19 @@ fn widened(number: f32) -> f64 {
 impl From<Unreadable> for SqlError {
     fn from(error: Unreadable) -> Self {
         Self::other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_refused_whose_texts_are_too_long_together() {
+        let long = || Value::Decimal("9".repeat(600_000));
+        let mut room = Room::default();
+        assert!(kept(long(), &mut room).is_ok() && kept(Value::Int(1), &mut room).is_ok());
+        let refused = kept(long(), &mut room).unwrap_err();
+        assert!(matches!(refused, SqlError::InvalidParameter(why) if why.contains("64 MiB")));
     }
 }

@@ -11,6 +11,7 @@ use super::bindings::exports::wasmcloud::postgres::query::{PgValue, ResultRow};
 use super::bindings::wasmcloud::postgres::types::ResultRowEntry;
 use super::parameter::{Cell, Parameter};
 use crate::backend::Server;
+use crate::binary::Room;
 
 /// How much memory the rows of one answer may take: the package has no pages.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
@@ -101,7 +102,8 @@ impl PostgresLink {
             connection.keep_busy(true);
             return Err(Failure::TooLong);
         };
-        rows.iter().map(result_row).collect()
+        let mut room = Room::default();
+        rows.iter().map(|row| result_row(row, &mut room)).collect()
     }
 
     pub(super) async fn query_batch(&self, text: &str, until: Instant) -> Result<(), Failure> {
@@ -133,7 +135,7 @@ impl PostgresLink {
     }
 }
 
-fn result_row(row: &Row) -> Result<ResultRow, Failure> {
+fn result_row(row: &Row, room: &mut Room) -> Result<ResultRow, Failure> {
     let entry = |at: usize| {
         let column = row.columns()[at].name();
         let cell = row
@@ -144,10 +146,21 @@ fn result_row(row: &Row) -> Result<ResultRow, Failure> {
                     .into_source()
                     .map_or_else(String::new, |e| e.to_string()),
             })?;
+        room.take(grown(&cell.0)).map_err(|_| Failure::TooLong)?;
         Ok(ResultRowEntry {
             column_name: column.to_owned(),
             value: cell.0,
         })
     };
     (0..row.len()).map(entry).collect()
+}
+
+/// How long the texts are in a value of which few bytes came.
+fn grown(value: &PgValue) -> usize {
+    match value {
+        PgValue::Numeric(text) => text.len(),
+        PgValue::NumericArray(texts) => texts.iter().map(String::len).sum(),
+        PgValue::TsVector(lexemes) => lexemes.iter().map(|lexeme| lexeme.data.len()).sum(),
+        _ => 0,
+    }
 }
