@@ -103,7 +103,11 @@ impl Plan {
             Kind::Every { period, from } => {
                 let since = time.saturating_sub(*from);
                 let next = from.saturating_add((since / period + 1).saturating_mul(*period));
-                Some(if time < *from { from + period } else { next })
+                Some(if time < *from {
+                    from.saturating_add(*period)
+                } else {
+                    next
+                })
             }
             Kind::At { time: at } => (*at > time).then_some(*at),
         }
@@ -148,7 +152,9 @@ fn cron(text: &str) -> Result<Cron, ScheduleError> {
     parsed.map_err(|error| invalid(format!("`{text}` is no cron pattern: {error}")))
 }
 
+/// Nothing later than [`LATEST_MS`]: at the end of its calendar `chrono` panics.
 fn in_zone(zone: Tz, time: u64) -> Option<DateTime<Tz>> {
+    let time = Some(time).filter(|time| *time <= LATEST_MS)?;
     let utc = Utc
         .timestamp_millis_opt(i64::try_from(time).ok()?)
         .single()?;

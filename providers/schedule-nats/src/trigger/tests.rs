@@ -26,6 +26,20 @@ fn ticks(cron: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
     ticks
 }
 
+#[test]
+fn times_at_the_end_of_all_numbers_do_no_harm() {
+    for from in [u64::MAX, u64::MAX - 1, 8_210_266_876_799_999] {
+        let every = Plan::read(&Trigger::EveryMs(1000), None, from).unwrap();
+        assert!(every.after(0).is_some() && every.after(u64::MAX).is_some());
+        assert!(every.latest(u64::MAX, u64::MAX).due >= from);
+        let cron = Trigger::Cron("* * * * * *".to_owned());
+        assert!(Plan::read(&cron, Some("Pacific/Kiritimati"), from).is_err());
+    }
+    let each_day = plan("0 8 * * *", "Pacific/Kiritimati");
+    assert_eq!(each_day.after(u64::MAX), None);
+    assert!(each_day.after(LATEST_MS).is_some());
+}
+
 /// In Berlin the clock went from 2:00 to 3:00 on 2025-03-30, which was 1:00 in UTC.
 #[test]
 fn what_falls_into_a_gap_is_due_right_after_it() {
