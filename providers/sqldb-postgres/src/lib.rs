@@ -25,6 +25,9 @@
 mod backend;
 mod binary;
 mod errors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod postgres;
 mod provider;
 mod session;

@@ -43,6 +43,8 @@ use std::error::Error;
 
 use lattice_postgres::tokio_postgres::types::Type;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use checks::values_are_there;
 pub(crate) use link::PostgresLink;
 pub(crate) use serve::serve;
 

@@ -6,7 +6,7 @@ use lattice_codec::{DecodeError, Reader};
 type Walked = Result<(), DecodeError>;
 
 /// A text, and then values: `query`, and `exec` with its token.
-pub(super) fn values_are_there(params: &mut Reader) -> Walked {
+pub(crate) fn values_are_there(params: &mut Reader) -> Walked {
     params.string()?;
     list(params, value)
 }
