@@ -1,5 +1,7 @@
 //! Interfaces that the test guests do not use, with components written as text.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;
