@@ -7,7 +7,7 @@ use lattice_codec::http::{
     ErrorCode, RequestOptions, decode_request, decode_response, decode_trailers, encode_error,
     encode_request, encode_response, encode_trailers,
 };
-use lattice_codec::{DecodeError, Reader, write};
+use lattice_codec::{DecodeError, Path, Reader, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -32,6 +32,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let _ = RequestOptions::decode(&mut Reader::new(bytes.clone()));
     let _ = primitives(&bytes);
+    if let Ok(text) = std::str::from_utf8(data) {
+        texts(text);
+    }
     roundtrips(&bytes);
 });
 
@@ -59,6 +62,15 @@ fn response(bytes: &Bytes) {
             let again = decode_response(&mut Reader::new(out.freeze()));
             assert!(again.expect("written response is read") == Ok((head, body, trailers)));
         }
+    }
+}
+
+fn texts(text: &str) {
+    if let Ok(path) = text.parse::<Path>() {
+        assert_eq!(path.to_string().parse().as_ref(), Ok(&path));
+    }
+    if let Some(code) = ErrorCode::named(text) {
+        assert!(text.starts_with(code.name()));
     }
 }
 

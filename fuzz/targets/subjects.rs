@@ -7,10 +7,10 @@ use lattice_core::identity::CallProof;
 use lattice_core::provider::HostData;
 use lattice_core::record::{ComponentSpec, StoredClaims};
 use lattice_core::reference::Reference;
-use lattice_core::subject::{ControlSubjects, TopicPrefix, event, rpc, store};
+use lattice_core::subject::{ControlSubjects, SecretsSubjects, TopicPrefix, event, rpc, store};
 use lattice_core::{
-    ComponentId, HostId, ImageRef, InterfaceRef, LatticeName, Link, LinkName, ResolvedLink,
-    WitName, config,
+    BackendName, ComponentId, HostId, ImageRef, InterfaceRef, LatticeName, Link, LinkName,
+    ResolvedLink, WitName, config,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -77,6 +77,13 @@ fn subjects(text: &str) {
     }
     if let Ok(op) = control.parse(&format!("wasmbus.ctl.v1.default.{text}")) {
         assert_eq!(control.parse(&control.subject(&op)), Ok(op));
+    }
+    if let Ok(backend) = BackendName::new("nats") {
+        let secrets = SecretsSubjects::new(&TopicPrefix::default(), &backend);
+        let _ = (
+            secrets.parse(text),
+            secrets.parse(&format!("{}.{text}", secrets.get())),
+        );
     }
     let _ = text.parse::<TopicPrefix>();
     let _ = rpc::parse_invocation(text);

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lattice_claims::claims::{ComponentMetadata, ProviderMetadata};
 use lattice_claims::peer::{PeerMetadata, verify_peer};
-use lattice_claims::{CurveKey, KeyKind, PublicKey, SigningKey, token};
+use lattice_claims::{CurveKey, KeyKind, PublicKey, SigningKey, TrustedIssuers, token};
 use lattice_core::identity::PeerTokens;
 use libfuzzer_sys::fuzz_target;
 
@@ -36,6 +36,16 @@ fn peer(text: &str) {
     let _ = verify_peer(&tokens, "default", &[], 0);
 }
 
+/// Who vouches for whom.
+fn vouched(text: &str, token: &str) {
+    let mut trusted = TrustedIssuers::default();
+    let _ = (trusted.trust(text), trusted.trust(&KEY.public_key()));
+    if trusted.add_token(token).is_ok() {
+        let _ = trusted.check(text, 0);
+        assert_eq!(trusted.check(&KEY.public_key(), 0), Ok(()));
+    }
+}
+
 /// Signs arbitrary claims, so that the code behind the signature is reached.
 fn signed(text: &str) {
     let claims = text.replace("ISSUER", &KEY.public_key());
@@ -49,6 +59,7 @@ fn signed(text: &str) {
     }
     let _ = token::verify::<ProviderMetadata>(&made, 0);
     let _ = token::verify::<PeerMetadata>(&made, 0);
+    vouched(text, &made);
     let tokens = PeerTokens {
         host: made.clone(),
         provider: Some(made),

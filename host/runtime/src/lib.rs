@@ -39,6 +39,9 @@ mod outbound;
 
 mod codec;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod wire;
 
 #[cfg(test)]

@@ -1,0 +1,171 @@
+//! Feeds what stores, brokers and clocks keep for components: keys, names, letters, places of
+//! pieces, values of calls, times of jobs.
+#![no_main]
+
+use std::collections::HashMap;
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use bytes::{Bytes, BytesMut};
+use lattice_codec::Reader;
+use lattice_provider_sdk::Settings;
+use lattice_provider_sdk::keyvalue::watch::Watched;
+use lattice_provider_sdk::schedule::Trigger;
+use libfuzzer_sys::fuzz_target;
+use schedule_nats::trigger::Plan;
+use wire::Wire as _;
+
+#[allow(dead_code, reason = "letters are read, those of others too")]
+#[path = "../../providers/queue-azure/src/letter.rs"]
+mod azure_letter;
+#[allow(dead_code, reason = "no folders are made")]
+#[path = "../../providers/blobstore-fs/src/name.rs"]
+mod fs_name;
+#[allow(dead_code, reason = "nothing is written to a stream")]
+#[path = "../../providers/blobstore-nats/src/index.rs"]
+mod index;
+#[path = "../../providers/keyvalue-nats/src/key.rs"]
+mod nats_key;
+#[allow(dead_code, reason = "letters are read, those of others too")]
+#[path = "../../providers/queue-nats/src/letter.rs"]
+mod nats_letter;
+#[allow(dead_code, reason = "keys of any length are tried")]
+#[path = "../../providers/keyvalue-postgres/src/key.rs"]
+mod postgres_key;
+#[path = "../../providers/keyvalue-redis/src/namespace.rs"]
+mod redis_key;
+#[allow(dead_code, reason = "letters are read, those of others too")]
+#[path = "../../providers/queue-sqs/src/letter.rs"]
+mod sqs_letter;
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "the types of the capabilities are elsewhere"
+)]
+#[path = "../../providers/sdk/src/wire.rs"]
+mod wire;
+
+fuzz_target!(|data: &[u8]| {
+    values(data);
+    jobs(data);
+    if let Ok(json) = serde_json::from_slice(data) {
+        let _ = sqs_letter::read(&json);
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        keys(text);
+        letters(text);
+        places(text);
+        let _ = Watched::read(&Settings::from_texts([("watch", text)], []));
+    }
+});
+
+type Values = (
+    String,
+    Vec<(String, Bytes)>,
+    Option<u64>,
+    Result<(), String>,
+    i64,
+);
+
+fn values(data: &[u8]) {
+    let decode = |bytes: Bytes| Values::decode(&mut Reader::new(bytes));
+    if let Ok(values) = decode(Bytes::copy_from_slice(data)) {
+        let mut out = BytesMut::new();
+        values.encode(&mut out);
+        assert_eq!(decode(out.freeze()), Ok(values));
+    }
+}
+
+fn keys(text: &str) {
+    if let Ok(stored) = nats_key::encode(text) {
+        assert_eq!(nats_key::decode(&stored), text);
+    }
+    let _ = nats_key::decode(text);
+    assert_eq!(postgres_key::decode(&postgres_key::encode(text)), text);
+    let _ = postgres_key::decode(text);
+    let (bucket, key) = text.split_once('\n').unwrap_or(("", text));
+    let bucket = redis_key::Namespace::of(bucket);
+    assert_eq!(bucket.key(&bucket.stored(key)), Some(key));
+    let _ = (bucket.key(text), bucket.pattern());
+    if let Some(name) = fs_name::decode(text) {
+        assert_eq!(fs_name::encode(&name), text);
+    }
+    let (folders, file) = fs_name::parts(text);
+    assert!(
+        folders
+            .iter()
+            .chain([&file])
+            .all(|part| part.len() <= 255 && !part.contains('/'))
+    );
+}
+
+/// Letters as they are kept, with headers in the lines.
+fn letters(text: &str) {
+    let letter = azure_letter::read(text);
+    if let Ok(written) = azure_letter::write(&letter, azure_letter::MOST) {
+        assert_eq!(azure_letter::read(&written), letter);
+    }
+    let mut headers = HeaderMap::new();
+    for line in text.split('\n') {
+        let (name, value) = line.split_once(':').unwrap_or(("Lattice-Group", line));
+        let (name, value) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    let letter = nats_letter::read(Some(&headers), Bytes::new());
+    let _ = nats_letter::headers(&letter);
+    if let Ok(written) = sqs_letter::write(&letter, true, 1 << 18) {
+        assert!(written.size <= 1 << 18);
+    }
+}
+
+/// The size of an object and a byte of it, then where its pieces are.
+fn places(text: &str) {
+    let mut words = text.splitn(3, ' ');
+    let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+    let (Some(size), Some(byte)) = (number(), number()) else {
+        return;
+    };
+    let written = format!("data {}", words.next().unwrap_or_default());
+    let values = HashMap::from([("lattice-index".to_owned(), written)]);
+    if let Some(index) = index::Index::read("data", size, &values) {
+        if let Some((_, at)) = index.before(byte) {
+            assert!(at <= byte);
+        }
+        let _ = (index.first(), index.all(), index.piece());
+        let mut again = HashMap::new();
+        index.put("data", &mut again);
+        assert_eq!(index::Index::read("data", size, &again), Some(index));
+    }
+}
+
+/// Three times, then a trigger: a zone and a cron pattern, or a period.
+fn jobs(data: &[u8]) {
+    let Some((times, rest)) = data.split_first_chunk::<24>() else {
+        return;
+    };
+    let time = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| times[at + byte]));
+    let (from, due, now) = (time(0), time(8), time(16));
+    for trigger in [Trigger::EveryMs(due), Trigger::AtMs(due)] {
+        job(&trigger, None, (from, due, now));
+    }
+    if let Ok(text) = std::str::from_utf8(rest) {
+        let (zone, cron) = text
+            .split_once('\n')
+            .map_or((None, text), |(z, c)| (Some(z), c));
+        job(&Trigger::Cron(cron.to_owned()), zone, (from, due, now));
+    }
+}
+
+fn job(trigger: &Trigger, zone: Option<&str>, (from, due, now): (u64, u64, u64)) {
+    let Ok(plan) = Plan::read(trigger, zone, from) else {
+        return;
+    };
+    let _ = plan.first(now);
+    if let Some(next) = plan.after(now) {
+        assert!(next > now || next == u64::MAX);
+    }
+    // What is due is counted one by one: an hour has enough seconds.
+    let _ = plan.latest(due, now.min(due.saturating_add(3_600_000)));
+}
