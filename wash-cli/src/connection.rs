@@ -22,7 +22,7 @@ const MIN_CONNECT: Duration = Duration::from_secs(2);
 
 /// Connects to the NATS server of the settings.
 pub(crate) async fn connect(settings: &Settings) -> Result<async_nats::Client> {
-    let connection = settings.connection()?;
+    let connection = settings.connection();
     let prepared = connection.prepare().map_err(|error| unusable(&error))?;
     let options = prepared
         .options()

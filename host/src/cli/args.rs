@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use lattice_core::provider::{LogLevel, OtelProtocol};
 use lattice_core::subject::control::DEFAULT_CONTROL_PREFIX;
+use lattice_nats::connection_options;
 
 use super::trust::TrustArgs;
 
@@ -101,66 +102,9 @@ pub struct HostArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS")]
 pub struct NatsArgs {
-    /// NATS server for both connections
-    #[arg(long, env = "WASMCLOUD_NATS_HOST", default_value = "127.0.0.1")]
-    pub nats_host: String,
-    /// Its port
-    #[arg(long, env = "WASMCLOUD_NATS_PORT", default_value_t = 4222)]
-    pub nats_port: u16,
-    /// Addresses of NATS servers for both connections instead of host and port, comma-separated or
-    /// repeated: one that is there is enough
-    #[arg(
-        long,
-        env = "WASMCLOUD_NATS_URL",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_name = "URL"
-    )]
-    pub nats_url: Vec<String>,
-    /// User token for both connections
-    #[arg(
-        long,
-        env = "WASMCLOUD_NATS_JWT",
-        hide_env_values = true,
-        requires = "nats_seed"
-    )]
-    pub nats_jwt: Option<String>,
-    /// Seed that signs for the token
-    #[arg(
-        long,
-        env = "WASMCLOUD_NATS_SEED",
-        hide_env_values = true,
-        requires = "nats_jwt"
-    )]
-    pub nats_seed: Option<String>,
-    /// File with token and seed
-    #[arg(long, env = "WASMCLOUD_NATS_CREDS", value_name = "FILE")]
-    pub nats_creds: Option<PathBuf>,
-    /// Token that everybody shares who may connect, for both connections
-    #[arg(long, env = "WASMCLOUD_NATS_TOKEN", hide_env_values = true)]
-    pub nats_token: Option<String>,
-    /// Require TLS for both connections
-    #[arg(long, env = "WASMCLOUD_NATS_TLS", value_parser = BoolishValueParser::new())]
-    pub nats_tls: bool,
-    /// Start TLS before the server says anything, for both connections
-    #[arg(long, env = "WASMCLOUD_NATS_TLS_FIRST", value_parser = BoolishValueParser::new())]
-    pub nats_tls_first: bool,
-    /// Certificate to show to the server, a PEM file, for both connections
-    #[arg(
-        long,
-        env = "WASMCLOUD_NATS_TLS_CERT",
-        value_name = "FILE",
-        requires = "nats_tls_key"
-    )]
-    pub nats_tls_cert: Option<PathBuf>,
-    /// Private key of that certificate
-    #[arg(
-        long,
-        env = "WASMCLOUD_NATS_TLS_KEY",
-        value_name = "FILE",
-        requires = "nats_tls_cert"
-    )]
-    pub nats_tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub both: CommonArgs,
     /// Seed (`SA…`) of the NATS account or of one of its signing keys, or a file that holds it: each
     /// provider process then gets a user of its own, which reaches nothing but its links
     #[arg(
@@ -213,89 +157,47 @@ pub struct NatsArgs {
     pub tls_ca_path: Vec<PathBuf>,
 }
 
-/// Declares the flags of one connection; the common ones stand in for those that are not given.
-macro_rules! connection_args {
-    ($(#[$doc:meta])* $name:ident, $flag:literal, $variable:literal, $purpose:literal, $server:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Args)]
-        #[command(next_help_heading = "NATS")]
-        pub struct $name {
-            /// Another NATS server than the common one.
-            #[arg(id = concat!($flag, "_host"), value_name = concat!($variable, "_HOST"),
-                long = concat!($flag, "-host"), env = concat!("WASMCLOUD_", $variable, "_HOST"),
-                help = concat!("NATS server for ", $server))]
-            pub host: Option<String>,
-            /// Its port.
-            #[arg(id = concat!($flag, "_port"), value_name = concat!($variable, "_PORT"),
-                long = concat!($flag, "-port"), env = concat!("WASMCLOUD_", $variable, "_PORT"),
-                help = "Its port")]
-            pub port: Option<u16>,
-            /// Several servers.
-            #[arg(id = concat!($flag, "_url"), value_name = "URL", long = concat!($flag, "-url"),
-                env = concat!("WASMCLOUD_", $variable, "_URL"), hide_env_values = true,
-                value_delimiter = ',', help = concat!("Addresses of NATS servers for ", $purpose,
-                ", comma-separated or repeated"))]
-            pub url: Vec<String>,
-            /// Another user token.
-            #[arg(id = concat!($flag, "_jwt"), value_name = concat!($variable, "_JWT"),
-                long = concat!($flag, "-jwt"), env = concat!("WASMCLOUD_", $variable, "_JWT"),
-                hide_env_values = true, requires = concat!($flag, "_seed"),
-                help = concat!("User token for ", $purpose))]
-            pub jwt: Option<String>,
-            /// Seed that signs for the token.
-            #[arg(id = concat!($flag, "_seed"), value_name = concat!($variable, "_SEED"),
-                long = concat!($flag, "-seed"), env = concat!("WASMCLOUD_", $variable, "_SEED"),
-                hide_env_values = true, requires = concat!($flag, "_jwt"),
-                help = "Seed that signs for the token")]
-            pub seed: Option<String>,
-            /// File with token and seed.
-            #[arg(id = concat!($flag, "_creds"), value_name = "FILE",
-                long = concat!($flag, "-creds"), alias = concat!($flag, "-credsfile"),
-                env = concat!("WASMCLOUD_", $variable, "_CREDS"),
-                help = concat!("File with token and seed for ", $purpose))]
-            pub creds: Option<PathBuf>,
-            /// Another shared token.
-            #[arg(id = concat!($flag, "_token"), value_name = concat!($variable, "_TOKEN"),
-                long = concat!($flag, "-token"), env = concat!("WASMCLOUD_", $variable, "_TOKEN"),
-                hide_env_values = true,
-                help = concat!("Token that everybody shares who may connect for ", $purpose))]
-            pub token: Option<String>,
-            /// Whether TLS comes first.
-            #[arg(id = concat!($flag, "_tls_first"), long = concat!($flag, "-tls-first"),
-                env = concat!("WASMCLOUD_", $variable, "_TLS_FIRST"),
-                value_parser = BoolishValueParser::new(),
-                help = concat!("Start TLS before the server says anything for ", $purpose))]
-            pub tls_first: bool,
-            /// The certificate to show.
-            #[arg(id = concat!($flag, "_tls_cert"), long = concat!($flag, "-tls-cert"),
-                env = concat!("WASMCLOUD_", $variable, "_TLS_CERT"), value_name = "FILE",
-                requires = concat!($flag, "_tls_key"),
-                help = concat!("Certificate to show to the server, a PEM file, for ", $purpose))]
-            pub tls_cert: Option<PathBuf>,
-            /// Its private key.
-            #[arg(id = concat!($flag, "_tls_key"), long = concat!($flag, "-tls-key"),
-                env = concat!("WASMCLOUD_", $variable, "_TLS_KEY"), value_name = "FILE",
-                requires = concat!($flag, "_tls_cert"), help = "Private key of that certificate")]
-            pub tls_key: Option<PathBuf>,
-            /// Whether TLS is required.
-            #[arg(id = concat!($flag, "_tls"), long = concat!($flag, "-tls"),
-                env = concat!("WASMCLOUD_", $variable, "_TLS"),
-                value_parser = BoolishValueParser::new(),
-                help = concat!("Require TLS for ", $purpose))]
-            pub tls: bool,
-        }
-    };
+connection_options! {
+    /// Both connections.
+    pub struct CommonArgs {
+        heading: "NATS",
+        flag: "nats",
+        variable: "WASMCLOUD_NATS",
+        purpose: "both connections",
+        host: "NATS server for both connections [default: 127.0.0.1]",
+        port: "Its port [default: 4222]",
+        creds: "nats-creds" | "nats-credsfile", "WASMCLOUD_NATS_CREDS",
+        tls_first: "WASMCLOUD_NATS_TLS_FIRST",
+    }
 }
 
-connection_args!(
+connection_options! {
     /// The connection for control, events and the store.
-    CtlArgs, "ctl", "CTL", "control", "control, events and the store"
-);
+    pub struct CtlArgs {
+        heading: "NATS",
+        flag: "ctl",
+        variable: "WASMCLOUD_CTL",
+        purpose: "control, events and the store",
+        host: "NATS server for control",
+        port: "Its port",
+        creds: "ctl-creds" | "ctl-credsfile", "WASMCLOUD_CTL_CREDS",
+        tls_first: "WASMCLOUD_CTL_TLS_FIRST",
+    }
+}
 
-connection_args!(
+connection_options! {
     /// The connection for calls and providers.
-    RpcArgs, "rpc", "RPC", "calls", "calls and providers"
-);
+    pub struct RpcArgs {
+        heading: "NATS",
+        flag: "rpc",
+        variable: "WASMCLOUD_RPC",
+        purpose: "calls and providers",
+        host: "NATS server for calls",
+        port: "Its port",
+        creds: "rpc-creds" | "rpc-credsfile", "WASMCLOUD_RPC_CREDS",
+        tls_first: "WASMCLOUD_RPC_TLS_FIRST",
+    }
+}
 
 /// What components and providers may do and use.
 #[derive(Debug, Clone, Args)]

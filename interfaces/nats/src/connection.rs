@@ -8,6 +8,7 @@
 mod creds;
 mod files;
 mod login;
+pub mod options;
 mod rotation;
 
 use std::path::PathBuf;

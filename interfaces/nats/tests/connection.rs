@@ -6,96 +6,35 @@
     reason = "the subjects are those of the test"
 )]
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use lattice_core::provider::SecretText;
 use lattice_nats::connection::{ClientCert, Connection, Login, Tls};
-use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port, taken_in};
-use tempfile::TempDir;
+use lattice_nats_box::{Authority, NatsBox, NatsBoxOptions, free_port, taken_in};
 use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// An authority of a test's own, and what it has signed.
-struct Authority(TempDir);
+async fn server(authority: &Authority, more: &str, tls_first: bool) -> NatsBox {
+    let options = NatsBoxOptions {
+        extra_config: authority.server_config(more),
+        tls_first,
+        ..NatsBoxOptions::default()
+    };
+    NatsBox::start_with(options).await.unwrap()
+}
 
-impl Authority {
-    fn new() -> Self {
-        let authority = Self(tempfile::tempdir().unwrap());
-        authority.openssl(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
-             -keyout ca.key -out ca.pem",
-        );
-        for name in ["server", "client"] {
-            authority.sign(name, name);
-        }
-        authority
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn openssl(&self, arguments: &str) {
-        let ran = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(self.0.path())
-            .output()
-            .expect("`openssl` is installed");
-        assert!(
-            ran.status.success(),
-            "{}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
-    }
-
-    /// Writes `{file}.pem` and `{file}.key` for this machine.
-    fn sign(&self, file: &str, subject: &str) {
-        std::fs::write(
-            self.path("names"),
-            "subjectAltName=IP:127.0.0.1,DNS:localhost",
-        )
-        .unwrap();
-        self.openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={subject} \
-             -keyout {file}.key -out {file}.csr"
-        ));
-        self.openssl(&format!(
-            "x509 -req -in {file}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-             -extfile names -out {file}.pem"
-        ));
-    }
-
-    async fn server(&self, more: &str, tls_first: bool) -> NatsBox {
-        let path = |name| self.path(name).display().to_string();
-        let extra_config = format!(
-            "tls {{\n cert_file: {:?}\n key_file: {:?}\n ca_file: {:?}\n timeout: 10\n {more}\n}}\n",
-            path("server.pem"),
-            path("server.key"),
-            path("ca.pem"),
-        );
-        let options = NatsBoxOptions {
-            extra_config,
-            tls_first,
-            ..NatsBoxOptions::default()
-        };
-        NatsBox::start_with(options).await.unwrap()
-    }
-
-    /// What a client needs that shows a certificate.
-    fn tls(&self) -> Tls {
-        Tls {
-            ca_files: vec![self.path("ca.pem")],
-            client: Some(ClientCert {
-                cert: self.path("client.pem"),
-                key: self.path("client.key"),
-            }),
-            ..Tls::default()
-        }
+/// What a client needs that shows a certificate.
+fn tls(authority: &Authority) -> Tls {
+    Tls {
+        ca_files: vec![authority.path("ca.pem")],
+        client: Some(ClientCert {
+            cert: authority.path("client.pem"),
+            key: authority.path("client.key"),
+        }),
+        ..Tls::default()
     }
 }
 
@@ -115,12 +54,12 @@ async fn connect(connection: &Connection) -> Result<async_nats::Client, async_na
 
 #[tokio::test]
 async fn a_certificate_is_shown_where_the_server_wants_one() {
-    let (authority, other) = (Authority::new(), Authority::new());
-    let server = authority.server("verify: true", false).await;
+    let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let server = server(&authority, "verify: true", false).await;
     let mut connection = to(&server.url);
     connection.tls = Tls {
         required: true,
-        ..authority.tls()
+        ..tls(&authority)
     };
     connect(&connection).await.unwrap();
 
@@ -134,7 +73,7 @@ async fn a_certificate_is_shown_where_the_server_wants_one() {
         client: None,
         ..connection.tls.clone()
     };
-    for tls in [without, other.tls(), Tls::default()] {
+    for tls in [without, tls(&other), Tls::default()] {
         let connection = Connection {
             tls,
             ..connection.clone()
@@ -145,23 +84,23 @@ async fn a_certificate_is_shown_where_the_server_wants_one() {
 
 #[tokio::test]
 async fn tls_can_begin_before_the_server_speaks() {
-    let authority = Authority::new();
-    let server = authority.server("handshake_first: true", true).await;
+    let authority = Authority::new().unwrap();
+    let server = server(&authority, "handshake_first: true", true).await;
     let mut connection = to(&server.url);
     connection.tls = Tls {
         first: true,
         client: None,
-        ..authority.tls()
+        ..tls(&authority)
     };
     connect(&connection).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_key_that_belongs_to_another_certificate_is_named() {
-    let authority = Authority::new();
+    let authority = Authority::new().unwrap();
     let mut connection = to("localhost");
-    connection.tls = authority.tls();
-    authority.sign("other", "other");
+    connection.tls = tls(&authority);
+    authority.sign("other", "other").unwrap();
     std::fs::copy(authority.path("other.key"), authority.path("client.key")).unwrap();
     let error = connection.prepare().unwrap_err().to_string();
     assert!(
@@ -232,10 +171,10 @@ async fn one_server_of_several_is_enough() {
 
 #[tokio::test]
 async fn a_changed_certificate_is_used_without_losing_what_is_sent() {
-    let authority = Authority::new();
-    let server = authority.server("verify: true", false).await;
+    let authority = Authority::new().unwrap();
+    let server = server(&authority, "verify: true", false).await;
     let mut connection = to(&server.url);
-    connection.tls = authority.tls();
+    connection.tls = tls(&authority);
     connection.tls.ca_files.push(authority.path("ca.pem"));
     let listener = connect(&connection).await.unwrap();
     let mut heard = listener.subscribe("numbers").await.unwrap();
@@ -271,7 +210,7 @@ async fn a_changed_certificate_is_used_without_losing_what_is_sent() {
     assert_eq!(connects(), before);
     std::fs::write(authority.path("client.key"), good).unwrap();
     for round in 1..=2 {
-        authority.sign("next", "client");
+        authority.sign("next", "client").unwrap();
         for end in ["pem", "key"] {
             let (from, to) = (format!("next.{end}"), format!("client.{end}"));
             std::fs::rename(authority.path(&from), authority.path(&to)).unwrap();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use lattice_core::HostId;
+use lattice_nats::connection::options;
 use serde_json::{Value, json};
 
 use super::up::{Probe, probe};
@@ -127,8 +128,11 @@ async fn report(dir: LatticeDir) -> Option<Report> {
 
 async fn connect(dir: &LatticeDir, host: &str, port: u16) -> Option<Lattice> {
     let given = Given {
-        host: Some(host.to_owned()),
-        port: Some(port),
+        nats: options::Given {
+            host: Some(host.to_owned()),
+            port: Some(port),
+            ..options::Given::default()
+        },
         lattice: Some(dir.name().to_owned()),
         ..Given::default()
     };

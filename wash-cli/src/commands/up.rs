@@ -15,6 +15,7 @@ use crate::signals::{Signals, Stop};
 mod apps;
 mod args;
 mod broker;
+mod connections;
 mod defaults;
 mod deploy;
 mod hosts;

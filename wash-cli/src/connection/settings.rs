@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use lattice_core::LatticeName;
 use lattice_core::provider::SecretText;
-use lattice_nats::connection::{ClientCert, Connection, Login, Tls, addresses, without_login};
+use lattice_nats::connection::options;
+use lattice_nats::connection::{Connection, Login, Tls, without_login};
 
 use crate::context::{Context, ContextDir};
 use crate::error::{CliError, Code, Result};
@@ -30,17 +31,8 @@ pub(crate) enum Side {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
     pub(crate) side: Side,
-    pub(crate) host: Option<String>,
-    pub(crate) port: Option<u16>,
-    pub(crate) jwt: Option<String>,
-    pub(crate) seed: Option<String>,
-    pub(crate) credsfile: Option<PathBuf>,
+    pub(crate) nats: options::Given,
     pub(crate) tls_ca_file: Option<PathBuf>,
-    pub(crate) tls_first: Option<bool>,
-    pub(crate) urls: Vec<String>,
-    pub(crate) token: Option<String>,
-    pub(crate) tls_cert: Option<PathBuf>,
-    pub(crate) tls_key: Option<PathBuf>,
     pub(crate) cluster_seed: Option<String>,
     pub(crate) lattice: Option<String>,
     pub(crate) timeout_ms: Option<u64>,
@@ -54,15 +46,12 @@ pub(crate) struct Settings {
     pub(crate) lattice: LatticeName,
     pub(crate) host: String,
     pub(crate) port: u16,
-    pub(crate) jwt: Option<String>,
-    pub(crate) seed: Option<String>,
-    pub(crate) credsfile: Option<PathBuf>,
-    pub(crate) tls_ca_file: Option<PathBuf>,
-    pub(crate) tls_first: bool,
+    /// Who connects.
+    pub(crate) login: Login,
+    /// How the connection is encrypted.
+    pub(crate) tls: Tls,
     /// Addresses instead of host and port.
     pub(crate) urls: Vec<String>,
-    pub(crate) token: Option<String>,
-    pub(crate) client: Option<ClientCert>,
     /// The seed of the cluster whose member makes the calls.
     pub(crate) cluster: Option<SecretText>,
     pub(crate) timeout: Duration,
@@ -101,31 +90,17 @@ impl Settings {
     }
 
     /// The same as everybody connects by it.
-    pub(crate) fn connection(&self) -> Result<Connection> {
-        let secret = |text: &Option<String>| SecretText::new(text.as_deref().unwrap_or_default());
-        let login = match (&self.credsfile, &self.token) {
-            (Some(path), _) => Login::CredsFile(path.clone()),
-            (None, Some(token)) if self.seed.is_none() => {
-                Login::Token(SecretText::new(token.as_str()))
-            }
-            _ => Login::of(&secret(&self.jwt), &secret(&self.seed))
-                .map_err(|error| super::unusable(&error))?,
-        };
+    pub(crate) fn connection(&self) -> Connection {
         let servers = match self.urls.is_empty() {
             true => vec![self.url()],
             false => self.urls.clone(),
         };
-        Ok(Connection {
+        Connection {
             servers,
-            login,
-            tls: Tls {
-                required: false,
-                first: self.tls_first,
-                ca_files: self.tls_ca_file.iter().cloned().collect(),
-                client: self.client.clone(),
-            },
+            login: self.login.clone(),
+            tls: self.tls.clone(),
             inbox: None,
-        })
+        }
     }
 
     /// The wait for a slow operation: what was asked for, else `default`.
@@ -145,78 +120,90 @@ fn has_port(host: &str) -> bool {
 
 impl Given {
     /// Fills the gaps: flag, variable, context, a local lattice of `wash up`, built-in value.
-    pub(crate) fn settle(self) -> Result<Settings> {
+    pub(crate) fn settle(mut self) -> Result<Settings> {
         let context =
             ContextDir::open(self.context_dir.clone())?.select(self.context.as_deref())?;
         let named = self.context.is_some();
         let side = FromContext::of(context.unwrap_or_default(), self.side);
-        let lattice = lattice_name(self.lattice.or(side.lattice))?;
-        let urls: Vec<String> = self.urls.iter().flat_map(|url| addresses(url)).collect();
+        let lattice = lattice_name(self.lattice.take().or_else(|| side.lattice.clone()))?;
         let running = running(&lattice);
-        let (host, port) = if self.host.is_some() || self.port.is_some() || !urls.is_empty() {
-            (self.host.or(side.host), self.port.or(side.port))
-        } else {
-            local_address(running.as_ref(), named, (side.host, side.port))
-        };
+        let (host, port) = self.address(&side, running.as_ref(), named);
         // How to get into a lattice that `wash up --secure` runs, if this is where it leads to.
         let leads_there = |running: &LocalAddress| {
-            urls.is_empty()
+            self.nats.urls.is_empty()
                 && host.as_deref().is_none_or(is_local)
                 && port.unwrap_or(DEFAULT_PORT) == running.port
         };
         let access = running
             .filter(leads_there)
             .and_then(|running| running.access);
-        // Credentials of one source are never mixed with those of another.
-        let own = self.jwt.is_some()
-            || self.seed.is_some()
-            || self.credsfile.is_some()
-            || self.token.is_some();
-        let (jwt, seed, credsfile) = if own {
-            (self.jwt, self.seed, self.credsfile)
-        } else {
-            let of_lattice = || access.as_ref().map(|access| access.creds.clone());
-            let no_login = side.jwt.is_none() && side.seed.is_none();
-            let credsfile = side.credsfile.or_else(|| creds_variable(self.side));
-            (
-                side.jwt,
-                side.seed,
-                credsfile.or_else(|| of_lattice().filter(|_| no_login)),
-            )
-        };
-        let client = self.tls_cert.zip(self.tls_key);
-        let cluster = self.cluster_seed.or(side.cluster_seed).map(SecretText::new);
+        let cluster = self.cluster_seed.take().or(side.cluster_seed.clone());
         let of_lattice = || cluster_of(access.as_ref()?);
-        let cluster = cluster.or_else(of_lattice);
-        let timeout_flag = self.timeout_ms.is_some();
         let timeout_ms = self.timeout_ms.or(side.timeout);
         Ok(Settings {
             lattice,
             host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: port.unwrap_or(DEFAULT_PORT),
-            jwt,
-            seed,
-            credsfile,
-            tls_ca_file: self
-                .tls_ca_file
-                .or_else(|| path_variable(self.side, "TLS_CA_FILE"))
-                .or(side.tls_ca_file)
-                .or(access.map(|access| access.ca)),
-            urls,
-            token: self.token,
-            client: client.map(|(cert, key)| ClientCert { cert, key }),
-            cluster,
-            tls_first: self
-                .tls_first
-                .or_else(|| flag_variable(self.side, "TLS_FIRST"))
-                .or(side.tls_first)
-                .unwrap_or(false),
+            login: self.login(&side, access.as_ref())?,
+            tls: self.tls(&side, access.as_ref()),
+            cluster: cluster.map(SecretText::new).or_else(of_lattice),
             timeout: timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis),
             timeout_given: timeout_ms
                 .is_some_and(|ms| u128::from(ms) != DEFAULT_TIMEOUT.as_millis()),
-            timeout_flag,
+            timeout_flag: self.timeout_ms.is_some(),
             topic_prefix: variable("WASMCLOUD_CTL_TOPIC_PREFIX"),
+            urls: self.nats.urls,
         })
+    }
+
+    fn address(&self, side: &FromContext, running: Option<&LocalAddress>, named: bool) -> Address {
+        let Self { nats, .. } = self;
+        if nats.host.is_some() || nats.port.is_some() || !nats.urls.is_empty() {
+            let host = nats.host.clone().or_else(|| side.host.clone());
+            (host, nats.port.or(side.port))
+        } else {
+            local_address(running, named, (side.host.clone(), side.port))
+        }
+    }
+
+    /// Credentials of one source are never mixed with those of another.
+    fn login(&self, side: &FromContext, access: Option<&LocalAccess>) -> Result<Login> {
+        let said = if self.nats.names_login() {
+            self.nats.clone()
+        } else {
+            let no_login = side.jwt.is_none() && side.seed.is_none();
+            let of_lattice = || access.map(|access| access.creds.clone());
+            let creds = side.creds.clone().or_else(|| creds_variable(self.side));
+            options::Given {
+                jwt: side.jwt.clone(),
+                seed: side.seed.clone(),
+                creds: creds.or_else(|| of_lattice().filter(|_| no_login)),
+                ..options::Given::default()
+            }
+        };
+        // The shell of 1.x takes the file where there is one.
+        match &said.creds {
+            Some(path) => Ok(Login::CredsFile(path.clone())),
+            None => said.login().map_err(|error| super::unusable(&error)),
+        }
+    }
+
+    fn tls(&self, side: &FromContext, access: Option<&LocalAccess>) -> Tls {
+        let ca_file = self.tls_ca_file.clone();
+        let ca_file = ca_file
+            .or_else(|| path_variable(self.side, "TLS_CA_FILE"))
+            .or_else(|| side.tls_ca_file.clone())
+            .or_else(|| access.map(|access| access.ca.clone()));
+        let first = self.nats.tls_first;
+        Tls {
+            required: self.nats.tls.unwrap_or_default(),
+            first: first
+                .or_else(|| flag_variable(self.side, "TLS_FIRST"))
+                .or(side.tls_first)
+                .unwrap_or(false),
+            ca_files: ca_file.into_iter().collect(),
+            client: self.nats.client.clone(),
+        }
     }
 }
 
@@ -226,9 +213,9 @@ struct FromContext {
     cluster_seed: Option<String>,
     host: Option<String>,
     port: Option<u16>,
-    jwt: Option<String>,
-    seed: Option<String>,
-    credsfile: Option<PathBuf>,
+    jwt: Option<SecretText>,
+    seed: Option<SecretText>,
+    creds: Option<PathBuf>,
     tls_ca_file: Option<PathBuf>,
     tls_first: Option<bool>,
     timeout: Option<u64>,
@@ -237,15 +224,16 @@ struct FromContext {
 impl FromContext {
     fn of(context: Context, side: Side) -> Self {
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let secret = |text| filled(text).map(SecretText::new);
         match side {
             Side::Control => Self {
                 lattice: filled(context.lattice),
                 cluster_seed: filled(context.cluster_seed),
                 host: filled(context.ctl_host),
                 port: context.ctl_port,
-                jwt: filled(context.ctl_jwt),
-                seed: filled(context.ctl_seed),
-                credsfile: context.ctl_credsfile,
+                jwt: secret(context.ctl_jwt),
+                seed: secret(context.ctl_seed),
+                creds: context.ctl_credsfile,
                 tls_ca_file: context.ctl_tls_ca_file,
                 tls_first: context.ctl_tls_first,
                 timeout: context.ctl_timeout,
@@ -255,9 +243,9 @@ impl FromContext {
                 cluster_seed: filled(context.cluster_seed),
                 host: filled(context.rpc_host),
                 port: context.rpc_port,
-                jwt: filled(context.rpc_jwt),
-                seed: filled(context.rpc_seed),
-                credsfile: context.rpc_credsfile,
+                jwt: secret(context.rpc_jwt),
+                seed: secret(context.rpc_seed),
+                creds: context.rpc_credsfile,
                 tls_ca_file: context.rpc_tls_ca_file,
                 tls_first: context.rpc_tls_first,
                 timeout: context.rpc_timeout,
@@ -344,8 +332,11 @@ mod tests {
     fn settings(host: &str, port: u16) -> Settings {
         let empty = tempfile::tempdir().unwrap();
         Given {
-            host: Some(host.to_owned()),
-            port: Some(port),
+            nats: options::Given {
+                host: Some(host.to_owned()),
+                port: Some(port),
+                ..options::Given::default()
+            },
             context_dir: Some(empty.path().into()),
             ..Given::default()
         }
@@ -385,7 +376,7 @@ mod tests {
         let settled = given.settle().unwrap();
         assert_eq!(settled.address(), "10.1.1.1:4333");
         assert_eq!(settled.lattice.as_str(), "east");
-        assert_eq!(settled.seed.as_deref(), Some("SU"));
+        assert_eq!(settled.login, Login::Nkey(SecretText::new("SU")));
         assert!(!settled.timeout_given);
     }
 

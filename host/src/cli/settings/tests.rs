@@ -256,6 +256,8 @@ fn what_a_connection_needs_is_looked_at_first() {
     assert!(told().contains("user.creds"), "{}", told());
     std::fs::write(&path, "nothing").unwrap();
     assert!(told().contains("holds no NATS credentials"), "{}", told());
+    let error = build(&["--ctl-jwt", "eyJ"]).unwrap_err();
+    assert!(error.to_string().contains("no seed"), "{error}");
     let error = build(&["--nats-url", "nats://a:1,nats://[b"]).unwrap_err();
     assert!(error.to_string().contains("nats://[b"), "{error}");
 }

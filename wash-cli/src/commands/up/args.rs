@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
+use lattice_nats::connection::options;
 
+use super::connections::{self, CtlArgs, RpcArgs};
 use super::legacy::LegacyArgs;
 use super::server::ServerProgram;
 use crate::connection::Given;
@@ -104,44 +106,10 @@ pub(crate) struct HostSettings {
     /// Public keys of further clusters whose compiled code is used, separated by commas
     #[arg(long, env = "WASMCLOUD_CLUSTER_ISSUERS", value_delimiter = ',')]
     cluster_issuers: Vec<String>,
-    /// Host of the NATS server for control, if not the one started
-    #[arg(long, env = "WASMCLOUD_CTL_HOST")]
-    ctl_host: Option<String>,
-    /// Port of the NATS server for control
-    #[arg(long, env = "WASMCLOUD_CTL_PORT")]
-    ctl_port: Option<u16>,
-    /// User JWT for control
-    #[arg(long, env = "WASMCLOUD_CTL_JWT", hide_env_values = true)]
-    ctl_jwt: Option<String>,
-    /// Seed that belongs to the JWT
-    #[arg(long, env = "WASMCLOUD_CTL_SEED", hide_env_values = true)]
-    ctl_seed: Option<String>,
-    /// Credentials file for control
-    #[arg(long, env = "WASMCLOUD_CTL_CREDSFILE")]
-    ctl_credsfile: Option<PathBuf>,
-    /// Require TLS for control
-    #[arg(long, env = "WASMCLOUD_CTL_TLS", value_parser = BoolishValueParser::new(),
-        num_args = 0..=1, default_missing_value = "true")]
-    ctl_tls: Option<bool>,
-    /// Host of the NATS server for calls, if not the one for control
-    #[arg(long, env = "WASMCLOUD_RPC_HOST")]
-    rpc_host: Option<String>,
-    /// Port of the NATS server for calls
-    #[arg(long, env = "WASMCLOUD_RPC_PORT")]
-    rpc_port: Option<u16>,
-    /// User JWT for calls
-    #[arg(long, env = "WASMCLOUD_RPC_JWT", hide_env_values = true)]
-    rpc_jwt: Option<String>,
-    /// Seed that belongs to the JWT
-    #[arg(long, env = "WASMCLOUD_RPC_SEED", hide_env_values = true)]
-    rpc_seed: Option<String>,
-    /// Credentials file for calls
-    #[arg(long, env = "WASMCLOUD_RPC_CREDSFILE")]
-    rpc_credsfile: Option<PathBuf>,
-    /// Require TLS for calls
-    #[arg(long, env = "WASMCLOUD_RPC_TLS", value_parser = BoolishValueParser::new(),
-        num_args = 0..=1, default_missing_value = "true")]
-    rpc_tls: Option<bool>,
+    #[command(flatten)]
+    ctl: CtlArgs,
+    #[command(flatten)]
+    rpc: RpcArgs,
     /// Milliseconds that requests of the hosts may take
     #[arg(long, env = "WASMCLOUD_RPC_TIMEOUT_MS")]
     rpc_timeout_ms: Option<u64>,
@@ -227,16 +195,14 @@ pub(crate) struct HostSettings {
 impl Args {
     /// The control connection, as 1.x finds it: control flags, NATS flags, context.
     pub(super) fn given(&self) -> Given {
-        let host = &self.host;
+        let (host, server) = (&self.host, &self.nats);
+        let ctl = host.ctl.given();
         Given {
-            host: host
-                .ctl_host
-                .clone()
-                .or_else(|| self.nats.nats_host.clone()),
-            port: host.ctl_port.or(self.nats.nats_port),
-            jwt: host.ctl_jwt.clone(),
-            seed: host.ctl_seed.clone(),
-            credsfile: host.ctl_credsfile.clone(),
+            nats: options::Given {
+                host: ctl.host.or_else(|| server.nats_host.clone()),
+                port: ctl.port.or(server.nats_port),
+                ..ctl
+            },
             lattice: host.lattice.clone(),
             context: host.context.clone(),
             ..Given::default()
@@ -245,9 +211,9 @@ impl Args {
 
     /// Whether the address was given, so that another one will not do.
     pub(super) fn address_given(&self) -> bool {
-        let (host, nats) = (&self.host, &self.nats);
-        host.ctl_host.is_some()
-            || host.ctl_port.is_some()
+        let (ctl, nats) = (&self.host.ctl, &self.nats);
+        ctl.host.is_some()
+            || ctl.port.is_some()
             || nats.nats_host.is_some()
             || nats.nats_port.is_some()
     }
@@ -306,34 +272,14 @@ impl HostSettings {
     }
 
     /// The variables for a host whose control connection is at `address`.
-    pub(super) fn variables(&self, address: (&str, u16)) -> Vec<(&'static str, String)> {
+    pub(super) fn variables(&self, address: (&str, u16)) -> Vec<(String, String)> {
         let text = |value: &Option<String>| value.clone();
-        let path = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
         let flag = |value: Option<bool>| value.map(|value| value.to_string());
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let list = |items: &[String]| Some(items.join(",")).filter(|list| !list.is_empty());
-        let (host, port) = (address.0.to_owned(), address.1);
-        let variables = [
+        let others = [
             ("WASMCLOUD_CLUSTER_SEED", text(&self.cluster_seed)),
             ("WASMCLOUD_CLUSTER_ISSUERS", list(&self.cluster_issuers)),
-            ("WASMCLOUD_CTL_HOST", Some(host.clone())),
-            ("WASMCLOUD_CTL_PORT", Some(port.to_string())),
-            ("WASMCLOUD_CTL_JWT", text(&self.ctl_jwt)),
-            ("WASMCLOUD_CTL_SEED", text(&self.ctl_seed)),
-            ("WASMCLOUD_CTL_CREDS", path(&self.ctl_credsfile)),
-            ("WASMCLOUD_CTL_TLS", flag(self.ctl_tls)),
-            (
-                "WASMCLOUD_RPC_HOST",
-                Some(text(&self.rpc_host).unwrap_or(host)),
-            ),
-            (
-                "WASMCLOUD_RPC_PORT",
-                Some(self.rpc_port.unwrap_or(port).to_string()),
-            ),
-            ("WASMCLOUD_RPC_JWT", text(&self.rpc_jwt)),
-            ("WASMCLOUD_RPC_SEED", text(&self.rpc_seed)),
-            ("WASMCLOUD_RPC_CREDS", path(&self.rpc_credsfile)),
-            ("WASMCLOUD_RPC_TLS", flag(self.rpc_tls)),
             ("WASMCLOUD_RPC_TIMEOUT_MS", number(self.rpc_timeout_ms)),
             (
                 "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
@@ -378,9 +324,11 @@ impl HostSettings {
             ("WASMCLOUD_POLICY_TIMEOUT", number(self.policy_timeout_ms)),
             ("WASMCLOUD_SECRETS_TOPIC", text(&self.secrets_topic)),
         ];
-        variables
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
+        let others = others.map(|(name, value)| (name.to_owned(), value));
+        let ctl = connections::variables("WASMCLOUD_CTL", &self.ctl.given(), address);
+        let rpc = connections::variables("WASMCLOUD_RPC", &self.rpc.given(), address);
+        let all = ctl.into_iter().chain(rpc).chain(others);
+        all.filter_map(|(name, value)| Some((name, value?)))
             .collect()
     }
 }
@@ -423,10 +371,10 @@ mod tests {
         let variables = args(&["--ctl-seed", "SU"])
             .host
             .variables(("10.0.0.1", 4333));
-        let value = |name| {
+        let value = |name: &str| {
             variables
                 .iter()
-                .find(|(key, _)| *key == name)
+                .find(|(key, _)| key == name)
                 .map(|(_, v)| v.as_str())
         };
         assert_eq!(value("WASMCLOUD_RPC_HOST"), Some("10.0.0.1"));

@@ -65,7 +65,7 @@ impl Wanted<'_> {
             port: settings.port,
             started: false,
         };
-        if !is_local(&settings.host) || settings.tls_first || !settings.urls.is_empty() {
+        if !is_local(&settings.host) || settings.tls.first || !settings.urls.is_empty() {
             if self.secure.is_some() {
                 return Err(not_here(settings));
             }

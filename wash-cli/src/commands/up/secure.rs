@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use lattice_claims::nats::{Account, Permissions, User, account_token, operator_token, user_token};
 use lattice_claims::{KeyKind, SigningKey};
 use lattice_core::provider::SecretText;
-use lattice_nats::connection::Creds;
+use lattice_nats::connection::{Creds, Login};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -121,8 +121,12 @@ impl Secure {
     /// Has this very command get in.
     pub(super) fn settle(&self, settings: &mut Settings) {
         let LocalAccess { creds, ca, .. } = self.access();
-        settings.credsfile.get_or_insert(creds);
-        settings.tls_ca_file.get_or_insert(ca);
+        if settings.login == Login::Nobody {
+            settings.login = Login::CredsFile(creds);
+        }
+        if settings.tls.ca_files.is_empty() {
+            settings.tls.ca_files.push(ca);
+        }
     }
 
     /// Leaves a context for those who cannot see the folder of the lattice by its name.
