@@ -120,8 +120,8 @@ impl ComponentInvoke {
                 format!("`{wanted}` in `allow` of the link's target config lets it through")
             }
             HttpCode::DestinationIpProhibited => format!(
-                "its address is not public, or one of a metadata service; a grant that names its \
-                 host or network, such as `{wanted}`, lets it through"
+                "its address is not public, or one of a metadata service; {} lets it through",
+                grant::wanted_beside(method, uri)
             ),
             _ => return,
         };
@@ -316,10 +316,16 @@ impl Invoke for ComponentInvoke {
                 self.denied_there(operation, &code, &method, &uri);
                 Err(code)
             }
-            Err(HttpError::Call(error)) => Err(match self.failed(&route, operation, error) {
-                InvokeError::Deadline => HttpCode::HttpResponseTimeout,
-                other => internal(&message_chain(&other)),
-            }),
+            Err(HttpError::Call(error)) => {
+                // A response that breaks off at once can take its head along: what ended it is told
+                // as it is of bodies.
+                let named = named_code(&error);
+                let failed = self.failed(&route, operation, error);
+                Err(named.unwrap_or_else(|| match failed {
+                    InvokeError::Deadline => HttpCode::HttpResponseTimeout,
+                    other => internal(&message_chain(&other)),
+                }))
+            }
             Err(error) => Err(internal(&error)),
         }
     }
@@ -333,13 +339,18 @@ fn operation(instance: &str, function: &str) -> String {
     }
 }
 
-/// Why the body of a response broke off; its sender names the code where it has one.
+/// Why the body of a response broke off.
 fn body_code(error: &CallError) -> HttpCode {
-    let named = match error {
+    let unnamed = || HttpCode::InternalError(Some(message_chain(error)));
+    named_code(error).unwrap_or_else(unnamed)
+}
+
+/// The code that the sender of a response names as what ended it.
+fn named_code(error: &CallError) -> Option<HttpCode> {
+    match error {
         CallError::Remote(remote) => HttpCode::named(&remote.message),
         _ => None,
-    };
-    named.unwrap_or_else(|| HttpCode::InternalError(Some(message_chain(error))))
+    }
 }
 
 /// Puts the failure of a call into the terms of the runtime. There is no code when the called
@@ -443,5 +454,26 @@ impl Stream for ResultStream {
                 })
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_that_ends_a_response_is_told_whether_its_head_came_or_not() {
+        let ended =
+            |message: &str| CallError::Remote(RemoteError::new(RemoteError::FAILED, message));
+        let size = HttpCode::HttpRequestBodySize(None);
+        let named = ended(&size.to_string());
+        assert_eq!(named_code(&named), Some(size.clone()));
+        assert_eq!(body_code(&named), size);
+        let other = ended("it broke");
+        assert_eq!(named_code(&other), None);
+        let HttpCode::InternalError(Some(text)) = body_code(&other) else {
+            panic!("it is none of the others");
+        };
+        assert!(text.contains("it broke"), "{text}");
     }
 }
