@@ -6,6 +6,7 @@ use bytes::Bytes;
 use lattice_core::event::EventKind;
 use lattice_core::host::{Host, HostInventory};
 use lattice_core::id::IdRule;
+use lattice_core::record::restore_rules;
 use lattice_core::subject::ControlOp;
 use lattice_core::{
     ComponentId, ConfigName, CtlResponse, HostId, ImageRef, InvalidId, Link, LinkKey, StringMap,
@@ -210,7 +211,10 @@ impl Client {
     ///
     /// Fails when nobody answers or the host refuses.
     pub async fn links(&self) -> Result<Vec<Link>, ClientError> {
-        self.ask(ControlOp::LinkGet).await
+        let mut links: Vec<Link> = self.ask(ControlOp::LinkGet).await?;
+        // A host of 1.9 answers with the records as they are stored.
+        links.iter_mut().for_each(restore_rules);
+        Ok(links)
     }
 
     /// Stores a link.

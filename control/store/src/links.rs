@@ -265,7 +265,7 @@ fn is_keyed(link: &Link, key: &LinkKey) -> bool {
 }
 
 fn encode(key: &str, spec: &ComponentSpec) -> Result<Bytes, StoreError> {
-    serde_json::to_vec(spec)
+    spec.write()
         .map(Bytes::from)
         .map_err(|source| StoreError::Encode {
             key: key.to_owned(),

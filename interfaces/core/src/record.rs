@@ -6,6 +6,10 @@ use crate::StringMap;
 use crate::link::Link;
 use crate::locality::Locality;
 
+/// What an entry among the interfaces of a stored link begins with that repeats the link's rules.
+/// No interface has such a name.
+const KEPT_RULES: &str = "lattice-rules:";
+
 /// What the bucket knows about one entity. Providers have one too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentSpec {
@@ -23,6 +27,30 @@ impl ComponentSpec {
     ///
     /// What serde says, for everything else that is no record.
     pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut spec = Self::read_as_it_is(json)?;
+        spec.links.iter_mut().for_each(restore_rules);
+        Ok(spec)
+    }
+
+    /// The record as it is stored.
+    ///
+    /// A host of 1.9 that puts or deletes another link of the entity writes the record anew without
+    /// the fields that it does not know, and a link without its rules would be open. Interfaces it
+    /// carries along whatever they are, so the rules stand among them once more.
+    ///
+    /// # Errors
+    ///
+    /// What serde says; no record is known that cannot be written.
+    pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut stored = self.clone();
+        for link in stored.links.iter_mut().filter(|it| !it.rules.is_empty()) {
+            let rules = serde_json::to_string(&link.rules)?;
+            link.interfaces.push(format!("{KEPT_RULES}{rules}"));
+        }
+        serde_json::to_vec(&stored)
+    }
+
+    fn read_as_it_is(json: &[u8]) -> Result<Self, serde_json::Error> {
         let strict = serde_json::from_slice(json);
         if strict.is_ok() {
             return strict;
@@ -42,6 +70,22 @@ impl ComponentSpec {
         }
         serde_json::from_value(spec).or(strict)
     }
+}
+
+/// Takes the rules from among the interfaces, and has them stand where they belong if they are
+/// missing there. What cannot be read is a rule that no call passes.
+pub fn restore_rules(link: &mut Link) {
+    let mut kept = None;
+    link.interfaces.retain(|name| {
+        let rules = name.strip_prefix(KEPT_RULES);
+        kept = rules.map(str::to_owned).or(kept.take());
+        rules.is_none()
+    });
+    let Some(kept) = kept.filter(|_| link.rules.is_empty()) else {
+        return;
+    };
+    let unreadable = |_| serde_json::Value::String(kept.clone());
+    link.rules = serde_json::from_str(&kept).unwrap_or_else(unreadable).into();
 }
 
 /// Stored claims of a component or a provider.
@@ -183,6 +227,51 @@ impl StoredClaims {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ruled(rules: &str) -> ComponentSpec {
+        let link = format!(
+            r#"{{"source_id":"a","target":"b","wit_namespace":"wasi","wit_package":"keyvalue",
+                "interfaces":["store","batch"],"rules":{rules}}}"#
+        );
+        let links = vec![serde_json::from_str(&link).unwrap()];
+        let url = String::new();
+        ComponentSpec { url, links }
+    }
+
+    /// What a host of 1.9 makes of a record: what it does not know is gone.
+    fn rewritten(record: &[u8]) -> Vec<u8> {
+        let mut spec: serde_json::Value = serde_json::from_slice(record).unwrap();
+        for link in spec["links"].as_array_mut().unwrap() {
+            link.as_object_mut().unwrap().remove("rules").unwrap();
+        }
+        serde_json::to_vec(&spec).unwrap()
+    }
+
+    #[test]
+    fn rules_outlast_a_host_that_does_not_know_them() {
+        let spec = ruled(r#"{"allow":["get"],"prefix":["orders/"],"later":{"x":1}}"#);
+        assert!(!spec.links[0].rules.is_empty());
+        let stored = spec.write().unwrap();
+        assert_eq!(ComponentSpec::read(&stored).unwrap(), spec);
+        assert_eq!(ComponentSpec::read(&rewritten(&stored)).unwrap(), spec);
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_let_nothing_pass() {
+        let stored = ruled(r#"{"allow":["get"]}"#).write().unwrap();
+        let text = String::from_utf8(rewritten(&stored)).unwrap();
+        let broken = text.replace(r#"{\"allow\""#, r#"{\"al"#);
+        assert_ne!(broken, text);
+        let spec = ComponentSpec::read(broken.as_bytes()).unwrap();
+        assert!(!spec.links[0].rules.unknown.is_empty());
+        assert_eq!(spec.links[0].interfaces, ["store", "batch"]);
+    }
+
+    #[test]
+    fn links_without_rules_are_stored_as_in_1_9() {
+        let spec = ruled("{}");
+        assert_eq!(spec.write().unwrap(), serde_json::to_vec(&spec).unwrap());
+    }
 
     #[test]
     fn one_link_of_a_newer_version_takes_no_other_away() {
