@@ -5,7 +5,7 @@
 //! | `cluster_uri`, `js_domain`, `client_jwt`, `client_seed`, `tls_ca`, `tls_ca_file` | the lattice's own NATS | which NATS; see [`BackendSettings`] |
 //! | `max_write_wait` | 30 | how many seconds the server may take to store a piece of an object |
 //! | `abandoned_after` | 7200 | after how many seconds without a new piece data that are no object are purged, when the container is first used |
-//! | `storage_type` | `file` | `file` or `memory`: where containers are kept that are created |
+//! | `storage_type` | `file` | `file` or `memory` (`0` or `1`): where containers are kept that are created |
 //! | `num_replicas` | 1 | how many servers keep a copy of them, 1 to 5 |
 //! | `max_age` | 0 | after how many seconds their objects go; 0 is never |
 //! | `max_bytes` | 0 | how much such a container may hold; 0 is what the server allows |
@@ -62,7 +62,13 @@ impl NatsBlobSettings {
 
 impl Keeping {
     fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
-        let storage = [("file", StorageType::File), ("memory", StorageType::Memory)];
+        let storage = [
+            ("file", StorageType::File),
+            ("memory", StorageType::Memory),
+            // 1.x takes the numbers of JetStream, too.
+            ("0", StorageType::File),
+            ("1", StorageType::Memory),
+        ];
         let max_bytes = settings.number("max_bytes", 0, 0..=i64::MAX)?;
         Ok(Self {
             storage: settings.choice("storage_type", StorageType::File, &storage)?,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use lattice_core::provider::SecretText;
 use lattice_etcd::EtcdOptions;
-use lattice_provider_sdk::keyvalue::lifetime;
+use lattice_provider_sdk::keyvalue::{LARGEST_VALUE, lifetime};
 use lattice_provider_sdk::{InvalidSetting, Settings};
 
 /// The etcd behind a link, to find those that say the same.
@@ -66,7 +66,7 @@ impl LinkSettings {
         Ok(Self {
             etcd: EtcdOptions::read(settings)?,
             prefix: prefix.to_owned(),
-            longest: settings.number("max_value_bytes", 1 << 20, 1..=1 << 30)?,
+            longest: settings.number("max_value_bytes", 1 << 20, 1..=LARGEST_VALUE)?,
             lifetime: lifetime(settings)?,
         })
     }

@@ -6,15 +6,13 @@ use bytes::Bytes;
 use lattice_postgres::PostgresError;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
-    Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
+    Atomics, Batch, Entry, KeyValueError, KeysPage, LARGEST_VALUE, Outcome, Store, Versioned,
+    is_own_bucket,
 };
 use lattice_provider_sdk::{Context, Features, LinkError};
 
 use crate::key;
 use crate::table::{Bucket, Table};
-
-/// The longest value that is promised; the server takes a little less than four times as much.
-const LONGEST: usize = 256 << 20;
 
 /// What a link gives its component.
 #[derive(Debug)]
@@ -45,8 +43,11 @@ impl PostgresBackend {
             .with("consistency", "linearizable")
             .with("batch", "atomic")
             .with("watch", "resumed")
+            .having("watch-set")
+            .having("watch-delete")
+            .with("watch-steps", "last")
             .having("watch-expiry")
-            .with("max-value-bytes", LONGEST)
+            .with("max-value-bytes", LARGEST_VALUE)
             .with("max-key-bytes", key::LONGEST)
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
-    Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
+    Atomics, Batch, Entry, KeyValueError, KeysPage, LARGEST_VALUE, Outcome, Store, Versioned,
+    is_own_bucket,
 };
 use lattice_provider_sdk::{Context, Features, LinkError, Shared};
 use redis::{Cmd, Pipeline, cmd};
@@ -13,9 +14,6 @@ use redis::{Cmd, Pipeline, cmd};
 use crate::connection::Connection;
 use crate::namespace::Namespace;
 use crate::{many, numbers, scan, swap};
-
-/// The longest value that a server takes: `proto-max-bulk-len`.
-const LONGEST: usize = 512 << 20;
 
 /// What a link gives its component.
 #[derive(Debug)]
@@ -52,9 +50,12 @@ impl RedisBackend {
             .with("consistency", "best-effort")
             .with("batch", "atomic")
             .with("watch", "resumed")
+            .having("watch-set")
+            .having("watch-delete")
+            .with("watch-steps", "last")
             .with("watch-expiry", "server")
-            .with("max-value-bytes", LONGEST)
-            .with("max-key-bytes", LONGEST)
+            .with("max-value-bytes", LARGEST_VALUE)
+            .with("max-key-bytes", LARGEST_VALUE)
     }
 
     /// Whether the server answers.

@@ -5,16 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
-    Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
+    Atomics, Batch, Entry, KeyValueError, KeysPage, LARGEST_VALUE, Outcome, Store, Versioned,
+    is_own_bucket,
 };
 use lattice_provider_sdk::{Context, Features, Shared};
 
 use crate::database::{Database, OpenError};
 use crate::failure::Failure;
 use crate::rows::Rows;
-
-/// The longest value, a bound of SQLite's for a whole row.
-const LONGEST: usize = 999_000_000;
 
 /// What a link gives its component.
 #[derive(Debug)]
@@ -49,9 +47,12 @@ impl SqliteBackend {
             .with("consistency", "linearizable")
             .with("batch", "atomic")
             .with("watch", "resumed")
+            .having("watch-set")
+            .having("watch-delete")
+            .with("watch-steps", "last")
             .having("watch-expiry")
-            .with("max-value-bytes", LONGEST)
-            .with("max-key-bytes", LONGEST)
+            .with("max-value-bytes", LARGEST_VALUE)
+            .with("max-key-bytes", LARGEST_VALUE)
     }
 
     pub(crate) async fn check(&self) -> Result<(), OpenError> {

@@ -26,11 +26,17 @@
 //! | `ttl` | `key`: each key may have a time of its own; `bucket`: all keys of a bucket have the same |
 //! | `paging` | `once`: a key that stays is listed exactly once; `stable`: at least once |
 //! | `order` | `key`: keys are listed in their order; `none` |
-//! | `watch` | how changes are told: `live` while the provider runs, `resumed` also those that happened while it did not; `none`. Of changes that follow one another closely, or happen while nobody is told, the last may be told alone |
+//! | `watch` | how changes are told: `live` while the provider runs, `resumed` also those that happened while it did not; `none` |
+//! | `watch-set`, `watch-delete` | whether it is told that a key was set, and that one was deleted |
 //! | `watch-expiry` | whether keys whose time is over are told as deleted: `yes`; `server` where the backend's own setup says so; `none` |
+//! | `watch-steps` | what is told of a key that changes several times: `each` change, to a component that is there and keeps up; `last`: of those that follow one another closely the last may be told alone; `none`. While nobody is told, `last` is what all promise |
 //! | `consistency` | see [`vocabulary`](crate::vocabulary) |
 //! | `batch` | `atomic`: all of it or nothing; `each`: key by key |
 //! | `max-value-bytes`, `max-key-bytes` | the longest value and key |
+
+/// The longest value that a call can carry, with some room for the rest of the message. No provider
+/// tells a longer one, whatever its backend takes.
+pub const LARGEST_VALUE: usize = 63 * 1024 * 1024;
 
 mod backend;
 pub mod decimal;

@@ -1,5 +1,6 @@
 //! Values under keys. The suites of both drafts share this file.
 
+use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::bindings::wasi::keyvalue::store::Bucket;
 use crate::kit::{Case, Run, Verdict, equal, failed, refused};
 
@@ -83,8 +84,9 @@ fn beyond_limit(run: &Run<'_>) -> Verdict {
         .number("max-value-bytes")
         .filter(|most| *most <= LARGEST);
     let Some(most) = most else {
-        // More than a guest has.
-        return Ok(());
+        return Err(Failure::Refused(format!(
+            "values may be longer than the {LARGEST} bytes that this guest makes"
+        )));
     };
     bucket.set(&key, b"kept")?;
     let why = refused(
@@ -158,8 +160,9 @@ const LONGEST_KEY: usize = 64 << 10;
 fn key_limit(run: &Run<'_>) -> Verdict {
     let told = run.number("max-key-bytes");
     let Some(most) = told.filter(|most| *most <= LONGEST_KEY) else {
-        // More than anybody has for a key.
-        return Ok(());
+        return Err(Failure::Refused(format!(
+            "keys may be longer than the {LONGEST_KEY} bytes that this guest makes"
+        )));
     };
     let bucket = run.bucket()?;
     let start = run.key("limit-of-key.");

@@ -94,7 +94,9 @@ fn too_large(kit: &Kit) -> Result<(), Failure> {
         return Err(Failure::Failed("no `max-message-bytes` is told".into()));
     };
     if most >= LARGEST_TRIED {
-        return Ok(());
+        return Err(Failure::Refused(format!(
+            "messages may be longer than the {LARGEST_TRIED} bytes that this guest makes"
+        )));
     }
     let large = Message {
         body: vec![b'x'; most + 1],
