@@ -85,7 +85,9 @@ pub fn restore_rules(link: &mut Link) {
         return;
     };
     let unreadable = |_| serde_json::Value::String(kept.clone());
-    link.rules = serde_json::from_str(&kept).unwrap_or_else(unreadable).into();
+    link.rules = serde_json::from_str(&kept)
+        .unwrap_or_else(unreadable)
+        .into();
 }
 
 /// Stored claims of a component or a provider.
