@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::later::{MOVE_TO, later_id};
 use crate::leases::Lease;
 use crate::letter::{self, DEAD_ROOM, DEDUP_ID, MOVED_ID, MOVED_ROOM, MOVED_TIME, NOT_BEFORE};
+use crate::pull::{LOOK, LOOK_IN_LANES, SHORT_LOOK};
 use crate::queue::{Queue, adjust};
 use crate::settings::LinkSettings;
 
@@ -129,18 +130,28 @@ impl NatsQueues {
         Ok(later_id(self.noted(queue, stored.await)?.sequence))
     }
 
-    /// What is ready now.
-    async fn ready(&self, queue: &Queue, want: Want) -> Result<Vec<Delivery>, QueueError> {
+    /// What is ready now of messages with a group; `look` is for how long it is looked at most.
+    async fn ready(
+        &self,
+        queue: &Queue,
+        want: Want,
+        look: Duration,
+    ) -> Result<Vec<Delivery>, QueueError> {
         let wire = &self.cluster.wire;
         let mut got = Vec::new();
-        for lanes in queue.lanes.in_use().await?.chunks(want.max) {
+        let in_use = queue.lanes.in_use().await?;
+        let parts = in_use.chunks(want.max);
+        let look = look.min(LOOK_IN_LANES);
+        let each = u32::try_from(parts.len()).map_or(look, |parts| look / parts.max(1));
+        let each = each.max(SHORT_LOOK);
+        for lanes in parts {
             if got.len() >= want.max {
                 break;
             }
             // Each lane gives one message at most, so that as many are asked as are wanted.
             let left = want.max - got.len();
             let pulls = lanes.iter().take(left);
-            let pulls = pulls.map(|lane| lane.pull(wire, 1, Duration::ZERO));
+            let pulls = pulls.map(|lane| lane.pull(wire, 1, Duration::ZERO, each));
             for pulled in futures::future::join_all(pulls).await {
                 got.extend(self.leased(queue, pulled.unwrap_or_default(), want.lease));
             }
@@ -264,8 +275,9 @@ impl Queues for NatsQueues {
     async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
         let queue = self.queue(queue).await?;
         let until = Instant::now() + want.wait;
+        let mut look = LOOK;
         loop {
-            let mut got = self.ready(&queue, want).await?;
+            let mut got = self.ready(&queue, want, look).await?;
             let left = want.max - got.len();
             if left > 0 {
                 // One that waits for messages without a group looks for others now and then.
@@ -274,16 +286,20 @@ impl Queues for NatsQueues {
                     true => wait.min(queue.lanes.pause()),
                     false => Duration::ZERO,
                 };
-                let pulled = queue.workers.pull(&self.cluster.wire, left, wait).await;
+                let wire = &self.cluster.wire;
+                let pulled = queue.workers.pull(wire, left, wait, look).await;
                 match self.noted(&queue, pulled) {
                     Ok(messages) => got.extend(self.leased(&queue, messages, want.lease)),
                     Err(error) if got.is_empty() => return Err(error),
                     Err(_) => {}
                 }
             }
-            if !got.is_empty() || Instant::now() >= until {
+            let left = until.saturating_duration_since(Instant::now());
+            if !got.is_empty() || left.is_zero() {
                 return Ok(got);
             }
+            // One who has waited is told in time for his deadline.
+            look = left.clamp(SHORT_LOOK, LOOK);
         }
     }
 

@@ -16,7 +16,7 @@ use lattice_provider_sdk::queue::QueueError;
 use tokio::task::JoinHandle;
 
 use crate::letter::{self, DEDUP_ID, MOVED_ID, MOVED_TIME, NOT_BEFORE};
-use crate::pull::Puller;
+use crate::pull::{LOOK, Puller};
 use crate::queue::consumer;
 use crate::wire::Wire;
 
@@ -59,7 +59,7 @@ async fn run(wire: Wire, queue: String, consumer: Puller) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         let pulled = match wire.connected() {
-            Ok(()) => consumer.pull(&wire, AT_ONCE, WAIT).await,
+            Ok(()) => consumer.pull(&wire, AT_ONCE, WAIT, LOOK).await,
             Err(error) => Err(error),
         };
         match pulled {

@@ -38,6 +38,13 @@
 //! `lanes`. They are found within a tenth of a second while groups are in use, and within a second
 //! otherwise.
 //!
+//! # Receiving without waiting
+//!
+//! What is there is given at once. That nothing is there is told at once too by servers from 2.12.2
+//! on; others, and all of them while a message of a group is at work, leave such a request without an
+//! answer now and then, so that it has an end there: 50 milliseconds for messages with a group, 150 for
+//! those without.
+//!
 //! # Dead letters
 //!
 //! A dead letter is longer than its message. So the largest message is 4 KiB smaller than what the

@@ -3,6 +3,12 @@
 //! A server need not say when it has sent all that it had, so that a pull ends when nothing more has
 //! come for a moment. What comes after that, or after the caller has given up, is leased to us all the
 //! same: it is kept for the next pull, and let go when there is none.
+//!
+//! Nor need it say that it has nothing. A request that shall not wait is answered at once while the
+//! consumer has no messages left. If it has some, the request is put in a line, and when it finds
+//! that all went to those before it, servers before 2.12.2 let it stand there without a word
+//! (nats-server pull request 7466). So does every server while a consumer has as many messages at work
+//! as it may have. Such requests have an end, of which all servers tell.
 
 #![expect(
     clippy::disallowed_methods,
@@ -26,6 +32,13 @@ use crate::wire::{ANSWER_LIMIT, Wire};
 /// How long the rest of what a server has ready may take to arrive after the message before it.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// How long a server is given to look for messages that may not tell that it has none.
+pub(crate) const LOOK: Duration = Duration::from_millis(150);
+/// And for those of groups, of which many are at work while others are received.
+pub(crate) const LOOK_IN_LANES: Duration = Duration::from_millis(50);
+/// And at least, where the time of a caller runs out or many are asked one after the other.
+pub(crate) const SHORT_LOOK: Duration = Duration::from_millis(20);
+
 /// How long late messages are waited for, and then kept for the next pull. Together shorter than the
 /// slack that consumers give.
 const LATE: Duration = Duration::from_secs(2);
@@ -40,34 +53,69 @@ type Late = Arc<Mutex<VecDeque<Message>>>;
 pub(crate) struct Puller {
     pub(crate) consumer: PullConsumer,
     late: Late,
+    /// Whether it gives no more than so many at once.
+    is_bounded: bool,
+}
+
+/// How a request waits.
+#[derive(Debug, Clone, Copy)]
+enum Waits {
+    /// Not at all.
+    Not,
+    /// For all that it asks for.
+    ForAll(Duration),
+    /// For the first message, with which those come that are there by then.
+    ForFirst(Duration),
+}
+
+impl Waits {
+    /// For how long.
+    fn time(self) -> Option<Duration> {
+        match self {
+            Self::Not => None,
+            Self::ForAll(time) | Self::ForFirst(time) => Some(time),
+        }
+    }
 }
 
 impl Puller {
     pub(crate) fn new(consumer: PullConsumer) -> Self {
         Self {
+            is_bounded: consumer.cached_info().config.max_ack_pending > 0,
             consumer,
             late: Late::default(),
         }
     }
 
     /// Takes messages that are ready now, or waits for the first one and takes what is ready then.
+    /// `look` is for how long a server looks that would not tell that there are none.
     pub(crate) async fn pull(
         &self,
         wire: &Wire,
         max: usize,
         wait: Duration,
+        look: Duration,
     ) -> Result<Vec<Message>, QueueError> {
-        let mut got = self.kept(max);
-        if got.is_empty() {
-            got = self.pull_once(wire, max, None).await?;
+        let kept = self.kept(max);
+        if !kept.is_empty() {
+            return Ok(kept);
         }
-        if !got.is_empty() || wait.is_zero() {
+        let until = Instant::now() + wait;
+        let is_told = !self.is_bounded && wire.tells_of_nothing();
+        let first = match is_told {
+            true => Waits::Not,
+            false => Waits::ForFirst(wait.max(look)),
+        };
+        let got = self.pull_once(wire, max, first).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        if !got.is_empty() || left < SHORT_LOOK {
             return Ok(got);
         }
-        let mut got = self.pull_once(wire, 1, Some(wait)).await?;
-        if !got.is_empty() && max > 1 {
+        // Nothing is there, or others are in line for it.
+        let mut got = self.pull_once(wire, 1, Waits::ForAll(left)).await?;
+        if !got.is_empty() && max > 1 && is_told {
             // What came first is not lost when asking for more fails.
-            let more = self.pull_once(wire, max - 1, None).await;
+            let more = self.pull_once(wire, max - 1, Waits::Not).await;
             got.extend(more.unwrap_or_default());
         }
         Ok(got)
@@ -84,7 +132,7 @@ impl Puller {
         &self,
         wire: &Wire,
         max: usize,
-        wait: Option<Duration>,
+        waits: Waits,
     ) -> Result<Vec<Message>, QueueError> {
         let gone = |error: &dyn std::fmt::Display| QueueError::unavailable(error.to_string());
         let inbox = wire.nats.new_inbox();
@@ -94,15 +142,15 @@ impl Puller {
             answers: Some(answers),
             due: max,
             got: Vec::new(),
-            wait: wait.unwrap_or_default(),
+            wait: waits.time().unwrap_or_default(),
             late: Arc::clone(&self.late),
             wire: wire.clone(),
             asked_over: wire.connections(),
         };
         let request = BatchConfig {
             batch: max,
-            expires: wait,
-            no_wait: wait.is_none(),
+            expires: waits.time(),
+            no_wait: !matches!(waits, Waits::ForAll(_)),
             max_bytes: BYTES_AT_ONCE + wire.max_payload(),
             ..BatchConfig::default()
         };

@@ -80,6 +80,11 @@ impl Wire {
         }
     }
 
+    /// Whether the server says so when it finds nothing for a request that does not wait.
+    pub(crate) fn tells_of_nothing(&self) -> bool {
+        self.nats.is_server_compatible(2, 12, 2)
+    }
+
     /// The largest message that the server takes.
     pub(crate) fn max_payload(&self) -> usize {
         self.nats.server_info().max_payload

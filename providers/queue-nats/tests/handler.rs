@@ -182,6 +182,15 @@ async fn links_that_cannot_be_right_are_refused_by_name() {
         let named = value.split(">=").next().unwrap();
         assert!(report.contains(key) || report.contains(named), "{report}");
     }
+    let requiring = |what| [("queue", QUEUE), ("require", what)];
+    lattice
+        .link_handler("worker", &requiring("groups, order=fifo, dead-letter"))
+        .await;
+    lattice
+        .put_handler("worker", &requiring("groups, telepathy"))
+        .await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("requires `telepathy`"), "{reason}");
     let private = NatsBoxOptions::private("shop", "sesame");
     let private = NatsBox::start_with(private).await.unwrap();
     let url = |login: &str| private.url.replace("//", &format!("//{login}@"));

@@ -204,8 +204,14 @@ impl Lattice {
         component
     }
 
-    /// Puts a link through which the provider calls the handler of `target`.
+    /// As [`Lattice::put_handler`], and waits until the link works.
     pub async fn link_handler(&mut self, target: &str, config: &[(&str, &str)]) {
+        self.put_handler(target, config).await;
+        self.report_of(LinkState::Ready).await;
+    }
+
+    /// Puts a link through which the provider calls the handler of `target`.
+    pub async fn put_handler(&mut self, target: &str, config: &[(&str, &str)]) {
         let link = ResolvedLink {
             source_id: self.provider.to_string(),
             target: target.into(),
@@ -214,7 +220,6 @@ impl Lattice {
             ..link("default")
         };
         self.put_link(link).await;
-        self.report_of(LinkState::Ready).await;
     }
 
     async fn put_link(&mut self, link: ResolvedLink) {
