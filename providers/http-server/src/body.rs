@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::failure::Failure;
 use crate::settings::BodyLimits;
+use crate::upload::Upload;
 use crate::watch::Busy;
 use crate::websocket::FromClient;
 
@@ -40,9 +41,6 @@ pub(crate) enum RequestBody {
     Tunnel(FromClient),
 }
 
-/// Why the client is to blame for the failure of a call.
-pub(crate) type Blame = Arc<OnceLock<Failure>>;
-
 /// A body that must neither be too large nor come too slowly.
 #[derive(Debug)]
 pub(crate) struct Limited {
@@ -50,24 +48,23 @@ pub(crate) struct Limited {
     left: u64,
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    blame: Blame,
+    upload: Arc<Upload>,
 }
 
 impl Limited {
-    fn new(body: Incoming, taken: usize, limits: &BodyLimits, blame: &Blame) -> Box<Self> {
+    fn new(body: Incoming, taken: usize, limits: &BodyLimits) -> Box<Self> {
         Box::new(Self {
             body,
             left: limits.bytes.saturating_sub(taken as u64),
             pause: limits.pause,
             timer: None,
-            blame: Arc::clone(blame),
+            upload: Arc::new(Upload::new()),
         })
     }
 
     fn refuse(&self, failure: Failure) -> BrokenOff {
         let why = failure.text();
-        // Only the first failure is told, and there is no second.
-        let _ = self.blame.set(failure);
+        self.upload.refuse(failure);
         BrokenOff::Refused(why)
     }
 
@@ -96,18 +93,30 @@ impl Limited {
             Some(left) => self.left = left,
             None => return Poll::Ready(Some(Err(self.refuse(Failure::BODY_SIZE)))),
         }
+        if self.body.is_end_stream() {
+            self.upload.ends();
+        } else {
+            self.upload.moves();
+        }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Drop for Limited {
+    /// Whoever takes no more of it has its end.
+    fn drop(&mut self) {
+        self.upload.ends();
     }
 }
 
 impl RequestBody {
     /// Takes a body over; a small one is collected if that is a matter of an instant.
-    pub(crate) async fn take(mut body: Incoming, limits: &BodyLimits, blame: &Blame) -> Self {
+    pub(crate) async fn take(mut body: Incoming, limits: &BodyLimits) -> Self {
         if body.is_end_stream() {
             return Self::Whole(None, None);
         }
         if body.size_hint().exact().is_none_or(|size| size > SMALL) {
-            return Self::Stream(None, Limited::new(body, 0, limits, blame));
+            return Self::Stream(None, Limited::new(body, 0, limits));
         }
         let mut collected = Collected::default();
         let done = tokio::time::timeout(SMALL_WAIT, collected.fill(&mut body)).await;
@@ -119,9 +128,17 @@ impl RequestBody {
             Ok(Err(error)) => Self::Failed(Some(error)),
             Err(_) => {
                 let taken = collected.len();
-                let rest = Limited::new(body, taken, limits, blame);
+                let rest = Limited::new(body, taken, limits);
                 Self::Stream(collected.into_bytes(), rest)
             }
+        }
+    }
+
+    /// How far it has come, unless it is all there.
+    pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
+        match self {
+            Self::Stream(_, rest) => Some(Arc::clone(&rest.upload)),
+            Self::Whole(..) | Self::Failed(_) | Self::Tunnel(_) => None,
         }
     }
 }

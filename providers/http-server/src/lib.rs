@@ -22,6 +22,7 @@ mod server;
 pub mod settings;
 mod tls;
 mod traced;
+mod upload;
 mod watch;
 mod websocket;
 

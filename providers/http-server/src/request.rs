@@ -8,9 +8,11 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use lattice_rpc::http::IncomingBody;
+use lattice_rpc::http::{HttpError, IncomingBody};
+use lattice_rpc::{CallError, Invocation};
+use tokio::time::Instant;
 
-use crate::body::{Blame, ReplyBody, RequestBody};
+use crate::body::{ReplyBody, RequestBody};
 use crate::complaints::Described;
 use crate::connection::Line;
 use crate::cors::{Cors, Mark};
@@ -18,6 +20,7 @@ use crate::failure::Failure;
 use crate::listener::Shared;
 use crate::place::{PathParams, is_param};
 use crate::route::{Found, Route};
+use crate::upload::{self, Upload};
 use crate::websocket::{self, Answered, Offer};
 
 /// Answers a request. It never fails: what goes wrong is an answer too.
@@ -127,23 +130,58 @@ async fn pass_on(
         method: parts.method.clone(),
         path: parts.uri.path_and_query().cloned(),
     };
-    let blame = Blame::default();
     let (offer, body) = match offer {
         Some((offer, from_client)) => (Some(offer), RequestBody::Tunnel(from_client)),
-        None => (None, RequestBody::take(body, &route.body, &blame).await),
+        None => (None, RequestBody::take(body, &route.body).await),
     };
+    let upload = body.upload();
     let request = Request::from_parts(parts, body);
-    match line.shared.peer().call_http(call, request).await {
+    match ask(line, route, call, request, upload.as_deref()).await {
         Ok(response) => match offer {
             Some(offer) => taken(line, offer.answered(response)),
             None => from_component(response),
         },
         Err(error) => {
             let of_call = || Failure::of(&error, route.has_limit);
-            let failure = blame.get().cloned().unwrap_or_else(of_call);
+            let blame = upload.as_deref().and_then(Upload::blame);
+            let failure = blame.cloned().unwrap_or_else(of_call);
             route.complaints.tell(&described, route, &failure, &error);
             failure.response()
         }
+    }
+}
+
+/// Waits for the head of the answer. Where the link sets no limit, a body that still comes does not
+/// use up the time of the component.
+async fn ask(
+    line: &Line,
+    route: &Route,
+    call: Invocation,
+    request: Request<RequestBody>,
+    upload: Option<&Upload>,
+) -> Result<Response<IncomingBody>, HttpError> {
+    let begun = Instant::now();
+    let upload = upload.filter(|_| !route.has_limit);
+    let call = match upload {
+        Some(_) => call.until(begun + upload::LONGEST),
+        None => call,
+    };
+    let too_late = || CallError::Deadline {
+        subject: route.subject().to_owned(),
+        after: begun.elapsed(),
+    };
+    tokio::select! {
+        biased;
+        answer = line.shared.peer().call_http(call, request) => answer,
+        () = stalls(upload, route) => Err(too_late().into()),
+    }
+}
+
+async fn stalls(upload: Option<&Upload>, route: &Route) {
+    match upload {
+        // Boxed, since most requests have no such thing and would carry its room along.
+        Some(upload) => Box::pin(upload.stalls(route.body.pause)).await,
+        None => std::future::pending().await,
     }
 }
 

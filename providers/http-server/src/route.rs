@@ -77,6 +77,11 @@ impl Route {
     }
 
     /// The call for one request that has just arrived.
+    /// Where its calls go.
+    pub(crate) fn subject(&self) -> &str {
+        self.call.subject().as_str()
+    }
+
     pub(crate) fn call<B>(&self, request: &Request<B>) -> Invocation {
         let call = self.call.clone().until(Instant::now() + self.timeout);
         // That of the request's own span goes before that of the client.

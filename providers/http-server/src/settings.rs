@@ -18,7 +18,7 @@
 //! | `path` | the path that belongs to the component, exactly, or a template | any; required in path mode |
 //! | `host` | the host that belongs to the component | any; required in host mode |
 //! | `methods` | the methods that are let through, as a list, else 405 | any |
-//! | `timeout_ms` | how long the component may take, else 408 | 5 s, else 504 |
+//! | `timeout_ms` | how long the component may take, the body of the request included, else 408 | 5 s, else 504; see below |
 //! | `readonly_mode` | only GET and HEAD, else 405 | `false` |
 //! | `cache_control` | the header of successful GETs that have none | |
 //! | `disable_keepalive` | one request per connection | `false` |
@@ -49,6 +49,15 @@
 //!
 //! What a component writes into its body is sent at once, so that `text/event-stream` needs nothing
 //! else. A body that says nothing is left alone for as long as the component and its client are
+//! # Bodies that take their time
+//!
+//! Without `timeout_ms`, a component has five seconds for the head of its answer from when the body
+//! of its request is all on its way to it, else 504. As long as the body comes, the client may
+//! pause for `body_timeout_ms`, else 408; a component that takes no piece of it for that time and
+//! five seconds more is given up with 504. With `timeout_ms`, the head of the answer is due then,
+//! whether the body is all there or not. In any case the host ends the call after the longest time
+//! that it lets components run. None of this is about the body of the answer, see below.
+//!
 //! there, and the longest time is not over that the host lets components run. Only the body of a
 //! 1.9 host must not say nothing for a minute; a comment line now and then avoids that.
 //!

@@ -1,0 +1,168 @@
+//! Bodies that take their time, in both directions.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
+use lattice_rpc::http::{answer, take_request};
+use support::{Lattice, PATIENCE, body_at, free_address, link};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+/// What a component has for its answer when nobody says otherwise.
+const DEFAULT: Duration = lattice_provider_sdk::DEFAULT_DEADLINE;
+
+const PIECE: usize = 16 * 1024;
+
+/// A component that takes all it is sent, and answers with its length.
+async fn counting(lattice: &Lattice) -> lattice_rpc::ServeHandle {
+    lattice
+        .serve("count", 100, |call| async move {
+            let mut params = call.params;
+            let request = take_request(&mut params).await.unwrap();
+            let Ok(body) = request.into_body().collect().await else {
+                return;
+            };
+            let length = body.to_bytes().len().to_string();
+            let response = Response::new(Full::new(Bytes::from(length)));
+            let _ = answer(call.responder, Ok(response)).await;
+        })
+        .await
+}
+
+/// Sends the beginning of a body of so many pieces, with a pause before each, and returns what comes
+/// back and how long that took from the last piece on.
+async fn upload(address: &str, all: usize, sent: usize, pause: Duration) -> (String, Duration) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = all * PIECE;
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..sent {
+        sleep(pause).await;
+        stream.write_all(&[b'x'; PIECE]).await.unwrap();
+    }
+    let all_sent = Instant::now();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("the server closes the connection");
+    (String::from_utf8(answer).unwrap(), all_sent.elapsed())
+}
+
+async fn linked(lattice: &mut Lattice, component: &str, values: &[(&str, &str)]) -> String {
+    let address = free_address();
+    let address_value = ("address", address.as_str());
+    let values: Vec<_> = values.iter().copied().chain([address_value]).collect();
+    lattice.put_ready(&link(component, &values)).await;
+    address
+}
+
+#[tokio::test]
+async fn an_upload_that_moves_is_not_cut_off_by_the_time_of_the_answer() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = linked(&mut lattice, "count", &[]).await;
+    let _component = counting(&lattice).await;
+    let begun = Instant::now();
+    let (answer, _) = upload(&address, 12, 12, Duration::from_millis(500)).await;
+    assert!(begun.elapsed() > DEFAULT);
+    let told = format!("\r\n\r\n{}", 12 * PIECE);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with(&told),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_component_that_does_not_answer_has_its_time_from_the_end_of_the_upload_on() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = linked(&mut lattice, "mute", &[]).await;
+    let (ended, mut ends) = mpsc::channel::<()>(1);
+    let _component = lattice
+        .serve("mute", 10, move |call| {
+            let ended = ended.clone();
+            async move {
+                let (mut params, _responder) = (call.params, call.responder);
+                let request = take_request(&mut params).await.unwrap();
+                request.into_body().collect().await.unwrap();
+                // Dropped when the call is cancelled.
+                let _told = told_when_dropped(ended);
+                std::future::pending::<()>().await;
+            }
+        })
+        .await;
+    let (answer, took) = upload(&address, 8, 8, Duration::from_millis(250)).await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(answer.contains("deadline-exceeded"), "{answer}");
+    let slack = Duration::from_millis(1900);
+    assert!(
+        took > DEFAULT - Duration::from_millis(100) && took < DEFAULT + slack,
+        "{took:?} after the end of the upload"
+    );
+    let cancelled = tokio::time::timeout(PATIENCE, ends.recv()).await;
+    assert_eq!(cancelled.unwrap(), Some(()));
+}
+
+/// Tells when it is dropped.
+fn told_when_dropped(ended: mpsc::Sender<()>) -> impl Drop {
+    struct Guard(mpsc::Sender<()>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let _ = self.0.try_send(());
+        }
+    }
+    Guard(ended)
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_ends_by_the_pause_that_its_link_allows() {
+    let mut lattice = Lattice::start(&[]).await;
+    let values = [("body_timeout_ms", "300")];
+    let address = linked(&mut lattice, "count", &values).await;
+    let _component = counting(&lattice).await;
+    let (answer, took) = upload(&address, 12, 6, Duration::from_millis(20)).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("body-timeout"), "{answer}");
+    assert!(
+        took > Duration::from_millis(250) && took < Duration::from_secs(3),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_that_the_link_sets_holds_for_uploads_too() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = linked(&mut lattice, "count", &[("timeout_ms", "500")]).await;
+    let _component = counting(&lattice).await;
+    let (answer, took) = upload(&address, 12, 6, Duration::from_millis(50)).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("deadline-exceeded"), "{answer}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[tokio::test]
+async fn the_body_of_an_answer_may_take_longer_than_its_head() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = linked(&mut lattice, "slow", &[("timeout_ms", "300")]).await;
+    let _component = lattice
+        .serve("slow", 10, |call| async move {
+            let pieces = futures::stream::unfold(0, |number| async move {
+                sleep(Duration::from_millis(100)).await;
+                let piece = Frame::data(Bytes::from(number.to_string()));
+                (number < 8).then(|| (Ok::<_, Infallible>(piece), number + 1))
+            });
+            let response = Response::new(StreamBody::new(pieces));
+            answer(call.responder, Ok(response)).await.unwrap();
+        })
+        .await;
+    assert_eq!(body_at(&address, "/").await, "01234567");
+}
