@@ -8,6 +8,7 @@
 //! # drop(client); Ok(()) }
 //! ```
 
+mod authority;
 mod binary;
 mod error;
 mod ports;
@@ -22,6 +23,7 @@ use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+pub use authority::Authority;
 pub use binary::{find_old_server, find_server};
 pub use error::NatsBoxError;
 pub use ports::free_port;
@@ -47,6 +49,19 @@ pub struct NatsBoxOptions {
     pub tls_first: bool,
     /// The text of a credentials file for the clients of the box.
     pub credentials: Option<String>,
+    /// For clients of the box that show a certificate.
+    pub tls: Option<ClientTls>,
+}
+
+/// What a client shows of itself, and whom it trusts: PEM files.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    /// The authority of the server.
+    pub ca: PathBuf,
+    /// The certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 impl NatsBoxOptions {
@@ -116,6 +131,12 @@ impl NatsBox {
                 options.map_err(|source| NatsBoxError::Folder { source })?
             }
             None => ConnectOptions::new(),
+        };
+        let options = match &self.options.tls {
+            Some(tls) => options
+                .add_root_certificates(tls.ca.clone())
+                .add_client_certificate(tls.cert.clone(), tls.key.clone()),
+            None => options,
         };
         options
             .connect(&self.url)
