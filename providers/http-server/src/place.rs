@@ -1,16 +1,19 @@
 //! Paths with room for parameters.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use http::{HeaderName, HeaderValue};
 
 /// What the headers begin with that carry parameters.
 const PREFIX: &str = "x-path-";
 
+/// What is told of a path that is no template.
+const EXPECTED: &str = "a path with parameters such as `/users/{id}` or `/files/{rest...}`";
+
 /// A path in which some segments may be anything, such as `/users/{id}` or `/files/{rest...}`.
 ///
-/// A parameter stands for one segment that is not empty; with three dots, which only the last
-/// one may have, for all that follows.
+/// A parameter stands for one segment that is not empty; with three dots, or with a star before it
+/// as in 1.x, which only the last one may have, for all that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     segments: Vec<Segment>,
@@ -23,6 +26,29 @@ enum Segment {
     Rest(HeaderName),
 }
 
+impl Segment {
+    fn parse(part: &str) -> Result<Self, &'static str> {
+        let Some(inner) = part.strip_prefix('{') else {
+            let is_plain = !part.contains(['{', '}', '?', '#']);
+            let literal = is_plain.then(|| Self::Literal(part.to_owned()));
+            return literal.ok_or(EXPECTED);
+        };
+        let inner = inner.strip_suffix('}').ok_or(EXPECTED)?;
+        let rest = inner.strip_suffix("...");
+        let rest = rest.or_else(|| inner.strip_prefix('*'));
+        let name = rest.unwrap_or(inner);
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            return Err("names of parameters made of letters, digits, `-` and `_`");
+        }
+        let header: HeaderName = format!("{PREFIX}{name}").parse().map_err(|_| EXPECTED)?;
+        Ok(match rest {
+            Some(_) => Self::Rest(header),
+            None => Self::One(header),
+        })
+    }
+}
+
 /// What templates have in common that match the same paths. Those with more that is certain come
 /// first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,37 +58,29 @@ pub(crate) struct Shape(Vec<(u8, String)>);
 pub(crate) type PathParams = Vec<(HeaderName, HeaderValue)>;
 
 impl Template {
-    /// Reads a template; `None` for what is none.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let parts: Vec<_> = text.strip_prefix('/')?.split('/').collect();
-        let last = parts.len() - 1;
-        let mut names = BTreeMap::new();
-        let segments = parts.iter().enumerate().map(|(at, part)| {
-            let Some(inner) = part.strip_prefix('{') else {
-                let is_plain = !part.contains(['{', '}', '?', '#']);
-                return is_plain.then(|| Segment::Literal((*part).to_owned()));
+    /// Reads a template.
+    ///
+    /// # Errors
+    ///
+    /// What was expected instead.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let parts = text.strip_prefix('/').ok_or(EXPECTED)?.split('/');
+        let segments = parts.map(Segment::parse).collect::<Result<Vec<_>, _>>()?;
+        let mut names = HashSet::new();
+        let last = segments.len() - 1;
+        for (at, segment) in segments.iter().enumerate() {
+            let is_new = match segment {
+                Segment::Literal(_) => true,
+                Segment::One(name) | Segment::Rest(name) => names.insert(name),
             };
-            let inner = inner.strip_suffix('}')?;
-            let (name, is_rest) = match inner.strip_suffix("...") {
-                Some(name) => (name, true),
-                None => (inner, false),
-            };
-            if name.is_empty() || (is_rest && at != last) {
-                return None;
+            if !is_new {
+                return Err("a path whose parameters have different names");
             }
-            let header: HeaderName = format!("{PREFIX}{name}").parse().ok()?;
-            if names.insert(header.as_str().to_owned(), ()).is_some() {
-                return None;
+            if matches!(segment, Segment::Rest(_)) && at != last {
+                return Err("a path with the rest as its last segment");
             }
-            Some(if is_rest {
-                Segment::Rest(header)
-            } else {
-                Segment::One(header)
-            })
-        });
-        let segments = segments.collect::<Option<_>>()?;
-        Some(Self { segments })
+        }
+        Ok(Self { segments })
     }
 
     /// Whether there is nothing but literal segments.
@@ -137,6 +155,8 @@ mod tests {
         assert_eq!(read("/f/{rest...}", "/f/a/b/"), told("x-path-rest=a/b/"));
         assert_eq!(read("/f/{rest...}", "/f/"), told("x-path-rest="));
         assert_eq!(read("/f/{rest...}", "/f"), None);
+        assert_eq!(read("/f/{*rest}", "/f/a/b/"), told("x-path-rest=a/b/"));
+        assert_eq!(read("/f/{*rest}", "/f"), None);
         assert_eq!(read("/", "/"), told(""));
         assert_eq!(read("/a", "/a/"), None);
     }
@@ -152,10 +172,22 @@ mod tests {
             "/x{a}",
             "/{a...}/b",
             "/{a}/{A}",
-            "/{a b}",
+            "/{*a}/b",
+            "/{*a}/{a...}",
             "/a?b",
         ] {
-            assert_eq!(Template::parse(text), None, "{text}");
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_parameters_are_plain() {
+        for name in ["a b", "a.b", "*", "*a...", "**a", "a*", "a|b", "ä", "a~"] {
+            let error = Template::parse(&format!("/x/{{{name}}}")).unwrap_err();
+            assert!(error.starts_with("names of parameters"), "{name}: {error}");
+        }
+        for name in ["a-b", "A_1", "*a-b", "a_b..."] {
+            assert!(Template::parse(&format!("/x/{{{name}}}")).is_ok(), "{name}");
         }
     }
 
@@ -166,6 +198,7 @@ mod tests {
         assert!(shape("/a/{b}") < shape("/a/{rest...}"));
         assert!(shape("/a/b/{c}") < shape("/a/{b}/c"));
         assert_eq!(shape("/a/{b}"), shape("/a/{c}"));
+        assert_eq!(shape("/a/{*b}"), shape("/a/{c...}"));
     }
 
     proptest! {

@@ -190,10 +190,8 @@ fn path(text: &str) -> Result<PathPlace, InvalidSetting> {
         return Ok(PathPlace::Exact(text.to_owned()));
     }
     let template = Template::parse(text);
-    template.map(PathPlace::Like).ok_or_else(|| {
-        let expected = "a path with parameters such as `/users/{id}` or `/files/{rest...}`";
-        InvalidSetting::new("path", text, expected)
-    })
+    let refused = |expected| InvalidSetting::new("path", text, expected);
+    template.map(PathPlace::Like).map_err(refused)
 }
 
 fn required<'a>(
