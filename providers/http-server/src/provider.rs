@@ -104,8 +104,8 @@ fn features(settings: &LinkSettings) -> Features {
         .having("trailers");
     let optional = [
         ("tls", settings.tls.is_some()),
-        ("websocket", settings.websocket),
-        ("keep-alive", settings.keep_alive),
+        ("websocket", settings.common.websocket),
+        ("keep-alive", settings.common.keep_alive),
     ];
     let optional = optional.into_iter();
     optional.fold(features, |features, (name, is_there)| {

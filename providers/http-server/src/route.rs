@@ -53,20 +53,21 @@ impl Route {
             Some(identity) => Some((identity.acceptor()?, identity)),
             None => None,
         };
+        let common = settings.common;
         Ok(Self {
             key: link.key(),
             place: settings.place,
             call,
-            timeout: settings.timeout.unwrap_or(DEFAULT_DEADLINE),
-            has_limit: settings.timeout.is_some(),
-            read_only: settings.read_only,
-            methods: settings.methods,
-            websocket: settings.websocket,
-            body: settings.body,
+            timeout: common.timeout.unwrap_or(DEFAULT_DEADLINE),
+            has_limit: common.timeout.is_some(),
+            read_only: common.read_only,
+            methods: common.methods,
+            websocket: common.websocket,
+            body: common.body,
             connection: settings.connection,
-            keep_alive: settings.keep_alive,
-            cache_control: settings.cache_control,
-            cors: settings.cors,
+            keep_alive: common.keep_alive,
+            cache_control: common.cache_control,
+            cors: common.cors,
             tls,
             complaints: Complaints::new(),
         })
@@ -76,12 +77,12 @@ impl Route {
         self.tls.as_ref().map(|(acceptor, _)| acceptor.clone())
     }
 
-    /// The call for one request that has just arrived.
     /// Where its calls go.
     pub(crate) fn subject(&self) -> &str {
         self.call.subject().as_str()
     }
 
+    /// The call for one request that has just arrived.
     pub(crate) fn call<B>(&self, request: &Request<B>) -> Invocation {
         let call = self.call.clone().until(Instant::now() + self.timeout);
         // That of the request's own span goes before that of the client.

@@ -4,12 +4,15 @@
 //! | --- | --- | --- |
 //! | `routing_mode` | `address`, `path` or `host`: what tells components apart | `address` |
 //! | `default_address` | where to listen in path and host mode, and in address mode for links without an address | `0.0.0.0:8000` |
+//! | `address`, `port` | in path and host mode the same, and before it | |
 //! | `header` | the header that names the host in host mode | `host` |
 //! | `tls_cert_file`, `tls_priv_key_file` | HTTPS in path and host mode | |
 //! | `max_header_bytes` | how large the head of a request may be, else 431 | 65536 |
 //! | `header_timeout_ms` | how long a head may take from its first byte on, else 408 | 30000 |
 //! | `idle_timeout_ms` | how long a connection may be idle | 60000 |
 //! | `max_concurrent_streams` | how many requests an HTTP/2 connection may have open | 256 |
+//! | `config_json`, `config_b64` | in path and host mode, as of links | |
+//! | the values of links from `methods` on, but for TLS | in path and host mode, what holds for links that do not say otherwise | |
 //!
 //! | link source config | meaning | default |
 //! | --- | --- | --- |
@@ -37,7 +40,8 @@
 //! Keys of links are matched in any case. In the JSON object `tls` and `cors` may be objects.
 //!
 //! A template has parameters in place of whole segments: `/users/{id}`, and as the last one
-//! `/files/{rest...}` for all that follows. The component gets them as headers, `x-path-id` and
+//! `/files/{rest...}` for all that follows, which `/files/{*rest}` of 1.x means too. Names are made of
+//! letters, digits, `-` and `_`. The component gets them as headers, `x-path-id` and
 //! `x-path-rest`, as they stand in the path; headers of such names that a client sends are removed.
 //! A path that fits exactly goes before templates, templates with more certain segments before
 //! others, links with a host before those without, and links with a path before those without.
@@ -45,10 +49,6 @@
 //! TLS files that change are read again within five seconds, for new connections. While they cannot
 //! be used the old certificate stays, and the link's state says why.
 //!
-//! # WebSockets and server-sent events
-//!
-//! What a component writes into its body is sent at once, so that `text/event-stream` needs nothing
-//! else. A body that says nothing is left alone for as long as the component and its client are
 //! # Bodies that take their time
 //!
 //! Without `timeout_ms`, a component has five seconds for the head of its answer from when the body
@@ -58,6 +58,10 @@
 //! whether the body is all there or not. In any case the host ends the call after the longest time
 //! that it lets components run. None of this is about the body of the answer, see below.
 //!
+//! # WebSockets and server-sent events
+//!
+//! What a component writes into its body is sent at once, so that `text/event-stream` needs nothing
+//! else. A body that says nothing is left alone for as long as the component and its client are
 //! there, and the longest time is not over that the host lets components run. Only the body of a
 //! 1.9 host must not say nothing for a minute; a comment line now and then avoids that.
 //!
@@ -77,6 +81,6 @@ mod values;
 
 pub use crate::place::Template;
 pub use limits::{BodyLimits, ConnectionLimits};
-pub use parse::{LinkSettings, PathPlace, Place, Tls};
+pub use parse::{Common, LinkSettings, PathPlace, Place, Tls};
 pub use provider::{Mode, ProviderSettings};
 pub use values::InvalidSetting;

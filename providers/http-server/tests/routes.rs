@@ -7,6 +7,7 @@ mod support;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use lattice_core::link::LinkState;
 use support::{Lattice, fetch, free_address, get, link, request, text};
 
 fn asked(host: &str, path: &str) -> Request<Full<Bytes>> {
@@ -125,6 +126,73 @@ async fn fifty_paths_of_one_provider_are_fifty_components() {
         let path = format!("/base/{number}/x");
         assert_eq!(body(&address, get(&path)).await, format!("c{number}"));
     }
+}
+
+#[tokio::test]
+async fn one_rest_is_written_in_either_way_and_names_are_plain() {
+    let address = free_address();
+    let config = [("routing_mode", "path"), ("address", address.as_str())];
+    let mut lattice = Lattice::start(&config).await;
+    lattice
+        .put_ready(&link("a", &[("path", "/a/{*rest}")]))
+        .await;
+    let _component = lattice
+        .component("a", |_, request| async move {
+            text(request.headers()["x-path-rest"].to_str().unwrap())
+        })
+        .await;
+    assert_eq!(body(&address, get("/a/b/c")).await, "b/c");
+    let (response, _) = fetch(&address, get("/a")).await;
+    assert_eq!(response.status(), 404);
+    lattice.put(&link("b", &[("path", "/b/{x.y}")])).await;
+    let report = lattice.report().await;
+    assert_eq!(report.state, LinkState::Failed);
+    let reason = report.reason.unwrap();
+    assert!(
+        reason.contains("`path` is `/b/{x.y}`") && reason.contains("letters, digits"),
+        "{reason}"
+    );
+}
+
+/// As a lattice of 1.x has it, where links only say their paths.
+#[tokio::test]
+async fn in_path_mode_the_config_of_the_provider_holds_for_its_links() {
+    let address = free_address();
+    let config = [
+        ("routing_mode", "path"),
+        ("default_address", "127.0.0.1:1"),
+        ("address", address.as_str()),
+        ("cache_control", "max-age=5"),
+        (
+            "config_json",
+            r#"{"readonly_mode":true,"cors":{"allowed_origins":["https://a.example"]}}"#,
+        ),
+    ];
+    let mut lattice = Lattice::start(&config).await;
+    let open = [("path", "/open"), ("readonly_mode", "false")];
+    lattice.put_ready(&link("open", &open)).await;
+    lattice.put_ready(&link("a", &[("path", "/a")])).await;
+    let _components = (lattice.named("a").await, lattice.named("open").await);
+    let (response, _) = fetch(&address, request("POST", "/a", "x")).await;
+    assert_eq!(response.status(), 405);
+    assert_eq!(body(&address, request("POST", "/open", "x")).await, "open");
+    let (response, _) = fetch(&address, get("/a")).await;
+    assert_eq!(response.headers()["cache-control"], "max-age=5");
+    let allowed = "access-control-allow-origin";
+    for (origin, is_let_in) in [("https://a.example", true), ("https://b.example", false)] {
+        let mut asked = request("OPTIONS", "/a", "");
+        let headers = asked.headers_mut();
+        headers.insert("origin", origin.parse().unwrap());
+        headers.insert("access-control-request-method", "POST".parse().unwrap());
+        let (response, _) = fetch(&address, asked).await;
+        let told = response.headers().get(allowed);
+        assert_eq!(told.map(|told| told == origin), is_let_in.then_some(true));
+    }
+    // What changes there changes for all.
+    let config = [("routing_mode", "path"), ("address", address.as_str())];
+    lattice.put_config(&config).await;
+    let over = async { while body(&address, request("POST", "/a", "x")).await != "a" {} };
+    tokio::time::timeout(support::PATIENCE, over).await.unwrap();
 }
 
 #[tokio::test]

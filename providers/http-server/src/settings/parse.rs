@@ -1,6 +1,6 @@
 //! What the config of a link says.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use http::HeaderValue;
 use lattice_provider_sdk::ProviderLink;
 
 use super::limits::{BodyLimits, CONNECTION_KEYS, ConnectionLimits};
-use super::provider::{Mode, ProviderSettings};
+use super::provider::{Mode, ProviderSettings, said_address};
 use super::values::{InvalidSetting, Values};
 use crate::cors::Cors;
 use crate::place::Template;
@@ -72,7 +72,18 @@ pub struct LinkSettings {
     pub address: SocketAddr,
     /// What belongs to the component there.
     pub place: Place,
-    /// How long the component may take, if the link says so.
+    /// HTTPS.
+    pub tls: Option<Tls>,
+    /// Limits of connections to the address.
+    pub connection: ConnectionLimits,
+    /// The others.
+    pub common: Common,
+}
+
+/// Those of the settings of a link that may stand in the provider's config for all its links.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// How long the component may take, if that is said.
     pub timeout: Option<Duration>,
     /// Whether only GET and HEAD are let through.
     pub read_only: bool,
@@ -82,14 +93,10 @@ pub struct LinkSettings {
     pub websocket: bool,
     /// Limits of the body of a request.
     pub body: BodyLimits,
-    /// Limits of connections to the address.
-    pub connection: ConnectionLimits,
     /// The header of successful GETs that have none.
     pub cache_control: Option<HeaderValue>,
     /// Whether a connection serves more than one request.
     pub keep_alive: bool,
-    /// HTTPS.
-    pub tls: Option<Tls>,
     /// What browsers of other origins may do.
     pub(crate) cors: Cors,
 }
@@ -103,11 +110,6 @@ impl LinkSettings {
     pub fn of(link: &ProviderLink, provider: &ProviderSettings) -> Result<Self, InvalidSetting> {
         let values = Values::of_link(link)?;
         let (address, place) = place(&values, provider)?;
-        let timeout = values.parsed::<u64>("timeout_ms", "a number of milliseconds over 0")?;
-        if timeout == Some(0) {
-            let expected = "a number of milliseconds over 0";
-            return Err(InvalidSetting::new("timeout_ms", "0", expected));
-        }
         let text = |name| values.text(name).map(str::to_owned);
         let own_tls = Tls::both(text("tls_cert_file"), text("tls_priv_key_file"))?;
         let tls = match (&provider.mode, own_tls) {
@@ -122,16 +124,29 @@ impl LinkSettings {
         Ok(Self {
             address,
             place,
+            tls,
+            connection: connection(&values, provider)?,
+            common: Common::read(&values.over(&provider.defaults))?,
+        })
+    }
+}
+
+impl Common {
+    pub(super) fn read(values: &Values) -> Result<Self, InvalidSetting> {
+        let expected = "a number of milliseconds over 0";
+        let timeout = values.parsed::<u64>("timeout_ms", expected)?;
+        if timeout == Some(0) {
+            return Err(InvalidSetting::new("timeout_ms", "0", expected));
+        }
+        Ok(Self {
             timeout: timeout.map(Duration::from_millis),
             read_only: values.flag("readonly_mode")?,
             methods: values.methods("methods")?,
             websocket: values.flag("websocket")?,
             body: BodyLimits::read(|key| values.text(key).map(str::to_owned))?,
-            connection: connection(&values, provider)?,
             cache_control: values.header_value("cache_control")?,
             keep_alive: !values.flag("disable_keepalive")?,
-            tls,
-            cors: cors(&values)?,
+            cors: cors(values)?,
         })
     }
 }
@@ -169,11 +184,8 @@ fn place(
     };
     match &provider.mode {
         Mode::Address => {
-            let address = values.parsed("address", "an address such as `0.0.0.0:8080`")?;
-            let port = values.parsed::<u16>("port", "a port number")?;
-            let of_port = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            let address = address.or(of_port).unwrap_or(provider.default_address);
-            return Ok((address, place));
+            let address = said_address(values)?;
+            return Ok((address.unwrap_or(provider.default_address), place));
         }
         Mode::Path => required(values, "path", "a path, since the provider routes by path")?,
         Mode::Host(_) => required(values, "host", "a host, since the provider routes by host")?,

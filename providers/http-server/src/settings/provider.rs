@@ -1,14 +1,15 @@
 //! What the provider's own config says.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::HeaderName;
 use http::header::HOST;
+use lattice_core::StringMap;
 use lattice_provider_sdk::Session;
 
 use super::limits::ConnectionLimits;
-use super::parse::Tls;
-use super::values::InvalidSetting;
+use super::parse::{Common, Tls};
+use super::values::{InvalidSetting, Values};
 
 /// What tells the components behind one provider apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +43,13 @@ pub struct ProviderSettings {
     pub tls: Option<Tls>,
     /// Limits of connections, in address mode of those whose link says nothing else.
     pub connection: ConnectionLimits,
+    /// What holds for links that do not say otherwise: nothing in address mode, where the provider's
+    /// config was never read for it, and all of it in the others.
+    pub(super) defaults: Values,
 }
 
 /// The port and address that a 1.x provider listens on.
-const DEFAULT_ADDRESS: &str = "0.0.0.0:8000";
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8000);
 
 impl ProviderSettings {
     /// Reads the config as it is now.
@@ -54,44 +58,55 @@ impl ProviderSettings {
     ///
     /// [`InvalidSetting`] names the value.
     pub fn of(session: &Session) -> Result<Self, InvalidSetting> {
-        Self::read(|name| session.config_value(name))
+        Self::read(&session.config())
     }
 
-    pub(super) fn read(value: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidSetting> {
-        let mode = value("routing_mode").unwrap_or_else(|| "address".to_owned());
-        let mode = match mode.trim().to_ascii_lowercase().as_str() {
-            "address" => Mode::Address,
-            "path" => Mode::Path,
-            "host" => Mode::Host(header(value("header"))?),
-            _ => {
-                let expected = "`address`, `path` or `host`";
-                return Err(InvalidSetting::new("routing_mode", &mode, expected));
-            }
+    pub(super) fn read(config: &StringMap) -> Result<Self, InvalidSetting> {
+        let mode = mode(&Values::single(config))?;
+        let (values, defaults) = if mode == Mode::Address {
+            (Values::single(config), Values::default())
+        } else {
+            let values = Values::of_provider(config)?;
+            // Told as the provider's, not as one of each link.
+            Common::read(&values)?;
+            (values.clone(), values)
         };
-        let address = value("default_address").unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-        let default_address = address.trim().parse().map_err(|_| {
-            InvalidSetting::new(
-                "default_address",
-                &address,
-                "an address such as `0.0.0.0:8000`",
-            )
-        })?;
-        let tls = Tls::both(value("tls_cert_file"), value("tls_priv_key_file"))?;
+        let own = match mode {
+            Mode::Address => None,
+            Mode::Path | Mode::Host(_) => said_address(&values)?,
+        };
+        let expected = "an address such as `0.0.0.0:8000`";
+        let default = values.parsed("default_address", expected)?;
+        let text = |name: &str| values.text(name).map(str::to_owned);
         Ok(Self {
             mode,
-            default_address,
-            tls,
-            connection: ConnectionLimits::default().read(&value)?,
+            default_address: own.or(default).unwrap_or(DEFAULT_ADDRESS),
+            tls: Tls::both(text("tls_cert_file"), text("tls_priv_key_file"))?,
+            connection: ConnectionLimits::default().read(text)?,
+            defaults,
         })
     }
 }
 
-fn header(name: Option<String>) -> Result<HeaderName, InvalidSetting> {
-    match name {
-        None => Ok(HOST),
-        Some(name) => name
-            .trim()
-            .parse()
-            .map_err(|_| InvalidSetting::new("header", &name, "a header name")),
+/// The address that a config says, if it says one.
+pub(super) fn said_address(values: &Values) -> Result<Option<SocketAddr>, InvalidSetting> {
+    let address = values.parsed("address", "an address such as `0.0.0.0:8080`")?;
+    let port = values.parsed::<u16>("port", "a port number")?;
+    Ok(address.or(port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))))
+}
+
+fn mode(values: &Values) -> Result<Mode, InvalidSetting> {
+    let mode = values.text("routing_mode").unwrap_or("address");
+    match mode.trim().to_ascii_lowercase().as_str() {
+        "address" => Ok(Mode::Address),
+        "path" => Ok(Mode::Path),
+        "host" => {
+            let header = values.parsed("header", "a header name")?;
+            Ok(Mode::Host(header.unwrap_or(HOST)))
+        }
+        _ => {
+            let expected = "`address`, `path` or `host`";
+            Err(InvalidSetting::new("routing_mode", mode, expected))
+        }
     }
 }

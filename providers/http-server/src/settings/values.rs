@@ -6,6 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::{HeaderName, HeaderValue, Method};
+use lattice_core::StringMap;
 use lattice_provider_sdk::ProviderLink;
 use serde_json::Value;
 
@@ -31,26 +32,49 @@ impl InvalidSetting {
     }
 }
 
-/// The values of one link, by lower-case name.
-#[derive(Debug, Default)]
+/// The values of one config, by lower-case name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Values(BTreeMap<String, String>);
 
 impl Values {
     pub(super) fn of_link(link: &ProviderLink) -> Result<Self, InvalidSetting> {
+        let object = Self::in_object(link.value("config_json"), link.value("config_b64"))?;
+        Ok(Self::single(&link.config).over(&object))
+    }
+
+    pub(super) fn of_provider(config: &StringMap) -> Result<Self, InvalidSetting> {
+        let single = Self::single(config);
+        let object = Self::in_object(single.text("config_json"), single.text("config_b64"))?;
+        Ok(single.over(&object))
+    }
+
+    /// Those that stand alone.
+    pub(super) fn single(config: &StringMap) -> Self {
+        let said = config.iter().filter(|(_, value)| !value.is_empty());
+        Self(
+            said.map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+                .collect(),
+        )
+    }
+
+    /// These, and of the others those that are not among them.
+    pub(super) fn over(mut self, others: &Self) -> Self {
+        for (name, value) in &others.0 {
+            self.0.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
+    fn in_object(json: Option<&str>, b64: Option<&str>) -> Result<Self, InvalidSetting> {
         let mut values = Self::default();
-        if let Some(text) = link.value("config_json") {
+        if let Some(text) = json {
             values.add_json("config_json", text.as_bytes())?;
-        } else if let Some(text) = link.value("config_b64") {
+        } else if let Some(text) = b64 {
             let bytes = STANDARD_NO_PAD
                 .decode(text)
                 .or_else(|_| STANDARD.decode(text))
                 .map_err(|_| InvalidSetting::new("config_b64", text, "base64"))?;
             values.add_json("config_b64", &bytes)?;
-        }
-        for (name, value) in &link.config {
-            if !value.is_empty() {
-                values.0.insert(name.to_ascii_lowercase(), value.clone());
-            }
         }
         Ok(values)
     }

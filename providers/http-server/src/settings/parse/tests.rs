@@ -1,6 +1,6 @@
 //! Links as people write them.
 
-use lattice_core::{ComponentId, LinkName, WitName};
+use lattice_core::{ComponentId, LinkName, StringMap, WitName};
 use lattice_provider_sdk::LinkRole;
 
 use base64::Engine as _;
@@ -16,10 +16,7 @@ fn link(values: &[(&str, &str)]) -> ProviderLink {
         namespace: WitName::new("wasi").unwrap(),
         package: WitName::new("http").unwrap(),
         interfaces: vec!["incoming-handler".into()],
-        config: values
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect(),
+        config: map(values),
         secrets: Default::default(),
         peer_config: Default::default(),
         locality: Default::default(),
@@ -27,12 +24,13 @@ fn link(values: &[(&str, &str)]) -> ProviderLink {
     }
 }
 
-fn provider(values: &'static [(&'static str, &'static str)]) -> ProviderSettings {
-    ProviderSettings::read(|name| {
-        let found = values.iter().find(|(key, _)| *key == name);
-        found.map(|(_, value)| (*value).to_owned())
-    })
-    .unwrap()
+fn map(values: &[(&str, &str)]) -> StringMap {
+    let pair = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+    values.iter().map(pair).collect()
+}
+
+fn provider(values: &[(&str, &str)]) -> ProviderSettings {
+    ProviderSettings::read(&map(values)).unwrap()
 }
 
 fn read(values: &[(&str, &str)]) -> LinkSettings {
@@ -49,11 +47,11 @@ fn an_empty_link_has_the_documented_defaults() {
     assert_eq!(settings.address, "0.0.0.0:8000".parse().unwrap());
     assert_eq!(settings.place, Place::default());
     assert_eq!(settings.connection, ConnectionLimits::default());
-    assert_eq!(settings.body.bytes, u64::MAX);
-    assert!(!settings.websocket && settings.methods.is_none());
-    assert_eq!(settings.timeout, None);
-    assert!(settings.keep_alive && !settings.read_only);
-    assert!(settings.tls.is_none() && settings.cache_control.is_none());
+    assert_eq!(settings.common.body.bytes, u64::MAX);
+    assert!(!settings.common.websocket && settings.common.methods.is_none());
+    assert_eq!(settings.common.timeout, None);
+    assert!(settings.common.keep_alive && !settings.common.read_only);
+    assert!(settings.tls.is_none() && settings.common.cache_control.is_none());
 }
 
 #[test]
@@ -66,9 +64,9 @@ fn keys_are_matched_in_any_case() {
         ("cache_control", "no-store"),
     ]);
     assert_eq!(settings.address, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(settings.timeout, Some(Duration::from_millis(1500)));
-    assert!(settings.read_only && !settings.keep_alive);
-    assert_eq!(settings.cache_control.unwrap(), "no-store");
+    assert_eq!(settings.common.timeout, Some(Duration::from_millis(1500)));
+    assert!(settings.common.read_only && !settings.common.keep_alive);
+    assert_eq!(settings.common.cache_control.unwrap(), "no-store");
 }
 
 #[test]
@@ -87,11 +85,11 @@ fn a_json_object_holds_all_settings_and_single_values_go_before_it() {
     for (name, text) in [("config_json", json), ("CONFIG_B64", b64.as_str())] {
         let settings = read(&[(name, text), ("timeout_ms", "10")]);
         assert_eq!(settings.address, "127.0.0.1:1".parse().unwrap());
-        assert_eq!(settings.timeout, Some(Duration::from_millis(10)));
+        assert_eq!(settings.common.timeout, Some(Duration::from_millis(10)));
         assert_eq!(settings.tls.unwrap().key_file.to_str(), Some("k"));
-        assert_eq!(settings.cors.allowed_methods, "PATCH");
-        assert_eq!(settings.cors.max_age, "7");
-        assert!(settings.read_only && settings.cache_control.is_none());
+        assert_eq!(settings.common.cors.allowed_methods, "PATCH");
+        assert_eq!(settings.common.cors.max_age, "7");
+        assert!(settings.common.read_only && settings.common.cache_control.is_none());
     }
 }
 
@@ -102,8 +100,8 @@ fn lists_are_json_or_plain() {
             ("cors_allowed_headers", text),
             ("cors_exposed_headers", text),
         ]);
-        assert_eq!(settings.cors.allowed_headers, "x-a,x-b");
-        assert_eq!(settings.cors.exposed_headers.unwrap(), "x-a,x-b");
+        assert_eq!(settings.common.cors.allowed_headers, "x-a,x-b");
+        assert_eq!(settings.common.cors.exposed_headers.unwrap(), "x-a,x-b");
     }
 }
 
@@ -119,6 +117,7 @@ fn bad_values_are_refused_by_name() {
         ("methods", "G(T"),
         ("path", "users"),
         ("path", "/{id"),
+        ("path", "/{a.b}"),
         ("max_body_bytes", "-1"),
         ("body_timeout_ms", "0"),
         ("max_header_bytes", "100"),
@@ -186,7 +185,78 @@ fn a_bad_provider_config_is_refused_by_name() {
         ("default_address", "8000"),
         ("tls_cert_file", "alone"),
     ] {
-        let error = ProviderSettings::read(|asked| (asked == name).then(|| bad.to_owned()));
+        let error = ProviderSettings::read(&map(&[(name, bad)]));
         assert_eq!(error.unwrap_err().name, name);
     }
+    for (name, bad) in [
+        ("address", "8000"),
+        ("port", "x"),
+        ("timeout_ms", "0"),
+        ("cors_max_age_secs", "soon"),
+        ("config_json", "[]"),
+    ] {
+        let error = ProviderSettings::read(&map(&[("routing_mode", "path"), (name, bad)]));
+        assert_eq!(error.unwrap_err().name, name);
+        // In address mode these were never looked at.
+        assert!(ProviderSettings::read(&map(&[(name, bad)])).is_ok());
+    }
+}
+
+#[test]
+fn in_path_and_host_mode_the_provider_says_what_links_leave_open() {
+    let json = r#"{"address":"127.0.0.1:90","readonly_mode":true,"max_header_bytes":9000,
+        "cors":{"allowed_methods":["PATCH"]},"tls":{"cert_file":"c","priv_key_file":"k"}}"#;
+    let b64 = STANDARD_NO_PAD.encode(json);
+    let own = [("host", "a"), ("path", "/a"), ("cache_control", "no-store")];
+    for (mode, name, text) in [("path", "config_json", json), ("host", "CONFIG_B64", &b64)] {
+        let config = [
+            ("routing_mode", mode),
+            ("default_address", "127.0.0.1:91"),
+            ("Timeout_MS", "7"),
+            ("cache_control", "max-age=1"),
+            (name, text),
+        ];
+        let settings = LinkSettings::of(&link(&own), &provider(&config)).unwrap();
+        assert_eq!(settings.address, "127.0.0.1:90".parse().unwrap());
+        assert_eq!(settings.connection.header_bytes, 9000);
+        assert_eq!(settings.tls.unwrap().key_file.to_str(), Some("k"));
+        let common = settings.common;
+        assert_eq!(common.timeout, Some(Duration::from_millis(7)));
+        assert_eq!(common.cache_control.unwrap(), "no-store");
+        assert_eq!(common.cors.allowed_methods, "PATCH");
+        assert!(common.read_only);
+        let other = [("host", "b"), ("path", "/b"), ("readonly_mode", "false")];
+        let settings = LinkSettings::of(&link(&other), &provider(&config)).unwrap();
+        assert!(!settings.common.read_only);
+        assert_eq!(settings.common.cache_control.unwrap(), "max-age=1");
+    }
+}
+
+#[test]
+fn an_address_of_the_provider_goes_before_a_port_and_a_port_before_the_default() {
+    let all = [
+        ("default_address", "127.0.0.1:91"),
+        ("port", "92"),
+        ("address", "127.0.0.2:93"),
+    ];
+    for (said, by_path, by_address) in [
+        (0, "0.0.0.0:8000", "0.0.0.0:8000"),
+        (1, "127.0.0.1:91", "127.0.0.1:91"),
+        (2, "127.0.0.1:92", "127.0.0.1:91"),
+        (3, "127.0.0.2:93", "127.0.0.1:91"),
+    ] {
+        let mut config = all[..said].to_vec();
+        let address = provider(&config).default_address;
+        assert_eq!(address, by_address.parse().unwrap());
+        config.push(("routing_mode", "path"));
+        let address = provider(&config).default_address;
+        assert_eq!(address, by_path.parse().unwrap());
+    }
+}
+
+#[test]
+fn in_address_mode_links_say_all_themselves() {
+    let quiet = [("readonly_mode", "true"), ("timeout_ms", "7")];
+    let settings = LinkSettings::of(&link(&[]), &provider(&quiet)).unwrap();
+    assert!(!settings.common.read_only && settings.common.timeout.is_none());
 }
