@@ -45,9 +45,13 @@ struct Network {
 pub enum Verdict {
     /// It must not be sent.
     Denied,
-    /// It may, if its host is at a public address or in a network of the list.
+    /// It may, if its host is at a public address or in a network of the list: whoever answers for a
+    /// name chooses where it leads, so that a name alone opens nothing private.
     Public,
-    /// It may: its host is named.
+    /// It may, if its host is at such an address or at one of its own machine: the name says so
+    /// (`localhost` and what is below it).
+    Loopback,
+    /// It may: its host is an address, and named as such.
     Named,
 }
 
@@ -124,9 +128,10 @@ impl Grants {
         let grants = self.grants.iter();
         let verdicts = grants
             .filter(|grant| grant.covers(method, uri))
-            .map(|grant| match grant.host {
-                Host::Exactly(_) => Verdict::Named,
-                Host::Any | Host::Below(_) => Verdict::Public,
+            .map(|grant| match &grant.host {
+                Host::Exactly(_) if literal.is_some() => Verdict::Named,
+                Host::Exactly(name) | Host::Below(name) if is_loopback(name) => Verdict::Loopback,
+                Host::Exactly(_) | Host::Any | Host::Below(_) => Verdict::Public,
             });
         verdicts.max().unwrap_or(Verdict::Denied)
     }
@@ -148,6 +153,11 @@ pub fn literal(host: &str) -> Option<IpAddr> {
     inner.unwrap_or(host).parse().ok()
 }
 
+/// Whether a name stands for the machine that looks it up (RFC 6761, section 6.3).
+fn is_loopback(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
 /// The grant that would let a request through, without its path, which may hold what is not for
 /// logs.
 #[must_use]
@@ -158,6 +168,20 @@ pub fn wanted(method: &Method, uri: &Uri) -> String {
         text.rsplit_once('@').map_or(text, |(_, host)| host)
     });
     format!("{method} {scheme}://{host}")
+}
+
+/// What would let a request through whose host is at an address that is not public, in words. A name
+/// does not tell the address, which is another one the next time.
+#[must_use]
+pub fn wanted_beside(method: &Method, uri: &Uri) -> String {
+    let wanted = wanted(method, uri);
+    match uri.host().and_then(literal) {
+        Some(_) => format!("a grant of this address, such as `{wanted}`, or of its network"),
+        None => format!(
+            "a grant of its address or network, such as `10.0.0.0/8`, beside that of its name, such as \
+             `{wanted}`,"
+        ),
+    }
 }
 
 impl Network {
@@ -358,22 +382,46 @@ mod tests {
     #[test]
     fn hosts_are_named_or_covered() {
         assert_eq!(get("*", "http://a.example/"), Verdict::Public);
-        assert_eq!(get("a.example", "http://A.Example.:81/"), Verdict::Named);
+        assert_eq!(get("a.example", "http://A.Example.:81/"), Verdict::Public);
         assert_eq!(get("*.example", "https://a.b.example/"), Verdict::Public);
         assert_eq!(get("*.example", "http://example/"), Verdict::Denied);
         assert_eq!(get("*.example", "http://badexample/"), Verdict::Denied);
         assert_eq!(get("a.example", "http://b.example/"), Verdict::Denied);
-        assert_eq!(get("*, a.example", "http://a.example/"), Verdict::Named);
-        assert_eq!(get("[::1]:80", "http://[::1]/"), Verdict::Named);
+        assert_eq!(get("*, a.example", "http://a.example/"), Verdict::Public);
         assert_eq!(get("none", "http://a.example/"), Verdict::Denied);
     }
 
     #[test]
+    fn a_name_alone_opens_public_addresses_and_an_address_itself() {
+        for (list, uri, expected) in [
+            ("api.example", "http://api.example/", Verdict::Public),
+            (
+                "api.example, 10.0.0.1",
+                "http://api.example/",
+                Verdict::Public,
+            ),
+            ("10.0.0.1", "http://10.0.0.1/", Verdict::Named),
+            ("[::1]:80", "http://[::1]/", Verdict::Named),
+            // What resolvers take for an address is a name all the same.
+            ("127.1", "http://127.1/", Verdict::Public),
+            ("10.0.0.1", "http://10.0.0.1./", Verdict::Public),
+            ("localhost", "http://LocalHost.:81/", Verdict::Loopback),
+            ("a.localhost", "http://a.localhost/", Verdict::Loopback),
+            ("*.localhost", "http://a.localhost/", Verdict::Loopback),
+            ("*, localhost", "http://localhost/", Verdict::Loopback),
+            ("*", "http://localhost/", Verdict::Public),
+            ("notlocalhost", "http://notlocalhost/", Verdict::Public),
+        ] {
+            assert_eq!(get(list, uri), expected, "{list} {uri}");
+        }
+    }
+
+    #[test]
     fn a_port_is_any_one_unless_a_scheme_or_number_is_given() {
-        assert_eq!(get("a:8080", "http://a:8080/"), Verdict::Named);
+        assert_eq!(get("a:8080", "http://a:8080/"), Verdict::Public);
         assert_eq!(get("a:8080", "http://a/"), Verdict::Denied);
-        assert_eq!(get("a:443", "https://a/"), Verdict::Named);
-        assert_eq!(get("https://a", "https://a/x"), Verdict::Named);
+        assert_eq!(get("a:443", "https://a/"), Verdict::Public);
+        assert_eq!(get("https://a", "https://a/x"), Verdict::Public);
         assert_eq!(get("https://a", "https://a:444/"), Verdict::Denied);
         assert_eq!(get("https://a", "http://a:443/"), Verdict::Denied);
         assert_eq!(get("https://*.a:444", "https://b.a:444/"), Verdict::Public);
@@ -381,15 +429,15 @@ mod tests {
 
     #[test]
     fn methods_and_paths_narrow() {
-        assert_eq!(judge("get a", "GET", "http://a/"), Verdict::Named);
+        assert_eq!(judge("get a", "GET", "http://a/"), Verdict::Public);
         assert_eq!(judge("GET a", "POST", "http://a/"), Verdict::Denied);
         assert_eq!(
             judge("POST https://*", "POST", "https://a/"),
             Verdict::Public
         );
         let list = "GET http://a/api";
-        assert_eq!(get(list, "http://a/api?x=1"), Verdict::Named);
-        assert_eq!(get(list, "http://a/api/b"), Verdict::Named);
+        assert_eq!(get(list, "http://a/api?x=1"), Verdict::Public);
+        assert_eq!(get(list, "http://a/api/b"), Verdict::Public);
         for path in [
             "/apix",
             "/",
@@ -405,7 +453,7 @@ mod tests {
             };
             assert_eq!(get(list, &uri.to_string()), Verdict::Denied, "{path}");
         }
-        assert_eq!(get("http://a/", "http://a/b"), Verdict::Named);
+        assert_eq!(get("http://a/", "http://a/b"), Verdict::Public);
     }
 
     #[test]
@@ -457,6 +505,15 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!(wanted(&Method::POST, &uri), "POST https://a.example:8443");
+        let beside = wanted_beside(&Method::POST, &uri);
+        assert!(
+            beside.contains("such as `10.0.0.0/8`, beside that of its name"),
+            "{beside}"
+        );
+        assert!(
+            !beside.contains("secret") && !beside.contains("pw"),
+            "{beside}"
+        );
     }
 
     proptest! {
@@ -465,7 +522,7 @@ mod tests {
             hosts in proptest::collection::vec("[a-c]{1,2}(\\.[a-c]{1,2})?", 1..4),
             asked in "[a-c]{1,2}(\\.[a-c]{1,2})?",
         ) {
-            let expected = if hosts.contains(&asked) { Verdict::Named } else { Verdict::Denied };
+            let expected = if hosts.contains(&asked) { Verdict::Public } else { Verdict::Denied };
             prop_assert_eq!(get(&hosts.join(","), &format!("http://{asked}/")), expected);
         }
 
@@ -479,7 +536,9 @@ mod tests {
             let uri = format!("https://{host}{port}/x").parse().unwrap();
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let grants = Grants::parse(&wanted(&method, &uri)).unwrap();
-            prop_assert_eq!(grants.judge(&method, &uri), Verdict::Named);
+            let is_address = uri.host().and_then(literal).is_some();
+            let expected = if is_address { Verdict::Named } else { Verdict::Public };
+            prop_assert_eq!(grants.judge(&method, &uri), expected);
         }
 
         #[test]

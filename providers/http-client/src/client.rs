@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lattice_codec::http::{ErrorCode, RequestOptions};
-use lattice_core::grant::wanted;
+use lattice_core::grant::{wanted, wanted_beside};
 use lattice_provider_sdk::LinkError;
 use lattice_rpc::http::IncomingBody;
 use lattice_rpc::{Context, TraceContext};
@@ -44,9 +44,11 @@ pub(crate) struct LinkClient {
     ways: Arc<Ways>,
     /// To hosts wherever they are.
     named: Client<Connector, Upload>,
-    /// To hosts at public addresses. Its connections are apart, since which of the two a request may
-    /// take depends on more than its host.
+    /// To hosts at public addresses. Its connections are apart, since which of them a request may take
+    /// depends on more than its host.
     public: Client<Connector, Upload>,
+    /// To those at these and on this machine.
+    loopback: Client<Connector, Upload>,
     /// To proxies that look up a host of which nothing is known here.
     by_name: Client<Connector, Upload>,
     room: Arc<Semaphore>,
@@ -90,6 +92,7 @@ impl LinkClient {
         Ok(Self {
             named: client(Kind::To(Reach::Named)),
             public: client(Kind::To(Reach::Public)),
+            loopback: client(Kind::To(Reach::Loopback)),
             by_name: client(Kind::ByName),
             room: Arc::new(Semaphore::new(limits.requests)),
             lookups: Places::new(LOOKUPS_OF_LINK),
@@ -152,6 +155,7 @@ impl LinkClient {
             _ if by_name => &self.by_name,
             Reach::Named => &self.named,
             Reach::Public => &self.public,
+            Reach::Loopback => &self.loopback,
         };
         let (upload, watch) = {
             let has_trailers = head.headers.contains_key(TRAILER);
@@ -190,14 +194,17 @@ impl LinkClient {
         let Some(untold) = self.denials.turn() else {
             return;
         };
-        let wanted = wanted(&head.method, &head.uri);
+        let wanted = match code {
+            ErrorCode::DestinationIpProhibited => wanted_beside(&head.method, &head.uri),
+            _ => format!("`{}`", wanted(&head.method, &head.uri)),
+        };
         tracing::warn!(
             component = context.source_id.as_deref().unwrap_or_default(),
             link = &*context.link_name,
             method = %head.method,
             %code,
             untold,
-            "denied a request; `{wanted}` in the link's `allow` would let it through"
+            "denied a request; {wanted} in the link's `allow` would let it through"
         );
     }
 

@@ -253,8 +253,8 @@ impl Ways {
     }
 
     /// What a proxy is asked for in the place of a name, one after the other: the addresses that it
-    /// leads to from here, as far as they are let through. A host that may be anywhere but at metadata
-    /// services may also have a name that only the proxy knows.
+    /// leads to from here, as far as they are let through. Where a link has no grants, a host may also
+    /// have a name that only the proxy knows.
     async fn checked(
         &self,
         name: &str,
@@ -429,6 +429,7 @@ mod tests {
         let waiting = Waiting::until(Instant::now() + USUAL);
         for (grants, within) in [
             (None, Reach::Named),
+            (Some("metadata.test"), Reach::Public),
             (Some("metadata.test"), Reach::Named),
             (Some("*"), Reach::Public),
         ] {
@@ -447,12 +448,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_connection_is_made_to_where_a_granted_name_leads_the_second_time() {
+        let private = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = private.local_addr().unwrap().port();
+        let uri: Uri = format!("https://d.rebind.test:{port}/").parse().unwrap();
+        // The proxy of these ways is for the other scheme.
+        let grant = format!("https://d.rebind.test:{port}");
+        let narrow = ways(Some(&grant));
+        let waiting = Waiting::until(Instant::now() + USUAL);
+        let within = narrow.gate.judge(&http::Method::GET, &uri).unwrap();
+        let admits = |address| narrow.gate.admits(within, address);
+        let by = waiting.by;
+        let first = find("d.rebind.test", port, admits, by, &waiting.lookups).await;
+        assert_eq!(first.unwrap()[0].ip().to_string(), "93.184.216.34");
+        let road = narrow.connect(&uri, Kind::To(within), &waiting).await;
+        let prohibited = Err(Fault(ErrorCode::DestinationIpProhibited));
+        assert_eq!(road.map(drop), prohibited);
+        assert!(futures::poll!(std::pin::pin!(private.accept())).is_pending());
+        // Where its network is named as well, it is connected to; there is no TLS.
+        let wide = ways(Some(&format!("{grant}, 127.0.0.0/8")));
+        let connected = async { private.accept().await.map(drop) };
+        let asked = wide.connect(&uri, Kind::To(within), &waiting);
+        let (road, connected) = tokio::join!(asked, connected);
+        assert!(connected.is_ok());
+        assert_ne!(road.map(drop), prohibited);
+    }
+
+    #[tokio::test]
     async fn a_name_that_only_the_proxy_knows_is_asked_for_where_it_may_be_anywhere() {
         let waiting = Waiting::until(Instant::now() + USUAL);
         let ways = ways(None);
         let asked = |within| ways.checked("unknown.test", 80, within, &waiting);
         assert_eq!(asked(Reach::Named).await.unwrap(), ["unknown.test:80"]);
         assert!(asked(Reach::Public).await.is_err());
+        assert!(asked(Reach::Loopback).await.is_err());
         let known = ways.checked("localhost", 80, Reach::Named, &waiting).await;
         let address: SocketAddr = known.unwrap()[0].parse().unwrap();
         assert!(address.ip().is_loopback());

@@ -52,16 +52,20 @@
 //! Names are looked at again once their addresses are known, and connections made to these very
 //! addresses. What is not let through is `destination-IP-prohibited`:
 //!
-//! - A host that only `*` or `*.x` lets through has to be at a public address, or in a network that
-//!   the list names: not at a private, local or otherwise special one, in whatever notation.
-//! - A host that is named may be at any address but those of metadata services (`169.254.0.0/16`,
-//!   `100.100.100.200`, `fd00:ec2::/32` and others), which are reached by naming the address, or a
-//!   network.
+//! - A name has to lead to a public address, or into a network that the list names: not to a private,
+//!   local or otherwise special one, in whatever notation. It makes no difference whether `*`, `*.x` or
+//!   the name itself lets it through, since whoever answers for the name chooses the address. A name of
+//!   a private network is allowed together with its addresses: `https://db.internal,10.0.0.0/8`, or
+//!   `db.internal,10.1.2.3/32` for one of them.
+//! - `localhost`, and names below it, may lead to this machine (`127.0.0.0/8`, `::1`) where the list
+//!   names them, or `*.localhost`.
+//! - A grant of an address is for requests to this very address. Those of metadata services
+//!   (`169.254.0.0/16`, `100.100.100.200`, `fd00:ec2::/32` and others) are reached in no other way, also
+//!   through links without grants.
 //!
 //! A proxy is asked for the address that was found, through a tunnel (`CONNECT`); for a name only
-//! where nothing is found here and the host may be at private addresses as well: it is named, or the
-//! link has no grants. With `proxy_checks` it is asked for every name, and trusted to look where that
-//! leads.
+//! where nothing is found here and the link has no grants. With `proxy_checks` it is asked for every
+//! name, and trusted to look where that leads.
 //!
 //! One link looks up no more than eight names at once, so that slow ones do not hold up other links.
 

@@ -12,10 +12,13 @@ use crate::address::{is_metadata, is_public};
 /// The addresses that the host of a request may be at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// All but those of metadata services: the host is named, or all hosts are allowed as in 1.x.
+    /// All but those of metadata services, as in 1.x where a link has no grants; where it has some, the
+    /// address that a request itself names.
     Named,
-    /// Public ones.
+    /// Public ones, and those in networks that the link names.
     Public,
+    /// These and those of this machine.
+    Loopback,
 }
 
 /// What a link lets through, and to where.
@@ -41,6 +44,7 @@ impl Gate {
         let reach = match verdict {
             Verdict::Denied => return Err(ErrorCode::HttpRequestDenied),
             Verdict::Public => Reach::Public,
+            Verdict::Loopback => Reach::Loopback,
             Verdict::Named => Reach::Named,
         };
         // A grant for an address is for that very address.
@@ -53,11 +57,14 @@ impl Gate {
         }
     }
 
-    /// Whether a name may lead to an address.
+    /// Whether a name may lead to an address. Whoever answers for a name chooses that, and another one
+    /// the next time, so that it opens nothing private by itself.
     pub(crate) fn admits(&self, reach: Reach, address: IpAddr) -> bool {
         let is_open = match reach {
-            Reach::Named => !is_metadata(address),
+            // What a link with grants names so is an address, and leads nowhere else.
+            Reach::Named => self.grants.is_none() && !is_metadata(address),
             Reach::Public => is_public(address),
+            Reach::Loopback => is_public(address) || address.to_canonical().is_loopback(),
         };
         is_open
             || self
@@ -137,10 +144,43 @@ mod tests {
         let address: IpAddr = "10.0.0.1".parse().unwrap();
         assert!(!gate(Some("*")).admits(Reach::Public, address));
         assert!(gate(Some("*, 10.0.0.0/8")).admits(Reach::Public, address));
-        assert!(gate(Some("db.internal")).admits(Reach::Named, address));
+        assert!(gate(None).admits(Reach::Named, address));
+        // A name is no address, however exactly it is named.
+        let named = gate(Some("db.internal, 10.0.0.1"));
+        let uri = "http://db.internal/".parse().unwrap();
+        assert_eq!(named.judge(&Method::GET, &uri), Ok(Reach::Public));
+        for reach in [Reach::Named, Reach::Public, Reach::Loopback] {
+            assert!(!named.admits(reach, address), "{reach:?}");
+        }
+        let with_network = gate(Some("db.internal, 10.0.0.1/32"));
+        assert!(with_network.admits(Reach::Public, address));
+        assert!(!with_network.admits(Reach::Public, "10.0.0.2".parse().unwrap()));
         let mapped = "::ffff:10.0.0.1".parse().unwrap();
         assert!(gate(Some("*, 10.0.0.0/8")).admits(Reach::Public, mapped));
         assert!(!gate(Some("*")).admits(Reach::Public, mapped));
+    }
+
+    #[test]
+    fn localhost_names_the_addresses_of_this_machine_and_no_others() {
+        let local = gate(Some("localhost, *.localhost"));
+        for host in ["localhost", "a.localhost:81"] {
+            let uri = format!("http://{host}/").parse().unwrap();
+            assert_eq!(local.judge(&Method::GET, &uri), Ok(Reach::Loopback));
+        }
+        for (address, admitted) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("93.184.216.34", true),
+            ("10.0.0.1", false),
+            ("0.0.0.0", false),
+            ("169.254.169.254", false),
+        ] {
+            let found = local.admits(Reach::Loopback, address.parse().unwrap());
+            assert_eq!(found, admitted, "{address}");
+        }
+        assert_eq!(judged(Some("*"), "http://localhost/"), Ok(Reach::Public));
     }
 
     #[test]

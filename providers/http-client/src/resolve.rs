@@ -139,7 +139,13 @@ fn in_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
 
+    use std::collections::BTreeSet;
+
+    use lattice_core::grant::Grants;
+    use parking_lot::Mutex;
+
     use crate::address::is_public;
+    use crate::reach::Gate;
 
     /// The system's resolver, with names of which this test decides where they lead.
     pub(super) async fn ask(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -147,7 +153,36 @@ mod tests {
             "metadata.test" => Ok(vec![SocketAddr::from(([169, 254, 169, 254], port))]),
             "unknown.test" => Err(io::Error::other("Name or service not known")),
             "slow.test" => std::future::pending().await,
+            name if name.ends_with("rebind.test") => Ok(vec![rebound(name, port)]),
             _ => Ok(tokio::net::lookup_host((host, port)).await?.collect()),
+        }
+    }
+
+    /// A public address at first, as somebody looks at it; afterwards one that is not.
+    fn rebound(name: &str, port: u16) -> SocketAddr {
+        static ASKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        match ASKED.lock().insert(name.to_owned()) {
+            true => SocketAddr::from(([93, 184, 216, 34], port)),
+            false => SocketAddr::from(([127, 0, 0, 1], port)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_granted_and_leads_elsewhere_the_next_time_gains_nothing() {
+        for (name, list) in [
+            ("a.rebind.test", "http://a.rebind.test"),
+            ("b.rebind.test", "b.rebind.test, 127.0.0.1, 10.0.0.0/8"),
+            ("c.rebind.test", "*.rebind.test, localhost"),
+        ] {
+            let gate = Gate::new(Some(Grants::parse(list).unwrap()));
+            let uri = format!("http://{name}/").parse().unwrap();
+            let reach = gate.judge(&http::Method::GET, &uri).unwrap();
+            let asked = || resolve(name, 80, |address| gate.admits(reach, address));
+            assert_eq!(
+                asked().await.unwrap(),
+                ["93.184.216.34:80".parse().unwrap()]
+            );
+            assert_eq!(asked().await, prohibited(), "{list}");
         }
     }
 

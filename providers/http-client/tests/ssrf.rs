@@ -63,6 +63,22 @@ async fn a_network_that_is_named_is_let_in_to_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn localhost_by_its_name_is_this_machine_and_other_names_are_public_hosts() {
+    let inner = mirror(None).await;
+    let port = inner.address.port();
+    let by_name = format!("http://localhost:{port}/");
+    let mut lattice = Lattice::linked(&[("allow", &by_name)]).await;
+    assert!(lattice.text(&by_name).await.is_ok());
+    // What leads to this machine by another name, which no list calls local.
+    let other = format!("http://127.1:{port}/");
+    lattice.put_ready(&[("allow", &other)]).await;
+    assert_eq!(lattice.text(&other).await, PROHIBITED);
+    let with_network = format!("{other}, 127.0.0.0/8");
+    lattice.put_ready(&[("allow", &with_network)]).await;
+    assert!(lattice.text(&other).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_link_that_names_nothing_is_as_in_1_x_but_for_metadata_services() {
     let inner = mirror(None).await;
     let lattice = Lattice::linked(&[]).await;
@@ -185,7 +201,7 @@ async fn a_proxy_is_asked_for_the_address_that_was_looked_at() {
     assert!(text.contains(&format!("host=localhost:{port}")), "{text}");
     assert!(!text.contains("proxy-auth"), "{text}");
 
-    // A host that is named is as well, lest it lead to metadata services from there.
+    // A host that is named is as well, lest it lead elsewhere from there.
     lattice.put_ready(&values("localhost")).await;
     assert!(lattice.text(&by_name).await.is_ok());
     let head = heads.lock().pop().unwrap();
