@@ -15,7 +15,7 @@ mod answers;
 #[path = "../../host/src/trust/rules/operands.rs"]
 mod operands;
 
-const PARAMS: [Param; 11] = [
+const PARAMS: [Param; 12] = [
     Param::Within,
     Param::Key,
     Param::Keys,
@@ -26,6 +26,7 @@ const PARAMS: [Param; 11] = [
     Param::Job,
     Param::Statement,
     Param::Optional,
+    Param::Batch,
     Param::Within,
 ];
 
@@ -51,6 +52,7 @@ fn operands_of(head: &[u8], bytes: Bytes) {
             operands.keys,
             operands.subjects,
             operands.statement,
+            operands.batch,
         );
     }
 }

@@ -128,11 +128,7 @@ impl Source {
             .iter()
             .map(|link| counting(link).unwrap_or_default())
             .collect();
-        let keeping = |link: &Link| before.and_then(|before| before.keeping(link));
-        let gates: Vec<_> = links
-            .iter()
-            .map(|link| keeping(link).or_else(|| Gate::of(link)))
-            .collect();
+        let gates: Vec<_> = links.iter().map(|link| Self::gate(link, before)).collect();
         let mut routes = Routes::new();
         for ((link, roads), gate) in links.iter().zip(&roads).zip(&gates) {
             let target = match link.check().and_then(|_| ComponentId::new(&link.target)) {
@@ -160,13 +156,22 @@ impl Source {
         }
     }
 
-    /// What keeps the rules of a link, if they are the same now: what it has counted still counts.
-    fn keeping(&self, link: &Link) -> Option<Arc<Gate>> {
-        let same = |known: &Link| {
-            known.replaces(link) && known.interfaces == link.interfaces && known.rules == link.rules
-        };
-        let place = self.links.iter().position(same)?;
-        self.gates.get(place).cloned().flatten()
+    /// What keeps the rules of a link: the same as before, if they are the same now.
+    fn gate(link: &Link, before: Option<&Self>) -> Option<Arc<Gate>> {
+        let (known, gate) = before.and_then(|before| before.keeping(link)).unzip();
+        let is_same =
+            |known: &Link| known.interfaces == link.interfaces && known.rules == link.rules;
+        match gate {
+            Some(gate) if known.is_some_and(is_same) => Some(Arc::clone(gate)),
+            gate => Gate::of(link, gate.map(AsRef::as_ref)),
+        }
+    }
+
+    /// The link in whose place another is put, and what keeps its rules.
+    fn keeping(&self, link: &Link) -> Option<(&Link, &Arc<Gate>)> {
+        let place = self.links.iter().position(|known| known.replaces(link))?;
+        let gate = self.gates.get(place)?.as_ref()?;
+        Some((&self.links[place], gate))
     }
 
     /// What counts the calls of a link, if it goes the same ways now. Under another locality the

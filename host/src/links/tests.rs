@@ -278,6 +278,26 @@ fn another_locality_is_a_change_that_reaches_the_route() {
 }
 
 #[test]
+fn a_link_has_the_version_of_its_last_change() {
+    let table = table();
+    let version = |links: &[Link]| {
+        table.put(&id("a"), spec(links));
+        let route = table.resolve(&id("a"), "default", STORE);
+        route.map_or(0, |route| route.version)
+    };
+    let one = link("a", "kv", "default", &["store"]);
+    let other = link("a", "kv", "other", &["store"]);
+    let first = version(std::slice::from_ref(&one));
+    assert_eq!(version(&[other, one.clone()]), first);
+    let mut changed = one.clone();
+    changed.target_config = vec!["more".to_owned()];
+    let second = version(&[changed]);
+    assert!(second > first);
+    assert_eq!(version(&[]), 0);
+    assert!(version(&[one]) > second);
+}
+
+#[test]
 fn calls_are_counted_for_as_long_as_their_link_is_the_same() {
     let table = table();
     let kept = link("a", "kv", "default", &["store"]);
@@ -308,4 +328,36 @@ fn calls_are_counted_for_as_long_as_their_link_is_the_same() {
     };
     table.put(&id("a"), spec(&[near]));
     assert_eq!(table.roads(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_not_full_again_when_another_rule_changes() {
+    let table = table();
+    let ruled = |rules: serde_json::Value| {
+        let rules = serde_json::from_value(rules).unwrap();
+        let link = Link {
+            rules,
+            ..link("a", "kv", "default", &["store"])
+        };
+        table.put(&id("a"), spec(&[link]));
+    };
+    let mut get = bytes::BytesMut::new();
+    for text in ["", "a1"] {
+        lattice_codec::write::string(&mut get, text);
+    }
+    let get = get.freeze();
+    let asked = || {
+        let route = table.resolve(&id("a"), "default", "wasi:keyvalue/store");
+        let gate = route.unwrap().gate.clone().unwrap();
+        gate.check("wrpc:keyvalue/store@0.2.0-draft", "get", &get)
+    };
+    ruled(serde_json::json!({"rate": "2/h", "prefix": ["a"]}));
+    assert!(asked().is_ok());
+    ruled(serde_json::json!({"rate": "2/h", "prefix": ["a", "b"]}));
+    assert!(asked().is_ok() && asked().is_err());
+    ruled(serde_json::json!({"rate": "2/h", "allow": ["get"]}));
+    assert!(asked().is_err());
+    // Another rate begins anew.
+    ruled(serde_json::json!({"rate": "3/h"}));
+    assert!(asked().is_ok());
 }

@@ -20,7 +20,7 @@ use lattice_core::{Link, reply::message_chain};
 use lattice_runtime::{InvokeError, StreamingReply};
 
 use operands::Operands;
-use rate::Bucket;
+use rate::{Bucket, Excess};
 
 /// The rules of one link, ready to be kept.
 #[derive(Debug)]
@@ -31,12 +31,14 @@ pub(crate) struct Gate {
     to: Grants,
     /// A rule that this host cannot keep, and why; nothing passes then.
     broken: Option<(String, String)>,
-    bucket: Option<Bucket>,
+    /// Kept when other rules of the link change, lest that fill it again.
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Gate {
-    /// The gate of a link; none for a link without rules.
-    pub(crate) fn of(link: &Link) -> Option<Arc<Self>> {
+    /// The gate of a link; none for a link without rules. What the gate that the link had `before` has
+    /// counted still counts where the rate is the same.
+    pub(crate) fn of(link: &Link, before: Option<&Self>) -> Option<Arc<Self>> {
         if link.rules.is_empty() {
             return None;
         }
@@ -53,7 +55,13 @@ impl Gate {
             ),
             broken: broken.map(|error| (error.rule().to_owned(), message_chain(&error))),
             to: to.unwrap_or_default(),
-            bucket: rules.rate.map(Bucket::new),
+            bucket: rules.rate.map(|rate| {
+                let counting = before.and_then(|before| before.bucket.as_ref());
+                match counting.filter(|bucket| bucket.rate() == rate) {
+                    Some(counting) => Arc::clone(counting),
+                    None => Arc::new(Bucket::new(rate)),
+                }
+            }),
             rules,
         }))
     }
@@ -76,16 +84,10 @@ impl Gate {
                 return Err(self.denied(rule, asked, why));
             };
             self.check_effect(asked, known)?;
-            let operands = Operands::read(known.params, params.clone()).map_err(|error| {
-                self.denied(
-                    rule,
-                    asked,
-                    format_args!("its parameters cannot be read: {error}"),
-                )
-            })?;
+            let operands = self.operands(rule, asked, known, params)?;
             self.check_operands(asked, &operands)?;
         }
-        self.count(asked)
+        self.count_call(asked, known, params)
     }
 
     /// The same for an HTTP request.
@@ -103,7 +105,7 @@ impl Gate {
             let why = format_args!("`--to '{}'` would let it through", Shown(&wanted));
             return Err(self.denied(Rule::To, asked, why));
         }
-        self.count(asked)
+        self.count(asked, 1)
     }
 
     /// An answer without what the rules hide.
@@ -146,6 +148,19 @@ impl Gate {
             Some((rule, why)) => Err(self.denied_by(rule.clone(), asked, why)),
             None => Ok(()),
         }
+    }
+
+    fn operands(
+        &self,
+        rule: Rule,
+        asked: Asked<'_>,
+        known: &Function,
+        params: &Bytes,
+    ) -> Result<Operands, InvokeError> {
+        Operands::read(known.params, params.clone()).map_err(|error| {
+            let why = format_args!("its parameters cannot be read: {error}");
+            self.denied(rule, asked, why)
+        })
     }
 
     fn check_function(
@@ -222,12 +237,42 @@ impl Gate {
         Err(self.denied(rule, asked, why))
     }
 
-    fn count(&self, asked: Asked<'_>) -> Result<(), InvokeError> {
+    /// Counts a call against the rate: as one, or as many as the things that a batch is about.
+    fn count_call(
+        &self,
+        asked: Asked<'_>,
+        known: Option<&Function>,
+        params: &Bytes,
+    ) -> Result<(), InvokeError> {
+        if self.bucket.is_none() {
+            return Ok(());
+        }
+        let batch = match known.filter(|known| known.is_batch()) {
+            Some(known) => self.operands(Rule::Rate, asked, known, params)?.batch,
+            None => None,
+        };
+        self.count(asked, batch.map_or(1, |count| count.max(1)))
+    }
+
+    fn count(&self, asked: Asked<'_>, count: u32) -> Result<(), InvokeError> {
         let Some(bucket) = &self.bucket else {
             return Ok(());
         };
-        bucket.take().map_err(|pause| InvokeError::Limited {
-            rate: bucket.rate().to_string(),
+        let rate = bucket.rate();
+        let pause = match bucket.take(count) {
+            Ok(()) => return Ok(()),
+            Err(Excess::For(pause)) => pause,
+            Err(Excess::Ever) => {
+                let why = format_args!(
+                    "it is a batch of {count}, and `{rate}` lets {} through at once; smaller batches, \
+                     or `--rate` with a number of {count} or more, would be let through",
+                    rate.count
+                );
+                return Err(self.denied(Rule::Rate, asked, why));
+            }
+        };
+        Err(InvokeError::Limited {
+            rate: rate.to_string(),
             link: self.link.clone(),
             function: asked.to_string(),
             // A caller that comes back a moment too early would be refused again.

@@ -11,6 +11,8 @@ pub(super) struct Operands {
     pub(super) keys: Vec<String>,
     pub(super) subjects: Vec<String>,
     pub(super) statement: Option<String>,
+    /// How many things a batch is about; none where the call is no batch.
+    pub(super) batch: Option<u32>,
 }
 
 impl Operands {
@@ -32,12 +34,12 @@ impl Operands {
             // A job begins with its name.
             Param::Key | Param::Job => self.keys.push(r.string()?),
             Param::Keys => {
-                for _ in 0..r.count(1)? {
+                for _ in 0..self.count(r, 1)? {
                     self.keys.push(r.string()?);
                 }
             }
             Param::Entries => {
-                for _ in 0..r.count(2)? {
+                for _ in 0..self.count(r, 2)? {
                     self.keys.push(r.string()?);
                     r.bytes()?;
                 }
@@ -61,7 +63,15 @@ impl Operands {
             Param::Optional => {
                 r.option(Reader::string)?;
             }
+            Param::Batch => drop(self.count(r, 1)?),
         }
         Ok(())
+    }
+
+    /// The length of a list, whose elements have so many bytes at least.
+    fn count(&mut self, r: &mut Reader, least: usize) -> Result<usize, DecodeError> {
+        let count = r.count(least)?;
+        self.batch = Some(u32::try_from(count).unwrap_or(u32::MAX));
+        Ok(count)
     }
 }

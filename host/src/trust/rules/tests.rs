@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod names;
+mod rates;
 
 const STORE: &str = "wrpc:keyvalue/store@0.2.0-draft";
 const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
@@ -20,7 +21,7 @@ fn gate(interface: &str, rules: Value) -> Arc<Gate> {
         "source_id": "cart", "target": "kv", "wit_namespace": namespace, "wit_package": package,
         "interfaces": interfaces.split(',').collect::<Vec<_>>(), "rules": rules,
     });
-    Gate::of(&serde_json::from_value(link).unwrap()).unwrap()
+    Gate::of(&serde_json::from_value(link).unwrap(), None).unwrap()
 }
 
 /// Texts as parameters, and whatever follows them.
@@ -60,7 +61,7 @@ fn a_link_without_rules_has_no_gate() {
         "source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "keyvalue",
         "interfaces": ["store"],
     });
-    assert!(Gate::of(&serde_json::from_value(link).unwrap()).is_none());
+    assert!(Gate::of(&serde_json::from_value(link).unwrap(), None).is_none());
 }
 
 #[test]
@@ -429,27 +430,6 @@ fn requests_go_where_grants_say() {
             .unwrap()
             .contains("`read-only`")
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rate_counts_what_passes_and_nothing_else() {
-    let gate = gate(
-        "wasi:keyvalue/store",
-        json!({"rate": "2/s", "prefix": ["a"]}),
-    );
-    let ask = |key: &str| gate.check(STORE, "get", &texts(&["", key]));
-    assert!(ask("b").is_err() && ask("b").is_err() && ask("a").is_ok() && ask("a").is_ok());
-    let Err(error @ InvokeError::Limited { retry_after_ms, .. }) = ask("a") else {
-        panic!("no third one");
-    };
-    assert!(retry_after_ms <= 501);
-    let text = error.to_string();
-    assert!(
-        text.contains("`rate`") && text.contains("2/s") && text.contains("cart -> "),
-        "{text}"
-    );
-    tokio::time::advance(std::time::Duration::from_millis(retry_after_ms)).await;
-    assert!(ask("a").is_ok());
 }
 
 #[test]

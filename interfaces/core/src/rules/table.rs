@@ -47,6 +47,8 @@ pub enum Param {
     Statement,
     /// `option<string>` that no rule is about.
     Optional,
+    /// A list of which the length matters alone; what follows it is not read.
+    Batch,
 }
 
 /// What of an answer rules are about.
@@ -84,6 +86,13 @@ impl Function {
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.also.contains(&name)
+    }
+
+    /// Whether one call of it is about as many things as a list in its parameters has.
+    #[must_use]
+    pub fn is_batch(&self) -> bool {
+        let lists = [Param::Keys, Param::Entries, Param::Batch];
+        self.params.iter().any(|param| lists.contains(param))
     }
 
     /// The name that people know it by.

@@ -1,8 +1,8 @@
 //! The interfaces on the wire with their functions, and what links name instead.
 
 use super::Param::{
-    Database, Entries, Job, Key, Keys, Letter, Message, Object, Optional, Statement, Subject,
-    Within,
+    Batch, Database, Entries, Job, Key, Keys, Letter, Message, Object, Optional, Statement,
+    Subject, Within,
 };
 use super::{Answer, Effect, Function, Param};
 
@@ -151,7 +151,10 @@ const OWN_MESSAGING: Wire = Wire {
 
 const PRODUCER: Wire = Wire {
     instances: &["lattice:queue/producer@0.1.0"],
-    functions: &[writes("send", &[Within]), writes("send-many", &[Within])],
+    functions: &[
+        writes("send", &[Within]),
+        writes("send-many", &[Within, Batch]),
+    ],
 };
 
 const CONSUMER: Wire = Wire {
@@ -172,7 +175,7 @@ const SQL: Wire = Wire {
         reads("fetch", &[Database]),
         reads("close", &[Database]),
         writes("execute", &[Database]),
-        writes("execute-many", &[Database]),
+        writes("execute-many", &[Database, Optional, Statement, Batch]),
         reads("begin", &[Database]),
         reads("commit", &[Database]),
         reads("rollback", &[Database]),
