@@ -44,6 +44,15 @@ pub(crate) enum StartProviderError {
         /// Why.
         source: Denied,
     },
+    /// It asks for credentials that reach the whole lattice, which a strict one does not give.
+    #[error(
+        "provider `{id}` is started with the annotation `lattice/legacy-credentials=true`, whose NATS \
+         credentials reach every entity of the lattice, and the lattice is strict"
+    )]
+    LegacyCredentials {
+        /// The provider.
+        id: ComponentId,
+    },
     /// A config cannot be had.
     #[error(transparent)]
     Config(#[from] OpenConfigsError),
@@ -83,6 +92,7 @@ impl StartProviderError {
             Self::Fetch { source, .. } => source.code(),
             Self::Refused { source, .. } => source.code(),
             Self::Policy { source, .. } => source.code(),
+            Self::LegacyCredentials { .. } => ErrorCode::Forbidden,
             Self::Config(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::HostData(_) | Self::Credentials(_) => ErrorCode::Internal,
@@ -98,6 +108,10 @@ impl StartProviderError {
             Self::Fetch { source, .. } => source.hint(),
             Self::Refused { source, .. } => source.hint(),
             Self::Policy { source, .. } => source.hint(),
+            Self::LegacyCredentials { .. } => {
+                "start it without the annotation, and use a provider that takes new credentials: one \
+                 of 1.x proves nothing, and is let in to no call of a strict lattice anyway"
+            }
             Self::Config(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
             Self::Spawn { .. } => "check that the program is built for the machine of the host",

@@ -38,7 +38,7 @@ pub(super) enum Untaken {
     /// The process does not answer, as those of the 1.9 generation do not.
     #[error(
         "it does not answer when it is told of them; one that was made for 1.x needs the annotation \
-         `lattice/legacy-credentials=true`"
+         `lattice/legacy-credentials=true`, which a strict lattice refuses"
     )]
     Silent,
     /// The process has not said that it uses them.

@@ -101,6 +101,10 @@ impl Worker {
         slot: Arc<Slot>,
         config: &[String],
     ) -> Result<Self, StartProviderError> {
+        if deps.host_data.lattice_strict && is_legacy(&slot) {
+            let id = slot.id.clone();
+            return Err(StartProviderError::LegacyCredentials { id });
+        }
         let program = deps.images.provider(&slot.image, &deps.trust).await;
         let program = program.map_err(|error| match error {
             FetchError::Refused { image, source } => StartProviderError::Refused { image, source },
@@ -422,10 +426,6 @@ fn credentials(
         return None;
     };
     let signer = Arc::clone(deps.signer.as_ref()?);
-    let legacy = slot
-        .annotations
-        .get(LEGACY)
-        .is_some_and(|value| value == "true");
     let lattice = deps.identity.lattice.clone();
     let id = slot.id.clone();
     Some(Credentials::new(
@@ -433,8 +433,14 @@ fn credentials(
         lattice,
         id,
         xkey.public_key(),
-        legacy,
+        is_legacy(slot),
     ))
+}
+
+/// Whether a provider is started as one of the 1.x generation.
+fn is_legacy(slot: &Slot) -> bool {
+    let asked = slot.annotations.get(LEGACY);
+    asked.is_some_and(|value| value == "true")
 }
 
 async fn next<T: DeserializeOwned>(

@@ -7,6 +7,7 @@ use lattice_claims::{KeyKind, SigningKey};
 use lattice_host::config::ProviderSigner;
 use serde_json::{Value, json};
 
+use crate::common::provider::Program;
 use crate::common::{Events, Lattice, until};
 use crate::links::{puts, told};
 use crate::{healthy, link, listed};
@@ -29,6 +30,38 @@ async fn fails(events: &mut Events) {
         "{why}"
     );
     assert!(why.contains("lattice/legacy-credentials=true"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_reach_the_whole_lattice_are_not_given_in_a_strict_one() {
+    let annotated = |host: &lattice_host::Host, program: &Program| {
+        let mut command = crate::start(host, program);
+        command["annotations"] = json!({"lattice/legacy-credentials": "true"});
+        command
+    };
+    let strict = |config: &mut lattice_host::HostConfig| {
+        config.allow_legacy_peers = false;
+        config.provider_signer = Some(signer(ProviderSigner::PATIENCE));
+    };
+    let (lattice, host, mut events) = Lattice::running_with(strict).await;
+    let program = Program::new(&lattice, "kv", crate::WAIT);
+    lattice.provide(&host, &annotated(&host, &program)).await;
+    let failed = events.data("provider_start_failed").await;
+    let why = failed["error"].as_str().unwrap();
+    assert!(why.contains("lattice/legacy-credentials=true"), "{why}");
+    assert!(why.contains("the lattice is strict"), "{why}");
+    // Without it the same provider is started, with rights of its own.
+    lattice.provide(&host, &crate::start(&host, &program)).await;
+    let data = program.host_data(0).await;
+    assert_eq!(data["lattice_bus"]["scoped"], true);
+
+    let signing = |config: &mut lattice_host::HostConfig| {
+        config.provider_signer = Some(signer(ProviderSigner::PATIENCE));
+    };
+    let (lattice, host, _events) = Lattice::running_with(signing).await;
+    let program = Program::new(&lattice, "kv", crate::WAIT);
+    lattice.provide(&host, &annotated(&host, &program)).await;
+    assert_eq!(program.host_data(0).await["lattice_bus"]["scoped"], true);
 }
 
 async fn unlink(lattice: &Lattice) {
