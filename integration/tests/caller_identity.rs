@@ -289,6 +289,7 @@ async fn a_provider_with_its_own_credentials_calls_as_nobody_else() -> Result<()
     // As itself it may call what it is linked to.
     assert_eq!(code(call_as(&peer, "thief").await)?, "not-linked");
     refused(&lattice, 0, "probe", "not-linked").await?;
+    linked_otherwise(&lattice, &peer).await?;
     lattice.link("thief", "probe", PROBE, &[], &[]).await?;
     assert_eq!(call_as(&peer, "thief").await?, text("psst"));
     Ok(())
@@ -298,6 +299,22 @@ async fn call_as(peer: &Peer, source: &str) -> Result<bytes::Bytes, CallError> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let invocation = lattice_rpc::Invocation::new(subject("probe", ECHO), deadline);
     peer.call(invocation.source(source), text("psst")).await
+}
+
+/// A link to the target for another interface, and one with rules that nobody keeps, are none for the
+/// call.
+async fn linked_otherwise(lattice: &Lattice, thief: &Peer) -> Result<()> {
+    let mut link = json!({
+        "source_id": "thief", "target": "probe", "name": "default", "wit_namespace": "test",
+        "wit_package": "probe", "interfaces": ["other"], "source_config": [], "target_config": [],
+    });
+    lattice.ctl_ok("link.put", link.clone()).await?;
+    assert_eq!(code(call_as(thief, "thief").await)?, "not-linked");
+    link["interfaces"] = json!(["echo"]);
+    link["rules"] = json!({"rate": "1/s"});
+    lattice.ctl_ok("link.put", link).await?;
+    assert_eq!(code(call_as(thief, "thief").await)?, "not-linked");
+    Ok(())
 }
 
 /// A peer on the socket of a host, which shows `ticket`, and a way there that is sure to stand.
@@ -337,6 +354,7 @@ async fn a_process_on_the_socket_is_who_its_ticket_says() -> Result<()> {
     let (thief, _line) = on_the_socket(&lattice, &path, ticket).await?;
     assert_eq!(code(call_as(&thief, "thief").await)?, "not-linked");
     refused(&lattice, 0, "probe", "not-linked").await?;
+    linked_otherwise(&lattice, &thief).await?;
     lattice.link("thief", "probe", PROBE, &[], &[]).await?;
     assert_eq!(call_as(&thief, "thief").await?, text("psst"));
     assert_eq!(code(call_as(&thief, "test").await)?, "foreign-source");

@@ -95,7 +95,8 @@ impl HostApi {
     }
 
     /// Providers of old hosts, and those that no host has started, listen on plain subjects. A
-    /// link that uses a secret is not told there.
+    /// link that uses a secret is not told there, and one with rules not to its source: no host keeps
+    /// them for a provider that is one.
     async fn tell_old_providers(&self, link: &Link) {
         if link.config_names().any(config::is_secret_name) {
             return;
@@ -103,11 +104,13 @@ impl HostApi {
         let source = self.merged(&link.source_config).await;
         let target = self.merged(&link.target_config).await;
         let resolved = ResolvedLink::new(link, source, target);
-        for end in self.ends(link) {
+        let is_ruled = !link.rules.is_empty() && link.source_id != link.target;
+        for end in self.ends(link).into_iter().skip(usize::from(is_ruled)) {
             publish(&self.rpc, &end.link_put(), &resolved).await;
         }
     }
 
+    /// The source and the target, if these are ids.
     fn ends(&self, link: &Link) -> Vec<ProviderSubjects> {
         let ids = [&link.source_id, &link.target].map(ComponentId::new);
         let lattice = &self.identity.lattice;

@@ -3,32 +3,39 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use lattice_core::Link;
 
 use super::LinkTable;
 
 impl LinkTable {
-    fn has_link(&self, source: &str, target: &str) -> bool {
+    /// A link with rules does not count: nobody keeps those of a provider's calls, which is why it is
+    /// not told of the link either.
+    fn has_link(&self, source: &str, target: &str, interface: &str) -> bool {
         let sources = self.sources.read();
         let links = sources.get(source).map_or(&[][..], |source| &source.links);
-        links.iter().any(|link| *link.target == *target)
+        let is_for = |link: &Link| *link.target == *target && link.leads_to(interface);
+        links
+            .iter()
+            .any(|link| is_for(link) && link.rules.is_empty())
     }
 }
 
 impl lattice_rpc::Links for LinkTable {
-    fn is_linked(&self, source: &str, target: &str) -> bool {
-        self.has_link(source, target)
+    fn is_linked(&self, source: &str, target: &str, interface: &str) -> bool {
+        self.has_link(source, target, interface)
     }
 
     fn linked<'a>(
         &'a self,
         source: &'a str,
         target: &'a str,
+        interface: &'a str,
         within: Duration,
     ) -> BoxFuture<'a, bool> {
         Box::pin(async move {
             let mut version = self.version.subscribe();
             let heard_of = async {
-                while !self.has_link(source, target) {
+                while !self.has_link(source, target, interface) {
                     if version.changed().await.is_err() {
                         return false;
                     }
@@ -48,12 +55,16 @@ mod tests {
     use std::sync::Arc;
 
     use lattice_core::record::ComponentSpec;
-    use lattice_core::{ComponentId, LatticeName, Link};
+    use lattice_core::{ComponentId, LatticeName};
     use lattice_rpc::Links as _;
+    use serde_json::{Value, json};
 
-    fn spec() -> ComponentSpec {
-        let link: Link = serde_json::from_value(serde_json::json!({
-            "source_id": "http", "target": "hello", "name": "default",
+    const HTTP: &str = "wrpc:http/incoming-handler@0.1.0";
+    const SOON: Duration = Duration::from_millis(10);
+
+    fn spec(rules: Value) -> ComponentSpec {
+        let link: Link = serde_json::from_value(json!({
+            "source_id": "http", "target": "hello", "name": "default", "rules": rules,
             "wit_namespace": "wasi", "wit_package": "http", "interfaces": ["incoming-handler"],
         }))
         .unwrap();
@@ -69,15 +80,41 @@ mod tests {
         let source = ComponentId::new("http").unwrap();
         let waiting = {
             let table = Arc::clone(&table);
-            tokio::spawn(
-                async move { table.linked("http", "hello", Duration::from_secs(30)).await },
-            )
+            tokio::spawn(async move {
+                table
+                    .linked("http", "hello", HTTP, Duration::from_secs(30))
+                    .await
+            })
         };
-        table.put(&source, spec());
+        table.put(&source, spec(json!({})));
         assert!(waiting.await.unwrap());
-        assert!(table.is_linked("http", "hello"));
-        assert!(!table.is_linked("hello", "http") && !table.is_linked("http", "other"));
-        let never = table.linked("http", "other", Duration::from_millis(10));
-        assert!(!never.await);
+        assert!(table.is_linked("http", "hello", HTTP));
+        assert!(!table.is_linked("hello", "http", HTTP));
+        assert!(!table.is_linked("http", "other", HTTP));
+        assert!(!table.linked("http", "other", HTTP, SOON).await);
+    }
+
+    #[tokio::test]
+    async fn a_link_leads_to_the_interfaces_that_it_names() {
+        let table = LinkTable::new(LatticeName::default());
+        let source = ComponentId::new("http").unwrap();
+        table.put(&source, spec(json!({})));
+        for other in [
+            "wrpc:keyvalue/watcher@0.2.0-draft",
+            "a:b/c",
+            "",
+            "wrpc:http/types@0.1.0",
+        ] {
+            assert!(!table.is_linked("http", "hello", other), "{other}");
+        }
+        assert!(!table.linked("http", "hello", "a:b/c", SOON).await);
+    }
+
+    #[test]
+    fn a_link_with_rules_that_nobody_keeps_leads_nowhere() {
+        let table = LinkTable::new(LatticeName::default());
+        let source = ComponentId::new("http").unwrap();
+        table.put(&source, spec(json!({"rate": "1/s"})));
+        assert!(!table.is_linked("http", "hello", HTTP));
     }
 }

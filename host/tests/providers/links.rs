@@ -89,6 +89,54 @@ async fn a_link_keeps_what_a_deleted_config_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_not_told_of_a_link_from_it_whose_rules_nobody_keeps() {
+    let (lattice, _host, mut events, _program, _health) = healthy(|_| {}).await;
+    let mut puts = puts(&lattice).await;
+    let from_it = |name: &str, rules: Value| {
+        json!({
+            "source_id": "kv", "target": "other", "name": name, "wit_namespace": "wasi",
+            "wit_package": "keyvalue", "interfaces": ["store"], "source_config": [],
+            "target_config": [], "rules": rules,
+        })
+    };
+    let ruled = from_it("ruled", json!({"rate": "1/s"}));
+    lattice.done("link.put", &ruled).await;
+    let failed = events.data("link_status_changed").await;
+    assert_eq!(
+        (&failed["name"], &failed["state"]),
+        (&json!("ruled"), &json!("failed"))
+    );
+    let why = failed["reason"].as_str().unwrap();
+    assert!(why.contains("the link has rules"), "{why}");
+    until("the state in the list of links", async || {
+        let links = lattice.control_raw("link.get", "").await;
+        let reason = links["response"][0]["status"][0]["reason"]
+            .as_str()?
+            .to_owned();
+        reason.contains("the link has rules").then_some(())
+    })
+    .await;
+    // Neither by its key nor as an old provider; the next one it is told of is another.
+    lattice.done("link.put", &from_it("free", json!({}))).await;
+    loop {
+        let (message, body) = next(&mut puts).await;
+        let end = message
+            .subject
+            .as_str()
+            .split('.')
+            .nth(3)
+            .unwrap()
+            .to_owned();
+        if end != "other" {
+            assert_eq!(body["name"], "free", "{end}");
+        }
+        if end.len() == 56 {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_are_told_again_when_a_provider_is_first_heard_of() {
     let (lattice, host, _events) = Lattice::running().await;
     let program = Program::new(&lattice, "kv", WAIT);

@@ -123,6 +123,14 @@ impl Link {
             .map(|name| format!("{}:{}/{name}", self.wit_namespace, self.wit_package))
     }
 
+    /// Whether the link is one for calls of an interface of the wire, such as
+    /// `wrpc:keyvalue/store@0.2.0-draft`. Versions make no difference.
+    #[must_use]
+    pub fn leads_to(&self, called: &str) -> bool {
+        self.lookups()
+            .any(|lookup| crate::rules::leads_to(&lookup, called))
+    }
+
     /// Names of every config and secret that either end uses.
     pub fn config_names(&self) -> impl Iterator<Item = &str> {
         self.source_config

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 pub use check::RuleError;
 pub use rate::{InvalidRate, Per, Rate};
+pub(crate) use table::leads_to;
 pub use table::{Answer, Effect, Function, Param, function};
 
 /// The kinds of rules that this version knows.

@@ -158,7 +158,29 @@ pub(super) fn known(lookup: &str) -> Option<Known> {
 
 /// Whether providers call the interface, not components.
 pub(super) fn is_from_provider(lookup: &str) -> bool {
-    FROM_PROVIDERS.contains(&lookup)
+    FROM_PROVIDERS.iter().any(|(name, _)| *name == lookup)
+}
+
+/// Whether a link for an interface, as links name it, is one for calls of an interface of the wire.
+/// Versions make no difference.
+pub(crate) fn leads_to(lookup: &str, called: &str) -> bool {
+    let called = unversioned(called);
+    if lookup == called {
+        return true;
+    }
+    let to_component = FROM_PROVIDERS.iter().find(|(name, _)| *name == lookup);
+    if let Some((_, wires)) = to_component {
+        return wires.contains(&called);
+    }
+    let to_provider = LOOKUPS.iter().find(|(name, _)| *name == lookup);
+    let wires = to_provider.map_or(&[][..], |(_, wires)| *wires);
+    let mut instances = wires.iter().flat_map(|wire| wire.instances);
+    instances.any(|instance| unversioned(instance) == called)
+}
+
+/// Names have no dots, so that one begins the version or what is called of a resource.
+fn unversioned(interface: &str) -> &str {
+    interface.split(['@', '.']).next().unwrap_or(interface)
 }
 
 /// Whether an interface has no functions that are called, only types.
@@ -194,6 +216,90 @@ mod tests {
         }
         assert_eq!(function("wrpc:keyvalue/store@0.3.0", "get"), None);
         assert_eq!(function("wrpc:keyvalue/store@0.2.0-draft", "clear"), None);
+    }
+
+    #[test]
+    fn a_link_leads_to_its_interface_and_what_stands_for_it_on_the_wire() {
+        for (lookup, called, leads) in [
+            ("test:probe/echo", "test:probe/echo", true),
+            ("test:probe/echo", "test:probe/echo@0.1.0", true),
+            ("test:probe/echo", "test:probe/other", false),
+            ("test:probe/echo", "test:probe/echo-all@0.1.0", false),
+            (
+                "wasi:http/incoming-handler",
+                "wrpc:http/incoming-handler@0.1.0",
+                true,
+            ),
+            (
+                "wasi:http/incoming-handler",
+                "wasi:http/incoming-handler@0.2.6",
+                true,
+            ),
+            (
+                "wasi:http/incoming-handler",
+                "wrpc:http/outgoing-handler@0.1.0",
+                false,
+            ),
+            (
+                "wasi:http/outgoing-handler",
+                "wrpc:http/outgoing-handler@0.1.0",
+                true,
+            ),
+            (
+                "wasi:keyvalue/watcher",
+                "wrpc:keyvalue/watcher@0.2.0-draft",
+                true,
+            ),
+            (
+                "wasi:keyvalue/watcher",
+                "wrpc:http/incoming-handler@0.1.0",
+                false,
+            ),
+            (
+                "wasi:keyvalue/store",
+                "wrpc:keyvalue/store@0.2.0-draft",
+                true,
+            ),
+            ("wasi:keyvalue/store", "lattice:keyvalue/store@0.1.0", true),
+            (
+                "wasi:keyvalue/store",
+                "wrpc:keyvalue/batch@0.2.0-draft",
+                false,
+            ),
+            (
+                "wasi:blobstore/container",
+                "wrpc:blobstore/blobstore@0.1.0",
+                true,
+            ),
+            (
+                "wasmcloud:messaging/handler",
+                "wasmcloud:messaging/handler@0.2.0",
+                true,
+            ),
+            (
+                "wasi:messaging/incoming-handler",
+                "wasmcloud:messaging/handler@0.2.0",
+                true,
+            ),
+            (
+                "wasi:messaging/incoming-handler",
+                "lattice:messaging/handler@0.1.0",
+                true,
+            ),
+            (
+                "lattice:messaging/handler",
+                "lattice:messaging/handler@0.1.0",
+                true,
+            ),
+            ("lattice:queue/handler", "lattice:queue/handler@0.1.0", true),
+            (
+                "lattice:queue/handler",
+                "lattice:messaging/handler@0.1.0",
+                false,
+            ),
+        ] {
+            assert_eq!(leads_to(lookup, called), leads, "{lookup} {called}");
+        }
     }
 
     #[test]

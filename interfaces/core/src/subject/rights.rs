@@ -92,7 +92,9 @@ impl ProviderRights {
             return;
         };
         let other = RpcPrefix::new(lattice, &other);
-        if is_source {
+        // Nobody keeps the rules of a provider's calls: it is not told of such a link, and not let
+        // through either.
+        if is_source && link.rules.is_empty() {
             self.publish.insert(other.all());
         }
         self.publish.insert(below(&other.inbox()));
@@ -185,5 +187,16 @@ mod tests {
             );
             assert!(!subject.contains(".evt."), "{subject}");
         }
+    }
+
+    #[test]
+    fn a_link_from_it_with_rules_gives_no_right_to_call() {
+        let mut ruled = link("kv", "other");
+        ruled.rules.rate = Some("1/s".parse().unwrap());
+        let found = rights(&[ruled]);
+        assert!(!found.publish.contains("default.other.wrpc.>"), "{found:?}");
+        let mut to_it = link("other", "kv");
+        to_it.rules.read_only = true;
+        assert_eq!(rights(&[to_it]), rights(&[link("other", "kv")]));
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lattice_claims::peer::VerifiedPeer;
+use lattice_core::subject::rpc::PROTOCOL;
 use parking_lot::Mutex;
 
 use super::refusal::Refusal;
@@ -25,14 +26,15 @@ const MAX_LINKING: usize = 32;
 
 /// The links of a lattice, as far as they are known here.
 pub trait Links: fmt::Debug + Send + Sync {
-    /// Whether `source` has a link to `target`.
-    fn is_linked(&self, source: &str, target: &str) -> bool;
+    /// Whether `source` has a link to `target` for calls of `interface`, as it stands on the wire.
+    fn is_linked(&self, source: &str, target: &str, interface: &str) -> bool;
 
-    /// Waits until `source` has a link to `target`, for `within` at most; whether it has.
+    /// Waits until `source` has such a link, for `within` at most; whether it has.
     fn linked<'a>(
         &'a self,
         source: &'a str,
         target: &'a str,
+        interface: &'a str,
         within: Duration,
     ) -> BoxFuture<'a, bool>;
 }
@@ -42,6 +44,7 @@ pub trait Links: fmt::Debug + Send + Sync {
 pub(crate) struct Needed {
     source: Arc<str>,
     target: Box<str>,
+    interface: Box<str>,
 }
 
 impl Auth {
@@ -51,14 +54,16 @@ impl Auth {
             return Verdict::Admit(admission);
         };
         let Some((_, target)) = entity(subject) else {
-            return Verdict::Refuse(Refusal::not_linked(id, subject));
+            return Verdict::Refuse(Refusal::not_linked(id, subject, ""));
         };
-        if id == target || links.is_linked(id, target) {
+        let interface = interface(subject);
+        if id == target || links.is_linked(id, target, interface) {
             return Verdict::Admit(admission);
         }
         let needed = Needed {
             source: id.into(),
             target: target.into(),
+            interface: interface.into(),
         };
         Verdict::Link(needed, admission)
     }
@@ -79,6 +84,7 @@ impl Auth {
     /// What becomes of a call whose link is not known here yet.
     pub(crate) async fn settle_link(&self, needed: &Needed, admission: Admission) -> Verdict {
         let (source, target) = (&*needed.source, &*needed.target);
+        let interface = &*needed.interface;
         let Some(links) = &self.inner.links else {
             return Verdict::Admit(admission);
         };
@@ -86,11 +92,24 @@ impl Auth {
             return Verdict::Refuse(Refusal::busy());
         };
         let within = admission.left.map_or(HEARD_OF, |left| left.min(HEARD_OF));
-        match links.linked(source, target, within).await {
+        match links.linked(source, target, interface, within).await {
             true => Verdict::Admit(admission),
-            false => Verdict::Refuse(Refusal::not_linked(source, target)),
+            false => Verdict::Refuse(Refusal::not_linked(source, target, interface)),
         }
     }
+}
+
+/// The interface that a subject calls, with its version; nothing for a function that is in none, which
+/// no link can name.
+fn interface(subject: &str) -> &str {
+    let operation = subject
+        .split_once(PROTOCOL)
+        .and_then(|(_, rest)| rest.strip_prefix('.'))
+        .unwrap_or_default();
+    // Versions have dots as well; the names of functions have none.
+    operation
+        .rsplit_once('.')
+        .map_or("", |(interface, _)| interface)
 }
 
 /// The calls that wait for links, by the providers that make them.
@@ -134,6 +153,19 @@ impl Drop for Waits<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interface_of_a_call_stands_between_protocol_and_function() {
+        for (subject, expected) in [
+            ("l.t.wrpc.0.0.1.a:b/c@0.2.0-draft.get", "a:b/c@0.2.0-draft"),
+            ("l.t.wrpc.0.0.1.a:b/c.get-many", "a:b/c"),
+            ("l.t.wrpc.0.0.1.run", ""),
+            ("l.t.wrpc.room", ""),
+            ("l.t.wrpc.0.0.1x", ""),
+        ] {
+            assert_eq!(interface(subject), expected, "{subject}");
+        }
+    }
 
     #[test]
     fn few_calls_of_one_provider_wait_and_others_have_places() {

@@ -118,10 +118,12 @@ impl Refusal {
     }
 
     /// A provider calls what it is not linked to.
-    pub(super) fn not_linked(source: &str, target: &str) -> Self {
-        let target: String = target.chars().take(80).collect();
-        let text = format!("provider `{source}` has no link to `{target}`");
-        Self::new(RemoteError::NOT_LINKED, text).hint("put a link from the provider")
+    pub(super) fn not_linked(source: &str, target: &str, interface: &str) -> Self {
+        let cut = |text: &str| text.chars().take(80).collect::<String>();
+        let (target, interface) = (cut(target), cut(interface));
+        let text = format!("provider `{source}` has no link to `{target}` for `{interface}`");
+        Self::new(RemoteError::NOT_LINKED, text)
+            .hint("put a link from the provider that names the interface and has no rules")
     }
 
     /// Its answer would go where no answers go.

@@ -277,15 +277,21 @@ pub(super) const LOOKUPS: &[(&str, &[&Wire])] = &[
     ("wasi:http/outgoing-handler", &[&HTTP]),
 ];
 
-/// Interfaces that components export to providers.
-pub(super) const FROM_PROVIDERS: &[&str] = &[
-    "wasi:http/incoming-handler",
-    "wasi:keyvalue/watcher",
-    "wasi:messaging/incoming-handler",
-    "wasmcloud:messaging/handler",
-    "wasmcloud:messaging/incoming-handler",
-    "lattice:messaging/handler",
-    "lattice:queue/handler",
-    "lattice:lock/leader",
-    "lattice:schedule/handler",
+/// A message comes in the form of 1.x or in our own, whichever the component has.
+const HANDLERS: &[&str] = &["wasmcloud:messaging/handler", "lattice:messaging/handler"];
+
+/// Interfaces that components export to providers, and what providers call instead of them.
+pub(super) const FROM_PROVIDERS: &[(&str, &[&str])] = &[
+    (
+        "wasi:http/incoming-handler",
+        &["wrpc:http/incoming-handler"],
+    ),
+    ("wasi:keyvalue/watcher", &["wrpc:keyvalue/watcher"]),
+    ("wasi:messaging/incoming-handler", HANDLERS),
+    ("wasmcloud:messaging/handler", HANDLERS),
+    ("wasmcloud:messaging/incoming-handler", HANDLERS),
+    ("lattice:messaging/handler", HANDLERS),
+    ("lattice:queue/handler", &[]),
+    ("lattice:lock/leader", &[]),
+    ("lattice:schedule/handler", &[]),
 ];

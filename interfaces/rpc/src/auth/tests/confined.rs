@@ -4,20 +4,23 @@ use super::*;
 
 /// The links of a lattice, none of which is ever heard of later.
 #[derive(Debug)]
-struct Fixed(&'static [(&'static str, &'static str)]);
+struct Fixed(&'static [(&'static str, &'static str, &'static str)]);
 
 impl Links for Fixed {
-    fn is_linked(&self, source: &str, target: &str) -> bool {
-        self.0.contains(&(source, target))
+    fn is_linked(&self, source: &str, target: &str, interface: &str) -> bool {
+        self.0.contains(&(source, target, interface))
     }
 
     fn linked<'a>(
         &'a self,
         source: &'a str,
         target: &'a str,
+        interface: &'a str,
         _within: Duration,
     ) -> futures::future::BoxFuture<'a, bool> {
-        Box::pin(std::future::ready(self.is_linked(source, target)))
+        Box::pin(std::future::ready(
+            self.is_linked(source, target, interface),
+        ))
     }
 }
 
@@ -28,7 +31,10 @@ async fn a_provider_calls_what_it_is_linked_to_and_its_own_kind() {
     let host = SigningKey::generate(KeyKind::Host);
     let key = CurveKey::generate();
     let server = Auth::new(AuthSettings {
-        links: Some(Arc::new(Fixed(&[("kv", "linked")]))),
+        links: Some(Arc::new(Fixed(&[
+            ("kv", "linked", "a:b/c"),
+            ("kv", "otherwise", "a:b/d"),
+        ]))),
         tokens: PeerTokens {
             host: cluster.vouch(&host, &key, epoch_seconds()),
             provider: None,
@@ -47,22 +53,31 @@ async fn a_provider_calls_what_it_is_linked_to_and_its_own_kind() {
     // What a component has asked it goes to another of its kind in the component's name.
     assert!(check(&server, &sender, &call(&sender, "cart", "kv", 5000)).is_ok());
     let other = call(&sender, "kv", "other", 5000);
-    assert_eq!(
-        check(&server, &sender, &other).unwrap_err(),
-        "waits for its link"
-    );
+    // A link for another interface of the target is none for this one.
+    let otherwise = call(&sender, "kv", "otherwise", 5000);
+    for unlinked in [&other, &otherwise] {
+        let waits = check(&server, &sender, unlinked).unwrap_err();
+        assert_eq!(waits, "waits for its link");
+    }
     // A host knows the links of its components, and is believed.
     let host = cluster.host(true);
     assert!(check(&server, &host, &call(&host, "any", "other", 5000)).is_ok());
     // Over a socket it is the same.
     let end = LineEnd::Provider("kv".into());
-    let Verdict::Link(needed, admission) = server.check_line(&end, &other) else {
-        panic!("let in without a link");
-    };
-    let Verdict::Refuse(refusal) = server.settle_link(&needed, admission).await else {
-        panic!("let in without a link");
-    };
-    assert_eq!(refusal.code, RemoteError::NOT_LINKED);
+    for unlinked in [&other, &otherwise] {
+        let Verdict::Link(needed, admission) = server.check_line(&end, unlinked) else {
+            panic!("let in without a link");
+        };
+        let Verdict::Refuse(refusal) = server.settle_link(&needed, admission).await else {
+            panic!("let in without a link");
+        };
+        assert_eq!(refusal.code, RemoteError::NOT_LINKED);
+        assert!(
+            refusal.message.contains("for `a:b/c`"),
+            "{}",
+            refusal.message
+        );
+    }
     let linked = call(&sender, "kv", "linked", 5000);
     let verdict = server.check_line(&end, &linked);
     assert!(matches!(verdict, Verdict::Admit(_)));
