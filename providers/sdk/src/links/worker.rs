@@ -1,0 +1,234 @@
+//! The task of one link.
+//!
+//! It looks at what is wanted now, not at the messages that led there, so that a burst of changes is
+//! one change, calls for one link never overlap, and a refused link is tried again until it is taken,
+//! changed or gone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::link::LinkState;
+use lattice_core::provider::LinkReport;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::callbacks::{self, Refusal};
+use super::{Entry, Status, Wish};
+use crate::backoff::Backoff;
+use crate::describe::{self, Described};
+use crate::link::{LinkKey, LinkRole, ProviderLink};
+use crate::provider::Provider;
+use crate::roads::Roads;
+
+/// How often a provider looks whether the backend of a link is still there: with
+/// [`callbacks::CHECK_LIMIT`], one that goes away is told within five seconds.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+/// How long the component at the other end of a deleted link is still served: hosts learn of the
+/// deletion a moment apart, and calls are on their way.
+const LINGER: Duration = Duration::from_millis(1500);
+/// The first and the longest delay before a refused link is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// A link that the provider has taken.
+struct Put {
+    link: Arc<ProviderLink>,
+    round: u64,
+    /// When it ends, once it was deleted.
+    ends: Option<Instant>,
+}
+
+impl Put {
+    fn is(&self, wanted: &ProviderLink, round: u64) -> bool {
+        self.round == round && *self.link == *wanted
+    }
+}
+
+/// Brings one link to where it is wanted.
+pub(super) struct Worker<P> {
+    pub(super) key: LinkKey,
+    pub(super) report: LinkReport,
+    pub(super) provider: Arc<P>,
+    pub(super) wishes: watch::Receiver<Wish>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) reports: mpsc::Sender<LinkReport>,
+    pub(super) roads: Roads,
+    pub(super) described: Described,
+    pub(super) table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
+}
+
+impl<P: Provider> Worker<P> {
+    pub(super) async fn run(mut self) {
+        let mut put: Option<Put> = None;
+        loop {
+            let wish = self.wishes.borrow_and_update().clone();
+            match (put.take(), wish.link) {
+                (Some(now), Some(Ok(wanted))) if now.is(&wanted, wish.round) => {
+                    self.settle(wish.number, LinkState::Ready, None);
+                    self.watch(wish.number, &now.link).await;
+                    put = Some(Put { ends: None, ..now });
+                }
+                (Some(now), None) if now.link.role == LinkRole::Target => {
+                    put = self.linger(wish.number, now).await;
+                }
+                (Some(now), _) => self.delete(&now.link).await,
+                (None, None) => {
+                    if self.forget() {
+                        return;
+                    }
+                }
+                (None, Some(Err(reason))) => {
+                    self.settle(wish.number, LinkState::Failed, Some(reason.to_string()));
+                    self.changed().await;
+                }
+                (None, Some(Ok(wanted))) => {
+                    let taken = self.bring_up(wish.number, wanted).await;
+                    put = taken.map(|link| Put {
+                        link,
+                        round: wish.round,
+                        ends: None,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Goes on serving a deleted link for a short time, in which it may be put again: calls that left
+    /// before the deletion was known reach it after it. Further deletions do not extend the time.
+    async fn linger(&mut self, wish: u64, now: Put) -> Option<Put> {
+        let ends = now.ends.unwrap_or_else(|| Instant::now() + LINGER);
+        // Its state is news again if it is put again.
+        self.settle(wish, LinkState::Pending, None);
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(ends) => {
+                self.delete(&now.link).await;
+                None
+            }
+            () = self.changed() => Some(Put { ends: Some(ends), ..now }),
+        }
+    }
+
+    /// Tells how the backend of a link does, until something else is wanted of the link.
+    async fn watch(&mut self, wish: u64, link: &Arc<ProviderLink>) {
+        let provider = Arc::clone(&self.provider);
+        // Spread, so that links that were put at once are not all looked at in the same moment.
+        let mut pauses = Backoff::new(CHECK_EVERY, CHECK_EVERY);
+        loop {
+            let pause = pauses.delay();
+            let check = async {
+                tokio::time::sleep(pause).await;
+                callbacks::check(&*provider, link).await
+            };
+            let found = tokio::select! {
+                biased;
+                () = self.changed() => return,
+                found = check => found,
+            };
+            match found {
+                Ok(()) => self.settle(wish, LinkState::Ready, None),
+                Err(error) => self.settle(wish, LinkState::Failed, Some(error.reason())),
+            }
+        }
+    }
+
+    /// Waits for another wish. The table holds the sender for as long as this task runs.
+    async fn changed(&mut self) {
+        if self.wishes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Puts the link, again and again if need be, until it is taken or something else is wanted.
+    async fn bring_up(&mut self, wish: u64, link: Arc<ProviderLink>) -> Option<Arc<ProviderLink>> {
+        self.settle(wish, LinkState::Pending, None);
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        loop {
+            let provider = Arc::clone(&self.provider);
+            let attempt = callbacks::put(&*provider, &link);
+            let refusal = tokio::select! {
+                biased;
+                taken = attempt => match taken {
+                    Ok(features) => {
+                        if !describe::is_question(&link) {
+                            self.described.put(&self.key, features);
+                        }
+                        self.settle(wish, LinkState::Ready, None);
+                        return Some(link);
+                    }
+                    Err(refusal) => refusal,
+                },
+                () = self.changed() => return None,
+            };
+            // Told before the provider lets the link go, which may take its time as well.
+            let Refusal { error, was_put } = refusal;
+            self.settle(wish, LinkState::Failed, Some(error.reason()));
+            if was_put && !callbacks::delete(&*provider, &link).await {
+                tracing::error!(%link, "the provider did not let go of a refused link in time");
+            }
+            let delay = error.may_pass().then(|| backoff.delay());
+            let pause = async {
+                match delay {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = pause => {}
+                () = self.changed() => return None,
+            }
+        }
+    }
+
+    async fn delete(&self, link: &ProviderLink) {
+        self.described.forget(&self.key);
+        if describe::is_question(link) {
+            return;
+        }
+        match callbacks::delete(&*self.provider, link).await {
+            true => tracing::info!(%link, "deleted"),
+            false => tracing::error!(%link, "the provider did not delete a link in time"),
+        }
+        // Nothing calls through it any more, and the next link of the same ends comes after this.
+        self.roads.forget(&self.key);
+    }
+
+    /// Notes a state, logs and reports it if it is news.
+    fn settle(&self, wish: u64, state: LinkState, reason: Option<String>) {
+        let status = Status {
+            state,
+            reason,
+            wish,
+        };
+        let before = self.status.send_replace(status.clone());
+        let news = before.state != state || before.reason != status.reason;
+        if !news || state == LinkState::Pending {
+            return;
+        }
+        let (source, target) = (&self.report.source_id, &self.report.target);
+        let name = &self.report.name;
+        match &status.reason {
+            Some(reason) => tracing::warn!(source, target, name, reason, "link failed"),
+            None => tracing::info!(source, target, name, "link ready"),
+        }
+        let report = LinkReport {
+            state,
+            reason: status.reason,
+            ..self.report.clone()
+        };
+        if self.reports.try_send(report).is_err() {
+            tracing::debug!("dropped a link report: too many are waiting");
+        }
+    }
+
+    /// Leaves the table, unless the link was put again meanwhile.
+    fn forget(&self) -> bool {
+        let mut table = self.table.lock();
+        if self.wishes.borrow().link.is_some() {
+            return false;
+        }
+        table.remove(&self.key);
+        true
+    }
+}
