@@ -62,7 +62,7 @@ pub mod bindings {
 
 pub use component::Component;
 pub use lattice::{Lattice, PATIENCE};
-pub use watching::{Told, Watching};
+pub use watching::{Told, Watching, watches_what_it_requires};
 
 /// What a case needs.
 #[derive(Debug)]

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use lattice_core::link::LinkState;
 use lattice_core::{ComponentId, LatticeName};
 use lattice_rpc::wrpc::Server;
 use lattice_rpc::{Context, Limiter, Peer, ServeOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::PATIENCE;
 use crate::bindings::{self, exports::wrpc::keyvalue::watcher};
+use crate::{Lattice, PATIENCE};
 
 /// What a component was told: the bucket, the key, and for a set one its value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +61,40 @@ impl Watching {
     /// What was told and not yet taken.
     pub fn now(&mut self) -> Option<Told> {
         self.told.try_recv().ok()
+    }
+}
+
+/// A link that has a component watch may require what its provider tells of watching, and is refused
+/// by name where it requires more. `config` is that of a link that watches, and `told` what is told.
+pub async fn watches_what_it_requires(
+    lattice: &mut Lattice,
+    config: &[(&str, &str)],
+    told: [&str; 3],
+) {
+    let [watch, expiry, steps] = told;
+    let all = format!(
+        "watch={watch}, watch-set, watch-delete, watch-expiry={expiry}, watch-steps={steps}, \
+         increment=atomic, max-key-bytes>=1"
+    );
+    let other = match steps {
+        "each" => "watch-steps=last",
+        _ => "watch-steps=each",
+    };
+    for (required, lacking) in [
+        (&*all, None),
+        ("watch, telepathy", Some("telepathy")),
+        (other, Some(other)),
+        ("watch", None),
+    ] {
+        let config = [config, &[("require", required)]].concat();
+        lattice.put_source("watcher", "requiring", &config).await;
+        let state = lacking.map_or(LinkState::Ready, |_| LinkState::Failed);
+        let reason = lattice.report_of(state).await.reason.unwrap_or_default();
+        let refusal = lacking.map(|part| format!("the link requires `{part}`, which"));
+        assert!(
+            reason.starts_with(refusal.as_deref().unwrap_or_default()),
+            "{reason}"
+        );
     }
 }
 

@@ -17,6 +17,26 @@ use crate::settings::LinkSettings;
 /// The longest key that is taken; a whole request may have 1.5 MiB.
 pub(crate) const LONGEST_KEY: usize = 64 << 10;
 
+/// What a link can do that says this, at either end.
+pub(crate) fn features(settings: &LinkSettings) -> Features {
+    Features::new()
+        .with("increment", "atomic")
+        .with("max-count", u64::MAX)
+        .with("cas", "version")
+        .with("ttl", "key")
+        .with("paging", "once")
+        .with("order", "none")
+        .with("consistency", "linearizable")
+        .with("batch", "each")
+        .with("watch", "resumed")
+        .having("watch-set")
+        .having("watch-delete")
+        .with("watch-steps", "each")
+        .having("watch-expiry")
+        .with("max-value-bytes", settings.longest)
+        .with("max-key-bytes", LONGEST_KEY)
+}
+
 /// What a link gives its component.
 #[derive(Debug)]
 pub(crate) struct EtcdBackend {
@@ -34,23 +54,6 @@ impl EtcdBackend {
             link_name: link_name.to_owned(),
             settings,
         }
-    }
-
-    /// What it can do.
-    pub(crate) fn features(&self) -> Features {
-        Features::new()
-            .with("increment", "atomic")
-            .with("max-count", u64::MAX)
-            .with("cas", "version")
-            .with("ttl", "key")
-            .with("paging", "once")
-            .with("order", "none")
-            .with("consistency", "linearizable")
-            .with("batch", "each")
-            .with("watch", "resumed")
-            .having("watch-expiry")
-            .with("max-value-bytes", self.settings.longest)
-            .with("max-key-bytes", LONGEST_KEY)
     }
 
     /// Whether etcd answers and lets us in.

@@ -14,7 +14,7 @@ use lattice_provider_sdk::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::backend::{EtcdBackend, unusable};
+use crate::backend::{EtcdBackend, features, unusable};
 use crate::namespace::Namespace;
 use crate::settings::{EtcdKey, LinkSettings};
 use crate::watch::{Source, Watcher};
@@ -90,8 +90,8 @@ impl Provider for KeyValueEtcd {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let backend = self.backends.get(link);
-        backend.map_or_else(Features::new, |backend| backend.features())
+        let settings = LinkSettings::read(&Settings::of(&self.session, link));
+        settings.map_or_else(|_| Features::new(), |settings| features(&settings))
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keyvalue_etcd::KeyValueEtcd;
 use lattice_core::link::LinkState;
 use lattice_etcd::{Delete, Etcd, EtcdOptions, Put, Range};
-use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching};
+use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching, watches_what_it_requires};
 use lattice_services::{Kind, Service};
 
 async fn watched(server: &Service, watch: &str) -> (Lattice, Watching) {
@@ -127,4 +127,12 @@ async fn a_component_that_comes_later_is_told_everything() {
     let mut watching = lattice.watch("watcher").await;
     assert_eq!(watching.told().await, set("a", "one"));
     assert_eq!(watching.told().await, set("a", "two"));
+}
+
+#[tokio::test]
+async fn a_link_that_watches_may_require_what_is_told() {
+    let server = Service::start(Kind::Etcd).await.unwrap();
+    let mut lattice = Lattice::start::<KeyValueEtcd>(&[]).await;
+    let config = [("url", &*server.url()), ("watch", "SET@a")];
+    watches_what_it_requires(&mut lattice, &config, ["resumed", "yes", "each"]).await;
 }

@@ -23,6 +23,26 @@ pub fn store() -> impl Backend + Debug {
     MemoryBackend::new(Arc::default(), "default", LinkSettings::default())
 }
 
+/// What a link can do that says this, at either end.
+pub(crate) fn features(settings: &LinkSettings) -> Features {
+    Features::new()
+        .with("increment", "atomic")
+        .with("max-count", u64::MAX)
+        .with("cas", "version")
+        .with("ttl", "key")
+        .with("paging", "once")
+        .with("order", "none")
+        .with("consistency", "linearizable")
+        .with("batch", "each")
+        .with("watch", "live")
+        .having("watch-set")
+        .having("watch-delete")
+        .with("watch-steps", "each")
+        .having("watch-expiry")
+        .with("max-value-bytes", settings.limits.value)
+        .with("max-key-bytes", LONGEST_KEY)
+}
+
 /// What a link gives its component.
 #[derive(Debug)]
 pub(crate) struct MemoryBackend {
@@ -47,23 +67,6 @@ impl MemoryBackend {
                 lifetime: settings.lifetime,
             },
         }
-    }
-
-    /// What it can do.
-    pub(crate) fn features(&self) -> Features {
-        Features::new()
-            .with("increment", "atomic")
-            .with("max-count", u64::MAX)
-            .with("cas", "version")
-            .with("ttl", "key")
-            .with("paging", "once")
-            .with("order", "none")
-            .with("consistency", "linearizable")
-            .with("batch", "each")
-            .with("watch", "live")
-            .having("watch-expiry")
-            .with("max-value-bytes", self.how.limits.value)
-            .with("max-key-bytes", LONGEST_KEY)
     }
 
     /// Does something in the bucket that a component means.

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backend::MemoryBackend;
+use crate::backend::{MemoryBackend, features};
 use crate::buckets::Buckets;
 use crate::settings::LinkSettings;
 use crate::watch::Watcher;
@@ -105,8 +105,8 @@ impl Provider for KeyValueMemory {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let backend = self.backends.get(link);
-        backend.map_or_else(Features::new, |backend| backend.features())
+        let settings = self.settings(link);
+        settings.map_or_else(|_| Features::new(), |settings| features(&settings))
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {

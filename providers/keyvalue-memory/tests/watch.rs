@@ -2,7 +2,7 @@
 
 use keyvalue_memory::KeyValueMemory;
 use lattice_core::link::LinkState;
-use lattice_keyvalue_suite::{Lattice, Told, Watching};
+use lattice_keyvalue_suite::{Lattice, Told, Watching, watches_what_it_requires};
 use std::time::Duration;
 
 async fn watched(watch: &str) -> (Lattice, Watching) {
@@ -79,4 +79,11 @@ async fn a_link_says_what_to_watch() {
         let reason = report.reason.unwrap();
         assert!(reason.contains("`watch`"), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_link_that_watches_may_require_what_is_told() {
+    let mut lattice = Lattice::start::<KeyValueMemory>(&[]).await;
+    let config = [("bucket", "cart"), ("watch", "SET@a")];
+    watches_what_it_requires(&mut lattice, &config, ["live", "yes", "each"]).await;
 }

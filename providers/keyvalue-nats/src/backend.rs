@@ -20,6 +20,46 @@ use crate::settings::LinkSettings;
 /// them or those of the lattice, although they may be on the same NATS.
 const RESERVED: [&str; 3] = ["WASMCLOUD_", "SECRETS_", "wadm_"];
 
+/// What a link can do that is for a bucket, at either end.
+pub(crate) async fn features(cluster: &Cluster, bucket: &str, new: New) -> Features {
+    let features = Features::new()
+        .with("increment", "atomic")
+        .with("max-count", u64::MAX)
+        .with("cas", "version")
+        .with("ttl", "bucket")
+        .with("paging", "once")
+        .with("order", "none")
+        .with("batch", "each")
+        .with("watch", "resumed")
+        .having("watch-set")
+        .having("watch-delete")
+        .with("watch-steps", "last")
+        .with("max-key-bytes", key::LONGEST);
+    let Ok(own) = cluster.bucket(bucket, new).await else {
+        return features
+            .lacking("watch-expiry")
+            .with("consistency", "eventual")
+            .with("max-value-bytes", cluster.largest_message());
+    };
+    let config = &own.stream().cached_info().config;
+    // With copies, a read may be answered by one that is behind.
+    let consistency = match config.num_replicas {
+        0 | 1 => "linearizable",
+        _ => "eventual",
+    };
+    // Where no time ends, nothing of it is left untold.
+    let never = config.max_age.is_zero();
+    let tells = never || cluster.tells_of_expiry(bucket).await;
+    let of_stream = usize::try_from(config.max_message_size).ok();
+    let of_stream = of_stream.filter(|bytes| *bytes > 0);
+    let of_server = cluster.largest_message();
+    let largest = of_stream.map_or(of_server, |bytes| bytes.min(of_server));
+    features
+        .having_if("watch-expiry", tells)
+        .with("consistency", consistency)
+        .with("max-value-bytes", largest)
+}
+
 /// What a link gives its component.
 pub(crate) struct NatsBackend {
     cluster: Shared<Cluster>,
@@ -55,43 +95,7 @@ impl NatsBackend {
 
     /// What it can do.
     pub(crate) async fn features(&self) -> Features {
-        let features = Features::new()
-            .with("increment", "atomic")
-            .with("max-count", u64::MAX)
-            .with("cas", "version")
-            .with("ttl", "bucket")
-            .with("paging", "once")
-            .with("order", "none")
-            .with("batch", "each")
-            .with("watch", "resumed")
-            .with("max-key-bytes", key::LONGEST);
-        let Ok(own) = self
-            .cluster
-            .bucket(&self.settings.bucket, self.new_own())
-            .await
-        else {
-            return features
-                .lacking("watch-expiry")
-                .with("consistency", "eventual")
-                .with("max-value-bytes", self.cluster.largest_message());
-        };
-        let config = &own.stream().cached_info().config;
-        // With copies, a read may be answered by one that is behind.
-        let consistency = match config.num_replicas {
-            0 | 1 => "linearizable",
-            _ => "eventual",
-        };
-        // Where no time ends, nothing of it is left untold.
-        let never = config.max_age.is_zero();
-        let tells = never || self.cluster.tells_of_expiry(&self.settings.bucket).await;
-        let of_stream = usize::try_from(config.max_message_size).ok();
-        let of_stream = of_stream.filter(|bytes| *bytes > 0);
-        let of_server = self.cluster.largest_message();
-        let largest = of_stream.map_or(of_server, |bytes| bytes.min(of_server));
-        features
-            .having_if("watch-expiry", tells)
-            .with("consistency", consistency)
-            .with("max-value-bytes", largest)
+        features(&self.cluster, &self.settings.bucket, self.new_own()).await
     }
 
     fn new_own(&self) -> New {

@@ -14,7 +14,7 @@ use lattice_provider_sdk::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::backend::NatsBackend;
+use crate::backend::{NatsBackend, features};
 use crate::cluster::{Cluster, New, OpenError};
 use crate::settings::LinkSettings;
 use crate::watch::{self, Source, WatchError, Watcher};
@@ -100,8 +100,12 @@ impl Provider for KeyValueNats {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        match self.backends.get(link) {
-            Some(backend) => backend.features().await,
+        if let Some(backend) = self.backends.get(link) {
+            return backend.features().await;
+        }
+        let watched = self.watchers.lock().get(&link.key()).map(Watcher::source);
+        match watched {
+            Some(source) => features(&source.cluster, &source.bucket, source.new).await,
             None => Features::new(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use keyvalue_nats::KeyValueNats;
 use lattice_core::link::LinkState;
-use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching};
+use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching, watches_what_it_requires};
 
 const OWN: &str = "keyvalue_default";
 
@@ -194,4 +194,11 @@ async fn a_link_says_what_to_watch() {
     lattice.put_source("watcher", "spare", &config).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("`late`"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_link_that_watches_may_require_what_is_told() {
+    let mut lattice = Lattice::start::<KeyValueNats>(&[]).await;
+    let config = [("watch", "SET@a")];
+    watches_what_it_requires(&mut lattice, &config, ["resumed", "yes", "last"]).await;
 }

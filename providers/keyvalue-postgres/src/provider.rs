@@ -109,11 +109,8 @@ impl Provider for KeyValuePostgres {
         self.backends.delete(link);
     }
 
-    async fn describe(&self, link: &ProviderLink) -> Features {
-        match self.backends.get(link) {
-            Some(_) => PostgresBackend::features(),
-            None => Features::new(),
-        }
+    async fn describe(&self, _link: &ProviderLink) -> Features {
+        PostgresBackend::features()
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {

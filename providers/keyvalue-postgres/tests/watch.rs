@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyvalue_postgres::KeyValuePostgres;
 use lattice_core::link::LinkState;
-use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching};
+use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching, watches_what_it_requires};
 use lattice_services::{Kind, Service};
 
 struct Place {
@@ -134,4 +134,12 @@ async fn what_changed_while_the_server_was_away_is_told() {
     let back = async { while kv.set("default", "a", "two").await.is_err() {} };
     tokio::time::timeout(PATIENCE, back).await.unwrap();
     while watching.told().await != set("a", "two") {}
+}
+
+#[tokio::test]
+async fn a_link_that_watches_may_require_what_is_told() {
+    let place = Place::start().await;
+    let mut lattice = Lattice::start::<KeyValuePostgres>(&[]).await;
+    let config = [place.config(), ("watch", "SET@a")];
+    watches_what_it_requires(&mut lattice, &config, ["resumed", "yes", "last"]).await;
 }

@@ -98,11 +98,8 @@ impl Provider for KeyValueRedis {
         self.backends.delete(link);
     }
 
-    async fn describe(&self, link: &ProviderLink) -> Features {
-        match self.backends.get(link) {
-            Some(_) => RedisBackend::features(),
-            None => Features::new(),
-        }
+    async fn describe(&self, _link: &ProviderLink) -> Features {
+        RedisBackend::features()
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {

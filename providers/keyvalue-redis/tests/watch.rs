@@ -5,7 +5,7 @@
 mod support;
 
 use lattice_core::link::LinkState;
-use lattice_keyvalue_suite::{Lattice, Told, Watching};
+use lattice_keyvalue_suite::{Lattice, Told, Watching, watches_what_it_requires};
 use support::{RedisBox, lattice};
 
 const EVENTS: [&str; 2] = ["--notify-keyspace-events", "K$g"];
@@ -244,4 +244,12 @@ async fn a_key_whose_time_is_over_is_told() {
     let (_lattice, mut watching) = watched(&redis, "DEL@a").await;
     let _: () = redis.ask(&["SET", "a", "x", "PX", "100"]).await;
     assert_eq!(watching.told().await, deleted("a"));
+}
+
+#[tokio::test]
+async fn a_link_that_watches_may_require_what_is_told() {
+    let redis = redis().await;
+    let mut lattice = lattice(&[]).await;
+    let config = [("url", &*redis.url), ("watch", "SET@a")];
+    watches_what_it_requires(&mut lattice, &config, ["resumed", "server", "last"]).await;
 }

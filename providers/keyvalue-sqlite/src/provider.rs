@@ -108,11 +108,8 @@ impl Provider for KeyValueSqlite {
         self.backends.delete(link);
     }
 
-    async fn describe(&self, link: &ProviderLink) -> Features {
-        match self.backends.get(link) {
-            Some(_) => SqliteBackend::features(),
-            None => Features::new(),
-        }
+    async fn describe(&self, _link: &ProviderLink) -> Features {
+        SqliteBackend::features()
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyvalue_sqlite::KeyValueSqlite;
 use lattice_core::link::LinkState;
-use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching};
+use lattice_keyvalue_suite::{Lattice, PATIENCE, Told, Watching, watches_what_it_requires};
 use tempfile::TempDir;
 
 struct Place {
@@ -131,4 +131,12 @@ async fn a_link_says_what_to_watch() {
     lattice.put_source("watcher", "default", &config).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("`watch`"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_link_that_watches_may_require_what_is_told() {
+    let place = Place::start().await;
+    let mut lattice = Lattice::start::<KeyValueSqlite>(&[]).await;
+    let config = [place.config(), ("watch", "SET@a")];
+    watches_what_it_requires(&mut lattice, &config, ["resumed", "yes", "last"]).await;
 }

@@ -48,6 +48,17 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("election"), "{reason}");
     lattice.unlink().await;
+    for (required, lacking) in [
+        ("fencing, order=none, cas=token, ttl-max-ms>=1000", None),
+        ("fencing, fair", Some("requires `fair`")),
+    ] {
+        let config = [("election", "chief"), ("require", required)];
+        lattice.put_leader("cart", &config).await;
+        let state = lacking.map_or(LinkState::Ready, |_| LinkState::Failed);
+        let reason = lattice.report_of(state).await.reason.unwrap_or_default();
+        assert!(reason.contains(lacking.unwrap_or_default()), "{reason}");
+        lattice.unlink().await;
+    }
     let private = NatsBoxOptions::private("shop", "sesame");
     let private = NatsBox::start_with(private).await.unwrap();
     let url = |login: &str| private.url.replace("//", &format!("//{login}@"));

@@ -47,6 +47,7 @@ struct Target {
 struct Told {
     cluster: Arc<Shared<Cluster>>,
     troubles: Vec<Trouble>,
+    /// Whether all of them are kept in streams.
     is_stored: bool,
     intake: Intake,
 }
@@ -86,7 +87,7 @@ impl MessagingNats {
         let mut told = Told {
             cluster: Arc::clone(&cluster),
             troubles: Vec::new(),
-            is_stored: !source.consumers.is_empty(),
+            is_stored: source.subscriptions.is_empty(),
             intake: Intake::new(),
         };
         for consumer in source.consumers {

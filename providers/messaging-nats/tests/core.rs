@@ -305,6 +305,17 @@ async fn a_link_that_cannot_work_says_why() {
         .await;
     let reason = lattice.failed().await;
     assert!(reason.contains("delivery=at-least-once"), "{reason}");
+    let config = [
+        ("subscriptions", "a"),
+        (
+            "require",
+            "headers, dead-letter=none, delivery=at-least-once",
+        ),
+    ];
+    lattice.source("listener", &config).await;
+    let reason = lattice.failed().await;
+    let refusal = "the link requires `delivery=at-least-once`, which";
+    assert!(reason.starts_with(refusal), "{reason}");
 }
 
 #[tokio::test]

@@ -433,3 +433,20 @@ async fn a_stream_or_consumer_that_is_not_there_fails_the_link() {
     publish(&context, "orders.new", "again").await;
     assert_eq!(heard.next().await.text(), "again");
 }
+
+#[tokio::test]
+async fn a_link_that_requires_no_message_lost_has_them_all_in_streams() {
+    let (mut lattice, _context, _stream) = lattice().await;
+    let stored = [
+        ("stream", "ORDERS"),
+        ("require", "delivery=at-least-once, dead-letter"),
+    ];
+    lattice.source("worker", &stored).await;
+    lattice.ready().await;
+    // What others publish to a subject of core NATS is kept nowhere.
+    let mixed = [&stored[..], &[("subscriptions", "elsewhere")]].concat();
+    lattice.source("worker", &mixed).await;
+    let reason = lattice.failed().await;
+    let refusal = "the link requires `delivery=at-least-once`, `dead-letter`, which";
+    assert!(reason.starts_with(refusal), "{reason}");
+}

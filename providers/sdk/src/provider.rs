@@ -64,9 +64,9 @@ pub trait Provider: Send + Sync + Sized + 'static {
     /// Stops what [`Provider::put_target_link`] started. Only called for a link that was put.
     async fn delete_target_link(&self, _link: &ProviderLink) {}
 
-    /// What the backend behind a link that was put can do. A link that requires more (see
-    /// [`Features`]) is deleted again and refused by name. Of links with the provider as source only
-    /// those are asked about that require something.
+    /// What the backend behind a link that was put can do, whichever end of it the provider is. A
+    /// link that requires more (see [`Features`]) is deleted again and refused by name. Of links with
+    /// the provider as source only those are asked about that require something.
     async fn describe(&self, _link: &ProviderLink) -> Features {
         Features::new()
     }

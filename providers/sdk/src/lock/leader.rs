@@ -46,6 +46,8 @@ pub struct Election {
     pub place: Place,
     /// How long an office lasts that is not kept.
     pub ttl: Duration,
+    /// What the link allows.
+    pub limits: Limits,
 }
 
 impl Election {
@@ -69,7 +71,8 @@ impl Election {
         let place = Place::read(store, name, link.name.as_str());
         let place = place.map_err(|e| LinkError::invalid(e.text()))?;
         let ttl = limits.usual;
-        Ok(Self { place, ttl })
+        let limits = *limits;
+        Ok(Self { place, ttl, limits })
     }
 }
 
@@ -91,7 +94,7 @@ impl Campaign {
     ) -> Self {
         let stop = CancellationToken::new();
         let trouble = Arc::default();
-        let features = locks.features();
+        let features = election.limits.told(locks.features());
         let candidate = Candidate {
             locks,
             election,

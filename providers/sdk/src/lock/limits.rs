@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::backend::LockError;
+use crate::describe::Features;
 use crate::settings::{InvalidSetting, Settings};
 
 /// What the interface can count.
@@ -61,6 +62,21 @@ impl Limits {
         })
     }
 
+    /// What a link within them can do, at either end, of what its backend can.
+    pub(crate) fn told(&self, backend: Features) -> Features {
+        let features = match backend.lacks("fair").is_empty() {
+            true => backend.with("order", "arrival"),
+            false => backend.lacking("order"),
+        };
+        features
+            .with("ttl", "lease")
+            .with("cas", "token")
+            .lacking("paging")
+            .with("max-waiters", self.waiters)
+            .with("ttl-min-ms", self.shortest.as_millis())
+            .with("ttl-max-ms", self.longest.as_millis())
+    }
+
     /// The time that a component asks for.
     pub(crate) fn ttl(&self, asked: u32) -> Result<Duration, LockError> {
         if asked == 0 {
@@ -80,6 +96,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::describe::vocabulary::LOCK;
 
     const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -92,6 +109,21 @@ mod tests {
         assert_eq!(limits.ttl(10_000), Ok(Duration::from_secs(10)));
         let error = limits.ttl(10_001).unwrap_err();
         assert!(error.text().contains("ttl_max_ms"), "{error:?}");
+    }
+
+    #[test]
+    fn every_word_is_told_that_no_backend_knows() {
+        let settings = Settings::from_texts([("ttl_max_ms", "10000")], []);
+        let limits = Limits::read(&settings, SHORTEST).unwrap();
+        let backend = Features::new()
+            .with("consistency", "linearizable")
+            .having("fencing")
+            .lacking("fair");
+        let told = limits.told(backend);
+        let complaints = LOCK.complaints(told.iter());
+        assert!(complaints.is_empty(), "{complaints:?}");
+        let required = "ttl-min-ms=100, ttl-max-ms=10000, order=none, fencing";
+        assert!(told.lacks(required).is_empty());
     }
 
     #[test]

@@ -134,18 +134,7 @@ impl<B: Locks> Desks<B> {
             let campaign = campaigns.get(&link.key());
             return campaign.map_or_else(Features::new, Campaign::features);
         };
-        let features = desk.backend.features();
-        let features = match features.lacks("fair").is_empty() {
-            true => features.with("order", "arrival"),
-            false => features.lacking("order"),
-        };
-        features
-            .with("ttl", "lease")
-            .with("cas", "token")
-            .lacking("paging")
-            .with("max-waiters", desk.limits.waiters)
-            .with("ttl-min-ms", desk.limits.shortest.as_millis())
-            .with("ttl-max-ms", desk.limits.longest.as_millis())
+        desk.limits.told(desk.backend.features())
     }
 
     /// Looks whether the backend of a link is there.
