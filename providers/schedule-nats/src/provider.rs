@@ -38,8 +38,8 @@ struct Put {
     making: AtomicU64,
     /// Whether no tick is told twice.
     once: bool,
-    /// What a component may have, where it puts jobs.
-    limits: Option<Limits>,
+    /// How many jobs there may be, and how large.
+    limits: Limits,
 }
 
 impl ScheduleNats {
@@ -123,7 +123,7 @@ impl Provider for ScheduleNats {
             job: None,
             making: AtomicU64::default(),
             once: !manner.again,
-            limits: Some(limits),
+            limits,
         };
         self.remember(link, put);
         Ok(())
@@ -146,7 +146,7 @@ impl Provider for ScheduleNats {
             job,
             making: AtomicU64::new(making),
             once: !manner.again,
-            limits: None,
+            limits: Limits::OWN,
         };
         self.remember(link, put);
         Ok(())
@@ -192,10 +192,10 @@ impl Provider for ScheduleNats {
             .having("time-zone")
             .having_if("once", put.as_ref().is_some_and(|put| put.once))
             .with("resolution-ms", RESOLUTION_MS);
-        match put.and_then(|put| put.limits) {
-            Some(limits) => features
-                .with("max-jobs", limits.jobs)
-                .with("max-payload-bytes", limits.payload),
+        match put {
+            Some(put) => features
+                .with("max-jobs", put.limits.jobs)
+                .with("max-payload-bytes", put.limits.payload),
             None => features,
         }
     }

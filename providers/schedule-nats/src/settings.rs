@@ -72,7 +72,16 @@ pub struct Limits {
     pub payload: usize,
 }
 
+/// The longest payload that a link may allow.
+const LARGEST_PAYLOAD: usize = 524_288;
+
 impl Limits {
+    /// Those of a link that says its job itself, as far as every such job keeps them.
+    pub const OWN: Self = Self {
+        jobs: 1,
+        payload: LARGEST_PAYLOAD,
+    };
+
     /// Reads what a link says.
     ///
     /// # Errors
@@ -81,7 +90,7 @@ impl Limits {
     pub fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
         Ok(Self {
             jobs: settings.number("max_jobs", 256, 1..=10_000)?,
-            payload: settings.number("max_payload_bytes", 65_536, 0..=524_288)?,
+            payload: settings.number("max_payload_bytes", 65_536, 0..=LARGEST_PAYLOAD)?,
         })
     }
 }

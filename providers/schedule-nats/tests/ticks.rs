@@ -351,6 +351,18 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("60 * * * *"), "{reason}");
     lattice.unlink().await;
+    let own = ("cron", "0 8 * * *");
+    for (required, lacking) in [
+        ("cron, once, max-jobs>=1, max-payload-bytes>=1000", None),
+        ("max-jobs>=2", Some("`max-jobs>=2`")),
+    ] {
+        let config = [own, ("require", required)];
+        lattice.put_handler("cart", &config).await;
+        let state = lacking.map_or(LinkState::Ready, |_| LinkState::Failed);
+        let reason = lattice.report_of(state).await.reason.unwrap_or_default();
+        assert!(reason.contains(lacking.unwrap_or_default()), "{reason}");
+        lattice.unlink().await;
+    }
     let again = [("on_lost", "again"), ("require", "once")];
     lattice.put("cart", "other", &again).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
