@@ -2,7 +2,7 @@
 
 use lattice_provider_sdk::schedule::{ScheduleError, Tick};
 
-use crate::record::{Record, Running};
+use crate::record::{Record, Running, Tried};
 
 /// After how much silence, in milliseconds, whoever tells of a tick is taken to be gone. It writes
 /// the record again every second.
@@ -54,7 +54,8 @@ pub(crate) fn step(
         }
         // Whoever told it is gone.
         if taker.again {
-            return Ok(take(record, running.due, record.lost, record.next, taker));
+            let (due, next) = (running.due, record.next);
+            return Ok(take(record, due, record.lost, next, record.tried, taker));
         }
     }
     let Some(next) = record.next else {
@@ -69,16 +70,41 @@ pub(crate) fn step(
     }
     let plan = record.plan()?;
     let latest = plan.latest(next, now);
-    let died = u32::from(record.running.is_some());
-    let missed = record
-        .lost
-        .saturating_add(died)
-        .saturating_add(latest.skipped);
     let after = plan.after(latest.due);
-    Ok(take(record, latest.due, missed, after, taker))
+    let lost = record.lost.saturating_add(latest.skipped);
+    let (missed, tried) = match (&record.running, latest.skipped) {
+        // The tick before is lost, and what was tried was tried with it.
+        (Some(_), _) => (lost.saturating_add(1), Tried::default()),
+        (None, 0) => {
+            let again = record.tried.again;
+            if now < again {
+                return Ok(Step::Wait(after.map_or(again, |after| after.min(again))));
+            }
+            (lost, record.tried)
+        }
+        // The next tick is over. The component may have heard of it, with all that was missed before.
+        (None, skipped) => {
+            let tried = Tried {
+                attempts: 0,
+                ..record.tried
+            };
+            match record.tried.attempts {
+                0 => (lost, tried),
+                _ => (skipped - 1, tried),
+            }
+        }
+    };
+    Ok(take(record, latest.due, missed, after, tried, taker))
 }
 
-fn take(record: &Record, due: u64, missed: u32, next: Option<u64>, taker: &Taker) -> Step {
+fn take(
+    record: &Record,
+    due: u64,
+    missed: u32,
+    next: Option<u64>,
+    tried: Tried,
+    taker: &Taker,
+) -> Step {
     let tick = Tick {
         job: record.job.clone(),
         due_ms: due,
@@ -87,6 +113,7 @@ fn take(record: &Record, due: u64, missed: u32, next: Option<u64>, taker: &Taker
     };
     let mut record = record.clone();
     record.next = next;
+    record.tried = tried;
     record.running = Some(Running {
         due,
         by: taker.by.clone(),
@@ -96,15 +123,32 @@ fn take(record: &Record, due: u64, missed: u32, next: Option<u64>, taker: &Taker
     Step::Take(Box::new(Taken { record, tick }))
 }
 
+/// How the telling of a tick has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is no more to be done about it.
+    Over,
+    /// It is to be told again, by whoever takes it then.
+    Later(Tried),
+}
+
 /// What the record becomes when a tick was told, or could not be: `None` when it is another's by
 /// now, or was put anew.
-pub(crate) fn settled(record: &Record, by: &str, heard: bool) -> Option<Record> {
+pub(crate) fn settled(record: &Record, by: &str, end: End) -> Option<Record> {
     let mut settled = record.clone();
-    settled.running.take().filter(|running| running.by == by)?;
-    settled.lost = match heard {
-        true => 0,
-        false => record.lost.saturating_add(1),
-    };
+    let running = settled.running.take();
+    let running = running.filter(|running| running.by == by)?;
+    match end {
+        End::Over => {
+            settled.lost = 0;
+            settled.tried = Tried::default();
+        }
+        // As if nobody had taken it.
+        End::Later(tried) => {
+            settled.next = Some(running.due);
+            settled.tried = tried;
+        }
+    }
     Some(settled)
 }
 
@@ -136,6 +180,14 @@ mod tests {
         }
     }
 
+    fn later(attempts: u32, again: u64) -> End {
+        End::Later(Tried {
+            attempts,
+            unheard: 1,
+            again,
+        })
+    }
+
     fn taken(record: &Record, now: u64, by: &str) -> Taken {
         match step(record, now, GONE_AFTER, &taker(by, false)).unwrap() {
             Step::Take(taken) => *taken,
@@ -155,8 +207,8 @@ mod tests {
         assert_eq!(taken.record.next, Some(2000));
         let wait = step(&taken.record, 1400, 100, &taker("b", false));
         assert_eq!(wait, Ok(Step::Wait(1300 + GONE_AFTER)));
-        assert_eq!(settled(&taken.record, "b", true), None);
-        let done = settled(&taken.record, "a", true).unwrap();
+        assert_eq!(settled(&taken.record, "b", End::Over), None);
+        let done = settled(&taken.record, "a", End::Over).unwrap();
         assert_eq!(
             step(&done, 1400, 0, &taker("b", false)),
             Ok(Step::Wait(2000))
@@ -168,11 +220,45 @@ mod tests {
         let first = record(Trigger::EveryMs(1000), 0);
         let late = taken(&first, 5100, "a");
         assert_eq!((late.tick.due_ms, late.tick.missed), (5000, 4));
-        let unheard = settled(&late.record, "a", false).unwrap();
+        let unheard = settled(&late.record, "a", later(0, 5700)).unwrap();
         let next = taken(&unheard, 6000, "b");
         assert_eq!((next.tick.due_ms, next.tick.missed), (6000, 5));
-        let heard = settled(&next.record, "b", true).unwrap();
+        let heard = settled(&next.record, "b", End::Over).unwrap();
         assert_eq!(taken(&heard, 7000, "a").tick.missed, 0);
+    }
+
+    #[test]
+    fn a_tick_that_nobody_took_is_taken_again_until_another_is_due() {
+        let first = record(Trigger::EveryMs(1000), 0);
+        let first = taken(&first, 1000, "a");
+        let unheard = settled(&first.record, "a", later(0, 1500)).unwrap();
+        let step_at = |record: &Record, now| step(record, now, 0, &taker("b", false)).unwrap();
+        assert_eq!(step_at(&unheard, 1400), Step::Wait(1500));
+        let again = taken(&unheard, 1500, "b");
+        assert_eq!(again.tick, first.tick);
+        assert_eq!(again.record.tried.unheard, 1);
+        let unheard = settled(&again.record, "b", later(0, 9000)).unwrap();
+        assert_eq!(step_at(&unheard, 1600), Step::Wait(2000));
+        let next = taken(&unheard, 2000, "a");
+        assert_eq!((next.tick.due_ms, next.tick.missed), (2000, 1));
+        // A single time has no other after it.
+        let once = taken(&record(Trigger::AtMs(50), 0), 60, "a");
+        let unheard = settled(&once.record, "a", later(0, 9000)).unwrap();
+        assert_eq!(step_at(&unheard, 8999), Step::Wait(9000));
+        assert_eq!(taken(&unheard, 9000, "b").tick, once.tick);
+    }
+
+    #[test]
+    fn what_the_component_has_failed_at_is_not_missed() {
+        let late = taken(&record(Trigger::EveryMs(1000), 0), 3000, "a");
+        assert_eq!(late.tick.missed, 2);
+        let failed = settled(&late.record, "a", later(2, 3500)).unwrap();
+        let again = taken(&failed, 3500, "b");
+        assert_eq!((again.tick.missed, again.record.tried.attempts), (2, 2));
+        let failed = settled(&again.record, "b", later(2, 9000)).unwrap();
+        let next = taken(&failed, 5000, "a");
+        assert_eq!((next.tick.due_ms, next.tick.missed), (5000, 1));
+        assert_eq!(next.record.tried.attempts, 0);
     }
 
     #[test]
@@ -192,7 +278,7 @@ mod tests {
         let once = record(Trigger::AtMs(50), 0);
         let taken = taken(&once, 60, "a");
         assert_eq!(taken.record.next, None);
-        let done = settled(&taken.record, "a", true).unwrap();
+        let done = settled(&taken.record, "a", End::Over).unwrap();
         assert_eq!(step(&done, 70, 0, &taker("a", false)), Ok(Step::Clear));
         let mut stays = done;
         stays.stays = true;

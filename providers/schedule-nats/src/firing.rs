@@ -9,12 +9,16 @@ use lattice_provider_sdk::schedule::Told;
 use lattice_provider_sdk::{Backoff, chain};
 
 use crate::bucket::BucketError;
-use crate::claim::{self, Step, Taken};
-use crate::record::Record;
+use crate::claim::{self, End, Step, Taken};
+use crate::record::{Record, Tried};
+use crate::settings::Manner;
 use crate::shop::{Caller, InHand, Known, Shelf};
+use crate::ticker::now_ms;
 
 /// The longest pause between two attempts to tell of a tick.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// After how many doublings the shortest pause is the longest.
+const MOST_DOUBLINGS: u32 = 15;
 /// How often a tick that is being told is noted to be so.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often something is asked of a bucket that does not answer, and the pauses in between.
@@ -38,11 +42,11 @@ pub(crate) async fn fire(
         Step::Take(taken) => {
             if let Some(revision) = take(&shelf, &key, &known, &taken).await {
                 let beating = beat(&shelf, &key, &taken, revision);
-                let heard = tokio::select! {
-                    heard = tell(&shelf, &taken, &caller) => heard,
+                let end = tokio::select! {
+                    end = tell(&shelf, &taken, &caller) => end,
                     never = beating => match never {},
                 };
-                settle(&shelf, &key, &taken, heard).await;
+                settle(&shelf, &key, &taken, end).await;
             }
         }
         Step::Clear => clear(&shelf, &key, known.revision).await,
@@ -140,53 +144,76 @@ async fn read(shelf: &Shelf, key: &str) -> Result<Option<(Revision, Record)>, Bu
     Ok(record.map(|record| (stored.revision, record)))
 }
 
-/// Tells of a tick, again if need be and as long as there is a link; whether the component has
-/// heard of it, as far as can be known.
-async fn tell(shelf: &Shelf, taken: &Taken, caller: &Caller) -> bool {
+/// Tells of a tick, again if the component fails and as long as there is a link. A call that nobody
+/// took is no attempt. The tick is put back then, so that it is lost with no copy of the provider, and
+/// ends with its job.
+async fn tell(shelf: &Shelf, taken: &Taken, caller: &Caller) -> End {
     let (tick, owner) = (&taken.tick, taken.record.owner());
     let manner = &caller.manner;
     let mut backoff = Backoff::new(manner.pause, LONGEST_RETRY);
-    let mut heard = false;
-    for attempt in 1..=manner.attempts {
-        let told = caller.handler.tell(tick, manner.deadline).await;
-        let (job, due) = (&tick.job, tick.due_ms);
-        let (why, again) = match told {
-            Told::Done => return true,
-            Told::Failed(why) => {
-                heard = true;
-                (why, true)
-            }
-            Told::Unheard(why) => (why, true),
-            Told::Unknown(why) => {
-                heard = true;
-                (why, manner.again)
-            }
+    let mut tried = taken.record.tried;
+    loop {
+        let (why, again) = match caller.handler.tell(tick, manner.deadline).await {
+            Told::Done => return End::Over,
+            Told::Unheard(why) => return End::Later(unheard(tried, taken, manner, &why)),
+            Told::Failed(why) => (why, true),
+            Told::Unknown(why) => (why, manner.again),
         };
+        let (job, due) = (&tick.job, tick.due_ms);
+        tried = Tried {
+            attempts: tried.attempts.saturating_add(1),
+            ..Tried::default()
+        };
+        let attempt = tried.attempts;
         tracing::warn!(job, due, attempt, why, "a handler is not done with a tick");
-        if !again {
-            break;
+        if !again || attempt >= manner.attempts {
+            return End::Over;
         }
-        if attempt < manner.attempts {
-            tokio::select! {
-                () = shelf.stop.cancelled() => break,
-                () = tokio::time::sleep(backoff.delay()) => {}
-            }
-            if shelf.caller(&owner).is_none() {
-                break;
-            }
+        let pause = backoff.delay();
+        tried.again = after(pause);
+        tokio::select! {
+            () = shelf.stop.cancelled() => return End::Later(tried),
+            () = tokio::time::sleep(pause) => {}
+        }
+        if shelf.caller(&owner).is_none() {
+            return End::Later(tried);
         }
     }
-    heard
 }
 
-/// Notes that a tick is over, so that the next one can come.
-async fn settle(shelf: &Shelf, key: &str, taken: &Taken, heard: bool) {
+/// What was tried, with one more call that nobody took.
+fn unheard(mut tried: Tried, taken: &Taken, manner: &Manner, why: &str) -> Tried {
+    let (job, due) = (&taken.tick.job, taken.tick.due_ms);
+    match tried.unheard {
+        0 => tracing::warn!(job, due, why, "nobody is there to be told of a tick"),
+        _ => tracing::debug!(job, due, why, "still nobody is there to be told of a tick"),
+    }
+    let mut backoff = Backoff::new(manner.pause, LONGEST_RETRY);
+    let mut pause = backoff.delay();
+    for _ in 0..tried.unheard.min(MOST_DOUBLINGS) {
+        pause = backoff.delay();
+    }
+    tried.unheard = tried.unheard.saturating_add(1);
+    tried.again = after(pause);
+    tried
+}
+
+/// The time after a pause.
+fn after(pause: Duration) -> u64 {
+    let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    now_ms().saturating_add(pause)
+}
+
+/// Notes that a tick is over, so that the next one can come, or that it is put back.
+async fn settle(shelf: &Shelf, key: &str, taken: &Taken, end: End) {
     let Some(running) = &taken.record.running else {
         return;
     };
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-    for _ in 0..TRIES {
-        match settle_once(shelf, key, &running.by, heard).await {
+    let mut tries = 0;
+    // A tick that is not put back is lost, so that this is tried for as long as it can be.
+    while tries < TRIES || end != End::Over && !shelf.stop.is_cancelled() {
+        match settle_once(shelf, key, &running.by, end).await {
             Ok(Change::Done(())) => return,
             Ok(Change::Outdone) => {}
             Err(error) => {
@@ -197,6 +224,7 @@ async fn settle(shelf: &Shelf, key: &str, taken: &Taken, heard: bool) {
                 );
             }
         }
+        tries += 1;
         tokio::time::sleep(backoff.delay()).await;
     }
     tracing::warn!(
@@ -209,15 +237,15 @@ async fn settle_once(
     shelf: &Shelf,
     key: &str,
     by: &str,
-    heard: bool,
+    end: End,
 ) -> Result<Change<()>, BucketError> {
     let Some((revision, record)) = read(shelf, key).await? else {
         return Ok(Change::Done(()));
     };
-    let Some(settled) = claim::settled(&record, by, heard) else {
+    let Some(settled) = claim::settled(&record, by, end) else {
         return Ok(Change::Done(()));
     };
-    if settled.next.is_none() && !settled.stays && heard {
+    if settled.next.is_none() && !settled.stays {
         let deleted = shelf.bucket.delete(key, revision).await?;
         if matches!(deleted, Change::Done(())) {
             shelf.gone(key, Revision::LAST);

@@ -23,8 +23,13 @@
 //! silence, by the clock of the one who notices it; with `on_lost = again` it is told
 //! again, by another copy, for handlers that can bear to hear of a tick twice.
 //!
-//! A tick is told again, after a pause, when the component was not reached, answers with an error,
-//! or traps. When no answer comes in time, it is not, except with `on_lost = again`.
+//! A tick is told again, after a pause and a few times, when the component answers with an error, or
+//! traps. When no answer comes in time, it is not, except with `on_lost = again`.
+//!
+//! When nobody is there to be told, or the component refuses the call before it begins since it has no
+//! room or stops, the component has heard nothing: that is no attempt. The copy gives the tick back,
+//! and any copy takes it again after a pause that grows up to 30 seconds, until the next tick of the
+//! job is due, which counts it as missed. A job for a single time waits for as long as it takes.
 //!
 //! # Late and missed
 //!

@@ -28,6 +28,9 @@ pub(crate) struct Record {
     /// The tick that is being told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) running: Option<Running>,
+    /// What was tried with the tick that is being told, or else with the next one.
+    #[serde(default, skip_serializing_if = "Tried::is_nothing")]
+    pub(crate) tried: Tried,
     /// How many ticks were lost since the last one that was told.
     #[serde(default)]
     pub(crate) lost: u32,
@@ -43,6 +46,26 @@ pub(crate) struct Running {
     pub(crate) due: u64,
     /// Who has taken it: different for every time that something is taken.
     pub(crate) by: String,
+}
+
+/// What was tried with a tick that is not told to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tried {
+    /// How often the component has heard of it.
+    #[serde(default)]
+    pub(crate) attempts: u32,
+    /// How many calls in a row nobody took, those for earlier ticks included.
+    #[serde(default)]
+    pub(crate) unheard: u32,
+    /// When it is to be told again, unless another is due before.
+    #[serde(default)]
+    pub(crate) again: u64,
+}
+
+impl Tried {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +99,7 @@ impl Record {
             from: now,
             next: plan.first(now),
             running: None,
+            tried: Tried::default(),
             lost: 0,
             stays,
         })

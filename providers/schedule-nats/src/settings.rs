@@ -7,8 +7,8 @@
 //! | `max_jobs` | target | how many jobs the component may have | 256 |
 //! | `max_payload_bytes` | target | how long a payload may be | 65536 |
 //! | `deadline_ms` | both | how long the handler may take for a tick | 10000 |
-//! | `attempts` | both | how often a tick is told at most, when the handler fails or is not reached | 3 |
-//! | `retry_ms` | both | the first pause in between, which doubles up to 30 seconds | 500 |
+//! | `attempts` | both | how often a tick is told at most, when the handler fails; a call that nobody takes is none | 3 |
+//! | `retry_ms` | both | the first pause after a failure, and after a call that nobody took; it doubles up to 30 seconds | 500 |
 //! | `on_lost` | both | what becomes of a tick of which nobody knows whether the handler was done: `skip` or `again` | `skip` |
 //! | `cron`, `every_ms` or `at_ms` | source | a job that the link says, with this trigger | none |
 //! | `job` | source | its name | `link` |
@@ -100,7 +100,7 @@ impl Limits {
 pub struct Manner {
     /// How long the handler may take.
     pub deadline: Duration,
-    /// How often a tick is told at most.
+    /// How often a tick is told at most, when the handler fails.
     pub attempts: u32,
     /// The first pause in between.
     pub pause: Duration,

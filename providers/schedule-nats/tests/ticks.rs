@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use lattice_core::link::LinkState;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
+use serde_json::Value;
 use support::{Error, Job, Lattice, Plan, Tick, Trigger};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_schedule-nats-provider");
@@ -227,6 +229,79 @@ async fn nobody_to_tell_is_counted_as_missed() {
     assert!(tick.missed >= 3, "{tick:?}");
     let next = told.tick().await;
     assert_once(&[tick, next], 300);
+}
+
+/// What is stored of the one job there is, as soon as it is wanted.
+async fn stored(lattice: &Lattice, wanted: impl Fn(&Value) -> bool) -> Value {
+    let client = lattice.nats.client().await.unwrap();
+    let jobs = async_nats::jetstream::new(client)
+        .get_key_value("schedule_default")
+        .await
+        .unwrap();
+    let mut changes = jobs.watch_all_from_revision(1).await.unwrap();
+    let wait = async {
+        loop {
+            let entry = changes.next().await.unwrap().unwrap();
+            let record = serde_json::from_slice(&entry.value).unwrap_or_default();
+            if wanted(&record) {
+                return record;
+            }
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, wait).await.unwrap()
+}
+
+/// How many calls in a row nobody took, while none is under way.
+fn unheard(record: &Value) -> u64 {
+    match record["running"].is_null() {
+        true => record["tried"]["unheard"].as_u64().unwrap_or(0),
+        false => 0,
+    }
+}
+
+#[tokio::test]
+async fn a_single_tick_waits_for_a_handler_beyond_all_attempts() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("retry_ms", "10"), ("attempts", "2")];
+    let cart = lattice.link("cart", "default", &config).await;
+    lattice.run_copy().await;
+    let at = now_ms();
+    cart.put("once", Trigger::AtMs(at)).await.unwrap();
+    stored(&lattice, |record| unheard(record) >= 5).await;
+    assert_eq!(cart.names().await, ["once"]);
+    let mut told = lattice.listen("cart").await;
+    let tick = told.tick().await;
+    assert_eq!((&*tick.job, tick.due_ms, tick.missed), ("once", at, 0));
+    assert_eq!(told.within(MS(500)).await, []);
+    assert!(cart.names().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_copy_that_dies_takes_no_waiting_tick_along() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("retry_ms", "3000")];
+    let cart = lattice.link("cart", "default", &config).await;
+    let at = now_ms();
+    cart.put("once", Trigger::AtMs(at)).await.unwrap();
+    stored(&lattice, |record| unheard(record) == 1).await;
+    lattice.kill(0).await;
+    let mut told = lattice.listen("cart").await;
+    lattice.run_copy().await;
+    let tick = told.tick().await;
+    assert_eq!((&*tick.job, tick.due_ms), ("once", at));
+    assert_eq!(told.within(MS(500)).await, []);
+}
+
+#[tokio::test]
+async fn a_waiting_tick_goes_with_its_job() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("retry_ms", "10")];
+    let cart = lattice.link("cart", "default", &config).await;
+    cart.put("once", Trigger::AtMs(1)).await.unwrap();
+    stored(&lattice, |record| unheard(record) >= 4).await;
+    cart.delete("once").await.unwrap();
+    let mut told = lattice.listen("cart").await;
+    assert_eq!(told.within(MS(500)).await, []);
 }
 
 #[tokio::test]
