@@ -4,6 +4,8 @@
 //! The log is followed from its present end, also when it is begun anew. What it says of a line is
 //! bounded, and so is how much of it is told ([`quiet`](crate::quiet)).
 
+mod line;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
@@ -22,7 +24,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::events::Events;
-use crate::quiet::{Repeated, tell_some};
+use crate::quiet::{Repeated, Reports, tell_some};
 
 /// How often the log is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -69,6 +71,7 @@ impl BusLog {
     ) -> io::Result<Self> {
         let log = Log::open(path).await?;
         let (reports, coming) = mpsc::channel(WAITING);
+        let reports = Reports::new(reports);
         let tell = move |refused: BusRefused| {
             tracing::warn!(
                 user = refused.user,
@@ -84,10 +87,12 @@ impl BusLog {
             }));
         };
         let pass_on = move |line: &str| {
-            let Some(refused) = read(line) else { return };
+            let Some(refused) = line::read(line) else {
+                return;
+            };
             let provider_id = refused.user.as_deref().and_then(|user| users.whose(user));
-            // One who floods the log is told of by what there is room for.
-            let _full = reports.try_send(BusRefused {
+            // One who floods the log is told of by what there is room for, and by the number.
+            reports.send(BusRefused {
                 provider_id,
                 ..refused
             });
@@ -240,41 +245,6 @@ impl Log {
     }
 }
 
-/// What a line of the log says of a refusal, if it is about one.
-///
-/// `… - "ACCOUNT/USER" - Publish Violation - Subject "a.b"`, before nats-server 2.11
-/// `… - Publish Violation - JWT User "USER", Subject "a.b"`. What stands before the last of these marks
-/// is partly what a client says of itself, and of that only the end is the server's.
-fn read(line: &str) -> Option<BusRefused> {
-    const MARKS: [(&str, &str); 2] = [
-        (" - Publish Violation - ", "publish"),
-        (" - Subscription Violation - ", "subscribe"),
-    ];
-    let found = MARKS.iter().filter_map(|(mark, action)| {
-        let at = line.rfind(mark)?;
-        Some((&line[..at], &line[at + mark.len()..], *action))
-    });
-    let (before, after, action) = found.max_by_key(|(before, ..)| before.len())?;
-    let (user, subject) = match after.strip_prefix("Subject ") {
-        Some(subject) => (last_quoted(before), subject),
-        None => {
-            let (user, subject) = after.split_once(", Subject ")?;
-            (last_quoted(user), subject)
-        }
-    };
-    Some(BusRefused {
-        user: user.map(str::to_owned),
-        action: action.to_owned(),
-        subject: subject.split('"').nth(1)?.to_owned(),
-        ..BusRefused::default()
-    })
-}
-
-/// What stands in quotes at the end of a text.
-fn last_quoted(text: &str) -> Option<&str> {
-    text.strip_suffix('"')?.rsplit('"').next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,36 +254,6 @@ mod tests {
 
     use parking_lot::Mutex;
     use tokio::time::{sleep, timeout};
-
-    const START: &str =
-        r#"[7] 2026/11/28 23:17:00.293161 [ERR] 127.0.0.1:36352 - cid:5 - "v1.0:rust:evil""#;
-
-    #[test]
-    fn a_refusal_is_read_from_its_line() {
-        let told = |rest: &str| {
-            let refused = read(&format!("{START}{rest}"))?;
-            Some((refused.user, refused.action, refused.subject))
-        };
-        let all = |user: &str, action: &str, subject: &str| {
-            Some((Some(user.to_owned()), action.to_owned(), subject.to_owned()))
-        };
-        let publish = r#" - "$G/user:a" - Publish Violation - Subject "no.way""#;
-        assert_eq!(told(publish), all("$G/user:a", "publish", "no.way"));
-        let queue = r#" - "$G/user:a" - Subscription Violation - Subject "o.>", Queue: "q", SID 2"#;
-        assert_eq!(told(queue), all("$G/user:a", "subscribe", "o.>"));
-        assert_eq!(told(" - Client connection closed"), None);
-        let older = r#" - Publish Violation - JWT User "UA7", Subject "x.y""#;
-        assert_eq!(told(older), all("UA7", "publish", "x.y"));
-    }
-
-    #[test]
-    fn what_a_client_calls_itself_is_not_believed() {
-        let name = r#" - "A/other" - Publish Violation - Subject "forged""#;
-        let line = format!(r#"{START}{name}" - "A/me" - Publish Violation - Subject "true""#);
-        let refused = read(&line).unwrap();
-        assert_eq!(refused.user.as_deref(), Some("A/me"));
-        assert_eq!(refused.subject, "true");
-    }
 
     #[test]
     fn a_user_is_its_providers_as_long_as_it_is_known() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -22,6 +23,28 @@ pub(crate) trait Repeated {
 
     /// How many before it were not told.
     fn suppressed(&mut self) -> &mut u64;
+}
+
+/// Where reports go that are not to wait: those for which there is no room are counted with the next.
+#[derive(Debug)]
+pub(crate) struct Reports<T> {
+    queue: mpsc::Sender<T>,
+    lost: AtomicU64,
+}
+
+impl<T: Repeated> Reports<T> {
+    pub(crate) fn new(queue: mpsc::Sender<T>) -> Self {
+        let lost = AtomicU64::new(0);
+        Self { queue, lost }
+    }
+
+    pub(crate) fn send(&self, mut report: T) {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        *report.suppressed() += lost;
+        if self.queue.try_send(report).is_err() {
+            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What of one kind has come since it was told last.
@@ -52,7 +75,7 @@ fn note<T: Repeated>(kinds: &mut HashMap<T::Kind, Counted<T>>, mut report: T, te
     let kind = report.kind();
     if let Some(counted) = kinds.get_mut(&kind) {
         let before = counted.waiting.take();
-        *report.suppressed() = before.map_or(0, |mut one| *one.suppressed() + 1);
+        *report.suppressed() += before.map_or(0, |mut one| *one.suppressed() + 1);
         counted.waiting = Some(report);
         return;
     }
@@ -120,5 +143,19 @@ mod tests {
         assert_eq!(*told.lock(), [first("a"), first("b")]);
         tokio::time::sleep(2 * QUIET).await;
         assert_eq!(told.lock()[2..], [("a".to_owned(), "9".to_owned(), 8)]);
+    }
+
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_counted_with_the_next() {
+        let (queue, mut coming) = mpsc::channel(1);
+        let reports = Reports::new(queue);
+        for error in 0..4 {
+            reports.send(refused("a", error));
+        }
+        assert_eq!(coming.recv().await.unwrap().suppressed, 0);
+        reports.send(refused("b", 0));
+        assert_eq!(coming.recv().await.unwrap().suppressed, 3);
+        reports.send(refused("b", 1));
+        assert_eq!(coming.recv().await.unwrap().suppressed, 0);
     }
 }

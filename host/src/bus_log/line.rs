@@ -1,0 +1,73 @@
+//! Lines of the log of a NATS server. Most of what stands in them comes from clients.
+
+use lattice_core::event::BusRefused;
+
+/// What a line of the log says of a refusal, if it is about one.
+///
+/// `… - "ACCOUNT/USER" - Publish Violation - Subject "a.b"`, before nats-server 2.11
+/// `… - Publish Violation - JWT User "USER", Subject "a.b"`. What stands before the last of these marks
+/// is partly what a client says of itself, and of that only the end is the server's.
+pub(crate) fn read(line: &str) -> Option<BusRefused> {
+    const MARKS: [(&str, &str); 2] = [
+        (" - Publish Violation - ", "publish"),
+        (" - Subscription Violation - ", "subscribe"),
+    ];
+    let found = MARKS.iter().filter_map(|(mark, action)| {
+        let at = line.rfind(mark)?;
+        Some((&line[..at], &line[at + mark.len()..], *action))
+    });
+    let (before, after, action) = found.max_by_key(|(before, ..)| before.len())?;
+    let (user, subject) = match after.strip_prefix("Subject ") {
+        Some(subject) => (last_quoted(before), subject),
+        None => {
+            let (user, subject) = after.split_once(", Subject ")?;
+            (last_quoted(user), subject)
+        }
+    };
+    Some(BusRefused {
+        user: user.map(str::to_owned),
+        action: action.to_owned(),
+        subject: subject.split('"').nth(1)?.to_owned(),
+        ..BusRefused::default()
+    })
+}
+
+/// What stands in quotes at the end of a text.
+fn last_quoted(text: &str) -> Option<&str> {
+    text.strip_suffix('"')?.rsplit('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: &str =
+        r#"[7] 2026/11/28 23:17:00.293161 [ERR] 127.0.0.1:36352 - cid:5 - "v1.0:rust:evil""#;
+
+    #[test]
+    fn a_refusal_is_read_from_its_line() {
+        let told = |rest: &str| {
+            let refused = read(&format!("{START}{rest}"))?;
+            Some((refused.user, refused.action, refused.subject))
+        };
+        let all = |user: &str, action: &str, subject: &str| {
+            Some((Some(user.to_owned()), action.to_owned(), subject.to_owned()))
+        };
+        let publish = r#" - "$G/user:a" - Publish Violation - Subject "no.way""#;
+        assert_eq!(told(publish), all("$G/user:a", "publish", "no.way"));
+        let queue = r#" - "$G/user:a" - Subscription Violation - Subject "o.>", Queue: "q", SID 2"#;
+        assert_eq!(told(queue), all("$G/user:a", "subscribe", "o.>"));
+        assert_eq!(told(" - Client connection closed"), None);
+        let older = r#" - Publish Violation - JWT User "UA7", Subject "x.y""#;
+        assert_eq!(told(older), all("UA7", "publish", "x.y"));
+    }
+
+    #[test]
+    fn what_a_client_calls_itself_is_not_believed() {
+        let name = r#" - "A/other" - Publish Violation - Subject "forged""#;
+        let line = format!(r#"{START}{name}" - "A/me" - Publish Violation - Subject "true""#);
+        let refused = read(&line).unwrap();
+        assert_eq!(refused.user.as_deref(), Some("A/me"));
+        assert_eq!(refused.subject, "true");
+    }
+}
