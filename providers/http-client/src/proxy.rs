@@ -1,5 +1,7 @@
 //! Requests that take a detour.
 
+mod answer;
+
 use std::fmt;
 
 use http::uri::Scheme;
@@ -139,55 +141,12 @@ pub(crate) async fn tunnel(
     // Byte by byte at its end, so that nothing of what follows is taken.
     while !answer.ends_with(b"\r\n\r\n") {
         if answer.len() > LONGEST_ANSWER {
-            return Err(refused("answered `CONNECT` with a head that is too long"));
+            return Err(Fault(answer::refused("a head that is too long")));
         }
         match stream.read_u8().await {
             Ok(byte) => answer.push(byte),
             Err(error) => return Err(broken(error)),
         }
     }
-    accepted(&answer)
-}
-
-/// What the answer of a proxy means.
-fn accepted(answer: &[u8]) -> Result<(), Fault> {
-    let line = answer.split(|byte| *byte == b'\r').next().unwrap_or(answer);
-    let line = String::from_utf8_lossy(line);
-    let mut words = line.split(' ');
-    let (version, status) = (words.next().unwrap_or_default(), words.next());
-    let status = status.and_then(|status| status.parse::<u16>().ok());
-    match status {
-        _ if !version.starts_with("HTTP/1.") => Err(Fault(ErrorCode::HttpProtocolError)),
-        Some(200..300) => Ok(()),
-        Some(403) => Err(Fault(ErrorCode::HttpRequestDenied)),
-        Some(407) => Err(Fault(ErrorCode::ConfigurationError)),
-        Some(502..=503) => Err(Fault(ErrorCode::DestinationUnavailable)),
-        Some(504) => Err(Fault(ErrorCode::ConnectionTimeout)),
-        Some(status) => Err(refused(&format!("answered `CONNECT` with status {status}"))),
-        None => Err(Fault(ErrorCode::HttpProtocolError)),
-    }
-}
-
-fn refused(what: &str) -> Fault {
-    Fault(ErrorCode::InternalError(Some(format!("the proxy {what}"))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_proxy_answers_has_a_meaning() {
-        let code = |line: &str| accepted(format!("{line}\r\n\r\n").as_bytes());
-        assert_eq!(code("HTTP/1.1 200 OK"), Ok(()));
-        assert_eq!(code("HTTP/1.0 200"), Ok(()));
-        let fault = |code| Err(Fault(code));
-        assert_eq!(code("HTTP/1.1 403 No"), fault(ErrorCode::HttpRequestDenied));
-        assert_eq!(
-            code("HTTP/1.1 407 No"),
-            fault(ErrorCode::ConfigurationError)
-        );
-        assert_eq!(code("SSH-2.0"), fault(ErrorCode::HttpProtocolError));
-        assert!(code("HTTP/1.1 500 No").is_err());
-    }
+    answer::accepted(&answer).map_err(Fault)
 }

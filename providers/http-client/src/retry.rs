@@ -1,12 +1,15 @@
 //! When a request is sent again.
 
+mod after;
+
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use lattice_codec::http::ErrorCode;
 use lattice_provider_sdk::{Backoff, InvalidSetting, Settings};
 use tokio::time::Instant;
+
+pub(crate) use after::asked_pause;
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -97,12 +100,6 @@ impl RetryPolicy {
     }
 }
 
-/// How long a server asks to wait, if it does so in seconds.
-pub(crate) fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
-}
-
 /// Whether a pause that begins now, of whatever length, ends before the deadline.
 pub(crate) fn ends_before(pause: Duration, deadline: Instant) -> bool {
     let end = Instant::now().checked_add(pause);
@@ -112,6 +109,9 @@ pub(crate) fn ends_before(pause: Duration, deadline: Instant) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use http::HeaderMap;
+    use http::header::RETRY_AFTER;
 
     fn policy(texts: &[(&str, &str)]) -> RetryPolicy {
         RetryPolicy::read(&Settings::from_texts(texts.iter().copied(), [])).unwrap()
