@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::ConnectErrorKind;
-use lattice_nats::connection::{ConnectionError, TlsError};
+use lattice_nats::connection::{ConnectionError, Prepared, Rotation, TlsError};
 
 use crate::error::{CliError, Code, Result};
 
@@ -22,16 +22,31 @@ const MIN_CONNECT: Duration = Duration::from_secs(2);
 
 /// Connects to the NATS server of the settings.
 pub(crate) async fn connect(settings: &Settings) -> Result<async_nats::Client> {
+    Ok(open(settings).await?.0)
+}
+
+/// The same for a command that goes on until it is ended: as long as the second part is held, the
+/// connection is made again when its files change.
+pub(crate) async fn connect_for_long(
+    settings: &Settings,
+) -> Result<(async_nats::Client, Option<Rotation>)> {
+    let (client, prepared) = open(settings).await?;
+    let rotation = prepared.rotation(&client);
+    Ok((client, rotation))
+}
+
+async fn open(settings: &Settings) -> Result<(async_nats::Client, Prepared)> {
     let connection = settings.connection();
     let prepared = connection.prepare().map_err(|error| unusable(&error))?;
     let options = prepared
         .options()
         .name(CLIENT_NAME)
         .connection_timeout(settings.timeout.max(MIN_CONNECT));
-    options
-        .connect(prepared.servers())
-        .await
-        .map_err(|error| explain(settings, &error))
+    let connected = options.connect(prepared.servers()).await;
+    match connected {
+        Ok(client) => Ok((client, prepared)),
+        Err(error) => Err(explain(settings, &error)),
+    }
 }
 
 /// What is wrong with the settings before anybody is asked.

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::error::Result;
 use crate::output::{Output, Ui};
 
+mod file;
 mod memory;
 mod pattern;
 mod rules;

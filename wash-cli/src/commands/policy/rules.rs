@@ -1,7 +1,6 @@
 //! Rules: the first that fits a request decides.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use lattice_core::policy::{
     PolicyClaims, PolicyComponent, PolicyRequest, PolicyResponse, PolicySubject,
@@ -9,10 +8,6 @@ use lattice_core::policy::{
 use serde::Deserialize;
 
 use super::pattern::{Pattern, Patterns};
-use crate::error::{CliError, Code, Result};
-
-/// The largest file of rules.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// Whether something is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -86,43 +81,8 @@ impl Decision {
 }
 
 impl Rules {
-    /// Reads rules from a file.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let failed = |error: &std::io::Error| {
-            let missing = error.kind() == std::io::ErrorKind::NotFound;
-            let code = if missing {
-                Code::FileNotFound
-            } else {
-                Code::Io
-            };
-            CliError::new(
-                code,
-                format!("could not read the rules `{}`", path.display()),
-            )
-            .caused_by(error)
-        };
-        let length = std::fs::metadata(path)
-            .map_err(|error| failed(&error))?
-            .len();
-        if length > MAX_BYTES {
-            let text = format!(
-                "`{}` is larger than rules may be, {MAX_BYTES} bytes",
-                path.display()
-            );
-            return Err(CliError::new(Code::InvalidInput, text));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-        Self::parse(&text).map_err(|error| {
-            CliError::new(
-                Code::InvalidInput,
-                format!("`{}` holds no rules", path.display()),
-            )
-            .cause(error)
-            .hint("docs/operating.md shows what rules look like")
-        })
-    }
-
-    fn parse(text: &str) -> std::result::Result<Self, String> {
+    /// Takes the text of a file apart.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| error.to_string())
     }
 

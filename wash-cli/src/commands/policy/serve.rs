@@ -14,6 +14,7 @@ use lattice_core::policy::{PolicyRequest, PolicyResponse};
 use lattice_core::subject::TopicPrefix;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::file;
 use super::memory::Memory;
 use super::rules::Rules;
 use crate::connection::{self, ConnectionArgs};
@@ -57,11 +58,11 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let mut signals = Signals::listen()?;
-    let rules = Rules::read(&args.rules)?;
+    let rules = file::read(&args.rules)?;
     let topic = subject(&args.topic)?;
     let changes = subject(&args.changes_topic)?;
     let settings = args.connection.given().settle()?;
-    let nats = connection::connect(&settings).await?;
+    let (nats, _rotation) = connection::connect_for_long(&settings).await?;
     let subscribed = nats
         .queue_subscribe(topic.as_str().to_owned(), QUEUE_GROUP.to_owned())
         .await;
@@ -162,7 +163,7 @@ impl Service {
 
     /// Takes over the rules if they have changed, and tells of all that changes with them.
     async fn look(&mut self) {
-        let rules = match Rules::read(&self.args.rules) {
+        let rules = match file::read(&self.args.rules) {
             Ok(rules) if rules == self.rules => return,
             Ok(rules) => rules,
             Err(error) => return self.keep_old(&error),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lattice_core::policy::PolicyRequest;
 use serde_json::Value;
 
-use super::rules::Rules;
+use super::file;
 use crate::error::{CliError, Code, Exit, Result};
 use crate::output::{Output, fields};
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let rules = Rules::read(&args.rules)?;
+    let rules = file::read(&args.rules)?;
     let request = read_request(&args.request)?;
     let decision = rules.decide(&request);
     let verdict = if decision.permitted() {

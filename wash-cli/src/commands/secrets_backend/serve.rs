@@ -8,7 +8,7 @@ use lattice_secrets::{Backend, BackendConfig, ServeError};
 
 use super::BackendArgs;
 use super::keys::KeySource;
-use crate::connection::connect;
+use crate::connection::connect_for_long;
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, eprint_line};
 use crate::signals::Signals;
@@ -72,7 +72,7 @@ pub(super) async fn run(args: Args) -> Result<Output> {
     let trusted_issuers = public_keys(&args.trusted_issuers)?;
     let trusted_hosts = public_keys(&args.trusted_hosts)?;
     let settings = args.backend.connection.given().settle()?;
-    let nats = connect(&settings).await?;
+    let (nats, _rotation) = connect_for_long(&settings).await?;
     let (name, topic) = (args.backend.name, args.backend.subject_base);
     let config = BackendConfig {
         topic: topic.clone(),
