@@ -205,6 +205,10 @@ fn hint_for(error: &GetSecretError) -> &'static str {
         GetSecretError::InvalidHostJWT(_) => "check the clocks of host and backend",
         GetSecretError::PolicyError(_) => "check the policy in the reference and in the backend",
         GetSecretError::UpstreamError(_) => "check what is behind the backend",
+        GetSecretError::DecryptionError => {
+            "check that a key named by `--secrets-backend-key` is that of the backend's \
+             `--transit-xkey-file`, and that host and backend speak the same version of the protocol"
+        }
         _ => "check that host and backend speak the same version of the protocol",
     }
 }

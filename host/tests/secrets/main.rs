@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod components;
+mod impostors;
 mod providers;
 
 use std::time::Duration;
@@ -70,7 +71,16 @@ impl Scene {
 
     /// With a backend that has the secret `db` and gives it to `entity`.
     async fn start(kind: KeyKind, refresh: Duration) -> Self {
-        let mut scene = Self::quiet(kind, refresh).await;
+        Self::start_with(kind, refresh, Vec::new()).await
+    }
+
+    /// The same with a host that is told the keys of backends.
+    async fn start_with(
+        kind: KeyKind,
+        refresh: Duration,
+        backend_keys: Vec<(BackendName, CurveKey)>,
+    ) -> Self {
+        let mut scene = Self::quiet(kind, refresh, backend_keys).await;
         scene.serve().await;
         scene.put("db", "hunter2").await;
         scene.allow("db").await;
@@ -78,12 +88,16 @@ impl Scene {
         scene
     }
 
-    async fn quiet(kind: KeyKind, refresh: Duration) -> Self {
+    async fn quiet(
+        kind: KeyKind,
+        refresh: Duration,
+        backend_keys: Vec<(BackendName, CurveKey)>,
+    ) -> Self {
         let change = |config: &mut HostConfig| {
             config.secrets = SecretsConfig {
                 topic: Some(topic()),
                 refresh,
-                ..SecretsConfig::default()
+                backend_keys,
             };
             config.providers.health_interval = Duration::from_millis(200);
         };
