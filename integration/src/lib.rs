@@ -12,6 +12,7 @@ mod events;
 mod http_client;
 mod lattice;
 mod monitor;
+pub mod policy;
 mod process;
 mod redis;
 mod scenes;

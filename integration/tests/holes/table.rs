@@ -14,7 +14,7 @@ fn expected() -> Vec<String> {
     numbered('R', 1..=12)
         .chain(numbered('A', 1..=5))
         .chain(numbered('B', 1..=5))
-        .chain(numbered('W', 1..=24))
+        .chain(numbered('W', 1..=27))
         .chain(numbered('W', 29..=37))
         .collect()
 }

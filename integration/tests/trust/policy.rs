@@ -7,95 +7,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
+use lattice_integration::policy::{CHANGES, Service, TOPIC, WITH_POLICY};
 use lattice_integration::{
     ECHO, Event, Lattice, STEP, call, component, echo, get, program, text, until,
 };
 use lattice_rpc::{CallError, Peer, RemoteError};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
-
-const TOPIC: &str = "test.policy";
-const CHANGES: &str = "test.policy.changes";
-pub(super) const WITH_POLICY: [&str; 4] =
-    ["--policy-topic", TOPIC, "--policy-changes-topic", CHANGES];
-
-/// A policy service of the test's own, which permits all but what `denies` says, and keeps what it
-/// was asked.
-#[derive(Clone, Default)]
-pub(super) struct Service {
-    asked: Arc<Mutex<Vec<Value>>>,
-    denies: Arc<Mutex<Option<String>>>,
-}
-
-impl Service {
-    pub(super) async fn start(lattice: &Lattice) -> Result<Self> {
-        let service = Self::default();
-        let mut requests = lattice.client.subscribe(TOPIC).await?;
-        lattice_nats_box::taken_in(&lattice.client).await?;
-        let (client, own) = (lattice.client.clone(), service.clone());
-        // Ends with the connection, which the lattice in the box owns.
-        tokio::spawn(async move {
-            while let Some(message) = requests.next().await {
-                let request: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
-                let answer = own.answer(&request);
-                own.asked.lock().push(request);
-                if let Some(reply) = message.reply {
-                    let _gone = client.publish(reply, answer.to_string().into()).await;
-                }
-            }
-        });
-        Ok(service)
-    }
-
-    fn answer(&self, request: &Value) -> Value {
-        let denied = self.denies.lock().clone();
-        let permitted = denied.as_deref() != request["kind"].as_str();
-        json!({
-            "requestId": request["requestId"], "permitted": permitted,
-            "message": (!permitted).then_some("not on Sundays"),
-        })
-    }
-
-    /// Denies what is of a kind, from now on.
-    pub(super) fn deny(&self, kind: Option<&str>) {
-        *self.denies.lock() = kind.map(str::to_owned);
-    }
-
-    pub(super) fn of_kind(&self, kind: &str) -> Vec<Value> {
-        let asked = self.asked.lock();
-        let found = asked.iter().filter(|request| request["kind"] == kind);
-        found.cloned().collect()
-    }
-
-    /// Tells hosts that an answer of before is another now.
-    pub(super) async fn change(
-        &self,
-        lattice: &Lattice,
-        kind: &str,
-        permitted: bool,
-    ) -> Result<String> {
-        let last = self.of_kind(kind).pop().context("nothing was asked")?;
-        let id = last["requestId"].as_str().context("an id")?.to_owned();
-        let change = json!({
-            "requestId": id, "permitted": permitted, "message": "changed my mind",
-        });
-        let mark = lattice.events.len();
-        lattice
-            .client
-            .publish(CHANGES, change.to_string().into())
-            .await?;
-        let told = |event: &Event| {
-            event.name == "policy_decision_changed" && event.data("request_id") == id
-        };
-        lattice.events.wait_after(mark, told, STEP).await?;
-        Ok(id)
-    }
-}
 
 async fn scaled(lattice: &Lattice, id: &str, count: u32) -> Result<Event> {
     let host = lattice.host(0);
@@ -206,11 +127,11 @@ async fn requests_are_those_of_the_protocol_page() -> Result<()> {
 async fn what_is_denied_does_not_start_and_the_rest_does() -> Result<()> {
     let lattice = Lattice::start_host(&WITH_POLICY).await?;
     let service = Service::start(&lattice).await?;
-    *service.denies.lock() = Some("startComponent".into());
+    service.deny(Some("startComponent"));
     let event = scaled(&lattice, "probe", 1).await?;
     let begins = "Policy denied request to scale component";
     denied(&event, begins, "not on Sundays")?;
-    *service.denies.lock() = Some("startProvider".into());
+    service.deny(Some("startProvider"));
     let event = provided(&lattice, "kv").await?;
     denied(
         &event,

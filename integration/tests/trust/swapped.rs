@@ -4,11 +4,12 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use lattice_claims::wasm;
+use lattice_integration::policy::{Service, WITH_POLICY};
 use lattice_integration::{Event, Lattice, STEP, echo, until};
 use serde_json::{Value, json};
 
 use super::claims::{Workshop, guest, now, signed, start_component, unbound};
-use super::policy::{Service, WITH_POLICY, denied};
+use super::policy::denied;
 
 /// Has the component `shop` run under other limits, and tells how that ended.
 async fn limited(lattice: &Lattice, reference: &str, bytes: u32) -> Result<Event> {

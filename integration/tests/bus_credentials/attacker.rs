@@ -1,0 +1,123 @@
+//! Who has the credentials of a provider, and tries what they do not allow.
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::{Client, ConnectOptions, Event};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lattice_core::provider::HostData;
+use lattice_integration::{Lattice, STEP, until};
+use lattice_nats::connection::Creds;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Somebody who has the credentials of a provider.
+pub(crate) struct Attacker {
+    pub(crate) client: Client,
+    refusals: mpsc::UnboundedReceiver<String>,
+    /// Those that were waited past.
+    pub(crate) seen: Vec<String>,
+    /// What was refused, with what was tried.
+    tried: Vec<(String, String)>,
+}
+
+impl Attacker {
+    pub(crate) async fn new(data: &HostData) -> Result<Self> {
+        let (told, refusals) = mpsc::unbounded_channel();
+        let creds = Creds {
+            jwt: data.lattice_rpc_user_jwt.clone(),
+            seed: data.lattice_rpc_user_seed.clone(),
+        };
+        let bus = data.lattice_bus.clone().context("nothing about NATS")?;
+        let client = ConnectOptions::with_credentials(creds.to_text().expose())?
+            .custom_inbox_prefix(bus.inbox.context("no inbox")?)
+            .event_callback(move |event| {
+                let told = told.clone();
+                async move {
+                    if let Event::ServerError(error) = event {
+                        let _nobody_listens = told.send(error.to_string());
+                    }
+                }
+            })
+            .connect(&data.lattice_rpc_url)
+            .await?;
+        Ok(Self {
+            client,
+            refusals,
+            seen: Vec::new(),
+            tried: Vec::new(),
+        })
+    }
+
+    /// Waits for the refusal of a subject.
+    pub(crate) async fn refused(&mut self, verb: &str, subject: &str) -> Result<()> {
+        let wanted = format!("permissions violation for {verb} to \"{subject}\"");
+        let heard = async {
+            while let Some(refusal) = self.refusals.recv().await {
+                if refusal.to_lowercase().contains(&wanted.to_lowercase()) {
+                    return true;
+                }
+                self.seen.push(refusal);
+            }
+            false
+        };
+        let heard = timeout(STEP, heard).await;
+        ensure!(
+            heard.unwrap_or(false),
+            "{verb} to {subject} was not refused"
+        );
+        let action = if verb == "publish" { verb } else { "subscribe" };
+        self.tried.push((action.to_owned(), subject.to_owned()));
+        Ok(())
+    }
+
+    /// Sends itself a message that names another's subject for its answer: to answer is no right.
+    pub(crate) async fn answer_to_itself(&mut self) -> Result<()> {
+        let own = "default.kv.wrpc.0.0.1.x.y";
+        let mut heard = self.client.subscribe(own).await?;
+        for subject in ["wasmbus.ctl.v1.default.link.del", "$JS.API.INFO"] {
+            let sent = self.client.publish_with_reply(own, subject, "".into());
+            sent.await?;
+            timeout(STEP, heard.next()).await?.context("unsubscribed")?;
+            self.publish(subject, "{}").await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the lattice was told of all that was refused so far, and of who tried. Of those that
+    /// are alike and come close together one is named, with their number.
+    pub(crate) async fn told(&self, lattice: &Lattice, provider: &str) -> Result<()> {
+        let told = async || {
+            let events = lattice.events.all();
+            let own = events.iter().filter(|event| {
+                event.name == "bus_refused" && event.data("provider_id") == provider
+            });
+            let (mut count, mut named) = (0, 0);
+            for event in own {
+                let what = (event.data("action"), event.data("subject"));
+                let tried = self.tried.iter().find(|(a, s)| (&**a, &**s) == what);
+                ensure!(tried.is_some(), "nobody tried {what:?}");
+                count += 1 + event.body["data"]["suppressed"]
+                    .as_u64()
+                    .unwrap_or_default();
+                named += 1;
+            }
+            let all = self.tried.len() as u64;
+            ensure!(
+                count >= all && named > all / 3,
+                "{named} named, {count} of {all}"
+            );
+            Ok(())
+        };
+        until(told).await
+    }
+
+    pub(crate) async fn publish(&mut self, subject: &str, body: impl Into<Bytes>) -> Result<()> {
+        self.client.publish(subject.to_owned(), body.into()).await?;
+        self.refused("publish", subject).await
+    }
+
+    pub(crate) async fn subscribe(&mut self, subject: &str) -> Result<()> {
+        let _heard = self.client.subscribe(subject.to_owned()).await?;
+        self.refused("subscription", subject).await
+    }
+}

@@ -1,0 +1,199 @@
+//! Provider processes with NATS users of their own: what is not linked is refused, and what is linked
+//! works, also right after the link was put and while credentials are replaced.
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::Subscriber;
+use futures::StreamExt as _;
+use lattice_claims::CurveKey;
+use lattice_core::provider::{HostData, NewCredentials};
+use lattice_core::subject::ProviderSubjects;
+use lattice_integration::{STEP, STORE, until};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use crate::attacker::Attacker;
+use crate::rotation::Caller;
+use crate::scene::{Guarded, LONG, SHORT};
+
+#[tokio::test]
+async fn a_providers_credentials_reach_no_further_than_its_links() -> Result<()> {
+    let guarded = Guarded::start(LONG).await?;
+    let lattice = &guarded.lattice;
+    let data = guarded.store("kv").await?;
+    let other = guarded.store("vault").await?;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 10)
+        .await?;
+    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.until_status(&address, "/before", 200).await?;
+
+    let mut attacker = Attacker::new(&data).await?;
+    // Call what it is not linked to, a component or another provider.
+    let handle = "wrpc.0.0.1.wrpc:http/incoming-handler@0.1.0.handle";
+    attacker
+        .publish(&format!("default.counter.{handle}"), "x")
+        .await?;
+    let get_key = "wrpc.0.0.1.wrpc:keyvalue/store@0.2.0-draft.get";
+    attacker
+        .publish(&format!("default.vault.{get_key}"), "x")
+        .await?;
+    // Listen to the calls and the answers of others, and answer in their name.
+    attacker.subscribe("default.vault.wrpc.>").await?;
+    attacker.subscribe("default.counter.wrpc.>").await?;
+    attacker.subscribe("default.>").await?;
+    attacker.subscribe("_INBOX.>").await?;
+    let inbox = other
+        .lattice_bus
+        .context("no bus")?
+        .inbox
+        .context("no inbox")?;
+    attacker.subscribe(&format!("{inbox}.>")).await?;
+    attacker.publish(&format!("{inbox}.a.1"), "x").await?;
+    let queued = "default.vault.wrpc.0.0.1.>";
+    let queue = "default.vault".to_owned();
+    let _served = attacker
+        .client
+        .queue_subscribe(queued.to_owned(), queue)
+        .await?;
+    attacker.refused("subscription", queued).await?;
+    // Give commands, to hosts and to other providers.
+    let link = json!({
+        "source_id": "kv", "target": "counter", "name": "default", "wit_namespace": "wasi",
+        "wit_package": "http", "interfaces": ["incoming-handler"], "source_config": [],
+        "target_config": [],
+    });
+    attacker
+        .publish("wasmbus.ctl.v1.default.link.put", link.to_string())
+        .await?;
+    attacker
+        .publish("wasmbus.rpc.default.vault.linkdefs.put", link.to_string())
+        .await?;
+    attacker
+        .publish("wasmbus.rpc.default.vault.default.shutdown", "{}")
+        .await?;
+    attacker
+        .publish("wasmbus.evt.default.component_scaled", "{}")
+        .await?;
+    // Read and write what the lattice stores.
+    for bucket in ["CONFIGDATA_default", "LATTICEDATA_default"] {
+        attacker.subscribe(&format!("$KV.{bucket}.>")).await?;
+        attacker.publish(&format!("$KV.{bucket}.x"), "{}").await?;
+        attacker
+            .publish(&format!("$JS.API.STREAM.INFO.KV_{bucket}"), "")
+            .await?;
+        attacker
+            .publish(&format!("$JS.API.DIRECT.GET.KV_{bucket}"), "{}")
+            .await?;
+        attacker
+            .publish(&format!("$JS.API.STREAM.MSG.GET.KV_{bucket}"), "{}")
+            .await?;
+    }
+    attacker.answer_to_itself().await?;
+    attacker.told(lattice, "kv").await?;
+    // Nothing of it has done anything.
+    let links = lattice.ctl_ok("link.get", Value::Null).await?;
+    ensure!(
+        links["response"].as_array().map(Vec::len) == Some(2),
+        "{links}"
+    );
+    let text = lattice.until_status(&address, "/before", 200).await?;
+    ensure!(text == "Counter /before: 2\n", "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn links_work_as_soon_as_they_are_put_and_while_credentials_are_replaced() -> Result<()> {
+    let guarded = Guarded::start(SHORT).await?;
+    let lattice = &guarded.lattice;
+    let data = guarded.store("kv").await?;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 10)
+        .await?;
+    // Both ends of the call get rights by links that came after their start.
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    lattice.until_status(&address, "/n", 200).await?;
+
+    let begun = Instant::now();
+    let mut caller = Caller::new(&address);
+    while begun.elapsed() < SHORT * 2 {
+        caller.call().await?;
+    }
+    let Caller { calls, again, .. } = caller;
+    ensure!(again <= 2, "{again} of {calls} calls had to be made again");
+
+    // What the process was started with has ended.
+    ensure!(
+        Attacker::new(&data).await.is_err(),
+        "the first credentials still hold"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn rights_come_and_go_with_links() -> Result<()> {
+    let guarded = Guarded::start(LONG).await?;
+    let lattice = &guarded.lattice;
+    let data = guarded.store("kv").await?;
+    let first = Attacker::new(&data).await?;
+    // The attacker reads what its process is sent, as it has the key.
+    let subjects = ProviderSubjects::new(&lattice.name.parse()?, &data.provider_key.parse()?);
+    let subject = subjects.credentials(&data.provider_xkey_public_key);
+    let mut sent = first.client.subscribe(subject).await?;
+    lattice_nats_box::taken_in(&first.client).await?;
+    let call = "default.hello.wrpc.0.0.1.wrpc:http/incoming-handler@0.1.0.handle";
+
+    lattice.run(0, "hello", "http-hello", 1).await?;
+    lattice
+        .link("kv", "hello", "wasi:http/incoming-handler", &[], &[])
+        .await?;
+    let mut linked = Attacker::new(&next(&data, &mut sent).await?).await?;
+    linked.client.publish(call, "x".into()).await?;
+    // What is refused after it shows that it was not.
+    linked.publish("default.other.wrpc.0.0.1.x.y", "x").await?;
+    ensure!(
+        !linked.seen.iter().any(|refusal| refusal.contains(call)),
+        "{:?}",
+        linked.seen
+    );
+
+    let link = json!({
+        "source_id": "kv", "name": "default", "wit_namespace": "wasi", "wit_package": "http",
+    });
+    lattice.ctl_ok("link.del", link).await?;
+    let mut after = Attacker::new(&next(&data, &mut sent).await?).await?;
+    after.publish(call, "x").await
+}
+
+/// The host data with the credentials that come next.
+async fn next(data: &HostData, sent: &mut Subscriber) -> Result<HostData> {
+    let message = timeout(STEP, sent.next())
+        .await?
+        .context("nothing was sent")?;
+    let own = CurveKey::from_seed(data.provider_xkey_private_key.expose())?;
+    let host = CurveKey::from_public_key(&data.host_xkey_public_key)?;
+    let new: NewCredentials = serde_json::from_slice(&own.open(&message.payload, &host)?)?;
+    Ok(HostData {
+        lattice_rpc_user_jwt: new.jwt,
+        lattice_rpc_user_seed: new.seed,
+        ..data.clone()
+    })
+}
+
+#[tokio::test]
+async fn the_nats_of_the_lattice_is_no_backend_of_such_a_process() -> Result<()> {
+    let guarded = Guarded::start(LONG).await?;
+    let lattice = &guarded.lattice;
+    lattice
+        .provide(0, "kv", "keyvalue-nats-provider", &[])
+        .await?;
+    lattice.link("counter", "kv", STORE, &[], &[]).await?;
+    until(async || {
+        let links = lattice.ctl_ok("link.get", Value::Null).await?;
+        let text = links.to_string();
+        ensure!(text.contains("credentials of its own"), "{text}");
+        Ok(())
+    })
+    .await
+}
