@@ -23,7 +23,7 @@ pub enum Rule {
     Allow,
     /// Nothing may be changed.
     ReadOnly,
-    /// Which buckets, containers, databases or queues may be used.
+    /// Which buckets, containers or queues may be used.
     Within,
     /// What keys, objects, jobs and locks have to begin with.
     Prefix,
@@ -88,7 +88,9 @@ pub struct LinkRules {
     pub allow: Vec<String>,
     /// Whether only functions may be called that change nothing.
     pub read_only: bool,
-    /// The buckets, containers, databases or queues that may be used; a `*` may end a name.
+    /// The buckets, containers or queues that may be used; a `*` may end a name. Statements of SQL name
+    /// databases themselves, so that links for it are refused with this rule: the user of the database
+    /// and `databases` in the config of the link say what is in reach.
     pub within: Vec<String>,
     /// What keys, objects, jobs and locks have to begin with.
     pub prefix: Vec<String>,

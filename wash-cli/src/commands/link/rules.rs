@@ -16,7 +16,8 @@ pub(crate) struct RuleArgs {
     /// Refuse what changes something: functions, statements in SQL, methods of HTTP
     #[arg(long)]
     read_only: bool,
-    /// Bucket, container, database or queue that may be used, a `*` may end it; may be repeated
+    /// Bucket, container or queue that may be used, a `*` may end it; may be repeated. Not for SQL:
+    /// there the user of the database and `databases` in the link's config say what is in reach
     #[arg(long, value_name = "NAME")]
     within: Vec<String>,
     /// What keys, objects, jobs and locks have to begin with; may be repeated
