@@ -11,6 +11,10 @@
     clippy::disallowed_methods
 )]
 
+mod money;
+mod pages;
+mod sql;
+
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -21,38 +25,18 @@ use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
 use lattice_provider_sdk::{Provider, run};
-use lattice_rpc::wrpc::{CallContext, Client};
+use lattice_rpc::wrpc::Client;
 use lattice_rpc::{Peer, PeerConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use bindings::lattice::sql::sql;
-pub use bindings::lattice::sql::sql::{Dialect, Done, Error, Isolation, Rows, Value};
-pub use bindings::lattice::sql::types::{ConstraintKind, DbError};
-
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    unused,
-    clippy::all,
-    clippy::error_impl_error,
-    clippy::missing_errors_doc,
-    clippy::wildcard_imports
-)]
-mod bindings {
-    wit_bindgen_wrpc::generate!({
-        inline: "
-            package lattice:sql-caller;
-            world component {
-                import lattice:sql/sql@0.1.0;
-            }
-        ",
-        path: "../../interfaces/wit/lattice-sql-0.1.0",
-        world: "lattice:sql-caller/component",
-        generate_all,
-    });
-}
+pub use money::{
+    ACCOUNTS, SUM, count_at_once, open_accounts, sum_of, transfer, transfers_that_die,
+};
+pub use pages::{a_million_rows_in_pages, a_write_answers_too_much};
+pub use sql::{
+    Answer, ConstraintKind, DbError, Dialect, Done, Error, Isolation, Rows, Sql, Value, text,
+};
 
 /// How long a test waits for what has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -267,276 +251,4 @@ impl Lattice {
                 .unwrap();
         }
     }
-}
-
-/// A component that calls the provider through one link.
-#[derive(Debug, Clone)]
-pub struct Sql {
-    client: Client,
-    link_name: String,
-}
-
-pub type Answer<T> = Result<T, Error>;
-
-impl Sql {
-    fn cx(&self) -> CallContext {
-        CallContext::through(&self.link_name)
-    }
-
-    pub async fn query_page(
-        &self,
-        tx: Option<&str>,
-        statement: &str,
-        values: &[Value],
-        max_rows: u32,
-    ) -> Answer<Rows> {
-        sql::query(&self.client, self.cx(), "", tx, statement, values, max_rows)
-            .await
-            .unwrap()
-    }
-
-    pub async fn query(&self, statement: &str, values: &[Value]) -> Answer<Vec<Vec<Value>>> {
-        Ok(self.query_page(None, statement, values, 0).await?.rows)
-    }
-
-    pub async fn query_in(
-        &self,
-        tx: &str,
-        statement: &str,
-        values: &[Value],
-    ) -> Answer<Vec<Vec<Value>>> {
-        Ok(self.query_page(Some(tx), statement, values, 0).await?.rows)
-    }
-
-    /// The whole number in the only row and column.
-    pub async fn number(&self, statement: &str) -> Answer<i64> {
-        let rows = self.query(statement, &[]).await?;
-        match rows.first().and_then(|row| row.first()) {
-            Some(Value::Int(number)) => Ok(*number),
-            Some(Value::Decimal(text)) => Ok(text.parse().unwrap()),
-            other => panic!("expected a number, got {other:?}"),
-        }
-    }
-
-    pub async fn fetch(&self, cursor: &str, max_rows: u32) -> Answer<Rows> {
-        sql::fetch(&self.client, self.cx(), "", cursor, max_rows)
-            .await
-            .unwrap()
-    }
-
-    pub async fn close(&self, cursor: &str) -> Answer<()> {
-        sql::close(&self.client, self.cx(), "", cursor)
-            .await
-            .unwrap()
-    }
-
-    pub async fn execute(&self, statement: &str, values: &[Value]) -> Answer<Done> {
-        self.execute_in(None, statement, values).await
-    }
-
-    pub async fn execute_in(
-        &self,
-        tx: Option<&str>,
-        statement: &str,
-        values: &[Value],
-    ) -> Answer<Done> {
-        sql::execute(&self.client, self.cx(), "", tx, statement, values)
-            .await
-            .unwrap()
-    }
-
-    pub async fn execute_on(&self, db: &str, statement: &str) -> Answer<Done> {
-        sql::execute(&self.client, self.cx(), db, None, statement, &[])
-            .await
-            .unwrap()
-    }
-
-    pub async fn execute_many(
-        &self,
-        tx: Option<&str>,
-        statement: &str,
-        rows: &[Vec<Value>],
-    ) -> Answer<Done> {
-        let rows: Vec<&[Value]> = rows.iter().map(Vec::as_slice).collect();
-        sql::execute_many(&self.client, self.cx(), "", tx, statement, &rows)
-            .await
-            .unwrap()
-    }
-
-    pub async fn begin(&self, isolation: Isolation) -> Answer<String> {
-        sql::begin(&self.client, self.cx(), "", isolation, 0)
-            .await
-            .unwrap()
-    }
-
-    pub async fn begin_for(&self, timeout_ms: u32) -> Answer<String> {
-        sql::begin(&self.client, self.cx(), "", Isolation::Default, timeout_ms)
-            .await
-            .unwrap()
-    }
-
-    pub async fn commit(&self, tx: &str) -> Answer<()> {
-        sql::commit(&self.client, self.cx(), "", tx).await.unwrap()
-    }
-
-    pub async fn rollback(&self, tx: &str) -> Answer<()> {
-        sql::rollback(&self.client, self.cx(), "", tx)
-            .await
-            .unwrap()
-    }
-
-    pub async fn dialect(&self, db: &str) -> Answer<Dialect> {
-        sql::dialect_of(&self.client, self.cx(), db).await.unwrap()
-    }
-}
-
-pub fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
-}
-
-/// The accounts that transfers are made between, and what they have together.
-pub const ACCOUNTS: i64 = 8;
-pub const SUM: i64 = ACCOUNTS * 100;
-
-pub async fn open_accounts(sql: &Sql) {
-    let create = "CREATE TABLE accounts (id INTEGER PRIMARY KEY, balance BIGINT NOT NULL)";
-    sql.execute(create, &[]).await.unwrap();
-    let rows: Vec<_> = (0..ACCOUNTS)
-        .map(|id| vec![Value::Int(id), Value::Int(100)])
-        .collect();
-    let insert = "INSERT INTO accounts (id, balance) VALUES (?, ?)";
-    let done = sql.execute_many(None, insert, &rows).await.unwrap();
-    assert_eq!(done.affected, ACCOUNTS as u64);
-}
-
-pub async fn sum_of(sql: &Sql) -> i64 {
-    sql.number("SELECT SUM(balance) FROM accounts")
-        .await
-        .unwrap()
-}
-
-const TAKE: &str = "UPDATE accounts SET balance = balance - $1 WHERE id = $2";
-const GIVE: &str = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
-
-/// Moves an amount; `dies` is where the component stops: before which of its four steps.
-pub async fn transfer(sql: &Sql, from: i64, to: i64, dies: Option<usize>) -> Answer<()> {
-    let tx = sql.begin(Isolation::Default).await?;
-    let amount = Value::Int(7);
-    let steps = [(TAKE, from), (GIVE, to)];
-    for (number, (statement, account)) in steps.into_iter().enumerate() {
-        if dies == Some(number) {
-            return Ok(());
-        }
-        let values = [amount.clone(), Value::Int(account)];
-        let done = sql.execute_in(Some(&tx), statement, &values).await;
-        if let Err(error) = done {
-            let _rolled_back = sql.rollback(&tx).await;
-            return Err(error);
-        }
-    }
-    match dies {
-        None => sql.commit(&tx).await,
-        Some(_) => Ok(()),
-    }
-}
-
-/// Makes many transfers at once, of which every third stops half way.
-pub async fn transfers_that_die(sql: &Sql, count: usize) {
-    let one = |number: usize| async move {
-        let from = number as i64 % ACCOUNTS;
-        let to = (number as i64 * 3 + 1) % ACCOUNTS;
-        let dies = number.is_multiple_of(3).then_some(number % 4);
-        loop {
-            match transfer(sql, from, to, dies).await {
-                Err(Error::TryAgain(_) | Error::Busy(_)) => {}
-                done => return done.unwrap(),
-            }
-        }
-    };
-    let all = futures::stream::iter(0..count)
-        .map(one)
-        .buffer_unordered(16);
-    let made = all.collect::<Vec<()>>();
-    tokio::time::timeout(PATIENCE * 2, made).await.unwrap();
-}
-
-/// Adds one from many tasks at once.
-pub async fn count_at_once(sql: &Sql, ways: usize) {
-    sql.execute("CREATE TABLE counter (n BIGINT NOT NULL)", &[])
-        .await
-        .unwrap();
-    sql.execute("INSERT INTO counter VALUES (0)", &[])
-        .await
-        .unwrap();
-    let add = |_| async {
-        loop {
-            match sql.execute("UPDATE counter SET n = n + 1", &[]).await {
-                Err(Error::TryAgain(_) | Error::Busy(_)) => {}
-                done => return done.unwrap(),
-            }
-        }
-    };
-    let added = futures::future::join_all((0..ways).map(add)).await;
-    assert_eq!(added.len(), ways);
-    let counted = sql.number("SELECT n FROM counter").await.unwrap();
-    assert_eq!(counted, ways as i64);
-}
-
-/// Answers more than is kept of a write. `insert` adds 20 rows of a million bytes to the table
-/// `long_rows`, which has one column `a`.
-pub async fn a_write_answers_too_much(sql: &Sql, insert: &str) {
-    let written = async || sql.number("SELECT count(*) FROM long_rows").await.unwrap();
-    // Alone it is as if it had not been.
-    let returning = format!("{insert} RETURNING a");
-    let error = sql.query(&returning, &[]).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::InvalidParameter(why) if why.contains("undone")),
-        "{error:?}"
-    );
-    assert_eq!(written().await, 0);
-    // One that is never undone says that it took effect.
-    let error = sql
-        .query(&format!("{returning} AS temp"), &[])
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, Error::Other(why) if why.contains("took effect")),
-        "{error:?}"
-    );
-    assert_eq!(written().await, 20);
-    // In a transaction the rows are read one page after the other.
-    let tx = sql.begin(Isolation::Default).await.unwrap();
-    let mut page = sql.query_page(Some(&tx), &returning, &[], 0).await.unwrap();
-    let mut seen = page.rows.len();
-    while let Some(cursor) = page.cursor.take() {
-        page = sql.fetch(&cursor, 0).await.unwrap();
-        seen += page.rows.len();
-    }
-    sql.commit(&tx).await.unwrap();
-    assert_eq!((seen, written().await), (20, 40));
-}
-
-/// The memory of this process, which is caller and provider.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
-/// Reads a million rows of a hundred bytes and more in pages, none of which stays.
-pub async fn a_million_rows_in_pages(sql: &Sql, query: &str) {
-    let before = resident();
-    let mut page = sql.query_page(None, query, &[], 10_000).await.unwrap();
-    let (mut seen, mut most) = (page.rows.len(), 0);
-    while let Some(cursor) = page.cursor.take() {
-        page = sql.fetch(&cursor, 10_000).await.unwrap();
-        seen += page.rows.len();
-        most = most.max(resident());
-    }
-    assert_eq!(seen, 1_000_000);
-    let grown = most.saturating_sub(before);
-    assert!(
-        grown < 100 * 1024 * 1024,
-        "{grown} bytes for rows that come in pages"
-    );
 }
