@@ -5,6 +5,7 @@ mod of_providers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lattice_core::record::ComponentSpec;
 use lattice_core::road::RoadReport;
@@ -28,6 +29,8 @@ pub(crate) struct Route {
     pub(crate) roads: Arc<RoadCounts>,
     /// Keeps the rules of the link, if it has some.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// Greater than that of any link before; the same for as long as the link stays as it is.
+    pub(crate) version: u64,
     source: ComponentId,
     link_name: Box<str>,
     /// The package of the link, where its name alone does not say which link it is.
@@ -55,13 +58,14 @@ impl Route {
         link: &Link,
         target: ComponentId,
         package: Option<Box<str>>,
-        (roads, gate): (Arc<RoadCounts>, Option<Arc<Gate>>),
+        (roads, gate, version): (Arc<RoadCounts>, Option<Arc<Gate>>, u64),
     ) -> Self {
         let prefix = RpcPrefix::new(lattice, &target);
         Self {
             target,
             roads,
             gate,
+            version,
             source: source.clone(),
             link_name: link.name.as_str().into(),
             package,
@@ -138,7 +142,12 @@ impl Source {
                     continue;
                 }
             };
-            let parts = (Arc::clone(roads), gate.clone());
+            let version = before.and_then(|before| before.version(link));
+            let parts = (
+                Arc::clone(roads),
+                gate.clone(),
+                version.unwrap_or_else(next_version),
+            );
             let package = told_package(link, &links);
             let route = Route::new(lattice, source, link, target, package, parts);
             let route = Arc::new(route);
@@ -182,6 +191,14 @@ impl Source {
         self.roads.get(place).cloned()
     }
 
+    /// The version of a link, if it is the same now.
+    fn version(&self, link: &Link) -> Option<u64> {
+        let same = self.links.iter().find(|known| *known == link)?;
+        let routes = self.routes.get(&same.name)?;
+        let route = same.lookups().find_map(|lookup| routes.get(&lookup))?;
+        Some(route.version)
+    }
+
     /// The interfaces that have a target here and none in `after`, with the names of their links.
     fn lost_in(&self, after: Option<&Self>) -> impl Iterator<Item = (String, String)> {
         let all = self.routes.iter();
@@ -208,6 +225,11 @@ impl Source {
             })
         })
     }
+}
+
+fn next_version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// The package that calls through a link tell: the name of the link, which they tell always, does not

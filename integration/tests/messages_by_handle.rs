@@ -1,6 +1,7 @@
 //! Components whose messages are resources, linked by the package that they import and export.
 
 use anyhow::{Result, bail, ensure};
+use bytes::Bytes;
 use lattice_codec::Reader;
 use lattice_integration::{Lattice, call, text, until};
 use lattice_rpc::Peer;
@@ -62,6 +63,15 @@ async fn links_of_either_package_carry_metadata_both_ways() -> Result<()> {
         let wanted = r#"=? with (Some("text/plain"), Some([("key", "value")]))"#;
         ensure!(answer.ends_with(wanted), "{imports}, {export}: {answer}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_provider_says_that_it_takes_metadata() -> Result<()> {
+    let (_lattice, peer) = start().await?;
+    let offered = "lattice:messaging/producer@0.1.0.offered";
+    let answer = call(&peer, "messages", offered, Bytes::new(), 10_000).await?;
+    ensure!(answer.is_empty(), "{answer:?}");
     Ok(())
 }
 

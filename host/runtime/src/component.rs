@@ -12,7 +12,7 @@ use crate::call::CallPlan;
 use crate::engine::MAX_FRAMES;
 use crate::exports;
 use crate::http::HttpPlan;
-use crate::imports::{LogGate, PlainLinks};
+use crate::imports::{Forms, LogGate};
 use crate::instance::Seat;
 use crate::limits::{Meter, Metered, Stopped};
 use crate::runtime::{Linked, RuntimeInner};
@@ -36,8 +36,8 @@ pub(crate) struct Shared {
     pub(crate) cpu_ticks: Option<u64>,
     /// Bounds what all calls together log.
     pub(crate) log: LogGate,
-    /// Links behind which messages have no metadata.
-    pub(crate) plain_messages: PlainLinks,
+    /// In which form messages travel through the links.
+    pub(crate) message_forms: Forms,
 }
 
 /// A compiled and linked component. Cloning is cheap.

@@ -28,6 +28,10 @@ pub trait HostEnv: Send + Sync + 'static {
     /// (`wasi:keyvalue/store`).
     fn has_link(&self, link_name: &str, lookup: &str) -> bool;
 
+    /// A number that is another, and a greater one, once that link has changed in any way; none where
+    /// there is no link.
+    fn link_version(&self, link_name: &str, lookup: &str) -> Option<u64>;
+
     /// Takes a line that the guest logged or wrote to its standard error.
     fn log(&self, record: LogRecord<'_>);
 }

@@ -14,7 +14,7 @@ use crate::cache::{CodeCache, CodeKeys};
 use crate::compile::{self, SourceCounts};
 use crate::component::{Component, Shared};
 use crate::engine::{self, EngineChoices};
-use crate::imports::{LogGate, PlainLinks};
+use crate::imports::{Forms, LogGate};
 use crate::shelf::Shelves;
 use crate::store::Ctx;
 use crate::ticker::Ticker;
@@ -185,7 +185,7 @@ impl Runtime {
             max_memory,
             cpu_ticks,
             log: LogGate::new(),
-            plain_messages: PlainLinks::default(),
+            message_forms: Forms::default(),
         };
         Component::new(Arc::new(shared), linked)
     }

@@ -43,6 +43,10 @@ impl HostEnv for FakeEnv {
         false
     }
 
+    fn link_version(&self, _: &str, _: &str) -> Option<u64> {
+        None
+    }
+
     fn log(&self, record: LogRecord<'_>) {
         self.logged.lock().unwrap().push(record.message.to_owned());
     }

@@ -5,11 +5,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{Reader, write};
 use lattice_runtime::{Component, ComponentOptions, ExportKind, InvokeError};
-use support::{Called, FakeEnv, FakeInvoke, call, encoded, find, guest, prepare, prepare_in};
+use support::{
+    Answer, Called, FakeEnv, FakeInvoke, call, encoded, find, guest, prepare, prepare_in,
+};
 
 const HANDLER: &str = "wasmcloud:messaging/handler@0.2.0";
 const OWN_HANDLER: &str = "lattice:messaging/handler@0.1.0";
@@ -290,21 +293,94 @@ async fn nobody_is_remembered_who_serves_neither_form() {
     assert_eq!(calls.iter().filter(|call| call.instance == OWN).count(), 4);
 }
 
+/// How often each function of our own form was called.
+fn own_calls(invoke: &FakeInvoke, function: &str) -> usize {
+    let calls = invoke.calls().into_iter();
+    let own = calls.filter(|call| call.instance == OWN && call.function == function);
+    own.count()
+}
+
+/// A broker whose answers in our own form are late as long as `late` says so, and which says whether
+/// it serves that form as `offered` does.
+fn late_broker(
+    late: &Arc<AtomicBool>,
+    offered: impl Fn() -> Answer + Send + Sync + 'static,
+) -> Arc<FakeInvoke> {
+    let late = Arc::clone(late);
+    FakeInvoke::with(move |called| match (&*called.instance, &*called.function) {
+        (OWN, "offered") => offered(),
+        (OWN, _) if late.load(Ordering::Relaxed) => Box::pin(async { Err(InvokeError::Deadline) }),
+        _ => Box::pin(async { Ok(encoded(|out| write::bool(out, false))) }),
+    })
+}
+
+fn silence() -> Answer {
+    Box::pin(std::future::pending())
+}
+
+fn served() -> Answer {
+    Box::pin(async { Ok(Bytes::new()) })
+}
+
 #[tokio::test]
-async fn who_does_not_answer_in_time_is_spoken_to_in_the_form_of_1_x_next() {
+async fn who_neither_answers_nor_says_what_it_serves_is_spoken_to_in_the_form_of_1_x() {
     // Where somebody listens to all calls, nobody says that a function is not served.
-    let invoke = FakeInvoke::new(|called: Called| match &*called.instance {
-        OWN => Err(InvokeError::Deadline),
-        _ => Ok(encoded(|out| write::bool(out, false))),
-    });
+    let invoke = late_broker(&Arc::new(true.into()), silence);
     let component = messages(&invoke).await;
     let late = run(&component, "send all").await;
     assert!(late.contains("Timeout"), "{late}");
+    for _ in 0..2 {
+        let refused = run(&component, "send metadata").await;
+        assert!(refused.contains("metadata, such as `key`"), "{refused}");
+    }
+    assert_eq!(run(&component, "send").await, "Ok(())");
+    assert_eq!(own_calls(&invoke, "publish"), 1);
+    assert_eq!(own_calls(&invoke, "offered"), 1);
+}
+
+#[tokio::test]
+async fn who_is_late_is_asked_before_it_is_taken_for_a_peer_of_1_x() {
+    let late = Arc::new(AtomicBool::new(true));
+    let invoke = late_broker(&late, served);
+    let component = messages(&invoke).await;
+    let timeout = run(&component, "send all").await;
+    assert!(timeout.contains("Timeout"), "{timeout}");
+    late.store(false, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(run(&component, "send metadata").await, "Ok(())");
+    }
+    assert_eq!(own_calls(&invoke, "publish"), 3);
+    assert_eq!(own_calls(&invoke, "offered"), 1);
+    assert!(invoke.calls().iter().all(|call| call.instance == OWN));
+}
+
+#[tokio::test]
+async fn who_has_answered_is_not_doubted_until_its_link_changes() {
+    let late = Arc::new(AtomicBool::new(false));
+    let invoke = late_broker(&late, silence);
+    let mut env = FakeEnv::default();
+    env.links = pairs(&[("default", "wasi:messaging/producer")]);
+    let env = Arc::new(env);
+    let options = ComponentOptions::default();
+    let guest = guest("messages-by-handle");
+    let component = prepare_in(guest, options, Arc::clone(&invoke), Arc::clone(&env)).await;
+    assert_eq!(run(&component, "send all").await, "Ok(())");
+    late.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let timeout = run(&component, "send all").await;
+        assert!(timeout.contains("Timeout"), "{timeout}");
+    }
+    late.store(false, Ordering::Relaxed);
+    assert_eq!(run(&component, "send metadata").await, "Ok(())");
+    assert_eq!(own_calls(&invoke, "offered"), 0);
+    // Who is there now has answered nothing yet.
+    env.version.fetch_add(1, Ordering::Relaxed);
+    late.store(true, Ordering::Relaxed);
+    let timeout = run(&component, "send all").await;
+    assert!(timeout.contains("Timeout"), "{timeout}");
     let refused = run(&component, "send metadata").await;
     assert!(refused.contains("metadata, such as `key`"), "{refused}");
-    assert_eq!(run(&component, "send").await, "Ok(())");
-    let calls = invoke.calls();
-    assert_eq!(calls.iter().filter(|call| call.instance == OWN).count(), 1);
+    assert_eq!(own_calls(&invoke, "offered"), 1);
 }
 
 #[tokio::test]

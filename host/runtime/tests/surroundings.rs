@@ -66,6 +66,10 @@ impl HostEnv for Surroundings {
         false
     }
 
+    fn link_version(&self, _: &str, _: &str) -> Option<u64> {
+        None
+    }
+
     fn log(&self, record: LogRecord<'_>) {
         self.lines.lock().unwrap().push(Line {
             source: record.source,

@@ -78,6 +78,11 @@ impl HostEnv for ComponentEnv {
         self.router.is_linked(&self.id, link_name, lookup)
     }
 
+    fn link_version(&self, link_name: &str, lookup: &str) -> Option<u64> {
+        let route = self.router.resolve(&self.id, link_name, lookup).ok()?;
+        Some(route.version)
+    }
+
     fn log(&self, record: LogRecord<'_>) {
         if record.is_wanted {
             self.write_wanted(&record);

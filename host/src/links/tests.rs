@@ -278,6 +278,26 @@ fn another_locality_is_a_change_that_reaches_the_route() {
 }
 
 #[test]
+fn a_link_has_the_version_of_its_last_change() {
+    let table = table();
+    let version = |links: &[Link]| {
+        table.put(&id("a"), spec(links));
+        let route = table.resolve(&id("a"), "default", STORE);
+        route.map_or(0, |route| route.version)
+    };
+    let one = link("a", "kv", "default", &["store"]);
+    let other = link("a", "kv", "other", &["store"]);
+    let first = version(std::slice::from_ref(&one));
+    assert_eq!(version(&[other, one.clone()]), first);
+    let mut changed = one.clone();
+    changed.target_config = vec!["more".to_owned()];
+    let second = version(&[changed]);
+    assert!(second > first);
+    assert_eq!(version(&[]), 0);
+    assert!(version(&[one]) > second);
+}
+
+#[test]
 fn calls_are_counted_for_as_long_as_their_link_is_the_same() {
     let table = table();
     let kept = link("a", "kv", "default", &["store"]);

@@ -2,10 +2,10 @@
 //!
 //! Two packages whose messages are resources travel in a form of our own; see [`handles`].
 
+mod forms;
 mod handles;
 mod message;
 mod own;
-mod plain;
 mod road;
 
 use bytes::{Bytes, BytesMut};
@@ -17,9 +17,9 @@ use crate::HostEnv;
 use crate::codec::Plan;
 use crate::store::Ctx;
 use crate::wire::Wire;
+pub(crate) use forms::Forms;
 pub(crate) use message::Message;
 pub(crate) use own::{Error as HandlerError, OFFERED, OWN_HANDLER, OwnMessage};
-pub(crate) use plain::PlainLinks;
 
 const CONSUMER: &str = "wasmcloud:messaging/consumer@0.2.0";
 

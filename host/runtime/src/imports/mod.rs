@@ -23,7 +23,7 @@ pub(crate) use blobstore::Budget;
 pub(crate) use keyvalue::Bucket;
 pub(crate) use logging::{LOG_PER_CALL, LogGate};
 pub(crate) use messaging::{
-    BrokerMessage, HandlerError, Message, OFFERED, OWN_HANDLER, OwnMessage, PlainLinks,
+    BrokerMessage, Forms, HandlerError, Message, OFFERED, OWN_HANDLER, OwnMessage,
 };
 pub(crate) use rpc::RpcError;
 

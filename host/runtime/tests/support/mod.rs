@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -215,6 +216,8 @@ impl Invoke for FakeInvoke {
 pub(crate) struct FakeEnv {
     pub(crate) config: IndexMap<String, String>,
     pub(crate) links: Vec<(String, String)>,
+    /// Of all the links.
+    pub(crate) version: AtomicU64,
     pub(crate) secrets: HashMap<String, SecretText>,
     logged: Mutex<Vec<(LogSource, String)>>,
 }
@@ -251,6 +254,11 @@ impl HostEnv for FakeEnv {
         self.links
             .iter()
             .any(|(name, interface)| name == link_name && interface == lookup)
+    }
+
+    fn link_version(&self, link_name: &str, lookup: &str) -> Option<u64> {
+        let version = self.version.load(Ordering::Relaxed);
+        self.has_link(link_name, lookup).then_some(version)
     }
 
     fn log(&self, record: LogRecord<'_>) {

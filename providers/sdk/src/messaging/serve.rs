@@ -33,6 +33,7 @@ pub async fn serve<B: Broker>(
     session: &Session,
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
+    serve_own::offer(session).await?;
     let linked = Linked(backends);
     let server = serve_own::without_bindings(without_bindings(session.server(), &linked), &linked);
     let functions = bindings::serve(&server, linked)

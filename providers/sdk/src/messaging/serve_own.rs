@@ -1,11 +1,15 @@
 //! The generated bindings of `lattice:messaging@0.1.0` in front of the brokers.
 
-use lattice_rpc::Context;
+use bytes::Bytes;
+use lattice_rpc::{Context, IncomingCall};
 
 use super::bindings::exports::lattice::messaging::producer::{self, Handler as _};
 use super::serve::{Linked, warned};
+use super::wire::OFFERED;
 use super::{Broker, Error, Message, MessagingError};
+use crate::error::ServeError;
 use crate::serving::Server;
+use crate::session::Session;
 use crate::wire::answered;
 
 const PRODUCER: &str = "lattice:messaging/producer@0.1.0";
@@ -15,6 +19,17 @@ pub(super) fn without_bindings<B: Broker>(server: Server, linked: &Linked<B>) ->
         PRODUCER "publish" publish(message: Message);
         PRODUCER "request" request(message: Message, timeout_ms: u32, expected_replies: u32);
     }
+}
+
+/// Says to whoever asks that the interface is served. No broker is asked, so that one that is slow does
+/// not keep the answer back.
+pub(super) async fn offer(session: &Session) -> Result<(), ServeError> {
+    let handler = |call: IncomingCall| async move {
+        if let Err(error) = call.responder.reply(Bytes::new()).await {
+            tracing::debug!(%error, "could not say what is served");
+        }
+    };
+    session.serve(PRODUCER, OFFERED, handler).await
 }
 
 /// The outer error would fail the call; everything that can go wrong here is a value instead.

@@ -31,7 +31,8 @@ variant!(Error {
 pub(super) const OWN_HANDLER: &str = "lattice:messaging/handler@0.1.0";
 /// Its function.
 pub(super) const HANDLE: &str = "handle";
-/// What hosts answer beside it where they serve it, and where nobody else does.
+/// What hosts answer beside it where they serve it, and providers beside their own interface, so that
+/// whoever waits for an answer in vain can tell a peer of 1.x from one that is late.
 pub(super) const OFFERED: &str = "offered";
 /// The interface of 1.x that components export.
 pub(super) const HANDLER: &str = "wasmcloud:messaging/handler@0.2.0";

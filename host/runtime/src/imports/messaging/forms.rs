@@ -1,39 +1,96 @@
-//! Links whose target speaks `wasmcloud:messaging@0.2.0` only, as providers of 1.x do.
+//! In which of two forms the provider behind a link takes messages, as far as is known.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long it is believed: the link may be put anew, or the provider updated.
+/// How long a provider is taken for one of 1.x: it may be updated.
 const BELIEVED: Duration = Duration::from_secs(30);
 
 /// How many links are remembered. A component chooses the names that it asks for.
 const MOST: usize = 64;
 
-/// A link by its package and its name.
-type Link = (&'static str, String);
+/// What is known of the provider behind a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It has answered in our own form, and is not taken for another until the link changes.
+    Own,
+    /// It has not answered in time, or was taken for one of 1.x for long enough: it is to be asked.
+    Doubtful,
+    /// It speaks `wasmcloud:messaging@0.2.0` only, as providers of 1.x do.
+    Plain,
+}
 
-/// The links of one component of which it is known for a while.
-#[derive(Debug, Default)]
-pub(crate) struct PlainLinks(Mutex<Vec<(Link, Instant)>>);
+/// A link, as it is after its last change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link<'a> {
+    pub(super) package: &'static str,
+    pub(super) name: &'a str,
+    pub(super) version: Option<u64>,
+}
 
-impl PlainLinks {
-    /// Whether the target of a link was found to be such a one lately.
-    pub(super) fn has(&self, package: &str, name: &str) -> bool {
-        let now = Instant::now();
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = known.iter();
-        all.any(|((of, called), until)| *of == package && called == name && *until > now)
+#[derive(Debug)]
+struct Entry {
+    package: &'static str,
+    name: String,
+    version: Option<u64>,
+    known: Known,
+    since: Instant,
+}
+
+impl Entry {
+    fn is_of(&self, link: Link<'_>) -> bool {
+        (self.package, &*self.name) == (link.package, link.name)
     }
 
-    /// Remembers one.
-    pub(super) fn put(&self, package: &'static str, name: &str) {
-        let now = Instant::now();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|((of, called), until)| *until > now && (*of, &**called) != (package, name));
-        if known.len() < MOST {
-            known.push(((package, name.to_owned()), now + BELIEVED));
+    fn known(&self) -> Known {
+        match self.known {
+            Known::Plain if self.since.elapsed() >= BELIEVED => Known::Doubtful,
+            known => known,
+        }
+    }
+
+    /// Whether this is not to be replaced by what was found of a link as it was at a version.
+    fn is_kept(&self, version: Option<u64>) -> bool {
+        self.version > version || self.version == version && self.known == Known::Own
+    }
+}
+
+/// The links of one component of which something is known.
+#[derive(Debug, Default)]
+pub(crate) struct Forms(Mutex<Vec<Entry>>);
+
+impl Forms {
+    /// What is known of a link.
+    pub(super) fn of(&self, link: Link<'_>) -> Option<Known> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = all.iter().filter(|entry| entry.is_of(link));
+        let entry = found.find(|entry| entry.version == link.version)?;
+        Some(entry.known())
+    }
+
+    /// Remembers what was found of a link.
+    pub(super) fn put(&self, link: Link<'_>, known: Known) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = all.iter().find(|entry| entry.is_of(link)) {
+            if entry.is_kept(link.version) {
+                return;
+            }
+            all.retain(|entry| !entry.is_of(link));
+        }
+        if all.len() >= MOST {
+            all.retain(|entry| entry.known() != Known::Doubtful);
+        }
+        // Without room every call is made in our own form first, which is slow at worst.
+        if all.len() < MOST {
+            all.push(Entry {
+                package: link.package,
+                name: link.name.to_owned(),
+                version: link.version,
+                known,
+                since: Instant::now(),
+            });
         }
     }
 }
@@ -42,17 +99,52 @@ impl PlainLinks {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_link_is_known_for_a_while() {
-        let links = PlainLinks::default();
-        links.put("a:b", "default");
-        assert!(links.has("a:b", "default"));
-        assert!(!links.has("a:b", "other") && !links.has("a:c", "default"));
-        tokio::time::advance(BELIEVED).await;
-        assert!(!links.has("a:b", "default"));
-        for number in 0..2 * MOST {
-            links.put("a:b", &number.to_string());
+    fn link(name: &str, version: u64) -> Link<'_> {
+        Link {
+            package: "a:b",
+            name,
+            version: Some(version),
         }
-        assert!(links.has("a:b", "0") && !links.has("a:b", &MOST.to_string()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_of_1_x_is_believed_to_be_one_for_a_while() {
+        let forms = Forms::default();
+        let default = link("default", 1);
+        forms.put(default, Known::Plain);
+        assert_eq!(forms.of(default), Some(Known::Plain));
+        let package = "a:c";
+        assert_eq!(forms.of(link("other", 1)), None);
+        assert_eq!(forms.of(Link { package, ..default }), None);
+        tokio::time::advance(BELIEVED).await;
+        assert_eq!(forms.of(default), Some(Known::Doubtful));
+        forms.put(default, Known::Plain);
+        assert_eq!(forms.of(default), Some(Known::Plain));
+    }
+
+    #[test]
+    fn what_has_answered_in_our_form_is_not_doubted_until_the_link_changes() {
+        let forms = Forms::default();
+        forms.put(link("default", 1), Known::Doubtful);
+        forms.put(link("default", 1), Known::Own);
+        for known in [Known::Doubtful, Known::Plain] {
+            forms.put(link("default", 1), known);
+            assert_eq!(forms.of(link("default", 1)), Some(Known::Own));
+        }
+        assert_eq!(forms.of(link("default", 2)), None);
+        forms.put(link("default", 2), Known::Doubtful);
+        // What a call finds that began before the link changed is of no account.
+        forms.put(link("default", 1), Known::Own);
+        assert_eq!(forms.of(link("default", 2)), Some(Known::Doubtful));
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_remembered() {
+        let forms = Forms::default();
+        for number in 0..2 * MOST {
+            forms.put(link(&number.to_string(), 1), Known::Own);
+        }
+        assert_eq!(forms.of(link("0", 1)), Some(Known::Own));
+        assert_eq!(forms.of(link(&MOST.to_string(), 1)), None);
     }
 }

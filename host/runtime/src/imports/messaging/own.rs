@@ -14,8 +14,9 @@ pub(super) const PRODUCER: &str = "lattice:messaging/producer@0.1.0";
 /// The interface that components serve.
 pub(crate) const OWN_HANDLER: &str = "lattice:messaging/handler@0.1.0";
 
-/// A function beside it that is in no package: providers call it to find out whether the interface is
-/// served, which the lack of an answer alone does not tell where somebody listens to all calls.
+/// A function beside each of them that is in no package: it is called to find out whether the interface
+/// is served, which the lack of an answer alone does not tell where somebody listens to all calls, or
+/// where whoever answers is late.
 pub(crate) const OFFERED: &str = "offered";
 
 /// `message`.

@@ -1,4 +1,8 @@
 //! How what a guest sends with its handles reaches a provider: through which link, and in which form.
+//!
+//! A provider that is late may be one of our own form. It is taken for one of 1.x when it serves that form
+//! and not ours, or when it was late and then, asked for no more than that, does not say that it serves
+//! ours; and never after it has answered in our form, until its link changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::forms::{Known, Link};
 use super::message::Message;
-use super::own::{Error, OwnMessage, PRODUCER};
+use super::own::{Error, OFFERED, OwnMessage, PRODUCER};
 use super::{BrokerMessage, CONSUMER};
 use crate::component::Shared;
 use crate::imports::{chain, outcome};
@@ -19,11 +24,15 @@ use crate::{InvokeError, Shape};
 /// The interface of 1.x as links name it.
 pub(super) const CONSUMER_LOOKUP: &str = "wasmcloud:messaging/consumer";
 
+/// How long a provider may take to say that it serves our own form, of which it asks nobody.
+const SAID: Duration = Duration::from_millis(500);
+
 /// The shapes of what comes back, which are made once.
 #[derive(Clone)]
 pub(super) struct Shapes {
     sent: Shape,
     answers: Shape,
+    offered: Shape,
     plain_sent: Shape,
     plain_answer: Shape,
 }
@@ -33,6 +42,7 @@ impl Shapes {
         Self {
             sent: outcome::<(), Error>(),
             answers: outcome::<Vec<OwnMessage>, Error>(),
+            offered: <()>::shape(),
             plain_sent: outcome::<(), String>(),
             plain_answer: outcome::<BrokerMessage, String>(),
         }
@@ -56,6 +66,8 @@ impl Wanted {
 pub(super) struct Road {
     outbound: Outbound,
     lookup: &'static str,
+    /// The version of the link.
+    version: Option<u64>,
     shapes: Shapes,
     shared: Arc<Shared>,
 }
@@ -83,10 +95,12 @@ impl Road {
             .iter()
             .find(|(lookup, name)| cx.env().has_link(name, lookup));
         let (lookup, name) = linked.unwrap_or(&ways[0]).clone();
+        let version = cx.env().link_version(&name, lookup);
         outbound.set_link(lookup.to_owned(), name.into());
         Self {
             outbound,
             lookup,
+            version,
             shapes,
             shared: Arc::clone(cx.shared()),
         }
@@ -95,7 +109,7 @@ impl Road {
     /// Sends a message that is not to be answered. One that has nothing besides subject and body goes in
     /// the form of 1.x, which all providers serve, unless this one does not.
     pub(super) async fn publish(&self, topic: String, message: &Message) -> Result<(), Error> {
-        let not_served = match message.is_plain() || self.is_plain() {
+        let not_served = match message.is_plain() || self.is_plain().await {
             true => None,
             false => match self.publish_own(&topic, message).await {
                 Ok(sent) => return sent,
@@ -138,7 +152,7 @@ impl Road {
         if wanted.replies == 0 {
             return self.publish(topic, message).await.map(|()| Vec::new());
         }
-        let not_served = match self.is_plain() {
+        let not_served = match self.is_plain().await {
             true => None,
             false => {
                 let message = message.sent_to(topic.clone());
@@ -182,10 +196,39 @@ impl Road {
         }
     }
 
-    /// Whether the provider is known to serve only the form of 1.x.
-    fn is_plain(&self) -> bool {
-        let name = self.outbound.link_name(self.lookup);
-        self.shared.plain_messages.has(self.package(), name)
+    /// Whether the provider is known to serve only the form of 1.x. One that is in doubt is asked.
+    async fn is_plain(&self) -> bool {
+        match self.shared.message_forms.of(self.link()) {
+            None | Some(Known::Own) => false,
+            Some(Known::Plain) => true,
+            Some(Known::Doubtful) => self.is_silent().await,
+        }
+    }
+
+    /// Whether the provider does not say that it serves our own form.
+    async fn is_silent(&self) -> bool {
+        let asked = self.call(PRODUCER, OFFERED, &self.shapes.offered, &());
+        let known = match tokio::time::timeout(SAID, asked).await {
+            // Rules that know nothing of the question refuse it, now and whenever it is asked.
+            Ok(Ok(_) | Err(InvokeError::Denied { .. })) => Known::Own,
+            Err(_) => Known::Plain,
+            // Nobody is there, or the time of the guest ends: that says nothing.
+            Ok(Err(_)) => return false,
+        };
+        self.learn(known);
+        known == Known::Plain
+    }
+
+    fn link(&self) -> Link<'_> {
+        Link {
+            package: self.package(),
+            name: self.outbound.link_name(self.lookup),
+            version: self.version,
+        }
+    }
+
+    fn learn(&self, known: Known) {
+        self.shared.message_forms.put(self.link(), known);
     }
 
     /// The package that the link is for.
@@ -204,13 +247,18 @@ impl Road {
     ) -> Result<Result<T, Error>, NotServed> {
         match self.call(PRODUCER, function, results, params).await {
             Err(error) if is_nowhere(&error) => Err(NotServed(error)),
-            // Where somebody listens to all calls, NATS does not say that nobody serves one: what
-            // comes next is sent in the form that everybody knows.
+            // It is late, or of 1.x: where somebody listens to all calls, NATS does not say that
+            // nobody serves one.
             Err(InvokeError::Deadline) => {
-                self.remember_plain();
+                self.learn(Known::Doubtful);
                 Ok(Err(Error::Timeout))
             }
-            reply => Ok(read(reply).and_then(|answer| answer)),
+            reply => {
+                if reply.is_ok() {
+                    self.learn(Known::Own);
+                }
+                Ok(read(reply).and_then(|answer| answer))
+            }
         }
     }
 
@@ -223,15 +271,10 @@ impl Road {
     ) -> Result<T, Error> {
         let is_served = !matches!(&reply, Err(error) if is_nowhere(error));
         if is_only && is_served {
-            self.remember_plain();
+            self.learn(Known::Plain);
         }
         let answer: Result<T, String> = read(reply)?;
         answer.map_err(Error::Other)
-    }
-
-    fn remember_plain(&self) {
-        let name = self.outbound.link_name(self.lookup);
-        self.shared.plain_messages.put(self.package(), name);
     }
 
     async fn call(
