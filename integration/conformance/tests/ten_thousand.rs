@@ -95,7 +95,7 @@ async fn nothing_is_lost_on_the_way_through_a_queue() {
     all_come(&road).await.unwrap();
 }
 
-/// The first host runs the provider, the others the component.
+/// The first host runs the provider, the others the component, each until it dies.
 async fn lay(road: &Road) -> Result<(Lattice, Peer, Witness)> {
     let lattice = Lattice::start(3).await?;
     let peer = lattice.peer().await?;
@@ -128,39 +128,85 @@ async fn all_come(road: &Road) -> Result<()> {
         ));
     }
     let (until, mut chance) = (Instant::now() + LIMIT, Chance(SEED));
-    let (mut hosts, mut providers, mut at) = (0, 0, [1, 2]);
+    let (mut killed, mut at) = (Killed::default(), [0, 1, 2]);
     let seen = loop {
         sleep(Duration::from_millis(1000 + chance.below(2000))).await;
         let seen = counted(&witness);
-        if seen.len() >= COUNT && hosts > 0 && providers > 0 {
+        if seen.len() >= COUNT && killed.each() {
             break seen;
         }
-        ensure!(Instant::now() < until, "{} of {COUNT} came", seen.len());
+        ensure!(
+            Instant::now() < until,
+            "{} of {COUNT} came, {killed:?}",
+            seen.len()
+        );
         // In the end all is left alone, so that it ends.
-        if seen.len() > COUNT * 2 / 3 && hosts > 0 && providers > 0 {
+        if seen.len() > COUNT * 2 / 3 && killed.each() {
             continue;
         }
-        if chance.below(3) == 0 {
-            kill_provider(&lattice, road.program).await?;
-            providers += 1;
-        } else {
-            let which = usize::try_from(chance.below(2))?;
-            lattice.hosts[at[which]].kill().await?;
-            at[which] = lattice.add_host(HostOptions::default()).await?;
-            lattice.run(at[which], COMPONENT, road.guest, 100).await?;
-            hosts += 1;
-        }
+        killed.one(&mut lattice, road, &mut at, &mut chance).await?;
     };
     while let Some(sent) = senders.join_next().await {
         sent?;
     }
     let again: usize = seen.values().map(|times| times - 1).sum();
     println!(
-        "{}: {COUNT} messages, {hosts} kills of a host, {providers} of the provider, and handlers that trap: all came, {again} once more",
+        "{}: {COUNT} messages, {killed:?}, and handlers that trap: all came, {again} once more",
         road.program
     );
-    ensure!(hosts > 0 && providers > 0, "nothing died");
     Ok(())
+}
+
+/// How often something was killed that was there.
+#[derive(Debug, Default)]
+struct Killed {
+    /// Hosts of the component.
+    hosts: usize,
+    /// Hosts of the provider.
+    homes: usize,
+    /// The provider alone.
+    providers: usize,
+}
+
+impl Killed {
+    /// Whether each kind was killed.
+    fn each(&self) -> bool {
+        self.hosts > 0 && self.homes > 0 && self.providers > 0
+    }
+
+    /// Kills something, and has a host in its place if it was one. The provider's is the first of the
+    /// hosts, and is killed once.
+    async fn one(
+        &mut self,
+        lattice: &mut Lattice,
+        road: &Road,
+        at: &mut [usize; 3],
+        chance: &mut Chance,
+    ) -> Result<()> {
+        if chance.below(3) == 0 {
+            self.providers += usize::from(kill_provider(lattice, at[0], road.program).await?);
+            return Ok(());
+        }
+        let which = match self.homes {
+            0 => chance.below(3),
+            _ => 1 + chance.below(2),
+        };
+        let which = usize::try_from(which)?;
+        lattice.hosts[at[which]].kill().await?;
+        at[which] = lattice.add_host(HostOptions::default()).await?;
+        match which {
+            0 => {
+                lattice.provide(at[0], PROVIDER, road.program, &[]).await?;
+                self.homes += 1;
+            }
+            _ => {
+                let host = at[which];
+                lattice.run(host, COMPONENT, road.guest, 100).await?;
+                self.hosts += 1;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How often each was seen.
@@ -172,13 +218,14 @@ fn counted(witness: &Witness) -> HashMap<String, usize> {
     counts
 }
 
-async fn kill_provider(lattice: &Lattice, program: &str) -> Result<()> {
-    // It may have died just now, and not be there again yet.
-    if let Ok(pid) = lattice.hosts[0].provider_pid(program) {
-        let mut kill = tokio::process::Command::new("kill");
-        kill.args(["-9", &pid.to_string()]).status().await?;
-    }
-    Ok(())
+/// Kills the provider's process, if it is there: it may have died just now, and not be there again yet.
+async fn kill_provider(lattice: &Lattice, host: usize, program: &str) -> Result<bool> {
+    let Ok(pid) = lattice.hosts[host].provider_pid(program) else {
+        return Ok(false);
+    };
+    let mut kill = tokio::process::Command::new("kill");
+    let killed = kill.args(["-9", &pid.to_string()]).status().await?;
+    Ok(killed.success())
 }
 
 /// Sends a share of the messages, each until it is taken.
