@@ -1,5 +1,5 @@
 //! Feeds JSON and texts to what is kept and said in a lattice: links and their rules, commands,
-//! policies, secrets, reports, credentials, trace contexts.
+//! policies and their rules, secrets, reports, credentials, trace contexts, lines of a server's log.
 #![no_main]
 
 use std::fmt::Debug;
@@ -29,9 +29,12 @@ use serde::de::DeserializeOwned;
 
 #[path = "../../interfaces/telemetry/src/context.rs"]
 mod context;
-#[allow(dead_code, reason = "only one pattern at a time is tried")]
+#[path = "../../host/src/bus_log/line.rs"]
+mod line;
 #[path = "../../wash-cli/src/commands/policy/pattern.rs"]
 mod pattern;
+#[path = "../../wash-cli/src/commands/policy/rules.rs"]
+mod policy_rules;
 
 static KEY: LazyLock<CurveKey> = LazyLock::new(CurveKey::generate);
 
@@ -47,6 +50,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
         grants(text);
         texts(text);
+        log_lines(text);
+        policy(text);
     }
 });
 
@@ -173,4 +178,31 @@ fn texts(text: &str) {
     }
     let pattern = pattern::Pattern::from(text.to_owned());
     assert!(pattern.fits(text));
+}
+
+/// What a client says of itself in a line is not taken for what the server says.
+fn log_lines(text: &str) {
+    let _ = line::read(text);
+    let said = text.replace(['\r', '\n'], "");
+    let true_end = r#" - "A/me" - Publish Violation - Subject "true""#;
+    let refused = line::read(&format!("{said}{true_end}")).expect("it is a refusal");
+    assert_eq!(refused.user.as_deref(), Some("A/me"));
+    assert_eq!((&*refused.action, &*refused.subject), ("publish", "true"));
+}
+
+/// Rules, then requests.
+fn policy(text: &str) {
+    let (rules, requests) = text.split_once("\n---\n").unwrap_or((text, ""));
+    let Ok(rules) = policy_rules::Rules::parse(rules) else {
+        return;
+    };
+    let _ = rules.len();
+    for request in requests.split('\n') {
+        if let Ok(request) = serde_json::from_str::<PolicyRequest>(request) {
+            let decision = rules.decide(&request);
+            let answer = decision.response(&request);
+            assert_eq!(answer.permitted, decision.permitted());
+            assert!(!decision.by.is_empty());
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! Feeds what comes from the web and from its services: paths, addresses, XML, dates.
+//! Feeds what comes from the web and from its services: paths, addresses, XML, dates, answers of
+//! proxies, pauses that servers ask for.
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,6 +10,10 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../../providers/http-client/src/address.rs"]
 mod address;
+#[path = "../../providers/http-client/src/retry/after.rs"]
+mod after;
+#[path = "../../providers/http-client/src/proxy/answer.rs"]
+mod answer;
 #[path = "../../providers/backend/etcd/src/endpoint.rs"]
 mod endpoint;
 #[path = "../../providers/http-server/src/place.rs"]
@@ -20,6 +25,7 @@ mod wire;
 fuzz_target!(|data: &[u8]| {
     addresses(data);
     etcd(data);
+    answers(data);
     if let Ok(text) = std::str::from_utf8(data) {
         templates(text);
         texts(text);
@@ -40,6 +46,18 @@ fn addresses(data: &[u8]) {
     }
 }
 
+/// A proxy lets through by its status alone, and a server names seconds.
+fn answers(data: &[u8]) {
+    if answer::accepted(data).is_ok() {
+        assert!(data.starts_with(b"HTTP/1."));
+    }
+    if let Ok(value) = http::HeaderValue::from_bytes(data) {
+        let headers = http::HeaderMap::from_iter([(http::header::RETRY_AFTER, value)]);
+        let pause = after::asked_pause(&headers);
+        assert!(pause.is_none_or(|pause| pause.subsec_nanos() == 0));
+    }
+}
+
 fn etcd(data: &[u8]) {
     #[derive(serde::Deserialize)]
     struct Pair {
@@ -55,7 +73,7 @@ fn etcd(data: &[u8]) {
 /// A template of paths, then paths.
 fn templates(text: &str) {
     let (template, paths) = text.split_once('\n').unwrap_or((text, text));
-    let Some(read) = place::Template::parse(template) else {
+    let Ok(read) = place::Template::parse(template) else {
         return;
     };
     assert!(read.shape() == read.shape());
