@@ -7,12 +7,23 @@
 //! | `has:KEY` | the key has this value |
 //! | `lacks:KEY` | there is no such key |
 //! | `count` | there are so many keys |
+//!
+//! It answers HTTP requests as well, with the value of the key in the path.
+
+mod web;
 
 /// Bindings of this guest's world.
 mod bindings {
     wit_bindgen::generate!({
         world: "lattice:suite-config/suite-config",
         path: [
+            "../../../interfaces/wit/wasi-io-0.2.6",
+            "../../../interfaces/wit/wasi-clocks-0.2.6",
+            "../../../interfaces/wit/wasi-random-0.2.6",
+            "../../../interfaces/wit/wasi-filesystem-0.2.6",
+            "../../../interfaces/wit/wasi-sockets-0.2.6",
+            "../../../interfaces/wit/wasi-cli-0.2.6",
+            "../../../interfaces/wit/wasi-http-0.2.6",
             "../../../interfaces/wit/wasi-config-0.2.0-rc.1",
             "../suite-wit",
             "wit",
