@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use lattice_services::Service;
 use tokio::process::Command;
 
 use crate::catalog::{Backend, Capability, Place};
@@ -47,14 +48,17 @@ impl Fault {
         backend: &Backend,
         form: Form,
     ) -> Option<&'static str> {
+        let driven = capability.driven;
         match (self, backend.place) {
-            (Self::Killed | Self::Slow, _) if !capability.driven.is_empty() => {
-                Some("its cases are driven from outside")
+            (Self::None, _) => None,
+            // A driven suite says itself what its cases are for.
+            _ if !driven.is_empty() && driven.iter().all(|case| !case.faults.contains(&self)) => {
+                Some("nothing stands behind it")
             }
             (Self::Killed, Place::Provider) if form == Form::InHost => {
                 Some("the backend is in the provider, which is in the host")
             }
-            (Self::Slow, Place::Provider | Place::Lattice) => {
+            (Self::Slow, Place::Provider) if driven.is_empty() => {
                 Some("there is no connection of the backend's own")
             }
             (Self::Slow, Place::Told(_)) => Some("its clients go where it tells them"),
@@ -73,29 +77,41 @@ pub(crate) struct Strike<'a> {
 impl Strike<'_> {
     /// Kills what stands behind the interface, and has it there again.
     pub(crate) async fn carry_out(&mut self) -> Result<()> {
+        self.down().await?;
+        tokio::time::sleep(match self.backend.place {
+            Place::Told(_) => FROZEN,
+            _ => AWAY,
+        })
+        .await;
+        self.up().await
+    }
+
+    /// Kills it.
+    pub(crate) async fn down(&mut self) -> Result<()> {
         match self.backend.place {
-            Place::Service(_) => {
-                let service = self.ground.service.as_mut();
-                let service = service.context("there is no service")?;
-                service.kill();
-                tokio::time::sleep(AWAY).await;
-                service.start_again().await
-            }
-            Place::Told(_) => {
-                let service = self.ground.service.as_ref();
-                let service = service.context("there is no service")?;
-                service.freeze()?;
-                tokio::time::sleep(FROZEN).await;
-                service.thaw()
-            }
-            Place::Lattice | Place::Nats(_) => {
-                self.ground.lattice.nats.stop();
-                tokio::time::sleep(AWAY).await;
-                Ok(self.ground.lattice.nats.restart().await?)
-            }
-            // Its host starts it again.
-            Place::Provider => self.kill_provider().await,
+            Place::Service(_) => self.service()?.kill(),
+            Place::Told(_) => self.service()?.freeze()?,
+            Place::Lattice | Place::Nats(_) => self.ground.lattice.nats.stop(),
+            Place::Provider => self.kill_provider().await?,
+            Place::Outside => bail!("what is outside is struck down by its cases"),
         }
+        Ok(())
+    }
+
+    /// Has it there again.
+    pub(crate) async fn up(&mut self) -> Result<()> {
+        match self.backend.place {
+            Place::Service(_) => self.service()?.start_again().await,
+            Place::Told(_) => self.service()?.thaw(),
+            Place::Lattice | Place::Nats(_) => Ok(self.ground.lattice.nats.restart().await?),
+            // Its host starts it again.
+            Place::Provider | Place::Outside => Ok(()),
+        }
+    }
+
+    fn service(&mut self) -> Result<&mut Service> {
+        let service = self.ground.service.as_mut();
+        service.context("there is no service")
     }
 
     async fn kill_provider(&self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! What a suite runs on: a lattice with the component, the provider and the link between them.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -26,6 +27,8 @@ pub(crate) const PROVIDER: &str = "backend";
 const SLOW: Duration = Duration::from_millis(20);
 /// How many objects are many where each takes its time.
 const FEWER: &str = "1100";
+/// What is told of messages depends on where they are taken from, not on how they are published.
+const BY_SUBSCRIPTION: [&str; 4] = ["consistency", "ttl", "delivery", "dead-letter"];
 const DESCRIBE: &str = "lattice:provider/describe@0.1.0.describe";
 
 /// Where a provider runs.
@@ -75,6 +78,8 @@ pub struct Ground {
     pub(crate) peer: Peer,
     /// What stands before the ports of the backend, where connections take their time.
     proxies: Vec<Proxy>,
+    /// The same before what driven cases have of their own.
+    roads: Mutex<Vec<Proxy>>,
     folder: TempDir,
 }
 
@@ -111,23 +116,7 @@ impl Ground {
             Some(kind) => Some(Service::start(kind).await?),
             None => None,
         };
-        let program = match run.backend.is_old {
-            true => Some(find_old_server()?),
-            false => None,
-        };
-        let options = NatsBoxOptions {
-            program,
-            ..NatsBoxOptions::default()
-        };
-        let mut lattice = Lattice::start_with(options, 0).await?;
-        for _ in 0..=run.form.host() {
-            let arguments = run.backend.host.iter().map(|text| (*text).to_owned());
-            let options = HostOptions {
-                arguments: arguments.collect(),
-                ..HostOptions::default()
-            };
-            lattice.add_host(options).await?;
-        }
+        let mut lattice = Self::nats(run.backend).await?;
         lattice.inside = run.form == Form::InHost;
         let peer = lattice.peer().await?;
         let mut ground = Self {
@@ -138,33 +127,79 @@ impl Ground {
             peer,
             fault: run.fault,
             proxies: Vec::new(),
+            roads: Mutex::default(),
             folder: tempfile::Builder::new()
                 .prefix("lattice-suite-")
                 .tempdir()?,
         };
         if run.fault == Fault::Slow {
-            ground.slow_down().await?;
+            ground.slow_down(run.backend).await?;
             ground.settings.push(("many".to_owned(), FEWER.to_owned()));
         }
+        ground.add_hosts(run).await?;
         // What the backend says goes before.
         ground
             .settings
             .splice(0..0, (run.backend.settings)(&ground));
         ground.start(run).await?;
-        if !run.backend.provider.is_empty() {
-            ground.features = ground.describe().await?;
-            ground.look_at_features(run.capability)?;
-        }
         Ok(ground)
     }
 
+    /// A lattice without hosts.
+    async fn nats(backend: &Backend) -> Result<Lattice> {
+        let program = match backend.is_old {
+            true => Some(find_old_server()?),
+            false => None,
+        };
+        let options = NatsBoxOptions {
+            program,
+            ..NatsBoxOptions::default()
+        };
+        Lattice::start_with(options, 0).await
+    }
+
     /// Puts proxies before the backend.
-    async fn slow_down(&mut self) -> Result<()> {
-        let nats = [self.lattice.nats.port];
-        let ports = self.service.as_ref().map_or(&nats[..], Service::ports);
+    async fn slow_down(&mut self, backend: &Backend) -> Result<()> {
+        let ports = match &self.service {
+            Some(service) => service.ports().to_vec(),
+            None if backend.place.is_lattice() => vec![self.lattice.nats.port],
+            None => Vec::new(),
+        };
         for port in ports {
-            let proxy = Proxy::before(*port, SLOW).await?;
-            self.proxies.push(proxy);
+            self.proxies.push(Proxy::before(port, SLOW).await?);
+        }
+        Ok(())
+    }
+
+    /// Where to connect for a port of a case's own: that port, or in a slow run the beginning of a
+    /// slow road to it, which is there as long as the ground.
+    pub(crate) async fn slow_road(&self, port: u16) -> Result<u16> {
+        if self.fault != Fault::Slow {
+            return Ok(port);
+        }
+        let road = Proxy::before(port, SLOW).await?;
+        let begins = road.port;
+        // A list that somebody pushed to is whole, whatever happened to them.
+        let mut roads = self.roads.lock().unwrap_or_else(PoisonError::into_inner);
+        roads.push(road);
+        Ok(begins)
+    }
+
+    /// Starts the hosts.
+    async fn add_hosts(&mut self, run: &Run<'_>) -> Result<()> {
+        // What uses the lattice's own connection has that of its host, or one to the same address.
+        let slow = match run.backend.place {
+            Place::Lattice => self.proxies.first().map(|proxy| proxy.port),
+            _ => None,
+        };
+        for host in 0..=run.form.host() {
+            let arguments = run.backend.host.iter().map(|text| (*text).to_owned());
+            let options = HostOptions {
+                nats_port: slow.filter(|_| host == run.form.host()),
+                arguments: arguments.collect(),
+                ..HostOptions::default()
+            };
+            self.lattice.add_host(options).await?;
         }
         Ok(())
     }
@@ -179,7 +214,7 @@ impl Ground {
         }
     }
 
-    async fn start(&self, run: &Run<'_>) -> Result<()> {
+    async fn start(&mut self, run: &Run<'_>) -> Result<()> {
         let (lattice, capability, backend) = (&self.lattice, run.capability, run.backend);
         lattice.run(0, COMPONENT, capability.guest, 100).await?;
         if backend.provider.is_empty() {
@@ -195,14 +230,19 @@ impl Ground {
             lattice
                 .link(COMPONENT, PROVIDER, capability.calls, &[], &["backend"])
                 .await?;
+            self.until_ready(1).await?;
+            self.features = self.describe().await?;
+            self.look_at_features(capability)?;
         }
         let told = backend
             .source_config
             .filter(|_| !capability.called.is_empty());
         if let Some(config) = told {
-            let config = and(config(self), self.detour(backend));
-            lattice.config("handler", config).await?;
-            lattice
+            let mut config = and(config(self), self.detour(backend));
+            // What is told of the one end holds for the other, which is refused otherwise.
+            config["require"] = self.required(capability).into();
+            self.lattice.config("handler", config).await?;
+            self.lattice
                 .link(PROVIDER, COMPONENT, capability.called, &["handler"], &[])
                 .await?;
         }
@@ -225,6 +265,20 @@ impl Ground {
             Ok(())
         })
         .await
+    }
+
+    /// All that was told of the component's link, as a link requires it.
+    fn required(&self, capability: &Capability) -> String {
+        let differs: &[&str] = match capability.called {
+            "wasmcloud:messaging/handler" => &BY_SUBSCRIPTION,
+            _ => &[],
+        };
+        let told = self.features.iter();
+        let told = told.filter(|(name, _)| !differs.contains(&name.as_str()));
+        let parts: Vec<String> = told
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        parts.join(",")
     }
 
     /// Every provider of a capability tells the same features.

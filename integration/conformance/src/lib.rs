@@ -54,16 +54,16 @@ impl Run<'_> {
     pub async fn carry_out(&self) -> Result<Outcome> {
         let run = async {
             let mut ground = Ground::lay(self).await?;
-            if self.fault == Fault::Killed {
-                let mut strike = Strike {
-                    ground: &mut ground,
-                    backend: self.backend,
-                    form: self.form,
-                };
-                return outage::run(&mut strike, self.filter).await;
-            }
+            let mut strike = Strike {
+                ground: &mut ground,
+                backend: self.backend,
+                form: self.form,
+            };
             if !self.capability.driven.is_empty() {
-                return Ok(driven::run(&ground, self.capability.driven, self.filter).await);
+                return Ok(driven::run(&mut strike, self.capability.driven, self.filter).await);
+            }
+            if self.fault == Fault::Killed {
+                return outage::run(&mut strike, self.filter).await;
             }
             // Some cases look at what others of the component were told.
             let _witness = Witness::of(&ground.lattice, &ground.peer, ground::COMPONENT).await?;

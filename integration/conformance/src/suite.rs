@@ -42,6 +42,7 @@ pub(crate) type Settings = Vec<(String, String)>;
 #[derive(Debug, Clone)]
 pub(crate) struct Suite {
     peer: Peer,
+    component: String,
     pub(crate) settings: Settings,
 }
 
@@ -57,7 +58,17 @@ impl Suite {
         settings.extend(ground.settings.iter().cloned());
         Self {
             peer: ground.peer.clone(),
+            component: COMPONENT.to_owned(),
             settings,
+        }
+    }
+
+    /// The same of another component, with nothing but these settings.
+    pub(crate) fn told(self, component: &str, settings: Settings) -> Self {
+        Self {
+            component: component.to_owned(),
+            settings,
+            ..self
         }
     }
 
@@ -74,11 +85,18 @@ impl Suite {
 
     /// Runs one case; a call that fails is a case that does.
     pub(crate) async fn run(&self, name: &str) -> Verdict {
+        let asked = self.ask(name, CASE).await;
+        asked.unwrap_or_else(|error| Verdict::Failed(error.to_string()))
+    }
+
+    /// The same within a time, with the error of the call apart.
+    pub(crate) async fn ask(&self, name: &str, within: Duration) -> Result<Verdict, CallError> {
         let params = params(|out| {
             write::string(out, name);
             write_settings(out, &self.settings);
         });
-        self.judge(&format!("{SUITE}.run"), params).await
+        let answer = self.call(&format!("{SUITE}.run"), params, within).await?;
+        Ok(verdict(answer).unwrap_or_else(|e| Verdict::Failed(e.to_string())))
     }
 
     /// Calls a function that answers whether something holds.
@@ -95,7 +113,7 @@ impl Suite {
         params: Bytes,
         within: Duration,
     ) -> Result<Bytes, CallError> {
-        let subject = subject(COMPONENT, function);
+        let subject = subject(&self.component, function);
         let call = Invocation::new(subject, Instant::now() + within).source("driver");
         self.peer.call(call, params).await
     }

@@ -4,7 +4,10 @@ use anyhow::{Context as _, Result};
 use lattice_integration::until;
 use serde_json::{Value, json};
 
+use super::load::{End, Load};
+use super::web::{ask, get};
 use super::{Driven, cases};
+use crate::fault::Strike;
 use crate::ground::Ground;
 
 /// The component, and the shapes of the interface that it imports.
@@ -16,15 +19,21 @@ const SHAPES: [&str; 3] = [
 ];
 
 pub(crate) const CASES: &[Driven] = cases![
-    "every published shape reads the same config" => shapes,
-    "a component without a config sees nothing, and no error" => nothing,
-    "an empty value is a value" => empty,
-    "keys and values may be any text" => texts,
-    "the next call sees a change" => change,
-    "a key that was taken away is gone" => removal,
-    "of several configs the later ones win" => precedence,
-    "what a later config gives up is the earlier one's again" => precedence_given_up,
-    "a config that is deleted counts as empty" => deletion,
+    even_slow {
+        "every published shape reads the same config" => shapes,
+        "a component without a config sees nothing, and no error" => nothing,
+        "an empty value is a value" => empty,
+        "keys and values may be any text" => texts,
+        "the next call sees a change" => change,
+        "a key that was taken away is gone" => removal,
+        "of several configs the later ones win" => precedence,
+        "what a later config gives up is the earlier one's again" => precedence_given_up,
+        "a config that is deleted counts as empty" => deletion,
+    }
+    killing {
+        "a config is read while NATS is away, and changes are seen when it is back" => outage,
+        "what is stored after an outage is there for components that start then" => afterwards,
+    }
 ];
 
 /// What has to be seen: `None` for a key that is not there.
@@ -149,4 +158,48 @@ async fn deletion(ground: &Ground) -> Result<()> {
     ground.lattice.ctl_ok(&operation, Value::Null).await?;
     let seen = [("colour", None), ("size", Some("7"))];
     comes_to_see(ground, "deletion", &seen).await
+}
+
+async fn outage(strike: &mut Strike<'_>) -> Result<()> {
+    let green = json!({ "colour": "green" });
+    let names = start(strike.ground, "outage", &[green]).await?;
+    // The server is in the component's host too, so that requests need no NATS.
+    let address = strike.ground.lattice.serve_http(0, "outage").await?;
+    let load = asked(address, "/colour", "green").await?;
+    strike.down().await?;
+    load.until_well().await?;
+    strike.up().await?;
+    load.until_as_before().await?;
+    drop(load);
+    let ground = &*strike.ground;
+    let red = json!({ "colour": "red" });
+    until(async || ground.lattice.config(&names[0], red.clone()).await).await?;
+    comes_to_see(ground, "outage", &[("colour", Some("red"))]).await
+}
+
+/// Has a component tell a value all the time.
+async fn asked(address: String, path: &'static str, value: &'static str) -> Result<Load> {
+    Load::begin(move || {
+        let address = address.clone();
+        async move {
+            match ask(&address, get(path)).await {
+                Ok(answer) if answer.status == 200 && answer.text() == value => End::Well,
+                // Nothing of this is away, and what it knows it knows.
+                Ok(answer) => End::Broken(format!("{} {}", answer.status, answer.text())),
+                Err(error) => End::Broken(format!("{error:#}")),
+            }
+        }
+    })
+    .await
+}
+
+async fn afterwards(strike: &mut Strike<'_>) -> Result<()> {
+    strike.down().await?;
+    strike.up().await?;
+    let ground = &*strike.ground;
+    let blue = json!({ "colour": "blue" });
+    // The first words after the outage may still be lost.
+    until(async || ground.lattice.config("later-0", blue.clone()).await).await?;
+    ground.run_with("later", GUEST, &["later-0"]).await?;
+    comes_to_see(ground, "later", &[("colour", Some("blue"))]).await
 }

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lattice_codec::write;
-use lattice_integration::{component, params, subject, until};
-use lattice_rpc::Invocation;
+use lattice_integration::{component, until};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::ground::Ground;
-use crate::suite::{SUITE, Verdict, verdict};
+use crate::suite::{Suite, Verdict};
 
 /// How long one call may take on a busy machine.
 const CALL: Duration = Duration::from_secs(30);
@@ -23,6 +20,12 @@ pub(super) struct Running(JoinHandle<()>);
 impl Running {
     pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
+    }
+
+    /// Waits for its end.
+    pub(super) async fn ended(mut self) {
+        // How it ended does not matter to who waits for that.
+        let _ = (&mut self.0).await;
     }
 }
 
@@ -106,17 +109,8 @@ impl Ground {
         case: &str,
         settings: &[(String, String)],
     ) -> Result<()> {
-        let params = params(|out| {
-            write::string(out, case);
-            write::uleb(out, settings.len() as u64);
-            for (name, value) in settings {
-                write::string(out, name);
-                write::string(out, value);
-            }
-        });
-        let subject = subject(id, &format!("{SUITE}.run"));
-        let call = Invocation::new(subject, Instant::now() + CALL).source("driver");
-        match verdict(self.peer.call(call, params).await?)? {
+        let suite = Suite::of(self).told(id, settings.to_vec());
+        match suite.ask(case, CALL).await? {
             Verdict::Passed => Ok(()),
             Verdict::Failed(why) | Verdict::Refused(why) => bail!(why),
         }

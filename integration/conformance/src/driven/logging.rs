@@ -14,14 +14,16 @@ const GUEST: &str = "suite-logging";
 const NAMES: [&str; 2] = ["logging", "logging@0.1.0-draft"];
 
 pub(crate) const CASES: &[Driven] = cases![
-    "a line has its level, context, component, host and call" => structure,
-    "all lines of a call have one number, and other calls others" => calls,
-    "texts are written as they are, on one line" => texts,
-    "levels below the host's are left out until the config asks for them" => levels,
-    "a level that is changed holds from the next call on" => change,
-    "with `off` nothing is written" => silence,
-    "a rate that is exceeded leaves lines out and says how many" => rate,
-    "a value that means nothing is named, and lines are written" => nonsense,
+    plain {
+        "a line has its level, context, component, host and call" => structure,
+        "all lines of a call have one number, and other calls others" => calls,
+        "texts are written as they are, on one line" => texts,
+        "levels below the host's are left out until the config asks for them" => levels,
+        "a level that is changed holds from the next call on" => change,
+        "with `off` nothing is written" => silence,
+        "a rate that is exceeded leaves lines out and says how many" => rate,
+        "a value that means nothing is named, and lines are written" => nonsense,
+    }
 ];
 
 /// Has a component log lines, each a level and `context|message`.

@@ -1,7 +1,7 @@
 //! Servers that components send requests to: proper ones, and some that misbehave.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,29 +16,38 @@ use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::kit::Running;
 use super::web::{Out, whole};
+use crate::ground::Ground;
 
-/// A server that is there until it is dropped.
+/// A server that is there until it is dropped or killed.
 #[derive(Debug)]
 pub(super) struct Server {
+    /// Where it is asked; under a slow run that is the beginning of a slow road.
     pub(super) address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    _running: Running,
+    /// Kills it when it is dropped.
+    life: oneshot::Sender<()>,
+    running: Running,
 }
 
 impl Server {
     /// Answers requests, over TLS if there is a config for it.
-    pub(super) async fn start<H, F>(tls: Option<ServerConfig>, handler: H) -> Result<Self>
+    pub(super) async fn start<H, F>(
+        ground: &Ground,
+        tls: Option<ServerConfig>,
+        handler: H,
+    ) -> Result<Self>
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Out>> + Send + 'static,
     {
         let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        Self::raw(move |stream| {
+        Self::raw(ground, move |stream| {
             let (handler, tls) = (handler.clone(), tls.clone());
             async move {
                 match tls {
@@ -55,32 +64,61 @@ impl Server {
     }
 
     /// Hands each connection over.
-    pub(super) async fn raw<H, F>(handler: H) -> Result<Self>
+    pub(super) async fn raw<H, F>(ground: &Ground, handler: H) -> Result<Self>
     where
-        H: Fn(TcpStream) -> F + Send + 'static,
+        H: Fn(TcpStream) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = ground.slow_road(listener.local_addr()?.port()).await?;
+        Ok(Self {
+            address: (Ipv4Addr::LOCALHOST, port).into(),
+            ..Self::on(listener, handler)?
+        })
+    }
+
+    fn on<H, F>(listener: TcpListener, handler: H) -> Result<Self>
+    where
+        H: Fn(TcpStream) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr()?;
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
+        let (life, lost) = oneshot::channel();
         let running = Running::spawn(async move {
             let mut open = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                open.spawn(handler(stream));
+            let accept = async {
+                while let Ok((stream, _)) = listener.accept().await {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    open.spawn(handler(stream));
+                }
+            };
+            tokio::select! {
+                () = accept => {}
+                _ = lost => {}
             }
+            drop(listener);
+            open.shutdown().await;
         });
         Ok(Self {
             address,
             connections,
-            _running: running,
+            life,
+            running,
         })
     }
 
+    /// Ends it with all its connections, as a process ends that is killed; gives its address.
+    pub(super) async fn kill(self) -> SocketAddr {
+        drop(self.life);
+        self.running.ended().await;
+        self.address
+    }
+
     /// Says this to each request; then it keeps silent, or ends the connection.
-    pub(super) async fn saying(answer: &'static str, ends: bool) -> Result<Self> {
-        Self::raw(move |mut stream| async move {
+    pub(super) async fn saying(ground: &Ground, answer: &'static str, ends: bool) -> Result<Self> {
+        Self::raw(ground, move |mut stream| async move {
             read_head(&mut stream).await;
             let said = stream.write_all(answer.as_bytes()).await.is_ok();
             if said && !ends {
@@ -135,23 +173,30 @@ pub(super) async fn read_head(stream: &mut TcpStream) -> String {
 
 /// A server that tells what it was sent: method, address and version in the first line, then the
 /// headers, one a line and sorted, then the body and the trailers.
-pub(super) async fn mirror(tls: Option<ServerConfig>) -> Result<Server> {
-    Server::start(tls, |request| async move {
-        let (head, body) = request.into_parts();
-        let mut lines = vec![format!("{} {} {:?}", head.method, head.uri, head.version)];
-        lines.extend(named("header", &head.headers));
-        match body.collect().await {
-            Ok(body) => {
-                let trailers = body.trailers().cloned().unwrap_or_default();
-                let body = body.to_bytes();
-                lines.push(format!("body {}", String::from_utf8_lossy(&body)));
-                lines.extend(named("trailer", &trailers));
-            }
-            Err(error) => lines.push(format!("broken {error}")),
+pub(super) async fn mirror(ground: &Ground, tls: Option<ServerConfig>) -> Result<Server> {
+    Server::start(ground, tls, reflect).await
+}
+
+/// The same without TLS, at an address where there was one before.
+pub(super) async fn mirror_again(address: SocketAddr) -> Result<Server> {
+    let listener = TcpListener::bind(address).await?;
+    Server::on(listener, |stream| speak(stream, reflect))
+}
+
+async fn reflect(request: Request<Incoming>) -> Response<Out> {
+    let (head, body) = request.into_parts();
+    let mut lines = vec![format!("{} {} {:?}", head.method, head.uri, head.version)];
+    lines.extend(named("header", &head.headers));
+    match body.collect().await {
+        Ok(body) => {
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            let body = body.to_bytes();
+            lines.push(format!("body {}", String::from_utf8_lossy(&body)));
+            lines.extend(named("trailer", &trailers));
         }
-        Response::new(whole(lines.join("\n") + "\n"))
-    })
-    .await
+        Err(error) => lines.push(format!("broken {error}")),
+    }
+    Response::new(whole(lines.join("\n") + "\n"))
 }
 
 fn named(kind: &str, fields: &http::HeaderMap) -> Vec<String> {
@@ -167,8 +212,8 @@ fn named(kind: &str, fields: &http::HeaderMap) -> Vec<String> {
 }
 
 /// A server that sends back what comes while it comes, with the trailers.
-pub(super) async fn echo() -> Result<Server> {
-    Server::start(None, |request: Request<Incoming>| async move {
+pub(super) async fn echo(ground: &Ground) -> Result<Server> {
+    Server::start(ground, None, |request: Request<Incoming>| async move {
         let body = request.into_body();
         let pieces = futures::stream::unfold(body, async |mut body: Incoming| {
             let frame = body.frame().await?.ok()?;
@@ -183,8 +228,8 @@ pub(super) async fn echo() -> Result<Server> {
 
 /// A proxy for both kinds of addresses that counts what goes through it. Requests without TLS come
 /// whole and are answered by itself.
-pub(super) async fn proxy() -> Result<Server> {
-    Server::raw(|mut stream| async move {
+pub(super) async fn proxy(ground: &Ground) -> Result<Server> {
+    Server::raw(ground, |mut stream| async move {
         let head = read_head(&mut stream).await;
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         if !head.starts_with("CONNECT ") {
@@ -206,9 +251,9 @@ pub(super) async fn proxy() -> Result<Server> {
 }
 
 /// Answers with this status so often, then with 200.
-pub(super) async fn failing(times: usize, status: u16) -> Result<Server> {
+pub(super) async fn failing(ground: &Ground, times: usize, status: u16) -> Result<Server> {
     let asked = Arc::new(AtomicUsize::new(0));
-    Server::start(None, move |_| {
+    Server::start(ground, None, move |_| {
         let before = asked.fetch_add(1, Ordering::SeqCst);
         async move {
             let mut response = Response::new(whole(Bytes::from(format!("asked {before}"))));
