@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub use check::RuleError;
 pub use rate::{InvalidRate, Per, Rate};
 pub(crate) use table::leads_to;
-pub use table::{Answer, Effect, Function, Param, function};
+pub use table::{Answer, Effect, Function, Param, function, is_about_form};
 
 /// The kinds of rules that this version knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -74,3 +74,18 @@ fn names_that_all_stand_in_the_answer_are_those_with_the_prefix() {
     assert_eq!(narrow(&failed).unwrap(), failed);
     assert!(narrow(&answer(&["a/1"]).slice(..3)).is_err());
 }
+
+#[test]
+fn no_rule_is_about_the_form_of_calls() {
+    let rules = json!({"allow": ["publish"], "subject": ["orders.*"], "rate": "1/h"});
+    let gate = gate("wasmcloud:messaging/consumer", rules);
+    let own = "lattice:messaging/producer@0.1.0";
+    for _ in 0..3 {
+        assert_eq!(refusing(&gate, own, "offered", &Bytes::new()), None);
+    }
+    let request = texts(&["orders.1"]);
+    assert_eq!(
+        refusing(&gate, MESSAGES, "request", &request).as_deref(),
+        Some("allow")
+    );
+}
