@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lattice_codec::http::{ErrorCode, RequestOptions};
 use lattice_core::grant::{wanted, wanted_beside};
@@ -29,6 +29,7 @@ use crate::request::{add_trace, length, prepare, remove_neighbours};
 use crate::resolve::LOOKUPS_OF_LINK;
 use crate::retry::{asked_pause, ends_before};
 use crate::settings::{Http2, HttpSettings};
+use crate::stream::Answered;
 use crate::tls::{Material, TlsError};
 
 /// How long a proxy may take to be reached when a link is put or looked at.
@@ -36,6 +37,8 @@ const PROXY_LIMIT: Duration = Duration::from_secs(3);
 /// How much later a connection is given up here than by who opens it, who knows better what it
 /// waited for.
 const GRACE: Duration = Duration::from_millis(20);
+/// How many connections of the pool may turn out to be dead under one request.
+const MOST_DEAD: u32 = 8;
 
 /// Sends requests as links with these settings say.
 #[derive(Debug)]
@@ -258,9 +261,7 @@ impl LinkClient {
         let mut left = policy.for_method(&head.method);
         let mut backoff = policy.backoff();
         loop {
-            let waiting = waits.waiting(&lookups);
-            let tried = attempt(client, head, upload, waits, waiting).await;
-            let tried = tried.map_err(|code| watch.fault().unwrap_or(code));
+            let tried = send_once(client, head, upload, watch, waits, &lookups).await;
             let is_worth_it = match &tried {
                 Ok(response) => policy.takes_status(response.status()),
                 Err(code) => policy.takes_error(code),
@@ -325,20 +326,58 @@ impl Waits {
     }
 }
 
-/// Sends a request once.
-async fn attempt(
+/// Sends a request once, for all that its sender can tell.
+///
+/// A server may end a connection of the pool just when a request takes it. That says nothing about
+/// the request, which goes by another connection at once if it is a safe one: it changes nothing,
+/// whether the server has seen it or not.
+async fn send_once(
     client: &Client<Connector, Upload>,
     head: &Parts,
-    upload: Upload,
+    mut upload: Upload,
+    watch: &Watch,
+    waits: Waits,
+    lookups: &Arc<Semaphore>,
+) -> Result<Response<Incoming>, ErrorCode> {
+    let mut left = if head.method.is_safe() { MOST_DEAD } else { 0 };
+    loop {
+        let mut request = Request::from_parts(head.clone(), upload);
+        let taken = capture_connection(&mut request);
+        let waiting = waits.waiting(lookups);
+        let tried = attempt(client, request, taken.clone(), waits, waiting).await;
+        let answered = Answered::of(&taken);
+        let has_died = match &tried {
+            Ok(_) => {
+                answered.inspect(Answered::note);
+                false
+            }
+            Err(ErrorCode::ConnectionTerminated) => answered.is_some_and(|it| it.has()),
+            Err(_) => false,
+        };
+        let next = match left {
+            1.. if has_died => watch.again(),
+            _ => None,
+        };
+        let Some(next) = next else {
+            return tried.map_err(|code| watch.fault().unwrap_or(code));
+        };
+        upload = next;
+        left -= 1;
+    }
+}
+
+/// Sends a request by one connection.
+async fn attempt(
+    client: &Client<Connector, Upload>,
+    request: Request<Upload>,
+    mut taken: CaptureConnection,
     waits: Waits,
     waiting: Waiting,
 ) -> Result<Response<Incoming>, ErrorCode> {
-    let mut request = Request::from_parts(head.clone(), upload);
-    let mut captured = capture_connection(&mut request);
     let by = waiting.by;
     let mut sent = pin!(WAITING.scope(waiting, client.request(request)));
     let connected = timeout_at(by + GRACE, async {
-        let _ = captured.wait_for_connection_metadata().await;
+        let _ = taken.wait_for_connection_metadata().await;
     });
     let failed = |error: hyper_util::client::legacy::Error| code_of(&error, Stage::Head);
     tokio::select! {

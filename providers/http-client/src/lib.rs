@@ -35,7 +35,8 @@
 //!
 //! The time limits of the guest hold where they are shorter. Only requests of idempotent methods
 //! are sent again, and only while nothing of their body was read; a response with `retry-after`
-//! sets the pause. A file that changes is read again within five seconds, for new connections.
+//! sets the pause. Whatever the link says, a safe one (`GET`, `HEAD`, `OPTIONS`, `TRACE`) that meets
+//! the end of a connection of the pool goes by another at once. A file that changes is read again within five seconds, for new connections.
 //!
 //! # Where requests may go
 //!

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use http::Extensions;
 use hyper::rt::ReadBufCursor;
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -89,9 +92,33 @@ pub(crate) struct Road {
     pub(crate) _place: OwnedSemaphorePermit,
 }
 
+/// Whether a connection has answered a request; one goes with each that is opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answered(Arc<AtomicBool>);
+
+impl Answered {
+    pub(crate) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// That of the connection that a request took. None where there was no connection.
+    pub(crate) fn of(taken: &CaptureConnection) -> Option<Self> {
+        let mut extras = Extensions::new();
+        let taken = taken.connection_metadata();
+        taken.as_ref()?.get_extras(&mut extras);
+        extras.remove()
+    }
+
+    pub(crate) fn has(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Connection for Road {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.is_proxied);
+        let connected = Connected::new()
+            .proxy(self.is_proxied)
+            .extra(Answered::default());
         if self.is_h2 {
             connected.negotiated_h2()
         } else {

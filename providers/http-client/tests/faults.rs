@@ -215,6 +215,36 @@ async fn requests_are_sent_again_as_the_link_says() {
     assert_eq!(put.connections(), 1);
 }
 
+/// Answers the first request of each connection, and ends it at the second without an answer.
+async fn tired() -> Server {
+    Server::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(answer).await.unwrap();
+        read_head(&mut stream).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn safe_requests_do_not_fail_with_a_connection_of_the_pool() {
+    let lattice = Lattice::linked(&[]).await;
+    let server = tired().await;
+    for connections in 1..4 {
+        assert_eq!(lattice.text(&server.url("/")).await.unwrap(), "ok");
+        assert_eq!(server.connections(), connections);
+    }
+    // The server may have done what this asks for.
+    let put = lattice.fetch(request("PUT", &server.url("/"), "")).await;
+    assert_eq!(put.map(|_| ()), Err(ErrorCode::ConnectionTerminated));
+    assert_eq!(server.connections(), 3);
+    // A new connection that ends so is a failure of the server.
+    let never = late(1).await;
+    let failed = code(&lattice, &never.url("/")).await;
+    assert_eq!(failed, ErrorCode::ConnectionTerminated);
+    assert_eq!(never.connections(), 1);
+}
+
 #[tokio::test]
 async fn statuses_are_a_reason_where_the_link_lists_them() {
     let values = [
