@@ -6,13 +6,13 @@ use bytes::Bytes;
 use lattice_core::event::EventKind;
 use lattice_core::host::{Host, HostInventory};
 use lattice_core::id::IdRule;
-use lattice_core::record::restore_rules;
+use lattice_core::record::{keep_rules, restore_rules};
 use lattice_core::subject::ControlOp;
 use lattice_core::{
     ComponentId, ConfigName, CtlResponse, HostId, ImageRef, InvalidId, Link, LinkKey, StringMap,
 };
 
-use super::{Client, ClientError, EventStream, GatherOptions, encode};
+use super::{Client, ClientError, EventStream, GatherOptions, encode, operation};
 use crate::types::{
     ClaimsMap, ComponentAuctionAck, ComponentAuctionRequest, DeleteLinkRequest, HostLabel,
     HostLabelIdentifier, ProviderAuctionAck, ProviderAuctionRequest, RegistryCredentials,
@@ -237,6 +237,11 @@ impl Client {
             *name = name.trim().to_owned();
         }
         link.check()?;
+        // It may be a host of 1.9 that stores it.
+        keep_rules(&mut link).map_err(|source| ClientError::Encode {
+            operation: operation(&ControlOp::LinkPut),
+            source,
+        })?;
         self.change(ControlOp::LinkPut, &link).await
     }
 

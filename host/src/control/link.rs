@@ -5,6 +5,7 @@ use std::time::Duration;
 use lattice_control::types::DeleteLinkRequest;
 use lattice_control::{ControlError, Done, Outcome};
 use lattice_core::event::{Event, LinkdefDeleted, LinkdefSetFailed};
+use lattice_core::record::restore_rules;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, ResolvedLink, StringMap, config};
 use lattice_store::{DeletedLink, PutLinkError};
@@ -28,10 +29,11 @@ impl HostApi {
     }
 
     pub(super) async fn store_link(&self, link: Link) -> Done {
-        let link = Link {
+        let mut link = Link {
             status: Vec::new(),
             ..link
         };
+        restore_rules(&mut link);
         match self.store.put_link(&link).await {
             Ok(_replaced) => {}
             Err(error) => return Err(self.link_refused(link, &error)),

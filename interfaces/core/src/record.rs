@@ -43,9 +43,8 @@ impl ComponentSpec {
     /// What serde says; no record is known that cannot be written.
     pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut stored = self.clone();
-        for link in stored.links.iter_mut().filter(|it| !it.rules.is_empty()) {
-            let rules = serde_json::to_string(&link.rules)?;
-            link.interfaces.push(format!("{KEPT_RULES}{rules}"));
+        for link in &mut stored.links {
+            keep_rules(link)?;
         }
         serde_json::to_vec(&stored)
     }
@@ -70,6 +69,21 @@ impl ComponentSpec {
         }
         serde_json::from_value(spec).or(strict)
     }
+}
+
+/// Has the rules of a link stand among its interfaces once more, for hosts of 1.9 to carry them
+/// along: in what they store, and in what they are told to store.
+///
+/// # Errors
+///
+/// What serde says; no rules are known that cannot be written.
+pub fn keep_rules(link: &mut Link) -> Result<(), serde_json::Error> {
+    restore_rules(link);
+    if !link.rules.is_empty() {
+        let rules = serde_json::to_string(&link.rules)?;
+        link.interfaces.push(format!("{KEPT_RULES}{rules}"));
+    }
+    Ok(())
 }
 
 /// Takes the rules from among the interfaces, and has them stand where they belong if they are

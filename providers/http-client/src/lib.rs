@@ -61,8 +61,8 @@
 //! - `localhost`, and names below it, may lead to this machine (`127.0.0.0/8`, `::1`) where the list
 //!   names them, or `*.localhost`.
 //! - A grant of an address is for requests to this very address. Those of metadata services
-//!   (`169.254.0.0/16`, `100.100.100.200`, `fd00:ec2::/32` and others) are reached in no other way, also
-//!   through links without grants.
+//!   (`169.254.0.0/16`, `100.100.100.200`, `fd00:ec2::/32` and others) are reached in no other way but by
+//!   a network of the list that holds them, also through links without grants.
 //!
 //! A proxy is asked for the address that was found, through a tunnel (`CONNECT`); for a name only
 //! where nothing is found here and the link has no grants. With `proxy_checks` it is asked for every

@@ -82,11 +82,11 @@ impl Limited {
             return Poll::Ready(Some(Err(self.refuse(Failure::BODY_TIMEOUT))));
         };
         self.timer = None;
-        let Some(frame) = frame
-            .transpose()
-            .map_err(|error| BrokenOff::Client(Some(error)))?
-        else {
-            return Poll::Ready(None);
+        let Some(Ok(frame)) = frame else {
+            // A body in chunks does not say with its last piece that there is no other.
+            self.upload.ends();
+            let broken = |error| BrokenOff::Client(Some(error));
+            return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         match self.left.checked_sub(length) {

@@ -2,6 +2,7 @@
 
 use lattice_provider_sdk::schedule::{ScheduleError, Tick};
 
+use crate::firing::LONGEST_RETRY_MS;
 use crate::record::{Record, Running, Tried};
 
 /// After how much silence, in milliseconds, whoever tells of a tick is taken to be gone. It writes
@@ -77,7 +78,9 @@ pub(crate) fn step(
         (Some(_), _) => (lost.saturating_add(1), Tried::default()),
         (None, 0) => {
             let again = record.tried.again;
-            if now < again {
+            // By the clock of the copy that failed: one that is ahead does not hold the job up.
+            let in_reach = again <= now.saturating_add(LONGEST_RETRY_MS);
+            if now < again && in_reach {
                 return Ok(Step::Wait(after.map_or(again, |after| after.min(again))));
             }
             (lost, record.tried)
@@ -225,6 +228,14 @@ mod tests {
         assert_eq!((next.tick.due_ms, next.tick.missed), (6000, 5));
         let heard = settled(&next.record, "b", End::Over).unwrap();
         assert_eq!(taken(&heard, 7000, "a").tick.missed, 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_holds_no_tick_up() {
+        let first = taken(&record(Trigger::EveryMs(1000), 0), 1000, "a");
+        let days = 3 * 24 * 60 * 60 * 1000;
+        let put_back = settled(&first.record, "a", later(0, 1000 + days)).unwrap();
+        assert_eq!(taken(&put_back, 1100, "b").tick, first.tick);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::shop::{Caller, InHand, Known, Shelf};
 use crate::ticker::now_ms;
 
 /// The longest pause between two attempts to tell of a tick.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
+const LONGEST_RETRY: Duration = Duration::from_millis(LONGEST_RETRY_MS);
+/// The same in milliseconds.
+pub(crate) const LONGEST_RETRY_MS: u64 = 30_000;
 /// After how many doublings the shortest pause is the longest.
 const MOST_DOUBLINGS: u32 = 15;
 /// How often a tick that is being told is noted to be so.

@@ -113,9 +113,10 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let broker_started = broker.started;
     // A lattice that moved to another port before is still the one that was wanted at the first.
     let moved = dir.address().filter(|before| before.port == broker.port);
+    let (host, port) = settings.first_address();
     let address = LocalAddress {
-        host: settings.host.clone(),
-        port: broker.port,
+        port: if settings.urls.is_empty() { broker.port } else { port },
+        host,
         wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
         access: secure.as_ref().map(Secure::access),
     };

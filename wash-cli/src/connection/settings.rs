@@ -89,6 +89,17 @@ impl Settings {
         format!("{scheme}://{}", self.address())
     }
 
+    /// The host, perhaps with its scheme, and the port of the first server.
+    pub(crate) fn first_address(&self) -> (String, u16) {
+        let Some(url) = self.urls.first().map(|url| without_login(url)) else {
+            return (self.host.clone(), self.port);
+        };
+        match url.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+            Some((host, Ok(port))) => (host.to_owned(), port),
+            _ => (url, DEFAULT_PORT),
+        }
+    }
+
     /// The same as everybody connects by it.
     pub(crate) fn connection(&self) -> Connection {
         let servers = match self.urls.is_empty() {

@@ -197,8 +197,8 @@ pub fn function(instance: &str, name: &str) -> Option<&'static Function> {
     wire.functions.iter().find(|function| function.name == name)
 }
 
-/// Whether a function only asks in which form the other side takes calls. Hosts ask it, components
-/// cannot; it says nothing of what is behind the link, and no rule is about it.
+/// Whether a function only asks in which form the other side takes calls, as hosts do. It says nothing
+/// of what is behind the link and costs that nothing, and no rule is about it.
 #[must_use]
 pub fn is_about_form(instance: &str, name: &str) -> bool {
     (instance, name) == ("lattice:messaging/producer@0.1.0", "offered")

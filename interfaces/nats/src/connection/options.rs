@@ -138,8 +138,8 @@ macro_rules! connection_options {
             $vis token: Option<String>,
             /// Whether TLS is required.
             #[arg(id = concat!($flag, "_tls"), long = concat!($flag, "-tls"),
-                env = concat!($variable, "_TLS"), num_args = 0..=1, value_name = "BOOL",
-                default_missing_value = "true",
+                env = concat!($variable, "_TLS"), num_args = 0..=1, require_equals = true,
+                value_name = "BOOL", default_missing_value = "true",
                 value_parser = clap::builder::BoolishValueParser::new(),
                 help = concat!("Require TLS for ", $purpose))]
             $vis tls: Option<bool>,

@@ -108,8 +108,14 @@ pub(crate) struct HostSettings {
     cluster_issuers: Vec<String>,
     #[command(flatten)]
     ctl: CtlArgs,
+    /// Certificates of the authority that signed the server's certificate for control
+    #[arg(long, alias = "ctl-ca-file", value_name = "FILE")]
+    ctl_tls_ca_file: Option<PathBuf>,
     #[command(flatten)]
     rpc: RpcArgs,
+    /// The same for calls
+    #[arg(long, alias = "rpc-ca-file", value_name = "FILE")]
+    rpc_tls_ca_file: Option<PathBuf>,
     /// Milliseconds that requests of the hosts may take
     #[arg(long, env = "WASMCLOUD_RPC_TIMEOUT_MS")]
     rpc_timeout_ms: Option<u64>,
@@ -203,6 +209,7 @@ impl Args {
                 port: ctl.port.or(server.nats_port),
                 ..ctl
             },
+            tls_ca_file: host.ctl_tls_ca_file.clone(),
             lattice: host.lattice.clone(),
             context: host.context.clone(),
             ..Given::default()
@@ -271,6 +278,14 @@ impl HostSettings {
             .collect()
     }
 
+    /// The files with authorities, for both connections.
+    fn authorities(&self) -> Vec<String> {
+        let files = self.ctl_tls_ca_file.iter().chain(&self.rpc_tls_ca_file);
+        let mut files: Vec<_> = files.map(|path| path.display().to_string()).collect();
+        files.dedup();
+        files
+    }
+
     /// The variables for a host whose control connection is at `address`.
     pub(super) fn variables(&self, address: (&str, u16)) -> Vec<(String, String)> {
         let text = |value: &Option<String>| value.clone();
@@ -280,6 +295,7 @@ impl HostSettings {
         let others = [
             ("WASMCLOUD_CLUSTER_SEED", text(&self.cluster_seed)),
             ("WASMCLOUD_CLUSTER_ISSUERS", list(&self.cluster_issuers)),
+            ("WASMCLOUD_TLS_CA_PATH", list(&self.authorities())),
             ("WASMCLOUD_RPC_TIMEOUT_MS", number(self.rpc_timeout_ms)),
             (
                 "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
@@ -324,11 +340,11 @@ impl HostSettings {
             ("WASMCLOUD_POLICY_TIMEOUT", number(self.policy_timeout_ms)),
             ("WASMCLOUD_SECRETS_TOPIC", text(&self.secrets_topic)),
         ];
-        let others = others.map(|(name, value)| (name.to_owned(), value));
-        let ctl = connections::variables("WASMCLOUD_CTL", &self.ctl.given(), address);
-        let rpc = connections::variables("WASMCLOUD_RPC", &self.rpc.given(), address);
-        let all = ctl.into_iter().chain(rpc).chain(others);
-        all.filter_map(|(name, value)| Some((name, value?)))
+        let others = others.into_iter();
+        let others = others.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        connections::variables(&self.ctl.given(), &self.rpc.given(), address)
+            .into_iter()
+            .chain(others)
             .collect()
     }
 }

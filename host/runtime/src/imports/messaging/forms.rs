@@ -1,5 +1,6 @@
 //! In which of two forms the provider behind a link takes messages, as far as is known.
 
+use std::cmp::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,14 @@ const BELIEVED: Duration = Duration::from_secs(30);
 /// How many links are remembered. A component chooses the names that it asks for.
 const MOST: usize = 64;
 
+/// How many questions in a row a provider that has answered in our own form leaves unanswered until it
+/// is taken for another one: it may just be late.
+const SILENCES: u8 = 3;
+
 /// What is known of the provider behind a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// It has answered in our own form, and is not taken for another until the link changes.
+    /// It has answered in our own form.
     Own,
     /// It has not answered in time, or was taken for one of 1.x for long enough: it is to be asked.
     Doubtful,
@@ -37,6 +42,10 @@ struct Entry {
     version: Option<u64>,
     known: Known,
     since: Instant,
+    /// Whether it has ever answered in our own form.
+    was_own: bool,
+    /// How many questions it has not answered since.
+    silences: u8,
 }
 
 impl Entry {
@@ -51,9 +60,17 @@ impl Entry {
         }
     }
 
-    /// Whether this is not to be replaced by what was found of a link as it was at a version.
-    fn is_kept(&self, version: Option<u64>) -> bool {
-        self.version > version || self.version == version && self.known == Known::Own
+    /// Takes in what was found later.
+    fn find(&mut self, known: Known) {
+        self.silences = match known {
+            Known::Own => 0,
+            Known::Doubtful => self.silences,
+            Known::Plain => self.silences.saturating_add(1),
+        };
+        let is_late = known == Known::Plain && self.was_own && self.silences < SILENCES;
+        self.known = if is_late { Known::Doubtful } else { known };
+        self.was_own |= known == Known::Own;
+        self.since = Instant::now();
     }
 }
 
@@ -73,25 +90,30 @@ impl Forms {
     /// Remembers what was found of a link.
     pub(super) fn put(&self, link: Link<'_>, known: Known) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = all.iter().find(|entry| entry.is_of(link)) {
-            if entry.is_kept(link.version) {
-                return;
+        if let Some(entry) = all.iter_mut().find(|entry| entry.is_of(link)) {
+            match entry.version.cmp(&link.version) {
+                // What a call finds that began before the link changed is of no account.
+                Ordering::Greater => return,
+                Ordering::Equal => return entry.find(known),
+                Ordering::Less => all.retain(|entry| !entry.is_of(link)),
             }
-            all.retain(|entry| !entry.is_of(link));
         }
         if all.len() >= MOST {
             all.retain(|entry| entry.known() != Known::Doubtful);
         }
-        // Without room every call is made in our own form first, which is slow at worst.
-        if all.len() < MOST {
-            all.push(Entry {
-                package: link.package,
-                name: link.name.to_owned(),
-                version: link.version,
-                known,
-                since: Instant::now(),
-            });
+        if all.len() >= MOST {
+            // The one of which nothing new was found for the longest.
+            all.remove(0);
         }
+        all.push(Entry {
+            package: link.package,
+            name: link.name.to_owned(),
+            version: link.version,
+            known,
+            since: Instant::now(),
+            was_own: known == Known::Own,
+            silences: 0,
+        });
     }
 }
 
@@ -123,14 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn what_has_answered_in_our_form_is_not_doubted_until_the_link_changes() {
+    fn what_has_answered_in_our_form_is_asked_several_times_before_it_is_another() {
         let forms = Forms::default();
-        forms.put(link("default", 1), Known::Doubtful);
-        forms.put(link("default", 1), Known::Own);
-        for known in [Known::Doubtful, Known::Plain] {
+        let found = |known| {
             forms.put(link("default", 1), known);
-            assert_eq!(forms.of(link("default", 1)), Some(Known::Own));
+            forms.of(link("default", 1))
+        };
+        assert_eq!(found(Known::Doubtful), Some(Known::Doubtful));
+        assert_eq!(found(Known::Own), Some(Known::Own));
+        for _ in 1..SILENCES {
+            assert_eq!(found(Known::Plain), Some(Known::Doubtful));
         }
+        assert_eq!(found(Known::Own), Some(Known::Own));
+        for _ in 1..SILENCES {
+            assert_eq!(found(Known::Plain), Some(Known::Doubtful));
+            assert_eq!(found(Known::Doubtful), Some(Known::Doubtful));
+        }
+        assert_eq!(found(Known::Plain), Some(Known::Plain));
         assert_eq!(forms.of(link("default", 2)), None);
         forms.put(link("default", 2), Known::Doubtful);
         // What a call finds that began before the link changed is of no account.
@@ -144,7 +175,9 @@ mod tests {
         for number in 0..2 * MOST {
             forms.put(link(&number.to_string(), 1), Known::Own);
         }
-        assert_eq!(forms.of(link("0", 1)), Some(Known::Own));
-        assert_eq!(forms.of(link(&MOST.to_string(), 1)), None);
+        let last = (2 * MOST - 1).to_string();
+        assert_eq!(forms.of(link(&last, 1)), Some(Known::Own));
+        assert_eq!(forms.of(link("0", 1)), None);
+        assert_eq!(forms.of(link(&MOST.to_string(), 1)), Some(Known::Own));
     }
 }

@@ -216,7 +216,7 @@ impl Road {
             Ok(Err(_)) => return false,
         };
         self.learn(known);
-        known == Known::Plain
+        self.shared.message_forms.of(self.link()) == Some(Known::Plain)
     }
 
     fn link(&self) -> Link<'_> {
