@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::body::{Download, Upload, Watch};
 use crate::connect::{Connector, Kind, Places, WAITING, Waiting, Ways, reach};
-use crate::fault::{Stage, code_of};
+use crate::fault::{Stage, code_of, is_told};
 use crate::pace::Pace;
 use crate::reach::Reach;
 use crate::request::{add_trace, length, prepare, remove_neighbours};
@@ -37,8 +37,8 @@ const PROXY_LIMIT: Duration = Duration::from_secs(3);
 /// How much later a connection is given up here than by who opens it, who knows better what it
 /// waited for.
 const GRACE: Duration = Duration::from_millis(20);
-/// How many connections of the pool may turn out to be dead under one request.
-const MOST_DEAD: u32 = 8;
+/// How many connections of the pool may turn out to be of no use to one request.
+const MOST_IN_VAIN: u32 = 8;
 
 /// Sends requests as links with these settings say.
 #[derive(Debug)]
@@ -326,11 +326,36 @@ impl Waits {
     }
 }
 
-/// Sends a request once, for all that its sender can tell.
+/// Why an attempt failed.
+enum Failed {
+    With(ErrorCode),
+    /// The connection did not come about that another request was opening for both.
+    WithAnother,
+}
+
+impl Failed {
+    fn of(error: &hyper_util::client::legacy::Error) -> Self {
+        // Whoever opens a connection tells a code, and who waits for that is told of it only.
+        match error.is_connect() && !is_told(error) {
+            true => Self::WithAnother,
+            false => Self::With(code_of(error, Stage::Head)),
+        }
+    }
+
+    fn code(self) -> ErrorCode {
+        match self {
+            Self::With(code) => code,
+            Self::WithAnother => ErrorCode::DestinationUnavailable,
+        }
+    }
+}
+
+/// Sends a request once, for all that its sender can tell: what the pool did with others is no
+/// failure of its own.
 ///
-/// A server may end a connection of the pool just when a request takes it. That says nothing about
-/// the request, which goes by another connection at once if it is a safe one: it changes nothing,
-/// whether the server has seen it or not.
+/// A server may end a connection just when a request takes it out of the pool. A safe request goes
+/// by another connection then: it changes nothing, whether the server has seen it or not. And a
+/// request that waited for another's connection in vain, with which nothing was sent, has one opened.
 async fn send_once(
     client: &Client<Connector, Upload>,
     head: &Parts,
@@ -339,27 +364,30 @@ async fn send_once(
     waits: Waits,
     lookups: &Arc<Semaphore>,
 ) -> Result<Response<Incoming>, ErrorCode> {
-    let mut left = if head.method.is_safe() { MOST_DEAD } else { 0 };
+    let mut left = MOST_IN_VAIN;
     loop {
         let mut request = Request::from_parts(head.clone(), upload);
         let taken = capture_connection(&mut request);
         let waiting = waits.waiting(lookups);
         let tried = attempt(client, request, taken.clone(), waits, waiting).await;
         let answered = Answered::of(&taken);
-        let has_died = match &tried {
+        let is_in_vain = match &tried {
             Ok(_) => {
                 answered.inspect(Answered::note);
                 false
             }
-            Err(ErrorCode::ConnectionTerminated) => answered.is_some_and(|it| it.has()),
-            Err(_) => false,
+            Err(Failed::With(ErrorCode::ConnectionTerminated)) => {
+                head.method.is_safe() && answered.is_some_and(|it| it.has())
+            }
+            Err(Failed::With(_)) => false,
+            Err(Failed::WithAnother) => true,
         };
         let next = match left {
-            1.. if has_died => watch.again(),
+            1.. if is_in_vain => watch.again(),
             _ => None,
         };
         let Some(next) = next else {
-            return tried.map_err(|code| watch.fault().unwrap_or(code));
+            return tried.map_err(|failed| watch.fault().unwrap_or(failed.code()));
         };
         upload = next;
         left -= 1;
@@ -373,23 +401,24 @@ async fn attempt(
     mut taken: CaptureConnection,
     waits: Waits,
     waiting: Waiting,
-) -> Result<Response<Incoming>, ErrorCode> {
+) -> Result<Response<Incoming>, Failed> {
     let by = waiting.by;
     let mut sent = pin!(WAITING.scope(waiting, client.request(request)));
     let connected = timeout_at(by + GRACE, async {
         let _ = taken.wait_for_connection_metadata().await;
     });
-    let failed = |error: hyper_util::client::legacy::Error| code_of(&error, Stage::Head);
     tokio::select! {
         biased;
-        done = sent.as_mut() => return done.map_err(failed),
-        waited = connected => waited.map_err(|_| ErrorCode::ConnectionTimeout)?,
+        done = sent.as_mut() => return done.map_err(|error| Failed::of(&error)),
+        waited = connected => {
+            waited.map_err(|_| Failed::With(ErrorCode::ConnectionTimeout))?;
+        }
     }
     let first_byte = waits.first_byte;
     match timeout_at(waits.deadline, timeout(first_byte, sent)).await {
-        Ok(Ok(done)) => done.map_err(failed),
-        Ok(Err(_)) => Err(ErrorCode::ConnectionReadTimeout),
-        Err(_) => Err(ErrorCode::HttpResponseTimeout),
+        Ok(Ok(done)) => done.map_err(|error| Failed::of(&error)),
+        Ok(Err(_)) => Err(Failed::With(ErrorCode::ConnectionReadTimeout)),
+        Err(_) => Err(Failed::With(ErrorCode::HttpResponseTimeout)),
     }
 }
 

@@ -38,6 +38,11 @@ pub(crate) fn code_of(error: &(dyn Error + 'static), stage: Stage) -> ErrorCode 
         .unwrap_or_else(|| ErrorCode::InternalError(Some(chain(error))))
 }
 
+/// Whether an error has a code that this provider gave it.
+pub(crate) fn is_told(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<Fault>())
+}
+
 /// An error, its cause, the cause of that, and so on.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())

@@ -246,6 +246,20 @@ async fn safe_requests_do_not_fail_with_a_connection_of_the_pool() {
 }
 
 #[tokio::test]
+async fn requests_that_wait_for_one_connection_are_each_told_why_there_is_none() {
+    let lattice = Lattice::linked(&[("http2", "prior-knowledge")]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    for _ in 0..20 {
+        let many = (0..6).map(|_| code(&lattice, &nobody));
+        for told in futures::future::join_all(many).await {
+            assert_eq!(told, ErrorCode::ConnectionRefused);
+        }
+    }
+}
+
+#[tokio::test]
 async fn statuses_are_a_reason_where_the_link_lists_them() {
     let values = [
         ("retries", "3"),
