@@ -180,22 +180,32 @@ impl NatsQueues {
     ) -> Option<Delivery> {
         let receipt = message.reply.as_ref()?.to_string();
         let ack = Ack::read(&receipt)?;
+        let Cluster {
+            wire,
+            leases,
+            counts,
+            ..
+        } = &*self.cluster;
+        let attempt = match wire.counts_attempts() {
+            true => ack.delivered,
+            false => counts.count(&queue.name, &receipt, &ack, |held| leases.is_held(held))?,
+        };
         let now = Instant::now();
         let held = Lease {
             queue: queue.name.clone(),
             sequence: ack.sequence,
-            attempt: ack.delivered,
+            attempt,
             until: now + lease,
             patience: queue.patience,
             renewed: now,
         };
-        self.cluster.leases.put(&receipt, held);
+        leases.put(&receipt, held);
         let headers = message.headers.as_ref();
         let moved = headers.and_then(|headers| letter::text(headers, MOVED_ID));
         Some(Delivery {
             receipt,
             id: moved.unwrap_or_else(|| ack.sequence.to_string()),
-            attempt: ack.delivered,
+            attempt,
             enqueued_at_ms: letter::number(headers, MOVED_TIME).unwrap_or(ack.published_ms),
             lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
             message: letter::read(headers, message.payload.clone()),
@@ -403,8 +413,12 @@ impl Taken<'_> {
                 AckKind::Ack
             }
         };
+        let is_gone = matches!(kind, AckKind::Ack);
         wire.acknowledge(self.receipt, kind).await?;
         self.lease = None;
+        if is_gone && let Some(ack) = Ack::read(self.receipt) {
+            self.queues.cluster.counts.forget(&queue.name, &ack);
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use lattice_provider_sdk::queue::QueueError;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
+use crate::counts::Counts;
 use crate::leases::Leases;
 use crate::queue::Queue;
 use crate::settings::{ClusterSettings, QueueSettings};
@@ -22,6 +23,7 @@ const OPEN_QUEUES: usize = 1024;
 pub(crate) struct Cluster {
     pub(crate) wire: Wire,
     pub(crate) leases: Leases,
+    pub(crate) counts: Counts,
     prefix: String,
     /// Holds what connecting again needs.
     _backend: NatsBackend,
@@ -43,6 +45,7 @@ impl Cluster {
         };
         Ok(Self {
             leases: Leases::new(wire.clone()),
+            counts: Counts::default(),
             wire,
             prefix: settings.prefix.clone(),
             _backend: backend,

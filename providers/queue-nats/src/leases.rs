@@ -94,6 +94,12 @@ impl Leases {
         self.table.put(ack, lease);
     }
 
+    /// Whether somebody has what came with that acknowledgement.
+    pub(crate) fn is_held(&self, ack: &str) -> bool {
+        let held = self.table.held.lock();
+        held.leases.get(ack).is_some_and(Lease::is_alive)
+    }
+
     /// Takes a lease that has not ended: who takes it settles it, or puts it back.
     pub(crate) fn take(&self, queue: &str, ack: &str) -> Result<Lease, QueueError> {
         let mut held = self.table.held.lock();

@@ -23,7 +23,8 @@
 //! expired.
 //!
 //! Attempts are counted by the server. One that was given to a process which died, or whose caller
-//! had gone, counts too.
+//! had gone, counts too. Servers of 2.9 lose count now and then, and may give a message again that
+//! somebody has; what this process knows mends that, and other copies of the provider do not know it.
 //!
 //! # Delay
 //!
@@ -62,6 +63,7 @@
 mod ack;
 mod backend;
 mod cluster;
+mod counts;
 mod lanes;
 mod later;
 mod leases;

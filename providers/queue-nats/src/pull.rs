@@ -8,7 +8,9 @@
 //! consumer has no messages left. If it has some, the request is put in a line, and when it finds
 //! that all went to those before it, servers before 2.12.2 let it stand there without a word
 //! (nats-server pull request 7466). So does every server while a consumer has as many messages at work
-//! as it may have. Such requests have an end, of which all servers tell.
+//! as it may have. Such requests have an end, after which they get nothing. Servers tell of that too, but
+//! for those of 2.9, which forget it where their clock wakes them a moment before it: who hears nothing of
+//! an end finds out that the server is there, and takes it as told.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,6 +25,7 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::{Message, StatusCode, Subscriber};
 use futures::StreamExt as _;
+use lattice_provider_sdk::chain;
 use lattice_provider_sdk::queue::QueueError;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -38,6 +41,9 @@ pub(crate) const LOOK: Duration = Duration::from_millis(150);
 pub(crate) const LOOK_IN_LANES: Duration = Duration::from_millis(50);
 /// And at least, where the time of a caller runs out or many are asked one after the other.
 pub(crate) const SHORT_LOOK: Duration = Duration::from_millis(20);
+
+/// How much later than its end a request may be answered, before the server is asked whether it is there.
+const OVERDUE: Duration = Duration::from_millis(100);
 
 /// How long late messages are waited for, and then kept for the next pull. Together shorter than the
 /// slack that consumers give.
@@ -156,7 +162,7 @@ impl Puller {
         };
         let asked = self.consumer.request_batch(request, reply).await;
         asked.map_err(|e| gone(&e))?;
-        let ended = pulling.run().await;
+        let ended = pulling.run(&self.consumer).await;
         match ended {
             // What has come is leased to us, so it is returned even when there is an error behind it.
             Err(error) if pulling.got.is_empty() => Err(error),
@@ -179,8 +185,11 @@ struct Pulling {
 }
 
 impl Pulling {
-    async fn run(&mut self) -> Result<(), QueueError> {
-        let mut limit = ANSWER_LIMIT + self.wait;
+    async fn run(&mut self, consumer: &PullConsumer) -> Result<(), QueueError> {
+        let mut limit = match self.wait {
+            Duration::ZERO => ANSWER_LIMIT,
+            wait => wait + OVERDUE,
+        };
         while self.due > 0 {
             let Some(answers) = &mut self.answers else {
                 break;
@@ -193,11 +202,7 @@ impl Pulling {
                     return Err(QueueError::unavailable("the connection to NATS has ended"));
                 }
                 None if !self.got.is_empty() => break,
-                None => {
-                    return Err(QueueError::unavailable(format!(
-                        "NATS did not say within {limit:?} whether there are messages"
-                    )));
-                }
+                None => return self.unanswered(consumer).await,
             };
             match ended(&answer) {
                 None => {
@@ -212,6 +217,23 @@ impl Pulling {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is only the word of the end that is missing.
+    async fn unanswered(&self, consumer: &PullConsumer) -> Result<(), QueueError> {
+        let has_end = !self.wait.is_zero();
+        if has_end && self.wire.connections() == self.asked_over {
+            let asked = consumer.get_info();
+            let answer = self.wire.answer(self.asked_over, ANSWER_LIMIT, asked);
+            match answer.await {
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(error)) => return Err(QueueError::unavailable(chain(&error))),
+                None => {}
+            }
+        }
+        Err(QueueError::unavailable(
+            "NATS did not say in time whether there are messages",
+        ))
     }
 }
 

@@ -85,6 +85,11 @@ impl Wire {
         self.nats.is_server_compatible(2, 12, 2)
     }
 
+    /// Whether the server is sure to know how often it gave a message.
+    pub(crate) fn counts_attempts(&self) -> bool {
+        self.nats.is_server_compatible(2, 11, 0)
+    }
+
     /// The largest message that the server takes.
     pub(crate) fn max_payload(&self) -> usize {
         self.nats.server_info().max_payload
