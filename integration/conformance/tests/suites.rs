@@ -125,6 +125,7 @@ suites! {
         sqs_beside "sqs" Process
         azure_inside "azure" InHost
         azure_beside "azure" Process
+        nats_old "nats-2.9" InHost
     }
     sql "sql" {
         sqlite_inside "sqlite" InHost
@@ -186,10 +187,6 @@ fn every_backend_is_tested_inside_and_beside_its_host() {
             for &form in backend.forms() {
                 // How a provider is reached does not depend on how old its NATS is.
                 if form == Form::Remote || backend.is_old && form == Form::Process {
-                    continue;
-                }
-                // A server of 2.9 leaves a pull without an answer now and then, which is an error that passes.
-                if (capability.name, backend.name) == ("queue", "nats-2.9") {
                     continue;
                 }
                 // Shapes of messages that the host carries over the first: which provider it is makes
