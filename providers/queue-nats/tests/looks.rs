@@ -1,6 +1,8 @@
 //! What a component gets that does not wait, from servers that tell when they find nothing and from
 //! those that do not.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;
