@@ -270,7 +270,7 @@ impl Ground {
     /// All that was told of the component's link, as a link requires it.
     fn required(&self, capability: &Capability) -> String {
         let differs: &[&str] = match capability.called {
-            "wasmcloud:messaging/handler" => &BY_SUBSCRIPTION,
+            "wasmcloud:messaging/handler" | "wasi:messaging/incoming-handler" => &BY_SUBSCRIPTION,
             _ => &[],
         };
         let told = self.features.iter();
