@@ -233,6 +233,11 @@ async fn a_keyvalue_guest_of_the_second_draft_passes_its_suite() {
     assert!(cases.len() > 20, "{cases:?}");
     for name in cases {
         let done = run(&component, &name, &[("cas", "version")]).await;
+        if name.contains("the limit") {
+            // This store tells none.
+            assert!(matches!(done, Err((true, _))), "{name}: {done:?}");
+            continue;
+        }
         assert_eq!(done, Ok(()), "{name}");
     }
 }

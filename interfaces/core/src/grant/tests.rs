@@ -1,3 +1,5 @@
+//! Tests of grants: what they let through, and what they say of it.
+
 use proptest::prelude::*;
 
 use super::*;
