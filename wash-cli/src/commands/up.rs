@@ -115,7 +115,11 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let moved = dir.address().filter(|before| before.port == broker.port);
     let (host, port) = settings.first_address();
     let address = LocalAddress {
-        port: if settings.urls.is_empty() { broker.port } else { port },
+        port: if settings.urls.is_empty() {
+            broker.port
+        } else {
+            port
+        },
         host,
         wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
         access: secure.as_ref().map(Secure::access),

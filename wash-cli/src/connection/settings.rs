@@ -94,7 +94,10 @@ impl Settings {
         let Some(url) = self.urls.first().map(|url| without_login(url)) else {
             return (self.host.clone(), self.port);
         };
-        match url.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+        match url
+            .rsplit_once(':')
+            .map(|(host, port)| (host, port.parse()))
+        {
             Some((host, Ok(port))) => (host.to_owned(), port),
             _ => (url, DEFAULT_PORT),
         }
