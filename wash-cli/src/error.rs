@@ -129,6 +129,15 @@ impl CliError {
         Self::new(Code::Io, what).caused_by(source)
     }
 
+    /// A file that was named and could not be read: it may not be there.
+    pub(crate) fn unread(what: impl Into<String>, source: &std::io::Error) -> Self {
+        let code = match source.kind() {
+            std::io::ErrorKind::NotFound => Code::FileNotFound,
+            _ => Code::Io,
+        };
+        Self::new(code, what).caused_by(source)
+    }
+
     /// Adds the error and everything below it as causes.
     pub(crate) fn caused_by(mut self, source: &(dyn StdError + 'static)) -> Self {
         let mut next = Some(source);

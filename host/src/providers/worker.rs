@@ -105,21 +105,7 @@ impl Worker {
             let id = slot.id.clone();
             return Err(StartProviderError::LegacyCredentials { id });
         }
-        let program = deps.images.provider(&slot.image, &deps.trust).await;
-        let program = program.map_err(|error| match error {
-            FetchError::Refused { image, source } => StartProviderError::Refused { image, source },
-            source => StartProviderError::Fetch {
-                image: slot.image.clone(),
-                source,
-            },
-        })?;
-        if let Some(claims) = &program.claims {
-            deps.store.claims().put(&stored_provider(claims)).await?;
-        }
-        deps.store
-            .links()
-            .ensure_spec(&slot.id, slot.image_ref())
-            .await?;
+        let program = fetched(&deps, &slot).await?;
         let entity = Entity::new(program.token.as_deref(), &slot.annotations);
         let named =
             configs::open(deps.store.configs(), &deps.secrets, config, entity.clone()).await?;
@@ -435,6 +421,24 @@ fn credentials(
         xkey.public_key(),
         is_legacy(slot),
     ))
+}
+
+/// The program of a provider, of which the lattice is told.
+async fn fetched(deps: &ProviderDeps, slot: &Slot) -> Result<ProviderProgram, StartProviderError> {
+    let program = deps.images.provider(&slot.image, &deps.trust).await;
+    let program = program.map_err(|error| match error {
+        FetchError::Refused { image, source } => StartProviderError::Refused { image, source },
+        source => StartProviderError::Fetch {
+            image: slot.image.clone(),
+            source,
+        },
+    })?;
+    if let Some(claims) = &program.claims {
+        deps.store.claims().put(&stored_provider(claims)).await?;
+    }
+    let links = deps.store.links();
+    links.ensure_spec(&slot.id, slot.image_ref()).await?;
+    Ok(program)
 }
 
 /// Whether a provider is started as one of the 1.x generation.

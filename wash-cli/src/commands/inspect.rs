@@ -112,13 +112,7 @@ fn open(path: &Path, target: &str) -> Result<File> {
             return CliError::new(Code::FileNotFound, text)
                 .hint("images in registries cannot be inspected yet; download the file first");
         }
-        let code = if missing {
-            Code::FileNotFound
-        } else {
-            Code::Io
-        };
-        CliError::new(code, format!("could not open `{}`", path.display()))
-            .caused_by(&error)
+        CliError::unread(format!("could not open `{}`", path.display()), &error)
             .hint("check the path, and that you may read the file; `wash build` makes one")
     })
 }

@@ -40,30 +40,17 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<Output> {
 /// Reads the program of a provider.
 fn read_program(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| {
-        let missing = error.kind() == std::io::ErrorKind::NotFound;
-        let code = if missing {
-            Code::FileNotFound
-        } else {
-            Code::Io
-        };
-        CliError::new(
-            code,
+        CliError::unread(
             format!("could not read the program `{}`", path.display()),
+            &error,
         )
-        .caused_by(&error)
         .hint("build the provider first, and name its program with `--binary`")
     })
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
     let file = File::open(path).map_err(|error| {
-        let missing = error.kind() == std::io::ErrorKind::NotFound;
-        let code = if missing {
-            Code::FileNotFound
-        } else {
-            Code::Io
-        };
-        CliError::new(code, format!("could not open `{}`", path.display())).caused_by(&error)
+        CliError::unread(format!("could not open `{}`", path.display()), &error)
     })?;
     Ok(BufReader::new(file))
 }

@@ -380,7 +380,8 @@ pub struct BusRefused {
     pub action: String,
     /// To what.
     pub subject: String,
-    /// How many like it were left out since the last such event.
+    /// How many like it were left out since the last such event, and how many of any kind there was no
+    /// room for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,
 }

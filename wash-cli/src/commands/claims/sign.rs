@@ -64,14 +64,7 @@ impl About {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     let file = path_of(&args.file);
     let wasm = std::fs::read(file).map_err(|error| {
-        let missing = error.kind() == std::io::ErrorKind::NotFound;
-        let code = if missing {
-            Code::FileNotFound
-        } else {
-            Code::Io
-        };
-        CliError::new(code, format!("could not read `{}`", file.display()))
-            .caused_by(&error)
+        CliError::unread(format!("could not read `{}`", file.display()), &error)
             .hint("check the path; `wash build` makes a component")
     })?;
     if !wasm.starts_with(b"\0asm") {

@@ -11,17 +11,10 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Reads rules from a file.
 pub(super) fn read(path: &Path) -> Result<Rules> {
     let failed = |error: &std::io::Error| {
-        let missing = error.kind() == std::io::ErrorKind::NotFound;
-        let code = if missing {
-            Code::FileNotFound
-        } else {
-            Code::Io
-        };
-        CliError::new(
-            code,
+        CliError::unread(
             format!("could not read the rules `{}`", path.display()),
+            error,
         )
-        .caused_by(error)
     };
     let length = std::fs::metadata(path)
         .map_err(|error| failed(&error))?

@@ -58,17 +58,10 @@ fn read_request(path: &Path) -> Result<PolicyRequest> {
         std::fs::read(path)
     };
     let bytes = bytes.map_err(|error| {
-        let missing = error.kind() == std::io::ErrorKind::NotFound;
-        let code = if missing {
-            Code::FileNotFound
-        } else {
-            Code::Io
-        };
-        CliError::new(
-            code,
+        CliError::unread(
             format!("could not read the request `{}`", path.display()),
+            &error,
         )
-        .caused_by(&error)
     })?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let text = format!("`{}` is no request of a host", path.display());
