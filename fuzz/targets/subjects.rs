@@ -88,6 +88,7 @@ fn subjects(text: &str) {
     let _ = text.parse::<TopicPrefix>();
     let _ = rpc::parse_invocation(text);
     let _ = rpc::undecorated(text);
+    let _ = rpc::interface_of(text);
     let _ = event::parse(text);
     if let Some((link, endpoint, host)) = store::parse_link_status_key(text) {
         let key = store::link_status_key(&link, &endpoint, &host);

@@ -118,6 +118,13 @@ pub(crate) async fn run(strike: &mut Strike<'_>, cases: &[Driven], filter: &str)
     let mut cases: Vec<_> = ran.buffered(AT_ONCE).collect().await;
     for (name, run) in alone {
         cases.push(judge(name, run(strike)).await);
+        if let Err(error) = strike.tidy().await {
+            let verdict = Verdict::Failed(format!("what it struck down stays away: {error:#}"));
+            cases.push(Case {
+                name: name.to_owned(),
+                verdict,
+            });
+        }
     }
     Outcome { cases }
 }

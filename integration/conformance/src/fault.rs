@@ -72,9 +72,28 @@ pub(crate) struct Strike<'a> {
     pub(crate) ground: &'a mut Ground,
     pub(crate) backend: &'a Backend,
     pub(crate) form: Form,
+    state: State,
 }
 
-impl Strike<'_> {
+/// What became of what stands behind the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Standing,
+    Down,
+    /// The provider with this process id was killed, and is its host's to start again.
+    Killed(u32),
+}
+
+impl<'a> Strike<'a> {
+    pub(crate) fn new(ground: &'a mut Ground, backend: &'a Backend, form: Form) -> Self {
+        Self {
+            ground,
+            backend,
+            form,
+            state: State::Standing,
+        }
+    }
+
     /// Kills what stands behind the interface, and has it there again.
     pub(crate) async fn carry_out(&mut self) -> Result<()> {
         self.down().await?;
@@ -88,11 +107,12 @@ impl Strike<'_> {
 
     /// Kills it.
     pub(crate) async fn down(&mut self) -> Result<()> {
+        self.state = State::Down;
         match self.backend.place {
             Place::Service(_) => self.service()?.kill(),
             Place::Told(_) => self.service()?.freeze()?,
             Place::Lattice | Place::Nats(_) => self.ground.lattice.nats.stop(),
-            Place::Provider => self.kill_provider().await?,
+            Place::Provider => self.state = State::Killed(self.kill_provider().await?),
             Place::Outside => bail!("what is outside is struck down by its cases"),
         }
         Ok(())
@@ -101,11 +121,32 @@ impl Strike<'_> {
     /// Has it there again.
     pub(crate) async fn up(&mut self) -> Result<()> {
         match self.backend.place {
-            Place::Service(_) => self.service()?.start_again().await,
-            Place::Told(_) => self.service()?.thaw(),
-            Place::Lattice | Place::Nats(_) => Ok(self.ground.lattice.nats.restart().await?),
+            Place::Service(_) => self.service()?.start_again().await?,
+            Place::Told(_) => self.service()?.thaw()?,
+            Place::Lattice | Place::Nats(_) => self.ground.lattice.nats.restart().await?,
             // Its host starts it again.
-            Place::Provider | Place::Outside => Ok(()),
+            Place::Provider | Place::Outside => {}
+        }
+        self.state = State::Standing;
+        Ok(())
+    }
+
+    /// Has it there again after a case that failed while it was away.
+    pub(crate) async fn tidy(&mut self) -> Result<()> {
+        match self.state {
+            State::Standing => Ok(()),
+            State::Down | State::Killed(_) => self.up().await,
+        }
+    }
+
+    /// Kills it once more where its host has started it again already, so that what was done
+    /// since [`Strike::down`] was done before its last start.
+    pub(crate) async fn down_again(&mut self) -> Result<()> {
+        match self.state {
+            State::Killed(before) if self.provider().is_ok_and(|now| now != before) => {
+                self.down().await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -114,15 +155,18 @@ impl Strike<'_> {
         service.context("there is no service")
     }
 
-    async fn kill_provider(&self) -> Result<()> {
+    fn provider(&self) -> Result<u32> {
         let host = &self.ground.lattice.hosts[self.form.host()];
-        let program = format!("{}-provider", self.backend.provider);
-        let pid = host.provider_pid(&program)?;
+        host.provider_pid(&format!("{}-provider", self.backend.provider))
+    }
+
+    async fn kill_provider(&self) -> Result<u32> {
+        let pid = self.provider()?;
         let killed = Command::new("kill")
             .args(["-9", &pid.to_string()])
             .status()
             .await?;
         ensure!(killed.success(), "could not kill the provider {pid}");
-        Ok(())
+        Ok(pid)
     }
 }

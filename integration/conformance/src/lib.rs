@@ -54,11 +54,7 @@ impl Run<'_> {
     pub async fn carry_out(&self) -> Result<Outcome> {
         let run = async {
             let mut ground = Ground::lay(self).await?;
-            let mut strike = Strike {
-                ground: &mut ground,
-                backend: self.backend,
-                form: self.form,
-            };
+            let mut strike = Strike::new(&mut ground, self.backend, self.form);
             if !self.capability.driven.is_empty() {
                 return Ok(driven::run(&mut strike, self.capability.driven, self.filter).await);
             }

@@ -124,7 +124,7 @@ impl Link {
     }
 
     /// Whether the link is one for calls of an interface of the wire, such as
-    /// `wrpc:keyvalue/store@0.2.0-draft`. Versions make no difference.
+    /// `wrpc:keyvalue/store@0.2.0-draft`. Its version makes no difference.
     #[must_use]
     pub fn leads_to(&self, called: &str) -> bool {
         self.lookups()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How many attempts there are at once.
 const WORKERS: usize = 4;
@@ -35,17 +35,20 @@ struct Counts {
     explained: usize,
     /// The last error that was explained.
     last: String,
+    /// When the youngest attempt that failed so had begun.
+    last_begun: Option<Instant>,
     /// The first thing that must not be.
     broken: Option<String>,
 }
 
 impl Counts {
-    fn note(&mut self, end: End) {
+    fn note(&mut self, begun: Instant, end: End) {
         match end {
             End::Well => self.well += 1,
             End::Explained(why) => {
                 self.explained += 1;
                 self.last = why;
+                self.last_begun = self.last_begun.max(Some(begun));
             }
             End::Broken(why) => {
                 self.broken.get_or_insert(why);
@@ -74,11 +77,12 @@ impl Load {
             let (attempt, told) = (attempt.clone(), told.clone());
             workers.spawn(async move {
                 loop {
+                    let begun = Instant::now();
                     let end = timeout(DEADLINE, attempt()).await;
                     let end = end.unwrap_or_else(|_| {
                         End::Broken(format!("an attempt takes longer than {DEADLINE:?}"))
                     });
-                    told.send_modify(|counts| counts.note(end));
+                    told.send_modify(|counts| counts.note(begun, end));
                     tokio::time::sleep(PAUSE).await;
                 }
             });
@@ -104,15 +108,15 @@ impl Load {
             .await
     }
 
-    /// Waits until it works, and expects that nothing fails from then on.
+    /// Waits until it works, and expects that nothing fails that is begun from then on.
     pub(super) async fn until_as_before(&self) -> Result<()> {
         self.until_well().await?;
-        let failed = self.explained();
+        let well = Instant::now();
         for _ in 0..3 {
             self.until_well().await?;
         }
         let counts = self.counts.borrow();
-        if counts.explained > failed {
+        if counts.last_begun > Some(well) {
             bail!("it works again, and then: {}", counts.last);
         }
         Ok(())

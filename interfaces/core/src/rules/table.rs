@@ -9,6 +9,7 @@ mod wires;
 
 use self::wires::{FROM_PROVIDERS, LOOKUPS, WIRES, Wire};
 use super::Rule;
+use crate::subject::rpc::interface_of;
 
 /// Whether a function changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +165,7 @@ pub(super) fn is_from_provider(lookup: &str) -> bool {
 /// Whether a link for an interface, as links name it, is one for calls of an interface of the wire.
 /// Versions make no difference.
 pub(crate) fn leads_to(lookup: &str, called: &str) -> bool {
-    let called = unversioned(called);
+    let called = interface_of(called);
     if lookup == called {
         return true;
     }
@@ -175,12 +176,7 @@ pub(crate) fn leads_to(lookup: &str, called: &str) -> bool {
     let to_provider = LOOKUPS.iter().find(|(name, _)| *name == lookup);
     let wires = to_provider.map_or(&[][..], |(_, wires)| *wires);
     let mut instances = wires.iter().flat_map(|wire| wire.instances);
-    instances.any(|instance| unversioned(instance) == called)
-}
-
-/// Names have no dots, so that one begins the version or what is called of a resource.
-fn unversioned(interface: &str) -> &str {
-    interface.split(['@', '.']).next().unwrap_or(interface)
+    instances.any(|instance| interface_of(instance) == called)
 }
 
 /// Whether an interface has no functions that are called, only types.

@@ -112,6 +112,19 @@ pub fn undecorated(function: &str) -> &str {
     }
 }
 
+/// The interface of an operation or of an instance, without version: `wrpc:keyvalue/store` for
+/// `wrpc:keyvalue/store@0.2.0-draft.bucket.get`. Empty for a function that is in none, which no link
+/// can name.
+#[must_use]
+pub fn interface_of(operation: &str) -> &str {
+    // Names have no dots, so that one begins what is called, or parts a version.
+    let name = operation.split(['@', '.']).next().unwrap_or_default();
+    match name.contains(':') {
+        true => name,
+        false => "",
+    }
+}
+
 /// The lattice, the target and the operation of a call's subject.
 ///
 /// The operation is `{instance}.{function}` in one text: version numbers and

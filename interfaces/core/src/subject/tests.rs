@@ -184,6 +184,23 @@ fn resource_functions_lose_their_decoration() {
 }
 
 #[test]
+fn the_interface_of_an_operation_ends_where_version_or_function_begins() {
+    for (operation, interface) in [
+        ("a:b/c@0.2.0-draft.get", "a:b/c"),
+        ("a:b/c@0.2.0-draft.bucket.get", "a:b/c"),
+        ("a:b/c.bucket.get", "a:b/c"),
+        ("a:b/c.get-many", "a:b/c"),
+        ("a:b/c@0.2.0-draft", "a:b/c"),
+        ("a:b/c", "a:b/c"),
+        ("run", ""),
+        ("bucket.get", ""),
+        ("", ""),
+    ] {
+        assert_eq!(rpc::interface_of(operation), interface, "{operation}");
+    }
+}
+
+#[test]
 fn providers_are_managed_on_the_subjects_of_the_recording() {
     let subjects = ProviderSubjects::new(&lattice(), &ComponentId::new("kv").unwrap());
     let texts = [
@@ -297,6 +314,7 @@ proptest! {
         let _ = control().parse(&text);
         let _ = control().parse(&format!("wasmbus.ctl.v1.default.{text}"));
         let _ = rpc::parse_invocation(&text);
+        let _ = rpc::interface_of(&text);
         let _ = event::parse(&text);
         let _ = store::parse_lattice_key(&text);
         let _ = store::parse_link_status_key(&format!("LINK.{text}"));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lattice_claims::peer::VerifiedPeer;
-use lattice_core::subject::rpc::PROTOCOL;
+use lattice_core::subject::rpc::{PROTOCOL, interface_of};
 use parking_lot::Mutex;
 
 use super::refusal::Refusal;
@@ -26,7 +26,8 @@ const MAX_LINKING: usize = 32;
 
 /// The links of a lattice, as far as they are known here.
 pub trait Links: fmt::Debug + Send + Sync {
-    /// Whether `source` has a link to `target` for calls of `interface`, as it stands on the wire.
+    /// Whether `source` has a link to `target` for calls of `interface`, which is named as on the wire,
+    /// without version.
     fn is_linked(&self, source: &str, target: &str, interface: &str) -> bool;
 
     /// Waits until `source` has such a link, for `within` at most; whether it has.
@@ -99,17 +100,12 @@ impl Auth {
     }
 }
 
-/// The interface that a subject calls, with its version; nothing for a function that is in none, which
-/// no link can name.
+/// The interface that a subject calls; nothing for what is no call.
 fn interface(subject: &str) -> &str {
     let operation = subject
         .split_once(PROTOCOL)
-        .and_then(|(_, rest)| rest.strip_prefix('.'))
-        .unwrap_or_default();
-    // Versions have dots as well; the names of functions have none.
-    operation
-        .rsplit_once('.')
-        .map_or("", |(interface, _)| interface)
+        .and_then(|(_, rest)| rest.strip_prefix('.'));
+    interface_of(operation.unwrap_or_default())
 }
 
 /// The calls that wait for links, by the providers that make them.
@@ -157,7 +153,8 @@ mod tests {
     #[test]
     fn the_interface_of_a_call_stands_between_protocol_and_function() {
         for (subject, expected) in [
-            ("l.t.wrpc.0.0.1.a:b/c@0.2.0-draft.get", "a:b/c@0.2.0-draft"),
+            ("l.t.wrpc.0.0.1.a:b/c@0.2.0-draft.get", "a:b/c"),
+            ("l.t.wrpc.0.0.1.a:b/c.bucket.get", "a:b/c"),
             ("l.t.wrpc.0.0.1.a:b/c.get-many", "a:b/c"),
             ("l.t.wrpc.0.0.1.run", ""),
             ("l.t.wrpc.room", ""),

@@ -65,6 +65,7 @@ pub(super) async fn changed(strike: &mut Strike<'_>) -> Result<()> {
     ground.lattice.config("in-kept", methods).await?;
     let path = json!({ "path": "/calls" });
     serve_at(ground, &address, "more", COMPONENT, path).await?;
+    strike.down_again().await?;
     strike.up().await?;
     until(async || {
         let told = [get("/"), asking("PUT", "/", &[], ""), get("/calls")];
