@@ -50,6 +50,8 @@ pub struct ProviderConfig {
     pub max_bytes: u64,
     /// How often a healthy provider is asked for its health.
     pub health_interval: Duration,
+    /// How long a process that has been started may do other things before it answers one.
+    pub settling: Duration,
     /// How many health requests in a row may stay unanswered before the provider counts as failed.
     pub health_misses: u32,
     /// The pause before the first restart of a process that ended by itself.
@@ -66,6 +68,8 @@ impl Default for ProviderConfig {
             shutdown_delay: Duration::from_millis(300),
             max_bytes: 512 << 20,
             health_interval: Duration::from_secs(30),
+            // Whoever waits for its start waits longer.
+            settling: Duration::from_secs(20),
             health_misses: 3,
             first_restart: Duration::from_millis(500),
             longest_restart: Duration::from_secs(30),

@@ -40,8 +40,9 @@ impl Events {
 
     /// Puts an event in line. It is dropped, with a log line, when too many wait.
     pub(crate) fn publish(&self, event: Event) {
+        let name = event.name().to_owned();
         if let Err(error) = self.queue.try_send(Item::Event(Box::new(event))) {
-            tracing::error!(%error, "dropped an event");
+            tracing::error!(event = name, %error, "dropped an event");
         }
     }
 

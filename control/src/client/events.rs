@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{ClientConfig, ClientError};
-use crate::settle::settle;
+use crate::settle::{SettleError, settle};
 
 /// Events that wait for a slow reader; further ones are dropped and counted.
 const BUFFER: usize = 5_000;
@@ -61,9 +61,13 @@ impl EventStream {
             let subscription = nats.subscribe(subject).await;
             subscriptions.push(subscription.map_err(|error| failed(error.into()))?);
         }
-        settle(nats, config.timeout)
-            .await
-            .map_err(|error| failed(error.into()))?;
+        match settle(nats, config.timeout).await {
+            Ok(()) => {}
+            // A user that may not use its inbox so. What is sent next comes after the subscriptions
+            // all the same.
+            Err(error @ SettleError::Timeout) => tracing::debug!(%error, "did not wait for events"),
+            Err(error) => return Err(failed(error.into())),
+        }
         let (sender, events) = mpsc::channel(BUFFER);
         let missed = Arc::new(AtomicU64::new(0));
         let messages = futures::stream::select_all(subscriptions);

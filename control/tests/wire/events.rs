@@ -4,7 +4,8 @@ use lattice_control::{Client, ClientConfig, EventPublisher};
 use lattice_core::event::{ConfigChanged, Event, EventKind, HostStopped};
 use lattice_core::{HostId, LatticeName};
 
-use crate::{DEADLINE, HOST, client, host, nats_box, soon};
+use crate::fake::FakeHost;
+use crate::{DEADLINE, HOST, client, host, nats_box, serve, soon};
 
 fn config_set(name: &str) -> Event {
     Event::ConfigSet(ConfigChanged {
@@ -91,4 +92,21 @@ async fn events_of_other_lattices_are_not_heard_and_lost_connections_fail_nothin
     );
     nats.stop();
     publisher.publish(config_set("b")).await;
+}
+
+#[tokio::test]
+async fn a_listener_to_everything_keeps_nobody_from_serving_and_reading() {
+    let nats = nats_box().await;
+    let recorder = nats.client().await.unwrap();
+    let _all = recorder.subscribe(">").await.unwrap();
+    recorder.flush().await.unwrap();
+    let _server = serve(&nats, host(), &FakeHost::new(HOST)).await;
+    let mut events = client(&nats).await.events(&[]).await.unwrap();
+    let lattice = LatticeName::default();
+    let publisher = EventPublisher::new(nats.client().await.unwrap(), lattice, host());
+    publisher.publish(config_set("a")).await;
+    assert_eq!(
+        soon("an event", events.next()).await.unwrap().event,
+        config_set("a")
+    );
 }

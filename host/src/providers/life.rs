@@ -17,6 +17,9 @@ use super::error::StartProviderError;
 use crate::artifact::Program;
 use crate::builtin::BuiltinContext;
 
+/// How long a process that was killed is waited for.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
 /// How long a task that was aborted may go on until its next await.
 const LAST_POLL: Duration = Duration::from_secs(1);
 
@@ -87,8 +90,11 @@ impl Life {
     pub(crate) async fn kill(&mut self) {
         match self {
             Self::Process(child) => {
-                if let Err(error) = child.kill().await {
-                    tracing::error!(%error, "could not kill a provider");
+                // A process that waits for a disk or a device ends when that lets it.
+                match timeout(LAST_BREATH, child.kill()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "could not kill a provider"),
+                    Err(_) => tracing::error!("a provider that was killed does not end"),
                 }
             }
             Self::Inside(inside) => {

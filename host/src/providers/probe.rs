@@ -5,10 +5,12 @@
     reason = "owns the health subjects of providers"
 )]
 
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::{Client, RequestErrorKind};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use lattice_core::HostId;
 use lattice_core::provider::{HealthCheckResponse, LinkReport};
 use lattice_core::road::RoadReport;
@@ -16,13 +18,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-/// For how long a new process may stay silent without that being counted.
-const SETTLING: Duration = Duration::from_secs(5);
+/// When one is asked again whose first answer may have been another's.
+const AGAIN: Duration = Duration::from_secs(5);
 /// The pauses between requests to a new process, growing from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// How much sooner a provider is asked again that did not answer.
 const SOONER: u32 = 10;
+
+/// How long it is waited for other processes with the id of a provider.
+const OTHERS: Duration = Duration::from_millis(500);
 
 /// How long an inventory waits for what a provider has counted.
 const ROADS: Duration = Duration::from_millis(500);
@@ -50,6 +55,8 @@ pub(crate) struct Probe {
     pub(crate) subject: String,
     pub(crate) timeout: Duration,
     pub(crate) interval: Duration,
+    /// For how long a new process may stay silent without that being counted.
+    pub(crate) settling: Duration,
 }
 
 impl Probe {
@@ -71,10 +78,13 @@ impl Probe {
         };
         let mut probed = first;
         let mut settling = true;
+        // Whether the process listens where nobody else does.
+        let mut is_ours = false;
         loop {
+            is_ours |= matches!(probed, Probed::Answer(_));
             let pause = match &probed {
                 // It may have been another's, so a second one follows soon.
-                Probed::Anonymous(_) if settling => SETTLING.min(self.interval),
+                Probed::Anonymous(_) if settling => AGAIN.min(self.interval),
                 Probed::Answer(_) | Probed::Anonymous(_) => self.interval,
                 Probed::Miss(_) => self.interval / SOONER,
             };
@@ -83,16 +93,19 @@ impl Probe {
                 return;
             }
             sleep(pause).await;
-            probed = self.ask().await;
+            probed = match is_ours {
+                true => self.ask_it().await,
+                false => self.ask_both().await,
+            };
         }
     }
 
     /// Waits for the first answer of a new process; `None` when nobody is interested any more.
     async fn first(&self, results: &mpsc::Sender<Probed>) -> Option<Probed> {
-        let settled = Instant::now() + SETTLING;
+        let settled = Instant::now() + self.settling;
         let mut pause = FIRST_PAUSE;
         loop {
-            let probed = self.ask().await;
+            let probed = self.ask_both().await;
             if !matches!(probed, Probed::Miss(_)) || Instant::now() >= settled {
                 return Some(probed);
             }
@@ -104,7 +117,27 @@ impl Probe {
         }
     }
 
-    async fn ask(&self) -> Probed {
+    /// Asks at once where a process of our kind listens and where old ones do. That nobody listens at
+    /// the one is not always told: whoever records everything listens there, too.
+    async fn ask_both(&self) -> Probed {
+        let mut own = pin!(self.request(&self.own_subject));
+        let mut all = pin!(self.ask_all());
+        tokio::select! {
+            own = &mut own => match own {
+                Asked::Answer(response) => Probed::Answer(response),
+                Asked::NobodyThere | Asked::Miss(_) => all.await,
+            },
+            all = &mut all => match all {
+                Probed::Miss(why) => match own.await {
+                    Asked::Answer(response) => Probed::Answer(response),
+                    Asked::NobodyThere | Asked::Miss(_) => Probed::Miss(why),
+                },
+                answered => answered,
+            },
+        }
+    }
+
+    async fn ask_it(&self) -> Probed {
         match self.request(&self.own_subject).await {
             Asked::Answer(response) => Probed::Answer(response),
             Asked::NobodyThere => self.ask_all().await,
@@ -138,6 +171,21 @@ impl Probe {
             Err(_) => Asked::Miss(format!("no answer within {:?}", self.timeout)),
         }
     }
+}
+
+/// Whether more than one process answers health requests at `subject`, as far as that is known soon.
+pub(crate) async fn are_several(nats: &Client, subject: &str) -> bool {
+    let inbox = nats.new_inbox();
+    let answered = async {
+        let mut answers = nats.subscribe(inbox.clone()).await.ok()?;
+        let asked = nats.publish_with_reply(subject.to_owned(), inbox, Bytes::new());
+        asked.await.ok()?;
+        for _ in 0..2 {
+            while answers.next().await?.status.is_some() {}
+        }
+        Some(())
+    };
+    matches!(timeout(OTHERS, answered).await, Ok(Some(())))
 }
 
 /// Asks the process at `subject` which roads the calls of its links have taken. One that does not

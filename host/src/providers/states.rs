@@ -12,6 +12,9 @@ use parking_lot::Mutex;
 
 use crate::events::Events;
 
+/// How much of a reason is kept, in characters.
+const REASON: usize = 1000;
+
 /// A state with the reason of a failure.
 type Told = (LinkState, Option<String>);
 
@@ -65,7 +68,8 @@ impl LinkStates {
             rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         };
-        self.set(&link, endpoint, report.state, report.reason);
+        let reason = report.reason.map(|reason| shortened(&reason));
+        self.set(&link, endpoint, report.state, reason);
     }
 
     /// Notes the state of a link at one end.
@@ -129,4 +133,8 @@ impl LinkStates {
         self.known.lock().retain(|(_, end), _| end != endpoint);
         self.reporter.forget_endpoint(endpoint);
     }
+}
+
+fn shortened(reason: &str) -> String {
+    reason.chars().take(REASON).collect()
 }

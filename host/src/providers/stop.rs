@@ -36,7 +36,11 @@ pub(crate) async fn shut_down(
         // An old provider answers before it ends, ours when everything is done.
         // That may take as long as its calls; the deadline of the wish is the only one.
         let request = Request::new().payload(payload).timeout(None);
-        deps.nats.send_request(subjects.shutdown(), request).await?;
+        tokio::select! {
+            // Some end without a word.
+            _ = life.ended() => return Ok(()),
+            asked = deps.nats.send_request(subjects.shutdown(), request) => asked?,
+        };
         life.ended().await;
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     };

@@ -8,12 +8,14 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::future::{join_all, select_all};
 use lattice_core::link::LinkState;
+use lattice_core::provider::LinkReport;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, LinkKey, ResolvedLink, config};
 use lattice_store::ConfigStore;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::probe::are_several;
 use super::seal::Sealer;
 use super::send::publish;
 use super::states::LinkStates;
@@ -45,6 +47,18 @@ pub(crate) enum Heard {
 
 /// How many answers of which each may be another's are taken for one of the process.
 const PERHAPS: u32 = 2;
+
+/// Which generation a process is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Generation {
+    /// Nothing was heard of it so far.
+    Unknown,
+    /// Ours: it is told on subjects of its own, and takes a link that it has as a changed one.
+    Ours,
+    /// That of 1.9: it ignores a link that it has, and shares the subject on which links are taken
+    /// away with all processes of its id, whose hosts have told them theirs.
+    Old,
+}
 
 /// What a process may have missed.
 #[derive(Debug, Default)]
@@ -79,6 +93,8 @@ pub(crate) struct Teller {
     id: ComponentId,
     subjects: ProviderSubjects,
     put: String,
+    delete: String,
+    generation: Generation,
     changes: watch::Receiver<u64>,
     tracked: HashMap<LinkId, Tracked>,
     /// Until the process has been heard of: it may not listen yet.
@@ -96,6 +112,8 @@ impl Teller {
         Self {
             changes: deps.links.changes(),
             put: subjects.link_put_sealed(xkey_public),
+            delete: subjects.link_delete_of(xkey_public),
+            generation: Generation::Unknown,
             deps,
             id,
             subjects,
@@ -110,6 +128,7 @@ impl Teller {
     pub(crate) async fn definitions(&mut self) -> Vec<ResolvedLink> {
         self.refresh().await;
         self.unheard = Some(Unheard::default());
+        self.generation = Generation::Unknown;
         let by = Instant::now() + SECRETS_WITHIN;
         let secrets = self.tracked.values_mut().map(|t| t.secrets.ready(by));
         join_all(secrets).await;
@@ -191,30 +210,71 @@ impl Teller {
             self.deps.states.set(link, &self.id, failed, Some(reason));
         }
         for (id, link) in withdrawn {
-            self.tell_removed(&link).await;
+            self.tell_withdrawn(&link).await;
             self.note(id);
         }
         self.replace(changed).await;
     }
 
-    /// Tells links anew. Providers ignore a link that they have already, whatever has changed in
-    /// it, so it is taken away first.
+    /// Tells links anew.
     async fn replace(&mut self, changed: Vec<(LinkId, Link, Told, bool)>) {
-        let known: Vec<_> = changed.iter().filter(|(.., known)| *known).collect();
-        for (_, link, ..) in &known {
-            self.tell_removed(link).await;
-        }
-        if !known.is_empty() {
-            sleep(APART).await;
-        }
+        let known = changed.iter().filter(|(.., known)| *known);
+        let known: Vec<_> = known.map(|(_, link, ..)| link).collect();
+        self.make_way(&known).await;
         for (id, _, told, _) in changed {
             self.tell(&told).await;
             self.note(id);
         }
     }
 
+    /// Has a process of the old generation forget links of which it is told anew, since it would
+    /// ignore that otherwise. Where others have its id they would forget theirs as well, and their
+    /// hosts would not tell them again: such a link stays as it is until the process is started
+    /// anew, as in 1.9.
+    async fn make_way(&self, links: &[&Link]) {
+        if links.is_empty() || self.generation != Generation::Old {
+            return;
+        }
+        if are_several(&self.deps.nats, &self.subjects.health()).await {
+            tracing::warn!(
+                provider = self.id.as_str(),
+                links = links.len(),
+                "links of a provider have changed, which it hears of when it is started again: it is \
+                 of the 1.9 generation, and other processes with its id run"
+            );
+            return;
+        }
+        for link in links {
+            self.tell_removed(link).await;
+        }
+        sleep(APART).await;
+    }
+
+    /// Somebody has told all processes of the provider that links are gone. Those which are there for
+    /// this one are told again.
+    pub(crate) async fn deleted(&mut self, gone: Vec<ResolvedLink>) {
+        let keys = gone.iter().filter_map(|gone| gone.key().ok());
+        let keys: HashSet<_> = keys.collect();
+        let told = self.tracked.iter().filter_map(|(id, tracked)| {
+            let told = tracked.told.as_ref()?;
+            keys.contains(&id.0).then(|| told.clone())
+        });
+        let again: Vec<_> = told.collect();
+        if again.is_empty() {
+            return;
+        }
+        sleep(APART).await;
+        for told in again {
+            self.tell(&told).await;
+        }
+    }
+
     /// The process has been heard of: what it may have missed is said again.
     pub(crate) async fn heard(&mut self, heard: Heard) {
+        self.generation = match heard {
+            Heard::Surely => Generation::Ours,
+            Heard::Perhaps => Generation::Old,
+        };
         let Some(unheard) = &mut self.unheard else {
             return;
         };
@@ -223,13 +283,14 @@ impl Teller {
         if heard == Heard::Surely || unheard.answers >= PERHAPS {
             self.unheard = None;
         }
-        for id in &changed {
-            tracing::debug!(link = %id.0, target = id.1, "telling a change again");
-            self.tell_removed(&bare_link(id)).await;
+        let is_told = |id: &LinkId| self.tracked.get(id).is_some_and(|t| t.told.is_some());
+        let (anew, gone): (Vec<_>, Vec<_>) = changed.iter().partition(|id| is_told(id));
+        for id in gone {
+            tracing::debug!(link = %id.0, target = id.1, "telling again that a link is gone");
+            self.tell_withdrawn(&bare_link(id)).await;
         }
-        if !changed.is_empty() {
-            sleep(APART).await;
-        }
+        let anew: Vec<_> = anew.into_iter().map(bare_link).collect();
+        self.make_way(&anew.iter().collect::<Vec<_>>()).await;
         let told: Vec<_> = self
             .tracked
             .values()
@@ -238,6 +299,13 @@ impl Teller {
         for told in told {
             self.tell(&told).await;
         }
+    }
+
+    /// Whether the provider has a link that it reports of.
+    pub(crate) fn has(&self, report: &LinkReport) -> bool {
+        let (package, name) = (&report.wit_package, &report.name);
+        let key = LinkKey::new(&report.source_id, &report.wit_namespace, package, name);
+        key.is_ok_and(|key| self.tracked.contains_key(&(key, report.target.clone())))
     }
 
     fn note(&mut self, id: LinkId) {
@@ -306,8 +374,19 @@ impl Teller {
         }
     }
 
+    /// Tells all processes of the provider, on whichever host, that a link is gone.
     async fn tell_removed(&self, link: &Link) {
         let removal = ResolvedLink::removal(link);
         publish(&self.deps.nats, &self.subjects.link_delete(), &removal).await;
+    }
+
+    /// Tells this process that a link is gone, and no other as far as that can be.
+    async fn tell_withdrawn(&self, link: &Link) {
+        if self.generation == Generation::Ours {
+            let removal = ResolvedLink::removal(link);
+            publish(&self.deps.nats, &self.delete, &removal).await;
+        } else {
+            self.tell_removed(link).await;
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use lattice_claims::provider_info;
 use lattice_core::event::{Event, HealthCheck, ProviderExited};
-use lattice_core::provider::HealthCheckResponse;
+use lattice_core::provider::{HealthCheckResponse, LinkReport};
 
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
@@ -20,7 +20,7 @@ impl Worker {
                     self.heard_of(Heard::Surely).await;
                 }
                 for report in response.links {
-                    self.deps.states.reported(&self.slot.id, report);
+                    self.reported_of(report);
                 }
             }
             Probed::Anonymous(response) => {
@@ -36,6 +36,17 @@ impl Worker {
                 self.not_started(|| StartProviderError::Silent(why.clone()));
                 self.missed(health, &why);
             }
+        }
+    }
+
+    /// Takes in what is said of a link. Anybody who may write to the subject says what he likes: of a
+    /// link that is not there nothing is kept, and nothing told.
+    pub(super) fn reported_of(&self, report: LinkReport) {
+        if self.teller.has(&report) {
+            self.deps.states.reported(&self.slot.id, report);
+        } else {
+            let provider = self.slot.id.as_str();
+            tracing::debug!(provider, "ignored a report of a link that is not there");
         }
     }
 

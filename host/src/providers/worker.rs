@@ -8,14 +8,14 @@
 use std::sync::Arc;
 
 use async_nats::Subscriber;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lattice_claims::{CurveKey, stored_provider};
-use lattice_core::StringMap;
 use lattice_core::event::CallRefused;
 use lattice_core::identity::ProviderIdentity;
 use lattice_core::provider::{HostData, LinkReport, SecretMap};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
+use lattice_core::{ResolvedLink, StringMap};
 use lattice_rpc::Expected;
 use lattice_store::ConfigBundle;
 use serde::de::DeserializeOwned;
@@ -42,6 +42,9 @@ use crate::bus_log::KnownUser;
 use crate::configs;
 use crate::trust::secrets::{Entity, SecretBundle, SecretState};
 use crate::vouch::Vouched;
+
+/// How many deletions of links are looked at together.
+const DELETIONS: usize = 1024;
 
 /// The owner of one provider.
 #[derive(Debug)]
@@ -282,9 +285,21 @@ impl Worker {
         let mut next = Some(first);
         let wish = loop {
             let started = Instant::now();
-            let ended = match next.take() {
-                Some(life) => self.live(life).await,
-                None => self.live_again().await,
+            let slot = Arc::clone(&self.slot);
+            let life = match next.take() {
+                Some(life) => Ok(life),
+                // To get everything together may take long.
+                None => tokio::select! {
+                    biased;
+                    wish = slot.stop_wanted() => break wish,
+                    life = self.spawn() => life.inspect(|_| {
+                        tracing::info!(provider = slot.id.as_str(), "started a provider again");
+                    }),
+                },
+            };
+            let ended = match life {
+                Ok(life) => self.live(life).await,
+                Err(error) => Ended::Exited(message_chain(&error)),
             };
             let why = match ended {
                 Ended::Stopped(wish, life) => {
@@ -309,16 +324,6 @@ impl Worker {
         }
     }
 
-    async fn live_again(&mut self) -> Ended {
-        match self.spawn().await {
-            Ok(life) => {
-                tracing::info!(provider = self.slot.id.as_str(), "started a provider again");
-                self.live(life).await
-            }
-            Err(error) => Ended::Exited(message_chain(&error)),
-        }
-    }
-
     fn probe(&self) -> Probe {
         Probe {
             nats: self.deps.nats.clone(),
@@ -327,6 +332,7 @@ impl Worker {
             subject: self.subjects.health(),
             timeout: self.deps.rpc_timeout,
             interval: self.deps.config.health_interval,
+            settling: self.deps.config.settling,
         }
     }
 
@@ -335,15 +341,21 @@ impl Worker {
         let (mut probes, _probing) = self.probe().start();
         let mut health = Health::new(self.deps.config.health_misses);
         let mut reports = self.subscribe(self.subjects.link_status()).await;
+        let mut deleted = self.subscribe(self.subjects.link_delete()).await;
         let refused = self.subjects.refused_of(&self.xkey.public_key());
         let mut refused = self.subscribe(refused).await;
         let mut renewals = self.deps.voucher.renewals();
         renewals.mark_unchanged();
+        let slot = Arc::clone(&self.slot);
         loop {
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
                 wish = self.slot.stop_wanted() => return Ended::Stopped(wish, life),
-                () = self.teller.changed(), if self.renewal.is_none() => self.links_changed().await,
+                () = self.teller.changed(), if self.renewal.is_none() => tokio::select! {
+                    biased;
+                    wish = slot.stop_wanted() => return Ended::Stopped(wish, life),
+                    () = self.links_changed() => {}
+                },
                 () = Credentials::due(self.credentials.as_ref()), if self.renewal.is_none() => {
                     if let Some(why) = self.credentials_due() {
                         life.kill().await;
@@ -356,6 +368,10 @@ impl Worker {
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
                 Some(report) = next(&mut reports) => self.reported(report),
                 Some(report) = next(&mut refused) => self.refused(report),
+                Some(first) = next(&mut deleted) => {
+                    let gone = rest(first, &mut deleted);
+                    self.teller.deleted(gone).await;
+                }
                 Ok(()) = renewals.changed() => self.renew().await,
             }
         }
@@ -391,13 +407,28 @@ impl Worker {
 
     fn reported(&self, payload: Result<LinkReport, serde_json::Error>) {
         match payload {
-            Ok(report) => self.deps.states.reported(&self.slot.id, report),
+            Ok(report) => self.reported_of(report),
             Err(error) => {
                 let provider = self.slot.id.as_str();
                 tracing::warn!(provider, %error, "ignored a link report that is not readable");
             }
         }
     }
+}
+
+/// The links that all processes of a provider were told are gone: the first, and those that came
+/// with it. What cannot be read is for the processes to complain of.
+fn rest(
+    first: Result<ResolvedLink, serde_json::Error>,
+    messages: &mut Option<Subscriber>,
+) -> Vec<ResolvedLink> {
+    let mut gone = vec![first];
+    while gone.len() < DELETIONS
+        && let Some(Some(more)) = next(messages).now_or_never()
+    {
+        gone.push(more);
+    }
+    gone.into_iter().flatten().collect()
 }
 
 /// Who a process connects as, where the host may sign for it.

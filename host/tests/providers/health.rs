@@ -99,3 +99,14 @@ async fn the_health_of_another_process_with_the_same_id_counts_for_nothing() {
     events.data("health_check_passed").await;
     assert_eq!(next(&mut puts).await.1["source_id"], "counter");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_provider_is_heard_beside_somebody_who_listens_to_everything() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    let _recorder = lattice.client.subscribe(">").await.unwrap();
+    let program = Program::new(&lattice, "kv", WAIT);
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("provider_started").await;
+    events.data("health_check_passed").await;
+}

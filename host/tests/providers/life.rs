@@ -185,7 +185,10 @@ async fn a_provider_that_cannot_start_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_at_once_or_says_nothing_has_not_started() {
-    let (lattice, host, mut events) = Lattice::running().await;
+    let (lattice, host, mut events) = Lattice::running_with(|config| {
+        config.providers.settling = Duration::from_secs(1);
+    })
+    .await;
     for (id, then, why) in [
         ("ends", "exit 3", "exit status: 3"),
         ("silent", WAIT, "does not tell its health"),

@@ -69,6 +69,110 @@ async fn links_reach_a_running_provider_however_they_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_of_ours_takes_a_changed_link_and_others_of_its_id_keep_theirs() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    let health = json!({"healthy": true, "host_id": host.id().as_str()});
+    let _health = answer_health(&lattice, health).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("health_check_passed").await;
+    lattice
+        .done("config.put.redis", &json!({"url": "redis://a"}))
+        .await;
+    let mut puts = puts(&lattice).await;
+    lattice.done("link.put", &link(&["redis"])).await;
+    told(&mut puts).await;
+    let mut dels = lattice
+        .client
+        .subscribe("wasmbus.rpc.default.kv.linkdefs.del")
+        .await
+        .unwrap();
+    lattice
+        .done("config.put.redis", &json!({"url": "redis://b"}))
+        .await;
+    assert_eq!(
+        told(&mut puts).await["target_config"],
+        json!({"url": "redis://b"})
+    );
+    // What anybody was told before would have come first.
+    let delete =
+        json!({"source_id": "counter", "wit_namespace": "wasi", "wit_package": "keyvalue"});
+    lattice
+        .client
+        .publish("wasmbus.rpc.default.kv.linkdefs.del", "{}".into())
+        .await
+        .unwrap();
+    assert_eq!(next(&mut dels).await.1, json!({}));
+    lattice.done("link.del", &delete).await;
+    assert_eq!(next(&mut dels).await.1["source_id"], "counter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_another_host_takes_from_all_is_told_again() {
+    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
+    let mut puts = puts(&lattice).await;
+    lattice.done("link.put", &link(&[])).await;
+    let mut first = told(&mut puts).await;
+    for key in ["source_secrets", "target_secrets"] {
+        first[key] = Value::Null;
+    }
+    let del = "wasmbus.rpc.default.kv.linkdefs.del";
+    lattice
+        .client
+        .publish(del, first.to_string().into())
+        .await
+        .unwrap();
+    assert_eq!(told(&mut puts).await["source_id"], "counter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_old_processes_of_one_id_keep_their_links_when_a_config_changes() {
+    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
+    lattice
+        .done("config.put.redis", &json!({"url": "redis://a"}))
+        .await;
+    let mut puts = puts(&lattice).await;
+    lattice.done("link.put", &link(&["redis"])).await;
+    told(&mut puts).await;
+    let _other = answer_health(&lattice, json!({"healthy": true})).await;
+    let del = "wasmbus.rpc.default.kv.linkdefs.del";
+    let mut dels = lattice.client.subscribe(del).await.unwrap();
+    lattice
+        .done("config.put.redis", &json!({"url": "redis://b"}))
+        .await;
+    assert_eq!(
+        told(&mut puts).await["target_config"],
+        json!({"url": "redis://b"})
+    );
+    lattice.client.publish(del, "{}".into()).await.unwrap();
+    assert_eq!(
+        next(&mut dels).await.1,
+        json!({}),
+        "nothing was taken away before"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_link_that_is_not_there_is_not_told() {
+    let (lattice, host, mut events, _program, _health) = healthy(|_| {}).await;
+    let mut report = json!({
+        "source_id": "counter", "target": "kv", "name": "invented", "wit_namespace": "wasi",
+        "wit_package": "keyvalue", "state": "failed", "host_id": host.id().as_str(),
+    });
+    lattice.done("link.put", &link(&[])).await;
+    for name in ["invented", "default"] {
+        report["name"] = json!(name);
+        let subject = "wasmbus.rpc.default.kv.linkstatus";
+        lattice
+            .client
+            .publish(subject, report.to_string().into())
+            .await
+            .unwrap();
+    }
+    assert_eq!(events.data("link_status_changed").await["name"], "default");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_keeps_what_a_deleted_config_said() {
     let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
     let grants = json!({"allow": "https://api.example.com"});

@@ -45,12 +45,12 @@ macro_rules! events {
         #[non_exhaustive]
         pub enum Event {
             $($(#[$meta])* $name($data),)*
-            /// An event of a kind this version does not know.
+            /// An event of a kind this version does not know, or whose data it cannot read.
             Other(OtherEvent),
         }
 
         impl Event {
-            /// The kind, unless it is unknown.
+            /// The kind, unless that or the data is unknown.
             #[must_use]
             pub fn kind(&self) -> Option<EventKind> {
                 match self {
@@ -66,11 +66,14 @@ macro_rules! events {
                 }
             }
 
-            fn from_parts(name: &str, data: Value) -> Result<Self, serde_json::Error> {
-                Ok(match name.parse::<EventKind>() {
-                    $(Ok(EventKind::$name) => Self::$name(serde_json::from_value(data)?),)*
-                    Err(_) => Self::Other(OtherEvent { name: name.to_owned(), data }),
-                })
+            /// Other versions leave out what this one needs, or write it otherwise. What can be read of
+            /// such an event, that it happened and to whom, is more than nothing.
+            fn from_parts(name: &str, data: Value) -> Self {
+                let read = match name.parse::<EventKind>() {
+                    $(Ok(EventKind::$name) => Deserialize::deserialize(&data).map(Self::$name).ok(),)*
+                    Err(_) => None,
+                };
+                read.unwrap_or_else(|| Self::Other(OtherEvent { name: name.to_owned(), data }))
             }
         }
     };
@@ -296,7 +299,7 @@ impl<'de> Deserialize<'de> for CloudEvent {
                     envelope.kind
                 ))
             })?;
-        let event = Event::from_parts(name, envelope.data).map_err(serde::de::Error::custom)?;
+        let event = Event::from_parts(name, envelope.data);
         Ok(Self {
             id: envelope.id,
             source: envelope.source,

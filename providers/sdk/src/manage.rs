@@ -41,6 +41,8 @@ const MAX_ANSWERS: usize = 256;
 pub(crate) struct Subscriptions {
     link_put: Subscriber,
     link_delete: Subscriber,
+    /// Removals that mean this process and no other with the same id.
+    own_link_delete: Option<Subscriber>,
     health: Subscriber,
     /// Requests that mean this process and no other with the same id.
     own_health: Option<Subscriber>,
@@ -58,22 +60,22 @@ impl Subscriptions {
         let nats = session.peer().nats();
         let subjects = ProviderSubjects::new(session.lattice(), session.id());
         // An old host, or a person, gives no key; then the plain subject carries the links.
-        let (own_health, secrets) = match unsealer {
-            Some(unsealer) => {
-                let key = unsealer.public_key();
-                let health = subscribe(nats, subjects.health_of(&key)).await?;
-                let secrets = subscribe(nats, subjects.secrets_update(&key)).await?;
-                (Some(health), Some(secrets))
-            }
-            None => (None, None),
+        let key = unsealer.map(Unsealer::public_key);
+        let own = async |subject: fn(&ProviderSubjects, &str) -> String| match &key {
+            Some(key) => subscribe(nats, subject(&subjects, key)).await.map(Some),
+            None => Ok(None),
         };
-        let link_put = match unsealer {
-            Some(unsealer) => subjects.link_put_sealed(&unsealer.public_key()),
+        let own_link_delete = own(ProviderSubjects::link_delete_of).await?;
+        let own_health = own(ProviderSubjects::health_of).await?;
+        let secrets = own(ProviderSubjects::secrets_update).await?;
+        let link_put = match &key {
+            Some(key) => subjects.link_put_sealed(key),
             None => subjects.link_put(),
         };
         Ok(Self {
             link_put: subscribe(nats, link_put).await?,
             link_delete: subscribe(nats, subjects.link_delete()).await?,
+            own_link_delete,
             health: subscribe(nats, subjects.health()).await?,
             own_health,
             config: subscribe(nats, subjects.config_update()).await?,
@@ -129,8 +131,12 @@ impl<P: Provider> Manager<P> {
                     None => return Ended::Disconnected,
                 },
                 Some(message) = on.link_delete.next() => self.delete(&message),
+                Some(message) = next(&mut on.own_link_delete) => self.delete(&message),
                 Some(message) = on.link_put.next() => {
                     while let Some(Some(deleted)) = on.link_delete.next().now_or_never() {
+                        self.delete(&deleted);
+                    }
+                    while let Some(Some(deleted)) = next(&mut on.own_link_delete).now_or_never() {
                         self.delete(&deleted);
                     }
                     self.put(message);

@@ -1,7 +1,7 @@
 //! The data of each kind of event. On the wire the keys are sorted, so the
 //! order of the fields here is free.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::StringMap;
 use crate::id::DEFAULT_NAME;
@@ -64,8 +64,8 @@ pub struct ComponentClaimsInfo {
 
 /// The claims of a provider, as events show them.
 ///
-/// Name and version are never null: orchestrators need real texts, so the
-/// whole object is left out when the claims lack one.
+/// Name and version are never written as null: orchestrators need real texts, so the
+/// whole object is left out when the claims lack one. 1.9 hosts write null, which is read as empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderClaimsInfo {
     /// The account that signed.
@@ -74,8 +74,10 @@ pub struct ProviderClaimsInfo {
     #[serde(default)]
     pub tags: Option<Vec<String>>,
     /// The name.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub name: String,
     /// The version.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub version: String,
     /// The revision. Left out by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +86,10 @@ pub struct ProviderClaimsInfo {
     pub not_before_human: String,
     /// Epoch seconds as text, or `never`.
     pub expires_human: String,
+}
+
+fn null_as_empty<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(text)?.unwrap_or_default())
 }
 
 /// The form of a time claim in events.
@@ -153,9 +159,11 @@ pub struct ProviderStarted {
     /// Notes of whoever asked.
     #[serde(default)]
     pub annotations: StringMap,
-    /// The provider id once more, as 1.9 hosts send it.
+    /// The provider id once more, as 1.9 hosts send it. They leave it out for what has no claims.
+    #[serde(default)]
     pub instance_id: String,
-    /// The provider id once more.
+    /// The provider id once more. 1.9 hosts leave it out for what has no claims.
+    #[serde(default)]
     pub public_key: String,
     /// Always `default`.
     #[serde(default = "default_name")]
@@ -200,8 +208,10 @@ pub struct ProviderStopped {
     /// Always `stop`.
     pub reason: String,
     /// The provider id once more.
+    #[serde(default)]
     pub instance_id: String,
     /// The provider id once more.
+    #[serde(default)]
     pub public_key: String,
     /// Always `default`.
     #[serde(default = "default_name")]

@@ -44,6 +44,39 @@ fn unknown_events_are_kept() {
     assert_eq!(serde_json::to_string(&event).unwrap(), text);
 }
 
+fn of_1_9(name: &str, data: &str) -> Event {
+    let text =
+        format!(r#"{{"id":"1","type":"com.wasmcloud.lattice.{name}","source":"N","data":{data}}}"#);
+    serde_json::from_str::<CloudEvent>(&text).unwrap().event
+}
+
+#[test]
+fn providers_without_claims_or_version_have_started_too() {
+    let built_in =
+        r#"{"annotations":{},"host_id":"N","image_ref":"http-server","provider_id":"web"}"#;
+    let Event::ProviderStarted(started) = of_1_9("provider_started", built_in) else {
+        panic!("not read");
+    };
+    assert_eq!((&*started.provider_id, &*started.instance_id), ("web", ""));
+    let nameless = r#"{"annotations":{},"claims":{"expires_human":"never","issuer":"A","name":null,
+        "not_before_human":"never","tags":null,"version":null},"host_id":"N","image_ref":"i",
+        "instance_id":"kv","link_name":"default","provider_id":"kv","public_key":"V"}"#;
+    let Event::ProviderStarted(started) = of_1_9("provider_started", nameless) else {
+        panic!("not read");
+    };
+    let claims = started.claims.unwrap();
+    assert_eq!(
+        (&*claims.issuer, &*claims.name, &*claims.version),
+        ("A", "", "")
+    );
+}
+
+#[test]
+fn data_that_cannot_be_read_is_kept_as_it_is() {
+    let event = of_1_9("component_scaled", r#"{"component_id":7}"#);
+    assert_eq!((event.name(), event.kind()), ("component_scaled", None));
+}
+
 #[test]
 fn events_of_strangers_are_refused() {
     let text = r#"{"id":"1","type":"org.example.thing","source":"N"}"#;

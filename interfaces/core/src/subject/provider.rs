@@ -41,6 +41,13 @@ impl ProviderSubjects {
         format!("{}.linkdefs.del", self.base)
     }
 
+    /// Where the one process that owns a public curve key is told that a link is gone for it, though
+    /// perhaps not for others with its id. Only newer peers listen there.
+    #[must_use]
+    pub fn link_delete_of(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.linkdefs.del", self.lattice)
+    }
+
     /// Where a provider reports what it made of a link, see
     /// [`LinkReport`](crate::provider::LinkReport). Only newer peers use it.
     #[must_use]
