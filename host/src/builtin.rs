@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_nats::Client;
 use async_trait::async_trait;
 use lattice_core::provider::HostData;
-use lattice_rpc::Switchboard;
+use lattice_rpc::{BulkConnection, Switchboard};
 use tokio_util::sync::CancellationToken;
 
 /// The first argument with which a host starts its own program to run the provider that the second
@@ -22,6 +22,8 @@ pub const AS_PROCESS: &str = "--builtin-provider";
 pub struct BuiltinContext {
     /// The connection of the host for calls. It stays open after the provider.
     pub nats: Client,
+    /// That for long streams, which the host shares with what is in it.
+    pub bulk: Option<BulkConnection>,
     /// What a provider process reads from its standard input.
     pub data: HostData,
     /// Where the provider meets what else runs in this process.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::{Client, Event};
 use lattice_nats::connection::Rotation;
+use lattice_rpc::{BulkClient, BulkConnection};
 use tokio::time::timeout;
 
 use crate::config::NatsConfig;
@@ -53,6 +54,19 @@ pub(crate) async fn connect(
             within: FIRST,
         }),
     }
+}
+
+/// Connects once more, as [`connect`] has, when there are long streams.
+pub(crate) fn for_long_streams(config: &NatsConfig, request_timeout: Duration) -> BulkConnection {
+    let config = config.clone();
+    BulkConnection::new(move || {
+        let config = config.clone();
+        async move {
+            let (client, rotation) = connect("long streams", &config, request_timeout).await?;
+            let kept = Box::new(rotation);
+            Ok(BulkClient { client, kept })
+        }
+    })
 }
 
 fn log_event(purpose: &'static str, event: &Event) {

@@ -32,7 +32,7 @@ use lattice_core::host::ProviderDescription;
 use lattice_core::provider::HostData;
 use lattice_core::road::RoadReport;
 use lattice_core::{ComponentId, ImageRef, StringMap};
-use lattice_rpc::Switchboard;
+use lattice_rpc::{BulkConnection, Switchboard};
 use lattice_store::LatticeStore;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -62,6 +62,8 @@ pub(crate) struct ProviderDeps {
     pub(crate) identity: Arc<Identity>,
     /// The connection for calls.
     pub(crate) nats: Client,
+    /// That for long streams.
+    pub(crate) bulk: Option<BulkConnection>,
     pub(crate) store: LatticeStore,
     pub(crate) links: Arc<LinkTable>,
     pub(crate) states: Arc<LinkStates>,

@@ -101,11 +101,12 @@ impl<P: Provider> Builtin for Inside<P> {
     async fn run(&self, context: BuiltinContext) -> Result<(), Box<dyn Error + Send + Sync>> {
         let BuiltinContext {
             nats,
+            bulk,
             data,
             local,
             stop,
         } = context;
-        Ok(run_inside::<P>(nats, local, data, stop).await?)
+        Ok(run_inside::<P>(nats, bulk, local, data, stop).await?)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::bus_log::{BusLog, Users};
 use crate::claims::ClaimsTable;
 use crate::components::{ComponentDeps, Components, Drains};
 use crate::config::HostConfig;
-use crate::connect::connect;
+use crate::connect::{connect, for_long_streams};
 use crate::control::HostApi;
 use crate::events::Events;
 use crate::failures::Failures;
@@ -173,6 +173,7 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
     let (voucher, auth) = Voucher::start(&config, Arc::clone(&links) as _, refusals.reports())?;
     let peer_config = PeerConfig {
         auth: Some(auth),
+        bulk: Some(for_long_streams(&config.rpc, config.rpc_timeout)),
         ..peer_config
     };
     let peer = Peer::new(rpc, peer_config).await?;
@@ -304,6 +305,7 @@ fn providers(
     let providers = Providers::new(ProviderDeps {
         identity: Arc::clone(&common.identity),
         nats: common.peer.nats().clone(),
+        bulk: common.peer.bulk().cloned(),
         store: common.store.clone(),
         links: Arc::clone(&common.links),
         states: Arc::clone(&states),

@@ -64,6 +64,7 @@ impl Life {
                 let span = tracing::info_span!("builtin", provider = data.provider_key);
                 let context = BuiltinContext {
                     nats: deps.nats.clone(),
+                    bulk: deps.bulk.clone(),
                     data,
                     local: deps.local.clone(),
                     stop: stop.clone(),

@@ -250,6 +250,7 @@ impl Peer {
         let terms = Terms {
             turn: Some(guard.exchange.turn()),
             window: window.filter(|_| streams),
+            bulk: guard.bulk_root().filter(|_| streams),
             ended: ended.to_vec(),
             ..Terms::default()
         };

@@ -38,6 +38,8 @@ pub(crate) struct Remote {
     pub(crate) root: Subject,
     /// The credit it grants per path; `None` for a peer of the 1.9 lattice.
     pub(crate) window: Option<u64>,
+    /// Where it reads what is long, if that is another place.
+    pub(crate) bulk: Option<Subject>,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,8 @@ struct State {
     /// The other end is no more, after the synchronous part of its answer was all here.
     lost: bool,
     abandoned: bool,
+    /// Something goes or comes over the connection for long streams.
+    long: bool,
     pulse: Pulse,
     wakers: Vec<Waker>,
 }
@@ -277,6 +281,19 @@ impl Exchange {
     /// Notes that this is no call, so that there is nothing to cancel when it is let go.
     pub(crate) fn is_no_call(&self) {
         self.state.lock().over = true;
+    }
+
+    /// Notes that a stream of the call goes over the connection for long ones.
+    pub(crate) fn is_long(&self) {
+        self.state.lock().long = true;
+    }
+
+    /// Ends the call if a part of it may have been lost with the connection for long streams.
+    pub(crate) fn lose_long(&self) {
+        if self.state.lock().long {
+            let subject = self.subject.to_string();
+            self.fail(CallError::Incomplete { subject });
+        }
     }
 
     /// Ends the call at this end.

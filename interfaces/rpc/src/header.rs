@@ -41,6 +41,11 @@ pub const AUTH: &str = "lattice-auth";
 /// On an accept: the sender grants credit for async data; the value is the first window in bytes
 /// per path.
 pub const WINDOW: &str = "wrpc-window";
+/// On an accept: where the sender reads what comes after the first 64 KiB of a stream, if that is not
+/// where it reads the beginning.
+pub const BULK: &str = "wrpc-bulk";
+/// On a part of a stream that is sent there: how many bytes come before it.
+pub const OFFSET: &str = "wrpc-offset";
 /// On an answer: paths, joined by commas, that are written as pending but have already ended
 /// without data.
 pub const ENDED: &str = "wrpc-ended";
@@ -159,6 +164,17 @@ pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: impl Into<
 /// Tells how much credit the sender grants per stream.
 pub(crate) fn write_window(headers: &mut HeaderMap, window: u64) {
     set(headers, WINDOW, window);
+}
+
+/// Tells where the sender reads what is long.
+pub(crate) fn write_bulk(headers: &mut HeaderMap, place: &Subject) {
+    put(headers, BULK, place.as_str());
+}
+
+/// Reads what [`write_bulk`] has written.
+pub(crate) fn read_bulk(headers: Option<&HeaderMap>) -> Option<Subject> {
+    let value = headers?.get(HeaderName::from_static(BULK))?;
+    Some(value.as_str().into())
 }
 
 /// Adds a header, unless the text cannot stand in one: a value chosen by a guest or taken from

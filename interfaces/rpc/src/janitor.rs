@@ -40,8 +40,18 @@ pub(crate) async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>
             inner: Arc::clone(&inner),
         };
         async move {
-            peer.publish(farewell.subject, farewell.headers, farewell.payload)
-                .await
+            let Farewell {
+                subject,
+                headers,
+                payload,
+                offset,
+            } = farewell;
+            match (offset, peer.inner.bulk.lane()) {
+                (Some(offset), Some(lane)) => lane.send(subject, offset, payload).await,
+                // The connection is gone, and what it carried has failed.
+                (Some(_), None) => Ok(()),
+                (None, _) => peer.publish(subject, headers, payload).await,
+            }
         }
     };
     loop {
@@ -62,6 +72,9 @@ pub(crate) async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>
             },
             _ = tick.tick() => {
                 inner.slots.sweep();
+                if inner.bulk.has_broken() {
+                    inner.slots.lose_long();
+                }
                 if timeout(SEND_WITHIN, ask_around(&inner)).await.is_err() {
                     tracing::debug!("asked after some calls only: NATS takes no messages");
                 }

@@ -23,6 +23,7 @@
 mod alarm;
 mod auth;
 mod body;
+mod bulk;
 mod call;
 mod detour;
 mod direct;
@@ -56,6 +57,7 @@ pub mod wrpc;
 
 pub use auth::{Auth, AuthSettings, Links};
 pub use body::{BodyReader, BodyWriter};
+pub use bulk::{BulkClient, BulkConnection};
 pub use call::{Call, Invocation, ResultMessage};
 pub use direct::Value;
 pub use error::{CallError, ConnectError, RemoteError};

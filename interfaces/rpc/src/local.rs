@@ -216,17 +216,23 @@ impl Switchboard {
         if is_line(&message.subject) {
             return self.pass_on(message);
         }
-        let peer = message
-            .subject
-            .get(..inbox)
-            .and_then(|inbox| self.tables.peers.read().get(inbox).and_then(Weak::upgrade));
-        match peer {
+        match self.peer(&message.subject, inbox) {
             Some(peer) => {
                 route(&peer, message.arrived(), Via::Here);
                 Passed::Done
             }
             None => Passed::Left(message),
         }
+    }
+
+    fn peer(&self, subject: &Subject, inbox: usize) -> Option<Arc<Inner>> {
+        let inbox = subject.get(..inbox)?;
+        self.tables.peers.read().get(inbox).and_then(Weak::upgrade)
+    }
+
+    /// Whether a place is in the inbox of a peer of this process.
+    pub(crate) fn has_peer(&self, place: &Subject, inbox: usize) -> bool {
+        self.peer(place, inbox).is_some()
     }
 
     fn pass_on(&self, message: Outgoing) -> Passed {

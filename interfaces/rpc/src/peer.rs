@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::alarm::Alarm;
 use crate::auth::Auth;
+use crate::bulk::{self, Bulk, BulkConnection};
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Budget, Exchange, Release, Side};
@@ -57,6 +58,8 @@ pub struct PeerConfig {
     /// What calls over the bus prove with who makes them, and are checked by; without it they prove
     /// nothing, and all are let in.
     pub auth: Option<Auth>,
+    /// How the process connects for long streams. `None` sends them over the connection of calls.
+    pub bulk: Option<BulkConnection>,
 }
 
 impl Default for PeerConfig {
@@ -72,6 +75,7 @@ impl Default for PeerConfig {
             long_calls: None,
             local: None,
             auth: None,
+            bulk: None,
         }
     }
 }
@@ -95,6 +99,9 @@ pub(crate) struct Farewell {
     pub(crate) subject: Subject,
     pub(crate) headers: Option<HeaderMap>,
     pub(crate) payload: Bytes,
+    /// For the end of a stream that goes over the connection for long ones: how many bytes came
+    /// before.
+    pub(crate) offset: Option<u64>,
 }
 
 impl Farewell {
@@ -103,6 +110,7 @@ impl Farewell {
             subject,
             headers: None,
             payload: Bytes::new(),
+            offset: None,
         }
     }
 }
@@ -113,8 +121,9 @@ pub(crate) struct Inner {
     pub(crate) config: PeerConfig,
     pub(crate) slots: Slots,
     pub(crate) tasks: TaskTracker,
-    sending: TaskTracker,
+    pub(crate) sending: TaskTracker,
     sender: AbortHandle,
+    pub(crate) bulk: Bulk,
     pub(crate) stop: CancellationToken,
     pub(crate) subscriptions: AtomicUsize,
     pub(crate) serving: AtomicUsize,
@@ -129,7 +138,7 @@ pub(crate) struct Inner {
     farewells: mpsc::Sender<Farewell>,
     pub(crate) outbox: Outbox,
     /// Ends the task of the outbox, which outlives the others.
-    silent: CancellationToken,
+    pub(crate) silent: CancellationToken,
 }
 
 impl Inner {
@@ -199,6 +208,7 @@ impl Peer {
             tasks: TaskTracker::new(),
             sending,
             sender,
+            bulk: Bulk::default(),
             stop: CancellationToken::new(),
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
@@ -217,11 +227,21 @@ impl Peer {
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
         inner.tasks.spawn(slow.keep(inner.stop.clone()));
+        if let Some(connection) = inner.config.bulk.clone() {
+            inner
+                .tasks
+                .spawn(bulk::keep(Arc::clone(&inner), connection));
+        }
         let peer = Self { inner };
         let unfinished = Unfinished(&peer);
         peer.confirm(Duration::from_secs(10)).await?;
         std::mem::forget(unfinished);
         Ok(peer)
+    }
+
+    /// The connection for long streams, for other peers of the process.
+    pub fn bulk(&self) -> Option<&BulkConnection> {
+        self.inner.config.bulk.as_ref()
     }
 
     /// The NATS connection.
@@ -305,6 +325,9 @@ impl Peer {
         inner.sending.close();
         let last_words = async {
             inner.sending.wait().await;
+            if let Some(lane) = inner.bulk.lane() {
+                lane.flush().await;
+            }
             inner.nats.flush().await
         };
         match timeout(LAST_WORDS, last_words).await {
@@ -313,6 +336,9 @@ impl Peer {
             Err(_) => {
                 tracing::warn!("closed with messages of calls that NATS did not take");
                 inner.sender.abort();
+                if let Some(lane) = inner.bulk.lane() {
+                    lane.abort();
+                }
                 inner.sending.wait().await;
             }
         }
@@ -322,6 +348,13 @@ impl Peer {
     pub fn abandon(&self) {
         self.inner.stop.cancel();
         self.inner.silent.cancel();
+    }
+
+    /// Whether what is sent to a call there does not go over NATS.
+    pub(crate) fn is_near(&self, root: &Subject) -> bool {
+        let inner = &self.inner;
+        let board = inner.config.local.as_ref();
+        is_line(root) || board.is_some_and(|board| board.has_peer(root, inner.inbox.prefix().len()))
     }
 
     /// Takes a slot for one call.
@@ -456,6 +489,11 @@ impl SlotGuard {
     /// The subject at which the slot listens.
     pub(crate) fn root(&self) -> Subject {
         self.peer.inner.inbox.subject(&self.id).into()
+    }
+
+    /// Where it reads what is long, if that is another place.
+    pub(crate) fn bulk_root(&self) -> Option<Subject> {
+        self.peer.inner.bulk.root(&self.id)
     }
 }
 

@@ -85,6 +85,11 @@ impl Inbound {
         self.terms.as_ref().map(|told| told.window.unwrap_or(usual))
     }
 
+    /// Where the caller reads what is long, if that is another place.
+    fn bulk(&self) -> Option<&Subject> {
+        self.terms.as_ref()?.bulk.as_ref()
+    }
+
     /// Takes a slot for the call, which makes it reachable for parameters, credit and cancel.
     pub(crate) async fn slot(&self) -> Result<&Arc<SlotGuard>, CallError> {
         if self.direct.is_some() {
@@ -97,6 +102,7 @@ impl Inbound {
                 guard.exchange.set_remote(Remote {
                     root: self.caller.clone(),
                     window: self.window(),
+                    bulk: self.bulk().cloned(),
                 });
                 guard.exchange.set_ended(self.ended());
                 Ok(guard)
@@ -109,7 +115,7 @@ impl Inbound {
         let guard = self.slot().await?;
         self.accepted
             .get_or_try_init(|| async {
-                let headers = self.newer().then(|| self.credit_header());
+                let headers = self.newer().then(|| self.credit_header(guard));
                 let caller = self.caller.clone();
                 self.peer
                     .publish_reply(caller, guard.root(), headers, Bytes::new())
@@ -119,9 +125,12 @@ impl Inbound {
         Ok(guard)
     }
 
-    fn credit_header(&self) -> HeaderMap {
+    fn credit_header(&self, guard: &SlotGuard) -> HeaderMap {
         let mut headers = HeaderMap::new();
         header::write_window(&mut headers, self.peer.inner.config.stream_window);
+        if let Some(place) = guard.bulk_root() {
+            header::write_bulk(&mut headers, &place);
+        }
         headers
     }
 
@@ -288,14 +297,11 @@ fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<Farewell> {
         subject: inbound.caller.clone(),
         headers: Some(error.headers()),
         payload: error.payload(),
+        offset: None,
     }];
     if !inbound.newer() && inbound.accepted.initialized() {
         let subject = inbound.results();
-        messages.push(Farewell {
-            subject,
-            headers: None,
-            payload: Bytes::new(),
-        });
+        messages.push(Farewell::empty(subject));
     }
     messages
 }
@@ -334,8 +340,11 @@ impl ResultStreams {
         Ok(ByteWriter::to_caller(
             guard,
             path,
-            &self.inbound.caller,
-            self.inbound.window(),
+            &Remote {
+                root: self.inbound.caller.clone(),
+                window: self.inbound.window(),
+                bulk: self.inbound.bulk().cloned(),
+            },
             None,
         ))
     }

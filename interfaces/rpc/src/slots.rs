@@ -283,6 +283,13 @@ impl Slots {
         }
     }
 
+    /// Ends the calls of which a part may have been lost with the connection for long streams.
+    pub(crate) fn lose_long(&self) {
+        for exchange in self.open() {
+            exchange.lose_long();
+        }
+    }
+
     /// Doubts the calls to subjects that begin with `prefix` of which nothing has been heard.
     pub(crate) fn doubt(&self, prefix: &str) {
         for exchange in self.open() {

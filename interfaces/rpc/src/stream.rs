@@ -16,9 +16,12 @@ use futures::future::BoxFuture;
 use lattice_codec::Path;
 use tokio::time::Instant;
 
+use crate::bulk::LONG;
+use crate::dispatch::Via;
 use crate::error::CallError;
 use crate::exchange::Remote;
 use crate::outbound;
+use crate::outbox::check_subject;
 use crate::peer::{Farewell, SlotGuard};
 
 /// Reads the bytes of one stream or future, in order.
@@ -186,6 +189,10 @@ pub struct ByteWriter {
     deadline: Option<Instant>,
     subject: Option<Subject>,
     window: Option<u64>,
+    /// Where the reader takes what is long, if that is another place.
+    bulk: Option<Subject>,
+    /// Whether the stream goes there now.
+    is_long: bool,
     sent: u64,
     credit: u64,
     done: bool,
@@ -208,6 +215,8 @@ impl ByteWriter {
             deadline,
             subject: None,
             window: None,
+            bulk: None,
+            is_long: false,
             sent: 0,
             credit: 0,
             done: false,
@@ -218,21 +227,26 @@ impl ByteWriter {
     pub(crate) fn to_caller(
         guard: Arc<SlotGuard>,
         path: Path,
-        caller: &Subject,
-        window: Option<u64>,
+        caller: &Remote,
         deadline: Option<Instant>,
     ) -> Self {
-        let subject = Some(Subject::from(format!("{caller}.results.{path}")));
-        Self {
-            guard,
-            path,
-            deadline,
-            subject,
-            window,
-            sent: 0,
-            credit: 0,
-            done: false,
-        }
+        let mut writer = Self::to_callee(guard, path, deadline);
+        writer.learn(caller, "results");
+        writer
+    }
+
+    /// Takes over where the other end reads the stream, and how much at once.
+    fn learn(&mut self, remote: &Remote, part: &str) {
+        let place = |root: &Subject| Subject::from(format!("{root}.{part}.{}", self.path));
+        let peer = &self.guard.peer;
+        let bulk = remote.bulk.as_ref().map(place);
+        let may_be_used = |place: &Subject| {
+            let via = Via::Bus;
+            check_subject(place).is_ok() && peer.inner.may_write_to(place, via)
+        };
+        self.bulk = bulk.filter(|place| may_be_used(place) && !peer.is_near(&remote.root));
+        self.subject = Some(place(&remote.root));
+        self.window = remote.window;
     }
 
     async fn within<T>(
@@ -270,10 +284,43 @@ impl ByteWriter {
         }
         let exchange = Arc::clone(&self.guard.exchange);
         let remote = self.within(poll_fn(|cx| exchange.poll_remote(cx))).await?;
-        let subject = Subject::from(format!("{}.params.{}", remote.root, self.path));
-        self.window = remote.window;
-        self.subject = Some(subject.clone());
-        Ok(subject)
+        self.learn(&remote, "params");
+        Ok(self.subject.clone().unwrap_or(remote.root))
+    }
+
+    /// Has the rest of a long stream go where it delays no calls, once there is a way.
+    fn change_over(&mut self) {
+        if self.is_long || self.sent < LONG {
+            return;
+        }
+        let Some(place) = &self.bulk else {
+            return;
+        };
+        let bulk = &self.guard.peer.inner.bulk;
+        match bulk.lane() {
+            None => bulk.want(),
+            Some(lane) if lane.is_up() => {
+                self.guard.exchange.is_long();
+                self.subject = Some(place.clone());
+                self.is_long = true;
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Sends a part that comes after `offset` bytes; an empty one ends the stream.
+    async fn send(&self, subject: Subject, offset: u64, part: Bytes) -> Result<(), CallError> {
+        let peer = &self.guard.peer;
+        if !self.is_long {
+            return peer.publish(subject, None, part).await;
+        }
+        match peer.inner.bulk.lane() {
+            Some(lane) => lane.send(subject, offset, part).await,
+            None => {
+                let subject = self.guard.exchange.subject().to_string();
+                Err(CallError::Incomplete { subject })
+            }
+        }
     }
 
     /// Sends bytes, waiting while the other end has no room for them.
@@ -282,16 +329,18 @@ impl ByteWriter {
     ///
     /// [`CallError::Cancelled`] when the other end has given up, or what ended the call.
     pub async fn write(&mut self, mut data: Bytes) -> Result<(), CallError> {
-        let subject = self.subject().await?;
         let most = outbound::room(&self.guard.peer, None, "");
         while !data.is_empty() {
             if let Some(error) = self.guard.exchange.stopped() {
                 return Err(error);
             }
+            let subject = self.subject().await?;
             let free = self.free().await?;
             let part = data.split_to(data.len().min(most).min(free));
+            let offset = self.sent;
             self.sent += part.len() as u64;
-            self.guard.peer.publish(subject.clone(), None, part).await?;
+            self.send(subject, offset, part).await?;
+            self.change_over();
         }
         Ok(())
     }
@@ -322,7 +371,7 @@ impl ByteWriter {
         }
         let subject = self.subject().await?;
         self.done = true;
-        self.guard.peer.publish(subject, None, Bytes::new()).await
+        self.send(subject, self.sent, Bytes::new()).await
     }
 
     /// Notes that the data itself told its end, so that no empty message follows.
@@ -344,12 +393,11 @@ impl Drop for ByteWriter {
             return;
         };
         if !self.done && self.guard.exchange.stopped().is_none() {
-            let farewell = Farewell {
-                subject,
-                headers: None,
-                payload: Bytes::new(),
-            };
-            self.guard.peer.farewell(farewell);
+            let offset = self.is_long.then_some(self.sent);
+            self.guard.peer.farewell(Farewell {
+                offset,
+                ..Farewell::empty(subject)
+            });
         }
     }
 }

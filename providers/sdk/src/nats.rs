@@ -14,6 +14,8 @@ use lattice_nats::connection::{
     ClientCert, Connection, ConnectionError, Creds, Login, Prepared, Renewable, Tls, addresses,
 };
 
+use lattice_rpc::{BulkClient, BulkConnection};
+
 use crate::error::{BoxError, RunError};
 
 pub use backend::{BackendSettings, NatsBackend};
@@ -166,6 +168,25 @@ pub(crate) struct Joined {
     /// Where new credentials go, for a process with its own.
     pub(crate) renewing: Option<Renewing>,
     pub(crate) _rotation: Option<Rotation>,
+    connection: Connection,
+    name: String,
+}
+
+impl Joined {
+    /// Connects once more in the same way, with the credentials of that time, when there are long
+    /// streams.
+    pub(crate) fn for_long_streams(&self) -> BulkConnection {
+        let (connection, name) = (self.connection.clone(), self.name.clone());
+        BulkConnection::new(move || {
+            let (connection, name) = (connection.clone(), name.clone());
+            async move {
+                let Connected { client, rotation } =
+                    open(&connection, &name, |options| options).await?;
+                let kept = Box::new(rotation);
+                Ok(BulkClient { client, kept })
+            }
+        })
+    }
 }
 
 /// How a process with credentials of its own connects, as often as they are replaced.
@@ -206,6 +227,8 @@ pub(crate) async fn join(data: &HostData) -> Result<Joined, NatsError> {
         client: connected.client,
         renewing,
         _rotation: connected.rotation,
+        name: data.provider_key.clone(),
+        connection,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use lattice_core::provider::{HostData, SHUTDOWN_REPLY};
-use lattice_rpc::{Peer, PeerConfig, Switchboard, keep_connected};
+use lattice_rpc::{BulkConnection, Peer, PeerConfig, Switchboard, keep_connected};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -48,8 +48,12 @@ const NATS_LIMIT: Duration = Duration::from_secs(10);
 pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result<(), RunError> {
     let joined = nats::join(&data).await?;
     let (nats, renewing) = (joined.client.clone(), joined.renewing.clone());
+    let config = PeerConfig {
+        bulk: Some(joined.for_long_streams()),
+        ..PeerConfig::default()
+    };
     let Some(path) = &data.lattice_socket else {
-        return run_peers::<P>(nats, PeerConfig::default(), data, renewing, stop).await;
+        return run_peers::<P>(nats, config, data, renewing, stop).await;
     };
     let (board, end) = (Switchboard::default(), CancellationToken::new());
     if let Some(identity) = &data.lattice_identity {
@@ -59,7 +63,7 @@ pub async fn run<P: Provider>(data: HostData, stop: CancellationToken) -> Result
     let mut line = AbortOnDropHandle::new(line);
     let config = PeerConfig {
         local: Some(board),
-        ..PeerConfig::default()
+        ..config
     };
     let ended = run_peers::<P>(nats, config, data, renewing, stop).await;
     // The last answers of the provider leave by the line, too.
@@ -84,18 +88,20 @@ pub async fn run_on<P: Provider>(
 }
 
 /// As [`run_on`], where what is on `local` is reached without NATS: inside the process of a host,
-/// its components.
+/// its components. Long streams to others go over `bulk`, if there is such a connection.
 ///
 /// # Errors
 ///
 /// As [`run`].
 pub async fn run_inside<P: Provider>(
     nats: Client,
+    bulk: Option<BulkConnection>,
     local: Switchboard,
     data: HostData,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let config = PeerConfig {
+        bulk,
         local: Some(local),
         ..PeerConfig::default()
     };

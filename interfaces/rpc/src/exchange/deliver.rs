@@ -107,6 +107,7 @@ impl Exchange {
         state.remote.get_or_insert_with(|| Remote {
             root: reply.clone(),
             window,
+            bulk: header::read_bulk(headers),
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderValue, Subject};
 use lattice_codec::Path;
 use tokio::time::Instant;
 
@@ -28,6 +28,9 @@ pub struct Terms {
     /// `ended`: paths, joined by commas, that are written as pending but have already ended without
     /// data.
     pub ended: Vec<Path>,
+    /// `bulk`: where the sender reads what comes after the first 64 KiB of a stream, if that is not
+    /// where it reads the beginning. A subject, in which there is no `;`.
+    pub bulk: Option<Subject>,
 }
 
 impl Terms {
@@ -40,6 +43,7 @@ impl Terms {
                 "turn" => terms.turn = value.parse().ok(),
                 "window" => terms.window = value.parse().ok(),
                 "ended" => terms.ended = split(value),
+                "bulk" => terms.bulk = Some(value.into()),
                 _ => {}
             }
         }
@@ -68,6 +72,10 @@ impl Terms {
         if !self.ended.is_empty() {
             text.push_str(if text.is_empty() { "ended=" } else { ";ended=" });
             push_paths(&mut text, &self.ended);
+        }
+        if let Some(bulk) = &self.bulk {
+            text.push_str(if text.is_empty() { "bulk=" } else { ";bulk=" });
+            text.push_str(bulk);
         }
         text
     }
@@ -142,9 +150,10 @@ mod tests {
             turn: Option<u32>,
             window: Option<u64>,
             ended in paths(),
+            bulk in prop::option::of("_INBOX\\.[a-zA-Z0-9=/.-]{1,40}"),
         ) {
             let left = left.map(Duration::from_millis);
-            let terms = Terms { left, turn, window, ended };
+            let terms = Terms { left, turn, window, ended, bulk: bulk.map(Subject::from) };
             prop_assert_eq!(Terms::read(&terms.text()), terms);
         }
 

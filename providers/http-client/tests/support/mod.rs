@@ -125,7 +125,7 @@ impl Lattice {
         let own = nats_box.client().await.unwrap();
         let running = tokio::spawn(async move {
             let stop = CancellationToken::new();
-            run_inside::<HttpClient>(own, board, data, stop)
+            run_inside::<HttpClient>(own, None, board, data, stop)
                 .await
                 .unwrap();
         });
