@@ -21,8 +21,8 @@ use crate::error::CallError;
 use crate::peer::PeerConfig;
 use crate::socket::Line;
 
-pub(crate) use channel::{Budget, Share};
-use channel::{Channel, Piece};
+use channel::Channel;
+pub(crate) use channel::{Budget, Pieces, Share};
 pub(crate) use deliver::Delivered;
 use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
@@ -339,11 +339,12 @@ impl Exchange {
         Poll::Ready(Ok(state.root.pop_all()))
     }
 
-    /// Takes the next piece of the synchronous value; `None` at its end.
-    pub(crate) fn poll_root(&self, cx: &Context<'_>) -> Poll<Option<Result<Piece, CallError>>> {
+    /// Takes all that has come of the synchronous value since the last time; `None` at its end.
+    pub(crate) fn poll_root(&self, cx: &Context<'_>) -> Poll<Option<Result<Pieces, CallError>>> {
         let mut state = self.state.lock();
-        if let Some(piece) = state.root.pop_piece() {
-            return Poll::Ready(Some(Ok(piece)));
+        let pieces = state.root.pop_pieces();
+        if !pieces.is_empty() {
+            return Poll::Ready(Some(Ok(pieces)));
         }
         if state.root.is_ended() {
             return Poll::Ready(None);

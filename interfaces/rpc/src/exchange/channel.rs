@@ -51,6 +51,13 @@ pub(crate) struct Share {
     size: usize,
 }
 
+impl Share {
+    /// Takes another part over.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.size += std::mem::take(&mut other.size);
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.size, Ordering::Relaxed);
@@ -64,6 +71,9 @@ pub(crate) struct Piece {
     pub(crate) share: Share,
 }
 
+/// What has come of a stream, in order.
+pub(crate) type Pieces = VecDeque<Piece>;
+
 /// The budget of the peer is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exhausted;
@@ -71,7 +81,7 @@ pub(crate) struct Exhausted;
 /// One ordered byte stream of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
-    queue: VecDeque<Piece>,
+    queue: Pieces,
     buffered: usize,
     received: u64,
     ended: bool,
@@ -98,14 +108,16 @@ impl Channel {
         Ok(())
     }
 
-    pub(crate) fn pop_piece(&mut self) -> Option<Piece> {
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let piece = self.queue.pop_front()?;
         self.buffered -= piece.data.len();
-        Some(piece)
+        Some(piece.data)
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        self.pop_piece().map(|piece| piece.data)
+    /// Takes every piece that waits.
+    pub(crate) fn pop_pieces(&mut self) -> Pieces {
+        self.buffered = 0;
+        std::mem::take(&mut self.queue)
     }
 
     /// Takes everything that waits as one piece.
