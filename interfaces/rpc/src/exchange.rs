@@ -83,6 +83,16 @@ impl State {
         self.paths.last_mut().map(|(_, channel)| channel)
     }
 
+    /// Notes paths that ended without data.
+    fn end_paths(&mut self, ended: &[Path]) {
+        for path in ended {
+            let is_full = self.ended_paths.len() == MAX_PATHS;
+            if !is_full && !self.ended_paths.contains(path) {
+                self.ended_paths.push(path.clone());
+            }
+        }
+    }
+
     /// Notes how much of our stream at `path` the other end has consumed.
     fn credit(&mut self, path: Path, total: u64) {
         if let Some((_, known)) = self.credits.iter_mut().find(|(known, _)| *known == path) {
@@ -298,7 +308,7 @@ impl Exchange {
 
     /// Notes paths that ended without data.
     pub(crate) fn set_ended(&self, ended: &[Path]) {
-        self.state.lock().ended_paths.extend_from_slice(ended);
+        self.state.lock().end_paths(ended);
     }
 
     /// Whether the end of the stream at `path` was written by a peer of our kind in the stream

@@ -131,7 +131,10 @@ impl Exchange {
             .as_ref()
             .is_some_and(|remote| remote.window.is_none());
         state.more |= header::has(headers, header::MORE);
-        state.ended_paths.extend(header::read_ended(headers));
+        // What comes after the end of the answer is no part of it.
+        if !state.root.is_ended() {
+            state.end_paths(&header::read_ended(headers));
+        }
         let reply = message.reply.as_ref();
         if let Some(reply) = reply.filter(|reply| turn_of(reply).is_none()) {
             self.learn_remote(state, reply, headers);
@@ -240,3 +243,6 @@ fn is_misplaced(state: &mut State, result: &Message) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
