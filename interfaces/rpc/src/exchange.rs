@@ -2,6 +2,7 @@
 //!
 //! Delivery never waits: it appends to a bounded queue and wakes whoever polls.
 
+mod budget;
 mod channel;
 mod deliver;
 mod pulse;
@@ -21,8 +22,9 @@ use crate::error::CallError;
 use crate::peer::PeerConfig;
 use crate::socket::Line;
 
+pub(crate) use budget::{Account, Budget, Share};
 use channel::Channel;
-pub(crate) use channel::{Budget, Pieces, Share};
+pub(crate) use channel::Pieces;
 pub(crate) use deliver::Delivered;
 use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
@@ -149,7 +151,8 @@ pub(crate) struct Exchange {
     max_value: usize,
     max_buffered: usize,
     window: u64,
-    budget: Arc<Budget>,
+    /// What the call holds for its readers.
+    account: Arc<Account>,
     /// The line that the request took; 0 where it took none.
     line: AtomicU32,
     /// Who counts the road of the call.
@@ -170,7 +173,7 @@ impl Exchange {
             max_value: config.max_value_bytes,
             max_buffered: config.max_buffered_bytes,
             window: config.stream_window,
-            budget: Arc::clone(budget),
+            account: Account::new(budget, config.max_held_by_call()),
             line: AtomicU32::new(0),
             roads: Mutex::default(),
             state: Mutex::default(),

@@ -206,7 +206,8 @@ impl Params {
     fn append(&mut self, pieces: Pieces) {
         let data = pieces.iter().map(|piece| &piece.data);
         self.first = joined(std::mem::take(&mut self.first), data);
-        for piece in pieces {
+        for mut piece in pieces {
+            piece.share.shrink_to(piece.data.len());
             match &mut self.share {
                 Some(share) => share.join(piece.share),
                 none => *none = Some(piece.share),

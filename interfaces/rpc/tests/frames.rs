@@ -333,8 +333,10 @@ async fn taker(pair: &Pair) -> lattice_rpc::ServeHandle {
 #[tokio::test]
 async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
     const HALF: usize = 16 * 1024;
+    const SLACK: usize = 2048;
+    // Eight fit, since none may hold more than it leaves free; a little more while they are taken in.
     let config = lattice_rpc::PeerConfig {
-        max_held_bytes: 8 * HALF,
+        max_held_bytes: 9 * HALF + SLACK,
         ..lattice_rpc::PeerConfig::default()
     };
     let pair = Pair::with_config(config).await;
@@ -355,7 +357,8 @@ async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
         refused += usize::from(is_refusal(&raw.next().await));
         most = most.max(pair.callee.stats().held_bytes);
     }
-    assert_eq!((most, pair.callee.stats().held_bytes), (8 * HALF, 8 * HALF));
+    assert!(most <= 8 * HALF + SLACK, "{most}");
+    assert_eq!(pair.callee.stats().held_bytes, 8 * HALF);
     // What comes whole with its request is not held, and is answered meanwhile.
     let mut honest = bytes::BytesMut::new();
     write::bytes(&mut honest, b"honest");

@@ -3,6 +3,7 @@
 use super::*;
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use async_nats::HeaderMap;
 
@@ -12,8 +13,14 @@ use crate::peer::PeerConfig;
 
 fn exchange(side: Side) -> Exchange {
     let config = PeerConfig::default();
+    exchanges(side, &config).0
+}
+
+/// Two calls of one peer, and what they share.
+fn exchanges(side: Side, config: &PeerConfig) -> (Exchange, Exchange, Arc<Budget>) {
     let budget = Arc::new(Budget::new(config.max_held_bytes));
-    Exchange::new(side, "f".into(), &config, &budget)
+    let call = || Exchange::new(side, "f".into(), config, &budget);
+    (call(), call(), Arc::clone(&budget))
 }
 
 fn message(headers: &[(&'static str, &str)], payload: impl Into<Bytes>) -> Message {
@@ -57,4 +64,55 @@ fn nothing_is_told_of_paths_after_the_end_of_the_answer() {
     call.deliver("results", message(&[(header::ENDED, "0")], "x"));
     call.deliver("results", message(&[(header::ENDED, "1,2")], "x"));
     assert_eq!(call.ended_paths(), [Path::new([0])]);
+}
+
+#[test]
+fn a_greedy_call_leaves_room_for_a_whole_value_of_another() {
+    let config = PeerConfig::default();
+    let (greedy, honest, budget) = exchanges(Side::Callee, &config);
+    let piece = Bytes::from(vec![7; 1 << 20]);
+    for at in 0..512 {
+        let suffix = format!("params.{}", at % 32);
+        greedy.deliver(&suffix, message(&[], piece.clone()));
+    }
+    let failed = greedy.stopped();
+    assert!(
+        matches!(failed, Some(CallError::TooLarge { .. })),
+        "{failed:?}"
+    );
+    assert!(budget.held() <= config.max_held_by_call());
+    for _ in 0..config.max_value_bytes / piece.len() {
+        honest.deliver("params", message(&[], piece.clone()));
+    }
+    assert!(honest.stopped().is_none());
+}
+
+#[test]
+fn a_call_that_has_failed_holds_nothing_more_and_its_value_has_no_end() {
+    let config = PeerConfig {
+        max_held_bytes: 100_000,
+        ..PeerConfig::default()
+    };
+    let (call, other, budget) = exchanges(Side::Callee, &config);
+    let piece = Bytes::from(vec![7; 40_000]);
+    for _ in 0..2 {
+        call.deliver("params", message(&[], piece.clone()));
+    }
+    let held = budget.held();
+    for suffix in ["params", "params.0"] {
+        call.deliver(suffix, message(&[], "more"));
+        call.deliver(suffix, message(&[], ""));
+    }
+    assert_eq!(budget.held(), held);
+    let cx = Context::from_waker(Waker::noop());
+    let first = call.poll_root(&cx);
+    assert!(matches!(first, Poll::Ready(Some(Ok(pieces))) if pieces.len() == 1));
+    let then = call.poll_root(&cx);
+    assert!(
+        matches!(then, Poll::Ready(Some(Err(CallError::Remote(_))))),
+        "{then:?}"
+    );
+    drop(call);
+    other.deliver("params", message(&[], piece));
+    assert!(other.stopped().is_none());
 }
