@@ -2,6 +2,7 @@
 //!
 //! Delivery never waits: it appends to a bounded queue and wakes whoever polls.
 
+mod budget;
 mod channel;
 mod deliver;
 mod pulse;
@@ -21,8 +22,9 @@ use crate::error::CallError;
 use crate::peer::PeerConfig;
 use crate::socket::Line;
 
-pub(crate) use channel::{Budget, Share};
-use channel::{Channel, Piece};
+pub(crate) use budget::{Account, Budget, Share};
+use channel::Channel;
+pub(crate) use channel::Pieces;
 pub(crate) use deliver::Delivered;
 use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
@@ -87,6 +89,16 @@ impl State {
         self.paths.last_mut().map(|(_, channel)| channel)
     }
 
+    /// Notes paths that ended without data.
+    fn end_paths(&mut self, ended: &[Path]) {
+        for path in ended {
+            let is_full = self.ended_paths.len() == MAX_PATHS;
+            if !is_full && !self.ended_paths.contains(path) {
+                self.ended_paths.push(path.clone());
+            }
+        }
+    }
+
     /// Notes how much of our stream at `path` the other end has consumed.
     fn credit(&mut self, path: Path, total: u64) {
         if let Some((_, known)) = self.credits.iter_mut().find(|(known, _)| *known == path) {
@@ -143,7 +155,8 @@ pub(crate) struct Exchange {
     max_value: usize,
     max_buffered: usize,
     window: u64,
-    budget: Arc<Budget>,
+    /// What the call holds for its readers.
+    account: Arc<Account>,
     /// The line that the request took; 0 where it took none.
     line: AtomicU32,
     /// Who counts the road of the call.
@@ -164,7 +177,7 @@ impl Exchange {
             max_value: config.max_value_bytes,
             max_buffered: config.max_buffered_bytes,
             window: config.stream_window,
-            budget: Arc::clone(budget),
+            account: Account::new(budget, config.max_held_by_call()),
             line: AtomicU32::new(0),
             roads: Mutex::default(),
             state: Mutex::default(),
@@ -315,7 +328,7 @@ impl Exchange {
 
     /// Notes paths that ended without data.
     pub(crate) fn set_ended(&self, ended: &[Path]) {
-        self.state.lock().ended_paths.extend_from_slice(ended);
+        self.state.lock().end_paths(ended);
     }
 
     /// Whether the end of the stream at `path` was written by a peer of our kind in the stream
@@ -356,11 +369,12 @@ impl Exchange {
         Poll::Ready(Ok(state.root.pop_all()))
     }
 
-    /// Takes the next piece of the synchronous value; `None` at its end.
-    pub(crate) fn poll_root(&self, cx: &Context<'_>) -> Poll<Option<Result<Piece, CallError>>> {
+    /// Takes all that has come of the synchronous value since the last time; `None` at its end.
+    pub(crate) fn poll_root(&self, cx: &Context<'_>) -> Poll<Option<Result<Pieces, CallError>>> {
         let mut state = self.state.lock();
-        if let Some(piece) = state.root.pop_piece() {
-            return Poll::Ready(Some(Ok(piece)));
+        let pieces = state.root.pop_pieces();
+        if !pieces.is_empty() {
+            return Poll::Ready(Some(Ok(pieces)));
         }
         if state.root.is_ended() {
             return Poll::Ready(None);

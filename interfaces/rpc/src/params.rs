@@ -1,5 +1,7 @@
 //! The parameters of a served call, as far as they have come.
 
+mod pace;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +13,11 @@ use tokio::time::Instant;
 
 use crate::direct::{Given, Value};
 use crate::error::CallError;
-use crate::exchange::Share;
+use crate::exchange::{Pieces, Share};
 use crate::limiter::{Claim, Limiter, Permit, Place};
 use crate::respond::Inbound;
 use crate::stream::ByteReader;
+use pace::Pace;
 
 /// The parameters of one call.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ pub struct Params {
     inbound: Arc<Inbound>,
     first: Bytes,
     /// What `first` takes of the peer's budget.
-    shares: Vec<Share>,
+    share: Option<Share>,
     complete: bool,
     begun: Instant,
     deadline: Instant,
@@ -49,7 +52,7 @@ impl Params {
         Self {
             inbound,
             first,
-            shares: Vec::new(),
+            share: None,
             complete,
             begun: Instant::now(),
             deadline,
@@ -95,7 +98,8 @@ impl Params {
 
     /// Decodes the parameters, waiting for further pieces while they are incomplete.
     ///
-    /// `decode` starts at the front each time it is called.
+    /// `decode` starts at the front each time it is called. What it tells of missing bytes has to be
+    /// true: it is not called before they are there, and where much has come, not for each that does.
     ///
     /// # Errors
     ///
@@ -106,16 +110,34 @@ impl Params {
         mut decode: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
     ) -> Result<T, CallError> {
         let most = self.inbound.peer.inner.config.max_value_bytes as u64;
+        let mut pace = Pace::default();
         let value = loop {
-            let mut reader = Reader::new(self.first.clone()).with_limit(most);
-            match decode(&mut reader).and_then(|value| reader.finish().map(|()| value)) {
+            match read(&self.first, most, &mut decode) {
                 Ok(value) => break value,
-                Err(DecodeError::Incomplete { .. }) if !self.complete => self.more().await?,
+                Err(DecodeError::Incomplete { needed }) if !self.complete => {
+                    pace.looked(self.first.len(), needed);
+                    self.gather(&pace).await?;
+                }
                 Err(error) => return Err(error.into()),
             }
         };
         self.step_in().await?;
         Ok(value)
+    }
+
+    /// Waits until it is of use to decode again.
+    async fn gather(&mut self, pace: &Pace) -> Result<(), CallError> {
+        while !self.complete {
+            match pace.due(self.first.len()) {
+                None => self.more().await?,
+                Some(at) if at <= Instant::now() => return Ok(()),
+                Some(at) => match tokio::time::timeout_at(at, self.more()).await {
+                    Ok(more) => more?,
+                    Err(_) => return Ok(()),
+                },
+            }
+        }
+        Ok(())
     }
 
     /// Waits for all parameters of a function whose type is not known here.
@@ -167,12 +189,8 @@ impl Params {
         let guard = Arc::clone(self.inbound.accept().await?);
         let next = poll_fn(|cx| guard.exchange.poll_root(cx));
         match tokio::time::timeout_at(self.deadline, next).await {
-            Ok(Some(part)) => {
-                let part = part?;
-                let mut all = BytesMut::from(std::mem::take(&mut self.first));
-                all.extend_from_slice(&part.data);
-                self.first = all.freeze();
-                self.shares.push(part.share);
+            Ok(Some(pieces)) => {
+                self.append(pieces?);
                 Ok(())
             }
             Ok(None) => {
@@ -182,6 +200,18 @@ impl Params {
             Err(_) => Err(CallError::NotSent {
                 after: self.begun.elapsed(),
             }),
+        }
+    }
+
+    fn append(&mut self, pieces: Pieces) {
+        let data = pieces.iter().map(|piece| &piece.data);
+        self.first = joined(std::mem::take(&mut self.first), data);
+        for mut piece in pieces {
+            piece.share.shrink_to(piece.data.len());
+            match &mut self.share {
+                Some(share) => share.join(piece.share),
+                none => *none = Some(piece.share),
+            }
         }
     }
 
@@ -216,5 +246,52 @@ impl Params {
 
     pub(crate) fn inbound(&self) -> &Arc<Inbound> {
         &self.inbound
+    }
+}
+
+/// Decodes from the front. The reader does not outlive this: nobody else may hold the bytes when more
+/// are appended, or all of them are copied.
+fn read<T>(
+    bytes: &Bytes,
+    most: u64,
+    decode: &mut impl FnMut(&mut Reader) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(bytes.clone()).with_limit(most);
+    let value = decode(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
+}
+
+/// Appends to bytes that nobody else holds without copying them, but for now and then, when they have
+/// outgrown their room.
+fn joined<'a>(first: Bytes, pieces: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
+    let mut all = BytesMut::from(first);
+    all.reserve(pieces.clone().map(Bytes::len).sum());
+    for piece in pieces {
+        all.extend_from_slice(piece);
+    }
+    all.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_in_vain_is_not_copied_when_more_comes() {
+        let piece = Bytes::from_static(b"x");
+        let mut all = Bytes::from(vec![1; 100_000]);
+        let mut copies = 0;
+        for _ in 0..1000 {
+            let incomplete = read(&all, 1 << 20, &mut |reader| {
+                reader.take(reader.remaining() + 1)
+            });
+            assert_eq!(incomplete, Err(DecodeError::Incomplete { needed: 1 }));
+            let before = all.as_ptr();
+            all = joined(all, [&piece].into_iter());
+            copies += usize::from(all.as_ptr() != before);
+        }
+        assert_eq!(all.len(), 101_000);
+        assert!(copies < 3, "{copies}");
     }
 }

@@ -42,7 +42,7 @@ pub struct PeerConfig {
     /// How far a stream of a peer without flow control may run ahead of its reader, in bytes.
     pub max_buffered_bytes: usize,
     /// How much all open calls may hold for readers together, in bytes. A call that would need
-    /// more fails.
+    /// more fails, and so does one that would hold more than it leaves for others.
     pub max_held_bytes: usize,
     /// The credit granted per stream, in bytes.
     pub stream_window: u64,
@@ -80,12 +80,22 @@ impl Default for PeerConfig {
     }
 }
 
+impl PeerConfig {
+    /// How much one call may hold for readers: a value, and two streams that have run ahead as far as
+    /// they may.
+    pub(crate) fn max_held_by_call(&self) -> usize {
+        self.max_value_bytes
+            .saturating_add(self.max_buffered_bytes.saturating_mul(2))
+    }
+}
+
 /// What a peer has open right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerStats {
     /// Calls that hold a slot, made and served, including cancelled ones that linger.
     pub open_calls: usize,
-    /// Bytes that open calls hold for readers which have not taken them yet.
+    /// Bytes that open calls hold for readers which have not taken them yet, with what keeping them
+    /// takes.
     pub held_bytes: usize,
     /// Calls that are being served.
     pub serving: usize,

@@ -6,11 +6,12 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use lattice_codec::write;
+use lattice_codec::{DecodeError, write};
 use lattice_rpc::Limiter;
 use support::Pair;
 
@@ -332,8 +333,10 @@ async fn taker(pair: &Pair) -> lattice_rpc::ServeHandle {
 #[tokio::test]
 async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
     const HALF: usize = 16 * 1024;
+    const SLACK: usize = 2048;
+    // Eight fit, since none may hold more than it leaves free; a little more while they are taken in.
     let config = lattice_rpc::PeerConfig {
-        max_held_bytes: 8 * HALF,
+        max_held_bytes: 9 * HALF + SLACK,
         ..lattice_rpc::PeerConfig::default()
     };
     let pair = Pair::with_config(config).await;
@@ -354,7 +357,8 @@ async fn half_calls_of_many_callers_hold_no_more_than_the_peer_allows() {
         refused += usize::from(is_refusal(&raw.next().await));
         most = most.max(pair.callee.stats().held_bytes);
     }
-    assert_eq!((most, pair.callee.stats().held_bytes), (8 * HALF, 8 * HALF));
+    assert!(most <= 8 * HALF + SLACK, "{most}");
+    assert_eq!(pair.callee.stats().held_bytes, 8 * HALF);
     // What comes whole with its request is not held, and is answered meanwhile.
     let mut honest = bytes::BytesMut::new();
     write::bytes(&mut honest, b"honest");
@@ -376,4 +380,43 @@ fn is_refusal(message: &async_nats::Message) -> bool {
         ) && has("Description", "what all open calls hold")
     };
     message.headers.as_ref().is_some_and(told)
+}
+
+#[tokio::test]
+async fn much_and_then_a_byte_at_a_time_is_not_decoded_for_each() {
+    const MUCH: usize = 512 * 1024;
+    const BYTES: usize = 2000;
+    let pair = Pair::start().await;
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    // A decoder that cannot say how much is missing, as that of a host.
+    let _serving = pair
+        .serve("count", move |mut call| {
+            let counted = Arc::clone(&counted);
+            async move {
+                let decoded = call.params.decode(|reader| {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    match reader.remaining() {
+                        whole if whole == MUCH + BYTES => reader.take(whole),
+                        _ => Err(DecodeError::Incomplete { needed: 1 }),
+                    }
+                });
+                let size = decoded.await.unwrap().len();
+                call.responder.reply(size.to_string().into()).await.unwrap();
+            }
+        })
+        .await;
+    let mut raw = Raw::new(&pair).await;
+    raw.invoke(&pair.subject("count"), 1, &[7; MUCH]).await;
+    let params = format!("{}.params", raw.next().await.reply.unwrap());
+    let byte = Bytes::from_static(b"x");
+    for _ in 0..BYTES {
+        let sent = raw.client.publish(params.clone(), byte.clone());
+        sent.await.unwrap();
+        raw.client.flush().await.unwrap();
+    }
+    // The end of the parameters is not told.
+    assert_eq!(raw.next().await.payload, (MUCH + BYTES).to_string());
+    let looks = looks.load(Ordering::Relaxed);
+    assert!(looks < 30, "{looks}");
 }

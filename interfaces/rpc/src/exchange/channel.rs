@@ -1,61 +1,18 @@
-//! One ordered byte stream of a call, and what all streams of a peer may hold together.
+//! One ordered byte stream of a call.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-/// The bytes that all calls of a peer hold for readers which have not taken them yet.
-///
-/// Each call has bounds of its own; this is the bound of all of them together, without which many
-/// callers that send half a call each would fill the memory.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    limit: usize,
-    held: AtomicUsize,
-}
+use super::budget::{Account, Exhausted, Share};
 
-impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            held: AtomicUsize::new(0),
-        }
-    }
+/// A longer piece stays a part of what was read from the connection. Shorter ones are copied, so that
+/// they do not keep all of that, and put together, so that each does not cost more than it carries.
+const COPIED: usize = 16 * 1024;
 
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
-
-    pub(crate) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    fn take(self: &Arc<Self>, size: usize) -> Option<Share> {
-        let more = |held: usize| held.checked_add(size).filter(|all| *all <= self.limit);
-        self.held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .ok()?;
-        Some(Share {
-            budget: Arc::clone(self),
-            size,
-        })
-    }
-}
-
-/// A part of the budget, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Share {
-    budget: Arc<Budget>,
-    size: usize,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.size, Ordering::Relaxed);
-    }
-}
+/// What a piece is charged for besides its bytes: its place in the queue and what owns it.
+const OVERHEAD: usize = 128;
 
 /// A piece of a stream, and its share of the budget, which a reader that collects pieces keeps.
 #[derive(Debug)]
@@ -64,14 +21,15 @@ pub(crate) struct Piece {
     pub(crate) share: Share,
 }
 
-/// The budget of the peer is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exhausted;
+/// What has come of a stream, in order.
+pub(crate) type Pieces = VecDeque<Piece>;
 
 /// One ordered byte stream of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
-    queue: VecDeque<Piece>,
+    queue: Pieces,
+    /// What comes after the queue, to which short pieces are added.
+    tail: Option<(BytesMut, Share)>,
     buffered: usize,
     received: u64,
     ended: bool,
@@ -86,34 +44,68 @@ impl Channel {
     }
 
     /// Appends a piece; an empty one ends the stream.
-    pub(crate) fn push(&mut self, data: Bytes, budget: &Arc<Budget>) -> Result<(), Exhausted> {
+    pub(crate) fn push(&mut self, data: Bytes, account: &Arc<Account>) -> Result<(), Exhausted> {
         if data.is_empty() {
             self.ended = true;
         } else if !self.ended {
-            let share = budget.take(data.len()).ok_or(Exhausted)?;
-            self.buffered += data.len();
-            self.received += data.len() as u64;
+            let size = data.len();
+            self.append(data, account)?;
+            self.buffered += size;
+            self.received += size as u64;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, data: Bytes, account: &Arc<Account>) -> Result<(), Exhausted> {
+        if let Some((tail, share)) = &mut self.tail
+            && tail.len() + data.len() <= COPIED
+        {
+            share.join(account.take(data.len())?);
+            tail.extend_from_slice(&data);
+            return Ok(());
+        }
+        let share = account.take(data.len() + OVERHEAD)?;
+        self.close_tail();
+        if data.len() <= COPIED {
+            self.tail = Some((BytesMut::from(&data[..]), share));
+        } else {
             self.queue.push_back(Piece { data, share });
         }
         Ok(())
     }
 
-    pub(crate) fn pop_piece(&mut self) -> Option<Piece> {
-        let piece = self.queue.pop_front()?;
-        self.buffered -= piece.data.len();
-        Some(piece)
+    fn close_tail(&mut self) {
+        if let Some((tail, share)) = self.tail.take() {
+            let data = tail.freeze();
+            self.queue.push_back(Piece { data, share });
+        }
     }
 
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        self.pop_piece().map(|piece| piece.data)
+        let data = match self.queue.pop_front() {
+            Some(piece) => piece.data,
+            None => self.tail.take()?.0.freeze(),
+        };
+        self.buffered -= data.len();
+        Some(data)
+    }
+
+    /// Takes every piece that waits.
+    pub(crate) fn pop_pieces(&mut self) -> Pieces {
+        self.close_tail();
+        self.buffered = 0;
+        std::mem::take(&mut self.queue)
     }
 
     /// Takes everything that waits as one piece.
     pub(crate) fn pop_all(&mut self) -> Bytes {
-        if self.queue.len() <= 1 {
-            return self.pop().unwrap_or_default();
+        let whole = self.buffered;
+        let first = self.pop().unwrap_or_default();
+        if first.len() == whole {
+            return first;
         }
-        let mut all = BytesMut::with_capacity(self.buffered);
+        let mut all = BytesMut::with_capacity(whole);
+        all.extend_from_slice(&first);
         while let Some(part) = self.pop() {
             all.extend_from_slice(&part);
         }
@@ -123,6 +115,7 @@ impl Channel {
     /// Drops what waits.
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
+        self.tail = None;
         self.buffered = 0;
     }
 
@@ -149,17 +142,83 @@ impl Channel {
 mod tests {
     use super::*;
 
+    use proptest::prelude::*;
+
+    use crate::exchange::Budget;
+
+    fn account(limit: usize) -> (Arc<Budget>, Arc<Account>) {
+        let budget = Arc::new(Budget::new(2 * limit));
+        let account = Account::new(&budget, limit);
+        (budget, account)
+    }
+
     #[test]
-    fn streams_of_all_calls_share_one_budget() {
-        let budget = Arc::new(Budget::new(10));
+    fn streams_of_a_call_share_what_it_may_hold() {
+        let (budget, account) = account(1000);
         let (mut one, mut other) = (Channel::default(), Channel::default());
-        one.push(Bytes::from_static(b"sixsix"), &budget).unwrap();
-        let refused = other.push(Bytes::from_static(b"fiver"), &budget);
-        assert_eq!(refused, Err(Exhausted));
-        assert_eq!(one.pop().unwrap().len(), 6);
-        other.push(Bytes::from_static(b"fiver"), &budget).unwrap();
-        assert_eq!(budget.held(), 5);
+        let piece = Bytes::from_static(&[7; 500]);
+        one.push(piece.clone(), &account).unwrap();
+        assert!(other.push(piece.clone(), &account).is_err());
+        assert_eq!(one.pop().unwrap(), piece);
+        other.push(piece, &account).unwrap();
+        assert_eq!(budget.held(), 500 + OVERHEAD);
         drop(other);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_byte_at_a_time_takes_about_as_much_as_at_once() {
+        let (budget, account) = account(1 << 20);
+        let mut channel = Channel::default();
+        // What was read from a connection.
+        let read = Bytes::from(vec![7; 256 * 1024]);
+        for at in 0..read.len() {
+            channel.push(read.slice(at..=at), &account).unwrap();
+        }
+        assert!(read.is_unique(), "kept by its pieces");
+        let pieces = read.len() / COPIED;
+        assert_eq!(channel.queue.len() + 1, pieces);
+        assert_eq!(budget.held(), read.len() + pieces * OVERHEAD);
+        assert_eq!(channel.pop_all(), read);
+        assert_eq!((budget.held(), channel.buffered()), (0, 0));
+    }
+
+    #[test]
+    fn each_piece_is_charged_for_what_keeping_it_takes() {
+        let (budget, account) = account(1 << 20);
+        let mut channel = Channel::default();
+        for _ in 0..10 {
+            channel
+                .push(Bytes::from_static(&[7; COPIED]), &account)
+                .unwrap();
+        }
+        assert_eq!(budget.held(), 10 * (COPIED + OVERHEAD));
+        assert_eq!(channel.pop_pieces().len(), 10);
+        assert_eq!(budget.held(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_is_popped_in_order(
+            sizes in prop::collection::vec((1..3 * COPIED, 0..3_u8), 0..40),
+        ) {
+            let (budget, account) = account(1 << 30);
+            let mut channel = Channel::default();
+            let (mut pushed, mut popped) = (Vec::new(), Vec::new());
+            for (at, (size, take)) in sizes.into_iter().enumerate() {
+                let piece = vec![at as u8; size];
+                pushed.extend_from_slice(&piece);
+                channel.push(piece.into(), &account).unwrap();
+                match take {
+                    0 => popped.extend(channel.pop().into_iter().flatten()),
+                    1 => popped.extend(channel.pop_pieces().into_iter().flat_map(|piece| piece.data)),
+                    _ => {}
+                }
+                prop_assert_eq!(popped.len() + channel.buffered(), pushed.len());
+            }
+            popped.extend(channel.pop_all());
+            prop_assert!(popped == pushed);
+            prop_assert_eq!(budget.held(), 0);
+        }
     }
 }

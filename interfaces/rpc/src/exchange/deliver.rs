@@ -4,6 +4,7 @@ use async_nats::{Message, StatusCode, Subject};
 use bytes::Bytes;
 use lattice_codec::Path;
 
+use super::budget::Exhausted;
 use super::{Exchange, LOST, MAX_PATHS, Remote, Side, State};
 use crate::error::{CallError, RemoteError};
 use crate::header::{self, turn_of};
@@ -132,7 +133,10 @@ impl Exchange {
             .as_ref()
             .is_some_and(|remote| remote.window.is_none());
         state.more |= header::has(headers, header::MORE);
-        state.ended_paths.extend(header::read_ended(headers));
+        // What comes after the end of the answer is no part of it.
+        if !state.root.is_ended() {
+            state.end_paths(&header::read_ended(headers));
+        }
         let reply = message.reply.as_ref();
         if let Some(reply) = reply.filter(|reply| turn_of(reply).is_none()) {
             self.learn_remote(state, reply, headers);
@@ -146,6 +150,10 @@ impl Exchange {
     }
 
     fn deliver_root(&self, state: &mut State, payload: Bytes) {
+        // A call that has failed holds nothing more, and what has a gap has no end.
+        if state.error.is_some() {
+            return;
+        }
         let size = state.root.received() as usize + payload.len();
         if size > self.max_value {
             let error = CallError::TooLarge {
@@ -156,23 +164,35 @@ impl Exchange {
             state.error.get_or_insert(error);
             return;
         }
-        if state.root.push(payload, &self.budget).is_err() {
-            self.exhausted(state);
+        if let Err(exhausted) = state.root.push(payload, &self.account) {
+            self.exhausted(state, exhausted);
         }
     }
 
-    /// Fails the call because all calls together hold as much as they may.
-    fn exhausted(&self, state: &mut State) {
-        let error = CallError::TooLarge {
-            what: "what all open calls hold",
-            size: self.budget.held(),
-            limit: self.budget.limit(),
+    /// Fails the call because it holds as much as it may.
+    fn exhausted(&self, state: &mut State, exhausted: Exhausted) {
+        let error = match exhausted {
+            Exhausted::Call { size, limit } => CallError::TooLarge {
+                what: "what the call holds for its readers",
+                size,
+                limit,
+            },
+            Exhausted::Peer { size, limit } => {
+                let error = CallError::TooLarge {
+                    what: "what all open calls hold, and this one once more,",
+                    size,
+                    limit,
+                };
+                match self.side {
+                    Side::Caller => error,
+                    // It is not the fault of this caller, who may try again.
+                    Side::Callee => {
+                        RemoteError::new(RemoteError::OVERLOADED, error.to_string()).into()
+                    }
+                }
+            }
         };
-        state.error.get_or_insert(match self.side {
-            Side::Caller => error,
-            // It is not the fault of this caller, who may try again.
-            Side::Callee => RemoteError::new(RemoteError::OVERLOADED, error.to_string()).into(),
-        });
+        state.error.get_or_insert(error);
     }
 
     fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) {
@@ -198,6 +218,9 @@ impl Exchange {
     }
 
     fn deliver_data(&self, state: &mut State, path: &Path, payload: Bytes) {
+        if state.error.is_some() {
+            return;
+        }
         // A peer that was granted credit stays within its window; one without flow control may
         // run ahead by the whole buffer, and then its call fails alone.
         let granted = state
@@ -214,11 +237,11 @@ impl Exchange {
             state.error.get_or_insert(CallError::Protocol(text));
             return;
         };
-        let full = channel.push(payload, &self.budget).is_err();
+        let pushed = channel.push(payload, &self.account);
         let buffered = channel.buffered();
-        if full {
+        if let Err(exhausted) = pushed {
             channel.clear();
-            self.exhausted(state);
+            self.exhausted(state, exhausted);
         } else if buffered > limit {
             channel.clear();
             state
@@ -241,3 +264,6 @@ fn is_misplaced(state: &mut State, result: &Message) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! What hostile peers send to a call, and what is kept of it.
+
+use super::*;
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use async_nats::HeaderMap;
+
+use crate::exchange::Budget;
+use crate::outbox::Outgoing;
+use crate::peer::PeerConfig;
+
+fn exchange(side: Side) -> Exchange {
+    let config = PeerConfig::default();
+    exchanges(side, &config).0
+}
+
+/// Two calls of one peer, and what they share.
+fn exchanges(side: Side, config: &PeerConfig) -> (Exchange, Exchange, Arc<Budget>) {
+    let budget = Arc::new(Budget::new(config.max_held_bytes));
+    let call = || Exchange::new(side, "f".into(), config, &budget);
+    (call(), call(), Arc::clone(&budget))
+}
+
+fn message(headers: &[(&'static str, &str)], payload: impl Into<Bytes>) -> Message {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        header::put(&mut map, name, value);
+    }
+    let message = Outgoing {
+        headers: Some(map),
+        payload: payload.into(),
+        ..Outgoing::reply("f".into(), header::write_turn(0))
+    };
+    message.arrived()
+}
+
+/// The header that tells of thirty-two paths, from `first` on.
+fn ended(first: usize) -> String {
+    let paths: Vec<_> = (first..first + 32).map(|at| at.to_string()).collect();
+    paths.join(",")
+}
+
+#[test]
+fn no_more_ended_paths_are_kept_than_a_call_has_streams() {
+    let call = exchange(Side::Caller);
+    for first in 0..1000 {
+        let headers = [(header::ENDED, &*ended(first)), (header::MORE, "1")];
+        call.deliver("results", message(&headers, "x"));
+    }
+    assert_eq!(call.ended_paths().len(), MAX_PATHS);
+    let call = exchange(Side::Caller);
+    for _ in 0..10 {
+        let headers = [(header::ENDED, "3,3,1"), (header::MORE, "1")];
+        call.deliver("results", message(&headers, "x"));
+    }
+    assert_eq!(call.ended_paths(), [Path::new([3]), Path::new([1])]);
+}
+
+#[test]
+fn nothing_is_told_of_paths_after_the_end_of_the_answer() {
+    let call = exchange(Side::Caller);
+    call.deliver("results", message(&[(header::ENDED, "0")], "x"));
+    call.deliver("results", message(&[(header::ENDED, "1,2")], "x"));
+    assert_eq!(call.ended_paths(), [Path::new([0])]);
+}
+
+#[test]
+fn a_greedy_call_leaves_room_for_a_whole_value_of_another() {
+    let config = PeerConfig::default();
+    let (greedy, honest, budget) = exchanges(Side::Callee, &config);
+    let piece = Bytes::from(vec![7; 1 << 20]);
+    for at in 0..512 {
+        let suffix = format!("params.{}", at % 32);
+        greedy.deliver(&suffix, message(&[], piece.clone()));
+    }
+    let failed = greedy.stopped();
+    assert!(
+        matches!(failed, Some(CallError::TooLarge { .. })),
+        "{failed:?}"
+    );
+    assert!(budget.held() <= config.max_held_by_call());
+    for _ in 0..config.max_value_bytes / piece.len() {
+        honest.deliver("params", message(&[], piece.clone()));
+    }
+    assert!(honest.stopped().is_none());
+}
+
+#[test]
+fn a_call_that_has_failed_holds_nothing_more_and_its_value_has_no_end() {
+    let config = PeerConfig {
+        max_held_bytes: 100_000,
+        ..PeerConfig::default()
+    };
+    let (call, other, budget) = exchanges(Side::Callee, &config);
+    let piece = Bytes::from(vec![7; 40_000]);
+    for _ in 0..2 {
+        call.deliver("params", message(&[], piece.clone()));
+    }
+    let held = budget.held();
+    for suffix in ["params", "params.0"] {
+        call.deliver(suffix, message(&[], "more"));
+        call.deliver(suffix, message(&[], ""));
+    }
+    assert_eq!(budget.held(), held);
+    let cx = Context::from_waker(Waker::noop());
+    let first = call.poll_root(&cx);
+    assert!(matches!(first, Poll::Ready(Some(Ok(pieces))) if pieces.len() == 1));
+    let then = call.poll_root(&cx);
+    assert!(
+        matches!(then, Poll::Ready(Some(Err(CallError::Remote(_))))),
+        "{then:?}"
+    );
+    drop(call);
+    other.deliver("params", message(&[], piece));
+    assert!(other.stopped().is_none());
+}
