@@ -5,6 +5,7 @@
 mod budget;
 mod channel;
 mod deliver;
+mod early;
 mod pulse;
 mod release;
 

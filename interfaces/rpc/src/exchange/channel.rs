@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::budget::{Account, Exhausted, Share};
+use super::early::Early;
 
 /// A longer piece stays a part of what was read from the connection. Shorter ones are copied, so that
 /// they do not keep all of that, and put together, so that each does not cost more than it carries.
@@ -30,9 +31,26 @@ pub(crate) struct Channel {
     queue: Pieces,
     /// What comes after the queue, to which short pieces are added.
     tail: Option<(BytesMut, Share)>,
+    /// What comes over the connection for long streams, once something has.
+    early: Option<Box<Early>>,
     buffered: usize,
     received: u64,
     ended: bool,
+}
+
+/// Why a message cannot be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It may not be held.
+    Exhausted(Exhausted),
+    /// It does not follow what has come: something between was lost, or was sent twice.
+    Gap,
+}
+
+impl From<Exhausted> for Refused {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::Exhausted(exhausted)
+    }
 }
 
 impl Channel {
@@ -44,7 +62,23 @@ impl Channel {
     }
 
     /// Appends a piece; an empty one ends the stream.
-    pub(crate) fn push(&mut self, data: Bytes, account: &Arc<Account>) -> Result<(), Exhausted> {
+    pub(crate) fn push(&mut self, data: Bytes, account: &Arc<Account>) -> Result<(), Refused> {
+        if self.early.is_none() {
+            return Ok(self.push_next(data, account)?);
+        }
+        let open = self
+            .early
+            .as_ref()
+            .map_or(0, |early| early.open(self.received));
+        if data.is_empty() || data.len() as u64 > open {
+            return Err(Refused::Gap);
+        }
+        self.push_next(data, account)?;
+        self.take_over();
+        Ok(())
+    }
+
+    fn push_next(&mut self, data: Bytes, account: &Arc<Account>) -> Result<(), Exhausted> {
         if data.is_empty() {
             self.ended = true;
         } else if !self.ended {
@@ -54,6 +88,48 @@ impl Channel {
             self.received += size as u64;
         }
         Ok(())
+    }
+
+    /// Takes in a piece that came over the connection for long streams and has `offset` bytes before
+    /// it, some of which may still be on their way over the other.
+    pub(crate) fn push_long(
+        &mut self,
+        offset: u64,
+        data: Bytes,
+        account: &Arc<Account>,
+    ) -> Result<(), Refused> {
+        let is_behind = self.early.is_none() && (offset < self.received || self.ended);
+        let early = self
+            .early
+            .get_or_insert_with(|| Box::new(Early::at(offset)));
+        if is_behind || !early.takes(offset, data.len()) {
+            return Err(Refused::Gap);
+        }
+        if offset == self.received {
+            return Ok(self.push_next(data, account)?);
+        }
+        let share = account.take(data.len() + OVERHEAD)?;
+        self.buffered += data.len();
+        early.keep(Piece { data, share });
+        Ok(())
+    }
+
+    /// Has those pieces follow that waited for what has just come.
+    fn take_over(&mut self) {
+        let Some(early) = &mut self.early else {
+            return;
+        };
+        let due = early.due(self.received);
+        if !due.is_empty() {
+            self.close_tail();
+        }
+        for piece in due {
+            self.ended |= piece.data.is_empty();
+            self.received += piece.data.len() as u64;
+            if !piece.data.is_empty() {
+                self.queue.push_back(piece);
+            }
+        }
     }
 
     fn append(&mut self, data: Bytes, account: &Arc<Account>) -> Result<(), Exhausted> {
@@ -116,6 +192,9 @@ impl Channel {
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
         self.tail = None;
+        if let Some(early) = &mut self.early {
+            early.clear();
+        }
         self.buffered = 0;
     }
 

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use lattice_codec::Path;
 
 use super::budget::Exhausted;
+use super::channel::Refused;
 use super::{Exchange, LOST, MAX_PATHS, Remote, Side, State};
+use crate::bulk::LONG;
 use crate::error::{CallError, RemoteError};
 use crate::header::{self, turn_of};
 
@@ -20,6 +22,8 @@ pub(crate) enum Delivered {
     Misplaced,
     /// The call was refused, since the session that proves it is of no use there.
     Outdated,
+    /// A stream has become a long one.
+    Long,
 }
 
 impl Exchange {
@@ -44,7 +48,10 @@ impl Exchange {
             (Side::Callee, "params") => self.deliver_root(&mut state, message.payload),
             (Side::Callee, "cancel") => state.cancelled = true,
             (Side::Callee, "") => {}
-            (side, suffix) => self.deliver_at_path(&mut state, side, suffix, message.payload),
+            (side, suffix) => {
+                let is_long = self.deliver_at_path(&mut state, side, suffix, message.payload);
+                outcome = if is_long { Delivered::Long } else { outcome };
+            }
         }
         state.wake();
         outcome
@@ -164,8 +171,8 @@ impl Exchange {
             state.error.get_or_insert(error);
             return;
         }
-        if let Err(exhausted) = state.root.push(payload, &self.account) {
-            self.exhausted(state, exhausted);
+        if let Err(refused) = state.root.push(payload, &self.account) {
+            self.refused(state, refused);
         }
     }
 
@@ -195,7 +202,8 @@ impl Exchange {
         state.error.get_or_insert(error);
     }
 
-    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) {
+    /// Takes in a message for a stream; whether that has become a long one by it.
+    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) -> bool {
         let prefix = match side {
             Side::Caller => "results.",
             Side::Callee => "params.",
@@ -204,7 +212,7 @@ impl Exchange {
             .strip_prefix(prefix)
             .and_then(|p| p.parse::<Path>().ok())
         {
-            self.deliver_data(state, &path, payload);
+            return self.deliver_data(state, &path, None, payload);
         } else if let Some(path) = suffix.strip_prefix("credit.").and_then(|p| p.parse().ok()) {
             let total = std::str::from_utf8(&payload)
                 .ok()
@@ -215,11 +223,37 @@ impl Exchange {
         } else {
             tracing::debug!(suffix, "ignored a message for an unknown part of a call");
         }
+        false
     }
 
-    fn deliver_data(&self, state: &mut State, path: &Path, payload: Bytes) {
-        if state.error.is_some() {
+    /// Takes in a part of a stream that came over the connection for long ones and has `offset` bytes
+    /// before it. `suffix` is what follows the slot's token in the subject.
+    pub(crate) fn deliver_long(&self, suffix: &str, offset: u64, payload: Bytes) {
+        let part = match self.side {
+            Side::Caller => "results.",
+            Side::Callee => "params.",
+        };
+        let path = suffix.strip_prefix(part).and_then(|path| path.parse().ok());
+        let Some(path) = path else {
+            tracing::debug!(suffix, "ignored a message for an unknown part of a call");
             return;
+        };
+        let mut state = self.state.lock();
+        state.pulse.heard();
+        state.long = true;
+        self.deliver_data(&mut state, &path, Some(offset), payload);
+        state.wake();
+    }
+
+    fn deliver_data(
+        &self,
+        state: &mut State,
+        path: &Path,
+        offset: Option<u64>,
+        payload: Bytes,
+    ) -> bool {
+        if state.error.is_some() {
+            return false;
         }
         // A peer that was granted credit stays within its window; one without flow control may
         // run ahead by the whole buffer, and then its call fails alone.
@@ -235,18 +269,35 @@ impl Exchange {
         let Some(channel) = state.path(path) else {
             let text = format!("more than {MAX_PATHS} streams in one call");
             state.error.get_or_insert(CallError::Protocol(text));
-            return;
+            return false;
         };
-        let pushed = channel.push(payload, &self.account);
+        let before = channel.received();
+        let pushed = match offset {
+            Some(offset) => channel.push_long(offset, payload, &self.account),
+            None => channel.push(payload, &self.account),
+        };
         let buffered = channel.buffered();
-        if let Err(exhausted) = pushed {
-            channel.clear();
-            self.exhausted(state, exhausted);
-        } else if buffered > limit {
-            channel.clear();
-            state
-                .error
-                .get_or_insert(CallError::SlowReader { buffered });
+        if pushed.is_ok() && buffered <= limit {
+            return before < LONG && channel.received() >= LONG;
+        }
+        channel.clear();
+        match pushed {
+            Ok(()) => {
+                let slow = CallError::SlowReader { buffered };
+                state.error.get_or_insert(slow);
+            }
+            Err(refused) => self.refused(state, refused),
+        }
+        false
+    }
+
+    fn refused(&self, state: &mut State, refused: Refused) {
+        match refused {
+            Refused::Exhausted(exhausted) => self.exhausted(state, exhausted),
+            Refused::Gap => {
+                let subject = self.subject.to_string();
+                state.error.get_or_insert(CallError::Incomplete { subject });
+            }
         }
     }
 }
