@@ -55,6 +55,14 @@ pub struct BulkClient {
     pub kept: Box<dyn Any + Send + Sync>,
 }
 
+impl std::fmt::Debug for BulkClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BulkClient")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How the process connects for long streams. The peers of one process share one, and with it one
 /// connection, which is made when the first of them needs it. Clones share everything.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use async_nats::Message;
+use async_nats::{Message, Subject};
 use lattice_core::provider::SecretText;
 use lattice_core::road::{Road, Why};
 use parking_lot::RwLock;

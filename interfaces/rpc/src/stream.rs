@@ -146,6 +146,7 @@ impl ByteReader {
         let Some(Remote {
             root,
             window: Some(_),
+            ..
         }) = self.guard.exchange.remote()
         else {
             return;

@@ -300,4 +300,76 @@ mod tests {
             prop_assert_eq!(budget.held(), 0);
         }
     }
+
+    proptest! {
+        /// Two connections keep their order each, and neither that of the other.
+        #[test]
+        fn what_comes_over_two_connections_is_put_in_order(
+            parts in prop::collection::vec(1..40_usize, 1..30),
+            switch in any::<prop::sample::Index>(),
+            turns in prop::collection::vec(any::<bool>(), 60),
+        ) {
+            let (_budget, account) = account(1 << 20);
+            let switch = switch.index(parts.len());
+            let mut offset = 0;
+            let mut sent = Vec::new();
+            for size in parts {
+                let part: Vec<u8> = (offset..offset + size).map(|at| at as u8).collect();
+                sent.push((offset as u64, Bytes::from(part)));
+                offset += size;
+            }
+            let whole: Vec<u8> = (0..offset).map(|at| at as u8).collect();
+            sent.push((offset as u64, Bytes::new()));
+            let mut long = sent.split_off(switch).into_iter();
+            let mut short = sent.into_iter();
+            let mut channel = Channel::default();
+            let mut received = Vec::new();
+            for is_long in turns.into_iter().chain([true; 31]).chain([false; 31]) {
+                match is_long {
+                    true => if let Some((offset, part)) = long.next() {
+                        channel.push_long(offset, part, &account).unwrap();
+                    },
+                    false => if let Some((_, part)) = short.next() {
+                        prop_assert!(!channel.is_ended());
+                        channel.push(part, &account).unwrap();
+                    },
+                }
+                while let Some(data) = channel.pop() {
+                    received.extend_from_slice(&data);
+                }
+            }
+            prop_assert!(channel.is_ended());
+            prop_assert_eq!(channel.buffered(), 0);
+            prop_assert_eq!(received, whole);
+        }
+    }
+
+    #[test]
+    fn what_does_not_follow_is_a_gap() {
+        let (_budget, account) = account(1 << 20);
+        let part = |size| Bytes::from(vec![1; size]);
+        let after = |lane: &[(Option<u64>, usize)]| {
+            let mut channel = Channel::default();
+            let mut pushed = Ok(());
+            for (offset, size) in lane {
+                assert_eq!(pushed, Ok(()), "{lane:?}");
+                pushed = match offset {
+                    Some(offset) => channel.push_long(*offset, part(*size), &account),
+                    None => channel.push(part(*size), &account),
+                };
+            }
+            pushed
+        };
+        for lane in [
+            &[(None, 10), (Some(9), 5)][..],
+            &[(None, 10), (Some(10), 5), (Some(16), 5)],
+            &[(None, 10), (Some(10), 5), (Some(10), 5)],
+            &[(None, 10), (Some(10), 5), (None, 1)],
+            &[(Some(10), 5), (None, 11)],
+            &[(Some(10), 5), (None, 0)],
+            &[(None, 10), (None, 0), (Some(10), 5)],
+        ] {
+            assert_eq!(after(lane), Err(Refused::Gap), "{lane:?}");
+        }
+    }
 }

@@ -36,6 +36,7 @@ impl Exchange {
             Some(Remote {
                 root,
                 window: Some(_),
+                ..
             }) => Release::Cancel(format!("{root}.cancel").into()),
             // A 1.9 peer knows no cancel message.
             Some(_) => Release::Free,
