@@ -54,7 +54,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// How many interleaved rounds to measure.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = report::ENOUGH_ROUNDS)]
     rounds: usize,
     /// How long each measurement of a round runs, in seconds.
     #[arg(long, default_value_t = 3.0)]
@@ -146,8 +146,8 @@ async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn measure(arguments: &Arguments) -> Result<Report> {
-    let mut report = Report::new()?;
     let (rounds, time) = (arguments.rounds, arguments.time());
+    let mut report = Report::new(rounds, time)?;
     let any = |names: &[&str]| names.iter().any(|name| arguments.wants(name));
     let wanted = |name: &str| arguments.wants(name);
     if arguments.capabilities {

@@ -132,9 +132,9 @@ fn is_baseline(name: &str) -> bool {
 /// The part of the page that is written anew.
 fn section(report: &Report, charts: &[&str]) -> String {
     let mut out = format!(
-        "Commit `{}` on {}.\n\n### Goals\n\n{}\n### Figures\n\n{}",
-        report.commit,
-        report.machine,
+        "{}{}\n\n### Goals\n\n{}\n### Figures\n\n{}",
+        report.origin(),
+        lengths(report),
         goals::table(report),
         figures(report)
     );
@@ -142,6 +142,14 @@ fn section(report: &Report, charts: &[&str]) -> String {
         out += &format!("\n![{name}]({CHARTS}/{name}.svg)\n");
     }
     out
+}
+
+/// How long those ran whose length is a matter of their own.
+fn lengths(report: &Report) -> String {
+    let long = ["overload_goodput", "abort_storm"].into_iter();
+    let long = long.filter_map(|name| Some((name, report.get(name)?.seconds?)));
+    long.map(|(name, seconds)| format!(" `{name}` is over {} s in all.", seconds.round()))
+        .collect()
 }
 
 /// All figures as a Markdown table.
@@ -190,6 +198,8 @@ mod tests {
         let docs = docs(&format!("before\n{BEGIN}\nold\n{END}\nafter\n"));
         let mut run = report(&[("bus_request_reply", 65_432.1)]);
         run.results[0].cpu_us = Some(12.34);
+        let minute = std::time::Duration::from_secs(60);
+        run.add(Figure::new("abort_storm", 0.0, "left").over(minute));
         publish(docs.path(), &run).unwrap();
         // Twice, as the markers have to stay.
         publish(docs.path(), &run).unwrap();
@@ -199,6 +209,8 @@ mod tests {
             "{page}"
         );
         assert!(!page.contains("\nold\n"), "{page}");
+        let origin = "Medians of 5 rounds of 3 s. `abort_storm` is over 60 s in all.\n";
+        assert!(page.contains(origin), "{page}");
         let line = "| `bus_request_reply` | 65,432 req/s |  | 12.3 us |  |  |";
         assert_eq!(page.matches(line).count(), 1, "{page}");
         assert!(
@@ -206,7 +218,7 @@ mod tests {
             "{page}"
         );
         let json = Report::read(&docs.path().join(JSON)).unwrap();
-        assert_eq!(json.results.len(), 1);
+        assert_eq!(json.results.len(), 2);
     }
 
     #[test]
