@@ -171,7 +171,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         scale::run(&mut report, rounds, time).await?;
     }
     if arguments.wants_long(overload::NAMES) {
-        overload::run(&mut report, time).await?;
+        overload::run(&mut report, time, arguments.full).await?;
     }
     if arguments.wants_long(abort::NAMES) {
         abort::run(&mut report, time * rounds as u32).await?;

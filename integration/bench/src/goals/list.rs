@@ -200,20 +200,20 @@ pub(super) const GOALS: &[Goal] = &[
         "x",
     ),
     goal(
-        "goodput at three times the capacity against the peak",
+        "least goodput at one to five times the capacity, against the peak",
         Share("overload_goodput", "overload_peak"),
         AtLeast(0.9),
         "x",
     )
     .over(OVERLOAD),
     goal(
-        "recovery after five times the capacity",
+        "recovery after the load has dropped from five times the capacity to half of it",
         Value("overload_recovery"),
         AtMost(2000.0),
         "ms",
     ),
     goal(
-        "p99 of accepted requests at three times the capacity against half of it",
+        "greatest p99 of accepted requests at one to five times the capacity, against half of it",
         Share("overload_p99", "overload_p99_unloaded"),
         AtMost(3.0),
         "x",
