@@ -59,6 +59,9 @@ struct Arguments {
     /// How long each measurement of a round runs, in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// How long clients come and leave in `abort_storm`, in seconds; its goal is about 600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    storm: f64,
     /// Only measures whose name contains this; several with commas between, or given again.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
@@ -174,7 +177,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         overload::run(&mut report, time, arguments.full).await?;
     }
     if arguments.wants_long(abort::NAMES) {
-        abort::run(&mut report, time * rounds as u32).await?;
+        abort::run(&mut report, Duration::from_secs_f64(arguments.storm)).await?;
     }
     Ok(report)
 }

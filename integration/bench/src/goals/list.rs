@@ -3,6 +3,7 @@
 use super::Limit::{AtLeast, AtMost};
 use super::Measured::{Cpu, Least, Messages, Share, Tail, Value};
 use super::{Goal, goal};
+use crate::abort;
 
 /// How long the loads of `overload_*` have to last, and the storm of `abort_storm`, in seconds.
 const OVERLOAD: f64 = 60.0;
@@ -224,6 +225,20 @@ pub(super) const GOALS: &[Goal] = &[
         Value("abort_storm"),
         AtMost(0.0),
         "",
+    )
+    .over(STORM),
+    goal(
+        "by how much host and provider have grown for each of these clients",
+        Value("abort_storm_memory_each"),
+        AtMost(abort::EACH as f64),
+        "B",
+    )
+    .over(STORM),
+    goal(
+        "by how much in all",
+        Value("abort_storm_memory"),
+        AtMost((abort::AT_MOST >> 20) as f64),
+        "MiB",
     )
     .over(STORM),
     goal(
