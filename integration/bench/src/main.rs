@@ -31,6 +31,7 @@ mod overload;
 mod restart;
 mod rounds;
 mod scale;
+mod spread;
 mod start;
 // What becomes of it.
 mod check;

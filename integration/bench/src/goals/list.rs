@@ -186,7 +186,7 @@ pub(super) const GOALS: &[Goal] = &[
         "MiB",
     ),
     goal(
-        "an active component beside them against it alone",
+        "an active component beside them, against one on a host without them",
         Share("idle_10000_active", "idle_0_active"),
         AtLeast(0.95),
         "x",
