@@ -136,6 +136,11 @@ impl Limit {
     }
 }
 
+/// All goals.
+pub(crate) fn all() -> &'static [Goal] {
+    GOALS
+}
+
 /// The goals as lines of a Markdown table, with what was measured.
 pub(crate) fn table(report: &Report) -> String {
     let mut out = String::from("| what | measure | goal | measured | |\n|---|---|---|---|---|\n");
