@@ -141,6 +141,16 @@ pub(crate) fn all() -> &'static [Goal] {
     GOALS
 }
 
+/// The figures that miss a goal.
+pub(crate) fn missed(report: &Report) -> Vec<&'static str> {
+    let misses = |goal: &&Goal| {
+        let measured = goal.measured.of(report);
+        measured.is_some_and(|measured| !goal.limit.keeps(measured))
+    };
+    let missing = GOALS.iter().filter(misses);
+    missing.map(|goal| goal.measured.name(report)).collect()
+}
+
 /// The goals as lines of a Markdown table, with what was measured.
 pub(crate) fn table(report: &Report) -> String {
     let mut out = String::from("| what | measure | goal | measured | |\n|---|---|---|---|---|\n");

@@ -125,7 +125,11 @@ async fn run(arguments: Arguments) -> Result<()> {
     if let Some(docs) = &arguments.publish {
         match arguments.selection.capabilities {
             true => capabilities::page::publish(docs, &report)?,
-            false => page::publish(docs, &report)?,
+            false => {
+                for name in page::publish(docs, &report)? {
+                    println!("note: `{name}` misses a goal and the page does not say why");
+                }
+            }
         }
         println!("published in {}", docs.display());
     }
