@@ -1,4 +1,7 @@
 //! Clients that leave in the middle of their request: whatever was held for them has to come back.
+//!
+//! Tasks are not counted, as a host tells nobody how many it has. One that stays behind is seen by
+//! what it holds: its memory, and the permit, subscription or socket it is waiting with.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +16,12 @@ use crate::report::{Figure, Report};
 use crate::{bed, processes};
 
 /// What this adds.
-pub(crate) const NAMES: &[&str] = &["abort_storm", "abort_storm_requests", "abort_storm_memory"];
+pub(crate) const NAMES: &[&str] = &[
+    "abort_storm",
+    "abort_storm_requests",
+    "abort_storm_memory",
+    "abort_storm_memory_each",
+];
 
 /// How many requests the component takes at a time.
 const PERMITS: u32 = 16;
@@ -26,12 +34,28 @@ const SHOWS: &str = "/wait/1000";
 /// By when it has to be answered: a second one after it would be later.
 const SHOWN_BY: Duration = Duration::from_millis(1900);
 
+/// By how many bytes both processes may have grown for each client, and in all however many they
+/// were. The least that a client can leave is an entry of a table, with a key and what it is for: a
+/// hundred bytes or so; a task takes a kilobyte.
+pub(crate) const EACH: u64 = 64;
+pub(crate) const AT_MOST: u64 = 64 << 20;
+
 /// What can stay behind.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     subscriptions: u64,
     files: usize,
     resident: u64,
+}
+
+impl Held {
+    /// Whether it is no more than before, after so many clients.
+    fn is_back(&self, before: Self, clients: u64) -> bool {
+        let grown = self.resident.saturating_sub(before.resident);
+        self.subscriptions <= before.subscriptions
+            && self.files <= before.files
+            && grown <= (clients * EACH).min(AT_MOST)
+    }
 }
 
 /// A component behind HTTP in the host and behind HTTP in a process of its own.
@@ -72,13 +96,13 @@ impl Stage {
         Ok(held)
     }
 
-    /// What is held once it is no more than before, or when the time for that has passed.
-    async fn held_after(&self, before: Held) -> Result<Held> {
+    /// What is held once it is no more than before, or when the time for that has passed: the
+    /// allocator gives back a little later what the last clients took.
+    async fn held_after(&self, before: Held, clients: u64) -> Result<Held> {
         let until = Instant::now() + STEP;
         loop {
             let now = self.held().await?;
-            let back = now.subscriptions <= before.subscriptions && now.files <= before.files;
-            if back || Instant::now() > until {
+            if now.is_back(before, clients) || Instant::now() > until {
                 return Ok(now);
             }
         }
@@ -139,11 +163,12 @@ async fn leave_again_and_again(address: String, seed: u64, until: Instant) -> Re
 pub(crate) async fn run(report: &mut Report, time: Duration) -> Result<()> {
     let stage = Stage::start().await?;
     // Pools and threads that the first storm makes are no leak.
-    stage.storm(Duration::from_secs(1).min(time)).await?;
+    let first = (time / 10).max(Duration::from_secs(1)).min(time);
+    stage.storm(first).await?;
     stage.lost_permits().await;
     let before = stage.held().await?;
-    let requests = stage.storm(time).await?;
-    let after = stage.held_after(before).await?;
+    let clients = stage.storm(time).await?;
+    let after = stage.held_after(before, clients).await?;
     let lost = stage.lost_permits().await;
     let subscriptions = after.subscriptions.saturating_sub(before.subscriptions) as usize;
     let files = after.files.saturating_sub(before.files);
@@ -154,9 +179,35 @@ pub(crate) async fn run(report: &mut Report, time: Duration) -> Result<()> {
         ));
     }
     let left = (subscriptions + files + lost) as f64;
-    report.add(Figure::new(NAMES[0], left, "left"));
-    report.add(Figure::new(NAMES[1], requests as f64, "req"));
-    let grown = (after.resident as f64 - before.resident as f64) / (1024.0 * 1024.0);
-    report.add(Figure::new(NAMES[2], grown, "MiB"));
+    let grown = after.resident as f64 - before.resident as f64;
+    let each = grown / clients.max(1) as f64;
+    for (name, value, unit) in [
+        (NAMES[0], left, "left"),
+        (NAMES[1], clients as f64, "req"),
+        (NAMES[2], grown / (1024.0 * 1024.0), "MiB"),
+        (NAMES[3], each, "B"),
+    ] {
+        report.add(Figure::new(name, value, unit).over(time));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_back_when_it_grew_by_less_than_clients_can_leave() {
+        let held = |subscriptions, resident| Held {
+            subscriptions,
+            files: 7,
+            resident,
+        };
+        let before = held(10, 1000);
+        assert!(held(9, 900).is_back(before, 0));
+        assert!(held(10, 1000 + 64 * 50).is_back(before, 50));
+        assert!(!held(10, 1001 + 64 * 50).is_back(before, 50));
+        assert!(!held(11, 1000).is_back(before, 50));
+        assert!(!held(10, 1001 + AT_MOST).is_back(before, u64::MAX / EACH));
+    }
 }

@@ -138,7 +138,8 @@ const fn call(
     }
 }
 
-/// Calls that prove who makes them, beside those that do not.
+/// Calls that prove who makes them, as every host of ours does, beside those of [`call`], which a
+/// peer makes that proves nothing.
 const fn proven(name: &'static str, of: &'static [&'static str], in_flight: usize) -> Measure {
     Measure {
         name,
@@ -191,6 +192,7 @@ pub(crate) const MEASURES: &[Measure] = &[
     proven("component_call_proven_1", &["component_call_1"], 1),
     bus("bus_16", 16, SIZE),
     call("component_call_16", &["bus_16"], SMALL, 16, SIZE),
+    proven("component_call_proven_16", &["component_call_16"], 16),
     bus("bus_64", 64, SIZE),
     call("component_call_64", &["bus_64"], SMALL, 64, SIZE),
     bus("bus_64k", LARGE_IN_FLIGHT, LARGE_SIZE),
@@ -271,7 +273,8 @@ pub(crate) const MEASURES: &[Measure] = &[
     get("http_counter_bus", &[BARE], COUNTER, Site::Counter, 32),
 ];
 
-/// Those that `wanted` chooses by name, and what they are compared with, as far as it can run.
+/// Those that `wanted` chooses by name, and what they are compared with, and that with, as far as
+/// it can run.
 pub(crate) fn chosen(
     wanted: impl Fn(&str) -> bool,
     can_run: impl Fn(&Measure) -> bool,
@@ -279,15 +282,14 @@ pub(crate) fn chosen(
     let runnable: Vec<_> = MEASURES.iter().filter(|m| can_run(m)).collect();
     let mut names: Vec<_> = runnable.iter().map(|m| m.name).collect();
     names.retain(|name| wanted(name));
-    let bases: Vec<_> = runnable
-        .iter()
-        .filter(|measure| names.contains(&measure.name))
-        .filter_map(|measure| {
-            let known = |name: &&&str| runnable.iter().any(|m| m.name == **name);
-            measure.of.iter().find(known).copied()
-        })
-        .collect();
-    names.extend(bases);
+    // Each follows what it is compared with, so that from behind all bases are met.
+    for measure in runnable.iter().rev() {
+        let known = |name: &&&str| runnable.iter().any(|m| m.name == **name);
+        let base = measure.of.iter().find(known);
+        if names.contains(&measure.name) {
+            names.extend(base);
+        }
+    }
     runnable
         .into_iter()
         .filter(|measure| names.contains(&measure.name))
@@ -326,6 +328,10 @@ mod tests {
         let all = |_: &Measure| true;
         assert_eq!(names("bus_16", all), ["bus_16"]);
         assert_eq!(
+            names("component_call_proven_16", all),
+            ["bus_16", "component_call_16", "component_call_proven_16"]
+        );
+        assert_eq!(
             names("component_call_16", all),
             ["bus_16", "component_call_16"]
         );
@@ -336,7 +342,7 @@ mod tests {
         let without = |measure: &Measure| !measure.metered.contains(&Process::Wasmtime);
         assert_eq!(
             names("http_component_local", without),
-            ["hyper_hello", "http_component_local"]
+            ["bus_request_reply", "hyper_hello", "http_component_local"]
         );
     }
 }

@@ -6,15 +6,14 @@ use anyhow::{Context as _, Result};
 use lattice_integration::{Event, Lattice, STEP, component, usage};
 use serde_json::json;
 
-use crate::calls::{self, SMALL};
-use crate::meter::{self, Sample};
+use crate::meter;
 use crate::report::{Figure, Report};
-use crate::{bed, processes};
+use crate::spread::Spread;
 
 /// What [`idle`] adds.
 pub(crate) const IDLE: &[&str] = &["idle_host", "idle_component"];
 /// What [`idle_10000`] adds.
-pub(crate) const IDLE_10000: &[&str] = &[
+pub(crate) const IDLE_10000: &[&str; 4] = &[
     "idle_10000",
     "idle_10000_total",
     "idle_0_active",
@@ -33,45 +32,40 @@ pub(crate) async fn idle(report: &mut Report) -> Result<()> {
     // Compiled code and the allocator's first pages belong to the host, not to each component.
     lattice.run(0, "first", "http-hello", 1).await?;
     let before = resident(&lattice)?;
-    report.add(Figure::new("idle_host", before / MIB, "MiB"));
+    report.add(Figure::new(IDLE[0], before / MIB, "MiB"));
     let count = 1000;
     deploy(&lattice, count).await?;
     let each = (resident(&lattice)? - before) / count as f64;
-    report.add(Figure::new("idle_component", each / KIB, "KiB"));
+    report.add(Figure::new(IDLE[1], each / KIB, "KiB"));
     Ok(())
 }
 
-/// Measures ten thousand of them, and how fast another component is before and beside them.
+/// Measures ten thousand of them, and how fast another component is beside them: in turn with one
+/// on a host without them, in a lattice of its own, so that both meet the same machine.
 pub(crate) async fn idle_10000(report: &mut Report, rounds: usize, time: Duration) -> Result<()> {
-    let (lattice, meter) = bed::metered(1).await?;
-    let pids = [
-        lattice.hosts[0].pid().context("the host has exited")?,
-        processes::only("nats-server")?,
-    ];
-    lattice.run(0, SMALL.id, "echo", 1000).await?;
-    lattice.run(0, "first", "http-hello", 1).await?;
-    let peer = lattice.peer().await?;
-    let measure = async || -> Result<Vec<Sample>> {
-        let mut samples = Vec::new();
-        for _ in 0..=rounds {
-            let calls = calls::echo(&peer, SMALL, 64, 64, time);
-            samples.push(meter.measure(&pids, calls).await?);
-        }
-        // The first is to warm up.
-        Ok(samples.split_off(1))
-    };
-    let alone = measure().await?;
-    let before = resident(&lattice)?;
+    let alone = Spread::start(1).await?;
+    let beside = Spread::start(1).await?;
+    beside.lattice.run(0, "first", "http-hello", 1).await?;
+    for spread in [&alone, &beside] {
+        spread.sample(time).await?;
+    }
+    let before = resident(&beside.lattice)?;
     let count = 10_000;
-    deploy(&lattice, count).await?;
-    let after = resident(&lattice)?;
-    let beside = measure().await?;
-    let each = (after - before) / count as f64;
-    report.add(Figure::new(IDLE_10000[0], each / KIB, "KiB"));
-    report.add(Figure::new(IDLE_10000[1], after / MIB, "MiB"));
-    report.add(meter::throughput(IDLE_10000[2], &alone));
-    let beside = meter::throughput(IDLE_10000[3], &beside);
-    report.add_against(beside, &IDLE_10000[2..3]);
+    deploy(&beside.lattice, count).await?;
+    let after = resident(&beside.lattice)?;
+    // Once more, as the first calls after so many starts find everything cold.
+    beside.sample(time).await?;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        without.push(alone.sample(time).await?);
+        with.push(beside.sample(time).await?);
+    }
+    let [each, total, alone, beside] = *IDLE_10000;
+    let grown = (after - before) / count as f64;
+    report.add_against(Figure::new(each, grown / KIB, "KiB"), &IDLE[1..]);
+    report.add_against(Figure::new(total, after / MIB, "MiB"), &IDLE[..1]);
+    report.add(meter::throughput(alone, &without));
+    report.add_against(meter::throughput(beside, &with), &[alone]);
     Ok(())
 }
 

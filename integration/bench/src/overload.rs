@@ -17,7 +17,7 @@ use crate::http_load::{self, Connection};
 use crate::meter::{self, Meter, Sample};
 use crate::report::{Figure, Report};
 
-/// What this adds, beside one `overload_at_*` for each load.
+/// What this adds.
 pub(crate) const NAMES: &[&str] = &[
     "overload_capacity",
     "overload_peak",
@@ -25,7 +25,19 @@ pub(crate) const NAMES: &[&str] = &[
     "overload_p99_unloaded",
     "overload_p99",
     "overload_recovery",
+    "overload_at_0.5",
+    "overload_at_1",
+    "overload_at_2",
+    "overload_at_3",
+    "overload_at_4",
+    "overload_at_5",
 ];
+const CAPACITY: &str = NAMES[0];
+const PEAK: &str = NAMES[1];
+const GOODPUT: &str = NAMES[2];
+const P99_UNLOADED: &str = NAMES[3];
+const P99: &str = NAMES[4];
+const RECOVERY: &str = NAMES[5];
 
 /// A request that costs the host much more than it costs the load generator, or that would be what
 /// is measured.
@@ -42,15 +54,19 @@ const SLOT: Duration = Duration::from_millis(100);
 
 /// Loads as shares of the capacity, and how they are called.
 const LOADS: [(f64, &str); 6] = [
-    (0.5, "overload_at_0.5"),
-    (1.0, "overload_at_1"),
-    (2.0, "overload_at_2"),
-    (3.0, "overload_at_3"),
-    (4.0, "overload_at_4"),
-    (5.0, "overload_at_5"),
+    (0.5, NAMES[6]),
+    (1.0, NAMES[7]),
+    (2.0, NAMES[8]),
+    (3.0, NAMES[9]),
+    (4.0, NAMES[10]),
+    (5.0, NAMES[11]),
 ];
-/// The load whose goodput is the figure: an index into [`LOADS`].
-const THREEFOLD: usize = 3;
+/// The first of [`LOADS`] that leaves nothing to spare: the host is judged by the worst from here.
+const LOADED: usize = 1;
+/// How long a load lasts at least in a full run: all of them take a minute.
+const FULL: Duration = Duration::from_secs(10);
+/// How long the way back is looked at, at least: longer than it may take.
+const BACK: Duration = Duration::from_secs(5);
 
 /// What came of a load.
 #[derive(Debug, Default)]
@@ -86,6 +102,13 @@ impl Outcome {
         }
     }
 
+    /// Microseconds that one good answer in a hundred exceeds; as long as clients wait when there is
+    /// none.
+    fn tail(&self) -> f64 {
+        let none = PATIENCE.as_micros() as f64;
+        self.latencies.percentile(0.99).unwrap_or(none)
+    }
+
     /// The end of the last slot in which fewer than nine in ten were answered.
     fn recovery(&self) -> Duration {
         let bad = |(due, good): &(u64, u64)| good * 10 < due * 9;
@@ -94,43 +117,79 @@ impl Outcome {
     }
 }
 
-/// Requests that become due at an even pace.
+/// So many requests for some time.
+#[derive(Debug, Clone, Copy)]
+struct Phase {
+    per_second: f64,
+    time: Duration,
+}
+
+impl Phase {
+    fn requests(self) -> u64 {
+        (self.per_second * self.time.as_secs_f64()).ceil() as u64
+    }
+}
+
+/// When a request is due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Due {
+    /// After the start of the first phase.
+    at: Duration,
+    /// Which phase it belongs to, and when it is due after the start of that.
+    phase: usize,
+    within: Duration,
+}
+
+/// Requests that become due at an even pace in each phase, one phase right after the other.
 #[derive(Debug)]
 struct Pace {
     start: Instant,
-    time: Duration,
-    per_second: f64,
+    phases: Vec<Phase>,
     next: AtomicU64,
 }
 
 impl Pace {
-    /// When the next request is due, after the start; nothing at the end.
-    fn next(&self) -> Option<Duration> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        let due = Duration::from_secs_f64(index as f64 / self.per_second);
-        (due < self.time).then_some(due)
+    /// The next request; nothing at the end.
+    fn next(&self) -> Option<Due> {
+        let mut index = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut before = Duration::ZERO;
+        for (number, phase) in self.phases.iter().enumerate() {
+            if index < phase.requests() {
+                let within = Duration::from_secs_f64(index as f64 / phase.per_second);
+                return Some(Due {
+                    at: before + within,
+                    phase: number,
+                    within,
+                });
+            }
+            index -= phase.requests();
+            before += phase.time;
+        }
+        None
     }
 }
 
 /// Measures the capacity, then goodput at each load, then how long the way back takes.
-pub(crate) async fn run(report: &mut Report, time: Duration) -> Result<()> {
+pub(crate) async fn run(report: &mut Report, time: Duration, full: bool) -> Result<()> {
     let (mut lattice, meter) = bed::metered(1).await?;
     let address = open(&mut lattice).await?;
     let measured = capacity(&lattice, &meter, &address, time).await?;
     let capacity = measured.value;
     report.add(measured);
-    let mut outcomes = Vec::new();
     // Longer than a closed loop runs: a queue takes its time to fill.
-    let step = time * 3;
-    for (load, name) in LOADS {
-        let outcome = open_loop(&address, capacity * load, step).await?;
-        let mut figure = Figure::new(name, goodput(&outcome, step), "req/s");
-        figure.p99_us = outcome.latencies.percentile(0.99);
-        report.add_against(figure, &NAMES[..1]);
-        outcomes.push(outcome);
-    }
-    let back = open_loop(&address, capacity * LOADS[0].0, step).await?;
-    summarize(report, &outcomes, back.recovery(), step);
+    let step = if full { FULL.max(time * 3) } else { time * 3 };
+    let phase = |load: f64, time| Phase {
+        per_second: capacity * load,
+        time,
+    };
+    let mut phases: Vec<_> = LOADS.iter().map(|(load, _)| phase(*load, step)).collect();
+    phases.push(phase(LOADS[0].0, step.max(BACK)));
+    let mut outcomes = open_loop(&address, phases).await?;
+    let back = outcomes.pop().context("no way back")?;
+    tell_loads(report, &outcomes, step);
+    summarize(report, &outcomes, step);
+    let ms = back.recovery().as_secs_f64() * 1000.0;
+    report.add(Figure::new(RECOVERY, ms, "ms"));
     Ok(())
 }
 
@@ -152,7 +211,7 @@ async fn capacity(
             best = Some(sample);
         }
     }
-    Ok(meter::throughput(NAMES[0], best.as_slice()))
+    Ok(meter::throughput(CAPACITY, best.as_slice()))
 }
 
 async fn open(lattice: &mut Lattice) -> Result<String> {
@@ -167,47 +226,60 @@ fn goodput(outcome: &Outcome, time: Duration) -> f64 {
     outcome.good as f64 / time.as_secs_f64()
 }
 
-fn summarize(report: &mut Report, outcomes: &[Outcome], recovery: Duration, time: Duration) {
-    let peak = outcomes.iter().map(|outcome| goodput(outcome, time));
-    let peak = peak.fold(0.0, f64::max);
-    let threefold = &outcomes[THREEFOLD];
-    report.add(Figure::new(NAMES[1], peak, "req/s"));
-    let figure = Figure::new(NAMES[2], goodput(threefold, time), "req/s");
-    report.add_against(figure, &NAMES[1..2]);
-    let tail = |outcome: &Outcome| outcome.latencies.percentile(0.99).unwrap_or(f64::INFINITY);
-    report.add(Figure::new(NAMES[3], tail(&outcomes[0]), "us"));
-    let figure = Figure::new(NAMES[4], tail(threefold), "us");
-    report.add_against(figure, &NAMES[3..4]);
-    let ms = recovery.as_secs_f64() * 1000.0;
-    report.add(Figure::new(NAMES[5], ms, "ms"));
+fn tell_loads(report: &mut Report, outcomes: &[Outcome], step: Duration) {
+    for ((_, name), outcome) in LOADS.iter().zip(outcomes) {
+        let mut figure = Figure::new(name, goodput(outcome, step), "req/s").over(step);
+        figure.p99_us = outcome.latencies.percentile(0.99);
+        report.add_against(figure, &[CAPACITY]);
+    }
 }
 
-/// Sends requests when they are due. An answer is good when it is 200 and comes in time; its
-/// latency counts from when the request was due, not from when there was a connection for it.
-async fn open_loop(address: &str, per_second: f64, time: Duration) -> Result<Outcome> {
-    ensure!(per_second >= 1.0, "no capacity to speak of");
+/// Adds the worst of the loads from the capacity on, beside the best that was ever got done and
+/// the latency of a host that has time to spare.
+fn summarize(report: &mut Report, outcomes: &[Outcome], step: Duration) {
+    let all = step * outcomes.len() as u32;
+    let goodputs = || outcomes.iter().map(|outcome| goodput(outcome, step));
+    let capacity = report.get(CAPACITY).map_or(0.0, |figure| figure.value);
+    let peak = goodputs().fold(capacity, f64::max);
+    report.add(Figure::new(PEAK, peak, "req/s"));
+    let least = goodputs().skip(LOADED).fold(f64::INFINITY, f64::min);
+    report.add_against(Figure::new(GOODPUT, least, "req/s").over(all), &[PEAK]);
+    let tails: Vec<f64> = outcomes.iter().map(Outcome::tail).collect();
+    report.add(Figure::new(P99_UNLOADED, tails[0], "us"));
+    let most = tails.into_iter().skip(LOADED).fold(0.0, f64::max);
+    report.add_against(Figure::new(P99, most, "us").over(all), &[P99_UNLOADED]);
+}
+
+/// Sends requests when they are due; gives what came of each phase. An answer is good when it is
+/// 200 and comes in time; its latency counts from when the request was due, not from when there
+/// was a connection for it. A phase begins with what the one before has left undone, and leaves
+/// its own to the next: nobody waits for a host to have caught up.
+async fn open_loop(address: &str, phases: Vec<Phase>) -> Result<Vec<Outcome>> {
+    let paced = phases.iter().all(|phase| phase.per_second >= 1.0);
+    ensure!(paced, "no capacity to speak of");
+    let mut all: Vec<_> = phases.iter().map(|_| Outcome::default()).collect();
     let pace = Arc::new(Pace {
         start: Instant::now(),
-        time,
-        per_second,
+        phases,
         next: AtomicU64::new(0),
     });
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         clients.spawn(client(address.to_owned(), pace.clone()));
     }
-    let mut all = Outcome::default();
-    while let Some(outcome) = clients.join_next().await {
-        all.merge(&outcome?);
+    while let Some(outcomes) = clients.join_next().await {
+        for (all, outcome) in all.iter_mut().zip(outcomes?) {
+            all.merge(&outcome);
+        }
     }
     Ok(all)
 }
 
-async fn client(address: String, pace: Arc<Pace>) -> Outcome {
-    let mut outcome = Outcome::default();
+async fn client(address: String, pace: Arc<Pace>) -> Vec<Outcome> {
+    let mut outcomes: Vec<_> = pace.phases.iter().map(|_| Outcome::default()).collect();
     let mut connection = None;
     while let Some(due) = pace.next() {
-        let at = pace.start + due;
+        let at = pace.start + due.at;
         sleep_until(at.into()).await;
         let exchange = timeout_at((at + PATIENCE).into(), exchange(&mut connection, &address));
         let status = match exchange.await {
@@ -218,9 +290,9 @@ async fn client(address: String, pace: Arc<Pace>) -> Outcome {
                 0
             }
         };
-        outcome.count(due, (status == 200).then(|| at.elapsed()));
+        outcomes[due.phase].count(due.within, (status == 200).then(|| at.elapsed()));
     }
-    outcome
+    outcomes
 }
 
 async fn exchange(connection: &mut Option<Connection>, address: &str) -> Result<u16> {
@@ -234,6 +306,7 @@ async fn exchange(connection: &mut Option<Connection>, address: &str) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::tests::report;
 
     #[test]
     fn recovery_ends_with_the_last_bad_slot() {
@@ -244,16 +317,55 @@ mod tests {
     }
 
     #[test]
-    fn pace_ends_with_the_time() {
+    fn phases_follow_each_other_and_the_last_one_ends() {
+        let phase = |per_second| Phase {
+            per_second,
+            time: Duration::from_secs(1),
+        };
         let pace = Pace {
             start: Instant::now(),
-            time: Duration::from_secs(1),
-            per_second: 4.0,
+            phases: vec![phase(4.0), phase(2.0)],
             next: AtomicU64::new(0),
         };
         let due: Vec<_> = std::iter::from_fn(|| pace.next()).collect();
-        assert_eq!(due.len(), 4);
-        assert_eq!(due[3], Duration::from_millis(750));
+        let at: Vec<_> = due.iter().map(|due| due.at.as_millis()).collect();
+        assert_eq!(at, [0, 250, 500, 750, 1000, 1500]);
+        let last = Due {
+            at: Duration::from_millis(1500),
+            phase: 1,
+            within: Duration::from_millis(500),
+        };
+        assert_eq!(due[5], last);
+    }
+
+    /// One second of so many good answers, each after so long.
+    fn outcome(good: u64, took: Duration) -> Outcome {
+        let mut outcome = Outcome::default();
+        (0..good).for_each(|_| outcome.count(Duration::ZERO, Some(took)));
+        outcome
+    }
+
+    #[test]
+    fn the_worst_load_is_judged_against_the_best() {
+        let ms = Duration::from_millis;
+        let mut outcomes: Vec<_> = [(50, 2), (90, 3), (40, 9), (80, 4), (85, 5), (70, 6)]
+            .map(|(good, took)| outcome(good, ms(took)))
+            .into();
+        let mut report = report(&[("overload_capacity", 100.0)]);
+        summarize(&mut report, &outcomes, ms(1000));
+        let value = |report: &Report, name: &str| report.get(name).unwrap().value;
+        assert_eq!(value(&report, "overload_peak"), 100.0);
+        assert_eq!(report.get("overload_goodput").unwrap().ratio, Some(0.4));
+        assert_eq!(report.get("overload_goodput").unwrap().seconds, Some(6.0));
+        assert!((8900.0..9400.0).contains(&value(&report, "overload_p99")));
+        assert!((1900.0..2100.0).contains(&value(&report, "overload_p99_unloaded")));
+
+        outcomes[3] = Outcome::default();
+        let mut report = crate::report::tests::report(&[("overload_capacity", 60.0)]);
+        summarize(&mut report, &outcomes, ms(1000));
+        assert_eq!(value(&report, "overload_peak"), 90.0);
+        assert_eq!(value(&report, "overload_goodput"), 0.0);
+        assert_eq!(value(&report, "overload_p99"), 1_000_000.0);
     }
 
     #[test]

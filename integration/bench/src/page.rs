@@ -1,5 +1,6 @@
 //! Writing a run into the documentation: its JSON, charts, and the tables of the page.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -18,6 +19,9 @@ const CHARTS: &str = "performance";
 /// What stands around the part of the page that is written by this.
 const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --publish` -->";
 const END: &str = "<!-- end of figures -->";
+
+/// The part of the page that says, by hand, why a goal is missed.
+const MISSED: &str = "\n## Where goals are missed\n";
 
 /// What a chart shows of a figure.
 type Quantity = fn(&Figure) -> Option<f64>;
@@ -72,12 +76,12 @@ const PLOTS: [(&str, &str, &str, Quantity); 5] = [
     ),
 ];
 
-/// Writes everything below `docs`.
+/// Writes everything below `docs`; gives the figures that miss a goal without the page saying why.
 ///
 /// # Errors
 ///
 /// Fails when a file cannot be written or the page has no place for the figures.
-pub(crate) fn publish(docs: &Path, report: &Report) -> Result<()> {
+pub(crate) fn publish(docs: &Path, report: &Report) -> Result<BTreeSet<&'static str>> {
     let page = docs.join(PAGE);
     let old = fs::read_to_string(&page)
         .with_context(|| format!("could not read `{}`", page.display()))?;
@@ -92,7 +96,18 @@ pub(crate) fn publish(docs: &Path, report: &Report) -> Result<()> {
         write(&folder.join(format!("{name}.svg")), chart)?;
     }
     write(&docs.join(JSON), &report.json()?)?;
-    write(&page, &new)
+    write(&page, &new)?;
+    Ok(unexplained(&new, report))
+}
+
+/// The figures that miss a goal and are not named where the page says why.
+fn unexplained(page: &str, report: &Report) -> BTreeSet<&'static str> {
+    let after = page.split_once(MISSED).map_or("", |(_, after)| after);
+    let part = after.split("\n## ").next().unwrap_or_default();
+    let missed = goals::missed(report).into_iter();
+    missed
+        .filter(|name| !part.contains(&format!("`{name}`")))
+        .collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -132,9 +147,9 @@ fn is_baseline(name: &str) -> bool {
 /// The part of the page that is written anew.
 fn section(report: &Report, charts: &[&str]) -> String {
     let mut out = format!(
-        "Commit `{}` on {}.\n\n### Goals\n\n{}\n### Figures\n\n{}",
-        report.commit,
-        report.machine,
+        "{}{}\n\n### Goals\n\n{}\n### Figures\n\n{}",
+        report.origin(),
+        lengths(report),
         goals::table(report),
         figures(report)
     );
@@ -142,6 +157,14 @@ fn section(report: &Report, charts: &[&str]) -> String {
         out += &format!("\n![{name}]({CHARTS}/{name}.svg)\n");
     }
     out
+}
+
+/// How long those ran whose length is a matter of their own.
+fn lengths(report: &Report) -> String {
+    let long = ["overload_goodput", "abort_storm"].into_iter();
+    let long = long.filter_map(|name| Some((name, report.get(name)?.seconds?)));
+    long.map(|(name, seconds)| format!(" `{name}` is over {} s in all.", seconds.round()))
+        .collect()
 }
 
 /// All figures as a Markdown table.
@@ -190,6 +213,8 @@ mod tests {
         let docs = docs(&format!("before\n{BEGIN}\nold\n{END}\nafter\n"));
         let mut run = report(&[("bus_request_reply", 65_432.1)]);
         run.results[0].cpu_us = Some(12.34);
+        let minute = std::time::Duration::from_secs(60);
+        run.add(Figure::new("abort_storm", 0.0, "left").over(minute));
         publish(docs.path(), &run).unwrap();
         // Twice, as the markers have to stay.
         publish(docs.path(), &run).unwrap();
@@ -199,6 +224,8 @@ mod tests {
             "{page}"
         );
         assert!(!page.contains("\nold\n"), "{page}");
+        let origin = "Medians of 5 rounds of 3 s. `abort_storm` is over 60 s in all.\n";
+        assert!(page.contains(origin), "{page}");
         let line = "| `bus_request_reply` | 65,432 req/s |  | 12.3 us |  |  |";
         assert_eq!(page.matches(line).count(), 1, "{page}");
         assert!(
@@ -206,7 +233,35 @@ mod tests {
             "{page}"
         );
         let json = Report::read(&docs.path().join(JSON)).unwrap();
-        assert_eq!(json.results.len(), 1);
+        assert_eq!(json.results.len(), 2);
+    }
+
+    #[test]
+    fn a_missed_goal_has_to_be_named() {
+        let page = "## Measures\n`bus_1`\n\n## Where goals are missed\n- `component_call_16`\n\n\
+                    ## Figures\n`component_call_1`\n";
+        let run = report(&[
+            ("bus_1", 10.0),
+            ("component_call_1", 1.0),
+            ("bus_16", 10.0),
+            ("component_call_16", 1.0),
+            ("bus_64", 10.0),
+            ("component_call_64", 9.0),
+        ]);
+        let names = unexplained(page, &run);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["component_call_1"]);
+    }
+
+    #[test]
+    fn the_committed_page_names_every_goal_that_its_figures_miss() {
+        let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"));
+        let page = fs::read_to_string(docs.join(PAGE)).unwrap();
+        let report = Report::read(&docs.join(JSON)).unwrap();
+        let names = unexplained(&page, &report);
+        assert!(
+            names.is_empty(),
+            "goals are missed that the page does not name: {names:?}"
+        );
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+
+/// Of how many rounds a median is one that the goals are about.
+pub(crate) const ENOUGH_ROUNDS: usize = 5;
 
 /// One figure.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -25,6 +29,9 @@ pub(crate) struct Figure {
     /// The latency that one request in a hundred exceeds, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) p99_us: Option<f64>,
+    /// How long it ran, where that is a matter of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds: Option<f64>,
 }
 
 impl Figure {
@@ -35,6 +42,12 @@ impl Figure {
             unit: unit.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// Notes how long it ran.
+    pub(crate) fn over(mut self, time: Duration) -> Self {
+        self.seconds = Some(time.as_secs_f64());
+        self
     }
 
     /// Whether a larger value is a better one: only throughput is.
@@ -59,6 +72,12 @@ impl Figure {
 pub(crate) struct Report {
     pub(crate) commit: String,
     pub(crate) machine: String,
+    /// How many rounds the medians are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rounds: Option<usize>,
+    /// How long each measurement of a round ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds: Option<f64>,
     pub(crate) results: Vec<Figure>,
     /// What a reader of the table should know.
     #[serde(skip)]
@@ -67,7 +86,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// An empty report of this commit and machine.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(rounds: usize, time: Duration) -> Result<Self> {
         let git = std::process::Command::new("git")
             .args(["describe", "--always", "--dirty"])
             .output();
@@ -75,6 +94,8 @@ impl Report {
         Ok(Self {
             commit: commit.unwrap_or_default(),
             machine: machine()?,
+            rounds: Some(rounds),
+            seconds: Some(time.as_secs_f64()),
             results: Vec::new(),
             notes: Vec::new(),
         })
@@ -105,6 +126,23 @@ impl Report {
             figure.of = figure.ratio.map(|_| base.name.clone());
         }
         self.add(figure);
+    }
+
+    /// What was measured, where, and how long: a page with fewer rounds than it should have says so.
+    pub(crate) fn origin(&self) -> String {
+        let mut out = format!("Commit `{}` on {}. ", self.commit, self.machine);
+        let seconds = self.seconds.unwrap_or_default();
+        out += &match self.rounds {
+            Some(rounds) if rounds >= ENOUGH_ROUNDS => {
+                format!("Medians of {rounds} rounds of {seconds} s.")
+            }
+            Some(rounds) => format!(
+                "**Medians of {rounds} rounds of {seconds} s, not of {ENOUGH_ROUNDS} as they \
+                 should be.**"
+            ),
+            None => "**It is not known of how many rounds the medians are.**".to_owned(),
+        };
+        out
     }
 
     pub(crate) fn json(&self) -> Result<String> {
@@ -177,6 +215,8 @@ pub(crate) mod tests {
         Report {
             commit: "abc1234".to_owned(),
             machine: "2 x Some CPU, Linux 6".to_owned(),
+            rounds: Some(ENOUGH_ROUNDS),
+            seconds: Some(3.0),
             results: values
                 .iter()
                 .map(|(name, value)| Figure::new(name, *value, "req/s"))
@@ -202,6 +242,18 @@ pub(crate) mod tests {
         bus.cpu_us = Some(20.0);
         assert_eq!(Figure::new("call", 5.0, "us").share_of(&bus), Some(0.25));
         assert_eq!(Figure::new("start", 5.0, "ms").share_of(&bus), None);
+    }
+
+    #[test]
+    fn too_few_rounds_are_told() {
+        let mut report = report(&[]);
+        let full = "Commit `abc1234` on 2 x Some CPU, Linux 6. Medians of 5 rounds of 3 s.";
+        assert_eq!(report.origin(), full);
+        (report.rounds, report.seconds) = (Some(2), Some(0.2));
+        let few = "**Medians of 2 rounds of 0.2 s, not of 5 as they should be.**";
+        assert!(report.origin().ends_with(few), "{}", report.origin());
+        report.rounds = None;
+        assert!(report.origin().contains("not known"));
     }
 
     #[test]
@@ -234,5 +286,6 @@ pub(crate) mod tests {
             "ratio":null,"of":null,"cpu_us":null,"messages":null}]}"#;
         let read: Report = serde_json::from_str(old).unwrap();
         assert_eq!(read.get("n").unwrap().p99_us, None);
+        assert_eq!((read.rounds, read.seconds), (None, None));
     }
 }

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use crate::calls::{self, PROBE};
 use crate::report::{Figure, Report, median};
+use crate::start::COLD_START;
 
 /// What this adds.
-pub(crate) const NAMES: &[&str] = &["restart_50"];
+pub(crate) const NAMES: &[&str] = &["restart_50", "cold_start_cached_50"];
 
 /// How many components the host has.
 const COMPONENTS: usize = 50;
@@ -33,7 +34,12 @@ pub(crate) async fn run(report: &mut Report, rounds: usize) -> Result<()> {
         start_all(&lattice, host, &peer).await?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    report.add(Figure::new(NAMES[0], median(times), "ms"));
+    // What it takes to start as many one after the other on a host that is up.
+    let one = report.get(COLD_START[1]).map(|figure| figure.value);
+    if let Some(one) = one {
+        report.add(Figure::new(NAMES[1], one * COMPONENTS as f64, "ms"));
+    }
+    report.add_against(Figure::new(NAMES[0], median(times), "ms"), &NAMES[1..]);
     Ok(())
 }
 

@@ -5,24 +5,22 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::bed::Bed;
-use crate::measures::{Measure, Process, chosen};
 use crate::report::Report;
+use crate::selection::Selection;
 use crate::{meter, wasmtime_serve};
 
 /// How long each measure runs before the first round.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Takes all measures that `wanted` chooses and adds the medians.
+/// Takes all measures that are chosen and adds the medians.
 pub(crate) async fn run(
     report: &mut Report,
     rounds: usize,
     time: Duration,
-    wanted: &impl Fn(&str) -> bool,
+    selection: &Selection,
 ) -> Result<()> {
-    let has_wasmtime = wasmtime_serve::program().is_some();
-    let can_run = |m: &Measure| has_wasmtime || !m.metered.contains(&Process::Wasmtime);
-    let measures = chosen(wanted, can_run);
-    if !has_wasmtime && chosen(wanted, |_| true).len() > measures.len() {
+    let measures = selection.in_rounds();
+    if selection.lacks_wasmtime() {
         report.notes.push(wasmtime_serve::HOW_TO_GET_IT.to_owned());
     }
     if measures.is_empty() {

@@ -30,12 +30,15 @@ Measures a lattice of release programs, which it builds first
   --only NAME,…    Only measures whose name contains this; one of those of `--full` by its whole name
   --rounds N       How many interleaved rounds to measure [5]
   --seconds S      How long each measurement of a round runs [3]
+  --storm S        How long clients come and leave in abort_storm [60]; its goal is about 600
   --json FILE      Writes the results there
   --from FILE      Measures nothing and takes the results of an earlier run
-  --check          Fails when a ratio is more than 15 % worse than in docs/performance.json, with
-                   `--capabilities` than in docs/performance-capabilities.json
+  --check          Fails when a figure is more than 15 % worse than in docs/performance.json, or
+                   missing although it is asked for; with `--capabilities` it compares with
+                   docs/performance-capabilities.json
   --publish        Writes docs/performance.md, docs/performance.json and the charts; with
-                   `--capabilities` their part of the page and docs/performance-capabilities.json
+                   `--capabilities` their part of the page and docs/performance-capabilities.json.
+                   A page of fewer than 5 rounds says so
 ";
 
 /// What the command line asks for.

@@ -44,7 +44,7 @@ fn replace(page: &str, section: &str) -> Option<String> {
 }
 
 fn section(report: &Report) -> String {
-    let mut out = format!("Commit `{}` on {}.\n\n", report.commit, report.machine);
+    let mut out = format!("{}\n\n", report.origin());
     out += "| capability | backend | operation | in flight | client | in the host | a process | \
             goal | | CPU: client, in the host, a process |\n\
             |---|---|---|---:|---:|---:|---:|---|---|---:|\n";
