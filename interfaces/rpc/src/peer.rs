@@ -23,7 +23,7 @@ use crate::alarm::Alarm;
 use crate::auth::Auth;
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{Budget, Exchange, Release, Side};
+use crate::exchange::{Account, Budget, Exchange, Release, Share, Side};
 use crate::inbox::Inbox;
 use crate::janitor::sweep;
 use crate::local::{Asked, Passed, Switchboard};
@@ -154,6 +154,12 @@ impl Inner {
             (_, Some(auth)) => auth.may_write_to(place),
             (_, None) => true,
         }
+    }
+
+    /// Counts what waits here among what calls hold; `None` when they hold too much.
+    pub(crate) fn hold(&self, size: usize) -> Option<Share> {
+        let account = Account::new(&self.budget, self.config.max_held_by_call());
+        account.take(size).ok()
     }
 
     /// Hands a message to the janitor. Used where nothing can be awaited.

@@ -370,3 +370,30 @@ async fn the_proof_has_its_room_in_the_first_message() {
         assert_eq!(result.unwrap(), params, "{size}");
     }
 }
+
+#[tokio::test]
+async fn calls_that_wait_for_their_keys_hold_no_more_than_the_peer_allows() {
+    let cluster = Cluster::start().await;
+    let caller = cluster.host().await;
+    let config = PeerConfig {
+        auth: Some(Auth::new(cluster.settings(None, true))),
+        max_held_bytes: 20_000,
+        ..PeerConfig::default()
+    };
+    let server = Peer::new(cluster.nats.client().await.unwrap(), config);
+    let server = server.await.unwrap();
+    let (_handle, count) = serve(&server, "target", true).await;
+    let large = Bytes::from(vec![7; 100_000]);
+    let refused = caller
+        .call(invocation("any", "target"), large.clone())
+        .await;
+    assert_eq!(code(refused), RemoteError::OVERLOADED);
+    call(&caller, "any", "target").await.unwrap();
+    // With the key here, nothing has to wait.
+    let taken = caller
+        .call(invocation("any", "target"), large.clone())
+        .await;
+    assert_eq!(taken.unwrap(), large);
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    assert_eq!(server.stats().held_bytes, 0);
+}
