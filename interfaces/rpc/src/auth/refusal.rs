@@ -1,6 +1,7 @@
 //! Why a call is refused.
 
 use crate::error::RemoteError;
+use crate::header::LONGEST_NAME;
 
 /// Why a call is refused because of who makes it.
 #[derive(Debug, Clone)]
@@ -131,6 +132,15 @@ impl Refusal {
         let reply: String = reply.chars().take(80).collect();
         let text = format!("the answer to the call would go to `{reply}`, which is no inbox");
         Self::new(RemoteError::BAD_REQUEST, text)
+    }
+
+    /// It names somebody by more than any name has.
+    pub(crate) fn long_name(header: &str, size: usize) -> Self {
+        let text = format!(
+            "`{header}` of the call has {size} bytes, more than the {LONGEST_NAME} of a name"
+        );
+        Self::new(RemoteError::BAD_REQUEST, text)
+            .hint("give components, providers and links shorter names")
     }
 
     /// Too many wait for keys.
