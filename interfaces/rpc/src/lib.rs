@@ -44,6 +44,7 @@ mod outbound;
 mod outbox;
 mod params;
 mod peer;
+pub mod quiet;
 mod relief;
 mod respond;
 mod serve;

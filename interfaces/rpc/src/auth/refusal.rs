@@ -1,7 +1,23 @@
 //! Why a call is refused.
 
+use lattice_core::event::CallRefused;
+
 use crate::error::RemoteError;
 use crate::header::LONGEST_NAME;
+use crate::quiet::Repeated;
+
+/// Refusals of calls to one entity for one reason are told together.
+impl Repeated for CallRefused {
+    type Kind = (String, String);
+
+    fn kind(&self) -> Self::Kind {
+        (self.target_id.clone(), self.code.clone())
+    }
+
+    fn suppressed(&mut self) -> &mut u64 {
+        &mut self.suppressed
+    }
+}
 
 /// Why a call is refused because of who makes it.
 #[derive(Debug, Clone)]
