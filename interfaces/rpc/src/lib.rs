@@ -24,6 +24,7 @@ mod alarm;
 mod auth;
 mod body;
 mod call;
+mod complaint;
 mod detour;
 mod direct;
 mod dispatch;

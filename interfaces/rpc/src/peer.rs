@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::alarm::Alarm;
 use crate::auth::Auth;
+use crate::complaint::{self, Complaints};
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Account, Budget, Exchange, Release, Share, Side};
@@ -140,6 +141,7 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox,
     /// Ends the task of the outbox, which outlives the others.
     silent: CancellationToken,
+    pub(crate) complaints: Complaints,
 }
 
 impl Inner {
@@ -208,6 +210,8 @@ impl Peer {
         let sending = TaskTracker::new();
         let sender = sending.spawn(emptying).abort_handle();
         let slow = Alarm::new(config.accept_after);
+        let stop = CancellationToken::new();
+        let (complaints, telling) = Complaints::begin(stop.clone(), complaint::tell);
         let inner = Arc::new(Inner {
             nats,
             config,
@@ -215,7 +219,7 @@ impl Peer {
             tasks: TaskTracker::new(),
             sending,
             sender,
-            stop: CancellationToken::new(),
+            stop,
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
             inbox,
@@ -226,6 +230,7 @@ impl Peer {
             farewells,
             outbox,
             silent,
+            complaints,
         });
         if let Some(board) = &inner.config.local {
             board.add_peer(inner.inbox.prefix(), &inner);
@@ -233,6 +238,7 @@ impl Peer {
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
         inner.tasks.spawn(slow.keep(inner.stop.clone()));
+        inner.tasks.spawn(telling);
         let peer = Self { inner };
         let unfinished = Unfinished(&peer);
         peer.confirm(Duration::from_secs(10)).await?;
@@ -483,7 +489,7 @@ impl Drop for SlotGuard {
             Release::Stock => {
                 let slots = &self.peer.inner.slots;
                 slots.remove(self.id);
-                slots.never_again(self.exchange.subject());
+                slots.distrust(self.exchange.subject());
             }
             Release::Cancel(subject) => {
                 self.peer.inner.slots.remove(self.id);

@@ -68,7 +68,7 @@ pub async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn
                 Some(report) => note(&mut kinds, report, &tell),
                 None => return,
             },
-            _ = ticks.tick() => sweep(&mut kinds, &tell),
+            _ = ticks.tick(), if !kinds.is_empty() => sweep(&mut kinds, &tell),
         }
     }
 }

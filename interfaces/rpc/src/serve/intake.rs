@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::running::run_call;
 use super::{Context, IncomingCall, ServeOptions, Source};
 use crate::auth::{Admission, Came, Refusal, Verdict};
+use crate::complaint::Complaint;
 use crate::detour::Detour;
 use crate::direct::{Answered, Given, Place, Running};
 use crate::header::Told;
@@ -262,7 +263,8 @@ where
             return None;
         }
         let Some(caller) = message.reply else {
-            tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
+            let complaints = &self.peer.inner.complaints;
+            complaints.add(Complaint::NoReply, &message.subject);
             return None;
         };
         let options = &self.options;
