@@ -2,7 +2,7 @@
 //! who tried, and that is no witness.
 //!
 //! The log is followed from its present end, also when it is begun anew. What it says of a line is
-//! bounded, and so is how much of it is told ([`quiet`](crate::quiet)).
+//! bounded, and so is how much of it is told ([`quiet`](lattice_rpc::quiet)).
 
 mod line;
 
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use lattice_core::event::{BusRefused, Event};
 use lattice_core::{ComponentId, HostId};
+use lattice_rpc::quiet::{Repeated, Reports, tell_some};
 use parking_lot::RwLock;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
@@ -24,7 +25,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::events::Events;
-use crate::quiet::{Repeated, Reports, tell_some};
 
 /// How often the log is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -39,18 +39,21 @@ const WAITING: usize = 256;
 
 /// What one user is refused is told together, but for a few groups of subjects: whoever tries many
 /// is not to hide what others are refused.
-impl Repeated for BusRefused {
+struct Report(BusRefused);
+
+impl Repeated for Report {
     type Kind = (Option<String>, String, u64);
 
     fn kind(&self) -> Self::Kind {
+        let Self(refused) = self;
         let mut hasher = DefaultHasher::new();
-        self.subject.hash(&mut hasher);
+        refused.subject.hash(&mut hasher);
         let group = hasher.finish() % GROUPS;
-        (self.user.clone(), self.action.clone(), group)
+        (refused.user.clone(), refused.action.clone(), group)
     }
 
     fn suppressed(&mut self) -> &mut u64 {
-        &mut self.suppressed
+        &mut self.0.suppressed
     }
 }
 
@@ -72,7 +75,7 @@ impl BusLog {
         let log = Log::open(path).await?;
         let (reports, coming) = mpsc::channel(WAITING);
         let reports = Reports::new(reports);
-        let tell = move |refused: BusRefused| {
+        let tell = move |Report(refused): Report| {
             tracing::warn!(
                 user = refused.user,
                 provider = refused.provider_id,
@@ -92,10 +95,10 @@ impl BusLog {
             };
             let provider_id = refused.user.as_deref().and_then(|user| users.whose(user));
             // One who floods the log is told of by what there is room for, and by the number.
-            reports.send(BusRefused {
+            reports.send(Report(BusRefused {
                 provider_id,
                 ..refused
-            });
+            }));
         };
         Ok(Self {
             _reading: AbortOnDropHandle::new(tokio::spawn(log.follow(pass_on))),

@@ -26,7 +26,6 @@ mod labels;
 mod lines;
 mod links;
 mod providers;
-mod quiet;
 mod refusals;
 mod registries;
 mod router;

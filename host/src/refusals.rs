@@ -4,27 +4,14 @@ use std::sync::Arc;
 
 use lattice_core::HostId;
 use lattice_core::event::{CallRefused, Event};
+use lattice_rpc::quiet::tell_some;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::events::Events;
-use crate::quiet::{Repeated, tell_some};
 
 /// How many reports may wait.
 const WAITING: usize = 256;
-
-/// Refusals of calls to one entity for one reason are told together.
-impl Repeated for CallRefused {
-    type Kind = (String, String);
-
-    fn kind(&self) -> Self::Kind {
-        (self.target_id.clone(), self.code.clone())
-    }
-
-    fn suppressed(&mut self) -> &mut u64 {
-        &mut self.suppressed
-    }
-}
 
 /// Tells of refused calls.
 #[derive(Debug)]

@@ -18,6 +18,8 @@
 //! in where legacy peers are, and refused in a strict lattice; what is checked and is wrong is refused.
 
 pub(crate) mod ask;
+mod asking;
+mod crowd;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod known;
@@ -28,7 +30,6 @@ mod sending;
 mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_nats::Message;
@@ -45,8 +46,8 @@ use crate::header;
 use crate::inbox::is_inbox;
 use crate::outbox::Outgoing;
 use crate::socket::is_line;
+use crowd::Crowd;
 use known::{Known, Table};
-use links::Linking;
 pub use links::Links;
 pub(crate) use links::Needed;
 use mac::Covered;
@@ -57,8 +58,12 @@ use sending::Sessions;
 /// after that.
 pub(crate) const FRESH: Duration = Duration::from_secs(30);
 
-/// How many calls may wait for the keys of their sessions.
+/// How many calls may wait for the keys of their sessions, and how many of one owner of inboxes.
 const MAX_WAITING: usize = 4096;
+const MAX_WAITING_OF_OWNER: usize = MAX_WAITING / 2;
+
+/// How many calls of one provider wait for links at the same time.
+const MAX_LINKING: usize = 32;
 
 /// How many peers are told keys at the same time; each costs a few signatures.
 const ANSWERING: usize = 256;
@@ -107,8 +112,10 @@ struct Inner {
     sessions: Sessions,
     table: Table,
     answering: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    linking: Linking,
+    /// Calls that wait for keys, by the owners of their inboxes.
+    waiting: Crowd,
+    /// Calls that wait for links, by the providers that make them.
+    linking: Crowd,
 }
 
 /// Where a call came from.
@@ -174,8 +181,8 @@ impl Auth {
                 reports: settings.reports,
                 table: Table::default(),
                 answering: Arc::new(Semaphore::new(ANSWERING)),
-                waiting: AtomicUsize::new(0),
-                linking: Linking::default(),
+                waiting: Crowd::new(MAX_WAITING, MAX_WAITING_OF_OWNER),
+                linking: Crowd::new(usize::MAX, MAX_LINKING),
             }),
         }
     }
@@ -230,6 +237,11 @@ impl Auth {
 
     fn tokens(&self) -> PeerTokens {
         self.inner.tokens.read().clone()
+    }
+
+    /// Forgets, every now and then, sessions of others that are not used.
+    pub(crate) fn sweep(&self) {
+        self.inner.table.sweep();
     }
 
     /// Adds the proof to a request that leaves for the bus, in place of one that is there.

@@ -169,6 +169,7 @@ impl Invocation {
             target_id: common.target.clone(),
             trace: self.trace.clone(),
             terms: None,
+            too_long: None,
         }
     }
 

@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use lattice_core::road::{Road, Why};
 
 use crate::auth::ask;
+use crate::complaint::Complaint;
 use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
 use crate::handing::{take_over, told_deadline};
@@ -65,8 +66,7 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
         return;
     };
     if !exchange.went_by(line) || *exchange.subject() != request.subject {
-        tracing::warn!(subject = %request.subject, "a process declined a call that it was not sent");
-        return;
+        return inner.complaints.add(Complaint::NotSent, exchange.subject());
     }
     exchange.goes_by(0);
     let request = Outgoing {
@@ -119,15 +119,19 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
             (ALIVE, Some(subject)) if inner.may_write_to(&subject, via) => {
                 inner.farewell(Farewell::empty(subject));
             }
-            _ => inner.slots.stray(token),
+            _ => {
+                if let Some(function) = inner.slots.stray(token) {
+                    inner.complaints.add(Complaint::AnsweredTwice, &function);
+                }
+            }
         }
         return;
     };
     if let Via::Line(line) = via
         && !exchange.is_over(line)
     {
-        tracing::warn!(subject = %exchange.subject(), "a process wrote to a call that is not its own");
-        return;
+        let function = exchange.subject();
+        return inner.complaints.add(Complaint::ForeignCall, function);
     }
     if let Some(reply) = &message.reply
         && turn_of(reply).is_none()
@@ -147,7 +151,11 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
             inner.slots.remove(id);
             inner.farewell(Farewell::empty(subject));
         }
-        Delivered::Misplaced => inner.slots.distrust(exchange.subject()),
+        Delivered::Misplaced => {
+            let function = exchange.subject();
+            inner.slots.distrust(function);
+            inner.complaints.add(Complaint::AnsweredTwice, function);
+        }
         Delivered::Outdated => {
             if let Some(auth) = &inner.config.auth {
                 auth.begin_anew(exchange.subject());

@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::header;
 
+/// How much is taken over of the code of another process's error, and of each of its texts: they are
+/// kept, and told to guests and logs.
+const LONGEST_CODE: usize = 128;
+const LONGEST_TEXT: usize = 16 * 1024;
+
 /// An error that the called side reports, as it crosses the wire.
 ///
 /// The code is one of [`lattice_core::reply::ErrorCode`]'s names in kebab case; callers match on
@@ -128,16 +133,31 @@ impl RemoteError {
     /// Reads an error answer; `None` when the message is not one.
     pub(crate) fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> Option<Self> {
         let code = header::text(headers?, header::ERROR)?;
-        Some(serde_json::from_slice(payload).unwrap_or_else(|_| {
-            Self {
-                message: headers
-                    .and_then(|h| header::text(h, header::DESCRIPTION))
-                    .unwrap_or_else(|| format!("the call failed with `{code}`")),
-                code,
-                hint: None,
-                retry_after_ms: None,
-            }
-        }))
+        let mut error = serde_json::from_slice(payload).unwrap_or_else(|_| Self {
+            message: headers
+                .and_then(|h| header::text(h, header::DESCRIPTION))
+                .unwrap_or_else(|| format!("the call failed with `{code}`")),
+            code,
+            hint: None,
+            retry_after_ms: None,
+        });
+        cut(&mut error.code, LONGEST_CODE);
+        cut(&mut error.message, LONGEST_TEXT);
+        if let Some(hint) = &mut error.hint {
+            cut(hint, LONGEST_TEXT);
+        }
+        Some(error)
+    }
+}
+
+/// Leaves no more than `most` bytes of a text.
+fn cut(text: &mut String, most: usize) {
+    const REST: char = '…';
+    if text.len() > most {
+        let end = text.floor_char_boundary(most - REST.len_utf8());
+        text.truncate(end);
+        text.push(REST);
+        text.shrink_to_fit();
     }
 }
 
@@ -271,4 +291,21 @@ pub enum ConnectError {
     /// The server did not confirm within the time limit.
     #[error("NATS did not confirm the subscriptions within {0:?}")]
     Timeout(Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_another_process_is_kept_up_to_a_bound() {
+        let told = RemoteError::new("é".repeat(1000), "é".repeat(100_000)).with_hint("fine");
+        let headers = told.headers();
+        let read = RemoteError::read(Some(&headers), &told.payload()).unwrap();
+        assert!(read.code.len() <= LONGEST_CODE && read.message.len() <= LONGEST_TEXT);
+        assert!(read.code.len() > LONGEST_CODE - 4 && read.message.ends_with("é…"));
+        assert_eq!(read.hint.as_deref(), Some("fine"));
+        let again = RemoteError::read(Some(&headers), &read.payload());
+        assert_eq!(again, Some(read));
+    }
 }

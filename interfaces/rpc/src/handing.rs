@@ -3,6 +3,7 @@
 use async_nats::{HeaderMap, Message, Subject};
 use tokio::time::Instant;
 
+use crate::complaint::Complaint;
 use crate::header::Terms;
 use crate::outbox::Outgoing;
 use crate::peer::{Inner, Peer};
@@ -29,11 +30,7 @@ impl Peer {
 /// here until just now goes to whoever else does; nothing else goes on in our name.
 pub(crate) fn take_over(inner: &Inner, suffix: &str, mut call: Message) {
     let Some(function) = inner.inbox.handed_on(suffix) else {
-        tracing::warn!(
-            suffix,
-            "ignored a call that was handed on to no place of its entity"
-        );
-        return;
+        return inner.complaints.add(Complaint::NoPlace, suffix);
     };
     call.subject = function.into();
     let Some(call) = inner.own.hand_over(call) else {
@@ -55,10 +52,7 @@ pub(crate) fn take_over(inner: &Inner, suffix: &str, mut call: Message) {
         deadline,
     };
     if inner.outbox.try_send(again).is_err() {
-        tracing::warn!(
-            function,
-            "lost a call that was handed on: NATS takes no messages"
-        );
+        inner.complaints.add(Complaint::NotHandedOn, function);
     }
 }
 

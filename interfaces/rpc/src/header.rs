@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, Subject};
 use lattice_codec::Path;
 use lattice_core::TraceContext;
+use lattice_core::id::MAX_NAME_BYTES;
 
 pub use terms::Terms;
 
@@ -58,6 +59,13 @@ pub const STATUS: &str = "Status";
 /// One line of text that goes with [`STATUS`].
 pub const DESCRIPTION: &str = "Description";
 
+/// The longest name of a caller, a link, its package or a target that is taken, in bytes: far more than
+/// that of anything in a lattice of ours, since 1.9 has no bound.
+pub(crate) const LONGEST_NAME: usize = 4 * MAX_NAME_BYTES;
+
+/// The longest trace context that is passed on, in bytes; W3C asks for 512.
+const LONGEST_TRACE: usize = 4096;
+
 pub(crate) fn write_trace(trace: &TraceContext, headers: &mut HeaderMap) {
     put(headers, TRACEPARENT, &trace.traceparent);
     if let Some(state) = &trace.tracestate {
@@ -76,6 +84,8 @@ pub(crate) struct Told {
     pub(crate) trace: Option<TraceContext>,
     /// `None` if the caller is a peer of 1.9.
     pub(crate) terms: Option<Terms>,
+    /// A name that is longer than any, by its header and length; it is not read.
+    pub(crate) too_long: Option<(&'static str, usize)>,
 }
 
 impl Told {
@@ -87,12 +97,12 @@ impl Told {
                 continue;
             };
             match AsRef::<str>::as_ref(name) {
-                SOURCE_ID => told.source_id = Some(value.into()),
-                LINK_NAME => told.link_name = Some(value.into()),
-                LINK_PACKAGE => told.link_package = Some(value.into()),
-                TARGET_ID => told.target_id = Some(value.into()),
-                TRACEPARENT => parent = Some(value.to_owned()),
-                TRACESTATE => state = Some(value.to_owned()),
+                SOURCE_ID => told.source_id = told.name(SOURCE_ID, value),
+                LINK_NAME => told.link_name = told.name(LINK_NAME, value),
+                LINK_PACKAGE => told.link_package = told.name(LINK_PACKAGE, value),
+                TARGET_ID => told.target_id = told.name(TARGET_ID, value),
+                TRACEPARENT => parent = trace(value),
+                TRACESTATE => state = trace(value),
                 CALL => told.terms = Some(Terms::read(value)),
                 _ => {}
             }
@@ -102,6 +112,14 @@ impl Told {
             tracestate: state,
         });
         told
+    }
+
+    fn name(&mut self, header: &'static str, value: &str) -> Option<Arc<str>> {
+        if value.len() > LONGEST_NAME {
+            self.too_long = Some((header, value.len()));
+            return None;
+        }
+        Some(value.into())
     }
 
     /// The name of the link in use.
@@ -116,6 +134,11 @@ impl Told {
         let told = self.terms.as_ref().and_then(|terms| terms.left);
         told.unwrap_or(default).min(longest)
     }
+}
+
+/// A part of a trace context, unless it is longer than any.
+fn trace(value: &str) -> Option<String> {
+    (value.len() <= LONGEST_TRACE).then(|| value.to_owned())
 }
 
 /// Who makes a call, as it says.
@@ -200,4 +223,38 @@ pub(crate) fn read_ended(headers: Option<&HeaderMap>) -> Vec<Path> {
     value
         .map(|value| terms::split(value.as_str()))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_longer_than_any_is_not_read() {
+        let (long, longest) = ("x".repeat(LONGEST_NAME + 1), "x".repeat(LONGEST_NAME));
+        for name in [SOURCE_ID, LINK_NAME, LINK_PACKAGE, TARGET_ID] {
+            let mut headers = HeaderMap::new();
+            set(&mut headers, name, longest.as_str());
+            assert_eq!(Told::read(Some(&headers)).too_long, None);
+            set(&mut headers, name, long.as_str());
+            let told = Told::read(Some(&headers));
+            assert_eq!(told.too_long, Some((name, long.len())));
+            let names = [
+                told.source_id,
+                told.link_name,
+                told.link_package,
+                told.target_id,
+            ];
+            assert!(names.iter().all(Option::is_none));
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_longer_than_any_is_not_passed_on() {
+        let mut headers = HeaderMap::new();
+        set(&mut headers, TRACEPARENT, "00-1-2-01");
+        set(&mut headers, TRACESTATE, "x".repeat(LONGEST_TRACE + 1));
+        let trace = Told::read(Some(&headers)).trace.unwrap();
+        assert_eq!((&*trace.traceparent, trace.tracestate), ("00-1-2-01", None));
+    }
 }

@@ -28,6 +28,16 @@ pub(crate) fn is_inbox(subject: &str, lattice: &str) -> bool {
     is_own || subject.starts_with(INBOX)
 }
 
+/// The part of an inbox that tells whose it is: what its connection has made unique, or the names of
+/// the user that it is for.
+pub(crate) fn owner(inbox: &str) -> &str {
+    let inbox = at_home(inbox);
+    // `_INBOX.{unique}…`, or `{lattice}.{id}.inbox.{key}…`.
+    let tokens = if inbox.starts_with(INBOX) { 2 } else { 4 };
+    let end = inbox.match_indices('.').nth(tokens - 1);
+    end.map_or(inbox, |(at, _)| &inbox[..at])
+}
+
 /// The place for an answer as its owner knows it: servers of other clusters put the way back before it.
 pub(crate) fn at_home(reply: &str) -> &str {
     let mapped = reply.strip_prefix(GATEWAY);
@@ -111,6 +121,20 @@ mod tests {
 
     fn prefix(target: &str) -> RpcPrefix {
         RpcPrefix::new(&"default".parse().unwrap(), &target.parse().unwrap())
+    }
+
+    #[test]
+    fn an_inbox_is_its_connections_or_its_users() {
+        for (inbox, expected) in [
+            ("_INBOX.abc", "_INBOX.abc"),
+            ("_INBOX.abc.d.e", "_INBOX.abc"),
+            ("_GR_.A.B._INBOX.abc.d", "_INBOX.abc"),
+            ("l.kv.inbox.XKEY.abc", "l.kv.inbox.XKEY"),
+            ("l.kv.inbox.XKEY", "l.kv.inbox.XKEY"),
+            ("", ""),
+        ] {
+            assert_eq!(owner(inbox), expected, "{inbox}");
+        }
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub(crate) async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>
                 if inner.bulk.has_broken() {
                     inner.slots.lose_long();
                 }
+                if let Some(auth) = &inner.config.auth {
+                    auth.sweep();
+                }
                 if timeout(SEND_WITHIN, ask_around(&inner)).await.is_err() {
                     tracing::debug!("asked after some calls only: NATS takes no messages");
                 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
 
+mod config;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +14,6 @@ use bytes::Bytes;
 use lattice_core::road::{Road, Why};
 use lattice_core::{LatticeName, Locality};
 use parking_lot::RwLock;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -20,74 +21,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::alarm::Alarm;
-use crate::auth::Auth;
 use crate::bulk::{self, Bulk, BulkConnection};
+use crate::complaint::{self, Complaints};
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{Budget, Exchange, Release, Side};
+use crate::exchange::{Account, Budget, Exchange, Release, Share, Side};
 use crate::inbox::Inbox;
 use crate::janitor::sweep;
 use crate::local::{Asked, Passed, Switchboard};
 use crate::outbox::{Outbox, Outgoing, check_subject};
 use crate::slots::{SlotId, Slots};
 use crate::socket::is_line;
-
-/// Limits of a peer. The defaults suit a host and a provider alike.
-#[derive(Debug, Clone)]
-pub struct PeerConfig {
-    /// The most calls, made and served, that may be open at once.
-    pub max_open: usize,
-    /// The largest parameter list or result list, in bytes.
-    pub max_value_bytes: usize,
-    /// How far a stream of a peer without flow control may run ahead of its reader, in bytes.
-    pub max_buffered_bytes: usize,
-    /// How much all open calls may hold for readers together, in bytes. A call that would need
-    /// more fails, and so does one that would hold more than it leaves for others.
-    pub max_held_bytes: usize,
-    /// The credit granted per stream, in bytes.
-    pub stream_window: u64,
-    /// When a call that is still running is confirmed to its caller, who may then cancel it.
-    pub accept_after: Duration,
-    /// How long a cancelled call waits to learn where to send the cancellation.
-    pub linger: Duration,
-    /// Where served calls go on that have kept their thread busy for more than a millisecond, so
-    /// that those which only wait are not kept waiting. `None` leaves them where they are.
-    pub long_calls: Option<Handle>,
-    /// Peers of this process that are called without NATS.
-    pub local: Option<Switchboard>,
-    /// What calls over the bus prove with who makes them, and are checked by; without it they prove
-    /// nothing, and all are let in.
-    pub auth: Option<Auth>,
-    /// How the process connects for long streams. `None` sends them over the connection of calls.
-    pub bulk: Option<BulkConnection>,
-}
-
-impl Default for PeerConfig {
-    fn default() -> Self {
-        Self {
-            max_open: 65_536,
-            max_value_bytes: 64 * 1024 * 1024,
-            max_buffered_bytes: 16 * 1024 * 1024,
-            max_held_bytes: 512 * 1024 * 1024,
-            stream_window: 1024 * 1024,
-            accept_after: Duration::from_millis(10),
-            linger: Duration::from_secs(15),
-            long_calls: None,
-            local: None,
-            auth: None,
-            bulk: None,
-        }
-    }
-}
-
-impl PeerConfig {
-    /// How much one call may hold for readers: a value, and two streams that have run ahead as far as
-    /// they may.
-    pub(crate) fn max_held_by_call(&self) -> usize {
-        self.max_value_bytes
-            .saturating_add(self.max_buffered_bytes.saturating_mul(2))
-    }
-}
+pub use config::PeerConfig;
 
 /// What a peer has open right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox,
     /// Ends the task of the outbox, which outlives the others.
     pub(crate) silent: CancellationToken,
+    pub(crate) complaints: Complaints,
 }
 
 impl Inner {
@@ -163,6 +109,12 @@ impl Inner {
             (_, Some(auth)) => auth.may_write_to(place),
             (_, None) => true,
         }
+    }
+
+    /// Counts what waits here among what calls hold; `None` when they hold too much.
+    pub(crate) fn hold(&self, size: usize) -> Option<Share> {
+        let account = Account::new(&self.budget, self.config.max_held_by_call());
+        account.take(size).ok()
     }
 
     /// Hands a message to the janitor. Used where nothing can be awaited.
@@ -211,6 +163,8 @@ impl Peer {
         let sending = TaskTracker::new();
         let sender = sending.spawn(emptying).abort_handle();
         let slow = Alarm::new(config.accept_after);
+        let stop = CancellationToken::new();
+        let (complaints, telling) = Complaints::begin(stop.clone(), complaint::tell);
         let inner = Arc::new(Inner {
             nats,
             config,
@@ -219,7 +173,7 @@ impl Peer {
             sending,
             sender,
             bulk: Bulk::default(),
-            stop: CancellationToken::new(),
+            stop,
             subscriptions: AtomicUsize::new(1),
             serving: AtomicUsize::new(0),
             inbox,
@@ -230,6 +184,7 @@ impl Peer {
             farewells,
             outbox,
             silent,
+            complaints,
         });
         if let Some(board) = &inner.config.local {
             board.add_peer(inner.inbox.prefix(), &inner);
@@ -237,6 +192,7 @@ impl Peer {
         inner.tasks.spawn(dispatch(Arc::clone(&inner), incoming));
         inner.tasks.spawn(sweep(Arc::clone(&inner), queue));
         inner.tasks.spawn(slow.keep(inner.stop.clone()));
+        inner.tasks.spawn(telling);
         if let Some(connection) = inner.config.bulk.clone() {
             inner
                 .tasks
@@ -515,7 +471,7 @@ impl Drop for SlotGuard {
             Release::Stock => {
                 let slots = &self.peer.inner.slots;
                 slots.remove(self.id);
-                slots.never_again(self.exchange.subject());
+                slots.distrust(self.exchange.subject());
             }
             Release::Cancel(subject) => {
                 self.peer.inner.slots.remove(self.id);

@@ -95,6 +95,11 @@ impl Table {
         }
     }
 
+    fn distrust(&mut self, function: &Subject) {
+        let given_up = self.reuse.distrust(function);
+        self.give_up(given_up);
+    }
+
     /// Lets slots that have rested have new names.
     fn give_up(&mut self, resting: Vec<u32>) {
         for index in resting {
@@ -173,39 +178,21 @@ impl Slots {
     }
 
     /// Something has come for a slot that no call has. Where calls may have the names of earlier
-    /// ones, the next such message could be taken for the answer of another call.
-    pub(crate) fn stray(&self, token: &str) {
-        let Some(id) = SlotId::parse(token) else {
-            return;
-        };
+    /// ones, the next such message could be taken for the answer of another call; gives the function
+    /// of which that is true, whose calls get new names from now on.
+    pub(crate) fn stray(&self, token: &str) -> Option<Subject> {
+        let id = SlotId::parse(token)?;
         let mut table = self.table.lock();
-        let kept_for = table
-            .slots
-            .get(id.index as usize)
-            .filter(|slot| slot.seal == id.seal)
-            .and_then(|slot| slot.kept_for.clone());
-        if let Some(function) = kept_for {
-            self.distrust_locked(&mut table, &function);
-        }
+        let slot = table.slots.get(id.index as usize)?;
+        let function = slot.kept_for.clone().filter(|_| slot.seal == id.seal)?;
+        table.distrust(&function);
+        Some(function)
     }
 
-    /// Gives each call of a function a new name for a while, since some who answer it do not tell
-    /// whose answer it is.
-    pub(crate) fn never_again(&self, function: &Subject) {
-        let mut table = self.table.lock();
-        let given_up = table.reuse.distrust(function);
-        table.give_up(given_up);
-    }
-
-    /// Gives each call of a function a new name for a while, since one was answered twice.
+    /// Gives each call of a function a new name for a while, since one was answered twice, or some
+    /// who answer it do not tell whose answer it is.
     pub(crate) fn distrust(&self, function: &Subject) {
-        self.distrust_locked(&mut self.table.lock(), function);
-    }
-
-    fn distrust_locked(&self, table: &mut Table, function: &Subject) {
-        tracing::warn!(%function, "a call was answered twice");
-        let given_up = table.reuse.distrust(function);
-        table.give_up(given_up);
+        self.table.lock().distrust(function);
     }
 
     /// Keeps a slot of a call that was given up, so that its peer can still be told.

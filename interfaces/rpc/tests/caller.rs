@@ -370,3 +370,54 @@ async fn the_proof_has_its_room_in_the_first_message() {
         assert_eq!(result.unwrap(), params, "{size}");
     }
 }
+
+#[tokio::test]
+async fn calls_that_wait_for_their_keys_hold_no_more_than_the_peer_allows() {
+    let cluster = Cluster::start().await;
+    let caller = cluster.host().await;
+    let config = PeerConfig {
+        auth: Some(Auth::new(cluster.settings(None, true))),
+        max_held_bytes: 20_000,
+        ..PeerConfig::default()
+    };
+    let server = Peer::new(cluster.nats.client().await.unwrap(), config);
+    let server = server.await.unwrap();
+    let (_handle, count) = serve(&server, "target", true).await;
+    let large = Bytes::from(vec![7; 100_000]);
+    let refused = caller
+        .call(invocation("any", "target"), large.clone())
+        .await;
+    assert_eq!(code(refused), RemoteError::OVERLOADED);
+    call(&caller, "any", "target").await.unwrap();
+    // With the key here, nothing has to wait.
+    let taken = caller
+        .call(invocation("any", "target"), large.clone())
+        .await;
+    assert_eq!(taken.unwrap(), large);
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    assert_eq!(server.stats().held_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_names_somebody_by_more_than_any_name_is_refused_by_name() {
+    let mut cluster = Cluster::start().await;
+    let (caller, server) = (cluster.host().await, cluster.host().await);
+    let (_handle, count) = serve(&server, "target", true).await;
+    let long = "x".repeat(100_000);
+    let to_target = || invocation("any", "target");
+    for (named, header) in [
+        (to_target().source(&long), header::SOURCE_ID),
+        (to_target().link_name(&long), header::LINK_NAME),
+        (to_target().link_package(&long), header::LINK_PACKAGE),
+        (to_target().target(&long), header::TARGET_ID),
+    ] {
+        let refused = caller.call(named, Bytes::new()).await.unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains(header) && text.len() < 200, "{text}");
+        assert_eq!(code(Err(refused)), RemoteError::BAD_REQUEST);
+        assert_eq!(cluster.told().await, RemoteError::BAD_REQUEST);
+    }
+    let longest = to_target().source(&"x".repeat(1024));
+    caller.call(longest, Bytes::new()).await.unwrap();
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+}

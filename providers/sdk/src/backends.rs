@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::ComponentId;
+use lattice_core::id::MAX_NAME_BYTES;
 use lattice_rpc::Context;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -125,7 +126,7 @@ impl<B> Backends<B> {
         if let Some(backend) = self.find(source, name, package) {
             return Ok(backend);
         }
-        if !self.is_given_up(source, name) {
+        if may_exist(source, name) && !self.is_given_up(source, name) {
             let until = context.deadline.min(Instant::now() + ON_ITS_WAY);
             let arrival = self.arrival(source, name, package);
             if let Ok(backend) = tokio::time::timeout_at(until, arrival).await {
@@ -186,6 +187,12 @@ impl<B> Backends<B> {
     }
 }
 
+/// Whether a link may have such names. What anybody can write into a call is not kept otherwise, nor
+/// waited for.
+fn may_exist(source: &str, name: &str) -> bool {
+    source.len().max(name.len()) <= MAX_NAME_BYTES
+}
+
 #[cfg(test)]
 mod tests {
     use lattice_core::provider::SecretMap;
@@ -208,6 +215,28 @@ mod tests {
             locality: Locality::default(),
             rules: lattice_core::LinkRules::default(),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_with_names_that_none_has_is_neither_waited_for_nor_remembered() {
+        let backends = Backends::<i32>::new();
+        let began = Instant::now();
+        let call = |source: &str, name: &str| {
+            let mut context = Context::alone(began + 10 * ON_ITS_WAY);
+            context.source_id = Some(source.into());
+            context.link_name = name.into();
+            context
+        };
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        for call in [call(&long, "default"), call("cart", &long)] {
+            backends.of(&call).await.unwrap_err();
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(backends.given_up.lock().is_empty());
+        let longest = "x".repeat(MAX_NAME_BYTES);
+        backends.of(&call(&longest, "default")).await.unwrap_err();
+        assert!(began.elapsed() >= ON_ITS_WAY);
+        assert_eq!(backends.given_up.lock().len(), 1);
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Message, Subject};
@@ -21,16 +20,17 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::known::{Asked, Asking, Doubt, Known, Learnt, Place};
+use super::Auth;
+use super::asking::{Asked, Asking, Place};
+use super::known::{Doubt, Known, Learnt};
 use super::mac::MacKey;
 use super::refusal::Refusal;
 use super::sending::{LIFE, Session, millis, name};
-use super::window::Window;
-use super::{Auth, MAX_WAITING};
+use super::window::{OF_CLUSTER, OF_STRANGER, Window};
 use crate::error::CallError;
 use crate::exchange::Side;
 use crate::header;
-use crate::inbox::is_inbox;
+use crate::inbox::{self, is_inbox};
 use crate::outbox::Outgoing;
 use crate::peer::{Inner, Peer};
 
@@ -107,20 +107,26 @@ impl Auth {
         session: SessionName,
         deadline: Instant,
     ) -> Result<(), Refusal> {
-        let _waiting = self.wait()?;
         let inbox = reply.rsplit_once('.').map_or("", |(inbox, _)| inbox);
+        let waits = self.inner.waiting.enter(&inbox::owner(inbox).into());
+        let _waits = waits.ok_or_else(Refusal::busy)?;
         let asked = (session, Box::from(inbox));
-        let mut done = match self.inner.table.ask(&asked) {
-            Asking::Already(done) => done,
-            Asking::Begin(place, done) => {
-                self.begin(peer.clone(), asked, place);
-                done
+        loop {
+            let (mut done, again) = match self.inner.table.ask(&asked) {
+                Asking::Already(done) => (done, false),
+                Asking::Begin(place, done) => {
+                    self.begin(peer.clone(), asked.clone(), place);
+                    (done, false)
+                }
+                Asking::Behind(other) => (other, true),
+                Asking::Busy => return Err(Refusal::busy()),
+            };
+            // It ends with an error: the one who asks drops the sender when it is done.
+            let is_late = timeout_at(deadline, done.changed()).await.is_err();
+            if is_late || !again {
+                return Ok(());
             }
-            Asking::Busy => return Err(Refusal::busy()),
-        };
-        // It ends with an error: the one who asks drops the sender when it is done.
-        let _done_or_late = timeout_at(deadline, done.changed()).await;
-        Ok(())
+        }
     }
 
     fn begin(&self, peer: Peer, asked: Asked, place: Place) {
@@ -128,7 +134,8 @@ impl Auth {
         let tasks = peer.inner.tasks.clone();
         tasks.spawn(async move {
             let stop = peer.inner.stop.clone();
-            let learnt = stop.run_until_cancelled(auth.ask(&peer, &asked)).await;
+            let asking = stop.run_until_cancelled(auth.ask(&peer, &asked));
+            let learnt = place.lost.run_until_cancelled(asking).await.flatten();
             if let Some(Err(doubt)) = &learnt {
                 let (session, why) = (asked.0, &doubt.refusal.message);
                 tracing::debug!(%session, why, "no key for a session");
@@ -221,11 +228,18 @@ impl Auth {
         let bytes = bytes.filter(|bytes| name(&peer.session_key, &secret.target, bytes) == session);
         let key = bytes.and_then(|bytes| MacKey::new(&bytes));
         let key = key.ok_or_else(|| bad("the key is not that of the session"))?;
+        if secret.target.len() > header::LONGEST_NAME {
+            return Err(bad("the session is for no entity"));
+        }
         let age = Duration::from_millis(secret.age_ms);
         if age > LIFE {
             return Err(bad("the session is older than any is used"));
         }
         let lifetime = Duration::from_secs(peer.expires.saturating_sub(now));
+        let numbers = match peer.cluster {
+            Some(_) => OF_CLUSTER,
+            None => OF_STRANGER,
+        };
         Ok(Arc::new(Known {
             key,
             peer,
@@ -234,7 +248,7 @@ impl Auth {
             began: came.checked_sub(age).unwrap_or(came),
             // One that has just expired still holds for as long as clocks may differ.
             until: came + lifetime.clamp(MIN_KNOWN, MAX_KNOWN),
-            window: Mutex::new(Window::new(came)),
+            window: Mutex::new(Window::new(came, numbers)),
             used_ms: millis(age).into(),
         }))
     }
@@ -257,27 +271,6 @@ impl Auth {
         let sealed = STANDARD.decode(sealed).ok()?;
         let opened = self.inner.key.open(&sealed, &sender).ok()?;
         serde_json::from_slice(&opened).ok()
-    }
-}
-
-/// Counts a call that waits.
-pub(super) struct Waiting<'a>(&'a Auth);
-
-impl Auth {
-    /// Takes a place among the calls that wait.
-    pub(super) fn wait(&self) -> Result<Waiting<'_>, Refusal> {
-        let waiting = self.inner.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Waiting(self);
-        if waiting >= MAX_WAITING {
-            return Err(Refusal::busy());
-        }
-        Ok(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.inner.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ use lattice_core::identity::{CallProof, SessionName};
 use tokio::time::Instant;
 
 use super::Auth;
-use super::known::Asking;
+use super::asking::Asking;
 use super::mac::{Covered, MacKey};
 
 /// Reads what a proof covers of a call, and makes its code.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use lattice_claims::peer::VerifiedPeer;
 use lattice_core::identity::{CallProof, SessionName};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::FRESH;
+use super::asking::{Asked, Asking, Place, Places};
 use super::mac::{Covered, MacKey};
 use super::refusal::Refusal;
 use super::target_of;
@@ -21,12 +21,22 @@ use super::window::Window;
 const MAX_KNOWN: usize = 16_384;
 /// How many are remembered that could not be learnt.
 const MAX_DOUBTS: usize = 4096;
-/// How many are asked for at the same time.
-const MAX_ASKING: usize = 256;
 
 /// How many of them one peer may have: a provider, which calls what it is linked to, and a host.
 const MAX_OF_PROVIDER: usize = 256;
 const MAX_OF_HOST: usize = 8192;
+
+/// How many of them all peers may have together for which no cluster vouches, and how many one of them.
+/// Anybody can be as many such peers as they like.
+const MAX_OF_STRANGERS: usize = 4096;
+const MAX_OF_STRANGER: usize = 512;
+
+/// For how long after its last use it has to be kept, so that a recorded call does not count again.
+const RECORDED: Duration = Duration::from_secs(2 * FRESH.as_secs());
+
+/// How long a session is kept that is not used, and how often it is looked for such.
+const UNUSED: Duration = Duration::from_secs(600);
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// How often it is looked for sessions to forget, where there are too many.
 const LOOK: Duration = Duration::from_secs(1);
@@ -94,6 +104,10 @@ impl Known {
     fn last_used(&self) -> Instant {
         self.began + Duration::from_millis(self.used_ms.load(Ordering::Relaxed))
     }
+
+    fn is_strange(&self) -> bool {
+        self.peer.cluster.is_none()
+    }
 }
 
 /// Why a session is not known.
@@ -136,15 +150,13 @@ impl Doubt {
 /// What was learnt of a session.
 pub(super) type Learnt = Result<Arc<Known>, Doubt>;
 
-/// A session, and the inbox that was asked for it. Whoever writes the name of another's session into
-/// a call with an inbox of its own is asked itself, and only its own calls are in doubt.
-pub(super) type Asked = (SessionName, Box<str>);
-
 #[derive(Debug, Default)]
 struct Sets {
     known: HashMap<SessionName, Arc<Known>>,
     /// How many of them each peer has, by its curve key.
     owned: HashMap<Box<str>, usize>,
+    /// How many of them peers have for which no cluster vouches.
+    strange: usize,
     doubts: HashMap<Asked, (Doubt, Instant)>,
     /// When it was last looked for sessions to forget.
     looked: Option<Instant>,
@@ -154,31 +166,18 @@ struct Sets {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     sets: RwLock<Sets>,
-    /// Those that are being asked for; the sender is dropped when that is done.
-    asking: Mutex<HashMap<Asked, watch::Receiver<()>>>,
-}
-
-/// Whether a session is being asked for.
-pub(super) enum Asking {
-    /// Somebody does; wait until that is done.
-    Already(watch::Receiver<()>),
-    /// Nobody did so far; drop the place when it is done.
-    Begin(Place, watch::Receiver<()>),
-    /// Too many are.
-    Busy,
-}
-
-/// The place of one who asks; those who wait go on when it is dropped.
-pub(super) struct Place {
-    _done: watch::Sender<()>,
+    asking: Places,
 }
 
 impl Table {
     /// What is known of a session of whoever has this inbox; `None` when it has to be asked for.
     pub(super) fn get(&self, name: &SessionName, inbox: &str, now: Instant) -> Option<Learnt> {
         let sets = self.sets.read();
-        if let Some(known) = sets.known.get(name) {
-            return (known.until > now).then(|| Ok(Arc::clone(known)));
+        // One whose tokens have expired is asked for again, as if nothing were known.
+        if let Some(known) = sets.known.get(name)
+            && known.until > now
+        {
+            return Some(Ok(Arc::clone(known)));
         }
         if sets.doubts.is_empty() {
             return None;
@@ -189,16 +188,7 @@ impl Table {
 
     /// Takes the place of one who asks for a session.
     pub(super) fn ask(&self, asked: &Asked) -> Asking {
-        let mut asking = self.asking.lock();
-        if let Some(others) = asking.get(asked) {
-            return Asking::Already(others.clone());
-        }
-        if asking.len() >= MAX_ASKING {
-            return Asking::Busy;
-        }
-        let (done, waiting) = watch::channel(());
-        asking.insert(asked.clone(), waiting.clone());
-        Asking::Begin(Place { _done: done }, waiting)
+        self.asking.take(asked)
     }
 
     /// How many sessions are known.
@@ -209,7 +199,16 @@ impl Table {
 
     /// Whether so many are being asked for that nobody may take long.
     pub(super) fn is_crowded(&self) -> bool {
-        self.asking.lock().len() > MAX_ASKING / 2
+        self.asking.is_crowded()
+    }
+
+    /// Forgets, every now and then, what has not been used for long.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        let is_due = |sets: &Sets| sets.looked.is_none_or(|at| now >= at + SWEEP);
+        if is_due(&self.sets.read()) {
+            self.sets.write().forget(now, UNUSED);
+        }
     }
 
     /// Takes in what was learnt, if anything was, and lets those go on who wait for it.
@@ -222,8 +221,7 @@ impl Table {
                 Err(doubt) => sets.doubt(asked, doubt, now),
             }
         }
-        self.asking.lock().remove(asked);
-        drop(place);
+        self.asking.leave(asked, place);
     }
 }
 
@@ -231,64 +229,81 @@ impl Sets {
     fn learn(&mut self, asked: &Asked, known: Arc<Known>, now: Instant) {
         self.doubts.remove(asked);
         let (name, _) = asked;
-        if let Some(old) = self.known.get(name) {
+        if let Some(old) = self.remove(name) {
             // Renewed tokens: what was used stays used.
             std::mem::swap(&mut *old.window.lock(), &mut *known.window.lock());
-        } else if !self.has_room(&known.peer, now) {
-            let peer = known.peer.name();
-            tracing::warn!(
-                peer,
-                "the key of a session was not kept: there are too many"
-            );
+        } else if !self.has_room(&known, now) {
+            // Anybody may cause that, so it is told when it was looked for room, which is not often.
+            if self.looked == Some(now) {
+                let peer = known.peer.name();
+                tracing::warn!(peer, "keys of sessions are not kept: there are too many");
+            }
             return;
-        } else {
-            let owner = known.peer.session_key.as_str().into();
-            *self.owned.entry(owner).or_default() += 1;
         }
+        self.count(&known);
         self.known.insert(*name, known);
     }
 
-    /// Whether there is room for a session of a peer, made if need be.
-    fn has_room(&mut self, peer: &VerifiedPeer, now: Instant) -> bool {
-        let most = match peer.provider {
-            Some(_) => MAX_OF_PROVIDER,
-            None => MAX_OF_HOST,
+    fn count(&mut self, known: &Known) {
+        let owner = known.peer.session_key.as_str().into();
+        *self.owned.entry(owner).or_default() += 1;
+        self.strange += usize::from(known.is_strange());
+    }
+
+    fn remove(&mut self, name: &SessionName) -> Option<Arc<Known>> {
+        let known = self.known.remove(name)?;
+        let owner = known.peer.session_key.as_str();
+        if let Some(count) = self.owned.get_mut(owner) {
+            *count -= 1;
+            if *count == 0 {
+                self.owned.remove(owner);
+            }
+        }
+        self.strange -= usize::from(known.is_strange());
+        Some(known)
+    }
+
+    /// Whether there is room for a session, made if need be.
+    fn has_room(&mut self, known: &Known, now: Instant) -> bool {
+        let most = match (&known.peer.provider, known.is_strange()) {
+            (Some(_), _) => MAX_OF_PROVIDER,
+            (None, true) => MAX_OF_STRANGER,
+            (None, false) => MAX_OF_HOST,
         };
         let fits = |sets: &Self| {
-            let own = sets.owned.get(peer.session_key.as_str()).copied();
-            sets.known.len() < MAX_KNOWN && own.unwrap_or_default() < most
+            let own = sets.owned.get(known.peer.session_key.as_str()).copied();
+            let strange_fits = !known.is_strange() || sets.strange < MAX_OF_STRANGERS;
+            sets.known.len() < MAX_KNOWN && strange_fits && own.unwrap_or_default() < most
         };
         fits(self) || (self.make_room(now) && fits(self))
     }
 
-    /// Forgets those whose tokens have expired or whose calls can no longer be on their way; false when
-    /// that was done just before. Others have to stay: a call of theirs that is recorded would count once more.
+    /// Forgets all that may be forgotten; false when that was done just before.
     fn make_room(&mut self, now: Instant) -> bool {
         if self.looked.is_some_and(|at| now < at + LOOK) {
             return false;
         }
-        self.looked = Some(now);
-        self.known
-            .retain(|_, known| known.until > now && now < known.last_used() + 2 * FRESH);
-        self.owned.clear();
-        for known in self.known.values() {
-            let owner = known.peer.session_key.as_str().into();
-            *self.owned.entry(owner).or_default() += 1;
-        }
+        self.forget(now, RECORDED);
         true
     }
 
-    fn doubt(&mut self, asked: &Asked, doubt: Doubt, now: Instant) {
-        // One that was known, and whose tokens have expired since.
-        if self
-            .known
-            .get(&asked.0)
-            .is_some_and(|known| known.until <= now)
-            && let Some(known) = self.known.remove(&asked.0)
-            && let Some(count) = self.owned.get_mut(known.peer.session_key.as_str())
-        {
-            *count = count.saturating_sub(1);
+    /// Forgets those that have not been used for so long, or whose tokens have expired. Those whose
+    /// calls may still be on their way stay, expired or not: one that is recorded would count once more
+    /// when the key is learnt again.
+    fn forget(&mut self, now: Instant, unused: Duration) {
+        self.looked = Some(now);
+        let is_over = |known: &Known| {
+            let kept = if known.until <= now { RECORDED } else { unused };
+            now >= known.last_used() + kept
+        };
+        let over = self.known.iter().filter(|(_, known)| is_over(known));
+        for name in over.map(|(name, _)| *name).collect::<Vec<_>>() {
+            self.remove(&name);
         }
+        self.doubts.retain(|_, (_, until)| *until > now);
+    }
+
+    fn doubt(&mut self, asked: &Asked, doubt: Doubt, now: Instant) {
         if self.doubts.len() >= MAX_DOUBTS {
             self.doubts.retain(|_, (_, until)| *until > now);
         }
@@ -299,3 +314,6 @@ impl Sets {
         self.doubts.insert(asked.clone(), (doubt, until));
     }
 }
+
+#[cfg(test)]
+mod tests;

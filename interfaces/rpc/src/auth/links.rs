@@ -4,7 +4,6 @@
 //! permissions may hold it to its links, but there are roads that NATS has no say in, a socket of the
 //! machine above all. So a host that knows for certain which provider calls asks its own table.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lattice_claims::peer::VerifiedPeer;
 use lattice_core::subject::rpc::{PROTOCOL, interface_of};
-use parking_lot::Mutex;
 
 use super::refusal::Refusal;
 use super::{Admission, Auth, Verdict, entity};
@@ -20,9 +18,6 @@ use super::{Admission, Auth, Verdict, entity};
 /// How long a call waits for a link that this host has not heard of: the provider may have been told of
 /// it by another.
 const HEARD_OF: Duration = Duration::from_secs(2);
-
-/// How many calls of one provider wait so at the same time.
-const MAX_LINKING: usize = 32;
 
 /// The links of a lattice, as far as they are known here.
 pub trait Links: fmt::Debug + Send + Sync {
@@ -108,44 +103,6 @@ fn interface(subject: &str) -> &str {
     interface_of(operation.unwrap_or_default())
 }
 
-/// The calls that wait for links, by the providers that make them.
-#[derive(Debug, Default)]
-pub(super) struct Linking(Mutex<HashMap<Arc<str>, usize>>);
-
-impl Linking {
-    /// Takes a place; `None` when a provider has too many.
-    fn enter(&self, source: &Arc<str>) -> Option<Waits<'_>> {
-        let mut waiting = self.0.lock();
-        let count = waiting.entry(Arc::clone(source)).or_default();
-        if *count >= MAX_LINKING {
-            return None;
-        }
-        *count += 1;
-        Some(Waits {
-            all: self,
-            source: Arc::clone(source),
-        })
-    }
-}
-
-/// The place of a call that waits for its link.
-struct Waits<'a> {
-    all: &'a Linking,
-    source: Arc<str>,
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.all.0.lock();
-        if let Some(count) = waiting.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(&self.source);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,17 +119,5 @@ mod tests {
         ] {
             assert_eq!(interface(subject), expected, "{subject}");
         }
-    }
-
-    #[test]
-    fn few_calls_of_one_provider_wait_and_others_have_places() {
-        let linking = Linking::default();
-        let (one, other) = ("one".into(), "other".into());
-        let places: Vec<_> = (0..MAX_LINKING).map(|_| linking.enter(&one)).collect();
-        assert!(places.iter().all(Option::is_some));
-        assert!(linking.enter(&one).is_none() && linking.enter(&other).is_some());
-        drop(places);
-        assert!(linking.enter(&one).is_some());
-        assert!(linking.0.lock().is_empty());
     }
 }

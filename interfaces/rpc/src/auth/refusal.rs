@@ -1,6 +1,23 @@
 //! Why a call is refused.
 
+use lattice_core::event::CallRefused;
+
 use crate::error::RemoteError;
+use crate::header::LONGEST_NAME;
+use crate::quiet::Repeated;
+
+/// Refusals of calls to one entity for one reason are told together.
+impl Repeated for CallRefused {
+    type Kind = (String, String);
+
+    fn kind(&self) -> Self::Kind {
+        (self.target_id.clone(), self.code.clone())
+    }
+
+    fn suppressed(&mut self) -> &mut u64 {
+        &mut self.suppressed
+    }
+}
 
 /// Why a call is refused because of who makes it.
 #[derive(Debug, Clone)]
@@ -133,8 +150,17 @@ impl Refusal {
         Self::new(RemoteError::BAD_REQUEST, text)
     }
 
+    /// It names somebody by more than any name has.
+    pub(crate) fn long_name(header: &str, size: usize) -> Self {
+        let text = format!(
+            "`{header}` of the call has {size} bytes, more than the {LONGEST_NAME} of a name"
+        );
+        Self::new(RemoteError::BAD_REQUEST, text)
+            .hint("give components, providers and links shorter names")
+    }
+
     /// Too many wait for keys.
-    pub(super) fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         Self::new(
             RemoteError::OVERLOADED,
             "too many calls wait for the keys of their sessions",

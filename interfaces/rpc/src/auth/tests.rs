@@ -125,7 +125,7 @@ fn check(server: &Auth, sender: &Auth, call: &Message) -> Result<Admission, &'st
                 let answer = sender.answer(&question, &reply).unwrap();
                 let learnt = server.read_answer(session, &answer.payload, now);
                 let asked = (session, Box::from("_INBOX.me"));
-                let known::Asking::Begin(place, _) = server.inner.table.ask(&asked) else {
+                let asking::Asking::Begin(place, _) = server.inner.table.ask(&asked) else {
                     panic!("somebody asks already");
                 };
                 server.inner.table.settle(&asked, Some(learnt), place);

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::FRESH;
 
-/// How many numbers are remembered at most: 128 KiB. Who makes more calls in that time has those
-/// refused that come late.
-const MAX_NUMBERS: u64 = 1 << 20;
+/// How many numbers are remembered at most, of a peer of the cluster (128 KiB) and of one for which
+/// nobody vouches (16 KiB). Who makes more calls in that time has those refused that come late.
+pub(super) const OF_CLUSTER: u64 = 1 << 20;
+pub(super) const OF_STRANGER: u64 = 1 << 17;
 
 const BITS: u64 = 64;
 
@@ -27,16 +28,19 @@ pub(super) struct Window {
     /// What `next` was at the last turn, and when that was.
     before: u64,
     turned: Instant,
+    /// How many numbers are remembered, a multiple of [`BITS`].
+    most: u64,
 }
 
 impl Window {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, most: u64) -> Self {
         Self {
             base: 0,
             words: VecDeque::new(),
             next: 0,
             before: 0,
             turned: now,
+            most,
         }
     }
 
@@ -46,8 +50,8 @@ impl Window {
         if number < self.base || number == u64::MAX {
             return false;
         }
-        if number - self.base >= MAX_NUMBERS {
-            self.forget_before(number - MAX_NUMBERS + BITS);
+        if number - self.base >= self.most {
+            self.forget_before(number - self.most + BITS);
         }
         let offset = number - self.base;
         let (word, bit) = ((offset / BITS) as usize, 1 << (offset % BITS));
@@ -91,7 +95,7 @@ mod tests {
 
     fn window() -> (Window, Instant) {
         let now = Instant::now();
-        (Window::new(now), now)
+        (Window::new(now, OF_STRANGER), now)
     }
 
     #[test]
@@ -123,7 +127,7 @@ mod tests {
         assert!(window.take(3, now));
         assert!(window.take(u64::MAX - 1, now));
         assert!(!window.take(3, now));
-        assert!(window.words.len() as u64 <= MAX_NUMBERS / BITS);
+        assert!(window.words.len() as u64 <= OF_STRANGER / BITS);
         assert!(window.take(u64::MAX - 2, now));
     }
 

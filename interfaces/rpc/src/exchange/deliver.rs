@@ -11,6 +11,9 @@ use crate::bulk::LONG;
 use crate::error::{CallError, RemoteError};
 use crate::header::{self, turn_of};
 
+/// How much of the description of a status is told.
+const LONGEST_DESCRIPTION: usize = 200;
+
 /// What delivering a message asks of the dispatcher.
 #[derive(Debug)]
 pub(crate) enum Delivered {
@@ -125,7 +128,9 @@ impl Exchange {
             503 => CallError::NotServed { subject },
             409 | 499 => CallError::Incomplete { subject },
             code => {
-                let text = description.unwrap_or("no description");
+                // Anybody may have written it who knows the subject.
+                let text = description.unwrap_or("no description").chars();
+                let text: String = text.take(LONGEST_DESCRIPTION).collect();
                 CallError::Protocol(format!("NATS status {code} ({text})"))
             }
         }

@@ -46,14 +46,17 @@ where
         let options = &self.options;
         let told = Told::read(message.headers.as_ref());
         let until = arrived + told.time_left(options.default_deadline, options.longest_deadline);
+        let held = self.peer.inner.hold(message.length);
         let learnt = tokio::select! {
             biased;
             () = self.abort.cancelled() => {
                 self.turn_away(message, stopping());
                 return None;
             }
+            () = std::future::ready(()), if held.is_none() => Err(Refusal::busy()),
             learnt = auth.learn(&self.peer, &reply, session, until) => learnt,
         };
+        drop(held);
         let verdict = match learnt {
             Err(refusal) => auth.unproven(refusal),
             Ok(()) => match auth.check(&message, arrived) {

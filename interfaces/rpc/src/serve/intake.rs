@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::running::run_call;
 use super::{Context, IncomingCall, ServeOptions, Source};
-use crate::auth::{Admission, Came, Verdict};
+use crate::auth::{Admission, Came, Refusal, Verdict};
+use crate::complaint::Complaint;
 use crate::detour::Detour;
 use crate::direct::{Answered, Given, Place, Running};
 use crate::header::Told;
@@ -256,11 +257,16 @@ where
         proven_left: Option<Duration>,
         source: Source,
     ) -> Option<IncomingCall> {
+        let mut told = Told::read(message.headers.as_ref());
+        if let Some((header, size)) = told.too_long {
+            self.refuse(message, &Refusal::long_name(header, size));
+            return None;
+        }
         let Some(caller) = message.reply else {
-            tracing::warn!(subject = %message.subject, "refused a call without a reply subject");
+            let complaints = &self.peer.inner.complaints;
+            complaints.add(Complaint::NoReply, &message.subject);
             return None;
         };
-        let mut told = Told::read(message.headers.as_ref());
         let options = &self.options;
         let left = told.time_left(options.default_deadline, options.longest_deadline);
         let deadline = arrived + proven_left.map_or(left, |proven| proven.min(left));

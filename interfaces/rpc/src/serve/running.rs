@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::IncomingCall;
 use super::intake::Intake;
+use crate::complaint::Complaint;
 use crate::error::{CallError, RemoteError};
 use crate::gate::Spent;
 use crate::limiter::{Claim, Limiter, Permit};
@@ -71,7 +72,8 @@ where
     if !inbound.newer()
         && let Err(error) = inbound.accept().await
     {
-        tracing::warn!(%error, subject = %inbound.subject, "could not accept a call");
+        let complaints = &inbound.peer.inner.complaints;
+        complaints.add_error(Complaint::NotAccepted, &inbound.subject, &error);
         return;
     }
     let began = Instant::now();
@@ -153,7 +155,7 @@ async fn given_up_or_overdue(inbound: &Inbound, deadline: Instant) -> RemoteErro
             RemoteError::new("cancelled", "the caller cancelled the call")
         }
         () = overdue(inbound, deadline) => {
-            tracing::warn!(subject = %inbound.subject, "a call was not answered by its deadline");
+            inner.complaints.add(Complaint::Late, &inbound.subject);
             let text = format!("`{}` did not finish by the call's deadline", inbound.subject);
             RemoteError::new(RemoteError::DEADLINE, text)
         }

@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_secs(1);
 const MAX_KINDS: usize = 1024;
 
 /// A report that may come again and again.
-pub(crate) trait Repeated {
+pub trait Repeated {
     /// What is told once.
     type Kind: Eq + Hash;
 
@@ -27,18 +27,20 @@ pub(crate) trait Repeated {
 
 /// Where reports go that are not to wait: those for which there is no room are counted with the next.
 #[derive(Debug)]
-pub(crate) struct Reports<T> {
+pub struct Reports<T> {
     queue: mpsc::Sender<T>,
     lost: AtomicU64,
 }
 
 impl<T: Repeated> Reports<T> {
-    pub(crate) fn new(queue: mpsc::Sender<T>) -> Self {
+    /// Reports go to `queue`.
+    pub fn new(queue: mpsc::Sender<T>) -> Self {
         let lost = AtomicU64::new(0);
         Self { queue, lost }
     }
 
-    pub(crate) fn send(&self, mut report: T) {
+    /// Sends a report, if there is room.
+    pub fn send(&self, mut report: T) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         *report.suppressed() += lost;
         if self.queue.try_send(report).is_err() {
@@ -56,7 +58,7 @@ struct Counted<T> {
 
 /// Tells the first of each kind at once, and what follows within a second together. Ends when
 /// nobody sends any more.
-pub(crate) async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn(T)) {
+pub async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn(T)) {
     let mut kinds = HashMap::new();
     let mut ticks = interval(QUIET / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,7 +68,7 @@ pub(crate) async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: 
                 Some(report) => note(&mut kinds, report, &tell),
                 None => return,
             },
-            _ = ticks.tick() => sweep(&mut kinds, &tell),
+            _ = ticks.tick(), if !kinds.is_empty() => sweep(&mut kinds, &tell),
         }
     }
 }
