@@ -61,13 +61,6 @@ pub(crate) const LONGEST_NAME: usize = 4 * MAX_NAME_BYTES;
 /// The longest trace context that is passed on, in bytes; W3C asks for 512.
 const LONGEST_TRACE: usize = 4096;
 
-/// The longest name of a caller, a link, its package or a target that is taken, in bytes: far more than
-/// that of anything in a lattice of ours, since 1.9 has no bound.
-pub(crate) const LONGEST_NAME: usize = 4 * MAX_NAME_BYTES;
-
-/// The longest trace context that is passed on, in bytes; W3C asks for 512.
-const LONGEST_TRACE: usize = 4096;
-
 pub(crate) fn write_trace(trace: &TraceContext, headers: &mut HeaderMap) {
     put(headers, TRACEPARENT, &trace.traceparent);
     if let Some(state) = &trace.tracestate {

@@ -160,7 +160,7 @@ impl Refusal {
     }
 
     /// Too many wait for keys.
-    pub(super) fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         Self::new(
             RemoteError::OVERLOADED,
             "too many calls wait for the keys of their sessions",
