@@ -185,6 +185,9 @@ pub struct HostConfig {
 }
 
 impl HostConfig {
+    /// The usual deadline of calls whose caller tells none.
+    pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
     /// The settings of a host that is told nothing: a fresh key, the local NATS server.
     pub fn new(lattice: LatticeName) -> Self {
         Self {
@@ -203,7 +206,7 @@ impl HostConfig {
             js_domain: None,
             store_replicas: 0,
             rpc_timeout: Duration::from_secs(2),
-            call_timeout: Duration::from_secs(5),
+            call_timeout: Self::CALL_TIMEOUT,
             max_execution_time: Duration::from_secs(600),
             heartbeat_interval: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),

@@ -50,6 +50,8 @@ fn check(trace: &[SpanSeen], parent: &str) -> Result<()> {
     assert_eq!(request.parent, parent);
     assert_eq!(request.attributes["http.request.method"], "GET");
     assert_eq!(request.attributes["http.response.status_code"], "200");
+    assert_eq!(request.attributes["road"], "socket");
+    assert_eq!(request.attributes["road.why"], "nearest");
     let component = only(trace, "component", of("lattice-host", "incoming-handler"))?;
     assert_eq!(component.parent, request.id);
     assert_eq!(component.attributes["component"], "counter");
@@ -60,6 +62,7 @@ fn check(trace: &[SpanSeen], parent: &str) -> Result<()> {
     assert_eq!(call.attributes["rpc.method"], "increment");
     assert_eq!(call.attributes["callee"], "kv");
     assert_eq!(call.attributes["road"], "socket");
+    assert_eq!(call.attributes["road.why"], "nearest");
     let store = only(trace, "store", of("keyvalue-nats", "increment"))?;
     assert_eq!(store.parent, call.id);
     assert_eq!(store.attributes["caller"], "counter");

@@ -17,14 +17,16 @@ use lattice_core::grant;
 use lattice_core::reply::ErrorCode;
 use lattice_core::{ComponentId, reply::message_chain};
 use lattice_rpc::http::{HANDLE, HttpError, OUTGOING_HANDLER};
-use lattice_rpc::{ByteReader, ByteWriter, Call, CallError, Invocation, Peer, RemoteError};
+use lattice_rpc::{
+    ByteReader, ByteWriter, Call, CallError, Invocation, Peer, RemoteError, RoadOfCall,
+};
 use lattice_runtime::{
     ByteStream, CallContext, HttpBody, ImportTarget, Invoke, InvokeError, StreamingReply, Value,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::traced::Traced;
+use super::traced::called;
 use crate::failures::{Failure, Failures};
 use crate::links::Route;
 use crate::router::Router;
@@ -75,10 +77,10 @@ impl ComponentInvoke {
         route: &Route,
         instance: &str,
         function: &str,
-    ) -> (Invocation, Option<Box<Traced>>) {
+    ) -> (Invocation, Option<Box<RoadOfCall>>) {
         let trace = cx.trace.as_ref();
         let call = route.call(instance, function, self.deadline(cx));
-        Traced::begin(call.trace(trace), trace, route, (instance, function))
+        called(call.trace(trace), trace, route, (instance, function))
     }
 
     /// When a call made now has to be done: with the call that it is made for. A guest that has

@@ -1,9 +1,7 @@
 //! Spans of the calls that a component serves, and of those that leave it.
 
-use std::sync::Arc;
-
-use lattice_core::{ComponentId, RoadCounts, TraceContext};
-use lattice_rpc::{Context, Invocation};
+use lattice_core::{ComponentId, TraceContext};
+use lattice_rpc::{Context, Invocation, RoadOfCall};
 use lattice_telemetry::{Begun, TARGET};
 use tracing::field::Empty;
 use tracing::{Level, Span};
@@ -40,43 +38,31 @@ pub(super) fn served(
     span
 }
 
-/// The span of one call; it ends, and tells the road, when this is dropped.
-#[derive(Debug)]
-pub(super) struct Traced {
-    span: Span,
-    /// Counts this call alone, since those of the link mix it with others.
-    own: Arc<RoadCounts>,
-    link: Arc<RoadCounts>,
-}
-
-impl Traced {
-    /// Has the road of a call counted for its link, and a span made when its trace is sampled, or
-    /// when somebody looks at spans of that level. Otherwise there is nothing but a look at that.
-    pub(super) fn begin(
-        invocation: Invocation,
-        parent: Option<&TraceContext>,
-        route: &Route,
-        function: (&str, &str),
-    ) -> (Invocation, Option<Box<Self>>) {
-        let (invocation, mut span) = exported(invocation, parent, route, function);
-        if span.is_none() {
-            if !tracing::span_enabled!(Level::DEBUG) {
-                return (invocation, None);
-            }
-            span = tracing::debug_span!(
-                "call",
-                rpc.service = function.0,
-                rpc.method = function.1,
-                callee = route.target.as_str(),
-                road = Empty,
-                road.why = Empty,
-            );
+/// Has the road of a call counted for its link, and a span made when its trace is sampled, or when
+/// somebody looks at spans of that level. Otherwise there is nothing but a look at that. The span ends,
+/// and tells the road, when what is returned is dropped.
+pub(super) fn called(
+    invocation: Invocation,
+    parent: Option<&TraceContext>,
+    route: &Route,
+    function: (&str, &str),
+) -> (Invocation, Option<Box<RoadOfCall>>) {
+    let (invocation, mut span) = exported(invocation, parent, route, function);
+    if span.is_none() {
+        if !tracing::span_enabled!(Level::DEBUG) {
+            return (invocation, None);
         }
-        let link = Arc::clone(&route.roads);
-        let own = Arc::new(RoadCounts::default());
-        let invocation = invocation.roads(Arc::clone(&own));
-        (invocation, Some(Box::new(Self { span, own, link })))
+        span = tracing::debug_span!(
+            "call",
+            rpc.service = function.0,
+            rpc.method = function.1,
+            callee = route.target.as_str(),
+            road = Empty,
+            road.why = Empty,
+        );
     }
+    let (invocation, road) = invocation.road_told(span);
+    (invocation, Some(Box::new(road)))
 }
 
 /// The span of a call whose trace is sampled, which the call then carries along.
@@ -104,16 +90,4 @@ fn exported(
         )
     });
     (invocation.trace(onward.as_ref()), span)
-}
-
-impl Drop for Traced {
-    fn drop(&mut self) {
-        // There is none when the call could not be sent.
-        if let Some((road, why)) = self.own.last() {
-            self.link.count(road, why);
-            self.span.record("road", road.as_str());
-            self.span.record("road.why", why.as_str());
-        }
-        tracing::trace!(parent: &self.span, "a call ended");
-    }
 }

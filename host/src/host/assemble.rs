@@ -332,11 +332,20 @@ fn providers(
     Ok((Arc::new(providers), states))
 }
 
+/// How long calls may take whose callers tell no deadline, where that is not the usual.
+fn call_timeout_ms(config: &HostConfig) -> Option<u64> {
+    let usual = HostConfig::CALL_TIMEOUT;
+    let own = config.call_timeout;
+    let millis = (own != usual).then_some(own.as_millis())?;
+    u64::try_from(millis).ok()
+}
+
 /// What every provider process is told.
 fn host_data(common: &Common) -> HostData {
     let config = &common.config;
     HostData {
         host_id: common.identity.id.as_str().to_owned(),
+        lattice_call_timeout_ms: call_timeout_ms(config),
         lattice_rpc_prefix: config.lattice.as_str().to_owned(),
         link_name: HostData::default_link_name(),
         host_xkey_public_key: common.xkey.public_key(),

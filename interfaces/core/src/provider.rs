@@ -232,6 +232,10 @@ pub struct HostData {
     /// leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lattice_identity: Option<ProviderIdentity>,
+    /// How long a call may take whose caller tells no deadline, in milliseconds, where that is not five
+    /// seconds; an addition that old providers ignore and old hosts leave out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lattice_call_timeout_ms: Option<u64>,
     /// How NATS is reached, as far as the fields above cannot say; an addition that old providers
     /// ignore and old hosts leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

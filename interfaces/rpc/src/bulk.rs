@@ -179,6 +179,14 @@ impl Lane {
         }
     }
 
+    /// Makes the connection again. Calls end of which parts are on their way.
+    pub(crate) async fn connect_again(&self) {
+        self.flush().await;
+        if let Err(error) = self.client.force_reconnect().await {
+            tracing::warn!(%error, "the connection for long streams is not made again");
+        }
+    }
+
     /// Ends the way out, whatever waits there.
     pub(crate) fn abort(&self) {
         self.sender.abort();

@@ -210,6 +210,15 @@ impl Peer {
         self.inner.config.bulk.as_ref()
     }
 
+    /// Makes the connection for long streams again, if there is one: for new credentials, which are
+    /// looked at when it is made. Calls whose long streams are under way end with
+    /// [`CallError::Incomplete`].
+    pub async fn connect_bulk_again(&self) {
+        if let Some(lane) = self.inner.bulk.lane() {
+            lane.connect_again().await;
+        }
+    }
+
     /// The NATS connection.
     pub fn nats(&self) -> &async_nats::Client {
         &self.inner.nats

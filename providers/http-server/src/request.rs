@@ -8,9 +8,11 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use lattice_provider_sdk::telemetry;
 use lattice_rpc::http::{HttpError, IncomingBody};
 use lattice_rpc::{CallError, Invocation};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::body::{ReplyBody, RequestBody};
 use crate::complaints::Described;
@@ -165,6 +167,13 @@ async fn ask(
     let call = match upload {
         Some(_) => call.until(begun + upload::LONGEST),
         None => call,
+    };
+    let (call, _road) = match telemetry::is_on() {
+        true => {
+            let (call, road) = call.road_told(Span::current());
+            (call, Some(road))
+        }
+        false => (call, None),
     };
     let too_late = || CallError::Deadline {
         subject: route.subject().to_owned(),

@@ -50,6 +50,8 @@ fn begin(scheme: &str, request: &mut Request<Incoming>) -> Span {
             url.scheme = scheme,
             url.path = request.uri().path(),
             http.response.status_code = Empty,
+            road = Empty,
+            road.why = Empty,
             otel.status_code = Empty,
             error.type = Empty,
         )

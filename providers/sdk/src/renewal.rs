@@ -128,6 +128,7 @@ impl Renewal {
     async fn connect_again(&self, nats: &Client) -> Result<(), BoxError> {
         let deputy = Deputy::begin(&self.renewing, &self.own).await?;
         self.quiet().await;
+        self.peer.connect_bulk_again().await;
         let connects = || nats.statistics().connects.load(Ordering::Relaxed);
         let before = connects();
         nats.flush().await?;

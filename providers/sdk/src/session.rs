@@ -21,7 +21,7 @@ use crate::roads::Roads;
 use crate::serving::{Server, Serving};
 use crate::traced::traced;
 
-/// How long a call may take, end to end, when nobody says otherwise.
+/// How long a call may take, end to end, when neither its caller nor the host says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The latest deadline that is accepted from a caller.
@@ -61,6 +61,7 @@ impl Session {
         if !secrets.is_empty() {
             hide_memory();
         }
+        let told = data.lattice_call_timeout_ms.map(Duration::from_millis);
         let limiter = Limiter::new(CALLS_AT_ONCE, CALLS_WAITING, LONGEST_WAIT);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -72,7 +73,7 @@ impl Session {
                 peer,
                 options: ServeOptions {
                     limiter: Arc::new(limiter),
-                    default_deadline: DEFAULT_DEADLINE,
+                    default_deadline: told.unwrap_or(DEFAULT_DEADLINE).min(LONGEST_DEADLINE),
                     longest_deadline: LONGEST_DEADLINE,
                     relief: lattice_rpc::Relief::default(),
                     takes: None,
