@@ -67,6 +67,15 @@ fn links_are_found_by_source_name_and_interface() {
     );
 }
 
+#[test]
+fn interfaces_with_a_version_as_1_9_stores_them_are_found() {
+    let table = table();
+    let old = link("a", "kv", "default", &["store@0.2.0-draft"]);
+    table.put(&id("a"), spec(std::slice::from_ref(&old)));
+    assert_eq!(target(&table, "default", STORE).unwrap(), "kv");
+    assert_eq!(table.all(), [old]);
+}
+
 const STORE: &str = "wasi:keyvalue/store";
 
 #[tokio::test(start_paused = true)]
