@@ -8,6 +8,7 @@ mod error;
 mod invoke;
 mod leave;
 mod limits;
+mod record;
 mod report;
 mod reuse;
 mod running;
@@ -191,3 +192,6 @@ impl Components {
         tokio::join!(stopped, self.deps.drains.finish(deadline));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ mod reporter;
 mod status;
 mod store;
 
+pub use backoff::Backoff;
 pub use bundle::{BundleError, ConfigBundle};
 pub use claims::ClaimsStore;
 pub use code::CodeBucket;

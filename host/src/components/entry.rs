@@ -121,7 +121,12 @@ impl Entry {
         };
         leave::ask(deps, &self.id, planned).await?;
         let running = Running::start(deps, &self.id, fetched, wanted).await?;
-        running.record(deps, &self.id).await?;
+        if let Err(error) = running.record().write(&deps.store).await {
+            // It may have been called already.
+            deps.drains
+                .begin(deps.drain_timeout, |end| running.drain(end));
+            return Err(error.into());
+        }
         Ok(running)
     }
 
@@ -179,8 +184,14 @@ impl Entry {
             Some(running) if running.image() != image => {
                 self.replace(deps, running, image, annotations).await
             }
-            // Stopped, or updated by someone else, since the reply.
-            _ => Ok(()),
+            // Updated by someone else since the reply; whoever waits is told all the same.
+            Some(running) => {
+                let max = running.max_instances();
+                self.publish_scaled(deps, running, max);
+                Ok(())
+            }
+            // Stopped since the reply, which was told.
+            None => Ok(()),
         }
     }
 
@@ -200,13 +211,15 @@ impl Entry {
         };
         leave::ask(deps, &self.id, planned).await?;
         let removed = running.replace(deps, fetched, annotations).await?;
-        running.record(deps, &self.id).await?;
+        // From here on the other code answers, whatever else fails.
+        *self.status.write() = Some(running.status(&self.id));
+        deps.drains
+            .begin(deps.drain_timeout, |end| drain_all(removed, end));
+        running.record_or_later(deps).await;
         let max = running.max_instances();
         self.publish_scaled(deps, running, max);
         // Old clients wait for the end of the old version under the new reference.
         report::scaled(deps, &self.id, running, 0);
-        deps.drains
-            .begin(deps.drain_timeout, |end| drain_all(removed, end));
         Ok(())
     }
 
