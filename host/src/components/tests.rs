@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
+use crate::artifact::{MAX_READS, READS};
 use crate::config::NatsConfig;
 use crate::{Host, HostConfig};
 
@@ -60,7 +61,7 @@ impl Place {
             count,
             ..ScaleComponentCommand::default()
         };
-        self.host.components().scale(id(), command);
+        self.host.components().scale(id(), command).unwrap();
     }
 
     fn update(&self, image: &str) {
@@ -69,7 +70,8 @@ impl Place {
             ..UpdateComponentCommand::default()
         };
         let image = ImageRef::new(image).unwrap();
-        self.host.components().update(id(), image, command);
+        let updated = self.host.components().update(id(), image, command);
+        updated.unwrap();
     }
 
     /// The next event that tells how a command about components ended: its image and maximum, or
@@ -135,4 +137,32 @@ async fn an_update_that_cannot_be_recorded_counts_and_is_recorded_later() {
     };
     let record: Value = serde_json::from_slice(&timeout(SOON, recorded).await.unwrap()).unwrap();
     assert_eq!(record["url"], new);
+}
+
+#[tokio::test]
+async fn while_an_image_is_not_to_be_read_the_last_wish_waits_and_the_others_are_told() {
+    let mut place = Place::new().await;
+    let image = place.image("a.wasm");
+    let turns = u32::try_from(MAX_READS).unwrap();
+    let hangs = READS.acquire_many(turns).await.unwrap();
+    for count in 1..=4 {
+        place.scale(&image, count);
+        // So that the first is no longer waiting.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for _ in 2..=3 {
+        let told = place.told().await.unwrap_err();
+        assert_eq!(told, ScaleError::Overtaken.to_string());
+    }
+    place.scale(&image, 0);
+    place.told().await.unwrap_err();
+    drop(hangs);
+    assert_eq!(place.told().await, Ok((image.clone(), 1)));
+    assert_eq!(place.told().await, Ok((image, 0)));
+    let forgotten = async {
+        while !place.host.components().table.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, forgotten).await.unwrap();
 }
