@@ -157,7 +157,7 @@ mod tests {
     const PERMISSIONS_OF_1_9: &str = r#"
         authorization { default_permissions: { publish: {
             deny: ["$JS.API.*.*.KV_LATTICESTATUS_*", "$JS.API.*.*.KV_LATTICESTATUS_*.>"]
-        } } users: [{ user: a, password: a }] }
+        } }, users: [{ user: a, password: a }] }
         no_auth_user: a"#;
 
     #[tokio::test]
