@@ -103,12 +103,7 @@ impl Follower {
             "the store was lost, writing known links back"
         );
         for id in sources {
-            for link in self
-                .links
-                .of(&id)
-                .iter()
-                .filter(|link| id == *link.source_id)
-            {
+            for link in &self.links.spec(&id).unwrap_or_default().links {
                 if let Err(error) = self.store.links().put(link).await {
                     tracing::error!(source = id.as_str(), %error, "could not write a link back");
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_core::record::ComponentSpec;
+use lattice_core::record::{ComponentSpec, MAX_LINKS};
 use lattice_core::rules::RuleError;
 use lattice_core::subject::store::component_key;
 use lattice_core::{ComponentId, ErrorCode, InvalidId, Link, LinkKey};
@@ -38,6 +38,12 @@ pub enum PutLinkError {
         /// The link that is there.
         existing: Box<Link>,
     },
+    /// The source has as many links as there may be.
+    #[error("`{source_id}` has {MAX_LINKS} links, which is the most there may be")]
+    TooMany {
+        /// The source.
+        source_id: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,7 +57,7 @@ impl PutLinkError {
             Self::InvalidName(_) => ErrorCode::InvalidId,
             Self::Rules(_) => ErrorCode::BadRequest,
             Self::Configs(error) => error.code(),
-            Self::Conflict { .. } => ErrorCode::Conflict,
+            Self::Conflict { .. } | Self::TooMany { .. } => ErrorCode::Conflict,
             Self::Store(error) => error.code(),
         }
     }
@@ -68,6 +74,10 @@ impl PutLinkError {
                  link name",
                 existing.source_id, existing.target, existing.name
             )),
+            Self::TooMany { .. } => Some(
+                "delete links that nobody uses, or divide its work among several entities"
+                    .to_owned(),
+            ),
             Self::Store(error) => error.hint().map(str::to_owned),
         }
     }
@@ -250,6 +260,9 @@ fn insert(spec: &mut ComponentSpec, link: Link) -> Result<Option<Link>, PutLinkE
     }
     match spec.links.iter_mut().find(|other| link.replaces(other)) {
         Some(place) => Ok(Some(std::mem::replace(place, link))),
+        None if spec.links.len() >= MAX_LINKS => Err(PutLinkError::TooMany {
+            source_id: link.source_id,
+        }),
         None => {
             spec.links.push(link);
             Ok(None)
@@ -291,6 +304,22 @@ mod tests {
             rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         }
+    }
+
+    #[test]
+    fn more_links_than_a_host_goes_by_are_not_stored() {
+        let named = |name: usize| Link {
+            name: name.to_string(),
+            ..link("kv", &["store"], "one")
+        };
+        let mut spec = ComponentSpec {
+            links: (0..MAX_LINKS).map(named).collect(),
+            ..ComponentSpec::default()
+        };
+        assert!(insert(&mut spec, named(0)).unwrap().is_some());
+        let error = insert(&mut spec, named(MAX_LINKS)).unwrap_err();
+        assert!(error.to_string().starts_with("`a` has"), "{error}");
+        assert_eq!(spec.links.len(), MAX_LINKS);
     }
 
     #[test]
