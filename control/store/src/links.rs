@@ -178,6 +178,30 @@ impl LinkStore {
             .await
     }
 
+    /// Writes the spec of an entity back that the bucket has lost. What stands there again is newer, and
+    /// is only given the links that it lacks.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn restore(&self, id: &ComponentId, known: &ComponentSpec) -> Result<(), StoreError> {
+        let key = component_key(id);
+        let editor = |present: Option<&[u8]>| {
+            let spec = match present {
+                None => known.clone(),
+                Some(value) => {
+                    let mut spec = self.parse(&key, value)?;
+                    if !add_missing_links(&mut spec, &known.links) {
+                        return Ok(Edit::Keep(()));
+                    }
+                    spec
+                }
+            };
+            Ok(Edit::Write(encode(&key, &spec)?, ()))
+        };
+        self.bucket.edit::<_, StoreError>(&key, editor).await
+    }
+
     /// Removes the first link with this key.
     ///
     /// # Errors
@@ -268,6 +292,19 @@ fn insert(spec: &mut ComponentSpec, link: Link) -> Result<Option<Link>, PutLinkE
             Ok(None)
         }
     }
+}
+
+/// Adds those of `links` to a spec in whose place it has none, and none that sends an interface
+/// elsewhere. Tells whether there were any.
+pub fn add_missing_links(spec: &mut ComponentSpec, links: &[Link]) -> bool {
+    let before = spec.links.len();
+    for link in links {
+        let is_there = |other: &Link| link.replaces(other) || link.conflicts_with(other);
+        if !spec.links[..before].iter().any(is_there) {
+            spec.links.push(link.clone());
+        }
+    }
+    spec.links.len() > before
 }
 
 fn is_keyed(link: &Link, key: &LinkKey) -> bool {
