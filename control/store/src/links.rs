@@ -282,16 +282,16 @@ fn insert(spec: &mut ComponentSpec, link: Link) -> Result<Option<Link>, PutLinkE
             existing: Box::new(existing.clone()),
         });
     }
-    match spec.links.iter_mut().find(|other| link.replaces(other)) {
-        Some(place) => Ok(Some(std::mem::replace(place, link))),
-        None if spec.links.len() >= MAX_LINKS => Err(PutLinkError::TooMany {
-            source_id: link.source_id,
-        }),
-        None => {
-            spec.links.push(link);
-            Ok(None)
-        }
+    if let Some(place) = spec.links.iter_mut().find(|other| link.replaces(other)) {
+        return Ok(Some(std::mem::replace(place, link)));
     }
+    if spec.links.len() >= MAX_LINKS {
+        return Err(PutLinkError::TooMany {
+            source_id: link.source_id,
+        });
+    }
+    spec.links.push(link);
+    Ok(None)
 }
 
 /// Adds those of `links` to a spec in whose place it has none, and none that sends an interface

@@ -245,8 +245,15 @@ fn warn_of_refused(id: &ComponentId, links: &[Link]) {
 /// say which link is meant where one target has several of that name.
 #[derive(Debug, Default)]
 struct Told<'a> {
-    /// A package by name and target, and whether there are others in that place.
-    places: HashMap<(&'a str, &'a str), ((&'a str, &'a str), bool)>,
+    /// By the name of a link and its target.
+    packages: HashMap<(&'a str, &'a str), Packages<'a>>,
+}
+
+/// The packages for which one target has links of one name.
+#[derive(Debug)]
+struct Packages<'a> {
+    first: (&'a str, &'a str),
+    has_others: bool,
 }
 
 impl<'a> Told<'a> {
@@ -254,17 +261,20 @@ impl<'a> Told<'a> {
         let mut told = Self::default();
         for link in links.iter().filter(|link| !is_question(link)) {
             let package = (&*link.wit_namespace, &*link.wit_package);
-            let place = told.places.entry((&link.name, &link.target));
-            let (first, has_others) = place.or_insert((package, false));
-            *has_others |= *first != package;
+            let known = told.packages.entry((&link.name, &link.target));
+            let known = known.or_insert(Packages {
+                first: package,
+                has_others: false,
+            });
+            known.has_others |= known.first != package;
         }
         told
     }
 
     /// The package that calls through a link tell.
     fn package(&self, link: &Link) -> Option<Box<str>> {
-        let (_, has_others) = self.places.get(&(&*link.name, &*link.target))?;
-        let is_told = *has_others && !is_question(link);
+        let packages = self.packages.get(&(&*link.name, &*link.target))?;
+        let is_told = packages.has_others && !is_question(link);
         is_told.then(|| format!("{}:{}", link.wit_namespace, link.wit_package).into())
     }
 }
