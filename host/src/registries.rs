@@ -52,8 +52,8 @@ impl Registries {
             }
         }
         let mut known = self.credentials.write();
-        let new = credentials.keys().filter(|name| !known.contains_key(*name));
-        if let Some(name) = new.skip(MAX_REGISTRIES.saturating_sub(known.len())).next() {
+        let mut new = credentials.keys().filter(|name| !known.contains_key(*name));
+        if let Some(name) = new.nth(MAX_REGISTRIES.saturating_sub(known.len())) {
             let name = shortened(name);
             return Err(RegistryError::TooMany { name });
         }
