@@ -156,7 +156,7 @@ mod tests {
     /// What is needed by hosts of 1.9, and nothing more.
     const PERMISSIONS_OF_1_9: &str = r#"
         authorization { default_permissions: { publish: {
-            deny: ["$JS.API.*.*.KV_LATTICESTATUS_*", "$JS.API.*.*.KV_LATTICESTATUS_*.>"]
+            deny: ["$JS.API.*.*.KV_LATTICESTATUS_default", "$JS.API.*.*.KV_LATTICESTATUS_default.>"]
         } }, users: [{ user: a, password: a }] }
         no_auth_user: a"#;
 
