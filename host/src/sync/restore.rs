@@ -128,16 +128,20 @@ async fn write_back(shared: Arc<Shared>, store: LatticeStore) {
     }
 }
 
+/// Writes what can be written; one record that cannot is not in the way of the others.
 async fn write_all(
     shared: &Shared,
     store: &LatticeStore,
     specs: Vec<(ComponentId, ComponentSpec)>,
 ) -> Result<(), StoreError> {
+    let mut outcome = Ok(());
     for (id, spec) in specs {
-        store.links().restore(&id, &spec).await?;
-        shared.written(&id);
+        match store.links().restore(&id, &spec).await {
+            Ok(()) => shared.written(&id),
+            Err(error) => outcome = Err(error),
+        }
     }
-    Ok(())
+    outcome
 }
 
 #[cfg(test)]
