@@ -1,6 +1,7 @@
 //! Turns control messages into calls of a [`ControlApi`] and their results into replies.
 
 mod dispatch;
+mod lanes;
 mod reply;
 mod worker;
 
@@ -45,6 +46,8 @@ pub struct ServerConfig {
     pub max_in_flight: usize,
     /// How many more requests may wait; those beyond are refused.
     pub max_queued: usize,
+    /// How long one waits for its turn; it is refused then, since whoever asked waits no longer.
+    pub max_wait: Duration,
     /// How long one request may take.
     pub handler_deadline: Duration,
     /// Joins the traces of clients, when tracing is on.
@@ -63,6 +66,8 @@ impl ServerConfig {
             provider_auctions: true,
             max_in_flight: 64,
             max_queued: 512,
+            // As long as clients of 1.9 wait for an answer.
+            max_wait: Duration::from_secs(2),
             handler_deadline: Duration::from_secs(120),
             span_linker: None,
         }

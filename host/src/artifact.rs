@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_claims::ProviderClaims;
@@ -13,6 +14,8 @@ use lattice_claims::epoch_seconds;
 use lattice_core::reference::{ParseReferenceError, Reference, RegistryRef};
 use lattice_core::{ErrorCode, ImageRef};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::builtin::{AS_PROCESS, Builtin, Builtins};
 use crate::trust::{Artifact, Refusal, Trust};
@@ -102,6 +105,9 @@ pub(crate) enum FetchError {
         /// Why.
         source: Refusal,
     },
+    /// Others are read, and none of that ends.
+    #[error("{MAX_READS} images are being read, and none was ready within {READ_SOON:?}")]
+    Stuck,
     /// The program in the archive cannot be unpacked.
     #[error("could not unpack the program of the provider")]
     Unpack(#[source] io::Error),
@@ -127,6 +133,7 @@ impl FetchError {
             | Self::NotAProvider { .. }
             | Self::NotExecutable { .. }
             | Self::Archive { .. } => ErrorCode::ImageInvalid,
+            Self::Stuck => ErrorCode::Busy,
             Self::Unpack(_) => ErrorCode::Internal,
         }
     }
@@ -165,6 +172,7 @@ impl FetchError {
             Self::Archive { .. } => {
                 "use an archive that is complete, signed, and holds a program for this machine"
             }
+            Self::Stuck => "check the disks and mounts of the host that images are read from",
             Self::Unpack(_) => "check that the host can write to its folder for temporary files",
         }
     }
@@ -342,9 +350,25 @@ fn in_registry(reference: &RegistryRef) -> FetchError {
     }
 }
 
+/// How many images are read at the same time.
+pub(crate) const MAX_READS: usize = 64;
+/// How long one more waits for its turn.
+const READ_SOON: Duration = Duration::from_secs(30);
+/// The threads are the process's. A read from a mount that hangs cannot be ended, and keeps its thread:
+/// without a bound everything else that needs one would come to wait.
+pub(crate) static READS: Semaphore = Semaphore::const_new(MAX_READS);
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
+    // The semaphore is never closed, so that an error is a timeout.
+    let Ok(Ok(turn)) = timeout(READ_SOON, READS.acquire()).await else {
+        return Err(FetchError::Stuck);
+    };
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         // Only when the process ends; nobody will see this.

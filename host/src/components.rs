@@ -8,16 +8,21 @@ mod error;
 mod invoke;
 mod leave;
 mod limits;
+mod record;
 mod report;
 mod reuse;
 mod running;
 mod serve;
+mod step;
 mod traced;
+mod wishes;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::join_all;
 use lattice_control::types::{ScaleComponentCommand, UpdateComponentCommand};
 use lattice_core::host::ComponentDescription;
@@ -42,6 +47,7 @@ pub(crate) use drains::Drains;
 use entry::Entry;
 pub(crate) use entry::Wanted;
 pub(crate) use error::ScaleError;
+use wishes::{Room, Wish};
 
 /// What components need of the host.
 #[derive(Debug)]
@@ -76,6 +82,8 @@ impl ComponentDeps {
 pub(crate) struct Components {
     deps: Arc<ComponentDeps>,
     table: Mutex<HashMap<ComponentId, Arc<Entry>>>,
+    /// The room for commands under way.
+    room: Room,
     work: TaskTracker,
     stopping: CancellationToken,
 }
@@ -92,6 +100,7 @@ impl Components {
         Self {
             deps: Arc::new(deps),
             table: Mutex::default(),
+            room: Room::default(),
             work: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }
@@ -111,73 +120,73 @@ impl Components {
         all
     }
 
-    /// Begins to scale; events tell how it ended.
-    pub(crate) fn scale(self: &Arc<Self>, id: ComponentId, command: ScaleComponentCommand) {
-        let components = Arc::clone(self);
-        self.work.spawn(async move {
-            let wanted = Wanted::from(command);
-            let entry = components.entry(&id);
-            let outcome = tokio::select! {
-                outcome = entry.scale(&components.deps, &wanted) => outcome,
-                () = components.stopping.cancelled() => Err(ScaleError::Stopping),
-            };
-            if let Err(error) = outcome {
-                components.report_failure(&id, &wanted, &error);
-            }
-            components.forget_if_stopped(&id, entry);
-        });
+    /// Has a component scaled; events tell how it ended.
+    pub(crate) fn scale(
+        self: &Arc<Self>,
+        id: ComponentId,
+        command: ScaleComponentCommand,
+    ) -> Result<(), ScaleError> {
+        self.wish(id, Wish::Scale(Wanted::from(command)))
     }
 
-    /// Begins to replace the image; events tell how it ended.
+    /// Has an image replaced; events tell how it ended.
     pub(crate) fn update(
         self: &Arc<Self>,
         id: ComponentId,
         image: ImageRef,
         command: UpdateComponentCommand,
-    ) {
-        let components = Arc::clone(self);
-        self.work.spawn(async move {
-            let entry = components.entry(&id);
-            let annotations = command.annotations;
+    ) -> Result<(), ScaleError> {
+        let annotations = command.annotations;
+        self.wish(id, Wish::Update { image, annotations })
+    }
+
+    /// Puts a wish in line behind the one that is being fulfilled.
+    fn wish(self: &Arc<Self>, id: ComponentId, wish: Wish) -> Result<(), ScaleError> {
+        let wish = self.room.admit(wish)?;
+        let (entry, put) = {
+            let mut table = self.table.lock();
+            let entry = table
+                .entry(id)
+                .or_insert_with_key(|id| Arc::new(Entry::new(id.clone())));
+            (Arc::clone(entry), entry.wishes.lock().put(wish))
+        };
+        for overtaken in &put.overtaken {
+            self.report_failure(&entry, overtaken, &ScaleError::Overtaken);
+        }
+        if put.begins {
+            self.work.spawn(Arc::clone(self).work_on(entry));
+        }
+        Ok(())
+    }
+
+    /// Fulfils what is wished of a component, one after the other.
+    async fn work_on(self: Arc<Self>, entry: Arc<Entry>) {
+        while let Some(next) = self.next_of(&entry) {
+            let work = AssertUnwindSafe(entry.fulfil(&self.deps, &next.wish)).catch_unwind();
             let outcome = tokio::select! {
-                outcome = entry.update(&components.deps, &image, &annotations) => outcome,
-                () = components.stopping.cancelled() => Err(ScaleError::Stopping),
+                // What is behind it must not wait for ever.
+                outcome = work => outcome.unwrap_or(Err(ScaleError::Panicked)),
+                () = self.stopping.cancelled() => Err(ScaleError::Stopping),
             };
             if let Err(error) = outcome {
-                let count = entry
-                    .status()
-                    .map_or(0, |status| status.description.max_instances);
-                let wanted = Wanted {
-                    image: image.as_str().to_owned(),
-                    count,
-                    annotations,
-                    ..Wanted::default()
-                };
-                components.report_failure(&id, &wanted, &error);
+                self.report_failure(&entry, &next.wish, &error);
             }
-            components.forget_if_stopped(&id, entry);
-        });
-    }
-
-    fn entry(&self, id: &ComponentId) -> Arc<Entry> {
-        let mut table = self.table.lock();
-        let entry = table
-            .entry(id.clone())
-            .or_insert_with(|| Arc::new(Entry::new(id.clone())));
-        Arc::clone(entry)
-    }
-
-    /// Removes an entry behind which nothing runs and for which nobody else waits.
-    fn forget_if_stopped(&self, id: &ComponentId, entry: Arc<Entry>) {
-        let mut table = self.table.lock();
-        // One for the table, one for us; others take theirs under the same lock.
-        if entry.status().is_none() && Arc::strong_count(&entry) == 2 {
-            table.remove(id);
         }
     }
 
-    fn report_failure(&self, id: &ComponentId, wanted: &Wanted, error: &ScaleError) {
-        report::failed(&self.deps, id, wanted, error);
+    /// What is wished next. An entry of which nothing is, and behind which nothing runs, is removed.
+    fn next_of(&self, entry: &Entry) -> Option<wishes::Admitted> {
+        let mut table = self.table.lock();
+        let next = entry.wishes.lock().next();
+        if next.is_none() && entry.status().is_none() {
+            table.remove(entry.id());
+        }
+        next
+    }
+
+    fn report_failure(&self, entry: &Entry, wish: &Wish, error: &ScaleError) {
+        let wanted = wish.wanted(entry.status());
+        report::failed(&self.deps, entry.id(), &wanted, error);
     }
 
     /// Stops all components: starts nothing more, leaves the queue groups, and lets calls under
@@ -191,3 +200,6 @@ impl Components {
         tokio::join!(stopped, self.deps.drains.finish(deadline));
     }
 }
+
+#[cfg(test)]
+mod tests;

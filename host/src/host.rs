@@ -132,6 +132,11 @@ impl Host {
         &self.identity.lattice
     }
 
+    #[cfg(test)]
+    pub(crate) fn components(&self) -> &Arc<Components> {
+        &self.components
+    }
+
     /// Waits until somebody in the lattice asks the host to stop.
     pub async fn stop_requested(&self) -> StopRequest {
         let mut stop = self.stop.clone();

@@ -15,7 +15,14 @@ pub(crate) enum LabelError {
     Delete,
     #[error(transparent)]
     Key(#[from] InvalidLabelKey),
+    #[error(
+        "with label {key:?} the labels of the host have {bytes} bytes, more than the {MAX_BYTES} they may have"
+    )]
+    TooMuch { key: String, bytes: usize },
 }
+
+/// How long all labels may be in JSON: they are in every heartbeat, for which NATS has a limit.
+const MAX_BYTES: usize = 128 << 10;
 
 /// Owns the labels. Their keys are kept sorted.
 #[derive(Debug)]
@@ -57,10 +64,17 @@ impl Labels {
         }
         check_label_key(key)?;
         let mut map = self.map.write();
-        map.insert(key.to_owned(), value.to_owned());
-        map.sort_unstable_keys();
+        let mut changed = map.clone();
+        changed.insert(key.to_owned(), value.to_owned());
+        let bytes = bytes(&changed);
+        if bytes > MAX_BYTES {
+            let key = key.to_owned();
+            return Err(LabelError::TooMuch { key, bytes });
+        }
+        changed.sort_unstable_keys();
+        map.clone_from(&changed);
         self.changes.fetch_add(1, Ordering::Release);
-        Ok(map.clone())
+        Ok(changed)
     }
 
     /// Deletes a label and returns what is left, or `None` when there was no such label.
@@ -80,6 +94,12 @@ impl Labels {
             .iter()
             .all(|(key, value)| map.get(key) == Some(value))
     }
+}
+
+/// How long labels are in JSON.
+fn bytes(labels: &StringMap) -> usize {
+    // Texts always encode.
+    serde_json::to_vec(labels).map_or(usize::MAX, |json| json.len())
 }
 
 #[cfg(test)]
@@ -115,6 +135,22 @@ mod tests {
         assert!(!labels.satisfy(&map(&[("tier", "core")])) && labels.satisfy(&StringMap::new()));
         assert!(!labels.delete("tier").unwrap().unwrap().contains_key("tier"));
         assert_eq!(labels.delete("tier"), Ok(None));
+    }
+
+    #[test]
+    fn labels_that_no_heartbeat_could_carry_are_refused_by_name() {
+        let labels = Labels::new(&StringMap::new()).unwrap();
+        let half = "\u{1}".repeat(MAX_BYTES / 12);
+        labels.put("one", &half).unwrap();
+        let before = labels.all();
+        let refused = labels.put("two", &half).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("with label \"two\""),
+            "{refused}"
+        );
+        assert_eq!(labels.all(), before);
+        labels.put("one", "x").unwrap();
+        labels.put("two", &half).unwrap();
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The links of the lattice as this host knows them, and the targets that calls find through them.
 
+mod diff;
 mod lately;
 mod of_providers;
+mod source;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use lattice_core::record::ComponentSpec;
 use lattice_core::road::RoadReport;
@@ -13,12 +14,14 @@ use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, Link, Locality, RoadCounts};
 use lattice_rpc::Invocation;
 use lattice_store::LatticeSnapshot;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::trust::rules::Gate;
+use diff::LinkDiff;
 use lately::Lately;
+use source::{Kept, Source, beyond};
 
 /// Where calls through one link of one source go. Everything that does not change from call to
 /// call is made when the link becomes known.
@@ -58,14 +61,14 @@ impl Route {
         link: &Link,
         target: ComponentId,
         package: Option<Box<str>>,
-        (roads, gate, version): (Arc<RoadCounts>, Option<Arc<Gate>>, u64),
+        kept: &Kept,
     ) -> Self {
         let prefix = RpcPrefix::new(lattice, &target);
         Self {
             target,
-            roads,
-            gate,
-            version,
+            roads: Arc::clone(&kept.roads),
+            gate: kept.gate.clone(),
+            version: kept.version,
             source: source.clone(),
             link_name: link.name.as_str().into(),
             package,
@@ -105,184 +108,15 @@ impl Route {
     }
 }
 
-/// Routes by link name, then by the name interfaces are looked up by.
-type Routes = HashMap<String, HashMap<String, Arc<Route>>>;
-
-/// The links of one source.
-#[derive(Debug, Default)]
-struct Source {
-    links: Vec<Link>,
-    /// What counts the calls of each of the links, in the same order.
-    roads: Vec<Arc<RoadCounts>>,
-    /// What keeps the rules of each, likewise.
-    gates: Vec<Option<Arc<Gate>>>,
-    routes: Routes,
-}
-
-impl Source {
-    /// Takes over links; those that were there `before` go on counting.
-    fn new(
-        lattice: &LatticeName,
-        source: &ComponentId,
-        links: Vec<Link>,
-        before: Option<&Self>,
-    ) -> Self {
-        let counting = |link: &Link| before.and_then(|before| before.counting(link));
-        let roads: Vec<_> = links
-            .iter()
-            .map(|link| counting(link).unwrap_or_default())
-            .collect();
-        let gates: Vec<_> = links.iter().map(|link| Self::gate(link, before)).collect();
-        let mut routes = Routes::new();
-        for ((link, roads), gate) in links.iter().zip(&roads).zip(&gates) {
-            let target = match link.check().and_then(|_| ComponentId::new(&link.target)) {
-                Ok(target) => target,
-                Err(error) => {
-                    tracing::warn!(source = link.source_id, %error, "ignored a stored link");
-                    continue;
-                }
-            };
-            let version = before.and_then(|before| before.version(link));
-            let parts = (
-                Arc::clone(roads),
-                gate.clone(),
-                version.unwrap_or_else(next_version),
-            );
-            let package = told_package(link, &links);
-            let route = Route::new(lattice, source, link, target, package, parts);
-            let route = Arc::new(route);
-            let named = routes.entry(link.name.clone()).or_default();
-            for lookup in link.lookups() {
-                // The first link wins, should records of old hosts hold two for one interface.
-                named.entry(lookup).or_insert_with(|| Arc::clone(&route));
-            }
-        }
-        Self {
-            links,
-            roads,
-            gates,
-            routes,
-        }
-    }
-
-    /// What keeps the rules of a link: the same as before, if they are the same now.
-    fn gate(link: &Link, before: Option<&Self>) -> Option<Arc<Gate>> {
-        let (known, gate) = before.and_then(|before| before.keeping(link)).unzip();
-        let is_same =
-            |known: &Link| known.interfaces == link.interfaces && known.rules == link.rules;
-        match gate {
-            Some(gate) if known.is_some_and(is_same) => Some(Arc::clone(gate)),
-            gate => Gate::of(link, gate.map(AsRef::as_ref)),
-        }
-    }
-
-    /// The link in whose place another is put, and what keeps its rules.
-    fn keeping(&self, link: &Link) -> Option<(&Link, &Arc<Gate>)> {
-        let place = self.links.iter().position(|known| known.replaces(link))?;
-        let gate = self.gates.get(place)?.as_ref()?;
-        Some((&self.links[place], gate))
-    }
-
-    /// What counts the calls of a link, if it goes the same ways now. Under another locality the
-    /// old figures would hide what the new one brings about.
-    fn counting(&self, link: &Link) -> Option<Arc<RoadCounts>> {
-        let same = |known: &Link| known.replaces(link) && known.locality == link.locality;
-        let place = self.links.iter().position(same)?;
-        self.roads.get(place).cloned()
-    }
-
-    /// The version of a link, if it is the same now.
-    fn version(&self, link: &Link) -> Option<u64> {
-        let same = self.links.iter().find(|known| *known == link)?;
-        let routes = self.routes.get(&same.name)?;
-        let route = same.lookups().find_map(|lookup| routes.get(&lookup))?;
-        Some(route.version)
-    }
-
-    /// The interfaces that have a target here and none in `after`, with the names of their links.
-    fn lost_in(&self, after: Option<&Self>) -> impl Iterator<Item = (String, String)> {
-        let all = self.routes.iter();
-        let all = all.flat_map(|(name, routes)| routes.keys().map(move |lookup| (name, lookup)));
-        all.filter(move |(name, lookup)| {
-            let routes = after.and_then(|after| after.routes.get(*name));
-            routes.is_none_or(|routes| !routes.contains_key(*lookup))
-        })
-        .map(|(name, lookup)| (name.clone(), lookup.clone()))
-    }
-
-    /// What was counted for links that were called.
-    fn reports(&self) -> impl Iterator<Item = RoadReport> {
-        let counted = self.links.iter().zip(&self.roads);
-        counted.filter_map(|(link, counts)| {
-            let roads = counts.report();
-            (!roads.is_empty()).then(|| RoadReport {
-                source_id: link.source_id.clone(),
-                target: link.target.clone(),
-                wit_namespace: link.wit_namespace.clone(),
-                wit_package: link.wit_package.clone(),
-                name: link.name.clone(),
-                roads,
-            })
-        })
-    }
-}
-
-fn next_version() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
-}
-
-/// The package that calls through a link tell: the name of the link, which they tell always, does not
-/// say which link is meant where one target has several of that name.
-fn told_package(link: &Link, links: &[Link]) -> Option<Box<str>> {
-    // A question about a link of the same name, of which the provider does not hear.
-    let is_question =
-        |link: &Link| (&*link.wit_namespace, &*link.wit_package) == ("lattice", "provider");
-    let is_other = |other: &Link| {
-        let same_place = other.name == link.name && other.target == link.target;
-        let same_package =
-            other.wit_namespace == link.wit_namespace && other.wit_package == link.wit_package;
-        same_place && !same_package && !is_question(other)
-    };
-    let is_told = !is_question(link) && links.iter().any(is_other);
-    is_told.then(|| format!("{}:{}", link.wit_namespace, link.wit_package).into())
-}
-
-/// What changed between two versions of a spec.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct LinkDiff {
-    pub(crate) removed: Vec<Link>,
-    pub(crate) added: Vec<Link>,
-}
-
-impl LinkDiff {
-    fn between(old: &[Link], new: &[Link]) -> Self {
-        let missing_in = |others: &[Link], link: &&Link| !others.contains(link);
-        Self {
-            removed: old
-                .iter()
-                .filter(|link| missing_in(new, link))
-                .cloned()
-                .collect(),
-            added: new
-                .iter()
-                .filter(|link| missing_in(old, link))
-                .cloned()
-                .collect(),
-        }
-    }
-
-    fn append(&mut self, other: Self) {
-        self.removed.extend(other.removed);
-        self.added.extend(other.added);
-    }
-}
-
 /// Owns the host's copy of all specs. It follows the store and is never written otherwise.
 #[derive(Debug)]
 pub(crate) struct LinkTable {
     lattice: LatticeName,
+    /// Locked for no longer than it takes to look something up or to put it in its place: every call
+    /// looks here.
     sources: RwLock<HashMap<ComponentId, Arc<Source>>>,
+    /// Held by whoever changes the sources, while what is to take their place is made.
+    changing: Mutex<()>,
     lately: Lately,
     /// Told after each change, for those who wait until the table has caught up with the store.
     version: watch::Sender<u64>,
@@ -293,6 +127,7 @@ impl LinkTable {
         Self {
             lattice,
             sources: RwLock::default(),
+            changing: Mutex::default(),
             lately: Lately::default(),
             version: watch::Sender::new(0),
         }
@@ -300,67 +135,84 @@ impl LinkTable {
 
     /// Takes over a spec.
     pub(crate) fn put(&self, id: &ComponentId, spec: ComponentSpec) -> LinkDiff {
-        let mut sources = self.sources.write();
-        let diff = self.put_locked(&mut sources, id, spec.links);
-        drop(sources);
+        let changing = self.changing.lock();
+        let diff = self.replace(id, spec);
+        drop(changing);
         self.changed();
         diff
     }
 
     /// Forgets a spec.
     pub(crate) fn remove(&self, id: &ComponentId) -> LinkDiff {
-        let mut sources = self.sources.write();
-        let removed = sources.remove(id);
-        if let Some(removed) = &removed {
-            self.lately.add(id, removed.lost_in(None));
-        }
-        drop(sources);
+        let changing = self.changing.lock();
+        let diff = self.take(id);
+        drop(changing);
         self.changed();
-        LinkDiff::between(removed.as_ref().map_or(&[], |source| &source.links), &[])
+        diff
     }
 
     /// Takes over the complete state of the store. What is missing in it is gone, unless the store
     /// was lost: then the last good state is kept.
     pub(crate) fn resync(&self, snapshot: &mut LatticeSnapshot) -> LinkDiff {
         let specs = std::mem::take(&mut snapshot.specs);
-        let mut sources = self.sources.write();
+        let changing = self.changing.lock();
         let mut diff = LinkDiff::default();
         let kept = |id: &ComponentId| {
             snapshot.fresh || specs.contains_key(id) || snapshot.unreadable.contains(id)
         };
-        let gone: Vec<_> = sources.keys().filter(|id| !kept(id)).cloned().collect();
-        for id in gone {
-            if let Some(source) = sources.remove(&id) {
-                self.lately.add(&id, source.lost_in(None));
-                diff.append(LinkDiff::between(&source.links, &[]));
-            }
+        for id in self.sources().iter().filter(|id| !kept(id)) {
+            diff.append(self.take(id));
         }
         for (id, spec) in specs {
-            diff.append(self.put_locked(&mut sources, &id, spec.links));
+            diff.append(self.replace(&id, spec));
         }
-        drop(sources);
+        drop(changing);
         self.changed();
         diff
     }
 
-    fn put_locked(
-        &self,
-        sources: &mut HashMap<ComponentId, Arc<Source>>,
-        id: &ComponentId,
-        mut links: Vec<Link>,
-    ) -> LinkDiff {
-        // States belong to replies; a record should not hold them.
-        links.iter_mut().for_each(|link| link.status.clear());
-        let old = sources.get(id);
-        let diff = LinkDiff::between(old.map_or(&[], |source| &source.links), &links);
-        if old.is_none_or(|source| source.links != links) {
-            let source = Source::new(&self.lattice, id, links, old.map(AsRef::as_ref));
-            if let Some(old) = old {
-                self.lately.add(id, old.lost_in(Some(&source)));
-            }
-            sources.insert(id.clone(), Arc::new(source));
+    /// Puts another source in the place of one; the caller holds `changing`.
+    fn replace(&self, id: &ComponentId, spec: ComponentSpec) -> LinkDiff {
+        let old = self.source(id);
+        if old.as_ref().is_some_and(|old| old.is(&spec)) {
+            return LinkDiff::default();
         }
+        let old = old.as_deref();
+        let source = Arc::new(Source::new(&self.lattice, id, spec, old));
+        if let Some(old) = old {
+            // Before calls find nothing any more.
+            self.lately.add(id, old.lost_in(Some(&source)));
+        }
+        let diff = LinkDiff::between(old.map_or(&[], Source::links), source.links());
+        self.sources.write().insert(id.clone(), source);
         diff
+    }
+
+    /// Takes a source away; the caller holds `changing`.
+    fn take(&self, id: &ComponentId) -> LinkDiff {
+        let Some(old) = self.source(id) else {
+            return LinkDiff::default();
+        };
+        self.lately.add(id, old.lost_in(None));
+        self.sources.write().remove(id);
+        LinkDiff::between(old.links(), &[])
+    }
+
+    fn source(&self, id: &ComponentId) -> Option<Arc<Source>> {
+        self.sources.read().get(id).cloned()
+    }
+
+    /// The sources in the order of their ids.
+    fn sorted(&self) -> Vec<(ComponentId, Arc<Source>)> {
+        let mut sources: Vec<_> = {
+            let sources = self.sources.read();
+            let known = sources.iter();
+            known
+                .map(|(id, source)| (id.clone(), Arc::clone(source)))
+                .collect()
+        };
+        sources.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        sources
     }
 
     fn changed(&self) {
@@ -372,43 +224,42 @@ impl LinkTable {
         self.version.subscribe()
     }
 
-    /// Every link.
-    pub(crate) fn all(&self) -> Vec<Link> {
-        self.select(|_| true)
+    /// Every link of the records, and why this host does not go by some of them, with their places
+    /// among all.
+    pub(crate) fn all(&self) -> (Vec<Link>, Vec<(usize, String)>) {
+        let (mut all, mut refused) = (Vec::new(), Vec::new());
+        for (_, source) in self.sorted() {
+            let links = source.links();
+            let places = all.len() + source.served().len()..all.len() + links.len();
+            refused.extend(places.map(|place| (place, beyond(links.len()))));
+            all.extend_from_slice(links);
+        }
+        (all, refused)
     }
 
-    /// Links with this entity at one of their ends.
+    /// Links with this entity at one of their ends that the host goes by.
     pub(crate) fn of(&self, id: &ComponentId) -> Vec<Link> {
-        self.select(|link| *id == *link.source_id || *id == *link.target)
+        let sources = self.sorted();
+        let links = sources.iter().flat_map(|(_, source)| source.served());
+        let is_end = |link: &&Link| *id == *link.source_id || *id == *link.target;
+        links.filter(is_end).cloned().collect()
     }
 
-    /// The specs, for a store that was lost.
+    /// The entities with links.
     pub(crate) fn sources(&self) -> Vec<ComponentId> {
         self.sources.read().keys().cloned().collect()
     }
 
-    fn select(&self, wanted: impl Fn(&Link) -> bool) -> Vec<Link> {
-        let sources = self.sources.read();
-        let mut ids: Vec<_> = sources.keys().collect();
-        ids.sort_unstable();
-        let links = ids.into_iter().flat_map(|id| &sources[id].links);
-        links.filter(|link| wanted(link)).cloned().collect()
+    /// The record of an entity, for a store that was lost.
+    pub(crate) fn spec(&self, id: &ComponentId) -> Option<ComponentSpec> {
+        Some(self.source(id)?.spec())
     }
 
     /// The roads that calls of components of this host have taken, in the order of sources.
     pub(crate) fn roads(&self) -> Vec<RoadReport> {
-        let mut sources: Vec<_> = {
-            let sources = self.sources.read();
-            let known = sources.iter();
-            known
-                .map(|(id, source)| (id.clone(), Arc::clone(source)))
-                .collect()
-        };
-        sources.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        sources
-            .iter()
-            .flat_map(|(_, source)| source.reports())
-            .collect()
+        let sources = self.sorted();
+        let reports = sources.iter().flat_map(|(_, source)| source.reports());
+        reports.collect()
     }
 
     /// Finds where calls of `source` for the interface `lookup` go.
@@ -421,12 +272,7 @@ impl LinkTable {
         lookup: &str,
     ) -> Option<Arc<Route>> {
         let sources = self.sources.read();
-        sources
-            .get(source)?
-            .routes
-            .get(link_name)?
-            .get(lookup)
-            .cloned()
+        sources.get(source)?.route(link_name, lookup).cloned()
     }
 
     /// As [`LinkTable::resolve`], for a call that found nothing: where the link went a moment ago, it
@@ -469,8 +315,8 @@ impl LinkTable {
     pub(crate) async fn until(&self, fulfilled: impl Fn(&[Link]) -> bool, source: &ComponentId) {
         let mut version = self.version.subscribe();
         loop {
-            let known = self.sources.read().get(source).cloned();
-            if fulfilled(known.as_ref().map_or(&[], |source| &source.links)) {
+            let known = self.source(source);
+            if fulfilled(known.as_ref().map_or(&[], |source| source.links())) {
                 return;
             }
             if version.changed().await.is_err() {

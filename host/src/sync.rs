@@ -1,9 +1,10 @@
 //! Follows the store: what changes there reaches the tables of this host.
 
+mod restore;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_core::ComponentId;
 use lattice_store::{LatticeChange, LatticeSnapshot, LatticeStore, LatticeWatch};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -12,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::claims::ClaimsTable;
 use crate::host::StartHostError;
 use crate::links::LinkTable;
+use restore::Restorer;
 
 /// How long the first complete state may take.
 const FIRST: Duration = Duration::from_secs(10);
@@ -26,7 +28,7 @@ pub(crate) async fn follow(
     let (loaded, first) = oneshot::channel();
     let watch = store.watch();
     let follower = Follower {
-        store,
+        restorer: Restorer::start(store),
         links,
         claims,
     };
@@ -38,7 +40,7 @@ pub(crate) async fn follow(
 }
 
 struct Follower {
-    store: LatticeStore,
+    restorer: Restorer,
     links: Arc<LinkTable>,
     claims: Arc<ClaimsTable>,
 }
@@ -47,7 +49,7 @@ impl Follower {
     async fn run(self, mut watch: LatticeWatch, loaded: oneshot::Sender<()>) {
         let mut loaded = Some(loaded);
         loop {
-            self.apply(watch.next().await).await;
+            self.apply(watch.next().await);
             if let Some(loaded) = loaded.take() {
                 // Whoever waited may have given up; the state is followed all the same.
                 let _unheard = loaded.send(());
@@ -55,10 +57,11 @@ impl Follower {
         }
     }
 
-    async fn apply(&self, change: LatticeChange) {
+    fn apply(&self, change: LatticeChange) {
         match change {
-            LatticeChange::Resync(snapshot) => self.resync(snapshot).await,
-            LatticeChange::SpecPut { id, spec } => {
+            LatticeChange::Resync(snapshot) => self.resync(snapshot),
+            LatticeChange::SpecPut { id, mut spec } => {
+                self.restorer.complete(&id, &mut spec);
                 let diff = self.links.put(&id, spec);
                 tracing::debug!(
                     source = id.as_str(),
@@ -68,6 +71,7 @@ impl Follower {
                 );
             }
             LatticeChange::SpecDeleted { id } => {
+                self.restorer.forget(&id);
                 let removed = self.links.remove(&id).removed.len();
                 tracing::info!(source = id.as_str(), removed, "a spec was deleted");
             }
@@ -77,42 +81,28 @@ impl Follower {
         }
     }
 
-    async fn resync(&self, mut snapshot: LatticeSnapshot) {
-        let lost: Vec<ComponentId> = if snapshot.fresh {
-            let known = self.links.sources().into_iter();
-            known
-                .filter(|id| !snapshot.specs.contains_key(id))
-                .collect()
-        } else {
-            Vec::new()
-        };
+    fn resync(&self, mut snapshot: LatticeSnapshot) {
+        if snapshot.fresh {
+            self.restore(&snapshot);
+        }
+        self.restorer.complete_all(&mut snapshot);
         self.claims.resync(&mut snapshot);
         let diff = self.links.resync(&mut snapshot);
         let (added, removed) = (diff.added.len(), diff.removed.len());
         tracing::info!(added, removed, "loaded the links of the lattice");
-        if !lost.is_empty() {
-            self.restore(lost).await;
-        }
     }
 
-    /// The bucket was lost while the lattice runs on. What this host still knows is written back;
-    /// hosts that do so at the same time write the same.
-    async fn restore(&self, sources: Vec<ComponentId>) {
-        tracing::warn!(
-            sources = sources.len(),
-            "the store was lost, writing known links back"
-        );
-        for id in sources {
-            for link in self
-                .links
-                .of(&id)
-                .iter()
-                .filter(|link| id == *link.source_id)
-            {
-                if let Err(error) = self.store.links().put(link).await {
-                    tracing::error!(source = id.as_str(), %error, "could not write a link back");
-                }
-            }
+    /// The bucket was lost while the lattice runs on: what this host still knows is written back.
+    fn restore(&self, snapshot: &LatticeSnapshot) {
+        let known = self.links.sources().into_iter();
+        let lost: Vec<_> = known
+            .filter(|id| !snapshot.specs.contains_key(id))
+            .filter_map(|id| self.links.spec(&id).map(|spec| (id, spec)))
+            .collect();
+        if !lost.is_empty() {
+            let specs = lost.len();
+            tracing::warn!(specs, "the store was lost, writing known links back");
+            self.restorer.add(lost);
         }
     }
 }

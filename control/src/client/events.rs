@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{ClientConfig, ClientError};
+use crate::quiet::Pace;
 use crate::settle::{SettleError, settle};
 
 /// Events that wait for a slow reader; further ones are dropped and counted.
@@ -120,8 +121,9 @@ async fn forward(
     sender: mpsc::Sender<CloudEvent>,
     missed: Arc<AtomicU64>,
 ) {
+    let unreadable = Pace::default();
     while let Some(message) = messages.next().await {
-        let Some(event) = parse(&message) else {
+        let Some(event) = parse(&message, &unreadable) else {
             continue;
         };
         match sender.try_send(event) {
@@ -136,10 +138,12 @@ async fn forward(
     }
 }
 
-fn parse(message: &Message) -> Option<CloudEvent> {
+fn parse(message: &Message, unreadable: &Pace) -> Option<CloudEvent> {
     serde_json::from_slice(&message.payload)
         .inspect_err(|error| {
-            tracing::warn!(subject = %message.subject, %error, "unreadable event, ignored");
+            if let Some(untold) = unreadable.turn() {
+                tracing::warn!(subject = %message.subject, %error, untold, "unreadable event, ignored");
+            }
         })
         .ok()
 }

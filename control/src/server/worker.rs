@@ -15,15 +15,17 @@ use futures::stream::SelectAll;
 use futures::{FutureExt, StreamExt};
 use lattice_core::ErrorCode;
 use lattice_core::subject::ControlSubjects;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 
 use super::dispatch::dispatch;
+use super::lanes::Lanes;
 use super::reply::{Encoded, failure, fit};
 use super::{Drained, ServerConfig};
 use crate::api::{ControlApi, ControlError};
+use crate::quiet::Pace;
 use crate::settle::settle;
 use crate::trace;
 
@@ -39,14 +41,14 @@ pub(super) struct Shared {
     pub(super) subjects: ControlSubjects,
     pub(super) config: ServerConfig,
     pub(super) api: Arc<dyn ControlApi>,
-    in_flight: Semaphore,
+    /// Of the lines about requests that were refused.
+    refusals: Pace,
 }
 
 /// The task behind a server.
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    /// One permit for each request under way or waiting.
-    places: Arc<Semaphore>,
+    lanes: Lanes,
     messages: SelectAll<Subscriber>,
     requests: JoinSet<()>,
 }
@@ -59,17 +61,16 @@ impl Worker {
         api: Arc<dyn ControlApi>,
         subscriptions: Vec<Subscriber>,
     ) -> Self {
-        let in_flight = Semaphore::new(config.max_in_flight);
-        let places = Arc::new(Semaphore::new(config.max_in_flight + config.max_queued));
+        let lanes = Lanes::new(&config);
         Self {
             shared: Arc::new(Shared {
                 nats,
                 subjects,
                 config,
                 api,
-                in_flight,
+                refusals: Pace::default(),
             }),
-            places,
+            lanes,
             messages: futures::stream::select_all(subscriptions),
             requests: JoinSet::new(),
         }
@@ -101,20 +102,15 @@ impl Worker {
 
     async fn accept(&mut self, message: Message) {
         let shared = Arc::clone(&self.shared);
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::warn!(subject = %message.subject, "too many control requests, refusing one");
-            let error = ControlError::new(ErrorCode::Busy, "host is overloaded")
-                .with_hint("try again later, or on another host");
-            shared.answer(&message, failure(error)).await;
-            return;
+        let op = shared.subjects.parse(&message.subject).ok();
+        let Some(place) = self.lanes.of(op.as_ref()).place() else {
+            return shared.refuse(&message, "too many wait").await;
         };
         self.requests.spawn(async move {
-            let _place = place;
-            // The semaphore is never closed; without a permit there would be no limit.
-            let Ok(_permit) = shared.in_flight.acquire().await else {
-                return;
-            };
-            shared.handle(message).await;
+            match place.turn().await {
+                Some(_turn) => shared.handle(message).await,
+                None => shared.refuse(&message, "it waited for too long").await,
+            }
         });
     }
 
@@ -178,6 +174,16 @@ impl Shared {
         }
         .instrument(span)
         .await;
+    }
+
+    async fn refuse(&self, message: &Message, why: &str) {
+        if let Some(untold) = self.refusals.turn() {
+            let subject = &*message.subject;
+            tracing::warn!(subject, untold, "refused a control request: {why}");
+        }
+        let error = ControlError::new(ErrorCode::Busy, "host is overloaded")
+            .with_hint("try again later, or on another host");
+        self.answer(message, failure(error)).await;
     }
 
     fn took_too_long(&self) -> ControlError {

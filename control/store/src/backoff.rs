@@ -5,14 +5,16 @@ use std::time::Duration;
 
 /// Pauses that double up to a limit.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+    /// Pauses from about `first` to about `longest`.
+    #[must_use]
+    pub fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
             longest,
@@ -23,14 +25,14 @@ impl Backoff {
     /// The next pause: between half of and the whole present step.
     ///
     /// Writers that collided once would collide again if they all waited equally long.
-    pub(crate) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.longest);
         step.mul_f64(0.5 + 0.5 * chance())
     }
 
     /// Starts over after a success.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = self.first;
     }
 }

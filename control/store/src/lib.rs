@@ -27,6 +27,7 @@ mod reporter;
 mod status;
 mod store;
 
+pub use backoff::Backoff;
 pub use bundle::{BundleError, ConfigBundle};
 pub use claims::ClaimsStore;
 pub use code::CodeBucket;
@@ -34,7 +35,7 @@ pub use config_watch::ConfigWatch;
 pub use configs::{CheckConfigsError, ConfigStore};
 pub use error::StoreError;
 pub use lattice_watch::{LatticeChange, LatticeSnapshot, LatticeWatch};
-pub use links::{DeletedLink, LinkStore, PutLinkError};
+pub use links::{DeletedLink, LinkStore, PutLinkError, add_missing_links};
 pub use reporter::StatusReporter;
 pub use status::StatusStore;
 pub use store::{LatticeStore, StoreOptions};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_core::record::ComponentSpec;
+use lattice_core::record::{ComponentSpec, MAX_LINKS};
 use lattice_core::rules::RuleError;
 use lattice_core::subject::store::component_key;
 use lattice_core::{ComponentId, ErrorCode, InvalidId, Link, LinkKey};
@@ -38,6 +38,12 @@ pub enum PutLinkError {
         /// The link that is there.
         existing: Box<Link>,
     },
+    /// The source has as many links as there may be.
+    #[error("`{source_id}` has {MAX_LINKS} links, which is the most there may be")]
+    TooMany {
+        /// The source.
+        source_id: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,7 +57,7 @@ impl PutLinkError {
             Self::InvalidName(_) => ErrorCode::InvalidId,
             Self::Rules(_) => ErrorCode::BadRequest,
             Self::Configs(error) => error.code(),
-            Self::Conflict { .. } => ErrorCode::Conflict,
+            Self::Conflict { .. } | Self::TooMany { .. } => ErrorCode::Conflict,
             Self::Store(error) => error.code(),
         }
     }
@@ -68,6 +74,10 @@ impl PutLinkError {
                  link name",
                 existing.source_id, existing.target, existing.name
             )),
+            Self::TooMany { .. } => Some(
+                "delete links that nobody uses, or divide its work among several entities"
+                    .to_owned(),
+            ),
             Self::Store(error) => error.hint().map(str::to_owned),
         }
     }
@@ -168,6 +178,30 @@ impl LinkStore {
             .await
     }
 
+    /// Writes the spec of an entity back that the bucket has lost. What stands there again is newer, and
+    /// is only given the links that it lacks.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn restore(&self, id: &ComponentId, known: &ComponentSpec) -> Result<(), StoreError> {
+        let key = component_key(id);
+        let editor = |present: Option<&[u8]>| {
+            let spec = match present {
+                None => known.clone(),
+                Some(value) => {
+                    let mut spec = self.parse(&key, value)?;
+                    if !add_missing_links(&mut spec, &known.links) {
+                        return Ok(Edit::Keep(()));
+                    }
+                    spec
+                }
+            };
+            Ok(Edit::Write(encode(&key, &spec)?, ()))
+        };
+        self.bucket.edit::<_, StoreError>(&key, editor).await
+    }
+
     /// Removes the first link with this key.
     ///
     /// # Errors
@@ -248,13 +282,29 @@ fn insert(spec: &mut ComponentSpec, link: Link) -> Result<Option<Link>, PutLinkE
             existing: Box::new(existing.clone()),
         });
     }
-    match spec.links.iter_mut().find(|other| link.replaces(other)) {
-        Some(place) => Ok(Some(std::mem::replace(place, link))),
-        None => {
-            spec.links.push(link);
-            Ok(None)
+    if let Some(place) = spec.links.iter_mut().find(|other| link.replaces(other)) {
+        return Ok(Some(std::mem::replace(place, link)));
+    }
+    if spec.links.len() >= MAX_LINKS {
+        return Err(PutLinkError::TooMany {
+            source_id: link.source_id,
+        });
+    }
+    spec.links.push(link);
+    Ok(None)
+}
+
+/// Adds those of `links` to a spec in whose place it has none, and none that sends an interface
+/// elsewhere. Tells whether there were any.
+pub fn add_missing_links(spec: &mut ComponentSpec, links: &[Link]) -> bool {
+    let before = spec.links.len();
+    for link in links {
+        let is_there = |other: &Link| link.replaces(other) || link.conflicts_with(other);
+        if !spec.links[..before].iter().any(is_there) {
+            spec.links.push(link.clone());
         }
     }
+    spec.links.len() > before
 }
 
 fn is_keyed(link: &Link, key: &LinkKey) -> bool {
@@ -291,6 +341,22 @@ mod tests {
             rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         }
+    }
+
+    #[test]
+    fn more_links_than_a_host_goes_by_are_not_stored() {
+        let named = |name: usize| Link {
+            name: name.to_string(),
+            ..link("kv", &["store"], "one")
+        };
+        let mut spec = ComponentSpec {
+            links: (0..MAX_LINKS).map(named).collect(),
+            ..ComponentSpec::default()
+        };
+        assert!(insert(&mut spec, named(0)).unwrap().is_some());
+        let error = insert(&mut spec, named(MAX_LINKS)).unwrap_err();
+        assert!(error.to_string().starts_with("`a` has"), "{error}");
+        assert_eq!(spec.links.len(), MAX_LINKS);
     }
 
     #[test]

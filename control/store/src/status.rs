@@ -2,14 +2,45 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_core::subject::store::{link_status_key, parse_link_status_key};
 use lattice_core::{ComponentId, Link, LinkKey, LinkStatus};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
 
 use crate::bucket::Bucket;
 use crate::error::StoreError;
 use crate::raw_watch;
+
+/// How long an answer to `link.get` waits for the states, until they were read for the first time:
+/// permissions made for 1.9 do not name the bucket, and NATS leaves unanswered what it forbids.
+const FIRST_READ: Duration = Duration::from_millis(300);
+/// And then, when what takes long is that there are many. Clients wait two seconds.
+const READ: Duration = Duration::from_secs(1);
+/// For how long answers go without states after they could not be read.
+const LEFT_OUT_FOR: Duration = Duration::from_secs(3);
+
+/// How reading the states for answers went.
+#[derive(Debug, Default)]
+struct Reading {
+    has_worked: bool,
+    not_before: Option<Instant>,
+}
+
+impl Reading {
+    /// How long the next read may take, if it is time for one.
+    fn within(&self) -> Option<Duration> {
+        let is_time = self.not_before.is_none_or(|time| time <= Instant::now());
+        is_time.then_some(if self.has_worked { READ } else { FIRST_READ })
+    }
+
+    fn note(&mut self, has_worked: bool) {
+        self.has_worked |= has_worked;
+        self.not_before = (!has_worked).then(|| Instant::now() + LEFT_OUT_FOR);
+    }
+}
 
 /// The states of links, one record per link, end and host.
 ///
@@ -18,11 +49,13 @@ use crate::raw_watch;
 #[derive(Debug, Clone)]
 pub struct StatusStore {
     bucket: Arc<Bucket>,
+    reading: Arc<Mutex<Reading>>,
 }
 
 impl StatusStore {
     pub(crate) fn new(bucket: Arc<Bucket>) -> Self {
-        Self { bucket }
+        let reading = Arc::default();
+        Self { bucket, reading }
     }
 
     /// Stores the state of a link at one end.
@@ -73,13 +106,26 @@ impl StatusStore {
         Ok(states)
     }
 
-    /// Fills in the states of `links`, for the answer to `link.get`.
+    /// Fills in the states of `links`, for the answer to `link.get`. It is sooner given without
+    /// states than late.
     ///
     /// # Errors
     ///
-    /// Fails when the store does not answer; the links are as before then.
+    /// Fails when the store does not answer in time; the links are as before then, and stay so
+    /// without an error if this is called again within a few seconds.
     pub async fn attach(&self, links: &mut [Link]) -> Result<(), StoreError> {
-        let states = self.all().await?;
+        // A statement of its own: the guard must not live across the await.
+        let within = self.reading.lock().within();
+        let Some(within) = within else {
+            return Ok(());
+        };
+        let read = timeout(within, self.all()).await.unwrap_or_else(|_| {
+            self.bucket.forget();
+            let bucket = self.bucket.name().to_owned();
+            Err(StoreError::Timeout { bucket, within })
+        });
+        self.reading.lock().note(read.is_ok());
+        let states = read?;
         for link in links {
             let Ok(key) = link.key() else { continue };
             let ends = [&link.source_id, &link.target];
@@ -95,5 +141,54 @@ impl StatusStore {
             link.status = own;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_core::LatticeName;
+    use lattice_nats_box::{NatsBox, NatsBoxOptions};
+
+    use crate::{LatticeStore, StoreOptions};
+
+    /// What is needed by hosts of 1.9, and nothing more.
+    const PERMISSIONS_OF_1_9: &str = r#"
+        authorization { default_permissions: { publish: {
+            deny: ["$JS.API.*.*.KV_LATTICESTATUS_default", "$JS.API.*.*.KV_LATTICESTATUS_default.>"]
+        } }, users: [{ user: a, password: a }] }
+        no_auth_user: a"#;
+
+    #[tokio::test]
+    async fn links_are_told_soon_where_their_states_may_not_be_read() {
+        let nats = NatsBox::start_with(NatsBoxOptions {
+            extra_config: PERMISSIONS_OF_1_9.to_owned(),
+            ..NatsBoxOptions::default()
+        });
+        let nats = nats.await.unwrap();
+        let client = nats.client().await.unwrap();
+        let lattice = LatticeName::default();
+        let store = LatticeStore::open(client, &lattice, StoreOptions::default());
+        let store = store.await.unwrap();
+        let started = Instant::now();
+        let error = store.status().attach(&mut []).await.unwrap_err();
+        assert!(matches!(error, StoreError::Timeout { .. }), "{error:?}");
+        assert!(started.elapsed() < StoreOptions::default().request_timeout);
+        let started = Instant::now();
+        assert!(store.status().attach(&mut []).await.is_ok());
+        assert!(started.elapsed() < FIRST_READ);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_read_is_tried_again_after_a_while() {
+        let mut reading = Reading::default();
+        assert_eq!(reading.within(), Some(FIRST_READ));
+        reading.note(false);
+        assert_eq!(reading.within(), None);
+        tokio::time::advance(LEFT_OUT_FOR).await;
+        assert_eq!(reading.within(), Some(FIRST_READ));
+        reading.note(true);
+        assert_eq!(reading.within(), Some(READ));
     }
 }

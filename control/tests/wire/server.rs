@@ -228,6 +228,7 @@ async fn requests_beyond_the_limits_are_refused_and_the_others_finish() {
     let config = ServerConfig {
         max_in_flight: 2,
         max_queued: 3,
+        max_wait: Duration::from_secs(60),
         ..ServerConfig::new(LatticeName::default(), host())
     };
     let _server = serve_with(&nats, config, &api).await;
@@ -260,6 +261,28 @@ async fn requests_beyond_the_limits_are_refused_and_the_others_finish() {
         assert_eq!(&*answer.payload, br#"{"success":true,"message":""}"#);
     }
     assert_eq!(api.asked().len(), 5);
+}
+
+#[tokio::test]
+async fn a_request_behind_slow_ones_is_refused_in_time_and_a_host_can_be_asked_and_stopped() {
+    let nats = nats_box().await;
+    let api = FakeHost::new(HOST);
+    let config = ServerConfig {
+        max_in_flight: 1,
+        max_wait: Duration::from_millis(100),
+        ..ServerConfig::new(LatticeName::default(), host())
+    };
+    let _server = serve_with(&nats, config, &api).await;
+    let client = client(&nats).await;
+    let slow = client.clone();
+    tokio::spawn(async move { slow.scale_component(&host(), scale(SLOW)).await });
+    api.slow_ones(1).await;
+    let refused = client.scale_component(&host(), scale("fast")).await;
+    assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::Busy));
+    client.inventory(&host()).await.unwrap();
+    let stop = ask(&nats, &format!("host.stop.{HOST}"), "").await;
+    assert_eq!(stop["success"], Value::Bool(true), "{stop}");
+    api.release(1);
 }
 
 #[tokio::test]

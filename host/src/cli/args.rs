@@ -1,4 +1,5 @@
-//! The flags of the host and the environment variables behind them.
+//! The flags of the host and the environment variables behind them. There are no arguments without a
+//! flag, so that the value of a switch may be a word of its own, as in 1.x.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ pub struct HostArgs {
     /// Let in calls that do not prove who makes them, as those of 1.x hosts and providers; when off,
     /// the lattice is strict, and the host needs a cluster seed
     #[arg(long, env = "WASMCLOUD_ALLOW_LEGACY_PEERS", default_value = "true",
-        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        num_args = 0..=1, default_missing_value = "true",
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub allow_legacy_peers: bool,
     /// Label of this host as `key=value`; may be repeated. `WASMCLOUD_LABEL_{key}` sets one, too
@@ -64,12 +65,12 @@ pub struct HostArgs {
     pub http_admin: Option<SocketAddr>,
     /// Answer auctions of components
     #[arg(long, env = "WASMCLOUD_COMPONENT_AUCTION_ENABLED", default_value = "true",
-        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        num_args = 0..=1, default_missing_value = "true",
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub enable_component_auction: bool,
     /// Answer auctions of providers
     #[arg(long, env = "WASMCLOUD_PROVIDER_AUCTION_ENABLED", default_value = "true",
-        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        num_args = 0..=1, default_missing_value = "true",
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub enable_provider_auction: bool,
     /// Print all flags as a Markdown table and end
@@ -250,7 +251,7 @@ pub struct RunningArgs {
 pub struct ImageArgs {
     /// Allow components and providers from files of this machine
     #[arg(long, env = "WASMCLOUD_ALLOW_FILE_LOAD", default_value = "false",
-        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        num_args = 0..=1, default_missing_value = "true",
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub allow_file_load: bool,
     /// Run the providers that are part of the host as processes of their own
@@ -315,15 +316,15 @@ pub struct TelemetryArgs {
     #[arg(long, env = "WASMCLOUD_OBSERVABILITY_ENABLED", value_parser = BoolishValueParser::new())]
     pub enable_observability: bool,
     /// Export traces; `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` choose which
-    #[arg(long, env = "WASMCLOUD_TRACES_ENABLED", num_args = 0..=1, require_equals = true,
+    #[arg(long, env = "WASMCLOUD_TRACES_ENABLED", num_args = 0..=1,
         default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub enable_traces: Option<bool>,
     /// Export metrics; no effect
-    #[arg(long, env = "WASMCLOUD_METRICS_ENABLED", num_args = 0..=1, require_equals = true,
+    #[arg(long, env = "WASMCLOUD_METRICS_ENABLED", num_args = 0..=1,
         default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub enable_metrics: Option<bool>,
     /// Export logs; no effect
-    #[arg(long, env = "WASMCLOUD_LOGS_ENABLED", num_args = 0..=1, require_equals = true,
+    #[arg(long, env = "WASMCLOUD_LOGS_ENABLED", num_args = 0..=1,
         default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub enable_logs: Option<bool>,
     /// Where all of it goes

@@ -38,7 +38,7 @@ pub struct TrustArgs {
     pub account_tokens: Vec<String>,
     /// Run what is not signed beside what trusted issuers have signed (default: true, unless
     /// signatures are required or an issuer is named)
-    #[arg(long, env = "LATTICE_ALLOW_UNSIGNED", num_args = 0..=1, require_equals = true,
+    #[arg(long, env = "LATTICE_ALLOW_UNSIGNED", num_args = 0..=1,
         default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub allow_unsigned: Option<bool>,
     /// Subject of a policy service, which is asked before anything starts or is called

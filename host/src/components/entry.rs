@@ -15,6 +15,8 @@ use super::error::ScaleError;
 use super::leave::{self, Planned};
 use super::report;
 use super::running::{Running, drain_all};
+use super::step::Step;
+use super::wishes::{Wish, Wishes};
 use super::{ComponentDeps, ComponentStatus};
 
 /// How long a stop waits for calls under way before it is reported; they may end later.
@@ -50,6 +52,8 @@ impl From<ScaleComponentCommand> for Wanted {
 #[derive(Debug)]
 pub(crate) struct Entry {
     id: ComponentId,
+    /// What is to be done. Locked within the lock of the table.
+    pub(crate) wishes: parking_lot::Mutex<Wishes>,
     /// Held for the whole of each piece of work, so that work on this id keeps its order and
     /// work on other ids is not held up.
     running: Mutex<Option<Running>>,
@@ -61,21 +65,34 @@ impl Entry {
     pub(crate) fn new(id: ComponentId) -> Self {
         Self {
             id,
+            wishes: parking_lot::Mutex::default(),
             running: Mutex::default(),
             status: RwLock::default(),
         }
+    }
+
+    pub(crate) fn id(&self) -> &ComponentId {
+        &self.id
     }
 
     pub(crate) fn status(&self) -> Option<ComponentStatus> {
         self.status.read().clone()
     }
 
-    /// Starts, scales or stops the component, and tells how it runs then.
-    pub(crate) async fn scale(
+    /// Does what is wished, and tells how the component runs then.
+    pub(crate) async fn fulfil(
         &self,
         deps: &Arc<ComponentDeps>,
-        wanted: &Wanted,
+        wish: &Wish,
     ) -> Result<(), ScaleError> {
+        match wish {
+            Wish::Scale(wanted) => self.scale(deps, wanted).await,
+            Wish::Update { image, annotations } => self.update(deps, image, annotations).await,
+        }
+    }
+
+    /// Starts, scales or stops the component.
+    async fn scale(&self, deps: &Arc<ComponentDeps>, wanted: &Wanted) -> Result<(), ScaleError> {
         let mut place = self.running.lock().await;
         let Some(running) = place.as_mut() else {
             if wanted.count > 0 {
@@ -112,16 +129,22 @@ impl Entry {
         wanted: &Wanted,
     ) -> Result<Running, ScaleError> {
         let image = ImageRef::new(&wanted.image)?;
-        let fetched = fetch(deps, &image).await?;
+        let fetched = Step::Fetch.run(fetch(deps, &image)).await?;
         let planned = Planned {
             image: &image,
             count: wanted.count,
             annotations: &wanted.annotations,
             claims: fetched.claims.as_ref(),
         };
-        leave::ask(deps, &self.id, planned).await?;
-        let running = Running::start(deps, &self.id, fetched, wanted).await?;
-        running.record(deps, &self.id).await?;
+        self.ask(deps, planned).await?;
+        let start = Running::start(deps, &self.id, fetched, wanted);
+        let running = Step::Prepare.run(start).await?;
+        if let Err(error) = running.record().write(&deps.store).await {
+            // It may have been called already.
+            deps.drains
+                .begin(deps.drain_timeout, |end| running.drain(end));
+            return Err(error.into());
+        }
         Ok(running)
     }
 
@@ -140,8 +163,12 @@ impl Entry {
             annotations: &running.annotated(&wanted.annotations),
             ..running.planned()
         };
-        leave::ask(deps, &self.id, planned).await?;
-        running.scale(deps, wanted).await
+        self.ask(deps, planned).await?;
+        Step::Configure.run(running.scale(deps, wanted)).await
+    }
+
+    async fn ask(&self, deps: &ComponentDeps, planned: Planned<'_>) -> Result<(), ScaleError> {
+        Step::Leave.run(leave::ask(deps, &self.id, planned)).await
     }
 
     /// Starts the image anew under other limits, which are part of the prepared code, so that there
@@ -168,7 +195,7 @@ impl Entry {
     }
 
     /// Replaces the image of the running component.
-    pub(crate) async fn update(
+    async fn update(
         &self,
         deps: &Arc<ComponentDeps>,
         image: &ImageRef,
@@ -179,8 +206,14 @@ impl Entry {
             Some(running) if running.image() != image => {
                 self.replace(deps, running, image, annotations).await
             }
-            // Stopped, or updated by someone else, since the reply.
-            _ => Ok(()),
+            // Updated by someone else since the reply; whoever waits is told all the same.
+            Some(running) => {
+                let max = running.max_instances();
+                self.publish_scaled(deps, running, max);
+                Ok(())
+            }
+            // Stopped since the reply, which was told.
+            None => Ok(()),
         }
     }
 
@@ -191,22 +224,25 @@ impl Entry {
         image: &ImageRef,
         annotations: &StringMap,
     ) -> Result<(), ScaleError> {
-        let fetched = fetch(deps, image).await?;
+        let fetched = Step::Fetch.run(fetch(deps, image)).await?;
         let planned = Planned {
             image,
             annotations: &running.annotated(annotations),
             claims: fetched.claims.as_ref(),
             ..running.planned()
         };
-        leave::ask(deps, &self.id, planned).await?;
-        let removed = running.replace(deps, fetched, annotations).await?;
-        running.record(deps, &self.id).await?;
+        self.ask(deps, planned).await?;
+        let replace = running.replace(deps, fetched, annotations);
+        let removed = Step::Prepare.run(replace).await?;
+        // From here on the other code answers, whatever else fails.
+        *self.status.write() = Some(running.status(&self.id));
+        deps.drains
+            .begin(deps.drain_timeout, |end| drain_all(removed, end));
+        running.record_or_later(deps).await;
         let max = running.max_instances();
         self.publish_scaled(deps, running, max);
         // Old clients wait for the end of the old version under the new reference.
         report::scaled(deps, &self.id, running, 0);
-        deps.drains
-            .begin(deps.drain_timeout, |end| drain_all(removed, end));
         Ok(())
     }
 

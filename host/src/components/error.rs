@@ -6,6 +6,7 @@ use lattice_rpc::ConnectError;
 use lattice_runtime::PrepareError;
 use lattice_store::StoreError;
 
+use super::step::Step;
 use crate::artifact::FetchError;
 use crate::configs::OpenConfigsError;
 use crate::trust::{Denied, Refusal};
@@ -85,6 +86,21 @@ pub(crate) enum ScaleError {
     /// The lattice store could not be written.
     #[error("could not record the component in the lattice")]
     Store(#[from] StoreError),
+    /// A step took too long; what ran before stays.
+    #[error("could not {step} within {:?}", .step.within())]
+    TooSlow {
+        /// The step.
+        step: Step,
+    },
+    /// It waited for others, and a later command makes it needless.
+    #[error("a later command for the component took the place of this one")]
+    Overtaken,
+    /// There is no room for more commands.
+    #[error("the host has too many commands about components to carry out")]
+    Busy,
+    /// A fault of the host.
+    #[error("the host failed at the command")]
+    Panicked,
     /// The host stops.
     #[error("the host is stopping and starts nothing more")]
     Stopping,
@@ -108,6 +124,10 @@ impl ScaleError {
             Self::Config(error) => error.code(),
             Self::Serve(_) => ErrorCode::Unreachable,
             Self::Store(error) => error.code(),
+            Self::TooSlow { .. } => ErrorCode::Timeout,
+            Self::Overtaken => ErrorCode::Conflict,
+            Self::Busy => ErrorCode::Busy,
+            Self::Panicked => ErrorCode::Internal,
             Self::Stopping => ErrorCode::ShuttingDown,
         }
     }
@@ -131,6 +151,10 @@ impl ScaleError {
             Self::Config(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
             Self::Serve(_) => "check that the host may subscribe to the subjects of calls in NATS",
+            Self::TooSlow { step } => hint_for_step(*step),
+            Self::Overtaken => "wait for the end of one command before the next, if both matter",
+            Self::Busy => "try again later, or on another host",
+            Self::Panicked => "the log of the host says where",
             Self::Stopping => "start it on another host",
         };
         Some(text)
@@ -141,6 +165,18 @@ impl ScaleError {
         match self {
             Self::Refused { public_key, .. } => public_key.as_deref(),
             _ => None,
+        }
+    }
+}
+
+/// What to look at when a step took too long.
+fn hint_for_step(step: Step) -> &'static str {
+    match step {
+        Step::Fetch => "check the disk or mount of the host that the image is read from",
+        Step::Leave => "check the policy service",
+        Step::Configure => "check JetStream and the secrets backends",
+        Step::Prepare => {
+            "compiling takes long where the host has much else to do: try again, or on another host"
         }
     }
 }

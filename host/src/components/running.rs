@@ -22,6 +22,7 @@ use super::error::ScaleError;
 use super::invoke::ComponentInvoke;
 use super::leave::Planned;
 use super::limits::Limits;
+use super::record::Record;
 use super::reuse;
 use super::serve::{Served, ServedExports, Server, Serving};
 use super::{ComponentDeps, ComponentStatus};
@@ -48,6 +49,8 @@ pub(crate) struct Running {
     reuse: Option<Reuse>,
     limits: StringMap,
     parsed_limits: Limits,
+    /// Writes what could not be recorded when the code began to run.
+    _recording: Option<AbortOnDropHandle<()>>,
     /// Tells when the token of the code expires.
     _expiry: Option<AbortOnDropHandle<()>>,
 }
@@ -104,26 +107,34 @@ impl Running {
             reuse,
             limits: wanted.limits.clone(),
             parsed_limits: limits,
+            _recording: None,
         })
     }
 
-    /// Writes what the lattice should know about a component that runs: claims and a spec.
-    pub(crate) async fn record(
-        &self,
-        deps: &ComponentDeps,
-        id: &ComponentId,
-    ) -> Result<(), ScaleError> {
-        if let Some(verified) = &self.code.claims {
-            deps.store
-                .claims()
-                .put(&stored_component(&verified.claims))
-                .await?;
+    /// What the lattice should know about the code.
+    pub(crate) fn record(&self) -> Record {
+        let claims = self.code.claims.as_ref();
+        Record {
+            id: self.server.serving.id.clone(),
+            image: self.code.image.clone(),
+            claims: claims.map(|verified| stored_component(&verified.claims)),
         }
-        deps.store
-            .links()
-            .ensure_spec(id, self.code.image.as_str())
-            .await?;
-        Ok(())
+    }
+
+    /// Records the code that runs already: what cannot be written now is written when the store
+    /// takes it, as long as this code runs.
+    pub(crate) async fn record_or_later(&mut self, deps: &ComponentDeps) {
+        self._recording = None;
+        let record = self.record();
+        if let Err(error) = record.write(&deps.store).await {
+            tracing::warn!(
+                component = record.id.as_str(),
+                image = record.image.as_str(),
+                %error,
+                "could not record a component that runs, going on to try"
+            );
+            self._recording = Some(record.write_later(deps.store.clone()));
+        }
     }
 
     pub(crate) fn image(&self) -> &ImageRef {

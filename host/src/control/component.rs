@@ -7,6 +7,7 @@ use lattice_control::{ControlError, Done, Outcome};
 use lattice_core::{ComponentId, ErrorCode, ImageRef};
 
 use super::HostApi;
+use crate::components::ScaleError;
 
 impl HostApi {
     /// Bids when the labels fit, also for a component that runs here already: old clients find
@@ -45,7 +46,8 @@ impl HostApi {
                 )
             })
         });
-        self.components.scale(id, command);
+        let accepted = self.components.scale(id, command);
+        accepted.map_err(|error| refused(&error))?;
         Ok(reply)
     }
 
@@ -65,7 +67,16 @@ impl HostApi {
         }
         let image = ImageRef::new(new)?;
         let reply = Outcome::message(format!("component {id} updating from {old} to {new}"));
-        self.components.update(id, image, command);
+        let accepted = self.components.update(id, image, command);
+        accepted.map_err(|error| refused(&error))?;
         Ok(reply)
+    }
+}
+
+fn refused(error: &ScaleError) -> ControlError {
+    let refusal = ControlError::from_error(error.code(), error);
+    match error.hint() {
+        Some(hint) => refusal.with_hint(hint),
+        None => refusal,
     }
 }

@@ -3,7 +3,7 @@
 use lattice_control::types::RegistryCredentials;
 use lattice_control::{ControlError, Done, Outcome, Reply};
 use lattice_core::event::{ConfigChanged, Event};
-use lattice_core::{ConfigName, StringMap};
+use lattice_core::{ConfigName, ErrorCode, StringMap};
 use lattice_store::StoreError;
 
 use super::HostApi;
@@ -42,7 +42,13 @@ impl HostApi {
     }
 
     pub(super) fn keep_registries(&self, credentials: RegistryCredentials) -> Done {
-        let known = self.registries.put(credentials);
+        let known = self.registries.put(credentials).map_err(|error| {
+            if let Some(untold) = self.registries.refusals.turn() {
+                tracing::warn!(%error, untold, "refused credentials of registries");
+            }
+            ControlError::from_error(ErrorCode::BadRequest, &error)
+                .with_hint("put those that are used, one after the other")
+        })?;
         tracing::warn!(
             known,
             "credentials of registries have no effect: images are files so far"

@@ -39,6 +39,10 @@ fn refused(error: LabelError) -> ControlError {
             "labels that start with `hostcore.` describe the machine",
         ),
         LabelError::Key(invalid) => (ErrorCode::BadRequest, invalid.hint()),
+        LabelError::TooMuch { .. } => (
+            ErrorCode::BadRequest,
+            "a label is a short fact; keep what is longer in a config",
+        ),
     };
     ControlError::from_error(code, &error).with_hint(hint)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lattice_control::types::DeleteLinkRequest;
 use lattice_control::{ControlError, Done, Outcome};
 use lattice_core::event::{Event, LinkdefDeleted, LinkdefSetFailed};
+use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::record::restore_rules;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, ResolvedLink, StringMap, config};
@@ -21,9 +22,18 @@ const SEEN_WITHIN: Duration = Duration::from_secs(1);
 impl HostApi {
     /// All links, with what their ends report about them.
     pub(super) async fn all_links(&self) -> Vec<Link> {
-        let mut links = self.links.all();
+        let (mut links, refused) = self.links.all();
         if let Err(error) = self.store.status().attach(&mut links).await {
             tracing::warn!(%error, "links are told without their states");
+        }
+        for (place, reason) in refused {
+            let status = LinkStatus {
+                endpoint: links[place].source_id.clone(),
+                host_id: self.identity.id.as_str().to_owned(),
+                state: LinkState::Failed,
+                reason: Some(reason),
+            };
+            links[place].status.push(status);
         }
         links
     }

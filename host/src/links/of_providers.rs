@@ -11,8 +11,9 @@ impl LinkTable {
     /// A link with rules does not count: nobody keeps those of a provider's calls, which is why it is
     /// not told of the link either.
     fn has_link(&self, source: &str, target: &str, interface: &str) -> bool {
-        let sources = self.sources.read();
-        let links = sources.get(source).map_or(&[][..], |source| &source.links);
+        // A statement of its own: the lock is not for reading through the links.
+        let source = self.sources.read().get(source).cloned();
+        let links = source.as_ref().map_or(&[][..], |source| source.served());
         let is_for = |link: &Link| *link.target == *target && link.leads_to(interface);
         links
             .iter()

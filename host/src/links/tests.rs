@@ -67,6 +67,15 @@ fn links_are_found_by_source_name_and_interface() {
     );
 }
 
+#[test]
+fn interfaces_with_a_version_as_1_9_stores_them_are_found() {
+    let table = table();
+    let old = link("a", "kv", "default", &["store@0.2.0-draft"]);
+    table.put(&id("a"), spec(std::slice::from_ref(&old)));
+    assert_eq!(target(&table, "default", STORE).unwrap(), "kv");
+    assert_eq!(table.all().0, [old]);
+}
+
 const STORE: &str = "wasi:keyvalue/store";
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +167,7 @@ fn calls_are_described_once() {
         &link("a", "kv", "default", &["store"]),
         id("kv"),
         None,
-        Default::default(),
+        &Kept::default(),
     );
     let now = tokio::time::Instant::now();
     let subject = |instance: &str, function: &str| {
@@ -213,7 +222,7 @@ fn a_resync_removes_what_is_gone_and_keeps_what_cannot_be_read() {
     let diff = table.resync(&mut snapshot);
     assert_eq!((diff.removed.len(), diff.added.len()), (1, 0));
     assert_eq!(diff.removed[0].source_id, "c");
-    assert_eq!(table.all().len(), 2);
+    assert_eq!(table.all().0.len(), 2);
 }
 
 #[test]
@@ -245,7 +254,7 @@ fn links_are_selected_by_either_end() {
 fn broken_records_of_old_peers_are_listed_but_lead_nowhere() {
     let table = table();
     table.put(&id("a"), spec(&[link("a", "k v", "default", &["store"])]));
-    assert_eq!(table.all().len(), 1);
+    assert_eq!(table.all().0.len(), 1);
     assert_eq!(target(&table, "default", "wasi:keyvalue/store"), None);
 }
 
@@ -360,4 +369,32 @@ async fn a_rate_is_not_full_again_when_another_rule_changes() {
     // Another rate begins anew.
     ruled(serde_json::json!({"rate": "3/h"}));
     assert!(asked().is_ok());
+}
+
+#[test]
+fn a_record_of_many_links_is_taken_over_soon_and_what_is_too_much_is_refused_by_name() {
+    let table = table();
+    let named = |target: &str| -> Vec<Link> {
+        let named = |name: usize| link("a", target, &name.to_string(), &["store"]);
+        (0..12_000).map(named).collect()
+    };
+    let mut links = named("kv");
+    let before = Instant::now();
+    assert_eq!(table.put(&id("a"), spec(&links)).added.len(), 12_000);
+    links[7].target_config = vec!["redis".into()];
+    let diff = table.put(&id("a"), spec(&links));
+    assert_eq!((diff.removed.len(), diff.added.len()), (1, 1));
+    table.put(&id("a"), spec(&named("other")));
+    // Half a minute and more, when each was compared with each.
+    let took = before.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+
+    assert_eq!(target(&table, "8191", STORE).as_deref(), Some("other"));
+    assert_eq!(target(&table, "8192", STORE), None);
+    assert_eq!(table.of(&id("other")).len(), 8192);
+    let (all, refused) = table.all();
+    assert_eq!((all.len(), refused.len()), (12_000, 12_000 - 8192));
+    let (place, why) = &refused[0];
+    assert_eq!(all[*place].name, "8192");
+    assert!(why.contains("12000 links"), "{why}");
 }

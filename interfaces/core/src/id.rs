@@ -135,9 +135,9 @@ fn check_lattice(text: &str) -> Result<(), IdRule> {
     )
 }
 
-/// A link name travels in headers and JSON only, never as a subject token, so
-/// dots are accepted as they were by the 1.9 generation.
-fn check_link_name(text: &str) -> Result<(), IdRule> {
+/// Names that travel in headers and JSON only, never as a subject token, so that
+/// what the 1.9 generation stores is accepted.
+fn check_printable(text: &str) -> Result<(), IdRule> {
     check_chars(
         text,
         MAX_NAME_BYTES,
@@ -308,7 +308,12 @@ text_id! {
 }
 text_id! {
     /// Selects among several links of one source for the same interface.
-    LinkName, "link name", check_link_name
+    LinkName, "link name", check_printable
+}
+text_id! {
+    /// An interface as a link names it: 1.9 stores any text, such as
+    /// `incoming-handler@0.2.0`. See [`crate::link::lookup_name`] for comparing them.
+    InterfaceName, "interface name", check_printable
 }
 text_id! {
     /// The name of a stored config or secret reference.

@@ -29,8 +29,8 @@ pub mod uptime;
 mod json;
 
 pub use id::{
-    BackendName, ComponentId, ConfigName, HostId, ImageRef, InvalidId, LatticeName, LinkName,
-    WitName,
+    BackendName, ComponentId, ConfigName, HostId, ImageRef, InterfaceName, InvalidId, LatticeName,
+    LinkName, WitName,
 };
 pub use link::{InterfaceRef, Link, LinkKey, LinkStatus, ResolvedLink};
 pub use locality::Locality;

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::StringMap;
-use crate::id::{ComponentId, ConfigName, DEFAULT_NAME, InvalidId, LinkName, WitName};
+use crate::id::{
+    ComponentId, ConfigName, DEFAULT_NAME, InterfaceName, InvalidId, LinkName, WitName,
+};
 use crate::locality::Locality;
 use crate::rules::{LinkRules, RuleError};
 
@@ -31,7 +33,8 @@ pub struct Link {
     pub wit_namespace: String,
     /// The WIT package without its version, such as `keyvalue`.
     pub wit_package: String,
-    /// The interfaces of the package that the link carries.
+    /// The interfaces of the package that the link carries, as they were given: with a version
+    /// too, which makes no difference.
     pub interfaces: Vec<String>,
     /// Names of configs and secrets for the source, later ones winning.
     #[serde(default)]
@@ -59,7 +62,7 @@ impl Link {
     pub fn check(&self) -> Result<LinkKey, InvalidId> {
         ComponentId::new(&self.target)?;
         for interface in &self.interfaces {
-            WitName::new(interface)?;
+            InterfaceName::new(interface)?;
         }
         for name in self.source_config.iter().chain(&self.target_config) {
             ConfigName::new(name)?;
@@ -106,7 +109,7 @@ impl Link {
             && self
                 .interfaces
                 .iter()
-                .any(|name| other.interfaces.contains(name))
+                .any(|name| carries(&other.interfaces, lookup_name(name)))
     }
 
     fn same_package(&self, other: &Link) -> bool {
@@ -118,9 +121,10 @@ impl Link {
 
     /// The lookup names of its interfaces, such as `wasi:keyvalue/store`.
     pub fn lookups(&self) -> impl Iterator<Item = String> + '_ {
-        self.interfaces
-            .iter()
-            .map(|name| format!("{}:{}/{name}", self.wit_namespace, self.wit_package))
+        self.interfaces.iter().map(|name| {
+            let name = lookup_name(name);
+            format!("{}:{}/{name}", self.wit_namespace, self.wit_package)
+        })
     }
 
     /// Whether the link is one for calls of an interface of the wire, such as
@@ -321,10 +325,17 @@ impl InterfaceRef {
     }
 }
 
-/// Cuts the version off an instance name, which gives the name links are found by.
+/// Cuts the version off the name of an instance or interface, which gives the name links are found
+/// by.
 #[must_use]
 pub fn lookup_name(instance: &str) -> &str {
     instance.split_once('@').map_or(instance, |(name, _)| name)
+}
+
+/// Whether one of the interfaces that a link names is `wanted`, whatever its version.
+#[must_use]
+pub fn carries(interfaces: &[String], wanted: &str) -> bool {
+    interfaces.iter().any(|name| lookup_name(name) == wanted)
 }
 
 impl fmt::Display for InterfaceRef {
@@ -414,6 +425,24 @@ mod tests {
         let mut named = link("other", &["store"]);
         named.name = "second".into();
         assert!(!named.conflicts_with(&first));
+    }
+
+    #[test]
+    fn interfaces_of_old_peers_are_taken_as_they_are_and_found_without_their_version() {
+        let old = link("kv", &["store@0.2.0-draft", "atomics"]);
+        assert!(old.check().is_ok());
+        let lookups: Vec<_> = old.lookups().collect();
+        assert_eq!(lookups, ["wasi:keyvalue/store", "wasi:keyvalue/atomics"]);
+        assert!(old.leads_to("wrpc:keyvalue/store@0.2.0-draft"));
+        assert!(carries(&old.interfaces, "store") && !carries(&old.interfaces, "batch"));
+        for same in ["store", "store@0.2.0", "atomics@1.0.0"] {
+            assert!(link("other", &[same]).conflicts_with(&old), "{same}");
+        }
+        let long = "x".repeat(257);
+        for bad in ["", "a b", "a\nb", &long] {
+            let error = link("kv", &[bad]).check().unwrap_err();
+            assert_eq!(error.kind, "interface name", "{bad}");
+        }
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::locality::Locality;
 /// No interface has such a name.
 const KEPT_RULES: &str = "lattice-rules:";
 
+/// The most links of one entity. A record of the size that NATS takes by default, a megabyte, holds fewer
+/// of the usual length.
+pub const MAX_LINKS: usize = 8192;
+
 /// What the bucket knows about one entity. Providers have one too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentSpec {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lattice_codec::http::ErrorCode;
 use lattice_core::StringMap;
+use lattice_core::link::carries;
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, InvalidSetting, LinkError, Provider, ProviderLink, Session,
     Settings, Shared, Sharing, StartError, async_trait,
@@ -51,7 +52,7 @@ impl Provider for HttpClient {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        if !link.is_for("wasi", "http") || !link.carries("outgoing-handler") {
+        if !link.is_for("wasi", "http") || !carries(&link.interfaces, "outgoing-handler") {
             return Err(LinkError::invalid(
                 "an HTTP client is linked for `outgoing-handler` of `wasi:http`",
             ));

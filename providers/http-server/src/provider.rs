@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lattice_core::StringMap;
+use lattice_core::link::carries;
 use lattice_provider_sdk::{
     ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Shared, Sharing,
     StartError, async_trait,
@@ -50,7 +51,7 @@ impl Provider for HttpServer {
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        if !link.is_for("wasi", "http") || !link.carries("incoming-handler") {
+        if !link.is_for("wasi", "http") || !carries(&link.interfaces, "incoming-handler") {
             return Err(LinkError::invalid(
                 "an HTTP server is linked for `incoming-handler` of `wasi:http`",
             ));

@@ -52,6 +52,14 @@ async fn a_bad_value_is_told_by_name() {
 }
 
 #[tokio::test]
+async fn a_link_of_1_9_may_name_the_version_of_the_interface() {
+    let mut lattice = Lattice::start(&[]).await;
+    let mut link = link("a", &[("address", &free_address())]);
+    link.interfaces = vec!["incoming-handler@0.2.0".into()];
+    lattice.put_ready(&link).await;
+}
+
+#[tokio::test]
 async fn a_link_may_require_what_the_server_has() {
     let mut lattice = Lattice::start(&[]).await;
     let address = free_address();

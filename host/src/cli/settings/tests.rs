@@ -59,6 +59,20 @@ fn switches_take_values_and_do_without() {
 }
 
 #[test]
+fn the_value_of_a_switch_may_be_a_word_of_its_own_as_in_1_9() {
+    let unit_file = "--enable-provider-auction false --allow-file-load true --enable-traces true \
+        --enable-metrics false --enable-logs --enable-component-auction -x shop";
+    let flags: Vec<_> = unit_file.split_whitespace().collect();
+    let (config, _) = build(&flags).unwrap();
+    assert!(config.allow_file_load && config.component_auctions && !config.provider_auctions);
+    let otel = &config.otel;
+    let signals = [otel.enable_traces, otel.enable_metrics, otel.enable_logs];
+    assert_eq!(signals, [Some(true), Some(false), Some(true)]);
+    assert_eq!(config.lattice.as_str(), "shop");
+    assert!(Program::try_parse_from(["host", "--enable-traces", "perhaps"]).is_err());
+}
+
+#[test]
 fn labels_of_flags_win_over_those_of_the_environment() {
     let environment = [
         ("WASMCLOUD_LABEL_zone", "a"),

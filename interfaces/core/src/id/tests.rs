@@ -43,6 +43,7 @@ fn whoever_does_what_the_hint_says_is_accepted() {
         (LatticeName::new("a/b").unwrap_err(), "my-counter"),
         (LinkName::new("a b").unwrap_err(), "my-counter"),
         (WitName::new("a_b").unwrap_err(), "my-counter"),
+        (InterfaceName::new("a b").unwrap_err(), "my-counter"),
         (ImageRef::new("a\nb").unwrap_err(), "my-counter"),
         (ConfigName::new("").unwrap_err(), "fill it in"),
         (
@@ -56,6 +57,7 @@ fn whoever_does_what_the_hint_says_is_accepted() {
     let word = "my-counter";
     assert!(ComponentId::new(word).is_ok() && LatticeName::new(word).is_ok());
     assert!(LinkName::new(word).is_ok() && ConfigName::new(word).is_ok());
+    assert!(InterfaceName::new(word).is_ok());
     assert!(WitName::new(word).is_ok() && ImageRef::new(word).is_ok());
 }
 

@@ -3,6 +3,7 @@
 use super::table::{self, Known};
 use super::{LinkRules, Rule};
 use crate::grant::{Grants, InvalidGrant};
+use crate::link::lookup_name;
 
 /// The longest list of a rule.
 const MAX_ITEMS: usize = 64;
@@ -142,7 +143,7 @@ impl LinkRules {
         Grants::of(self.to.iter().map(String::as_str))?;
         let lookups: Vec<String> = interfaces
             .iter()
-            .map(|name| format!("{namespace}:{package}/{name}"))
+            .map(|name| format!("{namespace}:{package}/{}", lookup_name(name)))
             .collect();
         for lookup in &lookups {
             if table::is_from_provider(lookup) {

@@ -81,6 +81,26 @@ fn a_link_keeps_its_rules_and_one_without_has_none() {
 }
 
 #[test]
+fn the_version_of_an_interface_makes_no_difference_to_its_rules() {
+    let read_only = json!({"read_only": true, "allow": ["get"]});
+    assert_eq!(check("wasi:keyvalue/store@0.2.0-draft", read_only), Ok(()));
+    let refused = check(
+        "wasi:keyvalue/store@0.2.0-draft",
+        json!({"to": ["https://a"]}),
+    );
+    let text = refused.unwrap_err().to_string();
+    assert!(
+        text.ends_with("no meaning for `wasi:keyvalue/store`"),
+        "{text}"
+    );
+    let called_by_provider = check("wasi:http/incoming-handler@0.2.0", json!({"rate": "1/s"}));
+    assert!(matches!(
+        called_by_provider,
+        Err(RuleError::FromProvider { .. })
+    ));
+}
+
+#[test]
 fn rules_without_a_meaning_are_refused_by_name() {
     for (interface, value, told) in [
         (

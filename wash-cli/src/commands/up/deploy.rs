@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use lattice_core::link::LinkState;
+use lattice_core::link::{LinkState, carries, lookup_name};
 use lattice_core::{ConfigName, Link, Locality, StringMap};
 use tokio::time::Instant;
 
@@ -103,7 +103,7 @@ impl<'a> Deployment<'a> {
         };
         for wanted in plan.links {
             let link = self.link(app, &wanted).await?;
-            let has = |name: &&&str| !link.interfaces.iter().any(|known| known == **name);
+            let has = |name: &&&str| !carries(&link.interfaces, name);
             let missing = wanted.interfaces.iter().filter(has);
             let package = wanted.name();
             running
@@ -260,7 +260,7 @@ fn is_in_place(link: &Link, app: &App, wanted: &Wanted) -> bool {
         Side::Import => link.source_id == app.id.as_str() && link.name == "default",
         Side::Export => link.target == app.id.as_str(),
     };
-    let is_wanted = |name: &String| wanted.interfaces.contains(&name.as_str());
+    let is_wanted = |name: &String| wanted.interfaces.contains(&lookup_name(name));
     is_own
         && link.wit_namespace == wanted.namespace
         && link.wit_package == wanted.package

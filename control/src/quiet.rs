@@ -1,0 +1,47 @@
+//! Log lines that anybody can cause as often as they like: no more of them than a reader can follow.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// For how long further lines are only counted.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The pace of one kind of line.
+#[derive(Debug, Default)]
+pub struct Pace {
+    quiet_until: Mutex<Option<Instant>>,
+    untold: AtomicU64,
+}
+
+impl Pace {
+    /// How many were not written since the last one, if this one is to be written.
+    #[must_use]
+    pub fn turn(&self) -> Option<u64> {
+        let now = Instant::now();
+        let mut quiet_until = self.quiet_until.lock();
+        if quiet_until.is_some_and(|until| now < until) {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *quiet_until = Some(now + QUIET);
+        Some(self.untold.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_is_written_and_the_others_of_a_second_are_counted_with_the_next() {
+        let pace = Pace::default();
+        assert_eq!(pace.turn(), Some(0));
+        assert_eq!([pace.turn(), pace.turn()], [None, None]);
+        tokio::time::advance(QUIET).await;
+        assert_eq!(pace.turn(), Some(2));
+        assert_eq!(pace.turn(), None);
+    }
+}

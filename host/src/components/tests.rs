@@ -1,0 +1,168 @@
+//! Tests of the table of components, with a host around it.
+
+#![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
+
+use async_nats::Subscriber;
+use async_nats::jetstream;
+use futures::StreamExt as _;
+use lattice_nats_box::NatsBox;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::artifact::{MAX_READS, READS};
+use crate::config::NatsConfig;
+use crate::{Host, HostConfig};
+
+/// Longer than anything here should take on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+struct Place {
+    nats: NatsBox,
+    host: Host,
+    events: Subscriber,
+    images: TempDir,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let events = client.subscribe("wasmbus.evt.default.*").await.unwrap();
+        lattice_nats_box::taken_in(&client).await.unwrap();
+        let at = NatsConfig {
+            port: nats.port,
+            ..NatsConfig::default()
+        };
+        let mut config = HostConfig::new(LatticeName::default()).nats(at);
+        config.allow_file_load = true;
+        config.runtime.max_instances = 10;
+        config.runtime.cache_dir = None;
+        Self {
+            host: Host::start(config).await.unwrap(),
+            images: tempfile::tempdir().unwrap(),
+            nats,
+            events,
+        }
+    }
+
+    /// Writes a component that does nothing, and returns its reference.
+    fn image(&self, name: &str) -> String {
+        let path = self.images.path().join(name);
+        std::fs::write(&path, wat::parse_str("(component)").unwrap()).unwrap();
+        format!("file://{}", path.display())
+    }
+
+    fn scale(&self, image: &str, count: u32) {
+        let command = ScaleComponentCommand {
+            component_ref: image.to_owned(),
+            component_id: "a".to_owned(),
+            count,
+            ..ScaleComponentCommand::default()
+        };
+        self.host.components().scale(id(), command).unwrap();
+    }
+
+    fn update(&self, image: &str) {
+        let command = UpdateComponentCommand {
+            new_component_ref: image.to_owned(),
+            ..UpdateComponentCommand::default()
+        };
+        let image = ImageRef::new(image).unwrap();
+        let updated = self.host.components().update(id(), image, command);
+        updated.unwrap();
+    }
+
+    /// The next event that tells how a command about components ended: its image and maximum, or
+    /// the error.
+    async fn told(&mut self) -> Result<(String, u64), String> {
+        loop {
+            let message = timeout(SOON, self.events.next()).await.unwrap().unwrap();
+            let event: Value = serde_json::from_slice(&message.payload).unwrap();
+            let data = &event["data"];
+            let text = |key: &str| data[key].as_str().unwrap().to_owned();
+            if message.subject.ends_with(".component_scaled") {
+                return Ok((text("image_ref"), data["max_instances"].as_u64().unwrap()));
+            }
+            if message.subject.ends_with(".component_scale_failed") {
+                return Err(text("error"));
+            }
+        }
+    }
+
+    fn running(&self) -> Option<String> {
+        let status = self.host.components().status(&id())?;
+        Some(status.image.as_str().to_owned())
+    }
+}
+
+fn id() -> ComponentId {
+    ComponentId::new("a").unwrap()
+}
+
+#[tokio::test]
+async fn an_update_that_cannot_be_recorded_counts_and_is_recorded_later() {
+    let mut place = Place::new().await;
+    let [old, new] = ["old.wasm", "new.wasm"].map(|name| place.image(name));
+    place.scale(&old, 1);
+    assert_eq!(place.told().await, Ok((old, 1)));
+    let js = jetstream::new(place.nats.client().await.unwrap());
+    let bucket = js.get_key_value("LATTICEDATA_default").await.unwrap();
+    bucket.purge("COMPONENT_a").await.unwrap();
+    let sealed = jetstream::stream::Config {
+        sealed: true,
+        ..bucket.stream.cached_info().config.clone()
+    };
+    js.update_stream(sealed).await.unwrap();
+
+    place.update(&new);
+    assert_eq!(place.told().await, Ok((new.clone(), 1)));
+    assert_eq!(place.told().await, Ok((new.clone(), 0)));
+    assert_eq!(place.running().as_ref(), Some(&new));
+    place.update(&new);
+    assert_eq!(place.told().await, Ok((new.clone(), 1)));
+
+    js.delete_stream("KV_LATTICEDATA_default").await.unwrap();
+    let recorded = async {
+        loop {
+            let bucket = js.get_key_value("LATTICEDATA_default").await;
+            if let Ok(bucket) = bucket
+                && let Ok(Some(record)) = bucket.get("COMPONENT_a").await
+            {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let record: Value = serde_json::from_slice(&timeout(SOON, recorded).await.unwrap()).unwrap();
+    assert_eq!(record["url"], new);
+}
+
+#[tokio::test]
+async fn while_an_image_is_not_to_be_read_the_last_wish_waits_and_the_others_are_told() {
+    let mut place = Place::new().await;
+    let image = place.image("a.wasm");
+    let turns = u32::try_from(MAX_READS).unwrap();
+    let hangs = READS.acquire_many(turns).await.unwrap();
+    for count in 1..=4 {
+        place.scale(&image, count);
+        // So that the first is no longer waiting.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for _ in 2..=3 {
+        let told = place.told().await.unwrap_err();
+        assert_eq!(told, ScaleError::Overtaken.to_string());
+    }
+    place.scale(&image, 0);
+    place.told().await.unwrap_err();
+    drop(hangs);
+    assert_eq!(place.told().await, Ok((image.clone(), 1)));
+    assert_eq!(place.told().await, Ok((image, 0)));
+    let forgotten = async {
+        while !place.host.components().table.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, forgotten).await.unwrap();
+}

@@ -1,0 +1,209 @@
+//! What is wished of components: commands that wait for their turn.
+//!
+//! Of one component one is fulfilled at a time, and what waits behind it is little: the last command of
+//! a kind says how the component should be, and takes the place of those before.
+
+use std::sync::Arc;
+
+use lattice_core::{ImageRef, StringMap};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::ComponentStatus;
+use super::entry::Wanted;
+use super::error::ScaleError;
+
+/// The most that all wishes together may take, in bytes.
+const ROOM: u32 = 64 << 20;
+/// What one takes besides its texts, with all that stands around it while it is fulfilled.
+const OVERHEAD: usize = 4096;
+
+/// A command about a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// That it runs so, or not at all.
+    Scale(Wanted),
+    /// That it has other code.
+    Update {
+        image: ImageRef,
+        annotations: StringMap,
+    },
+}
+
+impl Wish {
+    /// As a command to scale would have it, for reports.
+    pub(crate) fn wanted(&self, running: Option<ComponentStatus>) -> Wanted {
+        match self {
+            Self::Scale(wanted) => wanted.clone(),
+            Self::Update { image, annotations } => Wanted {
+                image: image.as_str().to_owned(),
+                count: running.map_or(0, |status| status.description.max_instances),
+                annotations: annotations.clone(),
+                ..Wanted::default()
+            },
+        }
+    }
+
+    /// Whether it need not be fulfilled any more once `later` is.
+    fn is_overtaken_by(&self, later: &Self) -> bool {
+        match (self, later) {
+            (_, Self::Scale(wanted)) if wanted.count == 0 => true,
+            // What is stopped before may be started from another image, which one that runs keeps out.
+            (Self::Scale(wanted), Self::Scale(_)) => wanted.count > 0,
+            (Self::Update { .. }, Self::Scale(wanted)) => wanted.allow_update,
+            (Self::Update { .. }, Self::Update { .. }) => true,
+            (Self::Scale(_), Self::Update { .. }) => false,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let all = |map: &StringMap| -> usize {
+            let pairs = map.iter();
+            pairs.map(|(key, value)| key.len() + value.len()).sum()
+        };
+        let texts = match self {
+            Self::Scale(wanted) => {
+                let configs: usize = wanted.config.iter().map(String::len).sum();
+                wanted.image.len() + all(&wanted.annotations) + all(&wanted.limits) + configs
+            }
+            Self::Update { image, annotations } => image.as_str().len() + all(annotations),
+        };
+        OVERHEAD + texts
+    }
+}
+
+/// The room for all wishes of a host.
+#[derive(Debug)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM as usize)))
+    }
+}
+
+impl Room {
+    /// Gives a wish its room, until it is dropped.
+    pub(crate) fn admit(&self, wish: Wish) -> Result<Admitted, ScaleError> {
+        let bytes = u32::try_from(wish.bytes()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0).try_acquire_many_owned(bytes);
+        let _room = room.map_err(|_| ScaleError::Busy)?;
+        Ok(Admitted { wish, _room })
+    }
+}
+
+/// A wish that there is room for.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) wish: Wish,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What is wished of one component.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    waiting: Vec<Admitted>,
+    is_at_work: bool,
+}
+
+/// What came of putting a wish in line.
+#[derive(Debug)]
+pub(crate) struct Put {
+    /// Whether nobody is at work, so that whoever put it has to begin.
+    pub(crate) begins: bool,
+    /// Those whose place it took.
+    pub(crate) overtaken: Vec<Wish>,
+}
+
+impl Wishes {
+    /// Puts a wish in line, in the place of those that it overtakes.
+    pub(crate) fn put(&mut self, admitted: Admitted) -> Put {
+        let later = &admitted.wish;
+        let overtaken = self
+            .waiting
+            .extract_if(.., |waiting| waiting.wish.is_overtaken_by(later))
+            .map(|waiting| waiting.wish)
+            // The same once more is told once.
+            .filter(|wish| wish != later)
+            .collect();
+        self.waiting.push(admitted);
+        let begins = !std::mem::replace(&mut self.is_at_work, true);
+        Put { begins, overtaken }
+    }
+
+    /// The next wish; nobody is at work any more when there is none.
+    pub(crate) fn next(&mut self) -> Option<Admitted> {
+        self.is_at_work = !self.waiting.is_empty();
+        self.is_at_work.then(|| self.waiting.remove(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scale(image: &str, count: u32) -> Wish {
+        Wish::Scale(Wanted {
+            image: image.to_owned(),
+            count,
+            ..Wanted::default()
+        })
+    }
+
+    fn update(image: &str) -> Wish {
+        Wish::Update {
+            image: ImageRef::new(image).unwrap(),
+            annotations: StringMap::new(),
+        }
+    }
+
+    /// What is left of some wishes, and how many were told that they were overtaken.
+    fn left(all: Vec<Wish>) -> (Vec<Wish>, usize) {
+        let (room, mut wishes) = (Room::default(), Wishes::default());
+        let put = all
+            .into_iter()
+            .map(|wish| wishes.put(room.admit(wish).unwrap()));
+        let told = put.map(|put| put.overtaken.len()).sum();
+        let left = std::iter::from_fn(|| wishes.next().map(|next| next.wish));
+        (left.collect(), told)
+    }
+
+    #[test]
+    fn the_last_wish_of_a_kind_is_fulfilled() {
+        let flood = (1..=1000).map(|count| scale("a", count)).collect();
+        assert_eq!(left(flood), (vec![scale("a", 1000)], 999));
+        let updates = vec![update("b"), scale("a", 2), update("c"), scale("a", 3)];
+        assert_eq!(left(updates), (vec![update("c"), scale("a", 3)], 2));
+        assert_eq!(left(vec![scale("a", 2), scale("a", 2)]).1, 0);
+    }
+
+    #[test]
+    fn a_stop_goes_before_all_and_a_start_after_it_is_another_one() {
+        let stop = || scale("a", 0);
+        let stopped = vec![scale("a", 2), update("b"), stop()];
+        assert_eq!(left(stopped), (vec![stop()], 2));
+        let moved = vec![scale("a", 2), stop(), scale("b", 1), update("c")];
+        assert_eq!(left(moved), (vec![stop(), scale("b", 1), update("c")], 1));
+    }
+
+    #[test]
+    fn whoever_puts_the_first_begins_and_begins_again_after_the_last() {
+        let (room, mut wishes) = (Room::default(), Wishes::default());
+        for _ in 0..2 {
+            assert!(wishes.put(room.admit(scale("a", 1)).unwrap()).begins);
+            assert!(wishes.next().is_some());
+            assert!(!wishes.put(room.admit(scale("a", 2)).unwrap()).begins);
+            assert!(wishes.next().is_some() && wishes.next().is_none());
+        }
+    }
+
+    #[test]
+    fn wishes_of_many_components_have_a_bound_and_give_their_room_back() {
+        let room = Room::default();
+        let large = || scale(&"x".repeat(1 << 20), 1);
+        let admitted: Vec<_> = (0..64).map_while(|_| room.admit(large()).ok()).collect();
+        assert_eq!(admitted.len(), 63);
+        assert!(matches!(room.admit(large()), Err(ScaleError::Busy)));
+        drop(admitted);
+        assert!(room.admit(large()).is_ok());
+    }
+}

@@ -1,0 +1,234 @@
+//! Specs that the store has lost while the lattice runs on: what this host still knows is written back,
+//! and counts until it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_core::ComponentId;
+use lattice_core::record::ComponentSpec;
+use lattice_store::{Backoff, LatticeSnapshot, LatticeStore, StoreError, add_missing_links};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Pauses after a write that failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A spec that was lost.
+#[derive(Debug)]
+struct Lost {
+    spec: ComponentSpec,
+    /// Whether it is in the store again, and only the word of it is still on its way.
+    is_written: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    lost: Mutex<HashMap<ComponentId, Lost>>,
+    changed: Notify,
+}
+
+impl Shared {
+    /// What is to be written, in the order of ids.
+    fn unwritten(&self) -> Vec<(ComponentId, ComponentSpec)> {
+        let lost = self.lost.lock();
+        let unwritten = lost.iter().filter(|(_, lost)| !lost.is_written);
+        let mut all: Vec<_> = unwritten
+            .map(|(id, lost)| (id.clone(), lost.spec.clone()))
+            .collect();
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+
+    fn written(&self, id: &ComponentId) {
+        if let Some(lost) = self.lost.lock().get_mut(id) {
+            lost.is_written = true;
+        }
+    }
+}
+
+/// Writes lost specs back, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Restorer {
+    shared: Arc<Shared>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Restorer {
+    pub(super) fn start(store: LatticeStore) -> Self {
+        let shared = Arc::<Shared>::default();
+        let task = tokio::spawn(write_back(Arc::clone(&shared), store));
+        Self {
+            shared,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Has specs written back; hosts that do so at the same time write the same.
+    pub(super) fn add(&self, specs: impl IntoIterator<Item = (ComponentId, ComponentSpec)>) {
+        let is_written = false;
+        let lost = specs
+            .into_iter()
+            .map(|(id, spec)| (id, Lost { spec, is_written }));
+        self.shared.lost.lock().extend(lost);
+        self.shared.changed.notify_one();
+    }
+
+    /// Has a spec no longer written back, because somebody has deleted it.
+    pub(super) fn forget(&self, id: &ComponentId) {
+        self.shared.lost.lock().remove(id);
+    }
+
+    /// Puts those links into a spec out of the store that are still to be written there.
+    pub(super) fn complete(&self, id: &ComponentId, spec: &mut ComponentSpec) {
+        let mut all = self.shared.lost.lock();
+        let Some(lost) = all.get(id) else { return };
+        // What was written has come with it, or was changed since.
+        if lost.is_written || !add_missing_links(spec, &lost.spec.links) {
+            all.remove(id);
+        }
+    }
+
+    /// The same for a complete state, in which specs are missing that are still to be written.
+    pub(super) fn complete_all(&self, snapshot: &mut LatticeSnapshot) {
+        for (id, spec) in &mut snapshot.specs {
+            self.complete(id, spec);
+        }
+        // After a gap those are told no more; one that was deleted in it is not to stay for ever.
+        let mut all = self.shared.lost.lock();
+        all.retain(|_, lost| !lost.is_written);
+        for (id, lost) in &*all {
+            let known = snapshot.specs.entry(id.clone());
+            known.or_insert_with(|| lost.spec.clone());
+        }
+    }
+}
+
+async fn write_back(shared: Arc<Shared>, store: LatticeStore) {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    loop {
+        let unwritten = shared.unwritten();
+        if unwritten.is_empty() {
+            shared.changed.notified().await;
+            continue;
+        }
+        let left = unwritten.len();
+        match write_all(&shared, &store, unwritten).await {
+            Ok(()) => {
+                backoff.reset();
+                tracing::info!(specs = left, "wrote known links back");
+            }
+            Err(error) => {
+                tracing::warn!(specs = left, %error, "could not write known links back, trying again");
+                tokio::time::sleep(backoff.pause()).await;
+            }
+        }
+    }
+}
+
+/// Writes what can be written; one record that cannot is not in the way of the others.
+async fn write_all(
+    shared: &Shared,
+    store: &LatticeStore,
+    specs: Vec<(ComponentId, ComponentSpec)>,
+) -> Result<(), StoreError> {
+    let mut outcome = Ok(());
+    for (id, spec) in specs {
+        match store.links().restore(&id, &spec).await {
+            Ok(()) => shared.written(&id),
+            Err(error) => outcome = Err(error),
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_core::{LatticeName, Link};
+    use lattice_nats_box::NatsBox;
+    use lattice_store::StoreOptions;
+    use serde_json::json;
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_secs(60);
+
+    fn id() -> ComponentId {
+        ComponentId::new("a").unwrap()
+    }
+
+    fn spec(names: &[&str]) -> ComponentSpec {
+        let link = |name: &&str| -> Link {
+            serde_json::from_value(json!({
+                "source_id": "a", "target": "kv", "name": name, "wit_namespace": "wasi",
+                "wit_package": "keyvalue", "interfaces": ["store"],
+            }))
+            .unwrap()
+        };
+        ComponentSpec {
+            url: "file:///a.wasm".to_owned(),
+            links: names.iter().map(link).collect(),
+        }
+    }
+
+    async fn place() -> (NatsBox, LatticeStore, Restorer) {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let lattice = LatticeName::default();
+        let store = LatticeStore::open(client, &lattice, StoreOptions::default());
+        let store = store.await.unwrap();
+        let restorer = Restorer::start(store.clone());
+        (nats, store, restorer)
+    }
+
+    #[tokio::test]
+    async fn what_is_not_written_yet_is_not_taken_for_deleted() {
+        let (mut nats, _, restorer) = place().await;
+        nats.stop();
+        restorer.add([(id(), spec(&["one", "two"]))]);
+        let mut nothing = LatticeSnapshot::default();
+        restorer.complete_all(&mut nothing);
+        assert_eq!(nothing.specs[&id()], spec(&["one", "two"]));
+        // Another host, or a shell, was quicker with some of it.
+        let mut part = spec(&["two"]);
+        restorer.complete(&id(), &mut part);
+        assert_eq!(part, spec(&["two", "one"]));
+        let mut whole = spec(&["one", "two", "three"]);
+        restorer.complete(&id(), &mut whole);
+        assert_eq!(whole, spec(&["one", "two", "three"]));
+        let mut nothing = LatticeSnapshot::default();
+        restorer.complete_all(&mut nothing);
+        assert!(nothing.specs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_at_once_is_written_when_the_store_is_back() {
+        let (mut nats, store, restorer) = place().await;
+        nats.stop();
+        restorer.add([(id(), spec(&["one", "two"]))]);
+        nats.restart_wiped().await.unwrap();
+        let written = async {
+            loop {
+                if let Ok(Some(found)) = store.links().spec(&id()).await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let found = timeout(SOON, written).await.unwrap();
+        assert_eq!(found, spec(&["one", "two"]));
+        // What is told from now on counts, one link less too.
+        let settled = async {
+            while !restorer.shared.unwritten().is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(SOON, settled).await.unwrap();
+        let mut told = spec(&["two"]);
+        restorer.complete(&id(), &mut told);
+        assert_eq!(told, spec(&["two"]));
+    }
+}
