@@ -39,7 +39,8 @@ const WAITING: usize = 256;
 
 /// What one user is refused is told together, but for a few groups of subjects: whoever tries many
 /// is not to hide what others are refused.
-struct Report(BusRefused);
+#[derive(Debug)]
+pub(crate) struct Report(pub(crate) BusRefused);
 
 impl Repeated for Report {
     type Kind = (Option<String>, String, u64);

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::Images;
+use crate::bus_errors::BusErrors;
 use crate::config::QueueConfig;
 use crate::events::Events;
 use crate::failures::Failures;
@@ -55,6 +56,7 @@ pub(crate) struct ComponentDeps {
     pub(crate) identity: Arc<Identity>,
     pub(crate) runtime: Runtime,
     pub(crate) peer: Peer,
+    pub(crate) bus_errors: Arc<BusErrors>,
     pub(crate) store: LatticeStore,
     pub(crate) router: Router,
     pub(crate) events: Arc<Events>,

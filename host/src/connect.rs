@@ -1,5 +1,6 @@
 //! Connections to NATS.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::{Client, Event};
@@ -7,6 +8,7 @@ use lattice_nats::connection::Rotation;
 use lattice_rpc::{BulkClient, BulkConnection};
 use tokio::time::timeout;
 
+use crate::bus_errors::BusErrors;
 use crate::config::NatsConfig;
 use crate::host::StartHostError;
 
@@ -23,6 +25,7 @@ pub(crate) async fn connect(
     purpose: &'static str,
     config: &NatsConfig,
     request_timeout: Duration,
+    errors: &Arc<BusErrors>,
 ) -> Result<(Client, Option<Rotation>), StartHostError> {
     let connection = config.connection();
     let url = connection.shown();
@@ -32,12 +35,17 @@ pub(crate) async fn connect(
             purpose,
             source: Box::new(source),
         })?;
+    // What holds the client would else be held by it.
+    let errors = Arc::downgrade(errors);
     let options = prepared
         .options()
         .name(CLIENT_NAME)
         .request_timeout(Some(request_timeout))
         .ping_interval(PING)
-        .event_callback(move |event| async move { log_event(purpose, &event) });
+        .event_callback(move |event| {
+            let errors = Weak::clone(&errors);
+            async move { take_in(purpose, &event, &errors) }
+        });
     match timeout(FIRST, options.connect(prepared.servers())).await {
         Ok(Ok(client)) => {
             let rotation = prepared.rotation(&client);
@@ -57,29 +65,31 @@ pub(crate) async fn connect(
 }
 
 /// Connects once more, as [`connect`] has, when there are long streams.
-pub(crate) fn for_long_streams(config: &NatsConfig, request_timeout: Duration) -> BulkConnection {
-    let config = config.clone();
+pub(crate) fn for_long_streams(
+    config: &NatsConfig,
+    request_timeout: Duration,
+    errors: &Arc<BusErrors>,
+) -> BulkConnection {
+    let (config, errors) = (config.clone(), Arc::clone(errors));
     BulkConnection::new(move || {
-        let config = config.clone();
+        let (config, errors) = (config.clone(), Arc::clone(&errors));
         async move {
-            let (client, rotation) = connect("long streams", &config, request_timeout).await?;
+            let connected = connect("long streams", &config, request_timeout, &errors).await;
+            let (client, rotation) = connected?;
             let kept = Box::new(rotation);
             Ok(BulkClient { client, kept })
         }
     })
 }
 
-fn log_event(purpose: &'static str, event: &Event) {
-    match event {
-        Event::Connected => tracing::info!(purpose, "connected to NATS"),
-        Event::Disconnected => tracing::warn!(purpose, "lost NATS, coming back by itself"),
-        Event::SlowConsumer(id) => {
-            tracing::error!(
-                purpose,
-                subscription = id,
-                "messages were dropped: read too slowly"
-            );
+fn take_in(purpose: &'static str, event: &Event, errors: &Weak<BusErrors>) {
+    match (event, errors.upgrade()) {
+        (Event::Connected, _) => tracing::info!(purpose, "connected to NATS"),
+        (Event::Disconnected, _) => {
+            tracing::warn!(purpose, "lost NATS, coming back by itself");
         }
-        other => tracing::debug!(purpose, %other, "NATS"),
+        (Event::SlowConsumer(subscription), Some(errors)) => errors.dropped(purpose, *subscription),
+        (Event::ServerError(error), Some(errors)) => errors.hear(purpose, error),
+        (other, _) => tracing::debug!(purpose, %other, "NATS"),
     }
 }

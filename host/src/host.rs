@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::Admin;
+use crate::bus_errors::BusErrors;
 use crate::bus_log::BusLog;
 use crate::components::Components;
 use crate::config::HostConfig;
@@ -100,6 +101,7 @@ pub struct Host {
     _refusals: Refusals,
     _deaths: AbortOnDropHandle<()>,
     _bus_log: Option<BusLog>,
+    _bus_errors: Arc<BusErrors>,
     _gate: Option<WatchedThreads>,
     /// What other hosts are given of what this one compiles.
     _shared_code: Option<Arc<SharedCode>>,

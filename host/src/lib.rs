@@ -9,6 +9,7 @@ pub mod config;
 
 mod admin;
 mod artifact;
+mod bus_errors;
 mod bus_log;
 mod claims;
 mod components;
@@ -25,6 +26,8 @@ mod inventory;
 mod labels;
 mod lines;
 mod links;
+#[cfg(test)]
+mod logged;
 mod providers;
 mod refusals;
 mod registries;

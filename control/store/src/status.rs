@@ -14,8 +14,9 @@ use crate::bucket::Bucket;
 use crate::error::StoreError;
 use crate::raw_watch;
 
-/// How long an answer to `link.get` waits for the states, until they were read for the first time:
-/// permissions made for 1.9 do not name the bucket, and NATS leaves unanswered what it forbids.
+/// How long an answer to `link.get` waits for the states, as long as this process has neither read nor
+/// written any: permissions made for 1.9 do not name the bucket, and NATS leaves unanswered what it
+/// forbids.
 const FIRST_READ: Duration = Duration::from_millis(300);
 /// And then, when what takes long is that there are many. Clients wait two seconds.
 const READ: Duration = Duration::from_secs(1);
@@ -25,7 +26,8 @@ const LEFT_OUT_FOR: Duration = Duration::from_secs(3);
 /// How reading the states for answers went.
 #[derive(Debug, Default)]
 struct Reading {
-    has_worked: bool,
+    /// Whether the bucket is known to be in reach of this process.
+    is_ours: bool,
     not_before: Option<Instant>,
 }
 
@@ -33,11 +35,11 @@ impl Reading {
     /// How long the next read may take, if it is time for one.
     fn within(&self) -> Option<Duration> {
         let is_time = self.not_before.is_none_or(|time| time <= Instant::now());
-        is_time.then_some(if self.has_worked { READ } else { FIRST_READ })
+        is_time.then_some(if self.is_ours { READ } else { FIRST_READ })
     }
 
     fn note(&mut self, has_worked: bool) {
-        self.has_worked |= has_worked;
+        self.is_ours |= has_worked;
         self.not_before = (!has_worked).then(|| Instant::now() + LEFT_OUT_FOR);
     }
 }
@@ -70,7 +72,10 @@ impl StatusStore {
             key: key.clone(),
             source,
         })?;
-        self.bucket.put(&key, Bytes::from(value)).await
+        self.bucket.put(&key, Bytes::from(value)).await?;
+        // Who may write there may read there.
+        self.reading.lock().is_ours = true;
+        Ok(())
     }
 
     /// Removes the state of a link at one end on one host.

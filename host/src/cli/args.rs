@@ -147,8 +147,8 @@ pub struct NatsArgs {
     /// Servers that keep a copy of each bucket that this host creates (default: one)
     #[arg(long, env = "WASMCLOUD_STORE_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub store_replicas: Option<u8>,
-    /// Files with certificate authorities, comma-separated: those that are trusted with NATS instead
-    /// of the system's, and with collectors of traces beside them
+    /// Files with certificate authorities, comma-separated, that are trusted beside the system's, with
+    /// NATS and with collectors of traces
     #[arg(
         long,
         env = "WASMCLOUD_TLS_CA_PATH",
@@ -156,6 +156,14 @@ pub struct NatsArgs {
         value_name = "FILE"
     )]
     pub tls_ca_path: Vec<PathBuf>,
+    /// Files with the only certificate authorities that are trusted with NATS, comma-separated
+    #[arg(
+        long,
+        env = "LATTICE_NATS_TLS_CA_FILE",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
+    pub nats_tls_ca_file: Vec<PathBuf>,
 }
 
 connection_options! {

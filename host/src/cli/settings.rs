@@ -170,7 +170,7 @@ pub(crate) fn settings(
     config.component_auctions = args.enable_component_auction;
     config.provider_auctions = args.enable_provider_auction;
     config.ctl_topic_prefix = TopicPrefix::new(&args.nats.ctl_topic_prefix)?;
-    (config.ctl, config.rpc) = nats::connections(&args.nats)?;
+    (config.ctl, config.rpc) = nats::connections(&args.nats, &mut warnings)?;
     config.provider_signer = nats::signer(&args.nats)?;
     config.bus_log.clone_from(&args.nats.nats_server_log);
     config.rpc_timeout = Duration::from_millis(args.nats.rpc_timeout_ms);

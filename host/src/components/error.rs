@@ -83,6 +83,12 @@ pub(crate) enum ScaleError {
     /// The exports could not be subscribed.
     #[error("could not serve the exports of the component")]
     Serve(#[from] ConnectError),
+    /// NATS refuses a subscription.
+    #[error("NATS refused the host the subscription to `{subject}`")]
+    SubjectRefused {
+        /// The subject.
+        subject: String,
+    },
     /// The lattice store could not be written.
     #[error("could not record the component in the lattice")]
     Store(#[from] StoreError),
@@ -123,6 +129,7 @@ impl ScaleError {
             Self::Limit { .. } | Self::Annotation { .. } => ErrorCode::BadRequest,
             Self::Config(error) => error.code(),
             Self::Serve(_) => ErrorCode::Unreachable,
+            Self::SubjectRefused { .. } => ErrorCode::Forbidden,
             Self::Store(error) => error.code(),
             Self::TooSlow { .. } => ErrorCode::Timeout,
             Self::Overtaken => ErrorCode::Conflict,
@@ -150,7 +157,9 @@ impl ScaleError {
             }
             Self::Config(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
-            Self::Serve(_) => "check that the host may subscribe to the subjects of calls in NATS",
+            Self::Serve(_) | Self::SubjectRefused { .. } => {
+                "check that the host may subscribe to the subjects of calls in NATS"
+            }
             Self::TooSlow { step } => hint_for_step(*step),
             Self::Overtaken => "wait for the end of one command before the next, if both matter",
             Self::Busy => "try again later, or on another host",

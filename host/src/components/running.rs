@@ -302,6 +302,7 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, wanted: &Wante
     };
     Server {
         peer: deps.peer.clone(),
+        bus_errors: Arc::clone(&deps.bus_errors),
         prefix: RpcPrefix::new(deps.lattice(), id),
         limiter: Arc::new(limiter),
         relief: Relief::default(),

@@ -27,7 +27,9 @@ use tracing::Instrument as _;
 
 use super::code::Code;
 use super::drains::End;
+use super::error::ScaleError;
 use super::traced;
+use crate::bus_errors::BusErrors;
 use crate::failures::{Failure, Failures};
 use crate::trust::policy::{CallKey, claims_of};
 use crate::trust::{Denied, Policy, Trust};
@@ -88,6 +90,7 @@ pub(crate) type ServedExports = HashMap<String, Served>;
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) peer: Peer,
+    pub(crate) bus_errors: Arc<BusErrors>,
     pub(crate) prefix: RpcPrefix,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) relief: Relief,
@@ -115,13 +118,14 @@ impl Server {
         &self,
         served: &mut ServedExports,
         code: &Arc<Code>,
-    ) -> Result<Vec<Served>, ConnectError> {
+    ) -> Result<Vec<Served>, ScaleError> {
         let exports: HashMap<String, &Export> = code
             .component
             .exports()
             .iter()
             .map(|export| (self.subject(export), export))
             .collect();
+        let mark = self.bus_errors.mark();
         let mut added = ServedExports::new();
         for (subject, export) in &exports {
             if !served.contains_key(subject) {
@@ -131,6 +135,11 @@ impl Server {
         }
         if !added.is_empty() {
             self.peer.confirm(Duration::from_secs(5)).await?;
+            let subjects = added.keys().map(String::as_str);
+            if let Some(subject) = self.bus_errors.refused_since(mark, subjects).await {
+                let subject = subject.to_owned();
+                return Err(ScaleError::SubjectRefused { subject });
+            }
         }
         let removed = served.extract_if(|subject, _| !exports.contains_key(subject));
         let removed = removed.map(|(_, function)| function).collect();

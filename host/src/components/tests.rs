@@ -5,7 +5,7 @@
 use async_nats::Subscriber;
 use async_nats::jetstream;
 use futures::StreamExt as _;
-use lattice_nats_box::NatsBox;
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -27,7 +27,11 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let nats = NatsBox::start().await.unwrap();
+        Self::with(NatsBoxOptions::default()).await
+    }
+
+    async fn with(options: NatsBoxOptions) -> Self {
+        let nats = NatsBox::start_with(options).await.unwrap();
         let client = nats.client().await.unwrap();
         let events = client.subscribe("wasmbus.evt.default.*").await.unwrap();
         lattice_nats_box::taken_in(&client).await.unwrap();
@@ -49,8 +53,12 @@ impl Place {
 
     /// Writes a component that does nothing, and returns its reference.
     fn image(&self, name: &str) -> String {
+        self.image_of(name, "(component)")
+    }
+
+    fn image_of(&self, name: &str, text: &str) -> String {
         let path = self.images.path().join(name);
-        std::fs::write(&path, wat::parse_str("(component)").unwrap()).unwrap();
+        std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
         format!("file://{}", path.display())
     }
 
@@ -165,4 +173,31 @@ async fn while_an_image_is_not_to_be_read_the_last_wish_waits_and_the_others_are
         }
     };
     timeout(SOON, forgotten).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_component_whose_subject_nats_refuses_does_not_start_and_the_subject_is_told() {
+    const EXPORTS_ONE: &str = r#"(component
+        (core module $m (func (export "one") (result i32) (i32.const 1)))
+        (core instance $i (instantiate $m))
+        (func (export "one") (result u32) (canon lift (core func $i "one"))))"#;
+    let mut place = Place::with(NatsBoxOptions {
+        extra_config: r#"
+            authorization {
+                default_permissions: { subscribe: { deny: ["*.a.wrpc.>"] } }
+                users: [{ user: a, password: a }]
+            }
+            no_auth_user: a"#
+            .to_owned(),
+        ..NatsBoxOptions::default()
+    })
+    .await;
+    let image = place.image_of("one.wasm", EXPORTS_ONE);
+    place.scale(&image, 1);
+    let told = place.told().await.unwrap_err();
+    assert!(
+        told.contains("subscription to `default.a.wrpc.0.0.1.one`"),
+        "{told}"
+    );
+    assert_eq!(place.running(), None);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lattice_claims::SigningKey;
 use lattice_core::provider::{BusData, BusTls, HostData, SecretText};
-use lattice_nats::connection::{Connection, Creds, Login, Tls, without_login};
+use lattice_nats::connection::{Connection, Creds, Login, SystemAuthorities, Tls, without_login};
 
 /// How to reach NATS, and as whom.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct NatsConfig {
     pub login: Login,
     /// How the connection is encrypted.
     pub tls: Tls,
+    /// Keeps the file with the system's authorities, where `tls` names it beside others.
+    pub system: Option<SystemAuthorities>,
 }
 
 impl Default for NatsConfig {
@@ -30,6 +32,7 @@ impl Default for NatsConfig {
             servers: Vec::new(),
             login: Login::Nobody,
             tls: Tls::default(),
+            system: None,
         }
     }
 }

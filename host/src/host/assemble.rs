@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Host, StartHostError};
 use crate::admin::Admin;
 use crate::artifact::Images;
+use crate::bus_errors::BusErrors;
 use crate::bus_log::{BusLog, Users};
 use crate::claims::ClaimsTable;
 use crate::components::{ComponentDeps, Components, Drains};
@@ -54,6 +55,7 @@ struct Common {
     ctl: Client,
     peer: Peer,
     rotations: Vec<Rotation>,
+    bus_errors: Arc<BusErrors>,
     store: LatticeStore,
     labels: Arc<Labels>,
     links: Arc<LinkTable>,
@@ -143,6 +145,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         _refusals: common.refusals,
         _deaths: deaths,
         _bus_log: bus_log,
+        _bus_errors: common.bus_errors,
         _lines: lines,
         _long_calls: long_calls,
     })
@@ -153,9 +156,10 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
     let identity = Identity::new(&config.key, config.friendly_name.clone(), lattice.clone())?;
     let identity = Arc::new(identity);
     let labels = Labels::new(&config.labels)?;
+    let bus_errors = BusErrors::start();
     let ((ctl, ctl_rotation), (rpc, rpc_rotation)) = tokio::try_join!(
-        connect("control", &config.ctl, config.rpc_timeout),
-        connect("calls", &config.rpc, config.rpc_timeout),
+        connect("control", &config.ctl, config.rpc_timeout, &bus_errors),
+        connect("calls", &config.rpc, config.rpc_timeout, &bus_errors),
     )?;
     let rotations = ctl_rotation.into_iter().chain(rpc_rotation).collect();
     let options = StoreOptions {
@@ -168,12 +172,20 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
     let secrets = Secrets::new(&ctl, store.configs(), settings, &identity, key)?;
     let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
     let events = Arc::new(Events::start(publisher));
+    // The log of the server says the same, and whose users they are.
+    if config.bus_log.is_none() {
+        bus_errors.tell_to(identity.id.clone(), Arc::clone(&events));
+    }
     let links = Arc::new(LinkTable::new(lattice));
     let refusals = Refusals::start(identity.id.clone(), Arc::clone(&events));
     let (voucher, auth) = Voucher::start(&config, Arc::clone(&links) as _, refusals.reports())?;
     let peer_config = PeerConfig {
         auth: Some(auth),
-        bulk: Some(for_long_streams(&config.rpc, config.rpc_timeout)),
+        bulk: Some(for_long_streams(
+            &config.rpc,
+            config.rpc_timeout,
+            &bus_errors,
+        )),
         ..peer_config
     };
     let peer = Peer::new(rpc, peer_config).await?;
@@ -195,6 +207,7 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
         ctl,
         peer,
         rotations,
+        bus_errors,
         store,
         events,
     })
@@ -274,6 +287,7 @@ fn components(common: &Common, runtime: Runtime, gate: Option<Gate>) -> Componen
         identity: Arc::clone(&common.identity),
         runtime,
         peer: common.peer.clone(),
+        bus_errors: Arc::clone(&common.bus_errors),
         store: common.store.clone(),
         router: Router::new(Arc::clone(&common.links)),
         events: Arc::clone(&common.events),

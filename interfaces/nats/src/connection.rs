@@ -10,6 +10,7 @@ mod files;
 mod login;
 pub mod options;
 mod rotation;
+mod system;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use files::Bundle;
 pub use files::TlsError;
 pub use login::{Login, Renewable};
 pub use rotation::Rotation;
+pub use system::SystemAuthorities;
 
 /// How long the connection to one server may take until the next one is tried.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

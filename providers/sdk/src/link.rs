@@ -110,10 +110,10 @@ impl ProviderLink {
         find_secret(&self.secrets, name)
     }
 
-    /// Whether the link carries the interface.
+    /// Whether the link carries the interface, whatever its version.
     #[must_use]
     pub fn carries(&self, interface: &str) -> bool {
-        self.interfaces.iter().any(|name| name == interface)
+        lattice_core::link::carries(&self.interfaces, interface)
     }
 
     /// Whether the link is for the package, such as `wasi` and `keyvalue`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_claims::{KeyKind, PublicKey};
-use lattice_nats::connection::Tls;
 use lattice_nats::connection::options::Given;
+use lattice_nats::connection::{ConnectionError, SystemAuthorities, Tls};
 
 use super::seeds::{self, SeedError};
 use super::{SettingsError, filled};
@@ -14,18 +14,48 @@ use crate::cli::args::NatsArgs;
 use crate::config::{NatsConfig, ProviderSigner};
 
 /// The settings of both connections; each falls back to the common flags.
-pub(super) fn connections(args: &NatsArgs) -> Result<(NatsConfig, NatsConfig), SettingsError> {
+pub(super) fn connections(
+    args: &NatsArgs,
+    warnings: &mut Vec<String>,
+) -> Result<(NatsConfig, NatsConfig), SettingsError> {
     let common = args.both.given();
-    let ctl = connection(args.ctl.given(), &common, &args.tls_ca_path)?;
-    let rpc = connection(args.rpc.given(), &common, &args.tls_ca_path)?;
+    let trusted = Trusted::of(args, warnings)?;
+    let ctl = connection(args.ctl.given(), &common, &trusted)?;
+    let rpc = connection(args.rpc.given(), &common, &trusted)?;
     Ok((ctl, rpc))
 }
 
-fn connection(
-    own: Given,
-    common: &Given,
-    ca_files: &[PathBuf],
-) -> Result<NatsConfig, SettingsError> {
+/// The authorities to trust with NATS; none stands for those of the system.
+#[derive(Debug)]
+struct Trusted {
+    files: Vec<PathBuf>,
+    system: Option<SystemAuthorities>,
+}
+
+impl Trusted {
+    fn of(args: &NatsArgs, warnings: &mut Vec<String>) -> Result<Self, SettingsError> {
+        if !args.nats_tls_ca_file.is_empty() || args.tls_ca_path.is_empty() {
+            return Ok(Self {
+                files: args.nats_tls_ca_file.clone(),
+                system: None,
+            });
+        }
+        // In 1.9 that flag is about other clients, so that it takes nothing away from NATS.
+        let system = SystemAuthorities::load().map_err(ConnectionError::from)?;
+        let mut files = args.tls_ca_path.clone();
+        match &system {
+            Some(system) => files.push(system.path().to_owned()),
+            None => warnings.push(
+                "the system has no certificate authorities: those of `--tls-ca-path` alone are \
+                 trusted with NATS"
+                    .to_owned(),
+            ),
+        }
+        Ok(Self { files, system })
+    }
+}
+
+fn connection(own: Given, common: &Given, trusted: &Trusted) -> Result<NatsConfig, SettingsError> {
     // An address of its own goes before the list for both.
     let has_address = own.host.is_some() || own.port.is_some();
     let login = if own.names_login() { &own } else { common }.login()?;
@@ -44,9 +74,10 @@ fn connection(
         tls: Tls {
             required: own.tls.or(common.tls).unwrap_or_default(),
             first: own.tls_first.or(common.tls_first).unwrap_or_default(),
-            ca_files: ca_files.to_vec(),
+            ca_files: trusted.files.clone(),
             client: own.client.or_else(|| common.client.clone()),
         },
+        system: trusted.system.clone(),
     };
     // What is wrong is said before anything starts.
     config.connection().prepare()?;

@@ -1,6 +1,7 @@
 //! Tests of settings out of flags and environment.
 
 use clap::Parser;
+use lattice_nats::connection::SystemAuthorities;
 
 use super::*;
 
@@ -274,6 +275,25 @@ fn what_a_connection_needs_is_looked_at_first() {
     assert!(error.to_string().contains("no seed"), "{error}");
     let error = build(&["--nats-url", "nats://a:1,nats://[b"]).unwrap_err();
     assert!(error.to_string().contains("nats://[b"), "{error}");
+}
+
+#[test]
+fn the_authorities_of_1_x_stand_beside_those_of_the_system_and_those_for_nats_alone() {
+    let authority = lattice_nats_box::Authority::new().unwrap();
+    let ca = authority.path("ca.pem");
+    let path = ca.to_str().unwrap();
+    let (config, _) = build(&["--tls-ca-path", path]).unwrap();
+    let files = &config.ctl.tls.ca_files;
+    assert_eq!((&files[0], files), (&ca, &config.rpc.tls.ca_files));
+    let system = config.rpc.system.as_ref().map(|system| system.path());
+    assert_eq!(files.get(1).map(PathBuf::as_path), system);
+    assert_eq!(config.otel.additional_ca_paths, [path]);
+    assert!(system.is_some() || SystemAuthorities::load().unwrap().is_none());
+    let both = ["--tls-ca-path", path, "--nats-tls-ca-file", path];
+    let (config, _) = build(&both).unwrap();
+    assert_eq!(config.ctl.tls.ca_files, [ca]);
+    let (config, _) = build(&[]).unwrap();
+    assert!(config.ctl.tls.ca_files.is_empty() && config.rpc.system.is_none());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_nats::{Client, Subscriber};
 use futures::StreamExt as _;
+use lattice_control::quiet::Pace;
 use lattice_core::HostId;
 use lattice_core::event::{Event, PolicyDecisionChanged};
 use lattice_core::policy::PolicyResponse;
@@ -44,13 +45,10 @@ pub(super) async fn follow(
 }
 
 async fn take_over(mut changes: Subscriber, cache: Arc<Cache>, host: HostId, events: Arc<Events>) {
+    let unreadable = Pace::default();
     while let Some(message) = changes.next().await {
-        let response: PolicyResponse = match serde_json::from_slice(&message.payload) {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::warn!(%error, "ignored a changed decision that is not readable");
-                continue;
-            }
+        let Some(response) = read(&message.payload, &unreadable) else {
+            continue;
         };
         // Hosts share the subject; most changes are about requests of others.
         let Some(asked) = cache.change(response.clone()) else {
@@ -73,5 +71,34 @@ async fn take_over(mut changes: Subscriber, cache: Arc<Cache>, host: HostId, eve
             message: response.message,
         };
         events.publish(Event::PolicyDecisionChanged(told));
+    }
+}
+
+fn read(payload: &[u8], unreadable: &Pace) -> Option<PolicyResponse> {
+    let read = serde_json::from_slice(payload).inspect_err(|error| {
+        // Whoever may publish there can send as many as they like.
+        if let Some(untold) = unreadable.turn() {
+            tracing::warn!(%error, untold, "ignored a changed decision that is not readable");
+        }
+    });
+    read.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::logged::lines;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_what_is_no_decision_fills_no_log() {
+        let unreadable = Pace::default();
+        let written = lines(|| {
+            for _ in 0..1000 {
+                assert!(read(b"no decision", &unreadable).is_none());
+            }
+        });
+        assert_eq!(written, 1);
+        assert!(read(br#"{"requestId":"1","permitted":true}"#, &unreadable).is_some());
     }
 }

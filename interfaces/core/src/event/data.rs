@@ -375,7 +375,7 @@ pub struct CallRefused {
 }
 
 /// The NATS server refused somebody a subject that their credentials do not reach. A host tells it
-/// that reads the server's log.
+/// of its own connections, and of all others where it reads the server's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusRefused {
     /// The host that tells it.

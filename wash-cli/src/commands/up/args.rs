@@ -295,7 +295,7 @@ impl HostSettings {
         let others = [
             ("WASMCLOUD_CLUSTER_SEED", text(&self.cluster_seed)),
             ("WASMCLOUD_CLUSTER_ISSUERS", list(&self.cluster_issuers)),
-            ("WASMCLOUD_TLS_CA_PATH", list(&self.authorities())),
+            ("LATTICE_NATS_TLS_CA_FILE", list(&self.authorities())),
             ("WASMCLOUD_RPC_TIMEOUT_MS", number(self.rpc_timeout_ms)),
             (
                 "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",

@@ -109,7 +109,7 @@ impl Secure {
             ("WASMCLOUD_RPC_CREDS", path("hosts.creds")),
             ("WASMCLOUD_CTL_TLS", "true".to_owned()),
             ("WASMCLOUD_RPC_TLS", "true".to_owned()),
-            ("WASMCLOUD_TLS_CA_PATH", path("ca.pem")),
+            ("LATTICE_NATS_TLS_CA_FILE", path("ca.pem")),
             ("LATTICE_NATS_ACCOUNT_SEED", path("signing.nk")),
             ("LATTICE_NATS_ACCOUNT", self.account.clone()),
             // By the file: other processes of the user can read what a process was started with.
