@@ -123,6 +123,35 @@ async fn components_work_at_once_and_again_after_the_lattice_was_down() -> Resul
     Ok(())
 }
 
+/// The commands of the processes that the host of a lattice has started.
+async fn children(up: &Value) -> Result<Vec<String>> {
+    let pid = up["hosts"][0]["pid"].as_u64().context("no pid")?;
+    let pid = pid.to_string();
+    let list = Command::new("ps")
+        .args(["-o", "args=", "--ppid", &pid])
+        .output()
+        .await?;
+    let list = String::from_utf8(list.stdout)?;
+    Ok(list.lines().map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn providers_are_in_the_host_unless_they_are_to_be_isolated() -> Result<()> {
+    let counter = component("http-keyvalue-counter")?;
+    for (isolated, expected) in [(false, 0), (true, 2)] {
+        let home = Home::new()?;
+        let mut arguments = vec![&*counter];
+        arguments.extend(isolated.then_some("--isolated"));
+        let up = json(&home.up(&arguments).await?)?;
+        let counted = address(&up, "http-keyvalue-counter")?;
+        ensure!(text(&counted, "/a").await? == "Counter /a: 1\n");
+        let children = children(&up).await?;
+        let providers = children.iter().filter(|args| args.contains("provider"));
+        ensure!(providers.count() == expected, "{children:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn files_that_are_no_components_are_refused_before_anything_starts() -> Result<()> {
     let home = Home::new()?;

@@ -1,7 +1,8 @@
 //! What is wished of components: commands that wait for their turn.
 //!
-//! Of one component one is fulfilled at a time, and what waits behind it is little: the last command of
-//! a kind says how the component should be, and takes the place of those before.
+//! Of one component one is fulfilled at a time, in the order in which they came, as in 1.9. What waits
+//! behind it is little: a stop takes the place of all before it, and where many wait, the last command
+//! of a kind says how the component should be.
 
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use super::error::ScaleError;
 
 /// The most that all wishes together may take, in bytes.
 const ROOM: u32 = 64 << 20;
+/// How many of one component wait in their order.
+const IN_ORDER: usize = 16;
 /// What one takes besides its texts, with all that stands around it while it is fulfilled.
 const OVERHEAD: usize = 4096;
 
@@ -43,10 +46,14 @@ impl Wish {
         }
     }
 
+    fn is_stop(&self) -> bool {
+        matches!(self, Self::Scale(wanted) if wanted.count == 0)
+    }
+
     /// Whether it need not be fulfilled any more once `later` is.
     fn is_overtaken_by(&self, later: &Self) -> bool {
         match (self, later) {
-            (_, Self::Scale(wanted)) if wanted.count == 0 => true,
+            (_, later) if later.is_stop() => true,
             // What is stopped before may be started from another image, which one that runs keeps out.
             (Self::Scale(wanted), Self::Scale(_)) => wanted.count > 0,
             (Self::Update { .. }, Self::Scale(wanted)) => wanted.allow_update,
@@ -118,9 +125,12 @@ impl Wishes {
     /// Puts a wish in line, in the place of those that it overtakes.
     pub(crate) fn put(&mut self, admitted: Admitted) -> Put {
         let later = &admitted.wish;
+        let are_many = self.waiting.len() >= IN_ORDER;
+        let is_overtaken =
+            |wish: &Wish| (are_many || later.is_stop()) && wish.is_overtaken_by(later);
         let overtaken = self
             .waiting
-            .extract_if(.., |waiting| waiting.wish.is_overtaken_by(later))
+            .extract_if(.., |waiting| is_overtaken(&waiting.wish))
             .map(|waiting| waiting.wish)
             // The same once more is told once.
             .filter(|wish| wish != later)
@@ -168,12 +178,19 @@ mod tests {
     }
 
     #[test]
-    fn the_last_wish_of_a_kind_is_fulfilled() {
-        let flood = (1..=1000).map(|count| scale("a", count)).collect();
-        assert_eq!(left(flood), (vec![scale("a", 1000)], 999));
-        let updates = vec![update("b"), scale("a", 2), update("c"), scale("a", 3)];
-        assert_eq!(left(updates), (vec![update("c"), scale("a", 3)], 2));
-        assert_eq!(left(vec![scale("a", 2), scale("a", 2)]).1, 0);
+    fn a_few_are_fulfilled_in_their_order_and_of_many_the_last_of_a_kind() {
+        let few = vec![update("b"), scale("a", 2), update("c"), scale("a", 3)];
+        assert_eq!(left(few.clone()), (few, 0));
+        let (some, told) = left((1..=1000).map(|count| scale("a", count)).collect());
+        assert_eq!(some.last(), Some(&scale("a", 1000)));
+        assert!(some.len() <= IN_ORDER, "{}", some.len());
+        assert_eq!(told, 1000 - some.len());
+        let (both, _) = left(
+            (1..=1000)
+                .flat_map(|count| [update("b"), scale("a", count)])
+                .collect(),
+        );
+        assert!(both.ends_with(&[update("b"), scale("a", 1000)]) && both.len() <= IN_ORDER + 1);
     }
 
     #[test]

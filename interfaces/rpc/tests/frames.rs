@@ -13,7 +13,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_codec::{DecodeError, write};
 use lattice_rpc::Limiter;
-use support::Pair;
+use support::{Pair, soon};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 /// A 1.9 caller by hand: publishes with a reply subject and reads what comes to it.
 struct Raw {
@@ -419,4 +421,48 @@ async fn much_and_then_a_byte_at_a_time_is_not_decoded_for_each() {
     assert_eq!(raw.next().await.payload, (MUCH + BYTES).to_string());
     let looks = looks.load(Ordering::Relaxed);
     assert!(looks < 30, "{looks}");
+}
+
+/// Writes to NATS what no client does.
+async fn raw(pair: &Pair, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", pair.nats.port))
+        .await
+        .unwrap();
+    let connect: &[u8] = b"CONNECT {\"verbose\":false,\"headers\":true,\"protocol\":1}\r\n";
+    for part in [connect, bytes, b"PING\r\n"] {
+        stream.write_all(part).await.unwrap();
+    }
+    let mut answers = String::new();
+    let mut lines = BufReader::new(stream);
+    while !answers.contains("PONG") {
+        assert_ne!(lines.read_line(&mut answers).await.unwrap(), 0, "{answers}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_none_cost_a_connection_and_not_the_peer() {
+    let pair = Pair::start().await;
+    let _serving = pair.serve_echo("echo").await;
+    let subject = pair.subject("echo");
+    for headers in [
+        "xxxxx",
+        "NATS/1.0\r\nno colon\r\n\r\n",
+        "NATS/1.0 many\r\n\r\n",
+    ] {
+        let size = headers.len();
+        let message = format!("HPUB {subject} _INBOX.x.y {size} {size}\r\n{headers}\r\n");
+        raw(&pair, message.as_bytes()).await;
+        let until = soon(10_000);
+        loop {
+            let params = Bytes::from_static(b"still there");
+            match pair
+                .caller
+                .call(pair.invocation("echo"), params.clone())
+                .await
+            {
+                Ok(result) => break assert_eq!(result, params),
+                Err(error) => assert!(tokio::time::Instant::now() < until, "{error}"),
+            }
+        }
+    }
 }
