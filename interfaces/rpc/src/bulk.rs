@@ -2,9 +2,9 @@
 //!
 //! What one connection is sent comes in one order, and a call behind a mebibyte waits for it: at the
 //! one who sends, at the server, and at the one who reads. So a process has a second connection, made
-//! when the first long stream has come or gone, with an inbox of its own. A reader tells its place
-//! there along with its credit, and what a writer sends after the first [`LONG`] bytes goes there,
-//! from its own second connection. Each such message tells how many bytes come before it: it may
+//! when it starts, so that nothing is subscribed for a call, with an inbox of its own. A reader tells
+//! its place there along with its credit, and what a writer sends after the first [`LONG`] bytes goes
+//! there, from its own second connection. Each such message tells how many bytes come before it: it may
 //! overtake what was sent earlier over the other connection, and waits for that then.
 //!
 //! Peers of the 1.9 lattice are told no place and tell none, and streams that do not go over NATS stay
@@ -23,7 +23,7 @@ use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -40,8 +40,8 @@ pub(crate) const LONG: u64 = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The pauses after attempts that failed, growing from the first to the last.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LAST_PAUSE: Duration = Duration::from_secs(300);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -64,7 +64,7 @@ impl std::fmt::Debug for BulkClient {
 }
 
 /// How the process connects for long streams. The peers of one process share one, and with it one
-/// connection, which is made when the first of them needs it. Clones share everything.
+/// connection, which is made for the first of them. Clones share everything.
 #[derive(Clone)]
 pub struct BulkConnection(Arc<Shared>);
 
@@ -103,7 +103,6 @@ impl BulkConnection {
 /// What a peer has of the connection.
 #[derive(Debug, Default)]
 pub(crate) struct Bulk {
-    wanted: Notify,
     lane: OnceLock<Lane>,
 }
 
@@ -120,13 +119,6 @@ pub(crate) struct Lane {
 }
 
 impl Bulk {
-    /// Has the connection made, if it is not there.
-    pub(crate) fn want(&self) {
-        if self.lane.get().is_none() {
-            self.wanted.notify_one();
-        }
-    }
-
     /// The way of long streams, as far as there is one.
     pub(crate) fn lane(&self) -> Option<&Lane> {
         self.lane
@@ -199,7 +191,7 @@ fn told(offset: u64) -> HeaderMap {
     headers
 }
 
-/// Makes the connection once it is wanted, and takes in what comes over it until the peer ends.
+/// Makes the connection, and takes in what comes over it until the peer ends.
 pub(crate) async fn keep(inner: Arc<Inner>, connection: BulkConnection) {
     let stop = inner.stop.clone();
     let work = async {
@@ -216,7 +208,6 @@ pub(crate) async fn keep(inner: Arc<Inner>, connection: BulkConnection) {
 async fn opened(inner: &Arc<Inner>, connection: &BulkConnection) -> Subscriber {
     let mut pause = FIRST_PAUSE;
     loop {
-        inner.bulk.wanted.notified().await;
         let error = match timeout(WITHIN, open(inner, connection)).await {
             Ok(Ok(incoming)) => return incoming,
             Ok(Err(error)) => error,

@@ -144,9 +144,6 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
     }
     match exchange.deliver(suffix, message) {
         Delivered::Done => {}
-        // Those of the machine have roads of their own.
-        Delivered::Long if matches!(via, Via::Bus) => inner.bulk.want(),
-        Delivered::Long => {}
         Delivered::CancelAt(subject) => {
             inner.slots.remove(id);
             inner.farewell(Farewell::empty(subject));

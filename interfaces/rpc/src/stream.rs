@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use lattice_codec::Path;
 use tokio::time::Instant;
 
-use crate::bulk::LONG;
+use crate::bulk::{LONG, Lane};
 use crate::dispatch::Via;
 use crate::error::CallError;
 use crate::exchange::Remote;
@@ -297,15 +297,11 @@ impl ByteWriter {
         let Some(place) = &self.bulk else {
             return;
         };
-        let bulk = &self.guard.peer.inner.bulk;
-        match bulk.lane() {
-            None => bulk.want(),
-            Some(lane) if lane.is_up() => {
-                self.guard.exchange.is_long();
-                self.subject = Some(place.clone());
-                self.is_long = true;
-            }
-            Some(_) => {}
+        let lane = self.guard.peer.inner.bulk.lane();
+        if lane.is_some_and(Lane::is_up) {
+            self.guard.exchange.is_long();
+            self.subject = Some(place.clone());
+            self.is_long = true;
         }
     }
 

@@ -39,6 +39,9 @@ async fn pair() -> (Pair, Client) {
     .await;
     let client = pair.nats.client().await.unwrap();
     place.set(client.clone()).unwrap();
+    // It could not be made before.
+    until(|| pair.caller.stats().subscriptions == 2).await;
+    until(|| pair.callee.stats().subscriptions == 2).await;
     (pair, client)
 }
 
@@ -115,17 +118,6 @@ fn is_long(message: &Message) -> bool {
 async fn the_rest_of_a_long_stream_goes_over_another_connection() {
     let (pair, _client) = pair().await;
     let _serving = serve_pipe(&pair).await;
-    let before = pair.caller.stats().subscriptions + pair.callee.stats().subscriptions;
-    // The first has the connection made.
-    let (call, sending) = start(&pair).await;
-    assert_eq!(read(call).await.unwrap(), PART * PARTS);
-    sending.await.unwrap().unwrap();
-    until(|| {
-        let now = pair.caller.stats().subscriptions + pair.callee.stats().subscriptions;
-        now == before + 2
-    })
-    .await;
-
     let mut watch = pair.watch().await;
     let (call, sending) = start(&pair).await;
     assert_eq!(read(call).await.unwrap(), PART * PARTS);
@@ -140,10 +132,10 @@ async fn the_rest_of_a_long_stream_goes_over_another_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_short_stream_needs_no_other_connection() {
+async fn a_short_stream_stays_on_the_connection_of_calls() {
     let (pair, _client) = pair().await;
     let _serving = serve_pipe(&pair).await;
-    let before = pair.caller.stats().subscriptions;
+    let mut watch = pair.watch().await;
     let begun = pair
         .caller
         .start(pair.invocation("pipe"), Bytes::from_static(&[0]), &[]);
@@ -152,17 +144,13 @@ async fn a_short_stream_needs_no_other_connection() {
     writer.write(Bytes::from(vec![0; PART])).await.unwrap();
     writer.end().await.unwrap();
     assert_eq!(read(call).await.unwrap(), PART);
-    assert_eq!(pair.caller.stats().subscriptions, before);
+    assert!(!watch.messages().await.iter().any(is_long));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_ends_its_streams_and_leaves_no_gap() {
     let (pair, client) = pair().await;
     let _serving = serve_pipe(&pair).await;
-    let (call, sending) = start(&pair).await;
-    read(call).await.unwrap();
-    sending.await.unwrap().unwrap();
-    until(|| pair.caller.stats().subscriptions == 2).await;
     for round in 0..5 {
         let (call, sending) = start(&pair).await;
         let reading = tokio::spawn(read(call));

@@ -7,7 +7,6 @@ use lattice_codec::Path;
 use super::budget::Exhausted;
 use super::channel::Refused;
 use super::{Exchange, LOST, MAX_PATHS, Remote, Side, State};
-use crate::bulk::LONG;
 use crate::error::{CallError, RemoteError};
 use crate::header::{self, turn_of};
 
@@ -25,8 +24,6 @@ pub(crate) enum Delivered {
     Misplaced,
     /// The call was refused, since the session that proves it is of no use there.
     Outdated,
-    /// A stream has become a long one.
-    Long,
 }
 
 impl Exchange {
@@ -51,10 +48,7 @@ impl Exchange {
             (Side::Callee, "params") => self.deliver_root(&mut state, message.payload),
             (Side::Callee, "cancel") => state.cancelled = true,
             (Side::Callee, "") => {}
-            (side, suffix) => {
-                let is_long = self.deliver_at_path(&mut state, side, suffix, message.payload);
-                outcome = if is_long { Delivered::Long } else { outcome };
-            }
+            (side, suffix) => self.deliver_at_path(&mut state, side, suffix, message.payload),
         }
         state.wake();
         outcome
@@ -207,8 +201,7 @@ impl Exchange {
         state.error.get_or_insert(error);
     }
 
-    /// Takes in a message for a stream; whether that has become a long one by it.
-    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) -> bool {
+    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) {
         let prefix = match side {
             Side::Caller => "results.",
             Side::Callee => "params.",
@@ -217,7 +210,7 @@ impl Exchange {
             .strip_prefix(prefix)
             .and_then(|p| p.parse::<Path>().ok())
         {
-            return self.deliver_data(state, &path, None, payload);
+            self.deliver_data(state, &path, None, payload);
         } else if let Some(path) = suffix.strip_prefix("credit.").and_then(|p| p.parse().ok()) {
             let total = std::str::from_utf8(&payload)
                 .ok()
@@ -228,7 +221,6 @@ impl Exchange {
         } else {
             tracing::debug!(suffix, "ignored a message for an unknown part of a call");
         }
-        false
     }
 
     /// Takes in a part of a stream that came over the connection for long ones and has `offset` bytes
@@ -250,15 +242,9 @@ impl Exchange {
         state.wake();
     }
 
-    fn deliver_data(
-        &self,
-        state: &mut State,
-        path: &Path,
-        offset: Option<u64>,
-        payload: Bytes,
-    ) -> bool {
+    fn deliver_data(&self, state: &mut State, path: &Path, offset: Option<u64>, payload: Bytes) {
         if state.error.is_some() {
-            return false;
+            return;
         }
         // A peer that was granted credit stays within its window; one without flow control may
         // run ahead by the whole buffer, and then its call fails alone.
@@ -274,16 +260,15 @@ impl Exchange {
         let Some(channel) = state.path(path) else {
             let text = format!("more than {MAX_PATHS} streams in one call");
             state.error.get_or_insert(CallError::Protocol(text));
-            return false;
+            return;
         };
-        let before = channel.received();
         let pushed = match offset {
             Some(offset) => channel.push_long(offset, payload, &self.account),
             None => channel.push(payload, &self.account),
         };
         let buffered = channel.buffered();
         if pushed.is_ok() && buffered <= limit {
-            return before < LONG && channel.received() >= LONG;
+            return;
         }
         channel.clear();
         match pushed {
@@ -293,7 +278,6 @@ impl Exchange {
             }
             Err(refused) => self.refused(state, refused),
         }
-        false
     }
 
     fn refused(&self, state: &mut State, refused: Refused) {
