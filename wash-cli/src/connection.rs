@@ -1,5 +1,6 @@
 //! The way to a lattice: settings, the NATS connection and what its failures mean.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use async_nats::ConnectErrorKind;
@@ -13,7 +14,7 @@ mod settings;
 
 pub(crate) use args::{ConnectionArgs, RpcArgs};
 pub(crate) use lattice::{Lattice, Search};
-pub(crate) use settings::{Given, Settings, lattice_name};
+pub(crate) use settings::{Given, Settings, Side, lattice_name};
 
 /// The name of the client as the server shows it.
 const CLIENT_NAME: &str = "wash";
@@ -54,6 +55,9 @@ fn unusable(error: &ConnectionError) -> CliError {
     let code = match error {
         ConnectionError::Address { .. } | ConnectionError::NoServer => Code::Usage,
         ConnectionError::Tls(TlsError::Certificates { .. } | TlsError::Key { .. }) => {
+            Code::FileNotFound
+        }
+        ConnectionError::ReadCreds { source, .. } if source.kind() == ErrorKind::NotFound => {
             Code::FileNotFound
         }
         _ => Code::CredentialsInvalid,

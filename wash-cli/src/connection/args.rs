@@ -49,7 +49,7 @@ pub(crate) struct ConnectionArgs {
     )]
     pub(crate) tls_ca_file: Option<PathBuf>,
     /// JetStream domain of the lattice
-    #[arg(long = "js-domain", env = "WASMCLOUD_JS_DOMAIN")]
+    #[arg(long = "js-domain", alias = "domain", env = "WASMCLOUD_JS_DOMAIN")]
     pub(crate) js_domain: Option<String>,
     /// Lattice to talk to [default: default]
     #[arg(short = 'x', long = "lattice", env = "WASMCLOUD_LATTICE")]
@@ -74,6 +74,7 @@ impl ConnectionArgs {
             nats: self.nats.given(),
             tls_ca_file: self.tls_ca_file.clone(),
             cluster_seed: None,
+            js_domain: self.js_domain.clone(),
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),
@@ -129,6 +130,7 @@ impl RpcArgs {
             nats: self.nats.given(),
             tls_ca_file: self.tls_ca_file.clone(),
             cluster_seed: self.cluster_seed.clone(),
+            js_domain: None,
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),
