@@ -25,7 +25,7 @@ pub(crate) struct Args {
     component_id: String,
     /// How many instances may run at once
     #[arg(long = "max-instances", aliases = ["max", "count", "max-concurrent"],
-        default_value_t = 1)]
+        default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     max_instances: u32,
     /// Do not wait until it has started
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
