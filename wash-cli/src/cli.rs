@@ -1,8 +1,9 @@
 //! The command tree and the way through one run: parse, dispatch, print, exit code.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -29,8 +30,9 @@ pub(crate) struct Cli {
     output: Format,
     /// Accepted for 1.x scripts; nothing is experimental
     #[arg(long, global = true, hide = true, env = "WASH_EXPERIMENTAL", num_args = 0..=1,
-        default_missing_value = "true")]
-    experimental: Option<String>,
+        require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
+    experimental: Option<bool>,
     /// Print versions
     #[arg(short = 'V', long)]
     version: bool,
@@ -56,7 +58,7 @@ enum Command {
     /// Show the claims, imports and exports of a component or provider file
     Inspect(inspect::Args),
     /// Make and show keys
-    #[command(subcommand)]
+    #[command(subcommand, alias = "key")]
     Keys(keys::Command),
     /// Sign components, and make and show tokens
     #[command(subcommand)]
@@ -150,6 +152,17 @@ pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
+/// A variable that is set to nothing counts as one that is not set, whatever it stands for.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(None::<&'static str>),
+            _ => arg,
+        })
+        .mut_subcommands(without_empty)
+}
+
 /// One run of `wash`, from arguments to exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     let around = Surroundings::detect();
@@ -158,7 +171,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     } else {
         clap::ColorChoice::Never
     };
-    let root = command().color(color);
+    let root = without_empty(command().color(color));
     let path = args::command_path(&root, &arguments);
     let ui = Ui::new(args::format(&arguments), compat(), path, around);
     let parsed = root
@@ -180,16 +193,16 @@ fn compat() -> bool {
 fn unparsed(error: &clap::Error, ui: &Ui) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            output::print_text(&error.render().ansi().to_string(), ui.style());
-            ExitCode::SUCCESS
+            let help = error.render().ansi().to_string();
+            let shown = output::print_text(&help, ui.style());
+            finish(shown.map(|()| Output::silent()), ui)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
             output::eprint_line(error.render().to_string().trim_end());
             ExitCode::from(2)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let failure =
-                CliError::new(Code::Usage, "a subcommand is missing").hint("`--help` lists them");
+            let failure = no_subcommand();
             ui.failure(&failure);
             ExitCode::from(failure.exit())
         }
@@ -201,16 +214,24 @@ fn unparsed(error: &clap::Error, ui: &Ui) -> ExitCode {
     }
 }
 
+fn no_subcommand() -> CliError {
+    CliError::new(Code::Usage, "a subcommand is missing").hint("`--help` lists them")
+}
+
 fn execute(cli: Cli, ui: &Ui, mut root: clap::Command) -> ExitCode {
     let Some(command) = cli.command else {
         if cli.version {
             return complete(async { Ok(version::run().await) }, ui);
         }
         if cli.help_markdown {
-            output::print_line(&markdown::render(root));
-            return ExitCode::SUCCESS;
+            let shown = output::show(&markdown::render(root));
+            return finish(shown.map(|_| Output::silent()), ui);
         }
-        output::eprint_line(root.render_long_help().to_string().trim_end());
+        if ui.is_json() {
+            ui.failure(&no_subcommand());
+        } else {
+            output::eprint_line(root.render_long_help().to_string().trim_end());
+        }
         return ExitCode::from(2);
     };
     if ui.is_wide() && !command.has_wide() {
@@ -242,11 +263,9 @@ fn complete(command: impl Future<Output = Result<Output>>, ui: &Ui) -> ExitCode 
 }
 
 fn finish(result: Result<Output>, ui: &Ui) -> ExitCode {
-    match result {
-        Ok(output) => {
-            ui.success(&output);
-            ExitCode::from(output.exit())
-        }
+    let shown = result.and_then(|output| ui.success(&output).map(|_| output));
+    match shown {
+        Ok(output) => ExitCode::from(output.exit()),
         Err(error) => {
             ui.failure(&error);
             ExitCode::from(error.exit())
@@ -256,8 +275,27 @@ fn finish(result: Result<Output>, ui: &Ui) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_tree_is_consistent() {
-        super::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_1x_do_not_take_the_word_after_them() {
+        for line in [
+            "wash --experimental get hosts",
+            "wash --experimental=1 get hosts",
+            "wash call --http-response-extract-json app wasi:http/incoming-handler.handle",
+            "wash call --http-response-extract-json=1 app a:b/c.d",
+            "wash key list",
+            "wash keys gen Account",
+            "wash up --detach --labels a=b",
+            "wash get hosts --domain core",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok_and(|cli| cli.command.is_some()), "{line}");
+        }
     }
 }

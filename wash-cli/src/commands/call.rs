@@ -22,7 +22,8 @@ mod http;
 
 /// Who calls, as the called side sees it.
 const SOURCE: &str = "wash";
-const HTTP_HANDLER: &str = "wasi:http/incoming-handler";
+/// The second is the name by which 1.x components serve each other's HTTP.
+const HTTP_HANDLERS: [&str; 2] = ["wasi:http/incoming-handler", "wrpc:http/incoming-handler"];
 
 /// Call a function of a component or provider
 #[derive(Debug, clap::Args)]
@@ -66,7 +67,7 @@ impl<'a> Operation<'a> {
     }
 
     fn is_http(&self) -> bool {
-        lookup_name(self.instance) == HTTP_HANDLER && self.function == "handle"
+        HTTP_HANDLERS.contains(&lookup_name(self.instance)) && self.function == "handle"
     }
 }
 
@@ -276,7 +277,10 @@ mod tests {
                 function: "handle"
             }
         );
-        assert!(parse("wasi:http/incoming-handler.handle").is_http());
+        for package in ["wasi", "wrpc"] {
+            let text = format!("{package}:http/incoming-handler.handle");
+            assert!(Operation::parse(&text).unwrap().is_http());
+        }
         assert_eq!(
             parse("add"),
             Operation {

@@ -14,7 +14,7 @@ use crate::output::{Output, fields};
 pub(crate) enum Command {
     /// List contexts
     List(FolderArgs),
-    /// Make a context
+    /// Make a context, in place of one of that name
     New(Box<NewArgs>),
     /// Delete a context
     #[command(alias = "delete")]
@@ -73,8 +73,8 @@ pub(crate) struct NewArgs {
     /// JetStream domain
     #[arg(long)]
     js_domain: Option<String>,
-    /// Replace a context of this name
-    #[arg(long)]
+    /// Accepted for scripts of earlier versions: a context of this name is replaced anyway
+    #[arg(long, hide = true)]
     force: bool,
 }
 
@@ -124,10 +124,6 @@ fn list(contexts: &ContextDir) -> Result<Output> {
 
 fn new(args: NewArgs) -> Result<Output> {
     let contexts = ContextDir::open(args.folder.directory)?;
-    if !args.force && contexts.names()?.contains(&args.name) {
-        let text = format!("context `{}` exists already", args.name);
-        return Err(CliError::new(Code::Usage, text).hint("replace it with `--force`"));
-    }
     let lattice = crate::connection::lattice_name(Some(args.lattice))?;
     let context = Context {
         ctl_host: Some(args.host.clone()),

@@ -117,13 +117,19 @@ async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {
     let name = own_name(&stored_as);
     let spinner = ui.spinner("Deleting the reference");
     let lattice = Lattice::connect(&args.connection).await?;
+    let existed = lattice.client.config(&stored_as).await;
+    let existed = existed
+        .map_err(|error| lattice.explain(format!("could not read secret `{name}`"), &error))?
+        .is_some();
     let deleted = lattice.client.delete_config(&stored_as).await;
     deleted
         .map_err(|error| lattice.explain(format!("could not delete secret `{name}`"), &error))?;
     drop(spinner);
-    Ok(message(format!(
-        "Secret reference '{name}' deleted successfully."
-    )))
+    let text = match existed {
+        true => format!("Secret reference '{name}' deleted successfully."),
+        false => format!("There was no secret reference '{name}'; nothing was deleted"),
+    };
+    Ok(super::config::deletion(text, existed))
 }
 
 fn message(text: String) -> Output {
