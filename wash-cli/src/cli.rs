@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    build, call, claims, completions, config, ctx, down, get, host, inspect, keys, label, link,
-    par, policy, scale, secrets, secrets_backend, start, status, stop, up, update, version,
+    build, call, claims, completions, config, ctx, down, get, host, inspect, keys, label, later,
+    link, par, policy, scale, secrets, secrets_backend, start, status, stop, up, update, version,
 };
 use crate::error::{CliError, Code, Result};
 use crate::output::{Format, Output, Surroundings, Ui};
@@ -106,6 +106,8 @@ enum Command {
     Ctx(ctx::Command),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    #[command(flatten)]
+    Later(later::Command),
 }
 
 impl Command {
@@ -143,6 +145,7 @@ impl Command {
             Self::Call(args) => call::run(*args, ui).await,
             Self::Ctx(command) => ctx::run(command),
             Self::Completions(args) => completions::run(&args),
+            Self::Later(command) => later::run(&command),
         }
     }
 }
@@ -280,6 +283,46 @@ mod tests {
     #[test]
     fn the_command_tree_is_consistent() {
         command().debug_assert();
+    }
+
+    #[tokio::test]
+    async fn commands_that_are_not_there_say_what_to_use() {
+        let around = Surroundings::detect();
+        let ui = Ui::new(Format::Text, false, String::new(), around);
+        for line in [
+            "app deploy ./wadm.yaml --replace",
+            "dev -d --work-dir x",
+            "ui",
+            "new component hello -t hello-world-rust",
+            "push ghcr.io/a/b:1 f.wasm --allow-latest",
+            "pull ghcr.io/a/b:1",
+            "wit deps",
+            "drain all",
+            "plugin list",
+            "spy id",
+            "capture --enable",
+        ] {
+            let words = std::iter::once("wash").chain(line.split(' '));
+            let command = Cli::try_parse_from(words).unwrap().command.unwrap();
+            let error = command.run(&ui).await.unwrap_err();
+            assert_eq!((error.code(), error.exit()), (Code::NotSupported, 2));
+            assert!(error.hint_text().is_some(), "{line}");
+        }
+        let help = super::command().render_help().to_string();
+        assert!(!help.contains("Not there yet"), "{help}");
+    }
+
+    #[test]
+    fn what_belongs_to_a_command_stands_under_no_heading_of_its_connection() {
+        fn look(at: &clap::Command, path: &str) {
+            for arg in at.get_arguments().filter(|arg| arg.is_positional()) {
+                assert_eq!(arg.get_help_heading(), None, "{path}: {}", arg.get_id());
+            }
+            for child in at.get_subcommands() {
+                look(child, &format!("{path} {}", child.get_name()));
+            }
+        }
+        look(&super::command(), "wash");
     }
 
     #[test]

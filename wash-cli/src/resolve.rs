@@ -37,8 +37,7 @@ pub(crate) fn image_ref(text: &str) -> Result<String> {
         return Ok(file_reference(&full));
     }
     let reference = text.parse::<Reference>();
-    if !text.contains("://") && !matches!(&reference, Ok(Reference::Registry(it)) if is_remote(it))
-    {
+    if !text.contains("://") && !is_image(text) {
         let text = format!("there is no file `{text}`");
         return Err(CliError::new(Code::FileNotFound, text).hint(
             "check the path, which starts at the current folder; `wash build` makes the file of \
@@ -60,6 +59,12 @@ fn relative_reference(path: &str) -> Result<String> {
         )
     })?;
     Ok(file_reference(&full))
+}
+
+/// Whether a text names an image in a registry.
+pub(crate) fn is_image(text: &str) -> bool {
+    !text.contains("://")
+        && matches!(text.parse::<Reference>(), Ok(Reference::Registry(it)) if is_remote(&it))
 }
 
 /// Whether a registry is meant, and not a folder: `ghcr.io/org/image:1.0`, not `build/app.wasm`.
