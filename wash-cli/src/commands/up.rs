@@ -20,6 +20,7 @@ mod defaults;
 mod deploy;
 mod hosts;
 mod interactive;
+mod leaf;
 mod legacy;
 mod secure;
 mod server;
@@ -96,6 +97,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
             "runs what nobody has signed; `--require-signed` or `--trusted-issuer KEY` refuses it",
         );
     }
+    args.check()?;
     let settings = args.given().settle()?;
     let dir = LatticeDir::open(&settings.lattice)?;
     create_folder(dir.root())?;
@@ -103,6 +105,15 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let before = dir.live_hosts();
     let count = missing_hosts(args, before.len());
     let labels = args.labels(count)?;
+    let unused = args.for_new_hosts();
+    if count == 0 && !unused.is_empty() {
+        ui.notice(&format!(
+            "the hosts run already, so that {} was not applied; stop them with `{}` first, or set \
+             labels with `wash label`",
+            unused.join(", "),
+            down_command(dir.name())
+        ));
+    }
     let spinner = ui.spinner("Starting NATS");
     started.broker = dir.broker().is_none().then(|| dir.clone());
     let wanted = broker::Wanted {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
+use lattice_claims::KeyKind;
 use lattice_core::provider::SecretText;
 use lattice_nats::connection::options;
 
@@ -162,7 +163,9 @@ pub(crate) struct HostSettings {
     #[arg(
         long = "log-level",
         alias = "structured-log-level",
-        env = "WASMCLOUD_LOG_LEVEL"
+        env = "WASMCLOUD_LOG_LEVEL",
+        value_parser = ["error", "warn", "info", "debug", "trace", "critical"],
+        ignore_case = true
     )]
     log_level: Option<String>,
     /// Refuse components and providers that are not signed
@@ -255,6 +258,40 @@ impl Args {
             || !ctl.url.is_empty()
             || nats.nats_host.is_some()
             || nats.nats_port.is_some()
+    }
+
+    /// Looks at what a host would only refuse in its log.
+    pub(super) fn check(&self) -> Result<()> {
+        let Some(seed) = &self.host.cluster_seed else {
+            return Ok(());
+        };
+        let key = crate::keys::read_given(seed)?;
+        key.expect_kind(KeyKind::Cluster).map_err(|error| {
+            CliError::new(Code::Usage, "the cluster seed is not the seed of a cluster")
+                .caused_by(&error)
+                .hint("give one that begins with `SC`; `wash keys gen cluster` makes one")
+        })?;
+        Ok(())
+    }
+
+    /// The flags that say something about hosts that are started, and are given.
+    pub(super) fn for_new_hosts(&self) -> Vec<&'static str> {
+        let host = &self.host;
+        let flags = [
+            ("--label", !self.labels.is_empty()),
+            ("--label-each", !self.label_each.is_empty()),
+            ("--log-level", host.log_level.is_some()),
+            ("--cluster-seed", host.cluster_seed.is_some()),
+            ("--host-seed", host.host_seed.is_some()),
+            ("--host-path", host.host_path.is_some()),
+            ("--host-log-path", host.host_log_path.is_some()),
+            ("--policy-topic", host.policy_topic.is_some()),
+            ("--secrets-topic", host.secrets_topic.is_some()),
+            ("--require-signed", host.require_signed),
+            ("--trusted-issuer", !host.trusted_issuers.is_empty()),
+        ];
+        let given = flags.into_iter().filter(|(_, given)| *given);
+        given.map(|(flag, _)| flag).collect()
     }
 
     /// The labels of each of `count` hosts.
@@ -413,6 +450,22 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.code(), Code::Usage);
         assert!(args(&["--label", "novalue"]).labels(1).is_err());
+    }
+
+    #[test]
+    fn what_hosts_would_refuse_is_refused_at_once() {
+        let error = args(&["--cluster-seed", "foo"]).check().unwrap_err();
+        assert_eq!(error.code(), Code::Usage);
+        assert!(args(&[]).check().is_ok());
+        let line = ["up", "--log-level", "nope"];
+        assert!(Line::try_parse_from(line).is_err());
+        assert!(Line::try_parse_from(["up", "--log-level", "INFO"]).is_ok());
+    }
+
+    #[test]
+    fn flags_without_effect_on_hosts_that_run_are_named() {
+        let given = args(&["-l", "a=b", "--log-level", "debug"]).for_new_hosts();
+        assert_eq!(given, ["--label", "--log-level"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use lattice_nats::connection::without_login;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -102,7 +103,23 @@ impl Wanted<'_> {
                 port
             }
         };
-        start(args, &settings.host, port, self.secure, dir).await
+        let broker = start(args, &settings.host, port, self.secure, dir).await?;
+        self.tell_of_leaf(dir, ui).await;
+        Ok(broker)
+    }
+
+    /// A server starts also where the remote that it is to join is not there.
+    async fn tell_of_leaf(&self, dir: &LatticeDir, ui: &Ui) {
+        let own_config = self.args.nats_config_file.is_some();
+        let Some(url) = self.args.nats_remote_url.as_deref().filter(|_| !own_config) else {
+            return;
+        };
+        if let Some(problem) = super::leaf::problem(&dir.nats_log()).await {
+            ui.notice(&format!(
+                "NATS has not joined {} yet, and goes on trying: {problem}",
+                without_login(url)
+            ));
+        }
     }
 }
 
