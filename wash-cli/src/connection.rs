@@ -14,7 +14,7 @@ mod settings;
 
 pub(crate) use args::{ConnectionArgs, RpcArgs};
 pub(crate) use lattice::{Lattice, Search};
-pub(crate) use settings::{Given, Settings, Side, lattice_name};
+pub(crate) use settings::{Given, Settings, Side, is_local, lattice_name};
 
 /// The name of the client as the server shows it.
 const CLIENT_NAME: &str = "wash";
@@ -92,7 +92,20 @@ fn explain(settings: &Settings, error: &async_nats::ConnectError) -> CliError {
             "no answer within {:?}",
             settings.timeout.max(MIN_CONNECT)
         )),
-        _ => unreachable_server(settings).caused_by(error),
+        _ => {
+            let failure = unreachable_server(settings).caused_by(error);
+            let unknown = failure
+                .causes()
+                .iter()
+                .any(|it| it.contains("UnknownIssuer"));
+            match unknown {
+                true => failure.hint(
+                    "name the certificate of the authority that signed the server's with \
+                     `--ctl-tls-ca-file FILE`, or `--rpc-tls-ca-file FILE` for `wash call`",
+                ),
+                false => failure,
+            }
+        }
     }
 }
 

@@ -28,16 +28,16 @@ const HTTP_HANDLERS: [&str; 2] = ["wasi:http/incoming-handler", "wrpc:http/incom
 /// Call a function of a component or provider
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: RpcArgs,
-    #[command(flatten)]
-    http: http::HttpArgs,
     /// Id of the component or provider
     id: String,
     /// Function, such as `wasi:http/incoming-handler.handle` or `example:greet/greeter.hello`
     function: String,
     /// Arguments, each a string
     args: Vec<String>,
+    #[command(flatten)]
+    http: http::HttpArgs,
+    #[command(flatten)]
+    connection: RpcArgs,
 }
 
 /// An instance and a function of it; the instance is empty for functions of the world itself.

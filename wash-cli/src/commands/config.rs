@@ -25,21 +25,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the config
     name: String,
     /// Values
     #[arg(required = true, value_name = "KEY=VALUE")]
     values: Vec<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the config
     name: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {

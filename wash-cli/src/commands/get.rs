@@ -34,23 +34,23 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct HostsArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Show ids in full on a terminal, too
     #[arg(long)]
     wide: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InventoryArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// A host: its id, the start of its id, or a part of its name [default: all]
     host: Option<String>,
     /// Show it again and again, until Ctrl-C, with this pause, such as `5s` or `500ms`
     #[arg(short = 'w', long, num_args = 0..=1, default_missing_value = "5s", value_name = "PAUSE",
         value_parser = watch::pause)]
     watch: Option<Duration>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]

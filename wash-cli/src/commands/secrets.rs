@@ -25,8 +25,6 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the reference, by which components and links name it
     name: String,
     /// Backend that has the secret
@@ -47,14 +45,16 @@ pub(crate) struct PutArgs {
     /// Property for the backend's policy; may be repeated
     #[arg(long = "property", value_name = "KEY=VALUE")]
     properties: Vec<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the reference
     name: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {

@@ -332,7 +332,8 @@ fn local_address(running: Option<&LocalAddress>, named: bool, context: Address) 
     }
 }
 
-fn is_local(host: &str) -> bool {
+/// Whether a host is this machine, as people write it.
+pub(crate) fn is_local(host: &str) -> bool {
     matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0" | "::1")
 }
 

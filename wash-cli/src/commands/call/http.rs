@@ -158,11 +158,7 @@ impl HttpArgs {
         match (&self.body, &self.body_path) {
             (Some(text), _) => Ok(Bytes::copy_from_slice(text.as_bytes())),
             (None, Some(path)) => std::fs::read(path).map(Bytes::from).map_err(|error| {
-                CliError::new(
-                    Code::FileNotFound,
-                    format!("could not read `{}`", path.display()),
-                )
-                .caused_by(&error)
+                CliError::unread(format!("could not read `{}`", path.display()), &error)
             }),
             (None, None) => Ok(Bytes::new()),
         }

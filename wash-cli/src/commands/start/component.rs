@@ -16,8 +16,6 @@ use crate::resolve;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(flatten)]
     auction: Auction,
     /// The component: a file or a reference
     component_ref: String,
@@ -36,6 +34,8 @@ pub(crate) struct Args {
     /// Replace the image if the component runs with another one
     #[arg(long = "allow-update")]
     allow_update: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 /// A component as it is wanted.

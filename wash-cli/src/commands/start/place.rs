@@ -149,16 +149,29 @@ async fn choose(
     preferred: impl Fn(&HostInventory) -> bool,
 ) -> Result<Option<HostId>> {
     let mut ranked: Vec<(bool, usize, HostId)> = Vec::new();
+    let mut silent = None;
     let asked = bidders.iter().map(|bidder| async move {
         let id = HostId::new(bidder).ok()?;
-        let inventory = lattice.client.inventory(&id).await.ok()?;
+        let inventory = lattice.client.inventory(&id).await;
         Some((id, inventory))
     });
     for (id, inventory) in futures::future::join_all(asked).await.into_iter().flatten() {
-        let load = inventory.components.len() + inventory.providers.len();
-        ranked.push((!preferred(&inventory), load, id));
+        match inventory {
+            Ok(inventory) => {
+                let load = inventory.components.len() + inventory.providers.len();
+                ranked.push((!preferred(&inventory), load, id));
+            }
+            Err(error) => silent = Some(error),
+        }
     }
-    Ok(ranked.into_iter().min().map(|(_, _, id)| id))
+    match (ranked.into_iter().min(), silent) {
+        (Some((_, _, id)), _) => Ok(Some(id)),
+        // Somebody would run it, and only the answer is missing.
+        (None, Some(error @ ClientError::Timeout { .. })) => {
+            Err(lattice.explain("could not look at the hosts that bid", &error))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn no_bids(kind: &str, id: &ComponentId, constraints: &StringMap) -> CliError {

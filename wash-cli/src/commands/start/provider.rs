@@ -15,8 +15,6 @@ use crate::resolve;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(flatten)]
     auction: Auction,
     /// The provider: a file or a reference
     provider_ref: String,
@@ -36,6 +34,8 @@ pub(crate) struct Args {
     /// Do not wait until it has started
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
