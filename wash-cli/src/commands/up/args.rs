@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
-use lattice_claims::KeyKind;
 use lattice_core::provider::SecretText;
 use lattice_nats::connection::options;
 
@@ -13,6 +12,8 @@ use super::server::ServerProgram;
 use crate::connection::{Given, Settings, Side};
 use crate::context::ContextDir;
 use crate::error::{CliError, Code, Result};
+
+mod checks;
 
 /// Start a lattice on this machine
 #[derive(Debug, clap::Args)]
@@ -260,40 +261,6 @@ impl Args {
             || nats.nats_port.is_some()
     }
 
-    /// Looks at what a host would only refuse in its log.
-    pub(super) fn check(&self) -> Result<()> {
-        let Some(seed) = &self.host.cluster_seed else {
-            return Ok(());
-        };
-        let key = crate::keys::read_given(seed)?;
-        key.expect_kind(KeyKind::Cluster).map_err(|error| {
-            CliError::new(Code::Usage, "the cluster seed is not the seed of a cluster")
-                .caused_by(&error)
-                .hint("give one that begins with `SC`; `wash keys gen cluster` makes one")
-        })?;
-        Ok(())
-    }
-
-    /// The flags that say something about hosts that are started, and are given.
-    pub(super) fn for_new_hosts(&self) -> Vec<&'static str> {
-        let host = &self.host;
-        let flags = [
-            ("--label", !self.labels.is_empty()),
-            ("--label-each", !self.label_each.is_empty()),
-            ("--log-level", host.log_level.is_some()),
-            ("--cluster-seed", host.cluster_seed.is_some()),
-            ("--host-seed", host.host_seed.is_some()),
-            ("--host-path", host.host_path.is_some()),
-            ("--host-log-path", host.host_log_path.is_some()),
-            ("--policy-topic", host.policy_topic.is_some()),
-            ("--secrets-topic", host.secrets_topic.is_some()),
-            ("--require-signed", host.require_signed),
-            ("--trusted-issuer", !host.trusted_issuers.is_empty()),
-        ];
-        let given = flags.into_iter().filter(|(_, given)| *given);
-        given.map(|(flag, _)| flag).collect()
-    }
-
     /// The labels of each of `count` hosts.
     pub(super) fn labels(&self, count: usize) -> Result<Vec<Vec<(String, String)>>> {
         let common = self.labels.iter().map(|label| parse_label(label));
@@ -359,7 +326,13 @@ impl HostSettings {
         let flag = |value: Option<bool>| value.map(|value| value.to_string());
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let list = |items: &[String]| Some(items.join(",")).filter(|list| !list.is_empty());
+        // Said in so many words they go before what the hosts hear about both connections.
+        let (ctl, rpc) = (self.ctl.given(), self.rpc.given());
         let others = [
+            ("WASMCLOUD_CTL_TLS", flag(ctl.tls)),
+            ("WASMCLOUD_CTL_TLS_FIRST", flag(ctl.tls_first)),
+            ("WASMCLOUD_RPC_TLS", flag(rpc.tls)),
+            ("WASMCLOUD_RPC_TLS_FIRST", flag(rpc.tls_first)),
             (
                 "WASMCLOUD_CLUSTER_SEED",
                 shared.map(|seed| seed.expose().to_owned()),
@@ -453,22 +426,6 @@ mod tests {
     }
 
     #[test]
-    fn what_hosts_would_refuse_is_refused_at_once() {
-        let error = args(&["--cluster-seed", "foo"]).check().unwrap_err();
-        assert_eq!(error.code(), Code::Usage);
-        assert!(args(&[]).check().is_ok());
-        let line = ["up", "--log-level", "nope"];
-        assert!(Line::try_parse_from(line).is_err());
-        assert!(Line::try_parse_from(["up", "--log-level", "INFO"]).is_ok());
-    }
-
-    #[test]
-    fn flags_without_effect_on_hosts_that_run_are_named() {
-        let given = args(&["-l", "a=b", "--log-level", "debug"]).for_new_hosts();
-        assert_eq!(given, ["--label", "--log-level"]);
-    }
-
-    #[test]
     fn hosts_use_the_control_server_for_calls_unless_told() {
         let args = args(&[
             "--ctl-seed",
@@ -477,6 +434,7 @@ mod tests {
             "10.0.0.1",
             "--ctl-port",
             "4333",
+            "--rpc-tls=false",
         ]);
         let settings = args.given().settle().unwrap();
         let sides = args.sides(&settings).unwrap();
@@ -491,6 +449,8 @@ mod tests {
         assert_eq!(value("WASMCLOUD_RPC_PORT"), Some("4333"));
         assert_eq!(value("WASMCLOUD_ALLOW_FILE_LOAD"), Some("true"));
         assert_eq!(value("WASMCLOUD_CTL_SEED"), Some("SU"));
+        assert_eq!(value("WASMCLOUD_RPC_SEED"), Some("SU"));
+        assert_eq!(value("WASMCLOUD_RPC_TLS"), Some("false"));
         assert_eq!(value("WASMCLOUD_LOG_LEVEL"), None);
     }
 }
