@@ -157,13 +157,19 @@ pub(crate) fn command() -> clap::Command {
 
 /// A variable that is set to nothing counts as one that is not set, whatever it stands for.
 fn without_empty(command: clap::Command) -> clap::Command {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    without_variables(command, &|name| {
+        std::env::var_os(name).is_some_and(|value| value.is_empty())
+    })
+}
+
+/// The same tree without the variables that `left_out` names.
+fn without_variables(command: clap::Command, left_out: &dyn Fn(&OsStr) -> bool) -> clap::Command {
     command
         .mut_args(|arg| match arg.get_env() {
-            Some(name) if is_empty(name) => arg.env(None::<&'static str>),
+            Some(name) if left_out(name) => arg.env(None::<&'static str>),
             _ => arg,
         })
-        .mut_subcommands(without_empty)
+        .mut_subcommands(|command| without_variables(command, left_out))
 }
 
 /// One run of `wash`, from arguments to exit code.
@@ -323,6 +329,21 @@ mod tests {
             }
         }
         look(&super::command(), "wash");
+    }
+
+    #[test]
+    fn a_variable_can_be_left_out_of_the_whole_tree() {
+        let arg = || clap::Arg::new("path").long("path").env("PATH");
+        let sub = clap::Command::new("sub").arg(arg());
+        let root = clap::Command::new("root").arg(arg()).subcommand(sub);
+        let read = |root: clap::Command| {
+            let matches = root.try_get_matches_from(["root", "sub"]).unwrap();
+            let (_, below) = matches.subcommand().unwrap();
+            [&matches, below].map(|at| at.get_one::<String>("path").is_some())
+        };
+        assert_eq!(read(root.clone()), [true, true]);
+        let without = without_variables(root, &|name| name == "PATH");
+        assert_eq!(read(without), [false, false]);
     }
 
     #[test]
