@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::up::stuck;
 use crate::connection::{ConnectionArgs, is_local};
 use crate::error::{CliError, Code, Result};
-use crate::lattice_dir::{HostEntry, LatticeDir};
+use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 use crate::local::{self, BrokerStop, Stopped};
 use crate::output::{Output, Ui, fields};
 
@@ -51,7 +51,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let dir = LatticeDir::open(&lattice)?;
     let given = args.connection.nats.given();
     if let Some(running) = dir.address() {
-        refuse_elsewhere(dir.name(), &given, running.port)?;
+        refuse_elsewhere(dir.name(), &given, &running)?;
     }
     if given.names_login() {
         ui.notice("`wash down` ends processes of this machine, and needs no login");
@@ -90,8 +90,11 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 
 /// An address names another lattice than the one of this machine, which must not be stopped in its
 /// place.
-fn refuse_elsewhere(lattice: &str, given: &Given, port: u16) -> Result<()> {
-    let host = given.host.as_deref().filter(|host| !is_local(host));
+fn refuse_elsewhere(lattice: &str, given: &Given, running: &LocalAddress) -> Result<()> {
+    let port = running.port;
+    // The hosts of this machine may use a server elsewhere.
+    let same = |host: &str| is_local(host) || host == running.host;
+    let host = given.host.as_deref().filter(|host| !same(host));
     let other = given.port.filter(|other| *other != port);
     let what = match (host, other) {
         (None, None) => return Ok(()),
@@ -250,9 +253,18 @@ mod tests {
             port,
             ..Given::default()
         };
-        assert!(refuse_elsewhere("x", &given(Some("127.0.0.1"), Some(4222)), 4222).is_ok());
+        let running = |host: &str| LocalAddress {
+            host: host.to_owned(),
+            port: 4222,
+            wanted_port: 4222,
+            access: None,
+        };
+        let here = running("127.0.0.1");
+        assert!(refuse_elsewhere("x", &given(Some("localhost"), Some(4222)), &here).is_ok());
+        let far = running("10.0.0.1");
+        assert!(refuse_elsewhere("x", &given(Some("10.0.0.1"), None), &far).is_ok());
         for (host, port) in [(None, Some(4333)), (Some("10.0.0.1"), Some(4222))] {
-            let error = refuse_elsewhere("x", &given(host, port), 4222).unwrap_err();
+            let error = refuse_elsewhere("x", &given(host, port), &here).unwrap_err();
             assert_eq!(error.code(), Code::Usage);
         }
     }
