@@ -1,14 +1,15 @@
 //! The command tree and the way through one run: parse, dispatch, print, exit code.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    build, call, claims, completions, config, ctx, down, get, host, inspect, keys, label, link,
-    par, policy, scale, secrets, secrets_backend, start, status, stop, up, update, version,
+    build, call, claims, completions, config, ctx, down, get, host, inspect, keys, label, later,
+    link, par, policy, scale, secrets, secrets_backend, start, status, stop, up, update, version,
 };
 use crate::error::{CliError, Code, Result};
 use crate::output::{Format, Output, Surroundings, Ui};
@@ -29,8 +30,9 @@ pub(crate) struct Cli {
     output: Format,
     /// Accepted for 1.x scripts; nothing is experimental
     #[arg(long, global = true, hide = true, env = "WASH_EXPERIMENTAL", num_args = 0..=1,
-        default_missing_value = "true")]
-    experimental: Option<String>,
+        require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
+    experimental: Option<bool>,
     /// Print versions
     #[arg(short = 'V', long)]
     version: bool,
@@ -56,7 +58,7 @@ enum Command {
     /// Show the claims, imports and exports of a component or provider file
     Inspect(inspect::Args),
     /// Make and show keys
-    #[command(subcommand)]
+    #[command(subcommand, alias = "key")]
     Keys(keys::Command),
     /// Sign components, and make and show tokens
     #[command(subcommand)]
@@ -104,6 +106,8 @@ enum Command {
     Ctx(ctx::Command),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    #[command(flatten)]
+    Later(later::Command),
 }
 
 impl Command {
@@ -141,6 +145,7 @@ impl Command {
             Self::Call(args) => call::run(*args, ui).await,
             Self::Ctx(command) => ctx::run(command),
             Self::Completions(args) => completions::run(&args),
+            Self::Later(command) => later::run(&command),
         }
     }
 }
@@ -148,6 +153,23 @@ impl Command {
 /// The clap description of the whole tree.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
+}
+
+/// A variable that is set to nothing counts as one that is not set, whatever it stands for.
+fn without_empty(command: clap::Command) -> clap::Command {
+    without_variables(command, &|name| {
+        std::env::var_os(name).is_some_and(|value| value.is_empty())
+    })
+}
+
+/// The same tree without the variables that `left_out` names.
+fn without_variables(command: clap::Command, left_out: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if left_out(name) => arg.env(None::<&'static str>),
+            _ => arg,
+        })
+        .mut_subcommands(|command| without_variables(command, left_out))
 }
 
 /// One run of `wash`, from arguments to exit code.
@@ -158,7 +180,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     } else {
         clap::ColorChoice::Never
     };
-    let root = command().color(color);
+    let root = without_empty(command().color(color));
     let path = args::command_path(&root, &arguments);
     let ui = Ui::new(args::format(&arguments), compat(), path, around);
     let parsed = root
@@ -180,16 +202,16 @@ fn compat() -> bool {
 fn unparsed(error: &clap::Error, ui: &Ui) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            output::print_text(&error.render().ansi().to_string(), ui.style());
-            ExitCode::SUCCESS
+            let help = error.render().ansi().to_string();
+            let shown = output::print_text(&help, ui.style());
+            finish(shown.map(|()| Output::silent()), ui)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !ui.is_json() => {
             output::eprint_line(error.render().to_string().trim_end());
             ExitCode::from(2)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let failure =
-                CliError::new(Code::Usage, "a subcommand is missing").hint("`--help` lists them");
+            let failure = no_subcommand();
             ui.failure(&failure);
             ExitCode::from(failure.exit())
         }
@@ -201,16 +223,24 @@ fn unparsed(error: &clap::Error, ui: &Ui) -> ExitCode {
     }
 }
 
+fn no_subcommand() -> CliError {
+    CliError::new(Code::Usage, "a subcommand is missing").hint("`--help` lists them")
+}
+
 fn execute(cli: Cli, ui: &Ui, mut root: clap::Command) -> ExitCode {
     let Some(command) = cli.command else {
         if cli.version {
             return complete(async { Ok(version::run().await) }, ui);
         }
         if cli.help_markdown {
-            output::print_line(&markdown::render(root));
-            return ExitCode::SUCCESS;
+            let shown = output::show(&markdown::render(root));
+            return finish(shown.map(|_| Output::silent()), ui);
         }
-        output::eprint_line(root.render_long_help().to_string().trim_end());
+        if ui.is_json() {
+            ui.failure(&no_subcommand());
+        } else {
+            output::eprint_line(root.render_long_help().to_string().trim_end());
+        }
         return ExitCode::from(2);
     };
     if ui.is_wide() && !command.has_wide() {
@@ -242,11 +272,9 @@ fn complete(command: impl Future<Output = Result<Output>>, ui: &Ui) -> ExitCode 
 }
 
 fn finish(result: Result<Output>, ui: &Ui) -> ExitCode {
-    match result {
-        Ok(output) => {
-            ui.success(&output);
-            ExitCode::from(output.exit())
-        }
+    let shown = result.and_then(|output| ui.success(&output).map(|_| output));
+    match shown {
+        Ok(output) => ExitCode::from(output.exit()),
         Err(error) => {
             ui.failure(&error);
             ExitCode::from(error.exit())
@@ -256,8 +284,82 @@ fn finish(result: Result<Output>, ui: &Ui) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_tree_is_consistent() {
-        super::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[tokio::test]
+    async fn commands_that_are_not_there_say_what_to_use() {
+        let around = Surroundings::detect();
+        let ui = Ui::new(Format::Text, false, String::new(), around);
+        for line in [
+            "app deploy ./wadm.yaml --replace",
+            "dev -d --work-dir x",
+            "ui",
+            "new component hello -t hello-world-rust",
+            "push ghcr.io/a/b:1 f.wasm --allow-latest",
+            "pull ghcr.io/a/b:1",
+            "wit deps",
+            "drain all",
+            "plugin list",
+            "spy id",
+            "capture --enable",
+        ] {
+            let words = std::iter::once("wash").chain(line.split(' '));
+            let command = Cli::try_parse_from(words).unwrap().command.unwrap();
+            let error = command.run(&ui).await.unwrap_err();
+            assert_eq!((error.code(), error.exit()), (Code::NotSupported, 2));
+            assert!(error.hint_text().is_some(), "{line}");
+        }
+        let help = super::command().render_help().to_string();
+        assert!(!help.contains("Not there yet"), "{help}");
+    }
+
+    #[test]
+    fn what_belongs_to_a_command_stands_under_no_heading_of_its_connection() {
+        fn look(at: &clap::Command, path: &str) {
+            for arg in at.get_arguments().filter(|arg| arg.is_positional()) {
+                assert_eq!(arg.get_help_heading(), None, "{path}: {}", arg.get_id());
+            }
+            for child in at.get_subcommands() {
+                look(child, &format!("{path} {}", child.get_name()));
+            }
+        }
+        look(&super::command(), "wash");
+    }
+
+    #[test]
+    fn a_variable_can_be_left_out_of_the_whole_tree() {
+        let arg = || clap::Arg::new("path").long("path").env("PATH");
+        let sub = clap::Command::new("sub").arg(arg());
+        let root = clap::Command::new("root").arg(arg()).subcommand(sub);
+        let read = |root: clap::Command| {
+            let matches = root.try_get_matches_from(["root", "sub"]).unwrap();
+            let (_, below) = matches.subcommand().unwrap();
+            [&matches, below].map(|at| at.get_one::<String>("path").is_some())
+        };
+        assert_eq!(read(root.clone()), [true, true]);
+        let without = without_variables(root, &|name| name == "PATH");
+        assert_eq!(read(without), [false, false]);
+    }
+
+    #[test]
+    fn flags_of_1x_do_not_take_the_word_after_them() {
+        for line in [
+            "wash --experimental get hosts",
+            "wash --experimental=1 get hosts",
+            "wash call --http-response-extract-json app wasi:http/incoming-handler.handle",
+            "wash call --http-response-extract-json=1 app a:b/c.d",
+            "wash key list",
+            "wash keys gen Account",
+            "wash up --detach --labels a=b",
+            "wash get hosts --domain core",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok_and(|cli| cli.command.is_some()), "{line}");
+        }
     }
 }

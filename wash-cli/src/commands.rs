@@ -12,6 +12,7 @@ pub(crate) mod host;
 pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod label;
+pub(crate) mod later;
 pub(crate) mod link;
 pub(crate) mod par;
 pub(crate) mod policy;

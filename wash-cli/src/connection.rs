@@ -1,5 +1,6 @@
 //! The way to a lattice: settings, the NATS connection and what its failures mean.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use async_nats::ConnectErrorKind;
@@ -13,7 +14,7 @@ mod settings;
 
 pub(crate) use args::{ConnectionArgs, RpcArgs};
 pub(crate) use lattice::{Lattice, Search};
-pub(crate) use settings::{Given, Settings, lattice_name};
+pub(crate) use settings::{Given, Settings, Side, is_local, lattice_name};
 
 /// The name of the client as the server shows it.
 const CLIENT_NAME: &str = "wash";
@@ -56,6 +57,9 @@ fn unusable(error: &ConnectionError) -> CliError {
         ConnectionError::Tls(TlsError::Certificates { .. } | TlsError::Key { .. }) => {
             Code::FileNotFound
         }
+        ConnectionError::ReadCreds { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Code::FileNotFound
+        }
         _ => Code::CredentialsInvalid,
     };
     let told = CliError::new(code, error.to_string());
@@ -88,7 +92,20 @@ fn explain(settings: &Settings, error: &async_nats::ConnectError) -> CliError {
             "no answer within {:?}",
             settings.timeout.max(MIN_CONNECT)
         )),
-        _ => unreachable_server(settings).caused_by(error),
+        _ => {
+            let failure = unreachable_server(settings).caused_by(error);
+            let unknown = failure
+                .causes()
+                .iter()
+                .any(|it| it.contains("UnknownIssuer"));
+            match unknown {
+                true => failure.hint(
+                    "name the certificate of the authority that signed the server's with \
+                     `--ctl-tls-ca-file FILE`, or `--rpc-tls-ca-file FILE` for `wash call`",
+                ),
+                false => failure,
+            }
+        }
     }
 }
 

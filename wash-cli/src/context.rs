@@ -163,8 +163,7 @@ impl ContextDir {
     }
 
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
-        self.load_path(name)?;
-        let path = self.file(name);
+        let path = self.existing(name)?;
         fs::remove_file(&path).map_err(|error| io("delete", &path, &error))?;
         if self.default_name()?.as_deref() == Some(name) {
             let path = self.0.join(DEFAULT_FILE);
@@ -173,11 +172,12 @@ impl ContextDir {
         Ok(())
     }
 
-    /// Checks that the context exists without reading it: a broken one can be deleted.
-    fn load_path(&self, name: &str) -> Result<()> {
+    /// The file of a context that exists. It is not read: a broken one can be deleted or repaired.
+    pub(crate) fn existing(&self, name: &str) -> Result<PathBuf> {
         check_name(name)?;
-        if self.file(name).exists() {
-            Ok(())
+        let path = self.file(name);
+        if path.exists() {
+            Ok(path)
         } else {
             Err(self.missing(name))
         }

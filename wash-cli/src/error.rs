@@ -135,7 +135,9 @@ impl CliError {
             std::io::ErrorKind::NotFound => Code::FileNotFound,
             _ => Code::Io,
         };
-        Self::new(code, what).caused_by(source)
+        Self::new(code, what)
+            .caused_by(source)
+            .hint("check the path, and that you may read the file")
     }
 
     /// Adds the error and everything below it as causes.

@@ -20,7 +20,12 @@ const KEY_FILE: &str = "nk";
 #[command(next_help_heading = "Keys")]
 pub(crate) struct FolderArgs {
     /// Folder of keys [default: `keys` in the data folder of wash]
-    #[arg(long, env = "WASH_KEYS", value_name = "FOLDER")]
+    #[arg(
+        long,
+        alias = "keys-directory",
+        env = "WASH_KEYS",
+        value_name = "FOLDER"
+    )]
     pub(crate) directory: Option<PathBuf>,
 }
 

@@ -81,6 +81,14 @@ impl LatticeDir {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(name: &str, root: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            root: root.to_owned(),
+        }
+    }
+
     /// The folders of every lattice that was ever started here.
     pub(crate) fn all() -> Result<Vec<Self>> {
         let mut found: Vec<Self> = folders(&dirs::lattices()?)

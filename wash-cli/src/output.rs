@@ -1,6 +1,6 @@
 //! How results and errors are shown: text for people, one JSON document for programs.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ pub(crate) use spinner::Spinner;
 pub(crate) use style::{Style, Surroundings, Tone};
 pub(crate) use table::{Cell, Table};
 
-use crate::error::CliError;
+use crate::error::{CliError, Result};
 
 /// The version of the JSON documents.
 const API: &str = "wash/v1";
@@ -77,6 +77,11 @@ impl Output {
 
     pub(crate) fn exit(&self) -> u8 {
         self.exit
+    }
+
+    #[cfg(test)]
+    pub(crate) fn data(&self) -> &Map<String, Value> {
+        &self.data
     }
 }
 
@@ -197,23 +202,24 @@ impl Ui {
         eprint_line(&format!("{} {text}", style.dim("note:")));
     }
 
-    /// Prints the result of a command.
-    pub(crate) fn success(&self, output: &Output) {
+    /// Prints the result of a command; says whether anybody still reads.
+    pub(crate) fn success(&self, output: &Output) -> Result<bool> {
         match self.format {
-            _ if output.silent => {}
-            Format::Text | Format::Wide if self.compat => print_line(&format!("\n{}", output.text)),
-            Format::Text | Format::Wide => print_line(&output.text),
-            Format::Json => self.print_document(&self.success_document(output)),
+            _ if output.silent => Ok(true),
+            Format::Text | Format::Wide if self.compat => show(&format!("\n{}", output.text)),
+            Format::Text | Format::Wide => show(&output.text),
+            Format::Json => show(&self.document(&self.success_document(output))),
         }
     }
 
-    /// Prints an answer that takes the place of the one before it.
-    pub(crate) fn refresh(&self, output: &Output) {
+    /// Prints an answer that takes the place of the one before it; says whether anybody still
+    /// reads.
+    pub(crate) fn refresh(&self, output: &Output) -> Result<bool> {
         const CLEAR: &str = "\x1b[H\x1b[2J";
         if self.stdout_terminal() && !self.is_json() {
-            print_line(&format!("{CLEAR}{}", output.text));
+            show(&format!("{CLEAR}{}", output.text))
         } else {
-            self.success(output);
+            self.success(output)
         }
     }
 
@@ -246,7 +252,7 @@ impl Ui {
             }
             (Format::Json, true) => eprint_line(&format!("\n{}", old_failure(error))),
             (Format::Json, false) => {
-                self.print_document(&self.failure_document(error));
+                print_line(&self.document(&self.failure_document(error)));
                 let style = self.surroundings.stderr_style();
                 eprint_line(&headline(style, error));
             }
@@ -282,12 +288,10 @@ impl Ui {
         })
     }
 
-    fn print_document(&self, document: &str) {
-        if self.compat {
-            print_line(&format!("\n{document}"))
-        } else {
-            print_line(document)
-        }
+    /// A document as it is printed.
+    fn document(&self, text: &str) -> String {
+        let first = if self.compat { "\n" } else { "" };
+        format!("{first}{text}")
     }
 }
 
@@ -311,25 +315,42 @@ fn pretty(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("documents have string keys")
 }
 
-/// Writes to stdout; a reader that went away (`wash … | head`) is no error.
+/// Writes a result to stdout; says whether anybody still reads (`wash … | head`). What could not be
+/// written for another reason did not reach the user, and is an error.
+pub(crate) fn show(text: &str) -> Result<bool> {
+    written(write_line(&mut io::stdout().lock(), text))
+}
+
+fn written(outcome: io::Result<()>) -> Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::io("could not write the result", &error)),
+    }
+}
+
+fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
+    writeln!(out, "{text}").and_then(|()| out.flush())
+}
+
+/// Writes to stdout what goes on meanwhile: the work does not depend on who reads it.
 pub(crate) fn print_line(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    let _ = write_line(&mut io::stdout().lock(), text);
 }
 
 /// Writes to stderr; see [`print_line`].
 pub(crate) fn eprint_line(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Prints text that may carry colour codes of clap, without them where colour is off.
-pub(crate) fn print_text(text: &str, style: Style) {
+pub(crate) fn print_text(text: &str, style: Style) -> Result<()> {
     let text = if style.is_coloured() {
         text.to_owned()
     } else {
         strip_sgr(text)
     };
-    print_line(text.trim_end());
+    show(text.trim_end()).map(|_| ())
 }
 
 /// Removes `ESC [ … m` sequences.
@@ -342,4 +363,18 @@ fn strip_sgr(text: &str) -> String {
     }
     plain.push_str(rest);
     plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn only_a_reader_that_went_away_is_no_error() {
+        assert!(written(Ok(())).unwrap());
+        assert!(!written(Err(io::ErrorKind::BrokenPipe.into())).unwrap());
+        let full = written(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!((full.code(), full.exit()), (Code::Io, 1));
+    }
 }

@@ -20,6 +20,12 @@ pub(crate) fn entity_id(text: &str) -> Result<ComponentId> {
 /// An absolute path need not exist here, since the host may run on another machine.
 pub(crate) fn image_ref(text: &str) -> Result<String> {
     let text = text.trim();
+    if let Some(path) = text
+        .strip_prefix("file://")
+        .filter(|it| !it.starts_with('/'))
+    {
+        return relative_reference(path);
+    }
     let path = Path::new(text);
     if path.is_absolute() {
         return Ok(file_reference(path));
@@ -31,8 +37,7 @@ pub(crate) fn image_ref(text: &str) -> Result<String> {
         return Ok(file_reference(&full));
     }
     let reference = text.parse::<Reference>();
-    if !text.contains("://") && !matches!(&reference, Ok(Reference::Registry(it)) if is_remote(it))
-    {
+    if !text.contains("://") && !is_image(text) {
         let text = format!("there is no file `{text}`");
         return Err(CliError::new(Code::FileNotFound, text).hint(
             "check the path, which starts at the current folder; `wash build` makes the file of \
@@ -44,6 +49,22 @@ pub(crate) fn image_ref(text: &str) -> Result<String> {
         Err(error) => Err(CliError::new(Code::Usage, error.to_string())
             .hint("give the path of a file, or `file:///absolute/path`")),
     }
+}
+
+/// `file://build/app.wasm` names a file of the current folder, as in 1.x.
+fn relative_reference(path: &str) -> Result<String> {
+    let full = Path::new(path).canonicalize().map_err(|error| {
+        CliError::unread(format!("could not find the file `{path}`"), &error).hint(
+            "check the path, which starts at the current folder, or write `file:///absolute/path`",
+        )
+    })?;
+    Ok(file_reference(&full))
+}
+
+/// Whether a text names an image in a registry.
+pub(crate) fn is_image(text: &str) -> bool {
+    !text.contains("://")
+        && matches!(text.parse::<Reference>(), Ok(Reference::Registry(it)) if is_remote(&it))
 }
 
 /// Whether a registry is meant, and not a folder: `ghcr.io/org/image:1.0`, not `build/app.wasm`.
@@ -273,6 +294,10 @@ mod tests {
             Code::FileNotFound
         );
         assert_eq!(image_ref("ftp://x/y").unwrap_err().code(), Code::Usage);
+        let here = image_ref("file://src/resolve.rs").unwrap();
+        assert!(here.starts_with("file:///") && here.ends_with("/src/resolve.rs"));
+        let missing = image_ref("file://build/none.wasm").unwrap_err();
+        assert_eq!(missing.code(), Code::FileNotFound);
     }
 
     #[test]

@@ -197,13 +197,18 @@ fn a_build_command_makes_the_component() {
         "#,
     );
     expect(
-        &home.wash("build -p project"),
+        &home.wash("build -p project --build-only"),
         "
 -- stdout
 Component built and can be found at [HOME]/project/build/my_demo.wasm
 -- stderr
 building
 -- exit 0",
+    );
+    let signed = home.wash("build -p project --sign-only").ok();
+    assert_eq!(
+        signed.stdout.trim_end(),
+        "Component signed and can be found at [HOME]/project/build/my_demo_s.wasm"
     );
 }
 

@@ -205,12 +205,34 @@ fn a_missing_server_program_is_named() {
 #[test]
 fn a_host_that_cannot_start_says_why_and_leaves_nothing() {
     let local = Local::new();
-    let outcome = local.up("--log-level loudest");
+    let outcome = local.up("--cluster-issuers loudest");
     assert_eq!(outcome.code, Some(1), "{outcome}");
     let error = outcome.json()["error"].clone();
     assert_eq!(error["code"], "WASH0083", "{error}");
     let causes = error["causes"].to_string();
     assert!(causes.contains("loudest"), "{causes}");
+    assert_eq!(local.home.wash("status").code, Some(3));
+    let outcome = local.up("--log-level loudest");
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+}
+
+#[test]
+fn a_lattice_gets_no_second_server() {
+    let local = Local::new();
+    local.up("").ok();
+    let other = free_port();
+    let second = local
+        .home
+        .wash(&format!("up -d --nats-port {other} -o json"));
+    assert_eq!(second.code, Some(2), "{second}");
+    let hint = second.json()["error"]["hint"].to_string();
+    assert!(hint.contains("wash down"), "{hint}");
+    let elsewhere = local.home.wash(&format!("down -p {other}"));
+    assert_eq!(elsewhere.code, Some(2), "{elsewhere}");
+    let again = local.up("--label a=b").ok();
+    assert!(again.stderr.contains("`wash down`"), "{again}");
+    let down = local.home.wash("down -o json").ok().json();
+    assert_eq!(down["nats_stopped"], true, "{down}");
     assert_eq!(local.home.wash("status").code, Some(3));
 }
 

@@ -199,12 +199,64 @@ fn every_variable_of_the_credentials_file_is_read() {
         let outcome = Home::at_port(free_port())
             .with(name, "/nowhere/x.creds")
             .wash("get hosts");
-        assert_eq!(outcome.code, Some(8), "{name}: {outcome}");
+        assert_eq!(outcome.code, Some(3), "{name}: {outcome}");
         assert!(
             outcome.stderr.contains("/nowhere/x.creds"),
             "{name}: {outcome}"
         );
     }
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error() {
+    let full = || std::fs::File::options().write(true).open("/dev/full");
+    for line in ["keys gen account", "keys list -o json", "keys gen --help"] {
+        let mut command = Home::new().command();
+        let status = command.args(line.split(' ')).stdout(full().unwrap());
+        let status = status.stderr(std::process::Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{line}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let home = Home::new()
+        .with("WASH_EXPERIMENTAL", "")
+        .with("WASMCLOUD_CTL_PORT", "")
+        .with("WASMCLOUD_CTL_TIMEOUT_MS", "")
+        .with("WASMCLOUD_LATTICE", "");
+    let outcome = home.wash("--experimental get hosts -r 127.0.0.3");
+    assert_eq!(outcome.code, Some(6), "{outcome}");
+    assert!(outcome.stderr.contains("127.0.0.3:4222"), "{outcome}");
+}
+
+#[test]
+fn the_variable_of_the_credentials_file_goes_before_the_context() {
+    let home = Home::new().with("WASMCLOUD_CTL_CREDSFILE", "/nowhere/env.creds");
+    home.wash("ctx new edge --credsfile /nowhere/context.creds")
+        .ok();
+    let outcome = home.wash("get hosts --context edge");
+    assert!(outcome.stderr.contains("/nowhere/env.creds"), "{outcome}");
+}
+
+#[test]
+fn a_context_is_made_again_and_edited() {
+    let home = Home::new();
+    home.wash("ctx new ci --port 4333").ok();
+    home.wash("ctx new ci --port 4444").ok();
+    let shown = home.wash("ctx show ci").ok();
+    assert!(shown.stdout.contains("ctl_port: 4444"), "{shown}");
+    home.run(&["ctx", "edit", "ci", "-e", "sed -i s/4444/4555/"])
+        .ok();
+    let shown = home.wash("ctx show ci").ok();
+    assert!(shown.stdout.contains("ctl_port: 4555"), "{shown}");
+}
+
+#[test]
+fn json_without_a_command_is_one_document() {
+    let outcome = Home::new().wash("-o json");
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert_eq!(outcome.json()["error"]["code"], "WASH0002");
 }
 
 #[test]

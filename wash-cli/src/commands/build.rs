@@ -8,11 +8,13 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::error::{CliError, Code, Result};
+use crate::keys::SigningArgs;
 use crate::output::{Output, Ui, fields};
 
 mod cargo;
 mod componentize;
 mod project;
+mod signed;
 
 use cargo::{COMPONENT_TARGET, CargoBuild};
 use project::{Kind, Project};
@@ -23,12 +25,26 @@ pub(crate) struct Args {
     /// Project file or folder [default: wasmcloud.toml or Cargo.toml here or above]
     #[arg(short = 'p', long = "config-path")]
     config_path: Option<PathBuf>,
-    /// Accepted for 1.x scripts: this version does not sign
-    #[arg(long, hide = true)]
+    /// Build, and do not sign
+    #[arg(long, conflicts_with = "sign_only")]
     build_only: bool,
+    /// Sign what was built before
+    #[arg(long)]
+    sign_only: bool,
     /// Accepted for 1.x scripts: nothing is fetched
     #[arg(long, hide = true)]
     skip_fetch: bool,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+impl Args {
+    /// Projects of 1.x are signed, as it does. Others have nobody who expects it, unless keys are
+    /// named.
+    fn signs(&self, project: &Project) -> bool {
+        let named = self.signing.issuer.is_some() || self.signing.subject.is_some();
+        !self.build_only && (project.build_folder.is_some() || named)
+    }
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
@@ -40,7 +56,8 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         ));
     }
     match project.kind {
-        Kind::Component => build_component(&project).await,
+        Kind::Component => component(&args, &project, ui).await,
+        Kind::Provider if args.sign_only => Err(no_provider()),
         Kind::Provider => build_provider(&project).await,
     }
 }
@@ -49,7 +66,53 @@ fn is_current(folder: &Path) -> bool {
     std::env::current_dir().is_ok_and(|here| here == folder || folder == Path::new("."))
 }
 
-async fn build_component(project: &Project) -> Result<Output> {
+fn no_provider() -> CliError {
+    CliError::new(Code::NotSupported, "`--sign-only` signs components")
+        .hint("`wash par create` makes a signed archive of the program of a provider")
+}
+
+async fn component(args: &Args, project: &Project, ui: &Ui) -> Result<Output> {
+    let built = match args.sign_only {
+        true => built_before(project)?,
+        false => build_component(project).await?,
+    };
+    let signs = args.signs(project);
+    let path = match signs {
+        true => signed::sign(project, &built, &args.signing, ui)?,
+        false => built,
+    };
+    let done = match (args.sign_only, signs) {
+        (true, _) => "signed",
+        (false, true) => "built and signed",
+        (false, false) => "built",
+    };
+    let shown = absolute(&path);
+    let text = format!("Component {done} and can be found at {shown}");
+    let data = fields([
+        ("component_path", Value::from(shown)),
+        ("built", (!args.sign_only).into()),
+        ("signed", signs.into()),
+    ]);
+    Ok(Output::new(text, data))
+}
+
+/// The component that an earlier build has left.
+fn built_before(project: &Project) -> Result<PathBuf> {
+    let Some(path) = destination(project, Path::new("")) else {
+        return Err(
+            CliError::new(Code::Usage, "the project does not say what it builds")
+                .hint("set `name` in wasmcloud.toml, or sign the file with `wash claims sign`"),
+        );
+    };
+    if path.is_file() {
+        return Ok(path);
+    }
+    let text = format!("there is no `{}` to sign", path.display());
+    Err(CliError::new(Code::FileNotFound, text).hint("run `wash build` without `--sign-only`"))
+}
+
+/// Builds, and gives the file that was made.
+async fn build_component(project: &Project) -> Result<PathBuf> {
     let artifact = match &project.component.build_command {
         Some(command) => run_command(project, command).await?,
         None if project.language == "rust" => build_rust(project).await?,
@@ -62,21 +125,11 @@ async fn build_component(project: &Project) -> Result<Output> {
         )
     })?;
     let component = componentize::component(&bytes, project, &artifact)?;
-    let path = match destination(project, &artifact) {
-        Some(path) => store(&path, &component)?,
-        None if component != bytes => {
-            store(&artifact.with_extension("component.wasm"), &component)?
-        }
-        None => artifact,
-    };
-    let shown = absolute(&path);
-    let text = format!("Component built and can be found at {shown}");
-    let data = fields([
-        ("component_path", Value::from(shown)),
-        ("built", Value::Bool(true)),
-        ("signed", Value::Bool(false)),
-    ]);
-    Ok(Output::new(text, data))
+    match destination(project, &artifact) {
+        Some(path) => store(&path, &component),
+        None if component != bytes => store(&artifact.with_extension("component.wasm"), &component),
+        None => Ok(artifact),
+    }
 }
 
 async fn build_rust(project: &Project) -> Result<PathBuf> {
@@ -152,10 +205,8 @@ fn no_command(language: &str) -> CliError {
         .hint("set `build_command` and `build_artifact` under `[component]` in wasmcloud.toml")
 }
 
+/// Where the component goes that is not signed yet: `destination` is that of the signed one.
 fn destination(project: &Project, artifact: &Path) -> Option<PathBuf> {
-    if let Some(destination) = &project.component.destination {
-        return Some(project.folder.join(destination));
-    }
     let folder = project.build_folder.as_ref()?;
     let name = project
         .name
@@ -213,4 +264,56 @@ async fn build_provider(project: &Project) -> Result<Output> {
 fn absolute(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{Format, Surroundings};
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    async fn build(folder: &Path, more: &[&str]) -> Result<Output> {
+        let ui = Ui::new(Format::Text, false, String::new(), Surroundings::detect());
+        let folder = folder.to_str().unwrap();
+        let line = ["build", "-p", folder]
+            .into_iter()
+            .chain(more.iter().copied());
+        run(Line::parse_from(line).args, &ui).await
+    }
+
+    #[tokio::test]
+    async fn a_project_of_1x_is_built_and_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        // An empty component.
+        fs::write(file("made.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+        fs::write(
+            file("wasmcloud.toml"),
+            "name = 'my-demo'\nlanguage = 'other'\ntype = 'component'\nversion = '0.2.0'\n\
+             [component]\nbuild_command = 'true'\nbuild_artifact = 'made.wasm'\n\
+             key_directory = 'keys'\n",
+        )
+        .unwrap();
+        let without = build(folder.path(), &["--build-only"]).await.unwrap();
+        assert_eq!(without.data()["signed"], false);
+        assert!(file("build/my_demo.wasm").is_file() && !file("keys").exists());
+        let refused = build(folder.path(), &["--disable-keygen"]).await;
+        assert_eq!(refused.unwrap_err().code(), Code::FileNotFound);
+        let signed = build(folder.path(), &[]).await.unwrap();
+        assert_eq!(signed.data()["signed"], true);
+        assert!(file("keys/my_demo_module.nk").is_file());
+        let bytes = fs::read(file("build/my_demo_s.wasm")).unwrap();
+        let claims = lattice_claims::verify_component(&bytes, lattice_claims::epoch_seconds());
+        let metadata = claims.unwrap().unwrap().claims.metadata.unwrap();
+        assert_eq!(metadata.name.as_deref(), Some("my-demo"));
+        assert_eq!(metadata.version.as_deref(), Some("0.2.0"));
+        let again = build(folder.path(), &["--sign-only", "--disable-keygen"]).await;
+        assert_eq!(again.unwrap().data()["built"], false);
+    }
 }

@@ -22,21 +22,22 @@ mod http;
 
 /// Who calls, as the called side sees it.
 const SOURCE: &str = "wash";
-const HTTP_HANDLER: &str = "wasi:http/incoming-handler";
+/// The second is the name by which 1.x components serve each other's HTTP.
+const HTTP_HANDLERS: [&str; 2] = ["wasi:http/incoming-handler", "wrpc:http/incoming-handler"];
 
 /// Call a function of a component or provider
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: RpcArgs,
-    #[command(flatten)]
-    http: http::HttpArgs,
     /// Id of the component or provider
     id: String,
     /// Function, such as `wasi:http/incoming-handler.handle` or `example:greet/greeter.hello`
     function: String,
     /// Arguments, each a string
     args: Vec<String>,
+    #[command(flatten)]
+    http: http::HttpArgs,
+    #[command(flatten)]
+    connection: RpcArgs,
 }
 
 /// An instance and a function of it; the instance is empty for functions of the world itself.
@@ -66,7 +67,7 @@ impl<'a> Operation<'a> {
     }
 
     fn is_http(&self) -> bool {
-        lookup_name(self.instance) == HTTP_HANDLER && self.function == "handle"
+        HTTP_HANDLERS.contains(&lookup_name(self.instance)) && self.function == "handle"
     }
 }
 
@@ -276,7 +277,10 @@ mod tests {
                 function: "handle"
             }
         );
-        assert!(parse("wasi:http/incoming-handler.handle").is_http());
+        for package in ["wasi", "wrpc"] {
+            let text = format!("{package}:http/incoming-handler.handle");
+            assert!(Operation::parse(&text).unwrap().is_http());
+        }
         assert_eq!(
             parse("add"),
             Operation {

@@ -11,6 +11,8 @@ use crate::output::{Output, Ui};
 mod sign;
 mod token;
 
+pub(crate) use sign::Signing;
+
 /// Sign components, and make and show tokens
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -62,7 +62,10 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         let data = fields([("completions", Value::from(script.as_str()))]);
         return Ok(Output::new(script, data));
     };
-    crate::lattice_dir::create_folder(dir)?;
+    std::fs::create_dir_all(dir).map_err(|error| {
+        let text = format!("could not create the folder `{}`", dir.display());
+        CliError::io(text, &error).hint("name a folder you may write to with `--dir`")
+    })?;
     let path = dir.join(args.shell.file_name());
     std::fs::write(&path, script)
         .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))?;

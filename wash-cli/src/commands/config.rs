@@ -25,21 +25,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the config
     name: String,
     /// Values
     #[arg(required = true, value_name = "KEY=VALUE")]
     values: Vec<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the config
     name: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
@@ -92,13 +92,28 @@ async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {
     let name = config_name(&args.name)?;
     let spinner = ui.spinner("Deleting the config");
     let lattice = Lattice::connect(&args.connection).await?;
+    let existed = lattice.client.config(&name).await;
+    let existed = existed
+        .map_err(|error| lattice.explain(format!("could not read config `{name}`"), &error))?
+        .is_some();
     let deleted = lattice.client.delete_config(&name).await;
     deleted
         .map_err(|error| lattice.explain(format!("could not delete config `{name}`"), &error))?;
     drop(spinner);
-    Ok(message(format!(
-        "Configuration '{name}' deleted successfully."
-    )))
+    let text = match existed {
+        true => format!("Configuration '{name}' deleted successfully."),
+        false => format!("There was no configuration '{name}'; nothing was deleted"),
+    };
+    Ok(deletion(text, existed))
+}
+
+/// That something was deleted, or was not there.
+pub(super) fn deletion(text: String, existed: bool) -> Output {
+    let data = fields([
+        ("message", Value::from(text.as_str())),
+        ("existed", existed.into()),
+    ]);
+    Output::new(text, data)
 }
 
 fn message(text: String) -> Output {

@@ -14,7 +14,7 @@ use crate::output::{Output, fields};
 pub(crate) enum Command {
     /// List contexts
     List(FolderArgs),
-    /// Make a context
+    /// Make a context, in place of one of that name
     New(Box<NewArgs>),
     /// Delete a context
     #[command(alias = "delete")]
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     /// Choose the context that commands use
     #[command(name = "default", visible_alias = "use")]
     Default(NameArgs),
+    /// Change a context in an editor
+    Edit(EditArgs),
     /// Show a context; seeds stay hidden
     Show(ShowArgs),
 }
@@ -50,6 +52,17 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Name of the context [default: the one in use]
+    name: Option<String>,
+    /// Program to edit with
+    #[arg(short = 'e', long, env = "EDITOR")]
+    editor: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct NewArgs {
     #[command(flatten)]
     folder: FolderArgs,
@@ -73,8 +86,8 @@ pub(crate) struct NewArgs {
     /// JetStream domain
     #[arg(long)]
     js_domain: Option<String>,
-    /// Replace a context of this name
-    #[arg(long)]
+    /// Accepted for scripts of earlier versions: a context of this name is replaced anyway
+    #[arg(long, hide = true)]
     force: bool,
 }
 
@@ -93,6 +106,7 @@ pub(crate) fn run(command: Command) -> Result<Output> {
                 args.name
             )))
         }
+        Command::Edit(args) => edit(&args),
         Command::Show(args) => show(args),
     }
 }
@@ -124,10 +138,6 @@ fn list(contexts: &ContextDir) -> Result<Output> {
 
 fn new(args: NewArgs) -> Result<Output> {
     let contexts = ContextDir::open(args.folder.directory)?;
-    if !args.force && contexts.names()?.contains(&args.name) {
-        let text = format!("context `{}` exists already", args.name);
-        return Err(CliError::new(Code::Usage, text).hint("replace it with `--force`"));
-    }
     let lattice = crate::connection::lattice_name(Some(args.lattice))?;
     let context = Context {
         ctl_host: Some(args.host.clone()),
@@ -144,6 +154,33 @@ fn new(args: NewArgs) -> Result<Output> {
     };
     contexts.save(&context)?;
     Ok(Output::result(format!("Created context {}", args.name)))
+}
+
+fn edit(args: &EditArgs) -> Result<Output> {
+    let contexts = ContextDir::open(args.folder.directory.clone())?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => contexts.default_name()?.unwrap_or_else(|| FIRST.to_owned()),
+    };
+    let file = contexts.existing(&name)?;
+    let Some(editor) = &args.editor else {
+        return Err(CliError::new(Code::Usage, "no editor is named")
+            .hint("name one with `--editor`, or set EDITOR"));
+    };
+    // EDITOR may hold options, such as `code --wait`; the shell takes it apart as others do.
+    let status = std::process::Command::new("sh")
+        .args(["-c", &format!("{editor} \"$1\""), "wash"])
+        .arg(&file)
+        .status()
+        .map_err(|error| CliError::io(format!("could not start `{editor}`"), &error))?;
+    if !status.success() {
+        let text = format!("`{editor}` ended with {status}");
+        return Err(CliError::new(Code::Unexpected, text)
+            .hint(format!("the context is the file `{}`", file.display())));
+    }
+    // What was written is read, so that a mistake is found now.
+    contexts.load(&name)?;
+    Ok(Output::result(format!("Edited context {name}")))
 }
 
 fn show(args: ShowArgs) -> Result<Output> {

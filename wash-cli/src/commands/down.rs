@@ -5,20 +5,19 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use lattice_core::subject::store;
+use lattice_nats::connection::options::Given;
 use serde_json::{Map, Value};
 
 use super::up::stuck;
-use crate::connection::ConnectionArgs;
+use crate::connection::{ConnectionArgs, is_local};
 use crate::error::{CliError, Code, Result};
-use crate::lattice_dir::{HostEntry, LatticeDir};
+use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 use crate::local::{self, BrokerStop, Stopped};
 use crate::output::{Output, Ui, fields};
 
 /// Stop what `wash up` started on this machine
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Stop only this host: its id, a part of it in front
     #[arg(long = "host-id")]
     host_id: Option<String>,
@@ -28,6 +27,11 @@ pub(crate) struct Args {
     /// Delete stored data of the lattice after NATS has stopped
     #[arg(long = "purge-jetstream", value_enum, default_value = "none")]
     purge: Purge,
+    /// Accepted for scripts of early 1.x versions
+    #[arg(long = "flush-jetstream", hide = true)]
+    flush_jetstream: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +49,18 @@ enum Purge {
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let lattice = args.connection.given().settle()?.lattice;
     let dir = LatticeDir::open(&lattice)?;
+    let given = args.connection.nats.given();
+    if let Some(running) = dir.address() {
+        refuse_elsewhere(dir.name(), &given, &running)?;
+    }
+    if given.names_login() {
+        ui.notice("`wash down` ends processes of this machine, and needs no login");
+    }
+    if args.flush_jetstream {
+        ui.notice(
+            "`--flush-jetstream` changes nothing; `--purge-jetstream all` deletes what is stored",
+        );
+    }
     let live = dir.live_hosts();
     let chosen = choose(&live, args.host_id.as_deref())?;
     if live.is_empty() && dir.broker().is_none() {
@@ -70,6 +86,25 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         _ => return Err(cannot_purge()),
     };
     report(&dir, &stopped, &broker, &purged, ui)
+}
+
+/// An address names another lattice than the one of this machine, which must not be stopped in its
+/// place.
+fn refuse_elsewhere(lattice: &str, given: &Given, running: &LocalAddress) -> Result<()> {
+    let port = running.port;
+    // The hosts of this machine may use a server elsewhere.
+    let same = |host: &str| is_local(host) || host == running.host;
+    let host = given.host.as_deref().filter(|host| !same(host));
+    let other = given.port.filter(|other| *other != port);
+    let what = match (host, other) {
+        (None, None) => return Ok(()),
+        (Some(host), _) => format!("at `{host}`"),
+        (None, Some(other)) => format!("at port {other}"),
+    };
+    let text = format!("lattice `{lattice}` of this machine runs at port {port}, not {what}");
+    Err(CliError::new(Code::Usage, text).hint(
+        "leave out `-r` and `-p` to stop it; hosts elsewhere are stopped with `wash stop host`",
+    ))
 }
 
 /// The hosts to stop: all, or the one that is named.
@@ -210,6 +245,29 @@ fn delete(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_of_another_lattice_stops_nothing() {
+        let given = |host: Option<&str>, port| Given {
+            host: host.map(str::to_owned),
+            port,
+            ..Given::default()
+        };
+        let running = |host: &str| LocalAddress {
+            host: host.to_owned(),
+            port: 4222,
+            wanted_port: 4222,
+            access: None,
+        };
+        let here = running("127.0.0.1");
+        assert!(refuse_elsewhere("x", &given(Some("localhost"), Some(4222)), &here).is_ok());
+        let far = running("10.0.0.1");
+        assert!(refuse_elsewhere("x", &given(Some("10.0.0.1"), None), &far).is_ok());
+        for (host, port) in [(None, Some(4333)), (Some("10.0.0.1"), Some(4222))] {
+            let error = refuse_elsewhere("x", &given(host, port), &here).unwrap_err();
+            assert_eq!(error.code(), Code::Usage);
+        }
+    }
 
     #[test]
     fn a_purge_takes_only_what_it_names() {

@@ -34,23 +34,23 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct HostsArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Show ids in full on a terminal, too
     #[arg(long)]
     wide: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InventoryArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// A host: its id, the start of its id, or a part of its name [default: all]
     host: Option<String>,
     /// Show it again and again, until Ctrl-C, with this pause, such as `5s` or `500ms`
     #[arg(short = 'w', long, num_args = 0..=1, default_missing_value = "5s", value_name = "PAUSE",
         value_parser = watch::pause)]
     watch: Option<Duration>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -119,12 +119,10 @@ async fn inventory(args: InventoryArgs, ui: &Ui) -> Result<Output> {
 async fn read_inventory(lattice: &Lattice, host: Option<&str>, ui: &Ui) -> Result<Output> {
     let host = lattice.find_host_if(host).await?;
     let inventories = lattice.look_at(host.as_ref(), Search::List).await?;
-    let data = fields([("inventories", json(&inventories)?)]);
     if inventories.is_empty() {
-        let name = &lattice.settings.lattice;
-        let text = format!("No hosts answered on lattice '{name}'; start one with `wash up -d`");
-        return Ok(Output::new(text, data));
+        return Err(lattice.no_hosts());
     }
+    let data = fields([("inventories", json(&inventories)?)]);
     let parts: Vec<String> = inventories
         .iter()
         .map(|inventory| inventory_text(inventory, ui.style()))
@@ -166,7 +164,10 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
     ));
     let providers = &inventory.providers;
     let signed = providers.iter().any(|p| claimed(&p.version, p.expires));
-    let mut table = Table::new(headers(&["Provider ID", "Name"], signed));
+    let failing = providers.iter().any(|p| p.problem.is_some());
+    let mut columns = headers(&["Provider ID", "Name"], signed);
+    columns.extend(failing.then_some("Problem"));
+    let mut table = Table::new(columns);
     for provider in providers {
         let mut cells: Vec<Cell> = vec![
             provider.id.clone().into(),
@@ -177,6 +178,9 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
             cells.extend(claim_cells(version, revision, provider.expires));
         }
         cells.push(provider.image_ref.clone().unwrap_or_default().into());
+        if failing {
+            cells.push(provider.problem.clone().unwrap_or_default().into());
+        }
         table.row(cells);
     }
     text.push_str(&section(
@@ -274,7 +278,7 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lattice_core::host::ComponentDescription;
+    use lattice_core::host::{ComponentDescription, ProviderDescription};
 
     #[test]
     fn an_inventory_names_what_runs() {
@@ -299,6 +303,21 @@ mod tests {
             counter             unbounded  file:///c.wasm\n\
             No providers";
         assert_eq!(inventory_text(&inventory, Style::default()), expected);
+    }
+
+    #[test]
+    fn an_inventory_says_what_keeps_a_provider_from_its_work() {
+        let inventory = HostInventory {
+            providers: vec![ProviderDescription {
+                id: "kv3".into(),
+                problem: Some("it ends again and again".into()),
+                ..Default::default()
+            }],
+            ..HostInventory::default()
+        };
+        let text = inventory_text(&inventory, Style::default());
+        assert!(text.contains("Image  Problem"), "{text}");
+        assert!(text.contains("it ends again and again"), "{text}");
     }
 
     #[test]

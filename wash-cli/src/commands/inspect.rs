@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Ui, fields};
+use crate::resolve;
 
 mod world;
 pub(crate) use world::World;
@@ -30,6 +31,33 @@ pub(crate) struct Args {
     /// Print the WIT world
     #[arg(long = "wit", alias = "world")]
     wit: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// How 1.x reaches a registry. Taken for its scripts; they change nothing about files.
+#[derive(Debug, clap::Args)]
+struct RegistryArgs {
+    #[arg(short = 'd', long, hide = true)]
+    digest: Option<String>,
+    #[arg(long, hide = true)]
+    allow_latest: bool,
+    #[arg(short = 'u', long, hide = true, env = "WASH_REG_USER")]
+    user: Option<String>,
+    #[arg(
+        short = 'p',
+        long,
+        hide = true,
+        env = "WASH_REG_PASSWORD",
+        hide_env_values = true
+    )]
+    password: Option<String>,
+    #[arg(long, hide = true)]
+    insecure: bool,
+    #[arg(long, hide = true)]
+    insecure_skip_tls_verify: bool,
+    #[arg(long, hide = true)]
+    no_cache: bool,
 }
 
 /// The largest file that is read as a component.
@@ -107,10 +135,11 @@ fn open(path: &Path, target: &str) -> Result<File> {
     }
     File::open(path).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
-        if missing && target.contains('/') && target.contains(':') {
-            let text = format!("there is no file `{target}`");
-            return CliError::new(Code::FileNotFound, text)
-                .hint("images in registries cannot be inspected yet; download the file first");
+        if missing && resolve::is_image(target) {
+            let text = format!("could not inspect `{target}`");
+            return CliError::new(Code::NotSupported, text)
+                .cause("images in registries cannot be inspected yet")
+                .hint("download the file first, with `wkg oci pull` or `oras pull`");
         }
         CliError::unread(format!("could not open `{}`", path.display()), &error)
             .hint("check the path, and that you may read the file; `wash build` makes one")

@@ -22,7 +22,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct GenArgs {
     /// What the key stands for
-    #[arg(value_name = "TYPE")]
+    #[arg(value_name = "TYPE", ignore_case = true)]
     kind: Kind,
 }
 

@@ -10,8 +10,6 @@ use crate::resolve;
 /// Set or delete labels of a host
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Host: its id, the start of its id, or a part of its name
     host: String,
     /// Labels as `key=value`, separated by commas or blanks
@@ -20,6 +18,8 @@ pub(crate) struct Args {
     /// Delete the labels with these keys instead
     #[arg(long)]
     delete: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {

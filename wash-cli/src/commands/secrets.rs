@@ -25,8 +25,6 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the reference, by which components and links name it
     name: String,
     /// Backend that has the secret
@@ -47,14 +45,16 @@ pub(crate) struct PutArgs {
     /// Property for the backend's policy; may be repeated
     #[arg(long = "property", value_name = "KEY=VALUE")]
     properties: Vec<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the reference
     name: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
@@ -117,13 +117,19 @@ async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {
     let name = own_name(&stored_as);
     let spinner = ui.spinner("Deleting the reference");
     let lattice = Lattice::connect(&args.connection).await?;
+    let existed = lattice.client.config(&stored_as).await;
+    let existed = existed
+        .map_err(|error| lattice.explain(format!("could not read secret `{name}`"), &error))?
+        .is_some();
     let deleted = lattice.client.delete_config(&stored_as).await;
     deleted
         .map_err(|error| lattice.explain(format!("could not delete secret `{name}`"), &error))?;
     drop(spinner);
-    Ok(message(format!(
-        "Secret reference '{name}' deleted successfully."
-    )))
+    let text = match existed {
+        true => format!("Secret reference '{name}' deleted successfully."),
+        false => format!("There was no secret reference '{name}'; nothing was deleted"),
+    };
+    Ok(super::config::deletion(text, existed))
 }
 
 fn message(text: String) -> Output {

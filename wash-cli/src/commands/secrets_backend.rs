@@ -36,30 +36,28 @@ pub(crate) enum Command {
 /// Which backend is meant.
 #[derive(Debug, Args)]
 pub(crate) struct BackendArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Name of the backend, as references have it
     #[arg(long = "name", default_value = "nats-kv", env = "SECRETS_BACKEND_NAME")]
     name: BackendName,
     /// What the subjects of backends start with
     #[arg(long, default_value = DEFAULT_SECRETS_TOPIC, env = "SUBJECT_BASE", alias = "secrets-topic")]
     subject_base: TopicPrefix,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
-    #[command(flatten)]
-    backend: BackendArgs,
     /// Key of the secret in the backend
     key: String,
     #[command(flatten)]
     value: value::ValueArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MappingArgs {
-    #[command(flatten)]
-    backend: BackendArgs,
     /// Public key of the component (`M…`) or provider (`V…`); `wash inspect FILE` shows it
     entity: String,
     /// Keys of the secrets in the backend
@@ -68,6 +66,8 @@ pub(crate) struct MappingArgs {
     /// Key of a secret in the backend; may be repeated
     #[arg(long)]
     secret: Vec<String>,
+    #[command(flatten)]
+    backend: BackendArgs,
 }
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {

@@ -31,8 +31,6 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct EntityArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Id of the component or provider
     id: String,
     /// Host: its id, the start of its id, or a part of its name [default: the one that runs it]
@@ -44,12 +42,12 @@ pub(crate) struct EntityArgs {
     /// Do not wait until it has stopped
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct HostArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Host: its id, the start of its id, or a part of its name
     host: String,
     /// How long the host may take to drain, in milliseconds [default: the host decides]
@@ -58,6 +56,8 @@ pub(crate) struct HostArgs {
     /// Do not wait until it has stopped
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {

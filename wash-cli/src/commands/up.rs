@@ -20,6 +20,7 @@ mod defaults;
 mod deploy;
 mod hosts;
 mod interactive;
+mod leaf;
 mod legacy;
 mod secure;
 mod server;
@@ -81,7 +82,9 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     if args.detached || running.fresh.is_empty() {
         return Ok(running.output(ui.style()));
     }
-    ui.success(&running.output(ui.style()));
+    if let Err(error) = ui.success(&running.output(ui.style())) {
+        ui.notice(&error.to_string());
+    }
     let stop = interactive::follow(&mut running, &mut signals, ui).await;
     finish(running, stop, &mut signals, ui).await
 }
@@ -94,6 +97,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
             "runs what nobody has signed; `--require-signed` or `--trusted-issuer KEY` refuses it",
         );
     }
+    args.check()?;
     let settings = args.given().settle()?;
     let dir = LatticeDir::open(&settings.lattice)?;
     create_folder(dir.root())?;
@@ -101,6 +105,15 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let before = dir.live_hosts();
     let count = missing_hosts(args, before.len());
     let labels = args.labels(count)?;
+    let unused = args.for_new_hosts();
+    if count == 0 && !unused.is_empty() {
+        ui.notice(&format!(
+            "the hosts run already, so that {} was not applied; stop them with `{}` first, or set \
+             labels with `wash label`",
+            unused.join(", "),
+            down_command(dir.name())
+        ));
+    }
     let spinner = ui.spinner("Starting NATS");
     started.broker = dir.broker().is_none().then(|| dir.clone());
     let wanted = broker::Wanted {
@@ -133,6 +146,11 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         secure.settle(&mut settings);
         secure.save_context(&settings)?;
     }
+    let sides = args.sides(&settings)?;
+    let sides = match &secure {
+        Some(secure) => sides.without(&secure.access()),
+        None => sides,
+    };
     let lattice = Lattice::new(settings.clone()).await?;
     drop(spinner);
     dir.prune_ended_hosts(KEPT_LOGS);
@@ -141,6 +159,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         let start = hosts::Start {
             args,
             settings: &settings,
+            sides: &sides,
             dir: &dir,
             secure: secure.as_ref(),
         };
@@ -185,19 +204,22 @@ fn missing_hosts(args: &Args, running: usize) -> usize {
     }
 }
 
+/// The command that stops a lattice.
+fn down_command(lattice: &str) -> String {
+    if lattice == LatticeName::default().as_str() {
+        "wash down".to_owned()
+    } else {
+        format!("wash down -x {lattice}")
+    }
+}
+
 impl Running {
     fn nats_url(&self) -> String {
         format!("{}:{}", self.address.host, self.address.port)
     }
 
-    /// The command that stops it.
     fn down(&self) -> String {
-        let name = self.dir.name();
-        if name == LatticeName::default().as_str() {
-            "wash down".to_owned()
-        } else {
-            format!("wash down -x {name}")
-        }
+        down_command(self.dir.name())
     }
 
     fn output(&self, style: Style) -> Output {

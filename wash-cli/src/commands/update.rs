@@ -20,8 +20,6 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ComponentArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Id of the component
     id: String,
     /// The new image: a file or a reference
@@ -32,6 +30,8 @@ pub(crate) struct ComponentArgs {
     /// Do not wait until the new image runs
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {

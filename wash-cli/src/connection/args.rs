@@ -48,8 +48,13 @@ pub(crate) struct ConnectionArgs {
         env = "WASH_CTL_TLS_CA_FILE"
     )]
     pub(crate) tls_ca_file: Option<PathBuf>,
-    /// JetStream domain of the lattice
-    #[arg(long = "js-domain", env = "WASMCLOUD_JS_DOMAIN")]
+    /// Accepted for 1.x scripts: hosts know the JetStream domain, and wash asks them
+    #[arg(
+        long = "js-domain",
+        alias = "domain",
+        hide = true,
+        env = "WASMCLOUD_JS_DOMAIN"
+    )]
     pub(crate) js_domain: Option<String>,
     /// Lattice to talk to [default: default]
     #[arg(short = 'x', long = "lattice", env = "WASMCLOUD_LATTICE")]
@@ -59,7 +64,8 @@ pub(crate) struct ConnectionArgs {
         short = 't',
         long = "timeout-ms",
         alias = "timeout",
-        env = "WASMCLOUD_CTL_TIMEOUT_MS"
+        env = "WASMCLOUD_CTL_TIMEOUT_MS",
+        value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub(crate) timeout_ms: Option<u64>,
     /// Context to take settings from
@@ -74,6 +80,7 @@ impl ConnectionArgs {
             nats: self.nats.given(),
             tls_ca_file: self.tls_ca_file.clone(),
             cluster_seed: None,
+            js_domain: self.js_domain.clone(),
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),
@@ -111,7 +118,8 @@ pub(crate) struct RpcArgs {
         short = 't',
         long = "rpc-timeout-ms",
         alias = "timeout-ms",
-        env = "WASMCLOUD_RPC_TIMEOUT_MS"
+        env = "WASMCLOUD_RPC_TIMEOUT_MS",
+        value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub(crate) timeout_ms: Option<u64>,
     /// Context to take settings from
@@ -129,6 +137,7 @@ impl RpcArgs {
             nats: self.nats.given(),
             tls_ca_file: self.tls_ca_file.clone(),
             cluster_seed: self.cluster_seed.clone(),
+            js_domain: None,
             lattice: self.lattice.clone(),
             timeout_ms: self.timeout_ms,
             context: self.context.clone(),

@@ -1,6 +1,6 @@
 //! From flags, variables, context and defaults to one set of connection settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lattice_core::LatticeName;
@@ -34,6 +34,7 @@ pub(crate) struct Given {
     pub(crate) nats: options::Given,
     pub(crate) tls_ca_file: Option<PathBuf>,
     pub(crate) cluster_seed: Option<String>,
+    pub(crate) js_domain: Option<String>,
     pub(crate) lattice: Option<String>,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) context: Option<String>,
@@ -54,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) urls: Vec<String>,
     /// The seed of the cluster whose member makes the calls.
     pub(crate) cluster: Option<SecretText>,
+    /// The JetStream domain of the lattice.
+    pub(crate) js_domain: Option<String>,
     pub(crate) timeout: Duration,
     /// Whether somebody asked for a timeout other than the usual one.
     pub(crate) timeout_given: bool,
@@ -63,6 +66,23 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of an open server, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(host: &str, port: u16) -> Self {
+        let empty = tempfile::tempdir().unwrap();
+        Given {
+            nats: options::Given {
+                host: Some(host.to_owned()),
+                port: Some(port),
+                ..options::Given::default()
+            },
+            context_dir: Some(empty.path().into()),
+            ..Given::default()
+        }
+        .settle()
+        .unwrap()
+    }
+
     /// The address without scheme, as 1.x prints it.
     pub(crate) fn address(&self) -> String {
         if !self.urls.is_empty() {
@@ -153,6 +173,7 @@ impl Given {
             .and_then(|running| running.access);
         let cluster = self.cluster_seed.take().or(side.cluster_seed.clone());
         let of_lattice = || cluster_of(access.as_ref()?);
+        let js_domain = self.js_domain.take().or(side.js_domain.clone());
         let timeout_ms = self.timeout_ms.or(side.timeout);
         Ok(Settings {
             lattice,
@@ -166,6 +187,7 @@ impl Given {
                 .is_some_and(|ms| u128::from(ms) != DEFAULT_TIMEOUT.as_millis()),
             timeout_flag: self.timeout_ms.is_some(),
             topic_prefix: variable("WASMCLOUD_CTL_TOPIC_PREFIX"),
+            js_domain,
             urls: self.nats.urls,
         })
     }
@@ -182,12 +204,17 @@ impl Given {
 
     /// Credentials of one source are never mixed with those of another.
     fn login(&self, side: &FromContext, access: Option<&LocalAccess>) -> Result<Login> {
-        let said = if self.nats.names_login() {
+        let mut said = if self.nats.names_login() {
             self.nats.clone()
+        } else if let Some(creds) = creds_variable(self.side) {
+            options::Given {
+                creds: Some(creds),
+                ..options::Given::default()
+            }
         } else {
             let no_login = side.jwt.is_none() && side.seed.is_none();
             let of_lattice = || access.map(|access| access.creds.clone());
-            let creds = side.creds.clone().or_else(|| creds_variable(self.side));
+            let creds = side.creds.clone();
             options::Given {
                 jwt: side.jwt.clone(),
                 seed: side.seed.clone(),
@@ -198,7 +225,11 @@ impl Given {
         // The shell of 1.x takes the file where there is one.
         match &said.creds {
             Some(path) => Ok(Login::CredsFile(path.clone())),
-            None => said.login().map_err(|error| super::unusable(&error)),
+            None => {
+                said.jwt = text_or_file(said.jwt)?;
+                said.seed = text_or_file(said.seed)?;
+                said.login().map_err(|error| super::unusable(&error))
+            }
         }
     }
 
@@ -225,6 +256,7 @@ impl Given {
 struct FromContext {
     lattice: Option<String>,
     cluster_seed: Option<String>,
+    js_domain: Option<String>,
     host: Option<String>,
     port: Option<u16>,
     jwt: Option<SecretText>,
@@ -243,6 +275,7 @@ impl FromContext {
             Side::Control => Self {
                 lattice: filled(context.lattice),
                 cluster_seed: filled(context.cluster_seed),
+                js_domain: filled(context.js_domain),
                 host: filled(context.ctl_host),
                 port: context.ctl_port,
                 jwt: secret(context.ctl_jwt),
@@ -255,6 +288,7 @@ impl FromContext {
             Side::Rpc => Self {
                 lattice: filled(context.lattice),
                 cluster_seed: filled(context.cluster_seed),
+                js_domain: filled(context.js_domain),
                 host: filled(context.rpc_host),
                 port: context.rpc_port,
                 jwt: secret(context.rpc_jwt),
@@ -266,6 +300,19 @@ impl FromContext {
             },
         }
     }
+}
+
+/// A token or a seed may be given as the file that holds it, as in 1.x.
+fn text_or_file(given: Option<SecretText>) -> Result<Option<SecretText>> {
+    let Some(path) = given.as_ref().map(|text| Path::new(text.expose())) else {
+        return Ok(None);
+    };
+    if !path.is_file() {
+        return Ok(given);
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CliError::io(format!("could not read `{}`", path.display()), &error))?;
+    Ok(Some(SecretText::new(text.trim())))
 }
 
 type Address = (Option<String>, Option<u16>);
@@ -285,7 +332,8 @@ fn local_address(running: Option<&LocalAddress>, named: bool, context: Address) 
     }
 }
 
-fn is_local(host: &str) -> bool {
+/// Whether a host is this machine, as people write it.
+pub(crate) fn is_local(host: &str) -> bool {
     matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0" | "::1")
 }
 
@@ -343,30 +391,18 @@ fn creds_variable(side: Side) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn settings(host: &str, port: u16) -> Settings {
-        let empty = tempfile::tempdir().unwrap();
-        Given {
-            nats: options::Given {
-                host: Some(host.to_owned()),
-                port: Some(port),
-                ..options::Given::default()
-            },
-            context_dir: Some(empty.path().into()),
-            ..Given::default()
-        }
-        .settle()
-        .unwrap()
-    }
-
     #[test]
     fn hosts_may_carry_a_scheme_or_a_port() {
-        assert_eq!(settings("10.0.0.1", 4222).url(), "nats://10.0.0.1:4222");
+        assert_eq!(Settings::at("10.0.0.1", 4222).url(), "nats://10.0.0.1:4222");
         assert_eq!(
-            settings("tls://nats.test", 4443).url(),
+            Settings::at("tls://nats.test", 4443).url(),
             "tls://nats.test:4443"
         );
-        assert_eq!(settings("nats.test:5222", 4222).address(), "nats.test:5222");
-        assert_eq!(settings("[::1]", 4222).url(), "nats://[::1]:4222");
+        assert_eq!(
+            Settings::at("nats.test:5222", 4222).address(),
+            "nats.test:5222"
+        );
+        assert_eq!(Settings::at("[::1]", 4222).url(), "nats://[::1]:4222");
     }
 
     #[test]
@@ -392,6 +428,29 @@ mod tests {
         assert_eq!(settled.lattice.as_str(), "east");
         assert_eq!(settled.login, Login::Nkey(SecretText::new("SU")));
         assert!(!settled.timeout_given);
+    }
+
+    #[test]
+    fn a_seed_may_be_that_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("user.nk");
+        std::fs::write(&file, "SUFILE\n").unwrap();
+        let login = |seed: &str| {
+            Given {
+                nats: options::Given {
+                    seed: Some(SecretText::new(seed)),
+                    ..options::Given::default()
+                },
+                context_dir: Some(folder.path().into()),
+                ..Given::default()
+            }
+            .settle()
+            .unwrap()
+            .login
+        };
+        let read = login(file.to_str().unwrap());
+        assert_eq!(read, Login::Nkey(SecretText::new("SUFILE")));
+        assert_eq!(login("SUTEXT"), Login::Nkey(SecretText::new("SUTEXT")));
     }
 
     #[test]

@@ -49,6 +49,14 @@ No hosts answered on lattice 'default'; start one with `wash up -d`
 -- exit 0",
     );
     expect(
+        &lattice.wash("get inventory").await,
+        "
+-- stderr
+error[WASH0031]: no host answered on lattice 'default'
+hint: start one with `wash up -d`, or pick a context with `wash ctx use`
+-- exit 6",
+    );
+    expect(
         &lattice.wash("link put a b wasi:keyvalue/store").await,
         "
 -- stderr

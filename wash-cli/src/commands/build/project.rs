@@ -17,6 +17,8 @@ pub(super) struct Project {
     /// Where results go; a plain Cargo project leaves them in its target folder.
     pub(super) build_folder: Option<PathBuf>,
     pub(super) name: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) revision: Option<i32>,
     pub(super) language: String,
     pub(super) kind: Kind,
     pub(super) component: ComponentSection,
@@ -41,6 +43,9 @@ pub(super) struct ComponentSection {
     pub(super) build_artifact: Option<PathBuf>,
     pub(super) build_command: Option<String>,
     pub(super) destination: Option<PathBuf>,
+    pub(super) key_directory: Option<PathBuf>,
+    pub(super) tags: Option<Vec<String>>,
+    pub(super) call_alias: Option<String>,
 }
 
 /// `[provider]`.
@@ -67,6 +72,8 @@ struct ProjectFile {
     #[serde(rename = "type")]
     kind: Kind,
     name: Option<String>,
+    version: Option<String>,
+    revision: Option<i32>,
     path: Option<PathBuf>,
     build: Option<PathBuf>,
     #[serde(default)]
@@ -118,7 +125,10 @@ impl Project {
         Err(CliError::new(
             Code::FileNotFound,
             format!("there is no `{}`", path.display()),
-        ))
+        )
+        .hint(format!(
+            "name a folder, or a {PROJECT_FILE}, with `wash build -p PATH`"
+        )))
     }
 
     fn cargo(folder: &Path) -> Self {
@@ -126,6 +136,8 @@ impl Project {
             folder: folder.to_owned(),
             build_folder: None,
             name: None,
+            version: None,
+            revision: None,
             language: "rust".to_owned(),
             kind: Kind::Component,
             component: ComponentSection::default(),
@@ -155,6 +167,8 @@ impl Project {
             build_folder: Some(base.join(build)),
             folder,
             name: file.name,
+            version: file.version,
+            revision: file.revision,
             language: file.language.to_lowercase(),
             kind: file.kind,
             component: file.component,

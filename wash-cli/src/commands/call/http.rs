@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use clap::builder::BoolishValueParser;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use lattice_rpc::http::HttpError;
@@ -76,7 +77,8 @@ pub(super) struct HttpArgs {
     content_type: Option<String>,
     /// Show only the body, which must be JSON
     #[arg(long = "http-response-extract-json", env = "WASH_CALL_HTTP_RESPONSE_EXTRACT_JSON",
-        num_args = 0..=1, default_value = "false", default_missing_value = "true")]
+        num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "true", value_parser = BoolishValueParser::new())]
     extract_json: bool,
 }
 
@@ -156,11 +158,7 @@ impl HttpArgs {
         match (&self.body, &self.body_path) {
             (Some(text), _) => Ok(Bytes::copy_from_slice(text.as_bytes())),
             (None, Some(path)) => std::fs::read(path).map(Bytes::from).map_err(|error| {
-                CliError::new(
-                    Code::FileNotFound,
-                    format!("could not read `{}`", path.display()),
-                )
-                .caused_by(&error)
+                CliError::unread(format!("could not read `{}`", path.display()), &error)
             }),
             (None, None) => Ok(Bytes::new()),
         }
@@ -174,8 +172,7 @@ impl HttpArgs {
                     .caused_by(&error)
             })?;
             let text = serde_json::to_string_pretty(&body).unwrap_or_default();
-            let response = document(&answer, body);
-            return Ok(Output::new(text, fields([("response", response)])));
+            return Ok(Output::new(text, fields([("response", body)])));
         }
         let body = Value::from(String::from_utf8_lossy(&answer.body).into_owned());
         let response = document(&answer, body);
@@ -264,6 +261,18 @@ mod tests {
         ] {
             assert_eq!(request(&line).unwrap_err().code(), Code::Usage, "{line:?}");
         }
+    }
+
+    #[test]
+    fn the_extracted_body_is_the_whole_response() {
+        let answer = Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{\"a\":1}"),
+        };
+        let line = Line::parse_from(["x", "--http-response-extract-json"]);
+        let output = line.http.output(answer).unwrap();
+        assert_eq!(output.data()["response"], json!({ "a": 1 }));
     }
 
     #[test]

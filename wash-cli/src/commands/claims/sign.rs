@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use lattice_claims::component::ValidTimes;
 use lattice_claims::{ComponentMetadata, KeyKind, sign_component};
 use lattice_core::reply::message_chain;
 use serde_json::Value;
@@ -61,47 +62,84 @@ impl About {
     }
 }
 
+/// A component that is to be signed.
+#[derive(Debug)]
+pub(crate) struct Signing<'a> {
+    pub(crate) file: &'a Path,
+    /// The file to write, if not that of the same name with `_s` added.
+    pub(crate) destination: Option<PathBuf>,
+    pub(crate) metadata: ComponentMetadata,
+    pub(crate) times: ValidTimes,
+    pub(crate) keys: &'a SigningArgs,
+}
+
+/// A component that was signed.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) destination: PathBuf,
+    issuer: String,
+    subject: String,
+}
+
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     let file = path_of(&args.file);
-    let wasm = std::fs::read(file).map_err(|error| {
-        CliError::unread(format!("could not read `{}`", file.display()), &error)
-            .hint("check the path; `wash build` makes a component")
-    })?;
-    if !wasm.starts_with(b"\0asm") {
-        let text = format!("`{}` is not WebAssembly", file.display());
-        return Err(CliError::new(Code::NotAnArtifact, text)
-            .hint("providers are signed by `wash par create`"));
-    }
     let times = args.times.times()?;
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem(file);
     let name = args.about.name.as_deref().unwrap_or(&stem);
-    let issuer = args.signing.issuer(KeyKind::Account, ui)?;
-    let subject = args.signing.subject(&stem, KeyKind::Component, ui)?;
-    let metadata = args.about.metadata(name);
-    let signed = sign_component(&wasm, metadata, &issuer, &subject, times).map_err(|error| {
-        CliError::new(
-            Code::NotAnArtifact,
-            format!("could not sign `{}`", file.display()),
-        )
-        .cause(message_chain(&error))
-    })?;
-    let destination = match &args.destination {
-        Some(path) => path.clone(),
-        None => file.with_file_name(format!("{stem}_s.wasm")),
+    let signing = Signing {
+        file,
+        destination: args.destination.clone(),
+        metadata: args.about.metadata(name),
+        times,
+        keys: &args.signing,
     };
-    std::fs::write(&destination, signed).map_err(|error| {
-        CliError::io(
-            format!("could not write `{}`", destination.display()),
-            &error,
-        )
-    })?;
-    let shown = destination.display().to_string();
+    let signed = signing.sign(ui)?;
+    let shown = signed.destination.display().to_string();
     let data = fields([
         ("destination", Value::from(shown.as_str())),
-        ("issuer", issuer.public_key().into()),
-        ("subject", subject.public_key().into()),
+        ("issuer", signed.issuer.into()),
+        ("subject", signed.subject.into()),
     ]);
     Ok(Output::new(format!("Successfully signed {shown}"), data))
+}
+
+impl Signing<'_> {
+    pub(crate) fn sign(self, ui: &Ui) -> Result<Signed> {
+        let file = self.file;
+        let wasm = std::fs::read(file).map_err(|error| {
+            CliError::unread(format!("could not read `{}`", file.display()), &error)
+                .hint("check the path; `wash build` makes a component")
+        })?;
+        if !wasm.starts_with(b"\0asm") {
+            let text = format!("`{}` is not WebAssembly", file.display());
+            return Err(CliError::new(Code::NotAnArtifact, text)
+                .hint("providers are signed by `wash par create`"));
+        }
+        let stem = stem(file);
+        let issuer = self.keys.issuer(KeyKind::Account, ui)?;
+        let subject = self.keys.subject(&stem, KeyKind::Component, ui)?;
+        let signed = sign_component(&wasm, self.metadata, &issuer, &subject, self.times);
+        let signed = signed.map_err(|error| {
+            let text = format!("could not sign `{}`", file.display());
+            CliError::new(Code::NotAnArtifact, text).cause(message_chain(&error))
+        })?;
+        let usual = || file.with_file_name(format!("{stem}_s.wasm"));
+        let destination = self.destination.unwrap_or_else(usual);
+        std::fs::write(&destination, signed).map_err(|error| {
+            let text = format!("could not write `{}`", destination.display());
+            CliError::io(text, &error)
+        })?;
+        Ok(Signed {
+            destination,
+            issuer: issuer.public_key(),
+            subject: subject.public_key(),
+        })
+    }
+}
+
+fn stem(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 /// The path of a file, which may be given as a reference.

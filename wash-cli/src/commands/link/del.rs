@@ -19,8 +19,6 @@ use crate::resolve;
     wash link del [OPTIONS] --all"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Id of the entity that imports the interfaces
     #[arg(required_unless_present = "all")]
     source: Option<String>,
@@ -36,6 +34,8 @@ pub(crate) struct Args {
     /// Do not ask
     #[arg(long, visible_alias = "yes")]
     force: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {

@@ -23,8 +23,6 @@ use crate::resolve;
     wash link put [OPTIONS] <SOURCE> <TARGET> <NAMESPACE> <PACKAGE> --interface <NAME>..."
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Id of the entity that imports the interfaces
     source: String,
     /// Id of the entity that answers the calls
@@ -53,6 +51,8 @@ pub(crate) struct Args {
     /// Do not wait until the providers at its ends have taken it
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 /// Reads a locality; clap lists them in the help and where another text is refused.

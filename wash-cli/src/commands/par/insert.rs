@@ -4,7 +4,9 @@ use std::io::{BufRead as _, Read as _};
 use std::path::PathBuf;
 
 use lattice_claims::KeyKind;
-use lattice_claims::archive::{ArchiveBuilder, ArchiveLimits, Keep, ProviderArchive};
+use lattice_claims::archive::{
+    ArchiveBuilder, ArchiveLimits, Keep, ProviderArchive, native_target,
+};
 use lattice_claims::component::ValidTimes;
 use lattice_claims::epoch_seconds;
 
@@ -19,9 +21,9 @@ pub(crate) struct Args {
     /// Archive to add to
     #[arg(value_name = "ARCHIVE")]
     archive: PathBuf,
-    /// Machine that the program is for, such as `aarch64-linux`
+    /// Machine that the program is for, such as `aarch64-linux` [default: this one]
     #[arg(short = 'a', long, value_name = "ARCH-OS")]
-    arch: String,
+    arch: Option<String>,
     /// Program of the provider
     #[arg(short = 'b', long, value_name = "FILE")]
     binary: PathBuf,
@@ -60,7 +62,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     for (target, library) in archive.libraries {
         builder = add(builder, &target, library)?;
     }
-    builder = add(builder, &args.arch, program)?;
+    let target = args.arch.clone().unwrap_or_else(native_target);
+    builder = add(builder, &target, program)?;
     if let Some(world) = archive.world {
         builder = builder.world(world);
     }

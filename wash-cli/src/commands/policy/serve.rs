@@ -32,8 +32,6 @@ const QUEUE_GROUP: &str = "wash-policy";
 /// Answer the hosts of a lattice by the rules in a file
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// File of rules; a change of it counts at once
     #[arg(value_name = "FILE")]
     rules: PathBuf,
@@ -54,6 +52,8 @@ pub(crate) struct Args {
     /// Print each request as JSON, for `wash policy test`
     #[arg(long)]
     show_requests: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {

@@ -20,8 +20,6 @@ use crate::resolve;
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wash scale component [OPTIONS] [HOST] <COMPONENT_REF> <COMPONENT_ID>")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Host (optional): its id, the start of its id, or a part of its name; the component: a file
     /// or a reference; its id
     #[arg(required = true, num_args = 2..=3, value_name = "[HOST] REF ID")]
@@ -46,6 +44,8 @@ pub(crate) struct Args {
     /// Replace the image if the component runs with another one
     #[arg(long = "allow-update")]
     allow_update: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {

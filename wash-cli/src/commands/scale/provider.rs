@@ -19,8 +19,6 @@ use crate::resolve;
 /// left alone. Hosts that join later are not followed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// The provider: a file or a reference
     provider_ref: String,
     /// Its id, the same for all copies
@@ -44,6 +42,8 @@ pub(crate) struct Args {
     /// Do not wait until copies have started or stopped
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 /// How one step went.

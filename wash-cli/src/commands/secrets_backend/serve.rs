@@ -18,8 +18,6 @@ const MOST_VERSIONS: i64 = 64;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    backend: BackendArgs,
     /// Bucket for the values
     #[arg(long, default_value = SECRETS_BUCKET, env = "SECRETS_BUCKET")]
     secrets_bucket: String,
@@ -53,6 +51,8 @@ pub(crate) struct Args {
     /// named. May be repeated
     #[arg(long = "trusted-host", value_name = "N…")]
     trusted_hosts: Vec<String>,
+    #[command(flatten)]
+    backend: BackendArgs,
 }
 
 impl std::fmt::Debug for Args {

@@ -16,8 +16,6 @@ use crate::resolve;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(flatten)]
     auction: Auction,
     /// The component: a file or a reference
     component_ref: String,
@@ -25,7 +23,7 @@ pub(crate) struct Args {
     component_id: String,
     /// How many instances may run at once
     #[arg(long = "max-instances", aliases = ["max", "count", "max-concurrent"],
-        default_value_t = 1)]
+        default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     max_instances: u32,
     /// Do not wait until it has started
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
@@ -36,6 +34,8 @@ pub(crate) struct Args {
     /// Replace the image if the component runs with another one
     #[arg(long = "allow-update")]
     allow_update: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 /// A component as it is wanted.

@@ -102,9 +102,44 @@ async fn named_or_bidder(
     let constraints = resolve::pairs(&auction.constraints)?;
     let bidders = bidders(constraints.clone(), auction.options(lattice)).await;
     let bidders = bidders.map_err(|error| lattice.explain("could not hold an auction", &error))?;
-    choose(lattice, &bidders, preferred)
-        .await?
-        .ok_or_else(|| no_bids(kind, id, &constraints))
+    if let Some(host) = choose(lattice, &bidders, preferred).await? {
+        return Ok(host);
+    }
+    // Only a better text is at stake: who cannot be asked is left out.
+    let inventories = match kind {
+        "provider" => lattice.look_at(None, Search::Quick).await.ok(),
+        _ => None,
+    };
+    let inventories = inventories.unwrap_or_default();
+    Err(running_already(id, &constraints, &inventories)
+        .unwrap_or_else(|| no_bids(kind, id, &constraints)))
+}
+
+/// Why no host bids for a provider that runs: each runs an id only once.
+fn running_already(
+    id: &ComponentId,
+    constraints: &StringMap,
+    inventories: &[HostInventory],
+) -> Option<CliError> {
+    let found = inventories
+        .iter()
+        .filter(|host| resolve::fits(&host.labels, constraints))
+        .find_map(|host| {
+            let provider = host.providers.iter().find(|it| it.id == id.as_str())?;
+            Some((host, provider))
+        });
+    let (host, provider) = found?;
+    let image = provider.image_ref.as_deref().unwrap_or("an unknown image");
+    let text = format!(
+        "provider `{id}` runs already on host `{}` ({})",
+        host.host_id, host.friendly_name
+    );
+    let error = CliError::new(Code::NoHostFits, text).cause(format!("its image is `{image}`"));
+    let error = match &provider.problem {
+        Some(problem) => error.cause(problem.as_str()),
+        None => error,
+    };
+    Some(error.hint(format!("stop it first with `wash stop provider {id}`")))
 }
 
 /// Whoever answers first is only closest; of all bidders the least busy one is taken.
@@ -114,16 +149,29 @@ async fn choose(
     preferred: impl Fn(&HostInventory) -> bool,
 ) -> Result<Option<HostId>> {
     let mut ranked: Vec<(bool, usize, HostId)> = Vec::new();
+    let mut silent = None;
     let asked = bidders.iter().map(|bidder| async move {
         let id = HostId::new(bidder).ok()?;
-        let inventory = lattice.client.inventory(&id).await.ok()?;
+        let inventory = lattice.client.inventory(&id).await;
         Some((id, inventory))
     });
     for (id, inventory) in futures::future::join_all(asked).await.into_iter().flatten() {
-        let load = inventory.components.len() + inventory.providers.len();
-        ranked.push((!preferred(&inventory), load, id));
+        match inventory {
+            Ok(inventory) => {
+                let load = inventory.components.len() + inventory.providers.len();
+                ranked.push((!preferred(&inventory), load, id));
+            }
+            Err(error) => silent = Some(error),
+        }
     }
-    Ok(ranked.into_iter().min().map(|(_, _, id)| id))
+    match (ranked.into_iter().min(), silent) {
+        (Some((_, _, id)), _) => Ok(Some(id)),
+        // Somebody would run it, and only the answer is missing.
+        (None, Some(error @ ClientError::Timeout { .. })) => {
+            Err(lattice.explain("could not look at the hosts that bid", &error))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn no_bids(kind: &str, id: &ComponentId, constraints: &StringMap) -> CliError {
@@ -146,5 +194,40 @@ fn no_bids(kind: &str, id: &ComponentId, constraints: &StringMap) -> CliError {
         )
     } else {
         error.hint("`wash get inventory` shows the labels of the hosts; `wash label` sets them")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_core::host::ProviderDescription;
+
+    #[test]
+    fn a_provider_that_runs_already_is_told_with_its_problem() {
+        let id = ComponentId::new("kv3").unwrap();
+        let host = HostInventory {
+            host_id: "NA".into(),
+            friendly_name: "icy-hill-1".into(),
+            providers: vec![ProviderDescription {
+                id: "kv3".into(),
+                image_ref: Some("/bin/false".into()),
+                problem: Some("it ends again and again".into()),
+                ..ProviderDescription::default()
+            }],
+            ..HostInventory::default()
+        };
+        let hosts = [host];
+        let error = running_already(&id, &StringMap::new(), &hosts).unwrap();
+        assert_eq!(error.code(), Code::NoHostFits);
+        let causes = ["its image is `/bin/false`", "it ends again and again"];
+        assert_eq!(error.causes(), causes);
+        assert!(
+            error
+                .hint_text()
+                .unwrap()
+                .contains("wash stop provider kv3")
+        );
+        let elsewhere = [("zone".to_owned(), "b".to_owned())].into();
+        assert!(running_already(&id, &elsewhere, &hosts).is_none());
     }
 }

@@ -15,8 +15,6 @@ use crate::resolve;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(flatten)]
     auction: Auction,
     /// The provider: a file or a reference
     provider_ref: String,
@@ -36,6 +34,8 @@ pub(crate) struct Args {
     /// Do not wait until it has started
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let lattice = Lattice::connect(&args.connection).await?;
     let (host, mut watch) = ask(&lattice, &args.auction, &id, &image, args.config).await?;
     if !args.skip_wait {
-        watch.provider_started(&host, id.as_str()).await?;
+        started(&lattice, &mut watch, &host, &id).await?;
     }
     drop(spinner);
     let text = if args.skip_wait {
@@ -74,8 +74,28 @@ pub(crate) async fn start(
     config: Vec<String>,
 ) -> Result<HostId> {
     let (host, mut watch) = ask(lattice, auction, id, image, config).await?;
-    watch.provider_started(&host, id.as_str()).await?;
+    started(lattice, &mut watch, &host, id).await?;
     Ok(host)
+}
+
+/// Waits until a provider has started. A host may go on with one that has not, which is told.
+async fn started(
+    lattice: &Lattice,
+    watch: &mut Watch,
+    host: &HostId,
+    id: &ComponentId,
+) -> Result<()> {
+    let Err(error) = watch.provider_started(host, id.as_str()).await else {
+        return Ok(());
+    };
+    let inventory = lattice.client.inventory(host).await;
+    let is_kept = inventory.is_ok_and(|it| it.providers.iter().any(|it| it.id == id.as_str()));
+    if !is_kept {
+        return Err(error);
+    }
+    let more = format!("the host goes on trying, until `wash stop provider {id}`");
+    let hint = error.hint_text().map(|hint| format!("{hint}; {more}"));
+    Err(error.hint(hint.unwrap_or(more)))
 }
 
 /// Has a host start a provider; gives the host, and what hears whether it did.

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
+use lattice_core::provider::SecretText;
 use lattice_nats::connection::options;
 
-use super::connections::{self, CtlArgs, RpcArgs};
+use super::connections::{CtlArgs, RpcArgs, Sides};
 use super::legacy::LegacyArgs;
 use super::server::ServerProgram;
-use crate::connection::Given;
+use crate::connection::{Given, Settings, Side};
+use crate::context::ContextDir;
 use crate::error::{CliError, Code, Result};
+
+mod checks;
 
 /// Start a lattice on this machine
 #[derive(Debug, clap::Args)]
@@ -19,13 +23,18 @@ pub(crate) struct Args {
     #[arg(value_name = "COMPONENT")]
     pub(super) components: Vec<String>,
     /// Return as soon as the hosts answer; stop them with `wash down`
-    #[arg(short = 'd', long = "detached")]
+    #[arg(short = 'd', long = "detached", alias = "detach")]
     pub(super) detached: bool,
     /// How many hosts to run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) hosts: Option<u16>,
     /// Label for every host; may be repeated
-    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE")]
+    #[arg(
+        short = 'l',
+        long = "label",
+        alias = "labels",
+        value_name = "KEY=VALUE"
+    )]
     pub(super) labels: Vec<String>,
     /// Label with a value for each host in turn, such as `zone=a,b,c`; may be repeated
     #[arg(long = "label-each", value_name = "KEY=A,B,…")]
@@ -102,7 +111,7 @@ pub(crate) struct HostSettings {
     pub(super) host_seed: Option<String>,
     /// Seed of the cluster key; hosts that have the same share compiled code
     #[arg(long, env = "WASMCLOUD_CLUSTER_SEED", hide_env_values = true)]
-    cluster_seed: Option<String>,
+    pub(super) cluster_seed: Option<String>,
     /// Public keys of further clusters whose compiled code is used, separated by commas
     #[arg(long, env = "WASMCLOUD_CLUSTER_ISSUERS", value_delimiter = ',')]
     cluster_issuers: Vec<String>,
@@ -134,7 +143,7 @@ pub(crate) struct HostSettings {
     allowed_insecure: Vec<String>,
     /// JetStream domain the hosts use
     #[arg(long = "wasmcloud-js-domain", env = "WASMCLOUD_JS_DOMAIN")]
-    wasmcloud_js_domain: Option<String>,
+    pub(super) wasmcloud_js_domain: Option<String>,
     /// Ask a config service for settings
     #[arg(long, env = "WASMCLOUD_CONFIG_SERVICE", value_parser = BoolishValueParser::new(),
         num_args = 0..=1, default_missing_value = "true")]
@@ -155,7 +164,9 @@ pub(crate) struct HostSettings {
     #[arg(
         long = "log-level",
         alias = "structured-log-level",
-        env = "WASMCLOUD_LOG_LEVEL"
+        env = "WASMCLOUD_LOG_LEVEL",
+        value_parser = ["error", "warn", "info", "debug", "trace", "critical"],
+        ignore_case = true
     )]
     log_level: Option<String>,
     /// Refuse components and providers that are not signed
@@ -210,10 +221,34 @@ impl Args {
                 ..ctl
             },
             tls_ca_file: host.ctl_tls_ca_file.clone(),
+            cluster_seed: host.cluster_seed.clone(),
+            js_domain: host.wasmcloud_js_domain.clone(),
             lattice: host.lattice.clone(),
             context: host.context.clone(),
             ..Given::default()
         }
+    }
+
+    /// The hosts' connections, where `ctl` is what [`Args::given`] came to.
+    pub(super) fn sides(&self, ctl: &Settings) -> Result<Sides> {
+        let host = &self.host;
+        let given = Given {
+            side: Side::Rpc,
+            nats: host.rpc.given(),
+            tls_ca_file: host.rpc_tls_ca_file.clone(),
+            lattice: host.lattice.clone(),
+            timeout_ms: host.rpc_timeout_ms,
+            context: host.context.clone(),
+            ..Given::default()
+        };
+        // A context may have calls go to another server, unless flags say where everything is.
+        let context = ContextDir::open(None)?.select(host.context.as_deref())?;
+        let own_address = !self.address_given()
+            && context.is_some_and(|context| {
+                context.rpc_host.is_some()
+                    && (context.rpc_host, context.rpc_port) != (context.ctl_host, context.ctl_port)
+            });
+        Sides::new(ctl, given, own_address)
     }
 
     /// Whether the address was given, so that another one will not do.
@@ -221,6 +256,7 @@ impl Args {
         let (ctl, nats) = (&self.host.ctl, &self.nats);
         ctl.host.is_some()
             || ctl.port.is_some()
+            || !ctl.url.is_empty()
             || nats.nats_host.is_some()
             || nats.nats_port.is_some()
     }
@@ -278,25 +314,35 @@ impl HostSettings {
             .collect()
     }
 
-    /// The files with authorities, for both connections.
-    fn authorities(&self) -> Vec<String> {
-        let files = self.ctl_tls_ca_file.iter().chain(&self.rpc_tls_ca_file);
-        let mut files: Vec<_> = files.map(|path| path.display().to_string()).collect();
-        files.dedup();
-        files
-    }
-
-    /// The variables for a host whose control connection is at `address`.
-    pub(super) fn variables(&self, address: (&str, u16)) -> Vec<(String, String)> {
+    /// The variables for a host that connects by `sides`; `shared` is the seed of its cluster, and
+    /// `domain` that of JetStream.
+    pub(super) fn variables(
+        &self,
+        sides: &Sides,
+        shared: Option<&SecretText>,
+        domain: Option<&str>,
+    ) -> Vec<(String, String)> {
         let text = |value: &Option<String>| value.clone();
         let flag = |value: Option<bool>| value.map(|value| value.to_string());
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let list = |items: &[String]| Some(items.join(",")).filter(|list| !list.is_empty());
+        // Said in so many words they go before what the hosts hear about both connections.
+        let (ctl, rpc) = (self.ctl.given(), self.rpc.given());
         let others = [
-            ("WASMCLOUD_CLUSTER_SEED", text(&self.cluster_seed)),
+            ("WASMCLOUD_CTL_TLS", flag(ctl.tls)),
+            ("WASMCLOUD_CTL_TLS_FIRST", flag(ctl.tls_first)),
+            ("WASMCLOUD_RPC_TLS", flag(rpc.tls)),
+            ("WASMCLOUD_RPC_TLS_FIRST", flag(rpc.tls_first)),
+            (
+                "WASMCLOUD_CLUSTER_SEED",
+                shared.map(|seed| seed.expose().to_owned()),
+            ),
             ("WASMCLOUD_CLUSTER_ISSUERS", list(&self.cluster_issuers)),
-            ("LATTICE_NATS_TLS_CA_FILE", list(&self.authorities())),
-            ("WASMCLOUD_RPC_TIMEOUT_MS", number(self.rpc_timeout_ms)),
+            ("LATTICE_NATS_TLS_CA_FILE", list(&sides.authorities())),
+            (
+                "WASMCLOUD_RPC_TIMEOUT_MS",
+                Some(sides.rpc_timeout_ms().to_string()),
+            ),
             (
                 "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
                 number(self.provider_delay.map(u64::from)),
@@ -310,7 +356,7 @@ impl HostSettings {
                 "WASMCLOUD_OCI_ALLOWED_INSECURE",
                 list(&self.allowed_insecure),
             ),
-            ("WASMCLOUD_JS_DOMAIN", text(&self.wasmcloud_js_domain)),
+            ("WASMCLOUD_JS_DOMAIN", domain.map(str::to_owned)),
             (
                 "WASMCLOUD_CONFIG_SERVICE",
                 flag(self.config_service_enabled),
@@ -342,10 +388,7 @@ impl HostSettings {
         ];
         let others = others.into_iter();
         let others = others.filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        connections::variables(&self.ctl.given(), &self.rpc.given(), address)
-            .into_iter()
-            .chain(others)
-            .collect()
+        sides.variables().into_iter().chain(others).collect()
     }
 }
 
@@ -384,9 +427,18 @@ mod tests {
 
     #[test]
     fn hosts_use_the_control_server_for_calls_unless_told() {
-        let variables = args(&["--ctl-seed", "SU"])
-            .host
-            .variables(("10.0.0.1", 4333));
+        let args = args(&[
+            "--ctl-seed",
+            "SU",
+            "--ctl-host",
+            "10.0.0.1",
+            "--ctl-port",
+            "4333",
+            "--rpc-tls=false",
+        ]);
+        let settings = args.given().settle().unwrap();
+        let sides = args.sides(&settings).unwrap();
+        let variables = args.host.variables(&sides, None, None);
         let value = |name: &str| {
             variables
                 .iter()
@@ -397,6 +449,8 @@ mod tests {
         assert_eq!(value("WASMCLOUD_RPC_PORT"), Some("4333"));
         assert_eq!(value("WASMCLOUD_ALLOW_FILE_LOAD"), Some("true"));
         assert_eq!(value("WASMCLOUD_CTL_SEED"), Some("SU"));
+        assert_eq!(value("WASMCLOUD_RPC_SEED"), Some("SU"));
+        assert_eq!(value("WASMCLOUD_RPC_TLS"), Some("false"));
         assert_eq!(value("WASMCLOUD_LOG_LEVEL"), None);
     }
 }

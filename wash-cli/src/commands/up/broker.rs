@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use lattice_nats::connection::without_login;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -72,14 +73,18 @@ impl Wanted<'_> {
             // Not ours to start; connecting says what is wrong with it.
             return Ok(found);
         }
-        let joins_remote = args.nats_remote_url.is_some() && dir.broker().is_none();
+        let own = dir.broker().map(|own| own.port.unwrap_or_default());
+        if let Some(port) = own.filter(|port| *port != settings.port) {
+            return Err(elsewhere(dir.name(), port, settings.port));
+        }
+        let joins_remote = args.nats_remote_url.is_some() && own.is_none();
         // A secure lattice has a server of its own.
-        let is_own = dir
-            .broker()
-            .is_some_and(|own| own.port == Some(settings.port));
         let probe = probe(&settings.host, settings.port).await;
-        if probe == Probe::Nats && !joins_remote && (self.secure.is_none() || is_own) {
+        if probe == Probe::Nats && !joins_remote && (self.secure.is_none() || own.is_some()) {
             return Ok(found);
+        }
+        if let Some(port) = own {
+            return Err(silent(dir, port));
         }
         if args.nats_connect_only {
             let text = format!("no NATS server answers at {}", settings.address());
@@ -98,8 +103,46 @@ impl Wanted<'_> {
                 port
             }
         };
-        start(args, &settings.host, port, self.secure, dir).await
+        let broker = start(args, &settings.host, port, self.secure, dir).await?;
+        self.tell_of_leaf(dir, ui).await;
+        Ok(broker)
     }
+
+    /// A server starts also where the remote that it is to join is not there.
+    async fn tell_of_leaf(&self, dir: &LatticeDir, ui: &Ui) {
+        let own_config = self.args.nats_config_file.is_some();
+        let Some(url) = self.args.nats_remote_url.as_deref().filter(|_| !own_config) else {
+            return;
+        };
+        if let Some(problem) = super::leaf::problem(&dir.nats_log()).await {
+            ui.notice(&format!(
+                "NATS has not joined {} yet, and goes on trying: {problem}",
+                without_login(url)
+            ));
+        }
+    }
+}
+
+/// Two servers on one store would destroy it, and only the second could be stopped again.
+fn elsewhere(lattice: &str, own: u16, wanted: u16) -> CliError {
+    let text = format!("lattice `{lattice}` runs with a NATS server at port {own}, not {wanted}");
+    CliError::new(Code::Usage, text).hint(format!(
+        "stop it with `{}` first, or leave out the port to use it",
+        super::down_command(lattice)
+    ))
+}
+
+/// The server of the lattice is there, and of no use; another one beside it would not do.
+fn silent(dir: &LatticeDir, port: u16) -> CliError {
+    let text = format!(
+        "the NATS server of lattice `{}` does not answer at port {port}",
+        dir.name()
+    );
+    CliError::new(Code::NatsServerFailed, text).hint(format!(
+        "stop it with `{}` first; its log is {}",
+        super::down_command(dir.name()),
+        dir.nats_log().display()
+    ))
 }
 
 fn not_here(settings: &Settings) -> CliError {
@@ -329,6 +372,7 @@ fn config(args: &NatsArgs, host: &str, port: u16, store: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{Format, Surroundings};
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
@@ -362,18 +406,27 @@ mod tests {
         assert_eq!(probe("127.0.0.1", closed).await, Probe::Nothing);
     }
 
-    #[test]
-    fn the_configuration_has_what_was_asked_for() {
-        let args = NatsArgs {
+    fn no_args() -> NatsArgs {
+        NatsArgs {
             server: server::ServerProgram::default(),
             nats_host: None,
             nats_port: None,
-            nats_websocket_port: Some(4223),
+            nats_websocket_port: None,
             nats_js_domain: "core".into(),
             nats_connect_only: false,
             nats_config_file: None,
+            nats_remote_url: None,
+            nats_credsfile: None,
+        }
+    }
+
+    #[test]
+    fn the_configuration_has_what_was_asked_for() {
+        let args = NatsArgs {
+            nats_websocket_port: Some(4223),
             nats_remote_url: Some("tls://hub.test".into()),
             nats_credsfile: Some("/k/leaf.creds".into()),
+            ..no_args()
         };
         let expected = r#"listen: "127.0.0.1:4222"
 jetstream {
@@ -392,6 +445,28 @@ websocket {
             config(&args, "127.0.0.1", 4222, Path::new("/data/js")),
             expected
         );
+    }
+
+    #[tokio::test]
+    async fn a_lattice_has_one_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = LatticeDir::at("x", folder.path());
+        let own = ProcessRecord::of(std::process::id(), 41222).unwrap();
+        create_folder(&dir.nats()).unwrap();
+        dir.record_broker(&own).unwrap();
+        let ui = Ui::new(Format::Text, false, String::new(), Surroundings::detect());
+        let args = no_args();
+        for (port, code) in [(41333, Code::Usage), (41222, Code::NatsServerFailed)] {
+            let wanted = Wanted {
+                args: &args,
+                settings: &Settings::at("127.0.0.1", port),
+                fixed: true,
+                secure: None,
+            };
+            let refused = wanted.ensure(&dir, &ui).await.unwrap_err();
+            assert_eq!(refused.code(), code, "{refused}");
+            assert!(refused.hint_text().unwrap().contains("`wash down -x x`"));
+        }
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use lattice_core::provider::SecretText;
-use lattice_nats::connection::options::Given;
+use lattice_nats::connection::{Login, Tls};
 use lattice_nats::connection_options;
+
+use crate::connection::{Given, Settings};
+use crate::error::Result;
+use crate::lattice_dir::LocalAccess;
 
 connection_options! {
     /// The hosts' connection for control, and that of `wash up` itself.
@@ -34,63 +37,144 @@ connection_options! {
     }
 }
 
-/// The variables by which hosts are told both connections; `address` is where NATS is unless they say
-/// otherwise.
-pub(super) fn variables(ctl: &Given, rpc: &Given, address: (&str, u16)) -> Vec<(String, String)> {
-    let mut rpc = rpc.clone();
-    if rpc.host.is_none() && rpc.port.is_none() && rpc.urls.is_empty() {
-        rpc.urls.clone_from(&ctl.urls);
+/// The settings of the hosts' two connections.
+#[derive(Debug, Clone)]
+pub(super) struct Sides {
+    ctl: Settings,
+    rpc: Settings,
+}
+
+impl Sides {
+    /// `ctl` is what `wash up` goes by itself. Calls go to the same server as the same user, unless
+    /// `given` or the context says otherwise.
+    pub(super) fn new(ctl: &Settings, given: Given, own_address: bool) -> Result<Self> {
+        let nats = given.nats.clone();
+        let mut rpc = given.settle()?;
+        let elsewhere = nats.host.is_some() || nats.port.is_some() || !nats.urls.is_empty();
+        if elsewhere || !own_address {
+            rpc.urls = nats.urls;
+            rpc.host = nats.host.unwrap_or_else(|| ctl.host.clone());
+            rpc.port = nats.port.unwrap_or(ctl.port);
+            if !elsewhere {
+                rpc.urls.clone_from(&ctl.urls);
+            }
+        }
+        let same_server = (&rpc.host, rpc.port, &rpc.urls) == (&ctl.host, ctl.port, &ctl.urls);
+        if same_server && rpc.login == Login::Nobody {
+            rpc.login = ctl.login.clone();
+        }
+        if same_server && rpc.tls.is_default() {
+            rpc.tls = ctl.tls.clone();
+        }
+        Ok(Self {
+            ctl: ctl.clone(),
+            rpc,
+        })
     }
-    let both = [("WASMCLOUD_CTL", ctl), ("WASMCLOUD_RPC", &rpc)];
-    let all = both.into_iter().flat_map(|(prefix, given)| {
-        let told = server(given, address).into_iter().chain(access(given));
-        told.filter_map(move |(name, value)| Some((format!("{prefix}_{name}"), value?)))
-    });
-    all.collect()
+
+    /// Milliseconds that calls may take.
+    pub(super) fn rpc_timeout_ms(&self) -> u128 {
+        self.rpc.timeout.as_millis()
+    }
+
+    /// The files with authorities, for both connections.
+    pub(super) fn authorities(&self) -> Vec<String> {
+        let files = self.ctl.tls.ca_files.iter().chain(&self.rpc.tls.ca_files);
+        let mut files: Vec<_> = files.map(|path| path.display().to_string()).collect();
+        files.dedup();
+        files
+    }
+
+    /// Takes what is only for `wash` itself from what hosts are told.
+    pub(super) fn without(mut self, own: &LocalAccess) -> Self {
+        for side in [&mut self.ctl, &mut self.rpc] {
+            if side.login == Login::CredsFile(own.creds.clone()) {
+                side.login = Login::Nobody;
+            }
+        }
+        self
+    }
+
+    /// The variables by which hosts are told both connections.
+    pub(super) fn variables(&self) -> Vec<(String, String)> {
+        let both = [("WASMCLOUD_CTL", &self.ctl), ("WASMCLOUD_RPC", &self.rpc)];
+        let all = both.into_iter().flat_map(|(prefix, side)| {
+            let told = server(side).into_iter().chain(login(&side.login));
+            let told = told.chain(tls(&side.tls));
+            told.filter_map(move |(name, value)| Some((format!("{prefix}_{name}"), value?)))
+        });
+        all.collect()
+    }
 }
 
 type Told = (&'static str, Option<String>);
 
 /// Where it leads. A host looks at a list of addresses only where there is no single one.
-fn server(given: &Given, address: (&str, u16)) -> [Told; 3] {
-    let urls = Some(given.urls.join(",")).filter(|list| !list.is_empty());
+fn server(side: &Settings) -> [Told; 3] {
+    let urls = Some(side.urls.join(",")).filter(|list| !list.is_empty());
     let single = urls.is_none();
-    let host = given.host.as_deref().unwrap_or(address.0).to_owned();
-    let port = given.port.unwrap_or(address.1).to_string();
     [
-        ("HOST", single.then_some(host)),
-        ("PORT", single.then_some(port)),
+        ("HOST", single.then(|| side.host.clone())),
+        ("PORT", single.then(|| side.port.to_string())),
         ("URL", urls),
     ]
 }
 
-/// Who connects, and how. With a credentials file everything else that says who is empty, also where
-/// the environment has it: that is what `wash up` goes by itself.
-fn access(given: &Given) -> [Told; 8] {
-    let path = |path: &PathBuf| path.display().to_string();
-    let creds = given.creds.as_ref().map(path);
-    let secret = |text: &Option<SecretText>| match &creds {
-        Some(_) => Some(String::new()),
-        None => Some(text.as_ref()?.expose().to_owned()),
-    };
-    let client = given.client.as_ref();
+/// Who connects. Everything else that says who is empty, also where the environment has it: that is
+/// what `wash up` goes by itself.
+fn login(login: &Login) -> [Told; 4] {
+    let [mut jwt, mut seed, mut creds, mut token] = [const { None }; 4];
+    match login {
+        Login::CredsFile(path) => creds = Some(path.display().to_string()),
+        Login::Jwt(both) => {
+            jwt = Some(both.jwt.expose().to_owned());
+            seed = Some(both.seed.expose().to_owned());
+        }
+        Login::Nkey(key) => seed = Some(key.expose().to_owned()),
+        Login::Token(text) => token = Some(text.expose().to_owned()),
+        // The address names them, or nobody does.
+        _ => return ["JWT", "SEED", "CREDS", "TOKEN"].map(|name| (name, None)),
+    }
+    let told = |text: Option<String>| Some(text.unwrap_or_default());
     [
-        ("JWT", secret(&given.jwt)),
-        ("SEED", secret(&given.seed)),
-        ("TOKEN", secret(&given.token)),
-        ("TLS", given.tls.map(|tls| tls.to_string())),
-        ("TLS_FIRST", given.tls_first.map(|first| first.to_string())),
+        ("JWT", told(jwt)),
+        ("SEED", told(seed)),
+        ("CREDS", told(creds)),
+        ("TOKEN", told(token)),
+    ]
+}
+
+fn tls(tls: &Tls) -> [Told; 4] {
+    let path = |path: &PathBuf| path.display().to_string();
+    let client = tls.client.as_ref();
+    [
+        ("TLS", tls.required.then(|| "true".to_owned())),
+        ("TLS_FIRST", tls.first.then(|| "true".to_owned())),
         ("TLS_CERT", client.map(|client| path(&client.cert))),
         ("TLS_KEY", client.map(|client| path(&client.key))),
-        ("CREDS", creds),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Side;
+    use lattice_core::provider::SecretText;
+    use lattice_nats::connection::{Creds, options};
 
-    const HERE: (&str, u16) = ("127.0.0.1", 4222);
+    fn rpc(nats: options::Given) -> Given {
+        let empty = tempfile::tempdir().unwrap();
+        Given {
+            side: Side::Rpc,
+            nats,
+            context_dir: Some(empty.path().into()),
+            ..Given::default()
+        }
+    }
+
+    fn told(ctl: &Settings, given: options::Given) -> Vec<(String, String)> {
+        Sides::new(ctl, rpc(given), false).unwrap().variables()
+    }
 
     fn value(told: &[(String, String)], name: &str) -> Option<String> {
         let mut found = told.iter().filter(|(key, _)| key == name);
@@ -99,38 +183,76 @@ mod tests {
 
     #[test]
     fn a_list_of_addresses_holds_for_both_connections_and_in_place_of_a_single_one() {
-        let ctl = Given {
+        let ctl = Settings {
             urls: vec!["nats://a:1".to_owned(), "nats://b:2".to_owned()],
-            ..Given::default()
+            ..Settings::at("127.0.0.1", 4222)
         };
-        let told = variables(&ctl, &Given::default(), HERE);
+        let both = told(&ctl, options::Given::default());
         for side in ["CTL", "RPC"] {
-            let of = |name| value(&told, &format!("WASMCLOUD_{side}_{name}"));
+            let of = |name| value(&both, &format!("WASMCLOUD_{side}_{name}"));
             assert_eq!(of("URL").as_deref(), Some("nats://a:1,nats://b:2"));
             assert_eq!((of("HOST"), of("PORT")), (None, None), "{side}");
         }
-        let own = Given {
-            port: Some(4333),
-            ..Given::default()
-        };
-        let told = variables(&ctl, &own, HERE);
-        assert_eq!(value(&told, "WASMCLOUD_RPC_PORT").as_deref(), Some("4333"));
-        assert_eq!(value(&told, "WASMCLOUD_RPC_URL"), None);
+        let own = told(
+            &ctl,
+            options::Given {
+                port: Some(4333),
+                ..options::Given::default()
+            },
+        );
+        assert_eq!(value(&own, "WASMCLOUD_RPC_PORT").as_deref(), Some("4333"));
+        assert_eq!(value(&own, "WASMCLOUD_RPC_URL"), None);
     }
 
     #[test]
-    fn hosts_connect_as_wash_does() {
-        let ctl = Given {
-            creds: Some("u.creds".into()),
-            jwt: Some(SecretText::new("eyJ")),
-            seed: Some(SecretText::new("SU")),
-            ..Given::default()
+    fn hosts_connect_as_wash_does_also_for_calls() {
+        let ctl = Settings {
+            login: Login::CredsFile("u.creds".into()),
+            ..Settings::at("127.0.0.1", 4222)
         };
-        let told = variables(&ctl, &Given::default(), HERE);
-        assert_eq!(value(&told, "WASMCLOUD_CTL_JWT").as_deref(), Some(""));
-        assert_eq!(value(&told, "WASMCLOUD_CTL_SEED").as_deref(), Some(""));
-        let creds = value(&told, "WASMCLOUD_CTL_CREDS");
-        assert_eq!(creds.as_deref(), Some("u.creds"));
-        assert_eq!(value(&told, "WASMCLOUD_RPC_JWT"), None);
+        let both = told(&ctl, options::Given::default());
+        for side in ["CTL", "RPC"] {
+            let of = |name| value(&both, &format!("WASMCLOUD_{side}_{name}"));
+            assert_eq!(of("CREDS").as_deref(), Some("u.creds"));
+            assert_eq!(of("JWT").as_deref(), Some(""));
+            assert_eq!(of("SEED").as_deref(), Some(""));
+        }
+        let elsewhere = options::Given {
+            host: Some("10.0.0.1".to_owned()),
+            ..options::Given::default()
+        };
+        let both = told(&ctl, elsewhere);
+        assert_eq!(value(&both, "WASMCLOUD_RPC_CREDS"), None);
+    }
+
+    #[test]
+    fn a_login_of_the_context_reaches_the_hosts() {
+        let ctl = Settings {
+            login: Login::Jwt(Creds {
+                jwt: SecretText::new("eyJ"),
+                seed: SecretText::new("SU"),
+            }),
+            ..Settings::at("127.0.0.1", 4222)
+        };
+        let both = told(&ctl, options::Given::default());
+        assert_eq!(value(&both, "WASMCLOUD_CTL_JWT").as_deref(), Some("eyJ"));
+        assert_eq!(value(&both, "WASMCLOUD_RPC_SEED").as_deref(), Some("SU"));
+    }
+
+    #[test]
+    fn the_credentials_of_wash_are_not_those_of_the_hosts() {
+        let own = LocalAccess {
+            creds: "wash.creds".into(),
+            ca: "ca.pem".into(),
+            cluster: None,
+        };
+        let ctl = Settings {
+            login: Login::CredsFile(own.creds.clone()),
+            ..Settings::at("127.0.0.1", 4222)
+        };
+        let sides = Sides::new(&ctl, rpc(options::Given::default()), false).unwrap();
+        let both = sides.without(&own).variables();
+        assert_eq!(value(&both, "WASMCLOUD_CTL_CREDS"), None);
+        assert_eq!(value(&both, "WASMCLOUD_RPC_CREDS"), None);
     }
 }

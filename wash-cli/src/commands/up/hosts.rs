@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use lattice_claims::{KeyKind, SigningKey};
 use lattice_core::HostId;
+use lattice_core::provider::SecretText;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::args::Args;
 use super::broker::{open_log, own_group};
+use super::connections::Sides;
 use super::secure::Secure;
 use super::server::is_program;
 use crate::connection::{Lattice, Settings};
@@ -32,6 +34,7 @@ const SHOWN_LINES: usize = 10;
 pub(super) struct Start<'a> {
     pub(super) args: &'a Args,
     pub(super) settings: &'a Settings,
+    pub(super) sides: &'a Sides,
     pub(super) dir: &'a LatticeDir,
     pub(super) secure: Option<&'a Secure>,
 }
@@ -96,8 +99,7 @@ impl Start<'_> {
         if self.secure.is_some() && self.dir.live_hosts().is_empty() {
             command.env("LATTICE_NATS_SERVER_LOG", self.dir.nats_log());
         }
-        let address = (self.settings.host.as_str(), self.settings.port);
-        command.envs(self.args.host.variables(address));
+        command.envs(self.variables());
         for (key, value) in labels {
             command.arg("--label").arg(format!("{key}={value}"));
         }
@@ -119,6 +121,23 @@ impl Start<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// What a host is told of what this command goes by. A secure lattice has its own way in for
+    /// hosts, and its own cluster: there only what was given for this start is told.
+    fn variables(&self) -> Vec<(String, String)> {
+        let host = &self.args.host;
+        let given = host.cluster_seed.clone().map(SecretText::new);
+        let shared = match self.secure {
+            Some(_) => given.as_ref(),
+            None => self.settings.cluster.as_ref(),
+        };
+        // A server that was started here has the domain of its flag, whatever the context names.
+        let domain = match self.dir.broker() {
+            Some(_) => host.wasmcloud_js_domain.as_deref(),
+            None => self.settings.js_domain.as_deref(),
+        };
+        host.variables(self.sides, shared, domain)
     }
 
     /// This program as a host, or the one that is named, which is a host already.

@@ -1,0 +1,58 @@
+//! Signing what was built, as 1.x does: with the keys of the user, into a file beside it.
+
+use std::path::{Path, PathBuf};
+
+use lattice_claims::ComponentMetadata;
+use lattice_claims::component::ValidTimes;
+use lattice_claims::epoch_seconds;
+
+use super::project::Project;
+use crate::commands::claims::Signing;
+use crate::error::Result;
+use crate::keys::SigningArgs;
+use crate::output::Ui;
+
+/// Signs a component of the project; gives the file that was written.
+pub(super) fn sign(
+    project: &Project,
+    artifact: &Path,
+    given: &SigningArgs,
+    ui: &Ui,
+) -> Result<PathBuf> {
+    let mut keys = given.clone();
+    let folder = project.component.key_directory.as_ref();
+    keys.keys.directory = keys
+        .keys
+        .directory
+        .or_else(|| Some(project.folder.join(folder?)));
+    let destination = project.component.destination.as_ref();
+    let destination = destination.map(|path| project.folder.join(path));
+    if let Some(parent) = destination.as_deref().and_then(Path::parent) {
+        crate::lattice_dir::create_folder(parent)?;
+    }
+    let signing = Signing {
+        file: artifact,
+        destination,
+        metadata: metadata(project, artifact),
+        times: ValidTimes {
+            now: epoch_seconds(),
+            expires: None,
+            not_before: None,
+        },
+        keys: &keys,
+    };
+    Ok(signing.sign(ui)?.destination)
+}
+
+/// What the project file says of the component.
+fn metadata(project: &Project, artifact: &Path) -> ComponentMetadata {
+    let stem = || Some(artifact.file_stem()?.to_string_lossy().into_owned());
+    ComponentMetadata {
+        name: project.name.clone().or_else(stem),
+        version: project.version.clone(),
+        revision: project.revision,
+        tags: project.component.tags.clone(),
+        call_alias: project.component.call_alias.clone(),
+        ..ComponentMetadata::default()
+    }
+}
