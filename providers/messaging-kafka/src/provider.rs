@@ -59,7 +59,7 @@ impl MessagingKafka {
         let lattice = self.session.lattice();
         let group = format!("lattice-{lattice}-{}-{}", link.peer, link.name);
         let read = ReaderSettings::read(settings, group)?;
-        let rules = DeliveryRules::read(settings, &Defaults::default())?;
+        let rules = DeliveryRules::read(settings, &Defaults::of(&self.session))?;
         let topics = read.topics.clone();
         kafka.check(&topics).await.map_err(no_brokers)?;
         let intake = Intake::new();

@@ -79,10 +79,10 @@ impl MessagingNats {
         let fleeting = Defaults {
             max_in_flight: 1024,
             unreached: Some(UNREACHED),
-            ..Defaults::default()
+            ..Defaults::of(&self.session)
         };
         let fleeting = DeliveryRules::read(&settings, &fleeting)?;
-        let stored = DeliveryRules::read(&settings, &Defaults::default())?;
+        let stored = DeliveryRules::read(&settings, &Defaults::of(&self.session))?;
         let cluster = Arc::new(self.connect(&settings).await?);
         let mut told = Told {
             cluster: Arc::clone(&cluster),
