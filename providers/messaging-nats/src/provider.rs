@@ -98,7 +98,7 @@ impl MessagingNats {
                 Deliverer::new(&self.session, link, rules, &told.intake)
             };
             let begun = jetstream::begin(&cluster, make, consumer, &told.intake).await;
-            told.troubles.push(begun.map_err(no_consumer)?);
+            told.troubles.extend(begun.map_err(no_consumer)?);
         }
         let deliverer = Deliverer::new(&self.session, link, fleeting, &told.intake);
         for subscription in &source.subscriptions {
