@@ -20,7 +20,7 @@ pub(crate) struct Cors {
     origins: Origins,
     pub(crate) allowed_headers: HeaderValue,
     pub(crate) allowed_methods: HeaderValue,
-    pub(crate) exposed_headers: Option<HeaderValue>,
+    pub(crate) exposed_headers: HeaderValue,
     pub(crate) max_age: HeaderValue,
 }
 
@@ -32,7 +32,7 @@ impl Default for Cors {
                 "accept,accept-language,content-type,content-language",
             ),
             allowed_methods: HeaderValue::from_static("GET,POST,PUT,DELETE,HEAD,OPTIONS"),
-            exposed_headers: None,
+            exposed_headers: HeaderValue::from_static("*"),
             max_age: HeaderValue::from_static("300"),
         }
     }
@@ -104,9 +104,7 @@ impl Cors {
         }
         if let Some(origin) = mark.allow_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            if let Some(exposed) = &self.exposed_headers {
-                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
-            }
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed_headers.clone());
         }
     }
 }
@@ -122,12 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn any_origin_is_the_default() {
+    fn any_origin_may_read_all_headers_by_default() {
         let cors = Cors::default();
         let mut headers = HeaderMap::new();
         cors.write(cors.mark(&from("https://a.example")), &mut headers);
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-        assert_eq!(headers.len(), 1);
+        assert_eq!(headers[ACCESS_CONTROL_EXPOSE_HEADERS], "*");
+        assert_eq!(headers.len(), 2);
     }
 
     #[test]

@@ -189,7 +189,7 @@ async fn ask(
 async fn stalls(upload: Option<&Upload>, route: &Route) {
     match upload {
         // Boxed, since most requests have no such thing and would carry its room along.
-        Some(upload) => Box::pin(upload.stalls(route.body.pause)).await,
+        Some(upload) => Box::pin(upload.stalls(route.timeout, route.body.pause)).await,
         None => std::future::pending().await,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use lattice_provider_sdk::{DEFAULT_DEADLINE, LinkError, LinkKey, ProviderLink, Session, Shared};
+use lattice_provider_sdk::{LinkError, LinkKey, ProviderLink, Session, Shared};
 use lattice_rpc::http::{HANDLE, INCOMING_HANDLER};
 use lattice_rpc::{Invocation, TraceContext};
 use tokio::time::Instant;
@@ -26,7 +26,8 @@ pub(crate) struct Route {
     place: Place,
     /// The call, complete but for its deadline.
     call: Invocation,
-    timeout: Duration,
+    /// How long the component may take.
+    pub(crate) timeout: Duration,
     /// Whether the link sets the time limit itself.
     pub(crate) has_limit: bool,
     pub(crate) read_only: bool,
@@ -58,7 +59,7 @@ impl Route {
             key: link.key(),
             place: settings.place,
             call,
-            timeout: common.timeout.unwrap_or(DEFAULT_DEADLINE),
+            timeout: common.timeout.unwrap_or_else(|| session.default_deadline()),
             has_limit: common.timeout.is_some(),
             read_only: common.read_only,
             methods: common.methods,

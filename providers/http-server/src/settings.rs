@@ -21,7 +21,7 @@
 //! | `path` | the path that belongs to the component, exactly, or a template | any; required in path mode |
 //! | `host` | the host that belongs to the component | any; required in host mode |
 //! | `methods` | the methods that are let through, as a list, else 405 | any |
-//! | `timeout_ms` | how long the component may take, the body of the request included, else 408 | 5 s, else 504; see below |
+//! | `timeout_ms` | how long the component may take, the body of the request included, else 408 | the host's `--call-timeout-ms`, 5 s, else 504; see below |
 //! | `readonly_mode` | only GET and HEAD, else 405 | `false` |
 //! | `cache_control` | the header of successful GETs that have none | |
 //! | `disable_keepalive` | one request per connection | `false` |
@@ -31,13 +31,14 @@
 //! | `websocket` | whether the component may take connections over, see below | `false` |
 //! | the four limits of connections above | in address mode | the provider's |
 //! | `cors_allowed_origins` | a JSON list | any origin |
-//! | `cors_allowed_headers` | a JSON list | `accept`, `accept-language`, `content-type`, `content-language` |
+//! | `cors_allowed_headers` | a JSON list, of which an empty one is any, as in the next two | `accept`, `accept-language`, `content-type`, `content-language` |
 //! | `cors_allowed_methods` | a JSON list | `GET`, `POST`, `PUT`, `DELETE`, `HEAD`, `OPTIONS` |
-//! | `cors_exposed_headers` | a JSON list | none |
+//! | `cors_exposed_headers` | a JSON list | any |
 //! | `cors_max_age_secs` | how long a preflight answer holds | 300 |
 //! | `config_json`, `config_b64` | all of these as one JSON object, the latter in base64; single values go before it | |
 //!
-//! Keys of links are matched in any case. In the JSON object `tls` and `cors` may be objects.
+//! Keys of links are matched in any case. In the JSON object `tls` and `cors` may be objects; what
+//! an object `cors` leaves out of the lists is any.
 //!
 //! A template has parameters in place of whole segments: `/users/{id}`, and as the last one
 //! `/files/{rest...}` for all that follows, which `/files/{*rest}` of 1.x means too. Names are made of
@@ -51,10 +52,11 @@
 //!
 //! # Bodies that take their time
 //!
-//! Without `timeout_ms`, a component has five seconds for the head of its answer from when the body
-//! of its request is all on its way to it, else 504. As long as the body comes, the client may
+//! Without `timeout_ms`, a component has the host's time for calls, five seconds unless
+//! `--call-timeout-ms` says otherwise, for the head of its answer from when the body of its request
+//! is all on its way to it, else 504. As long as the body comes, the client may
 //! pause for `body_timeout_ms`, else 408; a component that takes no piece of it for that time and
-//! five seconds more is given up with 504. With `timeout_ms`, the head of the answer is due then,
+//! the host's more is given up with 504. With `timeout_ms`, the head of the answer is due then,
 //! whether the body is all there or not. In any case the host ends the call after the longest time
 //! that it lets components run. None of this is about the body of the answer, see below.
 //!

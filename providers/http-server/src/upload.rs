@@ -4,7 +4,6 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use lattice_provider_sdk::DEFAULT_DEADLINE;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -72,14 +71,14 @@ impl Upload {
         self.blame.get()
     }
 
-    /// Resolves when the component had its time: since the body is all there or, before that, since
+    /// Resolves when the component had its `time`: since the body is all there or, before that, since
     /// the last piece, for which the client may let it wait for `pause`. A client that takes longer
     /// is told so before this is over, as long as the component waits for it.
-    pub(crate) async fn stalls(&self, pause: Duration) {
+    pub(crate) async fn stalls(&self, time: Duration, pause: Duration) {
         loop {
             let Moved { at, has_ended } = *self.moved.lock();
             let pause = if has_ended { Duration::ZERO } else { pause };
-            let until = at + pause + DEFAULT_DEADLINE;
+            let until = at + pause + time;
             if until <= Instant::now() {
                 return;
             }
@@ -95,6 +94,7 @@ mod tests {
 
     use super::*;
 
+    const TIME: Duration = Duration::from_secs(7);
     const PAUSE: Duration = Duration::from_secs(60);
 
     async fn seconds(stalls: impl Future<Output = ()>) -> u64 {
@@ -116,8 +116,8 @@ mod tests {
             sleep(Duration::from_secs(2)).await;
             upload.ends();
         };
-        let (took, ()) = tokio::join!(seconds(upload.stalls(PAUSE)), sending);
-        assert_eq!(took, 590 + 5);
+        let (took, ()) = tokio::join!(seconds(upload.stalls(TIME, PAUSE)), sending);
+        assert_eq!(took, 590 + 7);
     }
 
     #[tokio::test(start_paused = true)]
@@ -125,15 +125,15 @@ mod tests {
         let upload = Upload::new();
         sleep(Duration::from_secs(3)).await;
         upload.moves();
-        assert_eq!(seconds(upload.stalls(PAUSE)).await, 65);
-        assert_eq!(seconds(upload.stalls(PAUSE)).await, 0);
+        assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 67);
+        assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_to_blame_has_sent_all_it_will() {
         let upload = Upload::new();
         upload.refuse(Failure::BODY_TIMEOUT);
-        assert_eq!(seconds(upload.stalls(PAUSE)).await, 5);
+        assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 7);
         assert_eq!(upload.blame(), Some(&Failure::BODY_TIMEOUT));
     }
 }

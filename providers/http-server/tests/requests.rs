@@ -24,6 +24,22 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 #[tokio::test]
+async fn a_link_without_a_time_has_that_of_the_host() {
+    let mut lattice = Lattice::start_with(&[], Some(15_000)).await;
+    let address = free_address();
+    let on = link("hello", &[("address", &address)]);
+    lattice.put_ready(&on).await;
+    let _component = lattice
+        .component("hello", |context, _| async move {
+            let left = (context.deadline - Instant::now()).as_secs();
+            text(&left.to_string())
+        })
+        .await;
+    let left: u64 = body_at(&address, "/").await.parse().unwrap();
+    assert!((10..=15).contains(&left), "{left}");
+}
+
+#[tokio::test]
 async fn a_request_arrives_as_it_was_sent_and_so_does_the_response() {
     let mut lattice = Lattice::start(&[]).await;
     let address = free_address();

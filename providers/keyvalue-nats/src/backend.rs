@@ -1,15 +1,16 @@
 //! The buckets behind one link.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lattice_core::LinkRules;
 use lattice_core::subject::store::BUCKET_PREFIXES;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
     Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
 };
-use lattice_provider_sdk::{Context, Features, Shared, chain};
+use lattice_provider_sdk::{Backends, Context, Features, ProviderLink, Shared, chain};
 
 use crate::bucket::{Bucket, Failure};
 use crate::cluster::{Cluster, New, OpenError};
@@ -64,15 +65,33 @@ pub(crate) async fn features(cluster: &Cluster, bucket: &str, new: New) -> Featu
 pub(crate) struct NatsBackend {
     cluster: Shared<Cluster>,
     link_name: String,
+    /// Whether the host of the component keeps it to rules on calls through this link.
+    has_rules: bool,
     settings: LinkSettings,
+    /// Those of all links, which hold this one.
+    all: Weak<Backends<Self>>,
+}
+
+/// Where a component means to do something.
+struct Place<'a> {
+    cluster: &'a Cluster,
+    bucket: &'a str,
+    new: New,
 }
 
 impl NatsBackend {
-    pub(crate) fn new(cluster: Shared<Cluster>, link_name: &str, settings: LinkSettings) -> Self {
+    pub(crate) fn new(
+        cluster: Shared<Cluster>,
+        link: &ProviderLink,
+        settings: LinkSettings,
+        all: &Arc<Backends<Self>>,
+    ) -> Self {
         Self {
             cluster,
-            link_name: link_name.to_owned(),
+            link_name: link.name.to_string(),
+            has_rules: link.rules != LinkRules::default(),
             settings,
+            all: Arc::downgrade(all),
         }
     }
 
@@ -105,10 +124,33 @@ impl NatsBackend {
         }
     }
 
-    /// The bucket a component means, by its real name, and how it may be created.
-    fn resolve<'a>(&'a self, bucket: &'a str) -> Result<(&'a str, New), KeyValueError> {
+    /// The place that the link configures.
+    fn own(&self) -> Place<'_> {
+        Place {
+            cluster: &self.cluster,
+            bucket: &self.settings.bucket,
+            new: self.new_own(),
+        }
+    }
+
+    /// The other link of the component that is called so, which a component of 1.x means by it.
+    fn sibling(&self, cx: &Context, bucket: &str) -> Result<Option<Arc<Self>>, KeyValueError> {
         if is_own_bucket(bucket, &self.link_name) {
-            return Ok((&self.settings.bucket, self.new_own()));
+            return Ok(None);
+        }
+        let source = cx.source_id.as_deref().unwrap_or_default();
+        let all = self.all.upgrade();
+        match all.and_then(|all| all.named(source, bucket)) {
+            // The host has looked at the rules of this link, not at those of that one.
+            Some(other) if other.has_rules => Err(KeyValueError::AccessDenied),
+            other => Ok(other),
+        }
+    }
+
+    /// The bucket a component means, by its real name, and how it may be created.
+    fn resolve<'a>(&'a self, bucket: &'a str) -> Result<Place<'a>, KeyValueError> {
+        if is_own_bucket(bucket, &self.link_name) {
+            return Ok(self.own());
         }
         // What the operator configured is not refused.
         let mut reserved = RESERVED.iter().chain(&BUCKET_PREFIXES);
@@ -119,27 +161,49 @@ impl NatsBackend {
             create: self.settings.create_others,
             lifetime: self.settings.lifetime,
         };
-        Ok((bucket, new))
+        Ok(Place {
+            cluster: &self.cluster,
+            bucket,
+            new,
+        })
     }
 
     /// Does something in the bucket that a component means.
     async fn within<T, F>(
         &self,
+        cx: &Context,
         bucket: &str,
         work: impl FnOnce(Arc<Bucket>) -> F,
     ) -> Result<T, KeyValueError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let (name, new) = self.resolve(bucket)?;
-        let cluster = &self.cluster;
-        let opened = cluster.bucket(name, new).await.map_err(refusal)?;
-        work(opened).await.map_err(|failure| {
+        match self.sibling(cx, bucket)? {
+            Some(other) => other.own().within(work).await,
+            None => self.resolve(bucket)?.within(work).await,
+        }
+    }
+}
+
+impl Place<'_> {
+    async fn within<T, F>(&self, work: impl FnOnce(Arc<Bucket>) -> F) -> Result<T, KeyValueError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let opened = self.cluster.bucket(self.bucket, self.new).await;
+        work(opened.map_err(refusal)?).await.map_err(|failure| {
             if failure.is_of_bucket() {
-                cluster.forget(name);
+                self.cluster.forget(self.bucket);
             }
             failure.into()
         })
+    }
+
+    /// Adds to a number, one of this process after the other.
+    async fn increment(&self, key: &str, by: Addend) -> Result<i128, KeyValueError> {
+        let _turn = self.cluster.turn(self.bucket, key).await;
+        self.within(|b| async move { b.increment(key, by).await })
+            .await
     }
 }
 
@@ -153,27 +217,27 @@ fn refusal(error: OpenError) -> KeyValueError {
 impl Store for NatsBackend {
     async fn get(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         key: &str,
     ) -> Result<Option<Bytes>, KeyValueError> {
-        self.within(bucket, |b| async move { b.get(key).await })
+        self.within(cx, bucket, |b| async move { b.get(key).await })
             .await
     }
 
     async fn read(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         key: &str,
     ) -> Result<Versioned, KeyValueError> {
-        self.within(bucket, |b| async move { b.read(key).await })
+        self.within(cx, bucket, |b| async move { b.read(key).await })
             .await
     }
 
     async fn set(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         key: &str,
         value: Bytes,
@@ -182,27 +246,27 @@ impl Store for NatsBackend {
         if ttl.is_some() {
             return Err(Failure::Time(key.to_owned()).into());
         }
-        self.within(bucket, |b| async move { b.set(key, value).await })
+        self.within(cx, bucket, |b| async move { b.set(key, value).await })
             .await
     }
 
-    async fn delete(&self, _cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
-        self.within(bucket, |b| async move { b.delete(key).await })
+    async fn delete(&self, cx: &Context, bucket: &str, key: &str) -> Result<(), KeyValueError> {
+        self.within(cx, bucket, |b| async move { b.delete(key).await })
             .await
     }
 
-    async fn exists(&self, _cx: &Context, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
-        self.within(bucket, |b| async move { b.exists(key).await })
+    async fn exists(&self, cx: &Context, bucket: &str, key: &str) -> Result<bool, KeyValueError> {
+        self.within(cx, bucket, |b| async move { b.exists(key).await })
             .await
     }
 
     async fn list_keys(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         cursor: Option<u64>,
     ) -> Result<KeysPage, KeyValueError> {
-        self.within(bucket, |b| async move { b.list_keys(cursor).await })
+        self.within(cx, bucket, |b| async move { b.list_keys(cursor).await })
             .await
     }
 }
@@ -210,59 +274,67 @@ impl Store for NatsBackend {
 impl Atomics for NatsBackend {
     async fn increment(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         key: &str,
         by: Addend,
     ) -> Result<i128, KeyValueError> {
-        let (name, _) = self.resolve(bucket)?;
-        let _turn = self.cluster.turn(name, key).await;
-        self.within(bucket, |b| async move { b.increment(key, by).await })
-            .await
+        match self.sibling(cx, bucket)? {
+            Some(other) => other.own().increment(key, by).await,
+            None => self.resolve(bucket)?.increment(key, by).await,
+        }
     }
 
     async fn swap(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         key: &str,
         version: &str,
         value: Bytes,
     ) -> Result<Outcome, KeyValueError> {
-        self.within(bucket, |b| async move { b.swap(key, version, value).await })
-            .await
+        self.within(
+            cx,
+            bucket,
+            |b| async move { b.swap(key, version, value).await },
+        )
+        .await
     }
 }
 
 impl Batch for NatsBackend {
     async fn get_many(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Option<Entry>>, KeyValueError> {
         let largest = self.cluster.largest_message();
-        self.within(bucket, |b| async move { b.get_many(keys, largest).await })
-            .await
+        self.within(
+            cx,
+            bucket,
+            |b| async move { b.get_many(keys, largest).await },
+        )
+        .await
     }
 
     async fn set_many(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         entries: Vec<Entry>,
     ) -> Result<(), KeyValueError> {
-        self.within(bucket, |b| async move { b.set_many(entries).await })
+        self.within(cx, bucket, |b| async move { b.set_many(entries).await })
             .await
     }
 
     async fn delete_many(
         &self,
-        _cx: &Context,
+        cx: &Context,
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<(), KeyValueError> {
-        self.within(bucket, |b| async move { b.delete_many(keys).await })
+        self.within(cx, bucket, |b| async move { b.delete_many(keys).await })
             .await
     }
 }

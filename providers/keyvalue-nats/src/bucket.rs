@@ -114,7 +114,8 @@ impl Bucket {
     }
 
     pub(crate) async fn delete(&self, key: &str) -> Result<(), Failure> {
-        let done = self.store.delete(key::encode(key)?).await;
+        // As in 1.x: what the key had been is gone too, in buckets that keep some of it.
+        let done = self.store.purge(key::encode(key)?).await;
         done.map_err(|e| Failure::nats(format!("could not delete `{key}`"), e))
     }
 

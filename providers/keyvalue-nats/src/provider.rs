@@ -66,7 +66,7 @@ impl Provider for KeyValueNats {
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let (cluster, settings) = self.cluster(link).await?;
-        let backend = NatsBackend::new(cluster, link.name.as_str(), settings);
+        let backend = NatsBackend::new(cluster, link, settings, &self.backends);
         backend.check().await.map_err(no_bucket)?;
         self.backends.put(link, Arc::new(backend));
         Ok(())

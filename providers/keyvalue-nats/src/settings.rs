@@ -4,11 +4,15 @@
 //! | key | meaning | default |
 //! | --- | --- | --- |
 //! | `bucket` | the bucket behind `default`, the link name and the empty name | `keyvalue_` and the lattice's name, created when it is missing |
-//! | `enable_bucket_auto_create` | `true`: buckets that are missing are created | `false` |
+//! | `enable_bucket_auto_create` | `true`: that bucket is created when it is missing | `false` |
+//! | `create_other_buckets` | `true`: so are others that the component opens | as `enable_bucket_auto_create`, where the link names no `bucket` |
 //! | `ttl_seconds` | after which time the keys of buckets that are created go by themselves; the bucket of the link has to have the same when it exists | 0, which is never |
 //! | `watch` | on a link with the provider as source: `SET@key,DEL@key,…`, the keys of the bucket whose changes are told | required there |
 //!
-//! and where NATS is: see [`BackendSettings`]. Keys are matched in any case.
+//! A component opens by the name of another link of its own what that link configures, as in 1.x,
+//! unless that one has rules. Any other name is that of a bucket.
+//!
+//! Where NATS is: see [`BackendSettings`]. Keys are matched in any case.
 
 use std::time::Duration;
 
@@ -50,8 +54,9 @@ impl LinkSettings {
         Ok(Self {
             cluster: BackendSettings::read(settings, own)?,
             create_own: create || bucket.is_none(),
+            // A link of 1.x names a bucket, and has only that one made.
+            create_others: settings.switch("create_other_buckets", create && bucket.is_none())?,
             bucket: bucket.unwrap_or_else(|| format!("keyvalue_{lattice}")),
-            create_others: create,
             lifetime: lifetime(settings)?,
         })
     }
@@ -82,7 +87,11 @@ mod tests {
         assert!(!settings.create_own);
         let create = ("enable_bucket_auto_create", " True ");
         let settings = read(&[("bucket", "cart"), create]).unwrap();
+        assert!(settings.create_own && !settings.create_others);
+        let others = ("create_other_buckets", "true");
+        let settings = read(&[("bucket", "cart"), create, others]).unwrap();
         assert!(settings.create_own && settings.create_others);
+        assert!(read(&[create]).unwrap().create_others);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use futures::StreamExt as _;
 use keyvalue_nats::KeyValueNats;
 use lattice_core::link::LinkState;
 use lattice_keyvalue_suite::{Lattice, PATIENCE, cases};
@@ -61,6 +62,49 @@ async fn data_of_other_programs_is_shared() {
     assert_eq!(kv.get("other", "user=2").await, Ok(Some("there".into())));
     assert_eq!(kv.set("default", "n:1", "7").await, Ok(()));
     assert_eq!(own.get("n=x3A1").await.unwrap().unwrap(), "7");
+}
+
+#[tokio::test]
+async fn the_name_of_another_link_is_what_that_link_configures() {
+    let mut lattice = start().await;
+    let mut other = NatsBox::start().await.unwrap();
+    let url = other.url.clone();
+    let create = ("enable_bucket_auto_create", "true");
+    let here = [("bucket", "here"), create];
+    let kv = lattice.link("counter", "default", &here).await;
+    let there = [("bucket", "there"), ("cluster_uri", &*url), create];
+    let theirs = lattice.link("counter", "cache", &there).await;
+    assert_eq!(kv.set("cache", "a", "x").await, Ok(()));
+    assert_eq!(kv.increment("cache", "n", 2).await, Ok(2));
+    assert_eq!(theirs.get("default", "a").await, Ok(Some("x".into())));
+    assert_eq!(kv.get("default", "a").await, Ok(None));
+    // The links of others are not meant, and a bucket that none names is not made.
+    let stranger = lattice.link("stranger", "default", &here).await;
+    let none = Err(KeyValueError::NoSuchStore);
+    assert_eq!(stranger.get("cache", "a").await, none);
+    assert_eq!(kv.get("elsewhere", "a").await, none);
+    other.stop();
+}
+
+#[tokio::test]
+async fn what_is_deleted_leaves_no_past() {
+    let mut lattice = start().await;
+    let context = jetstream(&lattice.nats).await;
+    let new = jetstream::kv::Config {
+        bucket: "own".into(),
+        history: 5,
+        ..Default::default()
+    };
+    let own = context.create_key_value(new).await.unwrap();
+    let kv = lattice
+        .link("counter", "default", &[("bucket", "own")])
+        .await;
+    for value in ["1", "2"] {
+        assert_eq!(kv.set("default", "a", value).await, Ok(()));
+    }
+    assert_eq!(kv.delete("default", "a").await, Ok(()));
+    assert_eq!(kv.get("default", "a").await, Ok(None));
+    assert_eq!(own.history("a").await.unwrap().count().await, 1);
 }
 
 #[tokio::test]
@@ -350,6 +394,7 @@ async fn buckets_that_nats_has_lost_are_made_again() {
         ("cluster_uri", url.as_str()),
         ("bucket", "cart"),
         ("enable_bucket_auto_create", "true"),
+        ("create_other_buckets", "true"),
     ];
     let kv = lattice.link("counter", "default", &config).await;
     for bucket in ["default", "more"] {

@@ -16,7 +16,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 /// The brokers behind one link.
 pub(crate) struct KafkaBroker {
     kafka: Arc<Shared<Kafka>>,
-    /// Partitions to publish to in turn.
+    /// Those that get each message; one of them, in turn, gets a request.
     partitions: Vec<i32>,
     turn: AtomicUsize,
 }
@@ -36,13 +36,21 @@ impl KafkaBroker {
         MessagingError::check_size(&message.subject, size, limit, "the link's")
     }
 
-    /// The next partition in turn; none for answers, whose topic is another one.
+    /// The next partition in turn, for a request; none for answers, whose topic is another one.
     fn partition(&self, to: &Destination) -> Option<i32> {
         if self.partitions.is_empty() || to.answers.is_some() {
             return None;
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         Some(self.partitions[turn % self.partitions.len()])
+    }
+
+    /// Each of the partitions, as in 1.x; an answer has one of its own, where nobody reads it twice.
+    fn each_partition(&self, to: &Destination) -> Vec<Option<i32>> {
+        if self.partitions.is_empty() || to.answers.is_some() {
+            return vec![None];
+        }
+        self.partitions.iter().copied().map(Some).collect()
     }
 }
 
@@ -52,14 +60,18 @@ impl Broker for KafkaBroker {
         let to = message::destination(&message.subject)?;
         let reply = message.reply_to.as_deref().map(message::destination);
         let (reply, answers) = (reply.transpose()?, to.answers.as_deref());
-        let out = Outbound {
-            topic: &to.topic,
-            key: to.key.as_deref(),
-            partition: self.partition(&to),
-            body: &message.body,
-            headers: message::headers(&message, cx.trace.as_ref(), reply.as_ref(), answers),
+        let headers = message::headers(&message, cx.trace.as_ref(), reply.as_ref(), answers);
+        let publish = |partition| {
+            self.kafka.publish(Outbound {
+                topic: &to.topic,
+                key: to.key.as_deref(),
+                partition,
+                body: &message.body,
+                headers: headers.clone(),
+            })
         };
-        self.kafka.publish(out).await
+        let all = self.each_partition(&to).into_iter().map(publish);
+        futures::future::try_join_all(all).await.map(drop)
     }
 
     async fn request(

@@ -53,6 +53,26 @@ pub(crate) enum ClientError {
     },
 }
 
+/// What was not published.
+#[derive(Debug)]
+pub(crate) struct Unpublished {
+    pub(crate) error: MessagingError,
+    /// Whether there is no such topic, or not for us, which does not pass by itself.
+    pub(crate) has_no_topic: bool,
+}
+
+fn has_no_topic(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+    )
+}
+
 /// Brokers, and what is published to them.
 pub(crate) struct Kafka {
     pub(crate) settings: ServerSettings,
@@ -154,14 +174,38 @@ impl Kafka {
 
     /// Publishes, and waits until the brokers have confirmed.
     pub(crate) async fn publish(&self, out: Outbound<'_>) -> Result<(), MessagingError> {
+        self.try_publish(out).await.map_err(|failed| failed.error)
+    }
+
+    /// As [`Kafka::publish`]; says too whether it is for want of the topic that it failed.
+    pub(crate) async fn try_publish(&self, out: Outbound<'_>) -> Result<(), Unpublished> {
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(out.topic)
             .payload(out.body)
             .headers(out.headers);
         record.key = out.key;
         record.partition = out.partition;
-        let sent = self.producer()?.send(record, QUEUE_WITHIN).await;
-        sent.map(drop)
-            .map_err(|(error, _)| self.refusal(out.topic, out.body.len(), &error))
+        let producer = self.producer().map_err(|error| Unpublished {
+            error,
+            has_no_topic: false,
+        })?;
+        let sent = producer.send(record, QUEUE_WITHIN).await;
+        sent.map(drop).map_err(|(error, _)| Unpublished {
+            has_no_topic: error.rdkafka_error_code().is_some_and(has_no_topic),
+            error: self.refusal(out.topic, out.body.len(), &error),
+        })
+    }
+
+    /// Whether the brokers neither have a topic nor make it, or do not let us use it.
+    pub(crate) async fn lacks(&self, topic: &str) -> Option<String> {
+        let error = self.ask(Some(topic.to_owned())).await.err()?;
+        let ClientError::Ask { source, .. } = &error else {
+            return None;
+        };
+        let told: Option<&KafkaError> = source.downcast_ref();
+        let told = told.or_else(|| source.source()?.downcast_ref());
+        let code = told.and_then(KafkaError::rdkafka_error_code);
+        code.is_some_and(has_no_topic)
+            .then(|| lattice_provider_sdk::chain(&error))
     }
 
     fn refusal(&self, topic: &str, size: usize, error: &KafkaError) -> MessagingError {

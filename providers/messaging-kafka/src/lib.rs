@@ -43,6 +43,7 @@
 mod answers;
 mod broker;
 mod client;
+mod letters;
 mod message;
 mod provider;
 mod reader;

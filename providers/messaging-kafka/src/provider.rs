@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::broker::KafkaBroker;
 use crate::client::{ClientError, Kafka};
-use crate::reader::{self, Reader};
-use crate::settings::{ReaderSettings, ServerSettings, partitions};
+use crate::reader::{self, Reader, Trouble};
+use crate::settings::{Form, ReaderSettings, ServerSettings, partitions};
 
 /// How long what is under way may take when its link is deleted.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -32,7 +32,9 @@ pub struct MessagingKafka {
 /// What a link has.
 struct Link {
     kafka: Arc<Shared<Kafka>>,
+    /// Those that have to be there.
     topics: Vec<String>,
+    troubles: Vec<Trouble>,
     intake: Option<Intake>,
 }
 
@@ -54,26 +56,33 @@ impl MessagingKafka {
         &self,
         link: &ProviderLink,
         settings: &Settings,
+        form: Form,
         kafka: Arc<Shared<Kafka>>,
     ) -> Result<Link, LinkError> {
         let lattice = self.session.lattice();
         let group = format!("lattice-{lattice}-{}-{}", link.peer, link.name);
-        let read = ReaderSettings::read(settings, group)?;
-        let rules = DeliveryRules::read(settings, &Defaults::default())?;
-        let topics = read.topics.clone();
+        let read = ReaderSettings::read(settings, form, group)?;
+        let rules = DeliveryRules::read(settings, &Defaults::of(&self.session))?;
+        // A topic that nobody named may be missing.
+        let mut topics = read.topics.clone();
+        topics.retain(|_| !read.is_usual);
         kafka.check(&topics).await.map_err(no_brokers)?;
         let intake = Intake::new();
         let reader = Reader {
             kafka: Arc::clone(&kafka),
             deliverer: Deliverer::new(&self.session, link, rules, &intake),
             settings: read,
+            unread: Trouble::default(),
+            unposted: Trouble::default(),
         };
+        let troubles = vec![reader.unread.clone(), reader.unposted.clone()];
         let begun = reader::begin(reader, &intake).await;
         let failed = |e| LinkError::unavailable_because("could not begin to read", e);
         begun.map_err(failed)?;
         Ok(Link {
             kafka,
             topics,
+            troubles,
             intake: Some(intake),
         })
     }
@@ -83,6 +92,13 @@ impl MessagingKafka {
         if let Some(intake) = known.and_then(|link| link.intake) {
             intake.end(Instant::now() + END_WITHIN).await;
         }
+    }
+}
+
+impl Link {
+    fn trouble(&self) -> Option<String> {
+        let mut troubles = self.troubles.iter();
+        troubles.find_map(|trouble| trouble.lock().clone())
     }
 }
 
@@ -107,11 +123,16 @@ impl Provider for MessagingKafka {
         let partitions = partitions(&settings, "producer_partitions")?;
         let kafka = self.connect(&settings).await?;
         // As in 1.9, where this is the only way of reading.
-        let known = match settings.link_text("topic") {
-            Some(_) => self.read(link, &settings, Arc::clone(&kafka)).await?,
-            None => Link {
+        let reads = settings.link_text("topic").is_some() || link.is_for("wasmcloud", "messaging");
+        let known = match reads {
+            true => {
+                let read = self.read(link, &settings, Form::Old, Arc::clone(&kafka));
+                read.await?
+            }
+            false => Link {
                 kafka: Arc::clone(&kafka),
                 topics: Vec::new(),
+                troubles: Vec::new(),
                 intake: None,
             },
         };
@@ -125,7 +146,7 @@ impl Provider for MessagingKafka {
         messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let kafka = self.connect(&settings).await?;
-        let known = self.read(link, &settings, kafka).await?;
+        let known = self.read(link, &settings, Form::Own, kafka).await?;
         self.links.lock().insert(link.key(), known);
         Ok(())
     }
@@ -161,14 +182,19 @@ impl Provider for MessagingKafka {
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let known = {
             let links = self.links.lock();
-            links
-                .get(&link.key())
-                .map(|known| (Arc::clone(&known.kafka), known.topics.clone()))
+            links.get(&link.key()).map(|known| {
+                (
+                    Arc::clone(&known.kafka),
+                    known.topics.clone(),
+                    known.trouble(),
+                )
+            })
         };
-        match known {
-            Some((kafka, topics)) => kafka.check(&topics).await.map_err(no_brokers),
-            None => Ok(()),
-        }
+        let Some((kafka, topics, trouble)) = known else {
+            return Ok(());
+        };
+        kafka.check(&topics).await.map_err(no_brokers)?;
+        trouble.map_or(Ok(()), |what| Err(LinkError::unavailable(what)))
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {

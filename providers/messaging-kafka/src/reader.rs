@@ -3,29 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_provider_sdk::messaging::{
-    Again, Carried, DeadLetter, DeadLetterTo, Deliverer, Intake, MessagingError, Tasks, Verdict,
-};
+use lattice_provider_sdk::messaging::{Again, Deliverer, Intake, Tasks, Verdict};
 use lattice_provider_sdk::{Backoff, BoxError, Shared};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
-use rdkafka::message::{Headers as _, OwnedHeaders, OwnedMessage};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedMessage;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Kafka, Outbound, config};
-use crate::message;
+use crate::client::{Kafka, config};
 use crate::settings::ReaderSettings;
 use crate::workers::{Partition, Work, Workers};
+use crate::{letters, message};
 
 /// The first and the longest pause after an error.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// What is wrong with the reader of a link at the moment.
+pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
+
 /// What the library tells a consumer.
-#[derive(Default)]
 struct Told {
     workers: Workers,
+    unread: Trouble,
 }
 
 impl ClientContext for Told {}
@@ -35,6 +38,13 @@ impl ConsumerContext for Told {
         // Before others have them: what is under way is handled by them again.
         if let Rebalance::Revoke(partitions) = rebalance {
             self.workers.revoke(partitions);
+        }
+    }
+
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // Who is given partitions may read them, as far as anybody knows.
+        if matches!(rebalance, Rebalance::Assign(partitions) if partitions.count() > 0) {
+            *self.unread.lock() = None;
         }
     }
 }
@@ -60,14 +70,22 @@ pub(crate) struct Reader {
     pub(crate) kafka: Arc<Shared<Kafka>>,
     pub(crate) deliverer: Deliverer,
     pub(crate) settings: ReaderSettings,
+    /// Why it cannot read.
+    pub(crate) unread: Trouble,
+    /// Why it cannot post dead letters.
+    pub(crate) unposted: Trouble,
 }
 
 /// Joins the group, and hands messages to the component until the link goes.
 pub(crate) async fn begin(reader: Reader, intake: &Intake) -> Result<(), BoxError> {
     let kafka = Arc::clone(&reader.kafka);
     let settings = reader.settings.clone();
+    let told = Told {
+        workers: Workers::default(),
+        unread: Arc::clone(&reader.unread),
+    };
     // The library may block the thread meanwhile.
-    let made = tokio::task::spawn_blocking(move || open(&kafka, &settings));
+    let made = tokio::task::spawn_blocking(move || open(&kafka, &settings, told));
     let consumer = Arc::new(Consumer(Some(made.await??)));
     let reader = Arc::new(reader);
     let (leaving, tasks) = (intake.leaving(), intake.tasks());
@@ -75,7 +93,11 @@ pub(crate) async fn begin(reader: Reader, intake: &Intake) -> Result<(), BoxErro
     Ok(())
 }
 
-fn open(kafka: &Kafka, settings: &ReaderSettings) -> Result<StreamConsumer<Told>, BoxError> {
+fn open(
+    kafka: &Kafka,
+    settings: &ReaderSettings,
+    told: Told,
+) -> Result<StreamConsumer<Told>, BoxError> {
     let mut config = config(&kafka.settings);
     let begin = if settings.earliest {
         "earliest"
@@ -90,7 +112,7 @@ fn open(kafka: &Kafka, settings: &ReaderSettings) -> Result<StreamConsumer<Told>
         .set("session.timeout.ms", "10000")
         .set("fetch.wait.max.ms", "100")
         .set("queued.max.messages.kbytes", "16384");
-    let consumer: StreamConsumer<Told> = config.create_with_context(Told::default())?;
+    let consumer: StreamConsumer<Told> = config.create_with_context(told)?;
     if settings.partitions.is_empty() {
         let topics: Vec<_> = settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
@@ -128,6 +150,7 @@ impl Reader {
             match received {
                 Ok(message) => {
                     backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+                    *self.unread.lock() = None;
                     let begin = |work| {
                         let (this, consumer) = (Arc::clone(&self), Arc::clone(&consumer));
                         tasks.spawn(this.work(work, consumer, leaving.clone(), resume.clone()));
@@ -137,9 +160,31 @@ impl Reader {
                 Err(error) => {
                     let link = self.deliverer.link();
                     tracing::warn!(link, %error, "could not read messages");
+                    self.note(&error);
                     tokio::time::sleep(backoff.delay()).await;
                 }
             }
+        }
+    }
+
+    /// Keeps what the brokers said, for the state of the link. That they are not there is found out
+    /// by asking them, and passes without a message that would say so; nor is a topic needed that
+    /// the link does not name.
+    fn note(&self, error: &KafkaError) {
+        use RDKafkaErrorCode as Code;
+        let passes = match error.rdkafka_error_code() {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut,
+            ) => true,
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => self.settings.is_usual,
+            _ => false,
+        };
+        if !passes {
+            *self.unread.lock() = Some(format!("could not read messages: {error}"));
         }
     }
 
@@ -190,63 +235,13 @@ impl Reader {
         match self.deliverer.settle(&arriving, 0, Again::Here).await {
             Verdict::Done | Verdict::Again(_) => true,
             Verdict::Dead(letter) => {
-                self.post(message, &letter).await;
+                let to = &self.deliverer.rules().dead_letter;
+                letters::post(&self.kafka, to, message, &letter, &self.unposted).await;
                 true
             }
             Verdict::Left => false,
         }
     }
-
-    /// Posts a dead letter, for as long as it takes.
-    async fn post(&self, original: &OwnedMessage, letter: &DeadLetter) {
-        let topic = match &self.deliverer.rules().dead_letter {
-            DeadLetterTo::Nowhere => return,
-            DeadLetterTo::Named(topic) => topic.clone(),
-            DeadLetterTo::Usual => format!("{}.dead", original.topic()),
-        };
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        let mut carried = Carried::All;
-        loop {
-            let body = original.payload().filter(|_| carried.has_body());
-            let out = Outbound {
-                topic: &topic,
-                key: original.key().filter(|_| carried.has_headers()),
-                partition: None,
-                body: body.unwrap_or_default(),
-                headers: headers(original, letter, carried),
-            };
-            match self.kafka.publish(out).await {
-                Ok(()) => return,
-                Err(error @ MessagingError::TooLarge { .. }) => {
-                    match carried.less(letter, &error) {
-                        Some(less) => carried = less,
-                        None => return,
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(topic, %error, "could not post a dead letter, the message is kept");
-                    tokio::time::sleep(backoff.delay()).await;
-                }
-            }
-        }
-    }
-}
-
-/// The headers of a letter: those that it carries of the message, and what that failed of.
-fn headers(original: &OwnedMessage, letter: &DeadLetter, carried: Carried) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new();
-    let theirs = original.headers().filter(|_| carried.has_headers());
-    for header in theirs.into_iter().flat_map(|theirs| theirs.iter()) {
-        headers = headers.insert(header);
-    }
-    for (name, value) in letter.headers() {
-        headers = message::put(headers, name, &value);
-    }
-    if carried.has_body() {
-        return headers;
-    }
-    let size = original.payload().unwrap_or_default().len();
-    message::put(headers, DeadLetter::SIZE, &size.to_string())
 }
 
 /// Gives a message to the worker of its partition, and pauses one that has enough to do.

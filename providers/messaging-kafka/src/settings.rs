@@ -25,15 +25,22 @@
 //! | `topic` | one topic | needed, if there are no `subscriptions` |
 //! | `consumer_group` | who shares the partitions | `lattice-LATTICE-COMPONENT-LINK` |
 //! | `consumer_partitions` | partitions to read, separated by commas, rather than a share | a share |
-//! | `begin` | where a group begins that has no position yet: `earliest` or `latest` | `earliest` |
+//! | `begin` | where a group begins that has no position yet: `earliest` or `latest` | `earliest`; `latest` for links in the form of 1.x |
 //! | `keys_in_subject` | `true`: subjects of what arrives are `topic#key` | `false` |
 //!
 //! and how, as in [`lattice_provider_sdk::messaging`]; `max_in_flight` bounds the partitions that are
-//! worked on at once. With this provider as target:
+//! worked on at once.
+//!
+//! In the form of 1.x one link with this provider as target does both: the component publishes, and
+//! gets what comes to `topic` from when the link is put. Without `topic` a link for
+//! `wasmcloud:messaging` reads `my-topic`, if there is such a topic; one for `wasi:messaging` only
+//! publishes.
+//!
+//! With this provider as target:
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
-//! | `producer_partitions` | partitions to publish to in turn, separated by commas | by key, or any |
+//! | `producer_partitions` | partitions, separated by commas, each of which gets every message that is published; requests go to one in turn | by key, or any |
 //! | `reply_topic` | where answers arrive | `lattice.replies` |
 
 pub mod security;
@@ -91,11 +98,25 @@ fn is_place(text: &str) -> bool {
     !host.is_empty() && host.chars().all(allowed) && port.parse::<u16>().is_ok()
 }
 
+/// What a target link for the package of 1.x reads that names no topic.
+const USUAL_TOPIC: &str = "my-topic";
+
+/// Which end of a link says what a component gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The source end, which is ours.
+    Own,
+    /// The target end, as in 1.x: what is there already was not meant for the component.
+    Old,
+}
+
 /// What a component gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReaderSettings {
     /// From which topics.
     pub topics: Vec<String>,
+    /// Whether the link names none, and that is the one that links of 1.x read then.
+    pub is_usual: bool,
     /// Who shares the partitions.
     pub group: String,
     /// The partitions to read; none for a share.
@@ -107,31 +128,32 @@ pub struct ReaderSettings {
 }
 
 impl ReaderSettings {
-    /// Reads what a link says; `own` is the group of those that name none.
+    /// Reads what a link says in a form; `own` is the group of those that name none.
     ///
     /// # Errors
     ///
     /// [`InvalidSetting`] names the value.
-    pub fn read(settings: &Settings, own: String) -> Result<Self, InvalidSetting> {
+    pub fn read(settings: &Settings, form: Form, own: String) -> Result<Self, InvalidSetting> {
+        let begins = [("earliest", true), ("latest", false)];
         let mut group = settings.text("consumer_group").map(str::to_owned);
         let expected = "topics separated by commas, with at most one group, as `topic|group`";
         let read = |text: &str| topics(text, &mut group);
-        let topics = match settings.read("subscriptions", expected, read)? {
-            Some(topics) => topics,
-            None => {
-                let topic = |text: &str| is_topic(text).then(|| vec![text.to_owned()]);
-                let topics = settings.read("topic", TOPIC, topic)?;
-                topics.ok_or_else(|| InvalidSetting::Missing {
-                    key: "subscriptions".into(),
-                    expected: "the topics whose messages the component gets".into(),
-                })?
-            }
-        };
+        let mut named = settings.read("subscriptions", expected, read)?;
+        if named.is_none() {
+            let topic = |text: &str| is_topic(text).then(|| vec![text.to_owned()]);
+            named = settings.read("topic", TOPIC, topic)?;
+        }
+        let is_usual = named.is_none() && form == Form::Old;
+        let usual = is_usual.then(|| vec![USUAL_TOPIC.to_owned()]);
         Ok(Self {
-            topics,
+            topics: named.or(usual).ok_or_else(|| InvalidSetting::Missing {
+                key: "subscriptions".into(),
+                expected: "the topics whose messages the component gets".into(),
+            })?,
+            is_usual,
             group: group.unwrap_or(own),
             partitions: partitions(settings, "consumer_partitions")?,
-            earliest: settings.choice("begin", true, &[("earliest", true), ("latest", false)])?,
+            earliest: settings.choice("begin", form == Form::Own, &begins)?,
             keys_in_subject: settings.switch("keys_in_subject", false)?,
         })
     }
@@ -188,6 +210,7 @@ mod tests {
     fn reader(values: &[(&str, &str)]) -> Result<ReaderSettings, InvalidSetting> {
         ReaderSettings::read(
             &Settings::from_texts(values.iter().copied(), []),
+            Form::Own,
             "own".into(),
         )
     }
@@ -205,6 +228,20 @@ mod tests {
         let new = reader(&[("subscriptions", "a, b|h,")]).unwrap();
         assert_eq!((new.topics.len(), &*new.group), (2, "h"));
         assert_eq!(reader(&[("topic", "a")]).unwrap().group, "own");
+    }
+
+    #[test]
+    fn a_link_in_the_form_of_1_9_begins_with_what_is_new() {
+        let earliest = |form, begin| {
+            let settings = Settings::from_texts([("topic", "a"), ("begin", begin)], []);
+            let settings = ReaderSettings::read(&settings, form, "own".into());
+            settings.unwrap().earliest
+        };
+        assert!(earliest(Form::Own, "") && !earliest(Form::Old, ""));
+        assert!(earliest(Form::Old, "earliest") && !earliest(Form::Own, "latest"));
+        let nothing = Settings::from_texts([], []);
+        let usual = ReaderSettings::read(&nothing, Form::Old, "own".into()).unwrap();
+        assert_eq!((&*usual.topics[0], usual.is_usual), ("my-topic", true));
     }
 
     #[test]

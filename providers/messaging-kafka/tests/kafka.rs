@@ -17,6 +17,7 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use support::{Lattice, PATIENCE, Said};
 use tokio::time::Instant as WallClock;
 
@@ -248,15 +249,149 @@ async fn a_1_9_link_publishes_and_reads() {
         ("consumer_group", "both"),
         ("consumer_partitions", "0,1"),
         ("producer_partitions", "1,0"),
+        ("begin", "earliest"),
     ];
     let both = lattice.target("both", &config).await;
     lattice.ready().await;
     for body in ["1", "2"] {
         both.publish("my-topic", body.as_bytes()).await.unwrap();
     }
-    let mut seen = [heard.next().await, heard.next().await].map(|m| m.text().to_owned());
+    // Each of them is in each of the partitions.
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.push(heard.next().await.text().to_owned());
+    }
     seen.sort_unstable();
-    assert_eq!(seen, ["1", "2"]);
+    assert_eq!(seen, ["1", "1", "2", "2"]);
+}
+
+/// Publishes again and again, until a message arrives: a reader that begins with what is new may
+/// begin a moment after its link is ready.
+async fn first_heard(
+    publisher: &support::Component,
+    topic: &str,
+    heard: &mut support::Heard,
+) -> support::Message {
+    let publishing = async {
+        loop {
+            publisher.publish(topic, b"new").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        message = heard.next() => message,
+        () = publishing => unreachable!("it never ends"),
+    }
+}
+
+#[tokio::test]
+async fn a_1_9_link_without_a_group_gets_what_is_new() {
+    let (mut lattice, _brokers, hosts) = start().await;
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &hosts)
+        .create()
+        .unwrap();
+    for topic in ["orders", "my-topic"] {
+        let record = FutureRecord::to(topic).key("k").payload("old");
+        producer.send(record, PATIENCE).await.unwrap();
+    }
+    let mut heard = lattice.handler("both", |_| Said::Done).await;
+    let config = [("hosts", &*hosts), ("topic", "orders")];
+    let both = lattice.target("both", &config).await;
+    lattice.ready().await;
+    let first = first_heard(&both, "orders", &mut heard).await;
+    assert_eq!((&*first.subject, first.text()), ("orders", "new"));
+    // Without a topic it is the one of 1.9.
+    let mut heard = lattice.handler("usual", |_| Said::Done).await;
+    let usual = lattice.target("usual", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    let first = first_heard(&usual, "my-topic", &mut heard).await;
+    assert_eq!((&*first.subject, first.text()), ("my-topic", "new"));
+}
+
+#[tokio::test]
+async fn each_partition_that_a_link_lists_gets_what_is_published() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("orders", 4, 1).unwrap();
+    let config = [("hosts", &*hosts), ("producer_partitions", "0,1,3")];
+    let publisher = lattice.target("publisher", &config).await;
+    lattice.ready().await;
+    publisher.publish("orders", b"x").await.unwrap();
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &hosts)
+        .set("group.id", "counter")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap();
+    consumer.subscribe(&["orders"]).unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let message = tokio::time::timeout(PATIENCE, consumer.recv()).await;
+        seen.push(message.unwrap().unwrap().partition());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 3]);
+}
+
+#[tokio::test]
+async fn a_link_whose_dead_letters_cannot_be_posted_says_so() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("letters", 1, 1).unwrap();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    brokers.topic_error("letters", denied).unwrap();
+    let _heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("topic", "carts"),
+        ("max_deliver", "1"),
+        ("dead_letter", "letters"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    publisher.publish("carts", b"poison").await.unwrap();
+    let reason = lattice.failed().await;
+    let part = "could not post a dead letter to `letters`";
+    assert!(reason.contains(part), "{reason}");
+    let well = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    brokers.topic_error("letters", well).unwrap();
+    lattice.ready().await;
+    let letter = first_of(&hosts, "letters").await;
+    assert_eq!(letter.payload(), Some(&b"poison"[..]));
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_where_there_is_no_topic_for_letters() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("carts.dead", 1, 1).unwrap();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    brokers.topic_error("carts.dead", denied).unwrap();
+    let mut heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [("hosts", &*hosts), ("topic", "carts"), ("max_deliver", "1")];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    for body in ["poison", "next"] {
+        publisher.publish("carts#k", body.as_bytes()).await.unwrap();
+        assert_eq!(heard.next().await.text(), body);
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_may_not_read_has_failed_with_what_the_broker_says() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("carts", 1, 1).unwrap();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    brokers.request_errors(RDKafkaApiKey::JoinGroup, &[denied; 200]);
+    let _heard = lattice.handler("cart", |_| Said::Done).await;
+    let config = [("hosts", &*hosts), ("topic", "carts")];
+    lattice.source("cart", &config).await;
+    let reason = lattice.failed().await;
+    assert!(reason.contains("Group authorization failed"), "{reason}");
+    brokers.clear_request_errors(RDKafkaApiKey::JoinGroup);
+    lattice.ready().await;
 }
 
 #[tokio::test]

@@ -80,10 +80,10 @@ impl MessagingMqtt {
         let source = SourceSettings::read(&settings)?;
         let server = ServerSettings::read(&settings)?;
         let defaults = match source.kept {
-            true => Defaults::default(),
+            true => Defaults::of(&self.session),
             false => Defaults {
                 unreached: Some(UNREACHED),
-                ..Defaults::default()
+                ..Defaults::of(&self.session)
             },
         };
         let rules = DeliveryRules::read(&settings, &defaults)?;

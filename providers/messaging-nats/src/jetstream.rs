@@ -21,8 +21,9 @@ pub(crate) use consumer::ConsumerError;
 use consumer::Manners;
 
 use crate::cluster::Cluster;
+use crate::letters::{self, Grave};
+use crate::message;
 use crate::settings::ConsumerSettings;
-use crate::{letters, message};
 
 /// How long one fetch waits for messages at the server.
 const FETCH_FOR: Duration = Duration::from_secs(10);
@@ -52,29 +53,33 @@ pub(crate) struct Consumed {
     /// Cancelled when the link goes.
     leaving: CancellationToken,
     /// Where letters go, if anywhere.
-    letters: Option<String>,
+    grave: Option<Grave>,
 }
 
 /// Finds the consumer, or makes it, and hands its messages to the component until the link goes.
-/// `make` is told after how many deliveries the consumer itself gives a message up.
+/// `make` is told after how many deliveries the consumer itself gives a message up. Returns what is
+/// wrong with it, and with its letters.
 pub(crate) async fn begin(
     cluster: &Arc<Shared<Cluster>>,
     make: impl FnOnce(Option<u32>) -> Deliverer,
     settings: ConsumerSettings,
     intake: &Intake,
-) -> Result<Trouble, ConsumerError> {
+) -> Result<[Trouble; 2], ConsumerError> {
     let consumer = consumer::open(&cluster.jetstream, &settings).await?;
     let manners = Manners::of(&consumer);
     let deliverer = make(manners.gives_up_after);
-    let letters = match &deliverer.rules().dead_letter {
+    let (trouble, unposted) = (Trouble::default(), Trouble::default());
+    let usual = || format!("lattice.dead.{}.{}", settings.stream, settings.name);
+    let subject = match &deliverer.rules().dead_letter {
         DeadLetterTo::Nowhere => None,
-        DeadLetterTo::Named(subject) => Some(subject.clone()),
-        DeadLetterTo::Usual => Some(format!(
-            "lattice.dead.{}.{}",
-            settings.stream, settings.name
-        )),
+        DeadLetterTo::Named(subject) => Some((subject.clone(), true)),
+        DeadLetterTo::Usual => Some((usual(), false)),
     };
-    let trouble = Trouble::default();
+    let grave = subject.map(|(subject, is_named)| Grave {
+        subject,
+        is_named,
+        trouble: Arc::clone(&unposted),
+    });
     let consumed = Arc::new(Consumed {
         cluster: Arc::clone(cluster),
         deliverer,
@@ -82,7 +87,7 @@ pub(crate) async fn begin(
         trouble: Arc::clone(&trouble),
         manners: Mutex::new(manners),
         leaving: intake.leaving(),
-        letters,
+        grave,
     });
     let (leaving, tasks) = (intake.leaving(), intake.tasks());
     intake.tasks().spawn(async move {
@@ -92,7 +97,7 @@ pub(crate) async fn begin(
             () = consumed.run(consumer, tasks) => {}
         }
     });
-    Ok(trouble)
+    Ok([trouble, unposted])
 }
 
 impl Consumed {
@@ -230,8 +235,8 @@ impl Consumed {
 
     /// Keeps a message as a letter, if anywhere, so that JetStream need not.
     async fn bury(&self, message: &Message, letter: &DeadLetter) -> AckKind {
-        if let Some(subject) = &self.letters {
-            letters::keep(&self.cluster, subject, &message.message, letter).await;
+        if let Some(grave) = &self.grave {
+            letters::keep(&self.cluster, grave, &message.message, letter).await;
         }
         AckKind::Term
     }

@@ -15,14 +15,17 @@ use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use lattice_provider_sdk::messaging::{Carried, DeadLetter, DeadLetterTo};
-use lattice_provider_sdk::{Backoff, BoxError, Shared};
+use lattice_provider_sdk::{Backoff, BoxError, Shared, chain};
 
 use crate::cluster::Cluster;
+use crate::jetstream::Trouble;
 use crate::message;
 
 /// The first and the longest pause before a letter is posted again.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How often it is tried to make a stream that no link names.
+const TRIES: usize = 3;
 
 /// The headers of a message as its letter has them. What servers act on (which message they expect
 /// before this one, that it is stored once, that it replaces others) is not meant for a letter.
@@ -93,26 +96,64 @@ pub(crate) async fn tell(
     }
 }
 
-/// Posts a letter to a stream, for as long as it takes.
+/// Where letters of a consumer go.
+pub(crate) struct Grave {
+    pub(crate) subject: String,
+    /// Whether the link names it.
+    pub(crate) is_named: bool,
+    /// Why no letter can be posted at the moment.
+    pub(crate) trouble: Trouble,
+}
+
+/// Posts a letter to a stream, for as long as it takes where the link names its subject. Where it
+/// does not, and no stream can be made, the log has to do: as in 1.x, the consumer goes on.
 pub(crate) async fn keep(
     cluster: &Shared<Cluster>,
-    subject: &str,
+    grave: &Grave,
     original: &Message,
     letter: &DeadLetter,
 ) {
+    let subject = &*grave.subject;
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-    let mut carried = Carried::All;
+    let (mut carried, mut unmade) = (Carried::All, 0);
     while let Err(error) = post(cluster, subject, parts(original, letter, carried)).await {
         if is_too_large(&error) {
             match carried.less(letter, &error) {
                 Some(less) => carried = less,
-                None => return,
+                None => break,
             }
             continue;
         }
-        tracing::warn!(subject, %error, "could not post a dead letter, the message is kept");
+        unmade += usize::from(error.is::<NoStream>());
+        if unmade >= TRIES && !grave.is_named {
+            let error = chain(&*error);
+            tracing::error!(
+                subject,
+                error,
+                "lost a dead letter, for which there is no stream"
+            );
+            break;
+        }
+        let why = chain(&*error);
+        tracing::warn!(
+            subject,
+            why,
+            "could not post a dead letter, the message is kept"
+        );
+        *grave.trouble.lock() = Some(format!(
+            "could not post a dead letter to `{subject}`: {why}"
+        ));
         tokio::time::sleep(backoff.delay()).await;
     }
+    *grave.trouble.lock() = None;
+}
+
+/// There is no stream for letters, and none can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("could not make the stream `{stream}`")]
+struct NoStream {
+    stream: String,
+    source: BoxError,
 }
 
 /// Whether the server refuses the letter for its size, and would so again.
@@ -154,11 +195,15 @@ async fn post(
     let stream = stream_for(subject);
     tracing::info!(subject, stream, "making a stream for dead letters");
     let config = Config {
-        name: stream,
+        name: stream.clone(),
         subjects: vec![subject.to_owned()],
         ..Config::default()
     };
-    cluster.jetstream.create_stream(config).await?;
+    let made = cluster.jetstream.create_stream(config).await;
+    made.map_err(|error| NoStream {
+        stream,
+        source: error.into(),
+    })?;
     send().await?;
     Ok(())
 }

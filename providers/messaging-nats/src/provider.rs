@@ -79,10 +79,10 @@ impl MessagingNats {
         let fleeting = Defaults {
             max_in_flight: 1024,
             unreached: Some(UNREACHED),
-            ..Defaults::default()
+            ..Defaults::of(&self.session)
         };
         let fleeting = DeliveryRules::read(&settings, &fleeting)?;
-        let stored = DeliveryRules::read(&settings, &Defaults::default())?;
+        let stored = DeliveryRules::read(&settings, &Defaults::of(&self.session))?;
         let cluster = Arc::new(self.connect(&settings).await?);
         let mut told = Told {
             cluster: Arc::clone(&cluster),
@@ -98,7 +98,7 @@ impl MessagingNats {
                 Deliverer::new(&self.session, link, rules, &told.intake)
             };
             let begun = jetstream::begin(&cluster, make, consumer, &told.intake).await;
-            told.troubles.push(begun.map_err(no_consumer)?);
+            told.troubles.extend(begun.map_err(no_consumer)?);
         }
         let deliverer = Deliverer::new(&self.session, link, fleeting, &told.intake);
         for subscription in &source.subscriptions {

@@ -106,6 +106,59 @@ async fn what_fails_comes_again_and_then_is_a_dead_letter() {
     assert!(heard.now().is_none());
 }
 
+/// Takes the name of a stream, so that none can be made for letters.
+async fn occupy(context: &jetstream::Context, name: &str) {
+    let config = stream::Config {
+        name: name.into(),
+        subjects: vec!["something.else".into()],
+        ..stream::Config::default()
+    };
+    context.create_stream(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_whose_dead_letters_cannot_be_posted_says_so() {
+    let (mut lattice, context, stream) = lattice().await;
+    occupy(&context, "dead_orders").await;
+    let _heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("max_deliver", "1"),
+        ("dead_letter", "dead.orders"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    publish(&context, "orders.bad", "1").await;
+    let reason = lattice.failed().await;
+    let part = "could not post a dead letter to `dead.orders`: could not make the stream";
+    assert!(reason.contains(part), "{reason}");
+    let dead = stream::Config {
+        name: "DEAD".into(),
+        subjects: vec!["dead.>".into()],
+        ..stream::Config::default()
+    };
+    context.create_stream(dead).await.unwrap();
+    lattice.ready().await;
+    until_empty(&stream).await;
+    assert_eq!(&first_of(&context, "DEAD").await.payload[..], b"1");
+}
+
+#[tokio::test]
+async fn a_consumer_goes_on_where_no_stream_can_be_made_for_letters() {
+    let (mut lattice, context, stream) = lattice().await;
+    occupy(&context, "lattice_dead_ORDERS_carts").await;
+    let _heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("durable", "carts"),
+        ("max_deliver", "1"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    publish(&context, "orders.bad", "1").await;
+    until_empty(&stream).await;
+}
+
 /// On a letter they would be refused, or taken for the same letter again.
 #[tokio::test]
 async fn what_the_server_was_told_of_a_message_is_not_said_of_its_letter() {

@@ -58,7 +58,7 @@ impl MessagingRabbitMq {
         let (lattice, own) = (self.session.lattice(), self.session.id());
         let queue = format!("lattice.{lattice}.{own}.{}.{}", link.peer, link.name);
         let source = SourceSettings::read(&settings, queue)?;
-        let rules = DeliveryRules::read(&settings, &Defaults::default())?;
+        let rules = DeliveryRules::read(&settings, &Defaults::of(&self.session))?;
         let rabbit = self.connect(&settings).await?;
         let mut told = Link {
             rabbit: Arc::clone(&rabbit),

@@ -106,6 +106,13 @@ impl<B> Backends<B> {
         Some(Arc::clone(backend))
     }
 
+    /// The backend of the link of that name that `source` has, if it has one. A call through another
+    /// link may mean it.
+    #[must_use]
+    pub fn named(&self, source: &str, name: &str) -> Option<Arc<B>> {
+        self.find(source, name, None)
+    }
+
     /// Every backend.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<B>> {
@@ -249,6 +256,9 @@ mod tests {
         assert_eq!(backends.get(&ours).as_deref(), Some(&2));
         let find = |package| backends.find("cart", "default", package);
         assert_eq!(find(None).as_deref(), Some(&1));
+        assert_eq!(backends.named("cart", "default").as_deref(), Some(&1));
+        assert!(backends.named("cart", "other").is_none());
+        assert!(backends.named("shop", "default").is_none());
         backends.put(&wasi, Arc::new(3));
         assert_eq!(find(None).as_deref(), Some(&3));
         assert_eq!(find(Some("wasi:keyvalue")).as_deref(), Some(&3));

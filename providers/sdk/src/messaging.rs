@@ -22,7 +22,7 @@
 //! backends.put(&link, Arc::new(broker)); // for each target link that is put
 //! # Ok(()) }
 //! # async fn told(session: &Session, link: &ProviderLink, message: Arriving) -> Result<(), LinkError> {
-//! let rules = DeliveryRules::read(&Settings::of(session, link), &Defaults::default())?;
+//! let rules = DeliveryRules::read(&Settings::of(session, link), &Defaults::of(session))?;
 //! let intake = Intake::new(); // owns the tasks that take messages
 //! let deliverer = Deliverer::new(session, link, rules, &intake); // for each source link
 //! let room = deliverer.room().await; // before the next message is taken from the broker
@@ -58,7 +58,7 @@
 //! | `max_deliver` | how many attempts a message is given | 5 |
 //! | `backoff` | the pauses between them in milliseconds, joined by commas; the last one is used again | `100,500,2000,10000` |
 //! | `max_in_flight` | how many messages the component is given at once; 1 keeps their order | 64 |
-//! | `timeout_ms` | how long the handler may take over one | 5000 |
+//! | `timeout_ms` | how long the handler may take over one | the host's `--call-timeout-ms`, 5000 |
 //! | `dead_letter` | where dead letters go; `none` leaves them to the log | the provider says |
 //!
 //! # Features

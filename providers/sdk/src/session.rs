@@ -61,7 +61,7 @@ impl Session {
         if !secrets.is_empty() {
             hide_memory();
         }
-        let told = data.lattice_call_timeout_ms.map(Duration::from_millis);
+        let default_deadline = default_deadline(&data);
         let limiter = Limiter::new(CALLS_AT_ONCE, CALLS_WAITING, LONGEST_WAIT);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -73,7 +73,7 @@ impl Session {
                 peer,
                 options: ServeOptions {
                     limiter: Arc::new(limiter),
-                    default_deadline: told.unwrap_or(DEFAULT_DEADLINE).min(LONGEST_DEADLINE),
+                    default_deadline,
                     longest_deadline: LONGEST_DEADLINE,
                     relief: lattice_rpc::Relief::default(),
                     takes: None,
@@ -108,6 +108,13 @@ impl Session {
     #[must_use]
     pub fn is_strict(&self) -> bool {
         self.inner.data.lattice_strict
+    }
+
+    /// How long a call may take, end to end, when neither its caller nor a link says: the host's
+    /// time for such calls, else [`DEFAULT_DEADLINE`].
+    #[must_use]
+    pub fn default_deadline(&self) -> Duration {
+        self.inner.options.default_deadline
     }
 
     /// The provider's config as it is now.
@@ -240,7 +247,7 @@ impl Session {
             &self.inner.lattice,
             self.inner.id.clone(),
             target.clone(),
-            DEFAULT_DEADLINE,
+            self.default_deadline(),
         )
     }
 
@@ -334,5 +341,28 @@ impl Session {
             .relieve(&inner.peer, &prefix, &inner.options)
             .await?;
         Ok(())
+    }
+}
+
+fn default_deadline(data: &HostData) -> Duration {
+    let told = data.lattice_call_timeout_ms.map(Duration::from_millis);
+    told.unwrap_or(DEFAULT_DEADLINE).min(LONGEST_DEADLINE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_says_of_calls_without_a_deadline_holds() {
+        let after = |lattice_call_timeout_ms| {
+            default_deadline(&HostData {
+                lattice_call_timeout_ms,
+                ..HostData::default()
+            })
+        };
+        assert_eq!(after(None), DEFAULT_DEADLINE);
+        assert_eq!(after(Some(60_000)), Duration::from_secs(60));
+        assert_eq!(after(Some(u64::MAX)), LONGEST_DEADLINE);
     }
 }

@@ -141,7 +141,7 @@ impl Common {
         Ok(Self {
             timeout: timeout.map(Duration::from_millis),
             read_only: values.flag("readonly_mode")?,
-            methods: values.methods("methods")?,
+            methods: values.methods("methods")?.filter(|listed| listed != "*"),
             websocket: values.flag("websocket")?,
             body: BodyLimits::read(|key| values.text(key).map(str::to_owned))?,
             cache_control: values.header_value("cache_control")?,
@@ -230,7 +230,9 @@ fn cors(values: &Values) -> Result<Cors, InvalidSetting> {
     if let Some(methods) = values.methods("cors_allowed_methods")? {
         cors.allowed_methods = methods;
     }
-    cors.exposed_headers = values.header_names("cors_exposed_headers")?;
+    if let Some(exposed) = values.header_names("cors_exposed_headers")? {
+        cors.exposed_headers = exposed;
+    }
     if let Some(age) = values.parsed::<u32>("cors_max_age_secs", "a number of seconds")? {
         cors.max_age = HeaderValue::from(age);
     }

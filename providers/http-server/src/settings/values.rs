@@ -32,6 +32,14 @@ impl InvalidSetting {
     }
 }
 
+/// The lists of an object `cors`. As in 1.x, one that such an object leaves out stands for any.
+const CORS_LISTS: [&str; 4] = [
+    "cors_allowed_origins",
+    "cors_allowed_headers",
+    "cors_allowed_methods",
+    "cors_exposed_headers",
+];
+
 /// The values of one config, by lower-case name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Values(BTreeMap<String, String>);
@@ -101,6 +109,11 @@ impl Values {
                 for (key, value) in object {
                     self.add(&format!("{name}_{}", key.to_ascii_lowercase()), value);
                 }
+                if name == "cors" {
+                    for list in CORS_LISTS {
+                        self.0.entry(list.into()).or_insert_with(|| "[]".into());
+                    }
+                }
                 return;
             }
             Value::String(text) => text,
@@ -167,7 +180,8 @@ impl Values {
         })
     }
 
-    /// A list as one header value, after each item has been checked; `*` stands for any.
+    /// A list as one header value, after each item has been checked; `*` stands for any, as does
+    /// an empty list.
     fn joined(
         &self,
         name: &str,
@@ -178,7 +192,7 @@ impl Values {
             return Ok(None);
         };
         if items.is_empty() {
-            return Ok(None);
+            return Ok(Some(HeaderValue::from_static("*")));
         }
         if let Some(bad) = items.iter().find(|item| *item != "*" && !check(item)) {
             return Err(InvalidSetting::new(name, bad, expected));

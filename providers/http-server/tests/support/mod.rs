@@ -79,6 +79,11 @@ pub(crate) fn free_address() -> String {
 
 impl Lattice {
     pub(crate) async fn start(config: &[(&str, &str)]) -> Self {
+        Self::start_with(config, None).await
+    }
+
+    /// One whose host has another time for calls without a deadline.
+    pub(crate) async fn start_with(config: &[(&str, &str)], call_timeout: Option<u64>) -> Self {
         let nats_box = NatsBox::start().await.unwrap();
         let nats = nats_box.client().await.unwrap();
         // A busy machine must not make a call look slow, which costs it a message.
@@ -97,6 +102,7 @@ impl Lattice {
             lattice_rpc_url: nats_box.url.clone(),
             provider_key: PROVIDER.into(),
             config: map(config),
+            lattice_call_timeout_ms: call_timeout,
             ..HostData::default()
         };
         let stop = CancellationToken::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::session::{DEFAULT_DEADLINE, Session};
 use crate::settings::{InvalidSetting, Settings};
 
 /// The longest pause that a link may ask for.
@@ -31,6 +32,19 @@ pub struct Defaults {
     /// How long a message is kept for a component that cannot be reached; `None` for as long as it
     /// takes, where the broker keeps what is not acknowledged.
     pub unreached: Option<Duration>,
+    /// How long the handler may take over one.
+    pub timeout: Duration,
+}
+
+impl Defaults {
+    /// The usual ones, with the host's time for calls.
+    #[must_use]
+    pub fn of(session: &Session) -> Self {
+        Self {
+            timeout: session.default_deadline(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Defaults {
@@ -39,6 +53,7 @@ impl Default for Defaults {
             max_deliver: 5,
             max_in_flight: 64,
             unreached: None,
+            timeout: DEFAULT_DEADLINE,
         }
     }
 }
@@ -79,7 +94,7 @@ impl DeliveryRules {
             max_deliver: settings.number("max_deliver", defaults.max_deliver, 1..=10_000)?,
             backoff,
             max_in_flight: settings.number("max_in_flight", defaults.max_in_flight, 1..=4096)?,
-            timeout: settings.millis("timeout_ms", Duration::from_secs(5), 1..=600_000)?,
+            timeout: settings.millis("timeout_ms", defaults.timeout, 1..=600_000)?,
             dead_letter,
             unreached: defaults.unreached,
         })
@@ -135,6 +150,20 @@ mod tests {
         assert_eq!((rules.max_deliver, rules.max_in_flight), (5, 64));
         assert_eq!(rules.dead_letter, DeadLetterTo::Usual);
         assert_eq!(rules.backoff.len(), 4);
+    }
+
+    #[test]
+    fn a_link_goes_before_the_host_in_how_long_a_handler_may_take() {
+        let defaults = Defaults {
+            timeout: Duration::from_secs(60),
+            ..Defaults::default()
+        };
+        let timeout = |text| {
+            let settings = Settings::from_texts([("timeout_ms", text)], []);
+            DeliveryRules::read(&settings, &defaults).unwrap().timeout
+        };
+        assert_eq!(timeout(""), Duration::from_secs(60));
+        assert_eq!(timeout("70"), millis(70));
     }
 
     #[test]

@@ -101,8 +101,35 @@ fn lists_are_json_or_plain() {
             ("cors_exposed_headers", text),
         ]);
         assert_eq!(settings.common.cors.allowed_headers, "x-a,x-b");
-        assert_eq!(settings.common.cors.exposed_headers.unwrap(), "x-a,x-b");
+        assert_eq!(settings.common.cors.exposed_headers, "x-a,x-b");
     }
+}
+
+#[test]
+fn an_empty_list_and_what_an_object_leaves_out_mean_any() {
+    let usual = Cors::default();
+    let cors = read(&[]).common.cors;
+    assert_eq!(cors.allowed_methods, usual.allowed_methods);
+    assert_eq!(cors.exposed_headers, "*");
+    let empty = [
+        ("cors_allowed_methods", "[]"),
+        ("cors_allowed_headers", "[]"),
+        ("cors_exposed_headers", "[]"),
+        ("methods", "[]"),
+    ];
+    let object = [("config_json", r#"{"cors":{"allowed_origins":[]}}"#)];
+    for values in [&empty[..], &object] {
+        let common = read(values).common;
+        assert_eq!(common.cors.allowed_methods, "*");
+        assert_eq!(common.cors.allowed_headers, "*");
+        assert_eq!(common.cors.exposed_headers, "*");
+        assert_eq!(common.methods, None);
+    }
+    let json = r#"{"cors":{"allowed_headers":["x-a"]},"cors_exposed_headers":["x-b"]}"#;
+    let cors = read(&[("config_json", json)]).common.cors;
+    assert_eq!(cors.allowed_headers, "x-a");
+    assert_eq!(cors.exposed_headers, "x-b");
+    assert_eq!(cors.allowed_methods, "*");
 }
 
 #[test]
