@@ -6,6 +6,7 @@
 //! | `region` | where the buckets are; also `AWS_REGION` | `us-east-1` |
 //! | `endpoint` | the address of a service that is not one of AWS; also `AWS_ENDPOINT` | `https://s3.REGION.amazonaws.com` |
 //! | `role_arn`, `role_session_name`, `role_external_id`, `role_region` | a role whose keys are lent; also `AWS_ROLE_ARN` and so on | |
+//! | | the session of the role is called `blobstore_s3_provider` where nothing else is said | |
 //! | `sts_endpoint` | who lends them | `https://sts.REGION.amazonaws.com/` |
 //! | `AWS_WEB_IDENTITY_TOKEN_FILE` | lends them for the token in this file | |
 //! | `BUCKET_REGION` | where new buckets are made | the region, with AWS |
@@ -33,6 +34,8 @@ use lattice_backend_http::{HttpOptions, TlsOptions};
 use lattice_provider_sdk::{InvalidSetting, Settings};
 use serde::Deserialize;
 
+/// What the session of a role is called that a link does not name, as in 1.x.
+const SESSION: &str = "blobstore_s3_provider";
 /// A MiB.
 const MIB: usize = 1 << 20;
 const ALIAS: &str = "alias_";
@@ -142,7 +145,9 @@ impl S3Settings {
         let aws = AwsOptions::read(|name| {
             let said = settings.text(name).map(|text| text.trim().to_owned());
             let said = said.or_else(|| json.value(name));
-            said.or_else(|| environment(name).filter(|_| name.starts_with("AWS_")))
+            let said = said.or_else(|| environment(name).filter(|_| name.starts_with("AWS_")));
+            // The last name by which it is asked for.
+            said.or_else(|| (name == "AWS_ROLE_SESSION_NAME").then(|| SESSION.to_owned()))
         });
         let address = |url: &String| {
             let uri = url.parse::<http::Uri>().ok();
@@ -271,6 +276,12 @@ mod tests {
             panic!("no role");
         };
         assert_eq!((role.arn.as_str(), role.session.as_str()), ("arn:x", "me"));
+        // That of 1.x, which policies of roles may name.
+        let (settings, _) = read(&[("role_arn", "arn:x")]).unwrap();
+        let Origin::Role(role, _) = settings.aws.origin else {
+            panic!("no role");
+        };
+        assert_eq!(role.session, "blobstore_s3_provider");
     }
 
     #[test]

@@ -35,10 +35,12 @@
 //! | `cors_allowed_methods` | a JSON list | `GET`, `POST`, `PUT`, `DELETE`, `HEAD`, `OPTIONS` |
 //! | `cors_exposed_headers` | a JSON list | any |
 //! | `cors_max_age_secs` | how long a preflight answer holds | 300 |
-//! | `config_json`, `config_b64` | all of these as one JSON object, the latter in base64; single values go before it | |
+//! | `config_json`, `config_b64` | all of these as one JSON object, the latter in base64 and before the former; see below | |
 //!
 //! Keys of links are matched in any case. In the JSON object `tls` and `cors` may be objects; what
-//! an object `cors` leaves out of the lists is any.
+//! an object `cors` leaves out of the lists is any. Beside a JSON object `path`, `host` and what 1.x
+//! does not know may stand alone and go before it, and `address` and `port` where it has neither; of
+//! the rest the object alone counts.
 //!
 //! A template has parameters in place of whole segments: `/users/{id}`, and as the last one
 //! `/files/{rest...}` for all that follows, which `/files/{*rest}` of 1.x means too. Names are made of

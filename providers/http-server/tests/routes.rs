@@ -162,10 +162,11 @@ async fn in_path_mode_the_config_of_the_provider_holds_for_its_links() {
         ("routing_mode", "path"),
         ("default_address", "127.0.0.1:1"),
         ("address", address.as_str()),
-        ("cache_control", "max-age=5"),
+        ("cache_control", "max-age=9"),
         (
             "config_json",
-            r#"{"readonly_mode":true,"cors":{"allowed_origins":["https://a.example"]}}"#,
+            r#"{"readonly_mode":true,"cache_control":"max-age=5",
+                "cors":{"allowed_origins":["https://a.example"]}}"#,
         ),
     ];
     let mut lattice = Lattice::start(&config).await;

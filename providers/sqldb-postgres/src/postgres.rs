@@ -28,7 +28,8 @@
 //! # Connections
 //!
 //! Each call takes a connection of its own, so that a transaction has to begin and end in one
-//! `query-batch`. What a batch leaves behind goes with its connection.
+//! `query-batch`. What a batch leaves behind goes with its connection; one that leaves a transaction
+//! open is answered with an error that says so.
 
 mod checks;
 mod decode;

@@ -197,7 +197,14 @@ async fn statements(old: &Old) {
     old.batch("BEGIN; DELETE FROM users; ROLLBACK;")
         .await
         .unwrap();
-    old.batch("BEGIN; DELETE FROM users;").await.unwrap();
+    let left = old.batch("BEGIN; DELETE FROM users;").await.unwrap_err();
+    assert!(
+        format!("{left:?}").contains("leaves its transaction open"),
+        "{left:?}"
+    );
+    old.batch("SET search_path TO public; BEGIN; COMMIT")
+        .await
+        .unwrap();
     for _ in 0..20 {
         assert_eq!(
             old.query("SELECT id FROM users", &[]).await.unwrap().len(),

@@ -108,7 +108,7 @@ impl LinkSettings {
     ///
     /// [`InvalidSetting`] names the value.
     pub fn of(link: &ProviderLink, provider: &ProviderSettings) -> Result<Self, InvalidSetting> {
-        let values = Values::of_link(link)?;
+        let values = Values::all(&link.config)?;
         let (address, place) = place(&values, provider)?;
         let text = |name| values.text(name).map(str::to_owned);
         let own_tls = Tls::both(text("tls_cert_file"), text("tls_priv_key_file"))?;

@@ -66,7 +66,7 @@ impl ProviderSettings {
         let (values, defaults) = if mode == Mode::Address {
             (Values::single(config), Values::default())
         } else {
-            let values = Values::of_provider(config)?;
+            let values = Values::all(config)?;
             // Told as the provider's, not as one of each link.
             Common::read(&values)?;
             (values.clone(), values)

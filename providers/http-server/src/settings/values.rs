@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::{HeaderName, HeaderValue, Method};
 use lattice_core::StringMap;
-use lattice_provider_sdk::ProviderLink;
 use serde_json::Value;
 
 /// A value that cannot be used.
@@ -32,6 +31,23 @@ impl InvalidSetting {
     }
 }
 
+/// What the JSON object of 1.x says, alone where there is one.
+const IN_OBJECT: [&str; 10] = [
+    "cache_control",
+    "readonly_mode",
+    "timeout_ms",
+    "tls_cert_file",
+    "tls_priv_key_file",
+    "cors_allowed_origins",
+    "cors_allowed_headers",
+    "cors_allowed_methods",
+    "cors_exposed_headers",
+    "cors_max_age_secs",
+];
+
+/// Where to listen.
+const PLACE: [&str; 2] = ["address", "port"];
+
 /// The lists of an object `cors`. As in 1.x, one that such an object leaves out stands for any.
 const CORS_LISTS: [&str; 4] = [
     "cors_allowed_origins",
@@ -45,14 +61,20 @@ const CORS_LISTS: [&str; 4] = [
 pub(super) struct Values(BTreeMap<String, String>);
 
 impl Values {
-    pub(super) fn of_link(link: &ProviderLink) -> Result<Self, InvalidSetting> {
-        let object = Self::in_object(link.value("config_json"), link.value("config_b64"))?;
-        Ok(Self::single(&link.config).over(&object))
-    }
-
-    pub(super) fn of_provider(config: &StringMap) -> Result<Self, InvalidSetting> {
-        let single = Self::single(config);
-        let object = Self::in_object(single.text("config_json"), single.text("config_b64"))?;
+    /// All of them. Beside a JSON object, single values that it could have in 1.x do not count, as
+    /// they did not there.
+    pub(super) fn all(config: &StringMap) -> Result<Self, InvalidSetting> {
+        let mut single = Self::single(config);
+        let object = Self::in_object(single.text("config_b64"), single.text("config_json"))?;
+        let Some(object) = object else {
+            return Ok(single);
+        };
+        // One without an address leaves open where to listen.
+        let is_placed = PLACE.iter().any(|name| object.text(name).is_some());
+        single.0.retain(|name, _| match &**name {
+            name if PLACE.contains(&name) => !is_placed,
+            name => !IN_OBJECT.contains(&name),
+        });
         Ok(single.over(&object))
     }
 
@@ -73,18 +95,20 @@ impl Values {
         self
     }
 
-    fn in_object(json: Option<&str>, b64: Option<&str>) -> Result<Self, InvalidSetting> {
+    fn in_object(b64: Option<&str>, json: Option<&str>) -> Result<Option<Self>, InvalidSetting> {
         let mut values = Self::default();
-        if let Some(text) = json {
-            values.add_json("config_json", text.as_bytes())?;
-        } else if let Some(text) = b64 {
+        if let Some(text) = b64 {
             let bytes = STANDARD_NO_PAD
                 .decode(text)
                 .or_else(|_| STANDARD.decode(text))
                 .map_err(|_| InvalidSetting::new("config_b64", text, "base64"))?;
             values.add_json("config_b64", &bytes)?;
+        } else if let Some(text) = json {
+            values.add_json("config_json", text.as_bytes())?;
+        } else {
+            return Ok(None);
         }
-        Ok(values)
+        Ok(Some(values))
     }
 
     fn add_json(&mut self, name: &str, text: &[u8]) -> Result<(), InvalidSetting> {

@@ -2,6 +2,7 @@
 
 use futures::TryStreamExt as _;
 use lattice_postgres::tokio_postgres::Row;
+use lattice_postgres::tokio_postgres::error::SqlState;
 use lattice_postgres::{Connection, PostgresError};
 use lattice_provider_sdk::Shared;
 use lattice_provider_sdk::sql::{Dialect, Statement};
@@ -40,6 +41,12 @@ pub(super) enum Failure {
     /// A statement that needs more than a call.
     #[error("COPY needs a stream of data, which a call does not have")]
     Copy,
+    /// What a batch began would be rolled back without a word.
+    #[error(
+        "the batch leaves its transaction open, and it was rolled back: each call has a connection \
+         of its own, so end it in the batch, with COMMIT or ROLLBACK"
+    )]
+    LeftOpen,
     /// The token is of no statement.
     #[error("there is no prepared statement of that token")]
     Unknown,
@@ -110,6 +117,10 @@ impl PostgresLink {
         let connection = self.connection(text, until).await?;
         let work = connection.client().batch_execute(text);
         connection.within(until, work).await?;
+        if may_begin(text) && is_in_transaction(&connection, until).await? {
+            connection.soil();
+            return Err(Failure::LeftOpen);
+        }
         Ok(())
     }
 
@@ -132,6 +143,24 @@ impl PostgresLink {
         let values = values.iter().map(Parameter);
         let work = connection.client().execute_raw(&statement, values);
         Ok(connection.within(until, work).await?)
+    }
+}
+
+/// Whether a batch may begin a transaction, for which the server has these two words.
+fn may_begin(text: &str) -> bool {
+    let text = text.to_ascii_uppercase();
+    text.contains("BEGIN") || text.contains("START")
+}
+
+/// Whether a transaction is open at a connection, which has to be closed then. The server takes a
+/// savepoint within one only, and says so by a code of its own.
+async fn is_in_transaction(connection: &Connection, until: Instant) -> Result<bool, Failure> {
+    let work = connection.client().batch_execute("SAVEPOINT lattice");
+    match connection.within(until, work).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.code() == Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION) => Ok(false),
+        Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 

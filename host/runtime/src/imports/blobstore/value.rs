@@ -393,6 +393,12 @@ fn link_outgoing(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
     )
 }
 
+/// How large a value may be that the guest takes as a whole: one that is larger than its memory does
+/// not fit into that anyway.
+fn largest_value(ctx: &Ctx) -> usize {
+    ctx.shared().max_memory
+}
+
 fn link_incoming(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     instance.resource(
         "incoming-value",
@@ -409,7 +415,7 @@ fn link_incoming(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
         "[static]incoming-value.incoming-value-consume-sync",
         |mut store, (value,): (Resource<IncomingValue>,)| {
             Box::new(async move {
-                let limit = store.data().shared().options.max_buffered_bytes;
+                let limit = largest_value(store.data());
                 let value = store.data_mut().table.delete(value)?;
                 Ok((value.data.collect(limit).await,))
             })

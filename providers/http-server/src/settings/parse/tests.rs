@@ -78,19 +78,30 @@ fn a_port_means_the_local_address_unless_there_is_an_address() {
 }
 
 #[test]
-fn a_json_object_holds_all_settings_and_single_values_go_before_it() {
+fn beside_a_json_object_only_what_1_9_does_not_know_of_it_stands_alone() {
     let json = r#"{"address":"127.0.0.1:1","timeout_ms":9,"tls":{"cert_file":"c","priv_key_file":"k"},
         "cors":{"allowed_methods":["PATCH"],"max_age_secs":7},"readonly_mode":true,"cache_control":null}"#;
     let b64 = STANDARD_NO_PAD.encode(json);
     for (name, text) in [("config_json", json), ("CONFIG_B64", b64.as_str())] {
-        let settings = read(&[(name, text), ("timeout_ms", "10")]);
+        let settings = read(&[
+            (name, text),
+            ("timeout_ms", "10"),
+            ("port", "3"),
+            ("path", "/a"),
+            ("websocket", "true"),
+        ]);
+        assert_eq!(settings.place.path, Some(PathPlace::Exact("/a".into())));
+        assert!(settings.common.websocket);
         assert_eq!(settings.address, "127.0.0.1:1".parse().unwrap());
-        assert_eq!(settings.common.timeout, Some(Duration::from_millis(10)));
+        assert_eq!(settings.common.timeout, Some(Duration::from_millis(9)));
         assert_eq!(settings.tls.unwrap().key_file.to_str(), Some("k"));
         assert_eq!(settings.common.cors.allowed_methods, "PATCH");
         assert_eq!(settings.common.cors.max_age, "7");
         assert!(settings.common.read_only && settings.common.cache_control.is_none());
     }
+    let other = r#"{"timeout_ms":8}"#;
+    let settings = read(&[("config_json", other), ("config_b64", &b64)]);
+    assert_eq!(settings.common.timeout, Some(Duration::from_millis(9)));
 }
 
 #[test]
@@ -232,6 +243,7 @@ fn a_bad_provider_config_is_refused_by_name() {
 #[test]
 fn in_path_and_host_mode_the_provider_says_what_links_leave_open() {
     let json = r#"{"address":"127.0.0.1:90","readonly_mode":true,"max_header_bytes":9000,
+        "timeout_ms":7,"cache_control":"max-age=1",
         "cors":{"allowed_methods":["PATCH"]},"tls":{"cert_file":"c","priv_key_file":"k"}}"#;
     let b64 = STANDARD_NO_PAD.encode(json);
     let own = [("host", "a"), ("path", "/a"), ("cache_control", "no-store")];
@@ -239,8 +251,7 @@ fn in_path_and_host_mode_the_provider_says_what_links_leave_open() {
         let config = [
             ("routing_mode", mode),
             ("default_address", "127.0.0.1:91"),
-            ("Timeout_MS", "7"),
-            ("cache_control", "max-age=1"),
+            ("Timeout_MS", "6"),
             (name, text),
         ];
         let settings = LinkSettings::of(&link(&own), &provider(&config)).unwrap();
