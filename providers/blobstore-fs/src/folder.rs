@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::failure::{failed, is_absent};
-use crate::name;
+use crate::name::{self, Place};
 
 /// The longest name of a file.
 const LONGEST: usize = 255;
@@ -128,17 +128,37 @@ impl Container {
         }
     }
 
-    /// The folder that the file of an object is in, and the name of that file.
-    fn place(&self, object: &str, make: bool) -> io::Result<(OwnedFd, String)> {
-        let (folders, file) = name::parts(object);
+    /// The folder of a place.
+    fn folder_of(&self, place: &Place, make: bool) -> io::Result<OwnedFd> {
         let mut folder = self.folder.try_clone()?;
-        for part in folders {
+        for part in &place.folders {
             folder = match make {
-                true => make_folder(&folder, &part)?,
-                false => open_folder(&folder, &part)?,
+                true => make_folder(&folder, part)?,
+                false => open_folder(&folder, part)?,
             };
         }
-        Ok((folder, file))
+        Ok(folder)
+    }
+
+    /// Finds the file of an object.
+    fn find(&self, object: &str) -> io::Result<(Place, OwnedFd, File)> {
+        // A pipe in its place must not be waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        for place in name::places(object) {
+            let opened = self.folder_of(&place, false).and_then(|folder| {
+                let file = File::from(openat(&folder, &place.file, flags, Mode::empty())?);
+                Ok((folder, file))
+            });
+            match opened {
+                Ok((folder, file)) if file.metadata()?.is_file() => {
+                    return Ok((place, folder, file));
+                }
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::NOENT.into())
     }
 
     fn absent(&self, object: &str, error: &io::Error) -> BlobError {
@@ -150,33 +170,65 @@ impl Container {
 
     /// Opens the file of an object.
     pub(crate) fn open(&self, object: &str) -> Result<File, BlobError> {
-        // A pipe in its place must not be waited for.
-        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let open = || -> io::Result<File> {
-            let (folder, file) = self.place(object, false)?;
-            let file = File::from(openat(&folder, &file, flags, Mode::empty())?);
-            match file.metadata()?.is_file() {
-                true => Ok(file),
-                false => Err(Errno::NOENT.into()),
-            }
-        };
-        open().map_err(|error| self.absent(object, &error))
+        let found = self.find(object);
+        found
+            .map(|(_, _, file)| file)
+            .map_err(|error| self.absent(object, &error))
     }
 
     /// Puts a file that is in another folder in the place of an object's.
     pub(crate) fn put(&self, object: &str, from: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+        let places = name::places(object);
+        let mut put = Err(Errno::NOENT.into());
+        for place in &places {
+            put = self.put_at(place, from, file);
+            match &put {
+                Ok(_) => {
+                    let others = places.iter().filter(|other| *other != place);
+                    others.for_each(|other| self.clear(other));
+                    break;
+                }
+                Err(error) if is_blocked(error) => {}
+                Err(_) => break,
+            }
+        }
+        put
+    }
+
+    fn put_at(&self, place: &Place, from: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let placed = self.place(object, true).and_then(|(folder, to)| {
-                renameat(from, file, &folder, &to)?;
+            let placed = self.folder_of(place, true).and_then(|folder| {
+                renameat(from, file, &folder, &place.file)?;
                 Ok(folder)
             });
             match placed {
                 // The folder was taken away because it was empty just now.
-                Err(error) if is_absent(&error) && tries < TRIES && self.is_there() => {}
+                Err(error) if is_gone(&error) && tries < TRIES && self.is_there() => {}
                 placed => return placed,
             }
+        }
+    }
+
+    /// Takes away what an object was before, where it is in another place now.
+    fn clear(&self, place: &Place) {
+        let unlinked = self.unlink(place);
+        if unlinked.is_ok_and(|there_was| there_was) {
+            self.tidy(&place.folders);
+        }
+    }
+
+    /// Takes away a file, and says whether there was one. A folder of another program is none.
+    fn unlink(&self, place: &Place) -> io::Result<bool> {
+        let unlinked = self
+            .folder_of(place, false)
+            .and_then(|folder| Ok(unlinkat(&folder, &place.file, AtFlags::empty())?));
+        match unlinked {
+            Ok(()) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -187,19 +239,12 @@ impl Container {
 
     /// Deletes the file of an object; one that is not there is deleted already.
     pub(crate) fn delete(&self, object: &str) -> Result<(), BlobError> {
-        let unlinked = self
-            .place(object, false)
-            .and_then(|(folder, file)| Ok(unlinkat(&folder, &file, AtFlags::empty())?));
-        match unlinked {
-            Ok(()) => {
-                self.tidy(object);
-                Ok(())
+        for place in name::places(object) {
+            if self.unlink(&place).map_err(|error| failed(&error))? {
+                self.tidy(&place.folders);
             }
-            Err(error) if is_absent(&error) => Ok(()),
-            // A folder of another program is no object.
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(()),
-            Err(error) => Err(failed(&error)),
         }
+        Ok(())
     }
 
     /// Moves an object.
@@ -209,29 +254,27 @@ impl Container {
         other: &Self,
         to: &str,
     ) -> Result<OwnedFd, BlobError> {
-        // It has to be an object, not whatever has such a name.
-        self.open(object)?;
-        let moved = self
-            .place(object, false)
-            .and_then(|(folder, file)| other.put(to, &folder, &file));
+        let found = self.find(object);
+        let (place, folder, _) = found.map_err(|error| self.absent(object, &error))?;
+        let moved = other.put(to, &folder, &place.file);
         let moved = moved.map_err(|error| match other.is_there() {
             true => self.absent(object, &error),
             false => BlobError::NoContainer(other.name.clone()),
         })?;
-        self.tidy(object);
+        self.tidy(&place.folders);
         Ok(moved)
     }
 
-    /// Takes away the folders of a long name that are empty.
-    fn tidy(&self, object: &str) {
-        let (mut folders, _) = name::parts(object);
-        while let Some(last) = folders.pop() {
+    /// Takes away folders that are empty.
+    fn tidy(&self, mut folders: &[String]) {
+        while let Some((last, outer)) = folders.split_last() {
+            folders = outer;
             let within = self.folder.try_clone().and_then(|container| {
                 let mut inward = folders.iter();
                 inward.try_fold(container, |at, part| open_folder(&at, part))
             });
             let Ok(within) = within else { return };
-            if unlinkat(&within, &last, AtFlags::REMOVEDIR).is_err() {
+            if unlinkat(&within, last, AtFlags::REMOVEDIR).is_err() {
                 return;
             }
         }
@@ -244,6 +287,17 @@ impl Container {
             false => failed(error),
         }
     }
+}
+
+/// Whether something else is where a file or its folder would be.
+fn is_blocked(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::NOTDIR | Errno::ISDIR | Errno::LOOP))
+}
+
+/// Whether a folder is not there.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// Empties a folder, without following what leads out of it.

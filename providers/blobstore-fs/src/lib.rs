@@ -4,9 +4,9 @@
 //!
 //! # What is where
 //!
-//! The folder of a link holds one folder for each container, and that one file for each object. A
-//! plain name is the name of its file, so other programs can share them; [`name`] tells how all
-//! other names are written. Files whose names no object can have are not seen, and neither are
+//! The folder of a link holds one folder for each container, and that one file for each object, in
+//! folders where its name has them. A plain name is the path of its file, so other programs can share
+//! them; [`name`] tells how all other names are written. Files whose names no object can have are not seen, and neither are
 //! symbolic links, pipes and devices: nothing outside of the folder is ever opened.
 //!
 //! # Writing

@@ -1,17 +1,29 @@
 //! What the file of an object is called.
 //!
-//! The bytes of a name stay as they are, but for `/`, `\`, `%`, control characters, and a point in
-//! front, which are written as `%` and two hex digits. So no name leaves its folder, means a folder
-//! itself, or hides; `notes/2026 ü.txt` is the file `notes%2F2026 ü.txt`.
+//! A `/` in a name parts folders, as in 1.x: `notes/2026 ü.txt` is the file `2026 ü.txt` in the folder
+//! `notes`. The bytes between stay as they are, but for `\`, `%`, control characters, and a point in
+//! front, which are written as `%` and two hex digits. So no name leaves its container, means a folder
+//! itself, or hides.
 //!
-//! A name that would be too long for a file is cut in parts. All but the last are folders whose names
-//! end in `%`, which nothing else does, and all but the first begin with `+`.
+//! Some names cannot be parted so: where nothing stands before, behind or between two `/`, where a part
+//! would be too long for a file or there are too many, and where another object has the name of a folder
+//! that it would take. They are one file, with `%2F` for `/`, as all such names were in the first
+//! version. An object that has the name of a folder is the file `%` in it.
+//!
+//! A name in one file that would be too long is cut in parts. All but the last are folders whose names
+//! end in `%`, which no other folder's does, and all but the first begin with `+`.
 
 /// The longest part, in bytes. File systems take 255.
 const LONGEST: usize = 240;
 
 /// What a part that is a folder ends with.
 const FOLDER: char = '%';
+
+/// The file of an object that has the name of the folder it is in; no other name is written so.
+pub(crate) const ITSELF: &str = "%";
+
+/// In how many folders a file may be.
+pub(crate) const DEEPEST: usize = 64;
 
 /// What a part after the first begins with, so that it cannot be `..`.
 const MORE: char = '+';
@@ -76,6 +88,37 @@ pub fn parts(name: &str) -> (Vec<String>, String) {
         rest = left;
     }
     (folders, format!("{begin}{rest}"))
+}
+
+/// Where the file of an object may be: in folders, from the outermost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) folders: Vec<String>,
+    pub(crate) file: String,
+}
+
+/// Where an object may be, first where it is put if nothing is in the way.
+pub(crate) fn places(name: &str) -> Vec<Place> {
+    let (folders, file) = parts(name);
+    let flat = Place { folders, file };
+    let mut all = Vec::with_capacity(3);
+    let mut segments: Vec<_> = name.split('/').map(encode).collect();
+    let fits = |segment: &String| (1..=LONGEST).contains(&segment.len());
+    if segments.iter().all(fits) && segments.len() <= DEEPEST {
+        let inside = Place {
+            folders: segments.clone(),
+            file: ITSELF.to_owned(),
+        };
+        if let Some(file) = segments.pop() {
+            let folders = segments;
+            all.push(Place { folders, file });
+        }
+        all.push(inside);
+    }
+    if all.first() != Some(&flat) {
+        all.push(flat);
+    }
+    all
 }
 
 /// What is in a folder for parts of names.
