@@ -141,7 +141,7 @@ async fn an_http_request_has_method_path_headers_and_body() {
     let body = demo
         .wash("call demo wasi:http/incoming-handler.handle --http-response-extract-json -o json")
         .await;
-    assert_eq!(body.ok().json()["response"]["body"]["method"], "GET");
+    assert_eq!(body.ok().json()["response"]["method"], "GET");
 }
 
 #[tokio::test(flavor = "multi_thread")]

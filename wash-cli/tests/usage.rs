@@ -211,7 +211,8 @@ fn every_variable_of_the_credentials_file_is_read() {
 fn what_cannot_be_written_is_an_error() {
     let full = || std::fs::File::options().write(true).open("/dev/full");
     for line in ["keys gen account", "keys list -o json", "keys gen --help"] {
-        let mut command = Home::new().command();
+        let home = Home::new();
+        let mut command = home.command();
         let status = command.args(line.split(' ')).stdout(full().unwrap());
         let status = status.stderr(std::process::Stdio::null()).status().unwrap();
         assert_eq!(status.code(), Some(1), "{line}");
