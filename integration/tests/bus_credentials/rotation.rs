@@ -17,9 +17,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::scene::{Tenant, arguments, host, server, write_creds};
 
-/// The connections of the host and its two providers, by the names that they give.
-const CONNECTIONS: [(&str, usize); 3] = [("wasmbus", 2), ("kv", 1), ("httpserver", 1)];
-/// How many calls may have to be made again at each replacement: one on its way over each connection.
+/// The connections of the host and its two providers, by the names that they give; one of each is for
+/// long streams.
+const CONNECTIONS: [(&str, usize); 3] = [("wasmbus", 3), ("kv", 2), ("httpserver", 2)];
+/// How many calls may have to be made again at each replacement: one on its way over each connection
+/// for calls.
 const AGAIN: usize = 4;
 
 /// Calls over and over.
