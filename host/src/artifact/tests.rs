@@ -1,6 +1,8 @@
 //! Tests of reading images.
 
+use lattice_claims::archive::ArchiveError;
 use lattice_claims::{KeyKind, ProviderMetadata, SigningKey};
+use lattice_core::ErrorCode;
 
 use super::*;
 

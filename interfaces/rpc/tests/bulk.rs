@@ -1,5 +1,7 @@
 //! Long streams, which go over a connection of their own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::{Arc, OnceLock};
