@@ -47,6 +47,33 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 type Dial = Box<dyn Fn() -> BoxFuture<'static, Result<BulkClient, BoxError>> + Send + Sync>;
 
+/// Where in its stream a part is that goes over the connection for long ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offset {
+    /// How many bytes come before it.
+    pub(crate) at: u64,
+    /// How many of them went over the connection of calls: without it nobody could tell whether what
+    /// came first over this one was lost.
+    pub(crate) from: u64,
+}
+
+impl Offset {
+    fn read(text: &str) -> Option<Self> {
+        let (at, from) = text.split_once('/')?;
+        Some(Self {
+            at: at.parse().ok()?,
+            from: from.parse().ok()?,
+        })
+    }
+
+    fn headers(self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let text = format!("{}/{}", self.at, self.from);
+        header::set(&mut headers, header::OFFSET, text);
+        headers
+    }
+}
+
 /// A connection for long streams.
 pub struct BulkClient {
     /// The client. It connects again by itself when it is lost.
@@ -147,17 +174,17 @@ impl Lane {
         self.client.connection_state() == State::Connected
     }
 
-    /// Sends a part of a stream that has `offset` bytes before it; an empty one ends the stream.
+    /// Sends a part of a stream; an empty one ends the stream.
     pub(crate) async fn send(
         &self,
         subject: Subject,
-        offset: u64,
+        offset: Offset,
         part: Bytes,
     ) -> Result<(), CallError> {
         let message = Outgoing {
             subject,
             reply: None,
-            headers: Some(told(offset)),
+            headers: Some(offset.headers()),
             payload: part,
             deadline: None,
         };
@@ -183,12 +210,6 @@ impl Lane {
     pub(crate) fn abort(&self) {
         self.sender.abort();
     }
-}
-
-fn told(offset: u64) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    header::set(&mut headers, header::OFFSET, offset);
-    headers
 }
 
 /// Makes the connection, and takes in what comes over it until the peer ends.
@@ -261,7 +282,8 @@ fn take_in(inner: &Inner, lane: &Lane, message: Message) {
         return;
     };
     let headers = message.headers.as_ref();
-    let offset = headers.and_then(|headers| header::number(headers, header::OFFSET));
+    let offset = headers.and_then(|headers| header::text(headers, header::OFFSET));
+    let offset = offset.and_then(|text| Offset::read(&text));
     // A late message for a call that has ended finds no slot; that is not an error.
     if let (Some((_, exchange)), Some(offset)) = (inner.slots.get(token), offset) {
         exchange.deliver_long(suffix, offset, message.payload);

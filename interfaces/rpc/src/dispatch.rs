@@ -142,7 +142,7 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
         ));
         return;
     }
-    match exchange.deliver(suffix, message) {
+    match exchange.deliver(suffix, message, matches!(via, Via::Bus)) {
         Delivered::Done => {}
         Delivered::CancelAt(subject) => {
             inner.slots.remove(id);

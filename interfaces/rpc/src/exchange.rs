@@ -19,6 +19,7 @@ use lattice_codec::Path;
 use lattice_core::road::{Road, RoadCounts, Why};
 use parking_lot::Mutex;
 
+use crate::bulk::LONG;
 use crate::error::CallError;
 use crate::peer::PeerConfig;
 use crate::socket::Line;
@@ -69,6 +70,8 @@ struct State {
     abandoned: bool,
     /// Something goes or comes over the connection for long streams.
     long: bool,
+    /// Something has come over NATS.
+    by_bus: bool,
     pulse: Pulse,
     wakers: Vec<Waker>,
 }
@@ -119,6 +122,15 @@ impl State {
             && !self.surplus
             && self.credits.is_empty()
             && !streamed
+    }
+
+    /// Whether parts of the call may be on their way over the connection for long streams: the first
+    /// ones of a stream, too, of which nothing is known here before they come.
+    fn may_be_long(&self) -> bool {
+        let is_stock = self.remote.as_ref().is_some_and(|r| r.window.is_none());
+        let is_open = |channel: &Channel| channel.received() >= LONG && !channel.is_ended();
+        let comes = self.paths.iter().any(|(_, channel)| is_open(channel));
+        self.long || (self.by_bus && !is_stock && comes)
     }
 
     /// Whether everything that the other end sends has come.
@@ -304,7 +316,7 @@ impl Exchange {
 
     /// Ends the call if a part of it may have been lost with the connection for long streams.
     pub(crate) fn lose_long(&self) {
-        if self.state.lock().long {
+        if self.state.lock().may_be_long() {
             let subject = self.subject.to_string();
             self.fail(CallError::Incomplete { subject });
         }

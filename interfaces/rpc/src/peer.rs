@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::alarm::Alarm;
-use crate::bulk::{self, Bulk, BulkConnection};
+use crate::bulk::{self, Bulk, BulkConnection, Offset};
 use crate::complaint::{self, Complaints};
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
@@ -44,7 +44,8 @@ pub struct PeerStats {
     pub held_bytes: usize,
     /// Calls that are being served.
     pub serving: usize,
-    /// NATS subscriptions that this peer holds: one inbox, and one for each served function.
+    /// NATS subscriptions that this peer holds: one inbox, another one for long streams once their
+    /// connection stands, and one for each served function.
     pub subscriptions: usize,
 }
 
@@ -54,9 +55,8 @@ pub(crate) struct Farewell {
     pub(crate) subject: Subject,
     pub(crate) headers: Option<HeaderMap>,
     pub(crate) payload: Bytes,
-    /// For the end of a stream that goes over the connection for long ones: how many bytes came
-    /// before.
-    pub(crate) offset: Option<u64>,
+    /// Where it is, for the end of a stream that goes over the connection for long ones.
+    pub(crate) offset: Option<Offset>,
 }
 
 impl Farewell {

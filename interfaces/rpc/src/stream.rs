@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use lattice_codec::Path;
 use tokio::time::Instant;
 
-use crate::bulk::{LONG, Lane};
+use crate::bulk::{LONG, Lane, Offset};
 use crate::dispatch::Via;
 use crate::error::CallError;
 use crate::exchange::Remote;
@@ -192,8 +192,8 @@ pub struct ByteWriter {
     window: Option<u64>,
     /// Where the reader takes what is long, if that is another place.
     bulk: Option<Subject>,
-    /// Whether the stream goes there now.
-    is_long: bool,
+    /// After how many bytes it has gone there, if it has.
+    long_from: Option<u64>,
     sent: u64,
     credit: u64,
     done: bool,
@@ -217,7 +217,7 @@ impl ByteWriter {
             subject: None,
             window: None,
             bulk: None,
-            is_long: false,
+            long_from: None,
             sent: 0,
             credit: 0,
             done: false,
@@ -291,7 +291,7 @@ impl ByteWriter {
 
     /// Has the rest of a long stream go where it delays no calls, once there is a way.
     fn change_over(&mut self) {
-        if self.is_long || self.sent < LONG {
+        if self.long_from.is_some() || self.sent < LONG {
             return;
         }
         let Some(place) = &self.bulk else {
@@ -301,16 +301,22 @@ impl ByteWriter {
         if lane.is_some_and(Lane::is_up) {
             self.guard.exchange.is_long();
             self.subject = Some(place.clone());
-            self.is_long = true;
+            self.long_from = Some(self.sent);
         }
     }
 
-    /// Sends a part that comes after `offset` bytes; an empty one ends the stream.
-    async fn send(&self, subject: Subject, offset: u64, part: Bytes) -> Result<(), CallError> {
+    /// Where what is sent next is in the part of the stream that goes there, if that has begun.
+    fn offset(&self) -> Option<Offset> {
+        let at = self.sent;
+        self.long_from.map(|from| Offset { at, from })
+    }
+
+    /// Sends what comes next; an empty part ends the stream.
+    async fn send(&self, subject: Subject, part: Bytes) -> Result<(), CallError> {
         let peer = &self.guard.peer;
-        if !self.is_long {
+        let Some(offset) = self.offset() else {
             return peer.publish(subject, None, part).await;
-        }
+        };
         match peer.inner.bulk.lane() {
             Some(lane) => lane.send(subject, offset, part).await,
             None => {
@@ -334,9 +340,9 @@ impl ByteWriter {
             let subject = self.subject().await?;
             let free = self.free().await?;
             let part = data.split_to(data.len().min(most).min(free));
-            let offset = self.sent;
-            self.sent += part.len() as u64;
-            self.send(subject, offset, part).await?;
+            let size = part.len() as u64;
+            self.send(subject, part).await?;
+            self.sent += size;
             self.change_over();
         }
         Ok(())
@@ -368,7 +374,7 @@ impl ByteWriter {
         }
         let subject = self.subject().await?;
         self.done = true;
-        self.send(subject, self.sent, Bytes::new()).await
+        self.send(subject, Bytes::new()).await
     }
 
     /// Notes that the data itself told its end, so that no empty message follows.
@@ -390,9 +396,8 @@ impl Drop for ByteWriter {
             return;
         };
         if !self.done && self.guard.exchange.stopped().is_none() {
-            let offset = self.is_long.then_some(self.sent);
             self.guard.peer.farewell(Farewell {
-                offset,
+                offset: self.offset(),
                 ..Farewell::empty(subject)
             });
         }

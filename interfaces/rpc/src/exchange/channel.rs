@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::budget::{Account, Exhausted, Share};
 use super::early::Early;
+use crate::bulk::Offset;
 
 /// A longer piece stays a part of what was read from the connection. Shorter ones are copied, so that
 /// they do not keep all of that, and put together, so that each does not cost more than it carries.
@@ -90,22 +91,21 @@ impl Channel {
         Ok(())
     }
 
-    /// Takes in a piece that came over the connection for long streams and has `offset` bytes before
-    /// it, some of which may still be on their way over the other.
+    /// Takes in a piece that came over the connection for long streams. Some of what is before it may
+    /// still be on its way over the other.
     pub(crate) fn push_long(
         &mut self,
-        offset: u64,
+        offset: Offset,
         data: Bytes,
         account: &Arc<Account>,
     ) -> Result<(), Refused> {
-        let is_behind = self.early.is_none() && (offset < self.received || self.ended);
-        let early = self
-            .early
-            .get_or_insert_with(|| Box::new(Early::at(offset)));
-        if is_behind || !early.takes(offset, data.len()) {
+        let Offset { at, from } = offset;
+        let is_behind = self.early.is_none() && (from < self.received || self.ended);
+        let early = self.early.get_or_insert_with(|| Box::new(Early::at(from)));
+        if is_behind || !early.takes(at, data.len()) {
             return Err(Refused::Gap);
         }
-        if offset == self.received {
+        if at == self.received {
             return Ok(self.push_next(data, account)?);
         }
         let share = account.take(data.len() + OVERHEAD)?;
@@ -320,14 +320,15 @@ mod tests {
             }
             let whole: Vec<u8> = (0..offset).map(|at| at as u8).collect();
             sent.push((offset as u64, Bytes::new()));
+            let from = sent[switch].0;
             let mut long = sent.split_off(switch).into_iter();
             let mut short = sent.into_iter();
             let mut channel = Channel::default();
             let mut received = Vec::new();
             for is_long in turns.into_iter().chain([true; 31]).chain([false; 31]) {
                 match is_long {
-                    true => if let Some((offset, part)) = long.next() {
-                        channel.push_long(offset, part, &account).unwrap();
+                    true => if let Some((at, part)) = long.next() {
+                        channel.push_long(Offset { at, from }, part, &account).unwrap();
                     },
                     false => if let Some((_, part)) = short.next() {
                         prop_assert!(!channel.is_ended());
@@ -348,26 +349,34 @@ mod tests {
     fn what_does_not_follow_is_a_gap() {
         let (_budget, account) = account(1 << 20);
         let part = |size| Bytes::from(vec![1; size]);
-        let after = |lane: &[(Option<u64>, usize)]| {
+        let after = |lane: &[(Option<(u64, u64)>, usize)]| {
             let mut channel = Channel::default();
             let mut pushed = Ok(());
             for (offset, size) in lane {
                 assert_eq!(pushed, Ok(()), "{lane:?}");
                 pushed = match offset {
-                    Some(offset) => channel.push_long(*offset, part(*size), &account),
+                    Some((at, from)) => {
+                        let offset = Offset {
+                            at: *at,
+                            from: *from,
+                        };
+                        channel.push_long(offset, part(*size), &account)
+                    }
                     None => channel.push(part(*size), &account),
                 };
             }
             pushed
         };
         for lane in [
-            &[(None, 10), (Some(9), 5)][..],
-            &[(None, 10), (Some(10), 5), (Some(16), 5)],
-            &[(None, 10), (Some(10), 5), (Some(10), 5)],
-            &[(None, 10), (Some(10), 5), (None, 1)],
-            &[(Some(10), 5), (None, 11)],
-            &[(Some(10), 5), (None, 0)],
-            &[(None, 10), (None, 0), (Some(10), 5)],
+            &[(None, 10), (Some((9, 9)), 5)][..],
+            &[(None, 10), (Some((10, 10)), 5), (Some((16, 10)), 5)],
+            &[(None, 10), (Some((10, 10)), 5), (Some((10, 10)), 5)],
+            &[(None, 10), (Some((10, 10)), 5), (None, 1)],
+            &[(Some((10, 10)), 5), (None, 11)],
+            &[(Some((10, 10)), 5), (None, 0)],
+            &[(None, 10), (None, 0), (Some((10, 10)), 5)],
+            // What came first there was lost.
+            &[(None, 10), (Some((15, 10)), 5)],
         ] {
             assert_eq!(after(lane), Err(Refused::Gap), "{lane:?}");
         }

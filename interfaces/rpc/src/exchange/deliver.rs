@@ -7,6 +7,7 @@ use lattice_codec::Path;
 use super::budget::Exhausted;
 use super::channel::Refused;
 use super::{Exchange, LOST, MAX_PATHS, Remote, Side, State};
+use crate::bulk::Offset;
 use crate::error::{CallError, RemoteError};
 use crate::header::{self, turn_of};
 
@@ -27,9 +28,11 @@ pub(crate) enum Delivered {
 }
 
 impl Exchange {
-    /// Takes in one message. `suffix` is what follows the slot's token in the subject.
-    pub(crate) fn deliver(&self, suffix: &str, message: Message) -> Delivered {
+    /// Takes in one message. `suffix` is what follows the slot's token in the subject, `by_bus` says
+    /// that it came over NATS.
+    pub(crate) fn deliver(&self, suffix: &str, message: Message, by_bus: bool) -> Delivered {
         let mut state = self.state.lock();
+        state.by_bus |= by_bus;
         let mut outcome = Delivered::Done;
         if suffix == LOST {
             self.deliver_lost(&mut state);
@@ -223,9 +226,9 @@ impl Exchange {
         }
     }
 
-    /// Takes in a part of a stream that came over the connection for long ones and has `offset` bytes
-    /// before it. `suffix` is what follows the slot's token in the subject.
-    pub(crate) fn deliver_long(&self, suffix: &str, offset: u64, payload: Bytes) {
+    /// Takes in a part of a stream that came over the connection for long ones. `suffix` is what follows
+    /// the slot's token in the subject.
+    pub(crate) fn deliver_long(&self, suffix: &str, offset: Offset, payload: Bytes) {
         let part = match self.side {
             Side::Caller => "results.",
             Side::Callee => "params.",
@@ -242,7 +245,7 @@ impl Exchange {
         state.wake();
     }
 
-    fn deliver_data(&self, state: &mut State, path: &Path, offset: Option<u64>, payload: Bytes) {
+    fn deliver_data(&self, state: &mut State, path: &Path, offset: Option<Offset>, payload: Bytes) {
         if state.error.is_some() {
             return;
         }

@@ -47,13 +47,13 @@ fn no_more_ended_paths_are_kept_than_a_call_has_streams() {
     let call = exchange(Side::Caller);
     for first in 0..1000 {
         let headers = [(header::ENDED, &*ended(first)), (header::MORE, "1")];
-        call.deliver("results", message(&headers, "x"));
+        call.deliver("results", message(&headers, "x"), true);
     }
     assert_eq!(call.ended_paths().len(), MAX_PATHS);
     let call = exchange(Side::Caller);
     for _ in 0..10 {
         let headers = [(header::ENDED, "3,3,1"), (header::MORE, "1")];
-        call.deliver("results", message(&headers, "x"));
+        call.deliver("results", message(&headers, "x"), true);
     }
     assert_eq!(call.ended_paths(), [Path::new([3]), Path::new([1])]);
 }
@@ -61,8 +61,8 @@ fn no_more_ended_paths_are_kept_than_a_call_has_streams() {
 #[test]
 fn nothing_is_told_of_paths_after_the_end_of_the_answer() {
     let call = exchange(Side::Caller);
-    call.deliver("results", message(&[(header::ENDED, "0")], "x"));
-    call.deliver("results", message(&[(header::ENDED, "1,2")], "x"));
+    call.deliver("results", message(&[(header::ENDED, "0")], "x"), true);
+    call.deliver("results", message(&[(header::ENDED, "1,2")], "x"), true);
     assert_eq!(call.ended_paths(), [Path::new([0])]);
 }
 
@@ -73,7 +73,7 @@ fn a_greedy_call_leaves_room_for_a_whole_value_of_another() {
     let piece = Bytes::from(vec![7; 1 << 20]);
     for at in 0..512 {
         let suffix = format!("params.{}", at % 32);
-        greedy.deliver(&suffix, message(&[], piece.clone()));
+        greedy.deliver(&suffix, message(&[], piece.clone()), true);
     }
     let failed = greedy.stopped();
     assert!(
@@ -82,7 +82,7 @@ fn a_greedy_call_leaves_room_for_a_whole_value_of_another() {
     );
     assert!(budget.held() <= config.max_held_by_call());
     for _ in 0..config.max_value_bytes / piece.len() {
-        honest.deliver("params", message(&[], piece.clone()));
+        honest.deliver("params", message(&[], piece.clone()), true);
     }
     assert!(honest.stopped().is_none());
 }
@@ -96,12 +96,12 @@ fn a_call_that_has_failed_holds_nothing_more_and_its_value_has_no_end() {
     let (call, other, budget) = exchanges(Side::Callee, &config);
     let piece = Bytes::from(vec![7; 40_000]);
     for _ in 0..2 {
-        call.deliver("params", message(&[], piece.clone()));
+        call.deliver("params", message(&[], piece.clone()), true);
     }
     let held = budget.held();
     for suffix in ["params", "params.0"] {
-        call.deliver(suffix, message(&[], "more"));
-        call.deliver(suffix, message(&[], ""));
+        call.deliver(suffix, message(&[], "more"), true);
+        call.deliver(suffix, message(&[], ""), true);
     }
     assert_eq!(budget.held(), held);
     let cx = Context::from_waker(Waker::noop());
@@ -113,6 +113,6 @@ fn a_call_that_has_failed_holds_nothing_more_and_its_value_has_no_end() {
         "{then:?}"
     );
     drop(call);
-    other.deliver("params", message(&[], piece));
+    other.deliver("params", message(&[], piece), true);
     assert!(other.stopped().is_none());
 }
