@@ -116,3 +116,25 @@ fn a_call_that_has_failed_holds_nothing_more_and_its_value_has_no_end() {
     other.deliver("params", message(&[], piece), true);
     assert!(other.stopped().is_none());
 }
+
+#[test]
+fn a_broken_connection_for_long_streams_ends_calls_whose_parts_may_have_been_on_it() {
+    use crate::bulk::LONG;
+
+    let lost = |size: usize, by_bus: bool, ends: bool| {
+        let call = exchange(Side::Caller);
+        let piece = vec![7; size];
+        call.deliver("results.0", message(&[], piece), by_bus);
+        if ends {
+            call.deliver("results.0", message(&[], ""), by_bus);
+        }
+        call.lose_long();
+        matches!(call.stopped(), Some(CallError::Incomplete { .. }))
+    };
+    let long = LONG as usize;
+    assert!(lost(long, true, false));
+    // One that is short, one that does not come over NATS, and one that is all here.
+    assert!(!lost(long - 1, true, false));
+    assert!(!lost(long, false, false));
+    assert!(!lost(long, true, true));
+}
