@@ -80,6 +80,13 @@ pub(crate) fn usage_error(error: &clap::Error) -> CliError {
     }
 }
 
+/// Reads words as the arguments of a command, for tests.
+#[cfg(test)]
+pub(crate) fn parsed<A: clap::Args>(words: &[&str]) -> Result<A, clap::Error> {
+    let command = A::augment_args(clap::Command::new("wash").no_binary_name(true));
+    A::from_arg_matches(&command.try_get_matches_from(words)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -269,22 +269,14 @@ fn absolute(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::parsed;
     use crate::output::{Format, Surroundings};
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
 
     async fn build(folder: &Path, more: &[&str]) -> Result<Output> {
         let ui = Ui::new(Format::Text, false, String::new(), Surroundings::detect());
         let folder = folder.to_str().unwrap();
-        let line = ["build", "-p", folder]
-            .into_iter()
-            .chain(more.iter().copied());
-        run(Line::parse_from(line).args, &ui).await
+        let line = [&["-p", folder], more].concat();
+        run(parsed(&line).unwrap(), &ui).await
     }
 
     #[tokio::test]

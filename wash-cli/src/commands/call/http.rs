@@ -216,17 +216,10 @@ fn bad(what: String, source: &(dyn std::error::Error + 'static)) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        http: HttpArgs,
-    }
+    use crate::args::parsed;
 
     fn request(line: &[&str]) -> Result<Request<Full<Bytes>>> {
-        let line = std::iter::once(&"x").chain(line);
-        Line::parse_from(line).http.request()
+        parsed::<HttpArgs>(line).unwrap().request()
     }
 
     #[test]
@@ -270,8 +263,8 @@ mod tests {
             headers: HeaderMap::new(),
             body: Bytes::from_static(b"{\"a\":1}"),
         };
-        let line = Line::parse_from(["x", "--http-response-extract-json"]);
-        let output = line.http.output(answer).unwrap();
+        let http: HttpArgs = parsed(&["--http-response-extract-json"]).unwrap();
+        let output = http.output(answer).unwrap();
         assert_eq!(output.data()["response"], json!({ "a": 1 }));
     }
 

@@ -395,16 +395,10 @@ impl HostSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::args::parsed;
 
     fn args(line: &[&str]) -> Args {
-        Line::parse_from(std::iter::once(&"up").chain(line)).args
+        parsed(line).unwrap()
     }
 
     #[test]

@@ -44,16 +44,10 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::args::parsed;
 
     fn args(line: &[&str]) -> Args {
-        Line::parse_from(std::iter::once(&"up").chain(line)).args
+        parsed(line).unwrap()
     }
 
     #[test]
@@ -61,9 +55,8 @@ mod tests {
         let error = args(&["--cluster-seed", "foo"]).check().unwrap_err();
         assert_eq!(error.code(), Code::Usage);
         assert!(args(&[]).check().is_ok());
-        let line = ["up", "--log-level", "nope"];
-        assert!(Line::try_parse_from(line).is_err());
-        assert!(Line::try_parse_from(["up", "--log-level", "INFO"]).is_ok());
+        assert!(parsed::<Args>(&["--log-level", "nope"]).is_err());
+        assert!(parsed::<Args>(&["--log-level", "INFO"]).is_ok());
     }
 
     #[test]
