@@ -16,7 +16,7 @@ use lattice_rpc::header::{self, Terms};
 use lattice_rpc::{Auth, AuthSettings};
 use libfuzzer_sys::fuzz_target;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     header::SOURCE_ID,
     header::LINK_NAME,
     header::LINK_PACKAGE,
@@ -24,8 +24,9 @@ const NAMES: [&str; 15] = [
     header::TRACEPARENT,
     header::TRACESTATE,
     header::CALL,
-    header::AUTH,
     header::WINDOW,
+    header::BULK,
+    header::OFFSET,
     header::ENDED,
     header::MORE,
     header::ERROR,
@@ -87,8 +88,8 @@ fn message(text: &str) -> Message {
 fn call(message: Message) {
     let _ = admits(&SERVER.auth, &message);
     let call = prove(&CALLER.auth, message);
-    let proof = call.headers.as_ref().and_then(|h| h.get(header::AUTH));
-    let proof = proof.and_then(|proof| proof.as_str().parse::<CallProof>().ok());
+    let proof = header::proof(call.headers.as_ref());
+    let proof = proof.and_then(|proof| proof.parse::<CallProof>().ok());
     let (Some(proof), Some(reply)) = (proof, &call.reply) else {
         return;
     };

@@ -197,8 +197,7 @@ async fn counting(lattice: &Lattice) -> Result<(String, Message)> {
     assert_eq!(first, "Counter /n: 1\n");
     let proven = async {
         while let Some(call) = overheard.next().await {
-            let headers = call.headers.as_ref();
-            if headers.is_some_and(|headers| headers.get(header::AUTH).is_some()) {
+            if header::proof(call.headers.as_ref()).is_some() {
                 return Ok(call);
             }
         }

@@ -98,20 +98,25 @@ pub struct CallProof {
 }
 
 impl CallProof {
-    /// The value of the header.
+    /// What is sent, `v1.{session}.{number}.{sent}.{left}.{mac}`.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(MAX_PROOF);
+        self.write(&mut text);
+        text
+    }
+
+    /// Appends what is sent to `text`.
+    pub fn write(&self, text: &mut String) {
         text.push_str(VERSION);
         text.push('.');
-        push(&mut text, &self.session.0);
+        push(text, &self.session.0);
         for number in [self.number, self.sent_ms, self.left_ms] {
             text.push('.');
             text.push_str(itoa::Buffer::new().format(number));
         }
         text.push('.');
-        push(&mut text, &self.mac);
-        text
+        push(text, &self.mac);
     }
 }
 

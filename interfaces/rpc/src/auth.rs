@@ -1,7 +1,7 @@
 //! Who makes a call that comes over the bus.
 //!
 //! Anybody on the bus can write a `source-id`. Between peers of our kind a call carries a proof
-//! besides ([`header::AUTH`](crate::header::AUTH)): a code, made with the key of a session, over who
+//! besides ([`header::proof`](crate::header::proof)): a code, made with the key of a session, over who
 //! calls whom through which link, the function, the place for the answer, the deadline, a number that
 //! is used once, and the first message of the parameters.
 //!
@@ -68,8 +68,8 @@ const MAX_LINKING: usize = 32;
 /// How many peers are told keys at the same time; each costs a few signatures.
 const ANSWERING: usize = 256;
 
-/// How many bytes of a message the proof takes, with the name of its header.
-pub(crate) const ROOM: usize = lattice_core::identity::MAX_PROOF + header::AUTH.len() + 4;
+/// How many bytes of a message the proof takes.
+pub(crate) const ROOM: usize = header::LONGEST_PROOF;
 
 /// What a peer proves who it is with, and whom it believes.
 #[derive(Debug)]
@@ -262,7 +262,7 @@ impl Auth {
             .map_or(FRESH, |at| at.saturating_duration_since(now));
         let covered = Covered::read(Some(headers), &request.subject, reply);
         let proof = session.prove(&covered, &request.payload, now, left);
-        header::set(headers, header::AUTH, proof.text());
+        header::write_proof(headers, &proof);
     }
 
     /// Whether this peer has made a request as it is, and proven it: others are handed on as they

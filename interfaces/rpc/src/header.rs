@@ -12,8 +12,10 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, Subject};
 use lattice_codec::Path;
 use lattice_core::TraceContext;
 use lattice_core::id::MAX_NAME_BYTES;
+use lattice_core::identity::CallProof;
 
 pub use terms::Terms;
+pub(crate) use terms::{LONGEST_PROOF, split_proof};
 
 /// The name of a link for which none is told.
 pub(crate) const DEFAULT_LINK: &str = "default";
@@ -34,11 +36,8 @@ pub const TARGET_ID: &str = "target-id";
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context, vendor part.
 pub const TRACESTATE: &str = "tracestate";
-/// On a request: the [`Terms`] of the call.
+/// On a request: the [`Terms`] of the call, and after them what [proves](proof) who makes it.
 pub const CALL: &str = "wrpc-call";
-/// On a request that goes over the bus: proves who makes it, a
-/// [`CallProof`](lattice_core::identity::CallProof).
-pub const AUTH: &str = "lattice-auth";
 /// On an accept: the sender grants credit for async data; the value is the first window in bytes
 /// per path.
 pub const WINDOW: &str = "wrpc-window";
@@ -160,6 +159,20 @@ pub(crate) fn write_turn(turn: u32) -> Subject {
 /// Reads what [`write_turn`] has written.
 pub(crate) fn turn_of(reply: &Subject) -> Option<u32> {
     reply.strip_prefix(TURN)?.parse().ok()
+}
+
+/// What proves who makes a call, the text of a [`CallProof`], if anything does.
+pub fn proof(headers: Option<&HeaderMap>) -> Option<&str> {
+    let value = headers?.get(HeaderName::from_static(CALL))?;
+    terms::split_proof(value.as_str()).1
+}
+
+/// Puts what proves who makes a call among its headers, in place of what is there.
+pub(crate) fn write_proof(headers: &mut HeaderMap, proof: &CallProof) {
+    let value = headers.get(HeaderName::from_static(CALL));
+    let terms = value.map_or("", HeaderValue::as_str);
+    let text = terms::with_proof(terms, proof);
+    set(headers, CALL, text);
 }
 
 pub(crate) fn text(headers: &HeaderMap, name: &'static str) -> Option<String> {

@@ -56,8 +56,7 @@ impl<'a> Covered<'a> {
                 header::LINK_NAME => covered.link = value,
                 LINK_PACKAGE => covered.package = value,
                 header::TARGET_ID => covered.target = value,
-                header::CALL => covered.terms = value.map(without_left),
-                header::AUTH => covered.proof = value,
+                header::CALL => covered.read_terms(value),
                 _ => {}
             }
         }
@@ -66,6 +65,14 @@ impl<'a> Covered<'a> {
 }
 
 impl<'a> Covered<'a> {
+    fn read_terms(&mut self, value: Option<&'a str>) {
+        let (terms, proof) = value.map_or((None, None), |value| {
+            let (terms, proof) = header::split_proof(value);
+            (Some(without_left(terms)), proof)
+        });
+        (self.terms, self.proof) = (terms, proof);
+    }
+
     pub(super) fn subject(&self) -> &'a str {
         self.subject
     }

@@ -169,7 +169,11 @@ fn what_was_changed_on_the_way_is_refused_also_where_legacy_peers_are_let_in() {
         let mut target = call(&sender, "any", "t", 5000);
         target.subject = "l.u.wrpc.0.0.1.a:b/c.f".into();
         let mut garbled = call(&sender, "any", "t", 5000);
-        header::put(garbled.headers.as_mut().unwrap(), header::AUTH, "v1.x");
+        header::put(
+            garbled.headers.as_mut().unwrap(),
+            header::CALL,
+            "proof=v1.x",
+        );
         for (at, bad) in [flipped, other, elsewhere, target, garbled]
             .iter()
             .enumerate()
@@ -383,8 +387,7 @@ async fn a_session_that_was_refused_is_begun_anew_unless_it_is_new() {
     let cluster = Cluster::new();
     let sender = cluster.host(true);
     let session = |message: &Message| {
-        let headers = message.headers.as_ref().unwrap();
-        let proof = header::text(headers, header::AUTH).unwrap();
+        let proof = header::proof(message.headers.as_ref()).unwrap();
         proof.parse::<CallProof>().unwrap().session
     };
     let first = call(&sender, "any", "t", 5000);

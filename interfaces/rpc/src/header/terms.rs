@@ -4,12 +4,45 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Subject};
 use lattice_codec::Path;
+use lattice_core::identity::{CallProof, MAX_PROOF};
 use tokio::time::Instant;
 
 use super::{CALL, HeaderName, set};
 
 /// How many paths are read at most.
 const MAX_PATHS: usize = 32;
+
+/// The term that proves who makes a call over the bus. It is the last one, so that it is found and
+/// left out without reading the others.
+const PROOF: &str = "proof=";
+
+/// How many bytes it takes at most.
+pub(crate) const LONGEST_PROOF: usize = 1 + PROOF.len() + MAX_PROOF;
+
+/// The value of the header without the proof, and the proof.
+pub(crate) fn split_proof(value: &str) -> (&str, Option<&str>) {
+    if let Some(proof) = value.strip_prefix(PROOF) {
+        return ("", Some(proof));
+    }
+    // No proof holds a `;`, so that one that is not the last term is none.
+    match value.rsplit_once(';') {
+        Some((terms, last)) if last.starts_with(PROOF) => (terms, Some(&last[PROOF.len()..])),
+        _ => (value, None),
+    }
+}
+
+/// The value of the header with this proof, in place of one that is there.
+pub(super) fn with_proof(value: &str, proof: &CallProof) -> String {
+    let (terms, _) = split_proof(value);
+    let mut text = String::with_capacity(terms.len() + LONGEST_PROOF);
+    text.push_str(terms);
+    if !terms.is_empty() {
+        text.push(';');
+    }
+    text.push_str(PROOF);
+    proof.write(&mut text);
+    text
+}
 
 /// What a caller of our kind tells of a call, beside who calls whom.
 ///
@@ -132,6 +165,7 @@ pub(super) fn split(text: &str) -> Vec<Path> {
 mod tests {
     use super::*;
 
+    use lattice_core::identity::SessionName;
     use proptest::prelude::*;
 
     fn paths() -> impl Strategy<Value = Vec<Path>> {
@@ -159,7 +193,20 @@ mod tests {
 
         #[test]
         fn any_text_is_read(text: String) {
-            let _ = Terms::read(&text);
+            let _ = (Terms::read(&text), split_proof(&text));
+        }
+
+        #[test]
+        fn a_proof_comes_after_the_terms_and_once(left: Option<u32>, turn: Option<u32>, number: u64) {
+            let left = left.map(|left| Duration::from_millis(left.into()));
+            let terms = Terms { left, turn, ..Terms::default() };
+            let proof = |number| CallProof {
+                session: SessionName([1; 16]), number, sent_ms: 3, left_ms: 4, mac: [5; 16],
+            };
+            let once = with_proof(&terms.text(), &proof(7));
+            let twice = with_proof(&once, &proof(number));
+            prop_assert_eq!(split_proof(&twice), (&*terms.text(), Some(&*proof(number).text())));
+            prop_assert_eq!(Terms::read(&twice), terms);
         }
     }
 
