@@ -34,6 +34,8 @@ struct Common {
     subject: Subject,
     source: Option<Arc<str>>,
     link_name: Option<Arc<str>>,
+    /// Whether the link in use has the default name, which is not among the headers.
+    is_default_link: bool,
     link_package: Option<Arc<str>>,
     target: Option<Arc<str>>,
     /// The same as headers, for calls that leave the process.
@@ -50,6 +52,7 @@ impl Invocation {
             subject: subject.into(),
             source: None,
             link_name: None,
+            is_default_link: false,
             link_package: None,
             target: None,
             headers: HeaderMap::new(),
@@ -76,11 +79,13 @@ impl Invocation {
         self
     }
 
-    /// Says which link is used. The default name is left out, as receivers assume it.
+    /// Says which link is used. Peers of our kind assume the default name; others are told of it, as
+    /// hosts of the 1.9 lattice tell it.
     #[must_use]
     pub fn link_name(mut self, name: &str) -> Self {
-        if name != DEFAULT_LINK {
-            let common = self.edit();
+        let common = self.edit();
+        common.is_default_link = name == DEFAULT_LINK;
+        if !common.is_default_link {
             common.link_name = Some(name.into());
             header::put(&mut common.headers, header::LINK_NAME, name);
         }
@@ -245,6 +250,9 @@ impl Peer {
     ) -> Result<Call, CallError> {
         let (subject, deadline) = (invocation.subject().clone(), invocation.deadline());
         let mut headers = invocation.headers();
+        if invocation.common.is_default_link && !self.inner.slots.trusts(&subject) {
+            header::put(&mut headers, header::LINK_NAME, DEFAULT_LINK);
+        }
         let guard = self.open(Side::Caller, subject.clone())?;
         let root = guard.root();
         let window = Some(self.inner.config.stream_window);

@@ -63,6 +63,9 @@ pub const DESCRIPTION: &str = "Description";
 /// that of anything in a lattice of ours, since 1.9 has no bound.
 pub(crate) const LONGEST_NAME: usize = 4 * MAX_NAME_BYTES;
 
+/// How long the names are that a client of NATS makes up for places that nobody else has.
+const UNIQUE: usize = 22;
+
 /// The longest trace context that is passed on, in bytes; W3C asks for 512.
 const LONGEST_TRACE: usize = 4096;
 
@@ -126,6 +129,23 @@ impl Told {
     pub(crate) fn link(&mut self) -> Arc<str> {
         let told = self.link_name.take();
         told.unwrap_or_else(|| Arc::clone(&UNNAMED))
+    }
+
+    /// Whether the caller surely takes a stream whose items stand in the answer itself. Those of our
+    /// kind do, and those of the 1.9 lattice that are made with its Rust crates, which name
+    /// themselves and the link or target, and call from an inbox below that of their connection.
+    /// The bindings for Go want a byte before the items that nobody else reads (protocol page, 4.6),
+    /// so that a stream which follows is all that every caller understands.
+    pub(crate) fn takes_items(&self, caller: &str) -> bool {
+        let names = self.link_name.is_some() || self.target_id.is_some();
+        let is_unique = |token: &str| {
+            let mut bytes = token.bytes();
+            token.len() == UNIQUE && bytes.all(|byte| byte.is_ascii_alphanumeric())
+        };
+        let mut tokens = caller.rsplit('.');
+        let own = tokens.next().is_some_and(is_unique);
+        let below = tokens.next().is_some_and(is_unique);
+        self.terms.is_some() || (self.source_id.is_some() && names && own && below)
     }
 
     /// How long the answer may take: what the caller told, at most `longest`, or `default` for a

@@ -477,13 +477,21 @@ impl Drop for SlotGuard {
         match self.exchange.release() {
             Release::Free => self.peer.inner.slots.remove(self.id),
             Release::Clean => self.peer.inner.slots.rest(self.id),
+            Release::Known => {
+                let slots = &self.peer.inner.slots;
+                slots.remove(self.id);
+                slots.trust(self.exchange.subject());
+            }
             Release::Stock => {
                 let slots = &self.peer.inner.slots;
                 slots.remove(self.id);
                 slots.distrust(self.exchange.subject());
             }
             Release::Cancel(subject) => {
-                self.peer.inner.slots.remove(self.id);
+                let slots = &self.peer.inner.slots;
+                slots.remove(self.id);
+                // A peer of our kind, or it would not have told where.
+                slots.trust(self.exchange.subject());
                 self.peer.farewell(Farewell::empty(subject));
             }
             Release::Linger => {

@@ -28,6 +28,8 @@ pub(crate) struct Inbound {
     pub(crate) caller: Subject,
     /// What a caller of our kind has told; `None` for a peer of 1.9.
     terms: Option<Terms>,
+    /// Whether the caller takes streams whose items stand in the answer.
+    pub(crate) takes_items: bool,
     /// Where the answer is left for a caller that runs the call itself.
     direct: Option<Place>,
     guard: OnceCell<Arc<SlotGuard>>,
@@ -45,6 +47,7 @@ impl Inbound {
             peer,
             subject,
             caller,
+            takes_items: terms.is_some(),
             terms,
             direct: None,
             guard: OnceCell::new(),
@@ -260,6 +263,13 @@ impl Responder {
             place.put(Answered::Value(answer));
             self.begin();
         }
+    }
+
+    /// Whether the caller is known to take a stream whose items stand in the answer; for others it
+    /// has to follow.
+    #[must_use]
+    pub fn takes_items(&self) -> bool {
+        self.inbound.takes_items
     }
 
     /// Whether the caller runs the call itself, and takes a response as it is.

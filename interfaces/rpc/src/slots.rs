@@ -195,6 +195,16 @@ impl Slots {
         self.table.lock().distrust(function);
     }
 
+    /// A peer of our kind has answered a call of a function.
+    pub(crate) fn trust(&self, function: &Subject) {
+        self.table.lock().reuse.trust(function);
+    }
+
+    /// Whether calls of a function were answered lately, by peers of our kind only.
+    pub(crate) fn trusts(&self, function: &Subject) -> bool {
+        self.table.lock().reuse.trusts(function)
+    }
+
     /// Keeps a slot of a call that was given up, so that its peer can still be told.
     pub(crate) fn linger(&self, id: SlotId, time: Duration) {
         self.table

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use lattice_codec::http::{ErrorCode, Part, ResponseHead, encode_response};
-use lattice_rpc::http::{HttpError, answer, take_request};
+use lattice_rpc::http::{HttpError, answer, take_outgoing_request, take_request};
 use support::{Pair, on_the_bus, trace};
 
 async fn serve_echo(pair: &Pair) -> lattice_rpc::ServeHandle {
@@ -256,7 +256,9 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
     let client = pair.nats.client().await.unwrap();
     let inbox = client.new_inbox();
     let mut incoming = client.subscribe(format!("{inbox}.>")).await.unwrap();
-    let root = format!("{inbox}.c");
+    // A name of its own below the inbox of the connection, as recorded.
+    let own = client.new_inbox();
+    let root = format!("{inbox}.{}", own.rsplit('.').next().unwrap());
     publish_recorded(&client, pair.subject("handle"), root.clone(), &recorded).await;
     let accept = next(&mut incoming).await;
     assert_eq!(accept.subject.as_str(), root);
@@ -310,6 +312,75 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
         .await
         .unwrap();
     assert!(next(&mut incoming).await.subject.ends_with(".mark"));
+}
+
+/// Where the bindings for Go read a stream, they want a zero before what follows it, or a one before
+/// its items: they take the count of items that stand there for neither.
+#[tokio::test]
+async fn a_body_follows_the_answer_for_a_caller_that_may_be_one_in_go() {
+    let pair = Pair::start().await;
+    let _serving = pair
+        .serve_http("handle", |mut call| async move {
+            take_request(&mut call.params).await.unwrap();
+            let body = Full::new(Bytes::from_static(b"hello"));
+            answer(call.responder, Ok(http::Response::new(body)))
+                .await
+                .unwrap();
+        })
+        .await;
+    let client = pair.nats.client().await.unwrap();
+    let root = client.new_inbox();
+    let mut incoming = client.subscribe(format!("{root}.>")).await.unwrap();
+    let first = recorded_exchange().frames[0].payload.clone();
+    // It names neither itself nor the link, and calls from an inbox with a name of one part.
+    client
+        .publish_with_reply(pair.subject("handle"), root.clone(), first)
+        .await
+        .unwrap();
+    let mut expected = BytesMut::new();
+    let head = ResponseHead {
+        status: http::StatusCode::OK,
+        headers: http::HeaderMap::new(),
+    };
+    encode_response(&mut expected, &head, &Part::Pending, &Part::Pending);
+    let results = next(&mut incoming).await;
+    assert_eq!(results.subject.as_str(), format!("{root}.results"));
+    assert_eq!(results.payload, expected.freeze());
+    let mut body = BytesMut::new();
+    let trailers = loop {
+        let part = next(&mut incoming).await;
+        if part.subject.ends_with(".results.0.1") {
+            break part;
+        }
+        assert_eq!(part.subject.as_str(), format!("{root}.results.0.0"));
+        body.extend_from_slice(&part.payload);
+    };
+    assert_eq!((&body[..], &trailers.payload[..]), (&b"\x05hello\0"[..], &b"\0"[..]));
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn what_goes_out_takes_its_body_along_once_it_is_known_who_sends_it() {
+    let pair = Pair::start().await;
+    let _serving = pair
+        .serve_http("handle", |mut call| async move {
+            let (request, _) = take_outgoing_request(&mut call.params).await.unwrap();
+            let response = http::Response::new(request.into_body());
+            answer(call.responder, Ok(response)).await.unwrap();
+        })
+        .await;
+    let mut watch = pair.watch().await;
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let sent = request("/echo", Full::new(Bytes::from_static(b"hello")));
+        let out = pair.caller.call_http_out(pair.invocation("handle"), sent, None);
+        let body = out.await.unwrap().into_body();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+        counts.push(watch.messages().await.len());
+    }
+    assert!(counts[0] >= on_the_bus(3), "{counts:?}");
+    assert_eq!(counts[1..], [on_the_bus(2); 2]);
+    pair.settle().await;
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ pub(crate) enum Release {
     Free,
     /// At once, and nothing more can come for it: the whole call was one message each way.
     Clean,
+    /// At once, after a call that a peer of our kind has answered.
+    Known,
     /// At once, after a call of a 1.9 peer, whose answers do not tell whose they are.
     Stock,
     /// At once, with a message to the other end.
@@ -29,6 +31,7 @@ impl Exchange {
             return match self.side {
                 Side::Caller if done && state.is_clean() => Release::Clean,
                 Side::Caller if stock => Release::Stock,
+                Side::Caller if done => Release::Known,
                 _ => Release::Free,
             };
         }

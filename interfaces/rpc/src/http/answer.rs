@@ -104,7 +104,7 @@ fn uri(head: &RequestHead) -> Result<Uri, CallError> {
 
 /// Answers a call of `wrpc:http/incoming-handler`, and sends the body to its end.
 ///
-/// A small body that is complete goes with the answer. When a streaming body fails, a caller of
+/// A small body that is complete goes with the answer, if the caller [takes](Responder::takes_items) it there. When a streaming body fails, a caller of
 /// our kind is told; a 1.9 caller sees the body end. A caller in this process gets the response as
 /// it is, and reads a body that streams by itself.
 ///
@@ -132,7 +132,7 @@ where
             return responder.reply(out.freeze()).await;
         }
     };
-    let body = match OutgoingBody::take(body).await {
+    let mut body = match OutgoingBody::take(body).await {
         Ok(body) => body,
         Err(why) => {
             return responder
@@ -150,6 +150,9 @@ where
         status: parts.status,
         headers: parts.headers,
     };
+    if !responder.takes_items() {
+        body.follow();
+    }
     encode_response(&mut out, &head, &body.body_part(), &body.trailer_part());
     let empty = body.whole && body.data.is_empty();
     let ended: &[_] = if empty { &[body_path()] } else { &[] };

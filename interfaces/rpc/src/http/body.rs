@@ -262,8 +262,10 @@ pub(crate) struct OutgoingBody<B> {
     rest: Pin<Box<B>>,
     /// What was ready.
     pub(crate) data: Bytes,
-    /// Whether that is all.
+    /// Whether that is all, and goes with the message.
     pub(crate) whole: bool,
+    /// Whether nothing more comes, wherever the data goes.
+    is_over: bool,
     trailers: Option<HeaderMap>,
 }
 
@@ -278,10 +280,18 @@ where
             rest: Box::pin(body),
             data: Bytes::new(),
             whole: false,
+            is_over: false,
             trailers: None,
         };
         poll_fn(|cx| Poll::Ready(out.poll_ready(cx))).await?;
+        out.is_over = out.whole;
         Ok(out)
+    }
+
+    /// Has the data follow the message, for a peer that does not take it there. Where there is none,
+    /// it has no place in a message anyway.
+    pub(crate) fn follow(&mut self) {
+        self.whole &= self.data.is_empty();
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
@@ -370,6 +380,9 @@ where
         let mut body = BodyWriter::new(body);
         body.write(std::mem::take(&mut self.data)).await?;
         loop {
+            if self.is_over {
+                break;
+            }
             let frame = poll_fn(|cx| {
                 let frame = self.rest.as_mut().poll_frame(cx);
                 frame.map(|frame| frame.map(|frame| frame.map_err(|e| e.to_string())))

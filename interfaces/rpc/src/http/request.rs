@@ -110,13 +110,18 @@ impl Peer {
         &self,
         invocation: Invocation,
         parts: http::request::Parts,
-        body: OutgoingBody<B>,
+        mut body: OutgoingBody<B>,
         options: Option<Option<RequestOptions>>,
     ) -> Result<http::Response<IncomingBody>, HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Display,
     {
+        // Handlers of incoming requests are hosts, all of which take a body in the message. Who sends
+        // them out may be a provider in Go, which does not.
+        if options.is_some() && !self.is_answered_by_us(&invocation) {
+            body.follow();
+        }
         let mut params = BytesMut::with_capacity(256 + body.data.len());
         encode_request(
             &mut params,
@@ -133,6 +138,11 @@ impl Peer {
         let pump = (!body.whole).then(|| self.pump(&call, body));
         let result = call.result().await?;
         response(&call, result, pump)
+    }
+
+    /// Whether calls of this function were lately answered by peers of our kind only.
+    fn is_answered_by_us(&self, invocation: &Invocation) -> bool {
+        self.inner.slots.trusts(invocation.subject())
     }
 
     /// Sends the rest of a request body while the response is awaited.

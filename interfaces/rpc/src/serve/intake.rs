@@ -270,10 +270,13 @@ where
         let options = &self.options;
         let left = told.time_left(options.default_deadline, options.longest_deadline);
         let deadline = arrived + proven_left.map_or(left, |proven| proven.min(left));
+        let takes_items = told.takes_items(&caller);
         let terms = told.terms.take();
         let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
         let peer = self.peer.clone();
-        let inbound = Arc::new(Inbound::new(peer, message.subject, caller, terms));
+        let mut inbound = Inbound::new(peer, message.subject, caller, terms);
+        inbound.takes_items = takes_items;
+        let inbound = Arc::new(inbound);
         let context = Context::new(told, arrived, deadline, source);
         Some(IncomingCall {
             params: Params::new(

@@ -81,6 +81,20 @@ impl Reuse {
         true
     }
 
+    /// Notes that a peer of our kind answers a function, whose name is not kept.
+    pub(super) fn trust(&mut self, function: &Subject) {
+        let pool = self.pool(function);
+        if !pool.distrusted {
+            pool.used = Instant::now();
+        }
+    }
+
+    /// Whether a function was answered lately, and by peers of our kind only.
+    pub(super) fn trusts(&self, function: &Subject) -> bool {
+        let pool = self.pools.get(function.as_str());
+        pool.is_some_and(|pool| !pool.distrusted)
+    }
+
     /// Gives up the subjects of a function for a while, and returns their slots.
     pub(super) fn distrust(&mut self, function: &Subject) -> Vec<u32> {
         let pool = self.pool(function);

@@ -46,7 +46,7 @@ impl Answer {
     pub(super) async fn data(self, blob: Blob) -> Result<Sent, CallError> {
         let Blob { len, data } = blob;
         let checked = whole(len, within(data, self.idle));
-        if len > INLINE {
+        if len > INLINE || !self.responder.takes_items() {
             let chunks = checked.map(|piece| piece.map(|piece| framed(&piece)));
             return self.stream(chunks.boxed()).await;
         }
