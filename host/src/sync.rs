@@ -15,27 +15,36 @@ use crate::host::StartHostError;
 use crate::links::LinkTable;
 use restore::Restorer;
 
-/// How long the first complete state may take.
+/// How long nothing may come of the first state. The whole of it takes as long as it takes: a large
+/// one over a slow line would never be complete if each attempt began anew.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// Loads the state of the lattice and follows it until the handle is dropped. Outages of NATS do
+/// Loads the state of the lattice, for as long as some of it comes, and follows it until the handle is dropped. Outages of NATS do
 /// not end it.
 pub(crate) async fn follow(
     store: LatticeStore,
     links: Arc<LinkTable>,
     claims: Arc<ClaimsTable>,
 ) -> Result<AbortOnDropHandle<()>, StartHostError> {
-    let (loaded, first) = oneshot::channel();
+    let (loaded, mut first) = oneshot::channel();
     let watch = store.watch();
+    let reading = store.clone();
     let follower = Follower {
         restorer: Restorer::start(store),
         links,
         claims,
     };
     let task = AbortOnDropHandle::new(tokio::spawn(follower.run(watch, loaded)));
-    match timeout(FIRST, first).await {
-        Ok(Ok(())) => Ok(task),
-        _ => Err(StartHostError::State { within: FIRST }),
+    let mut before = 0;
+    loop {
+        match timeout(FIRST, &mut first).await {
+            Ok(Ok(())) => return Ok(task),
+            Err(_) if reading.records_read() > before => {
+                before = reading.records_read();
+                tracing::info!(records = before, "still reading the state of the lattice");
+            }
+            _ => return Err(StartHostError::State { within: FIRST }),
+        }
     }
 }
 

@@ -59,10 +59,14 @@ impl Watch {
     ) -> Result<T> {
         match self.events.wait_for(self.within, pick).await {
             Some(result) => result,
-            None => Err(CliError::new(Code::Timeout, what)
-                .cause(format!("no such event came within {:?}", self.within))
-                .hint("it may still happen: look at `wash get inventory` and the log of the host, or wait longer with `-t`")),
+            None => Err(self.late(what)),
         }
+    }
+
+    fn late(&self, what: impl Into<String>) -> CliError {
+        CliError::new(Code::Timeout, what)
+            .cause(format!("no such event came within {:?}", self.within))
+            .hint("it may still happen: look at `wash get inventory` and the log of the host, or wait longer with `-t`")
     }
 
     /// Waits until the component runs on the host as `seen` wants it.
@@ -72,25 +76,36 @@ impl Watch {
         id: &str,
         seen: impl Fn(&ComponentScaled) -> bool,
     ) -> Result<()> {
-        let what = format!("component `{id}` was not scaled in time on host `{host}`");
-        self.wait(what, |event| {
-            if event.source != host.as_str() {
-                return None;
-            }
-            match event.event {
-                Event::ComponentScaled(data) if data.component_id == id && seen(&data) => {
-                    Some(Ok(()))
-                }
-                Event::ComponentScaleFailed(data) if data.component_id == id => Some(Err(failed(
-                    format!("component `{id}` could not be scaled on host `{host}`"),
-                    &data.error,
-                    data.code,
-                    data.hint.as_deref(),
-                ))),
-                _ => None,
-            }
-        })
-        .await
+        let what = not_scaled(id, host);
+        self.wait(what, |event| scaled_on(host, id, &event, &seen))
+            .await
+    }
+
+    /// Waits until the component runs on all of these hosts as `seen` wants it, in whatever order they
+    /// tell so; gives what went wrong, on a host each.
+    pub(crate) async fn scaled_on(
+        &mut self,
+        hosts: &[HostId],
+        id: &str,
+        seen: impl Fn(&ComponentScaled) -> bool,
+    ) -> Vec<CliError> {
+        let mut waiting: Vec<&HostId> = hosts.iter().collect();
+        let mut failures = Vec::new();
+        if waiting.is_empty() {
+            return failures;
+        }
+        let all = self.events.wait_for(self.within, |event| {
+            let mut told = waiting.iter().enumerate();
+            let (at, outcome) =
+                told.find_map(|(at, host)| Some((at, scaled_on(host, id, &event, &seen)?)))?;
+            waiting.swap_remove(at);
+            failures.extend(outcome.err());
+            waiting.is_empty().then_some(())
+        });
+        // Whoever was heard in time counts.
+        let _ = all.await;
+        failures.extend(waiting.iter().map(|host| self.late(not_scaled(id, host))));
+        failures
     }
 
     /// Waits until the provider was started on the host.
@@ -136,6 +151,32 @@ impl Watch {
             _ => None,
         })
         .await
+    }
+}
+
+fn not_scaled(id: &str, host: &HostId) -> String {
+    format!("component `{id}` was not scaled in time on host `{host}`")
+}
+
+/// What an event says of a component that is scaled on a host, if it says anything.
+fn scaled_on(
+    host: &HostId,
+    id: &str,
+    event: &CloudEvent,
+    seen: impl Fn(&ComponentScaled) -> bool,
+) -> Option<Result<()>> {
+    if event.source != host.as_str() {
+        return None;
+    }
+    match &event.event {
+        Event::ComponentScaled(data) if data.component_id == id && seen(data) => Some(Ok(())),
+        Event::ComponentScaleFailed(data) if data.component_id == id => Some(Err(failed(
+            format!("component `{id}` could not be scaled on host `{host}`"),
+            &data.error,
+            data.code,
+            data.hint.as_deref(),
+        ))),
+        _ => None,
     }
 }
 

@@ -156,29 +156,23 @@ impl Lattice {
         self.inventories(&hosts).await
     }
 
-    /// Hosts for which `runs` gives something, with what it gives. Looks twice before it says
-    /// that there is none: a slow host may run it.
+    /// All hosts for which `runs` gives something, with what it gives. What is done everywhere, or
+    /// to the only one, must not miss a host that answers late, so this takes the whole timeout, as
+    /// in 1.x, unless the host is named.
     pub(crate) async fn running<T>(
         &self,
         host: Option<&HostId>,
         runs: impl Fn(&HostInventory) -> Option<T>,
     ) -> Result<Vec<(HostId, T)>> {
-        for search in [Search::Quick, Search::Full] {
-            let inventories = self.look_at(host, search).await?;
-            let found: Vec<(HostId, T)> = inventories
-                .iter()
-                .filter_map(|inventory| {
-                    Some((HostId::new(&inventory.host_id).ok()?, runs(inventory)?))
-                })
-                .collect();
-            if !found.is_empty() || host.is_some() {
-                return Ok(found);
-            }
-            if search == Search::Full && inventories.is_empty() {
-                return Err(self.no_hosts());
-            }
+        let inventories = self.look_at(host, Search::Full).await?;
+        if inventories.is_empty() {
+            return Err(self.no_hosts());
         }
-        Ok(Vec::new())
+        let found = inventories.iter().filter_map(|inventory| {
+            let host = HostId::new(&inventory.host_id).ok()?;
+            Some((host, runs(inventory)?))
+        });
+        Ok(found.collect())
     }
 }
 

@@ -1,15 +1,29 @@
 //! From a subject and a body to a method of the API.
 
 use async_nats::Message;
+use lattice_core::host::HostInventory;
 use lattice_core::subject::{ControlOp, UnsupportedSubject};
-use lattice_core::{ErrorCode, config};
+use lattice_core::{ErrorCode, Link, config};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Unexpected};
 
-use super::reply::{Encoded, encode};
+use super::reply::{Encoded, Extra, encode, encode_within};
 use super::worker::Shared;
 use crate::api::{ControlApi, ControlError, Done, NoData, Outcome};
 use crate::types::StopHostCommand;
+
+/// What an inventory does without if need be.
+const ROADS: &[Extra<HostInventory>] = &[|inventory| inventory.roads.clear()];
+
+/// What links do without: first the reasons, of which there are most when much has failed.
+const STATES: &[Extra<Vec<Link>>] = &[
+    |links| {
+        for status in links.iter_mut().flat_map(|link| &mut link.status) {
+            status.reason = None;
+        }
+    },
+    |links| links.iter_mut().for_each(|link| link.status.clear()),
+];
 
 /// Handles a request; `None` means silence.
 pub(super) async fn dispatch(shared: &Shared, message: &Message) -> Option<Encoded> {
@@ -18,6 +32,7 @@ pub(super) async fn dispatch(shared: &Shared, message: &Message) -> Option<Encod
         Err(error) => return Some(encode::<NoData>(Err(unsupported(&message.subject, &error)))),
     };
     let (api, body) = (&*shared.api, &*message.payload);
+    let max = shared.nats.max_payload();
     match op {
         ControlOp::ComponentAuction => {
             bid(body, "component auction request", async |request| {
@@ -31,10 +46,10 @@ pub(super) async fn dispatch(shared: &Shared, message: &Message) -> Option<Encod
             })
             .await
         }
-        ControlOp::HostGet(_) => Some(encode(api.inventory().await)),
+        ControlOp::HostGet(_) => Some(encode_within(api.inventory().await, max, ROADS)),
         ControlOp::HostPing => Some(encode(api.ping().await)),
         ControlOp::ClaimsGet => Some(encode(api.claims().await)),
-        ControlOp::LinkGet => Some(encode(api.links().await)),
+        ControlOp::LinkGet => Some(encode_within(api.links().await, max, STATES)),
         ControlOp::ConfigGet(name) => Some(encode(api.config(name).await)),
         op => Some(encode(change(shared, api, op, body).await)),
     }

@@ -10,16 +10,50 @@ use crate::api::{ControlError, Outcome};
 /// A reply that is ready to be sent.
 pub(super) struct Encoded(Bytes);
 
+/// Room for the headers of a reply, which count as payload.
+const HEADERS: usize = 1024;
+
+/// What of an answer is ours alone, and is left out where the answer would be too large with it.
+pub(super) type Extra<T> = fn(&mut T);
+
 /// Encodes a result.
 pub(super) fn encode<T: Serialize>(result: Result<Outcome<T>, ControlError>) -> Encoded {
-    let response = match result {
+    written(&respond(result))
+}
+
+/// Encodes a result in `max` bytes with its headers, if it fits without some of the `extras`: what
+/// a 1.9 host tells is told in any case.
+pub(super) fn encode_within<T: Serialize>(
+    result: Result<Outcome<T>, ControlError>,
+    max: usize,
+    extras: &[Extra<T>],
+) -> Encoded {
+    let mut response = respond(result);
+    let mut encoded = written(&response);
+    for leave_out in extras {
+        let size = encoded.0.len();
+        let Some(data) = response.response.as_mut().filter(|_| size + HEADERS > max) else {
+            break;
+        };
+        tracing::warn!(size, max, "left something out of a control reply, as NATS would not take it");
+        leave_out(data);
+        encoded = written(&response);
+    }
+    encoded
+}
+
+fn respond<T>(result: Result<Outcome<T>, ControlError>) -> CtlResponse<T> {
+    match result {
         Ok(outcome) => outcome.into_response(),
         Err(error) => {
             tracing::debug!(code = %error.code, %error, "control request refused");
             error.into_response()
         }
-    };
-    match serde_json::to_vec(&response) {
+    }
+}
+
+fn written<T: Serialize>(response: &CtlResponse<T>) -> Encoded {
+    match serde_json::to_vec(response) {
         Ok(bytes) => Encoded(bytes.into()),
         Err(error) => {
             tracing::error!(%error, "could not encode a control reply");
@@ -102,6 +136,24 @@ mod tests {
             text(refused),
             r#"{"success":false,"message":"no","code":"not-running"}"#
         );
+    }
+
+    #[test]
+    fn what_is_ours_alone_is_left_out_before_the_answer_is() {
+        type Pair = (String, String);
+        let pair = || Ok(Outcome::Data(("a".repeat(600), "b".repeat(600))));
+        let extras: [Extra<Pair>; 2] = [|pair| pair.1.truncate(10), |pair| pair.1.clear()];
+        let told = |max| {
+            let reply: CtlResponse<Pair> =
+                serde_json::from_str(&text(encode_within(pair(), max + HEADERS, &extras))).unwrap();
+            let (all, extra) = reply.response.unwrap();
+            (all.len(), extra.len())
+        };
+        assert_eq!(told(2000), (600, 600));
+        assert_eq!(told(700), (600, 10));
+        assert_eq!(told(650), (600, 0));
+        // Whoever sends it sees that it is too large.
+        assert_eq!(told(100), (600, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, KeyValueError};
@@ -53,11 +54,23 @@ pub(crate) struct Bucket {
     new: NewBucket,
     limits: Limits,
     store: RwLock<Option<Arc<kv::Store>>>,
+    /// How many entries watches have read.
+    read: AtomicU64,
     /// One permit each: writers of one process take turns instead of colliding.
     lanes: [Semaphore; LANES],
 }
 
 impl Bucket {
+    /// Counts an entry that a watch has read.
+    pub(crate) fn note_read(&self) {
+        self.read.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many entries watches have read so far.
+    pub(crate) fn entries_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn new(
         nats: async_nats::Client,
         js: jetstream::Context,
@@ -71,6 +84,7 @@ impl Bucket {
             new,
             limits,
             store: RwLock::new(None),
+            read: AtomicU64::new(0),
             lanes,
         }
     }

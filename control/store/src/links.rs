@@ -249,6 +249,11 @@ impl LinkStore {
         }))
     }
 
+    /// See [`LatticeStore::records_read`](crate::LatticeStore::records_read).
+    pub(crate) fn records_read(&self) -> u64 {
+        self.bucket.entries_read()
+    }
+
     /// Starts a watch over specs and claims.
     #[must_use]
     pub fn watch(&self) -> LatticeWatch {

@@ -230,6 +230,7 @@ async fn collect(
             key: ALL_KEYS.to_owned(),
             source,
         })?;
+        bucket.note_read();
         complete = entry.pending == 0;
         match entry.change {
             RawChange::Put(record) => {

@@ -162,6 +162,13 @@ impl LatticeStore {
         self.links.watch()
     }
 
+    /// How many records of specs and claims watches have read so far; tells a first state that is long
+    /// from one that does not come.
+    #[must_use]
+    pub fn records_read(&self) -> u64 {
+        self.links.records_read()
+    }
+
     /// Checks a link and the configs it names, and stores it in the spec of its source. Returns
     /// the link it took the place of.
     ///

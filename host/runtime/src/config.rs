@@ -12,8 +12,8 @@ pub struct RuntimeConfig {
     pub cache_dir: Option<PathBuf>,
     /// How much the folder of compiled code may hold; the files used longest ago go first.
     pub max_cache_bytes: u64,
-    /// The most linear memory and table space that one instance may have, in bytes. A component
-    /// may be given less with [`ComponentOptions::max_memory_bytes`].
+    /// The most linear memory and table space that one instance may have, in bytes, unless its
+    /// component is given another limit with [`ComponentOptions::max_memory_bytes`].
     pub max_memory_bytes: u64,
     /// The largest wasm file that is accepted, in bytes.
     pub max_component_bytes: u64,
@@ -64,8 +64,9 @@ impl Default for RuntimeConfig {
 /// Settings of one component.
 #[derive(Debug, Clone)]
 pub struct ComponentOptions {
-    /// The most linear memory and table space that one instance may have, in bytes. `None`, or
-    /// more than [`RuntimeConfig::max_memory_bytes`], stands for that.
+    /// The most linear memory and table space that one instance may have, in bytes. `None` stands
+    /// for [`RuntimeConfig::max_memory_bytes`]; it may be more than that, up to
+    /// [`EngineChoices::largest_memory`](crate::EngineChoices::largest_memory).
     pub max_memory_bytes: Option<u64>,
     /// How long one call may keep a worker thread busy. Time spent waiting does not count.
     /// `None` leaves the deadline of the call as the only bound.

@@ -28,6 +28,8 @@ pub struct EngineChoices {
     pub pagemap_scan: bool,
     /// Address space is reserved so that code needs no bounds checks.
     pub full_reservation: bool,
+    /// The most memory that an instance can be given, in bytes: the address space reserved for one.
+    pub largest_memory: u64,
 }
 
 /// Builds the engine, with less reserved address space when the machine does not give enough.
@@ -37,6 +39,7 @@ pub(crate) fn build(config: &RuntimeConfig) -> Result<(Engine, EngineChoices), R
     let choices = EngineChoices {
         pagemap_scan: scan,
         full_reservation: true,
+        largest_memory: FULL_RESERVATION,
     };
     let refused = match Engine::new(&settings(config, choices)) {
         Ok(engine) => return Ok((engine, choices)),
@@ -50,6 +53,7 @@ pub(crate) fn build(config: &RuntimeConfig) -> Result<(Engine, EngineChoices), R
     );
     let choices = EngineChoices {
         full_reservation: false,
+        largest_memory: config.max_memory_bytes,
         ..choices
     };
     let engine =
@@ -118,7 +122,7 @@ fn pool(config: &RuntimeConfig, choices: EngineChoices) -> PoolingAllocationConf
         .max_memories_per_component(config.max_memories_per_component)
         .max_tables_per_component(config.max_tables_per_component)
         .table_elements(config.max_table_elements as usize)
-        .max_memory_size(config.max_memory_bytes as usize)
+        .max_memory_size(choices.largest_memory as usize)
         .linear_memory_keep_resident(keep)
         .table_keep_resident(keep)
         .pagemap_scan(if choices.pagemap_scan {

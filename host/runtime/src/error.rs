@@ -82,6 +82,14 @@ pub enum PrepareError {
         /// Each import with the reason.
         imports: Vec<String>,
     },
+    /// Its instances would be allowed more memory than this machine's engine can give one.
+    #[error("a memory limit of {wanted} bytes is more than the {largest} of an instance here")]
+    MemoryLimit {
+        /// The limit asked for, in bytes.
+        wanted: u64,
+        /// The greatest possible, in bytes.
+        largest: u64,
+    },
     /// The component does not fit what the host offers, such as a wrong type of a known function.
     #[error("could not link the component")]
     Link(#[source] wasmtime::Error),

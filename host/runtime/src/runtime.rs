@@ -173,8 +173,16 @@ impl Runtime {
     ) -> Result<Component, PrepareError> {
         prepare::check_size(&wasm, self.0.config.max_component_bytes)?;
         let linked = compile::link(&self.0, wasm).await?;
-        let max = self.0.config.max_memory_bytes;
-        let max_memory = options.max_memory_bytes.map_or(max, |own| own.min(max)) as usize;
+        let max_memory = options
+            .max_memory_bytes
+            .unwrap_or(self.0.config.max_memory_bytes);
+        let largest = self.0.choices.largest_memory;
+        if max_memory > largest {
+            return Err(PrepareError::MemoryLimit {
+                wanted: max_memory,
+                largest,
+            });
+        }
         let cpu_ticks = options.cpu_budget.map(|budget| self.0.ticker.ticks(budget));
         let runtime = Arc::clone(&self.0);
         let shared = Shared {
@@ -182,7 +190,7 @@ impl Runtime {
             options,
             invoke,
             env,
-            max_memory,
+            max_memory: max_memory as usize,
             cpu_ticks,
             log: LogGate::new(),
             message_forms: Forms::default(),

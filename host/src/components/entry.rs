@@ -97,7 +97,7 @@ impl Entry {
         let Some(running) = place.as_mut() else {
             if wanted.count > 0 {
                 let running = self.start(deps, wanted).await?;
-                self.publish_scaled(deps, &running, wanted.count);
+                self.publish_scaled(deps, &running, &wanted.image, wanted.count);
                 *place = Some(running);
             } else {
                 // Nothing is fetched for what does not run and should not.
@@ -110,12 +110,20 @@ impl Entry {
                 return Ok(());
             };
             *self.status.write() = None;
-            self.finish(deps, running).await;
+            self.finish(deps, running, &wanted.image).await;
             return Ok(());
         }
         self.rescale(deps, running, wanted).await?;
-        self.publish_scaled(deps, running, wanted.count);
-        if wanted.allow_update && *running.image() != *wanted.image {
+        // Whoever waits looks for the reference of its command (protocol page, 2.2).
+        let is_other = *running.image() != *wanted.image;
+        let updates = wanted.allow_update && is_other;
+        let told = if updates { running.image().as_str() } else { &wanted.image };
+        self.publish_scaled(deps, running, told, wanted.count);
+        if is_other && !updates {
+            let (id, image, runs) = (self.id.as_str(), &wanted.image, running.image().as_str());
+            tracing::warn!(id, image, runs, "scaled a component that runs another image");
+        }
+        if updates {
             let image = ImageRef::new(&wanted.image)?;
             self.replace(deps, running, &image, &wanted.annotations)
                 .await?;
@@ -209,7 +217,7 @@ impl Entry {
             // Updated by someone else since the reply; whoever waits is told all the same.
             Some(running) => {
                 let max = running.max_instances();
-                self.publish_scaled(deps, running, max);
+                self.publish_scaled(deps, running, image.as_str(), max);
                 Ok(())
             }
             // Stopped since the reply, which was told.
@@ -240,20 +248,20 @@ impl Entry {
             .begin(deps.drain_timeout, |end| drain_all(removed, end));
         running.record_or_later(deps).await;
         let max = running.max_instances();
-        self.publish_scaled(deps, running, max);
+        self.publish_scaled(deps, running, image.as_str(), max);
         // Old clients wait for the end of the old version under the new reference.
-        report::scaled(deps, &self.id, running, 0);
+        report::scaled(deps, &self.id, running, image.as_str(), 0);
         Ok(())
     }
 
-    fn publish_scaled(&self, deps: &ComponentDeps, running: &Running, count: u32) {
+    fn publish_scaled(&self, deps: &ComponentDeps, running: &Running, image: &str, count: u32) {
         *self.status.write() = Some(running.status(&self.id));
-        report::scaled(deps, &self.id, running, count);
+        report::scaled(deps, &self.id, running, image, count);
     }
 
     /// Stops a component that has left the table already.
-    async fn finish(&self, deps: &ComponentDeps, running: Running) {
-        let event = report::scaled_event(deps, &self.id, &running, 0);
+    async fn finish(&self, deps: &ComponentDeps, running: Running, image: &str) {
+        let event = report::scaled_event(deps, &self.id, &running, image, 0);
         if let Some(policy) = &deps.trust.policy {
             policy.forget_calls(self.id.as_str());
         }

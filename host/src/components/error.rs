@@ -124,6 +124,7 @@ impl ScaleError {
             Self::Prepare { source, .. } => match source {
                 PrepareError::TooLarge { .. } => ErrorCode::ImageTooLarge,
                 PrepareError::ShutDown => ErrorCode::ShuttingDown,
+                PrepareError::MemoryLimit { .. } => ErrorCode::BadRequest,
                 _ => ErrorCode::ImageInvalid,
             },
             Self::Limit { .. } | Self::Annotation { .. } => ErrorCode::BadRequest,
@@ -219,6 +220,9 @@ fn hint_for_code(error: &PrepareError) -> Option<&'static str> {
             "`wash inspect FILE --wit` shows what the component imports; build it for interfaces \
              and versions that the host has or that a link can provide",
         ),
+        PrepareError::MemoryLimit { .. } => {
+            Some("set `max_memory_limit` to no more than 4 GiB, or leave it out")
+        }
         PrepareError::ShutDown => Some("start it on another host"),
         _ => None,
     }

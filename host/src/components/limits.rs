@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_lower_what_the_host_allows_and_never_raise_it() {
+    fn a_limit_of_time_lowers_what_the_host_allows_and_one_of_memory_replaces_it() {
         let host = Duration::from_secs(600);
         let limits = parse(&[("max_execution_time", "2"), ("max_memory_limit", "1000")]).unwrap();
         assert_eq!(limits.longest(host), Duration::from_secs(2));
@@ -77,6 +77,10 @@ mod tests {
             Duration::from_secs(1)
         );
         assert_eq!(limits.options(host, None).max_memory_bytes, Some(1000));
+        assert_eq!(
+            Limits::default().options(host, None).max_memory_bytes,
+            None
+        );
         assert_eq!(parse(&[("other", "x")]).unwrap(), Limits::default());
     }
 

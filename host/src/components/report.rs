@@ -10,11 +10,12 @@ use super::entry::Wanted;
 use super::error::ScaleError;
 use super::running::Running;
 
-/// A component runs with a maximum, or was stopped.
+/// A component runs with a maximum, or was stopped, of this image.
 pub(crate) fn scaled_event(
     deps: &ComponentDeps,
     id: &ComponentId,
     running: &Running,
+    image: &str,
     max_instances: u32,
 ) -> Event {
     let claims = running
@@ -24,7 +25,7 @@ pub(crate) fn scaled_event(
         .map(|verified| &verified.claims);
     Event::ComponentScaled(ComponentScaled {
         component_id: id.as_str().to_owned(),
-        image_ref: running.image().as_str().to_owned(),
+        image_ref: image.to_owned(),
         max_instances,
         host_id: deps.identity.id.as_str().to_owned(),
         annotations: running.annotations().clone(),
@@ -37,10 +38,11 @@ pub(crate) fn scaled(
     deps: &ComponentDeps,
     id: &ComponentId,
     running: &Running,
+    image: &str,
     max_instances: u32,
 ) {
     deps.events
-        .publish(scaled_event(deps, id, running, max_instances));
+        .publish(scaled_event(deps, id, running, image, max_instances));
 }
 
 /// What did not run still does not run.

@@ -62,7 +62,7 @@ pub enum StartHostError {
     #[error("could not open the store of the lattice")]
     Store(#[from] StoreError),
     /// The store did not deliver what it holds.
-    #[error("the store of the lattice did not deliver its state within {within:?}")]
+    #[error("the store of the lattice delivered nothing of its state within {within:?}")]
     State {
         /// How long was waited.
         within: Duration,

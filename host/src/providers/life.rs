@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lattice_core::provider::HostData;
 use lattice_core::reply::message_chain;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
@@ -84,6 +85,22 @@ impl Life {
         match self {
             Self::Process(child) => of_process(child.wait().await),
             Self::Inside(inside) => of_task((&mut inside.task).await),
+        }
+    }
+
+    /// Interrupts it, as a terminal would: who does not listen for that ends at once.
+    pub(crate) fn interrupt(&mut self) {
+        match self {
+            Self::Process(child) => {
+                let id = child.id().and_then(|id| i32::try_from(id).ok());
+                let Some(id) = id.and_then(Pid::from_raw) else {
+                    return;
+                };
+                if let Err(error) = kill_process(id, Signal::INT) {
+                    tracing::warn!(%error, "could not interrupt a provider");
+                }
+            }
+            Self::Inside(inside) => inside.stop.cancel(),
         }
     }
 

@@ -15,6 +15,15 @@ use super::ProviderDeps;
 use super::life::Life;
 use super::slot::StopProvider;
 
+/// Has a process end without a word over NATS, and kills it when it does not until the deadline.
+pub(crate) async fn interrupt(mut life: Life, wish: &StopProvider) {
+    life.interrupt();
+    if timeout_at(wish.deadline, life.ended()).await.is_err() {
+        tracing::warn!("a provider did not end when interrupted (it took too long), killing it");
+        life.kill().await;
+    }
+}
+
 /// Asks the provider to end, waits for it until the deadline, and kills it then.
 pub(crate) async fn shut_down(
     deps: &ProviderDeps,

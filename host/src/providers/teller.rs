@@ -279,7 +279,7 @@ impl Teller {
             return;
         };
         unheard.answers += 1;
-        let changed: Vec<_> = unheard.changed.drain().collect();
+        let changed = unheard.changed.clone();
         if heard == Heard::Surely || unheard.answers >= PERHAPS {
             self.unheard = None;
         }
@@ -291,14 +291,23 @@ impl Teller {
         }
         let anew: Vec<_> = anew.into_iter().map(bare_link).collect();
         self.make_way(&anew.iter().collect::<Vec<_>>()).await;
+        // What an old process was started with it has, and may do again what it does for a link when it
+        // hears of it once more: it keeps one link of each pair in mind.
+        let missed = |id: &LinkId| heard == Heard::Surely || changed.contains(id);
         let told: Vec<_> = self
             .tracked
-            .values()
-            .filter_map(|tracked| tracked.told.clone())
+            .iter()
+            .filter(|(id, _)| missed(id))
+            .filter_map(|(_, tracked)| tracked.told.clone())
             .collect();
         for told in told {
             self.tell(&told).await;
         }
+    }
+
+    /// Whether the process is of the 1.9 generation, as far as is known.
+    pub(crate) fn is_old(&self) -> bool {
+        self.generation == Generation::Old
     }
 
     /// Whether the provider has a link that it reports of.

@@ -28,14 +28,14 @@ use super::error::StartProviderError;
 use super::health::Health;
 use super::leave;
 use super::life::Life;
-use super::probe::Probe;
+use super::probe::{Probe, are_several};
 use super::renew::Renewal;
 use super::report;
 use super::restart::Restarts;
 use super::seal::Sealer;
 use super::send::{publish, publish_bytes};
 use super::slot::{Shown, Slot, StopProvider};
-use super::stop::shut_down;
+use super::stop::{interrupt, shut_down};
 use super::teller::{Heard, Teller, TellerDeps};
 use crate::artifact::{FetchError, Program, ProviderProgram};
 use crate::bus_log::KnownUser;
@@ -303,7 +303,13 @@ impl Worker {
             };
             let why = match ended {
                 Ended::Stopped(wish, life) => {
-                    shut_down(&self.deps, &self.subjects, life, wish).await;
+                    // The subject is that of all processes with this id, and old ones may end whoever's
+                    // host has asked: a host that goes ends its own only, as one of 1.9 does.
+                    if !wish.tell && self.teller.is_old() && self.has_namesakes().await {
+                        interrupt(life, &wish).await;
+                    } else {
+                        shut_down(&self.deps, &self.subjects, life, wish).await;
+                    }
                     break wish;
                 }
                 Ended::Exited(why) => why,
@@ -322,6 +328,10 @@ impl Worker {
         if wish.tell {
             report::stopped(&self.deps, &self.slot);
         }
+    }
+
+    async fn has_namesakes(&self) -> bool {
+        are_several(&self.deps.nats, &self.subjects.health()).await
     }
 
     fn probe(&self) -> Probe {

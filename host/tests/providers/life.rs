@@ -138,6 +138,20 @@ async fn a_stopping_host_gives_a_provider_the_time_of_its_calls() {
     timeout(SOON, drain).await.unwrap().unwrap();
 }
 
+/// Old processes that share an id share the subject on which they are asked to end, and those made in
+/// Go end whoever's host has asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_host_ends_its_own_process_and_none_of_other_hosts() {
+    let (lattice, host, _events, _program, _health) = healthy(|_| {}).await;
+    let _other = answer_health(&lattice, json!({"healthy": true})).await;
+    let mut shutdown = lattice.shutdown_of("kv").await;
+    let drain = host.drain(StopRequest::now(StopReason::Program));
+    timeout(SOON, drain).await.unwrap();
+    let mark = lattice.client.publish("wasmbus.rpc.default.kv.default.shutdown", "\"mark\"".into());
+    mark.await.unwrap();
+    assert_eq!(next(&mut shutdown).await.1, "mark", "nobody was asked");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_cannot_start_is_told() {
     let (lattice, host, mut events) = Lattice::running().await;

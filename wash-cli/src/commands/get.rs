@@ -71,7 +71,7 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
 async fn hosts(args: HostsArgs, ui: &Ui) -> Result<Output> {
     let spinner = ui.spinner("Asking for hosts");
     let lattice = Lattice::connect(&args.connection).await?;
-    let hosts = lattice.hosts(Search::List).await?;
+    let hosts = lattice.hosts(Search::list(ui)).await?;
     drop(spinner);
     let data = fields([("hosts", json(&hosts)?)]);
     if hosts.is_empty() {
@@ -118,7 +118,7 @@ async fn inventory(args: InventoryArgs, ui: &Ui) -> Result<Output> {
 
 async fn read_inventory(lattice: &Lattice, host: Option<&str>, ui: &Ui) -> Result<Output> {
     let host = lattice.find_host_if(host).await?;
-    let inventories = lattice.look_at(host.as_ref(), Search::List).await?;
+    let inventories = lattice.look_at(host.as_ref(), Search::list(ui)).await?;
     if inventories.is_empty() {
         return Err(lattice.no_hosts());
     }

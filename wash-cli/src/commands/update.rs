@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use lattice_control::types::UpdateComponentCommand;
 use lattice_core::HostId;
+use lattice_core::event::ComponentScaled;
 use serde_json::Value;
 
 use crate::connection::{ConnectionArgs, Lattice};
@@ -72,16 +73,10 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
 }
 
 async fn wait(watch: &mut Watch, hosts: &[HostId], id: &str, new_ref: &str) -> Result<()> {
-    let mut failures = Vec::new();
-    for host in hosts {
-        // The old version announces its end with the new reference and 0 instances.
-        let seen = watch
-            .scaled(host, id, |event| {
-                event.image_ref == new_ref && event.max_instances > 0
-            })
-            .await;
-        failures.extend(seen.err());
-    }
+    // The old version announces its end with the new reference and 0 instances.
+    let runs =
+        |event: &ComponentScaled| event.image_ref == new_ref && event.max_instances > 0;
+    let mut failures = watch.scaled_on(hosts, id, runs).await;
     match failures.len() {
         0 => Ok(()),
         1 if hosts.len() == 1 => Err(failures.remove(0)),

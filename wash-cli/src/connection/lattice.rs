@@ -11,6 +11,7 @@ use lattice_core::{ErrorCode, HostId};
 
 use super::{ConnectionArgs, Settings, connect};
 use crate::error::{CliError, Code, Result};
+use crate::output::Ui;
 
 /// How many hosts are asked at once.
 const ASKED_AT_ONCE: usize = 32;
@@ -20,13 +21,23 @@ const ASKED_AT_ONCE: usize = 32;
 pub(crate) enum Search {
     /// Enough to find something that is named; a miss is followed by [`Search::Full`].
     Quick,
-    /// For lists: also hosts behind slow links.
+    /// For lists that a person reads, who looks again: also hosts behind slow links.
     List,
-    /// To the end of the timeout.
+    /// To the end of the timeout: for what has to know of every host.
     Full,
 }
 
 impl Search {
+    /// For a list that is written to `ui`: whatever reads it takes it for complete, unless it is a
+    /// person at a terminal.
+    pub(crate) fn list(ui: &Ui) -> Self {
+        if ui.is_json() || !ui.stdout_terminal() {
+            Self::Full
+        } else {
+            Self::List
+        }
+    }
+
     /// After this time without another answer, nobody else is expected.
     fn quiet(self) -> Option<Duration> {
         match self {

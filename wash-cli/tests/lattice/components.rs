@@ -1,7 +1,12 @@
 //! Starting, scaling, updating, stopping and calling components.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::common::expect;
-use crate::common::fake::{FakeLattice, host_id};
+use crate::common::fake::{FakeHost, FakeLattice, host_id};
 use crate::named;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,6 +220,28 @@ component counter updating from file:///c.wasm to file:///d.wasm
     }
     let again = lattice.wash("update component counter /d.wasm").await.ok();
     assert!(again.stdout.contains("already updated"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_tell_of_an_update_in_any_order() {
+    let lattice = FakeLattice::start(2).await;
+    let image = "file:///quiet.wasm";
+    for host in &lattice.hosts {
+        host.runs_component("counter", "file:///c.wasm");
+    }
+    let told = async {
+        let runs = |host: &Arc<FakeHost>| host.component("counter").unwrap().image_ref == image;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !lattice.hosts.iter().all(runs) {
+            assert!(Instant::now() < deadline, "no host was told to update");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for host in lattice.hosts.iter().rev() {
+            host.scaled("counter", image, 1).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(lattice.wash("update component counter /quiet.wasm"), told);
+    outcome.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,8 +20,9 @@ use crate::http::{body_path, trailers_path};
 use crate::peer::Peer;
 
 /// How long the body of a response may pause that comes from a 1.9 peer, before its sender counts
-/// as gone. Peers of our kind are asked whether they are there.
-const IDLE: Duration = Duration::from_secs(60);
+/// as gone: as long as a component of such a peer may run (protocol page, 4.7). Peers of our kind
+/// are asked whether they are there.
+const IDLE: Duration = Duration::from_secs(600);
 
 /// What a handler of requests takes as it is from callers in its process.
 pub const REQUEST: TypeId = TypeId::of::<http::Request<IncomingBody>>();

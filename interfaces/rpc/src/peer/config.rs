@@ -15,7 +15,8 @@ pub struct PeerConfig {
     pub max_open: usize,
     /// The largest parameter list or result list, in bytes.
     pub max_value_bytes: usize,
-    /// How far a stream of a peer without flow control may run ahead of its reader, in bytes.
+    /// How far a stream of a peer without flow control may run ahead of its reader, in bytes. Such a
+    /// peer sends a whole file as fast as the bus takes it, and nothing can hold it up.
     pub max_buffered_bytes: usize,
     /// How much all open calls may hold for readers together, in bytes. A call that would need
     /// more fails, and so does one that would hold more than it leaves for others.
@@ -43,7 +44,7 @@ impl Default for PeerConfig {
         Self {
             max_open: 65_536,
             max_value_bytes: 64 * 1024 * 1024,
-            max_buffered_bytes: 16 * 1024 * 1024,
+            max_buffered_bytes: 128 * 1024 * 1024,
             max_held_bytes: 512 * 1024 * 1024,
             stream_window: 1024 * 1024,
             accept_after: Duration::from_millis(10),

@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     };
     let spinner = ui.spinner(format!("Scaling provider {id}"));
     let lattice = Lattice::connect(&args.connection).await?;
-    let inventories = lattice.look_at(None, Search::List).await?;
+    let inventories = lattice.look_at(None, Search::Full).await?;
     if inventories.is_empty() {
         return Err(lattice.no_hosts());
     }
