@@ -75,11 +75,10 @@ impl Provider for KeyValueRedis {
         // Hosts of 1.9 take numbers only, which also mean the keys of the default bucket.
         let told = settings.text("watch_bucket").or(bucket).unwrap_or("0");
         let teller = Teller::new(&self.session, link, told, watched);
-        let (own, peer, name) = (self.session.id(), &link.peer, &link.name);
         let source = Source {
             connection: Arc::new(connection),
             keys: Namespace::of(bucket.unwrap_or_default()),
-            memory: format!("lattice:kv:watch:{own}:{peer}:{name}"),
+            memory: format!("lattice:kv:watch:{}", self.session.name_in_backend(link)),
         };
         let watcher = Watcher::start(source, teller).await;
         let watcher = watcher.map_err(no_changes)?;

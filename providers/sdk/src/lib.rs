@@ -41,6 +41,7 @@ mod identity;
 mod link;
 mod links;
 mod manage;
+mod naming;
 pub mod nats;
 mod provider;
 #[cfg(any(feature = "lock", feature = "sql"))]
