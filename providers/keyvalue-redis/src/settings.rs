@@ -9,7 +9,7 @@
 //! | `BACKEND_RESPONSE_TIMEOUT_MS` | link, provider | how long the server may take to answer | 1000 |
 //! | `BACKEND_RECONNECT_NUM_RETRIES` | link, provider | how often to try again to connect before a call fails | 3 |
 //! | `BACKEND_RECONNECT_MAX_DELAY_MS` | link, provider | the longest pause between these attempts | 300 |
-//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told; the server's `notify-keyspace-events` has to have `K$g`, and `x` and `e` for keys that expire or are evicted | required there |
+//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told; the server's `notify-keyspace-events` has to have `K$g` (`Kg` for deletions alone, which are missed then of keys that are new since the provider was there last), and `x` and `e` for keys that expire or are evicted | required there |
 //! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |
 //! | `watch_bucket` | link with the provider as source | what the component is told that the bucket is called | the bucket, and `0` for the default one, which hosts of 1.9 take |
 //! | `SHARE_CONNECTIONS_BY_URL` | provider | accepted; links that say the same always share a connection | |
