@@ -36,6 +36,7 @@ mod backends;
 mod backoff;
 mod describe;
 mod error;
+pub mod files;
 mod hide;
 mod identity;
 mod link;
