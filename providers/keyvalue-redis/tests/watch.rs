@@ -224,8 +224,7 @@ async fn until_noted(redis: &RedisBox, key: &str, digest: &str) {
         while redis
             .ask::<Option<String>>(&["HGET", memory, key])
             .await
-            .as_ref()
-            .map(String::as_str)
+            .as_deref()
             != Some(digest)
         {
             tokio::task::yield_now().await;
