@@ -6,18 +6,19 @@ mod support;
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, stream};
 use messaging_nats::MessagingNats;
 use support::{Lattice, Said};
 
-async fn lattice() -> (Lattice, jetstream::Context, Stream) {
+async fn lattice(retention: RetentionPolicy) -> (Lattice, jetstream::Context, Stream) {
     let lattice = Lattice::start::<MessagingNats>().await;
     let context = jetstream::new(lattice.nats.client().await.unwrap());
     let config = stream::Config {
         name: "ORDERS".into(),
         subjects: vec!["orders.>".into()],
+        retention,
         ..stream::Config::default()
     };
     let stream = context.create_stream(config).await.unwrap();
@@ -33,19 +34,16 @@ const DURABLE: [(&str, &str); 2] = [("stream", "ORDERS"), ("durable", "carts")];
 
 #[tokio::test]
 async fn a_durable_follows_what_the_link_says() {
-    let (mut lattice, context, stream) = lattice().await;
+    let (mut lattice, context, stream) = lattice(RetentionPolicy::Limits).await;
     let mut heard = lattice.handler("cart", |_| Said::Done).await;
-    let narrow = [&DURABLE[..], &[("filter_subjects", "orders.a")]].concat();
-    lattice.source("cart", &narrow).await;
+    let some = [&DURABLE[..], &[("filter_subjects", "orders.a,orders.d")]].concat();
+    lattice.source("cart", &some).await;
     lattice.ready().await;
     publish(&context, "orders.a").await;
     assert_eq!(heard.next().await.subject, "orders.a");
-    let wider = [
-        ("filter_subjects", "orders.a,orders.b"),
-        ("ack_wait_ms", "7000"),
-    ];
+    let other = [("filter_subjects", "orders.b"), ("ack_wait_ms", "7000")];
     lattice
-        .source("cart", &[&DURABLE[..], &wider].concat())
+        .source("cart", &[&DURABLE[..], &other].concat())
         .await;
     lattice.ready().await;
     publish(&context, "orders.b").await;
@@ -64,7 +62,7 @@ async fn a_durable_follows_what_the_link_says() {
 
 #[tokio::test]
 async fn what_a_durable_keeps_is_refused_by_name() {
-    let (mut lattice, _context, _stream) = lattice().await;
+    let (mut lattice, _context, _stream) = lattice(RetentionPolicy::Limits).await;
     lattice.source("cart", &DURABLE).await;
     lattice.ready().await;
     let new = [&DURABLE[..], &[("deliver", "new")]].concat();
@@ -76,6 +74,26 @@ async fn what_a_durable_keeps_is_refused_by_name() {
         "`deliver` than `new`",
         "another `durable`",
     ] {
+        assert!(reason.contains(part), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_the_server_refuses_fails_the_link() {
+    let (mut lattice, _context, stream) = lattice(RetentionPolicy::WorkQueue).await;
+    let theirs = pull::Config {
+        durable_name: Some("theirs".into()),
+        filter_subject: "orders.b".into(),
+        ..pull::Config::default()
+    };
+    stream.create_consumer(theirs).await.unwrap();
+    let own = [&DURABLE[..], &[("filter_subjects", "orders.a")]].concat();
+    lattice.source("cart", &own).await;
+    lattice.ready().await;
+    let taken = [&DURABLE[..], &[("filter_subjects", "orders.b")]].concat();
+    lattice.source("cart", &taken).await;
+    let reason = lattice.failed().await;
+    for part in ["change `filter_subjects`", "`carts`", "not unique"] {
         assert!(reason.contains(part), "{reason}");
     }
 }
