@@ -8,10 +8,10 @@
 //! Those of every blob provider come on top; see [`lattice_provider_sdk::blobstore`].
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use lattice_provider_sdk::blobstore::BlobSettings;
+use lattice_provider_sdk::files::make_own;
 use lattice_provider_sdk::{InvalidSetting, LinkError, ProviderLink, Session, Settings};
 
 use crate::folder::Root;
@@ -76,24 +76,10 @@ fn own_folder(temporary: &Path, component: &str) -> PathBuf {
     temporary.join(crate::name::encode(component))
 }
 
-/// Makes a folder where others may have put something in its place.
-fn make_own(path: &Path) -> io::Result<()> {
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    let found = std::fs::symlink_metadata(path)?;
-    let is_ours = found.uid() == rustix::process::geteuid().as_raw();
-    if found.is_dir() && is_ours {
-        return Ok(());
-    }
-    let what = "it belongs to somebody else; name a folder with `root`";
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn settings(root: Option<PathBuf>, own: PathBuf) -> FsSettings {

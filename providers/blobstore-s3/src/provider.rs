@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_backend_http::aws;
 use lattice_core::StringMap;
 use lattice_provider_sdk::blobstore::{self, BlobSettings, PartRoom};
 use lattice_provider_sdk::{
@@ -41,14 +42,16 @@ impl BlobstoreS3 {
             ));
         }
         let settings = Settings::of(&self.session, link);
-        let environment = |name: &str| std::env::var(name).ok();
-        let (settings, of_link) = S3Settings::read(&settings, environment)?;
+        let (settings, of_link) = S3Settings::read(&settings, aws::environment)?;
         let mut shared = BlobSettings::of(&self.session, link)?;
         of_link.add_to(&mut shared.aliases, link.name.as_str());
         for bucket in shared.aliases.values().chain(&of_link.bucket) {
             names::bucket(bucket).map_err(|error| LinkError::invalid(error.to_string()))?;
         }
-        let make = || async { S3::new(settings.clone(), &self.room).map(Arc::new) };
+        let make = || async {
+            let settings = settings.clone().located().await?;
+            S3::new(settings, &self.room).map(Arc::new)
+        };
         let s3 = self.services.get(&settings, make).await;
         let s3 = s3.map_err(|error| {
             LinkError::invalid_because("the certificates of the link cannot be used", error)

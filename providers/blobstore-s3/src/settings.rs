@@ -2,8 +2,10 @@
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
-//! | `access_key_id`, `secret_access_key`, `session_token` | the key; also as `AWS_ACCESS_KEY_ID` and so on | lent by the container or the machine |
-//! | `region` | where the buckets are; also `AWS_REGION` | `us-east-1` |
+//! | `access_key_id`, `secret_access_key`, `session_token` | the key; also as `AWS_ACCESS_KEY_ID` and so on | those of the profile, or lent by the container or the machine |
+//! | `region` | where the buckets are; also `AWS_REGION` | that of the profile, or of the machine, or `us-east-1` |
+//! | `AWS_PROFILE` | a profile in `~/.aws/credentials` and `~/.aws/config` with keys, a session token and a region | `default` where it is there |
+//! | `AWS_SHARED_CREDENTIALS_FILE`, `AWS_CONFIG_FILE` | where these files are instead | |
 //! | `endpoint` | the address of a service that is not one of AWS; also `AWS_ENDPOINT` | `https://s3.REGION.amazonaws.com` |
 //! | `role_arn`, `role_session_name`, `role_external_id`, `role_region` | a role whose keys are lent; also `AWS_ROLE_ARN` and so on | |
 //! | | the session of the role is called `blobstore_s3_provider` where nothing else is said | |
@@ -30,7 +32,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use lattice_backend_http::aws::AwsOptions;
-use lattice_backend_http::{HttpOptions, TlsOptions};
+use lattice_backend_http::{HttpOptions, TlsError, TlsOptions};
 use lattice_provider_sdk::{InvalidSetting, Settings};
 use serde::Deserialize;
 
@@ -132,6 +134,12 @@ fn hidden(error: InvalidSetting) -> InvalidSetting {
 }
 
 impl S3Settings {
+    /// With the region of the machine where nothing says another one.
+    pub(crate) async fn located(self) -> Result<Self, TlsError> {
+        let aws = self.aws.located(&self.http).await?;
+        Ok(Self { aws, ..self })
+    }
+
     /// Reads what a link and the provider say, and for the rest what `environment` says.
     ///
     /// # Errors
@@ -145,10 +153,15 @@ impl S3Settings {
         let aws = AwsOptions::read(|name| {
             let said = settings.text(name).map(|text| text.trim().to_owned());
             let said = said.or_else(|| json.value(name));
-            let said = said.or_else(|| environment(name).filter(|_| name.starts_with("AWS_")));
+            let said = said.or_else(|| environment(name));
             // The last name by which it is asked for.
             said.or_else(|| (name == "AWS_ROLE_SESSION_NAME").then(|| SESSION.to_owned()))
         });
+        let aws = aws.map_err(|error| InvalidSetting::Value {
+            key: "AWS_PROFILE".to_owned(),
+            expected: error.expected(),
+            value: error.name,
+        })?;
         let address = |url: &String| {
             let uri = url.parse::<http::Uri>().ok();
             uri.is_some_and(|uri| uri.host().is_some() && uri.scheme().is_some())

@@ -76,6 +76,35 @@ async fn keys_that_are_refused_fail_the_link_in_the_words_of_the_service() {
 }
 
 #[tokio::test]
+async fn keys_may_stand_in_a_profile_of_the_tools_of_aws() {
+    let moto = Service::start(Kind::Moto).await.unwrap();
+    let url = moto.url();
+    let keys = key_of_strict_service(&url, "s3").await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    let text = format!(
+        "[default]\naws_access_key_id = nobody\naws_secret_access_key = x\n\
+         [shop]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+        keys.id,
+        keys.secret.expose()
+    );
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let provider = [("endpoint", &*url), ("AWS_SHARED_CREDENTIALS_FILE", path)];
+    let mut lattice = Lattice::start::<BlobstoreS3>(&provider).await;
+    BLOBS.put(&lattice, "usual", &[]).await;
+    failure_like(&mut lattice, "InvalidAccessKeyId").await;
+    BLOBS
+        .put(&lattice, "missing", &[("AWS_PROFILE", "none")])
+        .await;
+    failure_like(&mut lattice, "`AWS_PROFILE` is `none`").await;
+    BLOBS
+        .put(&lattice, "shop", &[("AWS_PROFILE", "shop")])
+        .await;
+    lattice.report_of(LinkState::Ready).await;
+}
+
+#[tokio::test]
 async fn what_the_link_says_wrong_is_named() {
     let mut lattice = Lattice::start::<BlobstoreS3>(&[]).await;
     for (key, value, expected) in [

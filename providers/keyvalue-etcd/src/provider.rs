@@ -69,11 +69,11 @@ impl Provider for KeyValueEtcd {
         let settings = LinkSettings::read(&said)?;
         let bucket = said.text("bucket").filter(|name| *name != "default");
         let told = bucket.unwrap_or("default");
-        let (own, prefix) = (self.session.id(), &settings.prefix);
+        let (name, prefix) = (self.session.name_in_backend(link), &settings.prefix);
         let source = Source {
             etcd: self.client(&settings.etcd).await?,
             keys: Namespace::of(prefix, bucket.unwrap_or_default()),
-            memory: format!("{prefix}watch/{own}/{}/{}", link.peer, link.name).into(),
+            memory: format!("{prefix}watch/{name}").into(),
         };
         let teller = Teller::new(&self.session, link, told, watched);
         let watcher = Watcher::start(source, teller).await.map_err(unusable)?;

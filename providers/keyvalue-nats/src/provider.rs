@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::backend::{NatsBackend, features};
 use crate::cluster::{Cluster, New, OpenError};
 use crate::settings::LinkSettings;
-use crate::watch::{self, Source, WatchError, Watcher};
+use crate::watch::{Source, WatchError, Watcher};
 
 /// Key-value buckets in NATS JetStream.
 pub struct KeyValueNats {
@@ -76,9 +76,8 @@ impl Provider for KeyValueNats {
         let watched = Watched::read(&Settings::of(&self.session, link))?;
         let (cluster, settings) = self.cluster(link).await?;
         let teller = Teller::new(&self.session, link, &settings.bucket, watched);
-        let own = self.session.id().as_str();
         let source = Source {
-            durable: watch::durable(own, link.peer.as_str(), link.name.as_str()),
+            durable: self.session.name_in_backend(link),
             cluster,
             new: New {
                 create: settings.create_own,

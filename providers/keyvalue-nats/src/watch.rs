@@ -18,7 +18,6 @@ use futures::StreamExt as _;
 use lattice_core::subject::store::bucket_subjects;
 use lattice_provider_sdk::keyvalue::watch::{Change, LONGEST_PAUSE, PAUSE, Teller};
 use lattice_provider_sdk::{Backoff, BoxError, Shared, chain};
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, New, OpenError};
@@ -57,18 +56,6 @@ pub(crate) struct Source {
     pub(crate) new: New,
     /// The name under which NATS remembers.
     pub(crate) durable: String,
-}
-
-/// The name under which NATS remembers for a link; names of links may have letters that it does not
-/// take.
-pub(crate) fn durable(own: &str, peer: &str, link_name: &str) -> String {
-    let digest = Sha256::digest(format!("{own} {peer} {link_name}"));
-    let hex: String = digest
-        .iter()
-        .take(12)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("lattice_watch_{hex}")
 }
 
 /// Watches keys for one link until it is dropped.
@@ -242,23 +229,5 @@ fn is_gone(error: &ConsumerInfoError) -> bool {
         ConsumerInfoErrorKind::NotFound => true,
         ConsumerInfoErrorKind::JetStream(error) => gone.contains(&error.error_code()),
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_link_is_remembered_by_a_name_that_nats_takes() {
-        let name = durable("kv", "cart", "default");
-        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
-        for (own, peer, link_name) in [
-            ("kv2", "cart", "default"),
-            ("kv", "car", "default"),
-            ("kv", "cart", "a.b *"),
-        ] {
-            assert_ne!(durable(own, peer, link_name), name);
-        }
     }
 }

@@ -94,7 +94,7 @@ impl Provider for KeyValuePostgres {
         let source = Source {
             table: self.table(&settings).await?,
             bucket: bucket.unwrap_or_default().to_owned(),
-            memory: format!("{}/{}/{}", self.session.id(), link.peer, link.name),
+            memory: self.session.name_in_backend(link),
         };
         let watcher = Scanner::start(source, teller).await.map_err(unwatched)?;
         self.watchers.lock().insert(link.key(), watcher);

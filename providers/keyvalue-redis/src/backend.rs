@@ -13,6 +13,7 @@ use redis::{Cmd, Pipeline, cmd};
 
 use crate::connection::Connection;
 use crate::namespace::Namespace;
+use crate::settings::Buckets;
 use crate::{many, numbers, scan, swap};
 
 /// What a link gives its component.
@@ -20,6 +21,7 @@ use crate::{many, numbers, scan, swap};
 pub(crate) struct RedisBackend {
     connection: Shared<Connection>,
     link_name: String,
+    buckets: Buckets,
     /// After which time what is written goes.
     lifetime: Option<Duration>,
 }
@@ -28,11 +30,13 @@ impl RedisBackend {
     pub(crate) fn new(
         connection: Shared<Connection>,
         link_name: &str,
+        buckets: Buckets,
         lifetime: Option<Duration>,
     ) -> Self {
         Self {
             connection,
             link_name: link_name.to_owned(),
+            buckets,
             lifetime,
         }
     }
@@ -83,7 +87,7 @@ impl RedisBackend {
         if is_own_bucket(bucket, &self.link_name) || bucket == "0" {
             return Namespace::of("");
         }
-        Namespace::of(bucket)
+        self.buckets.keys(bucket)
     }
 
     /// A command whose first arguments are these keys of a bucket, as they are stored.

@@ -6,7 +6,8 @@
 //!
 //! The empty name, `default` and the name of the link mean the keys of the database as they are,
 //! so that other programs share them. Any other bucket that a component opens is there, with keys
-//! of its own; how they are kept apart is told in [`namespace`].
+//! of its own; how they are kept apart is told in [`namespace`]. A link with `buckets=shared` has one
+//! set of keys for all names, as 1.x had.
 //!
 //! # Values
 //!

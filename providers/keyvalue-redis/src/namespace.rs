@@ -5,7 +5,8 @@
 //! mistaken for another one, whatever is in them: `a` in `cart` is `lattice:kv:4:cart:a`.
 //!
 //! The keys of the default bucket are stored as they are, but for those that begin with
-//! `lattice:kv:` themselves: they get `lattice:kv:0::` in front.
+//! `lattice:kv:` themselves: they get `lattice:kv:0::` in front. A link may say that all buckets are
+//! the default one.
 
 /// What every key begins with that is not one of the default bucket's, stored as it is.
 const MARK: &str = "lattice:kv:";

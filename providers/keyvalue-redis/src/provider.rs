@@ -15,8 +15,7 @@ use tokio::time::Instant;
 
 use crate::backend::RedisBackend;
 use crate::connection::{ConnectError, Connection};
-use crate::namespace::Namespace;
-use crate::settings::ServerSettings;
+use crate::settings::{Buckets, ServerSettings};
 use crate::watch::{FeedError, Source, Watcher};
 
 /// Key-value buckets in Redis.
@@ -61,8 +60,9 @@ impl Provider for KeyValueRedis {
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let settings = Settings::of(&self.session, link);
         let lifetime = keyvalue::lifetime(&settings)?;
+        let buckets = Buckets::read(&settings)?;
         let connection = self.connect(link, &settings).await?;
-        let backend = RedisBackend::new(connection, link.name.as_str(), lifetime);
+        let backend = RedisBackend::new(connection, link.name.as_str(), buckets, lifetime);
         self.backends.put(link, Arc::new(backend));
         Ok(())
     }
@@ -70,16 +70,16 @@ impl Provider for KeyValueRedis {
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let settings = Settings::of(&self.session, link);
         let watched = Watched::read(&settings)?;
+        let buckets = Buckets::read(&settings)?;
         let connection = self.connect(link, &settings).await?;
         let bucket = settings.text("bucket").filter(|name| *name != "default");
         // Hosts of 1.9 take numbers only, which also mean the keys of the default bucket.
         let told = settings.text("watch_bucket").or(bucket).unwrap_or("0");
         let teller = Teller::new(&self.session, link, told, watched);
-        let (own, peer, name) = (self.session.id(), &link.peer, &link.name);
         let source = Source {
             connection: Arc::new(connection),
-            keys: Namespace::of(bucket.unwrap_or_default()),
-            memory: format!("lattice:kv:watch:{own}:{peer}:{name}"),
+            keys: buckets.keys(bucket.unwrap_or_default()),
+            memory: format!("lattice:kv:watch:{}", self.session.name_in_backend(link)),
         };
         let watcher = Watcher::start(source, teller).await;
         let watcher = watcher.map_err(no_changes)?;

@@ -9,7 +9,8 @@
 //! | `BACKEND_RESPONSE_TIMEOUT_MS` | link, provider | how long the server may take to answer | 1000 |
 //! | `BACKEND_RECONNECT_NUM_RETRIES` | link, provider | how often to try again to connect before a call fails | 3 |
 //! | `BACKEND_RECONNECT_MAX_DELAY_MS` | link, provider | the longest pause between these attempts | 300 |
-//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told; the server's `notify-keyspace-events` has to have `K$g`, and `x` and `e` for keys that expire or are evicted | required there |
+//! | `buckets` | link, provider | `apart`: each bucket has keys of its own; `shared`: all have those of the database as they are, as in 1.x, which did not look at the name | `apart` |
+//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told; the server's `notify-keyspace-events` has to have `K$g` (`Kg` for deletions alone, which are missed then of keys that are new since the provider was there last), and `x` and `e` for keys that expire or are evicted | required there |
 //! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |
 //! | `watch_bucket` | link with the provider as source | what the component is told that the bucket is called | the bucket, and `0` for the default one, which hosts of 1.9 take |
 //! | `SHARE_CONNECTIONS_BY_URL` | provider | accepted; links that say the same always share a connection | |
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 use lattice_core::provider::SecretText;
 use lattice_provider_sdk::{InvalidSetting, Settings};
+
+use crate::namespace::Namespace;
 
 /// The server behind a link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,6 +38,35 @@ pub struct ServerSettings {
     pub retries: usize,
     /// The longest pause between attempts.
     pub longest_delay: Duration,
+}
+
+/// Whose keys the names of buckets mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buckets {
+    /// Each bucket has keys of its own.
+    Apart,
+    /// All have those of the database.
+    Shared,
+}
+
+impl Buckets {
+    /// Reads what a link says, and for the rest what the provider says.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSetting`] names a word that is none.
+    pub fn read(settings: &Settings) -> Result<Self, InvalidSetting> {
+        let words = [("apart", Self::Apart), ("shared", Self::Shared)];
+        settings.choice("buckets", Self::Apart, &words)
+    }
+
+    /// The keys of a bucket; empty for the default one.
+    pub(crate) fn keys(self, bucket: &str) -> Namespace {
+        match self {
+            Self::Apart => Namespace::of(bucket),
+            Self::Shared => Namespace::of(""),
+        }
+    }
 }
 
 const DISABLE_DEFAULT: &str = "DISABLE_DEFAULT_CONNECTION";

@@ -40,6 +40,25 @@ async fn keys_of_the_default_bucket_are_shared_with_other_programs() {
 }
 
 #[tokio::test]
+async fn a_link_may_have_all_buckets_mean_the_keys_of_the_database() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let config = [("url", redis.url.as_str()), ("buckets", "shared")];
+    let kv = lattice.link("counter", "default", &config).await;
+    // As a component of 1.x left it.
+    let _: () = redis.ask(&["SET", "n", "7"]).await;
+    assert_eq!(kv.increment("cart", "n", 1).await, Ok(8));
+    assert_eq!(kv.set("other", "a", "x").await, Ok(()));
+    assert_eq!(kv.get("default", "a").await, Ok(Some("x".into())));
+    let stored: String = redis.ask(&["GET", "a"]).await;
+    assert_eq!(stored, "x");
+    let config = [("url", redis.url.as_str()), ("buckets", "mine")];
+    lattice.put("other", "default", &config).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("`buckets` is `mine`"), "{reason}");
+}
+
+#[tokio::test]
 async fn what_is_no_string_is_an_error() {
     let redis = RedisBox::start().await;
     let mut lattice = lattice(&[]).await;

@@ -191,16 +191,41 @@ async fn what_changed_while_the_provider_was_away_is_told() {
     assert_eq!(watching.told().await, set("a", "mark"));
 }
 
+/// What a component does not want to know tells from what on it does.
+#[tokio::test]
+async fn a_change_after_one_that_was_not_to_be_told_is_told_after_an_outage() {
+    let redis = redis().await;
+    let _: () = redis.ask(&["SET", "gone", "same"]).await;
+    let (mut lattice, mut watching) = watched(&redis, "DEL@new,SET@gone,SET@mark").await;
+    let _: () = redis.ask(&["SET", "new", "x"]).await;
+    until_noted(&redis, "new", "present").await;
+    let _: i64 = redis.ask(&["DEL", "gone"]).await;
+    until_noted(&redis, "gone", "absent").await;
+    lattice.stop_all().await;
+    let _: i64 = redis.ask(&["DEL", "new"]).await;
+    let _: () = redis.ask(&["SET", "gone", "same"]).await;
+    lattice.run_another::<keyvalue_redis::KeyValueRedis>().await;
+    let mut told = [watching.told().await, watching.told().await];
+    told.sort();
+    assert_eq!(told, [set("gone", "same"), deleted("new")]);
+}
+
 /// Waits until it is written down what the component was told.
 async fn until_written(redis: &RedisBox, key: &str, value: &'static str) {
     let digest = lattice_provider_sdk::keyvalue::watch::Teller::digest(Some(&value.into()));
-    let memory = "lattice:kv:watch:kv:watcher:default";
+    until_noted(redis, key, &digest).await;
+}
+
+async fn until_noted(redis: &RedisBox, key: &str, digest: &str) {
     let written = async {
+        let pattern = "lattice:kv:watch:lattice_watcher_default_*";
+        let found: Vec<String> = redis.ask(&["KEYS", pattern]).await;
+        let memory = found.first().expect("what the component was told");
         while redis
             .ask::<Option<String>>(&["HGET", memory, key])
             .await
-            .as_ref()
-            != Some(&digest)
+            .as_deref()
+            != Some(digest)
         {
             tokio::task::yield_now().await;
         }

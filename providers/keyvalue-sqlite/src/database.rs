@@ -1,17 +1,16 @@
 //! A file that is opened again when it is another one.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
+use lattice_provider_sdk::files::FileId;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::failure::Failure;
 use crate::rows;
 use crate::settings::FileSettings;
-use crate::worker::Workers;
+use crate::worker::{Workers, WorkersError};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,42 +44,19 @@ pub(crate) enum OpenError {
     Ending,
 }
 
-/// Which file stands behind a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    number: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> Result<Self, io::Error> {
-        let found = path.metadata()?;
-        Ok(Self {
-            device: found.dev(),
-            number: found.ino(),
-        })
-    }
-}
-
-/// A file that is open.
-#[derive(Debug)]
-struct Open {
-    id: FileId,
-    workers: Arc<Workers>,
-}
-
 /// What all links to one file share.
 #[derive(Debug)]
 pub(crate) struct Database {
     settings: FileSettings,
-    open: Mutex<Open>,
+    /// `None` while there is no file: what is written to a deleted one is lost.
+    open: Mutex<Option<Arc<Workers>>>,
 }
 
 impl Database {
     /// Opens a file.
     pub(crate) async fn open(settings: &FileSettings) -> Result<Self, OpenError> {
         Ok(Self {
-            open: Mutex::new(open(settings).await?),
+            open: Mutex::new(Some(open(settings).await?)),
             settings: settings.clone(),
         })
     }
@@ -89,23 +65,19 @@ impl Database {
         self.settings.path.display().to_string()
     }
 
-    fn workers(&self) -> Arc<Workers> {
-        Arc::clone(&self.open.lock().workers)
+    fn workers(&self) -> Result<Arc<Workers>, Failure> {
+        self.open.lock().clone().ok_or(Failure::Gone)
     }
 
-    /// Looks whether the file is still there and can be read. One that took its place is opened.
+    /// Looks whether the file is still there and can be read. One that took its place is opened, and
+    /// one that is gone is made again where the link says so.
     pub(crate) async fn check(&self) -> Result<(), OpenError> {
         let path = self.settings.path.clone();
         let found = tokio::task::spawn_blocking(move || FileId::of(&path)).await;
         let found = found.map_err(|_| OpenError::Ending)?;
-        let found = found.map_err(|source| OpenError::Missing {
-            path: self.path(),
-            source,
-        })?;
-        if self.open.lock().id != found {
-            tracing::warn!(path = self.path(), "the file is another one, opening it");
-            let opened = open(&self.settings).await?;
-            *self.open.lock() = opened;
+        let known = self.workers().ok().map(|workers| workers.file());
+        if known.is_none() || found.as_ref().ok().copied() != known {
+            self.open_again(found).await?;
         }
         let looked = self.read(|connection| {
             let one = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
@@ -117,12 +89,33 @@ impl Database {
         })
     }
 
+    /// Leaves a file that is not the one behind the path any more.
+    async fn open_again(&self, found: io::Result<FileId>) -> Result<(), OpenError> {
+        let path = self.path();
+        if self.open.lock().take().is_some() {
+            tracing::warn!(
+                path,
+                "the file was deleted or replaced, opening what is there"
+            );
+        }
+        match found {
+            Err(source) if source.kind() != io::ErrorKind::NotFound || !self.settings.create => {
+                Err(OpenError::Missing { path, source })
+            }
+            _ => {
+                let opened = open(&self.settings).await?;
+                *self.open.lock() = Some(opened);
+                Ok(())
+            }
+        }
+    }
+
     /// Does something that changes nothing.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.workers().read(work).await
+        self.workers()?.read(work).await
     }
 
     /// Does something as a whole or not at all.
@@ -130,7 +123,7 @@ impl Database {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.workers().write(work).await
+        self.workers()?.write(work).await
     }
 
     /// Drops keys whose time is over.
@@ -140,20 +133,13 @@ impl Database {
     }
 }
 
-async fn open(settings: &FileSettings) -> Result<Open, OpenError> {
+async fn open(settings: &FileSettings) -> Result<Arc<Workers>, OpenError> {
     let settings = settings.clone();
     let path = settings.path.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || {
-        let workers = Workers::open(&settings)?;
-        Ok((workers, FileId::of(&settings.path)))
-    });
+    let opened = tokio::task::spawn_blocking(move || Workers::open(&settings));
     let opened = opened.await.map_err(|_| OpenError::Ending)?;
-    let (workers, id) = opened.map_err(|source| OpenError::Open {
-        path: path.clone(),
-        source,
-    })?;
-    Ok(Open {
-        id: id.map_err(|source| OpenError::Missing { path, source })?,
-        workers: Arc::new(workers),
+    opened.map(Arc::new).map_err(|error| match error {
+        WorkersError::Open(source) => OpenError::Open { path, source },
+        WorkersError::Missing(source) => OpenError::Missing { path, source },
     })
 }

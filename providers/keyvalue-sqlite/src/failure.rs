@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     /// SQLite refuses.
     #[error("SQLite: {0}")]
     Sqlite(String),
+    /// The file was deleted or replaced while it was open.
+    #[error("the file was deleted or replaced, and what was written to it is lost")]
+    Gone,
     /// The file is being closed.
     #[error("the file is closed")]
     Closed,

@@ -93,7 +93,7 @@ impl Provider for KeyValueSqlite {
         let source = Source {
             database: self.database(&settings.file).await?,
             bucket: bucket.unwrap_or_default().to_owned(),
-            memory: format!("{}/{}/{}", self.session.id(), link.peer, link.name),
+            memory: self.session.name_in_backend(link),
         };
         let watcher = Scanner::start(source, teller).await.map_err(unwatched)?;
         self.watchers.lock().insert(link.key(), watcher);

@@ -4,10 +4,12 @@
 //! writes wait for the disk together; each is undone by itself when it fails. Some threads read,
 //! each from what was there last when it began.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use lattice_provider_sdk::files::FileId;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
@@ -26,20 +28,40 @@ type Tell = Box<dyn FnOnce(Result<(), &Failure>) + Send>;
 type Write = Box<dyn FnOnce(Result<&Connection, &Failure>) -> Tell + Send>;
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
+/// Why there are no threads.
+#[derive(Debug)]
+pub(crate) enum WorkersError {
+    /// SQLite does not open the file.
+    Open(rusqlite::Error),
+    /// It went meanwhile.
+    Missing(io::Error),
+}
+
+impl From<rusqlite::Error> for WorkersError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Open(error)
+    }
+}
+
 /// Threads with an open file, which end when this is dropped and all is done that they were given.
 #[derive(Debug)]
 pub(crate) struct Workers {
+    file: FileId,
     writes: mpsc::Sender<Write>,
     reads: mpsc::Sender<Read>,
 }
 
 impl Workers {
     /// Opens a file. Blocks.
-    pub(crate) fn open(settings: &FileSettings) -> Result<Self, rusqlite::Error> {
+    pub(crate) fn open(settings: &FileSettings) -> Result<Self, WorkersError> {
         let writer = connect(settings, settings.create)?;
         prepare(&writer)?;
+        let file = FileId::of(&settings.path).map_err(WorkersError::Missing)?;
+        let path = settings.path.clone();
         let (writes, jobs) = mpsc::channel(WAITING);
-        spawn("keyvalue-write", move || write(&writer, jobs));
+        spawn("keyvalue-write", move || {
+            write(&writer, jobs, (&path, file))
+        });
         let (reads, jobs) = mpsc::channel(WAITING);
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..READERS {
@@ -47,7 +69,16 @@ impl Workers {
             let jobs = Arc::clone(&jobs);
             spawn("keyvalue-read", move || read(&reader, &jobs));
         }
-        Ok(Self { writes, reads })
+        Ok(Self {
+            file,
+            writes,
+            reads,
+        })
+    }
+
+    /// The file that is open.
+    pub(crate) fn file(&self) -> FileId {
+        self.file
     }
 
     /// Does something that changes nothing.
@@ -155,7 +186,7 @@ fn read(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Read>>) {
     }
 }
 
-fn write(connection: &Connection, mut jobs: mpsc::Receiver<Write>) {
+fn write(connection: &Connection, mut jobs: mpsc::Receiver<Write>, (path, file): (&Path, FileId)) {
     while let Some(first) = jobs.blocking_recv() {
         let mut together = vec![first];
         while together.len() < TOGETHER
@@ -168,7 +199,11 @@ fn write(connection: &Connection, mut jobs: mpsc::Receiver<Write>) {
         let job = |job: Write| job(begun.as_ref().copied());
         let tell: Vec<Tell> = together.into_iter().map(job).collect();
         let committed = match &begun {
-            Ok(connection) => commit(connection),
+            // SQLite goes on with a file that is deleted, whose writes nobody sees again.
+            Ok(connection) => commit(connection).and_then(|()| match file.is_at(path) {
+                true => Ok(()),
+                false => Err(Failure::Gone),
+            }),
             Err(failure) => Err(failure.clone()),
         };
         for tell in tell {

@@ -112,12 +112,20 @@ async fn a_link_waits_for_a_file_that_it_does_not_make() {
 async fn a_file_that_goes_fails_its_link_until_one_is_back() {
     let (_folder, path, text) = file();
     let mut lattice = start().await;
-    let kv = lattice.link("counter", "default", &[("path", &text)]).await;
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("VACUUM")
+        .unwrap();
+    let config = [("path", text.as_str()), ("create", "false")];
+    let kv = lattice.link("counter", "default", &config).await;
     assert_eq!(kv.set("default", "a", "x").await, Ok(()));
     let aside = path.with_extension("aside");
     std::fs::rename(&path, &aside).unwrap();
+    let lost = kv.set("default", "a", "lost").await;
+    assert!(lost.is_err(), "nobody will read it");
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains(&text), "{reason}");
+    assert!(kv.get("default", "a").await.is_err());
     Connection::open(&path)
         .unwrap()
         .execute_batch("VACUUM")
@@ -125,6 +133,21 @@ async fn a_file_that_goes_fails_its_link_until_one_is_back() {
     lattice.report_of(LinkState::Ready).await;
     assert_eq!(kv.get("default", "a").await, Ok(None));
     assert_eq!(kv.set("default", "a", "y").await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_file_that_goes_is_made_again_and_nothing_is_written_to_the_old_one() {
+    let (_folder, path, text) = file();
+    let mut lattice = start().await;
+    let kv = lattice.link("counter", "default", &[("path", &text)]).await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    std::fs::remove_file(&path).unwrap();
+    let written = async { while kv.set("default", "a", "y").await.is_err() {} };
+    tokio::time::timeout(PATIENCE, written).await.unwrap();
+    let found = Connection::open(&path).unwrap();
+    let text = "SELECT value FROM lattice_keyvalue WHERE key = 'a'";
+    let value: Vec<u8> = found.query_row(text, [], |row| row.get(0)).unwrap();
+    assert_eq!(value, b"y");
 }
 
 #[tokio::test]

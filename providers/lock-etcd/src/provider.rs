@@ -27,7 +27,7 @@ impl LockEtcd {
         self.desks.check_package(link)?;
         let says = Settings::of(&self.session, link);
         let limits = settings::limits(&says)?;
-        let line = LineSettings::read(&says)?;
+        let line = LineSettings::read(&says, self.session.lattice())?;
         let open = || Line::open(&line);
         let line = self.lines.get(&line, open).await.map_err(no_line)?;
         Ok((EtcdLocks::new(line), limits, says))

@@ -27,7 +27,7 @@ impl LockRedis {
         self.desks.check_package(link)?;
         let says = Settings::of(&self.session, link);
         let limits = settings::limits(&says)?;
-        let server = ServerSettings::read(&says)?;
+        let server = ServerSettings::read(&says, self.session.lattice())?;
         let open = || Connection::open(&server);
         let connection = self.connections.get(&server, open).await;
         let locks = RedisLocks::new(connection.map_err(no_connection)?);

@@ -1,6 +1,7 @@
 //! Consumers of JetStream.
 
 mod consumer;
+mod failures;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use consumer::ConsumerError;
 use consumer::Manners;
+use failures::Failures;
 
 use crate::cluster::Cluster;
 use crate::letters::{self, Grave};
@@ -50,6 +52,7 @@ pub(crate) struct Consumed {
     trouble: Trouble,
     /// Of the consumer as it was found last.
     manners: Mutex<Manners>,
+    failures: Failures,
     /// Cancelled when the link goes.
     leaving: CancellationToken,
     /// Where letters go, if anywhere.
@@ -67,6 +70,8 @@ pub(crate) async fn begin(
 ) -> Result<[Trouble; 2], ConsumerError> {
     let consumer = consumer::open(&cluster.jetstream, &settings).await?;
     let manners = Manners::of(&consumer);
+    let failures = Failures::default();
+    failures.go_on_with(&consumer);
     let deliverer = make(manners.gives_up_after);
     let (trouble, unposted) = (Trouble::default(), Trouble::default());
     let usual = || format!("lattice.dead.{}.{}", settings.stream, settings.name);
@@ -86,6 +91,7 @@ pub(crate) async fn begin(
         settings,
         trouble: Arc::clone(&trouble),
         manners: Mutex::new(manners),
+        failures,
         leaving: intake.leaving(),
         grave,
     });
@@ -125,6 +131,7 @@ impl Consumed {
             match consumer::open(&self.cluster.jetstream, &self.settings).await {
                 Ok(again) => {
                     *self.manners.lock() = Manners::of(&again);
+                    self.failures.go_on_with(&again);
                     return again;
                 }
                 Err(error) => *self.trouble.lock() = Some(lattice_provider_sdk::chain(&error)),
@@ -204,26 +211,37 @@ impl Consumed {
     }
 
     async fn settle(&self, message: &Message) -> AckKind {
-        let delivered = message.info().map_or(1, |info| info.delivered);
-        let before = u32::try_from(delivered - 1).unwrap_or_default();
+        let info = message.info();
+        let (delivered, number) =
+            info.map_or((1, 0), |info| (info.delivered, info.stream_sequence));
+        let is_last = self.manners.lock().is_last(delivered);
+        let before = match is_last {
+            // Whatever became of the others: after this one the server gives up.
+            true => u32::try_from(delivered - 1).unwrap_or_default(),
+            false => self.failures.of(number),
+        };
         // One at a time means in order, which a message that is given back would lose.
         let again = match self.deliverer.rules().max_in_flight {
             1 => Again::Here,
             _ => Again::Broker,
         };
         let arriving = message::arriving(&message.message, true);
-        let is_last = self.manners.lock().is_last(delivered);
         let settled = self.deliverer.settle(&arriving, before, again);
         let verdict = tokio::select! {
             biased;
             verdict = settled => verdict,
             () = self.is_gone(), if is_last => Verdict::Left,
         };
+        match &verdict {
+            Verdict::Again(_) => self.failures.add(number),
+            Verdict::Done | Verdict::Dead(_) => self.failures.forget(number),
+            Verdict::Left => {}
+        }
         match verdict {
             Verdict::Done => AckKind::Ack,
             Verdict::Again(after) => AckKind::Nak(Some(after)),
             Verdict::Left if is_last => {
-                // JetStream would keep it without ever giving it to anybody.
+                // A consumer of theirs would keep it without ever giving it to anybody.
                 let cause = "the link went before the component had taken the message";
                 let letter = self.deliverer.letter(&arriving, before, cause.into());
                 self.bury(message, &letter).await

@@ -75,7 +75,8 @@ impl MessagingNats {
 
     async fn tell(&self, link: &ProviderLink) -> Result<Told, LinkError> {
         let settings = Settings::of(&self.session, link);
-        let source = SourceSettings::read(&settings, link, &self.group(link))?;
+        let own = self.session.name_in_backend(link);
+        let source = SourceSettings::read(&settings, &self.group(link), &own)?;
         let fleeting = Defaults {
             max_in_flight: 1024,
             unreached: Some(UNREACHED),

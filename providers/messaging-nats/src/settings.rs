@@ -21,10 +21,14 @@
 //! | `consumers` | JetStream consumers that are there, as JSON: `[{"stream":"S","consumer":"C"}]`, with `max_messages` and `max_bytes` of one fetch if wanted | none |
 //! | `stream` | a stream whose messages the component gets | none |
 //! | `stream_subjects` | the subjects that the stream takes, separated by commas, if it is missing and shall be made | |
-//! | `durable` | the durable consumer on it, made if it is missing | made of the names of component and link |
+//! | `durable` | the durable consumer on it, made if it is missing | `lattice_COMPONENT_LINK_` and a hash of lattice, provider and link |
 //! | `filter_subjects` | subjects of the stream that are wanted, separated by commas | all |
-//! | `deliver` | for a durable that is made: `all` messages of the stream, or `new` ones only | `all` |
-//! | `ack_wait_ms` | for a durable that is made: when a message comes again whose provider has died | 30000 |
+//! | `deliver` | `all` messages of the stream, or `new` ones only, which a durable keeps as it was made | `all` |
+//! | `ack_wait_ms` | when a message comes again whose provider has died | 30000 |
+//!
+//! A durable that is there is changed to what the link says of `filter_subjects` and `ack_wait_ms`,
+//! and the link fails where it was made with another `deliver`. One that shall be used as it is
+//! belongs in `consumers`.
 //!
 //! and how, as in [`lattice_provider_sdk::messaging`]. `max_in_flight` is 1024 for core NATS. Dead
 //! letters of JetStream go to `lattice.dead.STREAM.DURABLE` unless `dead_letter` names a subject; where
@@ -41,7 +45,7 @@
 use std::time::Duration;
 
 use lattice_provider_sdk::nats::{BackendSettings, NatsSettings};
-use lattice_provider_sdk::{InvalidSetting, ProviderLink, Settings};
+use lattice_provider_sdk::{InvalidSetting, Settings};
 use serde_json::Value;
 
 /// The NATS behind a link.
@@ -119,16 +123,13 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
-    /// Reads what a link says. `group` is the queue group of subscriptions that name none.
+    /// Reads what a link says. `group` is the queue group of subscriptions that name none, `own` the
+    /// durable of a link that names none.
     ///
     /// # Errors
     ///
     /// [`InvalidSetting`] names the value.
-    pub fn read(
-        settings: &Settings,
-        link: &ProviderLink,
-        group: &str,
-    ) -> Result<Self, InvalidSetting> {
+    pub fn read(settings: &Settings, group: &str, own: &str) -> Result<Self, InvalidSetting> {
         let subscriptions = subscriptions(settings, group)?;
         let expected =
             "JSON like [{\"stream\":\"S\",\"consumer\":\"C\"}], with names that NATS takes";
@@ -136,7 +137,7 @@ impl SourceSettings {
             .read("consumers", expected, consumers)?
             .unwrap_or_default();
         if let Some(stream) = settings.read("stream", "the name of a stream", name)? {
-            consumers.push(durable(settings, link, stream)?);
+            consumers.push(durable(settings, own, stream)?);
         }
         if subscriptions.is_empty() && consumers.is_empty() {
             return Err(InvalidSetting::Missing {
@@ -192,7 +193,7 @@ fn consumers(text: &str) -> Option<Vec<ConsumerSettings>> {
 
 fn durable(
     settings: &Settings,
-    link: &ProviderLink,
+    own: &str,
     stream: String,
 ) -> Result<ConsumerSettings, InvalidSetting> {
     let expected = "a name without dots, blanks and wildcards";
@@ -205,7 +206,7 @@ fn durable(
     };
     Ok(ConsumerSettings {
         stream,
-        name: named.unwrap_or_else(|| own_durable(link)),
+        name: named.unwrap_or_else(|| own.to_owned()),
         max_messages: usize::MAX,
         max_bytes: 0,
         create: Some(new),
@@ -222,13 +223,6 @@ fn subjects(settings: &Settings, key: &str) -> Result<Vec<String>, InvalidSettin
             expected: "subjects like `a.b`, `a.*` or `a.>`".into(),
         }),
     }
-}
-
-/// A durable of the link's own.
-fn own_durable(link: &ProviderLink) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let name = format!("lattice_{}_{}", link.peer, link.name);
-    name.chars().map(plain).collect()
 }
 
 /// Names of streams and consumers.
@@ -260,31 +254,13 @@ pub(crate) fn is_subject(text: &str, wildcards: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use lattice_core::provider::SecretText;
-    use lattice_core::{ComponentId, LinkName, Locality, StringMap, WitName};
-    use lattice_provider_sdk::LinkRole;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn link() -> ProviderLink {
-        ProviderLink {
-            role: LinkRole::Source,
-            peer: ComponentId::new("shop-cart").unwrap(),
-            name: LinkName::new("default").unwrap(),
-            namespace: WitName::new("wasmcloud").unwrap(),
-            package: WitName::new("messaging").unwrap(),
-            interfaces: vec!["handler".into()],
-            config: StringMap::new(),
-            secrets: Default::default(),
-            peer_config: StringMap::new(),
-            locality: Locality::default(),
-            rules: lattice_core::LinkRules::default(),
-        }
-    }
-
     fn read(values: &[(&str, &str)]) -> Result<SourceSettings, InvalidSetting> {
         let settings = Settings::from_texts(values.iter().copied(), []);
-        SourceSettings::read(&settings, &link(), "group")
+        SourceSettings::read(&settings, "group", "own")
     }
 
     #[test]
@@ -308,7 +284,7 @@ mod tests {
     fn a_stream_has_a_durable_of_the_link() {
         let settings = read(&[("stream", "ORDERS"), ("filter_subjects", "o.a,o.b")]).unwrap();
         let consumer = &settings.consumers[0];
-        assert_eq!(consumer.name, "lattice_shop_cart_default");
+        assert_eq!(consumer.name, "own");
         assert_eq!(consumer.create.as_ref().unwrap().filter, ["o.a", "o.b"]);
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_backend_http::aws;
 use lattice_core::StringMap;
 use lattice_provider_sdk::queue::{NewLink, QueueLinks};
 use lattice_provider_sdk::{
@@ -29,10 +30,9 @@ pub struct QueueSqs {
 impl QueueSqs {
     async fn put(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let settings = Settings::of(&self.session, link);
-        let environment = |name: &str| std::env::var(name).ok();
-        let service = SqsSettings::read(&settings, environment)?;
+        let service = SqsSettings::read(&settings, aws::environment)?;
         let said = LinkSettings::read(&settings, &service)?;
-        let make = || async { Sqs::new(service.clone()).map(Arc::new) };
+        let make = || async { Sqs::new(service.clone().located().await?).map(Arc::new) };
         let sqs = self.services.get(&service, make).await;
         let sqs = sqs.map_err(|error| {
             LinkError::invalid_because("the certificates of the link cannot be used", error)

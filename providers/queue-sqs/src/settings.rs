@@ -4,8 +4,10 @@
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
-//! | `access_key_id`, `secret_access_key`, `session_token` | the key; also as `AWS_ACCESS_KEY_ID` and so on | lent by the container or the machine |
-//! | `region` | where the queues are; also `AWS_REGION` | `us-east-1` |
+//! | `access_key_id`, `secret_access_key`, `session_token` | the key; also as `AWS_ACCESS_KEY_ID` and so on | those of the profile, or lent by the container or the machine |
+//! | `region` | where the queues are; also `AWS_REGION` | that of the profile, or of the machine, or `us-east-1` |
+//! | `AWS_PROFILE` | a profile in `~/.aws/credentials` and `~/.aws/config` with keys, a session token and a region | `default` where it is there |
+//! | `AWS_SHARED_CREDENTIALS_FILE`, `AWS_CONFIG_FILE` | where these files are instead | |
 //! | `endpoint` | the address of a service that is not one of AWS; also `AWS_ENDPOINT` | `https://sqs.REGION.amazonaws.com` |
 //! | `role_arn`, `role_session_name`, `role_external_id`, `role_region` | a role whose keys are lent; also `AWS_ROLE_ARN` and so on | |
 //! | `fifo` | `true`: queues are FIFO ones of SQS, with groups and dedup ids and without delays | `false` |
@@ -24,7 +26,7 @@
 use std::time::Duration;
 
 use lattice_backend_http::aws::{AwsOptions, Origin};
-use lattice_backend_http::{HttpOptions, TlsOptions};
+use lattice_backend_http::{HttpOptions, TlsError, TlsOptions};
 use lattice_provider_sdk::queue::ReceiptKey;
 use lattice_provider_sdk::{InvalidSetting, Settings};
 
@@ -74,6 +76,12 @@ pub struct LinkSettings {
 }
 
 impl SqsSettings {
+    /// With the region of the machine where nothing says another one.
+    pub(crate) async fn located(self) -> Result<Self, TlsError> {
+        let aws = self.aws.located(&self.http).await?;
+        Ok(Self { aws, ..self })
+    }
+
     /// Reads what a link and the provider say, and for the rest what `environment` says.
     ///
     /// # Errors
@@ -85,8 +93,13 @@ impl SqsSettings {
     ) -> Result<Self, InvalidSetting> {
         let aws = AwsOptions::read(|name| {
             let said = settings.text(name).map(|text| text.trim().to_owned());
-            said.or_else(|| environment(name).filter(|_| name.starts_with("AWS_")))
+            said.or_else(|| environment(name))
         });
+        let aws = aws.map_err(|error| InvalidSetting::Value {
+            key: "AWS_PROFILE".to_owned(),
+            expected: error.expected(),
+            value: error.name,
+        })?;
         let is_address = |url: &String| {
             let uri = url.parse::<http::Uri>().ok();
             uri.is_some_and(|uri| uri.host().is_some() && uri.scheme().is_some())

@@ -134,21 +134,26 @@ impl Provider for ScheduleNats {
         let manner = Manner::read(&says)?;
         let job = own_job(&says)?;
         let making = shop.bucket.ledger().blank().making;
-        if let Some(job) = &job {
-            put_own(&unlimited(shop.clone(), link), job.clone()).await?;
-        }
         let owner = Owner::of(link);
         let caller = self.caller(link, manner);
-        shop.put_caller(owner.clone(), LinkRole::Source, caller);
+        let desk = unlimited(shop.clone(), link);
         let put = Put {
-            shop,
-            owner,
-            job,
+            shop: shop.clone(),
+            owner: owner.clone(),
+            job: job.clone(),
             making: AtomicU64::new(making),
             once: !manner.again,
             limits: Limits::OWN,
         };
+        // First, so that the job goes again if this is broken off.
         self.remember(link, put);
+        if let Some(job) = job
+            && let Err(error) = put_own(&desk, job).await
+        {
+            self.forget(link);
+            return Err(error);
+        }
+        shop.put_caller(owner, LinkRole::Source, caller);
         Ok(())
     }
 

@@ -36,11 +36,13 @@ mod backends;
 mod backoff;
 mod describe;
 mod error;
+pub mod files;
 mod hide;
 mod identity;
 mod link;
 mod links;
 mod manage;
+mod naming;
 pub mod nats;
 mod provider;
 #[cfg(any(feature = "lock", feature = "sql"))]

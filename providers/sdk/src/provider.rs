@@ -58,10 +58,11 @@ pub trait Provider: Send + Sync + Sized + 'static {
         Err(LinkError::wrong_role::<Self>(link, LinkRole::Target))
     }
 
-    /// Stops what [`Provider::put_source_link`] started. Only called for a link that was put.
+    /// Stops what [`Provider::put_source_link`] started: for a link that was put, and for one whose
+    /// putting was broken off, since it took too long, panicked or is not wanted any more.
     async fn delete_source_link(&self, _link: &ProviderLink) {}
 
-    /// Stops what [`Provider::put_target_link`] started. Only called for a link that was put.
+    /// Stops what [`Provider::put_target_link`] started, as [`Provider::delete_source_link`] does.
     async fn delete_target_link(&self, _link: &ProviderLink) {}
 
     /// What the backend behind a link that was put can do, whichever end of it the provider is. A

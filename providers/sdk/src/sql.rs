@@ -20,7 +20,7 @@
 //! | `transaction_idle_ms` | how long one may not be used | 5000 |
 //! | `cursor_idle_ms` | how long the next page may not be asked for | 30000 |
 //! | `cursor_timeout_ms` | how long all the pages of one query may take | 600000 |
-//! | `lock_wait_ms` | how long a statement waits for what another transaction holds, before it is to be tried again | 3000 |
+//! | `lock_wait_ms` | how long a statement waits for what another transaction holds, before it is to be tried again; 0 for as long as the server lets it, but not in SQLite | 3000 |
 //! | `max_transactions`, `max_cursors` | how many may be open at once; each has a connection of its own | 64, 64 |
 //!
 //! # Features

@@ -326,9 +326,24 @@ async fn one_slow_link_does_not_hold_up_another() {
     let health = host.health().await;
     let slow = health.links.iter().find(|l| l.source_id == "slow").unwrap();
     assert_eq!(slow.state, LinkState::Pending);
-    // Nothing was put, so nothing is deleted.
     host.delete(&hangs).await;
-    host.expect_quiet("dropped").await;
+    let told = host.told().await;
+    assert_eq!(told, "delete target slow keyvalue default");
+}
+
+/// What it had begun goes before the next one comes.
+#[tokio::test]
+async fn a_link_that_changes_while_it_is_put_is_let_go_first() {
+    let mut host = Host::start(vec![link("counter", "kv", &[("behave", "hang")])]).await;
+    host.expect_quiet("begun").await;
+    host.put(&link("counter", "kv", &[("v", "2")])).await;
+    for expected in [
+        "delete target counter keyvalue default",
+        "put target counter keyvalue default v=2",
+    ] {
+        assert_eq!(host.told().await, expected);
+    }
+    assert_eq!(host.report().await.state, LinkState::Ready);
 }
 
 #[tokio::test]

@@ -155,11 +155,12 @@ impl ServerSettings {
     /// What a new connection is told. The last part is read by MariaDB only: what we would end
     /// ourselves ends there too, for the case that we are not there any more.
     fn greeting(&self) -> String {
-        let lock = self.lock_wait.as_secs().max(1);
+        let lock = match self.lock_wait {
+            Duration::ZERO => String::new(),
+            wait => format!(", innodb_lock_wait_timeout = {}", wait.as_secs().max(1)),
+        };
         let idle = self.transaction.as_secs().max(1);
-        format!(
-            "SET time_zone = '+00:00', innodb_lock_wait_timeout = {lock} /*M!100300 , idle_transaction_timeout = {idle} */"
-        )
+        format!("SET time_zone = '+00:00'{lock} /*M!100300 , idle_transaction_timeout = {idle} */")
     }
 
     fn ssl(&self) -> Option<SslOpts> {

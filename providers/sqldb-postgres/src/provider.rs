@@ -33,9 +33,11 @@ impl SqldbPostgres {
         let settings = Settings::of(&self.session, link);
         let limits = Limits::read(&settings)?;
         let server = PostgresSettings::read(&settings)?;
-        let server = server
-            .lasting(limits.cursor, limits.transaction)
-            .waiting_for_locks(limits.lock_wait);
+        let mut server = server.lasting(limits.cursor, limits.transaction);
+        // Components of 1.x do not know that they may have to try again.
+        if !is_old(link) || settings.text("lock_wait_ms").is_some() {
+            server = server.waiting_for_locks(limits.lock_wait);
+        }
         let shared = self.servers.get(&server, || Server::open(&server)).await?;
         Ok((shared, settings))
     }

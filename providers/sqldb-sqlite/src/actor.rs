@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::thread;
 
+use lattice_provider_sdk::files::FileId;
 use lattice_provider_sdk::sql::{Batch, Column, Done, SqlError, Value};
 use rusqlite::{CachedStatement, Connection, InterruptHandle, OpenFlags, Rows};
 use tokio::sync::{mpsc, oneshot};
@@ -60,6 +61,8 @@ pub(crate) enum Command {
 
 /// A connection. Its thread ends when this is dropped, after what it does.
 pub(crate) struct Actor {
+    /// What is open.
+    pub(crate) file: FileId,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) interrupt: InterruptHandle,
 }
@@ -78,11 +81,15 @@ impl Actor {
         only_reads: bool,
     ) -> Result<Self, SqlError> {
         let (path, settings) = (path.to_owned(), settings.clone());
-        let opened = tokio::task::spawn_blocking(move || connect(&path, &settings, only_reads));
-        let connection = opened
-            .await
-            .map_err(|_| SqlError::other("the opening of a database panicked"))?
-            .map_err(|error| sql_error(&error))?;
+        let opened = tokio::task::spawn_blocking(move || {
+            let connection = connect(&path, &settings, only_reads);
+            let connection = connection.map_err(|error| sql_error(&error))?;
+            let gone = |error| SqlError::Unavailable(format!("the file went meanwhile: {error}"));
+            Ok::<_, SqlError>((connection, FileId::of(&path).map_err(gone)?))
+        });
+        let opened = opened.await;
+        let (connection, file) =
+            opened.map_err(|_| SqlError::other("the opening of a database panicked"))??;
         let interrupt = connection.get_interrupt_handle();
         let (commands, told) = mpsc::channel(1);
         let name = if only_reads {
@@ -95,6 +102,7 @@ impl Actor {
             .spawn(move || serve(&connection, told))
             .map_err(|error| SqlError::Unavailable(format!("there is no thread: {error}")))?;
         Ok(Self {
+            file,
             commands,
             interrupt,
         })

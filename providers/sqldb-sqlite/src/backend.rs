@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::LinkError;
+use lattice_provider_sdk::files::make_own;
 use lattice_provider_sdk::sql::{Backend, Dialect, Purpose, SqlError};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::session::SqliteSession;
-use crate::settings::FolderSettings;
+use crate::settings::{FolderSettings, Root};
 use crate::store::Store;
 
 /// How many databases of one link are open at once. Those that are named later are refused.
@@ -34,8 +35,8 @@ impl Folder {
     /// Makes the folder if need be.
     pub(crate) async fn open(settings: FolderSettings) -> Result<Self, LinkError> {
         let (root, temporary) = match &settings.root {
-            Some(root) => (root.clone(), None),
-            None => {
+            Root::Named(root) | Root::Own(root) => (root.clone(), None),
+            Root::Memory => {
                 let temporary = memory_folder();
                 let temporary = temporary.map_err(|error| {
                     LinkError::unavailable_because("there is no room for databases", error)
@@ -43,15 +44,30 @@ impl Folder {
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
-        tokio::fs::create_dir_all(&root).await.map_err(|error| {
-            let what = format!("could not make the folder `{}`", root.display());
-            LinkError::unavailable_because(what, error)
-        })?;
-        Ok(Self {
+        let folder = Self {
             settings,
             root,
             _temporary: temporary,
             stores: Mutex::default(),
+        };
+        folder.make().await?;
+        Ok(folder)
+    }
+
+    /// Makes the folder where it is not there.
+    async fn make(&self) -> Result<(), LinkError> {
+        let (root, is_own) = (
+            self.root.clone(),
+            matches!(self.settings.root, Root::Own(_)),
+        );
+        let made = tokio::task::spawn_blocking(move || match is_own {
+            true => make_own(&root),
+            false => std::fs::create_dir_all(root),
+        });
+        let made = made.await.unwrap_or_else(|error| Err(error.into()));
+        made.map_err(|error| {
+            let what = format!("could not make the folder `{}`", self.root.display());
+            LinkError::unavailable_because(what, error)
         })
     }
 
@@ -88,6 +104,9 @@ impl Folder {
         };
         let failed =
             |error: SqlError| LinkError::unavailable(format!("{}: {}", what(), error.text()));
+        if self.settings.create {
+            self.make().await?;
+        }
         let until = Instant::now() + CHECK_LIMIT;
         let reader = match self.store(None).map_err(failed)?.reader(until).await {
             Ok(reader) => reader,

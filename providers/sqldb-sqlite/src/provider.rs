@@ -12,7 +12,7 @@ use lattice_provider_sdk::{
 use tokio::time::Instant;
 
 use crate::backend::{Folder, SqliteBackend};
-use crate::settings::{FolderSettings, usual_root};
+use crate::settings::{FolderSettings, Root, usual_root};
 
 /// SQL with SQLite inside.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ async fn alone(settings: FolderSettings) -> Result<Shared<Folder>, LinkError> {
 ///
 /// [`LinkError`] when the folder cannot be made.
 pub async fn databases(root: PathBuf) -> Result<impl Backend, LinkError> {
-    let settings = FolderSettings::read(&Settings::from_texts([], []), root)?;
+    let settings = FolderSettings::read(&Settings::from_texts([], []), Root::Named(root))?;
     let folder = alone(settings).await?;
     Ok(SqliteBackend { folder })
 }
@@ -46,8 +46,8 @@ impl SqldbSqlite {
         settings: &Settings,
         link: &ProviderLink,
     ) -> Result<Shared<Folder>, LinkError> {
-        let settings = FolderSettings::read(settings, usual_root(link))?;
-        if settings.root.is_none() {
+        let settings = FolderSettings::read(settings, usual_root(&self.session, link))?;
+        if settings.root == Root::Memory {
             // One that goes with the link is the link's own.
             return alone(settings).await;
         }

@@ -2,7 +2,7 @@
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
-//! | `root` | the folder of the databases, or `:memory:` for ones that go with the link | a folder of the component below the one for temporary files |
+//! | `root` | the folder of the databases, or `:memory:` for ones that go with the link | a folder of the link among the temporary ones |
 //! | `database` | the database of the link; its file is `<name>.sqlite3` | `default` |
 //! | `create` | whether a database that is not there is made | `true` |
 //! | `pool_size` | how many connections read from one database | 4 |
@@ -14,16 +14,26 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lattice_provider_sdk::{InvalidSetting, ProviderLink, Settings};
+use lattice_provider_sdk::{InvalidSetting, ProviderLink, Session, Settings};
 
 const LONGEST_MS: u64 = 600_000;
 const MEMORY: &str = ":memory:";
 
+/// The folder of databases.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Root {
+    /// One that goes with the link.
+    Memory,
+    /// One that somebody has named.
+    Named(PathBuf),
+    /// One that is the link's own.
+    Own(PathBuf),
+}
+
 /// Where databases are and how they are used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct FolderSettings {
-    /// `None` for one that goes with the link.
-    pub(crate) root: Option<PathBuf>,
+    pub(crate) root: Root,
     pub(crate) database: String,
     pub(crate) create: bool,
     pub(crate) readers: usize,
@@ -34,14 +44,14 @@ pub(crate) struct FolderSettings {
 }
 
 impl FolderSettings {
-    /// Reads what a link says; `own` is the folder of one that says none.
-    pub(crate) fn read(settings: &Settings, own: PathBuf) -> Result<Self, InvalidSetting> {
+    /// Reads what a link says; `usual` is the folder of one that says none.
+    pub(crate) fn read(settings: &Settings, usual: Root) -> Result<Self, InvalidSetting> {
         let millis =
             |key, default| settings.millis(key, Duration::from_millis(default), 1..=LONGEST_MS);
         let root = match settings.text("root").map(str::trim) {
-            Some(MEMORY) => None,
-            Some(root) => Some(PathBuf::from(root)),
-            None => Some(own),
+            Some(MEMORY) => Root::Memory,
+            Some(root) => Root::Named(PathBuf::from(root)),
+            None => usual,
         };
         let is_name = |text: &str| {
             let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -52,8 +62,8 @@ impl FolderSettings {
         let words = [("full", "FULL"), ("normal", "NORMAL")];
         Ok(Self {
             synchronous: match root {
-                Some(_) => settings.choice("synchronous", "FULL", &words)?,
-                None => "OFF",
+                Root::Memory => "OFF",
+                _ => settings.choice("synchronous", "FULL", &words)?,
             },
             root,
             database: database.unwrap_or_else(|| "default".to_owned()),
@@ -69,9 +79,8 @@ impl FolderSettings {
     }
 }
 
-/// The folder of a link that says none.
-pub(crate) fn usual_root(link: &ProviderLink) -> PathBuf {
-    // Ids hold no separators, and the names of links neither.
-    let root = std::env::temp_dir().join("lattice-sqldb-sqlite");
-    root.join(link.peer.as_str())
+/// The folder of a link that says none: of no other link, and of no other lattice on this machine.
+pub(crate) fn usual_root(session: &Session, link: &ProviderLink) -> Root {
+    let name = format!("sqldb-sqlite-{}", session.name_in_backend(link));
+    Root::Own(std::env::temp_dir().join(name))
 }

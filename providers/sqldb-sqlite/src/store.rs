@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lattice_provider_sdk::files::FileId;
 use lattice_provider_sdk::sql::SqlError;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -100,14 +101,22 @@ impl Store {
         self.take(&self.readers, permit, true).await
     }
 
+    /// A connection to the file that is there: SQLite goes on with one that is deleted or replaced,
+    /// whose writes nobody sees again.
+    fn idle(&self, place: &Place) -> Option<Actor> {
+        let file = FileId::of(&self.path).ok();
+        let mut idle = place.idle.lock();
+        idle.retain(|actor| Some(actor.file) == file);
+        idle.pop()
+    }
+
     async fn take(
         &self,
         place: &Arc<Place>,
         permit: OwnedSemaphorePermit,
         only_reads: bool,
     ) -> Result<Taken, SqlError> {
-        let idle = place.idle.lock().pop();
-        let actor = match idle {
+        let actor = match self.idle(place) {
             Some(actor) => actor,
             None => Actor::open(&self.path, &self.settings, only_reads).await?,
         };

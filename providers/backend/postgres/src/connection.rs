@@ -66,7 +66,11 @@ impl Connection {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, PostgresError> {
         let begun = Instant::now();
-        let until = until.min(begun + self.server.statement_limit + GRACE);
+        let longest = self
+            .server
+            .statement_limit
+            .map(|limit| begun + limit + GRACE);
+        let until = longest.map_or(until, |longest| until.min(longest));
         self.is_busy.store(true, Ordering::Relaxed);
         match tokio::time::timeout_at(until, work).await {
             Ok(done) => {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, TimeoutType,
+    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod,
+    TimeoutType,
 };
 use lattice_backend_http::TlsError;
 use lattice_provider_sdk::{InvalidSetting, LinkError, chain};
@@ -44,22 +45,33 @@ impl From<OpenError> for LinkError {
     }
 }
 
-/// What the server is told about limits, before what the `url` says of options.
-fn options(settings: &PostgresSettings, said: Option<&str>) -> String {
-    let longest = settings.statement_limit + settings.reading_limit;
-    let mut options = format!("-c statement_timeout={}", longest.as_millis());
-    if let Some(idle) = settings.idle_limit {
-        let idle = idle.as_millis();
-        options.push_str(&format!(" -c idle_in_transaction_session_timeout={idle}"));
-    }
-    if let Some(limit) = settings.lock_limit {
-        options.push_str(&format!(" -c lock_timeout={}", limit.as_millis()));
-    }
-    if let Some(said) = said {
-        options.push(' ');
-        options.push_str(said);
-    }
-    options
+/// What a new connection is told about limits, but for those of which the `url` says something. They
+/// are set by statements: poolers and proxies refuse a login that brings them.
+fn limits(settings: &PostgresSettings, said: Option<&str>) -> String {
+    let reading = settings.reading_limit;
+    [
+        (
+            "statement_timeout",
+            settings.statement_limit.map(|limit| limit + reading),
+        ),
+        ("idle_in_transaction_session_timeout", settings.idle_limit),
+        ("lock_timeout", settings.lock_limit),
+    ]
+    .into_iter()
+    .filter(|(name, _)| !said.is_some_and(|said| said.contains(name)))
+    .filter_map(|(name, limit)| Some(format!("SET {name} = {}; ", limit?.as_millis())))
+    .collect()
+}
+
+/// Has every new connection begin with some statements.
+fn begin_with(statements: String) -> Hook {
+    Hook::async_fn(move |client, _| {
+        let statements = statements.clone();
+        Box::pin(async move {
+            let set = client.batch_execute(&statements).await;
+            set.map_err(HookError::Backend)
+        })
+    })
 }
 
 /// Whether and how connections are encrypted.
@@ -134,7 +146,7 @@ impl Drop for Running {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: String,
-    pub(crate) statement_limit: Duration,
+    pub(crate) statement_limit: Option<Duration>,
     pub(crate) tls: Tls,
 }
 
@@ -170,7 +182,7 @@ impl Postgres {
     pub fn new(settings: &PostgresSettings) -> Result<Self, OpenError> {
         let mut config = settings.config()?;
         let limit = settings.statement_limit;
-        config.options(options(settings, config.get_options()));
+        let limits = limits(settings, config.get_options());
         let tls = match &settings.tls {
             None => Tls::Off,
             Some(tls) => Tls::On(MakeRustlsConnect::new(tls.client()?)),
@@ -180,7 +192,11 @@ impl Postgres {
             Tls::On(_) => tokio_postgres::config::SslMode::Require,
         };
         config.ssl_mode(mode);
-        let pool = Pool::builder(tls.manager(config.clone()))
+        let mut pool = Pool::builder(tls.manager(config.clone()));
+        if !limits.is_empty() {
+            pool = pool.post_create(begin_with(limits));
+        }
+        let pool = pool
             .max_size(settings.pool_size)
             .wait_timeout(Some(settings.pool_wait))
             .create_timeout(Some(settings.connect_limit))
@@ -294,10 +310,12 @@ impl Postgres {
 
     fn no_connection(&self, error: PoolError) -> PostgresError {
         match error {
-            PoolError::Backend(source) => self.not_connected(source),
+            PoolError::Backend(source) | PoolError::PostCreateHook(HookError::Backend(source)) => {
+                self.not_connected(source)
+            }
             PoolError::Timeout(TimeoutType::Wait) => self.busy(self.wait),
             PoolError::Timeout(_) => self.silent(self.connect_limit),
-            // The pool is never closed and has no hooks, and its runtime is named.
+            // The pool is never closed, its hook fails as its server does, and its runtime is named.
             PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
                 self.silent(Duration::ZERO)
             }

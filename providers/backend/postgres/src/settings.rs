@@ -12,7 +12,11 @@
 //! | `pool_size`, `POSTGRES_POOL_SIZE` | how many connections there are at most | 16 |
 //! | `pool_wait_ms` | how long a call waits for a free one | 3000 |
 //! | `connect_timeout_ms` | how long a new connection may take | 3000 |
-//! | `statement_timeout_ms` | how long a statement may take | 30000 |
+//! | `statement_timeout_ms` | how long a statement may take; 0 for as long as the server lets it | 30000 |
+//!
+//! Limits are set by statements on each new connection, so that poolers such as PgBouncer and proxies
+//! take the login. A pooler that lends a connection to each transaction hands them on with it, and
+//! knows prepared statements only from 1.21 on.
 //!
 //! A connection is encrypted or it is not: the mode that tries and falls back protects nobody, so
 //! `sslmode=prefer` is no encryption unless an authority or a certificate is given. A `url` with
@@ -47,7 +51,7 @@ pub struct PostgresSettings {
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
     pub(crate) connect_limit: Duration,
-    pub(crate) statement_limit: Duration,
+    pub(crate) statement_limit: Option<Duration>,
     /// How much longer the server lets a statement last than we do.
     pub(crate) reading_limit: Duration,
     pub(crate) idle_limit: Option<Duration>,
@@ -85,7 +89,7 @@ impl PostgresSettings {
             },
             pool_wait: millis(settings, "pool_wait_ms", 3000)?,
             connect_limit: millis(settings, "connect_timeout_ms", 3000)?,
-            statement_limit: millis(settings, "statement_timeout_ms", 30_000)?,
+            statement_limit: or_none(settings, "statement_timeout_ms", 30_000)?,
             reading_limit: Duration::ZERO,
             idle_limit: None,
             lock_limit: None,
@@ -130,11 +134,11 @@ impl PostgresSettings {
         }
     }
 
-    /// With a limit to how long a statement waits for a lock.
+    /// With a limit to how long a statement waits for a lock; zero for that of the server.
     #[must_use]
     pub fn waiting_for_locks(self, limit: Duration) -> Self {
         Self {
-            lock_limit: Some(limit),
+            lock_limit: Some(limit).filter(|limit| !limit.is_zero()),
             ..self
         }
     }
@@ -145,9 +149,9 @@ impl PostgresSettings {
         self.pool_size
     }
 
-    /// How long a statement may take.
+    /// How long a statement may take, if there is a limit.
     #[must_use]
-    pub fn statement_limit(&self) -> Duration {
+    pub fn statement_limit(&self) -> Option<Duration> {
         self.statement_limit
     }
 
@@ -222,6 +226,16 @@ fn missing(key: &str, expected: &str) -> InvalidSetting {
 
 fn millis(settings: &Settings, key: &str, default: u64) -> Result<Duration, InvalidSetting> {
     settings.millis(key, Duration::from_millis(default), 1..=LONGEST_MS)
+}
+
+/// A limit that 0 takes away.
+fn or_none(
+    settings: &Settings,
+    key: &str,
+    default: u64,
+) -> Result<Option<Duration>, InvalidSetting> {
+    let limit = settings.millis(key, Duration::from_millis(default), 0..=LONGEST_MS)?;
+    Ok(Some(limit).filter(|limit| !limit.is_zero()))
 }
 
 /// A PEM text that is said as it is or by the file it is in.

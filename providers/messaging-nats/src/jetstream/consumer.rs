@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
-use async_nats::jetstream::stream::{self, Stream};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, FromConsumer as _, PullConsumer};
+use async_nats::jetstream::stream::{self, ConsumerUpdateErrorKind, Stream};
 use lattice_provider_sdk::BoxError;
 
+use super::failures::REMEMBERED;
 use crate::settings::{ConsumerSettings, NewConsumer};
 
 /// What servers take for consumers that say nothing.
@@ -35,6 +36,28 @@ pub(crate) enum ConsumerError {
         name: String,
         policy: String,
     },
+    /// It was made otherwise than the link says, in what stays as it is.
+    #[error(
+        "the consumer `{name}` of the stream `{stream}` was made with another `deliver` than `{wanted}`, \
+         and keeps it: name another `durable`, or delete the consumer; one of your own that shall \
+         be used as it is belongs in `consumers`"
+    )]
+    Made {
+        stream: String,
+        name: String,
+        wanted: &'static str,
+    },
+    /// The server does not change it to what the link says.
+    #[error(
+        "NATS does not change {what} of the consumer `{name}` of the stream `{stream}`: name another \
+         `durable`, or delete the consumer"
+    )]
+    Change {
+        stream: String,
+        name: String,
+        what: String,
+        source: BoxError,
+    },
     /// The server knows one filter only.
     #[error("this NATS server takes one subject in `filter_subjects`, several from 2.10 on")]
     Filters,
@@ -43,7 +66,10 @@ pub(crate) enum ConsumerError {
 impl ConsumerError {
     /// Whether the link has to change for it to go away.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Policy { .. } | Self::Filters)
+        matches!(
+            self,
+            Self::Policy { .. } | Self::Made { .. } | Self::Change { .. } | Self::Filters
+        )
     }
 }
 
@@ -63,34 +89,27 @@ async fn stream(jetstream: &Context, settings: &ConsumerSettings) -> Result<Stre
     }
 }
 
-/// Finds the consumer, or makes it where the link says how.
+/// Finds the consumer as the link says it is, or makes it so where the link says how.
 pub(super) async fn open(
     jetstream: &Context,
     settings: &ConsumerSettings,
 ) -> Result<PullConsumer, ConsumerError> {
-    let stream_name = || settings.stream.clone();
-    let failed = |source: BoxError| ConsumerError::Consumer {
-        stream: stream_name(),
-        name: settings.name.clone(),
-        source,
-    };
     let stream = stream(jetstream, settings).await;
     let stream = stream.map_err(|source| ConsumerError::Stream {
-        stream: stream_name(),
+        stream: settings.stream.clone(),
         source,
     })?;
-    let consumer: PullConsumer = match &settings.create {
-        None => stream.get_consumer(&settings.name).await.map_err(failed)?,
-        Some(new) => {
-            let config = config(&settings.name, new);
-            let made = stream.get_or_create_consumer(&settings.name, config).await;
-            made.map_err(|error| failed(error.into()))?
+    let consumer = match &settings.create {
+        None => {
+            let theirs = stream.get_consumer(&settings.name).await;
+            theirs.map_err(|source| unusable(settings, source))?
         }
+        Some(new) => made(&stream, settings, new).await?,
     };
     let known = &consumer.cached_info().config;
     if known.ack_policy != AckPolicy::Explicit {
         return Err(ConsumerError::Policy {
-            stream: stream_name(),
+            stream: settings.stream.clone(),
             name: settings.name.clone(),
             policy: format!("{:?}", known.ack_policy).to_lowercase(),
         });
@@ -100,6 +119,83 @@ pub(super) async fn open(
         return Err(ConsumerError::Filters);
     }
     Ok(consumer)
+}
+
+fn unusable(settings: &ConsumerSettings, source: impl Into<BoxError>) -> ConsumerError {
+    ConsumerError::Consumer {
+        stream: settings.stream.clone(),
+        name: settings.name.clone(),
+        source: source.into(),
+    }
+}
+
+/// Makes a durable, or has one that is there be as the link says.
+async fn made(
+    stream: &Stream,
+    settings: &ConsumerSettings,
+    new: &NewConsumer,
+) -> Result<PullConsumer, ConsumerError> {
+    let wanted = config(&settings.name, new);
+    let found = stream.get_or_create_consumer(&settings.name, wanted.clone());
+    let found = found.await.map_err(|error| unusable(settings, error))?;
+    let known = &found.cached_info().config;
+    if (known.deliver_policy == DeliverPolicy::New) == new.all {
+        return Err(ConsumerError::Made {
+            stream: settings.stream.clone(),
+            name: settings.name.clone(),
+            wanted: if new.all { "all" } else { "new" },
+        });
+    }
+    let known = Config::try_from_consumer_config(known.clone());
+    let known = known.map_err(|error| unusable(settings, error))?;
+    let Some((changed, what)) = changed(known, wanted) else {
+        return Ok(found);
+    };
+    let (name, stream_name) = (&*settings.name, &*settings.stream);
+    tracing::info!(
+        stream = stream_name,
+        consumer = name,
+        what,
+        "changing a consumer"
+    );
+    let updated = stream.update_consumer(changed).await;
+    updated.map_err(|error| match error.kind() {
+        ConsumerUpdateErrorKind::JetStream(_) => ConsumerError::Change {
+            stream: stream_name.to_owned(),
+            name: name.to_owned(),
+            what,
+            source: error.into(),
+        },
+        _ => unusable(settings, error),
+    })
+}
+
+/// What a consumer has to become, and which values of the link that are; `None` when it is so.
+fn changed(known: Config, wanted: Config) -> Option<(Config, String)> {
+    let filter = |config: &Config| {
+        let mut all = config.filter_subjects.clone();
+        all.extend(Some(config.filter_subject.clone()).filter(|one| !one.is_empty()));
+        all.sort_unstable();
+        all
+    };
+    // Where there is a list of pauses, that is how soon a message comes again.
+    let other_wait = known.backoff.is_empty() && known.ack_wait != wanted.ack_wait;
+    let other_filter = filter(&known) != filter(&wanted);
+    let what = match (other_filter, other_wait) {
+        (false, false) => return None,
+        (true, false) => "`filter_subjects`",
+        (false, true) => "`ack_wait_ms`",
+        (true, true) => "`filter_subjects` and `ack_wait_ms`",
+    };
+    let mut changed = Config {
+        filter_subject: wanted.filter_subject,
+        filter_subjects: wanted.filter_subjects,
+        ..known
+    };
+    if other_wait {
+        changed.ack_wait = wanted.ack_wait;
+    }
+    Some((changed, what.to_owned()))
 }
 
 /// What a consumer does by itself with messages.
@@ -152,7 +248,7 @@ fn config(name: &str, new: &NewConsumer) -> Config {
         // The provider counts, as it has to keep what it gives up on.
         max_deliver: -1,
         // It is the room of each provider that bounds what is under way.
-        max_ack_pending: 100_000,
+        max_ack_pending: REMEMBERED as i64,
         filter_subject,
         filter_subjects,
         ..Config::default()

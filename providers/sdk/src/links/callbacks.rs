@@ -19,17 +19,8 @@ pub(super) const CHECK_LIMIT: Duration = Duration::from_millis(2500);
 /// Why a link is not served.
 pub(super) struct Refusal {
     pub(super) error: LinkError,
-    /// The provider has taken the link, and has to let it go.
+    /// The provider has taken the link, or was interrupted over it, and has to let it go.
     pub(super) was_put: bool,
-}
-
-impl From<LinkError> for Refusal {
-    fn from(error: LinkError) -> Self {
-        Self {
-            error,
-            was_put: false,
-        }
-    }
 }
 
 /// Puts a link and finds out what its backend can do, both within one limit.
@@ -41,9 +32,20 @@ pub(super) async fn put<P: Provider>(
         return Ok(Features::new());
     }
     let by = Instant::now() + CALLBACK_LIMIT;
-    match link.role {
-        LinkRole::Source => bounded(by, provider.put_source_link(link)).await?,
-        LinkRole::Target => bounded(by, provider.put_target_link(link)).await?,
+    let mut has_answered = false;
+    let put = bounded(by, async {
+        let put = match link.role {
+            LinkRole::Source => provider.put_source_link(link).await,
+            LinkRole::Target => provider.put_target_link(link).await,
+        };
+        has_answered = true;
+        put
+    });
+    if let Err(error) = put.await {
+        return Err(Refusal {
+            error,
+            was_put: !has_answered,
+        });
     }
     let is_source = link.role == LinkRole::Source;
     if is_source && link.value(REQUIRE).is_none() {

@@ -159,13 +159,17 @@ impl<P: Provider> Worker<P> {
                     }
                     Err(refusal) => refusal,
                 },
-                () = self.changed() => return None,
+                () = self.changed() => {
+                    // What was begun is broken off, wherever it was.
+                    self.let_go(&link, "broken off").await;
+                    return None;
+                }
             };
             // Told before the provider lets the link go, which may take its time as well.
             let Refusal { error, was_put } = refusal;
             self.settle(wish, LinkState::Failed, Some(error.reason()));
-            if was_put && !callbacks::delete(&*provider, &link).await {
-                tracing::error!(%link, "the provider did not let go of a refused link in time");
+            if was_put {
+                self.let_go(&link, "refused").await;
             }
             let delay = error.may_pass().then(|| backoff.delay());
             let pause = async {
@@ -178,6 +182,13 @@ impl<P: Provider> Worker<P> {
                 () = pause => {}
                 () = self.changed() => return None,
             }
+        }
+    }
+
+    /// Has the provider forget what it may have of a link that is not put.
+    async fn let_go(&self, link: &ProviderLink, why: &str) {
+        if !describe::is_question(link) && !callbacks::delete(&*self.provider, link).await {
+            tracing::error!(%link, why, "the provider did not let go of a link in time");
         }
     }
 

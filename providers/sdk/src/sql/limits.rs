@@ -30,7 +30,8 @@ pub struct Limits {
     pub cursor_idle: Duration,
     /// How long all the pages of one query may take.
     pub cursor: Duration,
-    /// How long a statement waits for a row that another transaction holds.
+    /// How long a statement waits for a row that another transaction holds; zero for as long as the
+    /// server lets it.
     pub lock_wait: Duration,
     /// How many transactions may be open.
     pub max_transactions: usize,
@@ -66,7 +67,7 @@ impl Limits {
             transaction_idle: time("transaction_idle_ms", usual.transaction_idle)?,
             cursor_idle: time("cursor_idle_ms", usual.cursor_idle)?,
             cursor: time("cursor_timeout_ms", usual.cursor)?,
-            lock_wait: time("lock_wait_ms", usual.lock_wait)?,
+            lock_wait: settings.millis("lock_wait_ms", usual.lock_wait, 0..=LONGEST_MS)?,
             max_transactions: settings.number("max_transactions", 64, 1..=10_000)?,
             max_cursors: settings.number("max_cursors", 64, 1..=10_000)?,
         })

@@ -3,7 +3,9 @@
 use lattice_core::provider::SecretText;
 
 use super::keys::AwsKeys;
-use super::source::{Origin, Role};
+use super::profile::{NoProfile, Profile};
+use super::source::{Origin, Role, region_of_machine};
+use crate::{HttpBackend, HttpOptions, TlsError};
 
 /// The region when none is said.
 const REGION: &str = "us-east-1";
@@ -17,6 +19,8 @@ const CONTAINER: &str = "http://169.254.170.2";
 pub struct AwsOptions {
     /// The region.
     pub region: String,
+    /// Whether it is not said, and the machine may know better.
+    pub asks_machine: bool,
     /// The address of a service that is not one of AWS itself, without a `/` at its end.
     pub endpoint: Option<String>,
     /// Whose keys.
@@ -25,14 +29,24 @@ pub struct AwsOptions {
 
 impl AwsOptions {
     /// Reads values by name. Each name is asked for as it is written in configs, such as
-    /// `access_key_id`, and as the tools of AWS write it, such as `AWS_ACCESS_KEY_ID`.
-    pub fn read(value: impl Fn(&str) -> Option<String>) -> Self {
+    /// `access_key_id`, and as the tools of AWS write it, such as `AWS_ACCESS_KEY_ID`; what none of
+    /// them says, the profile in the files of those tools may say, below `HOME`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoProfile`] when a profile is named that is not there.
+    pub fn read(value: impl Fn(&str) -> Option<String>) -> Result<Self, NoProfile> {
         let any = |names: &[&str]| names.iter().find_map(|name| value(name));
+        let profile = Profile::read(&value)?;
         let region = any(&["region", "AWS_REGION", "AWS_DEFAULT_REGION"]);
-        let region = region.unwrap_or_else(|| REGION.to_owned());
+        let region = region.or_else(|| profile.region());
+        let is_off = any(&["AWS_EC2_METADATA_DISABLED"]);
+        let is_off = is_off.is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let endpoint = any(&["endpoint", "AWS_ENDPOINT", "AWS_ENDPOINT_URL"]);
         let endpoint = endpoint.map(|url| url.trim_end_matches('/').to_owned());
-        let own = own(&any);
+        let asks_machine = region.is_none() && endpoint.is_none() && !is_off;
+        let region = region.unwrap_or_else(|| REGION.to_owned());
+        let own = own(&any).or_else(|| profile.keys().map(Origin::Fixed));
         let origin = match (role(&any, &region), own) {
             (Some(role), Some(own)) => Origin::Role(role, Box::new(own)),
             (Some(role), None) => match value("AWS_WEB_IDENTITY_TOKEN_FILE") {
@@ -42,12 +56,56 @@ impl AwsOptions {
             (None, Some(own)) => own,
             (None, None) => lent(&value),
         };
-        Self {
+        Ok(Self {
             region,
+            asks_machine,
             endpoint,
             origin,
-        }
+        })
     }
+
+    /// With the region that the machine is in, where nothing else is said and it is one of AWS.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] as for any client with these options.
+    pub async fn located(self, http: &HttpOptions) -> Result<Self, TlsError> {
+        if !self.asks_machine {
+            return Ok(self);
+        }
+        let http = HttpBackend::new(http.clone())?;
+        Ok(match region_of_machine(&http).await {
+            Some(region) => self.at(region),
+            None => self,
+        })
+    }
+
+    fn at(mut self, region: String) -> Self {
+        if let Origin::Role(role, _) | Origin::WebIdentity(role, _) = &mut self.origin
+            && role.endpoint == sts(&self.region)
+        {
+            role.endpoint = sts(&region);
+            role.region.clone_from(&region);
+        }
+        self.region = region;
+        self
+    }
+}
+
+/// What the process knows for [`AwsOptions::read`]: variables of AWS's tools, and the home of its
+/// user as `HOME`.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    match name {
+        "HOME" => Some(std::env::home_dir()?.to_str()?.to_owned()),
+        _ if name.starts_with("AWS_") => std::env::var(name).ok(),
+        _ => None,
+    }
+}
+
+/// Who lends the keys of roles in a region.
+fn sts(region: &str) -> String {
+    format!("https://sts.{region}.amazonaws.com/")
 }
 
 fn own(any: &impl Fn(&[&str]) -> Option<String>) -> Option<Origin> {
@@ -69,7 +127,7 @@ fn role(any: &impl Fn(&[&str]) -> Option<String>, region: &str) -> Option<Role> 
         session: any(&["role_session_name", "AWS_ROLE_SESSION_NAME"])
             .unwrap_or_else(|| SESSION.to_owned()),
         external_id: any(&["role_external_id", "AWS_ROLE_EXTERNAL_ID"]),
-        endpoint: endpoint.unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com/")),
+        endpoint: endpoint.unwrap_or_else(|| sts(&region)),
         region,
     })
 }
@@ -92,6 +150,48 @@ mod tests {
             let found = values.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_machine_is_asked_for_a_region_that_nothing_says() {
+        let options = read(&[("role_arn", "arn:x")]);
+        assert!(options.asks_machine);
+        let options = options.at("eu-north-1".to_owned());
+        assert_eq!(options.region, "eu-north-1");
+        let Origin::Role(role, _) = options.origin else {
+            panic!("no role");
+        };
+        assert_eq!(role.endpoint, "https://sts.eu-north-1.amazonaws.com/");
+        for said in [
+            ("AWS_REGION", "eu-west-1"),
+            ("endpoint", "http://127.0.0.1:9000"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ] {
+            assert!(!read(&[said]).asks_machine, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_profile_comes_after_what_is_said_and_before_what_is_lent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        let text =
+            "[default]\naws_access_key_id = profile\naws_secret_access_key = k\nregion = eu-west-3";
+        std::fs::write(&path, text).unwrap();
+        let file = ("AWS_SHARED_CREDENTIALS_FILE", path.to_str().unwrap());
+        let container = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x");
+        let options = read(&[file, container]);
+        assert_eq!(options.region, "eu-west-3");
+        assert_eq!(options.origin, Origin::Fixed(AwsKeys::new("profile", "k")));
+        let said = [
+            ("AWS_ACCESS_KEY_ID", "env"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+        ];
+        let options = read(&[&[file][..], &said].concat());
+        assert_eq!(options.region, "eu-west-1");
+        assert_eq!(options.origin, Origin::Fixed(AwsKeys::new("env", "s")));
     }
 
     #[test]

@@ -25,6 +25,10 @@ const LENDER_LIMIT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The address of the machine's own service, on every machine of AWS.
 const INSTANCE: &str = "http://169.254.169.254";
+/// How it is shown that its token was fetched.
+const INSTANCE_TOKEN: &str = "x-aws-ec2-metadata-token";
+/// How long it may take to say its region: elsewhere nobody answers at all.
+const REGION_LIMIT: Duration = Duration::from_secs(1);
 
 /// A role whose keys are lent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -218,14 +222,9 @@ fn read_role(answer: &Response<Bytes>, lender: String) -> Result<AwsKeys, KeysEr
 /// Two steps: a token first, so that nobody is tricked into asking.
 async fn of_instance(http: &HttpBackend, at: &str) -> Result<AwsKeys, KeysError> {
     let lender = "this machine".to_owned();
-    let request = Request::put(format!("{at}/latest/api/token"))
-        .header("x-aws-ec2-metadata-token-ttl-seconds", "300")
-        .body(Bytes::new())
-        .map_err(|_| bad_address(at))?;
-    let token = whole(http, request, &lender).await?.into_body();
+    let token = token_of_instance(http, at).await?;
     let roles = format!("{at}/latest/meta-data/iam/security-credentials/");
-    let token = String::from_utf8_lossy(&token).into_owned();
-    let get = |url: &str| Request::get(url).header("x-aws-ec2-metadata-token", &token);
+    let get = |url: &str| Request::get(url).header(INSTANCE_TOKEN, &token);
     let request = get(&roles).body(Bytes::new());
     let found = whole(http, request.map_err(|_| bad_address(at))?, &lender).await?;
     let found = String::from_utf8_lossy(found.body()).into_owned();
@@ -233,6 +232,33 @@ async fn of_instance(http: &HttpBackend, at: &str) -> Result<AwsKeys, KeysError>
         return Err(KeysError::NoKeys { lender });
     };
     lent_as_json(http, get(&format!("{roles}{role}")), "this machine").await
+}
+
+async fn token_of_instance(http: &HttpBackend, at: &str) -> Result<String, KeysError> {
+    let request = Request::put(format!("{at}/latest/api/token"))
+        .header("x-aws-ec2-metadata-token-ttl-seconds", "300")
+        .body(Bytes::new())
+        .map_err(|_| bad_address(at))?;
+    let token = whole(http, request, "this machine").await?.into_body();
+    Ok(String::from_utf8_lossy(&token).into_owned())
+}
+
+/// The region that this machine is in, if it is one of AWS and says so.
+pub(super) async fn region_of_machine(http: &HttpBackend) -> Option<String> {
+    let asked = tokio::time::timeout(REGION_LIMIT, region_of_instance(http, INSTANCE));
+    asked.await.ok()?
+}
+
+async fn region_of_instance(http: &HttpBackend, at: &str) -> Option<String> {
+    let token = token_of_instance(http, at).await.ok()?;
+    let request = Request::get(format!("{at}/latest/meta-data/placement/region"))
+        .header(INSTANCE_TOKEN, &token)
+        .body(Bytes::new());
+    let answer = whole(http, request.ok()?, "this machine").await.ok()?;
+    let text = std::str::from_utf8(answer.body()).ok()?.trim();
+    let is_region = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let is_good = answer.status().is_success() && !text.is_empty() && text.chars().all(is_region);
+    is_good.then(|| text.to_owned())
 }
 
 async fn lent_as_json(
@@ -292,6 +318,8 @@ fn bad_address(url: &str) -> KeysError {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn answer(status: u16, body: &'static str) -> Response<Bytes> {
@@ -308,6 +336,42 @@ mod tests {
         assert_eq!((keys.id.as_str(), keys.secret.expose()), ("a", "s"));
         assert_eq!(keys.until.unwrap().unix_timestamp(), 1_369_353_600);
         assert!(!lasts(&keys, OffsetDateTime::now_utc()));
+    }
+
+    /// A machine of AWS, as far as its own service goes. Returns the address.
+    async fn machine() -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut head = [0; 2048];
+                let length = client.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).to_ascii_lowercase();
+                let has_token = head.contains("x-aws-ec2-metadata-token: t0k3n");
+                let (status, body) = match head.split(' ').nth(1) {
+                    Some("/latest/api/token") => ("200 OK", "t0k3n"),
+                    Some("/latest/meta-data/placement/region") if has_token => {
+                        ("200 OK", "eu-north-1")
+                    }
+                    _ => ("401 Unauthorized", "no"),
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                client.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_machine_says_its_region() {
+        let http = HttpBackend::new(crate::HttpOptions::default()).unwrap();
+        let found = region_of_instance(&http, &machine().await).await;
+        assert_eq!(found.as_deref(), Some("eu-north-1"));
+        let nobody = region_of_instance(&http, "http://127.0.0.1:1").await;
+        assert_eq!(nobody, None);
     }
 
     #[tokio::test]

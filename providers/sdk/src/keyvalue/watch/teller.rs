@@ -14,6 +14,11 @@ use crate::keyvalue::watcher;
 use crate::link::ProviderLink;
 use crate::session::Session;
 
+/// The digest of what is not there.
+const ABSENT: &str = "absent";
+/// The digest of a value that nobody has looked at.
+const PRESENT: &str = "present";
+
 /// Tells one component, and remembers what it was told.
 #[derive(Debug)]
 pub struct Teller {
@@ -69,7 +74,7 @@ impl Teller {
     #[must_use]
     pub fn digest(value: Option<&Bytes>) -> String {
         let Some(value) = value else {
-            return "absent".to_owned();
+            return ABSENT.to_owned();
         };
         let mut hasher = DefaultHasher::new();
         hasher.write(value);
@@ -94,8 +99,21 @@ impl Teller {
         match change {
             Change::Set(Some(value)) if wanted.set => self.call_set(key, value).await,
             Change::Delete if wanted.delete => self.call_delete(key).await,
+            // A deletion is news of what is there, and a write of what is not, wanted or not.
+            Change::Set(_) if wanted.delete && self.is_absent(key) => {
+                self.take_down(key, PRESENT.to_owned());
+                true
+            }
+            Change::Delete if wanted.set && !self.is_absent(key) => {
+                self.take_down(key, ABSENT.to_owned());
+                true
+            }
             Change::Set(_) | Change::Delete => true,
         }
+    }
+
+    fn is_absent(&self, key: &str) -> bool {
+        self.known(key).is_none_or(|digest| digest == ABSENT)
     }
 
     /// Tells what a key has become, if it is not as the component was told; `false` when it was
@@ -110,7 +128,7 @@ impl Teller {
             Some(value) if wanted.set => self.call_set(key, &value).await,
             None if wanted.delete => self.call_delete(key).await,
             _ => {
-                self.know(key, now);
+                self.take_down(key, now);
                 true
             }
         }
@@ -139,12 +157,16 @@ impl Teller {
                 return false;
             }
         }
-        let digest = Self::digest(value);
+        self.take_down(key, Self::digest(value));
+        true
+    }
+
+    /// Remembers what a key has become, here and where it is written down.
+    fn take_down(&mut self, key: &str, digest: String) {
         if let Some(note) = &self.note {
             // What is lost is told again, which is better than to wait.
             let _full = note.try_send((key.to_owned(), digest.clone()));
         }
         self.know(key, digest);
-        true
     }
 }

@@ -1,0 +1,99 @@
+//! What a link says of a durable that is there already.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use async_nats::jetstream::{self, stream};
+use messaging_nats::MessagingNats;
+use support::{Lattice, Said};
+
+async fn lattice(retention: RetentionPolicy) -> (Lattice, jetstream::Context, Stream) {
+    let lattice = Lattice::start::<MessagingNats>().await;
+    let context = jetstream::new(lattice.nats.client().await.unwrap());
+    let config = stream::Config {
+        name: "ORDERS".into(),
+        subjects: vec!["orders.>".into()],
+        retention,
+        ..stream::Config::default()
+    };
+    let stream = context.create_stream(config).await.unwrap();
+    (lattice, context, stream)
+}
+
+async fn publish(context: &jetstream::Context, subject: &'static str) {
+    let ack = context.publish(subject, subject.into()).await.unwrap();
+    ack.await.unwrap();
+}
+
+const DURABLE: [(&str, &str); 2] = [("stream", "ORDERS"), ("durable", "carts")];
+
+#[tokio::test]
+async fn a_durable_follows_what_the_link_says() {
+    let (mut lattice, context, stream) = lattice(RetentionPolicy::Limits).await;
+    let mut heard = lattice.handler("cart", |_| Said::Done).await;
+    let some = [&DURABLE[..], &[("filter_subjects", "orders.a,orders.d")]].concat();
+    lattice.source("cart", &some).await;
+    lattice.ready().await;
+    publish(&context, "orders.a").await;
+    assert_eq!(heard.next().await.subject, "orders.a");
+    let other = [("filter_subjects", "orders.b"), ("ack_wait_ms", "7000")];
+    lattice
+        .source("cart", &[&DURABLE[..], &other].concat())
+        .await;
+    lattice.ready().await;
+    publish(&context, "orders.b").await;
+    assert_eq!(heard.next().await.subject, "orders.b");
+    let consumer: PullConsumer = stream.get_consumer("carts").await.unwrap();
+    let config = &consumer.cached_info().config;
+    assert_eq!(config.ack_wait, Duration::from_secs(7));
+    assert_eq!(config.max_deliver, -1, "the provider counts");
+    // Without a filter it is all of them, and what was brought does not come again.
+    lattice.source("cart", &DURABLE).await;
+    lattice.ready().await;
+    publish(&context, "orders.c").await;
+    assert_eq!(heard.next().await.subject, "orders.c");
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn what_a_durable_keeps_is_refused_by_name() {
+    let (mut lattice, _context, _stream) = lattice(RetentionPolicy::Limits).await;
+    lattice.source("cart", &DURABLE).await;
+    lattice.ready().await;
+    let new = [&DURABLE[..], &[("deliver", "new")]].concat();
+    lattice.source("cart", &new).await;
+    let reason = lattice.failed().await;
+    for part in [
+        "`carts`",
+        "`ORDERS`",
+        "`deliver` than `new`",
+        "another `durable`",
+    ] {
+        assert!(reason.contains(part), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_the_server_refuses_fails_the_link() {
+    let (mut lattice, _context, stream) = lattice(RetentionPolicy::WorkQueue).await;
+    let theirs = pull::Config {
+        durable_name: Some("theirs".into()),
+        filter_subject: "orders.b".into(),
+        ..pull::Config::default()
+    };
+    stream.create_consumer(theirs).await.unwrap();
+    let own = [&DURABLE[..], &[("filter_subjects", "orders.a")]].concat();
+    lattice.source("cart", &own).await;
+    lattice.ready().await;
+    let taken = [&DURABLE[..], &[("filter_subjects", "orders.b")]].concat();
+    lattice.source("cart", &taken).await;
+    let reason = lattice.failed().await;
+    for part in ["change `filter_subjects`", "`carts`", "not unique"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+}
