@@ -103,6 +103,8 @@ impl<P: Provider> Worker<P> {
                     self.changed().await;
                 }
                 (None, Some(Ok(wanted))) => {
+                    let leaves = wanted.role == LinkRole::Source && !describe::is_question(&wanted);
+                    self.left = leaves.then(|| Arc::clone(&wanted));
                     let taken = self.bring_up(wish.number, wanted).await;
                     put = taken.map(|link| Put {
                         link,
@@ -186,9 +188,6 @@ impl<P: Provider> Worker<P> {
     /// Puts the link, again and again if need be, until it is taken or something else is wanted.
     async fn bring_up(&mut self, wish: u64, link: Arc<ProviderLink>) -> Option<Arc<ProviderLink>> {
         self.settle(wish, LinkState::Pending, None);
-        if link.role == LinkRole::Source && !describe::is_question(&link) {
-            self.left = Some(Arc::clone(&link));
-        }
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         loop {
             let provider = Arc::clone(&self.provider);
