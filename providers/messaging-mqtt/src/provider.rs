@@ -11,6 +11,7 @@ use lattice_provider_sdk::{
     Session, Settings, Shared, Sharing, StartError, async_trait, chain,
 };
 use parking_lot::Mutex;
+use rumqttc::v5::MqttOptions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -109,14 +110,8 @@ impl MessagingMqtt {
         let rules = DeliveryRules::read(&settings, &defaults)?;
         let publisher = self.publisher(&server).await?;
         let name = self.session_name(link, &source);
-        let mut options = options::options(&server, &name)
-            .map_err(|e| LinkError::invalid_because("could not use the certificates", e))?;
-        options.set_clean_start(false);
-        options.set_manual_acks(true);
-        let seconds = u32::try_from(source.expiry.as_secs()).unwrap_or(u32::MAX);
-        options.set_session_expiry_interval(Some(seconds));
         let at_once = u16::try_from(rules.max_in_flight).unwrap_or(u16::MAX);
-        options.set_receive_maximum(Some(at_once));
+        let options = options_of_session(&server, &name, source.expiry, at_once)?;
         let intake = Intake::new();
         let grave = Grave::new(&rules, link.peer.as_str(), source.kept);
         let (keeps_letters, unposted) = (grave.keeps(), Arc::clone(&grave.trouble));
@@ -145,6 +140,23 @@ impl MessagingMqtt {
             }),
         })
     }
+}
+
+/// How a session is connected to that outlives its connection by `expiry`.
+fn options_of_session(
+    server: &ServerSettings,
+    name: &str,
+    expiry: Duration,
+    at_once: u16,
+) -> Result<MqttOptions, LinkError> {
+    let mut options = options::options(server, name)
+        .map_err(|e| LinkError::invalid_because("could not use the certificates", e))?;
+    options.set_clean_start(false);
+    options.set_manual_acks(true);
+    let seconds = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
+    options.set_session_expiry_interval(Some(seconds));
+    options.set_receive_maximum(Some(at_once));
+    Ok(options)
 }
 
 #[async_trait]
