@@ -8,6 +8,9 @@ use crate::Greeting;
 use crate::programs::{find, newest};
 use crate::recipe::{Line, Recipe, text};
 
+/// A message that a full queue has refused is tried again after two seconds, not three minutes.
+const ADVANCED: &str = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].\n";
+
 pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
     let [amqp, distribution, names] = [ports[0], ports[1], ports[2]].map(|port| port.to_string());
     // The script in the search path changes its user; the one of the version does not.
@@ -22,6 +25,8 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
     )];
     let plugins = dir.join("enabled_plugins");
     std::fs::write(&plugins, "[].\n").context("could not write the list of plugins")?;
+    let advanced = dir.join("advanced.config");
+    std::fs::write(&advanced, ADVANCED).context("could not write the configuration")?;
     let own = |name: &str| text(&dir.join(name));
     recipe.environment = [
         ("RABBITMQ_NODENAME", format!("lattice-{amqp}@localhost")),
@@ -33,6 +38,7 @@ pub(crate) fn recipe(dir: &Path, ports: &[u16]) -> Result<Recipe> {
         ("RABBITMQ_LOG_BASE", own("log")),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", text(&plugins)),
         ("RABBITMQ_CONF_ENV_FILE", own("no-such-file")),
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", text(&advanced)),
         ("HOME", text(dir)),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -24,6 +24,12 @@
 //!
 //! A message that failed is tried again in place, and after its last attempt goes to
 //! `lattice/dead/COMPONENT`, or where `dead_letter` says, with what it failed of as user properties.
+//! Brokers forget what nobody subscribes to. Where the link names the topic, a letter of which the
+//! broker says that nobody hears is posted again until somebody does; the message stays with the
+//! broker, and the link tells of it as failed. Without `dead_letter` such a letter is in the log alone,
+//! and the link has no `dead-letter` to require. A link with this provider as target tells
+//! `dead-letter` for what it publishes with `qos` 1; whether it is so is for the link to say that brings
+//! it.
 //!
 //! # Metadata
 //!
@@ -38,6 +44,7 @@
 //! after a `#`, which no topic has, and go with what is published to it.
 
 mod broker;
+mod letters;
 mod message;
 mod options;
 mod provider;

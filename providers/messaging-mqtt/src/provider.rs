@@ -11,10 +11,12 @@ use lattice_provider_sdk::{
     Session, Settings, Shared, Sharing, StartError, async_trait, chain,
 };
 use parking_lot::Mutex;
+use rumqttc::v5::MqttOptions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::MqttBroker;
+use crate::letters::Grave;
 use crate::options;
 use crate::publisher::{ConnectError, Publisher};
 use crate::settings::{ServerSettings, SourceSettings, kept};
@@ -37,7 +39,26 @@ pub struct MessagingMqtt {
 struct Link {
     publisher: Arc<Shared<Publisher>>,
     kept: bool,
-    told: Option<(Intake, watch::Receiver<Status>)>,
+    /// Whether no dead letter is lost.
+    keeps_letters: bool,
+    told: Option<Told>,
+}
+
+/// What a link has with the provider as source.
+struct Told {
+    intake: Intake,
+    status: watch::Receiver<Status>,
+    /// Why it cannot post dead letters.
+    unposted: Arc<Mutex<Option<String>>>,
+}
+
+impl Told {
+    fn trouble(&self) -> Option<String> {
+        match &*self.status.borrow() {
+            Status::Failed(why) => Some(why.clone()),
+            _ => self.unposted.lock().clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for MessagingMqtt {
@@ -89,22 +110,18 @@ impl MessagingMqtt {
         let rules = DeliveryRules::read(&settings, &defaults)?;
         let publisher = self.publisher(&server).await?;
         let name = self.session_name(link, &source);
-        let mut options = options::options(&server, &name)
-            .map_err(|e| LinkError::invalid_because("could not use the certificates", e))?;
-        options.set_clean_start(false);
-        options.set_manual_acks(true);
-        let seconds = u32::try_from(source.expiry.as_secs()).unwrap_or(u32::MAX);
-        options.set_session_expiry_interval(Some(seconds));
         let at_once = u16::try_from(rules.max_in_flight).unwrap_or(u16::MAX);
-        options.set_receive_maximum(Some(at_once));
+        let options = options_of_session(&server, &name, source.expiry, at_once)?;
         let intake = Intake::new();
+        let grave = Grave::new(&rules, link.peer.as_str(), source.kept);
+        let (keeps_letters, unposted) = (grave.keeps(), Arc::clone(&grave.trouble));
         let session = subscriber::Session {
             options,
             filters: source.filters,
             kept: source.kept,
             deliverer: Deliverer::new(&self.session, link, rules, &intake),
             publisher: Arc::clone(&publisher),
-            usual_letters: format!("lattice/dead/{}", link.peer),
+            grave,
         };
         let mut status = subscriber::begin(session, &intake);
         let known = status.wait_for(|status| *status != Status::Beginning).await;
@@ -115,9 +132,31 @@ impl MessagingMqtt {
         Ok(Link {
             publisher,
             kept: source.kept,
-            told: Some((intake, status)),
+            keeps_letters,
+            told: Some(Told {
+                intake,
+                status,
+                unposted,
+            }),
         })
     }
+}
+
+/// How a session is connected to that outlives its connection by `expiry`.
+fn options_of_session(
+    server: &ServerSettings,
+    name: &str,
+    expiry: Duration,
+    at_once: u16,
+) -> Result<MqttOptions, LinkError> {
+    let mut options = options::options(server, name)
+        .map_err(|e| LinkError::invalid_because("could not use the certificates", e))?;
+    options.set_clean_start(false);
+    options.set_manual_acks(true);
+    let seconds = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
+    options.set_session_expiry_interval(Some(seconds));
+    options.set_receive_maximum(Some(at_once));
+    Ok(options)
 }
 
 #[async_trait]
@@ -143,6 +182,8 @@ impl Provider for MessagingMqtt {
         let known = Link {
             publisher: Arc::clone(&publisher),
             kept,
+            // It is for those links to say that bring what this one publishes.
+            keeps_letters: kept,
             told: None,
         };
         self.links.lock().insert(link.key(), known);
@@ -169,8 +210,8 @@ impl Provider for MessagingMqtt {
 
     async fn delete_source_link(&self, link: &ProviderLink) {
         let known = self.links.lock().remove(&link.key());
-        if let Some((intake, _)) = known.and_then(|link| link.told) {
-            intake.end(Instant::now() + END_WITHIN).await;
+        if let Some(told) = known.and_then(|link| link.told) {
+            told.intake.end(Instant::now() + END_WITHIN).await;
         }
     }
 
@@ -187,33 +228,32 @@ impl Provider for MessagingMqtt {
             .having("groups")
             .having("headers")
             .with("max-message-bytes", link.publisher.limit());
+        let features = match link.keeps_letters {
+            true => features.having("dead-letter"),
+            false => features.lacking("dead-letter"),
+        };
         match link.kept {
             true => features
                 .with("consistency", "strong")
                 .with("ttl", "session")
-                .with("delivery", "at-least-once")
-                .having("dead-letter"),
+                .with("delivery", "at-least-once"),
             false => features
                 .lacking("consistency")
                 .lacking("ttl")
-                .with("delivery", "at-most-once")
-                .lacking("dead-letter"),
+                .with("delivery", "at-most-once"),
         }
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let (publisher, status) = {
+        let (publisher, trouble) = {
             let links = self.links.lock();
             let Some(known) = links.get(&link.key()) else {
                 return Ok(());
             };
-            let status = known
-                .told
-                .as_ref()
-                .map(|(_, status)| status.borrow().clone());
-            (Arc::clone(&known.publisher), status)
+            let trouble = known.told.as_ref().and_then(Told::trouble);
+            (Arc::clone(&known.publisher), trouble)
         };
-        if let Some(Status::Failed(why)) = status {
+        if let Some(why) = trouble {
             return Err(LinkError::unavailable(why));
         }
         // A session has a connection of its own, which tells when it is lost.
@@ -232,7 +272,7 @@ impl Provider for MessagingMqtt {
     async fn shutdown(&self, until: Instant) {
         let links = std::mem::take(&mut *self.links.lock());
         let told = links.into_values().filter_map(|link| link.told);
-        let ends = told.map(|(intake, _)| intake.end(until));
+        let ends = told.map(|told| told.intake.end(until));
         futures::future::join_all(ends).await;
     }
 }

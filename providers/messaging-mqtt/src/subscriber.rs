@@ -3,24 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use lattice_provider_sdk::messaging::{
-    Again, Carried, DeadLetter, DeadLetterTo, Deliverer, Intake, MessagingError, Tasks, Verdict,
-};
+use lattice_provider_sdk::messaging::{Again, Deliverer, Intake, Tasks, Verdict};
 use lattice_provider_sdk::{Backoff, Shared};
 use parking_lot::Mutex;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    DisconnectReasonCode, Filter, Packet, PubAckReason, Publish, PublishProperties,
-    RetainForwardRule, SubAck, SubscribeReasonCode,
+    DisconnectReasonCode, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::letters::{self, Grave};
 use crate::message;
-use crate::publisher::{Claim, Outbound, Publisher};
+use crate::publisher::{Claim, Publisher};
 use crate::unacked::{Place, Unacked};
 
 /// The first and the longest pause before the connection is made again.
@@ -57,8 +54,8 @@ pub(crate) struct Session {
     pub(crate) deliverer: Deliverer,
     /// Posts dead letters.
     pub(crate) publisher: Arc<Shared<Publisher>>,
-    /// Where they go when the link does not say.
-    pub(crate) usual_letters: String,
+    /// Where they go.
+    pub(crate) grave: Grave,
 }
 
 /// Begins a session; its state is told by what is returned.
@@ -274,7 +271,10 @@ impl Subscriber {
         };
         match verdict {
             Verdict::Done | Verdict::Again(_) => {}
-            Verdict::Dead(letter) => self.post(publish, &letter).await,
+            Verdict::Dead(letter) => {
+                let (grave, publisher) = (&self.session.grave, &self.session.publisher);
+                letters::post(publisher, grave, publish, &letter).await;
+            }
             // Acknowledgements are in order, so that those behind it are not given either.
             Verdict::Left => return self.unacked.lock().reconnect(),
         }
@@ -292,66 +292,6 @@ impl Subscriber {
             }
         }
     }
-
-    /// Posts a dead letter, for as long as it takes.
-    async fn post(&self, original: &Publish, letter: &DeadLetter) {
-        let topic = match &self.session.deliverer.rules().dead_letter {
-            DeadLetterTo::Nowhere => return,
-            DeadLetterTo::Named(topic) => topic,
-            DeadLetterTo::Usual => &self.session.usual_letters,
-        };
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        let mut carried = Carried::All;
-        loop {
-            let (body, properties) = parts(original, letter, carried);
-            let out = Outbound {
-                topic: topic.clone(),
-                body,
-                properties,
-                kept: true,
-                retain: false,
-            };
-            match self.publisher().publish(out).await {
-                Ok(PubAckReason::NoMatchingSubscribers) => {
-                    tracing::error!(topic, cause = letter.cause, "nobody hears of a dead letter");
-                    return;
-                }
-                Ok(_) => return,
-                Err(error @ MessagingError::TooLarge { .. }) => {
-                    match carried.less(letter, &error) {
-                        Some(less) => carried = less,
-                        None => return,
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(topic, %error, "could not post a dead letter, the message is kept");
-                    tokio::time::sleep(backoff.delay()).await;
-                }
-            }
-        }
-    }
-
-    fn publisher(&self) -> &Publisher {
-        &self.session.publisher
-    }
-}
-
-/// What a letter consists of: what it carries of the message, and what that failed of.
-fn parts(original: &Publish, letter: &DeadLetter, carried: Carried) -> (Bytes, PublishProperties) {
-    let theirs = original.properties.as_ref();
-    let theirs = theirs.filter(|_| carried.has_headers());
-    let mut properties = theirs.cloned().unwrap_or_default();
-    properties.topic_alias = None;
-    properties.subscription_identifiers.clear();
-    let mut put = |name: &str, value| properties.user_properties.push((name.to_owned(), value));
-    for (name, value) in letter.headers() {
-        put(name, value);
-    }
-    if carried.has_body() {
-        return (original.payload.clone(), properties);
-    }
-    put(DeadLetter::SIZE, original.payload.len().to_string());
-    (Bytes::new(), properties)
 }
 
 /// Whether it is a message that the broker does not give again.

@@ -176,6 +176,66 @@ async fn a_letter_that_would_be_too_large_goes_without_the_body() {
     assert!(heard.now().is_none());
 }
 
+#[tokio::test]
+async fn a_letter_of_which_nobody_hears_is_posted_again_where_the_link_names_its_topic() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let mut heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [
+        ("url", &*url),
+        ("subscriptions", "orders"),
+        ("max_deliver", "1"),
+        ("dead_letter", "morgue"),
+        ("require", "dead-letter"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    publisher.publish("orders", b"bad").await.unwrap();
+    assert_eq!(heard.next().await.text(), "bad");
+    let reason = lattice.failed().await;
+    let expected = "could not post a dead letter to `morgue`: nobody subscribes to it";
+    assert!(reason.contains(expected), "{reason}");
+    let mut letters = lattice.handler("undertaker", |_| Said::Done).await;
+    let config = [("url", &*url), ("subscriptions", "morgue")];
+    lattice.source("undertaker", &config).await;
+    let letter = letters.next().await;
+    assert_eq!((&*letter.subject, letter.text()), ("morgue", "bad"));
+    for _ in 0..2 {
+        lattice.ready().await;
+    }
+    assert!(heard.now().is_none());
+}
+
+#[tokio::test]
+async fn a_link_that_names_no_topic_for_letters_keeps_none() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let mut heard = lattice.handler("cart", |_| Said::Error("no")).await;
+    let config = [
+        ("url", &*url),
+        ("subscriptions", "orders"),
+        ("max_deliver", "1"),
+    ];
+    let requires = [("require", "dead-letter")];
+    lattice
+        .source("cart", &[&config[..], &requires].concat())
+        .await;
+    let reason = lattice.failed().await;
+    let expected = "the link requires `dead-letter`";
+    assert!(reason.starts_with(expected), "{reason}");
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    // Their letters are lost, and hold nobody up.
+    for body in ["1", "2"] {
+        publisher.publish("orders", body.as_bytes()).await.unwrap();
+        assert_eq!(heard.next().await.text(), body);
+    }
+}
+
 /// Stands between clients and a broker, and hangs up on all of them when it is told to.
 async fn between(port: u16) -> (String, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

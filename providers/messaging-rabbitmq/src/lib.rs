@@ -15,12 +15,29 @@
 //!
 //! Messages are persistent. `publish` returns when the server has confirmed the message, which it
 //! does as soon as it is in all queues that want it, even if there are none; a link may ask for an
-//! error in that case. A link with this provider as source has a durable queue, bound to the exchange, which keeps
-//! messages while the provider is away; copies of the provider share it, and so do links that name
-//! the same group. A message is acknowledged after the handler has returned. One that failed is tried
-//! again in place, and after its last attempt goes to the queue of the same name with `.dead` behind
-//! it, or where `dead_letter` says, with what it failed of as headers, before it is acknowledged. The
-//! queue of a link that is deleted stays, with what is in it.
+//! error in that case. A link with this provider as source has a durable queue, which keeps messages
+//! while the provider is away, for as long as `queue_expiry_s` says; copies of the provider share it,
+//! and so do links that name the same group. A message is acknowledged after the handler has returned.
+//! One that failed is tried again in place, and after its last attempt goes to the queue of the same
+//! name with `.dead` behind it, or where `dead_letter` says, with what it failed of as headers, before
+//! it is acknowledged.
+//!
+//! A server takes the messages back that somebody holds for half an hour, and with them all that came
+//! over the same channel. So what could not be delivered within 25 minutes goes back to the queue by
+//! itself, and its attempts are counted anew.
+//!
+//! # Bindings
+//!
+//! The queues of a link are bound to the exchange by way of exchanges of the link's own, whose names
+//! begin with `lattice.`, so that a link that changes has its new keys and no others. Messages of keys
+//! that stay are not missed meanwhile. A link that is deleted takes its bindings along; its queues stay,
+//! with what is in them, until they expire. One that is deleted, or moved to another server, while no
+//! copy of the provider runs stays bound until then.
+//!
+//! A queue that is there already is used as it is: what `queue_expiry_s` says is for queues that are
+//! made. Those of earlier versions of this provider do not expire; delete them when they are empty, or
+//! give them an expiry by a policy of the server. Of the bindings that these versions made, those of
+//! groups and of a `queue` that the link names stay, as they may be somebody else's.
 //!
 //! # Metadata
 //!
@@ -36,11 +53,13 @@
 //! `reply-to` like `reply:ID:QUEUE`, and what is published to that goes to the queue itself, with the
 //! correlation id. Another `reply-to` is a subject, and travels as a header.
 
+mod bindings;
 mod broker;
 mod consumer;
 mod line;
 mod message;
 mod provider;
+mod queue;
 mod rabbit;
 pub mod settings;
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::Channel;
 use lattice_core::StringMap;
 use lattice_provider_sdk::messaging::{self, Defaults, Deliverer, DeliveryRules, Intake};
 use lattice_provider_sdk::{
@@ -13,10 +14,13 @@ use lattice_provider_sdk::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::bindings::{Bindings, Place};
 use crate::broker::RabbitBroker;
 use crate::consumer::{self, Queue, Trouble};
+use crate::line::Line;
+use crate::queue;
 use crate::rabbit::Rabbit;
-use crate::settings::{ServerSettings, SourceSettings};
+use crate::settings::{QueueKind, ServerSettings, SourceSettings};
 
 /// How long what is under way may take when its link is deleted.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -27,11 +31,15 @@ pub struct MessagingRabbitMq {
     rabbits: Sharing<ServerSettings, Rabbit>,
     brokers: Arc<Backends<RabbitBroker>>,
     links: Mutex<HashMap<LinkKey, Link>>,
+    /// The servers of deleted links that may have bindings there.
+    left: Mutex<HashMap<LinkKey, Arc<Shared<Rabbit>>>>,
 }
 
 /// What a link has.
 struct Link {
     rabbit: Arc<Shared<Rabbit>>,
+    /// Whether queues go when nobody consumes them.
+    expires: bool,
     troubles: Vec<Trouble>,
     intake: Option<Intake>,
 }
@@ -53,36 +61,88 @@ impl MessagingRabbitMq {
             .map_err(|error| LinkError::unavailable(chain(&error)))
     }
 
+    /// The queue of a link for what has no group, unless the link names another.
+    fn own_queue(&self, link: &ProviderLink) -> String {
+        let (lattice, own) = (self.session.lattice(), self.session.id());
+        format!("lattice.{lattice}.{own}.{}.{}", link.peer, link.name)
+    }
+
     async fn tell(&self, link: &ProviderLink) -> Result<Link, LinkError> {
         let settings = Settings::of(&self.session, link);
-        let (lattice, own) = (self.session.lattice(), self.session.id());
-        let queue = format!("lattice.{lattice}.{own}.{}.{}", link.peer, link.name);
-        let source = SourceSettings::read(&settings, queue)?;
+        let own = self.own_queue(link);
+        let source = SourceSettings::read(&settings, own.clone())?;
         let rules = DeliveryRules::read(&settings, &Defaults::of(&self.session))?;
         let rabbit = self.connect(&settings).await?;
-        let mut told = Link {
-            rabbit: Arc::clone(&rabbit),
-            troubles: Vec::new(),
-            intake: None,
-        };
+        let bindings = Arc::new(Bindings {
+            place: Place::of(link, &own),
+            exchange: rabbit.settings.exchange.clone(),
+            queues: source.queues,
+        });
+        let line = rabbit.next_line().await;
+        let channels = bind(&line, &bindings, source.kind, &own).await?;
         let intake = Intake::new();
         let deliverer = Deliverer::new(&self.session, link, rules, &intake);
-        for (name, keys) in source.queues {
+        let mut troubles = Vec::new();
+        for (name, channel) in channels {
             let what = format!("could not consume the queue `{name}`");
             let queue = Queue {
                 rabbit: Arc::clone(&rabbit),
                 deliverer: deliverer.clone(),
                 name,
-                keys,
-                quorum: source.quorum,
+                kind: source.kind,
+                bindings: Arc::clone(&bindings),
             };
-            let begun = consumer::begin(queue, &intake).await;
-            let trouble = begun.map_err(|e| LinkError::unavailable_because(what, e))?;
-            told.troubles.push(trouble);
+            let begun = consumer::begin(queue, channel, &intake).await;
+            troubles.push(begun.map_err(|e| LinkError::unavailable_because(what, e))?);
         }
-        told.intake = Some(intake);
-        Ok(told)
+        Ok(Link {
+            rabbit,
+            expires: source.kind.expiry.is_some(),
+            troubles,
+            intake: Some(intake),
+        })
     }
+
+    /// Takes the bindings away that a link has had.
+    async fn unbind(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let known = self.left.lock().remove(&link.key());
+        let rabbit = match known {
+            Some(rabbit) => rabbit,
+            None => self.connect(&Settings::of(&self.session, link)).await?,
+        };
+        let place = Place::of(link, &self.own_queue(link));
+        let line = rabbit.next_line().await;
+        let cleared = place.clear(&line.connection).await;
+        cleared.map_err(|error| LinkError::unavailable(chain(&error)))
+    }
+}
+
+/// Makes the queues of a link, and has them get what its keys say; a channel for each.
+async fn bind(
+    line: &Line,
+    bindings: &Bindings,
+    kind: QueueKind,
+    own: &str,
+) -> Result<Vec<(String, Channel)>, LinkError> {
+    let mut channels = Vec::new();
+    for name in bindings.queues.keys() {
+        let declared = queue::declare(&line.connection, name, kind).await;
+        let channel = declared.map_err(|error| {
+            let what = format!("could not make the queue `{name}`");
+            LinkError::unavailable_because(what, error)
+        })?;
+        channels.push((name.clone(), channel));
+    }
+    let bound = async {
+        bindings.replace(&line.connection).await?;
+        match channels.iter().find(|(name, _)| name == own) {
+            Some((_, channel)) => bindings.forget_direct(channel, own).await,
+            None => Ok(()),
+        }
+    };
+    let bound = bound.await;
+    bound.map_err(|e| LinkError::unavailable_because("could not bind the queues", e))?;
+    Ok(channels)
 }
 
 #[async_trait]
@@ -97,6 +157,7 @@ impl Provider for MessagingRabbitMq {
             rabbits: Sharing::new(),
             brokers,
             links: Mutex::default(),
+            left: Mutex::default(),
         }))
     }
 
@@ -107,6 +168,8 @@ impl Provider for MessagingRabbitMq {
         let rabbit = self.connect(&settings).await?;
         let known = Link {
             rabbit: Arc::clone(&rabbit),
+            // Those of most links do.
+            expires: true,
             troubles: Vec::new(),
             intake: None,
         };
@@ -120,6 +183,7 @@ impl Provider for MessagingRabbitMq {
         messaging::check_package(link, Self::NAME)?;
         let told = self.tell(link).await?;
         self.links.lock().insert(link.key(), told);
+        self.left.lock().remove(&link.key());
         Ok(())
     }
 
@@ -130,8 +194,17 @@ impl Provider for MessagingRabbitMq {
 
     async fn delete_source_link(&self, link: &ProviderLink) {
         let known = self.links.lock().remove(&link.key());
-        if let Some(intake) = known.and_then(|link| link.intake) {
+        let Some(known) = known else { return };
+        self.left.lock().insert(link.key(), known.rabbit);
+        if let Some(intake) = known.intake {
             intake.end(Instant::now() + END_WITHIN).await;
+        }
+    }
+
+    async fn forget_source_link(&self, link: &ProviderLink) {
+        if let Err(error) = self.unbind(link).await {
+            let error = error.reason();
+            tracing::warn!(%link, error, "queues of a deleted link take messages until they expire");
         }
     }
 
@@ -140,9 +213,12 @@ impl Provider for MessagingRabbitMq {
         let Some(known) = links.get(&link.key()) else {
             return Features::new();
         };
-        Features::new()
+        let features = match known.expires {
+            true => Features::new().with("ttl", "queue"),
+            false => Features::new().lacking("ttl"),
+        };
+        features
             .with("consistency", "strong")
-            .lacking("ttl")
             .lacking("cas")
             .lacking("paging")
             .with("delivery", "at-least-once")

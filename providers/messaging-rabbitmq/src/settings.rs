@@ -20,8 +20,11 @@
 //! | `subscriptions` | binding keys separated by commas, each `key` or `key\|group`; a group is a queue that others may share | needed |
 //! | `queue` | the queue of those without a group | `lattice.LATTICE.PROVIDER.COMPONENT.LINK` |
 //! | `queue_type` | for queues that are made: `classic` or `quorum` | `classic` |
+//! | `queue_expiry_s` | for queues that are made: how many seconds they stay, with what is in them, when nobody consumes them; 0 for ever | 86400 |
 //!
-//! and how, as in [`lattice_provider_sdk::messaging`]; `max_in_flight` is the prefetch count. With
+//! and how, as in [`lattice_provider_sdk::messaging`]; `max_in_flight` is the prefetch count. Whoever
+//! connects needs the right to make, write and read what begins with `lattice.`, where the link's
+//! bindings are kept, besides the exchange and the queues. With
 //! this provider as target:
 //!
 //! | key | meaning | default |
@@ -29,6 +32,7 @@
 //! | `mandatory` | `true`: to publish what no queue takes is an error | `false` |
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lattice_core::provider::SecretText;
@@ -39,6 +43,10 @@ use lattice_provider_sdk::{InvalidSetting, LinkError, Settings};
 const LONGEST_NAME: usize = 255;
 /// How often each side lets the other know that it is there, in seconds.
 const HEARTBEAT: u16 = 10;
+/// How long queues stay that nobody consumes, in seconds: a day, and what fits into the milliseconds
+/// of the server.
+const EXPIRY: u64 = 24 * 60 * 60;
+const LONGEST_EXPIRY: u64 = (u32::MAX / 1000) as u64;
 
 /// A server and who connects to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,13 +125,22 @@ impl ServerSettings {
     }
 }
 
+/// How a queue is made that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueKind {
+    /// Whether it is a quorum queue.
+    pub quorum: bool,
+    /// How long it stays when nobody consumes it; `None` for ever.
+    pub expiry: Option<Duration>,
+}
+
 /// What a component gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSettings {
     /// The queues with the keys that they are bound by.
     pub queues: BTreeMap<String, Vec<String>>,
-    /// Whether queues that are made are quorum queues.
-    pub quorum: bool,
+    /// How those are made that are missing.
+    pub kind: QueueKind,
 }
 
 impl SourceSettings {
@@ -141,9 +158,13 @@ impl SourceSettings {
         let read = |text: &str| queues(text, &own);
         let queues = settings.read("subscriptions", expected, read)?;
         let kinds = [("classic", false), ("quorum", true)];
+        let seconds = settings.number("queue_expiry_s", EXPIRY, 0..=LONGEST_EXPIRY)?;
         Ok(Self {
             queues: queues.unwrap_or_default(),
-            quorum: settings.choice("queue_type", false, &kinds)?,
+            kind: QueueKind {
+                quorum: settings.choice("queue_type", false, &kinds)?,
+                expiry: (seconds > 0).then(|| Duration::from_secs(seconds)),
+            },
         })
     }
 }
@@ -226,6 +247,22 @@ mod tests {
         let long = "x".repeat(256);
         assert!(source(&[("subscriptions", &long)]).is_err());
         assert!(source(&[("subscriptions", "a"), ("queue_type", "odd")]).is_err());
+    }
+
+    #[test]
+    fn queues_go_after_a_day_unless_the_link_says_otherwise() {
+        let expiry = |text| {
+            let said = source(&[("subscriptions", "a"), ("queue_expiry_s", text)]);
+            said.map(|settings| settings.kind.expiry)
+        };
+        let day = Duration::from_secs(86_400);
+        assert_eq!(expiry("").unwrap(), Some(day));
+        assert_eq!(expiry("60").unwrap(), Some(Duration::from_secs(60)));
+        assert_eq!(expiry("0").unwrap(), None);
+        for text in ["soon", "-1", "4294968"] {
+            let error = expiry(text).unwrap_err().to_string();
+            assert!(error.contains("`queue_expiry_s`"), "{error}");
+        }
     }
 
     proptest! {

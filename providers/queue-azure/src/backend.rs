@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// How many bytes of messages are remembered for the case that they are rejected.
 const REMEMBERED: usize = 32 << 20;
+/// Why a message is not rejected.
+const UNKNOWN: &str = "the copy of the provider that gave the message has ended, and only that one \
+    could reject it; it comes again when its lease ends";
 const POP_RECEIPT: HeaderName = HeaderName::from_static("x-ms-popreceipt");
 
 /// What a link gives its component.
@@ -141,7 +144,7 @@ impl AzureQueues {
         let (id, pop) = (given.text_of("MessageId"), given.text_of("PopReceipt"));
         let receipt = receipt(id, pop, lease);
         let attempt = given.text_of("DequeueCount").parse().unwrap_or(1).max(1);
-        let message = letter::read(given.text_of("MessageText"));
+        let message = self.link.encoding.read(given.text_of("MessageText"));
         self.leases.put(&receipt, pop, lease);
         let until = Instant::now() + lease;
         self.given.keep(&receipt, message.clone(), attempt, until);
@@ -192,13 +195,10 @@ impl AzureQueues {
         held: &Held,
         reason: &str,
     ) -> Result<(), QueueError> {
-        let Some(taken) = self.given.get(receipt) else {
-            return Err(QueueError::other(
-                "the message was given by another copy of the provider, and only that one can reject it; it comes again when its lease ends",
-            ));
-        };
+        let taken = self.given.get(receipt);
+        let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        let text = letter::write(&letter, letter::MOST)?;
+        let text = self.link.encoding.write(&letter, letter::MOST)?;
         self.post(&self.link.dead(queue), &text, Duration::ZERO)
             .await?;
         self.delete(queue, held).await
@@ -256,6 +256,10 @@ fn seconds(what: &str, time: Duration) -> Result<Duration, QueueError> {
 impl Queues for AzureQueues {
     /// Asking costs.
     const POLL: Duration = Duration::from_secs(5);
+    // It alone knows the message, which a dead letter has, and by what Azure knows it after its lease
+    // was extended.
+    const HELD_HERE: bool = true;
+    const OUTLIVED: bool = true;
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
         Ok(self.link.receipts.clone())
@@ -263,7 +267,7 @@ impl Queues for AzureQueues {
 
     async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
         queues::check_name(queue)?;
-        let text = letter::write(&message, letter::MOST_SENT)?;
+        let text = self.link.encoding.write(&message, letter::MOST_SENT)?;
         self.post(queue, &text, delay).await
     }
 

@@ -101,7 +101,7 @@ impl Leases {
         let pop = match self.0.lock().leases.get(receipt) {
             Some(lease) if lease.until > Instant::now() => lease.pop.clone(),
             Some(_) => None,
-            // Another copy gave it; had it been extended, Azure would refuse it.
+            // A copy that has ended gave it; had it been extended, Azure would refuse it.
             None => (until_ms > now_ms()).then(|| first.to_owned()),
         };
         let id = id.to_owned();

@@ -12,7 +12,8 @@
 //! # Messages
 //!
 //! A message is the base64 of its body. One with attributes or a content type has these in front, as
-//! the module `letter` says. What other programs send may be base64 or plain text. With all that a
+//! the module `letter` says. What other programs send may be base64 or plain text; where that may look
+//! like base64 by chance the link says `encoding=text`. With all that a
 //! message has at most 60 KiB of text, which are 45 KiB of body: of the 64 KiB that Azure takes, the
 //! rest is for what a dead letter tells besides.
 //!
@@ -23,10 +24,10 @@
 //! # Leases
 //!
 //! A lease is the visibility timeout of Azure, in whole seconds: a shorter one, or a part of a second,
-//! is made longer. It lasts at most seven days. A receipt is known by every copy of the provider until
-//! the lease is extended: then Azure gives another one, which only the copy knows that asked for it.
-//! The others say that it has expired, and the message comes again. Likewise a message is rejected
-//! only by the copy that gave it, which remembers it.
+//! is made longer. It lasts at most seven days. Copies of the provider pass calls about a receipt on to
+//! the one that gave the message, which remembers it and what Azure calls it since its lease was
+//! extended. When that one has ended the others settle what was not extended; what shall be rejected
+//! comes again when its lease ends.
 //!
 //! # Dead letters
 //!

@@ -10,6 +10,7 @@
 //! | `connection_string` | all of it as Azure shows it; `UseDevelopmentStorage=true` is an emulator | |
 //! | `endpoint` | where the queues are when they are not in Azure's own cloud, such as `http://127.0.0.1:10001/name` | `https://NAME.queue.core.windows.net` |
 //! | `create` | `true`: every queue that is missing is created; `false`: none is | the link's own and dead-letter queues are |
+//! | `encoding` | how bodies are written: `base64`; `text`, as they are; `auto`, in which base64 is written and text that is none is read too | `auto` |
 //! | `dead_letter` | the queue that dead letters go to | the name of their queue with `-dead` |
 //! | `max_attempts_of_requests` | how often a request is made that may be made twice | 3 |
 //! | `connect_timeout_ms`, `response_timeout_ms` | how long a connection, and an answer may take | 3000, 30000 |
@@ -24,6 +25,14 @@ use lattice_azure::{AzureOptions, Kind, Login};
 use lattice_backend_http::{HttpOptions, TlsOptions};
 use lattice_provider_sdk::queue::ReceiptKey;
 use lattice_provider_sdk::{InvalidSetting, LinkError, Settings};
+
+pub use crate::letter::Encoding;
+
+const ENCODINGS: [(&str, Encoding); 3] = [
+    ("auto", Encoding::Auto),
+    ("base64", Encoding::Base64),
+    ("text", Encoding::Text),
+];
 
 /// The service behind a link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,6 +63,8 @@ pub struct LinkSettings {
     pub own: String,
     /// Which queues are created.
     pub create: Create,
+    /// How bodies are written.
+    pub encoding: Encoding,
     /// Where all dead letters go.
     pub dead_letter: Option<String>,
     /// What receipts are sealed with.
@@ -99,6 +110,7 @@ impl LinkSettings {
         Ok(Self {
             own: settings.text("queue").unwrap_or("default").to_owned(),
             create,
+            encoding: settings.choice("encoding", Encoding::default(), &ENCODINGS)?,
             dead_letter: settings.text("dead_letter").map(str::to_owned),
             receipts: ReceiptKey::of(secret.expose()),
         })
@@ -143,5 +155,10 @@ mod tests {
         let (_, link) = read(&[("create", "true"), ("queue", "jobs")]).unwrap();
         assert_eq!((link.own.as_str(), link.create), ("jobs", Create::All));
         assert!(read(&[("create", "perhaps")]).is_err());
+        assert_eq!(link.encoding, Encoding::Auto);
+        let (_, link) = read(&[("encoding", "TEXT")]).unwrap();
+        assert_eq!(link.encoding, Encoding::Text);
+        let error = read(&[("encoding", "utf-8")]).unwrap_err().to_string();
+        assert!(error.contains("`encoding` is `utf-8`"), "{error}");
     }
 }

@@ -125,7 +125,7 @@ impl RabbitQueues {
     ) -> Result<(), QueueError> {
         let delay = hold::rounded(delay);
         let name = hold::name(queue, delay);
-        let arguments = hold::arguments(queue, delay, self.settings.queue.quorum);
+        let arguments = hold::arguments(queue, delay);
         answered(declare(&line.connection, &name, arguments)).await?;
         self.store(line, &name, parcel).await
     }

@@ -3,6 +3,9 @@
 //! A message whose time in such a queue is over is moved to its own queue by the server. All of one
 //! queue wait equally long: servers look at the first message only, so that one with a long time to
 //! live would hold up those behind it.
+//!
+//! They are quorum queues, whatever the queue is that their messages are for: no other keeps a message
+//! until that queue has taken it, which it does not while it is full.
 
 use std::time::Duration;
 
@@ -24,11 +27,11 @@ pub(crate) fn rounded(delay: Duration) -> Duration {
 
 /// The name of the queue where messages for `queue` wait.
 pub(crate) fn name(queue: &str, delay: Duration) -> String {
-    format!("{queue}=hold={}", delay.as_millis())
+    format!("{queue}=later={}", delay.as_millis())
 }
 
 /// How such a queue is made.
-pub(crate) fn arguments(queue: &str, delay: Duration, quorum: bool) -> FieldTable {
+pub(crate) fn arguments(queue: &str, delay: Duration) -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(LongString::from(text));
     let millis = |time: Duration| {
         AMQPValue::LongLongInt(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
@@ -38,12 +41,10 @@ pub(crate) fn arguments(queue: &str, delay: Duration, quorum: bool) -> FieldTabl
     arguments.insert("x-expires".into(), millis(delay + STAYS));
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(queue));
-    if quorum {
-        arguments.insert("x-queue-type".into(), text("quorum"));
-        // The move is confirmed, for which the server wants the queue to refuse when it is full.
-        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-        arguments.insert("x-overflow".into(), text("reject-publish"));
-    }
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    // The move is confirmed, for which the server wants the queue to refuse when it is full.
+    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
     arguments
 }
 

@@ -29,8 +29,10 @@
 //! # Delay
 //!
 //! Messages for later, and retries with a delay, wait in queues that are made for each delay, called
-//! `QUEUE=hold=MILLISECONDS`, and go when they are not used. Delays are rounded up to two digits, so
-//! that there are not many of them.
+//! `QUEUE=later=MILLISECONDS`, and go when they are not used. Delays are rounded up to two digits, so
+//! that there are not many of them. They are quorum queues also where the link says `classic`, since a
+//! message that comes due while its queue is full has to wait on: the server tries it again every
+//! three minutes.
 //!
 //! # Dead letters
 //!

@@ -10,7 +10,7 @@
 //! | `tls_ca_file` | as `tls_ca`, the path of a file | |
 //! | `create` | `true`: every queue that is missing is created; `false`: none is | the link's own and dead-letter queues are |
 //! | `dead_letter` | the queue that dead letters go to | the name of their queue with `-dead` |
-//! | `queue_type` | how a queue is created: `quorum` or `classic` | `quorum` |
+//! | `queue_type` | how a queue is created: `quorum` or `classic`; those where messages wait for later are always `quorum` | `quorum` |
 //! | `max_messages` | the most messages in a queue that is created; more are refused | no limit |
 //! | `max_bytes` | the most bytes; more are refused | no limit |
 //! | `max_message_bytes` | the largest body | 16777216 |

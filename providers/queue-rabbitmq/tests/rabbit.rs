@@ -177,6 +177,8 @@ async fn limits_and_links_are_refused_by_name() {
     );
     assert_eq!(worker.receive("other", 1).await, Err(Error::NoSuchQueue));
 
+    what_comes_due_while_its_queue_is_full(&mut lattice).await;
+
     let strict = [("create", "false"), ("queue", "none")];
     lattice.put("strict", "default", &strict).await;
     let report = format!("{:?}", lattice.report_of(LinkState::Failed).await);
@@ -190,6 +192,34 @@ async fn limits_and_links_are_refused_by_name() {
         "{report}"
     );
     assert!(!report.contains("wrong"), "{report}");
+}
+
+async fn what_comes_due_while_its_queue_is_full(lattice: &mut Lattice) {
+    for kind in ["classic", "quorum"] {
+        let config = [("queue", kind), ("queue_type", kind), ("max_messages", "2")];
+        let worker = lattice.link(kind, "default", &config).await;
+        worker.send("", &text("again")).await.unwrap();
+        let again = worker.one("").await;
+        worker.send_later("", &text("later"), 700).await.unwrap();
+        let mut missing = HashSet::from(["again".to_owned(), "later".to_owned()]);
+        let retry = Outcome::Retry(Some(700));
+        worker.settle("", &again.receipt, retry).await.unwrap();
+        for number in 0.. {
+            let body = number.to_string();
+            match worker.send("", &text(&body)).await {
+                Ok(_) => missing.insert(body),
+                Err(Error::Full(_)) => break,
+                Err(error) => panic!("{error:?}"),
+            };
+        }
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        while !missing.is_empty() {
+            let delivery = worker.one("").await;
+            assert!(missing.remove(&body(&delivery)), "{delivery:?}");
+            worker.ack("", &delivery).await.unwrap();
+        }
+        worker.none("").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,10 +28,12 @@ const LONGEST_DELAY: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(200);
 /// How many bytes of messages are remembered for the case that they are rejected.
 const REMEMBERED: usize = 32 << 20;
-
+/// Why a message is not rejected.
+const UNKNOWN: &str = "the copy of the provider that gave the message has ended, and only that one \
+    could reject it; it comes again when its lease ends";
 /// What every queue takes that was not set up otherwise.
 const USUAL_MOST: usize = 256 << 10;
-/// How much of what a queue takes is left for what a dead letter tells besides.
+/// What is left of that for what a dead letter tells besides.
 const DEAD_ROOM: usize = 4 << 10;
 
 /// What a link gives its component.
@@ -275,11 +277,8 @@ impl SqsQueues {
     }
 
     async fn reject(&self, queue: &str, handle: &str, reason: &str) -> Result<(), QueueError> {
-        let Some(taken) = self.given.get(handle) else {
-            return Err(QueueError::other(
-                "the message was given by another copy of the provider, and only that one can reject it; it comes again when its lease ends",
-            ));
-        };
+        let taken = self.given.get(handle);
+        let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
         let dead = self.table.dead(queue);
         let fifo = self.table.name(&dead)?.fifo;
@@ -338,6 +337,9 @@ fn batch(letters: &[Letter], most: usize) -> usize {
 impl Queues for SqsQueues {
     /// Asking costs.
     const POLL: Duration = Duration::from_secs(5);
+    // It alone knows the message, which a dead letter has.
+    const HELD_HERE: bool = true;
+    const OUTLIVED: bool = true;
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
         Ok(self.link.receipts.clone())

@@ -20,9 +20,10 @@
 //! # Leases
 //!
 //! A lease is the visibility timeout of SQS, in whole seconds: a shorter one, or a part of a second,
-//! is made longer. It may last twelve hours in all. A receipt is known by every copy of the provider,
-//! but a message is rejected only by the one that gave it, which remembers it: another one cannot
-//! ask SQS for it, says so, and the message comes again.
+//! is made longer. It may last twelve hours in all. Copies of the provider pass calls about a receipt on
+//! to the one that gave the message, which remembers it for the case that it is rejected. When that one
+//! has ended the others settle in its place, but for what is rejected: they cannot ask SQS for the
+//! message, which comes again.
 //!
 //! # Dead letters
 //!

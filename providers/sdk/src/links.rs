@@ -187,15 +187,9 @@ impl<P: Provider> Links<P> {
             roads: self.roads.clone(),
             described: self.described.clone(),
             table: Arc::clone(&self.table),
+            left: None,
         };
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                () = worker.run() => {}
-            }
-        });
+        self.tasks.spawn(worker.run(self.stop.clone()));
         let entry = Entry {
             wish,
             status: seen.clone(),

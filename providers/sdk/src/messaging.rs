@@ -68,7 +68,7 @@
 //! | feature | values |
 //! | --- | --- |
 //! | `consistency` | `strong`: once `publish` has answered, the broker has the message for all who read; `none`: it is on its way |
-//! | `ttl` | what sets the time after which a message goes that nobody took: its `stream`, its `topic`, or the `session` of the reader; `none` where nothing does, and where nothing is kept |
+//! | `ttl` | what sets the time after which a message goes that nobody took: its `stream`, its `topic`, or the `session` or `queue` of a reader that is away; `none` where nothing does, and where nothing is kept |
 //! | `cas`, `paging` | `none`: the interface has neither |
 //! | `delivery` | `at-most-once`: what the component does not get when it is sent is lost; `at-least-once`: it is kept until the handler has returned, and may come twice |
 //! | `order` | `subject`, `partition`, `queue` or `connection`: within what messages come in the order in which they were published |

@@ -65,6 +65,12 @@ pub trait Provider: Send + Sync + Sized + 'static {
     /// Stops what [`Provider::put_target_link`] started, as [`Provider::delete_source_link`] does.
     async fn delete_target_link(&self, _link: &ProviderLink) {}
 
+    /// Learns that a link with the provider as source is gone: it was deleted, and a moment has passed
+    /// in which it was not put again. What the backend keeps for it is let go here, not in
+    /// [`Provider::delete_source_link`], which comes before every change of a link. Also called for a
+    /// link whose last put failed; not for one that goes while no process of the provider runs.
+    async fn forget_source_link(&self, _link: &ProviderLink) {}
+
     /// What the backend behind a link that was put can do, whichever end of it the provider is. A
     /// link that requires more (see [`Features`]) is deleted again and refused by name. Of links with
     /// the provider as source only those are asked about that require something.

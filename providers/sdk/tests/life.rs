@@ -240,6 +240,54 @@ async fn a_deleted_link_is_kept_for_a_short_time() {
     assert_eq!(host.told().await, "put target counter keyvalue default v=1");
 }
 
+/// What a backend keeps for it outlasts a change of the link, and a deletion that is taken back.
+#[tokio::test]
+async fn a_link_from_the_provider_is_forgotten_when_it_is_gone_for_good() {
+    let own = link("kv", "counter", &[("v", "1")]);
+    let mut host = Host::start(vec![own.clone()]).await;
+    host.told().await;
+    host.put(&link("kv", "counter", &[("v", "2")])).await;
+    for expected in ["delete source counter", "put source counter"] {
+        let told = host.told().await;
+        assert!(told.starts_with(expected), "{told}");
+    }
+    for _ in 0..2 {
+        host.delete(&own).await;
+        assert_eq!(host.told().await, "delete source counter keyvalue default");
+        host.put(&own).await;
+        let told = host.told().await;
+        assert_eq!(told, "put source counter keyvalue default v=1");
+    }
+    host.delete(&own).await;
+    let began = Instant::now();
+    assert_eq!(host.told().await, "delete source counter keyvalue default");
+    assert_eq!(host.told().await, "forget source counter keyvalue default");
+    assert!(
+        began.elapsed() > Duration::from_secs(1),
+        "forgotten at once"
+    );
+    // One that was never taken has left something behind in another life, maybe.
+    let wrong = link("kv", "counter", &[("behave", "invalid")]);
+    host.put(&wrong).await;
+    while host.report().await.state != LinkState::Failed {}
+    host.delete(&wrong).await;
+    assert_eq!(host.told().await, "forget source counter keyvalue default");
+}
+
+#[tokio::test]
+async fn a_provider_that_ends_forgets_links_that_are_gone_already() {
+    let (gone, kept) = (link("kv", "gone", &[]), link("kv", "kept", &[]));
+    let mut host = Host::start(vec![gone.clone(), kept]).await;
+    for _ in 0..2 {
+        host.told().await;
+    }
+    host.delete(&gone).await;
+    assert_eq!(host.told().await, "delete source gone keyvalue default");
+    host.stop.cancel();
+    assert_eq!(host.told().await, "forget source gone keyvalue default");
+    assert_eq!(host.told().await, "shutdown");
+}
+
 #[tokio::test]
 async fn sealed_secrets_come_with_the_link() {
     let mut host = Host::start(vec![]).await;

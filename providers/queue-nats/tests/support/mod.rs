@@ -6,6 +6,7 @@
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,
+    unused_imports,
     reason = "a part of each test that uses it"
 )]
 #![allow(
@@ -13,6 +14,8 @@
     clippy::allow_attributes_without_reason,
     reason = "stands in for the host of a provider"
 )]
+
+mod copies;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +66,7 @@ mod bindings {
 use bindings::exports::lattice::queue::handler;
 pub use bindings::lattice::queue::types::{Delivery, Depth, Error, Message, Outcome};
 use bindings::lattice::queue::{consumer, producer};
+pub use copies::{all_settle_what_each_gave, the_rest_settle_what_one_gave_that_has_ended};
 
 /// How long a test waits for what has to happen. A test machine may compile at the same time.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -164,7 +164,7 @@ pub const MESSAGES: Vocabulary = Vocabulary {
     capability: "messages",
     words: &[
         Word::one_of("consistency", &["strong", NONE]),
-        Word::one_of("ttl", &["stream", "topic", "session", NONE]),
+        Word::one_of("ttl", &["stream", "topic", "session", "queue", NONE]),
         Word::one_of("cas", &[NONE]),
         Word::one_of("paging", &[NONE]),
         Word::one_of("order", &["subject", "partition", "queue", "connection"]),

@@ -12,7 +12,7 @@ use crate::link::{LinkRole, ProviderLink};
 use crate::provider::Provider;
 
 /// How long a provider may take over one link: who waits for its state is told within five seconds.
-const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
+pub(super) const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
 /// How long a provider may take to look whether the backend of a link is there.
 pub(super) const CHECK_LIMIT: Duration = Duration::from_millis(2500);
 
@@ -77,6 +77,17 @@ pub(super) async fn delete<P: Provider>(provider: &P, link: &ProviderLink) -> bo
     };
     let deleted = tokio::time::timeout(CALLBACK_LIMIT, caught(deleted));
     deleted.await.is_ok()
+}
+
+/// Has the provider let go of what its backend keeps for a link that is gone, within `limit`; `false`
+/// when it does not.
+pub(super) async fn forget<P: Provider>(
+    provider: &P,
+    link: &ProviderLink,
+    limit: Duration,
+) -> bool {
+    let forgotten = caught(provider.forget_source_link(link));
+    tokio::time::timeout(limit, forgotten).await.is_ok()
 }
 
 /// Asks how the backend of a link does.

@@ -13,6 +13,7 @@ use lattice_core::provider::LinkReport;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::callbacks::{self, Refusal};
 use super::{Entry, Status, Wish};
@@ -26,8 +27,12 @@ use crate::roads::Roads;
 /// [`callbacks::CHECK_LIMIT`], one that goes away is told within five seconds.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// How long the component at the other end of a deleted link is still served: hosts learn of the
-/// deletion a moment apart, and calls are on their way.
+/// deletion a moment apart, and calls are on their way. As long, what a backend keeps for a deleted
+/// link stays.
 const LINGER: Duration = Duration::from_millis(1500);
+/// How long the provider may take over a link that is gone when it ends itself: its host gives it 300 ms
+/// in all.
+const LAST_MOMENT: Duration = Duration::from_millis(150);
 /// The first and the longest delay before a refused link is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
@@ -56,10 +61,25 @@ pub(super) struct Worker<P> {
     pub(super) roads: Roads,
     pub(super) described: Described,
     pub(super) table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
+    /// The link as it was put last, of which the backend may keep something.
+    pub(super) left: Option<Arc<ProviderLink>>,
 }
 
 impl<P: Provider> Worker<P> {
-    pub(super) async fn run(mut self) {
+    /// Looks after the link until it is gone, or the provider ends.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let is_over = tokio::select! {
+            biased;
+            () = stop.cancelled() => false,
+            () = self.accompany() => true,
+        };
+        let is_gone = self.wishes.borrow().link.is_none();
+        if !is_over && is_gone {
+            self.let_go(LAST_MOMENT).await;
+        }
+    }
+
+    async fn accompany(&mut self) {
         let mut put: Option<Put> = None;
         loop {
             let wish = self.wishes.borrow_and_update().clone();
@@ -74,7 +94,7 @@ impl<P: Provider> Worker<P> {
                 }
                 (Some(now), _) => self.delete(&now.link).await,
                 (None, None) => {
-                    if self.forget() {
+                    if self.is_gone_for_good(wish.number).await && self.forget() {
                         return;
                     }
                 }
@@ -83,6 +103,8 @@ impl<P: Provider> Worker<P> {
                     self.changed().await;
                 }
                 (None, Some(Ok(wanted))) => {
+                    let leaves = wanted.role == LinkRole::Source && !describe::is_question(&wanted);
+                    self.left = leaves.then(|| Arc::clone(&wanted));
                     let taken = self.bring_up(wish.number, wanted).await;
                     put = taken.map(|link| Put {
                         link,
@@ -107,6 +129,29 @@ impl<P: Provider> Worker<P> {
                 None
             }
             () = self.changed() => Some(Put { ends: Some(ends), ..now }),
+        }
+    }
+
+    /// Has the provider let go of a deleted link for good, unless it is put again within a moment:
+    /// links are deleted before they change, and by mistake.
+    async fn is_gone_for_good(&mut self, wish: u64) -> bool {
+        if self.left.is_some() {
+            self.settle(wish, LinkState::Pending, None);
+            tokio::select! {
+                biased;
+                () = self.changed() => return false,
+                () = tokio::time::sleep(LINGER) => {}
+            }
+            self.let_go(callbacks::CALLBACK_LIMIT).await;
+        }
+        true
+    }
+
+    async fn let_go(&mut self, limit: Duration) {
+        if let Some(link) = self.left.take()
+            && !callbacks::forget(&*self.provider, &link, limit).await
+        {
+            tracing::warn!(%link, "the provider did not let go in time of what its backend keeps");
         }
     }
 

@@ -58,7 +58,8 @@ pub enum Verdict {
     Again(Duration),
     /// No more attempts are made.
     Dead(DeadLetter),
-    /// The link goes while the next attempt is waited for: the broker shall keep the message.
+    /// The link goes while the next attempt is waited for, or the broker has the message back: it
+    /// shall keep it.
     Left,
 }
 
@@ -77,6 +78,8 @@ pub(super) enum Reached {
 #[derive(Debug, Clone)]
 pub struct Deliverer {
     shared: Arc<Shared>,
+    /// Cancelled when the link goes.
+    leaving: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -88,8 +91,6 @@ struct Shared {
     room: Arc<Semaphore>,
     /// For messages that the broker does not keep while they wait; see [`super::unkept`].
     waiting: Arc<Semaphore>,
-    /// Cancelled when the link goes.
-    leaving: CancellationToken,
     /// No calls before this time: hosts are overloaded.
     slow_until: Mutex<Option<Instant>>,
 }
@@ -110,11 +111,22 @@ impl Deliverer {
             room: Arc::new(Semaphore::new(rules.max_in_flight)),
             waiting: Arc::new(Semaphore::new(super::unkept::WAITING)),
             rules,
-            leaving: intake.leaving(),
             slow_until: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
+            leaving: intake.leaving(),
+        }
+    }
+
+    /// The same, for a message that the broker takes back when `held` is cancelled, which is a child
+    /// of [`Intake::leaving`]: the message is [`Verdict::Left`] then, where no attempt is under way. One
+    /// that is comes to its end.
+    #[must_use]
+    pub fn while_held(&self, held: CancellationToken) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            leaving: held,
         }
     }
 
@@ -226,7 +238,7 @@ impl Deliverer {
         tokio::select! {
             biased;
             something = something => Some(something),
-            () = self.shared.leaving.cancelled() => None,
+            () = self.leaving.cancelled() => None,
         }
     }
 

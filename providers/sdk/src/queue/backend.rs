@@ -84,10 +84,15 @@ pub trait Queues: Send + Sync + 'static {
     /// have it longer; a link that is deleted waits a second for a receive and drops it then.
     const POLL: Duration = Duration::from_secs(1);
 
-    /// Whether only the process that received a message can settle it. Calls to settle and to extend
-    /// that reach another copy of the provider are passed on to it then, and a process that has ended
-    /// takes its receipts along. The [`ReceiptKey`] may be that of the process.
+    /// Whether the process that received a message settles it. Calls to settle and to extend that
+    /// reach another copy of the provider are passed on to it then, and a process that has ended takes
+    /// its receipts along, unless they are [`Queues::OUTLIVED`]. The [`ReceiptKey`] may be that of the
+    /// process.
     const HELD_HERE: bool = false;
+
+    /// Whether the other copies settle what a process has received that has ended, as far as they can.
+    /// The [`ReceiptKey`] has to be one that they know.
+    const OUTLIVED: bool = false;
 
     /// What the receipts of a queue are sealed with: something that all copies of the provider know
     /// that may settle them, and no component does.
@@ -155,6 +160,7 @@ pub trait Queues: Send + Sync + 'static {
 impl<B: Queues> Queues for Arc<B> {
     const POLL: Duration = B::POLL;
     const HELD_HERE: bool = B::HELD_HERE;
+    const OUTLIVED: bool = B::OUTLIVED;
 
     async fn receipt_key(&self, queue: &str) -> Result<ReceiptKey, QueueError> {
         B::receipt_key(self, queue).await

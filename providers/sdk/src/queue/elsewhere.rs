@@ -93,29 +93,28 @@ async fn answer<B: Queues>(links: Links<B>, mut call: IncomingCall) {
     call.responder.reply(answered(&done)).await.ok();
 }
 
-/// Passes a call on to the copy that can answer it.
+/// Passes a call on to the copy that can answer it; `None` when that has ended.
 pub(crate) async fn ask(
     session: &Session,
     home: &str,
     cx: &Context,
     (queue, receipt): (&str, &str),
     about: &About,
-) -> Result<(), QueueError> {
+) -> Option<Result<(), QueueError>> {
     let instance = format!("{INTERFACE}-{home}");
     let link = &*cx.link_name;
     let call = session.invocation(session.id(), link, &instance, FUNCTION, cx.deadline);
     let call = call.source(cx.source_id.as_deref().unwrap_or_default());
     let params = params(queue, receipt, about);
-    match session.peer().call(call, params).await {
+    Some(match session.peer().call(call, params).await {
         Ok(answer) => {
             heard(answer).unwrap_or_else(|error| Err(QueueError::other(error.to_string())))
         }
-        // Whoever had the lease has ended, and the lease with it.
-        Err(error) if error.never_started() => Err(QueueError::ReceiptExpired),
+        Err(error) if error.never_started() => return None,
         Err(error) => Err(QueueError::unavailable(format!(
             "the copy of the provider that received the message: {error}"
         ))),
-    }
+    })
 }
 
 fn params(queue: &str, receipt: &str, about: &About) -> Bytes {

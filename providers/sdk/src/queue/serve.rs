@@ -105,7 +105,13 @@ impl<B: Queues> Links<B> {
             Some((home, receipt)) if B::HELD_HERE => {
                 if *home != *self.home {
                     let of = (queue, receipt);
-                    return elsewhere::ask(&self.session, home, cx, of, &about).await;
+                    let told = elsewhere::ask(&self.session, home, cx, of, &about).await;
+                    match told {
+                        Some(told) => return told,
+                        // Whoever had the lease has ended, and the lease with it.
+                        None if !B::OUTLIVED => return Err(QueueError::ReceiptExpired),
+                        None => {}
+                    }
                 }
                 receipt
             }

@@ -66,15 +66,16 @@ impl Telltale {
         Ok(())
     }
 
+    async fn tell_of(&self, what: &str, link: &ProviderLink) {
+        let (peer, package, name) = (&link.peer, &link.package, &link.name);
+        self.tell(format!("{what} {peer} {package} {name}")).await;
+    }
+
     async fn delete(&self, role: &str, link: &ProviderLink) {
         if link.value("behave") == Some("drag") {
             std::future::pending().await
         }
-        self.tell(format!(
-            "delete {role} {} {} {}",
-            link.peer, link.package, link.name
-        ))
-        .await;
+        self.tell_of(&format!("delete {role}"), link).await;
     }
 }
 
@@ -107,6 +108,10 @@ impl Provider for Telltale {
 
     async fn delete_target_link(&self, link: &ProviderLink) {
         self.delete("target", link).await;
+    }
+
+    async fn forget_source_link(&self, link: &ProviderLink) {
+        self.tell_of("forget source", link).await;
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {

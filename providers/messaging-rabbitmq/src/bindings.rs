@@ -1,0 +1,197 @@
+//! What brings messages to the queues of a link.
+//!
+//! The server does not tell what a queue is bound by, and a queue may be shared by links that know
+//! nothing of each other. So a link has an exchange of its own between the exchange that components
+//! publish to and the queues. With it all bindings of the link go, and no others:
+//!
+//! ```text
+//! amq.topic --keys--> lattice.LATTICE.PROVIDER.COMPONENT.LINK=NAMESPACE:PACKAGE=1 --keys--> queues
+//! ```
+//!
+//! A message that reaches a queue on two ways is in it once. That is how bindings change without a
+//! gap: a second exchange is made with the new ones, then the first is made anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lapin::options::{
+    ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
+use lattice_provider_sdk::ProviderLink;
+use sha2::{Digest as _, Sha256};
+
+use crate::settings::is_name;
+
+/// How often it is looked whether another copy of the provider is done with the same bindings.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long the others wait for one that was cut off in the middle, in milliseconds.
+const LOCKED_AT_MOST: i64 = 10_000;
+
+/// The bindings of one link.
+#[derive(Debug)]
+pub(crate) struct Bindings {
+    pub(crate) place: Place,
+    /// The exchange that components publish to.
+    pub(crate) exchange: String,
+    /// The keys of each queue.
+    pub(crate) queues: BTreeMap<String, Vec<String>>,
+}
+
+impl Bindings {
+    /// Adds bindings that are missing. The queues have to be there.
+    pub(crate) async fn add(&self, connection: &Connection) -> lapin::Result<()> {
+        let channel = connection.create_channel().await?;
+        self.add_to(&channel, &self.place.exchange(1)).await
+    }
+
+    /// Has the link be bound by these keys and no others. Messages of keys that it was bound by
+    /// before, and still is, go on to the queues meanwhile, whatever breaks in the middle.
+    pub(crate) async fn replace(&self, connection: &Connection) -> lapin::Result<()> {
+        let lock = self.place.lock(connection).await?;
+        let replaced = self.replace_alone(connection).await;
+        let released = lock.release().await;
+        replaced.and(released)
+    }
+
+    async fn replace_alone(&self, connection: &Connection) -> lapin::Result<()> {
+        let channel = connection.create_channel().await?;
+        let [first, second] = self.place.exchanges();
+        // Nothing is taken away before what is there has the new keys too.
+        self.add_to(&channel, &first).await?;
+        for exchange in [&second, &first] {
+            delete(&channel, exchange).await?;
+            self.add_to(&channel, exchange).await?;
+        }
+        delete(&channel, &second).await
+    }
+
+    async fn add_to(&self, channel: &Channel, own: &ShortString) -> lapin::Result<()> {
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            // It goes with the last of its queues.
+            auto_delete: true,
+            internal: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let (kind, table) = (ExchangeKind::Topic, FieldTable::default);
+        let declared = channel.exchange_declare(own.clone(), kind, options, table());
+        declared.await?;
+        for (queue, keys) in &self.queues {
+            for key in keys {
+                let (queue, key) = (queue.as_str().into(), key.as_str().into());
+                // The server answers in order, so that the last answer is for all.
+                let options = QueueBindOptions { nowait: true };
+                let bound = channel.queue_bind(queue, own.clone(), key, options, table());
+                bound.await?;
+            }
+        }
+        let keys: Vec<_> = self.queues.values().flatten().collect();
+        for (number, key) in keys.iter().enumerate() {
+            let (exchange, key) = (self.exchange.as_str().into(), key.as_str().into());
+            let nowait = number + 1 < keys.len();
+            let options = ExchangeBindOptions { nowait };
+            let bound = channel.exchange_bind(own.clone(), exchange, key, options, table());
+            bound.await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the bindings of one queue away that an earlier version of the provider made, which had no
+    /// exchange between.
+    pub(crate) async fn forget_direct(&self, channel: &Channel, queue: &str) -> lapin::Result<()> {
+        for key in self.queues.get(queue).into_iter().flatten() {
+            let (queue, exchange) = (queue.into(), self.exchange.as_str().into());
+            let table = FieldTable::default();
+            let unbound = channel.queue_unbind(queue, exchange, key.as_str().into(), table);
+            unbound.await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the server keeps the bindings of a link.
+#[derive(Debug)]
+pub(crate) struct Place(String);
+
+impl Place {
+    /// That of a link whose own queue, if it has one, is called `own`.
+    pub(crate) fn of(link: &ProviderLink, own: &str) -> Self {
+        let name = format!("{own}={}:{}", link.namespace, link.package);
+        // What is put behind it has to fit too.
+        Self(match is_name(&format!("{name}=lock")) {
+            true => name,
+            false => format!("lattice.{}", hex::encode(Sha256::digest(name))),
+        })
+    }
+
+    fn exchange(&self, number: u8) -> ShortString {
+        format!("{}={number}", self.0).into()
+    }
+
+    fn exchanges(&self) -> [ShortString; 2] {
+        [1, 2].map(|number| self.exchange(number))
+    }
+
+    /// Takes all bindings of the link away. What is in the queues stays.
+    pub(crate) async fn clear(&self, connection: &Connection) -> lapin::Result<()> {
+        let channel = connection.create_channel().await?;
+        for exchange in &self.exchanges() {
+            delete(&channel, exchange).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no other copy of the provider changes the bindings: while one does, it has a queue
+    /// that belongs to its connection, with which the server takes it away.
+    async fn lock(&self, connection: &Connection) -> lapin::Result<Lock> {
+        let name = ShortString::from(format!("{}=lock", self.0));
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-expires".into(), AMQPValue::LongLongInt(LOCKED_AT_MOST));
+        loop {
+            let channel = connection.create_channel().await?;
+            let declared = channel.queue_declare(name.clone(), options, arguments.clone());
+            match declared.await {
+                Ok(_) => return Ok(Lock { channel, name }),
+                Err(error) if is_locked(&error) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Keeps other copies of the provider out.
+struct Lock {
+    channel: Channel,
+    name: ShortString,
+}
+
+impl Lock {
+    async fn release(self) -> lapin::Result<()> {
+        let options = QueueDeleteOptions::default();
+        self.channel
+            .queue_delete(self.name, options)
+            .await
+            .map(drop)
+    }
+}
+
+/// Deletes an exchange, if it is there.
+async fn delete(channel: &Channel, exchange: &ShortString) -> lapin::Result<()> {
+    let options = ExchangeDeleteOptions::default();
+    channel.exchange_delete(exchange.clone(), options).await
+}
+
+fn is_locked(error: &lapin::Error) -> bool {
+    let ErrorKind::ProtocolError(told) = error.kind() else {
+        return false;
+    };
+    *told.kind() == AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED)
+}
