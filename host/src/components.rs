@@ -8,6 +8,7 @@ mod error;
 mod invoke;
 mod leave;
 mod limits;
+mod others;
 mod record;
 mod report;
 mod reuse;
@@ -48,6 +49,7 @@ pub(crate) use drains::Drains;
 use entry::Entry;
 pub(crate) use entry::Wanted;
 pub(crate) use error::ScaleError;
+pub(crate) use others::OldHosts;
 use wishes::{Room, Wish};
 
 /// What components need of the host.
@@ -71,6 +73,7 @@ pub(crate) struct ComponentDeps {
     pub(crate) max_execution_time: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) drains: Drains,
+    pub(crate) old_hosts: Arc<OldHosts>,
 }
 
 impl ComponentDeps {

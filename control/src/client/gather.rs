@@ -26,6 +26,8 @@ pub struct GatherOptions {
     pub max_replies: Option<usize>,
     /// Ends the collection early, when for this long after an answer no other one came.
     pub quiet: Option<Duration>,
+    /// Ends the collection early, when the answers have this many bytes together.
+    pub max_bytes: Option<usize>,
 }
 
 impl GatherOptions {
@@ -62,8 +64,9 @@ impl Client {
             .map_err(|error| ClientError::transport(op, error))?;
         self.publish(op, Some(&inbox), payload).await?;
         let mut replies = Vec::new();
-        let mut until = deadline;
-        while replies.len() < most {
+        let (mut until, mut bytes) = (deadline, 0);
+        let most_bytes = options.max_bytes.unwrap_or(usize::MAX);
+        while replies.len() < most && bytes < most_bytes {
             let Ok(Some(message)) = timeout_at(until, answers.next()).await else {
                 break;
             };
@@ -73,6 +76,7 @@ impl Client {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Err(ClientError::no_responders(op, &self.subjects.subject(op)));
             }
+            bytes += message.payload.len();
             replies.extend(parse(op, &message.payload));
         }
         Ok(replies)

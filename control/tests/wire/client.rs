@@ -236,6 +236,11 @@ async fn all_hosts_answer_a_ping_and_a_lattice_without_hosts_is_empty() {
         .collect();
     ids.sort();
     assert_eq!(ids, [HOST.to_owned(), other_host().to_string()]);
+    let short = GatherOptions {
+        max_bytes: Some(1),
+        ..GatherOptions::default()
+    };
+    assert_eq!(client.ping(short).await.unwrap().len(), 1);
     let settled = GatherOptions {
         quiet: Some(Duration::from_secs(2)),
         ..GatherOptions::default()

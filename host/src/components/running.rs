@@ -22,6 +22,7 @@ use super::error::ScaleError;
 use super::invoke::ComponentInvoke;
 use super::leave::Planned;
 use super::limits::Limits;
+use super::others::Beside;
 use super::record::Record;
 use super::reuse;
 use super::serve::{Served, ServedExports, Server, Serving};
@@ -306,6 +307,7 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, wanted: &Wante
         prefix: RpcPrefix::new(deps.lattice(), id),
         limiter: Arc::new(limiter),
         relief: Relief::default(),
+        others: Arc::new(Beside::new(Arc::clone(&deps.old_hosts), id.clone())),
         call_timeout: deps.call_timeout,
         serving: Arc::new(Serving {
             id: id.clone(),

@@ -14,8 +14,8 @@ use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, StringMap};
 use lattice_rpc::http::{IncomingBody, REQUEST, answer, take_request};
 use lattice_rpc::{
-    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Params, Peer, Relief,
-    RemoteError, ServeHandle, ServeOptions, Watching,
+    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Others, Params, Peer,
+    Relief, RemoteError, ServeHandle, ServeOptions, Watching,
 };
 use lattice_runtime::{
     CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse, InvokeError,
@@ -28,6 +28,7 @@ use tracing::Instrument as _;
 use super::code::Code;
 use super::drains::End;
 use super::error::ScaleError;
+use super::others::Beside;
 use super::traced;
 use crate::bus_errors::BusErrors;
 use crate::failures::{Failure, Failures};
@@ -94,6 +95,7 @@ pub(crate) struct Server {
     pub(crate) prefix: RpcPrefix,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) relief: Relief,
+    pub(crate) others: Arc<Beside>,
     pub(crate) call_timeout: Duration,
     pub(crate) serving: Arc<Serving>,
 }
@@ -102,7 +104,9 @@ impl Server {
     /// Lets others take calls that would wait for long here, as long as what this returns is held.
     pub(crate) async fn relieve(&self) -> Result<Watching, ConnectError> {
         let limiter = Arc::clone(&self.limiter);
-        self.relief.watch(&self.peer, &self.prefix, limiter).await
+        let others = Arc::clone(&self.others) as Arc<dyn Others>;
+        let watching = self.relief.watch(&self.peer, &self.prefix, limiter, others);
+        watching.await
     }
 
     fn subject(&self, export: &Export) -> String {
@@ -110,11 +114,26 @@ impl Server {
             .invocation(export.instance().unwrap_or_default(), export.function())
     }
 
-    /// Makes `code` answer from now on, and returns the functions that it no longer has.
-    ///
+    /// Makes `code` answer from now on, and returns the functions that it no longer has. Meanwhile
+    /// nobody counts as one who serves the same.
+    pub(crate) async fn switch(
+        &self,
+        served: &mut ServedExports,
+        code: &Arc<Code>,
+    ) -> Result<Vec<Served>, ScaleError> {
+        let before = self.others.serve_image(None);
+        let switched = self.switch_functions(served, code).await;
+        let now = match &switched {
+            Ok(_) => Some(code.image.clone()),
+            Err(_) => before,
+        };
+        self.others.serve_image(now);
+        switched
+    }
+
     /// Functions that are new are subscribed before any call meets the new version, so that a
     /// failure leaves everything as it was. Calls under way stay with the version they met.
-    pub(crate) async fn switch(
+    async fn switch_functions(
         &self,
         served: &mut ServedExports,
         code: &Arc<Code>,

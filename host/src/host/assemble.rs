@@ -23,7 +23,7 @@ use crate::artifact::Images;
 use crate::bus_errors::BusErrors;
 use crate::bus_log::{BusLog, Users};
 use crate::claims::ClaimsTable;
-use crate::components::{ComponentDeps, Components, Drains};
+use crate::components::{ComponentDeps, Components, Drains, OldHosts};
 use crate::config::HostConfig;
 use crate::connect::{connect, for_long_streams};
 use crate::control::HostApi;
@@ -301,7 +301,14 @@ fn components(common: &Common, runtime: Runtime, gate: Option<Gate>) -> Componen
         max_execution_time: config.max_execution_time,
         drain_timeout: config.drain_timeout,
         drains: Drains::default(),
+        old_hosts: Arc::new(old_hosts(common)),
     })
+}
+
+fn old_hosts(common: &Common) -> OldHosts {
+    let config = &common.config;
+    let prefix = config.ctl_topic_prefix.clone();
+    OldHosts::new(common.ctl.clone(), config.lattice.clone(), prefix)
 }
 
 type ProviderParts = (Arc<Providers>, Arc<LinkStates>);

@@ -64,6 +64,16 @@ pub struct HostInventory {
     pub roads: Vec<RoadReport>,
 }
 
+/// What stands in the version of our hosts, after that of the 1.9 host whose interface they keep.
+const OURS: &str = "+lattice-";
+
+/// Whether a host that tells this version is one of ours. What hosts of 1.9 know nothing of, such
+/// as calls that are handed on, is not to be expected of others.
+#[must_use]
+pub fn is_ours(version: &str) -> bool {
+    version.contains(OURS)
+}
+
 /// One running component.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentDescription {
@@ -210,6 +220,12 @@ mod tests {
             !is_host_label("zone") && !is_host_label("hostcore") && !is_host_label("höstcore.x")
         );
         assert!(machine_labels().keys().all(|key| is_host_label(key)));
+    }
+
+    #[test]
+    fn hosts_of_1_9_are_told_by_their_version() {
+        assert!(is_ours("1.9.2+lattice-0.1.0"));
+        assert!(!is_ours("1.9.2") && !is_ours("") && !is_ours("1.9.2+build-5"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -33,6 +34,8 @@ pub struct Limiter {
     max_queued: usize,
     max_wait: Duration,
     pressed: Notify,
+    /// The same for a second one who waits for it, since each wakes one.
+    pressed_too: Notify,
     /// What bounds it together with others.
     seat: Option<Seat>,
     strain: Strain,
@@ -71,6 +74,7 @@ impl Limiter {
             max_queued,
             max_wait,
             pressed: Notify::new(),
+            pressed_too: Notify::new(),
             seat: None,
             strain: Strain::new(max_wait),
         }
@@ -86,6 +90,21 @@ impl Limiter {
     /// Waits until a call is refused, or has waited for its turn for a tenth of a second.
     pub(crate) async fn pressed(&self) {
         self.pressed.notified().await;
+    }
+
+    /// As [`Limiter::pressed`], for another one who waits.
+    pub(crate) async fn pressed_too(&self) {
+        self.pressed_too.notified().await;
+    }
+
+    /// Whether that came to pass since it was last asked or waited for.
+    pub(crate) fn was_pressed_too(&self) -> bool {
+        self.pressed_too().now_or_never().is_some()
+    }
+
+    fn press(&self) {
+        self.pressed.notify_one();
+        self.pressed_too.notify_one();
     }
 
     /// How many calls more would get their turn at once; 0 when some wait.
@@ -250,7 +269,7 @@ impl Limiter {
         if let Ok(turn) = timeout_at(until.min(now + PATIENCE), &mut turn).await {
             return Some(turn);
         }
-        self.pressed.notify_one();
+        self.press();
         timeout_at(until, turn).await.ok()
     }
 
@@ -302,7 +321,7 @@ impl Limiter {
 
     /// What a call is told that gets no turn; `wait` is how long one that comes now would wait.
     fn refusal(&self, why: &str, wait: Option<Duration>) -> RemoteError {
-        self.pressed.notify_one();
+        self.press();
         self.strain.refused(Instant::now());
         let is_busy = |seat: &Seat| seat.is_engaged() || seat.is_shed();
         let (text, hint) = if self.seat.as_ref().is_some_and(is_busy) {

@@ -4,16 +4,19 @@
 //! that one behind a leaf gets nothing while those at the hub let calls wait. Whoever lets calls
 //! wait for long asks the other servers of the entity for room. Calls that find no free turn here
 //! are then handed on to one that has some, as they came, so that it answers their callers itself.
-//! Nobody leaves a queue group for that: when the other goes, calls just stay again. Servers of
-//! the 1.9 lattice are not asked; they get their part from NATS.
+//! When the other goes, calls just stay again. Servers of the 1.9 lattice are not asked: where
+//! nobody else has room, the functions leave their queue groups for a while ([`aside`]).
 
 #![expect(
     clippy::disallowed_methods,
     reason = "owns the subject at which servers ask for room"
 )]
 
+mod aside;
+mod others;
+mod pressure;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
@@ -24,10 +27,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::counted::Counted;
 use crate::dispatch::Via;
 use crate::error::ConnectError;
 use crate::limiter::Limiter;
 use crate::peer::Peer;
+pub(crate) use aside::Absences;
+use aside::{Aside, Keeper};
+pub use others::{Nobody, Others};
 
 /// How long the others may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
@@ -55,11 +62,13 @@ struct Other {
 #[derive(Debug, Clone, Default)]
 pub struct Relief {
     other: Arc<Mutex<Option<Other>>>,
+    aside: Arc<Aside>,
 }
 
 impl Relief {
     /// Begins to watch the `limiter` of the entity with this prefix, all of whose functions are
-    /// served with this relief. Ends when what it returns is dropped.
+    /// served with this relief. Ends when what it returns is dropped. `others` are those whom
+    /// the functions may leave their queue groups to.
     ///
     /// # Errors
     ///
@@ -69,6 +78,7 @@ impl Relief {
         peer: &Peer,
         prefix: &RpcPrefix,
         limiter: Arc<Limiter>,
+        others: Arc<dyn Others>,
     ) -> Result<Watching, ConnectError> {
         let subject = prefix.room();
         let questions = peer.nats().subscribe(subject.clone()).await;
@@ -80,6 +90,7 @@ impl Relief {
         let watch = Watch {
             counted: Counted::new(peer),
             limiter,
+            others,
             relief: self.clone(),
             entity: prefix.clone(),
             subject,
@@ -109,6 +120,11 @@ impl Relief {
             .lock()
             .as_ref()
             .is_some_and(|other| other.left > 0 && other.until >= Instant::now())
+    }
+
+    /// Tells one function when to leave its queue group.
+    pub(crate) fn absences(&self) -> Absences {
+        self.aside.absences()
     }
 
     fn set(&self, other: Option<Other>) {
@@ -158,7 +174,8 @@ pub struct Watching {
 
 impl Watching {
     /// Takes no more calls of others, and waits until those are here that were promised room, or
-    /// until `deadline`. To be called before the functions are drained.
+    /// until `deadline`. To be called before the functions are drained; those that have left their
+    /// queue groups do not come back.
     pub async fn end(&self, deadline: Instant) {
         let last = {
             let mut promises = self.state.promises.lock();
@@ -173,26 +190,10 @@ impl Watching {
     }
 }
 
-/// Counts a subscription as long as it is held.
-#[derive(Debug)]
-struct Counted(Peer);
-
-impl Counted {
-    fn new(peer: &Peer) -> Self {
-        peer.inner.subscriptions.fetch_add(1, Ordering::Relaxed);
-        Self(peer.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.inner.subscriptions.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 struct Watch {
     counted: Counted,
     limiter: Arc<Limiter>,
+    others: Arc<dyn Others>,
     relief: Relief,
     entity: RpcPrefix,
     subject: String,
@@ -201,7 +202,7 @@ struct Watch {
 
 impl Watch {
     fn peer(&self) -> &Peer {
-        &self.counted.0
+        self.counted.peer()
     }
 
     async fn run(self, questions: Subscriber) {
@@ -212,6 +213,7 @@ impl Watch {
             () = self.state.ended.cancelled() => {}
             () = self.answer_all(questions) => {}
             () = self.relieve() => {}
+            () = self.step_aside() => {}
         }
         self.relief.set(None);
     }
@@ -261,6 +263,31 @@ impl Watch {
             }
             self.relief.set(None);
         }
+    }
+
+    /// Has the functions leave their queue groups while that helps.
+    async fn step_aside(&self) {
+        let keeper = Keeper {
+            limiter: &self.limiter,
+            others: &*self.others,
+            relief: &self.relief,
+            ended: &self.state.ended,
+            group: self.entity.queue_group(),
+        };
+        keeper.keep(|| self.is_room_elsewhere()).await;
+    }
+
+    async fn is_room_elsewhere(&self) -> bool {
+        if self.relief.knows_other() {
+            return true;
+        }
+        let told = self.peer().ask(&self.subject, ANSWER_WITHIN).await;
+        let other = told.as_ref().and_then(read);
+        let has_room = other.is_some();
+        if has_room {
+            self.relief.set(other);
+        }
+        has_room
     }
 }
 

@@ -1,14 +1,12 @@
 //! The answering side.
 
-#![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
-
 mod admit;
 mod intake;
+mod member;
 mod running;
 
 use std::any::TypeId;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lattice_core::TraceContext;
@@ -26,6 +24,7 @@ use crate::relief::Relief;
 use crate::respond::Responder;
 use crate::start::Crew;
 use intake::Intake;
+use member::Member;
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -215,12 +214,7 @@ impl Peer {
         };
         check_subject(&subject.into()).map_err(refuse)?;
         self.remember(subject);
-        let subscriber = self
-            .nats()
-            .queue_subscribe(subject.to_owned(), queue.to_owned())
-            .await
-            .map_err(|error| refuse(error.to_string()))?;
-        self.inner.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let member = Member::join(self, subject, queue).await?;
         let handle = ServeHandle {
             leave: self.inner.stop.child_token(),
             abort: self.inner.stop.child_token(),
@@ -230,6 +224,7 @@ impl Peer {
         let intake = Arc::new(Intake {
             peer: self.clone(),
             subject: subject.into(),
+            queue: queue.to_owned(),
             options,
             handler,
             crew: Crew {
@@ -240,9 +235,7 @@ impl Peer {
             abort: handle.abort.clone(),
             bodies: handle.bodies.clone(),
         });
-        handle
-            .tasks
-            .spawn(intake.run(subscriber, handle.leave.clone()));
+        handle.tasks.spawn(intake.run(member, handle.leave.clone()));
         Ok(handle)
     }
 

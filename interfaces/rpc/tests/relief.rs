@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_rpc::{
-    CallError, Limiter, Peer, PeerConfig, Relief, RemoteError, ServeHandle, ServeOptions, Watching,
+    CallError, Limiter, Nobody, Peer, PeerConfig, Relief, RemoteError, ServeHandle, ServeOptions,
+    Watching,
 };
 use support::{Pair, options, soon};
 use tokio::sync::Semaphore;
@@ -55,7 +56,8 @@ impl Server {
         };
         let (subject, queue) = (pair.subject("work"), pair.prefix.queue_group());
         let serving = peer.serve(&subject, queue, options, handler).await.unwrap();
-        let relief = relief.watch(peer, &pair.prefix, limiter).await.unwrap();
+        let watching = relief.watch(peer, &pair.prefix, limiter, Arc::new(Nobody));
+        let relief = watching.await.unwrap();
         peer.confirm(Duration::from_secs(5)).await.unwrap();
         Self {
             gate,

@@ -15,7 +15,7 @@ use lattice_codec::{DecodeError, Reader};
 use lattice_core::subject::RpcPrefix;
 use lattice_rpc::wrpc::{Incoming, Outgoing, Taken};
 use lattice_rpc::{
-    ConnectError, Context, IncomingCall, Params, Peer, RemoteError, Responder, ServeHandle,
+    ConnectError, Context, IncomingCall, Nobody, Params, Peer, RemoteError, Responder, ServeHandle,
     ServeOptions, Value, Watching,
 };
 use parking_lot::Mutex;
@@ -52,7 +52,8 @@ impl Serving {
         self.handles.lock().push(handle);
     }
 
-    /// Lets other copies of the provider take calls that would wait for long here.
+    /// Lets other copies of the provider take calls that would wait for long here. Those of 1.9 are
+    /// not looked for, which only a host could tell of.
     pub(crate) async fn relieve(
         &self,
         peer: &Peer,
@@ -60,7 +61,10 @@ impl Serving {
         options: &ServeOptions,
     ) -> Result<(), ConnectError> {
         let limiter = Arc::clone(&options.limiter);
-        let watch = || options.relief.watch(peer, prefix, limiter);
+        let watch = || {
+            let relief = &options.relief;
+            relief.watch(peer, prefix, limiter, Arc::new(Nobody))
+        };
         self.relief.get_or_try_init(watch).await?;
         Ok(())
     }

@@ -3,7 +3,6 @@
 use std::any::TypeId;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
@@ -27,9 +26,6 @@ use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
 use crate::start::{Crew, Starter};
 
-/// How long leaving a queue group waits for messages that are on their way.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
-
 /// How many calls are started one after the other in one task. More that have come meanwhile are
 /// started in tasks of their own, which other workers may take.
 const ROW: usize = 16;
@@ -44,13 +40,13 @@ const ARRIVED: usize = 4096;
 /// The calls that have come, with the time at which that was seen: where more come than are taken
 /// in, what they have waited is known in the end.
 #[derive(Default)]
-struct Arrived {
+pub(super) struct Arrived {
     calls: VecDeque<(Instant, Message)>,
 }
 
 impl Arrived {
     /// Waits until there is a call; false when none will come any more.
-    async fn wait(&mut self, subscriber: &mut Subscriber) -> bool {
+    pub(super) async fn wait(&mut self, subscriber: &mut Subscriber) -> bool {
         if self.gather(subscriber) {
             return true;
         }
@@ -64,7 +60,7 @@ impl Arrived {
     }
 
     /// Adds what has come; false when there is nothing then.
-    fn gather(&mut self, subscriber: &mut Subscriber) -> bool {
+    pub(super) fn gather(&mut self, subscriber: &mut Subscriber) -> bool {
         let mut now = None;
         while self.calls.len() < ARRIVED
             && let Some(Some(message)) = unconstrained(subscriber.next()).now_or_never()
@@ -85,6 +81,8 @@ impl Arrived {
 pub(super) struct Intake<H> {
     pub(super) peer: Peer,
     pub(super) subject: Subject,
+    /// The queue group.
+    pub(super) queue: String,
     pub(super) options: ServeOptions,
     pub(super) handler: H,
     pub(super) crew: Crew,
@@ -99,29 +97,8 @@ where
     H: Fn(IncomingCall) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    pub(super) async fn run(self: Arc<Self>, mut subscriber: Subscriber, leave: CancellationToken) {
-        let listed = self.list();
-        let mut arrived = Arrived::default();
-        loop {
-            tokio::select! {
-                biased;
-                () = leave.cancelled() => break,
-                some = arrived.wait(&mut subscriber) => if !some { break },
-            }
-            self.take_row(&mut arrived).await;
-        }
-        drop(listed);
-        if !self.abort.is_cancelled() {
-            self.leave(&mut subscriber, arrived).await;
-        }
-        self.peer
-            .inner
-            .subscriptions
-            .fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// Lets calls come here that others hand on, and those that are made in this process.
-    fn list(self: &Arc<Self>) -> Vec<Listed> {
+    pub(super) fn list(self: &Arc<Self>) -> Vec<Listed> {
         let inner = &self.peer.inner;
         let function = Arc::clone(self) as Arc<dyn TakeIn>;
         let boards = std::iter::once(&inner.own).chain(&inner.config.local);
@@ -130,34 +107,8 @@ where
             .collect()
     }
 
-    /// Leaves the queue group and takes in what the server has sent us until then.
-    ///
-    /// The client's own `drain` forgets the subscription as soon as it has written that it leaves,
-    /// and drops what is on its way. A limit beyond all counting keeps the subscription here,
-    /// while the server, which reads no number of so many digits, ends it at once. Then two
-    /// messages to ourselves make sure that nothing is on its way any more: the second for a
-    /// publisher that had picked us just before.
-    async fn leave(self: &Arc<Self>, subscriber: &mut Subscriber, mut arrived: Arrived) {
-        if subscriber.unsubscribe_after(u64::MAX).await.is_err() {
-            return;
-        }
-        for _ in 0..2 {
-            let confirmed = tokio::select! {
-                biased;
-                () = self.abort.cancelled() => return,
-                confirmed = self.peer.confirm(LEAVE_WITHIN) => confirmed,
-            };
-            if let Err(error) = confirmed {
-                tracing::debug!(%error, "left a queue group without knowing what was on its way");
-            }
-            while arrived.gather(subscriber) {
-                self.take_row(&mut arrived).await;
-            }
-        }
-    }
-
     /// Starts the calls that came first.
-    async fn take_row(self: &Arc<Self>, arrived: &mut Arrived) {
+    pub(super) async fn take_row(self: &Arc<Self>, arrived: &mut Arrived) {
         let row = arrived.row();
         if row.len() == ROW {
             let intake = Arc::clone(self);

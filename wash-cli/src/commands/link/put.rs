@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use lattice_core::host::is_ours;
 use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::{Link, Locality};
 use serde_json::Value;
@@ -150,16 +151,13 @@ async fn keeps_rules(lattice: &Lattice, link: &Link) -> bool {
     same.all(|stored| stored.rules == link.rules)
 }
 
-/// What stands in the version of hosts whose providers say whether they take a link.
-const REPORTING_HOST: &str = "+lattice-";
-
-/// The copies of providers at both ends that will say something.
+/// The copies of providers at both ends that will say something, as those of our hosts do.
 async fn provider_ends(lattice: &Lattice, link: &Link) -> Result<Vec<LinkEnd>> {
     let inventories = lattice.look_at(None, Search::Quick).await?;
     let at_an_end = |id: &String| *id == link.source_id || *id == link.target;
     Ok(inventories
         .iter()
-        .filter(|host| host.version.contains(REPORTING_HOST))
+        .filter(|host| is_ours(&host.version))
         .flat_map(|host| {
             let ids = host
                 .providers
