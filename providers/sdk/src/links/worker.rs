@@ -206,7 +206,7 @@ impl<P: Provider> Worker<P> {
                 },
                 () = self.changed() => {
                     // What was begun is broken off, wherever it was.
-                    self.let_go(&link, "broken off").await;
+                    self.take_back(&link, "broken off").await;
                     return None;
                 }
             };
@@ -214,7 +214,7 @@ impl<P: Provider> Worker<P> {
             let Refusal { error, was_put } = refusal;
             self.settle(wish, LinkState::Failed, Some(error.reason()));
             if was_put {
-                self.let_go(&link, "refused").await;
+                self.take_back(&link, "refused").await;
             }
             let delay = error.may_pass().then(|| backoff.delay());
             let pause = async {
@@ -231,7 +231,7 @@ impl<P: Provider> Worker<P> {
     }
 
     /// Has the provider forget what it may have of a link that is not put.
-    async fn let_go(&self, link: &ProviderLink, why: &str) {
+    async fn take_back(&self, link: &ProviderLink, why: &str) {
         if !describe::is_question(link) && !callbacks::delete(&*self.provider, link).await {
             tracing::error!(%link, why, "the provider did not let go of a link in time");
         }
