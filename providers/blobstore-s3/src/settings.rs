@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use lattice_backend_http::aws::AwsOptions;
+use lattice_backend_http::aws::{AwsOptions, NoProfile};
 use lattice_backend_http::{HttpOptions, TlsError, TlsOptions};
 use lattice_provider_sdk::{InvalidSetting, Settings};
 use serde::Deserialize;
@@ -157,11 +157,7 @@ impl S3Settings {
             // The last name by which it is asked for.
             said.or_else(|| (name == "AWS_ROLE_SESSION_NAME").then(|| SESSION.to_owned()))
         });
-        let aws = aws.map_err(|error| InvalidSetting::Value {
-            key: "AWS_PROFILE".to_owned(),
-            expected: error.expected(),
-            value: error.name,
-        })?;
+        let aws = aws.map_err(no_profile)?;
         let address = |url: &String| {
             let uri = url.parse::<http::Uri>().ok();
             uri.is_some_and(|uri| uri.host().is_some() && uri.scheme().is_some())
@@ -189,6 +185,14 @@ impl S3Settings {
             aliases: json.aliases,
         };
         Ok((read, of_link))
+    }
+}
+
+fn no_profile(error: NoProfile) -> InvalidSetting {
+    InvalidSetting::Value {
+        key: "AWS_PROFILE".to_owned(),
+        expected: error.expected(),
+        value: error.name,
     }
 }
 

@@ -81,11 +81,11 @@ async fn what_changed_while_the_provider_was_away_is_told() {
 
 /// Waits until it is written down how far the component was told.
 async fn until_remembered(etcd: &Etcd, revision: i64) {
-    let memory = "lattice/keyvalue/watch/kv/watcher/default";
+    let memory = "lattice/keyvalue/watch/lattice_watcher_default_";
     let remembered = async {
         loop {
             let found = etcd
-                .range(Range::key(memory))
+                .range(Range::prefix(memory))
                 .await
                 .unwrap()
                 .first()

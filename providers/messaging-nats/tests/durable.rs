@@ -1,16 +1,18 @@
-//! What a link says of a durable that is there already.
+//! Durables that outlast their link and its provider.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, stream};
 use messaging_nats::MessagingNats;
-use support::{Lattice, Said};
+use support::{Lattice, Said, until};
 
 async fn lattice(retention: RetentionPolicy) -> (Lattice, jetstream::Context, Stream) {
     let lattice = Lattice::start::<MessagingNats>().await;
@@ -96,4 +98,48 @@ async fn a_change_that_the_server_refuses_fails_the_link() {
     for part in ["change `filter_subjects`", "`carts`", "not unique"] {
         assert!(reason.contains(part), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_never_reached_the_component_has_not_failed() {
+    let (mut lattice, context, stream) = lattice(RetentionPolicy::WorkQueue).await;
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let (counted, failed) = (Arc::clone(&refusals), AtomicUsize::new(0));
+    let open = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::clone(&open);
+    let say = move |_: &_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        match is_open.load(Ordering::SeqCst) {
+            false => Said::Overloaded,
+            true if failed.fetch_add(1, Ordering::SeqCst) == 0 => Said::Error("not yet"),
+            true => Said::Done,
+        }
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("durable", "carts"),
+        ("max_deliver", "2"),
+        ("backoff", "10"),
+    ];
+    publish(&context, "orders.new").await;
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    for _ in 0..3 {
+        refusals.store(0, Ordering::SeqCst);
+        until(async || (refusals.load(Ordering::SeqCst) > 0).then_some(())).await;
+        lattice.stop_providers().await;
+        lattice.run::<MessagingNats>().await;
+    }
+    open.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(heard.next().await.text(), "orders.new");
+    }
+    until(async || {
+        let info = stream.get_info().await.unwrap();
+        (info.state.messages == 0).then_some(())
+    })
+    .await;
+    let letters = context.get_stream("lattice_dead_ORDERS_carts").await;
+    assert!(letters.is_err(), "it became a letter");
 }

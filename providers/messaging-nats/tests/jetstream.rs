@@ -9,7 +9,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
@@ -506,44 +506,4 @@ async fn a_link_that_requires_no_message_lost_has_them_all_in_streams() {
     let reason = lattice.failed().await;
     let refusal = "the link requires `delivery=at-least-once`, `dead-letter`, which";
     assert!(reason.starts_with(refusal), "{reason}");
-}
-
-#[tokio::test]
-async fn a_message_that_never_reached_the_component_has_not_failed() {
-    let (mut lattice, context, stream) = lattice().await;
-    let refusals = Arc::new(AtomicUsize::new(0));
-    let (counted, failed) = (Arc::clone(&refusals), AtomicUsize::new(0));
-    let open = Arc::new(AtomicBool::new(false));
-    let is_open = Arc::clone(&open);
-    let say = move |_: &_| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        match is_open.load(Ordering::SeqCst) {
-            false => Said::Overloaded,
-            true if failed.fetch_add(1, Ordering::SeqCst) == 0 => Said::Error("not yet"),
-            true => Said::Done,
-        }
-    };
-    let mut heard = lattice.handler("cart", say).await;
-    let config = [
-        ("stream", "ORDERS"),
-        ("durable", "carts"),
-        ("max_deliver", "2"),
-        ("backoff", "10"),
-    ];
-    publish(&context, "orders.new", "1").await;
-    lattice.source("cart", &config).await;
-    lattice.ready().await;
-    for _ in 0..3 {
-        refusals.store(0, Ordering::SeqCst);
-        until(async || (refusals.load(Ordering::SeqCst) > 0).then_some(())).await;
-        lattice.stop_providers().await;
-        lattice.run::<MessagingNats>().await;
-    }
-    open.store(true, Ordering::SeqCst);
-    for _ in 0..2 {
-        assert_eq!(heard.next().await.text(), "1");
-    }
-    until_empty(&stream).await;
-    let letters = context.get_stream("lattice_dead_ORDERS_carts").await;
-    assert!(letters.is_err(), "it became a letter");
 }

@@ -25,7 +25,7 @@
 
 use std::time::Duration;
 
-use lattice_backend_http::aws::{AwsOptions, Origin};
+use lattice_backend_http::aws::{AwsOptions, NoProfile, Origin};
 use lattice_backend_http::{HttpOptions, TlsError, TlsOptions};
 use lattice_provider_sdk::queue::ReceiptKey;
 use lattice_provider_sdk::{InvalidSetting, Settings};
@@ -95,11 +95,7 @@ impl SqsSettings {
             let said = settings.text(name).map(|text| text.trim().to_owned());
             said.or_else(|| environment(name))
         });
-        let aws = aws.map_err(|error| InvalidSetting::Value {
-            key: "AWS_PROFILE".to_owned(),
-            expected: error.expected(),
-            value: error.name,
-        })?;
+        let aws = aws.map_err(no_profile)?;
         let is_address = |url: &String| {
             let uri = url.parse::<http::Uri>().ok();
             uri.is_some_and(|uri| uri.host().is_some() && uri.scheme().is_some())
@@ -155,6 +151,14 @@ impl LinkSettings {
                 |secret| ReceiptKey::of(secret.expose()),
             ),
         })
+    }
+}
+
+fn no_profile(error: NoProfile) -> InvalidSetting {
+    InvalidSetting::Value {
+        key: "AWS_PROFILE".to_owned(),
+        expected: error.expected(),
+        value: error.name,
     }
 }
 

@@ -150,6 +150,29 @@ pub(crate) struct Server {
     pub(crate) tls: Tls,
 }
 
+fn pool(
+    manager: Manager,
+    settings: &PostgresSettings,
+    limits: String,
+) -> Result<Pool, InvalidSetting> {
+    let mut pool = Pool::builder(manager)
+        .max_size(settings.pool_size)
+        .wait_timeout(Some(settings.pool_wait))
+        .create_timeout(Some(settings.connect_limit))
+        .recycle_timeout(Some(CHECK_LIMIT))
+        // The one that was used last is the one that its server still has at hand.
+        .queue_mode(QueueMode::Lifo)
+        .runtime(deadpool_postgres::Runtime::Tokio1);
+    if !limits.is_empty() {
+        pool = pool.post_create(begin_with(limits));
+    }
+    pool.build().map_err(|error| InvalidSetting::Value {
+        key: "pool_size".to_owned(),
+        value: error.to_string(),
+        expected: "a pool that can be made".to_owned(),
+    })
+}
+
 /// The connections to one server. They are made when they are needed.
 #[derive(Debug)]
 pub struct Postgres {
@@ -192,24 +215,7 @@ impl Postgres {
             Tls::On(_) => tokio_postgres::config::SslMode::Require,
         };
         config.ssl_mode(mode);
-        let mut pool = Pool::builder(tls.manager(config.clone()));
-        if !limits.is_empty() {
-            pool = pool.post_create(begin_with(limits));
-        }
-        let pool = pool
-            .max_size(settings.pool_size)
-            .wait_timeout(Some(settings.pool_wait))
-            .create_timeout(Some(settings.connect_limit))
-            .recycle_timeout(Some(CHECK_LIMIT))
-            // The one that was used last is the one that its server still has at hand.
-            .queue_mode(QueueMode::Lifo)
-            .runtime(deadpool_postgres::Runtime::Tokio1)
-            .build()
-            .map_err(|error| InvalidSetting::Value {
-                key: "pool_size".to_owned(),
-                value: error.to_string(),
-                expected: "a pool that can be made".to_owned(),
-            })?;
+        let pool = pool(tls.manager(config.clone()), settings, limits)?;
         Ok(Self {
             pool,
             config,

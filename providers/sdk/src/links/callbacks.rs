@@ -32,21 +32,7 @@ pub(super) async fn put<P: Provider>(
         return Ok(Features::new());
     }
     let by = Instant::now() + CALLBACK_LIMIT;
-    let mut has_answered = false;
-    let put = bounded(by, async {
-        let put = match link.role {
-            LinkRole::Source => provider.put_source_link(link).await,
-            LinkRole::Target => provider.put_target_link(link).await,
-        };
-        has_answered = true;
-        put
-    });
-    if let Err(error) = put.await {
-        return Err(Refusal {
-            error,
-            was_put: !has_answered,
-        });
-    }
+    begin(provider, link, by).await?;
     let is_source = link.role == LinkRole::Source;
     if is_source && link.value(REQUIRE).is_none() {
         return Ok(Features::new());
@@ -65,6 +51,23 @@ pub(super) async fn put<P: Provider>(
             was_put: true,
         }),
     }
+}
+
+/// Puts a link. One over which the provider was interrupted it has to let go.
+async fn begin<P: Provider>(provider: &P, link: &ProviderLink, by: Instant) -> Result<(), Refusal> {
+    let mut has_answered = false;
+    let put = bounded(by, async {
+        let put = match link.role {
+            LinkRole::Source => provider.put_source_link(link).await,
+            LinkRole::Target => provider.put_target_link(link).await,
+        };
+        has_answered = true;
+        put
+    });
+    put.await.map_err(|error| Refusal {
+        error,
+        was_put: !has_answered,
+    })
 }
 
 /// Has the provider let a link go; `false` when it does not in time.

@@ -216,15 +216,9 @@ impl<P: Provider> Worker<P> {
             if was_put {
                 self.take_back(&link, "refused").await;
             }
-            let delay = error.may_pass().then(|| backoff.delay());
-            let pause = async {
-                match delay {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let pause = error.may_pass().then(|| backoff.delay());
             tokio::select! {
-                () = pause => {}
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
                 () = self.changed() => return None,
             }
         }
