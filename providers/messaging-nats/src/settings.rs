@@ -279,6 +279,7 @@ mod tests {
             peer_config: StringMap::new(),
             locality: Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         }
     }
 
