@@ -364,6 +364,7 @@ fn host_data(common: &Common) -> HostData {
         link_name: HostData::default_link_name(),
         host_xkey_public_key: common.xkey.public_key(),
         lattice_strict: !config.allow_legacy_peers,
+        lattice_reserved: config.reserved_subjects(),
         default_rpc_timeout_ms: u64::try_from(config.rpc_timeout.as_millis()).ok(),
         structured_logging: config.structured_logging,
         log_level: Some(config.log_level),
