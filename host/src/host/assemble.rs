@@ -177,7 +177,7 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
         bus_errors.tell_to(identity.id.clone(), Arc::clone(&events));
     }
     let links = Arc::new(LinkTable::new(lattice));
-    let refusals = Refusals::start(identity.id.clone(), Arc::clone(&events));
+    let refusals = Refusals::start(&identity.id, &events);
     let (voucher, auth) = Voucher::start(&config, Arc::clone(&links) as _, refusals.reports())?;
     let peer_config = PeerConfig {
         auth: Some(auth),
@@ -332,7 +332,7 @@ fn providers(
         local,
         threads,
         voucher: Arc::clone(&common.voucher),
-        refusals: common.refusals.reports(),
+        refusals: common.refusals.of_providers(),
         config: config.providers,
         rpc_timeout: config.rpc_timeout,
         rpc: config.rpc.clone(),
