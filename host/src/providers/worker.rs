@@ -185,6 +185,8 @@ impl Worker {
     }
 
     async fn host_data(&mut self) -> Result<HostData, StartProviderError> {
+        // A process could not connect with rights for more links than its token has room for.
+        self.wanted_rights();
         let links = self.teller.definitions().await;
         let secrets = self.own_secrets().unwrap_or_default();
         self.given = Some(Arc::clone(&secrets));
@@ -200,13 +202,11 @@ impl Worker {
             provider_xkey_public_key: self.xkey.public_key(),
             ..self.deps.rpc.tell(self.deps.host_data.clone())
         };
-        match &mut self.credentials {
+        // Links that have come meanwhile are told, too, once that is noticed.
+        let rights = self.wanted_rights();
+        match self.credentials.as_mut().zip(rights) {
             None => Ok(data),
-            Some(credentials) => {
-                // Links that have come meanwhile are told, too, once that is noticed.
-                let links = self.deps.links.of(&self.slot.id);
-                Ok(credentials.give(&links, data)?)
-            }
+            Some((credentials, rights)) => Ok(credentials.give(rights, data)?),
         }
     }
 

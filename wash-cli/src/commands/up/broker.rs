@@ -30,6 +30,8 @@ const GREETING: Duration = Duration::from_millis(1500);
 const PORTS: u16 = 100;
 const POLL: Duration = Duration::from_millis(50);
 const SHOWN_LINES: usize = 10;
+/// The longest line that the server reads: the tokens of providers with many links have room in it.
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// What listens at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,7 +344,7 @@ fn config(args: &NatsArgs, host: &str, port: u16, store: &Path) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let mut text = format!(
-        "listen: {}\njetstream {{\n  store_dir: {}\n  domain: {}\n}}\n",
+        "listen: {}\nmax_control_line: {LONGEST_LINE}\njetstream {{\n  store_dir: {}\n  domain: {}\n}}\n",
         quoted(&if bare.contains(':') {
             format!("[{bare}]:{port}")
         } else {
@@ -429,6 +431,7 @@ mod tests {
             ..no_args()
         };
         let expected = r#"listen: "127.0.0.1:4222"
+max_control_line: 65536
 jetstream {
   store_dir: "/data/js"
   domain: "core"

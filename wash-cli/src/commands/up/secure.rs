@@ -112,6 +112,10 @@ impl Secure {
             ("LATTICE_NATS_TLS_CA_FILE", path("ca.pem")),
             ("LATTICE_NATS_ACCOUNT_SEED", path("signing.nk")),
             ("LATTICE_NATS_ACCOUNT", self.account.clone()),
+            (
+                "LATTICE_NATS_MAX_CONTROL_LINE",
+                super::broker::LONGEST_LINE.to_string(),
+            ),
             // By the file: other processes of the user can read what a process was started with.
             ("WASMCLOUD_CLUSTER_SEED", path(CLUSTER)),
             ("WASMCLOUD_ALLOW_LEGACY_PEERS", "false".to_owned()),
