@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lattice_claims::{KeyKind, PublicKey, SigningKey};
 use lattice_core::provider::{LogLevel, OtelConfig};
-use lattice_core::subject::TopicPrefix;
+use lattice_core::subject::{TopicPrefix, is_reserved};
 use lattice_core::{LatticeName, StringMap};
 use lattice_runtime::RuntimeConfig;
 
@@ -229,6 +229,17 @@ impl HostConfig {
         }
     }
 
+    /// What it listens to and asks at that is not for components, beside what every host has.
+    pub(crate) fn reserved_subjects(&self) -> Vec<String> {
+        let policy = self.policy.iter();
+        let policy = policy.flat_map(|policy| [Some(&policy.topic), policy.changes_topic.as_ref()]);
+        let topics = policy.chain([Some(&self.ctl_topic_prefix), self.secrets.topic.as_ref()]);
+        let topics = topics.flatten().map(ToString::to_string);
+        // Those that every provider knows need not be told.
+        let is_news = |topic: &String| !is_reserved(topic, &self.lattice);
+        topics.filter(is_news).collect()
+    }
+
     /// Uses one NATS server for both connections.
     #[must_use]
     pub fn nats(mut self, nats: NatsConfig) -> Self {
@@ -241,6 +252,24 @@ impl HostConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn topics_of_its_own_are_told_as_not_for_components() {
+        let topic = |text| TopicPrefix::new(text).unwrap();
+        let mut config = HostConfig::new(LatticeName::default());
+        assert!(config.reserved_subjects().is_empty());
+        config.ctl_topic_prefix = topic("acme.ctl");
+        config.secrets.topic = Some(topic("acme.secrets"));
+        config.policy = Some(PolicyConfig {
+            changes_topic: Some(topic("acme.news")),
+            ..PolicyConfig::new(topic("acme.policy"))
+        });
+        let told = config.reserved_subjects();
+        assert_eq!(
+            told,
+            ["acme.policy", "acme.news", "acme.ctl", "acme.secrets"]
+        );
+    }
 
     #[test]
     fn the_own_key_is_trusted_first_and_once() {

@@ -6,6 +6,7 @@ mod health;
 mod leave;
 mod life;
 mod probe;
+mod refused;
 mod renew;
 mod report;
 mod restart;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lattice_core::host::{Host, HostInventory};
-use lattice_core::reference::{Reference, RegistryRef};
+use lattice_core::reference::{Reference, RegistryRef, of_file};
 use lattice_core::{ComponentId, HostId, StringMap};
 
 use crate::connection::{Lattice, Search};
@@ -75,18 +75,8 @@ fn is_remote(reference: &RegistryRef) -> bool {
         || reference.authority == "localhost"
 }
 
-/// References are percent-decoded, so what looks like an escape in a path is escaped itself.
 fn file_reference(path: &Path) -> String {
-    let text = path.display().to_string();
-    let mut reference = String::from("file://");
-    for (at, c) in text.char_indices() {
-        reference.push(c);
-        let next = text.as_bytes().get(at + 1..at + 3);
-        if c == '%' && next.is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)) {
-            reference.push_str("25");
-        }
-    }
-    reference
+    of_file(&path.display().to_string())
 }
 
 /// Reads `key=value` arguments; later ones win.

@@ -54,6 +54,9 @@ pub struct BackendConfig {
     pub encryption: CurveKey,
     /// Whose signature counts on components and providers; that of anybody when empty.
     pub trusted_issuers: Vec<PublicKey>,
+    /// Whether secrets are for tokens of their entity whoever has signed them, and not for those of
+    /// the first one who was given any and of whom the administrator names.
+    pub any_issuer: bool,
     /// Which hosts may ask, which then have to prove who they are; any host when empty.
     pub trusted_hosts: Vec<PublicKey>,
 }
@@ -106,6 +109,7 @@ impl Backend {
                 values,
                 mappings,
                 trusted_issuers: config.trusted_issuers,
+                any_issuer: config.any_issuer,
                 trusted_hosts: config.trusted_hosts,
             }),
         })
@@ -185,7 +189,7 @@ async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message:
             sealed(nats, reply, done, ChangeSecretResponse::from).await;
         }
         Some(SecretsOp::AddMapping(entity)) => {
-            let done = desk.add(entity, &message.payload).await;
+            let done = desk.add(entity, message).await;
             plain(nats, reply, &changed(done)).await;
         }
         Some(SecretsOp::RemoveMapping(entity)) => {

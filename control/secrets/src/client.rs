@@ -124,6 +124,27 @@ impl SecretsClient {
         self.map(backend, subject, entity, keys).await
     }
 
+    /// The same, for an entity for which `issuer` signs: its secrets are for tokens of that one and of
+    /// others who are named so, and not for those of whoever asks first. Backends of 1.x do not look at
+    /// who signs.
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretsClient::get`].
+    pub async fn add_mapping_of(
+        &self,
+        backend: &BackendName,
+        entity: &str,
+        issuer: &str,
+        keys: &[String],
+    ) -> Result<(), AskError> {
+        let subject = self.subjects(backend).add_mapping(entity);
+        let payload = encode(backend, &keys)?.into();
+        let asked = self.asked(backend);
+        let reply = asked.plain_of(subject, payload, issuer).await?;
+        changed(backend, entity, &reply.payload)
+    }
+
     /// Has the reference backend no longer let an entity have some secrets.
     ///
     /// # Errors
@@ -148,11 +169,7 @@ impl SecretsClient {
     ) -> Result<(), AskError> {
         let payload = encode(backend, &keys)?;
         let reply = self.asked(backend).plain(subject, payload.into()).await?;
-        let response: ChangeSecretResponse = decode(backend, &reply.payload)?;
-        match response.error {
-            None => Ok(()),
-            Some(error) => Err(refused(backend, entity, error)),
-        }
+        changed(backend, entity, &reply.payload)
     }
 
     fn subjects(&self, backend: &BackendName) -> SecretsSubjects {
@@ -264,6 +281,14 @@ impl Refusal for ChangeSecretResponse {
 
     fn refused(error: GetSecretError) -> Self {
         Self::from(error)
+    }
+}
+
+fn changed(backend: &BackendName, entity: &str, reply: &[u8]) -> Result<(), AskError> {
+    let response: ChangeSecretResponse = decode(backend, reply)?;
+    match response.error {
+        None => Ok(()),
+        Some(error) => Err(refused(backend, entity, error)),
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::backend::SealedAnswer;
+use crate::exchange::ISSUER;
 use crate::mappings::{MappingError, Mappings};
 use crate::proof::{self, PROOF};
 use crate::vault::{StoredValues, VaultError};
@@ -23,6 +24,8 @@ pub(crate) struct Desk {
     pub(crate) values: StoredValues,
     pub(crate) mappings: Mappings,
     pub(crate) trusted_issuers: Vec<PublicKey>,
+    /// Whether a token counts whoever has signed it.
+    pub(crate) any_issuer: bool,
     pub(crate) trusted_hosts: Vec<PublicKey>,
 }
 
@@ -30,6 +33,7 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 struct Asking {
     entity: String,
+    issuer: String,
     host: String,
 }
 
@@ -41,7 +45,7 @@ impl Desk {
         let asking = self.asking(&request.context, message)?;
         let (entity, host) = (asking.entity.as_str(), asking.host.as_str());
         let key = request.key.as_str();
-        match self.look_up(entity, &request).await {
+        match self.look_up(&asking, &request).await {
             Ok(secret) => {
                 let version = secret.version.as_str();
                 tracing::info!(entity, host, key, version, "gave a secret");
@@ -56,15 +60,27 @@ impl Desk {
 
     async fn look_up(
         &self,
-        entity: &str,
+        asking: &Asking,
         request: &SecretRequest,
     ) -> Result<Secret, GetSecretError> {
+        let entity = asking.entity.as_str();
+        let is_bound =
+            self.any_issuer || self.mappings.check_issuer(entity, &asking.issuer).await?;
         // Whoever may not have a secret does not learn whether there is one.
         if !self.mappings.allows(entity, &request.key).await? {
             return Err(GetSecretError::Unauthorized);
         }
         let found = self.values.get(&request.key, request.version.as_deref());
         let secret = found.await?.ok_or(GetSecretError::SecretNotFound)?;
+        if !is_bound {
+            self.mappings.bind(entity, &asking.issuer, true).await?;
+            let issuer = asking.issuer.as_str();
+            tracing::info!(
+                entity,
+                issuer,
+                "the secrets are for tokens of this issuer from now on"
+            );
+        }
         match request.field.as_deref().filter(|field| !field.is_empty()) {
             None => Ok(secret),
             Some(field) => field_of(secret, field).ok_or(GetSecretError::SecretNotFound),
@@ -91,9 +107,15 @@ impl Desk {
         self.seal(&answer, &sender)
     }
 
-    /// Lets an entity have further secrets.
-    pub(crate) async fn add(&self, entity: &str, payload: &[u8]) -> Result<(), GetSecretError> {
-        let keys: Vec<String> = read(payload)?;
+    /// Lets an entity have further secrets. A header may say who signs for it.
+    pub(crate) async fn add(&self, entity: &str, message: &Message) -> Result<(), GetSecretError> {
+        let keys: Vec<String> = read(&message.payload)?;
+        if let Some(issuer) = header(message, ISSUER) {
+            let known = PublicKey::parse(issuer).map_err(|_| GetSecretError::InvalidHeaders)?;
+            let issuer = known.as_text();
+            self.mappings.bind(entity, &issuer, false).await?;
+            tracing::info!(entity, issuer, "the secrets are for tokens of this issuer");
+        }
         self.mappings.add(entity, &keys).await?;
         tracing::info!(entity, ?keys, "may have these secrets");
         Ok(())
@@ -148,6 +170,7 @@ impl Desk {
         }
         Ok(Asking {
             entity: entity.subject,
+            issuer: entity.issuer,
             host: host.subject,
         })
     }
@@ -176,6 +199,7 @@ impl From<MappingError> for GetSecretError {
             MappingError::Entity { .. } | MappingError::TooMany { .. } => {
                 Self::Other(error.to_string())
             }
+            MappingError::Issuer { .. } => Self::InvalidEntityJWT(error.to_string()),
             other => Self::UpstreamError(other.to_string()),
         }
     }

@@ -17,6 +17,9 @@ use lattice_core::secrets::{REQUEST_XKEY, RESPONSE_XKEY};
 use crate::error::AskError;
 use crate::proof::{self, ANSWER_PROOF, PROOF};
 
+/// The header that names who signs for the entity of a mapping; backends of 1.x do not look at it.
+pub(crate) const ISSUER: &str = "Lattice-Issuer";
+
 /// What a backend answered: opened when it was sealed.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -40,6 +43,19 @@ impl Asked<'_> {
     /// Asks without a word, or with plain words.
     pub(crate) async fn plain(&self, subject: String, payload: Bytes) -> Result<Message, AskError> {
         self.request(subject, Request::new().payload(payload)).await
+    }
+
+    /// Asks with plain words about an entity for which `issuer` signs.
+    pub(crate) async fn plain_of(
+        &self,
+        subject: String,
+        payload: Bytes,
+        issuer: &str,
+    ) -> Result<Message, AskError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ISSUER, issuer);
+        let request = Request::new().headers(headers).payload(payload);
+        self.request(subject, request).await
     }
 
     /// Asks with a key that is made for this question alone, and opens the answer with it.

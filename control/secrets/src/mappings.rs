@@ -1,4 +1,8 @@
-//! Which entity may have which secrets.
+//! Which entity may have which secrets, and who signs for it.
+//!
+//! The list of an entity stands under its public key, as `secrets-nats-kv` of 1.x has it. Those who
+//! sign for it stand under another key, of which 1.x does not know: a token is bound to them, since
+//! anybody can sign one about anything.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +14,8 @@ use lattice_claims::PublicKey;
 const ATTEMPTS: u32 = 8;
 /// The most secrets of one entity.
 const MOST_KEYS: usize = 10_000;
+/// What the key of the issuers of an entity begins with.
+const ISSUERS: &str = "issuers.";
 
 /// Keeps, for each public key, the keys of the secrets it may have.
 #[derive(Debug)]
@@ -27,6 +33,12 @@ pub(crate) enum MappingError {
     /// There are too many.
     #[error("`{entity}` would have more than {MOST_KEYS} secrets")]
     TooMany { entity: String },
+    /// Somebody else signs for the entity.
+    #[error(
+        "`{issuer}` does not sign for `{entity}`, whose secrets are for tokens of another issuer; \
+         `wash secrets-backend add-mapping {entity} --issuer {issuer}` would let it"
+    )]
+    Issuer { entity: String, issuer: String },
     /// What is stored is something else.
     #[error("what is stored for `{entity}` is no list of secrets")]
     Malformed { entity: String },
@@ -47,36 +59,81 @@ impl Mappings {
 
     /// Whether an entity may have a secret.
     pub(crate) async fn allows(&self, entity: &str, key: &str) -> Result<bool, MappingError> {
-        let (keys, _) = self.read(entity).await?;
+        let (keys, _) = self.read(entity, check(entity)?).await?;
         Ok(keys.contains(key))
+    }
+
+    /// Refuses a token of `entity` that somebody else has signed than those who are known to. Says
+    /// whether anybody is known.
+    pub(crate) async fn check_issuer(
+        &self,
+        entity: &str,
+        issuer: &str,
+    ) -> Result<bool, MappingError> {
+        let (known, _) = self.read(entity, &issuers(check(entity)?)).await?;
+        match known.is_empty() || known.contains(issuer) {
+            true => Ok(!known.is_empty()),
+            false => Err(MappingError::Issuer {
+                entity: entity.to_owned(),
+                issuer: issuer.to_owned(),
+            }),
+        }
+    }
+
+    /// Binds the secrets of an entity to who signs for it, as one who is known from now on: the first
+    /// one alone, where `is_first`, and beside those who are known otherwise.
+    pub(crate) async fn bind(
+        &self,
+        entity: &str,
+        issuer: &str,
+        is_first: bool,
+    ) -> Result<(), MappingError> {
+        let key = issuers(check(entity)?);
+        self.change(entity, &key, |known| {
+            if known.is_empty() || !is_first {
+                known.insert(issuer.to_owned());
+            }
+        })
+        .await?;
+        // Another may have been faster.
+        self.check_issuer(entity, issuer).await.map(drop)
     }
 
     /// Lets an entity have further secrets.
     pub(crate) async fn add(&self, entity: &str, keys: &[String]) -> Result<(), MappingError> {
-        self.change(entity, |known| known.extend(keys.iter().cloned()))
-            .await
+        let more = |known: &mut Keys| known.extend(keys.iter().cloned());
+        self.change(entity, check(entity)?, more).await
     }
 
-    /// Lets an entity no longer have some.
+    /// Lets an entity no longer have some. Who signs for one that has none left is forgotten.
     pub(crate) async fn remove(&self, entity: &str, keys: &[String]) -> Result<(), MappingError> {
-        self.change(entity, |known| known.retain(|key| !keys.contains(key)))
-            .await
+        let fewer = |known: &mut Keys| known.retain(|key| !keys.contains(key));
+        self.change(entity, check(entity)?, fewer).await?;
+        if self.read(entity, entity).await?.0.is_empty() {
+            self.change(entity, &issuers(entity), Keys::clear).await?;
+        }
+        Ok(())
     }
 
-    async fn change(&self, entity: &str, edit: impl Fn(&mut Keys)) -> Result<(), MappingError> {
-        let entity = check(entity)?;
+    async fn change(
+        &self,
+        entity: &str,
+        place: &str,
+        edit: impl Fn(&mut Keys),
+    ) -> Result<(), MappingError> {
         for _ in 0..ATTEMPTS {
-            let (mut keys, revision) = self.read(entity).await?;
+            let (known, revision) = self.read(entity, place).await?;
+            let mut keys = known.clone();
             edit(&mut keys);
+            if keys == known {
+                return Ok(());
+            }
             if keys.len() > MOST_KEYS {
                 let entity = entity.to_owned();
                 return Err(MappingError::TooMany { entity });
             }
             let json = serde_json::to_vec(&keys).map_err(|_| malformed(entity))?;
-            let stored = self
-                .bucket
-                .update(entity, Bytes::from(json), revision)
-                .await;
+            let stored = self.bucket.update(place, Bytes::from(json), revision).await;
             match stored {
                 Ok(_revision) => return Ok(()),
                 Err(error) if is_late(&error) => {}
@@ -88,10 +145,9 @@ impl Mappings {
         })
     }
 
-    /// The keys, and the revision that a change has to name.
-    async fn read(&self, entity: &str) -> Result<(Keys, u64), MappingError> {
-        let entity = check(entity)?;
-        let entry = self.bucket.entry(entity).await.map_err(|e| unreached(&e))?;
+    /// What stands at a place about an entity, and the revision that a change has to name.
+    async fn read(&self, entity: &str, place: &str) -> Result<(Keys, u64), MappingError> {
+        let entry = self.bucket.entry(place).await.map_err(|e| unreached(&e))?;
         let Some(entry) = entry else {
             return Ok((Keys::new(), 0));
         };
@@ -101,6 +157,10 @@ impl Mappings {
         let keys = serde_json::from_slice(&entry.value).map_err(|_| malformed(entity))?;
         Ok((keys, entry.revision))
     }
+}
+
+fn issuers(entity: &str) -> String {
+    format!("{ISSUERS}{entity}")
 }
 
 fn check(entity: &str) -> Result<&str, MappingError> {

@@ -8,6 +8,8 @@
 
 #[path = "backend/impostors.rs"]
 mod impostors;
+#[path = "backend/issuers.rs"]
+mod issuers;
 
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ impl Keys {
             transit: CurveKey::from_seed(&self.transit).unwrap(),
             encryption: CurveKey::from_seed(&self.encryption).unwrap(),
             trusted_issuers: Vec::new(),
+            any_issuer: false,
             trusted_hosts: Vec::new(),
         }
     }

@@ -82,6 +82,8 @@ pub struct ImportTarget<'a> {
     pub function: &'a str,
     /// Tells when the bytes of the results are complete.
     pub results: &'a Shape,
+    /// Whether the host makes the call for itself, and no guest has asked for it.
+    pub by_host: bool,
 }
 
 /// Parameters or results as they are.

@@ -23,6 +23,8 @@ pub(crate) struct Target<'a> {
     pub(crate) instance: &'a str,
     pub(crate) function: &'a str,
     pub(crate) results: &'a Shape,
+    /// Whether the host asks for itself; see [`ImportTarget::by_host`].
+    pub(crate) by_host: bool,
 }
 
 /// The way out of one instance. Link names that the guest chooses count for this instance only.
@@ -81,6 +83,7 @@ impl Outbound {
             instance: target.instance,
             function: target.function,
             results: target.results,
+            by_host: target.by_host,
         }
     }
 

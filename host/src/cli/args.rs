@@ -122,6 +122,11 @@ pub struct NatsArgs {
     #[arg(long, env = "LATTICE_PROVIDER_CREDENTIALS_SECONDS", default_value_t = 3600,
         value_parser = clap::value_parser!(u64).range(3..=2_592_000))]
     pub provider_credentials_seconds: u64,
+    /// `max_control_line` of the NATS server, in bytes. The token of a provider process is part of the
+    /// first line that it says, and grows with its links; those that do not fit in fail
+    #[arg(long, env = "LATTICE_NATS_MAX_CONTROL_LINE", value_name = "BYTES",
+        default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1024..))]
+    pub nats_max_control_line: u32,
     /// Log of the NATS server, where this host can read it: what the server refuses becomes events
     #[arg(long, env = "LATTICE_NATS_SERVER_LOG", value_name = "FILE")]
     pub nats_server_log: Option<PathBuf>,

@@ -15,6 +15,7 @@ use lattice_codec::Path;
 use lattice_codec::http::{ErrorCode as HttpCode, RequestOptions};
 use lattice_core::grant;
 use lattice_core::reply::ErrorCode;
+use lattice_core::rules;
 use lattice_core::{ComponentId, reply::message_chain};
 use lattice_rpc::http::{HANDLE, HttpError, OUTGOING_HANDLER};
 use lattice_rpc::{
@@ -206,6 +207,7 @@ impl Invoke for ComponentInvoke {
             link_name,
             instance,
             function,
+            by_host,
             ..
         } = target;
         let operation = || operation(instance, function);
@@ -213,8 +215,10 @@ impl Invoke for ComponentInvoke {
             Ok(route) => route,
             Err(_) => self.resolve(cx, link_name, lookup, &operation()).await?,
         };
-        self.admit(&route, operation, |gate| {
-            gate.check(instance, function, &params)
+        let is_form = by_host && rules::is_about_form(instance, function);
+        self.admit(&route, operation, |gate| match is_form {
+            true => gate.check_form(instance, function),
+            false => gate.check(instance, function, &params),
         })?;
         let (invocation, _traced) = self.invocation(cx, &route, instance, function);
         let called = self.peer.call(invocation, params).await;

@@ -2,6 +2,7 @@
 
 use lattice_claims::VerifiedComponent;
 use lattice_core::policy::{PolicyComponent, PolicySubject};
+use lattice_core::reference::canonical;
 use lattice_core::{ComponentId, ImageRef, StringMap};
 
 use super::ComponentDeps;
@@ -28,7 +29,7 @@ pub(crate) async fn ask(
     };
     let component = PolicyComponent {
         component_id: id.as_str().to_owned(),
-        image_ref: planned.image.as_str().to_owned(),
+        image_ref: canonical(planned.image.as_str()).into_owned(),
         max_instances: planned.count,
         annotations: planned.annotations.clone(),
         claims: planned.claims.map(|verified| claims_of(&verified.claims)),

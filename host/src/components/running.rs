@@ -6,6 +6,7 @@ use futures::future::join_all;
 use lattice_claims::stored_component;
 use lattice_core::event::ClaimsExpired;
 use lattice_core::host::ComponentDescription;
+use lattice_core::reference::canonical;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use lattice_rpc::{Limiter, Relief, Watching};
@@ -286,7 +287,7 @@ fn expiry(deps: &ComponentDeps, id: &ComponentId, code: &Code) -> Option<AbortOn
     let told = ClaimsExpired {
         host_id: deps.identity.id.as_str().to_owned(),
         id: id.as_str().to_owned(),
-        image_ref: code.image.as_str().to_owned(),
+        image_ref: canonical(code.image.as_str()).into_owned(),
         public_key: claims.subject.clone(),
         issuer: claims.issuer.clone(),
         expired_at: claims.expires?,

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use lattice_codec::DecodeError;
 use lattice_codec::http::ErrorCode as HttpCode;
 use lattice_core::policy::{PolicyComponent, PolicyInvocation};
+use lattice_core::reference::canonical;
 use lattice_core::reply::{ErrorCode, message_chain};
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, StringMap};
@@ -233,7 +234,7 @@ impl Serving {
             function: version.export.function().to_owned(),
             target: PolicyComponent {
                 component_id: self.id.as_str().to_owned(),
-                image_ref: version.code.image.as_str().to_owned(),
+                image_ref: canonical(version.code.image.as_str()).into_owned(),
                 max_instances: 0,
                 annotations: self.annotations.read().clone(),
                 claims: verified.map(|verified| claims_of(&verified.claims)),

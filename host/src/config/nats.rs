@@ -133,11 +133,16 @@ pub struct ProviderSigner {
     /// How long a process may go without the rights that its links need, or with rights that it
     /// should have no longer, before it is started again.
     pub patience: Duration,
+    /// The longest line that the NATS server reads from who connects (its `max_control_line`): a
+    /// process whose token does not fit would be shut out.
+    pub longest_line: usize,
 }
 
 impl ProviderSigner {
     /// What [`ProviderSigner::patience`] is usually.
     pub const PATIENCE: Duration = Duration::from_secs(60);
+    /// What servers read that are not told otherwise.
+    pub const LONGEST_LINE: usize = 4096;
 }
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
         bus_errors.tell_to(identity.id.clone(), Arc::clone(&events));
     }
     let links = Arc::new(LinkTable::new(lattice));
-    let refusals = Refusals::start(identity.id.clone(), Arc::clone(&events));
+    let refusals = Refusals::start(&identity.id, &events);
     let (voucher, auth) = Voucher::start(&config, Arc::clone(&links) as _, refusals.reports())?;
     let peer_config = PeerConfig {
         auth: Some(auth),
@@ -339,7 +339,7 @@ fn providers(
         local,
         threads,
         voucher: Arc::clone(&common.voucher),
-        refusals: common.refusals.reports(),
+        refusals: common.refusals.of_providers(),
         config: config.providers,
         rpc_timeout: config.rpc_timeout,
         rpc: config.rpc.clone(),
@@ -371,6 +371,7 @@ fn host_data(common: &Common) -> HostData {
         link_name: HostData::default_link_name(),
         host_xkey_public_key: common.xkey.public_key(),
         lattice_strict: !config.allow_legacy_peers,
+        lattice_reserved: config.reserved_subjects(),
         default_rpc_timeout_ms: u64::try_from(config.rpc_timeout.as_millis()).ok(),
         structured_logging: config.structured_logging,
         log_level: Some(config.log_level),

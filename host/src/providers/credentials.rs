@@ -6,6 +6,7 @@
 //! process says when it is connected with it. What a new link needs is granted before the process
 //! is told of the link, and what a link needed is taken back after it has been told of its end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,29 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The pauses before a process is told again that did not take its credentials.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// What a process says in the line with its token besides: who it is called, its signature and key,
+/// and what its client can do, with room for clients in other languages.
+const BESIDES_TOKEN: usize = 768;
+
+/// Why a link is not told to a process whose token has no room for it.
+pub(crate) const NO_ROOM: &str = "the NATS server would refuse the credentials of the provider with the \
+    rights for one more link: its token would be longer than the line that the server reads; raise \
+    `max_control_line` of the server and `--nats-max-control-line` of the host, or spread the links over \
+    several providers";
+
+/// What tells the links of one provider apart: source, target, package and name.
+type LinkPlace = [String; 5];
+
+fn place(link: &Link) -> LinkPlace {
+    [
+        &link.source_id,
+        &link.target,
+        &link.wit_namespace,
+        &link.wit_package,
+        &link.name,
+    ]
+    .map(Clone::clone)
+}
 
 /// The user that one provider process connects as.
 #[derive(Debug)]
@@ -42,6 +66,8 @@ pub(crate) struct Credentials {
     legacy: bool,
     /// What the process holds.
     held: ProviderRights,
+    /// The links that its token has had room for.
+    admitted: HashSet<LinkPlace>,
     /// Counts the tokens, so that an old one is not taken for a new one.
     serial: u64,
     expires: Deadline,
@@ -96,6 +122,7 @@ impl Credentials {
             user: SigningKey::generate(KeyKind::User),
             legacy,
             held: ProviderRights::default(),
+            admitted: HashSet::new(),
             serial: 0,
             expires: now,
             due: now,
@@ -109,13 +136,12 @@ impl Credentials {
         self.user.public_key()
     }
 
-    /// Fills in who a new process connects as, with rights for these links.
+    /// Fills in who a new process connects as, with these rights.
     pub(crate) fn give(
         &mut self,
-        links: &[Link],
+        rights: ProviderRights,
         data: HostData,
     ) -> Result<HostData, NatsTokenError> {
-        let rights = self.wanted(links);
         let new = self.make(&rights)?;
         self.took(rights);
         let own = RpcPrefix::new(&self.lattice, &self.provider);
@@ -144,6 +170,38 @@ impl Credentials {
         }
     }
 
+    /// Takes the links away that a token has no room for, and returns these. Those that it has had room
+    /// for before go first, so that it is a new one that fails.
+    pub(crate) fn make_room(&mut self, links: &mut Vec<Link>) -> Vec<Link> {
+        links.sort_by_cached_key(|link| !self.admitted.contains(&place(link)));
+        let mut left_out = Vec::new();
+        if !self.fits(&self.wanted(links)) {
+            // Each further link makes it longer.
+            let (mut fit, mut too_many) = (0, links.len());
+            while fit + 1 < too_many {
+                let half = usize::midpoint(fit, too_many);
+                match self.fits(&self.wanted(&links[..half])) {
+                    true => fit = half,
+                    false => too_many = half,
+                }
+            }
+            left_out = links.split_off(fit);
+        }
+        self.admitted = links.iter().map(place).collect();
+        left_out
+    }
+
+    /// Whether a server reads the line in which a process says a token with these rights.
+    pub(crate) fn fits(&self, rights: &ProviderRights) -> bool {
+        let besides = BESIDES_TOKEN + self.provider.as_str().len();
+        match self.token(rights) {
+            Ok(token) => token.len() + besides <= self.signer.longest_line,
+            Err(NatsTokenError::TooLong { .. }) => false,
+            // What cannot be made at all is told where it is made.
+            Err(_) => true,
+        }
+    }
+
     /// What the process holds.
     pub(crate) fn held(&self) -> &ProviderRights {
         &self.held
@@ -154,7 +212,16 @@ impl Credentials {
         &mut self,
         rights: &ProviderRights,
     ) -> Result<NewCredentials, NatsTokenError> {
+        let jwt = self.token(rights)?.into();
         self.serial += 1;
+        Ok(NewCredentials {
+            serial: self.serial,
+            jwt,
+            seed: self.user.seed(),
+        })
+    }
+
+    fn token(&self, rights: &ProviderRights) -> Result<String, NatsTokenError> {
         let life = if self.legacy {
             LEGACY_LIFE
         } else {
@@ -173,11 +240,7 @@ impl Credentials {
                 subscribe: list(&rights.subscribe),
             },
         };
-        Ok(NewCredentials {
-            serial: self.serial,
-            jwt: user_token(&user, &self.signer.key)?.into(),
-            seed: self.user.seed(),
-        })
+        user_token(&user, &self.signer.key)
     }
 
     /// The process has the latest token.
@@ -262,6 +325,7 @@ mod tests {
             account: None,
             life: Duration::from_secs(3600),
             patience: ProviderSigner::PATIENCE,
+            longest_line: ProviderSigner::LONGEST_LINE,
         };
         let id = ComponentId::new("kv").unwrap();
         let xkey = CurveKey::generate().public_key();
@@ -269,6 +333,42 @@ mod tests {
         let mut made = Credentials::new(Arc::new(signer), lattice, id, xkey, false);
         made.took(made.wanted(&[]));
         made
+    }
+
+    fn link(source: usize) -> Link {
+        serde_json::from_value(serde_json::json!({
+            "source_id": format!("shop-component-{source:03}"), "target": "kv",
+            "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["store"],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn no_token_is_longer_than_the_server_reads_and_the_newest_link_waits() {
+        let mut made = credentials();
+        let mut links: Vec<_> = (100..200).map(link).collect();
+        let left_out = made.make_room(&mut links);
+        assert!(links.len() > 10 && !left_out.is_empty(), "{}", links.len());
+        let token = made.token(&made.wanted(&links)).unwrap();
+        assert!(token.len() + BESIDES_TOKEN < ProviderSigner::LONGEST_LINE);
+        // One that would come before them in order is not let in before them.
+        let first = links.clone();
+        links.insert(0, link(1));
+        assert_eq!(made.make_room(&mut links), [link(1)]);
+        assert_eq!(links, first);
+        // When one goes there is room again.
+        links.pop();
+        links.insert(0, link(1));
+        assert!(made.make_room(&mut links).is_empty());
+    }
+
+    #[test]
+    fn a_hundred_links_have_room_in_a_line_as_secure_lattices_read_it() {
+        let mut made = credentials();
+        let mut signer = Arc::try_unwrap(made.signer).unwrap();
+        signer.longest_line = 64 * 1024;
+        made.signer = Arc::new(signer);
+        assert!(made.make_room(&mut (0..100).map(link).collect()).is_empty());
     }
 
     #[tokio::test(start_paused = true)]

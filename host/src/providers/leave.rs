@@ -30,7 +30,7 @@ pub(crate) async fn ask(
     };
     let provider = PolicyProvider {
         provider_id: slot.id.as_str().to_owned(),
-        image_ref: slot.image_ref().to_owned(),
+        image_ref: slot.canonical_image(),
         annotations: slot.annotations.clone(),
         claims: program.claims.as_ref().map(claims_of),
     };
@@ -51,7 +51,7 @@ pub(crate) fn expiry(
     let told = ClaimsExpired {
         host_id: deps.identity.id.as_str().to_owned(),
         id: slot.id.as_str().to_owned(),
-        image_ref: slot.image_ref().to_owned(),
+        image_ref: slot.canonical_image(),
         public_key: claims.subject.clone(),
         issuer: claims.issuer.clone(),
         expired_at: claims.expires?,

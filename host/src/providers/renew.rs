@@ -12,6 +12,7 @@ use async_nats::{Client, Subscriber};
 use futures::StreamExt as _;
 use lattice_core::provider::CredentialsTaken;
 use lattice_core::subject::ProviderRights;
+use lattice_nats::connection::{Connection, Creds, Login};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,6 +24,8 @@ use super::worker::Worker;
 const HEARD: Duration = Duration::from_secs(2);
 /// How long it may take until it is connected with them.
 const TAKEN: Duration = Duration::from_secs(12);
+/// How long the host itself tries them, where the process has not said that.
+const LET_IN: Duration = Duration::from_secs(5);
 /// How long the rights of a link stay that is gone, for answers that are under way.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,10 @@ pub(super) enum Untaken {
          `lattice/legacy-credentials=true`, which a strict lattice refuses"
     )]
     Silent,
-    /// The process has not said that it uses them.
+    /// The server lets nobody in with them, the host neither.
+    #[error("the NATS server refuses them; its log says why")]
+    Refused,
+    /// The process has not said that it uses them, though it could.
     #[error("it does not say that it is connected with them")]
     Unconnected,
 }
@@ -67,26 +73,45 @@ impl Renewal {
 impl Worker {
     /// Tells the process of links that have changed; what they need is granted before.
     pub(super) async fn links_changed(&mut self) {
-        if let Some(credentials) = &self.credentials {
-            let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
-            let both = credentials.held().with(&wanted);
-            if both != *credentials.held() {
-                // The links are told when it is known what became of it.
-                self.begin_renewal(both);
-                return;
-            }
+        if let Some(more) = self.missing_rights() {
+            // The links are told when it is known what became of it.
+            self.begin_renewal(more);
+            return;
         }
         self.teller.sync().await;
-        let Some(credentials) = &mut self.credentials else {
-            return;
-        };
-        let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
-        let both = credentials.held().with(&wanted);
-        if both != *credentials.held() {
+        if let Some(more) = self.missing_rights() {
             // Links have changed again, which the teller may have seen.
-            self.begin_renewal(both);
-        } else if *credentials.held() != wanted {
+            self.begin_renewal(more);
+            return;
+        }
+        let wanted = self.wanted_rights();
+        if let Some((credentials, wanted)) = self.credentials.as_mut().zip(wanted)
+            && *credentials.held() != wanted
+        {
             credentials.due_in(GRACE);
+        }
+    }
+
+    /// What the links of the process need, as far as a token has room for them. The others are not told
+    /// to it.
+    pub(super) fn wanted_rights(&mut self) -> Option<ProviderRights> {
+        let credentials = self.credentials.as_mut()?;
+        let mut links = self.deps.links.of(&self.slot.id);
+        let left_out = credentials.make_room(&mut links);
+        self.teller.leave_out(&left_out);
+        Some(credentials.wanted(&links))
+    }
+
+    /// What the process should hold, if its links need more than it does. What it needed before stays
+    /// for answers that are under way, where there is room for both.
+    fn missing_rights(&mut self) -> Option<ProviderRights> {
+        let wanted = self.wanted_rights()?;
+        let credentials = self.credentials.as_ref()?;
+        let both = credentials.held().with(&wanted);
+        match both != *credentials.held() {
+            false => None,
+            true if credentials.fits(&both) => Some(both),
+            true => Some(wanted),
         }
     }
 
@@ -100,7 +125,7 @@ impl Worker {
         if credentials.is_overdue() {
             return Some("it does not take the NATS credentials that fit its links");
         }
-        let wanted = credentials.wanted(&self.deps.links.of(&self.slot.id));
+        let wanted = self.wanted_rights()?;
         self.begin_renewal(wanted);
         None
     }
@@ -135,6 +160,13 @@ impl Worker {
             taken: self.subjects.credentials_taken(&xkey),
             serial: new.serial,
             sealed: sealed.ok_or(Untaken::NotMade)?,
+            same: Connection {
+                login: Login::Jwt(Creds {
+                    jwt: new.jwt,
+                    seed: new.seed,
+                }),
+                ..self.deps.rpc.connection()
+            },
         })
     }
 
@@ -156,9 +188,12 @@ impl Worker {
             return;
         };
         credentials.failed(&rights);
-        if why == Untaken::Away || self.deps.nats.connection_state() != State::Connected {
+        let is_away = why == Untaken::Away || self.deps.nats.connection_state() != State::Connected;
+        if is_away || why == Untaken::Refused {
+            // Another process would fare no better.
             credentials.excuse();
-        } else if self.unrenewed.is_none() {
+        }
+        if !is_away && self.unrenewed.is_none() {
             self.tell_untaken(health, why);
         }
         // Whoever cannot be told of credentials hears of its links all the same, and those that are
@@ -189,6 +224,8 @@ struct Given {
     taken: String,
     serial: u64,
     sealed: Vec<u8>,
+    /// How the process connects with them.
+    same: Connection,
 }
 
 impl Given {
@@ -202,9 +239,19 @@ impl Given {
         }
         match timeout(TAKEN, until_taken(&mut taken, self.serial)).await {
             Ok(true) => Ok(()),
-            _ => Err(Untaken::Unconnected),
+            _ if is_let_in(&self.same).await => Err(Untaken::Unconnected),
+            _ => Err(Untaken::Refused),
         }
     }
+}
+
+/// Whether a server lets in who connects so.
+async fn is_let_in(connection: &Connection) -> bool {
+    let Ok(prepared) = connection.prepare() else {
+        return false;
+    };
+    let connecting = prepared.options().connect(prepared.servers());
+    matches!(timeout(LET_IN, connecting).await, Ok(Ok(_)))
 }
 
 async fn until_taken(taken: &mut Subscriber, serial: u64) -> bool {

@@ -2,7 +2,7 @@
 
 use lattice_claims::ProviderClaims;
 use lattice_core::host::ProviderDescription;
-use lattice_core::reference::without_scheme;
+use lattice_core::reference::{canonical, without_scheme};
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -78,6 +78,11 @@ impl Slot {
     /// The image as events and inventories show it.
     pub(crate) fn image_ref(&self) -> &str {
         without_scheme(self.image.as_str())
+    }
+
+    /// The same in its one form, however it is written.
+    pub(crate) fn canonical_image(&self) -> String {
+        without_scheme(&canonical(self.image.as_str())).to_owned()
     }
 
     /// How the provider is shown, once its process was started.

@@ -97,6 +97,8 @@ pub(crate) struct Teller {
     generation: Generation,
     changes: watch::Receiver<u64>,
     tracked: HashMap<LinkId, Tracked>,
+    /// Links that the credentials of the process have no room for.
+    left_out: HashSet<LinkId>,
     /// Until the process has been heard of: it may not listen yet.
     unheard: Option<Unheard>,
     retry_at: Option<Instant>,
@@ -118,9 +120,19 @@ impl Teller {
             id,
             subjects,
             tracked: HashMap::new(),
+            left_out: HashSet::new(),
             unheard: None,
             retry_at: None,
         }
+    }
+
+    /// Has these links fail, as the credentials of the process have no room for them.
+    pub(crate) fn leave_out(&mut self, links: &[Link]) {
+        let ids = links.iter().filter_map(|link| {
+            let key = link.check().ok()?;
+            Some((key, link.target.clone()))
+        });
+        self.left_out = ids.collect();
     }
 
     /// All links for the data of a new process, which counts as told of them. Those whose secrets
@@ -341,8 +353,12 @@ impl Teller {
                 }
             };
             failed |= tracked.source.is_err() || tracked.target.is_err();
+            let has_no_room = self.left_out.contains(&id);
             if let Entry::Vacant(place) = self.tracked.entry(id) {
-                place.insert(tracked);
+                place.insert(Tracked {
+                    has_no_room,
+                    ..tracked
+                });
             }
         }
         self.retry_at = failed.then(|| Instant::now() + RETRY);
@@ -363,6 +379,7 @@ impl Teller {
             secrets: SecretBundle::follow(&self.deps.secrets, names, entity),
             told,
             is_refused: false,
+            has_no_room: false,
         }
     }
 

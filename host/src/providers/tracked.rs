@@ -8,6 +8,7 @@ use lattice_core::reply::message_chain;
 use lattice_core::{ComponentId, ConfigName, Link, ResolvedLink, StringMap, config};
 use lattice_store::ConfigWatch;
 
+use super::credentials::NO_ROOM;
 use super::seal::Sealer;
 use crate::trust::secrets::{SecretBundle, SecretState};
 
@@ -22,6 +23,8 @@ pub(crate) struct Tracked {
     pub(crate) told: Option<Told>,
     /// Whether the lattice was told that the link cannot be told.
     pub(crate) is_refused: bool,
+    /// Whether the credentials of the process reach too many links already.
+    pub(crate) has_no_room: bool,
 }
 
 /// Why a provider is not told of a link with rules that starts at it.
@@ -62,6 +65,9 @@ impl Tracked {
         // The host sees the calls of components only.
         if self.link.source_id == own.as_str() && !self.link.rules.is_empty() {
             return Err(Untold::Refused(RULED.to_owned()));
+        }
+        if self.has_no_room {
+            return Err(Untold::Refused(NO_ROOM.to_owned()));
         }
         let known = self.told.is_some();
         let source = merge(&self.source, known).map_err(Untold::Configs)?;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use async_nats::Subscriber;
 use futures::{FutureExt as _, StreamExt as _};
 use lattice_claims::{CurveKey, stored_provider};
-use lattice_core::event::CallRefused;
 use lattice_core::identity::ProviderIdentity;
 use lattice_core::provider::{HostData, LinkReport, SecretMap};
 use lattice_core::reply::message_chain;
@@ -29,6 +28,7 @@ use super::health::Health;
 use super::leave;
 use super::life::Life;
 use super::probe::{Probe, are_several};
+use super::refused::RefusedCalls;
 use super::renew::Renewal;
 use super::report;
 use super::restart::Restarts;
@@ -72,6 +72,7 @@ pub(crate) struct Worker {
     pub(super) teller: Teller,
     pub(super) restarts: Restarts,
     pub(super) announced: Announced,
+    refused: RefusedCalls,
     /// Whether the next answer that does not say whose it is may be that of another process.
     pub(super) doubtful: bool,
     /// Whose user the server means when it refuses something.
@@ -135,6 +136,7 @@ impl Worker {
         let credentials = credentials(&deps, &slot, &program.program, &xkey);
         let user = credentials.as_ref().map(Credentials::user);
         let user = user.map(|key| deps.users.add(&key, &slot.id));
+        let refused = RefusedCalls::new(slot.id.clone(), deps.refusals.clone());
         Ok(Self {
             deps,
             slot,
@@ -153,6 +155,7 @@ impl Worker {
             teller,
             restarts,
             announced: Announced::Nothing,
+            refused,
             doubtful: false,
             _user: user,
             _expiry: None,
@@ -182,6 +185,8 @@ impl Worker {
     }
 
     async fn host_data(&mut self) -> Result<HostData, StartProviderError> {
+        // A process could not connect with rights for more links than its token has room for.
+        self.wanted_rights();
         let links = self.teller.definitions().await;
         let secrets = self.own_secrets().unwrap_or_default();
         self.given = Some(Arc::clone(&secrets));
@@ -197,13 +202,11 @@ impl Worker {
             provider_xkey_public_key: self.xkey.public_key(),
             ..self.deps.rpc.tell(self.deps.host_data.clone())
         };
-        match &mut self.credentials {
+        // Links that have come meanwhile are told, too, once that is noticed.
+        let rights = self.wanted_rights();
+        match self.credentials.as_mut().zip(rights) {
             None => Ok(data),
-            Some(credentials) => {
-                // Links that have come meanwhile are told, too, once that is noticed.
-                let links = self.deps.links.of(&self.slot.id);
-                Ok(credentials.give(&links, data)?)
-            }
+            Some((credentials, rights)) => Ok(credentials.give(rights, data)?),
         }
     }
 
@@ -377,7 +380,7 @@ impl Worker {
                 () = self.secrets.changed() => self.tell_secrets().await,
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
                 Some(report) = next(&mut reports) => self.reported(report),
-                Some(report) = next(&mut refused) => self.refused(report),
+                Some(report) = next(&mut refused) => self.refused.tell(report),
                 Some(first) = next(&mut deleted) => {
                     let gone = rest(first, &mut deleted);
                     self.teller.deleted(gone).await;
@@ -395,22 +398,6 @@ impl Worker {
             Err(error) => {
                 tracing::warn!(subject, %error, "could not subscribe to reports of a provider");
                 None
-            }
-        }
-    }
-
-    fn refused(&self, payload: Result<CallRefused, serde_json::Error>) {
-        match payload {
-            Ok(refused) => {
-                // Whoever reads them is behind then, and knows of enough.
-                let _full = self.deps.refusals.try_send(CallRefused {
-                    target_id: self.slot.id.as_str().to_owned(),
-                    ..refused
-                });
-            }
-            Err(error) => {
-                let provider = self.slot.id.as_str();
-                tracing::warn!(provider, %error, "ignored a report that is not readable");
             }
         }
     }

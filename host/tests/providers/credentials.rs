@@ -18,6 +18,7 @@ fn signer(patience: Duration) -> Arc<ProviderSigner> {
         account: None,
         life: Duration::from_secs(3600),
         patience,
+        longest_line: ProviderSigner::LONGEST_LINE,
     })
 }
 

@@ -123,6 +123,7 @@ impl Scene {
             transit: CurveKey::generate(),
             encryption: CurveKey::from_seed(&self.encryption).unwrap(),
             trusted_issuers: Vec::new(),
+            any_issuer: false,
             trusted_hosts: Vec::new(),
         };
         let nats = self.lattice.nats.client().await.unwrap();

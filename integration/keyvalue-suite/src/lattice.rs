@@ -60,6 +60,7 @@ fn link(name: &str) -> ResolvedLink {
         target_secrets: None,
         locality: lattice_core::Locality::default(),
         rules: lattice_core::LinkRules::default(),
+        ruled: false,
     }
 }
 
@@ -181,6 +182,26 @@ impl Lattice {
         let component = self.put(source, name, config).await;
         self.report_of(LinkState::Ready).await;
         component
+    }
+
+    /// As [`Lattice::link`], for a link with rules, which the host of the component keeps.
+    pub async fn link_with_rules(
+        &mut self,
+        source: &str,
+        name: &str,
+        config: &[(&str, &str)],
+    ) -> Component {
+        let link = ResolvedLink {
+            source_id: source.into(),
+            target: self.provider.to_string(),
+            interfaces: vec!["store".into(), "atomics".into(), "batch".into()],
+            target_config: map(config),
+            ruled: true,
+            ..link(name)
+        };
+        self.put_link(link).await;
+        self.report_of(LinkState::Ready).await;
+        self.component(source, name)
     }
 
     /// Deletes the link that was put last.

@@ -6,6 +6,7 @@
 
 mod attacker;
 mod links;
+mod many_links;
 mod policy;
 mod rotation;
 mod scene;

@@ -128,8 +128,15 @@ impl Guarded {
     }
 
     pub(crate) async fn without_host(tenants: &[&Tenant]) -> Result<Self> {
+        Self::with_config(tenants, "").await
+    }
+
+    /// The same with more in the server's configuration.
+    pub(crate) async fn with_config(tenants: &[&Tenant], more: &str) -> Result<Self> {
+        let mut options = server(tenants)?;
+        options.extra_config.push_str(more);
         Ok(Self {
-            lattice: Lattice::start_with(server(tenants)?, 0).await?,
+            lattice: Lattice::start_with(options, 0).await?,
             folder: tempfile::tempdir()?,
         })
     }

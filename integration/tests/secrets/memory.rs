@@ -63,5 +63,21 @@ async fn hosts_and_backends_hide_their_memory_from_the_start() -> Result<()> {
         seed.expose(),
     ];
     let mut backend = start(&lattice, &folder, "wash", &words)?;
-    is_hidden(&mut backend).await.context("the backend")
+    is_hidden(&mut backend).await.context("the backend")?;
+    // It has the keys of a whole lattice, or reads them.
+    let port = lattice.nats.port.to_string();
+    let words = [
+        "up",
+        "--nats-connect-only",
+        "--nats-port",
+        &port,
+        "-x",
+        "hidden",
+    ];
+    let mut up = start(&lattice, &folder, "wash", &words)?;
+    is_hidden(&mut up).await.context("wash up")?;
+    let pid = up.id().context("it has ended")?.to_string();
+    Command::new("kill").arg(pid).status().await?;
+    up.wait().await?;
+    Ok(())
 }

@@ -119,10 +119,14 @@ impl Grants {
     }
 
     /// What is said of a request whose address has a scheme and a host.
+    ///
+    /// Networks say where the names may lead that grants let through, and an address is let through by
+    /// grants as well. Only in a list of nothing but networks do these let any request to their
+    /// addresses through.
     #[must_use]
     pub fn judge(&self, method: &Method, uri: &Uri) -> Verdict {
         let literal = uri.host().and_then(literal);
-        if literal.is_some_and(|address| self.names(address)) {
+        if self.grants.is_empty() && literal.is_some_and(|address| self.names(address)) {
             return Verdict::Named;
         }
         let grants = self.grants.iter();
@@ -176,7 +180,9 @@ pub fn wanted(method: &Method, uri: &Uri) -> String {
 pub fn wanted_beside(method: &Method, uri: &Uri) -> String {
     let wanted = wanted(method, uri);
     match uri.host().and_then(literal) {
-        Some(_) => format!("a grant of this address, such as `{wanted}`, or of its network"),
+        Some(_) => format!(
+            "a grant of this address, such as `{wanted}`, or its network beside the grant that covers it,"
+        ),
         None => format!(
             "a grant of its address or network, such as `10.0.0.0/8`, beside that of its name, such as \
              `{wanted}`,"

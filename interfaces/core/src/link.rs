@@ -214,6 +214,10 @@ pub struct ResolvedLink {
     /// What its calls may do; an addition that old peers ignore.
     #[serde(default, skip_serializing_if = "LinkRules::is_empty")]
     pub rules: LinkRules,
+    /// Whether the host of the source keeps any rules, also those that its target is not told; an
+    /// addition that old peers ignore.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ruled: bool,
 }
 
 impl ResolvedLink {
@@ -233,6 +237,7 @@ impl ResolvedLink {
             target_secrets: None,
             locality: link.locality,
             rules: link.rules.for_target(),
+            ruled: !link.rules.is_empty(),
         }
     }
 

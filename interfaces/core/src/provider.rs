@@ -228,6 +228,10 @@ pub struct HostData {
     /// providers ignore and old hosts leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lattice_socket: Option<String>,
+    /// Subjects of the host's services that are not for components, with all that is below them, beside
+    /// those of every lattice; an addition that old providers ignore and old hosts leave out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lattice_reserved: Vec<String>,
     /// What the process proves who it is with; an addition that old providers ignore and old hosts
     /// leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

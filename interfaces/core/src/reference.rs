@@ -1,5 +1,8 @@
 //! Where an image comes from: references to files, registries and built-ins.
 
+mod path;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -124,6 +127,36 @@ pub fn without_scheme(reference: &str) -> &str {
         .unwrap_or(reference)
 }
 
+/// The one form of a reference to a file, whichever way it is written: without escapes that need not
+/// be, `.`, `..` and empty parts of its path. It leads to the same file, and a path without its scheme
+/// stays one. Other references stay as they are.
+///
+/// ```
+/// use lattice_core::reference::canonical;
+///
+/// assert_eq!(canonical("file:///ok/..//%62ad/x.wasm"), "file:///bad/x.wasm");
+/// assert_eq!(canonical("file:///100%/x.wasm"), "file:///100%/x.wasm");
+/// assert_eq!(canonical("oci://r/x:1"), "oci://r/x:1");
+/// ```
+#[must_use]
+pub fn canonical(reference: &str) -> Cow<'_, str> {
+    let (scheme, path) = match reference.strip_prefix(FILE) {
+        Some(path) => (FILE, path),
+        None => ("", reference),
+    };
+    if !path.starts_with(['/', '%']) || (scheme.is_empty() && !path.starts_with('/')) {
+        return Cow::Borrowed(reference);
+    }
+    let path = path::escaped(&path::resolved(path));
+    Cow::Owned(format!("{scheme}{path}"))
+}
+
+/// The reference to the file with this absolute path.
+#[must_use]
+pub fn of_file(path: &str) -> String {
+    format!("{FILE}{}", path::escaped(path))
+}
+
 impl Reference {
     /// Reads an image reference.
     ///
@@ -166,7 +199,7 @@ impl FromStr for Reference {
 }
 
 fn parse_file(text: &str, path: &str) -> Result<Reference, ParseReferenceError> {
-    let path = percent_decoded(path);
+    let path = path::resolved(path);
     if path.len() > 1 && PathBuf::from(&path).is_absolute() && !path.contains('\0') {
         Ok(Reference::File(PathBuf::from(path)))
     } else {
@@ -220,33 +253,6 @@ fn parse_registry(text: &str, rest: &str) -> Result<RegistryRef, ParseReferenceE
         tag: tag.map(str::to_owned),
         digest: digest.map(str::to_owned),
     })
-}
-
-/// Decodes `%41` and the like as URLs do; anything malformed stays as it is.
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match escape.and_then(hex_byte) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
-}
-
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let digit = |b: u8| char::from(b).to_digit(16);
-    let value = digit(*digits.first()?)? * 16 + digit(*digits.get(1)?)?;
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]
@@ -345,6 +351,39 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn however_a_file_is_written_its_form_is_one(
+            parts in prop::collection::vec("[a-zA-Z0-9 _%ü-]{1,6}", 1..5),
+            noise in prop::collection::vec(0_u8..5, 5),
+            escapes in any::<u64>(),
+        ) {
+            prop_assume!(parts.iter().all(|part| part != "." && part != ".."));
+            let plain = format!("/{}", parts.join("/"));
+            let mut written = String::from("file://");
+            for (part, noise) in parts.iter().zip(&noise) {
+                written.push_str(["/", "//", "/./", "/x/../", "/%2e/"][usize::from(*noise)]);
+                for (at, byte) in part.bytes().enumerate() {
+                    match escapes >> (at % 64) & 1 == 1 || byte == b'%' || !byte.is_ascii() {
+                        true => written.push_str(&format!("%{byte:02X}")),
+                        false => written.push(char::from(byte)),
+                    }
+                }
+            }
+            prop_assert_eq!(parse(&written), Reference::File(plain.clone().into()));
+            let form = canonical(&written).into_owned();
+            prop_assert_eq!(parse(&form), Reference::File(plain.into()));
+            prop_assert_eq!(canonical(&form).into_owned(), form.clone());
+            prop_assert!(!form.contains("/../") && !form.contains("/./") && form[7..].find("//").is_none());
+        }
+
+        #[test]
+        fn the_one_form_of_any_text_means_the_same(text in "[/.%a-f0-9ü]{0,20}") {
+            let text = format!("file:///{text}");
+            let form = canonical(&text);
+            prop_assert_eq!(canonical(&form), form.clone());
+            prop_assert_eq!(form.parse::<Reference>().ok(), text.parse::<Reference>().ok());
+        }
+
         #[test]
         fn no_text_makes_the_reference_parser_panic(text in any::<String>()) {
             let _ = text.parse::<Reference>();

@@ -121,8 +121,8 @@ impl LinkRules {
         }
     }
 
-    /// Those that the target keeps as well. It is told of no others, so that a change of them does not
-    /// disturb it.
+    /// Those that the target keeps as well. Of others it is told that there are some, so that a change
+    /// of them does not disturb it.
     #[must_use]
     pub fn for_target(&self) -> Self {
         Self {

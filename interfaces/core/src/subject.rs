@@ -6,6 +6,7 @@
 pub mod control;
 pub mod event;
 pub mod provider;
+pub mod reserved;
 pub mod rights;
 pub mod rpc;
 pub mod secrets;
@@ -13,6 +14,7 @@ pub mod store;
 
 pub use control::{ControlOp, ControlSubjects, Filter, TopicPrefix, UnsupportedSubject};
 pub use provider::ProviderSubjects;
+pub use reserved::is_reserved;
 pub use rights::ProviderRights;
 pub use rpc::RpcPrefix;
 pub use secrets::{SecretsOp, SecretsSubjects};

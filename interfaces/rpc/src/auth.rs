@@ -45,6 +45,7 @@ use tokio::time::Instant;
 use crate::header;
 use crate::inbox::is_inbox;
 use crate::outbox::Outgoing;
+use crate::quiet::Reports;
 use crate::socket::is_line;
 use crowd::Crowd;
 use known::{Known, Table};
@@ -108,7 +109,7 @@ struct Inner {
     strict: bool,
     confined: bool,
     links: Option<Arc<dyn Links>>,
-    reports: Option<mpsc::Sender<CallRefused>>,
+    reports: Option<Reports<CallRefused>>,
     sessions: Sessions,
     table: Table,
     answering: Arc<Semaphore>,
@@ -178,7 +179,7 @@ impl Auth {
                 strict: settings.strict,
                 confined: settings.confined || settings.strict,
                 links: settings.links,
-                reports: settings.reports,
+                reports: settings.reports.map(Reports::new),
                 table: Table::default(),
                 answering: Arc::new(Semaphore::new(ANSWERING)),
                 waiting: Crowd::new(MAX_WAITING, MAX_WAITING_OF_OWNER),
@@ -381,15 +382,15 @@ impl Auth {
         };
         let source = header::source(call);
         let (target, operation) = match parse_invocation(&call.subject) {
-            Some((_, target, operation)) => (target.as_str().to_owned(), operation.to_owned()),
-            None => (String::new(), call.subject.to_string()),
+            Some((_, target, operation)) => (target.as_str().to_owned(), operation),
+            None => (String::new(), call.subject.as_str()),
         };
-        // Whoever reads them is behind then, and knows of enough.
-        let _full = reports.try_send(CallRefused {
+        // Where whoever reads them is behind, they are counted with the next.
+        reports.send(CallRefused {
             host_id: String::new(),
             target_id: target,
             source_id: source.map(|source| source.chars().take(256).collect()),
-            operation,
+            operation: operation.chars().take(256).collect(),
             code: refusal.code.to_owned(),
             error: refusal.message.clone(),
             suppressed: 0,

@@ -69,6 +69,19 @@ impl RemoteError {
     /// A provider calls an entity to which it has no link.
     pub const NOT_LINKED: &'static str = "not-linked";
 
+    /// Those by which a call is refused because of who makes it.
+    pub const OF_CALLERS: [&'static str; 9] = [
+        Self::UNAUTHENTICATED,
+        Self::BAD_PROOF,
+        Self::REPLAYED,
+        Self::STALE,
+        Self::UNKNOWN_SESSION,
+        Self::UNTRUSTED,
+        Self::EXPIRED,
+        Self::FOREIGN_SOURCE,
+        Self::NOT_LINKED,
+    ];
+
     /// Makes an error with a code and a message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {

@@ -42,10 +42,20 @@ impl<T: Repeated> Reports<T> {
     /// Sends a report, if there is room.
     pub fn send(&self, mut report: T) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
-        *report.suppressed() += lost;
-        if self.queue.try_send(report).is_err() {
-            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+        add(report.suppressed(), lost);
+        if let Err(error) = self.queue.try_send(report) {
+            let mut report = error.into_inner();
+            self.lose(report.suppressed().saturating_add(1));
         }
+    }
+
+    /// Has so many that are not sent counted with the next.
+    pub fn lose(&self, count: u64) {
+        let more = |lost: u64| Some(lost.saturating_add(count));
+        // It is taken over at once or tried again.
+        let _before = self
+            .lost
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 }
 
@@ -59,13 +69,13 @@ struct Counted<T> {
 /// Tells the first of each kind at once, and what follows within a second together. Ends when
 /// nobody sends any more.
 pub async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn(T)) {
-    let mut kinds = HashMap::new();
+    let (mut kinds, mut lost) = (HashMap::new(), 0);
     let mut ticks = interval(QUIET / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             report = coming.recv() => match report {
-                Some(report) => note(&mut kinds, report, &tell),
+                Some(report) => note(&mut kinds, &mut lost, report, &tell),
                 None => return,
             },
             _ = ticks.tick(), if !kinds.is_empty() => sweep(&mut kinds, &tell),
@@ -73,20 +83,38 @@ pub async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn
     }
 }
 
-fn note<T: Repeated>(kinds: &mut HashMap<T::Kind, Counted<T>>, mut report: T, tell: &impl Fn(T)) {
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
+}
+
+/// What one report stands for.
+fn stands_for<T: Repeated>(report: &mut T) -> u64 {
+    report.suppressed().saturating_add(1)
+}
+
+fn note<T: Repeated>(
+    kinds: &mut HashMap<T::Kind, Counted<T>>,
+    lost: &mut u64,
+    mut report: T,
+    tell: &impl Fn(T),
+) {
     let kind = report.kind();
     if let Some(counted) = kinds.get_mut(&kind) {
         let before = counted.waiting.take();
-        *report.suppressed() += before.map_or(0, |mut one| *one.suppressed() + 1);
+        let before = before.map_or(0, |mut one| stands_for(&mut one));
+        add(report.suppressed(), before);
         counted.waiting = Some(report);
         return;
     }
-    // With more kinds than this at once, one who floods is at work: nothing is told of further ones.
+    // With more kinds than this at once, one who floods is at work: further ones are only counted.
     if kinds.len() < MAX_KINDS {
         let since = Instant::now();
         let waiting = None;
         kinds.insert(kind, Counted { since, waiting });
+        add(report.suppressed(), std::mem::take(lost));
         tell(report);
+    } else {
+        add(lost, stands_for(&mut report));
     }
 }
 
@@ -145,6 +173,25 @@ mod tests {
         assert_eq!(*told.lock(), [first("a"), first("b")]);
         tokio::time::sleep(2 * QUIET).await;
         assert_eq!(told.lock()[2..], [("a".to_owned(), "9".to_owned(), 8)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn kinds_that_are_too_many_are_counted_with_the_next_that_is_told() {
+        let (reports, coming) = mpsc::channel(2 * MAX_KINDS);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&told);
+        let tell = move |refused: CallRefused| log.lock().push(refused.suppressed);
+        let _task = AbortOnDropHandle::new(tokio::spawn(tell_some(coming, tell)));
+        for kind in 0..MAX_KINDS + 5 {
+            let mut one = refused(&kind.to_string(), 0);
+            one.suppressed = u64::from(kind == MAX_KINDS) * u64::MAX;
+            reports.send(one).await.unwrap();
+        }
+        tokio::time::sleep(3 * QUIET).await;
+        assert_eq!(told.lock().len(), MAX_KINDS);
+        reports.send(refused("later", 0)).await.unwrap();
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(told.lock().last(), Some(&u64::MAX));
     }
 
     #[tokio::test]

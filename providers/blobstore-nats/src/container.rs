@@ -11,6 +11,7 @@ use async_nats::jetstream::object_store::ObjectInfo;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
+use lattice_core::subject::store::is_code_bucket;
 use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::blobstore::{BlobError, ObjectId};
 use lattice_provider_sdk::chain;
@@ -71,8 +72,12 @@ enum Put {
     Failed(BlobError),
 }
 
-/// Refuses names that no object store has.
+/// Refuses names that no object store has, and those of the lattice, which may be on the same NATS.
 pub(crate) fn check(name: &str) -> Result<(), BlobError> {
+    if is_code_bucket(name) {
+        let rule = "hosts keep compiled code there";
+        return Err(BlobError::container_name(name, rule));
+    }
     if is_bucket_name(name) {
         return Ok(());
     }

@@ -281,3 +281,38 @@ async fn what_a_killed_provider_has_left_is_purged() {
     until(|| async { messages(&lattice, "c").await == 4 }).await;
     assert!(second.get("c", "o").await.unwrap() == pattern(300_000));
 }
+
+#[tokio::test]
+async fn compiled_code_of_the_lattice_is_out_of_reach() {
+    let (lattice, blobs) = linked().await;
+    let config = jetstream::object_store::Config {
+        bucket: "CODECACHE_default".into(),
+        ..Default::default()
+    };
+    let code = stores(&lattice)
+        .await
+        .create_object_store(config)
+        .await
+        .unwrap();
+    code.put("code", &mut &b"trusted"[..]).await.unwrap();
+    let (name, mine) = ("CODECACHE_default", "mine");
+    blobs.create(mine).await.unwrap();
+    blobs.set(mine, "evil", b"evil").await.unwrap();
+    for refused in [
+        blobs.get(name, "code").await.unwrap_err(),
+        blobs.set(name, "code", b"evil").await.unwrap_err(),
+        blobs
+            .copy((mine, "evil"), (name, "code"))
+            .await
+            .unwrap_err(),
+        blobs
+            .copy((name, "code"), (mine, "code"))
+            .await
+            .unwrap_err(),
+        blobs.list(name, None, None).await.unwrap_err(),
+        blobs.create("CODECACHE_other").await.unwrap_err(),
+    ] {
+        assert!(refused.contains("compiled code"), "{refused}");
+    }
+    assert_eq!(read(&code, "code").await, b"trusted");
+}

@@ -57,7 +57,8 @@
 //!   local or otherwise special one, in whatever notation. It makes no difference whether `*`, `*.x` or
 //!   the name itself lets it through, since whoever answers for the name chooses the address. A name of
 //!   a private network is allowed together with its addresses: `https://db.internal,10.0.0.0/8`, or
-//!   `db.internal,10.1.2.3/32` for one of them.
+//!   `db.internal,10.1.2.3/32` for one of them. Beside other grants a network says this alone: requests to
+//!   its addresses themselves need a grant as others do. A list of networks alone lets them through.
 //! - `localhost`, and names below it, may lead to this machine (`127.0.0.0/8`, `::1`) where the list
 //!   names them, or `*.localhost`.
 //! - A grant of an address is for requests to this very address. Those of metadata services

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_core::LinkRules;
+use lattice_core::LinkName;
 use lattice_core::subject::store::BUCKET_PREFIXES;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
@@ -89,7 +89,7 @@ impl NatsBackend {
         Self {
             cluster,
             link_name: link.name.to_string(),
-            has_rules: link.rules != LinkRules::default(),
+            has_rules: link.ruled || !link.rules.is_empty(),
             settings,
             all: Arc::downgrade(all),
         }
@@ -139,12 +139,24 @@ impl NatsBackend {
             return Ok(None);
         }
         let source = cx.source_id.as_deref().unwrap_or_default();
-        let all = self.all.upgrade();
-        match all.and_then(|all| all.named(source, bucket)) {
-            // The host has looked at the rules of this link, not at those of that one.
-            Some(other) if other.has_rules => Err(KeyValueError::AccessDenied),
-            other => Ok(other),
+        let Some(all) = self.all.upgrade() else {
+            return Ok(None);
+        };
+        // The host has looked at the rules of this link, not at those of another. Two may have one name.
+        let others = all.of_source(source);
+        let is_ruled = |(name, other): &(LinkName, Arc<Self>)| {
+            other.has_rules && (name.as_str() == bucket || self.leads_into(other, bucket))
+        };
+        match others.iter().any(is_ruled) {
+            true => Err(KeyValueError::AccessDenied),
+            false => Ok(all.named(source, bucket)),
         }
+    }
+
+    /// Whether a bucket, by its own name, is that of another link on the same NATS and not of this one.
+    fn leads_into(&self, other: &Self, bucket: &str) -> bool {
+        let (own, other) = (&self.settings, &other.settings);
+        own.bucket != bucket && other.bucket == bucket && own.cluster == other.cluster
     }
 
     /// The bucket a component means, by its real name, and how it may be created.

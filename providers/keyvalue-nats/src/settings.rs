@@ -10,7 +10,8 @@
 //! | `watch` | on a link with the provider as source: `SET@key,DEL@key,…`, the keys of the bucket whose changes are told | required there |
 //!
 //! A component opens by the name of another link of its own what that link configures, as in 1.x,
-//! unless that one has rules. Any other name is that of a bucket.
+//! unless that one has rules. Any other name is that of a bucket; the one of a link with rules is
+//! opened through that link alone.
 //!
 //! Where NATS is: see [`BackendSettings`]. Keys are matched in any case.
 

@@ -87,6 +87,32 @@ async fn the_name_of_another_link_is_what_that_link_configures() {
 }
 
 #[tokio::test]
+async fn a_link_with_rules_is_not_got_round_through_another() {
+    let mut lattice = start().await;
+    let create = ("enable_bucket_auto_create", "true");
+    let others = ("create_other_buckets", "true");
+    let config = [("bucket", "shop-orders"), create];
+    let orders = lattice.link_with_rules("cart", "orders", &config).await;
+    assert_eq!(orders.set("default", "a", "x").await, Ok(()));
+    let kv = lattice.link("cart", "default", &[create, others]).await;
+    let denied = || KeyValueError::AccessDenied;
+    // By its name, and by that of its bucket.
+    for bucket in ["orders", "shop-orders"] {
+        assert_eq!(kv.get(bucket, "a").await, Err(denied()));
+        assert_eq!(kv.set(bucket, "a", "y").await, Err(denied()));
+        assert_eq!(kv.increment(bucket, "n", 1).await, Err(denied()));
+        assert_eq!(kv.read(bucket, "a").await.unwrap_err(), denied());
+        let swapped = kv.swap(bucket, "a", "1", "y").await;
+        assert_eq!(swapped.unwrap_err(), denied());
+    }
+    assert_eq!(kv.set("elsewhere", "a", "y").await, Ok(()));
+    let stranger = lattice.link("stranger", "default", &[create]).await;
+    let theirs = stranger.get("shop-orders", "a").await;
+    assert_eq!(theirs, Ok(Some("x".into())));
+    assert_eq!(orders.get("orders", "a").await, Ok(Some("x".into())));
+}
+
+#[tokio::test]
 async fn what_is_deleted_leaves_no_past() {
     let mut lattice = start().await;
     let context = jetstream(&lattice.nats).await;

@@ -18,6 +18,7 @@ use lattice_provider_sdk::{Context, Shared, chain};
 
 use crate::cluster::Cluster;
 use crate::message;
+use crate::reach::Reach;
 use crate::settings::is_subject;
 
 /// What the headers of a trace may take at most.
@@ -28,10 +29,12 @@ pub(crate) struct NatsBroker {
     pub(crate) cluster: Arc<Shared<Cluster>>,
     /// Whether publishing means streams.
     pub(crate) to_streams: bool,
+    /// Which subjects are left to the component.
+    pub(crate) reach: Reach,
 }
 
 impl NatsBroker {
-    /// Refuses what NATS would not take, or not at the moment.
+    /// Refuses what is not for components, and what NATS would not take, or not at the moment.
     fn check(&self, message: &Message) -> Result<(), MessagingError> {
         let subject = message.subject.as_str();
         if !is_subject(subject, false) {
@@ -40,6 +43,7 @@ impl NatsBroker {
                 why: "a NATS subject is words joined by dots, without blanks and wildcards",
             });
         }
+        self.reach.check(subject)?;
         if !self.cluster.is_connected() {
             return Err(MessagingError::Disconnected("NATS"));
         }
@@ -179,6 +183,10 @@ impl Broker for NatsBroker {
                 why: "it is the `reply-to` of a message, and no NATS subject",
             });
         }
+        // Whoever answers would say it with rights of its own.
+        reply_to
+            .as_deref()
+            .map_or(Ok(()), |to| self.reach.check(to))?;
         // No stream takes answers.
         if self.to_streams && !subject.starts_with(&self.cluster.inbox) {
             let reply = reply_to.as_deref();

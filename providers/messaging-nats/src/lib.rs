@@ -45,6 +45,7 @@ mod jetstream;
 mod letters;
 mod message;
 mod provider;
+mod reach;
 pub mod settings;
 
 pub use provider::MessagingNats;

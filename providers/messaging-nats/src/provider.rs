@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::broker::NatsBroker;
 use crate::cluster::Cluster;
 use crate::jetstream::{ConsumerError, Trouble};
+use crate::reach::Reach;
 use crate::settings::{ClusterSettings, SourceSettings};
 use crate::{core, jetstream};
 
@@ -59,12 +60,17 @@ impl std::fmt::Debug for MessagingNats {
 }
 
 impl MessagingNats {
-    async fn connect(&self, settings: &Settings) -> Result<Shared<Cluster>, LinkError> {
-        let own = self.session.nats_settings();
-        let settings = ClusterSettings::read(settings, &own)?;
-        let connect = || Cluster::connect(&settings, &self.session);
-        let cluster = self.clusters.get(&settings, connect).await;
-        cluster.map_err(no_connection)
+    async fn connect(&self, settings: &ClusterSettings) -> Result<Arc<Shared<Cluster>>, LinkError> {
+        let connect = || Cluster::connect(settings, &self.session);
+        let cluster = self.clusters.get(settings, connect).await;
+        cluster.map(Arc::new).map_err(no_connection)
+    }
+
+    /// What a link says of its NATS, and which subjects of that are for its component.
+    fn reach(&self, settings: &Settings) -> Result<(ClusterSettings, Reach), LinkError> {
+        let cluster = ClusterSettings::read(settings, &self.session.nats_settings())?;
+        let reach = Reach::read(settings, &cluster, &self.session)?;
+        Ok((cluster, reach))
     }
 
     /// The queue group of subscriptions that name none: copies of this provider share a link.
@@ -84,7 +90,9 @@ impl MessagingNats {
         };
         let fleeting = DeliveryRules::read(&settings, &fleeting)?;
         let stored = DeliveryRules::read(&settings, &Defaults::of(&self.session))?;
-        let cluster = Arc::new(self.connect(&settings).await?);
+        let (cluster, reach) = self.reach(&settings)?;
+        reach.check_source(&source, &stored.dead_letter)?;
+        let cluster = self.connect(&cluster).await?;
         let mut told = Told {
             cluster: Arc::clone(&cluster),
             troubles: Vec::new(),
@@ -130,7 +138,8 @@ impl Provider for MessagingNats {
         messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let to_streams = settings.switch("jetstream", false)?;
-        let cluster = Arc::new(self.connect(&settings).await?);
+        let (cluster, reach) = self.reach(&settings)?;
+        let cluster = self.connect(&cluster).await?;
         let target = Target {
             cluster: Arc::clone(&cluster),
             to_streams,
@@ -140,6 +149,7 @@ impl Provider for MessagingNats {
         let broker = NatsBroker {
             cluster,
             to_streams,
+            reach,
         };
         self.brokers.put(link, Arc::new(broker));
         Ok(())

@@ -12,6 +12,7 @@
 //! | `tls_ca_file` | as `tls_ca`, the path of a file | |
 //! | `custom_inbox_prefix` | how the subjects begin on which answers arrive | `_INBOX` |
 //! | `js_domain` | the JetStream domain | none |
+//! | `lattice_subjects` | `allowed`: also on the lattice's own NATS the component may use the subjects that the lattice goes by: `wasmbus.>`, `$JS.>` and what else begins with `$`, calls and inboxes of providers, `wasmcloud.secrets.>` and `wasmcloud.policy.>`, the topics of the host, and patterns that would hear those or other people's `_INBOX`. By them it can give commands to hosts and call in anybody's name | `reserved` |
 //!
 //! What a component gets, with this provider as source:
 //!

@@ -78,8 +78,11 @@ pub struct ProviderLink {
     ///
     /// [`Session::call_through`]: crate::Session::call_through
     pub locality: Locality,
-    /// What its calls may do, which the host of the caller sees to.
+    /// What its calls may do, as far as the provider sees to it as well as the host of the caller.
     pub rules: LinkRules,
+    /// Whether that host keeps any rules. What a call through another link means of this one would go
+    /// past them.
+    pub ruled: bool,
 }
 
 impl ProviderLink {
@@ -268,6 +271,7 @@ pub(crate) fn read(
         peer_config,
         locality: link.locality,
         rules: link.rules,
+        ruled: link.ruled,
     });
     Ok(Arrived { key, link })
 }
@@ -290,6 +294,7 @@ mod tests {
             target_secrets: None,
             locality: lattice_core::Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         }
     }
 
@@ -320,6 +325,19 @@ mod tests {
         assert_eq!(near.key, spread.key);
         assert_eq!(spread.link.as_ref().unwrap().locality, Locality::Spread);
         assert_ne!(near.link.unwrap(), spread.link.unwrap());
+    }
+
+    #[test]
+    fn that_there_are_rules_is_told_without_them() {
+        let mut link = serde_json::to_value(resolved("counter", "kv")).unwrap();
+        assert_eq!(link.get("ruled"), None);
+        let read_it = |link| {
+            let resolved: ResolvedLink = serde_json::from_value(link).unwrap();
+            read(&own(), None, resolved).unwrap().link.unwrap()
+        };
+        assert!(!read_it(link.clone()).ruled);
+        link["ruled"] = true.into();
+        assert!(read_it(link).ruled);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lattice_core::provider::{HostData, SecretMap};
 use lattice_core::subject::RpcPrefix;
+use lattice_core::subject::reserved::{is_below, is_reserved};
 use lattice_core::{ComponentId, LatticeName, StringMap};
 use lattice_rpc::wrpc::Client;
 use lattice_rpc::{IncomingCall, Invocation, Limiter, Peer, ServeOptions};
@@ -175,6 +176,15 @@ impl Session {
             return Err(NatsError::Scoped);
         }
         Ok(self.inner.peer.nats())
+    }
+
+    /// Whether a subject, or a pattern of subjects, reaches what the lattice and its host go by, so that
+    /// no component may use it over the connection of the lattice.
+    #[must_use]
+    pub fn is_reserved(&self, subject: &str) -> bool {
+        let more = &self.inner.data.lattice_reserved;
+        is_reserved(subject, &self.inner.lattice)
+            || more.iter().any(|prefix| is_below(subject, prefix))
     }
 
     /// The process on the lattice.

@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Give the backend a value to keep, as a new version
     Put(PutArgs),
     /// Let a component or provider have secrets
-    AddMapping(MappingArgs),
+    AddMapping(AddMappingArgs),
     /// Let a component or provider no longer have secrets
     RemoveMapping(MappingArgs),
 }
@@ -57,6 +57,16 @@ pub(crate) struct PutArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AddMappingArgs {
+    #[command(flatten)]
+    mapping: MappingArgs,
+    /// Public key of the account (`A…`) that signs the component or provider, so that no token counts
+    /// that somebody else has signed; the first one who is given a secret when left out
+    #[arg(long, value_name = "A…")]
+    issuer: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MappingArgs {
     /// Public key of the component (`M…`) or provider (`V…`); `wash inspect FILE` shows it
     entity: String,
@@ -74,8 +84,13 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
     match command {
         Command::Serve(args) => serve::run(*args).await,
         Command::Put(args) => put(args, ui).await,
-        Command::AddMapping(args) => map(args, ui, true).await,
-        Command::RemoveMapping(args) => map(args, ui, false).await,
+        Command::AddMapping(args) => {
+            let change = Change::Add {
+                issuer: args.issuer,
+            };
+            map(args.mapping, ui, change).await
+        }
+        Command::RemoveMapping(args) => map(args, ui, Change::Remove).await,
     }
 }
 
@@ -95,19 +110,35 @@ async fn put(args: PutArgs, ui: &Ui) -> Result<Output> {
     Ok(Output::new(text, data))
 }
 
-async fn map(args: MappingArgs, ui: &Ui, add: bool) -> Result<Output> {
+/// What becomes of a mapping.
+enum Change {
+    Add { issuer: Option<String> },
+    Remove,
+}
+
+async fn map(args: MappingArgs, ui: &Ui, change: Change) -> Result<Output> {
     let entity = args.entity.trim().to_owned();
     let keys: Vec<String> = args.keys.into_iter().chain(args.secret).collect();
     let spinner = ui.spinner("Changing who may have which secrets");
     let (client, backend) = client(args.backend).await?;
-    let changed = match add {
-        true => client.add_mapping(&backend, &entity, &keys).await,
-        false => client.remove_mapping(&backend, &entity, &keys).await,
+    let changed = match &change {
+        Change::Add { issuer: None } => client.add_mapping(&backend, &entity, &keys).await,
+        Change::Add {
+            issuer: Some(issuer),
+        } => {
+            let issuer = issuer.trim();
+            let added = client.add_mapping_of(&backend, &entity, issuer, &keys);
+            added.await
+        }
+        Change::Remove => client.remove_mapping(&backend, &entity, &keys).await,
     };
     let what = || format!("could not change the secrets of `{entity}` in backend `{backend}`");
     changed.map_err(|error| explain(what(), &error))?;
     drop(spinner);
-    let verb = if add { "may" } else { "may no longer" };
+    let verb = match change {
+        Change::Add { .. } => "may",
+        Change::Remove => "may no longer",
+    };
     let text = format!("{entity} {verb} have {}.", keys.join(", "));
     let data = fields([("entity", Value::from(entity)), ("keys", Value::from(keys))]);
     Ok(Output::new(text, data))

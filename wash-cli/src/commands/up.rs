@@ -66,6 +66,8 @@ impl Started {
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
+    // Before it has the keys of the lattice.
+    lattice_host::cli::hide_memory();
     let mut signals = Signals::listen()?;
     let mut started = Started::default();
     let outcome = tokio::select! {

@@ -41,6 +41,7 @@ impl Import {
             instance: &self.instance,
             function: &self.function,
             results: &self.results,
+            by_host: false,
         }
     }
 }

@@ -218,6 +218,7 @@ impl Remote {
             instance: self.instances[0],
             function: self.function,
             results,
+            by_host: false,
         }
     }
 
@@ -229,6 +230,7 @@ impl Remote {
             instance: self.instances[0],
             function: self.function,
             results,
+            by_host: false,
         }
     }
 
@@ -257,6 +259,7 @@ impl Remote {
                 instance,
                 function: self.function,
                 results,
+                by_host: false,
             };
             let last = i + 1 == self.instances.len();
             match outbound.call(target, params.clone()).await {

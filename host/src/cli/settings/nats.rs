@@ -108,5 +108,6 @@ pub(super) fn signer(args: &NatsArgs) -> Result<Option<Arc<ProviderSigner>>, Set
         key: Arc::new(key),
         life: Duration::from_secs(args.provider_credentials_seconds),
         patience: ProviderSigner::PATIENCE,
+        longest_line: usize::try_from(args.nats_max_control_line).unwrap_or(usize::MAX),
     })))
 }

@@ -119,11 +119,15 @@ fn networks_name_the_addresses_in_them() {
     ] {
         assert_eq!(grants.names(address.parse().unwrap()), named, "{address}");
     }
-    let judge = |uri: &str| grants.judge(&Method::GET, &uri.parse().unwrap());
-    assert_eq!(judge("http://10.1.2.3/"), Verdict::Named);
+    assert_eq!(
+        grants.judge(&Method::GET, &"http://a.internal/".parse().unwrap()),
+        Verdict::Public
+    );
+    let alone = Grants::parse("10.0.0.0/8, [fd00::]/8").unwrap();
+    let judge = |uri: &str| alone.judge(&Method::DELETE, &uri.parse().unwrap());
+    assert_eq!(judge("http://10.1.2.3:81/x"), Verdict::Named);
     assert_eq!(judge("http://[::ffff:10.1.2.3]/"), Verdict::Named);
     assert_eq!(judge("http://11.1.2.3/"), Verdict::Denied);
-    assert_eq!(judge("http://a.internal/"), Verdict::Public);
     for item in [
         "10.0.0.0/33",
         "10.0.0.0/",
@@ -133,6 +137,32 @@ fn networks_name_the_addresses_in_them() {
     ] {
         assert!(Grants::parse(item).is_err(), "{item}");
     }
+}
+
+#[test]
+fn a_network_beside_grants_opens_no_address_that_they_do_not_cover() {
+    let list = "GET https://db.internal/v1, 10.0.0.0/8, POST http://10.9.9.9:81/v1";
+    for (method, uri) in [
+        ("GET", "https://10.1.2.3/v1"),
+        ("DELETE", "http://10.1.2.3/"),
+        ("GET", "http://10.9.9.9:81/v1"),
+        ("POST", "http://10.9.9.9:82/v1"),
+        ("POST", "https://10.9.9.9:81/v1"),
+        ("POST", "http://10.9.9.9:81/v2"),
+        ("POST", "https://db.internal/v1"),
+        ("GET", "https://db.internal/v2"),
+    ] {
+        assert_eq!(judge(list, method, uri), Verdict::Denied, "{method} {uri}");
+    }
+    let named = judge(list, "POST", "http://10.9.9.9:81/v1/x");
+    assert_eq!(named, Verdict::Named);
+    assert_eq!(
+        judge(list, "GET", "https://db.internal/v1"),
+        Verdict::Public
+    );
+    // What any host is granted, addresses are, too; the network says whether they may be private.
+    let any = judge("GET *, 10.0.0.0/8", "GET", "http://10.1.2.3/");
+    assert_eq!(any, Verdict::Public);
 }
 
 #[test]

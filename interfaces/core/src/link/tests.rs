@@ -58,6 +58,19 @@ fn a_name_and_configs_left_out_have_defaults() {
 }
 
 #[test]
+fn the_target_is_told_that_there_are_rules_and_not_which() {
+    let resolve = |link: &Link| ResolvedLink::new(link, StringMap::new(), StringMap::new());
+    let mut link = link("kv", &["store"]);
+    let plain = serde_json::to_string(&resolve(&link)).unwrap();
+    assert!(!plain.contains("ruled"), "{plain}");
+    link.rules.prefix = vec!["orders/".into()];
+    let first = resolve(&link);
+    assert!(first.ruled && first.rules.is_empty());
+    link.rules.read_only = true;
+    assert_eq!(resolve(&link), first);
+}
+
+#[test]
 fn status_is_left_out_while_empty() {
     let mut link = link("kv", &["store"]);
     assert!(!serde_json::to_string(&link).unwrap().contains("status"));

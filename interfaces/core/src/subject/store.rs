@@ -67,6 +67,12 @@ pub fn code_bucket(lattice: &LatticeName) -> String {
     format!("{CODE_BUCKET}{lattice}")
 }
 
+/// Whether a bucket of objects is one of compiled code, whichever lattice it is of.
+#[must_use]
+pub fn is_code_bucket(bucket: &str) -> bool {
+    bucket.starts_with(CODE_BUCKET)
+}
+
 /// The name of compiled code in that bucket: who signed it, and the key of what it is.
 #[must_use]
 pub fn code_object(issuer: &str, key: &str) -> String {

@@ -156,6 +156,7 @@ impl Lattice {
             target_secrets: None,
             locality: Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         };
         let payload = serde_json::to_vec(&link).unwrap();
         let nats = self.peer.nats();

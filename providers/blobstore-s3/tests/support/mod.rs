@@ -48,6 +48,7 @@ impl Links {
             target_secrets: None,
             locality: Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         };
         let id = ComponentId::new("kv").unwrap();
         let subject = ProviderSubjects::new(&LatticeName::default(), &id).link_put();

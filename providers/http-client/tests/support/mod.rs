@@ -73,6 +73,7 @@ pub(crate) fn link(values: &[(&str, &str)]) -> ResolvedLink {
         target_secrets: None,
         locality: lattice_core::Locality::default(),
         rules: lattice_core::LinkRules::default(),
+        ruled: false,
     }
 }
 

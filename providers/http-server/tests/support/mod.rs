@@ -68,6 +68,7 @@ pub(crate) fn link(target: &str, values: &[(&str, &str)]) -> ResolvedLink {
         target_secrets: None,
         locality: lattice_core::Locality::default(),
         rules: lattice_core::LinkRules::default(),
+        ruled: false,
     }
 }
 

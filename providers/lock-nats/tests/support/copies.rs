@@ -137,6 +137,7 @@ impl Copies {
             target_secrets: None,
             locality: lattice_core::Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         }
     }
 

@@ -242,6 +242,7 @@ fn link() -> ResolvedLink {
         target_secrets: None,
         locality: Locality::default(),
         rules: lattice_core::LinkRules::default(),
+        ruled: false,
     }
 }
 

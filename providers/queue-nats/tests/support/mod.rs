@@ -121,6 +121,7 @@ fn link(name: &str) -> ResolvedLink {
         target_secrets: None,
         locality: lattice_core::Locality::default(),
         rules: lattice_core::LinkRules::default(),
+        ruled: false,
     }
 }
 

@@ -51,6 +51,15 @@ pub enum MessagingError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The subject is not for components.
+    #[error(
+        "`{subject}` is reserved for the lattice; `lattice_subjects=allowed` in the config of the link, or \
+         a NATS or user of its own, would let it through"
+    )]
+    Reserved {
+        /// What it is.
+        subject: String,
+    },
     /// The broker would not keep the metadata as it is.
     #[error("the metadata `{name}` cannot be sent: {why}")]
     Metadata {

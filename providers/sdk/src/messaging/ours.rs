@@ -51,6 +51,7 @@ mod tests {
             peer_config: StringMap::new(),
             locality: Locality::default(),
             rules: LinkRules::default(),
+            ruled: false,
         }
     }
 

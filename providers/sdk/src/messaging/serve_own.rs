@@ -42,6 +42,7 @@ impl From<MessagingError> for Error {
             MessagingError::NoLink(_) | MessagingError::Disconnected(_) => {
                 Self::Connection(error.to_string())
             }
+            MessagingError::Reserved { .. } => Self::PermissionDenied(error.to_string()),
             _ => Self::Other(error.to_string()),
         }
     }

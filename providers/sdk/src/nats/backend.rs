@@ -9,6 +9,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use lattice_core::provider::SecretText;
+use lattice_nats::connection::addresses;
 use tempfile::NamedTempFile;
 
 use super::{BACKEND_PING_INTERVAL, LinkServer, NatsError, NatsSettings, Rotation, connect_with};
@@ -59,6 +60,22 @@ impl BackendSettings {
             authority,
             domain,
         })
+    }
+
+    /// Whether it is the NATS of the lattice with the rights of the process there; `own` is the
+    /// connection of the lattice. A server that the link calls by another address cannot be told.
+    #[must_use]
+    pub fn is_of_lattice(&self, own: &NatsSettings) -> bool {
+        let Some(server) = &self.server else {
+            return true;
+        };
+        let login = |of: &NatsSettings| {
+            let token = (of.jwt.clone(), of.seed.clone(), of.token.clone());
+            (token, of.creds_file.clone())
+        };
+        let theirs = addresses(&own.url);
+        let is_theirs = |address| theirs.contains(address);
+        login(server) == login(own) && addresses(&server.url).iter().any(is_theirs)
     }
 
     /// Wants a connection apart from that of the lattice; `own` is that one.
@@ -220,6 +237,35 @@ mod tests {
         let settings = server(&[("client_seed", "other")]);
         assert_eq!(settings.url, "nats://own:4222");
         assert_eq!(settings.seed.expose(), "other");
+    }
+
+    #[test]
+    fn the_rights_of_the_process_are_known_however_the_link_says_it() {
+        let own = NatsSettings {
+            url: "nats://own:4222,nats://two:4222".into(),
+            ..NatsSettings::default()
+        };
+        let is_own = |own: &NatsSettings, values: &[(&str, &'static str)]| {
+            let settings = Settings::from_texts(values.to_vec(), []);
+            let read = BackendSettings::read(&settings, own).unwrap();
+            assert_eq!(
+                read.clone().apart(own).is_of_lattice(own),
+                read.is_of_lattice(own)
+            );
+            read.is_of_lattice(own)
+        };
+        assert!(is_own(&own, &[]));
+        assert!(is_own(&own, &[("js_domain", "hub")]));
+        assert!(is_own(&own, &[("tls_ca_file", "ca.pem")]));
+        assert!(is_own(&own, &[("cluster_uri", "nats://two:4222")]));
+        assert!(!is_own(&own, &[("cluster_uri", "nats://b:4222")]));
+        assert!(!is_own(&own, &[("client_seed", "other")]));
+        let login = NatsSettings {
+            seed: SecretText::new("own seed"),
+            ..own
+        };
+        assert!(is_own(&login, &[("tls_ca_file", "ca.pem")]));
+        assert!(!is_own(&login, &[("cluster_uri", "nats://two:4222")]));
     }
 
     #[test]

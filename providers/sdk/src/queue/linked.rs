@@ -256,6 +256,7 @@ pub(crate) mod tests {
             peer_config: StringMap::new(),
             locality: Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         }
     }
 }

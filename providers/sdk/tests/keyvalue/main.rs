@@ -47,6 +47,7 @@ fn link(source: &str) -> ResolvedLink {
         target_secrets: None,
         locality: lattice_core::Locality::default(),
         rules: lattice_core::LinkRules::default(),
+        ruled: false,
     }
 }
 

@@ -178,6 +178,7 @@ pub(crate) fn link(source: &str, target: &str, values: &[(&str, &str)]) -> Resol
         target_secrets: None,
         locality: lattice_core::Locality::default(),
         rules: lattice_core::LinkRules::default(),
+        ruled: false,
     }
 }
 

@@ -137,6 +137,7 @@ impl Lattice {
             target_secrets: None,
             locality: lattice_core::Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         };
         self.publish(self.subjects.link_put(), &link).await;
         self.links.push(link.clone());
@@ -185,6 +186,7 @@ impl Lattice {
             target_secrets: None,
             locality: lattice_core::Locality::default(),
             rules: lattice_core::LinkRules::default(),
+            ruled: false,
         };
         self.publish(self.subjects.link_delete(), &link).await;
     }

@@ -1,10 +1,12 @@
 //! Rules: the first that fits a request decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lattice_core::policy::{
     PolicyClaims, PolicyComponent, PolicyRequest, PolicyResponse, PolicySubject,
 };
+use lattice_core::reference::canonical;
 use serde::Deserialize;
 
 use super::pattern::{Pattern, Patterns};
@@ -121,7 +123,8 @@ impl Rules {
 #[derive(Debug, Default)]
 struct About<'a> {
     id: Option<&'a str>,
-    image: Option<&'a str>,
+    /// In its one form, which hosts of before do not tell it in.
+    image: Option<Cow<'a, str>>,
     annotations: Option<&'a lattice_core::StringMap>,
     claims: Option<&'a PolicyClaims>,
     max_instances: Option<u32>,
@@ -138,7 +141,7 @@ impl<'a> About<'a> {
             },
             PolicySubject::Provider(provider) => Self {
                 id: Some(&provider.provider_id),
-                image: Some(&provider.image_ref),
+                image: Some(canonical(&provider.image_ref)),
                 annotations: Some(&provider.annotations),
                 claims: provider.claims.as_ref(),
                 ..Self::default()
@@ -155,7 +158,7 @@ impl<'a> About<'a> {
     fn component(component: &'a PolicyComponent) -> Self {
         Self {
             id: Some(&component.component_id),
-            image: Some(&component.image_ref),
+            image: Some(canonical(&component.image_ref)),
             annotations: Some(&component.annotations),
             claims: component.claims.as_ref(),
             ..Self::default()
@@ -173,7 +176,7 @@ impl Rule {
             && fit(&self.host, Some(&host.public_key))
             && fit_all(&self.labels, Some(&host.labels))
             && fit(&self.id, about.id)
-            && fit(&self.image, about.image)
+            && fit(&self.image, about.image.as_deref())
             && fit(&self.issuer, claims.map(|claims| claims.issuer.as_str()))
             && fit(
                 &self.subject,
@@ -272,6 +275,29 @@ mod tests {
         annotations = { team = "sh*" }
         decision = "allow"
     "#;
+
+    #[test]
+    fn an_image_is_known_however_it_is_written() {
+        let rules = r#"
+            default = "allow"
+            [[rule]]
+            image = "file:///shop/*"
+            decision = "deny"
+        "#;
+        for image in [
+            "file:///shop/cart.wasm",
+            "file:///ok/../shop/cart.wasm",
+            "file:///%73hop/cart.wasm",
+            "file:////shop//./cart.wasm",
+        ] {
+            let mut request = component("cart", json!(null));
+            let PolicySubject::Component(about) = &mut request.request else {
+                panic!("a component");
+            };
+            about.image_ref = image.into();
+            assert_eq!(by(rules, &request), "deny by rule 1", "{image}");
+        }
+    }
 
     #[test]
     fn the_first_rule_that_fits_decides() {

@@ -47,6 +47,10 @@ pub(crate) struct Args {
     /// when none is named. May be repeated
     #[arg(long = "trusted-issuer", value_name = "A…")]
     trusted_issuers: Vec<String>,
+    /// Give secrets to tokens of their component or provider whoever has signed them, and not only to
+    /// those of the issuer who was given any first and of those whom `add-mapping --issuer` names
+    #[arg(long)]
+    any_issuer: bool,
     /// Id of a host that may ask, which has to prove that it is the one; any host when none is
     /// named. May be repeated
     #[arg(long = "trusted-host", value_name = "N…")]
@@ -82,6 +86,7 @@ pub(super) async fn run(args: Args) -> Result<Output> {
         transit,
         encryption,
         trusted_issuers,
+        any_issuer: args.any_issuer,
         trusted_hosts,
     };
     let key = config.transit.public_key();

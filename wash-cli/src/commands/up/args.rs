@@ -67,7 +67,7 @@ pub(crate) struct NatsArgs {
     /// Port to listen on, or of a server that runs [default: 4222]
     #[arg(long, env = "WASMCLOUD_NATS_PORT")]
     pub(super) nats_port: Option<u16>,
-    /// Also listen for websockets, without TLS, on this port
+    /// Also listen for websockets on this port of `--nats-host`, without TLS unless with `--secure`
     #[arg(long, env = "NATS_WEBSOCKET_PORT")]
     pub(super) nats_websocket_port: Option<u16>,
     /// JetStream domain of a server that is started

@@ -92,6 +92,16 @@ impl Secure {
         &self.config
     }
 
+    /// How what the server listens to besides is encrypted.
+    pub(super) fn tls(&self) -> String {
+        let quoted = |name| quoted(&self.path(name));
+        format!(
+            "tls {{\n    cert_file: {}\n    key_file: {}\n  }}",
+            quoted("server.pem"),
+            quoted("server.key")
+        )
+    }
+
     /// How `wash` gets in.
     pub(super) fn access(&self) -> LocalAccess {
         LocalAccess {
@@ -112,6 +122,10 @@ impl Secure {
             ("LATTICE_NATS_TLS_CA_FILE", path("ca.pem")),
             ("LATTICE_NATS_ACCOUNT_SEED", path("signing.nk")),
             ("LATTICE_NATS_ACCOUNT", self.account.clone()),
+            (
+                "LATTICE_NATS_MAX_CONTROL_LINE",
+                super::broker::LONGEST_LINE.to_string(),
+            ),
             // By the file: other processes of the user can read what a process was started with.
             ("WASMCLOUD_CLUSTER_SEED", path(CLUSTER)),
             ("WASMCLOUD_ALLOW_LEGACY_PEERS", "false".to_owned()),
@@ -199,6 +213,11 @@ impl Secure {
         self.write("server.key", &server.serialize_pem())?;
         self.write("server.pem", &signed.pem())
     }
+}
+
+/// A path as it stands in a configuration.
+fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.display().to_string()).to_string()
 }
 
 fn authority_params() -> std::result::Result<CertificateParams, rcgen::Error> {
@@ -320,9 +339,7 @@ impl Keys {
         };
         let [account_jwt, system_jwt] = [&account, &of_system]
             .map(|account| account_token(account, &self.operator).map_err(made));
-        let quoted = |name: &str| {
-            serde_json::Value::from(folder.join(name).display().to_string()).to_string()
-        };
+        let quoted = |name: &str| quoted(&folder.join(name));
         Ok(format!(
             "tls {{\n  cert_file: {}\n  key_file: {}\n  timeout: 5\n}}\noperator: {operator}\n\
              system_account: {system}\nresolver: MEMORY\nresolver_preload {{\n  {}: {}\n  \

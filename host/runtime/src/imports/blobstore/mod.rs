@@ -389,6 +389,7 @@ async fn open(
             instance,
             function,
             results: &results,
+            by_host: false,
         };
         match outbound
             .call_streaming(target, params.clone(), Vec::new(), &paths)

@@ -292,6 +292,7 @@ async fn upload(
             instance,
             function: "write-container-data",
             results: &results,
+            by_host: false,
         };
         let streams = vec![(path(&[1]), pipe.read())];
         let paths = [path(&[0])];

@@ -289,6 +289,8 @@ impl Road {
             instance,
             function,
             results,
+            // Guests ask for nothing of the kind here.
+            by_host: function == OFFERED,
         };
         self.outbound.call(target, params.to_bytes()).await
     }

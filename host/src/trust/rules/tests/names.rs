@@ -76,13 +76,20 @@ fn names_that_all_stand_in_the_answer_are_those_with_the_prefix() {
 }
 
 #[test]
-fn no_rule_is_about_the_form_of_calls() {
+fn no_rule_is_about_the_form_of_calls_where_the_host_asks_for_it() {
     let rules = json!({"allow": ["publish"], "subject": ["orders.*"], "rate": "1/h"});
     let gate = gate("wasmcloud:messaging/consumer", rules);
     let own = "lattice:messaging/producer@0.1.0";
     for _ in 0..3 {
-        assert_eq!(refusing(&gate, own, "offered", &Bytes::new()), None);
+        assert!(gate.check_form(own, "offered").is_ok());
     }
+    // A guest that asks is held to the rules like everybody.
+    let asking = refusing(&gate, own, "offered", &Bytes::new());
+    assert_eq!(asking.as_deref(), Some("allow"));
+    let slow = super::gate("wasmcloud:messaging/consumer", json!({"rate": "1/h"}));
+    assert_eq!(refusing(&slow, own, "offered", &Bytes::new()), None);
+    let more = slow.check(own, "offered", &Bytes::new());
+    assert!(matches!(more, Err(InvokeError::Limited { .. })), "{more:?}");
     let request = texts(&["orders.1"]);
     assert_eq!(
         refusing(&gate, MESSAGES, "request", &request).as_deref(),

@@ -21,6 +21,7 @@ fn link(values: &[(&str, &str)]) -> ProviderLink {
         peer_config: Default::default(),
         locality: Default::default(),
         rules: Default::default(),
+        ruled: false,
     }
 }
 

@@ -1,0 +1,116 @@
+//! What a component tries with the connection that its provider has to the lattice.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "stands in for a host on the same NATS"
+)]
+
+mod support;
+
+use futures::StreamExt as _;
+use messaging_nats::MessagingNats;
+use support::{Lattice, Said};
+
+/// What a component would like to say: commands, store, calls, secrets, policy.
+const WANTED: [&str; 8] = [
+    "wasmbus.ctl.v1.default.link.put",
+    "wasmbus.evt.default.host_started",
+    "wasmbus.rpc.default.messages.linkdefs.put",
+    "$JS.API.STREAM.DELETE.KV_LATTICEDATA_default",
+    "$KV.CONFIGDATA_default.http",
+    "default.cart.wrpc.0.0.1.shop:cart/admin@1.0.0.purge",
+    "wasmcloud.secrets.v1alpha1.nats-kv.add_mapping.MABC",
+    "default.kv.inbox.XKEY.1",
+];
+
+#[tokio::test]
+async fn a_component_says_nothing_in_the_lattices_name() {
+    let mut lattice = Lattice::start::<MessagingNats>().await;
+    let url = lattice.nats.url.clone();
+    let own = [
+        ("plain", vec![]),
+        ("stream", vec![("jetstream", "true")]),
+        ("inbox", vec![("custom_inbox_prefix", "_INBOX.mine")]),
+        ("address", vec![("cluster_uris", &*url)]),
+    ];
+    let mut heard = lattice
+        .nats
+        .client()
+        .await
+        .unwrap()
+        .subscribe(">")
+        .await
+        .unwrap();
+    for (id, config) in own {
+        let guest = lattice.target(id, &config).await;
+        lattice.ready().await;
+        for subject in WANTED {
+            for refused in [
+                guest.publish(subject, b"{}").await.unwrap_err(),
+                guest.request(subject, b"{}", 200).await.unwrap_err(),
+                guest
+                    .publish_with("a.b", b"", Some(subject))
+                    .await
+                    .unwrap_err(),
+            ] {
+                assert!(
+                    refused.contains("reserved for the lattice"),
+                    "{id}: {refused}"
+                );
+            }
+        }
+        if id != "stream" {
+            guest.publish("a.b", id.as_bytes()).await.unwrap();
+            while heard.next().await.unwrap().payload != id.as_bytes() {}
+        }
+    }
+    let mut told = lattice
+        .nats
+        .client()
+        .await
+        .unwrap()
+        .subscribe("wasmbus.ctl.>")
+        .await
+        .unwrap();
+    let guest = lattice
+        .target("trusted", &[("lattice_subjects", "allowed")])
+        .await;
+    lattice.ready().await;
+    guest.publish(WANTED[0], b"{}").await.unwrap();
+    assert_eq!(told.next().await.unwrap().payload, "{}");
+}
+
+#[tokio::test]
+async fn a_component_hears_nothing_of_the_lattice() {
+    let mut lattice = Lattice::start::<MessagingNats>().await;
+    let _heard = lattice.handler("listener", |_| Said::Done).await;
+    for (key, value) in [
+        ("subscriptions", ">"),
+        ("subscriptions", "orders.new,*.>"),
+        ("subscriptions", "default.>"),
+        ("subscriptions", "_INBOX.>"),
+        ("subscriptions", "wasmbus.evt.default.*"),
+        ("stream", "KV_CONFIGDATA_default"),
+        ("stream_subjects", ">"),
+        ("dead_letter", "wasmbus.ctl.v1.default.link.put"),
+    ] {
+        let mut config = vec![(key, value)];
+        if key == "stream_subjects" {
+            config.push(("stream", "ALL"));
+        }
+        if key == "dead_letter" {
+            config.push(("subscriptions", "orders.new"));
+        }
+        lattice.source("listener", &config).await;
+        let why = lattice.failed().await;
+        assert!(
+            why.contains(key) && why.contains("lattice_subjects"),
+            "{why}"
+        );
+        lattice.unlink().await;
+    }
+    let trusted = [("subscriptions", ">"), ("lattice_subjects", "allowed")];
+    lattice.source("listener", &trusted).await;
+    lattice.ready().await;
+}
