@@ -26,6 +26,9 @@ pub async fn all_settle_what_each_gave(worker: &Component, queue: &str) {
         let extended = worker.extend(queue, &delivery.receipt, LEASE_MS).await;
         assert_eq!(extended, Ok(()));
     }
+    // Whose home is nobody's is made up.
+    let made_up = worker.settle(queue, &got[0].receipt[1..], Outcome::Ack);
+    assert!(made_up.await.is_err());
     for (number, delivery) in got.iter().enumerate() {
         let how = match number % 2 {
             0 => Outcome::Ack,

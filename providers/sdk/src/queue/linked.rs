@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent, Want};
 use super::checks;
 use super::names::Names;
-use super::receipt::Holder;
+use super::receipt::{Holder, Scope};
 use crate::error::LinkError;
 use crate::link::{LinkRole, ProviderLink};
 use crate::settings::Settings;
@@ -121,7 +121,7 @@ impl<B: Queues> Linked<B> {
     /// `deadline` is that of the call; the wait ends in time for the answer.
     pub(crate) async fn receive(
         &self,
-        queue: &str,
+        Scope { queue, home }: Scope<'_>,
         (max, wait): (u32, u32),
         lease: Option<u32>,
         deadline: Instant,
@@ -148,7 +148,11 @@ impl<B: Queues> Linked<B> {
             if kept.is_empty() && came && Instant::now() < until {
                 continue;
             }
-            return self.sealed(&queue, kept).await;
+            let scope = Scope {
+                queue: &queue,
+                home,
+            };
+            return self.sealed(scope, kept).await;
         }
     }
 
@@ -181,47 +185,55 @@ impl<B: Queues> Linked<B> {
 
     pub(crate) async fn sealed(
         &self,
-        queue: &str,
+        scope: Scope<'_>,
         mut deliveries: Vec<Delivery>,
     ) -> Result<Vec<Delivery>, QueueError> {
         if deliveries.is_empty() {
             return Ok(deliveries);
         }
-        let key = self.queues.receipt_key(queue).await?;
+        let key = self.queues.receipt_key(scope.queue).await?;
         for delivery in &mut deliveries {
-            delivery.receipt = self.holder.seal(&key, queue, &delivery.receipt);
+            delivery.receipt = self.holder.seal(&key, scope, &delivery.receipt);
         }
         Ok(deliveries)
     }
 
-    async fn opened(&self, queue: &str, receipt: &str) -> Result<(String, String), QueueError> {
+    async fn opened(
+        &self,
+        Scope { queue, home }: Scope<'_>,
+        receipt: &str,
+    ) -> Result<(String, String), QueueError> {
         let queue = self.names.resolve(queue)?;
         let key = self.queues.receipt_key(&queue).await?;
-        let own = self.holder.open(&key, &queue, receipt)?;
+        let scope = Scope {
+            queue: &queue,
+            home,
+        };
+        let own = self.holder.open(&key, scope, receipt)?;
         Ok((queue, own))
     }
 
     pub(crate) async fn settle(
         &self,
-        queue: &str,
+        scope: Scope<'_>,
         receipt: &str,
         how: Outcome,
     ) -> Result<(), QueueError> {
         if let Outcome::Retry(delay) = &how {
             checks::delay(*delay)?;
         }
-        let (queue, receipt) = self.opened(queue, receipt).await?;
+        let (queue, receipt) = self.opened(scope, receipt).await?;
         self.queues.settle(&queue, &receipt, how).await
     }
 
     pub(crate) async fn extend(
         &self,
-        queue: &str,
+        scope: Scope<'_>,
         receipt: &str,
         lease: u32,
     ) -> Result<(), QueueError> {
         let lease = checks::lease(lease)?;
-        let (queue, receipt) = self.opened(queue, receipt).await?;
+        let (queue, receipt) = self.opened(scope, receipt).await?;
         self.queues.extend(&queue, &receipt, lease).await
     }
 

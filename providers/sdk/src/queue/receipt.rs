@@ -2,7 +2,8 @@
 //!
 //! What a backend knows a delivery by is often easy to guess, such as a number. A receipt is that
 //! text with a code in front which only the provider can make, over the component, the link, the
-//! queue and the text: a receipt of another link, or one that was made up, is refused unseen.
+//! queue, the process that has received, and the text: a receipt of another link, or one that was made
+//! up, is refused unseen.
 
 use std::fmt;
 
@@ -47,6 +48,15 @@ impl ReceiptKey {
     }
 }
 
+/// What a receipt is good for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// The queue that the delivery is of.
+    pub(crate) queue: &'a str,
+    /// The process that has received it, where that makes a difference.
+    pub(crate) home: &'a str,
+}
+
 /// Who may use a receipt: the link that the delivery came through.
 #[derive(Debug)]
 pub(crate) struct Holder {
@@ -62,9 +72,9 @@ impl Holder {
         }
     }
 
-    fn code(&self, key: &ReceiptKey, queue: &str, own: &[u8]) -> Option<Hmac<Sha256>> {
+    fn code(&self, key: &ReceiptKey, scope: Scope<'_>, own: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).ok()?;
-        for part in [&self.component, &self.link, queue] {
+        for part in [&self.component, &self.link, scope.queue, scope.home] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part.as_bytes());
         }
@@ -73,8 +83,8 @@ impl Holder {
     }
 
     /// The receipt for a delivery that the backend knows as `own`.
-    pub(crate) fn seal(&self, key: &ReceiptKey, queue: &str, own: &str) -> String {
-        let code = self.code(key, queue, own.as_bytes());
+    pub(crate) fn seal(&self, key: &ReceiptKey, scope: Scope<'_>, own: &str) -> String {
+        let code = self.code(key, scope, own.as_bytes());
         let code = code.map(|mac| mac.finalize().into_bytes());
         let mut bytes = Vec::with_capacity(CODE + own.len());
         bytes.extend_from_slice(code.as_ref().map_or(&[0; CODE], |code| &code[..CODE]));
@@ -86,13 +96,13 @@ impl Holder {
     pub(crate) fn open(
         &self,
         key: &ReceiptKey,
-        queue: &str,
+        scope: Scope<'_>,
         receipt: &str,
     ) -> Result<String, QueueError> {
         let foreign = || QueueError::invalid("the receipt is none of this link and queue");
         let bytes = URL_SAFE_NO_PAD.decode(receipt).map_err(|_| foreign())?;
         let (code, own) = bytes.split_at_checked(CODE).ok_or_else(foreign)?;
-        let expected = self.code(key, queue, own).ok_or_else(foreign)?;
+        let expected = self.code(key, scope, own).ok_or_else(foreign)?;
         expected
             .verify_truncated_left(code)
             .map_err(|_| foreign())?;
@@ -115,18 +125,21 @@ mod tests {
     fn a_receipt_opens_where_it_was_made_and_nowhere_else() {
         let (key, own) = (ReceiptKey::of("secret"), "$JS.ACK.1.2");
         let worker = holder("worker", "default");
-        let receipt = worker.seal(&key, "jobs", own);
-        assert_eq!(worker.open(&key, "jobs", &receipt), Ok(own.to_owned()));
+        let scope = |queue, home| Scope { queue, home };
+        let jobs = scope("jobs", "here");
+        let receipt = worker.seal(&key, jobs, own);
+        assert_eq!(worker.open(&key, jobs, &receipt), Ok(own.to_owned()));
         let foreign = [
-            holder("other", "default").open(&key, "jobs", &receipt),
-            holder("worker", "other").open(&key, "jobs", &receipt),
+            holder("other", "default").open(&key, jobs, &receipt),
+            holder("worker", "other").open(&key, jobs, &receipt),
             // The parts are told apart by their lengths.
-            holder("workerd", "efault").open(&key, "jobs", &receipt),
-            worker.open(&key, "job", &receipt),
-            worker.open(&ReceiptKey::of("else"), "jobs", &receipt),
-            worker.open(&key, "jobs", own),
-            worker.open(&key, "jobs", ""),
-            worker.open(&key, "jobs", &URL_SAFE_NO_PAD.encode([0; 40])),
+            holder("workerd", "efault").open(&key, jobs, &receipt),
+            worker.open(&key, scope("job", "here"), &receipt),
+            worker.open(&key, scope("jobs", "there"), &receipt),
+            worker.open(&ReceiptKey::of("else"), jobs, &receipt),
+            worker.open(&key, jobs, own),
+            worker.open(&key, jobs, ""),
+            worker.open(&key, jobs, &URL_SAFE_NO_PAD.encode([0; 40])),
         ];
         for refused in foreign {
             assert!(matches!(refused, Err(QueueError::Invalid(_))));

@@ -10,6 +10,7 @@ use super::bindings::exports::lattice::queue::consumer::{self, Handler as _};
 use super::bindings::exports::lattice::queue::producer::{self, Handler as _};
 use super::elsewhere::{self, About};
 use super::linked::Linked;
+use super::receipt::Scope;
 use crate::backends::Backends;
 use crate::error::ServeError;
 use crate::session::Session;
@@ -84,10 +85,12 @@ impl<B: Queues> Links<B> {
         lease: Option<u32>,
     ) -> Result<Vec<Delivery>, QueueError> {
         let linked = self.of(cx).await?;
-        let mut got = linked.receive(queue, bounds, lease, cx.deadline).await?;
+        let home = if B::HELD_HERE { &*self.home } else { "" };
+        let scope = Scope { queue, home };
+        let mut got = linked.receive(scope, bounds, lease, cx.deadline).await?;
         if B::HELD_HERE {
             for delivery in &mut got {
-                delivery.receipt = elsewhere::marked(&self.home, &delivery.receipt);
+                delivery.receipt = elsewhere::marked(home, &delivery.receipt);
             }
         }
         Ok(got)
@@ -101,25 +104,22 @@ impl<B: Queues> Links<B> {
         receipt: &str,
         about: About,
     ) -> Result<(), QueueError> {
-        let receipt = match elsewhere::split(receipt) {
-            Some((home, receipt)) if B::HELD_HERE => {
-                if *home != *self.home {
-                    let of = (queue, receipt);
-                    let told = elsewhere::ask(&self.session, home, cx, of, &about).await;
-                    match told {
-                        Some(told) => return told,
-                        // Whoever had the lease has ended, and the lease with it.
-                        None if !B::OUTLIVED => return Err(QueueError::ReceiptExpired),
-                        None => {}
-                    }
-                }
-                receipt
+        let marked = elsewhere::split(receipt).filter(|_| B::HELD_HERE);
+        let (home, receipt) = marked.unwrap_or(("", receipt));
+        if !home.is_empty() && *home != *self.home {
+            let told = elsewhere::ask(&self.session, home, cx, (queue, receipt), &about).await;
+            match told {
+                Some(told) => return told,
+                // Whoever had the lease has ended, and the lease with it.
+                None if !B::OUTLIVED => return Err(QueueError::ReceiptExpired),
+                None => {}
             }
-            _ => receipt,
-        };
-        self.about_here(cx, queue, receipt, about).await
+        }
+        self.about_with(cx, Scope { queue, home }, receipt, about)
+            .await
     }
 
+    /// As the copy that another one asks.
     pub(crate) async fn about_here(
         &self,
         cx: &Context,
@@ -127,10 +127,24 @@ impl<B: Queues> Links<B> {
         receipt: &str,
         about: About,
     ) -> Result<(), QueueError> {
+        let scope = Scope {
+            queue,
+            home: &self.home,
+        };
+        self.about_with(cx, scope, receipt, about).await
+    }
+
+    async fn about_with(
+        &self,
+        cx: &Context,
+        scope: Scope<'_>,
+        receipt: &str,
+        about: About,
+    ) -> Result<(), QueueError> {
         let linked = self.of(cx).await?;
         match about {
-            About::Settle(how) => linked.settle(queue, receipt, how).await,
-            About::Extend(lease) => linked.extend(queue, receipt, lease).await,
+            About::Settle(how) => linked.settle(scope, receipt, how).await,
+            About::Extend(lease) => linked.extend(scope, receipt, lease).await,
         }
     }
 }

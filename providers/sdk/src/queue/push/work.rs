@@ -17,6 +17,7 @@ use crate::link::ProviderLink;
 use crate::queue::backend::{Delivery, Outcome, QueueError, Queues};
 use crate::queue::elsewhere;
 use crate::queue::linked::{Linked, spent};
+use crate::queue::receipt::Scope;
 use crate::session::Session;
 use crate::telemetry::{self, Begun, TARGET};
 
@@ -147,8 +148,11 @@ impl<B: Queues> Worker<B> {
         let lost = CancellationToken::new();
         let call = async {
             let trace = carried(&delivery);
-            let queue = self.linked.own_queue();
-            let sealed = self.linked.sealed(queue, vec![delivery]).await;
+            let scope = Scope {
+                queue: self.linked.own_queue(),
+                home: self.home.as_deref().unwrap_or_default(),
+            };
+            let sealed = self.linked.sealed(scope, vec![delivery]).await;
             match sealed.map(|mut sealed| sealed.pop()) {
                 Ok(Some(mut delivery)) => {
                     if let Some(home) = &self.home {
