@@ -304,6 +304,7 @@ async fn what_is_served_anew_while_others_are_away_stays() {
     let queue = pair.prefix.queue_group();
     let added = pair.callee.serve(&subject, queue, options, handler);
     let _added = added.await.unwrap();
+    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
     let count = || pair.callee.stats().subscriptions;
     assert_eq!(count(), 3);
     narrow.gate.close();
