@@ -35,7 +35,11 @@ pub(super) fn encode_within<T: Serialize>(
         let Some(data) = response.response.as_mut().filter(|_| size + HEADERS > max) else {
             break;
         };
-        tracing::warn!(size, max, "left something out of a control reply, as NATS would not take it");
+        tracing::warn!(
+            size,
+            max,
+            "left something out of a control reply, as NATS would not take it"
+        );
         leave_out(data);
         encoded = written(&response);
     }

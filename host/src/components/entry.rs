@@ -117,11 +117,20 @@ impl Entry {
         // Whoever waits looks for the reference of its command (protocol page, 2.2).
         let is_other = *running.image() != *wanted.image;
         let updates = wanted.allow_update && is_other;
-        let told = if updates { running.image().as_str() } else { &wanted.image };
+        let told = if updates {
+            running.image().as_str()
+        } else {
+            &wanted.image
+        };
         self.publish_scaled(deps, running, told, wanted.count);
         if is_other && !updates {
             let (id, image, runs) = (self.id.as_str(), &wanted.image, running.image().as_str());
-            tracing::warn!(id, image, runs, "scaled a component that runs another image");
+            tracing::warn!(
+                id,
+                image,
+                runs,
+                "scaled a component that runs another image"
+            );
         }
         if updates {
             let image = ImageRef::new(&wanted.image)?;

@@ -77,10 +77,7 @@ mod tests {
             Duration::from_secs(1)
         );
         assert_eq!(limits.options(host, None).max_memory_bytes, Some(1000));
-        assert_eq!(
-            Limits::default().options(host, None).max_memory_bytes,
-            None
-        );
+        assert_eq!(Limits::default().options(host, None).max_memory_bytes, None);
         assert_eq!(parse(&[("other", "x")]).unwrap(), Limits::default());
     }
 

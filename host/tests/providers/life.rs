@@ -147,7 +147,9 @@ async fn a_stopping_host_ends_its_own_process_and_none_of_other_hosts() {
     let mut shutdown = lattice.shutdown_of("kv").await;
     let drain = host.drain(StopRequest::now(StopReason::Program));
     timeout(SOON, drain).await.unwrap();
-    let mark = lattice.client.publish("wasmbus.rpc.default.kv.default.shutdown", "\"mark\"".into());
+    let mark = lattice
+        .client
+        .publish("wasmbus.rpc.default.kv.default.shutdown", "\"mark\"".into());
     mark.await.unwrap();
     assert_eq!(next(&mut shutdown).await.1, "mark", "nobody was asked");
 }

@@ -15,7 +15,7 @@ use lattice_rpc::{
 };
 use support::{Pair, until};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const PART: usize = 50_000;
 const PARTS: usize = 100;

@@ -355,7 +355,10 @@ async fn a_body_follows_the_answer_for_a_caller_that_may_be_one_in_go() {
         assert_eq!(part.subject.as_str(), format!("{root}.results.0.0"));
         body.extend_from_slice(&part.payload);
     };
-    assert_eq!((&body[..], &trailers.payload[..]), (&b"\x05hello\0"[..], &b"\0"[..]));
+    assert_eq!(
+        (&body[..], &trailers.payload[..]),
+        (&b"\x05hello\0"[..], &b"\0"[..])
+    );
     pair.settle().await;
 }
 
@@ -373,7 +376,9 @@ async fn what_goes_out_takes_its_body_along_once_it_is_known_who_sends_it() {
     let mut counts = Vec::new();
     for _ in 0..3 {
         let sent = request("/echo", Full::new(Bytes::from_static(b"hello")));
-        let out = pair.caller.call_http_out(pair.invocation("handle"), sent, None);
+        let out = pair
+            .caller
+            .call_http_out(pair.invocation("handle"), sent, None);
         let body = out.await.unwrap().into_body();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
         counts.push(watch.messages().await.len());

@@ -1,7 +1,5 @@
 //! Which files links have, and what becomes of those that go.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use std::time::Duration;

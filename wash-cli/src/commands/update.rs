@@ -74,8 +74,7 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
 
 async fn wait(watch: &mut Watch, hosts: &[HostId], id: &str, new_ref: &str) -> Result<()> {
     // The old version announces its end with the new reference and 0 instances.
-    let runs =
-        |event: &ComponentScaled| event.image_ref == new_ref && event.max_instances > 0;
+    let runs = |event: &ComponentScaled| event.image_ref == new_ref && event.max_instances > 0;
     let mut failures = watch.scaled_on(hosts, id, runs).await;
     match failures.len() {
         0 => Ok(()),
