@@ -1,5 +1,7 @@
 //! Serving the exports of a component: from a message to a call of the guest and back.
 
+mod failed;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ use super::drains::End;
 use super::error::ScaleError;
 use super::others::Beside;
 use super::traced;
+use failed::Failed;
 use crate::bus_errors::BusErrors;
 use crate::failures::{Failure, Failures};
 use crate::trust::policy::{CallKey, claims_of};
@@ -430,87 +433,4 @@ fn outgoing<B: Fn(&HttpCode) + Send + 'static>(
         }
     };
     http::Response::from_parts(response.head, body)
-}
-
-/// Why a served call has no answer.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    /// The request could not be read.
-    #[error("could not read the parameters of the call")]
-    Read(#[from] RpcError),
-    #[error(transparent)]
-    Call(CallError),
-    #[error(transparent)]
-    Http(HttpCallError),
-    /// The policy service gives no leave.
-    #[error("policy denied the call of `{operation}` of component `{id}`")]
-    Denied {
-        id: ComponentId,
-        operation: String,
-        source: Denied,
-    },
-}
-
-impl From<CallError> for Failed {
-    fn from(error: CallError) -> Self {
-        Self::Call(error)
-    }
-}
-
-impl From<HttpCallError> for Failed {
-    fn from(error: HttpCallError) -> Self {
-        match error {
-            HttpCallError::Call(error) => Self::Call(error),
-            other => Self::Http(other),
-        }
-    }
-}
-
-impl Failed {
-    /// The code for the operator and the one for the caller.
-    fn codes(&self) -> (ErrorCode, &'static str) {
-        match self {
-            Self::Read(RpcError::Deadline { .. } | RpcError::NotSent { .. })
-            | Self::Call(CallError::Deadline) => (ErrorCode::Timeout, RemoteError::DEADLINE),
-            Self::Read(RpcError::Remote(error)) if error.code == RemoteError::OVERLOADED => {
-                (ErrorCode::Busy, RemoteError::OVERLOADED)
-            }
-            Self::Read(_)
-            | Self::Call(CallError::Params { .. })
-            | Self::Http(HttpCallError::Request { .. }) => {
-                (ErrorCode::BadRequest, RemoteError::BAD_REQUEST)
-            }
-            Self::Call(error) if error.is_overload() => (ErrorCode::Busy, RemoteError::OVERLOADED),
-            Self::Call(CallError::Import(InvokeError::Deadline)) => {
-                (ErrorCode::Timeout, RemoteError::DEADLINE)
-            }
-            Self::Denied { source, .. } => (source.code(), RemoteError::DENIED),
-            Self::Call(_) | Self::Http(_) => (ErrorCode::ComponentFailed, RemoteError::FAILED),
-        }
-    }
-
-    fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Denied { source, .. } => Some(source.hint()),
-            _ => None,
-        }
-    }
-
-    /// Whether nobody has told of it yet. A call that a component made in vain is told where it
-    /// was made, unless the called side only said that it failed.
-    fn is_news(&self) -> bool {
-        match self {
-            Self::Call(CallError::Import(error)) => matches!(error, InvokeError::Failed { .. }),
-            _ => true,
-        }
-    }
-
-    fn backtrace(&self) -> Option<&str> {
-        match self {
-            Self::Call(CallError::Trap { backtrace, .. }) => {
-                Some(backtrace.as_str()).filter(|frames| !frames.is_empty())
-            }
-            _ => None,
-        }
-    }
 }

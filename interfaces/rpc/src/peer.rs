@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "owns the subjects of calls")]
 
 mod config;
+mod slot;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,14 +26,15 @@ use crate::bulk::{self, Bulk, BulkConnection, Offset};
 use crate::complaint::{self, Complaints};
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
-use crate::exchange::{Account, Budget, Exchange, Release, Share, Side};
+use crate::exchange::{Account, Budget, Exchange, Share, Side};
 use crate::inbox::Inbox;
 use crate::janitor::sweep;
 use crate::local::{Asked, Passed, Switchboard};
 use crate::outbox::{Outbox, Outgoing, check_subject};
-use crate::slots::{SlotId, Slots};
+use crate::slots::Slots;
 use crate::socket::is_line;
 pub use config::PeerConfig;
+pub(crate) use slot::SlotGuard;
 
 /// What a peer has open right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -449,55 +451,5 @@ struct Unfinished<'a>(&'a Peer);
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         self.0.abandon();
-    }
-}
-
-/// A taken slot. The slot is given back when the last holder lets go.
-#[derive(Debug)]
-pub(crate) struct SlotGuard {
-    pub(crate) peer: Peer,
-    id: SlotId,
-    pub(crate) exchange: Arc<Exchange>,
-}
-
-impl SlotGuard {
-    /// The subject at which the slot listens.
-    pub(crate) fn root(&self) -> Subject {
-        self.peer.inner.inbox.subject(&self.id).into()
-    }
-
-    /// Where it reads what is long, if that is another place.
-    pub(crate) fn bulk_root(&self) -> Option<Subject> {
-        self.peer.inner.bulk.root(&self.id)
-    }
-}
-
-impl Drop for SlotGuard {
-    fn drop(&mut self) {
-        match self.exchange.release() {
-            Release::Free => self.peer.inner.slots.remove(self.id),
-            Release::Clean => self.peer.inner.slots.rest(self.id),
-            Release::Known => {
-                let slots = &self.peer.inner.slots;
-                slots.remove(self.id);
-                slots.trust(self.exchange.subject());
-            }
-            Release::Stock => {
-                let slots = &self.peer.inner.slots;
-                slots.remove(self.id);
-                slots.distrust(self.exchange.subject());
-            }
-            Release::Cancel(subject) => {
-                let slots = &self.peer.inner.slots;
-                slots.remove(self.id);
-                // A peer of our kind, or it would not have told where.
-                slots.trust(self.exchange.subject());
-                self.peer.farewell(Farewell::empty(subject));
-            }
-            Release::Linger => {
-                let inner = &self.peer.inner;
-                inner.slots.linger(self.id, inner.config.linger);
-            }
-        }
     }
 }

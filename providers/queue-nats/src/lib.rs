@@ -36,7 +36,8 @@
 //! # Groups
 //!
 //! Messages of a group are in one of sixteen lanes, each given out one by one; see the module
-//! `lanes`. They are found within a tenth of a second while groups are in use, and within a second
+//! `lanes`. One that waits for its next attempt holds up the other groups of its lane as well, a
+//! sixteenth of all, so pauses between attempts are better short there. They are found within a tenth of a second while groups are in use, and within a second
 //! otherwise.
 //!
 //! # Receiving without waiting

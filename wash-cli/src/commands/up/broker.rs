@@ -1,5 +1,7 @@
 //! The NATS server of a local lattice: found running, or started.
 
+mod config;
+
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -21,6 +23,8 @@ use crate::files::last_lines;
 use crate::lattice_dir::{LatticeDir, create_folder};
 use crate::output::Ui;
 use crate::process::ProcessRecord;
+pub(super) use config::LONGEST_LINE;
+use config::{give_variables, is_needed, is_not_ours, write_config};
 
 /// How long a started server may take until it answers.
 const START: Duration = Duration::from_secs(15);
@@ -30,8 +34,6 @@ const GREETING: Duration = Duration::from_millis(1500);
 const PORTS: u16 = 100;
 const POLL: Duration = Duration::from_millis(50);
 const SHOWN_LINES: usize = 10;
-/// The longest line that the server reads: the tokens of providers with many links have room in it.
-pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// What listens at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -331,83 +333,6 @@ pub(super) fn own_group(command: &mut Command) {
     command.process_group(0);
 }
 
-fn write_config(
-    args: &NatsArgs,
-    host: &str,
-    port: u16,
-    secure: Option<&Secure>,
-    dir: &LatticeDir,
-) -> Result<std::path::PathBuf> {
-    let path = dir.nats().join("nats.conf");
-    let mut text = config(args, host, port, &dir.jetstream(), secure);
-    text.push_str(secure.map_or("", Secure::config));
-    crate::files::write_private(&path, text.as_bytes())
-        .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))?;
-    Ok(path)
-}
-
-/// Gives a process those variables of this one that `passes` lets through: seeds and logins stand in
-/// others.
-fn give_variables(command: &mut Command, passes: fn(&str) -> bool) {
-    let variables = std::env::vars_os();
-    let passed = variables.filter(|(name, _)| name.to_str().is_some_and(passes));
-    command.env_clear().envs(passed);
-}
-
-/// What a server goes by whose configuration is written here.
-fn is_needed(name: &str) -> bool {
-    [
-        "PATH",
-        "HOME",
-        "TMPDIR",
-        "TZ",
-        "LANG",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    ]
-    .contains(&name)
-        || ["LC_", "GO"].iter().any(|start| name.starts_with(start))
-}
-
-/// What is neither for hosts nor for `wash`.
-fn is_not_ours(name: &str) -> bool {
-    let ours = ["WASMCLOUD_", "LATTICE_", "WASH_"];
-    !ours.iter().any(|start| name.starts_with(start))
-}
-
-fn config(args: &NatsArgs, host: &str, port: u16, store: &Path, secure: Option<&Secure>) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let mut text = format!(
-        "listen: {}\nmax_control_line: {LONGEST_LINE}\njetstream {{\n  store_dir: {}\n  domain: {}\n}}\n",
-        quoted(&if bare.contains(':') {
-            format!("[{bare}]:{port}")
-        } else {
-            format!("{bare}:{port}")
-        }),
-        quoted(&store.display().to_string()),
-        quoted(&args.nats_js_domain),
-    );
-    if let Some(url) = &args.nats_remote_url {
-        let credentials = args
-            .nats_credsfile
-            .as_ref()
-            .map_or_else(String::new, |path| {
-                format!(", credentials: {}", quoted(&path.display().to_string()))
-            });
-        let remote = format!("{{ url: {}{credentials} }}", quoted(url));
-        text.push_str(&format!("leafnodes {{\n  remotes: [ {remote} ]\n}}\n"));
-    }
-    if let Some(port) = args.nats_websocket_port {
-        let tls = secure.map_or_else(|| "no_tls: true".to_owned(), Secure::tls);
-        let host = quoted(bare);
-        text.push_str(&format!(
-            "websocket {{\n  host: {host}\n  port: {port}\n  {tls}\n}}\n"
-        ));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -445,7 +370,7 @@ mod tests {
         assert_eq!(probe("127.0.0.1", closed).await, Probe::Nothing);
     }
 
-    fn no_args() -> NatsArgs {
+    pub(super) fn no_args() -> NatsArgs {
         NatsArgs {
             server: server::ServerProgram::default(),
             nats_host: None,
@@ -457,48 +382,6 @@ mod tests {
             nats_remote_url: None,
             nats_credsfile: None,
         }
-    }
-
-    #[test]
-    fn the_configuration_has_what_was_asked_for() {
-        let args = NatsArgs {
-            nats_websocket_port: Some(4223),
-            nats_remote_url: Some("tls://hub.test".into()),
-            nats_credsfile: Some("/k/leaf.creds".into()),
-            ..no_args()
-        };
-        let expected = r#"listen: "127.0.0.1:4222"
-max_control_line: 65536
-jetstream {
-  store_dir: "/data/js"
-  domain: "core"
-}
-leafnodes {
-  remotes: [ { url: "tls://hub.test", credentials: "/k/leaf.creds" } ]
-}
-websocket {
-  host: "127.0.0.1"
-  port: 4223
-  no_tls: true
-}
-"#;
-        assert_eq!(
-            config(&args, "127.0.0.1", 4222, Path::new("/data/js"), None),
-            expected
-        );
-    }
-
-    #[test]
-    fn the_server_learns_no_seed_by_its_variables() {
-        for name in [
-            "WASMCLOUD_CLUSTER_SEED",
-            "LATTICE_NATS_ACCOUNT_SEED",
-            "WASH_X",
-        ] {
-            assert!(!is_needed(name) && !is_not_ours(name), "{name}");
-        }
-        assert!(!is_needed("AWS_SECRET_ACCESS_KEY") && is_not_ours("MY_PORT"));
-        assert!(is_needed("PATH") && is_needed("GOMAXPROCS"));
     }
 
     #[tokio::test]
