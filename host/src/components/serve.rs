@@ -33,11 +33,11 @@ use super::drains::End;
 use super::error::ScaleError;
 use super::others::Beside;
 use super::traced;
-use failed::Failed;
 use crate::bus_errors::BusErrors;
 use crate::failures::{Failure, Failures};
 use crate::trust::policy::{CallKey, claims_of};
 use crate::trust::{Denied, Policy, Trust};
+use failed::Failed;
 
 /// How long before its deadline a call is given up here, so that the caller learns why.
 const HEADROOM: Duration = Duration::from_millis(20);

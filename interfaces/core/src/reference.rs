@@ -363,7 +363,7 @@ mod tests {
             for (part, noise) in parts.iter().zip(&noise) {
                 written.push_str(["/", "//", "/./", "/x/../", "/%2e/"][usize::from(*noise)]);
                 for (at, byte) in part.bytes().enumerate() {
-                    match escapes >> (at % 64) & 1 == 1 || byte == b'%' || !byte.is_ascii() {
+                    match escapes >> (at % 64) & 1 == 1 || b"% ".contains(&byte) || !byte.is_ascii() {
                         true => written.push_str(&format!("%{byte:02X}")),
                         false => written.push(char::from(byte)),
                     }

@@ -1,7 +1,7 @@
 //! Why a served call has no answer, and who is told what of it.
 
-use lattice_core::reply::ErrorCode;
 use lattice_core::ComponentId;
+use lattice_core::reply::ErrorCode;
 use lattice_rpc::{CallError as RpcError, RemoteError};
 use lattice_runtime::{CallError, HttpCallError, InvokeError};
 

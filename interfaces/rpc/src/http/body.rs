@@ -289,9 +289,12 @@ where
     }
 
     /// Has the data follow the message, for a peer that does not take it there. Where there is none,
-    /// it has no place in a message anyway.
-    pub(crate) fn follow(&mut self) {
+    /// it has no place in a message anyway. Gives how long a body is that is all there, and has no
+    /// trailers.
+    pub(crate) fn follow(&mut self) -> Option<usize> {
+        let is_known = self.whole && self.trailers.is_none() && !self.data.is_empty();
         self.whole &= self.data.is_empty();
+        is_known.then(|| self.data.len())
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Result<(), String> {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http::header::CONTENT_LENGTH;
 use http_body::Body;
 use lattice_codec::Reader;
 use lattice_codec::http::{
@@ -110,7 +112,7 @@ impl Peer {
     async fn send_away<B>(
         &self,
         invocation: Invocation,
-        parts: http::request::Parts,
+        mut parts: http::request::Parts,
         mut body: OutgoingBody<B>,
         options: Option<Option<RequestOptions>>,
     ) -> Result<http::Response<IncomingBody>, HttpError>
@@ -121,7 +123,11 @@ impl Peer {
         // Handlers of incoming requests are hosts, all of which take a body in the message. Who sends
         // them out may be a provider in Go, which does not.
         if options.is_some() && !self.is_answered_by_us(&invocation) {
-            body.follow();
+            if let Some(size) = body.follow() {
+                // Else it could not be told beforehand how long the request is.
+                let size = HeaderValue::from(size);
+                parts.headers.entry(CONTENT_LENGTH).or_insert(size);
+            }
         }
         let mut params = BytesMut::with_capacity(256 + body.data.len());
         encode_request(

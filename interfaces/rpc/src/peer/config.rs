@@ -44,7 +44,7 @@ impl Default for PeerConfig {
         Self {
             max_open: 65_536,
             max_value_bytes: 64 * 1024 * 1024,
-            max_buffered_bytes: 128 * 1024 * 1024,
+            max_buffered_bytes: 64 * 1024 * 1024,
             max_held_bytes: 512 * 1024 * 1024,
             stream_window: 1024 * 1024,
             accept_after: Duration::from_millis(10),
