@@ -127,8 +127,12 @@ pub(crate) fn history(properties: &BasicProperties, redelivered: bool) -> (Histo
         found.and_then(|(_, value)| integer(value))
     };
     let attempts = number(ATTEMPTS).unwrap_or(0);
-    // A classic queue says no more than that there was a delivery before.
-    let here = number(DELIVERIES).unwrap_or(u64::from(redelivered));
+    // A classic queue says no more than that there was a delivery before. The count of a first one is that
+    // of the queue where it has waited, which the server moves messages out of by the same means.
+    let here = match redelivered {
+        true => number(DELIVERIES).unwrap_or(1),
+        false => 0,
+    };
     let total = attempts.saturating_add(here).saturating_add(1);
     let seconds = properties.timestamp().unwrap_or(0);
     let id = properties.message_id().as_ref();
@@ -242,6 +246,7 @@ mod tests {
         headers.insert("count".into(), AMQPValue::LongInt(-7));
         let properties = BasicProperties::default().with_headers(headers);
         assert_eq!(history(&properties, true).1, 4);
+        assert_eq!(history(&properties, false).1, 1, "that of another queue");
         let attributes = read(&properties, Bytes::new()).attributes;
         assert_eq!(attributes, [("count".to_owned(), "-7".to_owned())]);
     }
