@@ -47,7 +47,8 @@ fn exists(crates: &HashMap<String, PathBuf>, place: &str, test: &str) -> Result<
     let path = folder.join(format!("{file}.rs"));
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let declared = [format!("fn {test}()"), format!("async fn {test}()")];
+    // Property tests have parameters.
+    let declared = [format!("fn {test}("), format!("async fn {test}(")];
     Ok(lines.iter().enumerate().any(|(at, line)| {
         let is_test = lines[..at]
             .iter()
@@ -55,7 +56,7 @@ fn exists(crates: &HashMap<String, PathBuf>, place: &str, test: &str) -> Result<
             .take(4)
             .any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
         is_test && declared.iter().any(|text| line.starts_with(text.as_str()))
-            // Property tests and suites of providers have parameters.
+            // So have the suites of providers.
             || line.starts_with(&format!("pub async fn {test}("))
     }))
 }
