@@ -17,12 +17,11 @@ use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, StringMap};
 use lattice_rpc::http::{IncomingBody, REQUEST, answer, take_request};
 use lattice_rpc::{
-    CallError as RpcError, ConnectError, Context, IncomingCall, Limiter, Others, Params, Peer,
-    Relief, RemoteError, ServeHandle, ServeOptions, Watching,
+    ConnectError, Context, IncomingCall, Limiter, Others, Params, Peer, Relief, RemoteError,
+    ServeHandle, ServeOptions, Watching,
 };
 use lattice_runtime::{
-    CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse, InvokeError,
-    ResponseBody,
+    CallContext, CallError, Export, ExportKind, HttpBody, HttpCallError, HttpResponse, ResponseBody,
 };
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout_at};

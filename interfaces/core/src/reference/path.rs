@@ -20,21 +20,22 @@ pub(super) fn resolved(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// A path as it stands in a reference: what looks like an escape is escaped itself, and so are blanks at
-/// the end, which no reference has.
+/// A path as it stands in a reference: what looks like an escape is escaped itself, and so is what no
+/// reference has, which are blanks at the end, and line breaks and the like anywhere.
 pub(super) fn escaped(path: &str) -> String {
     let bytes = path.as_bytes();
-    let (kept, blanks) = path.split_at(path.trim_end().len());
+    let end = path.trim_end().len();
     let mut text = String::with_capacity(path.len());
-    for (at, c) in kept.char_indices() {
-        text.push(c);
+    for (at, c) in path.char_indices() {
         let next = bytes.get(at + 1..at + 3);
-        if c == '%' && next.is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)) {
-            text.push_str("25");
+        let is_escape = c == '%' && next.is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+        if is_escape || c.is_control() || at >= end {
+            for byte in &bytes[at..at + c.len_utf8()] {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        } else {
+            text.push(c);
         }
-    }
-    for byte in blanks.bytes() {
-        text.push_str(&format!("%{byte:02X}"));
     }
     text
 }
