@@ -122,12 +122,13 @@ impl Peer {
     {
         // Handlers of incoming requests are hosts, all of which take a body in the message. Who sends
         // them out may be a provider in Go, which does not.
-        if options.is_some() && !self.is_answered_by_us(&invocation) {
-            if let Some(size) = body.follow() {
-                // Else it could not be told beforehand how long the request is.
-                let size = HeaderValue::from(size);
-                parts.headers.entry(CONTENT_LENGTH).or_insert(size);
-            }
+        if options.is_some()
+            && !self.is_answered_by_us(&invocation)
+            && let Some(size) = body.follow()
+        {
+            // Else it could not be told beforehand how long the request is.
+            let size = HeaderValue::from(size);
+            parts.headers.entry(CONTENT_LENGTH).or_insert(size);
         }
         let mut params = BytesMut::with_capacity(256 + body.data.len());
         encode_request(
