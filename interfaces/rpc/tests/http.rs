@@ -226,6 +226,14 @@ async fn publish_recorded(client: &Client, subject: String, root: String, call: 
         .unwrap();
 }
 
+/// The head of a 200 without headers.
+fn bare_ok() -> ResponseHead {
+    ResponseHead {
+        status: http::StatusCode::OK,
+        headers: http::HeaderMap::new(),
+    }
+}
+
 async fn next(incoming: &mut Subscriber) -> async_nats::Message {
     let message = tokio::time::timeout(Duration::from_secs(5), incoming.next()).await;
     message.unwrap().unwrap()
@@ -275,12 +283,8 @@ async fn a_recorded_exchange_of_a_1_9_provider_is_answered() {
     // The whole answer is one message, in which a 1.9 caller finds every value complete: a body
     // that is there travels inside the record, where the recorded one came after it.
     let mut expected = BytesMut::new();
-    let head = ResponseHead {
-        status: http::StatusCode::OK,
-        headers: http::HeaderMap::new(),
-    };
     let body = Part::Ready(Bytes::from_static(b"Counter /posted: 1\n"));
-    encode_response(&mut expected, &head, &body, &Part::Ready(None));
+    encode_response(&mut expected, &bare_ok(), &body, &Part::Ready(None));
     let result = next(&mut incoming).await;
     assert_eq!(result.subject.as_str(), format!("{root}.results"));
     assert_eq!((result.payload, result.headers), (expected.freeze(), None));
@@ -338,11 +342,7 @@ async fn a_body_follows_the_answer_for_a_caller_that_may_be_one_in_go() {
         .await
         .unwrap();
     let mut expected = BytesMut::new();
-    let head = ResponseHead {
-        status: http::StatusCode::OK,
-        headers: http::HeaderMap::new(),
-    };
-    encode_response(&mut expected, &head, &Part::Pending, &Part::Pending);
+    encode_response(&mut expected, &bare_ok(), &Part::Pending, &Part::Pending);
     let results = next(&mut incoming).await;
     assert_eq!(results.subject.as_str(), format!("{root}.results"));
     assert_eq!(results.payload, expected.freeze());

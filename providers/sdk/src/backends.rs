@@ -212,27 +212,12 @@ fn may_exist(source: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lattice_core::provider::SecretMap;
-    use lattice_core::{LinkName, Locality, StringMap, WitName};
-
     use super::*;
     use crate::link::LinkRole;
+    use crate::link::tests::bare;
 
     fn link(namespace: &str) -> ProviderLink {
-        ProviderLink {
-            role: LinkRole::Target,
-            peer: ComponentId::new("cart").unwrap(),
-            namespace: WitName::new(namespace).unwrap(),
-            package: WitName::new("keyvalue").unwrap(),
-            name: LinkName::new("default").unwrap(),
-            interfaces: Vec::new(),
-            config: StringMap::new(),
-            secrets: SecretMap::new(),
-            peer_config: StringMap::new(),
-            locality: Locality::default(),
-            rules: lattice_core::LinkRules::default(),
-            ruled: false,
-        }
+        bare(LinkRole::Target, (namespace, "keyvalue"), "cart", "default")
     }
 
     #[tokio::test(start_paused = true)]

@@ -277,8 +277,31 @@ pub(crate) fn read(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A link that says nothing but whose it is.
+    pub(crate) fn bare(
+        role: LinkRole,
+        package: (&str, &str),
+        peer: &str,
+        name: &str,
+    ) -> ProviderLink {
+        ProviderLink {
+            role,
+            peer: ComponentId::new(peer).unwrap(),
+            name: LinkName::new(name).unwrap(),
+            namespace: WitName::new(package.0).unwrap(),
+            package: WitName::new(package.1).unwrap(),
+            interfaces: Vec::new(),
+            config: StringMap::new(),
+            secrets: SecretMap::new(),
+            peer_config: StringMap::new(),
+            locality: lattice_core::Locality::default(),
+            rules: lattice_core::LinkRules::default(),
+            ruled: false,
+        }
+    }
 
     fn resolved(source: &str, target: &str) -> ResolvedLink {
         ResolvedLink {

@@ -45,27 +45,12 @@ fn name(lattice: &str, own: &str, link: &ProviderLink) -> String {
 mod tests {
     use std::collections::HashSet;
 
-    use lattice_core::provider::SecretMap;
-    use lattice_core::{ComponentId, LinkName, LinkRules, Locality, StringMap, WitName};
-
     use super::*;
     use crate::link::LinkRole;
+    use crate::link::tests::bare;
 
     fn link(package: &str, peer: &str, name: &str) -> ProviderLink {
-        ProviderLink {
-            role: LinkRole::Source,
-            peer: ComponentId::new(peer).unwrap(),
-            name: LinkName::new(name).unwrap(),
-            namespace: WitName::new("wasi").unwrap(),
-            package: WitName::new(package).unwrap(),
-            interfaces: Vec::new(),
-            config: StringMap::new(),
-            secrets: SecretMap::new(),
-            peer_config: StringMap::new(),
-            locality: Locality::default(),
-            rules: LinkRules::default(),
-            ruled: false,
-        }
+        bare(LinkRole::Source, ("wasi", package), peer, name)
     }
 
     #[test]

@@ -151,7 +151,7 @@ where
         headers: parts.headers,
     };
     if !responder.takes_items() {
-        let _length = body.follow();
+        body.follow();
     }
     encode_response(&mut out, &head, &body.body_part(), &body.trailer_part());
     let empty = body.whole && body.data.is_empty();

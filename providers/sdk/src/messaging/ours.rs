@@ -32,27 +32,12 @@ pub fn check_package(link: &ProviderLink, provider: &str) -> Result<(), LinkErro
 
 #[cfg(test)]
 mod tests {
-    use lattice_core::provider::SecretMap;
-    use lattice_core::{ComponentId, LinkName, LinkRules, Locality, StringMap, WitName};
-
     use super::*;
     use crate::link::LinkRole;
+    use crate::link::tests::bare;
 
     fn link(role: LinkRole, namespace: &str, package: &str) -> ProviderLink {
-        ProviderLink {
-            role,
-            peer: ComponentId::new("cart").unwrap(),
-            namespace: WitName::new(namespace).unwrap(),
-            package: WitName::new(package).unwrap(),
-            name: LinkName::new("default").unwrap(),
-            interfaces: Vec::new(),
-            config: StringMap::new(),
-            secrets: SecretMap::new(),
-            peer_config: StringMap::new(),
-            locality: Locality::default(),
-            rules: LinkRules::default(),
-            ruled: false,
-        }
+        bare(role, (namespace, package), "cart", "default")
     }
 
     #[test]

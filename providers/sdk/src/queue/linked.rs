@@ -251,24 +251,10 @@ pub(crate) fn spent(attempt: u32) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use lattice_core::{ComponentId, LinkName, Locality, StringMap, WitName};
-
     use super::*;
+    use crate::link::tests::bare;
 
     pub(crate) fn link(component: &str, name: &str) -> ProviderLink {
-        ProviderLink {
-            role: LinkRole::Target,
-            peer: ComponentId::new(component).unwrap(),
-            name: LinkName::new(name).unwrap(),
-            namespace: WitName::new("lattice").unwrap(),
-            package: WitName::new("queue").unwrap(),
-            interfaces: Vec::new(),
-            config: StringMap::new(),
-            secrets: Default::default(),
-            peer_config: StringMap::new(),
-            locality: Locality::default(),
-            rules: lattice_core::LinkRules::default(),
-            ruled: false,
-        }
+        bare(LinkRole::Target, ("lattice", "queue"), component, name)
     }
 }
