@@ -13,7 +13,7 @@ use lattice_provider_sdk::{Features, LinkError, Shared};
 use tokio::time::Instant;
 
 use crate::leases::{LONGEST, Lease, fresh};
-use crate::letter::{self, History};
+use crate::letter::{self, History, Seen};
 use crate::line::{Line, Parcel, answered};
 use crate::queue::{Queue, declare, ready};
 use crate::rabbit::Rabbit;
@@ -120,18 +120,25 @@ impl RabbitQueues {
         &self,
         line: &Line,
         queue: &str,
-        parcel: Parcel,
+        mut parcel: Parcel,
         delay: Duration,
     ) -> Result<(), QueueError> {
-        let delay = hold::rounded(delay);
-        let name = hold::name(queue, delay);
-        let arguments = hold::arguments(queue, delay);
+        let longest = hold::longest(delay);
+        let name = hold::name(queue, longest);
+        let arguments = hold::arguments(queue, longest);
         answered(declare(&line.connection, &name, arguments)).await?;
+        let expiration = hold::expiration(delay).into();
+        parcel.properties = parcel.properties.with_expiration(expiration);
         self.store(line, &name, parcel).await
     }
 
     fn lease(&self, queue: &Arc<Queue>, incoming: Incoming, lease: Duration) -> Delivery {
-        let (history, attempt) = letter::history(&incoming.properties, incoming.redelivered);
+        let seen = match (incoming.redelivered, self.settings.queue.quorum) {
+            (false, _) => Seen::Never,
+            (true, true) => Seen::Counted,
+            (true, false) => Seen::Before,
+        };
+        let (history, attempt) = letter::history(&incoming.properties, seen);
         let body = Bytes::from(incoming.data);
         let lease = lease.min(LONGEST);
         let (receipt, now) = (fresh(), Instant::now());

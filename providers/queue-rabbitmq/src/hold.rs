@@ -1,44 +1,51 @@
 //! Queues where messages wait.
 //!
-//! A message whose time in such a queue is over is moved to its own queue by the server. All of one
-//! queue wait equally long: servers look at the first message only, so that one with a long time to
-//! live would hold up those behind it.
+//! A message whose time is over is moved to its own queue by the server. Servers look at the first
+//! message of a queue only, so that one with a long time to wait would hold up those behind it: there
+//! is a queue for each of a few times, and messages wait in the one whose time is next to theirs. Each
+//! has its own time all the same, after which it goes if none that is before it has to wait on.
 //!
 //! They are quorum queues, whatever the queue is that their messages are for: no other keeps a message
 //! until that queue has taken it, which it does not while it is full.
+//!
+//! They stay. A quorum queue with `x-expires` is deleted so long after it was made, with what is in it:
+//! neither what is sent to it nor that it is declared again counts as use. And servers delete no quorum
+//! queue on the condition that it is empty. So there have to be few.
 
 use std::time::Duration;
 
 use lapin::types::{AMQPValue, FieldTable, LongString};
 
-/// How much longer than its messages wait a queue stays that nobody uses. A message is sent right
-/// after the queue was declared, which counts as use.
-const STAYS: Duration = Duration::from_secs(30 * 60);
+/// The times of the queues, in steps of a third at most, up to ten times the first.
+const STEPS: [u64; 10] = [10, 12, 15, 20, 25, 30, 40, 50, 60, 80];
+/// What the steps of the shortest times are multiplied with, for milliseconds.
+const SHORTEST: u64 = 10;
 
-/// The delay that is used for `delay`: rounded up to two digits.
-pub(crate) fn rounded(delay: Duration) -> Duration {
-    let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).max(1);
-    let mut unit = 1;
-    while millis / unit >= 100 {
-        unit *= 10;
+/// The time of the queue where a message waits for `delay`, which is not longer.
+pub(crate) fn longest(delay: Duration) -> Duration {
+    let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let mut unit = SHORTEST;
+    loop {
+        let mut steps = STEPS.iter().map(|step| step.saturating_mul(unit));
+        if let Some(step) = steps.find(|step| *step >= millis) {
+            return Duration::from_millis(step);
+        }
+        unit = unit.saturating_mul(10);
     }
-    Duration::from_millis(millis.div_ceil(unit).saturating_mul(unit))
 }
 
-/// The name of the queue where messages for `queue` wait.
-pub(crate) fn name(queue: &str, delay: Duration) -> String {
-    format!("{queue}=later={}", delay.as_millis())
+/// The name of the queue where messages for `queue` wait. Earlier versions called theirs `=hold=` and
+/// `=later=`; a queue that is there with other arguments could not be declared.
+pub(crate) fn name(queue: &str, longest: Duration) -> String {
+    format!("{queue}=wait={}", longest.as_millis())
 }
 
 /// How such a queue is made.
-pub(crate) fn arguments(queue: &str, delay: Duration) -> FieldTable {
+pub(crate) fn arguments(queue: &str, longest: Duration) -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(LongString::from(text));
-    let millis = |time: Duration| {
-        AMQPValue::LongLongInt(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-    };
     let mut arguments = FieldTable::default();
-    arguments.insert("x-message-ttl".into(), millis(delay));
-    arguments.insert("x-expires".into(), millis(delay + STAYS));
+    let millis = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+    arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(queue));
     arguments.insert("x-queue-type".into(), text("quorum"));
@@ -48,26 +55,49 @@ pub(crate) fn arguments(queue: &str, delay: Duration) -> FieldTable {
     arguments
 }
 
+/// For how long a message waits, as AMQP says it. The server takes it off when it moves the message.
+pub(crate) fn expiration(delay: Duration) -> String {
+    delay.as_millis().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    const WEEK_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
     proptest! {
         #[test]
-        fn delays_are_rounded_up_by_a_tenth_at_most(millis in 0_u64..700_000_000) {
-            let rounded = rounded(Duration::from_millis(millis)).as_millis();
-            let millis = u128::from(millis.max(1));
-            prop_assert!(rounded >= millis && rounded <= millis + millis.div_ceil(10));
+        fn times_are_longer_by_a_third_at_most(millis in 0..=WEEK_MS) {
+            let longest = longest(Duration::from_millis(millis)).as_millis();
+            let millis = u128::from(millis);
+            prop_assert!(longest >= millis && longest <= (millis + millis.div_ceil(3)).max(100));
         }
     }
 
     #[test]
-    fn there_are_few_delays() {
-        let names: std::collections::BTreeSet<_> = (1..100_000)
-            .map(|millis| name("q", rounded(Duration::from_millis(millis))))
+    fn there_are_few_queues_and_those_of_round_times_are_theirs() {
+        let millis = std::iter::successors(Some(WEEK_MS), |millis| match millis {
+            0 => None,
+            millis => Some(millis - millis.div_ceil(200)),
+        });
+        let names: std::collections::BTreeSet<_> = millis
+            .map(|millis| name("q", longest(Duration::from_millis(millis))))
             .collect();
-        assert!(names.len() <= 99 + 3 * 90 + 1, "{}", names.len());
+        assert!(names.len() <= 70, "{}", names.len());
+        for millis in [100, 800, 1000, 60_000] {
+            let delay = Duration::from_millis(millis);
+            assert_eq!(longest(delay), delay);
+        }
+        assert_eq!(longest(Duration::ZERO), Duration::from_millis(100));
+        assert!(longest(Duration::MAX) > Duration::from_secs(1 << 40));
+    }
+
+    #[test]
+    fn no_queue_is_deleted_with_what_waits_in_it() {
+        let arguments = arguments("q", Duration::from_secs(1));
+        assert!(!arguments.contains_key("x-expires"));
     }
 }

@@ -68,6 +68,16 @@ impl History {
     }
 }
 
+/// Whether the queue that a message is in has delivered it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Never,
+    /// At least once: a classic queue says no more.
+    Before,
+    /// As often as it has counted.
+    Counted,
+}
+
 /// The properties of a message.
 pub(crate) fn properties(message: &Message, history: &History) -> BasicProperties {
     let mut headers = FieldTable::default();
@@ -120,18 +130,19 @@ pub(crate) fn read(properties: &BasicProperties, body: Bytes) -> Message {
 }
 
 /// What a delivery tells of the message, and which attempt it is.
-pub(crate) fn history(properties: &BasicProperties, redelivered: bool) -> (History, u32) {
+pub(crate) fn history(properties: &BasicProperties, seen: Seen) -> (History, u32) {
     let number = |wanted: &str| {
         let mut fields = table(properties);
         let found = fields.find(|(name, _)| name.as_str() == wanted);
         found.and_then(|(_, value)| integer(value))
     };
     let attempts = number(ATTEMPTS).unwrap_or(0);
-    // A classic queue says no more than that there was a delivery before. The count of a first one is that
-    // of the queue where it has waited, which the server moves messages out of by the same means.
-    let here = match redelivered {
-        true => number(DELIVERIES).unwrap_or(1),
-        false => 0,
+    // A count that is not of this queue is of the one where the message has waited, which the server moves
+    // messages out of by the same means.
+    let here = match seen {
+        Seen::Never => 0,
+        Seen::Before => 1,
+        Seen::Counted => number(DELIVERIES).unwrap_or(1),
     };
     let total = attempts.saturating_add(here).saturating_add(1);
     let seconds = properties.timestamp().unwrap_or(0);
@@ -217,8 +228,8 @@ mod tests {
             got.attributes.sort();
             attributes.sort();
             prop_assert_eq!(got, Message { attributes, ..message });
-            prop_assert_eq!(history(&properties, false), (known.clone(), attempts + 1));
-            prop_assert_eq!(history(&properties, true), (known, attempts + 2));
+            prop_assert_eq!(history(&properties, Seen::Never), (known.clone(), attempts + 1));
+            prop_assert_eq!(history(&properties, Seen::Counted), (known, attempts + 2));
         }
     }
 
@@ -240,13 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn the_count_of_the_queue_goes_before_its_mark() {
+    fn the_count_of_the_queue_itself_is_heeded_alone() {
         let mut headers = FieldTable::default();
         headers.insert(DELIVERIES.into(), AMQPValue::LongLongInt(3));
         headers.insert("count".into(), AMQPValue::LongInt(-7));
         let properties = BasicProperties::default().with_headers(headers);
-        assert_eq!(history(&properties, true).1, 4);
-        assert_eq!(history(&properties, false).1, 1, "that of another queue");
+        assert_eq!(history(&properties, Seen::Counted).1, 4);
+        assert_eq!(history(&properties, Seen::Never).1, 1);
+        assert_eq!(history(&properties, Seen::Before).1, 2);
         let attributes = read(&properties, Bytes::new()).attributes;
         assert_eq!(attributes, [("count".to_owned(), "-7".to_owned())]);
     }

@@ -28,11 +28,13 @@
 //!
 //! # Delay
 //!
-//! Messages for later, and retries with a delay, wait in queues that are made for each delay, called
-//! `QUEUE=later=MILLISECONDS`, and go when they are not used. Delays are rounded up to two digits, so
-//! that there are not many of them. They are quorum queues also where the link says `classic`, since a
-//! message that comes due while its queue is full has to wait on: the server tries it again every
-//! three minutes.
+//! Messages for later, and retries with a delay, wait in queues called `QUEUE=wait=MILLISECONDS`, of
+//! which there are at most 70 for a queue, and as a rule a few. A message that has to wait behind one
+//! that came before with a longer delay may come later, by a third of its delay at most. They are quorum
+//! queues also where the link says `classic`, since a message that comes due while its queue is full has
+//! to wait on: the server tries it again every three minutes. They stay, as a server that deleted them
+//! would delete what is in them; those of a queue that is gone can be deleted when `rabbitmqctl
+//! list_queues name messages` shows nothing in them.
 //!
 //! # Dead letters
 //!

@@ -95,6 +95,13 @@ async fn delays(worker: &Component) {
     assert!(start.elapsed() >= Duration::from_millis(790));
     assert_eq!((got.attempt, &got.id, &got.message), (1, &id, &message));
     worker.ack(QUEUE, &got).await.unwrap();
+    // It comes before the time of the queue that it waits in is over, which is four seconds.
+    let start = Instant::now();
+    worker.send_later(QUEUE, &text("soon"), 3050).await.unwrap();
+    let got = worker.one(QUEUE).await;
+    let waited = start.elapsed();
+    assert!((3040..3950).contains(&waited.as_millis()), "{waited:?}");
+    worker.ack(QUEUE, &got).await.unwrap();
 }
 
 async fn dead_letters(worker: &Component) {
