@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::machine::memory_bytes;
 use crate::{RuntimeConfig, RuntimeError};
 
 /// How many frames a backtrace has at most.
@@ -21,6 +22,13 @@ const HOST_STACK: usize = 1536 << 10;
 const KEEP_WITH_SCAN: usize = 2 << 20;
 const KEEP_WITHOUT_SCAN: usize = 128 << 10;
 
+/// The part of the machine's memory that instances which have ended may keep for the next ones.
+const WARM_SHARE: u64 = 32;
+
+/// The least that an instance takes while it runs: its stack, the first pages of its memory, and
+/// its store. More of them than the machine has room for are not worth a place in the pool.
+const LEAST_INSTANCE: u64 = 64 << 10;
+
 /// What the engine was built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineChoices {
@@ -30,16 +38,24 @@ pub struct EngineChoices {
     pub full_reservation: bool,
     /// The most memory that an instance can be given, in bytes: the address space reserved for one.
     pub largest_memory: u64,
+    /// How many instances may exist at the same time: what was asked for, or what fits into the
+    /// memory of a small machine.
+    pub instances: u32,
+    /// How many ended instances keep their memory for the next of the same component.
+    pub warm: u32,
 }
 
 /// Builds the engine, with less reserved address space when the machine does not give enough.
 pub(crate) fn build(config: &RuntimeConfig) -> Result<(Engine, EngineChoices), RuntimeError> {
     check(config)?;
     let scan = config.use_pagemap_scan && PoolingAllocationConfig::is_pagemap_scan_available();
+    let (instances, warm) = sizes(config.max_instances, memory_bytes(), keep_resident(scan));
     let choices = EngineChoices {
         pagemap_scan: scan,
         full_reservation: true,
         largest_memory: FULL_RESERVATION,
+        instances,
+        warm,
     };
     let refused = match Engine::new(&settings(config, choices)) {
         Ok(engine) => return Ok((engine, choices)),
@@ -49,7 +65,7 @@ pub(crate) fn build(config: &RuntimeConfig) -> Result<(Engine, EngineChoices), R
     tracing::warn!(
         error = %format_args!("{refused:#}"),
         "address space for {} instances cannot be reserved in full, guests will run slower",
-        config.max_instances,
+        choices.instances,
     );
     let choices = EngineChoices {
         full_reservation: false,
@@ -58,7 +74,7 @@ pub(crate) fn build(config: &RuntimeConfig) -> Result<(Engine, EngineChoices), R
     };
     let engine =
         Engine::new(&settings(config, choices)).map_err(|source| RuntimeError::Engine {
-            instances: config.max_instances,
+            instances: choices.instances,
             memory: config.max_memory_bytes,
             source,
         })?;
@@ -106,18 +122,34 @@ fn settings(config: &RuntimeConfig, choices: EngineChoices) -> Config {
     engine
 }
 
-fn pool(config: &RuntimeConfig, choices: EngineChoices) -> PoolingAllocationConfig {
-    let keep = if choices.pagemap_scan {
+/// How much of its memory an ended instance keeps, in bytes.
+fn keep_resident(scan: bool) -> usize {
+    if scan {
         KEEP_WITH_SCAN
     } else {
         KEEP_WITHOUT_SCAN
-    };
+    }
+}
+
+/// How many instances the pool has room for, and how many of those that have ended stay warm, on
+/// a machine with so many bytes of memory.
+fn sizes(wanted: u32, memory: u64, keep: usize) -> (u32, u32) {
+    let fitting = u32::try_from(memory / LEAST_INSTANCE).unwrap_or(u32::MAX);
+    let instances = wanted.min(fitting.max(1));
+    let warm = memory / WARM_SHARE / keep as u64;
+    let warm = u32::try_from(warm).unwrap_or(u32::MAX).max(4);
+    (instances, warm.min(instances))
+}
+
+fn pool(config: &RuntimeConfig, choices: EngineChoices) -> PoolingAllocationConfig {
+    let keep = keep_resident(choices.pagemap_scan);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(config.max_instances)
-        .total_core_instances(config.max_instances.saturating_mul(4))
-        .total_memories(config.max_instances)
-        .total_tables(config.max_instances.saturating_mul(2))
-        .total_stacks(config.max_instances)
+    pool.total_component_instances(choices.instances)
+        .total_core_instances(choices.instances.saturating_mul(4))
+        .total_memories(choices.instances)
+        .total_tables(choices.instances.saturating_mul(2))
+        .total_stacks(choices.instances)
+        .max_unused_warm_slots(choices.warm)
         .max_core_instances_per_component(config.max_core_instances_per_component)
         .max_memories_per_component(config.max_memories_per_component)
         .max_tables_per_component(config.max_tables_per_component)
@@ -131,4 +163,23 @@ fn pool(config: &RuntimeConfig, choices: EngineChoices) -> PoolingAllocationConf
             Enabled::No
         });
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_machine_gives_what_is_asked_for_and_keeps_more_warm() {
+        assert_eq!(sizes(10_000, 24 << 30, KEEP_WITH_SCAN), (10_000, 384));
+        assert_eq!(sizes(100, 24 << 30, KEEP_WITH_SCAN), (100, 100));
+    }
+
+    #[test]
+    fn a_small_machine_keeps_no_more_than_its_share() {
+        let (instances, warm) = sizes(10_000, 256 << 20, KEEP_WITH_SCAN);
+        assert_eq!((instances, warm), (4096, 4));
+        let (_, without_scan) = sizes(10_000, 256 << 20, KEEP_WITHOUT_SCAN);
+        assert_eq!(without_scan, 64);
+    }
 }

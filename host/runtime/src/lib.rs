@@ -17,6 +17,7 @@ mod cache;
 mod compile;
 mod config;
 mod engine;
+mod machine;
 mod prepare;
 mod sharing;
 mod ticker;

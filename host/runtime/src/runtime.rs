@@ -113,7 +113,8 @@ impl Runtime {
         tracing::debug!(
             pagemap_scan = choices.pagemap_scan,
             full_reservation = choices.full_reservation,
-            instances = config.max_instances,
+            instances = choices.instances,
+            warm = choices.warm,
             "engine is set up"
         );
         let mut linker = Linker::new(&engine);
@@ -126,7 +127,7 @@ impl Runtime {
         Ok(Self(Arc::new(RuntimeInner {
             ticker: Ticker::start(&engine, config.tick)?,
             compilations: Arc::new(Semaphore::new(config.max_compilations)),
-            shelves: Shelves::new(config.max_instances.div_ceil(KEPT_SHARE) as usize),
+            shelves: Shelves::new(choices.instances.div_ceil(KEPT_SHARE) as usize),
             keys: CodeKeys::of(&engine),
             sharing: OnceLock::new(),
             sources: SourceCounts::default(),

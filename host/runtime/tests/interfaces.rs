@@ -155,6 +155,25 @@ async fn a_known_function_with_another_type_is_refused() {
 }
 
 #[tokio::test]
+async fn a_component_of_the_asynchronous_abi_is_refused_by_name() {
+    let error = refused(
+        r#"(component
+          (core module $m
+            (func (export "run") (result i32) i32.const 0)
+            (func (export "go-on") (param i32 i32 i32) (result i32) i32.const 0))
+          (core instance $i (instantiate $m))
+          (func (export "run") async
+            (canon lift (core func $i "run") async (callback (core func $i "go-on")))))"#,
+    )
+    .await;
+    let PrepareError::Compile(cause) = error else {
+        panic!("{error:?}")
+    };
+    let cause = format!("{cause:#}");
+    assert!(cause.contains("component model async feature"), "{cause}");
+}
+
+#[tokio::test]
 async fn what_one_call_logs_is_bounded() {
     let env = Arc::new(FakeEnv::default());
     // 200 messages of 100,000 bytes each.
