@@ -1,6 +1,7 @@
-//! Health endpoints of the host, for those who supervise it.
+//! Health and metrics of the host over HTTP, for those who supervise it.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,6 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::metrics;
+
 /// How many connections are served at the same time.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a connection may take to send its request line and headers.
@@ -29,32 +32,52 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const OK: &str = r#"{"status":"ok"}"#;
 const FAILURE: &str = r#"{"status":"failure"}"#;
+const JSON: &str = "application/json";
+const METRICS_PATH: &str = "/metrics";
 
-/// Answers `/livez` and `/readyz` until it is dropped.
-#[derive(Debug)]
+/// Answers `/livez`, `/readyz` and `/metrics` until it is dropped.
 pub(crate) struct Admin {
-    ready: Arc<AtomicBool>,
+    told: Arc<Told>,
     _task: AbortOnDropHandle<()>,
 }
 
+/// What the endpoints tell.
+struct Told {
+    ready: AtomicBool,
+    metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
 impl Admin {
-    pub(crate) async fn start(address: SocketAddr) -> io::Result<Self> {
+    /// Listens on `address`. `metrics` is asked at each request for them.
+    pub(crate) async fn start(
+        address: SocketAddr,
+        metrics: impl Fn() -> String + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        let ready = Arc::new(AtomicBool::new(true));
-        let task = tokio::spawn(accept(listener, Arc::clone(&ready)));
+        let told = Arc::new(Told {
+            ready: AtomicBool::new(true),
+            metrics: Box::new(metrics),
+        });
+        let task = tokio::spawn(accept(listener, Arc::clone(&told)));
         Ok(Self {
-            ready,
+            told,
             _task: AbortOnDropHandle::new(task),
         })
     }
 
     /// The host stops: it lives on for a while and should get nothing new.
     pub(crate) fn set_stopping(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+        self.told.ready.store(false, Ordering::Relaxed);
     }
 }
 
-async fn accept(listener: TcpListener, ready: Arc<AtomicBool>) {
+async fn accept(listener: TcpListener, told: Arc<Told>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -65,10 +88,10 @@ async fn accept(listener: TcpListener, ready: Arc<AtomicBool>) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let ready = Arc::clone(&ready);
+                let told = Arc::clone(&told);
                 connections.spawn(async move {
                     let _place = place;
-                    serve(stream, ready).await;
+                    serve(stream, told).await;
                 });
             }
             Err(error) => {
@@ -79,13 +102,9 @@ async fn accept(listener: TcpListener, ready: Arc<AtomicBool>) {
     }
 }
 
-async fn serve(stream: TcpStream, ready: Arc<AtomicBool>) {
+async fn serve(stream: TcpStream, told: Arc<Told>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(
-            request.method(),
-            request.uri().path(),
-            ready.load(Ordering::Relaxed),
-        );
+        let answer = told.answer(request.method(), request.uri().path());
         async move { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
@@ -98,21 +117,40 @@ async fn serve(stream: TcpStream, ready: Arc<AtomicBool>) {
     }
 }
 
-fn answer(method: &Method, path: &str, ready: bool) -> Response<Full<Bytes>> {
-    let (status, body) = match path {
-        "/livez" | "/readyz" if !matches!(*method, Method::GET | Method::HEAD) => {
-            (StatusCode::METHOD_NOT_ALLOWED, "")
+impl Told {
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        let known = matches!(path, "/livez" | "/readyz" | METRICS_PATH);
+        if known && !matches!(*method, Method::GET | Method::HEAD) {
+            return empty(StatusCode::METHOD_NOT_ALLOWED);
         }
-        "/readyz" if !ready => (StatusCode::INTERNAL_SERVER_ERROR, FAILURE),
-        "/livez" | "/readyz" => (StatusCode::OK, OK),
-        _ => (StatusCode::NOT_FOUND, ""),
-    };
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
-    *response.status_mut() = status;
-    if !body.is_empty() {
-        let json = header::HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        match path {
+            "/readyz" if !self.ready.load(Ordering::Relaxed) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, JSON, FAILURE)
+            }
+            "/livez" | "/readyz" => text(StatusCode::OK, JSON, OK),
+            METRICS_PATH => text(StatusCode::OK, metrics::CONTENT_TYPE, (self.metrics)()),
+            _ => empty(StatusCode::NOT_FOUND),
+        }
     }
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+fn text(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
     response
 }
 
@@ -124,12 +162,20 @@ mod tests {
 
     #[test]
     fn a_stopping_host_lives_and_is_not_ready() {
-        let status = |method, path, ready| answer(&method, path, ready).status().as_u16();
+        let status = |method, path, ready| {
+            let told = Told {
+                ready: AtomicBool::new(ready),
+                metrics: Box::new(|| "# EOF\n".to_owned()),
+            };
+            told.answer(&method, path).status().as_u16()
+        };
         assert_eq!(status(Method::GET, "/livez", false), 200);
         assert_eq!(status(Method::GET, "/readyz", true), 200);
         assert_eq!(status(Method::HEAD, "/readyz", false), 500);
         assert_eq!(status(Method::POST, "/readyz", true), 405);
-        assert_eq!(status(Method::GET, "/metrics", true), 404);
+        assert_eq!(status(Method::GET, METRICS_PATH, false), 200);
+        assert_eq!(status(Method::POST, METRICS_PATH, true), 405);
+        assert_eq!(status(Method::GET, "/", true), 404);
     }
 
     #[tokio::test]
@@ -140,7 +186,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let admin = Admin::start(free).await.unwrap();
+        let admin = Admin::start(free, String::new).await.unwrap();
         admin.set_stopping();
         let mut stream = TcpStream::connect(free).await.unwrap();
         let request = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

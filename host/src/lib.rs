@@ -28,6 +28,7 @@ mod lines;
 mod links;
 #[cfg(test)]
 mod logged;
+mod metrics;
 mod providers;
 mod refusals;
 mod registries;

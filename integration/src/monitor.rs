@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use lattice_nats_box::NatsBoxOptions;
 use tokio::time::Instant;
 
-use crate::{HttpClient, Lattice, STEP, free_port, usage};
+use crate::{HostOptions, HttpClient, Lattice, STEP, free_port, usage};
 
 /// How often a count is looked at that is waited for.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,12 +25,16 @@ pub fn growth_allowed(calls: u64) -> u64 {
     (calls * EACH).min(AT_MOST) + ALLOCATOR
 }
 
-/// A lattice of one host whose server tells how many subscriptions it holds.
+/// A lattice of one host whose server tells how many subscriptions it holds, and whose host how
+/// many tasks.
 #[derive(Debug)]
 pub struct Monitored {
     /// The lattice.
     pub lattice: Lattice,
+    /// Where the server is asked.
     address: String,
+    /// Where the host is asked.
+    metrics: String,
 }
 
 impl Monitored {
@@ -45,9 +49,19 @@ impl Monitored {
             extra_config: format!("http: \"{address}\"\n"),
             ..NatsBoxOptions::default()
         };
+        let mut lattice = Lattice::start_with(options, 0).await?;
+        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let arguments = vec!["--http-admin".to_owned(), metrics.clone()];
+        lattice
+            .add_host(HostOptions {
+                arguments,
+                ..HostOptions::default()
+            })
+            .await?;
         Ok(Self {
-            lattice: Lattice::start_with(options, 1).await?,
+            lattice,
             address,
+            metrics,
         })
     }
 
@@ -94,6 +108,38 @@ impl Monitored {
         crate::until(async || {
             let now = self.subscriptions().await?;
             ensure!(now == start, "{now} subscriptions, {start} at the start");
+            Ok(())
+        })
+        .await
+    }
+
+    /// How many tasks of the host have not ended, those of this question among them.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host does not tell.
+    pub async fn tasks(&self) -> Result<u64> {
+        let mut client = HttpClient::connect(&self.metrics).await?;
+        let text = client.get("/metrics").await?;
+        let text = std::str::from_utf8(text.body())?;
+        let counts = text
+            .lines()
+            .filter(|line| line.starts_with("lattice_tasks{"))
+            .map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+        let counts: Vec<u64> = counts.collect::<Result<_, _>>()?;
+        ensure!(!counts.is_empty(), "no count of tasks in {text}");
+        Ok(counts.iter().sum())
+    }
+
+    /// Waits until the host has no more tasks than at the start.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the count when it has in time.
+    pub async fn tasks_back_at(&self, start: u64) -> Result<()> {
+        crate::until(async || {
+            let now = self.tasks().await?;
+            ensure!(now <= start, "{now} tasks, {start} at the start");
             Ok(())
         })
         .await

@@ -1,7 +1,7 @@
 //! Providers inside the host: one process, the same behaviour, and no call on the bus.
 
 use anyhow::{Context as _, Result, ensure};
-use lattice_integration::{HANDLE, Lattice, STEP, STORE, get, until};
+use lattice_integration::{Event, HANDLE, Lattice, Monitored, STEP, STORE, get, until};
 use serde_json::json;
 
 async fn inside() -> Result<Lattice> {
@@ -77,6 +77,43 @@ async fn a_provider_inside_is_stopped_and_started_again() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn lives_inside_the_host_leave_no_task_and_no_subscription() -> Result<()> {
+    let mut bed = Monitored::start().await?;
+    bed.lattice.inside = true;
+    let lattice = &bed.lattice;
+    lattice.run_counter(0, &[], 10).await?;
+    let host = lattice.host(0);
+    let one_life = async || -> Result<()> {
+        lattice.provide_store(0).await?;
+        let address = lattice.serve_http(0, "counter").await?;
+        lattice.until_status(&address, "/x", 200).await?;
+        let unlink = json!({
+            "source_id": "httpserver", "name": "default",
+            "wit_namespace": "wasi", "wit_package": "http",
+        });
+        lattice.ctl_ok("link.del", unlink).await?;
+        for id in ["kv", "httpserver"] {
+            let mark = lattice.events.len();
+            let stop = json!({"provider_id": id, "host_id": host});
+            lattice
+                .ctl_ok(&format!("provider.stop.{host}"), stop)
+                .await?;
+            let stopped = |event: &Event| event.name == "provider_stopped";
+            lattice.events.wait_after(mark, stopped, STEP).await?;
+        }
+        Ok(())
+    };
+    // What is made once and kept for later lives is no leak.
+    one_life().await?;
+    let (tasks, subscriptions) = (bed.tasks().await?, bed.settled_subscriptions().await?);
+    for _ in 0..5 {
+        one_life().await?;
+    }
+    bed.tasks_back_at(tasks).await?;
+    bed.subscriptions_back_at(subscriptions).await
 }
 
 #[tokio::test]

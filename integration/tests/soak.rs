@@ -47,9 +47,11 @@ async fn many_calls_none_of_which_hangs() -> Result<()> {
     // The first calls fill pools and caches that stay.
     batch(6400).await?;
     let (subscriptions, resident) = (bed.settled_subscriptions().await?, bed.resident()?);
+    let tasks = bed.tasks().await?;
     batch(calls).await?;
     assert_eq!(peer.stats().open_calls, 0);
     bed.subscriptions_back_at(subscriptions).await?;
+    bed.tasks_back_at(tasks).await?;
     let grown = bed.resident()?.saturating_sub(resident);
     assert!(
         grown < growth_allowed(calls),
@@ -76,9 +78,11 @@ async fn clients_that_leave_in_the_middle_leave_nothing_behind() -> Result<()> {
     let resident = highest(pids, storm(&address, WARM_UP)).await?;
     all_instances_are_free(&address).await?;
     bed.subscriptions_back_at(subscriptions).await?;
+    let tasks = bed.tasks().await?;
     let left = storm(&address, length).await?;
     all_instances_are_free(&address).await?;
     bed.subscriptions_back_at(subscriptions).await?;
+    bed.tasks_back_at(tasks).await?;
     for (pid, resident) in pids.into_iter().zip(resident) {
         // The allocator gives back a little later what the last clients took.
         until(async || {

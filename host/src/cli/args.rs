@@ -60,7 +60,7 @@ pub struct HostArgs {
     /// Milliseconds that calls under way may take to end when the host stops
     #[arg(long, env = "WASMCLOUD_DRAIN_TIMEOUT_MS", default_value_t = 10_000)]
     pub drain_timeout_ms: u64,
-    /// Address of the health endpoints `/livez` and `/readyz`
+    /// Address of the health endpoints `/livez` and `/readyz`, and of `/metrics`
     #[arg(long, env = "WASMCLOUD_HTTP_ADMIN", value_name = "ADDRESS")]
     pub http_admin: Option<SocketAddr>,
     /// Answer auctions of components

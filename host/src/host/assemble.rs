@@ -34,6 +34,7 @@ use crate::inventory::Inventory;
 use crate::labels::Labels;
 use crate::lines::Lines;
 use crate::links::LinkTable;
+use crate::metrics::Metrics;
 use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
 use crate::refusals::Refusals;
 use crate::registries::Registries;
@@ -92,7 +93,6 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         let cluster = &common.config.cluster;
         SharedCode::start(&runtime, cluster, common.store.code())
     });
-    let admin = admin(common.config.http_admin).await?;
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
     let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
     let gate = &common.config.adaptive_limit;
@@ -103,6 +103,8 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     let lines = lines.and_then(|folder| Lines::open(folder, &common.identity.id, &local));
     let (providers, states) = providers(&common, local, long_calls.handle(), lines.as_ref())?;
     let inventory = Arc::new(inventory(&common, &components, &providers));
+    let metrics = Metrics::new(Arc::clone(&inventory), long_calls.handle());
+    let admin = admin(common.config.http_admin, metrics).await?;
     let (wish, stop) = watch::channel(None);
     let api = HostApi {
         identity: Arc::clone(&common.identity),
@@ -262,11 +264,14 @@ async fn runtime(config: RuntimeConfig) -> Result<Runtime, StartHostError> {
     }
 }
 
-async fn admin(address: Option<SocketAddr>) -> Result<Option<Admin>, StartHostError> {
+async fn admin(
+    address: Option<SocketAddr>,
+    metrics: Metrics,
+) -> Result<Option<Admin>, StartHostError> {
     let Some(address) = address else {
         return Ok(None);
     };
-    let admin = Admin::start(address).await;
+    let admin = Admin::start(address, move || metrics.text()).await;
     admin
         .map(Some)
         .map_err(|source| StartHostError::Admin { address, source })

@@ -1,7 +1,7 @@
 //! Clients that leave in the middle of their request: whatever was held for them has to come back.
 //!
-//! Tasks are not counted, as a host tells nobody how many it has. One that stays behind is seen by
-//! what it holds: its memory, and the permit, subscription or socket it is waiting with.
+//! Tasks are those of the host. A provider process tells nobody how many it has: one that stays
+//! behind there is seen by what it holds, its memory and the socket it is waiting with.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ pub(crate) const AT_MOST: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy)]
 struct Held {
     subscriptions: u64,
+    tasks: u64,
     files: usize,
     resident: u64,
 }
@@ -53,6 +54,7 @@ impl Held {
     fn is_back(&self, before: Self, clients: u64) -> bool {
         let grown = self.resident.saturating_sub(before.resident);
         self.subscriptions <= before.subscriptions
+            && self.tasks <= before.tasks
             && self.files <= before.files
             && grown <= (clients * EACH).min(AT_MOST)
     }
@@ -86,6 +88,7 @@ impl Stage {
     async fn held(&self) -> Result<Held> {
         let mut held = Held {
             subscriptions: self.monitored.settled_subscriptions().await?,
+            tasks: self.monitored.tasks().await?,
             files: 0,
             resident: 0,
         };
@@ -171,14 +174,15 @@ pub(crate) async fn run(report: &mut Report, time: Duration) -> Result<()> {
     let after = stage.held_after(before, clients).await?;
     let lost = stage.lost_permits().await;
     let subscriptions = after.subscriptions.saturating_sub(before.subscriptions) as usize;
+    let tasks = after.tasks.saturating_sub(before.tasks) as usize;
     let files = after.files.saturating_sub(before.files);
-    if subscriptions + files + lost > 0 {
+    if subscriptions + tasks + files + lost > 0 {
         report.notes.push(format!(
-            "after the storm: {subscriptions} subscriptions, {files} open files and {lost} permits \
-             have not come back"
+            "after the storm: {subscriptions} subscriptions, {tasks} tasks, {files} open files and \
+             {lost} permits have not come back"
         ));
     }
-    let left = (subscriptions + files + lost) as f64;
+    let left = (subscriptions + tasks + files + lost) as f64;
     let grown = after.resident as f64 - before.resident as f64;
     let each = grown / clients.max(1) as f64;
     for (name, value, unit) in [
@@ -200,6 +204,7 @@ mod tests {
     fn memory_is_back_when_it_grew_by_less_than_clients_can_leave() {
         let held = |subscriptions, resident| Held {
             subscriptions,
+            tasks: 20,
             files: 7,
             resident,
         };
@@ -208,6 +213,11 @@ mod tests {
         assert!(held(10, 1000 + 64 * 50).is_back(before, 50));
         assert!(!held(10, 1001 + 64 * 50).is_back(before, 50));
         assert!(!held(11, 1000).is_back(before, 50));
+        let one_task_more = Held {
+            tasks: 21,
+            ..before
+        };
+        assert!(!one_task_more.is_back(before, 50));
         assert!(!held(10, 1001 + AT_MOST).is_back(before, u64::MAX / EACH));
     }
 }

@@ -221,7 +221,7 @@ pub(super) const GOALS: &[Goal] = &[
     )
     .over(OVERLOAD),
     goal(
-        "left after clients have left in mid-request: subscriptions, files, permits",
+        "left after clients have left in mid-request: subscriptions, tasks, files, permits",
         Value("abort_storm"),
         AtMost(0.0),
         "",
