@@ -52,6 +52,9 @@ pub struct ProviderConfig {
     pub health_interval: Duration,
     /// How long a process that has been started may do other things before it answers one.
     pub settling: Duration,
+    /// How long a process has to live without a word to count as started all the same, as one does in
+    /// 1.9 from its first moment.
+    pub silence: Duration,
     /// How many health requests in a row may stay unanswered before the provider counts as failed.
     pub health_misses: u32,
     /// The pause before the first restart of a process that ended by itself.
@@ -68,8 +71,9 @@ impl Default for ProviderConfig {
             shutdown_delay: Duration::from_millis(300),
             max_bytes: 512 << 20,
             health_interval: Duration::from_secs(30),
-            // Whoever waits for its start waits longer.
             settling: Duration::from_secs(20),
+            // Whoever waits for its start waits longer.
+            silence: Duration::from_secs(5),
             health_misses: 3,
             first_restart: Duration::from_millis(500),
             longest_restart: Duration::from_secs(30),
@@ -180,7 +184,7 @@ pub struct HostConfig {
     pub structured_logging: bool,
     /// Telemetry settings, those of the host's process and what its providers receive.
     pub otel: OtelConfig,
-    /// Where `/livez` and `/readyz` are answered.
+    /// Where `/livez`, `/readyz` and `/metrics` are answered.
     pub http_admin: Option<SocketAddr>,
 }
 

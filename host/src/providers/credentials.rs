@@ -171,7 +171,8 @@ impl Credentials {
     }
 
     /// Takes the links away that a token has no room for, and returns these. Those that it has had room
-    /// for before go first, so that it is a new one that fails.
+    /// for before go first, so that it is a new one that fails. Links do not tell when they were put: a
+    /// host that starts with too many takes them in the order of their sources.
     pub(crate) fn make_room(&mut self, links: &mut Vec<Link>) -> Vec<Link> {
         links.sort_by_cached_key(|link| !self.admitted.contains(&place(link)));
         let mut left_out = Vec::new();

@@ -76,9 +76,6 @@ pub(crate) enum StartProviderError {
     /// It ended before it had told its health for the first time.
     #[error("the provider ended before it was ready: {0}")]
     Ended(String),
-    /// It runs and does not say that it does.
-    #[error("the provider runs, but does not tell its health: {0}")]
-    Silent(String),
     /// The process did not take what it is told.
     #[error("the provider process did not read its data from standard input")]
     Stdin(#[source] io::Error),
@@ -97,7 +94,7 @@ impl StartProviderError {
             Self::Store(error) => error.code(),
             Self::HostData(_) | Self::Credentials(_) => ErrorCode::Internal,
             Self::Spawn { .. } => ErrorCode::ImageInvalid,
-            Self::Ended(_) | Self::Silent(_) | Self::Stdin(_) => ErrorCode::ProviderFailed,
+            Self::Ended(_) | Self::Stdin(_) => ErrorCode::ProviderFailed,
         }
     }
 
@@ -115,7 +112,6 @@ impl StartProviderError {
             Self::Config(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
             Self::Spawn { .. } => "check that the program is built for the machine of the host",
-            Self::Silent(_) => "check that the program is a provider, and that it can reach NATS",
             Self::Ended(_) | Self::Stdin(_) => {
                 "run the program by hand to see why it ends at once; the log of the host has what \
                  it printed"

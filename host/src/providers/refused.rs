@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_tells_of_itself_in_known_words_of_some_length() {
         let (reporter, mut coming) = reporter();
-        for code in ["", "made-up", "replayed-1", "overloaded"] {
+        for code in ["", "made-up", "replayed-1", "stopping"] {
             reporter.tell(Ok(report(code)));
         }
         reporter.tell(serde_json::from_str("{"));

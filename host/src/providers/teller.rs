@@ -29,8 +29,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How long the data of a new process waits for the secrets of its links.
 const SECRETS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The pause between telling that a link is gone and telling it anew. Old providers read the two
-/// subjects side by side, so the order is only kept by the time between them.
+/// The pause between telling that a link is gone and telling it anew, and between telling a link and
+/// that it is gone. Providers read the two subjects side by side, so the order is only kept by the
+/// time between them.
 const APART: Duration = Duration::from_millis(50);
 
 /// What makes a link one of its kind for a provider; old records may hold links of one key to
@@ -102,6 +103,8 @@ pub(crate) struct Teller {
     /// Until the process has been heard of: it may not listen yet.
     unheard: Option<Unheard>,
     retry_at: Option<Instant>,
+    /// When the process was last told a link.
+    told_at: Option<Instant>,
 }
 
 impl Teller {
@@ -123,6 +126,7 @@ impl Teller {
             left_out: HashSet::new(),
             unheard: None,
             retry_at: None,
+            told_at: None,
         }
     }
 
@@ -191,7 +195,7 @@ impl Teller {
     pub(crate) async fn sync(&mut self) {
         for (id, tracked) in self.refresh().await {
             self.deps.states.forget(&id.0, &self.id);
-            if tracked.told.is_some() {
+            if tracked.told.is_some() || tracked.is_withdrawn {
                 self.tell_removed(&tracked.link).await;
                 self.note(id);
             }
@@ -201,6 +205,7 @@ impl Teller {
             let reason = match tracked.resolve(&self.id) {
                 Ok(now) if tracked.told.as_ref() != Some(&now) => {
                     let known = tracked.told.replace(now.clone()).is_some();
+                    tracked.is_withdrawn = false;
                     if std::mem::take(&mut tracked.is_refused) {
                         let (link, pending) = (&tracked.link, LinkState::Pending);
                         self.deps.states.set(link, &self.id, pending, None);
@@ -213,6 +218,7 @@ impl Teller {
                 // Whoever may no longer have a secret does not go on with it.
                 Err(Untold::Refused(reason)) => {
                     let told = tracked.told.take();
+                    tracked.is_withdrawn |= told.is_some();
                     withdrawn.extend(told.map(|_| (id.clone(), tracked.link.clone())));
                     reason
                 }
@@ -267,18 +273,30 @@ impl Teller {
     pub(crate) async fn deleted(&mut self, gone: Vec<ResolvedLink>) {
         let keys = gone.iter().filter_map(|gone| gone.key().ok());
         let keys: HashSet<_> = keys.collect();
-        let told = self.tracked.iter().filter_map(|(id, tracked)| {
-            let told = tracked.told.as_ref()?;
-            keys.contains(&id.0).then(|| told.clone())
-        });
-        let again: Vec<_> = told.collect();
-        if again.is_empty() {
+        if !self.tracked.keys().any(|id| keys.contains(&id.0)) {
             return;
         }
+        // The host that deletes a link says so at once; that it has left the store comes on another
+        // subscription, and may come later.
         sleep(APART).await;
-        for told in again {
+        for told in self.standing(|id| keys.contains(&id.0)) {
             self.tell(&told).await;
         }
+    }
+
+    /// The links that the process was told and that are still what the table holds. What the table
+    /// has lost since the last comparison must not be told again.
+    fn standing(&self, wanted: impl Fn(&LinkId) -> bool) -> Vec<Told> {
+        let links = self.deps.links.of(&self.id).into_iter();
+        let now: HashMap<_, _> = links
+            .filter_map(|link| Some(((link.check().ok()?, link.target.clone()), link)))
+            .collect();
+        let stands = |id: &LinkId, tracked: &Tracked| now.get(id) == Some(&tracked.link);
+        self.tracked
+            .iter()
+            .filter(|(id, tracked)| wanted(id) && stands(id, tracked))
+            .filter_map(|(_, tracked)| tracked.told.clone())
+            .collect()
     }
 
     /// The process has been heard of: what it may have missed is said again.
@@ -299,20 +317,17 @@ impl Teller {
         let (anew, gone): (Vec<_>, Vec<_>) = changed.iter().partition(|id| is_told(id));
         for id in gone {
             tracing::debug!(link = %id.0, target = id.1, "telling again that a link is gone");
-            self.tell_withdrawn(&bare_link(id)).await;
+            match self.tracked.contains_key(id) {
+                true => self.tell_withdrawn(&bare_link(id)).await,
+                false => self.tell_removed(&bare_link(id)).await,
+            }
         }
         let anew: Vec<_> = anew.into_iter().map(bare_link).collect();
         self.make_way(&anew.iter().collect::<Vec<_>>()).await;
         // What an old process was started with it has, and may do again what it does for a link when it
         // hears of it once more: it keeps one link of each pair in mind.
         let missed = |id: &LinkId| heard == Heard::Surely || changed.contains(id);
-        let told: Vec<_> = self
-            .tracked
-            .iter()
-            .filter(|(id, _)| missed(id))
-            .filter_map(|(_, tracked)| tracked.told.clone())
-            .collect();
-        for told in told {
+        for told in self.standing(missed) {
             self.tell(&told).await;
         }
     }
@@ -347,10 +362,11 @@ impl Teller {
             let before = gone.remove(&id);
             let tracked = match before {
                 Some(before) if before.is_usable_for(&link) => Tracked { link, ..before },
-                before => {
-                    let told = before.and_then(|before| before.told);
-                    self.track(link, told).await
-                }
+                Some(before) => Tracked {
+                    is_withdrawn: before.is_withdrawn,
+                    ..self.track(link, before.told).await
+                },
+                None => self.track(link, None).await,
             };
             failed |= tracked.source.is_err() || tracked.target.is_err();
             let has_no_room = self.left_out.contains(&id);
@@ -378,6 +394,7 @@ impl Teller {
             target,
             secrets: SecretBundle::follow(&self.deps.secrets, names, entity),
             told,
+            is_withdrawn: false,
             is_refused: false,
             has_no_room: false,
         }
@@ -394,21 +411,31 @@ impl Teller {
         join_all(watches).await.into_iter().collect()
     }
 
-    async fn tell(&self, told: &Told) {
+    async fn tell(&mut self, told: &Told) {
         if let Some(message) = told.message(&self.id, &self.deps.sealer) {
             publish(&self.deps.nats, &self.put, &message).await;
+            self.told_at = Some(Instant::now());
+        }
+    }
+
+    /// Waits until what was told before cannot overtake what is told next.
+    async fn apart(&self) {
+        if let Some(at) = self.told_at {
+            sleep_until(at + APART).await;
         }
     }
 
     /// Tells all processes of the provider, on whichever host, that a link is gone.
     async fn tell_removed(&self, link: &Link) {
+        self.apart().await;
         let removal = ResolvedLink::removal(link);
         publish(&self.deps.nats, &self.subjects.link_delete(), &removal).await;
     }
 
-    /// Tells this process that a link is gone, and no other as far as that can be.
+    /// Tells this process to do without a link, and no other as far as that can be.
     async fn tell_withdrawn(&self, link: &Link) {
         if self.generation == Generation::Ours {
+            self.apart().await;
             let removal = ResolvedLink::removal(link);
             publish(&self.deps.nats, &self.delete, &removal).await;
         } else {

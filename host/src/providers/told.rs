@@ -32,10 +32,7 @@ impl Worker {
                     self.heard_of(Heard::Perhaps).await;
                 }
             }
-            Probed::Miss(why) => {
-                self.not_started(|| StartProviderError::Silent(why.clone()));
-                self.missed(health, &why);
-            }
+            Probed::Miss(why) => self.missed(health, &why),
         }
     }
 
@@ -50,7 +47,7 @@ impl Worker {
         }
     }
 
-    fn started(&mut self) {
+    pub(super) fn started(&mut self) {
         if self.announced != Announced::Started {
             self.announced = Announced::Started;
             let claims = self.program.claims.as_ref();

@@ -21,6 +21,8 @@ pub(crate) struct Tracked {
     /// The secrets of the provider's own end, which nobody else is told.
     pub(crate) secrets: SecretBundle,
     pub(crate) told: Option<Told>,
+    /// Whether the process was told to do without it after that.
+    pub(crate) is_withdrawn: bool,
     /// Whether the lattice was told that the link cannot be told.
     pub(crate) is_refused: bool,
     /// Whether the credentials of the process reach too many links already.

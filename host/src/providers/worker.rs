@@ -5,6 +5,7 @@
     reason = "owns the link state subject of providers"
 )]
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_nats::Subscriber;
@@ -360,6 +361,7 @@ impl Worker {
         let mut renewals = self.deps.voucher.renewals();
         renewals.mark_unchanged();
         let slot = Arc::clone(&self.slot);
+        let mut silence = pin!(sleep(self.deps.config.silence));
         loop {
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
@@ -378,6 +380,7 @@ impl Worker {
                 done = Renewal::done(self.renewal.as_mut()) => self.renewed(&mut health, done).await,
                 config = self.config.changed() => self.tell_config(&config).await,
                 () = self.secrets.changed() => self.tell_secrets().await,
+                () = &mut silence, if self.announced != Announced::Started => self.started(),
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
                 Some(report) = next(&mut reports) => self.reported(report),
                 Some(report) = next(&mut refused) => self.refused.tell(report),

@@ -1,6 +1,5 @@
 //! Starting and stopping providers.
 
-use crate::answer_on;
 use std::time::Duration;
 
 use lattice_host::{Host, HostConfig, StopReason, StopRequest};
@@ -200,30 +199,33 @@ async fn a_provider_that_cannot_start_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ends_at_once_or_says_nothing_has_not_started() {
+async fn what_ends_at_once_has_not_started() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    let program = Program::new(&lattice, "kv", "exit 3");
+    lattice.provide(&host, &start(&host, &program)).await;
+    let data = events.data("provider_start_failed").await;
+    let error = data["error"].as_str().unwrap();
+    assert!(error.contains("exit status: 3"), "{data}");
+    assert_eq!(data["code"], "provider-failed");
+    assert!(data["hint"].is_string(), "{data}");
+}
+
+/// Hosts of 1.9 say of each process that it has started, whatever it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lives_and_says_nothing_has_started_and_is_not_well() {
     let (lattice, host, mut events) = Lattice::running_with(|config| {
         config.providers.settling = Duration::from_secs(1);
+        config.providers.silence = Duration::from_millis(100);
+        config.providers.health_misses = 1;
     })
     .await;
-    for (id, then, why) in [
-        ("ends", "exit 3", "exit status: 3"),
-        ("silent", WAIT, "does not tell its health"),
-    ] {
-        let program = Program::new(&lattice, id, then);
-        let mut command = start(&host, &program);
-        command["provider_id"] = json!(id);
-        lattice.provide(&host, &command).await;
-        let of_it = |data: &Value| data["provider_id"] == id;
-        let data = events.find("provider_start_failed", of_it).await;
-        assert!(data["error"].as_str().unwrap().contains(why), "{data}");
-        assert_eq!(data["code"], "provider-failed");
-        assert!(data["hint"].is_string(), "{data}");
-    }
-    // It is tried again, and is there as soon as it says so.
-    let subject = "wasmbus.rpc.default.silent.health";
-    let _health = answer_on(&lattice, subject, json!({"healthy": true})).await;
-    let of_it = |data: &Value| data["provider_id"] == "silent";
-    events.find("provider_started", of_it).await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("provider_started").await;
+    let data = events.data("health_check_failed").await;
+    assert_eq!(data["provider_id"], "kv");
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    events.data("health_check_passed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

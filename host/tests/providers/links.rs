@@ -126,6 +126,35 @@ async fn a_link_that_another_host_takes_from_all_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_another_host_deletes_is_not_told_again() {
+    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
+    let mut puts = puts(&lattice).await;
+    let del = "wasmbus.rpc.default.kv.linkdefs.del";
+    let js = async_nats::jetstream::new(lattice.client.clone());
+    let bucket = js.get_key_value("LATTICEDATA_default").await.unwrap();
+    for _ in 0..5 {
+        lattice.done("link.put", &link(&[])).await;
+        let mut gone = told(&mut puts).await;
+        for key in ["source_secrets", "target_secrets"] {
+            gone[key] = Value::Null;
+        }
+        let mut dels = lattice.client.subscribe(del).await.unwrap();
+        // The order in which a host that has deleted a link may be heard.
+        let gone = gone.to_string();
+        lattice.client.publish(del, gone.into()).await.unwrap();
+        assert_eq!(next(&mut dels).await.1["source_id"], "counter");
+        let empty = r#"{"url":"","links":[]}"#;
+        bucket.put("COMPONENT_counter", empty.into()).await.unwrap();
+        // The host of the provider takes it away in its turn, with nothing told in between.
+        assert_eq!(next(&mut dels).await.1["source_id"], "counter");
+    }
+    let nobody = format!("wasmbus.rpc.default.X{}.linkdefs.put", "A".repeat(55));
+    let marker = json!({"source_id": "marker"}).to_string();
+    lattice.client.publish(nobody, marker.into()).await.unwrap();
+    assert_eq!(told(&mut puts).await["source_id"], "marker");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_old_processes_of_one_id_keep_their_links_when_a_config_changes() {
     let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
     lattice
@@ -296,7 +325,11 @@ async fn what_a_provider_says_of_a_link_is_listed_and_told() {
     assert_eq!(events.data("link_status_changed").await["state"], "ready");
     let delete =
         json!({"source_id": "counter", "wit_namespace": "wasi", "wit_package": "keyvalue"});
+    let dels = "wasmbus.rpc.default.kv.linkdefs.del";
+    let mut dels = lattice.client.subscribe(dels).await.unwrap();
     lattice.done("link.del", &delete).await;
+    // A link that is there again before its provider has heard of its end has not been gone.
+    next(&mut dels).await;
     lattice.done("link.put", &link(&[])).await;
     until("the state to be forgotten with the link", async || {
         let links = lattice.control_raw("link.get", "").await;

@@ -47,6 +47,8 @@ struct Wish {
     round: u64,
     /// The link, or what is wrong with it; `None` when it shall go.
     link: Option<Result<Arc<ProviderLink>, Arc<str>>>,
+    /// A link that shall go is still one of the lattice: only this process does without it.
+    is_withdrawn: bool,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,7 @@ impl<P: Provider> Links<P> {
                 if !same {
                     wish.number += 1;
                     wish.link = Some(link);
+                    wish.is_withdrawn = false;
                 }
                 number = wish.number;
                 !same
@@ -169,6 +172,7 @@ impl<P: Provider> Links<P> {
             number: 1,
             round: 0,
             link: Some(link),
+            is_withdrawn: false,
         };
         let pending = Status {
             state: LinkState::Pending,
@@ -203,6 +207,15 @@ impl<P: Provider> Links<P> {
 
     /// Takes in that a link is gone.
     pub(crate) fn delete(&self, message: ResolvedLink) {
+        self.let_go(message, false);
+    }
+
+    /// Takes in that this process shall do without a link that others go on with.
+    pub(crate) fn withdraw(&self, message: ResolvedLink) {
+        self.let_go(message, true);
+    }
+
+    fn let_go(&self, message: ResolvedLink, is_withdrawn: bool) {
         let key = match link::read(&self.own, None, message) {
             Ok(arrived) => arrived.key,
             Err(error) => {
@@ -214,6 +227,7 @@ impl<P: Provider> Links<P> {
             entry.wish.send_modify(|wish| {
                 wish.number += 1;
                 wish.link = None;
+                wish.is_withdrawn = is_withdrawn;
             });
         }
     }

@@ -12,7 +12,7 @@ use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use lattice_core::provider::{HealthCheckResponse, LinkReply, LinkReport, ShutdownRequest};
-use lattice_core::subject::ProviderSubjects;
+use lattice_core::subject::{ProviderSubjects, takes_answers};
 use lattice_core::{ResolvedLink, StringMap};
 use lattice_rpc::ConnectError;
 use serde_json::Error as JsonError;
@@ -41,7 +41,7 @@ const MAX_ANSWERS: usize = 256;
 pub(crate) struct Subscriptions {
     link_put: Subscriber,
     link_delete: Subscriber,
-    /// Removals that mean this process and no other with the same id.
+    /// Removals that mean this process and no other with the same id, which goes on with the link.
     own_link_delete: Option<Subscriber>,
     health: Subscriber,
     /// Requests that mean this process and no other with the same id.
@@ -131,13 +131,13 @@ impl<P: Provider> Manager<P> {
                     None => return Ended::Disconnected,
                 },
                 Some(message) = on.link_delete.next() => self.delete(&message),
-                Some(message) = next(&mut on.own_link_delete) => self.delete(&message),
+                Some(message) = next(&mut on.own_link_delete) => self.withdraw(&message),
                 Some(message) = on.link_put.next() => {
                     while let Some(Some(deleted)) = on.link_delete.next().now_or_never() {
                         self.delete(&deleted);
                     }
-                    while let Some(Some(deleted)) = next(&mut on.own_link_delete).now_or_never() {
-                        self.delete(&deleted);
+                    while let Some(Some(gone)) = next(&mut on.own_link_delete).now_or_never() {
+                        self.withdraw(&gone);
                     }
                     self.put(message);
                 }
@@ -163,6 +163,14 @@ impl<P: Provider> Manager<P> {
     fn delete(&self, message: &Message) {
         match serde_json::from_slice::<ResolvedLink>(&message.payload) {
             Ok(link) => self.links.delete(link),
+            Err(error) => unreadable(message, &error),
+        }
+    }
+
+    /// A removal that means this process alone: the lattice keeps the link.
+    fn withdraw(&self, message: &Message) {
+        match serde_json::from_slice::<ResolvedLink>(&message.payload) {
+            Ok(link) => self.links.withdraw(link),
             Err(error) => unreadable(message, &error),
         }
     }
@@ -235,7 +243,9 @@ impl<P: Provider> Manager<P> {
         reply: Option<Subject>,
         answer: impl Future<Output = Option<Vec<u8>>> + Send + 'static,
     ) {
-        let Some(reply) = reply else { return };
+        let Some(reply) = reply.filter(|reply| takes_answers(reply)) else {
+            return;
+        };
         if self.tasks.len() >= MAX_ANSWERS {
             tracing::warn!("left a management request unanswered: too many at once");
             return;

@@ -68,7 +68,8 @@ pub trait Provider: Send + Sync + Sized + 'static {
     /// Learns that a link with the provider as source is gone: it was deleted, and a moment has passed
     /// in which it was not put again. What the backend keeps for it is let go here, not in
     /// [`Provider::delete_source_link`], which comes before every change of a link. Also called for a
-    /// link whose last put failed; not for one that goes while no process of the provider runs.
+    /// link whose last put failed; not for one that goes while no process of the provider runs, nor for one
+    /// that only this process shall do without.
     async fn forget_source_link(&self, _link: &ProviderLink) {}
 
     /// What the backend behind a link that was put can do, whichever end of it the provider is. A

@@ -274,6 +274,29 @@ async fn a_link_from_the_provider_is_forgotten_when_it_is_gone_for_good() {
     assert_eq!(host.told().await, "forget source counter keyvalue default");
 }
 
+/// Other processes of the provider go on with what the backend keeps for it.
+#[tokio::test]
+async fn a_link_that_only_this_process_does_without_is_not_forgotten() {
+    let (kept, gone) = (link("kv", "kept", &[]), link("kv", "gone", &[]));
+    let mut host = Host::start(vec![kept.clone(), gone.clone()]).await;
+    for _ in 0..2 {
+        host.told().await;
+    }
+    host.withdraw(&kept).await;
+    assert_eq!(host.told().await, "delete source kept keyvalue default");
+    host.delete(&gone).await;
+    assert_eq!(host.told().await, "delete source gone keyvalue default");
+    assert_eq!(host.told().await, "forget source gone keyvalue default");
+    host.expect_quiet("withdrawn").await;
+    host.put(&kept).await;
+    assert_eq!(host.told().await, "put source kept keyvalue default v=-");
+    host.withdraw(&kept).await;
+    assert_eq!(host.told().await, "delete source kept keyvalue default");
+    // Until it is deleted for all.
+    host.delete(&kept).await;
+    assert_eq!(host.told().await, "forget source kept keyvalue default");
+}
+
 #[tokio::test]
 async fn a_provider_that_ends_forgets_links_that_are_gone_already() {
     let (gone, kept) = (link("kv", "gone", &[]), link("kv", "kept", &[]));

@@ -73,7 +73,10 @@ impl<P: Provider> Worker<P> {
             () = stop.cancelled() => false,
             () = self.accompany() => true,
         };
-        let is_gone = self.wishes.borrow().link.is_none();
+        let is_gone = {
+            let wish = self.wishes.borrow();
+            wish.link.is_none() && !wish.is_withdrawn
+        };
         if !is_over && is_gone {
             self.let_go(LAST_MOMENT).await;
         }
@@ -93,6 +96,11 @@ impl<P: Provider> Worker<P> {
                     put = self.linger(wish.number, now).await;
                 }
                 (Some(now), _) => self.delete(&now.link).await,
+                // Other processes go on with what the backend keeps; that the link is gone is told.
+                (None, None) if wish.is_withdrawn && self.left.is_some() => {
+                    self.settle(wish.number, LinkState::Pending, None);
+                    self.changed().await;
+                }
                 (None, None) => {
                     if self.is_gone_for_good(wish.number).await && self.forget() {
                         return;

@@ -277,6 +277,14 @@ impl Host {
         self.nats.publish(subject, payload.into()).await.unwrap();
     }
 
+    /// Has this process, and no other, do without a link.
+    pub(crate) async fn withdraw(&self, link: &ResolvedLink) {
+        let payload = serde_json::to_vec(link).unwrap();
+        let key = self.provider_xkey.public_key();
+        let subject = self.subjects.link_delete_of(&key);
+        self.nats.publish(subject, payload.into()).await.unwrap();
+    }
+
     /// Puts a link as a request and returns the JSON of the answer.
     pub(crate) async fn put_asking(&self, link: &ResolvedLink) -> String {
         let payload = serde_json::to_vec(link).unwrap();
