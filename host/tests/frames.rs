@@ -114,6 +114,33 @@ async fn a_trap_is_an_empty_result_for_an_old_caller() {
     assert!(results(&lattice, "trap", &[]).await.is_empty());
 }
 
+/// An empty message is a command there, and the accept of a call is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_goes_to_a_subject_that_the_lattice_goes_by() {
+    let lattice = Lattice::start().await;
+    let host = start(&lattice, &wat::adder(0)).await;
+    let stop = format!("wasmbus.ctl.v1.default.host.stop.{}", host.id());
+    let mut stopped = lattice.client.subscribe(stop.clone()).await.unwrap();
+    for subject in [
+        format!("{FUNCTION}add"),
+        "wasmbus.ctl.v1.default.host.ping".to_owned(),
+        "wasmbus.ctl.v1.default.link.get".to_owned(),
+    ] {
+        let params = vec![0x05, 0x90, 0x4e].into();
+        let sent = lattice
+            .client
+            .publish_with_reply(subject, stop.clone(), params);
+        sent.await.unwrap();
+    }
+    // Whoever asks to be answered in an inbox is, after them.
+    let frames = results(&lattice, "add", &[0x05, 0x90, 0x4e]).await;
+    assert_eq!(frames, [[0x95, 0x4e]]);
+    lattice.done("link.get", &serde_json::Value::Null).await;
+    // So would anything sent to the host before: this comes to the same subscription.
+    lattice.client.publish(stop, "mark".into()).await.unwrap();
+    assert_eq!(next(&mut stopped).await.payload, "mark");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncated_call_harms_nobody_else() {
     let lattice = Lattice::start().await;

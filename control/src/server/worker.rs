@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::stream::SelectAll;
 use futures::{FutureExt, StreamExt};
 use lattice_core::ErrorCode;
-use lattice_core::subject::ControlSubjects;
+use lattice_core::subject::{ControlSubjects, takes_answers};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -198,6 +198,10 @@ impl Shared {
         let Some(to) = message.reply.clone() else {
             return;
         };
+        if !takes_answers(&to) {
+            tracing::debug!(reply = %to, "left a control request unanswered: nobody waits there");
+            return;
+        }
         let headers = trace::headers(trace::read(message).as_ref());
         let payload: Bytes = fit(reply, &message.subject, &headers, self.nats.max_payload());
         let sent = if headers.is_empty() {

@@ -14,7 +14,7 @@ pub mod store;
 
 pub use control::{ControlOp, ControlSubjects, Filter, TopicPrefix, UnsupportedSubject};
 pub use provider::ProviderSubjects;
-pub use reserved::is_reserved;
+pub use reserved::{is_reserved, takes_answers};
 pub use rights::ProviderRights;
 pub use rpc::RpcPrefix;
 pub use secrets::{SecretsOp, SecretsSubjects};

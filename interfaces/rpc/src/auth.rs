@@ -38,6 +38,7 @@ use lattice_claims::{CurveKey, KeyError, PublicKey, epoch_seconds};
 use lattice_core::event::CallRefused;
 use lattice_core::identity::{CallProof, PeerTokens, ProviderIdentity, SessionName};
 use lattice_core::subject::rpc::parse_invocation;
+use lattice_core::subject::takes_answers;
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -291,7 +292,7 @@ impl Auth {
 
     /// Whether a place for answers that somebody has named over the bus is written to.
     pub(crate) fn may_write_to(&self, place: &str) -> bool {
-        !self.inner.confined || is_inbox(place, &self.inner.lattice)
+        takes_answers(place) && (!self.inner.confined || is_inbox(place, &self.inner.lattice))
     }
 
     /// What is to be done with a call that came over the bus.

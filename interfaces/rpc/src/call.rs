@@ -42,6 +42,8 @@ struct Common {
     headers: HeaderMap,
     locality: Locality,
     roads: Option<Arc<RoadCounts>>,
+    /// Whether a peer of 1.9 is told where its parameters end.
+    tells_end: bool,
 }
 
 impl Invocation {
@@ -58,6 +60,7 @@ impl Invocation {
             headers: HeaderMap::new(),
             locality: Locality::default(),
             roads: None,
+            tells_end: false,
         };
         Self {
             common: Arc::new(common),
@@ -108,6 +111,14 @@ impl Invocation {
         let common = self.edit();
         common.target = Some(id.into());
         header::put(&mut common.headers, header::TARGET_ID, id);
+        self
+    }
+
+    /// Tells of which function this is a call. One of a resource has a handle among its parameters,
+    /// which a host of 1.9 reads to their end, and not to its own (wrpc page, 3.1).
+    #[must_use]
+    pub fn of_function(mut self, function: &str) -> Self {
+        self.edit().tells_end = is_of_resource(function);
         self
     }
 
@@ -186,6 +197,11 @@ impl Invocation {
         }
         headers
     }
+}
+
+/// Whether a function, as it stands on the wire, is one of a resource: `{resource}.{name}`.
+pub(crate) fn is_of_resource(function: &str) -> bool {
+    function.contains('.')
 }
 
 /// The synchronous part of an answer.
@@ -271,7 +287,8 @@ impl Peer {
             terms.write(&mut headers);
         }
         let first = params.split_to(params.len().min(room));
-        let owes_end = first.is_empty();
+        let tells_end = invocation.common.tells_end && params.is_empty();
+        let owes_end = first.is_empty() || tells_end;
         let call = Call {
             guard,
             deadline,

@@ -69,8 +69,10 @@ impl RemoteError {
     /// A provider calls an entity to which it has no link.
     pub const NOT_LINKED: &'static str = "not-linked";
 
-    /// Those by which a call is refused because of who makes it.
-    pub const OF_CALLERS: [&'static str; 9] = [
+    /// Those by which a call is refused because of who makes it, or of how it is made.
+    pub const OF_CALLERS: [&'static str; 11] = [
+        Self::BAD_REQUEST,
+        Self::OVERLOADED,
         Self::UNAUTHENTICATED,
         Self::BAD_PROOF,
         Self::REPLAYED,

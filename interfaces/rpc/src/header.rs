@@ -15,7 +15,7 @@ use lattice_core::id::MAX_NAME_BYTES;
 use lattice_core::identity::CallProof;
 
 pub use terms::Terms;
-pub(crate) use terms::{LONGEST_PROOF, split_proof};
+pub(crate) use terms::{LEFT, LONGEST_PROOF, split_proof, write_left};
 
 /// The name of a link for which none is told.
 pub(crate) const DEFAULT_LINK: &str = "default";

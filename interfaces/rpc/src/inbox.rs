@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lattice_core::subject::RpcPrefix;
+use lattice_core::subject::reserved::at_home;
 use sha2::{Digest as _, Sha256};
 
 use crate::auth::entity;
@@ -14,9 +15,6 @@ pub(crate) const HANDED_ON: &str = "at";
 /// What the subjects of inboxes begin with. A call names the place for its answer as it likes, and
 /// nothing else is to be sent there.
 const INBOX: &str = "_INBOX";
-
-/// What nats-server puts before places for answers on the way between clusters, with two tokens.
-const GATEWAY: &str = "_GR_.";
 
 /// Whether a subject is below an inbox: the common ones, or those of providers with NATS users of
 /// their own, `{lattice}.{id}.inbox`, as the servers of other clusters write them, too.
@@ -36,13 +34,6 @@ pub(crate) fn owner(inbox: &str) -> &str {
     let tokens = if inbox.starts_with(INBOX) { 2 } else { 4 };
     let end = inbox.match_indices('.').nth(tokens - 1);
     end.map_or(inbox, |(at, _)| &inbox[..at])
-}
-
-/// The place for an answer as its owner knows it: servers of other clusters put the way back before it.
-pub(crate) fn at_home(reply: &str) -> &str {
-    let mapped = reply.strip_prefix(GATEWAY);
-    let home = mapped.and_then(|rest| rest.splitn(3, '.').nth(2));
-    home.unwrap_or(reply)
 }
 
 /// The prefix under which all slots of a peer listen.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::error::CallError;
-use crate::header::Terms;
+use crate::header;
 use crate::outbound;
 
 /// The longest subject: nats-server ends a connection that writes more than 4096 bytes before a
@@ -253,8 +253,7 @@ fn in_time(
     }
     let own = auth.filter(|auth| auth.has_made(&message));
     if let Some(headers) = &mut message.headers {
-        let terms = Terms::of(headers).unwrap_or_default();
-        terms.until(deadline).write(headers);
+        header::write_left(headers, deadline);
     }
     if let Some(auth) = own {
         auth.prove(&mut message);
@@ -323,6 +322,27 @@ mod tests {
         }
         let late = outbox.send(numbered(0)).await;
         assert!(matches!(late, Err(CallError::Send(_))), "{late:?}");
+    }
+
+    #[test]
+    fn what_is_handed_on_late_keeps_the_proof_of_its_maker() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CALL, "left=60000;turn=3;later=1;proof=abc");
+        let now = Instant::now();
+        let handed_on = Outgoing {
+            headers: Some(headers),
+            deadline: Some(now + Duration::from_millis(1500)),
+            ..numbered(0)
+        };
+        let sent = in_time(handed_on, now, true, None).unwrap();
+        let told = sent.headers.unwrap();
+        let told = told.get(header::CALL).unwrap().as_str();
+        let rest = told
+            .strip_prefix("left=")
+            .and_then(|told| told.split_once(';'));
+        let (left, others) = rest.unwrap();
+        assert!(left.parse::<u64>().unwrap() <= 1500, "{told}");
+        assert_eq!(others, "turn=3;later=1;proof=abc");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_core::road::{Road, Why};
+use lattice_core::subject::takes_answers;
 use lattice_core::{LatticeName, Locality};
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -100,16 +101,16 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// Whether this peer writes to a place for answers that somebody else has named. In a lattice with
-    /// callers who may not write everywhere it has to be in an inbox, or they would have this peer do
-    /// it.
+    /// Whether this peer writes to a place for answers that somebody else has named: not to what the
+    /// lattice goes by. In a lattice with callers who may not write everywhere it has to be in an inbox,
+    /// or they would have this peer do it.
     pub(crate) fn may_write_to(&self, place: &Subject, via: Via<'_>) -> bool {
         match (via, &self.config.auth) {
             // It was put before what the other end has named.
             (Via::Line(_), _) => true,
             _ if is_line(place) => false,
             (_, Some(auth)) => auth.may_write_to(place),
-            (_, None) => true,
+            (_, None) => takes_answers(place),
         }
     }
 

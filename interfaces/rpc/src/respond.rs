@@ -361,6 +361,15 @@ impl ResultStreams {
 }
 
 impl ResultStreams {
+    /// Tells a caller of 1.9 where the results end that it has been sent.
+    pub(crate) async fn end(&self) -> Result<(), CallError> {
+        if self.inbound.newer() {
+            return Ok(());
+        }
+        let results = self.inbound.results();
+        self.inbound.peer.publish(results, None, Bytes::new()).await
+    }
+
     /// Writes a stream, accepting the call first where that has not been done.
     pub(crate) async fn accepted_writer(&self, path: Path) -> Result<ByteWriter, CallError> {
         self.inbound.accept().await?;

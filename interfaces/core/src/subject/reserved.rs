@@ -39,6 +39,9 @@ const HEARD: [&str; 13] = [
 /// Where answers are waited for.
 const INBOX: &str = "_INBOX";
 
+/// What nats-server puts before places for answers on the way between clusters, with two tokens.
+const GATEWAY: &str = "_GR_.";
+
 /// Whether a subject, or a pattern of subjects, reaches what the lattice goes by.
 ///
 /// Inboxes below `_INBOX` are not reserved, as messages are answered there, but a pattern that would
@@ -64,10 +67,38 @@ pub fn is_reserved(subject: &str, lattice: &LatticeName) -> bool {
         Some("*" | ">") => &HEARD,
         _ => &ROOTS,
     };
-    roots.iter().any(|shape| meets(subject, shape))
+    reaches(subject, roots)
         || own.iter().any(|shape| meets(subject, shape))
         || walk(subject, CALLS, false)
         || hears_inboxes(subject)
+}
+
+/// Whether answers are sent to a subject that somebody has named for them.
+///
+/// Nobody waits for one where lattices, their calls, JetStream and the services of hosts have theirs:
+/// whoever asks for it there wants to have it said by somebody who may say more than he. An empty
+/// answer is a command, too (protocol page, 1.5: `host.stop` needs no body).
+///
+/// ```
+/// use lattice_core::subject::takes_answers;
+///
+/// assert!(takes_answers("_INBOX.Zx31.1"));
+/// assert!(takes_answers("answers.of.a.client"));
+/// assert!(!takes_answers("wasmbus.ctl.v1.default.host.stop.NABC"));
+/// assert!(!takes_answers("default.counter.wrpc.0.0.1.run"));
+/// ```
+#[must_use]
+pub fn takes_answers(place: &str) -> bool {
+    let place = at_home(place);
+    place.starts_with(INBOX) || !(reaches(place, &ROOTS) || walk(place, CALLS, false))
+}
+
+/// The place for an answer as its owner knows it: servers of other clusters put the way back before it.
+#[must_use]
+pub fn at_home(reply: &str) -> &str {
+    let mapped = reply.strip_prefix(GATEWAY);
+    let home = mapped.and_then(|rest| rest.splitn(3, '.').nth(2));
+    home.unwrap_or(reply)
 }
 
 /// Whether a subject or pattern reaches `prefix` or something below it.
@@ -84,6 +115,10 @@ fn hears_inboxes(subject: &str) -> bool {
         Some(INBOX | "*") => matches!(tokens.next(), Some("*" | ">")),
         _ => false,
     }
+}
+
+fn reaches(subject: &str, shapes: &[&str]) -> bool {
+    shapes.iter().any(|shape| meets(subject, shape))
 }
 
 /// Whether there is a subject that both take.
@@ -186,6 +221,19 @@ mod tests {
             "",
         ] {
             assert!(!reserved(subject), "{subject}");
+        }
+    }
+
+    #[test]
+    fn answers_go_to_no_subject_that_means_something() {
+        for subject in of_the_lattice() {
+            let is_inbox = subject.contains(".inbox.") || subject.starts_with(INBOX);
+            assert_eq!(takes_answers(&subject), is_inbox, "{subject}");
+            let from_afar = format!("_GR_.zone.srv.{subject}");
+            assert_eq!(takes_answers(&from_afar), is_inbox, "{from_afar}");
+        }
+        for subject in ["a", "my.answers.1", "_R_.x", "_GR_.x", ""] {
+            assert!(takes_answers(subject), "{subject}");
         }
     }
 

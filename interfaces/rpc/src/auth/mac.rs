@@ -3,20 +3,16 @@
 use async_nats::{HeaderMap, HeaderValue};
 use hmac::{Hmac, Mac as _};
 use lattice_core::identity::CallProof;
+use lattice_core::subject::reserved::at_home;
 use sha2::Sha256;
 
 use crate::header;
-use crate::inbox::at_home;
 
 /// What keeps the codes apart from any others that a key might make.
 const DOMAIN: &[u8] = b"lattice call v1";
 
 /// The package of the link, where a caller tells it.
 const LINK_PACKAGE: &str = "link-package";
-
-/// What is left out of the terms: an outbox tells it anew when a call has waited. How much time a
-/// call has is covered by the proof itself.
-const LEFT: &str = "left=";
 
 /// What of a call's subjects and headers a proof covers.
 #[derive(Debug)]
@@ -83,8 +79,10 @@ impl<'a> Covered<'a> {
     }
 }
 
+/// How much time is left: an outbox tells it anew when a call has waited. How much time a call has is
+/// covered by the proof itself.
 fn without_left(terms: &str) -> &str {
-    if !terms.starts_with(LEFT) {
+    if !terms.starts_with(header::LEFT) {
         return terms;
     }
     terms.split_once(';').map_or("", |(_, rest)| rest)

@@ -44,6 +44,36 @@ pub(super) fn with_proof(value: &str, proof: &CallProof) -> String {
     text
 }
 
+/// The term that tells how much time is left. It is the first one, since proofs leave it out.
+pub(crate) const LEFT: &str = "left=";
+
+/// Has a request tell how much is left now until `deadline`, as far as it tells that. All else stays as
+/// its maker has written it, with the proof that goes with it.
+pub(crate) fn write_left(headers: &mut HeaderMap, deadline: Instant) {
+    let value = headers.get(HeaderName::from_static(CALL));
+    let text = value.and_then(|value| with_left(value.as_str(), remaining(deadline)));
+    if let Some(text) = text {
+        set(headers, CALL, HeaderValue::from(text));
+    }
+}
+
+fn with_left(value: &str, left: Duration) -> Option<String> {
+    let told = value.strip_prefix(LEFT)?;
+    let mut text = String::with_capacity(value.len() + 8);
+    push_term(&mut text, "left", left.as_millis());
+    if let Some((_, others)) = told.split_once(';') {
+        text.push(';');
+        text.push_str(others);
+    }
+    Some(text)
+}
+
+/// What is left now until `deadline`, at least one millisecond.
+fn remaining(deadline: Instant) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    left.max(Duration::from_millis(1))
+}
+
 /// What a caller of our kind tells of a call, beside who calls whom.
 ///
 /// All of it stands in one header, as `key=value` joined by `;`: to write a header, to read it and
@@ -120,9 +150,8 @@ impl Terms {
 
     /// The same with what is left now until `deadline`, at least one millisecond.
     pub(crate) fn until(self, deadline: Instant) -> Self {
-        let left = deadline.saturating_duration_since(Instant::now());
         Self {
-            left: Some(left.max(Duration::from_millis(1))),
+            left: Some(remaining(deadline)),
             ..self
         }
     }
@@ -208,6 +237,17 @@ mod tests {
             prop_assert_eq!(split_proof(&twice), (&*terms.text(), Some(&*proof(number).text())));
             prop_assert_eq!(Terms::read(&twice), terms);
         }
+    }
+
+    #[test]
+    fn a_new_rest_of_time_leaves_all_else_as_it_is() {
+        let left = Duration::from_millis(7);
+        let told = |value| with_left(value, left);
+        let proven = "left=4000;turn=3;later=1;proof=abc";
+        assert_eq!(told(proven).unwrap(), "left=7;turn=3;later=1;proof=abc");
+        assert_eq!(told("left=4000").unwrap(), "left=7");
+        assert_eq!(told("turn=3"), None);
+        assert_eq!(told(""), None);
     }
 
     #[test]

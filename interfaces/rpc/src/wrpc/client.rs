@@ -98,6 +98,7 @@ impl Invoke for Client {
         let invocation = Invocation::new(subject, deadline)
             .source(self.source.as_str())
             .target(self.target.as_str())
+            .of_function(func)
             .link_name(cx.link_name.as_deref().unwrap_or("default"))
             .trace(cx.trace.as_ref())
             .locality(self.locality);

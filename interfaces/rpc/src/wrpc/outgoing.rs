@@ -25,13 +25,16 @@ use crate::wrpc::{io_error, join, to_path};
 pub(crate) struct Answer {
     responder: Mutex<Option<Responder>>,
     streams: tokio::sync::OnceCell<ResultStreams>,
+    /// Whether a caller of 1.9 is told where the results end.
+    tells_end: bool,
 }
 
 impl Answer {
-    pub(crate) fn new(responder: Responder) -> Self {
+    pub(crate) fn new(responder: Responder, tells_end: bool) -> Self {
         Self {
             responder: Mutex::new(Some(responder)),
             streams: tokio::sync::OnceCell::new(),
+            tells_end,
         }
     }
 
@@ -39,8 +42,13 @@ impl Answer {
         let Some(responder) = self.responder.lock().take() else {
             return Ok(());
         };
+        // An empty value is its own end.
+        let tells_end = self.tells_end && !value.is_empty();
         // Streams among the results accept the call when their first byte is written.
         let streams = responder.reply_streaming(value, &[], false).await?;
+        if tells_end {
+            streams.end().await?;
+        }
         self.streams.set(streams).map_err(|_| CallError::Cancelled)
     }
 

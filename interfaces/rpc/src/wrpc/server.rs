@@ -1,16 +1,19 @@
 //! Answering through [`Serve`].
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
 use lattice_core::id::{ComponentId, LatticeName};
 use lattice_core::subject::RpcPrefix;
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wrpc_transport::Serve;
 
+use crate::call::is_of_resource;
 use crate::error::RemoteError;
 use crate::peer::Peer;
 use crate::serve::{Context, IncomingCall, ServeHandle, ServeOptions};
@@ -31,6 +34,43 @@ pub struct Server {
     prefix: RpcPrefix,
     options: ServeOptions,
     leaving: CancellationToken,
+    resources: Arc<Resources>,
+}
+
+/// The resources whose functions are served. What makes one gives a handle back, which a host of 1.9
+/// reads to the end of the results, and not to its own (wrpc page, 3.1).
+#[derive(Debug, Default)]
+struct Resources(RwLock<HashSet<String>>);
+
+impl Resources {
+    /// Takes note of a function, `{resource}.{name}`.
+    fn note(&self, instance: &str, func: &str) {
+        if let Some((resource, _)) = func.split_once('.') {
+            self.0.write().insert(format!("{instance}/{resource}"));
+        }
+    }
+
+    /// Whether a function is one of a resource, or makes one: that has the name of the resource.
+    fn has(&self, instance: &str, func: &str) -> bool {
+        is_of_resource(func) || self.0.read().contains(&format!("{instance}/{func}"))
+    }
+}
+
+/// One function, and whether it may give a handle back.
+#[derive(Debug)]
+struct Function {
+    resources: Arc<Resources>,
+    instance: String,
+    name: String,
+    /// Whether it does; asked at the first call, when all functions are served.
+    gives_handles: OnceLock<bool>,
+}
+
+impl Function {
+    fn gives_handles(&self) -> bool {
+        let ask = || self.resources.has(&self.instance, &self.name);
+        *self.gives_handles.get_or_init(ask)
+    }
 }
 
 impl Server {
@@ -41,6 +81,7 @@ impl Server {
             prefix: RpcPrefix::new(lattice, id),
             options,
             leaving: CancellationToken::new(),
+            resources: Arc::default(),
         }
     }
 
@@ -69,6 +110,13 @@ impl Serve for Server {
         + 'static,
     > {
         let subject = self.prefix.invocation(instance, func);
+        self.resources.note(instance, func);
+        let function = Arc::new(Function {
+            resources: Arc::clone(&self.resources),
+            instance: instance.to_owned(),
+            name: func.to_owned(),
+            gives_handles: OnceLock::new(),
+        });
         let (ready, taken) = mpsc::channel(BACKLOG);
         let handle = self
             .peer
@@ -76,7 +124,7 @@ impl Serve for Server {
                 &subject,
                 self.prefix.queue_group(),
                 self.options.clone(),
-                move |call| hand_over(call, ready.clone()),
+                move |call| hand_over(call, Arc::clone(&function), ready.clone()),
             )
             .await?;
         let calls = Calls {
@@ -120,8 +168,8 @@ async fn next(mut calls: Calls) -> Option<(anyhow::Result<(Context, Outgoing, In
 /// Collects the parameters, so that generated code, which takes calls one after the other, never
 /// waits for a caller; then stays until the call is answered, so that its permit, deadline and
 /// cancellation apply.
-async fn hand_over(call: IncomingCall, ready: mpsc::Sender<Ready>) {
-    let Some(taken) = Taken::new(call).await else {
+async fn hand_over(call: IncomingCall, function: Arc<Function>, ready: mpsc::Sender<Ready>) {
+    let Some(taken) = Taken::of(call, function.gives_handles()).await else {
         return;
     };
     let (hold, released) = tokio::sync::oneshot::channel();
@@ -153,12 +201,16 @@ pub struct Taken {
 impl Taken {
     /// Waits for the parameters; `None` when they did not come, which the caller has been told.
     pub async fn new(call: IncomingCall) -> Option<Self> {
+        Self::of(call, false).await
+    }
+
+    async fn of(call: IncomingCall, gives_handles: bool) -> Option<Self> {
         let IncomingCall {
             context,
             mut params,
             responder,
         } = call;
-        let answer = Arc::new(Answer::new(responder));
+        let answer = Arc::new(Answer::new(responder, gives_handles));
         let refusal = Refusal(Arc::clone(&answer));
         let all = match params.all(QUIET).await {
             Ok(all) => all,
