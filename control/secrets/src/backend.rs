@@ -15,7 +15,7 @@ use lattice_claims::{CurveKey, PublicKey};
 use lattice_core::BackendName;
 use lattice_core::secrets::{ChangeSecretResponse, GetSecretError, RESPONSE_XKEY, SecretResponse};
 use lattice_core::subject::secrets::{secrets_queue, secrets_state_bucket};
-use lattice_core::subject::{SecretsOp, SecretsSubjects, TopicPrefix};
+use lattice_core::subject::{SecretsOp, SecretsSubjects, TopicPrefix, takes_answers};
 use lattice_nats::{NewBucket, open_bucket};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -172,7 +172,7 @@ async fn taken_in(nats: &Client) -> Result<(), String> {
 
 /// Works out the answer to one message and sends it.
 async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message: &Message) {
-    let Some(reply) = message.reply.clone() else {
+    let Some(reply) = message.reply.clone().filter(|reply| takes_answers(reply)) else {
         return;
     };
     match subjects.parse(&message.subject) {

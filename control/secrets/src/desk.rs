@@ -73,7 +73,7 @@ impl Desk {
         let found = self.values.get(&request.key, request.version.as_deref());
         let secret = found.await?.ok_or(GetSecretError::SecretNotFound)?;
         if !is_bound {
-            self.mappings.bind(entity, &asking.issuer, true).await?;
+            self.mappings.bind_first(entity, &asking.issuer).await?;
             let issuer = asking.issuer.as_str();
             tracing::info!(
                 entity,
@@ -110,13 +110,23 @@ impl Desk {
     /// Lets an entity have further secrets. A header may say who signs for it.
     pub(crate) async fn add(&self, entity: &str, message: &Message) -> Result<(), GetSecretError> {
         let keys: Vec<String> = read(&message.payload)?;
-        if let Some(issuer) = header(message, ISSUER) {
-            let known = PublicKey::parse(issuer).map_err(|_| GetSecretError::InvalidHeaders)?;
-            let issuer = known.as_text();
-            self.mappings.bind(entity, &issuer, false).await?;
+        let named = match header(message, ISSUER) {
+            Some(issuer) => {
+                let known = PublicKey::parse(issuer).map_err(|_| GetSecretError::InvalidHeaders)?;
+                Some(known.as_text())
+            }
+            None => None,
+        };
+        // Before there is anything to have; and again after it, as whoever takes the last secret from
+        // an entity at the same time has its issuers forgotten.
+        if let Some(issuer) = &named {
+            self.mappings.bind(entity, issuer).await?;
             tracing::info!(entity, issuer, "the secrets are for tokens of this issuer");
         }
         self.mappings.add(entity, &keys).await?;
+        if let Some(issuer) = &named {
+            self.mappings.bind(entity, issuer).await?;
+        }
         tracing::info!(entity, ?keys, "may have these secrets");
         Ok(())
     }

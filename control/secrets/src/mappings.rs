@@ -16,6 +16,8 @@ const ATTEMPTS: u32 = 8;
 const MOST_KEYS: usize = 10_000;
 /// What the key of the issuers of an entity begins with.
 const ISSUERS: &str = "issuers.";
+/// What stands before an issuer whom nobody has named, and who counts for having asked first.
+const FIRST: &str = "first:";
 
 /// Keeps, for each public key, the keys of the secrets it may have.
 #[derive(Debug)]
@@ -36,7 +38,8 @@ pub(crate) enum MappingError {
     /// Somebody else signs for the entity.
     #[error(
         "`{issuer}` does not sign for `{entity}`, whose secrets are for tokens of another issuer; \
-         `wash secrets-backend add-mapping {entity} --issuer {issuer}` would let it"
+         `wash secrets-backend add-mapping {entity} --issuer {issuer}` would let it, in the place of who \
+         has only asked first"
     )]
     Issuer { entity: String, issuer: String },
     /// What is stored is something else.
@@ -71,7 +74,8 @@ impl Mappings {
         issuer: &str,
     ) -> Result<bool, MappingError> {
         let (known, _) = self.read(entity, &issuers(check(entity)?)).await?;
-        match known.is_empty() || known.contains(issuer) {
+        let is_known = known.contains(issuer) || known.contains(&first(issuer));
+        match known.is_empty() || is_known {
             true => Ok(!known.is_empty()),
             false => Err(MappingError::Issuer {
                 entity: entity.to_owned(),
@@ -80,23 +84,28 @@ impl Mappings {
         }
     }
 
-    /// Binds the secrets of an entity to who signs for it, as one who is known from now on: the first
-    /// one alone, where `is_first`, and beside those who are known otherwise.
-    pub(crate) async fn bind(
-        &self,
-        entity: &str,
-        issuer: &str,
-        is_first: bool,
-    ) -> Result<(), MappingError> {
+    /// Binds the secrets of an entity to who asks for one first, where nobody is known to sign for it.
+    pub(crate) async fn bind_first(&self, entity: &str, issuer: &str) -> Result<(), MappingError> {
         let key = issuers(check(entity)?);
         self.change(entity, &key, |known| {
-            if known.is_empty() || !is_first {
-                known.insert(issuer.to_owned());
+            if known.is_empty() {
+                known.insert(first(issuer));
             }
         })
         .await?;
         // Another may have been faster.
         self.check_issuer(entity, issuer).await.map(drop)
+    }
+
+    /// Names who signs for an entity, beside those who were named before. Who was there first does not
+    /// count any more.
+    pub(crate) async fn bind(&self, entity: &str, issuer: &str) -> Result<(), MappingError> {
+        let key = issuers(check(entity)?);
+        self.change(entity, &key, |known| {
+            known.retain(|known| !known.starts_with(FIRST));
+            known.insert(issuer.to_owned());
+        })
+        .await
     }
 
     /// Lets an entity have further secrets.
@@ -161,6 +170,10 @@ impl Mappings {
 
 fn issuers(entity: &str) -> String {
     format!("{ISSUERS}{entity}")
+}
+
+fn first(issuer: &str) -> String {
+    format!("{FIRST}{issuer}")
 }
 
 fn check(entity: &str) -> Result<&str, MappingError> {

@@ -36,14 +36,28 @@ async fn a_token_of_a_foreign_account_about_the_victim_gets_nothing() {
     scene.allow(&["more"]).await;
     scene.is_refused(&stranger).await;
     assert_eq!(scene.get(&scene.request("more")).await.unwrap(), VALUE);
-    // An administrator may name another who signs for it.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_first_does_not_count_once_others_are_named() {
+    let scene = Scene::start().await;
+    scene.put("db", VALUE).await;
+    scene.allow(&["db"]).await;
+    let stranger = SigningKey::generate(KeyKind::Account);
+    assert_eq!(scene.get(&scene.signed_by(&stranger)).await.unwrap(), VALUE);
+    scene.is_refused(&scene.issuer).await;
     let (id, keys) = (scene.entity.public_key(), ["db".to_owned()]);
-    let named = stranger.public_key();
-    let added = scene
-        .secrets
-        .add_mapping_of(&name(), &id, &named, &keys)
-        .await;
-    added.unwrap();
+    let name_also = async |issuer: &SigningKey| {
+        let issuer = issuer.public_key();
+        let secrets = &scene.secrets;
+        let added = secrets.add_mapping_of(&name(), &id, &issuer, &keys).await;
+        added.unwrap();
+    };
+    name_also(&scene.issuer).await;
+    assert_eq!(scene.get(&scene.request("db")).await.unwrap(), VALUE);
+    scene.is_refused(&stranger).await;
+    // Those who are named stand beside each other.
+    name_also(&stranger).await;
     assert_eq!(scene.get(&scene.signed_by(&stranger)).await.unwrap(), VALUE);
     assert_eq!(scene.get(&scene.request("db")).await.unwrap(), VALUE);
 }
