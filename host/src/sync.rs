@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lattice_store::{LatticeChange, LatticeSnapshot, LatticeStore, LatticeWatch};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::claims::ClaimsTable;
@@ -19,8 +19,11 @@ use restore::Restorer;
 /// one over a slow line would never be complete if each attempt began anew.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// Loads the state of the lattice, for as long as some of it comes, and follows it until the handle is dropped. Outages of NATS do
-/// not end it.
+/// How long it may take in all: a line that breaks again and again brings records without an end.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Loads the state of the lattice, for as long as some of it comes, and follows it until the handle is
+/// dropped. Outages of NATS do not end it.
 pub(crate) async fn follow(
     store: LatticeStore,
     links: Arc<LinkTable>,
@@ -36,10 +39,11 @@ pub(crate) async fn follow(
     };
     let task = AbortOnDropHandle::new(tokio::spawn(follower.run(watch, loaded)));
     let mut before = 0;
+    let end = Instant::now() + LONGEST;
     loop {
         match timeout(FIRST, &mut first).await {
             Ok(Ok(())) => return Ok(task),
-            Err(_) if reading.records_read() > before => {
+            Err(_) if reading.records_read() > before && Instant::now() < end => {
                 before = reading.records_read();
                 tracing::info!(records = before, "still reading the state of the lattice");
             }

@@ -3,8 +3,8 @@
 //! They do not say whether they have room, but what they run. So when calls have waited for a
 //! while here and none of our hosts has room, all hosts are asked who they are (`host.ping`), and
 //! those whose version is not ours for their inventories (`host.get`). One that runs the same
-//! image under the same id serves all functions that are served here; of another image that is
-//! not known.
+//! image under the same id serves all functions that are served here, apart from those that only we
+//! know, whose components never leave; of another image that is not known.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -127,6 +127,7 @@ impl Server {
         let before = self.others.serve_image(None);
         let switched = self.switch_functions(served, code).await;
         let now = match &switched {
+            Ok(_) if !served_as_elsewhere(code) => None,
             Ok(_) => Some(code.image.clone()),
             Err(_) => before,
         };
@@ -432,4 +433,14 @@ fn outgoing<B: Fn(&HttpCode) + Send + 'static>(
         }
     };
     http::Response::from_parts(response.head, body)
+}
+
+/// Whether a host of 1.9 serves all functions of this code that are served here. Messages come to it in
+/// the form of 1.x alone (protocol page, 5.7): what is left to it would lose their metadata.
+fn served_as_elsewhere(code: &Code) -> bool {
+    let mut exports = code.component.exports().iter();
+    exports.all(|export| {
+        let instance = export.instance().unwrap_or_default();
+        !(matches!(export.kind(), ExportKind::Messaging) && instance.starts_with("lattice:"))
+    })
 }
