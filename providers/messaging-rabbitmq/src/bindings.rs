@@ -12,6 +12,7 @@
 //! gap: a second exchange is made with the new ones, then the first is made anew.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::options::{
@@ -39,13 +40,52 @@ pub(crate) struct Bindings {
     pub(crate) exchange: String,
     /// The keys of each queue.
     pub(crate) queues: BTreeMap<String, Vec<String>>,
+    /// Whether they were begun to be made again, and are not known to be complete.
+    is_begun: AtomicBool,
 }
 
 impl Bindings {
+    pub(crate) fn new(
+        place: Place,
+        exchange: String,
+        queues: BTreeMap<String, Vec<String>>,
+    ) -> Self {
+        Self {
+            place,
+            exchange,
+            queues,
+            is_begun: AtomicBool::new(false),
+        }
+    }
+
     /// Adds bindings that are missing. The queues have to be there.
     pub(crate) async fn add(&self, connection: &Connection) -> lapin::Result<()> {
         let channel = connection.create_channel().await?;
         self.add_to(&channel, &self.place.exchange(1)).await
+    }
+
+    /// Makes the bindings again if they have gone, as they do when another copy of the provider thinks
+    /// that the link has. Tells whether they had.
+    pub(crate) async fn mend(&self, connection: &Connection) -> lapin::Result<bool> {
+        if !self.is_begun.load(Ordering::Relaxed) && self.place.is_bound(connection).await? {
+            return Ok(false);
+        }
+        let lock = self.place.lock(connection).await?;
+        let mended = self.mend_alone(connection).await;
+        let released = lock.release().await;
+        let mended = mended?;
+        released.map(|()| mended)
+    }
+
+    async fn mend_alone(&self, connection: &Connection) -> lapin::Result<bool> {
+        let was_begun = self.is_begun.swap(true, Ordering::Relaxed);
+        // Another copy may have been at it.
+        let has_gone = was_begun || !self.place.is_bound(connection).await?;
+        if has_gone {
+            self.add(connection).await?;
+        }
+        self.is_begun.store(false, Ordering::Relaxed);
+        Ok(has_gone)
     }
 
     /// Has the link be bound by these keys and no others. Messages of keys that it was bound by
@@ -128,6 +168,10 @@ impl Place {
         })
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
     fn exchange(&self, number: u8) -> ShortString {
         format!("{}={number}", self.0).into()
     }
@@ -136,8 +180,32 @@ impl Place {
         [1, 2].map(|number| self.exchange(number))
     }
 
+    /// Whether there are bindings of the link.
+    async fn is_bound(&self, connection: &Connection) -> lapin::Result<bool> {
+        let channel = connection.create_channel().await?;
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let (kind, table) = (ExchangeKind::Topic, FieldTable::default());
+        let asked = channel.exchange_declare(self.exchange(1), kind, options, table);
+        match asked.await {
+            Ok(()) => Ok(true),
+            Err(error) if is_refused_as(&error, AMQPSoftError::NOTFOUND) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes all bindings of the link away. What is in the queues stays.
     pub(crate) async fn clear(&self, connection: &Connection) -> lapin::Result<()> {
+        // One that binds at the same time does so before or after.
+        let lock = self.lock(connection).await?;
+        let cleared = self.clear_alone(connection).await;
+        let released = lock.release().await;
+        cleared.and(released)
+    }
+
+    async fn clear_alone(&self, connection: &Connection) -> lapin::Result<()> {
         let channel = connection.create_channel().await?;
         for exchange in &self.exchanges() {
             delete(&channel, exchange).await?;
@@ -153,34 +221,52 @@ impl Place {
             exclusive: true,
             ..QueueDeclareOptions::default()
         };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-expires".into(), AMQPValue::LongLongInt(LOCKED_AT_MOST));
         loop {
             let channel = connection.create_channel().await?;
-            let declared = channel.queue_declare(name.clone(), options, arguments.clone());
+            let declared = channel.queue_declare(name.clone(), options, lasting_briefly());
             match declared.await {
-                Ok(_) => return Ok(Lock { channel, name }),
-                Err(error) if is_locked(&error) => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(_) => return Ok(Lock(Some((channel, name)))),
+                Err(error) if is_refused_as(&error, AMQPSoftError::RESOURCELOCKED) => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 }
 
-/// Keeps other copies of the provider out.
-struct Lock {
-    channel: Channel,
-    name: ShortString,
-}
+/// Keeps other copies of the provider out, until it is released or dropped.
+struct Lock(Option<(Channel, ShortString)>);
 
 impl Lock {
-    async fn release(self) -> lapin::Result<()> {
-        let options = QueueDeleteOptions::default();
-        self.channel
-            .queue_delete(self.name, options)
-            .await
-            .map(drop)
+    async fn release(mut self) -> lapin::Result<()> {
+        match self.0.take() {
+            Some((channel, name)) => unlock(&channel, name).await,
+            None => Ok(()),
+        }
     }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Handle::try_current();
+        if let (Some((channel, name)), Ok(runtime)) = (self.0.take(), runtime) {
+            // When that cannot be said it expires.
+            runtime.spawn(async move { unlock(&channel, name).await.ok() });
+        }
+    }
+}
+
+async fn unlock(channel: &Channel, name: ShortString) -> lapin::Result<()> {
+    let deleted = channel.queue_delete(name, QueueDeleteOptions::default());
+    deleted.await.map(drop)
+}
+
+/// How a queue is made that stands for something that goes on for a moment.
+pub(crate) fn lasting_briefly() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(LOCKED_AT_MOST));
+    arguments
 }
 
 /// Deletes an exchange, if it is there.
@@ -189,9 +275,10 @@ async fn delete(channel: &Channel, exchange: &ShortString) -> lapin::Result<()> 
     channel.exchange_delete(exchange.clone(), options).await
 }
 
-fn is_locked(error: &lapin::Error) -> bool {
+/// Whether the server has refused something, and stays connected, for that reason.
+pub(crate) fn is_refused_as(error: &lapin::Error, why: AMQPSoftError) -> bool {
     let ErrorKind::ProtocolError(told) = error.kind() else {
         return false;
     };
-    *told.kind() == AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED)
+    *told.kind() == AMQPErrorKind::Soft(why)
 }

@@ -30,9 +30,11 @@
 //!
 //! The queues of a link are bound to the exchange by way of exchanges of the link's own, whose names
 //! begin with `lattice.`, so that a link that changes has its new keys and no others. Messages of keys
-//! that stay are not missed meanwhile. A link that is deleted takes its bindings along; its queues stay,
-//! with what is in them, until they expire. One that is deleted, or moved to another server, while no
-//! copy of the provider runs stays bound until then.
+//! that stay are not missed meanwhile. A link that is deleted, or moved to another server, takes its
+//! bindings along; its queues stay, with what is in them, until they expire. One that is deleted or moved
+//! while no copy of the provider runs stays bound until then, and so does one whose old server is not
+//! there within an hour of the move. Bindings that have gone while a copy of the provider has the link it
+//! makes again.
 //!
 //! A queue that is there already is used as it is: what `queue_expiry_s` says is for queues that are
 //! made. Those of earlier versions of this provider do not expire; delete them when they are empty, or
@@ -56,6 +58,7 @@
 mod bindings;
 mod broker;
 mod consumer;
+mod left;
 mod line;
 mod message;
 mod provider;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::bindings::{Bindings, Place};
 use crate::broker::RabbitBroker;
 use crate::consumer::{self, Queue, Trouble};
+use crate::left::Left;
 use crate::line::Line;
 use crate::queue;
 use crate::rabbit::Rabbit;
@@ -24,6 +25,8 @@ use crate::settings::{QueueKind, ServerSettings, SourceSettings};
 
 /// How long what is under way may take when its link is deleted.
 const END_WITHIN: Duration = Duration::from_secs(3);
+/// How long looking after the bindings of a link may take, which is done again and again.
+const TENDED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Messages by RabbitMQ.
 pub struct MessagingRabbitMq {
@@ -31,8 +34,7 @@ pub struct MessagingRabbitMq {
     rabbits: Sharing<ServerSettings, Rabbit>,
     brokers: Arc<Backends<RabbitBroker>>,
     links: Mutex<HashMap<LinkKey, Link>>,
-    /// The servers of deleted links that may have bindings there.
-    left: Mutex<HashMap<LinkKey, Arc<Shared<Rabbit>>>>,
+    left: Left,
 }
 
 /// What a link has.
@@ -41,7 +43,7 @@ struct Link {
     /// Whether queues go when nobody consumes them.
     expires: bool,
     troubles: Vec<Trouble>,
-    intake: Option<Intake>,
+    intake: Option<(Intake, Arc<Bindings>)>,
 }
 
 impl std::fmt::Debug for MessagingRabbitMq {
@@ -73,11 +75,10 @@ impl MessagingRabbitMq {
         let source = SourceSettings::read(&settings, own.clone())?;
         let rules = DeliveryRules::read(&settings, &Defaults::of(&self.session))?;
         let rabbit = self.connect(&settings).await?;
-        let bindings = Arc::new(Bindings {
-            place: Place::of(link, &own),
-            exchange: rabbit.settings.exchange.clone(),
-            queues: source.queues,
-        });
+        // Whatever becomes of it: it may be bound from now on.
+        self.left.put(&link.key(), &rabbit);
+        let (place, exchange) = (Place::of(link, &own), rabbit.settings.exchange.clone());
+        let bindings = Arc::new(Bindings::new(place, exchange, source.queues));
         let line = rabbit.next_line().await;
         let channels = bind(&line, &bindings, source.kind, &own).await?;
         let intake = Intake::new();
@@ -99,20 +100,52 @@ impl MessagingRabbitMq {
             rabbit,
             expires: source.kind.expiry.is_some(),
             troubles,
-            intake: Some(intake),
+            intake: Some((intake, bindings)),
         })
+    }
+
+    /// Makes the bindings of a link again if they have gone, and takes those away that it has where it
+    /// was before.
+    async fn tend(
+        &self,
+        link: &ProviderLink,
+        rabbit: &Rabbit,
+        bindings: &Bindings,
+    ) -> Result<(), LinkError> {
+        let Ok(line) = rabbit.line() else {
+            return Ok(());
+        };
+        let mended = bindings.mend(&line.connection);
+        match tokio::time::timeout(TENDED_WITHIN, mended).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => tracing::warn!(%link, "made bindings again that had gone"),
+            Ok(Err(error)) => {
+                let what = "could not bind the queues again";
+                return Err(LinkError::unavailable_because(what, error));
+            }
+            // Another copy of the provider may be at it.
+            Err(_) => return Ok(()),
+        }
+        let key = link.key();
+        let cleared = self.left.clear(&key, &bindings.place, &line.connection);
+        tokio::time::timeout(TENDED_WITHIN, cleared).await.ok();
+        Ok(())
     }
 
     /// Takes the bindings away that a link has had.
     async fn unbind(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let known = self.left.lock().remove(&link.key());
-        let rabbit = match known {
-            Some(rabbit) => rabbit,
-            None => self.connect(&Settings::of(&self.session, link)).await?,
-        };
+        let mut rabbits = self.left.take(&link.key());
+        if rabbits.is_empty() {
+            rabbits.push(self.connect(&Settings::of(&self.session, link)).await?);
+        }
         let place = Place::of(link, &self.own_queue(link));
-        let line = rabbit.next_line().await;
-        let cleared = place.clear(&line.connection).await;
+        // One that is not there keeps none of the others from it.
+        let cleared = rabbits.iter().map(|rabbit| async {
+            let line = rabbit.next_line().await;
+            place.clear(&line.connection).await
+        });
+        let cleared = futures::future::join_all(cleared).await;
+        let cleared: Result<(), _> = cleared.into_iter().collect();
         cleared.map_err(|error| LinkError::unavailable(chain(&error)))
     }
 }
@@ -157,7 +190,7 @@ impl Provider for MessagingRabbitMq {
             rabbits: Sharing::new(),
             brokers,
             links: Mutex::default(),
-            left: Mutex::default(),
+            left: Left::default(),
         }))
     }
 
@@ -182,8 +215,8 @@ impl Provider for MessagingRabbitMq {
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         messaging::check_package(link, Self::NAME)?;
         let told = self.tell(link).await?;
+        self.left.remove(&link.key(), &told.rabbit);
         self.links.lock().insert(link.key(), told);
-        self.left.lock().remove(&link.key());
         Ok(())
     }
 
@@ -195,8 +228,8 @@ impl Provider for MessagingRabbitMq {
     async fn delete_source_link(&self, link: &ProviderLink) {
         let known = self.links.lock().remove(&link.key());
         let Some(known) = known else { return };
-        self.left.lock().insert(link.key(), known.rabbit);
-        if let Some(intake) = known.intake {
+        self.left.put(&link.key(), &known.rabbit);
+        if let Some((intake, _)) = known.intake {
             intake.end(Instant::now() + END_WITHIN).await;
         }
     }
@@ -231,17 +264,22 @@ impl Provider for MessagingRabbitMq {
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let (rabbit, of_queues) = {
+        let (rabbit, of_queues, bindings) = {
             let links = self.links.lock();
             let Some(known) = links.get(&link.key()) else {
                 return Ok(());
             };
             let mut troubles = known.troubles.iter();
             let of_queues = troubles.find_map(|trouble| trouble.lock().clone());
-            (Arc::clone(&known.rabbit), of_queues)
+            let bindings = known.intake.as_ref();
+            let bindings = bindings.map(|(_, bindings)| Arc::clone(bindings));
+            (Arc::clone(&known.rabbit), of_queues, bindings)
         };
-        let trouble = rabbit.trouble().await.or(of_queues);
-        trouble.map_or(Ok(()), |what| Err(LinkError::unavailable(what)))
+        match (rabbit.trouble().await.or(of_queues), bindings) {
+            (Some(what), _) => Err(LinkError::unavailable(what)),
+            (None, Some(bindings)) => self.tend(link, &rabbit, &bindings).await,
+            (None, None) => Ok(()),
+        }
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
@@ -252,6 +290,7 @@ impl Provider for MessagingRabbitMq {
     async fn shutdown(&self, until: Instant) {
         let links = std::mem::take(&mut *self.links.lock());
         let intakes = links.into_values().filter_map(|link| link.intake);
-        futures::future::join_all(intakes.map(|intake| intake.end(until))).await;
+        let ends = intakes.map(|(intake, _)| intake.end(until));
+        futures::future::join_all(ends).await;
     }
 }

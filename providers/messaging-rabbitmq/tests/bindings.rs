@@ -1,6 +1,7 @@
 //! What the queues of links get, and for how long, by RabbitMQ.
 //!
-//! One server serves all cases, each of which has subjects and components of its own.
+//! One server serves all cases, each of which has subjects and components of its own; a second one is
+//! for links that move.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,8 +22,9 @@ use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queues_get_what_links_say() {
-    let server = Service::start(Kind::RabbitMq).await.unwrap();
-    let url = server.url();
+    let start = || Service::start(Kind::RabbitMq);
+    let (server, second) = tokio::try_join!(start(), start()).unwrap();
+    let (url, other) = (server.url(), second.url());
     tokio::join!(
         a_changed_link_has_the_new_keys_alone_and_misses_nothing(&url),
         a_deleted_link_collects_no_more_and_keeps_what_it_has(&url),
@@ -31,6 +33,10 @@ async fn queues_get_what_links_say() {
         a_queue_of_an_earlier_version_is_used_and_its_bindings_go(&url),
         a_deleted_queue_is_noticed_while_the_component_is_away(&url),
         what_a_lost_connection_brought_is_delivered_once(&server),
+        what_another_copy_took_away_is_bound_again(&url),
+        a_link_that_moves_is_unbound_where_it_was(&url, &other),
+        a_link_that_moves_in_vain_is_unbound_when_it_is_deleted(&url),
+        a_link_that_finds_its_server_by_another_name_stays_bound(&server),
     );
 }
 
@@ -278,4 +284,86 @@ async fn what_a_lost_connection_brought_is_delivered_once(server: &Service) {
     // Who was held by the lost connection had its turns at the same time.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(heard.now().is_none());
+}
+
+async fn what_another_copy_took_away_is_bound_again(url: &str) {
+    // Copies at hosts of two lattices, so that the link ends for one of them alone.
+    let mut first = Lattice::start::<MessagingRabbitMq>().await;
+    let mut second = Lattice::start::<MessagingRabbitMq>().await;
+    let publisher = publisher(&mut first, url).await;
+    let mut heard = first.handler("robbed", |_| Said::Done).await;
+    let config = [("url", url), ("subscriptions", "robbed.*")];
+    for lattice in [&mut first, &mut second] {
+        lattice.source("robbed", &config).await;
+        lattice.ready().await;
+    }
+    second.unlink().await;
+    // By then it has let go of what it thinks is nobody's.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    until(async || publisher.publish("robbed.1", b"found").await.ok()).await;
+    assert_eq!(heard.next().await.text(), "found");
+}
+
+async fn a_link_that_moves_is_unbound_where_it_was(url: &str, other: &str) {
+    let mut lattice = Lattice::start::<MessagingRabbitMq>().await;
+    let publisher = publisher(&mut lattice, url).await;
+    let mut heard = lattice.handler("mover", |_| Said::Done).await;
+    let config = |url| {
+        [
+            ("url", url),
+            ("subscriptions", "moved"),
+            ("queue_expiry_s", "0"),
+        ]
+    };
+    lattice.source("mover", &config(url)).await;
+    lattice.ready().await;
+    publisher.publish("moved", b"here").await.unwrap();
+    assert_eq!(heard.next().await.text(), "here");
+    lattice.source("mover", &config(other)).await;
+    lattice.ready().await;
+    until_nobody_listens(&publisher, "moved").await;
+    let there = [("url", other), ("mandatory", "true")];
+    let there = lattice.target("there", &there).await;
+    lattice.ready().await;
+    there.publish("moved", b"there").await.unwrap();
+    until(async || (heard.next().await.text() == "there").then_some(())).await;
+}
+
+async fn a_link_that_moves_in_vain_is_unbound_when_it_is_deleted(url: &str) {
+    let mut lattice = Lattice::start::<MessagingRabbitMq>().await;
+    let publisher = publisher(&mut lattice, url).await;
+    let nowhere = format!(
+        "amqp://127.0.0.1:{}",
+        lattice_nats_box::free_port().unwrap()
+    );
+    for (url, works) in [(url, true), (&*nowhere, false)] {
+        let config = [("url", url), ("subscriptions", "vain")];
+        lattice.source("vain", &config).await;
+        match works {
+            true => lattice.ready().await,
+            false => drop(lattice.failed().await),
+        }
+    }
+    publisher.publish("vain", b"kept").await.unwrap();
+    lattice.unlink().await;
+    until_nobody_listens(&publisher, "vain").await;
+}
+
+async fn a_link_that_finds_its_server_by_another_name_stays_bound(server: &Service) {
+    let (other, _cut) = between(server).await;
+    let mut lattice = Lattice::start::<MessagingRabbitMq>().await;
+    let publisher = publisher(&mut lattice, &server.url()).await;
+    let mut heard = lattice.handler("alias", |_| Said::Done).await;
+    for url in [&*server.url(), &*other] {
+        let config = [("url", url), ("subscriptions", "alias")];
+        lattice.source("alias", &config).await;
+        lattice.ready().await;
+    }
+    // By then it was looked after twice. What had gone would be bound again, but not at once.
+    for number in 0..250 {
+        let body = number.to_string();
+        publisher.publish("alias", body.as_bytes()).await.unwrap();
+        assert_eq!(heard.next().await.text(), body);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
