@@ -10,8 +10,8 @@ use lattice_backend_http::encode::percent;
 use lattice_backend_http::xml::{Element, escaped};
 use lattice_backend_http::{HttpBackend, Retry, TlsError, date};
 use lattice_provider_sdk::queue::{
-    Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Remembered, Sent, Want,
-    dead_letter,
+    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Remembered,
+    Sent, Want, dead_letter,
 };
 use lattice_provider_sdk::{Backoff, Features, LinkError, Shared, chain};
 use tokio::time::Instant;
@@ -31,8 +31,8 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// How many bytes of messages are remembered for the case that they are rejected.
 const REMEMBERED: usize = 32 << 20;
 /// Why a message is not rejected.
-const UNKNOWN: &str = "the copy of the provider that gave the message has ended, and only that one \
-    could reject it; it comes again when its lease ends";
+const UNKNOWN: &str = "the copy of the provider that gave the message has ended, or the link there, \
+    and only that one could reject it; it comes again when its lease ends";
 const POP_RECEIPT: HeaderName = HeaderName::from_static("x-ms-popreceipt");
 
 /// What a link gives its component.
@@ -256,10 +256,16 @@ fn seconds(what: &str, time: Duration) -> Result<Duration, QueueError> {
 impl Queues for AzureQueues {
     /// Asking costs.
     const POLL: Duration = Duration::from_secs(5);
-    // It alone knows the message, which a dead letter has, and by what Azure knows it after its lease
-    // was extended.
     const HELD_HERE: bool = true;
-    const OUTLIVED: bool = true;
+
+    fn by_others(about: &About) -> ByOthers {
+        match about {
+            // Azure refuses what has another receipt since its lease was extended.
+            About::Settle(Outcome::Ack | Outcome::Retry(_)) => ByOthers::First,
+            // It alone knows the message, which a dead letter has, and such receipts.
+            About::Settle(Outcome::Reject(_)) | About::Extend(_) => ByOthers::OnceEnded,
+        }
+    }
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
         Ok(self.link.receipts.clone())

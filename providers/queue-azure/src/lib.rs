@@ -24,10 +24,10 @@
 //! # Leases
 //!
 //! A lease is the visibility timeout of Azure, in whole seconds: a shorter one, or a part of a second,
-//! is made longer. It lasts at most seven days. Copies of the provider pass calls about a receipt on to
-//! the one that gave the message, which remembers it and what Azure calls it since its lease was
-//! extended. When that one has ended the others settle what was not extended; what shall be rejected
-//! comes again when its lease ends.
+//! is made longer. It lasts at most seven days. Any copy of the provider acknowledges a message and gives
+//! it back whose lease was not extended. All else is passed on to the copy that gave the message, which
+//! remembers it and what Azure calls it since its lease was extended. When that one has ended, what was
+//! extended or shall be rejected comes again when its lease ends.
 //!
 //! # Dead letters
 //!

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
-    Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Remembered, Sent, Want,
-    dead_letter,
+    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Remembered,
+    Sent, Want, dead_letter,
 };
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use serde_json::{Value, json};
@@ -14,12 +14,10 @@ use tokio::time::Instant;
 use crate::client::{Again, Sqs};
 use crate::error::by_code;
 use crate::leases::{Leases, Receipt, State};
-use crate::letter::{self, Letter};
+use crate::letter::{self, BATCH, Letter};
 use crate::queues::QueueTable;
 use crate::settings::LinkSettings;
 
-/// How many messages one request sends or receives.
-const BATCH: usize = 10;
 /// The longest wait, lease and delay of SQS.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const LONGEST_LEASE: Duration = Duration::from_secs(43_200);
@@ -29,8 +27,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How many bytes of messages are remembered for the case that they are rejected.
 const REMEMBERED: usize = 32 << 20;
 /// Why a message is not rejected.
-const UNKNOWN: &str = "the copy of the provider that gave the message has ended, and only that one \
-    could reject it; it comes again when its lease ends";
+const UNKNOWN: &str = "the copy of the provider that gave the message has ended, or the link there, \
+    and only that one could reject it; it comes again when its lease ends";
 /// What every queue takes that was not set up otherwise.
 const USUAL_MOST: usize = 256 << 10;
 /// What is left of that for what a dead letter tells besides.
@@ -324,22 +322,19 @@ fn lease_of(lease: Duration) -> Result<Duration, QueueError> {
     Ok(lease)
 }
 
-/// How many of the first messages one request may have.
-fn batch(letters: &[Letter], most: usize) -> usize {
-    let mut size = 0;
-    let fits = letters.iter().take(BATCH).take_while(|letter| {
-        size += letter.size;
-        size <= most
-    });
-    fits.count().max(1)
-}
-
 impl Queues for SqsQueues {
     /// Asking costs.
     const POLL: Duration = Duration::from_secs(5);
-    // It alone knows the message, which a dead letter has.
     const HELD_HERE: bool = true;
-    const OUTLIVED: bool = true;
+
+    fn by_others(about: &About) -> ByOthers {
+        match about {
+            About::Settle(Outcome::Ack | Outcome::Retry(_)) => ByOthers::First,
+            // It alone knows the message, which a dead letter has, and is to know it for longer.
+            About::Settle(Outcome::Reject(_)) => ByOthers::OnceEnded,
+            About::Extend(_) => ByOthers::UnlessAnswered,
+        }
+    }
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
         Ok(self.link.receipts.clone())
@@ -374,7 +369,7 @@ impl Queues for SqsQueues {
         let mut rest = letters.as_slice();
         let mut sent = Vec::new();
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(batch(rest, self.link.largest));
+            let (now, later) = rest.split_at(letter::batch(rest, self.link.largest));
             match self.send_batch(queue, &url, now).await {
                 Ok(done) => sent.extend(done),
                 // Nothing was stored before, so it meets all of them.
@@ -481,19 +476,5 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(2000)), Duration::from_secs(2));
         assert_eq!(seconds(Duration::ZERO), Duration::ZERO);
         assert!(lease_of(Duration::from_secs(43_201)).is_err());
-    }
-
-    #[test]
-    fn batches_are_of_ten_and_not_too_large() {
-        let letter = |size| Letter {
-            params: serde_json::Map::new(),
-            size,
-        };
-        let small: Vec<_> = (0..25).map(|_| letter(1)).collect();
-        assert_eq!(batch(&small, 100), 10);
-        assert_eq!(batch(&small[..3], 100), 3);
-        let large = [letter(60), letter(40), letter(1)];
-        assert_eq!(batch(&large, 100), 2);
-        assert_eq!(batch(&large[..1], 10), 1);
     }
 }

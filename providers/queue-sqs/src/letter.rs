@@ -16,6 +16,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+/// How many messages one request sends or receives.
+pub(crate) const BATCH: usize = 10;
+
 const ENCODING: &str = "Lattice-Encoding";
 const CONTENT_TYPE: &str = "Content-Type";
 const MORE: &str = "Lattice-Attributes";
@@ -38,6 +41,16 @@ pub(crate) struct Letter {
     pub(crate) params: Map<String, Value>,
     /// Its bytes as SQS counts them.
     pub(crate) size: usize,
+}
+
+/// How many of the first messages one request may have.
+pub(crate) fn batch(letters: &[Letter], most: usize) -> usize {
+    let mut size = 0;
+    let fits = letters.iter().take(BATCH).take_while(|letter| {
+        size += letter.size;
+        size <= most
+    });
+    fits.count().max(1)
 }
 
 /// What SQS gets for a message, without the name of the queue.
@@ -331,5 +344,19 @@ mod tests {
             prop_assert!(count <= MOST_ATTRIBUTES);
             prop_assert_eq!(read(&given(&letter)), message);
         }
+    }
+
+    #[test]
+    fn batches_are_of_ten_and_not_too_large() {
+        let letter = |size| Letter {
+            params: Map::new(),
+            size,
+        };
+        let small: Vec<_> = (0..25).map(|_| letter(1)).collect();
+        assert_eq!(batch(&small, 100), 10);
+        assert_eq!(batch(&small[..3], 100), 3);
+        let large = [letter(60), letter(40), letter(1)];
+        assert_eq!(batch(&large, 100), 2);
+        assert_eq!(batch(&large[..1], 10), 1);
     }
 }

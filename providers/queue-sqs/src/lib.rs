@@ -20,10 +20,10 @@
 //! # Leases
 //!
 //! A lease is the visibility timeout of SQS, in whole seconds: a shorter one, or a part of a second,
-//! is made longer. It may last twelve hours in all. Copies of the provider pass calls about a receipt on
-//! to the one that gave the message, which remembers it for the case that it is rejected. When that one
-//! has ended the others settle in its place, but for what is rejected: they cannot ask SQS for the
-//! message, which comes again.
+//! is made longer. It may last twelve hours in all. Any copy of the provider acknowledges a message and
+//! gives it back. Calls that extend a lease or reject a message are passed on to the copy that gave it,
+//! which remembers it for that case. When that one has ended or does not answer the others extend in its
+//! place; they cannot reject, since SQS cannot be asked for the message, which comes again.
 //!
 //! # Dead letters
 //!

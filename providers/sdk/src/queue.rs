@@ -106,7 +106,9 @@ mod bindings {
     });
 }
 
-pub use backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent, Want};
+pub use backend::{
+    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, Sent, Want,
+};
 pub use dead::{
     DEAD_LETTER_ATTEMPTS, DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, dead_letter, dead_name,
 };

@@ -16,6 +16,7 @@
 )]
 
 mod copies;
+mod home;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,11 @@ mod bindings {
 use bindings::exports::lattice::queue::handler;
 pub use bindings::lattice::queue::types::{Delivery, Depth, Error, Message, Outcome};
 use bindings::lattice::queue::{consumer, producer};
-pub use copies::{all_settle_what_each_gave, the_rest_settle_what_one_gave_that_has_ended};
+pub use copies::{
+    all_settle_what_each_gave, the_rest_do_what_they_can_while_one_is_silent,
+    the_rest_settle_what_one_gave_that_has_ended,
+};
+pub use home::{Home, Says};
 
 /// How long a test waits for what has to happen. A test machine may compile at the same time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -246,13 +251,23 @@ impl Lattice {
 
     /// The component `id`, linked or not.
     pub fn component(&self, id: &str, link_name: &str) -> Component {
+        self.component_within(id, link_name, PATIENCE)
+    }
+
+    /// One that waits so long for an answer.
+    pub fn component_within(&self, id: &str, link_name: &str, patience: Duration) -> Component {
         let id = ComponentId::new(id).expect("a valid id");
         let lattice = LatticeName::default();
         let provider = self.provider.clone();
         Component {
-            client: Client::new(self.peer.clone(), &lattice, id, provider, PATIENCE),
+            client: Client::new(self.peer.clone(), &lattice, id, provider, patience),
             link_name: link_name.to_owned(),
         }
+    }
+
+    /// Stands in for the copy of the provider that gave a receipt.
+    pub async fn home(&self, receipt: &str, says: &'static [Says]) -> Home {
+        Home::of(receipt, (&self.peer, &self.provider), says).await
     }
 
     /// Serves the handler of the component `id`.

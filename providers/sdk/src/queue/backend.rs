@@ -72,6 +72,30 @@ pub struct Want {
     pub lease: Duration,
 }
 
+/// What is to be done about a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// Its lease ends in this way.
+    Settle(Outcome),
+    /// Its lease lasts so many milliseconds from now.
+    Extend(u32),
+}
+
+/// What copies of the provider can do about a delivery that another one has received, where
+/// deliveries are [`Queues::HELD_HERE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByOthers {
+    /// Nothing: when the one that received has ended, so has the lease.
+    Never,
+    /// All that is left to do, once that one has ended or has no such link any more.
+    OnceEnded,
+    /// The same, also while that one does not answer.
+    UnlessAnswered,
+    /// All that there is to do. That one is asked only where it may know of a longer lease than they:
+    /// when they take the receipt for expired.
+    First,
+}
+
 /// The queues behind one link.
 ///
 /// Names, attributes, receipts and numbers have been checked by [`Linked`](super::Linked) before a
@@ -85,14 +109,14 @@ pub trait Queues: Send + Sync + 'static {
     const POLL: Duration = Duration::from_secs(1);
 
     /// Whether the process that received a message settles it. Calls to settle and to extend that
-    /// reach another copy of the provider are passed on to it then, and a process that has ended takes
-    /// its receipts along, unless they are [`Queues::OUTLIVED`]. The [`ReceiptKey`] may be that of the
-    /// process.
+    /// reach another copy of the provider are passed on to it then, as [`Queues::by_others`] says.
     const HELD_HERE: bool = false;
 
-    /// Whether the other copies settle what a process has received that has ended, as far as they can.
-    /// The [`ReceiptKey`] has to be one that they know.
-    const OUTLIVED: bool = false;
+    /// What other copies can do where deliveries are [`Queues::HELD_HERE`]. Where they can do anything,
+    /// the [`ReceiptKey`] has to be one that they know; else it may be that of the process.
+    fn by_others(_about: &About) -> ByOthers {
+        ByOthers::Never
+    }
 
     /// What the receipts of a queue are sealed with: something that all copies of the provider know
     /// that may settle them, and no component does.
@@ -160,7 +184,10 @@ pub trait Queues: Send + Sync + 'static {
 impl<B: Queues> Queues for Arc<B> {
     const POLL: Duration = B::POLL;
     const HELD_HERE: bool = B::HELD_HERE;
-    const OUTLIVED: bool = B::OUTLIVED;
+
+    fn by_others(about: &About) -> ByOthers {
+        B::by_others(about)
+    }
 
     async fn receipt_key(&self, queue: &str) -> Result<ReceiptKey, QueueError> {
         B::receipt_key(self, queue).await

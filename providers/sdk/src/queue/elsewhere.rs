@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader, write};
-use lattice_rpc::{Context, IncomingCall, RemoteError};
+use lattice_rpc::{CallError, Context, IncomingCall, RemoteError};
+use tokio::time::Instant;
 
-use super::backend::{Outcome, QueueError, Queues};
+use super::backend::{About, Outcome, QueueError, Queues};
 use super::serve::Links;
-use crate::error::ServeError;
+use crate::backends::NoLink;
+use crate::backoff::Backoff;
+use crate::error::{ServeError, chain};
 use crate::session::Session;
 
 /// The function, and how the name of its interface begins.
@@ -23,14 +26,27 @@ const INTERFACE: &str = "lattice:queue/home";
 /// How long the rest of parameters may take to arrive.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// The pauses before a copy is asked again that has no room, or stops and may end soon.
+const FIRST_AGAIN: Duration = Duration::from_millis(50);
+const LONGEST_AGAIN: Duration = Duration::from_secs(1);
+
 /// How many letters the name of a process has.
 const NAME: usize = 20;
 
-/// What is to be done about a delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum About {
-    Settle(Outcome),
-    Extend(u32),
+/// The code of a copy that has not the link that is asked about.
+const NO_LINK: &str = "no-link";
+
+/// What came of asking the copy that received a message.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// It has answered.
+    Answer(Result<(), QueueError>),
+    /// It has ended: nobody serves its home.
+    Ended,
+    /// It runs, and has no such link.
+    Unlinked(String),
+    /// It has not said what it did.
+    Silent(String),
 }
 
 /// The home of what `session` receives.
@@ -83,38 +99,69 @@ async fn answer<B: Queues>(links: Links<B>, mut call: IncomingCall) {
             let cx = &call.context;
             links.about_here(cx, &queue, &receipt, about).await
         }
-        Err(error) => {
-            let refusal = RemoteError::new(RemoteError::BAD_REQUEST, error.to_string());
-            call.responder.fail(refusal).await.ok();
-            return;
-        }
+        Err(error) => Err(RemoteError::new(
+            RemoteError::BAD_REQUEST,
+            error.to_string(),
+        )),
     };
     // A caller that is gone needs no answer.
-    call.responder.reply(answered(&done)).await.ok();
+    match done {
+        Ok(done) => call.responder.reply(answered(&done)).await.ok(),
+        Err(refusal) => call.responder.fail(refusal).await.ok(),
+    };
 }
 
-/// Passes a call on to the copy that can answer it; `None` when that has ended.
+/// What a copy says that has not the link it is asked about.
+pub(crate) fn no_link(error: &NoLink) -> RemoteError {
+    RemoteError::new(NO_LINK, error.to_string())
+}
+
+/// Passes a call on to the copy that can answer it, until then. One that has no room or stops is asked
+/// again, as it has not begun.
 pub(crate) async fn ask(
     session: &Session,
     home: &str,
     cx: &Context,
-    (queue, receipt): (&str, &str),
-    about: &About,
-) -> Option<Result<(), QueueError>> {
+    (queue, receipt, about): (&str, &str, &About),
+    until: Instant,
+) -> Told {
     let instance = format!("{INTERFACE}-{home}");
     let link = &*cx.link_name;
-    let call = session.invocation(session.id(), link, &instance, FUNCTION, cx.deadline);
+    let call = session.invocation(session.id(), link, &instance, FUNCTION, until);
     let call = call.source(cx.source_id.as_deref().unwrap_or_default());
     let params = params(queue, receipt, about);
-    Some(match session.peer().call(call, params).await {
-        Ok(answer) => {
-            heard(answer).unwrap_or_else(|error| Err(QueueError::other(error.to_string())))
+    let mut backoff = Backoff::new(FIRST_AGAIN, LONGEST_AGAIN);
+    loop {
+        let error = match session.peer().call(call.clone(), params.clone()).await {
+            Ok(answer) => {
+                let heard = heard(answer);
+                return Told::Answer(
+                    heard.unwrap_or_else(|error| Err(QueueError::other(error.to_string()))),
+                );
+            }
+            Err(error) => error,
+        };
+        match &error {
+            CallError::NotServed { .. } | CallError::NotLocal { .. } => return Told::Ended,
+            CallError::Remote(error) if error.code == NO_LINK => {
+                return Told::Unlinked(error.message.clone());
+            }
+            _ => {}
         }
-        Err(error) if error.never_started() => return None,
-        Err(error) => Err(QueueError::unavailable(format!(
-            "the copy of the provider that received the message: {error}"
-        ))),
-    })
+        let next = Instant::now() + backoff.delay().max(asked(&error));
+        if !error.never_started() || next >= until {
+            return Told::Silent(chain(&error));
+        }
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// After which time the other side asks to be called again.
+fn asked(error: &CallError) -> Duration {
+    match error {
+        CallError::Remote(error) => Duration::from_millis(error.retry_after_ms.unwrap_or(0)),
+        _ => Duration::ZERO,
+    }
 }
 
 fn params(queue: &str, receipt: &str, about: &About) -> Bytes {

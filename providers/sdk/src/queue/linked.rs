@@ -18,7 +18,7 @@ const LEASE: Duration = Duration::from_secs(30);
 const LONGEST_LEASE_MS: u64 = 12 * 60 * 60 * 1000;
 
 /// How much of the time until the deadline of a call is left for the way back.
-const WAY_BACK: Duration = Duration::from_millis(250);
+pub(crate) const WAY_BACK: Duration = Duration::from_millis(250);
 
 /// How many attempts a link with handlers makes when it does not say.
 const HANDLER_ATTEMPTS: u32 = 5;

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use lattice_rpc::Context;
+use lattice_rpc::{Context, RemoteError};
+use tokio::time::Instant;
 
-use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent};
+use super::backend::{
+    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, Sent,
+};
 use super::bindings;
 use super::bindings::exports::lattice::queue::consumer::{self, Handler as _};
 use super::bindings::exports::lattice::queue::producer::{self, Handler as _};
-use super::elsewhere::{self, About};
-use super::linked::Linked;
+use super::elsewhere::{self, Told};
+use super::linked::{Linked, WAY_BACK};
 use super::receipt::Scope;
 use crate::backends::Backends;
 use crate::error::ServeError;
@@ -106,46 +109,89 @@ impl<B: Queues> Links<B> {
     ) -> Result<(), QueueError> {
         let marked = elsewhere::split(receipt).filter(|_| B::HELD_HERE);
         let (home, receipt) = marked.unwrap_or(("", receipt));
-        if !home.is_empty() && *home != *self.home {
-            let told = elsewhere::ask(&self.session, home, cx, (queue, receipt), &about).await;
-            match told {
-                Some(told) => return told,
-                // Whoever had the lease has ended, and the lease with it.
-                None if !B::OUTLIVED => return Err(QueueError::ReceiptExpired),
-                None => {}
-            }
+        let scope = Scope { queue, home };
+        if home.is_empty() || *home == *self.home {
+            return about_with(&*self.of(cx).await?, scope, receipt, about).await;
         }
-        self.about_with(cx, Scope { queue, home }, receipt, about)
-            .await
+        self.about_of_another(cx, scope, receipt, about).await
     }
 
-    /// As the copy that another one asks.
-    pub(crate) async fn about_here(
-        &self,
-        cx: &Context,
-        queue: &str,
-        receipt: &str,
-        about: About,
-    ) -> Result<(), QueueError> {
-        let scope = Scope {
-            queue,
-            home: &self.home,
-        };
-        self.about_with(cx, scope, receipt, about).await
-    }
-
-    async fn about_with(
+    /// About a delivery that another copy has received.
+    async fn about_of_another(
         &self,
         cx: &Context,
         scope: Scope<'_>,
         receipt: &str,
         about: About,
     ) -> Result<(), QueueError> {
-        let linked = self.of(cx).await?;
-        match about {
-            About::Settle(how) => linked.settle(scope, receipt, how).await,
-            About::Extend(lease) => linked.extend(scope, receipt, lease).await,
+        let others = B::by_others(&about);
+        if others == ByOthers::First {
+            let done = about_with(&*self.of(cx).await?, scope, receipt, about.clone()).await;
+            if done != Err(QueueError::ReceiptExpired) {
+                return done;
+            }
         }
+        let left = cx.deadline.saturating_duration_since(Instant::now());
+        let until = match others {
+            // The rest is for doing it here.
+            ByOthers::UnlessAnswered => cx.deadline - left / 2,
+            _ => cx.deadline - left.min(WAY_BACK),
+        };
+        let asked = (scope.queue, receipt, &about);
+        let told = elsewhere::ask(&self.session, scope.home, cx, asked, until).await;
+        match told {
+            Told::Answer(done) => done,
+            told if is_for_others(&told, others) => {
+                about_with(&*self.of(cx).await?, scope, receipt, about).await
+            }
+            // Whoever had the lease has ended, and the lease with it.
+            Told::Ended => Err(QueueError::ReceiptExpired),
+            // What it knew of a longer lease has gone with its link.
+            Told::Unlinked(_) if others == ByOthers::First => Err(QueueError::ReceiptExpired),
+            Told::Unlinked(why) | Told::Silent(why) => Err(QueueError::unavailable(format!(
+                "the copy of the provider that received the message: {why}"
+            ))),
+        }
+    }
+
+    /// As the copy that another one asks; the outer error is for what it cannot be asked.
+    pub(crate) async fn about_here(
+        &self,
+        cx: &Context,
+        queue: &str,
+        receipt: &str,
+        about: About,
+    ) -> Result<Result<(), QueueError>, RemoteError> {
+        let linked = self.backends.of(cx).await;
+        let linked = linked.map_err(|error| elsewhere::no_link(&error))?;
+        let scope = Scope {
+            queue,
+            home: &self.home,
+        };
+        Ok(about_with(&linked, scope, receipt, about).await)
+    }
+}
+
+async fn about_with<B: Queues>(
+    linked: &Linked<B>,
+    scope: Scope<'_>,
+    receipt: &str,
+    about: About,
+) -> Result<(), QueueError> {
+    match about {
+        About::Settle(how) => linked.settle(scope, receipt, how).await,
+        About::Extend(lease) => linked.extend(scope, receipt, lease).await,
+    }
+}
+
+/// Whether others do now what the copy that received a message has not done.
+fn is_for_others(told: &Told, others: ByOthers) -> bool {
+    match told {
+        Told::Answer(_) => false,
+        Told::Ended | Told::Unlinked(_) => {
+            matches!(others, ByOthers::OnceEnded | ByOthers::UnlessAnswered)
+        }
+        Told::Silent(_) => others == ByOthers::UnlessAnswered,
     }
 }
 
