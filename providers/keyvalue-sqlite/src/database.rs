@@ -31,6 +31,14 @@ pub(crate) enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// Another one was there before.
+    #[error(
+        "`{path}` was deleted or replaced, and what was begun in the old one has not ended yet"
+    )]
+    InUse {
+        /// The file.
+        path: String,
+    },
     /// SQLite cannot read it.
     #[error("could not read `{path}`")]
     Read {
@@ -50,6 +58,8 @@ pub(crate) struct Database {
     settings: FileSettings,
     /// `None` while there is no file: what is written to a deleted one is lost.
     open: Mutex<Option<Arc<Workers>>>,
+    /// Held while it is looked whether the file is still there, so that it is opened once.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Database {
@@ -58,6 +68,7 @@ impl Database {
         Ok(Self {
             open: Mutex::new(Some(open(settings).await?)),
             settings: settings.clone(),
+            looking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -72,13 +83,17 @@ impl Database {
     /// Looks whether the file is still there and can be read. One that took its place is opened, and
     /// one that is gone is made again where the link says so.
     pub(crate) async fn check(&self) -> Result<(), OpenError> {
+        let one_at_a_time = self.looking.lock().await;
         let path = self.settings.path.clone();
         let found = tokio::task::spawn_blocking(move || FileId::of(&path)).await;
         let found = found.map_err(|_| OpenError::Ending)?;
-        let known = self.workers().ok().map(|workers| workers.file());
+        // Another link to the file may have seen before this one that it is gone.
+        let known = self.workers().ok().filter(|workers| !workers.has_left());
+        let known = known.map(|workers| workers.file());
         if known.is_none() || found.as_ref().ok().copied() != known {
             self.open_again(found).await?;
         }
+        drop(one_at_a_time);
         let looked = self.read(|connection| {
             let one = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
             Ok(one?)
@@ -92,7 +107,9 @@ impl Database {
     /// Leaves a file that is not the one behind the path any more.
     async fn open_again(&self, found: io::Result<FileId>) -> Result<(), OpenError> {
         let path = self.path();
-        if self.open.lock().take().is_some() {
+        let left = self.open.lock().take();
+        if let Some(workers) = left {
+            workers.leave();
             tracing::warn!(
                 path,
                 "the file was deleted or replaced, opening what is there"
@@ -140,6 +157,105 @@ async fn open(settings: &FileSettings) -> Result<Arc<Workers>, OpenError> {
     let opened = opened.await.map_err(|_| OpenError::Ending)?;
     opened.map(Arc::new).map_err(|error| match error {
         WorkersError::Open(source) => OpenError::Open { path, source },
-        WorkersError::Missing(source) => OpenError::Missing { path, source },
+        WorkersError::InUse => OpenError::InUse { path },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rows::{Rows, SCHEMA};
+
+    /// How long what has to happen may take.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const LONG: &str = "WITH RECURSIVE n (i) AS \
+                        (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) \
+                        SELECT count(*) FROM n";
+
+    fn settings(path: PathBuf, full: bool) -> FileSettings {
+        FileSettings {
+            path,
+            create: true,
+            full,
+            busy_timeout: Duration::from_secs(3),
+        }
+    }
+
+    fn rows(connection: &Connection) -> Rows<'_> {
+        Rows {
+            connection,
+            bucket: "",
+        }
+    }
+
+    async fn set(database: &Database, value: &'static str) -> Result<(), Failure> {
+        let set = move |connection: &_| rows(connection).set("a", value.as_bytes(), None);
+        database.write(set).await
+    }
+
+    async fn get(database: &Database) -> Result<Option<Vec<u8>>, Failure> {
+        let got = database.read(|connection| rows(connection).get("a")).await;
+        got.map(|value| value.map(|value| value.to_vec()))
+    }
+
+    fn make(path: &Path, value: &str) {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch(SCHEMA).unwrap();
+        rows(&connection).set("a", value.as_bytes(), None).unwrap();
+    }
+
+    /// Links that say the same file otherwise have connections of their own.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_new_file_is_opened_when_nobody_has_the_old_one_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kv.db");
+        let one = Database::open(&settings(path.clone(), true)).await.unwrap();
+        let two = Database::open(&settings(path.clone(), false))
+            .await
+            .unwrap();
+        let one = Arc::new(one);
+        assert_eq!(set(&two, "old").await, Ok(()));
+        let (tell, begun) = tokio::sync::oneshot::channel();
+        let reading = tokio::spawn({
+            let one = Arc::clone(&one);
+            let long = move |connection: &Connection| {
+                let _gone = tell.send(());
+                let count = connection.query_row(LONG, [], |row| row.get::<_, i64>(0));
+                Ok::<_, Failure>(count?)
+            };
+            async move { one.read(long).await }
+        });
+        begun.await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let opened = async { while two.check().await.is_err() {} };
+        tokio::time::timeout(PATIENCE, opened).await.unwrap();
+        let read = tokio::time::timeout(PATIENCE, reading).await.unwrap();
+        assert_eq!(read.unwrap(), Err(Failure::Gone), "it was broken off");
+        assert_eq!(get(&two).await, Ok(None));
+        assert_eq!(set(&two, "new").await, Ok(()));
+        assert_eq!(set(&one, "lost").await, Err(Failure::Gone));
+        one.check().await.unwrap();
+        assert_eq!(get(&one).await, Ok(Some(b"new".to_vec())));
+    }
+
+    #[tokio::test]
+    async fn what_was_there_is_not_mixed_into_the_file_that_replaces_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, next] = ["kv.db", "next.db"].map(|name| folder.path().join(name));
+        let database = Database::open(&settings(path.clone(), true)).await.unwrap();
+        assert_eq!(set(&database, "old").await, Ok(()));
+        make(&next, "new");
+        std::fs::rename(&next, &path).unwrap();
+        let opened = async { while database.check().await.is_err() {} };
+        tokio::time::timeout(PATIENCE, opened).await.unwrap();
+        assert_eq!(get(&database).await, Ok(Some(b"new".to_vec())));
+        let sound = |connection: &Connection| {
+            let sound = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0));
+            Ok::<String, Failure>(sound?)
+        };
+        assert_eq!(database.read(sound).await, Ok("ok".to_owned()));
+    }
 }

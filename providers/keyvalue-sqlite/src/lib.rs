@@ -36,11 +36,13 @@
 //! # When the file is away
 //!
 //! The file is opened, and made if it is missing, when a link is put. A link whose file is removed
-//! fails until one is there again, which is opened then.
+//! fails until one is there again, which is opened then, once all that was under way with the first one
+//! has been broken off.
 
 mod backend;
 mod database;
 mod failure;
+mod held;
 mod provider;
 mod rows;
 pub mod settings;

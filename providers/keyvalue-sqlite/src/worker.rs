@@ -4,10 +4,12 @@
 //! writes wait for the disk together; each is undone by itself when it fails. Some threads read,
 //! each from what was there last when it began.
 
-use std::io;
-use std::path::Path;
+use std::iter;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use lattice_provider_sdk::files::FileId;
 use parking_lot::Mutex;
@@ -15,6 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Failure;
+use crate::held::{self, Held, HeldError, Leave};
 use crate::rows::SCHEMA;
 use crate::settings::FileSettings;
 
@@ -33,8 +36,8 @@ type Read = Box<dyn FnOnce(&Connection) + Send>;
 pub(crate) enum WorkersError {
     /// SQLite does not open the file.
     Open(rusqlite::Error),
-    /// It went meanwhile.
-    Missing(io::Error),
+    /// The one that was there before is still in use.
+    InUse,
 }
 
 impl From<rusqlite::Error> for WorkersError {
@@ -43,37 +46,125 @@ impl From<rusqlite::Error> for WorkersError {
     }
 }
 
-/// Threads with an open file, which end when this is dropped and all is done that they were given.
+impl From<HeldError<rusqlite::Error>> for WorkersError {
+    fn from(error: HeldError<rusqlite::Error>) -> Self {
+        match error {
+            HeldError::Open(error) => Self::Open(error),
+            HeldError::InUse => Self::InUse,
+        }
+    }
+}
+
+/// Threads with an open file, which end when this is dropped and all is done that they were given, or
+/// at once when another file takes the place of theirs.
 #[derive(Debug)]
 pub(crate) struct Workers {
     file: FileId,
+    leave: Arc<Leave>,
     writes: mpsc::Sender<Write>,
     reads: mpsc::Sender<Read>,
+}
+
+/// A connection, and that it has the file open. They are dropped in this order.
+struct Opened {
+    connection: Connection,
+    held: Arc<Held>,
+    /// The last thing that it does is not interrupted.
+    is_settling: Arc<AtomicBool>,
+}
+
+impl Opened {
+    /// The next thing to do, unless the file is to be closed.
+    fn next<T>(&self, jobs: &mut mpsc::Receiver<T>) -> Option<T> {
+        let is_asked = || self.held.leave().is_asked();
+        let job = (!is_asked()).then(|| jobs.blocking_recv()).flatten();
+        job.filter(|_| !is_asked())
+    }
+
+    /// Moves what is only in the `-wal` to the file: it is not for the file that comes there now.
+    fn settle(&self) {
+        self.is_settling.store(true, Ordering::SeqCst);
+        let _undone = self.connection.execute_batch("ROLLBACK");
+        let settled = self.connection.busy_timeout(Duration::ZERO);
+        let settle = "PRAGMA wal_checkpoint(TRUNCATE)";
+        if let Err(error) = settled.and_then(|()| self.connection.execute_batch(settle)) {
+            tracing::warn!(%error, "what was written to a file before it was replaced is lost");
+        }
+    }
 }
 
 impl Workers {
     /// Opens a file. Blocks.
     pub(crate) fn open(settings: &FileSettings) -> Result<Self, WorkersError> {
-        let writer = connect(settings, settings.create)?;
-        prepare(&writer)?;
-        let file = FileId::of(&settings.path).map_err(WorkersError::Missing)?;
-        let path = settings.path.clone();
-        let (writes, jobs) = mpsc::channel(WAITING);
-        spawn("keyvalue-write", move || {
-            write(&writer, jobs, (&path, file))
+        let all = || -> rusqlite::Result<_> {
+            let writer = connect(settings, settings.create)?;
+            let readers = (0..READERS).map(|_| connect(settings, false));
+            Ok((writer, readers.collect::<Result<Vec<_>, _>>()?))
+        };
+        let ((writer, readers), file, held) = held::open(&settings.path, all)?;
+        let held = Arc::new(held);
+        let open = |connection| Opened {
+            connection,
+            held: Arc::clone(&held),
+            is_settling: Arc::default(),
+        };
+        let (writer, readers) = (open(writer), readers.into_iter().map(open));
+        let readers: Vec<_> = readers.collect();
+        set_up(&writer.connection, settings)?;
+        prepare(&writer.connection)?;
+        for reader in &readers {
+            set_up(&reader.connection, settings)?;
+        }
+        Ok(Self::start(writer, readers, (settings.path.clone(), file)))
+    }
+
+    fn start(writer: Opened, readers: Vec<Opened>, place: (PathBuf, FileId)) -> Self {
+        let (writes, to_write) = mpsc::channel(WAITING);
+        let (reads, to_read) = mpsc::channel(WAITING);
+        let leave = Arc::clone(writer.held.leave());
+        let connections = iter::once(&writer).chain(&readers);
+        let handle = |opened: &Opened| {
+            let handle = opened.connection.get_interrupt_handle();
+            (handle, Arc::clone(&opened.is_settling))
+        };
+        let handles: Vec<_> = connections.map(handle).collect();
+        let idle = (writes.downgrade(), reads.downgrade());
+        leave.by(move || {
+            let busy = handles.iter().filter(|of| !of.1.load(Ordering::SeqCst));
+            busy.for_each(|(handle, _)| handle.interrupt());
+            wake(&idle.0, &idle.1);
         });
-        let (reads, jobs) = mpsc::channel(WAITING);
-        let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..READERS {
-            let reader = connect(settings, false)?;
-            let jobs = Arc::clone(&jobs);
+        let file = place.1;
+        spawn("keyvalue-write", move || write(&writer, to_write, &place));
+        let to_read = Arc::new(Mutex::new(to_read));
+        for reader in readers {
+            let jobs = Arc::clone(&to_read);
             spawn("keyvalue-read", move || read(&reader, &jobs));
         }
-        Ok(Self {
+        Self {
             file,
+            leave,
             writes,
             reads,
-        })
+        }
+    }
+
+    /// Whether the file was closed, or is just being closed.
+    pub(crate) fn has_left(&self) -> bool {
+        self.leave.is_asked()
+    }
+
+    /// Closes the file, whatever is under way.
+    pub(crate) fn leave(&self) {
+        self.leave.ask();
+    }
+
+    /// Why something was not done that failed.
+    fn why(&self, failure: Failure) -> Failure {
+        match self.has_left() {
+            true => Failure::Gone,
+            false => failure,
+        }
     }
 
     /// The file that is open.
@@ -93,8 +184,8 @@ impl Workers {
                 let _gone = tell.send(work(connection));
             }
         });
-        self.reads.send(job).await.map_err(|_| Failure::Closed)?;
-        told.await.map_err(|_| Failure::Closed)?
+        let sent = self.reads.send(job).await;
+        self.told(sent.is_ok(), told).await
     }
 
     /// Does something that is done as a whole or not at all, and waits until it is there to stay.
@@ -115,8 +206,20 @@ impl Workers {
                 let _gone = tell.send(done);
             })
         });
-        self.writes.send(job).await.map_err(|_| Failure::Closed)?;
-        told.await.map_err(|_| Failure::Closed)?
+        let sent = self.writes.send(job).await;
+        self.told(sent.is_ok(), told).await
+    }
+
+    async fn told<T>(
+        &self,
+        is_sent: bool,
+        told: oneshot::Receiver<Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let done = match is_sent {
+            true => told.await.unwrap_or(Err(Failure::Closed)),
+            false => Err(Failure::Closed),
+        };
+        done.map_err(|failure| self.why(failure))
     }
 }
 
@@ -128,18 +231,31 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Has threads look up that wait for something to do.
+fn wake(writes: &mpsc::WeakSender<Write>, reads: &mpsc::WeakSender<Read>) {
+    // Where there is no room they have something to do.
+    if let Some(writes) = writes.upgrade() {
+        let _full = writes.try_send(Box::new(|_| Box::new(|_| {})));
+    }
+    if let Some(reads) = reads.upgrade() {
+        let _full = reads.try_send(Box::new(|_| {}));
+    }
+}
+
+/// Opens the file and reads nothing of it.
 fn connect(settings: &FileSettings, create: bool) -> Result<Connection, rusqlite::Error> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let path: &Path = &settings.path;
-    let connection = Connection::open_with_flags(path, flags)?;
+    Connection::open_with_flags(&settings.path, flags)
+}
+
+fn set_up(connection: &Connection, settings: &FileSettings) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(settings.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(32);
     let synchronous = if settings.full { "FULL" } else { "NORMAL" };
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    Ok(connection)
+    connection.pragma_update(None, "synchronous", synchronous)
 }
 
 /// Makes the table if it is missing.
@@ -177,17 +293,18 @@ fn by_itself<T>(
     done
 }
 
-fn read(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Read>>) {
+fn read(opened: &Opened, jobs: &Mutex<mpsc::Receiver<Read>>) {
     loop {
         // One thread waits for the next job, the others for their turn to wait.
-        let job = jobs.lock().blocking_recv();
+        let job = opened.next(&mut jobs.lock());
         let Some(job) = job else { return };
-        job(connection);
+        job(&opened.connection);
     }
 }
 
-fn write(connection: &Connection, mut jobs: mpsc::Receiver<Write>, (path, file): (&Path, FileId)) {
-    while let Some(first) = jobs.blocking_recv() {
+fn write(opened: &Opened, mut jobs: mpsc::Receiver<Write>, (path, file): &(PathBuf, FileId)) {
+    let connection = &opened.connection;
+    while let Some(first) = opened.next(&mut jobs) {
         let mut together = vec![first];
         while together.len() < TOGETHER
             && let Ok(next) = jobs.try_recv()
@@ -209,6 +326,9 @@ fn write(connection: &Connection, mut jobs: mpsc::Receiver<Write>, (path, file):
         for tell in tell {
             tell(committed.as_ref().copied());
         }
+    }
+    if opened.held.leave().is_asked() {
+        opened.settle();
     }
 }
 

@@ -1,15 +1,19 @@
 //! One connection in a thread of its own, since SQLite's calls block.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use lattice_provider_sdk::files::FileId;
 use lattice_provider_sdk::sql::{Batch, Column, Done, SqlError, Value};
 use rusqlite::{CachedStatement, Connection, InterruptHandle, OpenFlags, Rows};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::errors::sql_error;
+use crate::errors::{gone, in_use, sql_error};
 use crate::guard;
+use crate::held::{self, Held, HeldError, Leave};
 use crate::settings::FolderSettings;
 use crate::values::{Kind, Parameter};
 
@@ -55,16 +59,47 @@ pub(crate) enum Command {
         inserts: bool,
         reply: Reply<Done>,
     },
-    /// Runs a plain statement.
-    Control { text: String, reply: Reply<()> },
+    /// Runs a plain statement, by which something may be `written`.
+    Control {
+        text: String,
+        written: bool,
+        reply: Reply<()>,
+    },
+    /// Looks whether the file is to be closed.
+    Look,
 }
 
 /// A connection. Its thread ends when this is dropped, after what it does.
 pub(crate) struct Actor {
-    /// What is open.
-    pub(crate) file: FileId,
+    file: FileId,
+    leave: Arc<Leave>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) interrupt: InterruptHandle,
+}
+
+/// The connection of an actor in its thread. It is dropped before what says that the file is open.
+struct Opened {
+    connection: Connection,
+    held: Held,
+    file: FileId,
+    path: PathBuf,
+    only_reads: bool,
+    /// The last thing that it does is not interrupted.
+    is_settling: Arc<AtomicBool>,
+}
+
+/// What a thread is told to do, until the file is to be closed.
+struct Told {
+    commands: mpsc::Receiver<Command>,
+    leave: Arc<Leave>,
+}
+
+impl Told {
+    fn next(&mut self) -> Option<Command> {
+        let is_asked = || self.leave.is_asked();
+        let command = (!is_asked()).then(|| self.commands.blocking_recv());
+        command.flatten().filter(|_| !is_asked())
+    }
 }
 
 impl std::fmt::Debug for Actor {
@@ -81,58 +116,119 @@ impl Actor {
         only_reads: bool,
     ) -> Result<Self, SqlError> {
         let (path, settings) = (path.to_owned(), settings.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            let connection = connect(&path, &settings, only_reads);
-            let connection = connection.map_err(|error| sql_error(&error))?;
-            let gone = |error| SqlError::Unavailable(format!("the file went meanwhile: {error}"));
-            Ok::<_, SqlError>((connection, FileId::of(&path).map_err(gone)?))
-        });
+        let opened = tokio::task::spawn_blocking(move || open(&path, &settings, only_reads));
         let opened = opened.await;
-        let (connection, file) =
+        let opened =
             opened.map_err(|_| SqlError::other("the opening of a database panicked"))??;
-        let interrupt = connection.get_interrupt_handle();
+        Self::start(opened)
+    }
+
+    fn start(opened: Opened) -> Result<Self, SqlError> {
+        let (file, interrupt) = (opened.file, opened.connection.get_interrupt_handle());
         let (commands, told) = mpsc::channel(1);
-        let name = if only_reads {
-            "sqlite-reader"
-        } else {
-            "sqlite-writer"
+        let leave = Arc::clone(opened.held.leave());
+        let told = Told {
+            commands: told,
+            leave: Arc::clone(&leave),
+        };
+        let (busy, idle) = (
+            opened.connection.get_interrupt_handle(),
+            commands.downgrade(),
+        );
+        let is_settling = Arc::clone(&opened.is_settling);
+        leave.by(move || {
+            if !is_settling.load(Ordering::SeqCst) {
+                busy.interrupt();
+            }
+            // Where there is no room the thread has something to do.
+            let _full = idle.upgrade().map(|idle| idle.try_send(Command::Look));
+        });
+        let name = match opened.only_reads {
+            true => "sqlite-reader",
+            false => "sqlite-writer",
         };
         let started = thread::Builder::new().name(name.to_owned());
         started
-            .spawn(move || serve(&connection, told))
+            .spawn(move || serve(&opened, told))
             .map_err(|error| SqlError::Unavailable(format!("there is no thread: {error}")))?;
         Ok(Self {
             file,
+            leave,
             commands,
             interrupt,
         })
     }
+
+    /// Whether it has that file open, and keeps it.
+    pub(crate) fn has(&self, file: FileId) -> bool {
+        self.file == file && !self.has_left()
+    }
+
+    /// Whether its file was deleted or replaced, so that it is closed.
+    pub(crate) fn has_left(&self) -> bool {
+        self.leave.is_asked()
+    }
 }
 
-fn connect(
-    path: &Path,
-    settings: &FolderSettings,
-    only_reads: bool,
-) -> rusqlite::Result<Connection> {
-    // No `SQLITE_OPEN_URI`: a name is never an address with parameters.
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    flags.set(OpenFlags::SQLITE_OPEN_CREATE, settings.create);
-    let mut connection = Connection::open_with_flags(path, flags)?;
+/// Opens the file, once all connections to one that was there before are closed.
+fn open(path: &Path, settings: &FolderSettings, only_reads: bool) -> Result<Opened, SqlError> {
+    let opened = held::open(path, || {
+        // No `SQLITE_OPEN_URI`: a name is never an address with parameters.
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, settings.create);
+        Connection::open_with_flags(path, flags)
+    });
+    let (mut connection, file, held) = opened.map_err(|error| match error {
+        HeldError::Open(error) => sql_error(&error),
+        HeldError::InUse => in_use(),
+    })?;
     let busy = settings.busy_wait;
-    guard::set_up(&mut connection, busy, settings.synchronous, only_reads)?;
-    Ok(connection)
+    let set_up = guard::set_up(&mut connection, busy, settings.synchronous, only_reads);
+    let opened = Opened {
+        connection,
+        held,
+        file,
+        path: path.to_owned(),
+        only_reads,
+        is_settling: Arc::default(),
+    };
+    set_up.map(|()| opened).map_err(|error| sql_error(&error))
 }
 
-fn serve(connection: &Connection, mut told: mpsc::Receiver<Command>) {
+impl Opened {
+    /// What became of something that was written, if it was: SQLite goes on with a file that is
+    /// deleted, whose writes nobody sees again.
+    fn kept<T>(&self, done: Result<T, SqlError>) -> Result<T, SqlError> {
+        let is_written = !self.only_reads && self.connection.is_autocommit();
+        match done {
+            Ok(_) if is_written && !self.file.is_at(&self.path) => Err(gone()),
+            done => done,
+        }
+    }
+
+    /// Moves what is only in the `-wal` to the file: it is not for the file that comes there now.
+    fn settle(&self) {
+        self.is_settling.store(true, Ordering::SeqCst);
+        let _undone = self.connection.execute_batch("ROLLBACK");
+        let settled = self.connection.busy_timeout(Duration::ZERO);
+        let settle = "PRAGMA wal_checkpoint(TRUNCATE)";
+        if let Err(error) = settled.and_then(|()| self.connection.execute_batch(settle)) {
+            tracing::warn!(%error, "what was written to a file before it was replaced is lost");
+        }
+    }
+}
+
+fn serve(opened: &Opened, mut told: Told) {
+    let connection = &opened.connection;
     let mut next = None;
-    while let Some(command) = next.take().or_else(|| told.blocking_recv()) {
+    while let Some(command) = next.take().or_else(|| told.next()) {
         // Who asked may have gone.
         match command {
             Command::Query {
                 text,
                 values,
                 reply,
-            } => next = read(connection, &text, &values, reply, &mut told),
+            } => next = read(opened, &text, &values, reply, &mut told),
             Command::Execute {
                 text,
                 rows,
@@ -141,11 +237,17 @@ fn serve(connection: &Connection, mut told: mpsc::Receiver<Command>) {
             } => {
                 let was_open = !connection.is_autocommit();
                 let done = execute(connection, &text, &rows, inserts, &reply);
-                let _gone = reply.send(or_rolled_back(connection, was_open, done));
+                let done = or_rolled_back(connection, was_open, done);
+                let _gone = reply.send(opened.kept(done));
             }
-            Command::Control { text, reply } => {
+            Command::Control {
+                text,
+                written,
+                reply,
+            } => {
                 let done = connection.execute_batch(&text);
-                let _gone = reply.send(done.map_err(|error| sql_error(&error)));
+                let done = done.map_err(|error| sql_error(&error));
+                let _gone = reply.send(if written { opened.kept(done) } else { done });
             }
             Command::Next { reply, .. } => {
                 let nothing = Batch {
@@ -157,7 +259,11 @@ fn serve(connection: &Connection, mut told: mpsc::Receiver<Command>) {
             Command::Stop { reply } => {
                 let _gone = reply.send(Ok(()));
             }
+            Command::Look => {}
         }
+    }
+    if told.leave.is_asked() && !opened.only_reads {
+        opened.settle();
     }
 }
 
@@ -178,12 +284,13 @@ fn bind(statement: &mut CachedStatement<'_>, values: &[Value]) -> Result<(), Sql
 /// Hands the rows of a statement out, the first at once and the others as they are asked for. Returns a command that is not about
 /// them.
 fn read(
-    connection: &Connection,
+    opened: &Opened,
     text: &str,
     values: &[Value],
     reply: Reply<Begun>,
-    told: &mut mpsc::Receiver<Command>,
+    told: &mut Told,
 ) -> Option<Command> {
+    let connection = &opened.connection;
     let prepared = prepare(connection, text).and_then(|mut statement| {
         bind(&mut statement, values)?;
         Ok(statement)
@@ -217,30 +324,33 @@ fn read(
     let is_over = !matches!(&begun, Ok(begun) if !begun.first.is_last);
     if is_over {
         drop(rows);
-        let _gone = reply.send(begun);
+        let _gone = reply.send(opened.kept(begun));
         return None;
     }
     let _gone = reply.send(begun);
     loop {
-        match told.blocking_recv()? {
+        match told.next()? {
             Command::Next {
                 rows: most,
                 bytes,
                 reply,
             } => {
                 let taken = take(&mut rows, &kinds, most, bytes);
-                let batch = taken.map(|(batch, _)| batch);
-                let is_over = !matches!(&batch, Ok(batch) if !batch.is_last);
-                let _gone = reply.send(or_rolled_back(connection, was_open, batch));
-                if is_over {
-                    return None;
+                let batch = or_rolled_back(connection, was_open, taken.map(|(batch, _)| batch));
+                if matches!(&batch, Ok(batch) if !batch.is_last) {
+                    let _gone = reply.send(batch);
+                    continue;
                 }
+                drop(rows);
+                let _gone = reply.send(opened.kept(batch));
+                return None;
             }
             Command::Stop { reply } => {
                 drop(rows);
-                let _gone = reply.send(Ok(()));
+                let _gone = reply.send(opened.kept(Ok(())));
                 return None;
             }
+            Command::Look => {}
             other => return Some(other),
         }
     }

@@ -47,6 +47,20 @@ pub(crate) fn writer_is_busy(waited: std::time::Duration) -> SqlError {
     SqlError::TryAgain(db_error("SQLITE_BUSY", what))
 }
 
+/// The file of a connection is not the one behind its path any more.
+pub(crate) fn gone() -> SqlError {
+    let what =
+        "the file of the database was deleted or replaced, and what was written to it is lost";
+    SqlError::Unavailable(what.to_owned())
+}
+
+/// The file that was there before is not closed yet.
+pub(crate) fn in_use() -> SqlError {
+    let what = "the file of the database was deleted or replaced, and what was begun in the old one has \
+                not ended yet";
+    SqlError::Unavailable(what.to_owned())
+}
+
 fn db_error(code: impl Into<String>, message: String) -> DbError {
     DbError {
         code: code.into(),

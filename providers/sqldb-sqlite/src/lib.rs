@@ -12,6 +12,10 @@
 //! because it turned from reading to writing. Who waits too long for the writer is told to try
 //! again.
 //!
+//! A file that is deleted or replaced is left: what is under way in it is broken off, and the one that
+//! is there is opened, or made, when all connections to the old one are closed. What was written to a
+//! file that is gone is an error, also when it was to be committed already.
+//!
 //! # Values
 //!
 //! SQLite has five kinds of values; which other kind a column has is read from its declared type,
@@ -30,6 +34,9 @@ mod actor;
 mod backend;
 mod errors;
 mod guard;
+// One text for both providers with SQLite inside.
+#[path = "../../keyvalue-sqlite/src/held.rs"]
+mod held;
 mod provider;
 mod session;
 pub mod settings;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::actor::Command;
+use crate::errors::gone;
 use crate::store::Taken;
 
 /// A connection in use.
@@ -55,19 +56,23 @@ impl SqliteSession {
     /// Begins a transaction as the one that may write.
     pub(crate) async fn begin(&mut self, until: Instant) -> Result<(), SqlError> {
         self.in_transaction = true;
-        self.plain("BEGIN IMMEDIATE", until).await
+        self.plain("BEGIN IMMEDIATE", false, until).await
     }
 
     /// Reads the schema.
     pub(crate) async fn look(&mut self, until: Instant) -> Result<(), SqlError> {
-        self.plain("SELECT count(*) FROM sqlite_schema", until)
+        self.plain("SELECT count(*) FROM sqlite_schema", false, until)
             .await
     }
 
-    async fn plain(&mut self, text: &str, until: Instant) -> Result<(), SqlError> {
+    async fn plain(&mut self, text: &str, written: bool, until: Instant) -> Result<(), SqlError> {
         let text = text.to_owned();
-        self.ask(until, |reply| Command::Control { text, reply })
-            .await
+        let command = |reply| Command::Control {
+            text,
+            written,
+            reply,
+        };
+        self.ask(until, command).await
     }
 
     /// Has the thread of the connection do something.
@@ -78,6 +83,8 @@ impl SqliteSession {
     ) -> Result<T, SqlError> {
         let ended = || SqlError::other("the thread of the connection ended");
         let actor = self.taken.as_ref().ok_or_else(ended)?.actor();
+        // Whatever it says when its file is closed.
+        let or_gone = |error| if actor.has_left() { gone() } else { error };
         let until = until.min(Instant::now() + self.limit);
         let (reply, answer) = oneshot::channel();
         self.is_busy = true;
@@ -87,7 +94,7 @@ impl SqliteSession {
             answer.await.map_err(|_| ended())
         };
         let answer = match tokio::time::timeout_at(until, asked).await {
-            Ok(answer) => answer?,
+            Ok(answer) => answer.map_err(or_gone)?.map_err(or_gone),
             Err(_) => return Err(SqlError::Timeout),
         };
         self.is_busy = false;
@@ -207,7 +214,8 @@ impl Session for SqliteSession {
     }
 
     async fn control(&mut self, control: Control, until: Instant) -> Result<(), SqlError> {
-        self.plain(control.text(), until).await?;
+        let written = matches!(control, Control::Commit);
+        self.plain(control.text(), written, until).await?;
         if matches!(control, Control::Commit | Control::Rollback) {
             self.in_transaction = false;
         }
@@ -217,7 +225,7 @@ impl Session for SqliteSession {
 
 #[cfg(test)]
 mod tests {
-    use lattice_provider_sdk::sql::{Backend, Dialect, Purpose};
+    use lattice_provider_sdk::sql::{Backend, Dialect, Isolation, Purpose};
     use tempfile::TempDir;
 
     use super::*;
@@ -293,5 +301,75 @@ mod tests {
         assert_eq!(next(&mut session, 1, 1).await, (vec![1], false));
         session.stop(until()).await.unwrap();
         assert_eq!(next(&mut session, 10, MUCH).await, (vec![], true));
+    }
+
+    async fn connect<B: Backend>(backend: &B, text: &str) -> (B::Session, Statement) {
+        let statement = Statement::read(text, Dialect::Sqlite).unwrap();
+        let session = backend.connect(None, Purpose::One(&statement), until());
+        (session.await.unwrap(), statement)
+    }
+
+    async fn execute<B: Backend>(backend: &B, text: &str) -> Result<Done, SqlError> {
+        let (mut session, statement) = connect(backend, text).await;
+        session.execute(&statement, vec![], until()).await
+    }
+
+    #[tokio::test]
+    async fn what_is_written_to_a_file_that_is_gone_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("default.sqlite3");
+        let backend = crate::databases(folder.path().to_owned()).await.unwrap();
+        let is_gone = |error: &SqlError| matches!(error, SqlError::Unavailable(_));
+        let insert = "INSERT INTO t VALUES (1)";
+        for returning in [None, Some("INSERT INTO t VALUES (1) RETURNING a")] {
+            execute(&backend, "CREATE TABLE t (a INTEGER)")
+                .await
+                .unwrap();
+            let (mut session, statement) = connect(&backend, returning.unwrap_or(insert)).await;
+            std::fs::remove_file(&path).unwrap();
+            let failed = match returning {
+                None => session.execute(&statement, vec![], until()).await.err(),
+                Some(_) => session.query(&statement, vec![], until()).await.err(),
+            };
+            assert!(failed.as_ref().is_some_and(is_gone), "{failed:?}");
+        }
+        execute(&backend, "CREATE TABLE t (a INTEGER)")
+            .await
+            .unwrap();
+        let statement = Statement::read(insert, Dialect::Sqlite).unwrap();
+        let transaction = Purpose::Transaction(Isolation::Default);
+        let session = backend.connect(None, transaction, until()).await;
+        let mut session = session.unwrap();
+        session.execute(&statement, vec![], until()).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let failed = session.control(Control::Commit, until()).await.err();
+        assert!(failed.as_ref().is_some_and(is_gone), "{failed:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_new_file_is_opened_when_the_old_one_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("default.sqlite3");
+        let backend = crate::databases(folder.path().to_owned()).await.unwrap();
+        execute(&backend, "CREATE TABLE t (a)").await.unwrap();
+        let text = "WITH RECURSIVE n (i) AS \
+                    (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) \
+                    SELECT count(*) FROM n";
+        let (mut session, statement) = connect(&backend, text).await;
+        let counted =
+            tokio::spawn(async move { session.query(&statement, vec![], until()).await.map(drop) });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        std::fs::remove_file(&path).unwrap();
+        execute(&backend, "CREATE TABLE t (b)").await.unwrap();
+        let counted = tokio::time::timeout(Duration::from_secs(1), counted).await;
+        let counted = counted.expect("it was broken off").unwrap();
+        assert!(
+            matches!(counted, Err(SqlError::Unavailable(_))),
+            "{counted:?}"
+        );
+        assert!(path.exists());
+        execute(&backend, "INSERT INTO t (b) VALUES (1)")
+            .await
+            .unwrap();
     }
 }

@@ -106,7 +106,7 @@ impl Store {
     fn idle(&self, place: &Place) -> Option<Actor> {
         let file = FileId::of(&self.path).ok();
         let mut idle = place.idle.lock();
-        idle.retain(|actor| Some(actor.file) == file);
+        idle.retain(|actor| file.is_some_and(|file| actor.has(file)));
         idle.pop()
     }
 
