@@ -9,6 +9,7 @@ mod creds;
 mod files;
 mod login;
 pub mod options;
+mod place;
 mod rotation;
 mod system;
 
@@ -22,6 +23,7 @@ pub use creds::Creds;
 use files::Bundle;
 pub use files::TlsError;
 pub use login::{Login, Renewable};
+pub use place::{NatsSystem, Place, login_in};
 pub use rotation::Rotation;
 pub use system::SystemAuthorities;
 

@@ -37,6 +37,11 @@ impl Cluster {
         })
     }
 
+    /// Whether another connection leads to the same NATS.
+    pub(crate) fn is_with(&self, client: &async_nats::Client) -> bool {
+        self.backend.is_with(client)
+    }
+
     /// Asks whether JetStream is there for this login.
     pub(crate) async fn has_jetstream(&self) -> Result<(), BoxError> {
         // Read as anything: servers of 2.9 leave out what the client's own type wants.

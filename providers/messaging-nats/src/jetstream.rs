@@ -25,6 +25,7 @@ use failures::Failures;
 use crate::cluster::Cluster;
 use crate::letters::{self, Grave};
 use crate::message;
+use crate::reach::Reach;
 use crate::settings::ConsumerSettings;
 
 /// How long one fetch waits for messages at the server.
@@ -47,6 +48,8 @@ pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 /// One consumer of a link.
 pub(crate) struct Consumed {
     cluster: Arc<Shared<Cluster>>,
+    /// Which streams are for the component.
+    reach: Reach,
     deliverer: Deliverer,
     settings: ConsumerSettings,
     trouble: Trouble,
@@ -63,12 +66,12 @@ pub(crate) struct Consumed {
 /// `make` is told after how many deliveries the consumer itself gives a message up. Returns what is
 /// wrong with it, and with its letters.
 pub(crate) async fn begin(
-    cluster: &Arc<Shared<Cluster>>,
+    (cluster, reach): (&Arc<Shared<Cluster>>, Reach),
     make: impl FnOnce(Option<u32>) -> Deliverer,
     settings: ConsumerSettings,
     intake: &Intake,
 ) -> Result<[Trouble; 2], ConsumerError> {
-    let consumer = consumer::open(&cluster.jetstream, &settings).await?;
+    let consumer = consumer::open(&cluster.jetstream, &settings, &reach).await?;
     let manners = Manners::of(&consumer);
     let failures = Failures::default();
     failures.go_on_with(&consumer);
@@ -87,6 +90,7 @@ pub(crate) async fn begin(
     });
     let consumed = Arc::new(Consumed {
         cluster: Arc::clone(cluster),
+        reach,
         deliverer,
         settings,
         trouble: Arc::clone(&trouble),
@@ -128,7 +132,8 @@ impl Consumed {
     async fn again(&self, backoff: &mut Backoff) -> PullConsumer {
         loop {
             tokio::time::sleep(backoff.delay()).await;
-            match consumer::open(&self.cluster.jetstream, &self.settings).await {
+            let jetstream = &self.cluster.jetstream;
+            match consumer::open(jetstream, &self.settings, &self.reach).await {
                 Ok(again) => {
                     *self.manners.lock() = Manners::of(&again);
                     self.failures.go_on_with(&again);

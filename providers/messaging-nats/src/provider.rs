@@ -93,6 +93,9 @@ impl MessagingNats {
         let (cluster, reach) = self.reach(&settings)?;
         reach.check_source(&source, &stored.dead_letter)?;
         let cluster = self.connect(&cluster).await?;
+        // Only its server tells whether another address is that of the lattice.
+        let reach = reach.over(&cluster);
+        reach.check_source(&source, &stored.dead_letter)?;
         let mut told = Told {
             cluster: Arc::clone(&cluster),
             troubles: Vec::new(),
@@ -106,7 +109,8 @@ impl MessagingNats {
                 rules.max_deliver = theirs.map_or(rules.max_deliver, |n| n.min(rules.max_deliver));
                 Deliverer::new(&self.session, link, rules, &told.intake)
             };
-            let begun = jetstream::begin(&cluster, make, consumer, &told.intake).await;
+            let place = (&cluster, reach.clone());
+            let begun = jetstream::begin(place, make, consumer, &told.intake).await;
             told.troubles.extend(begun.map_err(no_consumer)?);
         }
         let deliverer = Deliverer::new(&self.session, link, fleeting, &told.intake);
@@ -147,9 +151,9 @@ impl Provider for MessagingNats {
         target.check().await?;
         self.targets.lock().insert(link.key(), target);
         let broker = NatsBroker {
+            reach: reach.over(&cluster),
             cluster,
             to_streams,
-            reach,
         };
         self.brokers.put(link, Arc::new(broker));
         Ok(())

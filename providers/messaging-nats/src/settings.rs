@@ -14,6 +14,11 @@
 //! | `js_domain` | the JetStream domain | none |
 //! | `lattice_subjects` | `allowed`: also on the lattice's own NATS the component may use the subjects that the lattice goes by: `wasmbus.>`, `$JS.>` and what else begins with `$`, calls and inboxes of providers, `wasmcloud.secrets.>` and `wasmcloud.policy.>`, the topics of the host, and patterns that would hear those or other people's `_INBOX`. By them it can give commands to hosts and call in anybody's name | `reserved` |
 //!
+//! The lattice's own NATS is known by its address, however that is written, and by what its servers say
+//! of themselves, so that servers of a cluster of the same name count as it, too. Another login is another user, who has
+//! rights of his own. NATS that is joined to the lattice's by leaf nodes or gateways cannot be told from any
+//! other: where subjects of the lattice get there, let the account of the link's user not have them.
+//!
 //! What a component gets, with this provider as source:
 //!
 //! | key | meaning | default |

@@ -8,6 +8,8 @@
 
 mod support;
 
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::{self, stream};
 use futures::StreamExt as _;
 use messaging_nats::MessagingNats;
 use support::{Lattice, Said};
@@ -28,11 +30,19 @@ const WANTED: [&str; 8] = [
 async fn a_component_says_nothing_in_the_lattices_name() {
     let mut lattice = Lattice::start::<MessagingNats>().await;
     let url = lattice.nats.url.clone();
+    let port = lattice.nats.port;
+    // The last one is known by its server alone.
+    let [bare, name, any, odd] =
+        ["127.0.0.1", "localhost", "0.0.0.0", "127.1"].map(|host| format!("{host}:{port}"));
     let own = [
         ("plain", vec![]),
         ("stream", vec![("jetstream", "true")]),
         ("inbox", vec![("custom_inbox_prefix", "_INBOX.mine")]),
         ("address", vec![("cluster_uris", &*url)]),
+        ("bare", vec![("cluster_uris", &*bare)]),
+        ("name", vec![("cluster_uris", &*name)]),
+        ("any", vec![("cluster_uris", &*any)]),
+        ("odd", vec![("cluster_uris", &*odd)]),
     ];
     let mut heard = lattice
         .nats
@@ -111,6 +121,72 @@ async fn a_component_hears_nothing_of_the_lattice() {
         lattice.unlink().await;
     }
     let trusted = [("subscriptions", ">"), ("lattice_subjects", "allowed")];
+    lattice.source("listener", &trusted).await;
+    lattice.ready().await;
+}
+
+#[tokio::test]
+async fn a_component_hears_nothing_of_the_lattice_by_another_address() {
+    let mut lattice = Lattice::start::<MessagingNats>().await;
+    let _heard = lattice.handler("listener", |_| Said::Done).await;
+    let odd = format!("127.1:{}", lattice.nats.port);
+    let config = [("cluster_uris", &*odd), ("subscriptions", "wasmbus.evt.>")];
+    lattice.source("listener", &config).await;
+    let why = lattice.failed().await;
+    assert!(why.contains("lattice_subjects"), "{why}");
+    // What is not the lattice's is free.
+    let other = lattice_nats_box::NatsBox::start().await.unwrap();
+    let config = [("cluster_uris", &*other.url), ("subscriptions", ">")];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+}
+
+/// Streams such as those of wadm, which are there before the link.
+#[tokio::test]
+async fn a_stream_over_subjects_of_the_lattice_is_not_for_components() {
+    let mut lattice = Lattice::start::<MessagingNats>().await;
+    let context = jetstream::new(lattice.nats.client().await.unwrap());
+    let events = stream::Config {
+        name: "events".into(),
+        subjects: vec!["wasmbus.evt.*.*".into(), "orders.>".into()],
+        ..stream::Config::default()
+    };
+    let mirror = stream::Config {
+        name: "mirror".into(),
+        mirror: Some(stream::Source {
+            name: "events".into(),
+            ..stream::Source::default()
+        }),
+        ..stream::Config::default()
+    };
+    let events = context.create_stream(events).await.unwrap();
+    context.create_stream(mirror).await.unwrap();
+    let theirs = pull::Config {
+        durable_name: Some("theirs".into()),
+        ..pull::Config::default()
+    };
+    events.create_consumer(theirs).await.unwrap();
+    let consumers = r#"[{"stream":"events","consumer":"theirs"}]"#;
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    for config in [
+        &[("stream", "events")][..],
+        &[("stream", "mirror")],
+        &[("stream", "events"), ("filter_subjects", "*.evt.*.>")],
+        &[("stream", "events"), ("stream_subjects", "orders.>")],
+        &[("consumers", consumers)],
+    ] {
+        lattice.source("listener", config).await;
+        let why = lattice.failed().await;
+        let is_named = why.contains("`wasmbus.evt.*.*`") && why.contains("lattice_subjects");
+        assert!(is_named, "{why}");
+        lattice.unlink().await;
+    }
+    let orders = [("stream", "events"), ("filter_subjects", "orders.>")];
+    lattice.source("listener", &orders).await;
+    lattice.ready().await;
+    context.publish("orders.new", "1".into()).await.unwrap();
+    assert_eq!(heard.next().await.subject, "orders.new");
+    let trusted = [("stream", "events"), ("lattice_subjects", "allowed")];
     lattice.source("listener", &trusted).await;
     lattice.ready().await;
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, FromConsumer as _, PullConsumer};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, ConsumerUpdateErrorKind, Stream};
+use async_nats::jetstream::{Context, ErrorCode};
 use lattice_provider_sdk::BoxError;
 
 use super::failures::REMEMBERED;
+use crate::reach::Reach;
 use crate::settings::{ConsumerSettings, NewConsumer};
 
 /// What servers take for consumers that say nothing.
@@ -58,6 +60,13 @@ pub(crate) enum ConsumerError {
         what: String,
         source: BoxError,
     },
+    /// The component would hear of the lattice by it.
+    #[error(
+        "the stream `{stream}` has `{what}`, which is not for components: the lattice itself goes by \
+         it; name other subjects in the consumer's filter (`filter_subjects`), or say \
+         `lattice_subjects=allowed` in the link, which leaves that to the component"
+    )]
+    Reserved { stream: String, what: String },
     /// The server knows one filter only.
     #[error("this NATS server takes one subject in `filter_subjects`, several from 2.10 on")]
     Filters,
@@ -68,7 +77,11 @@ impl ConsumerError {
     pub(crate) fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Policy { .. } | Self::Made { .. } | Self::Change { .. } | Self::Filters
+            Self::Policy { .. }
+                | Self::Made { .. }
+                | Self::Change { .. }
+                | Self::Reserved { .. }
+                | Self::Filters
         )
     }
 }
@@ -89,10 +102,71 @@ async fn stream(jetstream: &Context, settings: &ConsumerSettings) -> Result<Stre
     }
 }
 
+/// The streams whose messages a stream has, itself and those that it takes over, with their subjects.
+async fn origins(
+    jetstream: &Context,
+    stream: &Stream,
+) -> Result<Vec<(String, Vec<String>)>, ConsumerError> {
+    let config = &stream.cached_info().config;
+    let mut found = vec![(config.name.clone(), config.subjects.clone())];
+    let from = config.sources.iter().flatten().chain(&config.mirror);
+    for origin in from.filter(|origin| origin.external.is_none()) {
+        let subjects = match jetstream.get_stream(&origin.name).await {
+            Ok(theirs) => theirs.cached_info().config.subjects.clone(),
+            // What is not there any more brings nothing.
+            Err(error) if is_missing(&error) => Vec::new(),
+            Err(error) => {
+                return Err(ConsumerError::Stream {
+                    stream: origin.name.clone(),
+                    source: error.into(),
+                });
+            }
+        };
+        found.push((origin.name.clone(), subjects));
+    }
+    Ok(found)
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(
+        error.kind(),
+        GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND
+    )
+}
+
+/// Refuses a stream by which a component would hear of the lattice.
+async fn check_reach(
+    jetstream: &Context,
+    stream: &Stream,
+    filter: &[String],
+    reach: &Reach,
+) -> Result<(), ConsumerError> {
+    if reach.has_all() {
+        return Ok(());
+    }
+    for (name, subjects) in origins(jetstream, stream).await? {
+        let subject = reach.reserved_of(&subjects, filter).cloned();
+        let what = subject.or_else(|| reach.is_stream_of_lattice(&name).then_some(name));
+        if let Some(what) = what {
+            let stream = stream.cached_info().config.name.clone();
+            return Err(ConsumerError::Reserved { stream, what });
+        }
+    }
+    Ok(())
+}
+
+/// The subjects that a consumer lets through; none for all.
+fn filter_of(consumer: &PullConsumer) -> Vec<String> {
+    let config = &consumer.cached_info().config;
+    let one = Some(config.filter_subject.clone()).filter(|one| !one.is_empty());
+    config.filter_subjects.iter().cloned().chain(one).collect()
+}
+
 /// Finds the consumer as the link says it is, or makes it so where the link says how.
 pub(super) async fn open(
     jetstream: &Context,
     settings: &ConsumerSettings,
+    reach: &Reach,
 ) -> Result<PullConsumer, ConsumerError> {
     let stream = stream(jetstream, settings).await;
     let stream = stream.map_err(|source| ConsumerError::Stream {
@@ -102,9 +176,14 @@ pub(super) async fn open(
     let consumer = match &settings.create {
         None => {
             let theirs = stream.get_consumer(&settings.name).await;
-            theirs.map_err(|source| unusable(settings, source))?
+            let theirs = theirs.map_err(|source| unusable(settings, source))?;
+            check_reach(jetstream, &stream, &filter_of(&theirs), reach).await?;
+            theirs
         }
-        Some(new) => made(&stream, settings, new).await?,
+        Some(new) => {
+            check_reach(jetstream, &stream, &new.filter, reach).await?;
+            made(&stream, settings, new).await?
+        }
     };
     let known = &consumer.cached_info().config;
     if known.ack_policy != AckPolicy::Explicit {

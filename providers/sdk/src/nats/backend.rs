@@ -9,7 +9,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use lattice_core::provider::SecretText;
-use lattice_nats::connection::addresses;
+use lattice_nats::connection::{NatsSystem, Place, login_in};
 use tempfile::NamedTempFile;
 
 use super::{BACKEND_PING_INTERVAL, LinkServer, NatsError, NatsSettings, Rotation, connect_with};
@@ -62,20 +62,41 @@ impl BackendSettings {
         })
     }
 
-    /// Whether it is the NATS of the lattice with the rights of the process there; `own` is the
-    /// connection of the lattice. A server that the link calls by another address cannot be told.
+    /// Whether it is the NATS of the lattice with the rights of the process there, as far as its
+    /// address tells; `own` is the connection of the lattice. Where it does not, that is seen when there
+    /// is a connection: see [`NatsBackend::is_with`].
     #[must_use]
     pub fn is_of_lattice(&self, own: &NatsSettings) -> bool {
-        let Some(server) = &self.server else {
-            return true;
-        };
+        self.has_login_of(own) && is_one(self.server.as_ref().unwrap_or(own), own)
+    }
+
+    /// Whether it connects as the process itself does; `own` is the connection of the lattice.
+    #[must_use]
+    pub fn has_login_of(&self, own: &NatsSettings) -> bool {
         let login = |of: &NatsSettings| {
             let token = (of.jwt.clone(), of.seed.clone(), of.token.clone());
-            (token, of.creds_file.clone())
+            let said = (token, of.creds_file.clone());
+            // What stands in an address counts where nothing else is said.
+            let is_nobody = said == Default::default();
+            (said, is_nobody.then(|| login_in(&of.url)))
         };
-        let theirs = addresses(&own.url);
-        let is_theirs = |address| theirs.contains(address);
-        login(server) == login(own) && addresses(&server.url).iter().any(is_theirs)
+        let server = self.server.as_ref();
+        server.is_none_or(|server| login(server) == login(own))
+    }
+
+    /// Whether both have an address in common, whoever connects; `own` is the connection of the
+    /// lattice.
+    #[must_use]
+    pub fn has_address_of(&self, other: &Self, own: &NatsSettings) -> bool {
+        let server = |of: &Self| of.server.clone().unwrap_or_else(|| own.clone());
+        is_one(&server(self), &server(other))
+    }
+
+    /// Whether both may mean the same JetStream domain: a link that names none has that of its server.
+    #[must_use]
+    pub fn may_have_domain_of(&self, other: &Self) -> bool {
+        let domains = (self.domain.as_ref(), other.domain.as_ref());
+        !matches!(domains, (Some(one), Some(two)) if one != two)
     }
 
     /// Wants a connection apart from that of the lattice; `own` is that one.
@@ -84,6 +105,13 @@ impl BackendSettings {
         self.server.get_or_insert_with(|| own.clone());
         self
     }
+}
+
+/// Whether both have an address in common.
+fn is_one(one: &NatsSettings, other: &NatsSettings) -> bool {
+    let places = Place::all(&one.url);
+    let mut others = Place::all(&other.url).into_iter();
+    one.url == other.url || others.any(|place| places.contains(&place))
 }
 
 fn is_domain(text: &str) -> bool {
@@ -186,6 +214,19 @@ impl NatsBackend {
         self.nats.statistics().connects.load(Ordering::Relaxed)
     }
 
+    /// Which NATS it is, as the server says that it is connected to, or was last.
+    #[must_use]
+    pub fn system(&self) -> NatsSystem {
+        NatsSystem::of(&self.nats)
+    }
+
+    /// Whether that of another connection is the same, such as that of the lattice, by whatever
+    /// address it was found. NATS that is joined to it by gateways or leaf nodes counts as another.
+    #[must_use]
+    pub fn is_with(&self, client: &async_nats::Client) -> bool {
+        self.system().is_same(&NatsSystem::of(client))
+    }
+
     /// The longest message that the server takes.
     #[must_use]
     pub fn largest_message(&self) -> usize {
@@ -257,7 +298,9 @@ mod tests {
         assert!(is_own(&own, &[]));
         assert!(is_own(&own, &[("js_domain", "hub")]));
         assert!(is_own(&own, &[("tls_ca_file", "ca.pem")]));
-        assert!(is_own(&own, &[("cluster_uri", "nats://two:4222")]));
+        for address in ["nats://two:4222", "two", "TWO.", "b:1, nats://own:4222/"] {
+            assert!(is_own(&own, &[("cluster_uri", address)]), "{address}");
+        }
         assert!(!is_own(&own, &[("cluster_uri", "nats://b:4222")]));
         assert!(!is_own(&own, &[("client_seed", "other")]));
         let login = NatsSettings {
@@ -266,6 +309,49 @@ mod tests {
         };
         assert!(is_own(&login, &[("tls_ca_file", "ca.pem")]));
         assert!(!is_own(&login, &[("cluster_uri", "nats://two:4222")]));
+    }
+
+    #[test]
+    fn a_user_in_the_address_is_a_user() {
+        let own = NatsSettings {
+            url: "nats://me:secret@own:4222".into(),
+            ..NatsSettings::default()
+        };
+        let is_own = |address| {
+            let settings = Settings::from_texts([("cluster_uri", address)], []);
+            let read = BackendSettings::read(&settings, &own).unwrap();
+            read.is_of_lattice(&own)
+        };
+        assert!(is_own("me:secret@OWN"));
+        assert!(!is_own("nats://other:secret@own:4222"));
+        assert!(!is_own("nats://own:4222"));
+    }
+
+    #[test]
+    fn links_to_one_nats_are_known_as_such() {
+        let own = NatsSettings {
+            url: "nats://127.0.0.1:4222".into(),
+            ..NatsSettings::default()
+        };
+        let read = |values: &[(&str, &'static str)]| {
+            let settings = Settings::from_texts(values.to_vec(), []);
+            BackendSettings::read(&settings, &own).unwrap()
+        };
+        let usual = read(&[]);
+        for same in [
+            &[("cluster_uri", "localhost")][..],
+            &[("js_domain", "hub")],
+            &[("client_seed", "other")],
+        ] {
+            assert!(usual.has_address_of(&read(same), &own), "{same:?}");
+            assert!(read(same).has_address_of(&usual, &own), "{same:?}");
+        }
+        let other = read(&[("cluster_uri", "localhost:4333")]);
+        assert!(!usual.has_address_of(&other, &own));
+        let domain = |name| read(&[("js_domain", name)]);
+        assert!(!domain("hub").may_have_domain_of(&domain("edge")));
+        assert!(domain("hub").may_have_domain_of(&domain("hub")));
+        assert!(domain("hub").may_have_domain_of(&usual));
     }
 
     #[test]
