@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_core::LinkName;
 use lattice_core::subject::store::BUCKET_PREFIXES;
+use lattice_nats::connection::NatsSystem;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::{
     Atomics, Batch, Entry, KeyValueError, KeysPage, Outcome, Store, Versioned, is_own_bucket,
@@ -15,6 +15,7 @@ use lattice_provider_sdk::{Backends, Context, Features, ProviderLink, Shared, ch
 use crate::bucket::{Bucket, Failure};
 use crate::cluster::{Cluster, New, OpenError};
 use crate::key;
+use crate::ruled::{RuledLinks, There};
 use crate::settings::LinkSettings;
 
 /// Buckets in which tools of a lattice keep their own data. A component must not read or change
@@ -65,11 +66,11 @@ pub(crate) async fn features(cluster: &Cluster, bucket: &str, new: New) -> Featu
 pub(crate) struct NatsBackend {
     cluster: Shared<Cluster>,
     link_name: String,
-    /// Whether the host of the component keeps it to rules on calls through this link.
-    has_rules: bool,
     settings: LinkSettings,
     /// Those of all links, which hold this one.
     all: Weak<Backends<Self>>,
+    /// Links whose buckets the component has through them alone.
+    ruled: Arc<RuledLinks>,
 }
 
 /// Where a component means to do something.
@@ -85,13 +86,14 @@ impl NatsBackend {
         link: &ProviderLink,
         settings: LinkSettings,
         all: &Arc<Backends<Self>>,
+        ruled: &Arc<RuledLinks>,
     ) -> Self {
         Self {
             cluster,
             link_name: link.name.to_string(),
-            has_rules: link.ruled || !link.rules.is_empty(),
             settings,
             all: Arc::downgrade(all),
+            ruled: Arc::clone(ruled),
         }
     }
 
@@ -139,24 +141,26 @@ impl NatsBackend {
             return Ok(None);
         }
         let source = cx.source_id.as_deref().unwrap_or_default();
-        let Some(all) = self.all.upgrade() else {
-            return Ok(None);
-        };
         // The host has looked at the rules of this link, not at those of another. Two may have one name.
-        let others = all.of_source(source);
-        let is_ruled = |(name, other): &(LinkName, Arc<Self>)| {
-            other.has_rules && (name.as_str() == bucket || self.leads_into(other, bucket))
-        };
-        match others.iter().any(is_ruled) {
-            true => Err(KeyValueError::AccessDenied),
-            false => Ok(all.named(source, bucket)),
+        if self.ruled.has_name(source, bucket) || self.leads_into_ruled(source, bucket) {
+            return Err(KeyValueError::AccessDenied);
         }
+        let all = self.all.upgrade();
+        Ok(all.and_then(|all| all.named(source, bucket)))
     }
 
-    /// Whether a bucket, by its own name, is that of another link on the same NATS and not of this one.
-    fn leads_into(&self, other: &Self, bucket: &str) -> bool {
-        let (own, other) = (&self.settings, &other.settings);
-        own.bucket != bucket && other.bucket == bucket && own.cluster == other.cluster
+    /// Whether a bucket, by its own name, may be that of a link with rules, and not of this one.
+    fn leads_into_ruled(&self, source: &str, bucket: &str) -> bool {
+        let there = || There {
+            place: &self.settings.cluster,
+            system: self.cluster.system(),
+        };
+        self.settings.bucket != bucket && self.ruled.has_bucket(source, bucket, there)
+    }
+
+    /// Which NATS it is on.
+    pub(crate) fn system(&self) -> NatsSystem {
+        self.cluster.system()
     }
 
     /// The bucket a component means, by its real name, and how it may be created.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
+use lattice_nats::connection::NatsSystem;
 use lattice_nats::{NewBucket, OpenBucketError, find_bucket, is_bucket_name, open_bucket};
 use lattice_provider_sdk::Session;
 use lattice_provider_sdk::keyvalue::Turns;
@@ -99,6 +100,11 @@ impl Cluster {
         self.check_connection()?;
         let _one_at_a_time = self.opening.lock().await;
         self.look_up(name, new).await
+    }
+
+    /// Which NATS it is, as its server says.
+    pub(crate) fn system(&self) -> NatsSystem {
+        self.nats.system()
     }
 
     /// The longest message that the server takes.

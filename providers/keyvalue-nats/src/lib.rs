@@ -42,6 +42,7 @@ pub mod key;
 mod listing;
 mod markers;
 mod provider;
+mod ruled;
 pub mod settings;
 mod swap;
 mod watch;

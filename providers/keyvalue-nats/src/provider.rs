@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::backend::{NatsBackend, features};
 use crate::cluster::{Cluster, New, OpenError};
+use crate::ruled::{Ruled, RuledLinks};
 use crate::settings::LinkSettings;
 use crate::watch::{Source, WatchError, Watcher};
 
@@ -24,6 +25,7 @@ pub struct KeyValueNats {
     session: Session,
     clusters: Sharing<BackendSettings, Cluster>,
     backends: Arc<Backends<NatsBackend>>,
+    ruled: Arc<RuledLinks>,
     watchers: Mutex<HashMap<LinkKey, Watcher>>,
 }
 
@@ -47,6 +49,23 @@ impl KeyValueNats {
         let cluster = self.clusters.get(&settings.cluster, connect).await;
         Ok((cluster.map_err(no_connection)?, settings))
     }
+
+    /// Remembers what a link with rules leads to, whatever becomes of it.
+    fn remember(&self, link: &ProviderLink) {
+        let own = self.session.nats_settings();
+        let settings = Settings::of(&self.session, link);
+        let ruled = Ruled::read(link, &settings, self.session.lattice(), &own);
+        self.ruled.wish(link, ruled);
+    }
+
+    async fn serve(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let (cluster, settings) = self.cluster(link).await?;
+        self.ruled.reached(link, cluster.system());
+        let backend = NatsBackend::new(cluster, link, settings, &self.backends, &self.ruled);
+        backend.check().await.map_err(no_bucket)?;
+        self.backends.put(link, Arc::new(backend));
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -57,6 +76,7 @@ impl Provider for KeyValueNats {
         let backends = Arc::new(Backends::new());
         keyvalue::serve(&session, Arc::clone(&backends)).await?;
         Ok(Arc::new(Self {
+            ruled: Arc::new(RuledLinks::new(session.nats_settings())),
             session,
             clusters: Sharing::new(),
             backends,
@@ -65,11 +85,16 @@ impl Provider for KeyValueNats {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let (cluster, settings) = self.cluster(link).await?;
-        let backend = NatsBackend::new(cluster, link, settings, &self.backends);
-        backend.check().await.map_err(no_bucket)?;
-        self.backends.put(link, Arc::new(backend));
-        Ok(())
+        keyvalue::accept(Self::NAME, link)?;
+        // Before anything can fail: its bucket is not to be had by others meanwhile.
+        self.remember(link);
+        let served = self.serve(link).await;
+        match &served {
+            Err(error) if error.may_pass() => self.ruled.let_go(link),
+            Err(_) => self.ruled.refuse(link),
+            Ok(()) => {}
+        }
+        served
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
@@ -95,12 +120,18 @@ impl Provider for KeyValueNats {
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
+        self.ruled.let_go(link);
         self.backends.delete(link);
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
         if let Some(backend) = self.backends.get(link) {
-            return backend.features().await;
+            let features = backend.features().await;
+            let required = link.value("require").unwrap_or_default();
+            if !features.lacks(required).is_empty() {
+                self.ruled.refuse(link);
+            }
+            return features;
         }
         let watched = self.watchers.lock().get(&link.key()).map(Watcher::source);
         match watched {
@@ -111,7 +142,11 @@ impl Provider for KeyValueNats {
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         match self.backends.get(link) {
-            Some(backend) => backend.check().await.map(drop).map_err(no_bucket),
+            Some(backend) => {
+                // A server that was started again is another one.
+                self.ruled.reached(link, backend.system());
+                backend.check().await.map(drop).map_err(no_bucket)
+            }
             None => {
                 let watched = self.watchers.lock().get(&link.key()).map(Watcher::source);
                 match watched {

@@ -11,7 +11,10 @@
 //!
 //! A component opens by the name of another link of its own what that link configures, as in 1.x,
 //! unless that one has rules. Any other name is that of a bucket; the one of a link with rules is
-//! opened through that link alone.
+//! opened through that link alone, also while that link has failed, and for a short time after it was
+//! deleted. Whether both links lead to the same NATS is seen by their addresses, however those are written,
+//! and by what its servers say of themselves; as long as a link with rules has not reached its own, it may be
+//! any. NATS that is joined by leaf nodes or gateways counts as another.
 //!
 //! Where NATS is: see [`BackendSettings`]. Keys are matched in any case.
 
@@ -57,10 +60,15 @@ impl LinkSettings {
             create_own: create || bucket.is_none(),
             // A link of 1.x names a bucket, and has only that one made.
             create_others: settings.switch("create_other_buckets", create && bucket.is_none())?,
-            bucket: bucket.unwrap_or_else(|| format!("keyvalue_{lattice}")),
+            bucket: bucket.unwrap_or_else(|| usual_bucket(lattice)),
             lifetime: lifetime(settings)?,
         })
     }
+}
+
+/// The bucket of links that name none.
+pub(crate) fn usual_bucket(lattice: &LatticeName) -> String {
+    format!("keyvalue_{lattice}")
 }
 
 #[cfg(test)]
