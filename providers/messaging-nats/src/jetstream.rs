@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use consumer::ConsumerError;
 use consumer::Manners;
-use failures::Failures;
+use failures::{Failures, delivered_too_often};
 
 use crate::cluster::Cluster;
 use crate::letters::{self, Grave};
@@ -220,11 +220,7 @@ impl Consumed {
         let (delivered, number) =
             info.map_or((1, 0), |info| (info.delivered, info.stream_sequence));
         let is_last = self.manners.lock().is_last(delivered);
-        let before = match is_last {
-            // Whatever became of the others: after this one the server gives up.
-            true => u32::try_from(delivered - 1).unwrap_or_default(),
-            false => self.failures.of(number),
-        };
+        let before = self.failed_before(delivered, number, is_last);
         // One at a time means in order, which a message that is given back would lose.
         let again = match self.deliverer.rules().max_in_flight {
             1 => Again::Here,
@@ -244,7 +240,7 @@ impl Consumed {
         }
         match verdict {
             Verdict::Done => AckKind::Ack,
-            Verdict::Again(after) => AckKind::Nak(Some(after)),
+            Verdict::Again(after) => AckKind::Nak(Some(self.pause(after, before, delivered))),
             Verdict::Left if is_last => {
                 // A consumer of theirs would keep it without ever giving it to anybody.
                 let cause = "the link went before the component had taken the message";
@@ -253,6 +249,26 @@ impl Consumed {
             }
             Verdict::Left => AckKind::Nak(None),
             Verdict::Dead(letter) => self.bury(message, &letter).await,
+        }
+    }
+
+    /// How many attempts have failed before the delivery of number `delivered`.
+    fn failed_before(&self, delivered: i64, number: u64, is_last: bool) -> u32 {
+        let attempts = self.deliverer.rules().max_deliver;
+        match is_last || delivered_too_often(delivered, attempts) {
+            // Whatever became of the others: after this one it is given up, by the server or here.
+            true => before_this_one(delivered),
+            false => self.failures.of(number),
+        }
+    }
+
+    /// How long a message waits that failed: longer than `after` where other copies have failed before
+    /// this one, which do not begin anew.
+    fn pause(&self, after: Duration, before: u32, delivered: i64) -> Duration {
+        let deliveries = before_this_one(delivered);
+        match deliveries > before {
+            true => after.max(self.deliverer.rules().pause(deliveries.saturating_add(1))),
+            false => after,
         }
     }
 
@@ -269,6 +285,11 @@ impl Consumed {
         self.leaving.cancelled().await;
         tokio::time::sleep(LAST_CALL).await;
     }
+}
+
+/// How often a message was delivered before this time.
+fn before_this_one(delivered: i64) -> u32 {
+    u32::try_from(delivered.saturating_sub(1)).unwrap_or(u32::MAX)
 }
 
 /// Tells JetStream again and again that the message is being worked on; never ends.

@@ -40,7 +40,9 @@
 //! letters of JetStream go to `lattice.dead.STREAM.DURABLE` unless `dead_letter` names a subject; where
 //! no stream takes that subject, one is made when the first letter comes. Those of core NATS go
 //! nowhere unless it does; it is published by core NATS, as the message was. What a handler refuses is
-//! tried again, from memory for core NATS; `max_deliver` of 1 does without, as 1.x did.
+//! tried again, from memory for core NATS; `max_deliver` of 1 does without, as 1.x did. Each copy of the
+//! provider counts its own attempts at a message of a stream; all of them together make three times
+//! `max_deliver` at most.
 //!
 //! With this provider as target:
 //!

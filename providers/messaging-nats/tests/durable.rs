@@ -143,3 +143,36 @@ async fn a_message_that_never_reached_the_component_has_not_failed() {
     let letters = context.get_stream("lattice_dead_ORDERS_carts").await;
     assert!(letters.is_err(), "it became a letter");
 }
+
+#[tokio::test]
+async fn copies_of_the_provider_give_a_bad_message_up_together() {
+    let (mut lattice, context, stream) = lattice(RetentionPolicy::WorkQueue).await;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    let say = move |_: &_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Said::Error("never")
+    };
+    let _heard = lattice.handler("cart", say).await;
+    let config = [
+        ("stream", "ORDERS"),
+        ("durable", "carts"),
+        ("max_deliver", "3"),
+        ("backoff", "10"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    for _ in 0..9 {
+        lattice.run::<MessagingNats>().await;
+    }
+    publish(&context, "orders.bad").await;
+    until(async || {
+        let info = stream.get_info().await.unwrap();
+        (info.state.messages == 0).then_some(())
+    })
+    .await;
+    let attempts = attempts.load(Ordering::SeqCst);
+    assert!((3..=9).contains(&attempts), "{attempts}");
+    let letters = context.get_stream("lattice_dead_ORDERS_carts").await;
+    assert_eq!(letters.unwrap().get_info().await.unwrap().state.messages, 1);
+}

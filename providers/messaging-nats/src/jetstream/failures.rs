@@ -8,10 +8,16 @@ use parking_lot::Mutex;
 /// Of how many messages it is remembered: of as many as a consumer that we make has under way.
 pub(super) const REMEMBERED: usize = 100_000;
 
+/// How many deliveries there may be for each attempt that a message is given. JetStream counts those
+/// that reached no component as well, and copies of the provider do not know of each other's attempts: a
+/// message outlasts many a restart, and yet no number of copies tries it without end.
+const DELIVERIES_PER_ATTEMPT: i64 = 3;
+
 /// The failed attempts at the messages of one consumer, as far as this process made them.
 ///
 /// JetStream counts deliveries, among them those that reached no component: of a link that went, of
-/// a provider that ended. So a message that comes from before this process counts as new.
+/// a provider that ended. So a message that comes from before this process counts as new, unless it was
+/// delivered much too often; see [`delivered_too_often`].
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     counted: Mutex<Counted>,
@@ -23,6 +29,12 @@ struct Counted {
     made: i128,
     /// By the number of the message in its stream.
     attempts: BTreeMap<u64, u32>,
+}
+
+/// Whether a message that is delivered for the time number `delivered` is tried for the last time,
+/// whoever tried it before, where it is given `attempts`.
+pub(super) fn delivered_too_often(delivered: i64, attempts: u32) -> bool {
+    delivered >= i64::from(attempts) * DELIVERIES_PER_ATTEMPT
 }
 
 impl Failures {
@@ -78,6 +90,16 @@ mod tests {
         assert_eq!([7, 8, 9].map(|n| failures.of(n)), [2, 1, 0]);
         failures.forget(7);
         assert_eq!([7, 8].map(|n| failures.of(n)), [0, 1]);
+    }
+
+    #[test]
+    fn no_number_of_copies_tries_a_message_without_end() {
+        for attempts in [1, 5, 10_000] {
+            let last = i64::from(attempts) * DELIVERIES_PER_ATTEMPT;
+            assert!(!delivered_too_often(last - 1, attempts));
+            assert!(delivered_too_often(last, attempts));
+            assert!(delivered_too_often(i64::MAX, attempts));
+        }
     }
 
     #[test]
