@@ -79,10 +79,24 @@ impl MessagingNats {
         format!("lattice-{lattice}-{own}-{}-{}", link.peer, link.name)
     }
 
+    /// What a link says that its component gets.
+    fn source(
+        &self,
+        link: &ProviderLink,
+        settings: &Settings,
+    ) -> Result<SourceSettings, LinkError> {
+        let own = self.session.name_in_backend(link);
+        let source = SourceSettings::read(settings, &self.group(link), &own)?;
+        if source.subscriptions.is_empty() && source.consumers.is_empty() {
+            let why = "its config names no `subscriptions`, `stream` or `consumers`";
+            tracing::warn!(%link, why, "the component of a link gets nothing");
+        }
+        Ok(source)
+    }
+
     async fn tell(&self, link: &ProviderLink) -> Result<Told, LinkError> {
         let settings = Settings::of(&self.session, link);
-        let own = self.session.name_in_backend(link);
-        let source = SourceSettings::read(&settings, &self.group(link), &own)?;
+        let source = self.source(link, &settings)?;
         let fleeting = Defaults {
             max_in_flight: 1024,
             unreached: Some(UNREACHED),
@@ -99,7 +113,7 @@ impl MessagingNats {
         let mut told = Told {
             cluster: Arc::clone(&cluster),
             troubles: Vec::new(),
-            is_stored: source.subscriptions.is_empty(),
+            is_stored: source.subscriptions.is_empty() && !source.consumers.is_empty(),
             intake: Intake::new(),
         };
         for consumer in source.consumers {

@@ -34,7 +34,8 @@
 //!
 //! A durable that is there is changed to what the link says of `filter_subjects` and `ack_wait_ms`,
 //! and the link fails where it was made with another `deliver`. One that shall be used as it is
-//! belongs in `consumers`.
+//! belongs in `consumers`. A link that says none of `subscriptions`, `consumers` and `stream` stands,
+//! and its component gets nothing.
 //!
 //! and how, as in [`lattice_provider_sdk::messaging`]. `max_in_flight` is 1024 for core NATS. Dead
 //! letters of JetStream go to `lattice.dead.STREAM.DURABLE` unless `dead_letter` names a subject; where
@@ -147,11 +148,17 @@ impl SourceSettings {
         if let Some(stream) = settings.read("stream", "the name of a stream", name)? {
             consumers.push(durable(settings, own, stream)?);
         }
-        if subscriptions.is_empty() && consumers.is_empty() {
+        // One that says nothing of it stands and brings nothing, as in 1.x; one that says it and
+        // names nothing is a mistake.
+        let says = ["subscriptions", "consumers"].iter();
+        let mut says = says.filter(|key| settings.text(key).is_some());
+        if subscriptions.is_empty()
+            && consumers.is_empty()
+            && let Some(key) = says.next()
+        {
             return Err(InvalidSetting::Missing {
-                key: "subscriptions".into(),
-                expected: "subjects, unless `stream` or `consumers` name what the component gets"
-                    .into(),
+                key: (*key).to_owned(),
+                expected: "something that the component gets, or not this value at all".into(),
             });
         }
         Ok(Self {
@@ -297,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn a_link_may_bring_nothing() {
+        for values in [&[][..], &[("subscriptions", "")], &[("max_deliver", "2")]] {
+            let settings = read(values).unwrap();
+            assert_eq!(
+                (settings.subscriptions, settings.consumers),
+                (vec![], vec![])
+            );
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         for (key, text) in [
             ("subscriptions", "a..b"),
@@ -305,7 +323,8 @@ mod tests {
             ("consumers", "{}"),
             ("consumers", r#"[{"stream":"a.b","consumer":"C"}]"#),
             ("stream", "a.b"),
-            ("subscriptions", ""),
+            ("subscriptions", ","),
+            ("consumers", "[]"),
         ] {
             let error = read(&[(key, text)]).unwrap_err().to_string();
             assert!(error.contains(&format!("`{key}`")), "{error}");
