@@ -227,8 +227,9 @@ impl Exchange {
         self.state.lock().root.is_ended()
     }
 
-    /// Where to ask whether the other end is still there; `None` while that is not in doubt.
-    pub(crate) fn ask(&self) -> Option<Subject> {
+    /// Where to ask whether the other end is still there; `None` while that is not in doubt. `confirms`
+    /// tells of a function whether those who serve it confirm each call that they do not answer at once.
+    pub(crate) fn ask(&self, confirms: impl FnOnce(&Subject) -> bool) -> Option<Subject> {
         let mut state = self.state.lock();
         if state.over || state.cancelled || state.abandoned || state.error.is_some() {
             return None;
@@ -237,6 +238,9 @@ impl Exchange {
             self.lost(&mut state);
             state.wake();
             return None;
+        }
+        if self.is_unheard_of(&state) && confirms(&self.subject) {
+            state.pulse.unconfirmed();
         }
         // A 1.9 peer has no such place.
         let remote = state.remote.clone().filter(|r| r.window.is_some())?;
@@ -295,13 +299,18 @@ impl Exchange {
     /// Somebody has died who served what begins with `prefix`. A call that is on its way to such a
     /// subject over NATS, and of which nothing has been heard, may have gone with them.
     pub(crate) fn doubt(&self, prefix: &str) {
-        let by_bus = self.line.load(Ordering::Relaxed) == 0;
-        if self.is_caller() && by_bus && self.subject.starts_with(prefix) {
+        if self.subject.starts_with(prefix) {
             let mut state = self.state.lock();
-            if state.remote.is_none() && state.root.received() == 0 {
+            if self.is_unheard_of(&state) {
                 state.pulse.doubt();
             }
         }
+    }
+
+    /// Whether this is a call over NATS of which nothing has been heard.
+    fn is_unheard_of(&self, state: &State) -> bool {
+        let by_bus = self.line.load(Ordering::Relaxed) == 0;
+        self.is_caller() && by_bus && state.remote.is_none() && state.root.received() == 0
     }
 
     /// Notes that this is no call, so that there is nothing to cancel when it is let go.

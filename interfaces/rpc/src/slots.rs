@@ -250,7 +250,8 @@ impl Slots {
             let index = table.next_asked % len;
             table.next_asked = index + 1;
             let slot = &table.slots[index];
-            if let Some(subject) = slot.exchange.as_ref().and_then(|exchange| exchange.ask()) {
+            let ask = |exchange: &Arc<Exchange>| exchange.ask(|called| table.reuse.trusts(called));
+            if let Some(subject) = slot.exchange.as_ref().and_then(ask) {
                 let id = SlotId {
                     index: index as u32,
                     seal: slot.seal,

@@ -59,6 +59,31 @@ async fn a_call_ends_soon_when_its_callee_is_gone() {
 }
 
 #[tokio::test]
+async fn a_call_ends_soon_when_its_callee_dies_with_it_unconfirmed() {
+    let pair = Pair::start().await;
+    let handler = |call: lattice_rpc::IncomingCall| async move {
+        let answer = Bytes::from_static(b"x");
+        call.responder.reply(answer).await.unwrap();
+    };
+    let subject = pair.subject("vanish");
+    let served = pair.callee.serve(&subject, "q", options(), handler).await;
+    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
+    let invocation = || Invocation::new(subject.clone(), soon(PATIENCE_MS));
+    let answered = pair.caller.call(invocation(), Bytes::new()).await;
+    assert_eq!(answered.unwrap(), "x");
+    // Who takes the next call says nothing at all.
+    served.unwrap().drain(soon(1000)).await;
+    let client = pair.nats.client().await.unwrap();
+    let _mute = client.queue_subscribe(subject.clone(), "q".into()).await;
+    taken_in(&client).await.unwrap();
+    let started = Instant::now();
+    let failed = pair.caller.call(invocation(), Bytes::new()).await;
+    assert!(matches!(failed, Err(CallError::Gone { .. })), "{failed:?}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(pair.caller.stats().open_calls, 0);
+}
+
+#[tokio::test]
 async fn a_handler_ends_soon_when_its_caller_is_gone() {
     let pair = Pair::start().await;
     let (begun, mut begins) = mpsc::channel::<()>(1);

@@ -7,7 +7,8 @@
 //!
 //! A call that nobody has confirmed has no such place. When somebody who serves its target is known to
 //! have died, the call may have been on its way to them: it is given a little longer, in which
-//! whoever else has it confirms it.
+//! whoever else has it confirms it. So is one of which nothing is heard, of a function that peers of our
+//! kind serve: they confirm within milliseconds what they do not answer.
 
 /// The part of a subject, after a slot's root, at which a peer is asked whether it is there.
 pub(crate) const ALIVE: &str = "alive";
@@ -16,6 +17,8 @@ pub(crate) const LOST: &str = "lost";
 
 /// After how many rounds without a message the other end is asked, and how often from then on.
 const QUIET_ROUNDS: u8 = 2;
+/// After how many rounds a call is in doubt that nobody has confirmed.
+const UNCONFIRMED_ROUNDS: u8 = 4;
 /// How many replies in a row end a call.
 const REPLIES: u8 = 2;
 /// How many whole rounds a call has for being confirmed once it is in doubt. A peer of ours may let it
@@ -45,6 +48,14 @@ impl Pulse {
         }
         self.quiet = 0;
         true
+    }
+
+    /// A round is over in which nobody has confirmed the call, though those who serve it do.
+    pub(crate) fn unconfirmed(&mut self) {
+        self.quiet = self.quiet.saturating_add(1);
+        if self.quiet >= UNCONFIRMED_ROUNDS {
+            self.doubt();
+        }
     }
 
     /// The other end may have died with the call.
@@ -97,5 +108,16 @@ mod tests {
         assert!(pulse.doubted_too_long());
         pulse.heard();
         assert!(!pulse.doubted_too_long());
+    }
+
+    #[test]
+    fn a_call_that_nobody_confirms_comes_into_doubt() {
+        let mut pulse = Pulse::default();
+        for _ in 0..UNCONFIRMED_ROUNDS - 1 {
+            pulse.unconfirmed();
+        }
+        assert_eq!(pulse.doubtful, None);
+        pulse.unconfirmed();
+        assert_eq!(pulse.doubtful, Some(DOUBTFUL_ROUNDS));
     }
 }
