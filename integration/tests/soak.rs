@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use lattice_core::Locality;
 use lattice_integration::{ECHO, Monitored, begin, call, get, growth_allowed, text, until, usage};
 use tokio::time::Instant;
 
@@ -63,7 +64,9 @@ async fn many_calls_none_of_which_hangs() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_leave_in_the_middle_leave_nothing_behind() -> Result<()> {
     let length = Duration::from_secs(setting("LATTICE_SOAK_SECONDS", 8));
-    let bed = Monitored::start().await?;
+    let mut bed = Monitored::start().await?;
+    // Over the bus, though both processes are of one machine.
+    bed.lattice.locality = Locality::Spread;
     bed.lattice.run(0, "web", "http-probe", 32).await?;
     let address = bed.lattice.serve_http(0, "web").await?;
     bed.lattice.until_status(&address, "/", 200).await?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::common::provider::Program;
-use crate::common::{Events, Lattice, SOON, golden, until};
+use crate::common::{Events, Lattice, SOON, golden, until, wat};
 use crate::{WAIT, answer_health, healthy, link, listed, next, start};
 
 /// Checks what is told of a started provider.
@@ -196,6 +196,24 @@ async fn a_provider_that_cannot_start_is_told() {
     assert_eq!(data["code"], "missing-config");
     assert!(data["hint"].as_str().unwrap().contains("wash config put"));
     assert_eq!(listed(&lattice, &host).await, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_lists_what_runs_as_recorded() {
+    let often = |config: &mut HostConfig| config.heartbeat_interval = Duration::from_millis(300);
+    let (lattice, host, mut events, _program, _health) = healthy(often).await;
+    let image = lattice.component("addc.wasm", &wat::adder(0));
+    let command = json!({"component_ref": image, "component_id": "addc", "count": 5});
+    lattice.scale(&host, &command).await;
+    let both = |beat: &Value| beat["components"][0].is_object() && beat["providers"][0].is_object();
+    let beat = events.find("host_heartbeat", both).await;
+    let mut recorded = golden::event("heartbeat", "host_heartbeat");
+    // A bare program has no claims, which its name comes from.
+    let provider = recorded["providers"][0].as_object_mut().unwrap();
+    provider.remove("name");
+    golden::same_shape(&beat, &recorded);
+    assert_eq!(beat["components"][0]["max_instances"], 5);
+    assert_eq!(beat["providers"][0]["id"], "kv");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use lattice_core::Locality;
 use lattice_integration::{
     ECHO, HANDLE, HostOptions, Lattice, Monitored, SLEEP, begin, call, get, growth_allowed, number,
     subject, text, texts, until, usage,
@@ -20,9 +21,24 @@ use crate::support::{answers_at_once, forget, stand_in};
 const RELAYED_SLEEP: &str = "test:caller/relay@0.1.0.sleep";
 const RELAYED_TEXT: &str = "test:caller/relay@0.1.0.text";
 
+/// A lattice of one host whose calls take the bus, also those between processes of this machine.
+async fn over_nats() -> Result<Lattice> {
+    let mut lattice = Lattice::start(1).await?;
+    lattice.locality = Locality::Spread;
+    Ok(lattice)
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_gives_its_instance_back_at_once() -> Result<()> {
-    let lattice = Lattice::start(1).await?;
+    leaves_an_instance(over_nats().await?).await
+}
+
+#[tokio::test]
+async fn so_does_one_whose_request_went_by_the_socket() -> Result<()> {
+    leaves_an_instance(Lattice::start(1).await?).await
+}
+
+async fn leaves_an_instance(lattice: Lattice) -> Result<()> {
     lattice.run(0, "web", "http-probe", 1).await?;
     let address = lattice.serve_http(0, "web").await?;
     lattice.until_status(&address, "/", 200).await?;
@@ -100,7 +116,15 @@ async fn a_cancelled_call_ends_on_every_hop() -> Result<()> {
 
 #[tokio::test]
 async fn a_reader_that_stops_stalls_no_other_call() -> Result<()> {
-    let lattice = Lattice::start(1).await?;
+    stops_to_read(over_nats().await?).await
+}
+
+#[tokio::test]
+async fn nor_does_one_on_the_socket() -> Result<()> {
+    stops_to_read(Lattice::start(1).await?).await
+}
+
+async fn stops_to_read(lattice: Lattice) -> Result<()> {
     lattice.run(0, "web", "http-probe", 50).await?;
     let address = lattice.serve_http(0, "web").await?;
     lattice.until_status(&address, "/", 200).await?;
