@@ -101,9 +101,15 @@ fn keys(text: &str) {
 
 /// Letters as they are kept, with headers in the lines.
 fn letters(text: &str) {
-    let letter = azure_letter::read(text);
-    if let Ok(written) = azure_letter::write(&letter, azure_letter::MOST) {
-        assert_eq!(azure_letter::read(&written), letter);
+    for encoding in [
+        azure_letter::Encoding::Auto,
+        azure_letter::Encoding::Base64,
+        azure_letter::Encoding::Text,
+    ] {
+        let letter = encoding.read(text);
+        if let Ok(written) = encoding.write(&letter, azure_letter::MOST) {
+            assert_eq!(encoding.read(&written), letter);
+        }
     }
     let mut headers = HeaderMap::new();
     for line in text.split('\n') {
