@@ -26,12 +26,14 @@ const OLD: (&str, &str) = (
 pub fn find_old_server() -> Result<PathBuf, NatsBoxError> {
     let (variable, installed) = OLD;
     let named = std::env::var_os(variable).map(PathBuf::from);
-    let found = existing(
-        named.unwrap_or_else(|| workspace().join(installed)),
-        variable,
-    )?;
-    // The server writes its ports into a file that is called as it is itself.
-    Ok(found.canonicalize().unwrap_or(found))
+    let found = named.unwrap_or_else(|| workspace().join(installed));
+    existing(found, variable).map(itself)
+}
+
+/// The program behind a link to it: the server writes its ports into a file that is called as it is
+/// itself.
+fn itself(found: PathBuf) -> PathBuf {
+    found.canonicalize().unwrap_or(found)
 }
 
 /// Returns the `nats-server` to use: the one the environment names, the one that
@@ -43,7 +45,7 @@ pub fn find_old_server() -> Result<PathBuf, NatsBoxError> {
 /// environment names but that does not exist is an error too: falling back to
 /// another one would test something else than was asked for.
 pub fn find_server() -> Result<PathBuf, NatsBoxError> {
-    find(&workspace(), |variable| std::env::var_os(variable))
+    find(&workspace(), |variable| std::env::var_os(variable)).map(itself)
 }
 
 fn find(
