@@ -13,7 +13,7 @@ use lattice_integration::{
     subject, text, texts, until, usage,
 };
 use lattice_rpc::CallError;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::support::{answers_at_once, forget, stand_in};
@@ -195,6 +195,45 @@ async fn a_target_that_accepts_and_falls_silent_fails_the_call_in_time() -> Resu
         Ok(())
     })
     .await
+}
+
+/// What a component does that leaves the body of its request alone and calls a target that says nothing.
+async fn with_a_body_that_nobody_reads(lattice: Lattice) -> Result<()> {
+    mute(&lattice, "silent", ">").await?;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 10)
+        .await?;
+    let keyvalue = "wasi:keyvalue/store,atomics";
+    lattice
+        .link("counter", "silent", keyvalue, &[], &[])
+        .await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.until_status(&address, "/", 504).await?;
+    let mut stream = begin(&address, "POST / HTTP/1.1\r\ncontent-length: 10000000").await?;
+    let started = Instant::now();
+    let (mut reader, mut writer) = stream.split();
+    let mut answer = [0; 12];
+    let all = vec![b'x'; 10_000_000];
+    tokio::select! {
+        read = reader.read_exact(&mut answer) => drop(read?),
+        // It is not all taken, and what is left of it may be refused.
+        () = async { drop(writer.write_all(&all).await); std::future::pending().await } => {}
+    }
+    let took = started.elapsed();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504");
+    assert!(took > Duration::from_secs(4), "{took:?}");
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_body_that_nobody_reads_gives_no_more_time_than_none() -> Result<()> {
+    with_a_body_that_nobody_reads(over_nats().await?).await
+}
+
+#[tokio::test]
+async fn nor_does_one_that_came_by_the_socket() -> Result<()> {
+    with_a_body_that_nobody_reads(Lattice::start(1).await?).await
 }
 
 #[tokio::test]

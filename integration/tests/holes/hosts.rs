@@ -140,12 +140,17 @@ async fn every_bucket_has_as_many_copies_as_were_chosen() -> Result<()> {
     for bucket in ["LATTICEDATA_default", "CONFIGDATA_default"] {
         let found = until(async || {
             let mut stream = streams.get_stream(format!("KV_{bucket}")).await?;
-            Ok(stream.info().await?.clone())
+            let found = stream.info().await?.clone();
+            // Who leads them is elected once they are there.
+            let others = found
+                .cluster
+                .as_ref()
+                .map_or(0, |cluster| cluster.replicas.len());
+            ensure!(others >= 2, "{bucket}: {others} copies beside the leader");
+            Ok(found)
         })
         .await?;
         assert_eq!(found.config.num_replicas, 3, "{bucket}");
-        let others = found.cluster.map_or(0, |cluster| cluster.replicas.len());
-        assert!(others >= 2, "{bucket}: {others} copies beside the leader");
     }
     host.kill().await?;
     Ok(())
