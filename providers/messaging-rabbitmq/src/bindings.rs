@@ -12,7 +12,7 @@
 //! gap: a second exchange is made with the new ones, then the first is made anew.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use lapin::options::{
@@ -42,9 +42,19 @@ pub(crate) struct Bindings {
     pub(crate) queues: BTreeMap<String, Vec<String>>,
     /// Whether they were begun to be made again, and are not known to be complete.
     is_begun: AtomicBool,
+    /// How often in a row they could not be looked at.
+    misses: AtomicU32,
 }
 
 impl Bindings {
+    /// Counts looks that came to nothing, and gives how many there were in a row.
+    pub(crate) fn missed(&self, is_missed: bool) -> u32 {
+        match is_missed {
+            true => self.misses.fetch_add(1, Ordering::Relaxed) + 1,
+            false => self.misses.swap(0, Ordering::Relaxed),
+        }
+    }
+
     pub(crate) fn new(
         place: Place,
         exchange: String,
@@ -55,6 +65,7 @@ impl Bindings {
             exchange,
             queues,
             is_begun: AtomicBool::new(false),
+            misses: AtomicU32::new(0),
         }
     }
 

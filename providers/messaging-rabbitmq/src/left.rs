@@ -19,15 +19,16 @@ use tokio::time::Instant;
 use crate::bindings::{Place, is_refused_as, lasting_briefly};
 use crate::rabbit::Rabbit;
 
-/// For how long it is tried to unbind a link at a server that it has left.
+/// For how long it is tried to unbind a link at a server that it has left, and the connection to it is
+/// kept: the login there may be one that the provider should not have any more.
 const TRIED_FOR: Duration = Duration::from_secs(3600);
 
 /// A server that may still have bindings of a link.
 #[derive(Clone)]
 struct Old {
     rabbit: Arc<Shared<Rabbit>>,
-    /// When it is given up, once the link is somewhere else.
-    until: Option<Instant>,
+    /// When it is given up.
+    until: Instant,
 }
 
 /// The servers where links may be bound.
@@ -38,9 +39,10 @@ impl Left {
     /// From now on the link may be bound there.
     pub(crate) fn put(&self, link: &LinkKey, rabbit: &Arc<Shared<Rabbit>>) {
         self.remove(link, rabbit);
+        self.sweep();
         let old = Old {
             rabbit: Arc::clone(rabbit),
-            until: None,
+            until: Instant::now() + TRIED_FOR,
         };
         self.0.lock().entry(link.clone()).or_default().push(old);
     }
@@ -62,35 +64,38 @@ impl Left {
         known.into_iter().map(|old| old.rabbit).collect()
     }
 
-    fn of(&self, link: &LinkKey) -> Vec<Old> {
-        let mut table = self.0.lock();
-        let known = table.get_mut(link).map(|known| {
-            for old in &mut *known {
-                old.until.get_or_insert(Instant::now() + TRIED_FOR);
-            }
-            known.clone()
+    /// Lets go of what has been kept for long enough.
+    fn sweep(&self) {
+        let now = Instant::now();
+        self.0.lock().retain(|link, known| {
+            known.retain(|old| {
+                let is_over = old.until <= now;
+                if is_over {
+                    tracing::warn!(
+                        %link,
+                        "queues of a link at a server that it has left may take messages until they expire"
+                    );
+                }
+                !is_over
+            });
+            !known.is_empty()
         });
-        known.unwrap_or_default()
+    }
+
+    fn of(&self, link: &LinkKey) -> Vec<Old> {
+        self.sweep();
+        self.0.lock().get(link).cloned().unwrap_or_default()
     }
 
     /// Unbinds a link that is bound at `now` at the others, as far as they are there at the moment.
     pub(crate) async fn clear(&self, link: &LinkKey, place: &Place, now: &Connection) {
-        for Old { rabbit, until } in self.of(link) {
+        for Old { rabbit, .. } in self.of(link) {
             let cleared = match rabbit.line() {
                 Ok(old) => clear_other(place, now, &old.connection).await,
                 Err(error) => Err(error.to_string()),
             };
             match cleared {
                 Ok(()) => self.remove(link, &rabbit),
-                Err(error) if until.is_some_and(|until| until <= Instant::now()) => {
-                    let place = place.name();
-                    tracing::warn!(
-                        place,
-                        error,
-                        "queues of a link at a server that it has left take messages until they expire"
-                    );
-                    self.remove(link, &rabbit);
-                }
                 Err(error) => {
                     let place = place.name();
                     tracing::debug!(place, error, "could not unbind a link where it was before");

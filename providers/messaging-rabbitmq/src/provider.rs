@@ -26,7 +26,9 @@ use crate::settings::{QueueKind, ServerSettings, SourceSettings};
 /// How long what is under way may take when its link is deleted.
 const END_WITHIN: Duration = Duration::from_secs(3);
 /// How long looking after the bindings of a link may take, which is done again and again.
-const TENDED_WITHIN: Duration = Duration::from_secs(1);
+const TENDED_WITHIN: Duration = Duration::from_millis(400);
+/// How often in a row that may take longer: for some ten seconds.
+const MISSES: u32 = 5;
 
 /// Messages by RabbitMQ.
 pub struct MessagingRabbitMq {
@@ -115,8 +117,10 @@ impl MessagingRabbitMq {
         let Ok(line) = rabbit.line() else {
             return Ok(());
         };
-        let mended = bindings.mend(&line.connection);
-        match tokio::time::timeout(TENDED_WITHIN, mended).await {
+        let until = Instant::now() + TENDED_WITHIN;
+        let mended = tokio::time::timeout_at(until, bindings.mend(&line.connection)).await;
+        let misses = bindings.missed(mended.is_err());
+        match mended {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => tracing::warn!(%link, "made bindings again that had gone"),
             Ok(Err(error)) => {
@@ -124,11 +128,15 @@ impl MessagingRabbitMq {
                 return Err(LinkError::unavailable_because(what, error));
             }
             // Another copy of the provider may be at it.
-            Err(_) => return Ok(()),
+            Err(_) if misses < MISSES => return Ok(()),
+            Err(_) => {
+                let what = "could not see in time whether its queues are bound";
+                return Err(LinkError::unavailable(what));
+            }
         }
         let key = link.key();
         let cleared = self.left.clear(&key, &bindings.place, &line.connection);
-        tokio::time::timeout(TENDED_WITHIN, cleared).await.ok();
+        tokio::time::timeout_at(until, cleared).await.ok();
         Ok(())
     }
 
