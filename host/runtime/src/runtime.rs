@@ -117,6 +117,14 @@ impl Runtime {
             warm = choices.warm,
             "engine is set up"
         );
+        if choices.instances < config.max_instances {
+            tracing::warn!(
+                wanted = config.max_instances,
+                instances = choices.instances,
+                "fewer instances may exist at once than were asked for: the machine's memory has no \
+                 room for more"
+            );
+        }
         let mut linker = Linker::new(&engine);
         imports::link(&mut linker).map_err(RuntimeError::Linker)?;
         let cache = config

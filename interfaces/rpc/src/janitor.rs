@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
@@ -19,6 +20,10 @@ const SEND_WITHIN: Duration = Duration::from_millis(200);
 
 /// Asks after the other ends of calls in which nothing has come for a while.
 async fn ask_around(inner: &Arc<Inner>) {
+    // What is not sent yet is not late: calls end by their deadline until NATS is back.
+    if inner.nats.connection_state() != State::Connected {
+        return;
+    }
     let peer = Peer {
         inner: Arc::clone(inner),
     };

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_core::ComponentId;
 use lattice_core::id::MAX_NAME_BYTES;
-use lattice_core::{ComponentId, LinkName};
 use lattice_rpc::Context;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -111,16 +111,6 @@ impl<B> Backends<B> {
     #[must_use]
     pub fn named(&self, source: &str, name: &str) -> Option<Arc<B>> {
         self.find(source, name, None)
-    }
-
-    /// Every backend of `source`, with the name of its link.
-    #[must_use]
-    pub fn of_source(&self, source: &str) -> Vec<(LinkName, Arc<B>)> {
-        let table = self.table.read();
-        let of_source = table.get(source).into_iter().flatten();
-        of_source
-            .map(|(key, backend)| (key.name.clone(), Arc::clone(backend)))
-            .collect()
     }
 
     /// Every backend.

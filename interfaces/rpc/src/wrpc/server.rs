@@ -1,7 +1,7 @@
 //! Answering through [`Serve`].
 
-use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,36 +40,39 @@ pub struct Server {
 /// The resources whose functions are served. What makes one gives a handle back, which a host of 1.9
 /// reads to the end of the results, and not to its own (wrpc page, 3.1).
 #[derive(Debug, Default)]
-struct Resources(RwLock<HashSet<String>>);
+struct Resources(RwLock<HashMap<String, HashSet<String>>>);
 
 impl Resources {
     /// Takes note of a function, `{resource}.{name}`.
     fn note(&self, instance: &str, func: &str) {
         if let Some((resource, _)) = func.split_once('.') {
-            self.0.write().insert(format!("{instance}/{resource}"));
+            let mut resources = self.0.write();
+            let of_instance = resources.entry(instance.to_owned()).or_default();
+            of_instance.insert(resource.to_owned());
         }
     }
 
     /// Whether a function is one of a resource, or makes one: that has the name of the resource.
     fn has(&self, instance: &str, func: &str) -> bool {
-        is_of_resource(func) || self.0.read().contains(&format!("{instance}/{func}"))
+        let resources = self.0.read();
+        let of_instance = resources.get(instance);
+        is_of_resource(func) || of_instance.is_some_and(|resources| resources.contains(func))
     }
 }
 
-/// One function, and whether it may give a handle back.
+/// One function.
 #[derive(Debug)]
 struct Function {
     resources: Arc<Resources>,
     instance: String,
     name: String,
-    /// Whether it does; asked at the first call, when all functions are served.
-    gives_handles: OnceLock<bool>,
 }
 
 impl Function {
+    /// Whether it may give a handle back. Asked anew for each call: functions begin to be served one
+    /// after the other.
     fn gives_handles(&self) -> bool {
-        let ask = || self.resources.has(&self.instance, &self.name);
-        *self.gives_handles.get_or_init(ask)
+        self.resources.has(&self.instance, &self.name)
     }
 }
 
@@ -115,7 +118,6 @@ impl Serve for Server {
             resources: Arc::clone(&self.resources),
             instance: instance.to_owned(),
             name: func.to_owned(),
-            gives_handles: OnceLock::new(),
         });
         let (ready, taken) = mpsc::channel(BACKLOG);
         let handle = self

@@ -29,6 +29,8 @@ const QUIET: Duration = Duration::from_secs(2);
 /// The pauses before a copy is asked again that has no room, or stops and may end soon.
 const FIRST_AGAIN: Duration = Duration::from_millis(50);
 const LONGEST_AGAIN: Duration = Duration::from_secs(1);
+/// How long nobody has to be there for a copy to have ended.
+const MISSED_FOR: Duration = Duration::from_millis(500);
 
 /// How many letters the name of a process has.
 const NAME: usize = 20;
@@ -131,6 +133,7 @@ pub(crate) async fn ask(
     let call = call.source(cx.source_id.as_deref().unwrap_or_default());
     let params = params(queue, receipt, about);
     let mut backoff = Backoff::new(FIRST_AGAIN, LONGEST_AGAIN);
+    let mut was_missed = false;
     loop {
         let error = match session.peer().call(call.clone(), params.clone()).await {
             Ok(answer) => {
@@ -142,7 +145,19 @@ pub(crate) async fn ask(
             Err(error) => error,
         };
         match &error {
-            CallError::NotServed { .. } | CallError::NotLocal { .. } => return Told::Ended,
+            CallError::NotServed { .. } | CallError::NotLocal { .. } if was_missed => {
+                return Told::Ended;
+            }
+            // It may be connecting to NATS anew just now.
+            CallError::NotServed { .. } | CallError::NotLocal { .. } => {
+                was_missed = true;
+                let again = Instant::now() + MISSED_FOR;
+                if again >= until {
+                    return Told::Silent(chain(&error));
+                }
+                tokio::time::sleep_until(again).await;
+                continue;
+            }
             CallError::Remote(error) if error.code == NO_LINK => {
                 return Told::Unlinked(error.message.clone());
             }

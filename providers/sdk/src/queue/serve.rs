@@ -1,6 +1,7 @@
 //! The generated bindings in front of the queues.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lattice_rpc::{Context, RemoteError};
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ use crate::wire::answered;
 
 const CONSUMER: &str = "lattice:queue/consumer@0.1.0";
 const PRODUCER: &str = "lattice:queue/producer@0.1.0";
+/// How long the copy that received a message is asked at most where others can do without it.
+const ASKED_FOR: Duration = Duration::from_secs(2);
 
 /// Serves `producer` and `consumer` until the provider stops.
 ///
@@ -133,8 +136,8 @@ impl<B: Queues> Links<B> {
         }
         let left = cx.deadline.saturating_duration_since(Instant::now());
         let until = match others {
-            // The rest is for doing it here.
-            ByOthers::UnlessAnswered => cx.deadline - left / 2,
+            // The rest is for doing it here, before a lease of half a minute has run out.
+            ByOthers::UnlessAnswered => Instant::now() + (left / 2).min(ASKED_FOR),
             _ => cx.deadline - left.min(WAY_BACK),
         };
         let asked = (scope.queue, receipt, &about);
