@@ -240,6 +240,10 @@ pub struct HostData {
     /// seconds; an addition that old providers ignore and old hosts leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lattice_call_timeout_ms: Option<u64>,
+    /// Whether the host takes reports of failed calls, and lets the process send them; an addition that
+    /// old providers ignore and old hosts leave out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lattice_takes_failures: bool,
     /// How NATS is reached, as far as the fields above cannot say; an addition that old providers
     /// ignore and old hosts leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::exchange::Side;
+use crate::failed::Caller;
 use crate::header::{self, DEFAULT_LINK, Terms, Told};
 use crate::outbound;
 use crate::outbox::Outgoing;
@@ -26,6 +27,8 @@ pub struct Invocation {
     common: Arc<Common>,
     trace: Option<TraceContext>,
     deadline: Instant,
+    /// Whether it is no failure that nobody serves the function.
+    may_be_nowhere: bool,
 }
 
 /// What does not differ from call to call.
@@ -44,6 +47,16 @@ struct Common {
     roads: Option<Arc<RoadCounts>>,
     /// Whether a peer of 1.9 is told where its parameters end.
     tells_end: bool,
+}
+
+impl Common {
+    fn as_caller(&self, may_be_nowhere: bool) -> Caller<'_> {
+        Caller {
+            subject: &self.subject,
+            source: self.source.as_deref(),
+            may_be_nowhere,
+        }
+    }
 }
 
 impl Invocation {
@@ -66,6 +79,7 @@ impl Invocation {
             common: Arc::new(common),
             trace: None,
             deadline,
+            may_be_nowhere: false,
         }
     }
 
@@ -122,6 +136,13 @@ impl Invocation {
         self
     }
 
+    /// Says that the caller can do without: nobody is told of a failure when nobody serves the function.
+    #[must_use]
+    pub fn may_be_nowhere(mut self) -> Self {
+        self.may_be_nowhere = true;
+        self
+    }
+
     /// Adds trace context.
     #[must_use]
     pub fn trace(mut self, trace: Option<&TraceContext>) -> Self {
@@ -163,6 +184,11 @@ impl Invocation {
     /// Who counts the road that the call takes.
     pub fn counts(&self) -> Option<&Arc<RoadCounts>> {
         self.common.roads.as_ref()
+    }
+
+    /// What is needed to tell of its failure.
+    pub(crate) fn as_caller(&self) -> Caller<'_> {
+        self.common.as_caller(self.may_be_nowhere)
     }
 
     /// Who calls, if that was said.
@@ -217,6 +243,8 @@ pub struct ResultMessage {
 #[derive(Debug)]
 pub struct Call {
     guard: Arc<SlotGuard>,
+    common: Arc<Common>,
+    may_be_nowhere: bool,
     deadline: Instant,
     started: Instant,
     /// Empty parameters: a 1.9 callee waits for the end of the parameters before it starts.
@@ -291,6 +319,8 @@ impl Peer {
         let owes_end = first.is_empty() || tells_end;
         let call = Call {
             guard,
+            common: invocation.common,
+            may_be_nowhere: invocation.may_be_nowhere,
             deadline,
             started: Instant::now(),
             owes_end,
@@ -303,19 +333,19 @@ impl Peer {
             ..Outgoing::reply(subject, root)
         };
         let exchange = &call.guard.exchange;
-        exchange.counted_by(invocation.counts());
+        exchange.counted_by(call.common.roads.as_ref());
         let sent = async {
             let sent = self
-                .publish_request(exchange, request, invocation.allowed())
+                .publish_request(exchange, request, call.common.locality)
                 .await;
             // Nobody has it, so that its slot need not wait for what may still come.
             sent.inspect_err(|_| exchange.is_no_call())
         };
-        call.within(sent).await?;
+        call.told(call.within(sent).await)?;
         if !params.is_empty() {
             // Boxed here and below, since it is rare: a future is as large as the largest thing it may
             // come to wait for, and is moved more than once on its way into a task.
-            Box::pin(call.send_rest(params)).await?;
+            call.told(Box::pin(call.send_rest(params)).await)?;
         }
         Ok(call)
     }
@@ -333,6 +363,15 @@ impl Call {
             subject,
             after: self.started.elapsed(),
         }
+    }
+
+    /// Tells of the error that the call ends with, if it does.
+    pub(crate) fn told<T>(&self, done: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(error) = &done {
+            let peer = &self.guard.peer;
+            peer.tell_failed(&self.common.as_caller(self.may_be_nowhere), error);
+        }
+        done
     }
 
     async fn within<T>(
@@ -376,10 +415,11 @@ impl Call {
     /// Every [`CallError`]; never later than the deadline.
     pub async fn result(&mut self) -> Result<ResultMessage, CallError> {
         let deadline = self.deadline;
-        match tokio::time::timeout_at(deadline, self.poll_to_result()).await {
+        let done = match tokio::time::timeout_at(deadline, self.poll_to_result()).await {
             Ok(done) => done,
             Err(_) => Err(self.timed_out()),
-        }
+        };
+        self.told(done)
     }
 
     async fn poll_to_result(&mut self) -> Result<ResultMessage, CallError> {

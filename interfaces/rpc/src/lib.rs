@@ -32,6 +32,7 @@ mod direct;
 mod dispatch;
 mod error;
 mod exchange;
+mod failed;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -65,6 +66,7 @@ pub use bulk::{BulkClient, BulkConnection};
 pub use call::{Call, Invocation, ResultMessage};
 pub use direct::Value;
 pub use error::{CallError, ConnectError, RemoteError};
+pub use failed::FailedCalls;
 pub use gate::{Gate, Threads, WatchedThreads};
 pub use lattice_claims::KeyError;
 pub use lattice_core::TraceContext;

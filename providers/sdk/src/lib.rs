@@ -36,6 +36,7 @@ mod backends;
 mod backoff;
 mod describe;
 mod error;
+mod failures;
 pub mod files;
 mod hide;
 mod identity;

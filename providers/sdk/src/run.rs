@@ -16,6 +16,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::describe;
 use crate::error::RunError;
+use crate::failures::Failures;
 use crate::identity::Identity;
 use crate::links::Links;
 use crate::manage::{
@@ -115,19 +116,23 @@ async fn run_peers<P: Provider>(
     renewing: Option<Renewing>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let identity = Identity::of(&data)?;
+    let (identity, failures) = (Identity::of(&data)?, Failures::of(&data)?);
     let config = PeerConfig {
         auth: identity.as_ref().map(Identity::auth),
+        failed: failures.as_ref().map(Failures::calls),
         ..config
     };
     let peer = Peer::new(nats.clone(), config).await?;
     let _owner = Owner(peer.clone());
-    let kept = identity.map(|identity| {
-        let keeping = tokio::spawn(identity.keep(nats.clone()));
-        AbortOnDropHandle::new(keeping)
-    });
+    let mut helpers = JoinSet::new();
+    if let Some(identity) = identity {
+        helpers.spawn(identity.keep(nats.clone()));
+    }
+    if let Some(failures) = failures {
+        helpers.spawn(failures.tell(nats.clone()));
+    }
     let done = run_peer::<P>(peer.clone(), data, renewing, stop).await;
-    drop(kept);
+    drop(helpers);
     peer.close().await;
     if tokio::time::timeout(NATS_LIMIT, nats.flush())
         .await

@@ -120,6 +120,13 @@ impl ProviderSubjects {
         format!("{PREFIX}.{}.{xkey_public}.refused", self.lattice)
     }
 
+    /// Where the one process that owns a public curve key reports calls of its own that failed, see
+    /// [`InvocationFailed`](crate::event::InvocationFailed). Only newer peers use it.
+    #[must_use]
+    pub fn failed_of(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.failed", self.lattice)
+    }
+
     /// Where a provider is asked to end.
     #[must_use]
     pub fn shutdown(&self) -> String {

@@ -39,6 +39,7 @@ impl ProviderRights {
                 subjects.link_status(),
                 subjects.credentials_taken(xkey),
                 subjects.refused_of(xkey),
+                subjects.failed_of(xkey),
                 // Other processes of the same provider, and this one itself.
                 own.all(),
                 below(&own.inbox()),
@@ -126,11 +127,12 @@ mod tests {
         set.iter().map(String::as_str).collect()
     }
 
-    const ALWAYS: [&str; 6] = [
+    const ALWAYS: [&str; 7] = [
         "_INBOX.>",
         "default.kv.inbox.>",
         "default.kv.wrpc.>",
         "wasmbus.rpc.default.XKEY.credentials.taken",
+        "wasmbus.rpc.default.XKEY.failed",
         "wasmbus.rpc.default.XKEY.refused",
         "wasmbus.rpc.default.kv.linkstatus",
     ];

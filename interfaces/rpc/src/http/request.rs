@@ -201,7 +201,8 @@ fn response(
     let mut reader = Reader::new(bytes);
     let decoded = decode_response(&mut reader)
         .and_then(|decoded| reader.finish().map(|()| decoded))
-        .map_err(CallError::from)?;
+        .map_err(CallError::from);
+    let decoded = call.told(decoded)?;
     let (head, body, trailers) = decoded.map_err(HttpError::Handler)?;
     let stream = |pending, path| {
         let open = pending && !ended.contains(&path);

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::auth::Auth;
 use crate::bulk::BulkConnection;
+use crate::failed::FailedCalls;
 use crate::local::Switchboard;
 
 /// Limits of a peer. The defaults suit a host and a provider alike.
@@ -35,6 +36,8 @@ pub struct PeerConfig {
     /// What calls over the bus prove with who makes them, and are checked by; without it they prove
     /// nothing, and all are let in.
     pub auth: Option<Auth>,
+    /// Who is told of calls that failed without a word of the called side.
+    pub failed: Option<FailedCalls>,
     /// How the process connects for long streams. `None` sends them over the connection of calls.
     pub bulk: Option<BulkConnection>,
 }
@@ -52,6 +55,7 @@ impl Default for PeerConfig {
             long_calls: None,
             local: None,
             auth: None,
+            failed: None,
             bulk: None,
         }
     }

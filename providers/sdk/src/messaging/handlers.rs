@@ -55,7 +55,7 @@ impl Handlers {
             |instance, function| session.call_through(link, instance, function, Instant::now());
         Self {
             peer: session.peer().clone(),
-            offered: call(OWN_HANDLER, OFFERED),
+            offered: call(OWN_HANDLER, OFFERED).may_be_nowhere(),
             own: call(OWN_HANDLER, HANDLE),
             old: call(HANDLER, HANDLE_MESSAGE),
             known: Mutex::default(),
@@ -69,7 +69,9 @@ impl Handlers {
         prepare: impl Fn(Invocation) -> Invocation,
     ) -> Result<(), Failure> {
         let form = self.form_for(message).await;
-        match self.call_form(form, message, &prepare).await {
+        // Who is nowhere is told of when the other form is not served either.
+        let first = |call| prepare(call).may_be_nowhere();
+        match self.call_form(form, message, first).await {
             Err(Failure::Call(error)) if is_nowhere(&error) => {}
             done => return done,
         }
