@@ -7,7 +7,9 @@ use std::time::Duration;
 use lattice_core::event::{Event, InvocationFailed};
 use lattice_core::reply::ErrorCode;
 use lattice_core::{ComponentId, HostId};
+use lattice_rpc::quiet::tell_some;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,6 +19,9 @@ use crate::events::Events;
 const QUIET: Duration = Duration::from_secs(1);
 /// How many kinds are kept apart at the same time.
 const MAX_KINDS: usize = 1_024;
+
+/// How many reports of providers may wait.
+const WAITING: usize = 256;
 
 /// A call that was not answered.
 #[derive(Debug, Clone)]
@@ -58,7 +63,8 @@ struct Told {
 #[derive(Debug)]
 pub(crate) struct Failures {
     inner: Arc<Inner>,
-    _task: AbortOnDropHandle<()>,
+    of_providers: mpsc::Sender<InvocationFailed>,
+    _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 #[derive(Debug)]
@@ -75,11 +81,24 @@ impl Failures {
             events,
             kinds: Mutex::default(),
         });
-        let task = tokio::spawn(tell_counted(Arc::clone(&inner)));
+        let (of_providers, coming) = mpsc::channel(WAITING);
+        let told = Arc::clone(&inner);
+        let telling = tell_some(coming, move |failed| told.tell_of_provider(failed));
+        let tasks = [
+            tokio::spawn(tell_counted(Arc::clone(&inner))),
+            tokio::spawn(telling),
+        ];
         Self {
             inner,
-            _task: AbortOnDropHandle::new(task),
+            of_providers,
+            _tasks: tasks.map(AbortOnDropHandle::new),
         }
+    }
+
+    /// Where goes what providers say of calls of their own. It is kept apart, so that it takes no room
+    /// from what the host itself has seen.
+    pub(crate) fn of_providers(&self) -> mpsc::Sender<InvocationFailed> {
+        self.of_providers.clone()
     }
 
     pub(crate) fn report(&self, failure: Failure<'_>) {
@@ -136,6 +155,25 @@ impl Inner {
                 code,
                 error,
                 suppressed,
+            }));
+    }
+
+    /// Passes on what a provider says. Some write a line of their log for it as well, many do not: their
+    /// calls are made again until somebody answers.
+    fn tell_of_provider(&self, failed: InvocationFailed) {
+        tracing::warn!(
+            component = failed.component_id,
+            operation = failed.operation,
+            source = failed.source_id,
+            code = failed.code.as_str(),
+            suppressed = failed.suppressed,
+            "a call of a provider failed: {}",
+            failed.error
+        );
+        self.events
+            .publish(Event::InvocationFailed(InvocationFailed {
+                host_id: self.host.as_str().to_owned(),
+                ..failed
             }));
     }
 

@@ -1,10 +1,13 @@
 //! The providers that run here: started, supervised, told about links, stopped.
 
+mod believed;
 mod credentials;
 mod error;
+mod failed;
 mod health;
 mod leave;
 mod life;
+mod listen;
 mod probe;
 mod refused;
 mod renew;
@@ -28,7 +31,7 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::future::join_all;
 use lattice_claims::CurveKey;
-use lattice_core::event::CallRefused;
+use lattice_core::event::{CallRefused, InvocationFailed};
 use lattice_core::host::ProviderDescription;
 use lattice_core::provider::HostData;
 use lattice_core::road::RoadReport;
@@ -84,6 +87,8 @@ pub(crate) struct ProviderDeps {
     pub(crate) voucher: Arc<Voucher>,
     /// Where goes what they report of calls that they refused.
     pub(crate) refusals: mpsc::Sender<CallRefused>,
+    /// And of calls of their own that failed.
+    pub(crate) failures: mpsc::Sender<InvocationFailed>,
     pub(crate) config: ProviderConfig,
     pub(crate) rpc_timeout: Duration,
     /// How processes connect that do so as the host.

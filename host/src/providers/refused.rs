@@ -1,78 +1,25 @@
 //! What a provider process says of calls that it refused.
-//!
-//! It is believed as little as anything else that it says: it can tell of itself alone, in words that
-//! refused calls have, and so often that others are heard beside it.
-
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use lattice_core::ComponentId;
 use lattice_core::event::CallRefused;
 use lattice_rpc::RemoteError;
-use lattice_rpc::quiet::Reports;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-/// How many reports of one process are taken in a second.
-const PER_SECOND: u32 = 32;
-/// How much of a text is taken.
-const LONGEST_TEXT: usize = 256;
-/// How many calls a report may stand for besides.
-const MOST_SUPPRESSED: u64 = 1_000_000;
+use super::believed::{Believed, MOST_SUPPRESSED, clipped};
 
-/// The reports of one process, on their way to those who watch the lattice.
+/// The reports of one process.
 #[derive(Debug)]
-pub(crate) struct RefusedCalls {
-    provider: ComponentId,
-    reports: Reports<CallRefused>,
-    quota: Mutex<Quota>,
-    unreadable: AtomicU64,
-}
-
-/// How many reports were taken since when.
-#[derive(Debug)]
-struct Quota {
-    since: Instant,
-    taken: u32,
-}
-
-impl Quota {
-    fn takes(&mut self) -> bool {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            (self.since, self.taken) = (Instant::now(), 0);
-        }
-        self.taken = self.taken.saturating_add(1);
-        self.taken <= PER_SECOND
-    }
-}
+pub(crate) struct RefusedCalls(Believed<CallRefused>);
 
 impl RefusedCalls {
     pub(crate) fn new(provider: ComponentId, queue: mpsc::Sender<CallRefused>) -> Self {
-        let since = Instant::now();
-        Self {
-            provider,
-            reports: Reports::new(queue),
-            quota: Mutex::new(Quota { since, taken: 0 }),
-            unreadable: AtomicU64::new(0),
-        }
+        Self(Believed::new(provider, "refused", queue))
     }
 
     /// Passes a report on, as far as it is one of a refused call.
     pub(crate) fn tell(&self, report: Result<CallRefused, serde_json::Error>) {
-        let told = report.ok().and_then(|report| self.read(report));
-        let Some(told) = told else {
-            // The first one is told, so that its maker finds it.
-            if self.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {
-                let provider = self.provider.as_str();
-                tracing::warn!(provider, "ignored a report of a refused call that is none");
-            }
-            return;
-        };
-        match self.quota.lock().takes() {
-            true => self.reports.send(told),
-            false => self.reports.lose(1 + told.suppressed),
-        }
+        let read = report.ok().and_then(|report| self.read(report));
+        self.0.tell(read);
     }
 
     fn read(&self, report: CallRefused) -> Option<CallRefused> {
@@ -80,7 +27,7 @@ impl RefusedCalls {
         let code = RemoteError::OF_CALLERS.iter().find(is_it)?;
         Some(CallRefused {
             host_id: String::new(),
-            target_id: self.provider.as_str().to_owned(),
+            target_id: self.0.provider().as_str().to_owned(),
             source_id: report.source_id.as_deref().map(clipped),
             operation: clipped(&report.operation),
             code: (*code).to_owned(),
@@ -90,14 +37,13 @@ impl RefusedCalls {
     }
 }
 
-fn clipped(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(LONGEST_TEXT).map(plain).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::time::Duration;
+
+    use crate::providers::believed::{LONGEST_TEXT, PER_SECOND};
 
     fn report(code: &str) -> CallRefused {
         CallRefused {

@@ -1,15 +1,10 @@
 //! Runs one provider: gets its program, starts it, keeps it running, stops it.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "owns the link state subject of providers"
-)]
-
 use std::pin::pin;
 use std::sync::Arc;
 
 use async_nats::Subscriber;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
 use lattice_claims::{CurveKey, stored_provider};
 use lattice_core::identity::ProviderIdentity;
 use lattice_core::provider::{HostData, LinkReport, SecretMap};
@@ -18,18 +13,18 @@ use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ResolvedLink, StringMap};
 use lattice_rpc::Expected;
 use lattice_store::ConfigBundle;
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ProviderDeps;
+use super::believed::{Coming, OfCalls};
 use super::credentials::{Credentials, LEGACY};
 use super::error::StartProviderError;
 use super::health::Health;
 use super::leave;
 use super::life::Life;
+use super::listen::{next, subscribe};
 use super::probe::{Probe, are_several};
-use super::refused::RefusedCalls;
 use super::renew::Renewal;
 use super::report;
 use super::restart::Restarts;
@@ -73,7 +68,7 @@ pub(crate) struct Worker {
     pub(super) teller: Teller,
     pub(super) restarts: Restarts,
     pub(super) announced: Announced,
-    refused: RefusedCalls,
+    of_calls: OfCalls,
     /// Whether the next answer that does not say whose it is may be that of another process.
     pub(super) doubtful: bool,
     /// Whose user the server means when it refuses something.
@@ -137,7 +132,7 @@ impl Worker {
         let credentials = credentials(&deps, &slot, &program.program, &xkey);
         let user = credentials.as_ref().map(Credentials::user);
         let user = user.map(|key| deps.users.add(&key, &slot.id));
-        let refused = RefusedCalls::new(slot.id.clone(), deps.refusals.clone());
+        let of_calls = OfCalls::new(&slot.id, &deps);
         Ok(Self {
             deps,
             slot,
@@ -156,7 +151,7 @@ impl Worker {
             teller,
             restarts,
             announced: Announced::Nothing,
-            refused,
+            of_calls,
             doubtful: false,
             _user: user,
             _expiry: None,
@@ -354,10 +349,9 @@ impl Worker {
     async fn live(&mut self, mut life: Life) -> Ended {
         let (mut probes, _probing) = self.probe().start();
         let mut health = Health::new(self.deps.config.health_misses);
-        let mut reports = self.subscribe(self.subjects.link_status()).await;
-        let mut deleted = self.subscribe(self.subjects.link_delete()).await;
-        let refused = self.subjects.refused_of(&self.xkey.public_key());
-        let mut refused = self.subscribe(refused).await;
+        let mut reports = subscribe(&self.deps.nats, self.subjects.link_status()).await;
+        let mut deleted = subscribe(&self.deps.nats, self.subjects.link_delete()).await;
+        let mut of_calls = Coming::new(&self.deps, &self.subjects, &self.xkey.public_key()).await;
         let mut renewals = self.deps.voucher.renewals();
         renewals.mark_unchanged();
         let slot = Arc::clone(&self.slot);
@@ -383,24 +377,12 @@ impl Worker {
                 () = &mut silence, if self.announced != Announced::Started => self.started(),
                 Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
                 Some(report) = next(&mut reports) => self.reported(report),
-                Some(report) = next(&mut refused) => self.refused.tell(report),
+                Some(said) = of_calls.next() => self.of_calls.tell(said),
                 Some(first) = next(&mut deleted) => {
                     let gone = rest(first, &mut deleted);
                     self.teller.deleted(gone).await;
                 }
                 Ok(()) = renewals.changed() => self.renew().await,
-            }
-        }
-    }
-
-    /// What the provider says between two health requests: about its links, which health answers
-    /// tell as well, and of calls that it refused.
-    async fn subscribe(&self, subject: String) -> Option<Subscriber> {
-        match self.deps.nats.subscribe(subject.clone()).await {
-            Ok(reports) => Some(reports),
-            Err(error) => {
-                tracing::warn!(subject, %error, "could not subscribe to reports of a provider");
-                None
             }
         }
     }
@@ -476,11 +458,4 @@ async fn fetched(deps: &ProviderDeps, slot: &Slot) -> Result<ProviderProgram, St
 fn is_legacy(slot: &Slot) -> bool {
     let asked = slot.annotations.get(LEGACY);
     asked.is_some_and(|value| value == "true")
-}
-
-async fn next<T: DeserializeOwned>(
-    reports: &mut Option<Subscriber>,
-) -> Option<Result<T, serde_json::Error>> {
-    let message = reports.as_mut()?.next().await?;
-    Some(serde_json::from_slice(&message.payload))
 }

@@ -33,6 +33,7 @@ fn knows_everything(host_data: &Value, lattice: &Lattice, host: &Host) {
     let identity = &host_data["lattice_identity"];
     assert!(identity["tokens"]["provider"].is_string(), "{identity}");
     recorded["lattice_identity"] = identity.clone();
+    recorded["lattice_takes_failures"] = true.into();
     golden::same_shape(host_data, &recorded);
     assert_eq!(host_data["host_id"], host.id().as_str());
     assert_eq!(host_data["provider_key"], "kv");
