@@ -12,7 +12,7 @@
 //! A component opens by the name of another link of its own what that link configures, as in 1.x,
 //! unless that one has rules. Any other name is that of a bucket; the one of a link with rules is
 //! opened through that link alone, also while that link has failed, and for a short time after it was
-//! deleted. Whether both links lead to the same NATS is seen by their addresses, however those are written,
+//! deleted; of a link that was refused for good, until it is put again or the provider ends. Whether both links lead to the same NATS is seen by their addresses, however those are written,
 //! and by what its servers say of themselves; as long as a link with rules has not reached its own, it may be
 //! any. NATS that is joined by leaf nodes or gateways counts as another.
 //!

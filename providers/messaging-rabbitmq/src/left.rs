@@ -72,7 +72,7 @@ impl Left {
                 let is_over = old.until <= now;
                 if is_over {
                     tracing::warn!(
-                        %link,
+                        ?link,
                         "queues of a link at a server that it has left may take messages until they expire"
                     );
                 }
