@@ -2,6 +2,7 @@
 
 mod code;
 mod drains;
+mod due;
 mod entry;
 mod env;
 mod error;

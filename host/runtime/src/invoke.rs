@@ -25,6 +25,9 @@ pub struct CallContext {
     /// When the answer has to be there, for a guest that may go on after it until `deadline`, as
     /// one that streams a body does. Calls that it makes before have no longer.
     pub answer_by: Option<Instant>,
+    /// Whether `answer_by` is no limit that the caller has set, as while the request is still being
+    /// sent. Calls that the guest makes have the usual time each, but for those that carry streams.
+    pub open_ended: bool,
     /// The caller's trace context.
     pub trace: Option<TraceContext>,
     /// Anything that has to live exactly as long as the call, such as a permit. It is dropped when
@@ -40,6 +43,7 @@ impl CallContext {
             source: None,
             deadline,
             answer_by: None,
+            open_ended: false,
             trace: None,
             hold: None,
         }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::{Method, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use lattice_codec::Path;
 use lattice_codec::http::{ErrorCode as HttpCode, RequestOptions};
@@ -27,6 +28,7 @@ use lattice_runtime::{
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::due::{Carries, due};
 use super::traced::called;
 use crate::failures::{Failure, Failures};
 use crate::links::Route;
@@ -57,7 +59,8 @@ impl ComponentInvoke {
         operation: &str,
     ) -> Result<Arc<Route>, InvokeError> {
         let (router, source) = (&self.router, &self.source);
-        let found = router.resolve_soon(source, link_name, lookup, self.deadline(cx));
+        let deadline = self.deadline(cx, Carries::Values);
+        let found = router.resolve_soon(source, link_name, lookup, deadline);
         found.await.map_err(|_| {
             let error = InvokeError::NoLink {
                 link_name: link_name.to_owned(),
@@ -76,23 +79,16 @@ impl ComponentInvoke {
         &self,
         cx: &CallContext,
         route: &Route,
-        instance: &str,
-        function: &str,
+        (instance, function): (&str, &str),
+        carries: Carries,
     ) -> (Invocation, Option<Box<RoadOfCall>>) {
         let trace = cx.trace.as_ref();
-        let call = route.call(instance, function, self.deadline(cx));
+        let call = route.call(instance, function, self.deadline(cx, carries));
         called(call.trace(trace), trace, route, (instance, function))
     }
 
-    /// When a call made now has to be done: with the call that it is made for. A guest that has
-    /// answered and still streams may go on for long; its calls have the usual time then.
-    fn deadline(&self, cx: &CallContext) -> Instant {
-        let now = Instant::now();
-        match cx.answer_by {
-            Some(by) if now < by => by,
-            Some(_) => cx.deadline.min(now + self.call_timeout),
-            None => cx.deadline,
-        }
+    fn deadline(&self, cx: &CallContext, carries: Carries) -> Instant {
+        due(cx, self.call_timeout, carries)
     }
 
     /// Has a call pass the rules of its link, or tells of the denial.
@@ -220,7 +216,8 @@ impl Invoke for ComponentInvoke {
             true => gate.check_form(instance, function),
             false => gate.check(instance, function, &params),
         })?;
-        let (invocation, _traced) = self.invocation(cx, &route, instance, function);
+        let named = (instance, function);
+        let (invocation, _traced) = self.invocation(cx, &route, named, Carries::Values);
         let called = self.peer.call(invocation, params).await;
         let reply = called.map_err(|error| self.failed(&route, operation(), error))?;
         match &route.gate {
@@ -249,11 +246,13 @@ impl Invoke for ComponentInvoke {
         if route.gate.is_some() {
             return Err(params);
         }
-        let call = route.call(instance, function, self.deadline(cx));
+        let deadline = self.deadline(cx, Carries::Values);
+        let call = route.call(instance, function, deadline);
         if !self.peer.takes_value(&call, (*params).type_id()) {
             return Err(params);
         }
-        let (invocation, _traced) = self.invocation(cx, &route, instance, function);
+        let named = (instance, function);
+        let (invocation, _traced) = self.invocation(cx, &route, named, Carries::Values);
         let called = self.peer.call_value(&invocation, params).await?;
         let failed = |error| self.failed(&route, operation(instance, function), error);
         Ok(called.map_err(failed))
@@ -280,7 +279,8 @@ impl Invoke for ComponentInvoke {
         self.admit(&route, named, |gate| {
             gate.check(instance, function, &params)
         })?;
-        let (invocation, _traced) = self.invocation(cx, &route, instance, function);
+        let carries = Carries::streams(!streams.is_empty());
+        let (invocation, _traced) = self.invocation(cx, &route, (instance, function), carries);
         let opened = self.open(invocation, params, streams, results).await;
         let reply = opened.map_err(|error| self.failed(&route, operation, error))?;
         match &route.gate {
@@ -309,7 +309,9 @@ impl Invoke for ComponentInvoke {
             InvokeError::Denied { .. } => HttpCode::HttpRequestDenied,
             other => internal(&other),
         })?;
-        let (invocation, _traced) = self.invocation(cx, &route, OUTGOING_HANDLER, HANDLE);
+        let carries = Carries::streams(!request.body().is_end_stream());
+        let named = (OUTGOING_HANDLER, HANDLE);
+        let (invocation, _traced) = self.invocation(cx, &route, named, carries);
         let sent = self
             .peer
             .call_http_out(invocation, request, Some(options))

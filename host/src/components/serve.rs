@@ -292,6 +292,7 @@ impl Serving {
             let request = take_request(&mut params).await?.map(incoming);
             let mut cx = self.context(&context, Instant::now() + self.longest);
             cx.answer_by = Some(head_by);
+            cx.open_ended = context.is_open_ended();
             // The guest may go on after its answer, and counts as running as long as it does.
             cx.hold = params.take_permit().map(|permit| Box::new(permit) as _);
             let response = version.code.component.handle_http(cx, request);

@@ -208,7 +208,16 @@ async fn with_a_body_that_nobody_reads(lattice: Lattice) -> Result<()> {
         .link("counter", "silent", keyvalue, &[], &[])
         .await?;
     let address = lattice.serve_http(0, "counter").await?;
-    lattice.until_status(&address, "/", 504).await?;
+    // Who is first at the end of the time is chance: the component, which is told of it and answers with
+    // that, or the server.
+    let is_late = |status: &str| ["500", "504"].contains(&status);
+    until(async || {
+        let (status, text) = get(&address, "/").await?;
+        ensure!(is_late(&status.to_string()), "{status}");
+        ensure!(text.contains("deadline"), "{text}");
+        Ok(())
+    })
+    .await?;
     let mut stream = begin(&address, "POST / HTTP/1.1\r\ncontent-length: 10000000").await?;
     let started = Instant::now();
     let (mut reader, mut writer) = stream.split();
@@ -220,7 +229,8 @@ async fn with_a_body_that_nobody_reads(lattice: Lattice) -> Result<()> {
         () = async { drop(writer.write_all(&all).await); std::future::pending().await } => {}
     }
     let took = started.elapsed();
-    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504");
+    let status = String::from_utf8_lossy(&answer[9..]);
+    assert!(is_late(&status), "{status}");
     assert!(took > Duration::from_secs(4), "{took:?}");
     assert!(took < Duration::from_secs(7), "{took:?}");
     Ok(())

@@ -62,6 +62,8 @@ pub struct Context {
     pub deadline: Instant,
     /// When the call came in.
     pub(crate) arrived: Instant,
+    /// Whether its caller has set it no time, see [`Context::OPEN_END`].
+    open_ended: bool,
     /// How certain its source is.
     source: Source,
 }
@@ -78,6 +80,10 @@ enum Source {
 }
 
 impl Context {
+    /// The time of a call that its caller ends by itself, such as one whose request is still being
+    /// sent. The callee ends it earlier, after the longest time that it lets calls take.
+    pub const OPEN_END: Duration = Duration::from_secs(24 * 60 * 60);
+
     fn new(mut told: Told, arrived: Instant, deadline: Instant, source: Source) -> Self {
         Self {
             link_name: told.link(),
@@ -87,8 +93,23 @@ impl Context {
             trace: told.trace,
             deadline,
             arrived,
+            open_ended: false,
             source,
         }
+    }
+
+    /// Says how much time the caller has given, of which the callee may grant less.
+    fn given(mut self, time: Duration) -> Self {
+        // Some of it is over when the call arrives.
+        self.open_ended = time > Self::OPEN_END / 2;
+        self
+    }
+
+    /// Whether the caller has set no time: it ends the call itself, and calls that are made for
+    /// this one have the time they would have without it.
+    #[must_use]
+    pub fn is_open_ended(&self) -> bool {
+        self.open_ended
     }
 
     /// Whether it is certain that the source is who it says: a call of this process, or one that

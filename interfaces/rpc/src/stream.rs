@@ -1,8 +1,8 @@
 //! The asynchronous byte streams of a call, with credit between peers of our kind.
 //!
-//! A reader tells how much it has consumed once half of its window is used up; a writer stops
-//! when the window is full. A 1.9 peer neither grants nor heeds credit: what it sends is buffered
-//! up to a bound, and a reader that stays behind fails its own call only.
+//! A reader tells how much it has consumed once half of its window is used up, or less of it when it
+//! is slow; a writer stops when the window is full. A 1.9 peer neither grants nor heeds credit: what
+//! it sends is buffered up to a bound, and a reader that stays behind fails its own call only.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -24,6 +24,10 @@ use crate::outbound;
 use crate::outbox::check_subject;
 use crate::peer::{Farewell, SlotGuard};
 
+/// After how long a reader that is slow tells of less than half a window: a writer that hears nothing
+/// for some seconds may take it for one that reads nothing.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Reads the bytes of one stream or future, in order.
 ///
 /// The end of the stream is [`None`]. Dropping the reader before its end gives the call up, as
@@ -35,6 +39,7 @@ pub struct ByteReader {
     idle: Option<Duration>,
     consumed: u64,
     reported: u64,
+    reported_at: Instant,
     report: Option<BoxFuture<'static, Result<(), CallError>>>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
@@ -56,6 +61,7 @@ impl ByteReader {
             idle: None,
             consumed: 0,
             reported: 0,
+            reported_at: Instant::now(),
             report: None,
             timer: None,
         }
@@ -140,7 +146,9 @@ impl ByteReader {
 
     fn grant_credit(&mut self) {
         let window = self.guard.peer.inner.config.stream_window;
-        if self.consumed - self.reported < window / 2 {
+        let untold = self.consumed - self.reported;
+        let is_slow = || self.reported_at.elapsed() >= SLOW;
+        if untold < window / 2 && (untold < window / 16 || !is_slow()) {
             return;
         }
         let Some(Remote {
@@ -152,6 +160,7 @@ impl ByteReader {
             return;
         };
         self.reported = self.consumed;
+        self.reported_at = Instant::now();
         let subject = Subject::from(format!("{root}.credit.{}", self.path));
         let peer = self.guard.peer.clone();
         let total = Bytes::from(self.consumed.to_string());

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::failure::Failure;
 use crate::settings::BodyLimits;
-use crate::upload::Upload;
+use crate::upload::{Upload, awaited};
 use crate::watch::Busy;
 use crate::websocket::FromClient;
 
@@ -68,11 +68,24 @@ impl Limited {
         BrokenOff::Refused(why)
     }
 
+    /// The next frame, which is known to be waited for where there is none yet.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        self.upload.waits();
+        let waker = awaited(&self.upload, cx.waker());
+        Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&waker))
+    }
+
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+        let Poll::Ready(frame) = self.poll_body(cx) else {
             // Only counted while the client is waited for.
             let until = Instant::now() + self.pause;
             let timer = self

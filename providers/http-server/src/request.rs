@@ -10,7 +10,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use lattice_provider_sdk::telemetry;
 use lattice_rpc::http::{HttpError, IncomingBody};
-use lattice_rpc::{CallError, Invocation};
+use lattice_rpc::{CallError, Context, Invocation};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::listener::Shared;
 use crate::place::{PathParams, is_param};
 use crate::route::{Found, Route};
-use crate::upload::{self, Upload};
+use crate::upload::Upload;
 use crate::websocket::{self, Answered, Offer};
 
 /// Answers a request. It never fails: what goes wrong is an answer too.
@@ -165,7 +165,7 @@ async fn ask(
     let begun = Instant::now();
     let upload = upload.filter(|_| !route.has_limit);
     let call = match upload {
-        Some(_) => call.until(begun + upload::LONGEST),
+        Some(_) => call.until(begun + Context::OPEN_END),
         None => call,
     };
     let (call, _road) = match telemetry::is_on() {

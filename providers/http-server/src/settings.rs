@@ -57,8 +57,9 @@
 //! Without `timeout_ms`, a component has the host's time for calls, five seconds unless
 //! `--call-timeout-ms` says otherwise, for the head of its answer from when the body of its request
 //! is all on its way to it, else 504. As long as the body comes, the client may
-//! pause for `body_timeout_ms`, else 408; a component that takes no piece of it for that time and
-//! the host's more is given up with 504. With `timeout_ms`, the head of the answer is due then,
+//! pause for `body_timeout_ms` whenever it is waited for, else 408; a component that takes nothing of
+//! what has come for the host's time for calls is given up with 504. The calls that the component makes
+//! meanwhile have that time each, but for those that pass the body on. With `timeout_ms`, the head of the answer is due then,
 //! whether the body is all there or not. In any case the host ends the call after the longest time
 //! that it lets components run. None of this is about the body of the answer, see below.
 //!

@@ -1,7 +1,8 @@
 //! How far the body of a request has come that is not there at once, and how long its call may
 //! wait for more.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,32 +11,38 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::failure::Failure;
 
-/// The longest that a call may take whose request is still being sent. The host of the component
-/// ends it earlier, after the longest time that it lets components run.
-pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What the body of a request tells whoever waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    moved: Mutex<Moved>,
+    state: Mutex<State>,
     /// Told when nothing more comes, from when on less patience is due.
     ended: Notify,
     blame: OnceLock<Failure>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Moved {
-    /// When the last piece was taken, or the end was seen.
-    at: Instant,
-    has_ended: bool,
+struct State {
+    turn: Turn,
+    since: Instant,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The component's: it may take what has come.
+    Component,
+    /// The client's: it is waited for.
+    Client,
+    /// The component's, and nothing more comes.
+    Over,
 }
 
 impl Upload {
     pub(crate) fn new() -> Self {
         Self {
-            moved: Mutex::new(Moved {
-                at: Instant::now(),
-                has_ended: false,
+            state: Mutex::new(State {
+                turn: Turn::Component,
+                since: Instant::now(),
             }),
             ended: Notify::new(),
             blame: OnceLock::new(),
@@ -44,19 +51,39 @@ impl Upload {
 
     /// A piece has come, and was taken.
     pub(crate) fn moves(&self) {
-        self.moved.lock().at = Instant::now();
+        self.turn_to(Turn::Component);
+    }
+
+    /// The component would take a piece, but the client has not sent it yet.
+    pub(crate) fn waits(&self) {
+        if self.state.lock().turn != Turn::Client {
+            self.turn_to(Turn::Client);
+        }
+    }
+
+    /// There is a piece that was waited for, whether it is taken or not.
+    fn comes(&self) {
+        if self.state.lock().turn == Turn::Client {
+            self.turn_to(Turn::Component);
+        }
     }
 
     /// Nothing more comes, or nobody takes it.
     pub(crate) fn ends(&self) {
-        let mut moved = self.moved.lock();
-        if !moved.has_ended {
-            *moved = Moved {
-                at: Instant::now(),
-                has_ended: true,
-            };
+        if self.turn_to(Turn::Over) {
             self.ended.notify_one();
         }
+    }
+
+    /// What is over stays so.
+    fn turn_to(&self, turn: Turn) -> bool {
+        let mut state = self.state.lock();
+        if state.turn == Turn::Over {
+            return false;
+        }
+        let since = Instant::now();
+        *state = State { turn, since };
+        true
     }
 
     /// The client is to blame for what follows.
@@ -72,20 +99,45 @@ impl Upload {
     }
 
     /// Resolves when the component had its `time`: since the body is all there or, before that, since
-    /// the last piece, for which the client may let it wait for `pause`. A client that takes longer
-    /// is told so before this is over, as long as the component waits for it.
+    /// it took the last piece. While the client is waited for it may take `pause` besides; one
+    /// that takes longer is told so before this is over.
     pub(crate) async fn stalls(&self, time: Duration, pause: Duration) {
         loop {
-            let Moved { at, has_ended } = *self.moved.lock();
-            let pause = if has_ended { Duration::ZERO } else { pause };
-            let until = at + pause + time;
-            if until <= Instant::now() {
+            let State { turn, since } = *self.state.lock();
+            let now = Instant::now();
+            let until = match turn {
+                Turn::Client => since + pause + time,
+                Turn::Component | Turn::Over => since + time,
+            };
+            if until <= now {
                 return;
             }
+            // Whosever turn it is next has `time` at least, so that to look again by then is enough.
+            let look = until.min(now + time);
             // It looks again at whatever comes first.
-            drop(timeout_at(until, self.ended.notified()).await);
+            drop(timeout_at(look, self.ended.notified()).await);
         }
     }
+}
+
+/// Wakes who waits for a piece, and knows from then on that the client has sent it: whoever asked
+/// once may do something else meanwhile.
+struct Awaited {
+    upload: Arc<Upload>,
+    waker: Waker,
+}
+
+impl Wake for Awaited {
+    fn wake(self: Arc<Self>) {
+        self.upload.comes();
+        self.waker.wake_by_ref();
+    }
+}
+
+/// What to wake when a piece comes.
+pub(crate) fn awaited(upload: &Arc<Upload>, waker: &Waker) -> Waker {
+    let (upload, waker) = (Arc::clone(upload), waker.clone());
+    Arc::new(Awaited { upload, waker }).into()
 }
 
 #[cfg(test)]
@@ -108,6 +160,7 @@ mod tests {
         let upload = Upload::new();
         let sending = async {
             for _ in 0..10 {
+                upload.waits();
                 sleep(Duration::from_secs(59)).await;
                 upload.moves();
             }
@@ -121,12 +174,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_component_that_takes_nothing_more_has_the_time_of_the_client_too() {
+    async fn a_component_that_takes_nothing_has_no_more_than_its_own_time() {
         let upload = Upload::new();
-        sleep(Duration::from_secs(3)).await;
+        assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 7);
         upload.moves();
-        assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 67);
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 4);
         assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_waited_for_has_its_pause_besides() {
+        let upload = Upload::new();
+        upload.waits();
+        sleep(Duration::from_secs(5)).await;
+        upload.waits();
+        assert_eq!(seconds(upload.stalls(TIME, PAUSE)).await, 62);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_that_was_waited_for_and_is_not_taken_is_no_pause_of_the_client() {
+        let upload = Arc::new(Upload::new());
+        upload.waits();
+        let sending = async {
+            sleep(Duration::from_secs(30)).await;
+            awaited(&upload, Waker::noop()).wake();
+        };
+        let (took, ()) = tokio::join!(seconds(upload.stalls(TIME, PAUSE)), sending);
+        assert_eq!(took, 30 + 7);
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use support::{Lattice, PATIENCE, body_at, free_address, link};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// What a component has for its answer when nobody says otherwise.
 const DEFAULT: Duration = lattice_provider_sdk::DEFAULT_DEADLINE;
@@ -110,6 +110,86 @@ async fn a_component_that_does_not_answer_has_its_time_from_the_end_of_the_uploa
     );
     let cancelled = tokio::time::timeout(PATIENCE, ends.recv()).await;
     assert_eq!(cancelled.unwrap(), Some(()));
+}
+
+/// More than goes to a component that takes nothing of it.
+const TOO_MUCH: usize = 640;
+
+/// The answer to a request whose component takes nothing of its body, which the client sends as fast as
+/// it can, and how long that took.
+async fn untaken(values: &[(&str, &str)]) -> (String, Duration) {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = linked(&mut lattice, "mute", values).await;
+    let _component = lattice
+        .serve("mute", 10, |call| async move {
+            let _held = call;
+            std::future::pending::<()>().await;
+        })
+        .await;
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let begun = Instant::now();
+    let sending = tokio::spawn(async move {
+        let length = TOO_MUCH * PIECE;
+        let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+        writer.write_all(head.as_bytes()).await?;
+        for _ in 0..TOO_MUCH {
+            writer.write_all(&[b'x'; PIECE]).await?;
+        }
+        std::io::Result::Ok(writer)
+    });
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(2 * PATIENCE, reader.read(&mut answer)).await;
+    let length = read.expect("the server answers").unwrap();
+    sending.abort();
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    (answer, begun.elapsed())
+}
+
+#[tokio::test]
+async fn a_component_that_takes_nothing_of_a_long_body_has_its_usual_time() {
+    let (answer, took) = untaken(&[]).await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(answer.contains("deadline-exceeded"), "{answer}");
+    let slack = Duration::from_millis(1900);
+    assert!(took < DEFAULT + slack, "{took:?}");
+    assert!(took > DEFAULT - Duration::from_millis(100), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_limit_that_the_link_sets_holds_where_nothing_of_a_body_is_taken() {
+    let (answer, took) = untaken(&[("timeout_ms", "700")]).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_component_that_takes_a_long_body_slowly_is_let_go_on() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = linked(&mut lattice, "slow", &[]).await;
+    let _component = lattice
+        .serve("slow", 10, |call| async move {
+            let mut params = call.params;
+            let request = take_request(&mut params).await.unwrap();
+            let mut body = request.into_body();
+            let (begun, mut length) = (Instant::now(), 0_u32);
+            while let Some(frame) = body.frame().await {
+                let taken = frame.unwrap().data_ref().map_or(0, Bytes::len);
+                length += u32::try_from(taken).unwrap();
+                // Half a window in more than the time of the answer.
+                let slowly = length.min(640 * 1024);
+                sleep_until(begun + Duration::from_secs(1) * slowly / (80 * 1024)).await;
+            }
+            let response = Response::new(Full::new(Bytes::from(length.to_string())));
+            let _ = answer(call.responder, Ok(response)).await;
+        })
+        .await;
+    let (answer, _) = upload(&address, 160, 160, Duration::ZERO).await;
+    let told = format!("\r\n\r\n{}", 160 * PIECE);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with(&told),
+        "{answer}"
+    );
 }
 
 /// Tells when it is dropped.

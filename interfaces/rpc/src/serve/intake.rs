@@ -219,8 +219,9 @@ where
             return None;
         };
         let options = &self.options;
-        let left = told.time_left(options.default_deadline, options.longest_deadline);
-        let deadline = arrived + proven_left.map_or(left, |proven| proven.min(left));
+        let told_left = told.time_left(options.default_deadline, Duration::MAX);
+        let left = proven_left.map_or(told_left, |proven| proven.min(told_left));
+        let deadline = arrived + left.min(options.longest_deadline);
         let takes_items = told.takes_items(&caller);
         let terms = told.terms.take();
         let whole = terms.as_ref().is_some_and(|terms| terms.turn.is_some());
@@ -228,7 +229,7 @@ where
         let mut inbound = Inbound::new(peer, message.subject, caller, terms);
         inbound.takes_items = takes_items;
         let inbound = Arc::new(inbound);
-        let context = Context::new(told, arrived, deadline, source);
+        let context = Context::new(told, arrived, deadline, source).given(left);
         Some(IncomingCall {
             params: Params::new(
                 Arc::clone(&inbound),
@@ -277,12 +278,13 @@ where
 
     fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running {
         let arrived = Instant::now();
+        let left = deadline.saturating_duration_since(arrived);
         let deadline = deadline.min(arrived + self.options.longest_deadline);
         let inbound = Inbound::direct(self.peer.clone(), self.subject.clone());
         let inbound = Arc::new(inbound);
         let limiter = Arc::clone(&self.options.limiter);
         let call = IncomingCall {
-            context: Context::new(told, arrived, deadline, Source::Own),
+            context: Context::new(told, arrived, deadline, Source::Own).given(left),
             params: Params::given(Arc::clone(&inbound), given, deadline, limiter),
             responder: Responder::new(Arc::clone(&inbound)),
         };
