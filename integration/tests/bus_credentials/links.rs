@@ -5,9 +5,10 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::Subscriber;
 use futures::StreamExt as _;
 use lattice_claims::CurveKey;
+use lattice_core::Locality;
 use lattice_core::provider::{HostData, NewCredentials};
 use lattice_core::subject::ProviderSubjects;
-use lattice_integration::{STEP, STORE, until};
+use lattice_integration::{Event, STEP, STORE, get, until};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -50,6 +51,12 @@ async fn a_providers_credentials_reach_no_further_than_its_links() -> Result<()>
         .context("no inbox")?;
     attacker.subscribe(&format!("{inbox}.>")).await?;
     attacker.publish(&format!("{inbox}.a.1"), "x").await?;
+    // Tell of calls in the name of another.
+    let xkey = &other.provider_xkey_public_key;
+    for what in ["failed", "refused"] {
+        let subject = format!("wasmbus.rpc.default.{xkey}.{what}");
+        attacker.publish(&subject, "{}").await?;
+    }
     let queued = "default.vault.wrpc.0.0.1.>";
     let queue = "default.vault".to_owned();
     let _served = attacker
@@ -99,6 +106,21 @@ async fn a_providers_credentials_reach_no_further_than_its_links() -> Result<()>
     );
     let text = lattice.until_status(&address, "/before", 200).await?;
     ensure!(text == "Counter /before: 2\n", "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_may_tell_of_its_own_calls_that_failed() -> Result<()> {
+    let guarded = Guarded::start(LONG).await?;
+    let mut lattice = guarded.lattice;
+    lattice.locality = Locality::Spread;
+    let address = lattice.serve_http(0, "nowhere").await?;
+    let (status, text) = get(&address, "/").await?;
+    ensure!(status == 503, "{status} {text}");
+    let failed = |event: &Event| event.name == "invocation_failed";
+    let event = lattice.events.wait(failed, STEP).await?;
+    let ends = (event.data("source_id"), event.data("component_id"));
+    ensure!(ends == ("httpserver", "nowhere"), "{event:?}");
     Ok(())
 }
 
