@@ -20,6 +20,10 @@ const NIGHTLY: [(&str, &str); 2] = [
     ("LATTICE_SOAK_SECONDS", "600"),
 ];
 
+/// `wash` as a release builds it: it carries a nats-server. The other tests do not notice, since one that
+/// lies elsewhere goes before it.
+const AS_RELEASED: [&str; 2] = ["--features", "wash/embed-nats"];
+
 /// Which tests to run, and how.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
@@ -73,6 +77,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     let mut build = shell::cargo();
     // Programs together with tests, so that both are built from one and the same set of features.
     build.args(["build", "--workspace", "--bins", "--tests"]);
+    build.args(AS_RELEASED);
     tools.apply(&mut build)?;
     shell::stream(&mut build).context("programs and tests do not compile")?;
 
@@ -84,6 +89,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCo
     shell::heading("tests");
     let mut tests = shell::cargo();
     tests.args(["nextest", "run", "--workspace"]);
+    tests.args(AS_RELEASED);
     options.apply(&mut tests);
     tools.apply(&mut tests)?;
     let passed = tests.status().context("could not start nextest")?.success();
@@ -98,6 +104,7 @@ fn run_doc_tests(tools: &Tools<'_>) -> Result<()> {
     shell::heading("examples in the documentation");
     let mut command = shell::cargo();
     command.args(["test", "--quiet", "--workspace", "--doc"]);
+    command.args(AS_RELEASED);
     tools.apply(&mut command)?;
     shell::stream(&mut command).context("examples in the documentation failed")
 }

@@ -12,6 +12,9 @@ use crate::workspace::Workspace;
 /// Names the nats-server under test; set beforehand, it is left as it is, to test with another one.
 const NATS_SERVER: &str = "LATTICE_NATS_SERVER";
 
+/// Names the nats-server that `wash` carries where it is built with its feature `embed-nats`.
+const EMBED_NATS_SERVER: &str = "LATTICE_EMBED_NATS_SERVER";
+
 /// Names an older nats-server, on which everything has to hold as well.
 const OLD_NATS_SERVER: &str = "LATTICE_OLD_NATS_SERVER";
 
@@ -22,7 +25,7 @@ const REDIS_SERVER: &str = "LATTICE_REDIS_SERVER";
 #[derive(Debug)]
 pub(super) struct Tools<'a> {
     workspace: &'a Workspace,
-    programs: [(&'static str, PathBuf); 3],
+    programs: [(&'static str, PathBuf); 4],
 }
 
 impl<'a> Tools<'a> {
@@ -38,6 +41,7 @@ impl<'a> Tools<'a> {
         Ok(Self {
             workspace,
             programs: [
+                (EMBED_NATS_SERVER, nats.clone()),
                 (NATS_SERVER, nats),
                 (OLD_NATS_SERVER, old_nats),
                 (REDIS_SERVER, redis),
