@@ -1,9 +1,17 @@
 //! Links say how near their calls may stay, and `wash` shows which roads they took.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
+use futures::StreamExt as _;
+use lattice_core::Locality;
 use lattice_integration::{Lattice, STEP, get, program, until};
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::time::timeout;
+
+/// After how long nothing more is expected to come.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// The document of a `wash` command that works.
 async fn wash(lattice: &Lattice, words: &[&str]) -> Result<Value> {
@@ -14,7 +22,7 @@ async fn wash(lattice: &Lattice, words: &[&str]) -> Result<Value> {
         .args(["-o", "json"])
         .env("HOME", home.path());
     command.env("WASMCLOUD_CTL_PORT", lattice.nats.port.to_string());
-    let output = tokio::time::timeout(STEP, command.output()).await??;
+    let output = timeout(STEP, command.output()).await??;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let document: Value = serde_json::from_str(&text).context(text)?;
     ensure!(document["success"] == true, "{document}");
@@ -162,5 +170,58 @@ async fn spread_shares_calls_among_hosts_although_one_is_near() -> Result<()> {
     );
     assert_eq!(on(&link, "bus"), 100, "{link}");
     assert_eq!(link["roads"]["why"]["bus"], "spread", "{link}");
+    Ok(())
+}
+
+/// `wash spy` of 1.9 subscribes to the calls of a component and of what it is linked with; of each it reads
+/// subject, source and payload. Answers come in the caller's inbox, which one who spies may read too.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test listens as the old shell does"
+)]
+async fn one_who_spies_sees_the_calls_of_a_link_that_takes_the_bus() -> Result<()> {
+    let mut lattice = Lattice::start(1).await?;
+    lattice.locality = Locality::Spread;
+    lattice.run(0, "hello", "http-hello", 10).await?;
+    let address = lattice.serve_http(0, "hello").await?;
+    lattice.until_status(&address, "/", 200).await?;
+    let mut calls = lattice.client.subscribe("default.hello.wrpc.>").await?;
+    let mut answers = lattice.client.subscribe("_INBOX.>").await?;
+    lattice.client.flush().await?;
+    ask(&address, 1).await?;
+    let call = timeout(STEP, calls.next()).await?.context("no call")?;
+    let handle = "default.hello.wrpc.0.0.1.wrpc:http/incoming-handler@0.1.0.handle";
+    assert_eq!(call.subject.as_str(), handle);
+    let headers = call.headers.context("no headers")?;
+    let source = headers.get("source-id").map(|value| value.as_str());
+    assert_eq!(source, Some("httpserver"));
+    let has =
+        |payload: &[u8], text: &str| payload.windows(text.len()).any(|at| at == text.as_bytes());
+    assert!(has(&call.payload, &address), "{:?}", call.payload);
+    let inbox = call.reply.context("no place for an answer")?;
+    let answer = async {
+        loop {
+            let message = answers.next().await.context("no answer")?;
+            if message.subject.starts_with(inbox.as_str()) && has(&message.payload, "Hello from") {
+                return Ok::<_, anyhow::Error>(());
+            }
+        }
+    };
+    timeout(STEP, answer).await??;
+
+    // By the socket there is nothing to see.
+    put_again(&lattice, "prefer-local").await?;
+    until(async || {
+        ask(&address, 1).await?;
+        let link = link_of(&lattice, "httpserver").await?;
+        ensure!(link["roads"]["last"] == "socket", "{link}");
+        Ok(())
+    })
+    .await?;
+    lattice.client.flush().await?;
+    while timeout(QUIET, calls.next()).await.is_ok() {}
+    ask(&address, 10).await?;
+    assert!(timeout(QUIET, calls.next()).await.is_err());
     Ok(())
 }
