@@ -23,6 +23,16 @@ async fn readme_of_http_keyvalue_counter() -> Result<()> {
 }
 
 #[tokio::test]
+async fn readme_of_http_blobs() -> Result<()> {
+    replay("examples/http-blobs/README.md").await
+}
+
+#[tokio::test]
+async fn readme_of_messaging_echo() -> Result<()> {
+    replay("examples/messaging-echo/README.md").await
+}
+
+#[tokio::test]
 async fn readme_of_greeter() -> Result<()> {
     replay("examples/greeter/README.md").await
 }
