@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
+pub mod held;
+
 /// Which file stands behind a path: it is another one when the file was deleted or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
@@ -29,6 +31,16 @@ impl FileId {
     #[must_use]
     pub fn is_at(self, path: &Path) -> bool {
         Self::of(path).is_ok_and(|found| found == self)
+    }
+
+    /// Whether it is known not to be the one behind the path any more; it is not where the path cannot
+    /// be looked at.
+    #[must_use]
+    pub fn is_gone_from(self, path: &Path) -> bool {
+        match Self::of(path) {
+            Ok(found) => found != self,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 }
 
