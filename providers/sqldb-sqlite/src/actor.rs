@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use lattice_provider_sdk::files::FileId;
+use lattice_provider_sdk::files::held::{self, Held, HeldError, Interrupt, Leave};
 use lattice_provider_sdk::sql::{Batch, Column, Done, SqlError, Value};
-use rusqlite::{CachedStatement, Connection, InterruptHandle, OpenFlags, Rows};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Rows};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::errors::{gone, in_use, sql_error};
+use crate::errors::{gone, in_use, not_seen, sql_error};
 use crate::guard;
-use crate::held::{self, Held, HeldError, Leave};
 use crate::settings::FolderSettings;
 use crate::values::{Kind, Parameter};
 
@@ -74,7 +73,7 @@ pub(crate) struct Actor {
     file: FileId,
     leave: Arc<Leave>,
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) interrupt: InterruptHandle,
+    interrupt: Arc<Interrupt>,
 }
 
 /// The connection of an actor in its thread. It is dropped before what says that the file is open.
@@ -84,8 +83,7 @@ struct Opened {
     file: FileId,
     path: PathBuf,
     only_reads: bool,
-    /// The last thing that it does is not interrupted.
-    is_settling: Arc<AtomicBool>,
+    interrupt: Arc<Interrupt>,
 }
 
 /// What a thread is told to do, until the file is to be closed.
@@ -124,22 +122,16 @@ impl Actor {
     }
 
     fn start(opened: Opened) -> Result<Self, SqlError> {
-        let (file, interrupt) = (opened.file, opened.connection.get_interrupt_handle());
+        let (file, interrupt) = (opened.file, Arc::clone(&opened.interrupt));
         let (commands, told) = mpsc::channel(1);
         let leave = Arc::clone(opened.held.leave());
         let told = Told {
             commands: told,
             leave: Arc::clone(&leave),
         };
-        let (busy, idle) = (
-            opened.connection.get_interrupt_handle(),
-            commands.downgrade(),
-        );
-        let is_settling = Arc::clone(&opened.is_settling);
+        let (busy, idle) = (Arc::clone(&interrupt), commands.downgrade());
         leave.by(move || {
-            if !is_settling.load(Ordering::SeqCst) {
-                busy.interrupt();
-            }
+            busy.now();
             // Where there is no room the thread has something to do.
             let _full = idle.upgrade().map(|idle| idle.try_send(Command::Look));
         });
@@ -149,7 +141,7 @@ impl Actor {
         };
         let started = thread::Builder::new().name(name.to_owned());
         started
-            .spawn(move || serve(&opened, told))
+            .spawn(move || work(opened, told))
             .map_err(|error| SqlError::Unavailable(format!("there is no thread: {error}")))?;
         Ok(Self {
             file,
@@ -157,6 +149,11 @@ impl Actor {
             commands,
             interrupt,
         })
+    }
+
+    /// Breaks off what it does.
+    pub(crate) fn interrupt(&self) {
+        self.interrupt.now();
     }
 
     /// Whether it has that file open, and keeps it.
@@ -180,17 +177,19 @@ fn open(path: &Path, settings: &FolderSettings, only_reads: bool) -> Result<Open
     });
     let (mut connection, file, held) = opened.map_err(|error| match error {
         HeldError::Open(error) => sql_error(&error),
+        HeldError::Look(error) => not_seen(&error),
         HeldError::InUse => in_use(),
     })?;
     let busy = settings.busy_wait;
     let set_up = guard::set_up(&mut connection, busy, settings.synchronous, only_reads);
+    let handle = connection.get_interrupt_handle();
     let opened = Opened {
         connection,
         held,
         file,
         path: path.to_owned(),
         only_reads,
-        is_settling: Arc::default(),
+        interrupt: Interrupt::by(move || handle.interrupt()),
     };
     set_up.map(|()| opened).map_err(|error| sql_error(&error))
 }
@@ -206,15 +205,38 @@ impl Opened {
         }
     }
 
-    /// Moves what is only in the `-wal` to the file: it is not for the file that comes there now.
-    fn settle(&self) {
-        self.is_settling.store(true, Ordering::SeqCst);
+    /// Moves what is only in the `-wal` to the file: it is not for the file that comes there now. One that
+    /// only reads does it, too, since the one that wrote may have been closed before.
+    fn settle(&mut self) {
         let _undone = self.connection.execute_batch("ROLLBACK");
-        let settled = self.connection.busy_timeout(Duration::ZERO);
-        let settle = "PRAGMA wal_checkpoint(TRUNCATE)";
-        if let Err(error) = settled.and_then(|()| self.connection.execute_batch(settle)) {
-            tracing::warn!(%error, "what was written to a file before it was replaced is lost");
-        }
+        let Self {
+            connection, held, ..
+        } = self;
+        held.settle(|| checkpoint(connection));
+    }
+}
+
+/// Moves what is in the `-wal` to the file, unless somebody is in the way.
+fn checkpoint(connection: &mut Connection) -> Result<bool, rusqlite::Error> {
+    guard::take_off(connection)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    let text = "PRAGMA wal_checkpoint(TRUNCATE)";
+    // Who is in the way is no error here: the first column says so.
+    match connection.query_row(text, [], |row| row.get::<_, bool>(0)) {
+        Ok(is_busy) => Ok(!is_busy),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Does what it is told to, and closes the file.
+fn work(mut opened: Opened, told: Told) {
+    serve(&opened, told);
+    opened.interrupt.no_more();
+    if opened.held.is_to_settle() {
+        opened.settle();
     }
 }
 
@@ -262,9 +284,6 @@ fn serve(opened: &Opened, mut told: Told) {
             Command::Look => {}
         }
     }
-    if told.leave.is_asked() && !opened.only_reads {
-        opened.settle();
-    }
 }
 
 fn prepare<'c>(connection: &'c Connection, text: &str) -> Result<CachedStatement<'c>, SqlError> {
@@ -281,8 +300,8 @@ fn bind(statement: &mut CachedStatement<'_>, values: &[Value]) -> Result<(), Sql
     Ok(())
 }
 
-/// Hands the rows of a statement out, the first at once and the others as they are asked for. Returns a command that is not about
-/// them.
+/// Hands the rows of a statement out, the first at once and the others as they are asked for. Returns a
+/// command that is not about them.
 fn read(
     opened: &Opened,
     text: &str,
@@ -302,13 +321,7 @@ fn read(
             return None;
         }
     };
-    let columns: Vec<_> = statement
-        .columns()
-        .map(|column| Column {
-            name: column.name().to_owned(),
-            type_name: column.decl_type().unwrap_or_default().to_owned(),
-        })
-        .collect();
+    let columns = columns(&statement);
     let kinds: Vec<_> = columns
         .iter()
         .map(|column| Kind::of(Some(&column.type_name)))
@@ -328,6 +341,26 @@ fn read(
         return None;
     }
     let _gone = reply.send(begun);
+    hand_out(opened, rows, &kinds, was_open, told)
+}
+
+fn columns(statement: &CachedStatement<'_>) -> Vec<Column> {
+    let column = |column: rusqlite::Column<'_>| Column {
+        name: column.name().to_owned(),
+        type_name: column.decl_type().unwrap_or_default().to_owned(),
+    };
+    statement.columns().map(column).collect()
+}
+
+/// Hands the further rows of a statement out until there are no more, or nobody wants them.
+fn hand_out(
+    opened: &Opened,
+    mut rows: Rows<'_>,
+    kinds: &[Kind],
+    was_open: bool,
+    told: &mut Told,
+) -> Option<Command> {
+    let connection = &opened.connection;
     loop {
         match told.next()? {
             Command::Next {
@@ -335,7 +368,7 @@ fn read(
                 bytes,
                 reply,
             } => {
-                let taken = take(&mut rows, &kinds, most, bytes);
+                let taken = take(&mut rows, kinds, most, bytes);
                 let batch = or_rolled_back(connection, was_open, taken.map(|(batch, _)| batch));
                 if matches!(&batch, Ok(batch) if !batch.is_last) {
                     let _gone = reply.send(batch);

@@ -54,6 +54,13 @@ pub(crate) fn gone() -> SqlError {
     SqlError::Unavailable(what.to_owned())
 }
 
+/// It is not known which file is there.
+pub(crate) fn not_seen(error: &std::io::Error) -> SqlError {
+    SqlError::Unavailable(format!(
+        "the file of the database cannot be looked at: {error}"
+    ))
+}
+
 /// The file that was there before is not closed yet.
 pub(crate) fn in_use() -> SqlError {
     let what = "the file of the database was deleted or replaced, and what was begun in the old one has \

@@ -60,6 +60,11 @@ pub(crate) fn set_up(
     connection.authorizer(Some(may))
 }
 
+/// Takes the guard from a connection that no component uses any more.
+pub(crate) fn take_off(connection: &mut Connection) -> Result<()> {
+    connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+}
+
 fn may(context: AuthContext<'_>) -> Authorization {
     let is_allowed = match context.action {
         // A file name that is no plain text comes as unknown.

@@ -34,9 +34,6 @@ mod actor;
 mod backend;
 mod errors;
 mod guard;
-// One text for both providers with SQLite inside.
-#[path = "../../keyvalue-sqlite/src/held.rs"]
-mod held;
 mod provider;
 mod session;
 pub mod settings;

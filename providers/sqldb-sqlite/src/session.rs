@@ -127,7 +127,7 @@ impl Drop for SqliteSession {
         };
         if self.is_busy || self.in_transaction || self.is_reading || self.is_soiled {
             // The connection is closed when its thread is done, which undoes what is open.
-            taken.actor().interrupt.interrupt();
+            taken.actor().interrupt();
             return;
         }
         taken.give_back();
@@ -225,7 +225,10 @@ impl Session for SqliteSession {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use lattice_provider_sdk::sql::{Backend, Dialect, Isolation, Purpose};
+    use rusqlite::Connection;
     use tempfile::TempDir;
 
     use super::*;
@@ -346,19 +349,36 @@ mod tests {
         assert!(failed.as_ref().is_some_and(is_gone), "{failed:?}");
     }
 
+    /// Waits until somebody reads the file: then what is written does not all go from the `-wal`.
+    async fn is_read(path: &Path) {
+        let other = Connection::open(path).unwrap();
+        other.busy_timeout(Duration::ZERO).unwrap();
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        loop {
+            other.execute("INSERT INTO t VALUES (1)", []).unwrap();
+            let is_busy = other.query_row(checkpoint, [], |row| row.get::<_, bool>(0));
+            if is_busy.unwrap() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    const MANY: &str = "WITH RECURSIVE n (i) AS \
+                        (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)";
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_new_file_is_opened_when_the_old_one_is_closed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("default.sqlite3");
         let backend = crate::databases(folder.path().to_owned()).await.unwrap();
         execute(&backend, "CREATE TABLE t (a)").await.unwrap();
-        let text = "WITH RECURSIVE n (i) AS \
-                    (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) \
-                    SELECT count(*) FROM n";
-        let (mut session, statement) = connect(&backend, text).await;
+        let text = format!("{MANY} SELECT count(*), (SELECT count(*) FROM t) FROM n");
+        let (mut session, statement) = connect(&backend, &text).await;
         let counted =
             tokio::spawn(async move { session.query(&statement, vec![], until()).await.map(drop) });
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = tokio::time::timeout(Duration::from_secs(20), is_read(&path));
+        begun.await.unwrap();
         std::fs::remove_file(&path).unwrap();
         execute(&backend, "CREATE TABLE t (b)").await.unwrap();
         let counted = tokio::time::timeout(Duration::from_secs(1), counted).await;
@@ -371,5 +391,44 @@ mod tests {
         execute(&backend, "INSERT INTO t (b) VALUES (1)")
             .await
             .unwrap();
+    }
+
+    async fn texts<B: Backend>(backend: &B, text: &str) -> Vec<Value> {
+        let (mut session, statement) = connect(backend, text).await;
+        session.query(&statement, vec![], until()).await.unwrap();
+        let batch = session.next(100, MUCH, until()).await.unwrap();
+        batch.rows.into_iter().flatten().collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_there_is_not_mixed_into_the_file_that_replaces_it() {
+        // Who opens the new file first, the one that reads or the one that writes.
+        for writes in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let [path, next] = ["default.sqlite3", "next"].map(|name| folder.path().join(name));
+            let backend = crate::databases(folder.path().to_owned()).await.unwrap();
+            let make = "CREATE TABLE t (a TEXT)";
+            execute(&backend, make).await.unwrap();
+            let insert = "INSERT INTO t VALUES ('old')";
+            execute(&backend, insert).await.unwrap();
+            // Rows wait, so that the file is read all the time.
+            let text = format!("{MANY} SELECT i, a FROM n, t");
+            let (mut session, statement) = connect(&backend, &text).await;
+            session.query(&statement, vec![], until()).await.unwrap();
+            let other = Connection::open(&next).unwrap();
+            let fill = format!("{make}; INSERT INTO t VALUES ('new')");
+            other.execute_batch(&fill).unwrap();
+            drop(other);
+            std::fs::rename(&next, &path).unwrap();
+            let mut there = vec![Value::Text("new".into())];
+            if writes {
+                let insert = "INSERT INTO t VALUES ('more')";
+                execute(&backend, insert).await.unwrap();
+                there.push(Value::Text("more".into()));
+            }
+            assert_eq!(texts(&backend, "SELECT a FROM t").await, there);
+            let sound = texts(&backend, "SELECT * FROM pragma_integrity_check").await;
+            assert_eq!(sound, [Value::Text("ok".into())]);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The connections to one database.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::actor::Actor;
-use crate::errors::writer_is_busy;
+use crate::errors::{not_seen, writer_is_busy};
 use crate::settings::FolderSettings;
 
 /// One database: its writer and its readers.
@@ -82,7 +83,7 @@ impl Store {
                 false => Err(SqlError::Timeout),
             };
         };
-        self.take(&self.writer, permit, false).await
+        self.take(&self.writer, permit, false, until).await
     }
 
     /// A connection that reads.
@@ -98,16 +99,21 @@ impl Store {
                 false => Err(SqlError::Timeout),
             };
         };
-        self.take(&self.readers, permit, true).await
+        self.take(&self.readers, permit, true, until).await
     }
 
     /// A connection to the file that is there: SQLite goes on with one that is deleted or replaced,
     /// whose writes nobody sees again.
-    fn idle(&self, place: &Place) -> Option<Actor> {
-        let file = FileId::of(&self.path).ok();
+    fn idle(&self, place: &Place) -> Result<Option<Actor>, SqlError> {
+        let file = match FileId::of(&self.path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // It may be there all the same.
+            Err(error) => return Err(not_seen(&error)),
+        };
         let mut idle = place.idle.lock();
         idle.retain(|actor| file.is_some_and(|file| actor.has(file)));
-        idle.pop()
+        Ok(idle.pop())
     }
 
     async fn take(
@@ -115,10 +121,15 @@ impl Store {
         place: &Arc<Place>,
         permit: OwnedSemaphorePermit,
         only_reads: bool,
+        until: Instant,
     ) -> Result<Taken, SqlError> {
-        let actor = match self.idle(place) {
+        let actor = match self.idle(place)? {
             Some(actor) => actor,
-            None => Actor::open(&self.path, &self.settings, only_reads).await?,
+            None => {
+                let opened = Actor::open(&self.path, &self.settings, only_reads);
+                let opened = tokio::time::timeout_at(until, opened).await;
+                opened.map_err(|_| SqlError::Timeout)??
+            }
         };
         Ok(Taken {
             actor: Some(actor),
