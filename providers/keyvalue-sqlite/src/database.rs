@@ -31,6 +31,14 @@ pub(crate) enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// It is not known whether it is there.
+    #[error("could not look at `{path}`")]
+    Look {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Another one was there before.
     #[error(
         "`{path}` was deleted or replaced, and what was begun in the old one has not ended yet"
@@ -86,7 +94,15 @@ impl Database {
         let one_at_a_time = self.looking.lock().await;
         let path = self.settings.path.clone();
         let found = tokio::task::spawn_blocking(move || FileId::of(&path)).await;
-        let found = found.map_err(|_| OpenError::Ending)?;
+        let found = match found.map_err(|_| OpenError::Ending)? {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            // One that cannot be looked at may be there all the same.
+            Err(source) => {
+                let path = self.path();
+                return Err(OpenError::Look { path, source });
+            }
+            found => found,
+        };
         // Another link to the file may have seen before this one that it is gone.
         let known = self.workers().ok().filter(|workers| !workers.has_left());
         let known = known.map(|workers| workers.file());
@@ -109,16 +125,16 @@ impl Database {
         let path = self.path();
         let left = self.open.lock().take();
         if let Some(workers) = left {
-            workers.leave();
+            // The table of what is open may be in use.
+            let asked = tokio::task::spawn_blocking(move || workers.leave()).await;
+            asked.map_err(|_| OpenError::Ending)?;
             tracing::warn!(
                 path,
                 "the file was deleted or replaced, opening what is there"
             );
         }
         match found {
-            Err(source) if source.kind() != io::ErrorKind::NotFound || !self.settings.create => {
-                Err(OpenError::Missing { path, source })
-            }
+            Err(source) if !self.settings.create => Err(OpenError::Missing { path, source }),
             _ => {
                 let opened = open(&self.settings).await?;
                 *self.open.lock() = Some(opened);
@@ -157,6 +173,7 @@ async fn open(settings: &FileSettings) -> Result<Arc<Workers>, OpenError> {
     let opened = opened.await.map_err(|_| OpenError::Ending)?;
     opened.map(Arc::new).map_err(|error| match error {
         WorkersError::Open(source) => OpenError::Open { path, source },
+        WorkersError::Look(source) => OpenError::Look { path, source },
         WorkersError::InUse => OpenError::InUse { path },
     })
 }
@@ -164,13 +181,17 @@ async fn open(settings: &FileSettings) -> Result<Arc<Workers>, OpenError> {
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
+    use std::thread;
     use std::time::Duration;
+
+    use tokio::time::Instant;
 
     use super::*;
     use crate::rows::{Rows, SCHEMA};
 
     /// How long what has to happen may take.
     const PATIENCE: Duration = Duration::from_secs(30);
+    const SOON: Duration = Duration::from_millis(20);
     const LONG: &str = "WITH RECURSIVE n (i) AS \
                         (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) \
                         SELECT count(*) FROM n";
@@ -241,21 +262,77 @@ mod tests {
         assert_eq!(get(&one).await, Ok(Some(b"new".to_vec())));
     }
 
-    #[tokio::test]
-    async fn what_was_there_is_not_mixed_into_the_file_that_replaces_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let [path, next] = ["kv.db", "next.db"].map(|name| folder.path().join(name));
-        let database = Database::open(&settings(path.clone(), true)).await.unwrap();
-        assert_eq!(set(&database, "old").await, Ok(()));
+    /// Puts another file into the place of the one that is open, and waits until that is open.
+    async fn replace(database: &Database, path: &Path) {
+        let next = path.with_extension("next");
         make(&next, "new");
-        std::fs::rename(&next, &path).unwrap();
+        std::fs::rename(&next, path).unwrap();
         let opened = async { while database.check().await.is_err() {} };
         tokio::time::timeout(PATIENCE, opened).await.unwrap();
-        assert_eq!(get(&database).await, Ok(Some(b"new".to_vec())));
+    }
+
+    async fn assert_new_and_sound(database: &Database) {
+        assert_eq!(get(database).await, Ok(Some(b"new".to_vec())));
         let sound = |connection: &Connection| {
             let sound = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0));
             Ok::<String, Failure>(sound?)
         };
         assert_eq!(database.read(sound).await, Ok("ok".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_was_there_is_not_mixed_into_the_file_that_replaces_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kv.db");
+        let database = Database::open(&settings(path.clone(), true)).await.unwrap();
+        assert_eq!(set(&database, "old").await, Ok(()));
+        replace(&database, &path).await;
+        assert_new_and_sound(&database).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nor_is_it_when_somebody_reads_it_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kv.db");
+        let database = Database::open(&settings(path.clone(), true)).await.unwrap();
+        let database = Arc::new(database);
+        assert_eq!(set(&database, "old").await, Ok(()));
+        let (tell, begun) = tokio::sync::oneshot::channel();
+        let workers = database.workers().unwrap();
+        let reading = tokio::spawn(async move {
+            let left = Arc::clone(&workers);
+            let slow = move |connection: &Connection| {
+                connection.execute_batch("BEGIN; SELECT count(*) FROM lattice_keyvalue")?;
+                let _gone = tell.send(());
+                let until = Instant::now() + PATIENCE;
+                while !left.has_left() && Instant::now() < until {
+                    thread::park_timeout(SOON);
+                }
+                // The writer, which does nothing, looks at once.
+                thread::park_timeout(SOON * 10);
+                Ok::<_, Failure>(connection.execute_batch("COMMIT")?)
+            };
+            workers.read(slow).await
+        });
+        begun.await.unwrap();
+        replace(&database, &path).await;
+        assert_new_and_sound(&database).await;
+        let _broken_off = reading.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_looked_at_stays_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kv.db");
+        let database = Database::open(&settings(path.clone(), true)).await.unwrap();
+        assert_eq!(set(&database, "old").await, Ok(()));
+        let aside = folder.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let looked = database.check().await;
+        assert!(matches!(looked, Err(OpenError::Look { .. })), "{looked:?}");
+        std::fs::rename(&aside, &path).unwrap();
+        assert_eq!(set(&database, "still").await, Ok(()));
+        assert_eq!(get(&database).await, Ok(Some(b"still".to_vec())));
     }
 }

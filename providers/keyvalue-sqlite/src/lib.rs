@@ -42,7 +42,6 @@
 mod backend;
 mod database;
 mod failure;
-mod held;
 mod provider;
 mod rows;
 pub mod settings;

@@ -4,20 +4,20 @@
 //! writes wait for the disk together; each is undone by itself when it fails. Some threads read,
 //! each from what was there last when it began.
 
+use std::io;
 use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use lattice_provider_sdk::files::FileId;
+use lattice_provider_sdk::files::held::{self, Held, HeldError, Interrupt, Leave};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Failure;
-use crate::held::{self, Held, HeldError, Leave};
 use crate::rows::SCHEMA;
 use crate::settings::FileSettings;
 
@@ -36,6 +36,8 @@ type Read = Box<dyn FnOnce(&Connection) + Send>;
 pub(crate) enum WorkersError {
     /// SQLite does not open the file.
     Open(rusqlite::Error),
+    /// It is not known which file is there.
+    Look(io::Error),
     /// The one that was there before is still in use.
     InUse,
 }
@@ -50,6 +52,7 @@ impl From<HeldError<rusqlite::Error>> for WorkersError {
     fn from(error: HeldError<rusqlite::Error>) -> Self {
         match error {
             HeldError::Open(error) => Self::Open(error),
+            HeldError::Look(error) => Self::Look(error),
             HeldError::InUse => Self::InUse,
         }
     }
@@ -69,11 +72,19 @@ pub(crate) struct Workers {
 struct Opened {
     connection: Connection,
     held: Arc<Held>,
-    /// The last thing that it does is not interrupted.
-    is_settling: Arc<AtomicBool>,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Opened {
+    fn new(connection: Connection, held: &Arc<Held>) -> Self {
+        let handle = connection.get_interrupt_handle();
+        Self {
+            connection,
+            held: Arc::clone(held),
+            interrupt: Interrupt::by(move || handle.interrupt()),
+        }
+    }
+
     /// The next thing to do, unless the file is to be closed.
     fn next<T>(&self, jobs: &mut mpsc::Receiver<T>) -> Option<T> {
         let is_asked = || self.held.leave().is_asked();
@@ -83,13 +94,8 @@ impl Opened {
 
     /// Moves what is only in the `-wal` to the file: it is not for the file that comes there now.
     fn settle(&self) {
-        self.is_settling.store(true, Ordering::SeqCst);
         let _undone = self.connection.execute_batch("ROLLBACK");
-        let settled = self.connection.busy_timeout(Duration::ZERO);
-        let settle = "PRAGMA wal_checkpoint(TRUNCATE)";
-        if let Err(error) = settled.and_then(|()| self.connection.execute_batch(settle)) {
-            tracing::warn!(%error, "what was written to a file before it was replaced is lost");
-        }
+        self.held.settle(|| checkpoint(&self.connection));
     }
 }
 
@@ -103,11 +109,7 @@ impl Workers {
         };
         let ((writer, readers), file, held) = held::open(&settings.path, all)?;
         let held = Arc::new(held);
-        let open = |connection| Opened {
-            connection,
-            held: Arc::clone(&held),
-            is_settling: Arc::default(),
-        };
+        let open = |connection| Opened::new(connection, &held);
         let (writer, readers) = (open(writer), readers.into_iter().map(open));
         let readers: Vec<_> = readers.collect();
         set_up(&writer.connection, settings)?;
@@ -122,16 +124,11 @@ impl Workers {
         let (writes, to_write) = mpsc::channel(WAITING);
         let (reads, to_read) = mpsc::channel(WAITING);
         let leave = Arc::clone(writer.held.leave());
-        let connections = iter::once(&writer).chain(&readers);
-        let handle = |opened: &Opened| {
-            let handle = opened.connection.get_interrupt_handle();
-            (handle, Arc::clone(&opened.is_settling))
-        };
-        let handles: Vec<_> = connections.map(handle).collect();
+        let all = iter::once(&writer).chain(&readers);
+        let all: Vec<_> = all.map(|opened| Arc::clone(&opened.interrupt)).collect();
         let idle = (writes.downgrade(), reads.downgrade());
         leave.by(move || {
-            let busy = handles.iter().filter(|of| !of.1.load(Ordering::SeqCst));
-            busy.for_each(|(handle, _)| handle.interrupt());
+            all.iter().for_each(|interrupt| interrupt.now());
             wake(&idle.0, &idle.1);
         });
         let file = place.1;
@@ -297,9 +294,10 @@ fn read(opened: &Opened, jobs: &Mutex<mpsc::Receiver<Read>>) {
     loop {
         // One thread waits for the next job, the others for their turn to wait.
         let job = opened.next(&mut jobs.lock());
-        let Some(job) = job else { return };
+        let Some(job) = job else { break };
         job(&opened.connection);
     }
+    opened.interrupt.no_more();
 }
 
 fn write(opened: &Opened, mut jobs: mpsc::Receiver<Write>, (path, file): &(PathBuf, FileId)) {
@@ -327,8 +325,23 @@ fn write(opened: &Opened, mut jobs: mpsc::Receiver<Write>, (path, file): &(PathB
             tell(committed.as_ref().copied());
         }
     }
-    if opened.held.leave().is_asked() {
+    opened.interrupt.no_more();
+    if opened.held.is_to_settle() {
         opened.settle();
+    }
+}
+
+/// Moves what is in the `-wal` to the file, unless somebody is in the way.
+fn checkpoint(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let text = "PRAGMA wal_checkpoint(TRUNCATE)";
+    // Who is in the way is no error here: the first column says so.
+    match connection.query_row(text, [], |row| row.get::<_, bool>(0)) {
+        Ok(is_busy) => Ok(!is_busy),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy) => Ok(false),
+            _ => Err(error),
+        },
     }
 }
 
