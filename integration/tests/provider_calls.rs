@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lattice_core::Locality;
-use lattice_integration::{Event, HANDLE, HostOptions, Lattice, STEP, get};
+use lattice_integration::{Event, HANDLE, HostOptions, Lattice, STEP, begin, get};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 
 /// How long calls may take where that is to be over soon.
@@ -146,6 +147,23 @@ async fn a_process_whose_call_is_not_answered_in_time_has_its_host_tell() -> Res
 #[tokio::test]
 async fn a_provider_inside_whose_call_is_not_answered_in_time_has_its_host_tell() -> Result<()> {
     answers_too_late(true).await
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_that_is_given_up_is_told() -> Result<()> {
+    let (lattice, address) = apart(false, SOON).await?;
+    let mark = lattice.events.len();
+    let head = "POST /wait/60000 HTTP/1.1\r\ntransfer-encoding: chunked";
+    let mut client = begin(&address, head).await?;
+    client.write_all(b"5\r\nhello\r\n").await?;
+    sleep(Duration::from_millis(500)).await;
+    client.write_all(b"0\r\n\r\n").await?;
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await?;
+    assert_eq!(answer, *b"HTTP/1.1 504");
+    let event = the_one(&lattice, mark, 1).await?;
+    is_of(&event, "probe", "timeout");
+    Ok(())
 }
 
 #[tokio::test]

@@ -175,15 +175,24 @@ async fn ask(
         }
         false => (call, None),
     };
-    let too_late = || CallError::Deadline {
+    let peer = line.shared.peer();
+    // Boxed, since few requests come to need it.
+    let kept = upload.map(|_| Box::new(call.clone()));
+    tokio::select! {
+        biased;
+        answer = peer.call_http(call, request) => return answer,
+        () = stalls(upload, route) => {}
+    }
+    let error = CallError::Deadline {
         subject: route.subject().to_owned(),
         after: begun.elapsed(),
     };
-    tokio::select! {
-        biased;
-        answer = line.shared.peer().call_http(call, request) => answer,
-        () = stalls(upload, route) => Err(too_late().into()),
+    // What the client is to blame for is no failure of the call.
+    let is_ours = upload.is_some_and(|upload| upload.blame().is_none());
+    if let Some(call) = kept.filter(|_| is_ours) {
+        peer.gave_up(&call, &error);
     }
+    Err(error.into())
 }
 
 async fn stalls(upload: Option<&Upload>, route: &Route) {
