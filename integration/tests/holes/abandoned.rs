@@ -129,7 +129,7 @@ async fn stops_to_read(lattice: Lattice) -> Result<()> {
     let address = lattice.serve_http(0, "web").await?;
     lattice.until_status(&address, "/", 200).await?;
     let pids = [
-        lattice.hosts[0].pid().unwrap(),
+        lattice.hosts[0].pid().context("the host runs")?,
         lattice.hosts[0].provider_pid("http-server-provider")?,
     ];
     let resident = |pid: u32| usage(pid).map(|usage| usage.resident);
