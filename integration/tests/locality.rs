@@ -175,11 +175,11 @@ async fn spread_shares_calls_among_hosts_although_one_is_near() -> Result<()> {
 
 /// `wash spy` of 1.9 subscribes to the calls of a component and of what it is linked with; of each it reads
 /// subject, source and payload. Answers come in the caller's inbox, which one who spies may read too.
-#[tokio::test]
 #[expect(
     clippy::disallowed_methods,
     reason = "a test listens as the old shell does"
 )]
+#[tokio::test]
 async fn one_who_spies_sees_the_calls_of_a_link_that_takes_the_bus() -> Result<()> {
     let mut lattice = Lattice::start(1).await?;
     lattice.locality = Locality::Spread;
