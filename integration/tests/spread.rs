@@ -13,6 +13,7 @@ use lattice_integration::{
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_rpc::{CallError, Peer};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// A server whose monitor listens at an address, and the address.
 fn monitored() -> Result<(NatsBoxOptions, String)> {
@@ -242,20 +243,25 @@ async fn storm(
     outcomes
 }
 
-#[tokio::test]
-async fn killing_a_host_during_2000_requests_fails_at_most_those_under_way() -> Result<()> {
-    let (mut lattice, monitor) = three_hosts().await?;
+/// Runs the probe on three hosts and sends 2,000 calls; gives what will have become of them once a part of
+/// them is done.
+async fn in_a_storm(lattice: &Lattice) -> Result<JoinHandle<BTreeMap<String, usize>>> {
     for host in 0..3 {
         lattice.run(host, "probe", "probe", 100).await?;
     }
     let peer = lattice.peer().await?;
     echo(&peer, "probe").await?;
     let half_way = Arc::new(tokio::sync::Notify::new());
-    let storm = tokio::spawn({
-        let (peer, half_way) = (peer.clone(), Arc::clone(&half_way));
-        async move { storm(&peer, 2000, half_way).await }
-    });
+    let told = Arc::clone(&half_way);
+    let storm = tokio::spawn(async move { storm(&peer, 2000, told).await });
     half_way.notified().await;
+    Ok(storm)
+}
+
+#[tokio::test]
+async fn killing_a_host_during_2000_requests_fails_at_most_those_under_way() -> Result<()> {
+    let (mut lattice, monitor) = three_hosts().await?;
+    let storm = in_a_storm(&lattice).await?;
     let sleep = subject("probe", SLEEP);
     let shares = taken(&monitor, &sleep).await?;
     assert!(
@@ -327,17 +333,7 @@ async fn killing_a_host_fails_at_most_what_is_in_flight_on_it() -> Result<()> {
 #[tokio::test]
 async fn draining_a_host_fails_nothing() -> Result<()> {
     let mut lattice = Lattice::start(3).await?;
-    for host in 0..3 {
-        lattice.run(host, "probe", "probe", 100).await?;
-    }
-    let peer = lattice.peer().await?;
-    echo(&peer, "probe").await?;
-    let half_way = Arc::new(tokio::sync::Notify::new());
-    let storm = tokio::spawn({
-        let (peer, half_way) = (peer.clone(), Arc::clone(&half_way));
-        async move { storm(&peer, 2000, half_way).await }
-    });
-    half_way.notified().await;
+    let storm = in_a_storm(&lattice).await?;
     let status = lattice.hosts[1].terminate(STEP).await?;
     assert!(status.success(), "{status}: {}", lattice.hosts[1].log());
     let outcomes = storm.await?;
