@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::{Either, ready};
 use tokio::time::timeout_at;
 use wasmtime::{Store, Trap, WasmBacktrace};
 
@@ -135,13 +136,16 @@ impl Component {
     /// # Errors
     ///
     /// [`HttpCallError`] says why there is no response.
-    pub async fn handle_http(
+    pub fn handle_http(
         &self,
         cx: CallContext,
         request: http::Request<HttpBody>,
-    ) -> Result<HttpResponse, HttpCallError> {
-        let plan = self.0.http.as_ref().ok_or(HttpCallError::NotAHandler)?;
-        plan.handle(&self.0.shelf, cx, request).await
+    ) -> impl Future<Output = Result<HttpResponse, HttpCallError>> + Send + use<> {
+        let plan = self.0.http.as_ref().ok_or(HttpCallError::NotAHandler);
+        match plan.and_then(|plan| plan.handle(&self.0.shelf, cx, request)) {
+            Ok(exchange) => Either::Left(exchange),
+            Err(error) => Either::Right(ready(Err(error))),
+        }
     }
 
     fn plan(&self, export: &Export) -> Result<&CallPlan, CallError> {

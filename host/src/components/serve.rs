@@ -3,10 +3,12 @@
 mod failed;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::Either;
 use http_body_util::{BodyExt as _, Empty, Full};
 use lattice_codec::DecodeError;
 use lattice_codec::http::ErrorCode as HttpCode;
@@ -187,8 +189,7 @@ impl Server {
         let (serving, versions) = (Arc::clone(&self.serving), Arc::clone(&current));
         let handler = move |call: IncomingCall| {
             let version = Arc::clone(&versions.read());
-            let serving = Arc::clone(&serving);
-            async move { serving.handle(&version, call).await }
+            Arc::clone(&serving).handle(version, call)
         };
         let queue = self.prefix.queue_group();
         let handle = self.peer.serve(subject, queue, options, handler).await?;
@@ -196,28 +197,34 @@ impl Server {
     }
 }
 
+/// What a future is given, it holds for as long as it lives; so a call is passed on as seldom as
+/// can be, and functions that need not wait by themselves are none.
 impl Serving {
-    async fn handle(&self, version: &Version, mut call: IncomingCall) {
+    fn handle(
+        self: Arc<Self>,
+        version: Arc<Version>,
+        mut call: IncomingCall,
+    ) -> impl Future<Output = ()> + Send {
         if !lattice_telemetry::is_on() {
-            return self.answer(version, call).await;
+            return Either::Left(self.answer(version, call));
         }
         let function = (
             version.export.instance().unwrap_or_default(),
             version.export.function(),
         );
         let span = traced::served(&self.id, function, &mut call.context);
-        self.answer(version, call).instrument(span).await;
+        Either::Right(Box::pin(self.answer(version, call).instrument(span)))
     }
 
-    async fn answer(&self, version: &Version, call: IncomingCall) {
+    async fn answer(self: Arc<Self>, version: Arc<Version>, call: IncomingCall) {
         if let Some(policy) = &self.trust.policy
-            && let Err(denied) = self.leave(policy, version).await
+            && let Err(denied) = self.leave(policy, &version).await
         {
-            return self.refuse(version, call, denied).await;
+            return self.refuse(&version, call, denied).await;
         }
         match version.export.kind() {
-            ExportKind::Http => self.handle_http(version, call).await,
-            _ => self.handle_function(version, call).await,
+            ExportKind::Http => self.handle_http(&version, call).await,
+            _ => self.handle_function(&version, call).await,
         }
     }
 
@@ -257,61 +264,79 @@ impl Serving {
         }
     }
 
-    async fn handle_function(&self, version: &Version, call: IncomingCall) {
+    fn handle_function<'a>(
+        &'a self,
+        version: &'a Version,
+        call: IncomingCall,
+    ) -> impl Future<Output = ()> + Send + 'a {
         let IncomingCall {
             context,
             mut params,
             responder,
         } = call;
-        let answered = async {
-            let params = complete(&mut params, &version.export).await?;
-            let cx = self.context(&context, headroom(context.deadline));
-            Ok(version
-                .code
-                .component
-                .call(&version.export, cx, params)
-                .await?)
-        };
-        let sent = match answered.await {
-            Ok(results) => responder.reply(results).await,
-            Err(error) => responder.fail(self.failed(version, &context, error)).await,
-        };
-        if let Err(error) = sent {
-            tracing::warn!(component = %self.id, %error, "could not send an answer");
+        async move {
+            let answered = pin!(async {
+                let params = complete(&mut params, &version.export).await?;
+                let cx = self.context(&context, headroom(context.deadline, Instant::now()));
+                let component = &version.code.component;
+                Ok(component.call(&version.export, cx, params).await?)
+            });
+            let sent = match answered.await {
+                Ok(results) => responder.reply(results).await,
+                Err(error) => responder.fail(self.failed(version, &context, error)).await,
+            };
+            if let Err(error) = sent {
+                tracing::warn!(component = %self.id, %error, "could not send an answer");
+            }
         }
     }
 
-    async fn handle_http(&self, version: &Version, call: IncomingCall) {
+    fn handle_http<'a>(
+        &'a self,
+        version: &'a Version,
+        call: IncomingCall,
+    ) -> impl Future<Output = ()> + Send + 'a {
         let IncomingCall {
             context,
             mut params,
             responder,
         } = call;
-        let head_by = headroom(context.deadline);
-        let answered = async {
-            let request = take_request(&mut params).await?.map(incoming);
-            let mut cx = self.context(&context, Instant::now() + self.longest);
-            cx.answer_by = Some(head_by);
-            cx.open_ended = context.is_open_ended();
-            // The guest may go on after its answer, and counts as running as long as it does.
-            cx.hold = params.take_permit().map(|permit| Box::new(permit) as _);
-            let response = version.code.component.handle_http(cx, request);
-            let response = timeout_at(head_by, response).await;
-            Ok(response.map_err(|_| CallError::Deadline)??)
-        };
-        let sent = match answered.await {
-            Ok(response) => {
-                let on_broken = || self.on_broken_body(version, &context);
-                answer(responder, Ok(outgoing(response, on_broken))).await
+        async move {
+            let answered = pin!(self.response(version, &context, &mut params));
+            let sent = match answered.await {
+                Ok(response) => {
+                    let on_broken = || self.on_broken_body(version, &context);
+                    answer(responder, Ok(outgoing(response, on_broken))).await
+                }
+                Err(Failed::Http(HttpCallError::Guest(code))) => {
+                    answer::<Empty<Bytes>>(responder, Err(code)).await
+                }
+                Err(error) => responder.fail(self.failed(version, &context, error)).await,
+            };
+            if let Err(error) = sent {
+                tracing::debug!(component = %self.id, %error, "a response was not sent to its end");
             }
-            Err(Failed::Http(HttpCallError::Guest(code))) => {
-                answer::<Empty<Bytes>>(responder, Err(code)).await
-            }
-            Err(error) => responder.fail(self.failed(version, &context, error)).await,
-        };
-        if let Err(error) = sent {
-            tracing::debug!(component = %self.id, %error, "a response was not sent to its end");
         }
+    }
+
+    /// What the component answers to a request.
+    async fn response(
+        &self,
+        version: &Version,
+        context: &Context,
+        params: &mut Params,
+    ) -> Result<HttpResponse, Failed> {
+        let request = take_request(params).await?.map(incoming);
+        let now = Instant::now();
+        let head_by = headroom(context.deadline, now);
+        let mut cx = self.context(context, now + self.longest);
+        cx.answer_by = Some(head_by);
+        cx.open_ended = context.is_open_ended();
+        // The guest may go on after its answer, and counts as running as long as it does.
+        cx.hold = params.take_permit().map(|permit| Box::new(permit) as _);
+        let response = pin!(version.code.component.handle_http(cx, request));
+        let response = timeout_at(head_by, response).await;
+        Ok(response.map_err(|_| CallError::Deadline)??)
     }
 
     /// What to do when a body breaks off after its head was sent.
@@ -371,8 +396,8 @@ fn operation(export: &Export) -> String {
     }
 }
 
-fn headroom(deadline: Instant) -> Instant {
-    let left = deadline.saturating_duration_since(Instant::now());
+fn headroom(deadline: Instant, now: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
     deadline - HEADROOM.min(left / 10)
 }
 

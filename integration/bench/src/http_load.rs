@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::load::{Tally, closed_loop};
+use crate::load::{Tally, closed_loop, on_one_thread};
 
 /// One keep-alive connection.
 #[derive(Debug)]
@@ -54,19 +54,23 @@ pub(crate) async fn get(
     connections: usize,
     time: Duration,
 ) -> Result<Tally> {
-    closed_loop(connections, time, |mut tally| {
-        let (address, path) = (address.to_owned(), path.to_owned());
-        async move {
-            let mut connection = Connection::open(&address, &path).await?;
-            while tally.goes_on() {
-                let status = connection.exchange().await?;
-                ensure!(status == 200, "{address}{path} gave status {status}");
-                tally.done();
-            }
-            Ok(tally)
-        }
+    let (address, path) = (address.to_owned(), path.to_owned());
+    on_one_thread(move || {
+        closed_loop(connections, time, move |tally| {
+            again_and_again(address.clone(), path.clone(), tally)
+        })
     })
     .await
+}
+
+async fn again_and_again(address: String, path: String, mut tally: Tally) -> Result<Tally> {
+    let mut connection = Connection::open(&address, &path).await?;
+    while tally.goes_on() {
+        let status = connection.exchange().await?;
+        ensure!(status == 200, "{address}{path} gave status {status}");
+        tally.done();
+    }
+    Ok(tally)
 }
 
 /// The status of a response of known length, or in chunks, once all of it is there.

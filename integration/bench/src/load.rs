@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 
 use crate::histogram::Histogram;
@@ -69,4 +69,20 @@ where
     }
     ensure!(all.requests > 0, "nothing was done in {time:?}");
     Ok(all)
+}
+
+/// Runs what makes HTTP load on a thread of its own, so that it takes no more than one of two cores
+/// and moves nothing between them: what it takes beyond that is missing where it is answered.
+pub(crate) async fn on_one_thread<Fut, T>(work: impl FnOnce() -> Fut + Send + 'static) -> Result<T>
+where
+    Fut: Future<Output = Result<T>>,
+    T: Send + 'static,
+{
+    let thread = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(work())
+    });
+    thread.await.context("the load generator broke off")?
 }

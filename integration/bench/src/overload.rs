@@ -14,6 +14,7 @@ use tokio::time::{sleep_until, timeout_at};
 use crate::bed;
 use crate::histogram::Histogram;
 use crate::http_load::{self, Connection};
+use crate::load::on_one_thread;
 use crate::meter::{self, Meter, Sample};
 use crate::report::{Figure, Report};
 
@@ -187,7 +188,7 @@ pub(crate) async fn run(report: &mut Report, time: Duration, full: bool) -> Resu
     };
     let mut phases: Vec<_> = LOADS.iter().map(|(load, _)| phase(*load, step)).collect();
     phases.push(phase(LOADS[0].0, step.max(BACK)));
-    let mut outcomes = open_loop(&address, phases).await?;
+    let mut outcomes = on_one_thread(move || open_loop(address, phases)).await?;
     let back = outcomes.pop().context("no way back")?;
     tell_loads(report, &outcomes, step);
     summarize(report, &outcomes, step);
@@ -257,7 +258,7 @@ fn summarize(report: &mut Report, outcomes: &[Outcome], step: Duration) {
 /// 200 and comes in time; its latency counts from when the request was due, not from when there
 /// was a connection for it. A phase begins with what the one before has left undone, and leaves
 /// its own to the next: nobody waits for a host to have caught up.
-async fn open_loop(address: &str, phases: Vec<Phase>) -> Result<Vec<Outcome>> {
+async fn open_loop(address: String, phases: Vec<Phase>) -> Result<Vec<Outcome>> {
     let paced = phases.iter().all(|phase| phase.per_second >= 1.0);
     ensure!(paced, "no capacity to speak of");
     let mut all: Vec<_> = phases.iter().map(|_| Outcome::default()).collect();
@@ -268,7 +269,7 @@ async fn open_loop(address: &str, phases: Vec<Phase>) -> Result<Vec<Outcome>> {
     });
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
-        clients.spawn(client(address.to_owned(), pace.clone()));
+        clients.spawn(client(address.clone(), pace.clone()));
     }
     while let Some(outcomes) = clients.join_next().await {
         for (all, outcome) in all.iter_mut().zip(outcomes?) {

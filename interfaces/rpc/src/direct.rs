@@ -259,7 +259,11 @@ impl Peer {
         if let Some(roads) = invocation.counts() {
             roads.count(Road::Process, Why::Nearest);
         }
-        let running = function.begin(invocation.told(), invocation.deadline(), given);
+        let begun = function.begin(invocation.told(), invocation.deadline(), given);
+        let running = match begun {
+            Ok(running) => running,
+            Err(refusal) => return Ok(Answered::Failed(refusal)),
+        };
         tokio::select! {
             biased;
             answered = running => Ok(answered),

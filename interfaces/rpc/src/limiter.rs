@@ -61,8 +61,6 @@ pub(crate) struct Claim<'a> {
     pub(crate) deadline: Instant,
     /// Who calls.
     pub(crate) source: Option<&'a str>,
-    /// Whether it runs where it is made: what it waited for a thread is not known then.
-    pub(crate) is_direct: bool,
 }
 
 impl Limiter {
@@ -155,7 +153,6 @@ impl Limiter {
             arrived: Instant::now(),
             deadline,
             source: None,
-            is_direct: false,
         };
         self.admit(claim).await
     }
@@ -163,9 +160,6 @@ impl Limiter {
     /// As [`Limiter::acquire`], for a call that came in earlier: what it waited counts.
     pub(crate) async fn admit(&self, claim: Claim<'_>) -> Result<Permit, RemoteError> {
         let now = Instant::now();
-        if claim.is_direct && self.turns_away(claim.source) {
-            return Err(self.refusal("it has more calls than it can serve in time", None));
-        }
         match self.try_admit(&claim, now) {
             Some(permit) => Ok(permit),
             // In a box, so that what most calls do without makes no call larger.
@@ -298,9 +292,12 @@ impl Limiter {
             .is_some_and(|seat| seat.sheds_now(source))
     }
 
-    /// Whether the host cannot serve the call of `source` in time that is made here now.
-    pub(crate) fn turns_away(&self, source: Option<&str>) -> bool {
-        self.seat.as_ref().is_some_and(|seat| seat.refuses(source))
+    /// Refuses a call of `source` that would run where it is made, if the host cannot serve it in
+    /// time: what such a call waited for a thread is not known. To be asked once for each.
+    pub(crate) fn turn_away(&self, source: Option<&str>) -> Option<RemoteError> {
+        let seat = self.seat.as_ref()?;
+        let why = "it has more calls than it can serve in time";
+        seat.refuses(source).then(|| self.refusal(why, None))
     }
 
     /// Takes a place in the queue for a call that cannot run yet, as its parameters are on their

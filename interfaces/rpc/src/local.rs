@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Came, LineEnd};
 use crate::direct::{Given, Running};
 use crate::dispatch::{self, Via, route};
-use crate::error::CallError;
+use crate::error::{CallError, RemoteError};
 use crate::header::Told;
 use crate::outbox::Outgoing;
 use crate::peer::Inner;
@@ -41,8 +41,14 @@ pub(crate) trait TakeIn: Send + Sync {
     /// Whether it takes values of a type as they are.
     fn takes(&self, value: TypeId) -> bool;
 
-    /// Begins a call that whoever makes it runs.
-    fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running;
+    /// Begins a call that whoever makes it runs; refuses one that could not be served in time, before
+    /// anything is made for it.
+    fn begin(
+        self: Arc<Self>,
+        told: Told,
+        deadline: Instant,
+        given: Given,
+    ) -> Result<Running, RemoteError>;
 }
 
 /// What of a process can be reached without NATS: the peers that were made with it, and those of

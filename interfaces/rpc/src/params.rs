@@ -40,11 +40,12 @@ pub struct Params {
 }
 
 impl Params {
-    /// The parameters of a call whose request has just come in.
+    /// The parameters of a call whose request came in at `begun`.
     pub(crate) fn new(
         inbound: Arc<Inbound>,
         first: Bytes,
         complete: bool,
+        begun: Instant,
         deadline: Instant,
         limiter: Arc<Limiter>,
         source: Option<Arc<str>>,
@@ -54,7 +55,7 @@ impl Params {
             first,
             share: None,
             complete,
-            begun: Instant::now(),
+            begun,
             deadline,
             limiter,
             source,
@@ -67,6 +68,7 @@ impl Params {
     pub(crate) fn given(
         inbound: Arc<Inbound>,
         given: Given,
+        begun: Instant,
         deadline: Instant,
         limiter: Arc<Limiter>,
     ) -> Self {
@@ -76,7 +78,7 @@ impl Params {
         };
         Self {
             value: Mutex::new(value),
-            ..Self::new(inbound, first, true, deadline, limiter, None)
+            ..Self::new(inbound, first, true, begun, deadline, limiter, None)
         }
     }
 
@@ -176,7 +178,6 @@ impl Params {
                 arrived: Instant::now(),
                 deadline: self.deadline,
                 source: self.source.as_deref(),
-                is_direct: false,
             };
             let permit = self.limiter.admit(claim).await?;
             *self.inbound.permit.lock() = Some(permit);

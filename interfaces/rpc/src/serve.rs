@@ -133,12 +133,11 @@ impl Context {
     }
 
     /// What the call tells where it asks for its turn.
-    fn claim(&self, is_direct: bool) -> Claim<'_> {
+    fn claim(&self) -> Claim<'_> {
         Claim {
             arrived: self.arrived,
             deadline: self.deadline,
             source: self.own_source().map(|source| &**source),
-            is_direct,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use futures::future::BoxFuture;
 use http::HeaderMap;
 use http::header::HOST;
 use http_body::Body as _;
@@ -56,12 +57,13 @@ impl HttpPlan {
         })
     }
 
-    pub(crate) async fn handle(
+    /// Hands over a request; what is returned runs the guest until there is an answer.
+    pub(crate) fn handle(
         &self,
         shelf: &Arc<Shelf>,
         cx: CallContext,
         request: http::Request<HttpBody>,
-    ) -> Result<HttpResponse, HttpCallError> {
+    ) -> Result<Exchange, HttpCallError> {
         let deadline = cx.deadline;
         let meter = meter(shelf.shared());
         let mut seat = Seat::take(shelf, cx, &meter);
@@ -76,9 +78,8 @@ impl HttpPlan {
                 Err(error) => Err(classify(error, &live.store)),
             }
         };
-        let guest: GuestFuture = Box::pin(Metered::new(meter, guest));
-        Exchange {
-            guest: Guest::running(guest),
+        Ok(Exchange {
+            guest: Guest::running(Box::pin(Metered::new(meter, guest))),
             deadline,
             timer: None,
             tails: Arc::downgrade(&self.tails),
@@ -87,8 +88,7 @@ impl HttpPlan {
             body: None,
             collected: BytesMut::new(),
             trailers: None,
-        }
-        .await
+        })
     }
 }
 
@@ -137,8 +137,7 @@ fn with_authority(request: http::Request<HttpBody>) -> http::Request<HttpBody> {
 }
 
 /// A guest, which may leave an instance behind that can serve another call.
-pub(super) type GuestFuture =
-    Pin<Box<dyn Future<Output = Result<Option<Rested>, CallError>> + Send>>;
+pub(super) type GuestFuture = BoxFuture<'static, Result<Option<Rested>, CallError>>;
 
 /// A guest on its way, or how it ended.
 #[derive(Default)]
@@ -194,7 +193,7 @@ impl Guest {
 }
 
 /// A guest and its answer, driven together until there is something to return.
-struct Exchange {
+pub(crate) struct Exchange {
     guest: Guest,
     deadline: Instant,
     /// Made when there is something to wait for.

@@ -54,16 +54,16 @@ impl Peer {
     /// # Errors
     ///
     /// [`HttpError`], never later than the deadline.
-    pub async fn call_http<B>(
+    pub fn call_http<B>(
         &self,
         invocation: Invocation,
         request: http::Request<B>,
-    ) -> Result<http::Response<IncomingBody>, HttpError>
+    ) -> impl Future<Output = Result<http::Response<IncomingBody>, HttpError>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Display,
     {
-        self.send_http(invocation, request, None).await
+        self.send_http(invocation, request, None)
     }
 
     /// As [`Peer::call_http`], for `wrpc:http/outgoing-handler` with its request options.
@@ -71,17 +71,17 @@ impl Peer {
     /// # Errors
     ///
     /// As [`Peer::call_http`].
-    pub async fn call_http_out<B>(
+    pub fn call_http_out<B>(
         &self,
         invocation: Invocation,
         request: http::Request<B>,
         options: Option<RequestOptions>,
-    ) -> Result<http::Response<IncomingBody>, HttpError>
+    ) -> impl Future<Output = Result<http::Response<IncomingBody>, HttpError>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Display,
     {
-        self.send_http(invocation, request, Some(options)).await
+        self.send_http(invocation, request, Some(options))
     }
 
     async fn send_http<B>(

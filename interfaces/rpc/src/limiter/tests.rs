@@ -103,7 +103,6 @@ async fn what_waited_until_its_time_had_passed_does_not_begin() {
         arrived,
         deadline: arrived + Duration::from_secs(1),
         source: None,
-        is_direct: false,
     };
     let refused = limiter.admit(claim).await.unwrap_err();
     assert_eq!(refused.code, RemoteError::DEADLINE);

@@ -18,6 +18,7 @@ use crate::auth::{Admission, Came, Refusal, Verdict};
 use crate::complaint::Complaint;
 use crate::detour::Detour;
 use crate::direct::{Answered, Given, Place, Running};
+use crate::error::RemoteError;
 use crate::header::Told;
 use crate::limiter::LimiterStats;
 use crate::local::{Listed, TakeIn};
@@ -235,6 +236,7 @@ where
                 Arc::clone(&inbound),
                 message.payload,
                 whole,
+                context.arrived,
                 context.deadline,
                 Arc::clone(&self.options.limiter),
                 context.own_source().cloned(),
@@ -276,7 +278,16 @@ where
         self.options.takes == Some(value)
     }
 
-    fn begin(self: Arc<Self>, told: Told, deadline: Instant, given: Given) -> Running {
+    fn begin(
+        self: Arc<Self>,
+        told: Told,
+        deadline: Instant,
+        given: Given,
+    ) -> Result<Running, RemoteError> {
+        let limiter = &self.options.limiter;
+        if let Some(refusal) = limiter.turn_away(told.source_id.as_deref()) {
+            return Err(refusal);
+        }
         let arrived = Instant::now();
         let left = deadline.saturating_duration_since(arrived);
         let deadline = deadline.min(arrived + self.options.longest_deadline);
@@ -285,7 +296,7 @@ where
         let limiter = Arc::clone(&self.options.limiter);
         let call = IncomingCall {
             context: Context::new(told, arrived, deadline, Source::Own).given(left),
-            params: Params::given(Arc::clone(&inbound), given, deadline, limiter),
+            params: Params::given(Arc::clone(&inbound), given, arrived, deadline, limiter),
             responder: Responder::new(Arc::clone(&inbound)),
         };
         let (crew, detour) = (self.crew.clone(), Arc::clone(&self.detour));
@@ -302,6 +313,6 @@ where
             }
             answer
         };
-        Running::new(Box::pin(work), crew, &detour)
+        Ok(Running::new(Box::pin(work), crew, &detour))
     }
 }

@@ -1,7 +1,7 @@
 //! One call from its start to its end.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -59,7 +59,7 @@ where
     let _serving = Serving::enter(&inbound.peer);
     let deadline = call.context.deadline;
     let limiter = &intake.options.limiter;
-    let claim = call.context.claim(inbound.place().is_some());
+    let claim = call.context.claim();
     let _running = match admitted(limiter, claim, &intake.abort).await {
         Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
@@ -78,12 +78,15 @@ where
     }
     let began = Instant::now();
     let mut spent = Spent::default();
-    tokio::select! {
-        biased;
-        () = timed((intake.handler)(call), limiter, &mut spent) => {}
-        () = must_end(&inbound, &intake.abort, deadline) => {}
+    {
+        // Pinned here: a future that is passed by value takes its room twice in each that holds it.
+        let handler = pin!((intake.handler)(call));
+        tokio::select! {
+            biased;
+            () = timed(handler, began, limiter, &mut spent) => {}
+            () = must_end(&inbound, &intake.abort, deadline) => spent.whole = began.elapsed(),
+        }
     }
-    spent.whole = began.elapsed();
     limiter.learn(spent);
 }
 
@@ -106,17 +109,23 @@ async fn admitted(
     Ok(permit)
 }
 
-/// Adds up how long a future keeps its thread, and waits for it when it could go on, if that is
+/// Adds up how long a handler keeps its thread, and waits for it when it could go on, if that is
 /// of use to the limiter.
-async fn timed(future: impl Future<Output = ()>, limiter: &Limiter, spent: &mut Spent) {
+async fn timed<F>(mut handler: Pin<&mut F>, began: Instant, limiter: &Limiter, spent: &mut Spent)
+where
+    F: Future<Output = ()>,
+{
     if !limiter.learns() {
-        return future.await;
+        return handler.await;
     }
-    let mut future = pin!(future);
+    // One look at the clock for the begin of the call and that of its first stretch.
+    let mut first = Some(began);
     poll_fn(|cx| {
-        let began = Instant::now();
-        let polled = future.as_mut().poll(cx);
-        spent.busy += began.elapsed();
+        let resumed = first.take().unwrap_or_else(Instant::now);
+        let polled = handler.as_mut().poll(cx);
+        let now = Instant::now();
+        spent.busy += now - resumed;
+        spent.whole = now - began;
         spent.stretches += 1;
         if polled.is_pending() {
             spent.waited += limiter.wait_here();
