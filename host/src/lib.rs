@@ -28,6 +28,7 @@ mod lines;
 mod links;
 #[cfg(test)]
 mod logged;
+mod memory;
 mod metrics;
 mod providers;
 mod refusals;

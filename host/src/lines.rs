@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use lattice_core::HostId;
-use lattice_rpc::{SocketListener, Switchboard};
+use lattice_rpc::{ListenError, SocketListener, Switchboard};
+use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -13,6 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) struct Lines {
     path: String,
     _listener: AbortOnDropHandle<()>,
+    /// The folder that was made for the socket alone, if there is one.
+    _own: Option<TempDir>,
     // After the listener, so that nobody comes when the others leave.
     _end: DropGuard,
 }
@@ -22,24 +25,28 @@ impl Lines {
     ///
     /// A host without a socket works as well, only slower: what fails is logged.
     pub(crate) fn open(folder: &Path, host: &HostId, board: &Switchboard) -> Option<Self> {
-        let path = folder.join(format!("{host}.sock"));
-        let Some(text) = path.to_str().map(str::to_owned) else {
-            tracing::warn!(path = %path.display(), "no socket for providers: not a path in UTF-8");
-            return None;
+        let bound = match bind(folder, host) {
+            Err(error) if folder == default_folder() => elsewhere(&error, host),
+            bound => bound.map(|listener| (listener, None)),
         };
-        let listener = match SocketListener::bind(&path) {
-            Ok(listener) => listener,
+        let (listener, own) = match bound {
+            Ok(bound) => bound,
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%error, cause, "no socket for providers, their calls go over NATS");
                 return None;
             }
         };
+        let Some(text) = listener.path().to_str().map(str::to_owned) else {
+            tracing::warn!(folder = %folder.display(), "no socket for providers: not a path in UTF-8");
+            return None;
+        };
         let end = CancellationToken::new();
         let task = tokio::spawn(listener.run(board.clone(), end.clone()));
         Some(Self {
             path: text,
             _listener: AbortOnDropHandle::new(task),
+            _own: own,
             _end: end.drop_guard(),
         })
     }
@@ -48,6 +55,28 @@ impl Lines {
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
+}
+
+fn bind(folder: &Path, host: &HostId) -> Result<SocketListener, ListenError> {
+    SocketListener::bind(&folder.join(format!("{host}.sock")))
+}
+
+/// Listens in a folder with a name that nobody can know beforehand: among the temporary files, other
+/// users may have made that of this one first. Processes are told the path, so that any is as good.
+fn elsewhere(
+    error: &ListenError,
+    host: &HostId,
+) -> Result<(SocketListener, Option<TempDir>), ListenError> {
+    tracing::debug!(%error, "the socket for providers is in a folder of its own");
+    // A short path, too: that of a socket has some hundred bytes at most.
+    let folder = tempfile::Builder::new()
+        .prefix("lattice-")
+        .tempdir_in("/tmp");
+    let folder = folder.map_err(|source| ListenError::Bind {
+        path: "/tmp".into(),
+        source,
+    })?;
+    Ok((bind(folder.path(), host)?, Some(folder)))
 }
 
 /// Where sockets are unless somebody chooses another place: the runtime folder of the user, else a
@@ -60,5 +89,29 @@ pub(crate) fn default_folder() -> PathBuf {
             let user = rustix::process::geteuid().as_raw();
             std::env::temp_dir().join(format!("lattice-{user}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_somebody_else_has_taken_is_gone_round() {
+        let taken = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(taken.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let host = HostId::new(format!("N{}", "A".repeat(55))).unwrap();
+        let refused = bind(taken.path(), &host).err().unwrap();
+        let (listener, own) = elsewhere(&refused, &host).unwrap();
+        let own = own.unwrap();
+        assert!(listener.path().starts_with(own.path()) && listener.path().exists());
+        let mode = own.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        drop(listener);
+        let folder = own.path().to_owned();
+        drop(own);
+        assert!(!folder.exists());
     }
 }

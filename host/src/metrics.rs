@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
 use crate::inventory::Inventory;
+use crate::memory::resident_bytes;
 
 /// How the text is announced.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -95,13 +96,6 @@ impl Figures {
 
 fn gauged(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// The second field of `/proc/self/statm`, which counts in pages.
-fn resident_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    pages.checked_mul(rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]

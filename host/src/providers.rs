@@ -156,6 +156,18 @@ impl Providers {
         all
     }
 
+    /// The ids of those that run inside the host, in order.
+    pub(crate) fn inside(&self) -> Vec<String> {
+        if self.deps.images.builtins.program().is_some() {
+            return Vec::new();
+        }
+        let table = self.table.lock();
+        let inside = table.values().filter(|slot| slot.is_builtin());
+        let mut ids: Vec<_> = inside.map(|slot| slot.id.as_str().to_owned()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// The roads that calls of providers of this host have taken. Only those are asked that call
     /// somebody.
     pub(crate) async fn roads(&self) -> Vec<RoadReport> {

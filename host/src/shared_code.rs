@@ -140,6 +140,9 @@ fn cause(error: &dyn Error) -> Option<String> {
 async fn publish(bucket: CodeBucket, mut offers: mpsc::Receiver<CodeOffer>) {
     while let Some(offer) = offers.recv().await {
         let name = offer.name();
+        if offer.was_kept() && bucket.has(&object(&name)).await.unwrap_or(true) {
+            continue;
+        }
         let sealed = tokio::task::spawn_blocking(move || offer.seal()).await;
         let entry = match sealed {
             Ok(Ok(entry)) => entry,

@@ -108,6 +108,23 @@ impl CodeBucket {
         Ok(Some(bytes.into()))
     }
 
+    /// Whether there is an object of that name, whatever it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when JetStream does not answer.
+    pub async fn has(&self, name: &str) -> Result<bool, StoreError> {
+        let Some(store) = self.opened().await? else {
+            return Ok(false);
+        };
+        let found = timeout(self.options.request, store.info(name)).await;
+        match found.map_err(|_| self.timed_out(self.options.request))? {
+            Ok(info) => Ok(!info.deleted),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.read(name, error)),
+        }
+    }
+
     /// Writes an object, in the place of one that has the same name and other bytes. The oldest
     /// ones go when there is no room.
     ///

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lattice_claims::SigningKey;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component as Code;
@@ -213,10 +214,24 @@ fn kept_under(runtime: &RuntimeInner, key: CodeKey) -> impl Iterator<Item = Code
 fn of_disk(runtime: &RuntimeInner, key: CodeKey) -> Option<Code> {
     let cache = runtime.cache.as_ref()?;
     let mut keys = kept_under(runtime, key);
-    let code = keys.find_map(|key| cache.load(&runtime.engine, key))?;
+    let (under, code) =
+        keys.find_map(|under| Some((under, cache.load(&runtime.engine, under)?)))?;
     runtime.sources.from_disk.fetch_add(1, Ordering::Relaxed);
     tracing::debug!(code = %key, "took compiled code from disk");
+    // What was compiled here may never have come to the others, or not be there any more.
+    if under == key {
+        offer(runtime, |signer| CodeOffer::kept(key, code.clone(), signer));
+    }
     Some(code)
+}
+
+/// Gives code to the others, if this host vouches for what it gives.
+fn offer(runtime: &RuntimeInner, offer: impl FnOnce(Arc<SigningKey>) -> CodeOffer) {
+    if let Some(sharing) = runtime.sharing.get()
+        && let Some(signer) = &sharing.signer
+    {
+        sharing.store.offer(offer(Arc::clone(signer)));
+    }
 }
 
 /// Loads code of another host and keeps it.
@@ -248,12 +263,7 @@ fn compile(runtime: &RuntimeInner, wanted: &Wanted) -> Result<Code, PrepareError
     if let Some(cache) = &runtime.cache {
         cache.store(key, &code);
     }
-    if let Some(sharing) = runtime.sharing.get()
-        && let Some(signer) = &sharing.signer
-    {
-        let offer = CodeOffer::new(key, code.clone(), Arc::clone(signer));
-        sharing.store.offer(offer);
-    }
+    offer(runtime, |signer| CodeOffer::new(key, code.clone(), signer));
     Ok(code)
 }
 

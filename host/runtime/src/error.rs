@@ -1,6 +1,5 @@
 //! What can go wrong at start, when preparing a component, and in a call.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lattice_codec::http::ErrorCode;
@@ -36,14 +35,6 @@ pub enum RuntimeError {
     /// The host functions could not be registered.
     #[error("could not register the host's functions")]
     Linker(#[source] wasmtime::Error),
-    /// The folder for compiled code cannot be used.
-    #[error("could not use `{path}` for compiled code")]
-    Cache {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The thread that interrupts busy guests could not be started.
     #[error("could not start the thread that interrupts busy components")]
     Ticker(#[source] std::io::Error),

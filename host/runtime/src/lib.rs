@@ -60,5 +60,6 @@ pub use http::{HttpBody, HttpResponse, ResponseBody};
 pub use invoke::{
     ByteStream, CallContext, ImportTarget, Invoke, InvokeError, StreamingReply, Value,
 };
+pub use machine::memory_bytes;
 pub use runtime::Runtime;
 pub use sharing::{CodeName, CodeOffer, CodeSharing, CodeStore};

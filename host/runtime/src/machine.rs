@@ -8,7 +8,8 @@ const UNKNOWN: u64 = 512 << 20;
 
 /// The memory that this process may have, in bytes: that of the machine, or the least limit of
 /// the control groups it is in (version 1 or 2), those of a container included.
-pub(crate) fn memory_bytes() -> u64 {
+#[must_use]
+pub fn memory_bytes() -> u64 {
     read_memory(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
 }
 

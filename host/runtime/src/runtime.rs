@@ -127,11 +127,8 @@ impl Runtime {
         }
         let mut linker = Linker::new(&engine);
         imports::link(&mut linker).map_err(RuntimeError::Linker)?;
-        let cache = config
-            .cache_dir
-            .as_deref()
-            .map(|dir| CodeCache::open(dir, config.max_cache_bytes))
-            .transpose()?;
+        let dir = config.cache_dir.as_deref();
+        let cache = dir.and_then(|dir| CodeCache::open_if_possible(dir, config.max_cache_bytes));
         Ok(Self(Arc::new(RuntimeInner {
             ticker: Ticker::start(&engine, config.tick)?,
             compilations: Arc::new(Semaphore::new(config.max_compilations)),

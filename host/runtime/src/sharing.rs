@@ -69,11 +69,36 @@ pub struct CodeOffer {
     key: CodeKey,
     code: Code,
     signer: Arc<SigningKey>,
+    /// Whether it was compiled before, and others may have it.
+    was_kept: bool,
 }
 
 impl CodeOffer {
+    /// What has just been compiled.
     pub(crate) fn new(key: CodeKey, code: Code, signer: Arc<SigningKey>) -> Self {
-        Self { key, code, signer }
+        let was_kept = false;
+        Self {
+            key,
+            code,
+            signer,
+            was_kept,
+        }
+    }
+
+    /// What this machine has compiled before and kept.
+    pub(crate) fn kept(key: CodeKey, code: Code, signer: Arc<SigningKey>) -> Self {
+        let was_kept = true;
+        Self {
+            was_kept,
+            ..Self::new(key, code, signer)
+        }
+    }
+
+    /// Whether this machine has compiled it before and kept it: an entry of that name, which may be there
+    /// already, is as good.
+    #[must_use]
+    pub fn was_kept(&self) -> bool {
+        self.was_kept
     }
 
     /// What the entry is to be called.

@@ -172,6 +172,15 @@ async fn what_was_taken_over_is_kept_on_disk() {
 }
 
 #[tokio::test]
+async fn what_was_compiled_before_there_was_a_key_is_given_with_the_next_start() {
+    let (store, key, folder) = (Arc::default(), key(), tempfile::tempdir().unwrap());
+    assert_eq!(source(&runtime(Some(folder.path()))).await, COMPILED);
+    let again = sharing_as(&store, Some(&key), vec![public(&key)], Some(folder.path()));
+    assert_eq!(source(&again).await, FROM_DISK);
+    assert_eq!(source(&sharing(&store, &key)).await, FROM_LATTICE);
+}
+
+#[tokio::test]
 async fn code_of_issuers_counts_and_that_of_strangers_does_not() {
     let (store, ours, theirs) = (Arc::default(), key(), key());
     source(&sharing(&store, &theirs)).await;

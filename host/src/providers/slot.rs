@@ -2,7 +2,7 @@
 
 use lattice_claims::ProviderClaims;
 use lattice_core::host::ProviderDescription;
-use lattice_core::reference::{canonical, without_scheme};
+use lattice_core::reference::{Reference, canonical, without_scheme};
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -83,6 +83,11 @@ impl Slot {
     /// The same in its one form, however it is written.
     pub(crate) fn canonical_image(&self) -> String {
         without_scheme(&canonical(self.image.as_str())).to_owned()
+    }
+
+    /// Whether it is one of those that come with the host.
+    pub(crate) fn is_builtin(&self) -> bool {
+        matches!(Reference::parse(&self.image), Ok(Reference::Builtin(_)))
     }
 
     /// How the provider is shown, once its process was started.

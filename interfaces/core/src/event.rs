@@ -118,6 +118,8 @@ events! {
     CallRefused(CallRefused) = "call_refused",
     /// The NATS server refused somebody a subject. Not known to 1.9 peers.
     BusRefused(BusRefused) = "bus_refused",
+    /// A host takes most of the memory that it may have. Not known to 1.9 peers.
+    HostMemoryHigh(HostMemoryHigh) = "host_memory_high",
     /// The token of what runs has expired. Not known to 1.9 peers.
     ClaimsExpired(ClaimsExpired) = "claims_expired",
     /// The policy service has changed a decision. Not known to 1.9 peers.

@@ -25,8 +25,9 @@ pub(crate) struct Complaints {
     others: Pace,
 }
 
+/// Of what happens again and again, the first is told and the others of a second are counted.
 #[derive(Debug, Default)]
-struct Pace {
+pub(crate) struct Pace {
     /// When the next one is told, in milliseconds.
     next: AtomicU64,
     untold: AtomicU64,
@@ -34,7 +35,7 @@ struct Pace {
 
 impl Pace {
     /// How many were not told since the last one, if this one is to be told.
-    fn turn(&self, now: u64) -> Option<u64> {
+    pub(crate) fn turn(&self, now: u64) -> Option<u64> {
         let next = self.next.load(Ordering::Relaxed);
         let later = now + QUIET.as_millis() as u64;
         let is_due = now >= next

@@ -1,6 +1,6 @@
 //! One listening socket and its connections.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use lattice_rpc::Peer;
 use parking_lot::RwLock;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -17,13 +17,20 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::complaints::Pace;
 use crate::connection;
 use crate::failure::Failure;
 use crate::route::{Found, Routes};
 use crate::settings::ConnectionLimits;
 
-/// How many connections one provider holds; further clients wait in the system's queue.
+/// How many connections one provider holds; further ones are closed.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
+
+/// Told to a client for which there is no room.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 57\r\nretry-after: 1\r\n\
+    connection: close\r\n\r\n\
+    connections: the server has no room for more connections\n";
 
 /// How long to wait when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -113,6 +120,8 @@ impl Listener {
             closing: closing.clone(),
             abort: abort.clone(),
             connections: connections.clone(),
+            base: Instant::now(),
+            turned_away: Pace::default(),
         };
         tracing::info!(address = %local, "listening");
         Ok(Self {
@@ -126,6 +135,11 @@ impl Listener {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Whether new connections are taken in: not after something in it has panicked.
+    pub(crate) fn accepts(&self) -> bool {
+        !self.accepting.is_finished()
     }
 
     /// Closes the socket; when this returns the address is free.
@@ -162,23 +176,33 @@ struct Accept {
     closing: CancellationToken,
     abort: CancellationToken,
     connections: TaskTracker,
+    base: Instant,
+    turned_away: Pace,
+}
+
+/// Tells a client, as far as that takes no waiting.
+fn say_no_room(stream: TcpStream) {
+    let told = stream
+        .into_std()
+        .and_then(|mut stream| stream.write_all(NO_ROOM));
+    if let Err(error) = told {
+        tracing::debug!(%error, "could not tell a client that there is no room");
+    }
 }
 
 impl Accept {
     async fn run(self, socket: TcpListener) {
         loop {
-            let next = async {
-                // Nobody closes this semaphore.
-                let permit = Arc::clone(&self.room).acquire_owned().await.ok();
-                (permit, socket.accept().await)
-            };
-            let (permit, accepted) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return,
-                next = next => next,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => self.take_in(stream, permit),
+                Ok((stream, _)) => match Arc::clone(&self.room).try_acquire_owned() {
+                    Ok(permit) => self.take_in(stream, permit),
+                    Err(_) => self.turn_away(stream),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -187,7 +211,23 @@ impl Accept {
         }
     }
 
-    fn take_in(&self, stream: tokio::net::TcpStream, permit: Option<OwnedSemaphorePermit>) {
+    /// Closes a connection for which there is no room, at once: left in the system's queue, its
+    /// client would wait for as long as it likes without a word.
+    fn turn_away(&self, stream: TcpStream) {
+        if self.shared.manners().tls.is_none() {
+            say_no_room(stream);
+        }
+        let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(untold) = self.turned_away.turn(now) {
+            tracing::error!(
+                most = MAX_CONNECTIONS,
+                untold,
+                "closed a new connection: there are as many as this server keeps"
+            );
+        }
+    }
+
+    fn take_in(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let shared = Arc::clone(&self.shared);
         let closing = self.closing.clone();
         let abort = self.abort.clone();
@@ -199,5 +239,26 @@ impl Accept {
                 () = connection::serve(stream, shared, closing) => {}
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_without_room_is_told_and_let_go() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (stream, _) = socket.accept().await.unwrap();
+        say_no_room(stream);
+        let mut told = String::new();
+        client.read_to_string(&mut told).await.unwrap();
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1"));
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
     }
 }

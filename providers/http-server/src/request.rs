@@ -12,7 +12,6 @@ use lattice_provider_sdk::telemetry;
 use lattice_rpc::http::{HttpError, IncomingBody};
 use lattice_rpc::{CallError, Context, Invocation};
 use tokio::time::Instant;
-use tracing::Span;
 
 use crate::body::{ReplyBody, RequestBody};
 use crate::complaints::Described;
@@ -168,13 +167,7 @@ async fn ask(
         Some(_) => call.until(begun + Context::OPEN_END),
         None => call,
     };
-    let (call, _road) = match telemetry::is_on() {
-        true => {
-            let (call, road) = call.road_told(Span::current());
-            (call, Some(road))
-        }
-        false => (call, None),
-    };
+    let (call, _road) = telemetry::road_told(call);
     let peer = line.shared.peer();
     // Boxed, since few requests come to need it.
     let kept = upload.map(|_| Box::new(call.clone()));

@@ -45,6 +45,8 @@ impl Servers {
         route: Route,
     ) -> Result<(), LinkError> {
         let mut listeners = self.listeners.lock();
+        // One that has broken off has freed its address; each of its links is put again.
+        listeners.retain(|_, listener| listener.accepts());
         if let Some(listener) = listeners.get(&address) {
             let component = route.key.peer.clone();
             let waits = listener.shared().routes().write().add(mode, route);
@@ -69,6 +71,17 @@ impl Servers {
             })?;
         listeners.insert(address, listener);
         Ok(())
+    }
+
+    /// Fails when nobody accepts connections at an address of a link any more.
+    pub(crate) fn check(&self, address: &SocketAddr) -> Result<(), LinkError> {
+        match self.listeners.lock().get(address) {
+            Some(listener) if listener.accepts() => Ok(()),
+            _ => {
+                let what = format!("connections to {address} are accepted no more");
+                Err(LinkError::unavailable(what))
+            }
+        }
     }
 
     /// Takes a link's place away; the last one at an address closes it. Requests under way finish.

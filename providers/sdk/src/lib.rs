@@ -91,6 +91,8 @@ pub use lattice_rpc::wrpc::{CallContext, Client};
 /// Spans, for providers that begin traces.
 pub mod telemetry {
     pub use lattice_telemetry::{Begun, TARGET, begin, failed, is_on};
+
+    pub use crate::traced::road_told;
 }
 pub use link::{LinkKey, LinkRole, ProviderLink};
 pub use provider::{ConfigChange, Provider};

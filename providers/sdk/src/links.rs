@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::callbacks::caught;
 use self::worker::Worker;
 use crate::describe::Described;
 use crate::error::LinkError;

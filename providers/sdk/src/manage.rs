@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::link::Unsealer;
-use crate::links::Links;
+use crate::links::{Links, caught};
 use crate::provider::{ConfigChange, Provider};
 use crate::session::Session;
 
@@ -293,10 +293,8 @@ pub(crate) async fn pass_config<P: Provider>(
     while configs.changed().await.is_ok() {
         let config = configs.borrow_and_update().clone();
         tracing::info!(keys = config.len(), "the provider's config changed");
-        match tokio::time::timeout(CONFIG_LIMIT, provider.put_config(&config)).await {
-            Ok(ConfigChange::Taken) => {}
-            Ok(ConfigChange::Relink) => links.put_again(),
-            Err(_) => tracing::error!("the provider did not take its config in {CONFIG_LIMIT:?}"),
+        if wants_links_again("config", provider.put_config(&config)).await {
+            links.put_again();
         }
     }
 }
@@ -310,10 +308,25 @@ pub(crate) async fn pass_secrets<P: Provider>(
     while changes.changed().await.is_ok() {
         changes.mark_unchanged();
         tracing::info!("the provider's secrets changed");
-        match tokio::time::timeout(CONFIG_LIMIT, provider.put_secrets()).await {
-            Ok(ConfigChange::Taken) => {}
-            Ok(ConfigChange::Relink) => links.put_again(),
-            Err(_) => tracing::error!("the provider did not take its secrets in {CONFIG_LIMIT:?}"),
+        if wants_links_again("secrets", provider.put_secrets()).await {
+            links.put_again();
+        }
+    }
+}
+
+/// Has the provider take what has changed. After a panic, which ends neither the provider nor the
+/// changes that follow, its links are put again: nobody knows what it has made of this one.
+async fn wants_links_again(what: &str, take: impl Future<Output = ConfigChange>) -> bool {
+    match tokio::time::timeout(CONFIG_LIMIT, caught(take)).await {
+        Ok(Some(ConfigChange::Taken)) => false,
+        Ok(Some(ConfigChange::Relink)) => true,
+        Ok(None) => {
+            tracing::error!("the provider panicked over its new {what}; its links are put again");
+            true
+        }
+        Err(_) => {
+            tracing::error!("the provider did not take its {what} in {CONFIG_LIMIT:?}");
+            false
         }
     }
 }

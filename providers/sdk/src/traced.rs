@@ -2,7 +2,7 @@
 
 use futures::future::Either;
 use lattice_core::ComponentId;
-use lattice_rpc::{Context, IncomingCall};
+use lattice_rpc::{Context, IncomingCall, Invocation, RoadOfCall};
 use lattice_telemetry::{Begun, TARGET, is_on};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
@@ -49,4 +49,15 @@ fn begin(context: &mut Context, provider: &ComponentId, (service, method): (&str
         context.trace = onward;
     }
     span
+}
+
+/// Has the road of a call told to the current span, which needs the fields `road` and `road.why`, once
+/// what is returned beside the call is dropped. Nothing is told where no traces are exported.
+#[must_use]
+pub fn road_told(call: Invocation) -> (Invocation, Option<RoadOfCall>) {
+    if !is_on() {
+        return (call, None);
+    }
+    let (call, road) = call.road_told(Span::current());
+    (call, Some(road))
 }

@@ -26,8 +26,6 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::RuntimeError;
-
 const MAGIC: &[u8; 8] = b"latticeC";
 const MAC_LEN: usize = 32;
 const KEY_FILE: &str = "key";
@@ -50,17 +48,25 @@ pub(crate) struct CodeCache {
 }
 
 impl CodeCache {
-    /// Opens the folder, making it and its key when they are not there yet.
-    pub(crate) fn open(dir: &Path, max_bytes: u64) -> Result<Self, RuntimeError> {
-        let fail = |source| RuntimeError::Cache {
-            path: dir.to_owned(),
-            source,
-        };
-        make_private_dir(dir).map_err(fail)?;
-        let key = load_or_make_key(dir).map_err(fail)?;
+    /// Opens the folder, making it and its key when they are not there yet. Where that cannot be, such
+    /// as in a folder of another user, code is compiled and not kept: what saves time fails no start.
+    pub(crate) fn open_if_possible(dir: &Path, max_bytes: u64) -> Option<Self> {
+        Self::open(dir, max_bytes)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    folder = %dir.display(), %error,
+                    "the folder of compiled code cannot be used: components are compiled at each start; \
+                     let this user own it and what is in it, or name another (`--code-cache-dir`)"
+                );
+            })
+            .ok()
+    }
+
+    fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
+        make_private_dir(dir)?;
         Ok(Self {
             dir: dir.to_owned(),
-            key,
+            key: load_or_make_key(dir)?,
             max_bytes,
         })
     }
@@ -238,14 +244,24 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)
 }
 
-/// Whether nobody but this process's user can have written or read the file.
+/// Whether nobody but this process's user can have written or read the file. One of another user is
+/// an error: it is not for this process to throw away, which may be root's.
 #[cfg(unix)]
 fn is_private(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     // The owner of a file just made is the user of this process.
     let own = tempfile::tempfile()?.metadata()?.uid();
     let meta = file.metadata()?;
-    Ok(meta.mode() & 0o077 == 0 && meta.uid() == own)
+    is_private_of(own, meta.uid(), meta.mode())
+}
+
+#[cfg(unix)]
+fn is_private_of(user: u32, owner: u32, mode: u32) -> io::Result<bool> {
+    if owner != user {
+        let why = format!("its key belongs to another user ({owner})");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(mode & 0o077 == 0)
 }
 
 #[cfg(not(unix))]
@@ -273,7 +289,7 @@ fn load_or_make_key(dir: &Path) -> io::Result<[u8; 32]> {
 }
 
 /// Reads the key. One that others could read or that has the wrong length is thrown away: all
-/// files made with it are then compiled again.
+/// files made with it are then compiled again. One of another user is theirs.
 fn load_key(path: &Path) -> io::Result<Option<[u8; 32]>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -282,8 +298,9 @@ fn load_key(path: &Path) -> io::Result<Option<[u8; 32]>> {
     };
     let mut key = Vec::new();
     (&file).take(33).read_to_end(&mut key)?;
+    let is_private = is_private(&file)?;
     match <[u8; 32]>::try_from(key) {
-        Ok(key) if is_private(&file)? => Ok(Some(key)),
+        Ok(key) if is_private => Ok(Some(key)),
         _ => {
             tracing::warn!(file = %path.display(), "the key of the compiled code is not private, making a new one");
             fs::remove_file(path)?;

@@ -81,6 +81,27 @@ fn files_are_private_and_a_key_that_is_not_is_replaced() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_had_is_done_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    assert!(CodeCache::open_if_possible(&file.join("cache"), 1 << 20).is_none());
+    let key = dir.path().join("cache").join(KEY_FILE);
+    fs::create_dir_all(&key).unwrap();
+    assert!(CodeCache::open_if_possible(&dir.path().join("cache"), 1 << 20).is_none());
+    assert!(key.is_dir());
+}
+
+#[cfg(unix)]
+#[test]
+fn the_key_of_another_user_is_not_thrown_away() {
+    assert!(is_private_of(1000, 1000, 0o100_600).unwrap());
+    assert!(!is_private_of(1000, 1000, 0o100_640).unwrap());
+    let theirs = is_private_of(0, 1000, 0o100_600).unwrap_err();
+    assert_eq!(theirs.kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[test]
 fn the_folder_stays_within_its_limit() {
     let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
     let (cache, key) = stored(dir.path(), &engine);

@@ -337,6 +337,19 @@ pub struct ClaimsExpired {
     pub expired_at: u64,
 }
 
+/// A host takes most of the memory that its machine or control group gives it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMemoryHigh {
+    /// The host.
+    pub host_id: String,
+    /// What its process takes, in bytes.
+    pub resident_bytes: u64,
+    /// What it may have, in bytes.
+    pub limit_bytes: u64,
+    /// The providers that run inside it, any of which may have it.
+    pub builtin_providers: Vec<String>,
+}
+
 /// The policy service has changed a decision of before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyDecisionChanged {

@@ -120,7 +120,7 @@ async fn bounded<T>(
     }
 }
 
-/// Runs a callback; `None` when it panics, which ends neither the link's task nor the provider.
-async fn caught<T>(callback: impl Future<Output = T>) -> Option<T> {
+/// Runs a callback; `None` when it panics, which ends neither its task nor the provider.
+pub(crate) async fn caught<T>(callback: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(callback).catch_unwind().await.ok()
 }

@@ -261,6 +261,8 @@ impl Deliverer {
                 otel.kind = "consumer",
                 messaging.destination.name = arriving.message.subject,
                 messaging.message.body.size = size,
+                road = Empty,
+                road.why = Empty,
                 otel.status_code = Empty,
                 error.type = Empty,
             )

@@ -11,6 +11,7 @@ use super::wire::{self, HANDLE, HANDLE_MESSAGE, HANDLER, OFFERED, OWN_HANDLER};
 use super::{Failure, Message};
 use crate::link::ProviderLink;
 use crate::session::Session;
+use crate::traced::road_told;
 
 /// How long what is known of a component is believed: it may be updated.
 const BELIEVED: Duration = Duration::from_secs(30);
@@ -119,12 +120,12 @@ impl Handlers {
     ) -> Result<(), Failure> {
         let said = match form {
             Form::Own => {
-                let call = prepare(self.own.clone());
+                let (call, _road) = road_told(prepare(self.own.clone()));
                 let answer = self.peer.call(call, wire::own_parameters(message)).await;
                 wire::own_results(answer?)
             }
             Form::Old => {
-                let call = prepare(self.old.clone());
+                let (call, _road) = road_told(prepare(self.old.clone()));
                 let answer = self.peer.call(call, wire::parameters(message)).await;
                 wire::results(answer?)
             }

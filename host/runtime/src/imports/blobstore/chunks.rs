@@ -50,10 +50,10 @@ impl Items {
     }
 
     /// Items that are all in `raw`.
-    pub(super) fn ready(count: usize, raw: &[u8]) -> Self {
+    pub(super) fn ready(count: usize, raw: Bytes) -> Self {
         Self {
             source: None,
-            buffer: Bytes::copy_from_slice(raw),
+            buffer: raw,
             left: count,
         }
     }
@@ -224,7 +224,12 @@ mod tests {
             assert_eq!(all_bytes(items(parts)).await.unwrap(), b"abcde");
         }
         assert!(all_bytes(items(&[b"\x05abc"])).await.is_err());
-        assert_eq!(all_bytes(Items::ready(2, b"xy")).await.unwrap(), b"xy");
+        assert_eq!(
+            all_bytes(Items::ready(2, Bytes::from_static(b"xy")))
+                .await
+                .unwrap(),
+            b"xy"
+        );
     }
 
     #[tokio::test]

@@ -94,7 +94,7 @@ impl ObjectNames {
         } else {
             let mut raw = BytesMut::new();
             inline.iter().for_each(|name| name.encode(&mut raw));
-            Items::ready(inline.len(), &raw)
+            Items::ready(inline.len(), raw.freeze())
         };
         Ok(Self { items, outcome })
     }

@@ -62,7 +62,7 @@ impl BlobData {
         let data_path: &[u32] = if version == 0 { &[0, 0] } else { &[0] };
         let items = match inline.len() {
             0 => Items::pending(take(&mut reply, data_path)),
-            count => Items::ready(count, &inline),
+            count => Items::ready(count, inline),
         };
         if version > 0 {
             return Ok(Self::new(items, None));
