@@ -4,6 +4,24 @@
 //! until it is acknowledged; one that comes again comes before those behind it. So groups of one lane
 //! wait for each other, and at most sixteen messages of groups are at work at once. The consumer of a
 //! lane is made when a message is found there.
+//!
+//! # Why a failed message holds up its lane
+//!
+//! It is the server that keeps the order between all copies of the provider, by giving out nothing of a
+//! consumer while one message of it is at work or waits. What it holds back it holds back by consumer, and
+//! a consumer cannot leave single subjects out. Two ways were looked at:
+//!
+//! - A consumer for each group holds groups up singly. Groups are of the component's making, such as one
+//!   for each customer, and servers keep every consumer in memory with a write for each step; a bound
+//!   on their number would bring lanes back for the rest, and a group that changes from one to the other
+//!   would have to be empty first to stay in order.
+//! - Failed messages, and those of their groups that come after them, may be moved to a place of their
+//!   own. Then the server counts attempts anew, a message is in two streams for a moment and comes twice
+//!   when a process dies there, limits and depths have to look at both, and every message of a group asks
+//!   first whether its group has something there.
+//!
+//! Both cost every message of a group more than a lane does, for what a short pause between attempts
+//! (`backoff_ms`) and a small number of them (`max_attempts`) bound as well.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -37,8 +37,8 @@
 //!
 //! Messages of a group are in one of sixteen lanes, each given out one by one; see the module
 //! `lanes`. One that waits for its next attempt holds up the other groups of its lane as well, a
-//! sixteenth of all, so pauses between attempts are better short there. They are found within a tenth of a second while groups are in use, and within a second
-//! otherwise.
+//! sixteenth of all, so pauses between attempts are better short there; `lanes` says why. Messages of
+//! groups are found within a tenth of a second while groups are in use, and within a second otherwise.
 //!
 //! # Receiving without waiting
 //!
