@@ -102,6 +102,8 @@ impl NatsBackend {
         let LinkSettings {
             bucket, lifetime, ..
         } = &self.settings;
+        // Looked at every few seconds, whether or not anybody calls.
+        self.cluster.sweep_listings();
         let opened = self.cluster.bucket_anew(bucket, self.new_own()).await?;
         let kept = opened.stream().cached_info().config.max_age;
         match lifetime {

@@ -1,5 +1,7 @@
 //! What is done in one bucket.
 
+use std::sync::Arc;
+
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
@@ -11,7 +13,7 @@ use lattice_provider_sdk::keyvalue::{
 use lattice_provider_sdk::{BoxError, chain};
 
 use crate::key::{self, KeyTooLong};
-use crate::listing::Page;
+use crate::listing::{Cursor, Listings};
 use crate::{counter, swap};
 
 /// How many keys of a batch are under way at once.
@@ -77,11 +79,12 @@ impl From<Failure> for KeyValueError {
 #[derive(Debug)]
 pub(crate) struct Bucket {
     store: kv::Store,
+    listings: Arc<Listings>,
 }
 
 impl Bucket {
-    pub(crate) fn new(store: kv::Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: kv::Store, listings: Arc<Listings>) -> Self {
+        Self { store, listings }
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, Failure> {
@@ -125,14 +128,19 @@ impl Bucket {
     }
 
     pub(crate) async fn list_keys(&self, cursor: Option<u64>) -> Result<KeysPage, Failure> {
-        let what = "could not list the keys";
-        let mut page = Page::after(cursor);
+        let (what, bucket) = ("could not list the keys", &*self.store.name);
+        let cursor = cursor.map(Cursor::from);
+        if let Some(page) = cursor.and_then(|cursor| self.listings.next(bucket, cursor)) {
+            return Ok(page);
+        }
+        let reading = self.listings.read(cursor);
+        let mut collector = reading.collector();
         let keys = self.store.keys().await;
         let mut keys = keys.map_err(|e| Failure::nats(what, e))?;
         while let Some(stored) = keys.try_next().await.map_err(|e| Failure::nats(what, e))? {
-            page.offer(key::decode(&stored));
+            collector.offer(key::decode(&stored));
         }
-        Ok(page.finish())
+        Ok(reading.finish(bucket, collector))
     }
 
     pub(crate) async fn increment(&self, key: &str, by: Addend) -> Result<i128, Failure> {

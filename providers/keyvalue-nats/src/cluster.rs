@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::bucket::Bucket;
+use crate::listing::Listings;
 use crate::markers;
 
 /// How many buckets are kept open. More may be used; they are opened again.
@@ -29,6 +30,7 @@ pub(crate) struct Cluster {
     /// Held while a bucket is looked up, so that many calls at once ask once.
     opening: Mutex<()>,
     turns: Turns,
+    listings: Arc<Listings>,
 }
 
 /// How a bucket comes to be that is missing.
@@ -79,6 +81,7 @@ impl Cluster {
             open: RwLock::default(),
             opening: Mutex::default(),
             turns: Turns::default(),
+            listings: Arc::default(),
         })
     }
 
@@ -133,7 +136,8 @@ impl Cluster {
         if !is_bucket_name(name) {
             return Err(OpenError::Missing(name.to_owned()));
         }
-        let bucket = Arc::new(Bucket::new(self.open(name, new).await?));
+        let store = self.open(name, new).await?;
+        let bucket = Arc::new(Bucket::new(store, Arc::clone(&self.listings)));
         let mut open = self.open.write();
         if open.len() >= OPEN_BUCKETS {
             open.clear();
@@ -173,6 +177,11 @@ impl Cluster {
     /// Looks a bucket up again before its next use: it may have been deleted.
     pub(crate) fn forget(&self, name: &str) {
         self.open.write().remove(name);
+    }
+
+    /// Lets go of what listings have read that nobody goes on with.
+    pub(crate) fn sweep_listings(&self) {
+        self.listings.sweep();
     }
 
     /// Waits until no other increment of the key is under way in this process.
