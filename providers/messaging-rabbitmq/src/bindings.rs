@@ -13,24 +13,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use lapin::options::{
     ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
-    QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
+use lapin::protocol::AMQPSoftError;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, ExchangeKind};
 use lattice_provider_sdk::ProviderLink;
 use sha2::{Digest as _, Sha256};
 
+use crate::lock::{Lock, is_refused_as};
 use crate::settings::is_name;
-
-/// How often it is looked whether another copy of the provider is done with the same bindings.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long the others wait for one that was cut off in the middle, in milliseconds.
-const LOCKED_AT_MOST: i64 = 10_000;
 
 /// The bindings of one link.
 #[derive(Debug)]
@@ -224,72 +218,14 @@ impl Place {
         Ok(())
     }
 
-    /// Waits until no other copy of the provider changes the bindings: while one does, it has a queue
-    /// that belongs to its connection, with which the server takes it away.
+    /// Waits until nobody else changes the bindings, in this process or in another copy of the provider.
     async fn lock(&self, connection: &Connection) -> lapin::Result<Lock> {
-        let name = ShortString::from(format!("{}=lock", self.0));
-        let options = QueueDeclareOptions {
-            exclusive: true,
-            ..QueueDeclareOptions::default()
-        };
-        loop {
-            let channel = connection.create_channel().await?;
-            let declared = channel.queue_declare(name.clone(), options, lasting_briefly());
-            match declared.await {
-                Ok(_) => return Ok(Lock(Some((channel, name)))),
-                Err(error) if is_refused_as(&error, AMQPSoftError::RESOURCELOCKED) => {
-                    tokio::time::sleep(LOOK_EVERY).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        Lock::take(connection, &format!("{}=lock", self.0).into()).await
     }
-}
-
-/// Keeps other copies of the provider out, until it is released or dropped.
-struct Lock(Option<(Channel, ShortString)>);
-
-impl Lock {
-    async fn release(mut self) -> lapin::Result<()> {
-        match self.0.take() {
-            Some((channel, name)) => unlock(&channel, name).await,
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let runtime = tokio::runtime::Handle::try_current();
-        if let (Some((channel, name)), Ok(runtime)) = (self.0.take(), runtime) {
-            // When that cannot be said it expires.
-            runtime.spawn(async move { unlock(&channel, name).await.ok() });
-        }
-    }
-}
-
-async fn unlock(channel: &Channel, name: ShortString) -> lapin::Result<()> {
-    let deleted = channel.queue_delete(name, QueueDeleteOptions::default());
-    deleted.await.map(drop)
-}
-
-/// How a queue is made that stands for something that goes on for a moment.
-pub(crate) fn lasting_briefly() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(LOCKED_AT_MOST));
-    arguments
 }
 
 /// Deletes an exchange, if it is there.
 async fn delete(channel: &Channel, exchange: &ShortString) -> lapin::Result<()> {
     let options = ExchangeDeleteOptions::default();
     channel.exchange_delete(exchange.clone(), options).await
-}
-
-/// Whether the server has refused something, and stays connected, for that reason.
-pub(crate) fn is_refused_as(error: &lapin::Error, why: AMQPSoftError) -> bool {
-    let ErrorKind::ProtocolError(told) = error.kind() else {
-        return false;
-    };
-    *told.kind() == AMQPErrorKind::Soft(why)
 }

@@ -16,7 +16,8 @@ use lattice_provider_sdk::{LinkKey, Shared, chain};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::bindings::{Place, is_refused_as, lasting_briefly};
+use crate::bindings::Place;
+use crate::lock::{is_refused_as, lasting_briefly};
 use crate::rabbit::Rabbit;
 
 /// For how long it is tried to unbind a link at a server that it has left, and the connection to it is

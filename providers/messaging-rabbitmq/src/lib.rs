@@ -60,6 +60,7 @@ mod broker;
 mod consumer;
 mod left;
 mod line;
+mod lock;
 mod message;
 mod provider;
 mod queue;
