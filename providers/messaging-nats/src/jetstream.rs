@@ -2,6 +2,7 @@
 
 mod consumer;
 mod failures;
+mod origins;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -293,9 +293,7 @@ fn no_connection(error: NatsError) -> LinkError {
     LinkError::unavailable(chain(&error))
 }
 
+/// Whatever it is, it may be mended at the server: consumers are deleted, streams made anew.
 fn no_consumer(error: ConsumerError) -> LinkError {
-    match error.is_final() {
-        true => LinkError::invalid(chain(&error)),
-        false => LinkError::unavailable(chain(&error)),
-    }
+    LinkError::unavailable(chain(&error))
 }

@@ -63,8 +63,8 @@ async fn a_durable_follows_what_the_link_says() {
 }
 
 #[tokio::test]
-async fn what_a_durable_keeps_is_refused_by_name() {
-    let (mut lattice, _context, _stream) = lattice(RetentionPolicy::Limits).await;
+async fn what_a_durable_keeps_is_refused_by_name_until_it_goes() {
+    let (mut lattice, _context, stream) = lattice(RetentionPolicy::Limits).await;
     lattice.source("cart", &DURABLE).await;
     lattice.ready().await;
     let new = [&DURABLE[..], &[("deliver", "new")]].concat();
@@ -78,6 +78,9 @@ async fn what_a_durable_keeps_is_refused_by_name() {
     ] {
         assert!(reason.contains(part), "{reason}");
     }
+    // As the reason says; nobody puts the link again.
+    stream.delete_consumer("carts").await.unwrap();
+    lattice.ready().await;
 }
 
 #[tokio::test]

@@ -190,3 +190,85 @@ async fn a_stream_over_subjects_of_the_lattice_is_not_for_components() {
     lattice.source("listener", &trusted).await;
     lattice.ready().await;
 }
+
+fn taken_from(name: &str) -> stream::Source {
+    stream::Source {
+        name: name.into(),
+        ..stream::Source::default()
+    }
+}
+
+/// Streams of streams, on whose way subjects may change.
+#[tokio::test]
+async fn a_stream_whose_messages_were_of_the_lattice_long_ago_is_not_for_components() {
+    let mut lattice = Lattice::start::<MessagingNats>().await;
+    let context = jetstream::new(lattice.nats.client().await.unwrap());
+    let events = stream::Config {
+        name: "events".into(),
+        subjects: vec!["wasmbus.evt.*.*".into()],
+        ..stream::Config::default()
+    };
+    context.create_stream(events).await.unwrap();
+    let mirror_of = |name: &str, of: &str| stream::Config {
+        name: name.into(),
+        mirror: Some(taken_from(of)),
+        ..stream::Config::default()
+    };
+    for (name, of) in [
+        ("second", "events"),
+        ("third", "second"),
+        ("fourth", "third"),
+    ] {
+        context.create_stream(mirror_of(name, of)).await.unwrap();
+    }
+    let renamed = stream::Source {
+        subject_transforms: vec![stream::SubjectTransform {
+            source: ">".into(),
+            destination: "orders.>".into(),
+        }],
+        ..taken_from("third")
+    };
+    let orders = stream::Config {
+        name: "orders".into(),
+        sources: Some(vec![renamed]),
+        ..stream::Config::default()
+    };
+    context.create_stream(orders).await.unwrap();
+    let last = mirror_of("last", "orders");
+    context.create_stream(last).await.unwrap();
+    let _heard = lattice.handler("listener", |_| Said::Done).await;
+    for config in [
+        &[("stream", "third")][..],
+        &[("stream", "fourth")],
+        &[("stream", "orders"), ("filter_subjects", "orders.>")],
+        &[("stream", "last"), ("filter_subjects", "orders.>")],
+    ] {
+        lattice.source("listener", config).await;
+        let why = lattice.failed().await;
+        assert!(why.contains("`wasmbus.evt.*.*`"), "{config:?}: {why}");
+        lattice.unlink().await;
+    }
+    // A way that nobody can follow to its end is none.
+    for number in 0..70 {
+        let of = match number {
+            0 => "shop".to_owned(),
+            number => format!("far-{}", number - 1),
+        };
+        let far = mirror_of(&format!("far-{number}"), &of);
+        if number == 0 {
+            let shop = stream::Config {
+                name: of,
+                subjects: vec!["shop.>".into()],
+                ..stream::Config::default()
+            };
+            context.create_stream(shop).await.unwrap();
+        }
+        context.create_stream(far).await.unwrap();
+    }
+    lattice.source("listener", &[("stream", "far-69")]).await;
+    let why = lattice.failed().await;
+    assert!(why.contains("more than 64 others"), "{why}");
+    lattice.unlink().await;
+    lattice.source("listener", &[("stream", "far-9")]).await;
+    lattice.ready().await;
+}

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, FromConsumer as _, PullConsumer};
-use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, ConsumerUpdateErrorKind, Stream};
-use async_nats::jetstream::{Context, ErrorCode};
 use lattice_provider_sdk::BoxError;
 
 use super::failures::REMEMBERED;
+use super::origins::{self, check_reach};
 use crate::reach::Reach;
 use crate::settings::{ConsumerSettings, NewConsumer};
 
@@ -67,23 +67,17 @@ pub(crate) enum ConsumerError {
          `lattice_subjects=allowed` in the link, which leaves that to the component"
     )]
     Reserved { stream: String, what: String },
+    /// Whether the component would hear of the lattice cannot be told.
+    #[error(
+        "the stream `{stream}` has messages of more than {} others, which are not all looked at for what is \
+         not for components: name another stream, or say `lattice_subjects=allowed` in the link, which \
+         leaves to the component whatever there is",
+        origins::MOST
+    )]
+    Origins { stream: String },
     /// The server knows one filter only.
     #[error("this NATS server takes one subject in `filter_subjects`, several from 2.10 on")]
     Filters,
-}
-
-impl ConsumerError {
-    /// Whether the link has to change for it to go away.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::Policy { .. }
-                | Self::Made { .. }
-                | Self::Change { .. }
-                | Self::Reserved { .. }
-                | Self::Filters
-        )
-    }
 }
 
 /// Finds the stream, or makes it where the link says its subjects.
@@ -100,59 +94,6 @@ async fn stream(jetstream: &Context, settings: &ConsumerSettings) -> Result<Stre
             Ok(jetstream.get_or_create_stream(config).await?)
         }
     }
-}
-
-/// The streams whose messages a stream has, itself and those that it takes over, with their subjects.
-async fn origins(
-    jetstream: &Context,
-    stream: &Stream,
-) -> Result<Vec<(String, Vec<String>)>, ConsumerError> {
-    let config = &stream.cached_info().config;
-    let mut found = vec![(config.name.clone(), config.subjects.clone())];
-    let from = config.sources.iter().flatten().chain(&config.mirror);
-    for origin in from.filter(|origin| origin.external.is_none()) {
-        let subjects = match jetstream.get_stream(&origin.name).await {
-            Ok(theirs) => theirs.cached_info().config.subjects.clone(),
-            // What is not there any more brings nothing.
-            Err(error) if is_missing(&error) => Vec::new(),
-            Err(error) => {
-                return Err(ConsumerError::Stream {
-                    stream: origin.name.clone(),
-                    source: error.into(),
-                });
-            }
-        };
-        found.push((origin.name.clone(), subjects));
-    }
-    Ok(found)
-}
-
-fn is_missing(error: &GetStreamError) -> bool {
-    matches!(
-        error.kind(),
-        GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND
-    )
-}
-
-/// Refuses a stream by which a component would hear of the lattice.
-async fn check_reach(
-    jetstream: &Context,
-    stream: &Stream,
-    filter: &[String],
-    reach: &Reach,
-) -> Result<(), ConsumerError> {
-    if reach.has_all() {
-        return Ok(());
-    }
-    for (name, subjects) in origins(jetstream, stream).await? {
-        let subject = reach.reserved_of(&subjects, filter).cloned();
-        let what = subject.or_else(|| reach.is_stream_of_lattice(&name).then_some(name));
-        if let Some(what) = what {
-            let stream = stream.cached_info().config.name.clone();
-            return Err(ConsumerError::Reserved { stream, what });
-        }
-    }
-    Ok(())
 }
 
 /// The subjects that a consumer lets through; none for all.
