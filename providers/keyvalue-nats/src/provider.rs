@@ -124,6 +124,10 @@ impl Provider for KeyValueNats {
         self.backends.delete(link);
     }
 
+    async fn forget_target_link(&self, link: &ProviderLink) {
+        self.ruled.forget(link);
+    }
+
     async fn describe(&self, link: &ProviderLink) -> Features {
         if let Some(backend) = self.backends.get(link) {
             let features = backend.features().await;
@@ -180,9 +184,6 @@ fn no_connection(error: NatsError) -> LinkError {
 
 fn no_bucket(error: OpenError) -> LinkError {
     let why = chain(&error);
-    if let OpenError::Lifetime { .. } = error {
-        return LinkError::invalid(why);
-    }
     LinkError::unavailable(match error {
         OpenError::Missing(_) => {
             format!("{why}; create it, or let `enable_bucket_auto_create` be true")

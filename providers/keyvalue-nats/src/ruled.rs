@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::settings::usual_bucket;
 
 /// How long a link that was let go of, or could not be put, is remembered: longer than it takes until it
-/// is put again, if it is still wished. Nobody tells a provider that a link is not which it has not put.
+/// is put again, if it is still wished.
 const REMEMBERED: Duration = Duration::from_secs(45);
 
 /// What a link with rules leads to, as far as that is known.
@@ -123,8 +123,7 @@ impl RuledLinks {
         self.change(link, |known| known.ruled.system = Some(system));
     }
 
-    /// Holds a link that is refused until it changes. That it is deleted nobody tells, so that it is held
-    /// for as long as the provider lives, if it is not put again.
+    /// Holds a link that is refused until it changes or is gone.
     pub(crate) fn refuse(&self, link: &ProviderLink) {
         self.change(link, |known| known.is_refused = true);
     }
@@ -135,6 +134,14 @@ impl RuledLinks {
             if !known.is_refused {
                 known.until = Some(Instant::now() + REMEMBERED);
             }
+        });
+    }
+
+    /// Lets a link go that is gone for good, whatever became of it.
+    pub(crate) fn forget(&self, link: &ProviderLink) {
+        self.change(link, |known| {
+            let until = Instant::now() + REMEMBERED;
+            known.until = known.until.or(Some(until));
         });
     }
 
@@ -259,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_link_that_is_gone_is_forgotten_and_one_that_is_refused_is_not() {
+    async fn a_link_that_is_refused_is_held_until_it_is_gone() {
         let links = RuledLinks::new(own());
         let orders = link("orders");
         links.wish(&orders, ruled(&orders, &[]));
@@ -272,5 +279,9 @@ mod tests {
         links.let_go(&orders);
         tokio::time::advance(REMEMBERED).await;
         assert!(is_shut(&links, &[], "keyvalue_default"));
+        links.forget(&orders);
+        assert!(is_shut(&links, &[], "keyvalue_default"));
+        tokio::time::advance(REMEMBERED).await;
+        assert!(!is_shut(&links, &[], "keyvalue_default"));
     }
 }

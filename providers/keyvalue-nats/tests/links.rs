@@ -376,6 +376,28 @@ async fn keys_of_a_bucket_go_after_the_time_of_its_link() {
 }
 
 #[tokio::test]
+async fn a_link_turns_ready_when_its_bucket_is_made_anew() {
+    let mut lattice = start().await;
+    let context = jetstream(&lattice.nats).await;
+    let new = |seconds| NewBucket {
+        name: "own".into(),
+        max_age: Duration::from_secs(seconds),
+        ..NewBucket::default()
+    };
+    lattice_nats::create_bucket(&context, new(9)).await.unwrap();
+    let config = [("bucket", "own"), ("ttl_seconds", "60")];
+    lattice.put("counter", "default", &config).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("9s"), "{reason}");
+    // Nobody puts the link again.
+    context.delete_stream("KV_own").await.unwrap();
+    lattice_nats::create_bucket(&context, new(60))
+        .await
+        .unwrap();
+    lattice.report_of(LinkState::Ready).await;
+}
+
+#[tokio::test]
 async fn a_link_whose_nats_goes_is_failed_until_it_is_back() {
     let mut lattice = start().await;
     let mut other = NatsBox::start().await.unwrap();

@@ -43,7 +43,7 @@ fn check_age(vault: &Shared<Vault>, limits: &Limits) -> Result<(), LinkError> {
     if keeps.is_zero() || keeps >= 2 * limits.longest {
         return Ok(());
     }
-    Err(LinkError::invalid(format!(
+    Err(LinkError::unavailable(format!(
         "the bucket `{}` drops entries after {keeps:?}, which has to be at least twice the \
          `ttl_max_ms` of the link, {:?}",
         vault.bucket(),

@@ -94,6 +94,26 @@ async fn a_bucket_that_forgets_too_soon_is_refused() {
         reason.contains("`short`") && reason.contains("ttl_max_ms"),
         "{reason}"
     );
+    // Somebody mends the bucket; nobody puts the link again.
+    let short = js.get_stream("KV_short").await.unwrap();
+    let mended = async_nats::jetstream::stream::Config {
+        max_age: std::time::Duration::ZERO,
+        ..short.cached_info().config.clone()
+    };
+    js.update_stream(mended).await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_forgets_late_enough_is_taken() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
+    let new = lattice_nats::NewBucket {
+        name: "short".to_owned(),
+        max_age: std::time::Duration::from_secs(60),
+        ..Default::default()
+    };
+    lattice_nats::create_bucket(&js, new).await.unwrap();
     let config = [("bucket", "short"), ("ttl_max_ms", "30000")];
     lattice.link("cart", "other", &config).await;
 }

@@ -72,8 +72,14 @@ pub trait Provider: Send + Sync + Sized + 'static {
     /// that only this process shall do without.
     async fn forget_source_link(&self, _link: &ProviderLink) {}
 
+    /// Learns that a link with the provider as target is gone, as [`Provider::forget_source_link`] does.
+    /// Also called for one that was refused and never put: what the provider remembers of it by itself is
+    /// let go here.
+    async fn forget_target_link(&self, _link: &ProviderLink) {}
+
     /// What the backend behind a link that was put can do, whichever end of it the provider is. A
-    /// link that requires more (see [`Features`]) is deleted again and refused by name. Of links with
+    /// link that requires more (see [`Features`]) is deleted again and refused by name, unless
+    /// [`Provider::check_link`] says that the backend is not there at the moment. Of links with
     /// the provider as source only those are asked about that require something.
     async fn describe(&self, _link: &ProviderLink) -> Features {
         Features::new()

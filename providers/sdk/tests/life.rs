@@ -89,6 +89,21 @@ async fn a_link_that_requires_what_is_not_there_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn what_a_backend_lacks_that_has_gone_is_not_final() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gone");
+    std::fs::write(&file, "").unwrap();
+    let path = file.display().to_string();
+    let config = [("gone", &*path), ("require", "ttl")];
+    let mut host = Host::start(vec![link("counter", "kv", &config)]).await;
+    let reason = host.report().await.reason.unwrap();
+    assert_eq!(reason, format!("`{path}` is there"));
+    std::fs::remove_file(&file).unwrap();
+    let reason = host.report().await.reason.unwrap();
+    assert!(reason.starts_with("the link requires `ttl`"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_link_from_the_provider_is_held_to_what_it_requires_too() {
     let from_provider = |required| link("kv", "counter", &[("require", required)]);
     let mut host = Host::start(vec![from_provider("ttl")]).await;
@@ -272,6 +287,17 @@ async fn a_link_from_the_provider_is_forgotten_when_it_is_gone_for_good() {
     while host.report().await.state != LinkState::Failed {}
     host.delete(&wrong).await;
     assert_eq!(host.told().await, "forget source counter keyvalue default");
+}
+
+#[tokio::test]
+async fn a_link_to_the_provider_that_was_never_taken_is_forgotten_when_it_is_gone() {
+    let mut host = Host::start(Vec::new()).await;
+    let wrong = link("counter", "kv", &[("behave", "invalid"), ("keeps", "1")]);
+    host.put(&wrong).await;
+    while host.report().await.state != LinkState::Failed {}
+    host.expect_quiet("refused").await;
+    host.delete(&wrong).await;
+    assert_eq!(host.told().await, "forget target counter keyvalue default");
 }
 
 /// Other processes of the provider go on with what the backend keeps for it.

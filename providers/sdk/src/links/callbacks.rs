@@ -39,8 +39,12 @@ pub(super) async fn put<P: Provider>(
     }
     let described = bounded(by, async {
         let features = provider.describe(link).await;
-        features.check(P::NAME, link)?;
-        Ok(features)
+        let Err(lacking) = features.check(P::NAME, link) else {
+            return Ok(features);
+        };
+        // A backend that has gone meanwhile may have it, and be back soon.
+        provider.check_link(link).await?;
+        Err(lacking)
     });
     match described.await {
         // Nobody calls through a link with the provider as source, so nobody asks for its features.
@@ -82,15 +86,20 @@ pub(super) async fn delete<P: Provider>(provider: &P, link: &ProviderLink) -> bo
     deleted.await.is_ok()
 }
 
-/// Has the provider let go of what its backend keeps for a link that is gone, within `limit`; `false`
-/// when it does not.
+/// Has the provider let go of what it or its backend keeps for a link that is gone, within `limit`;
+/// `false` when it does not.
 pub(super) async fn forget<P: Provider>(
     provider: &P,
     link: &ProviderLink,
     limit: Duration,
 ) -> bool {
-    let forgotten = caught(provider.forget_source_link(link));
-    tokio::time::timeout(limit, forgotten).await.is_ok()
+    let forgotten = async {
+        match link.role {
+            LinkRole::Source => provider.forget_source_link(link).await,
+            LinkRole::Target => provider.forget_target_link(link).await,
+        }
+    };
+    tokio::time::timeout(limit, caught(forgotten)).await.is_ok()
 }
 
 /// Asks how the backend of a link does.

@@ -61,7 +61,7 @@ pub(super) struct Worker<P> {
     pub(super) roads: Roads,
     pub(super) described: Described,
     pub(super) table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
-    /// The link as it was put last, of which the backend may keep something.
+    /// The link as it was put last, of which the provider or its backend may keep something.
     pub(super) left: Option<Arc<ProviderLink>>,
 }
 
@@ -111,7 +111,7 @@ impl<P: Provider> Worker<P> {
                     self.changed().await;
                 }
                 (None, Some(Ok(wanted))) => {
-                    let leaves = wanted.role == LinkRole::Source && !describe::is_question(&wanted);
+                    let leaves = !describe::is_question(&wanted);
                     self.left = leaves.then(|| Arc::clone(&wanted));
                     let taken = self.bring_up(wish.number, wanted).await;
                     put = taken.map(|link| Put {
@@ -159,7 +159,7 @@ impl<P: Provider> Worker<P> {
         if let Some(link) = self.left.take()
             && !callbacks::forget(&*self.provider, &link, limit).await
         {
-            tracing::warn!(%link, "the provider did not let go in time of what its backend keeps");
+            tracing::warn!(%link, "the provider did not let go in time of what is kept for a link");
         }
     }
 

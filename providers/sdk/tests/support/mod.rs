@@ -114,6 +114,12 @@ impl Provider for Telltale {
         self.tell_of("forget source", link).await;
     }
 
+    async fn forget_target_link(&self, link: &ProviderLink) {
+        if link.value("keeps").is_some() {
+            self.tell_of("forget target", link).await;
+        }
+    }
+
     async fn describe(&self, link: &ProviderLink) -> Features {
         if link.value("behave") == Some("drag") {
             tokio::time::sleep(Duration::from_secs(3)).await;
