@@ -8,7 +8,7 @@ mod support;
 
 use std::time::Duration;
 
-use front::{Authority, Front, Wants};
+use front::{Authority, Front, Mechanism, Wants};
 use messaging_kafka::MessagingKafka;
 use rdkafka::mocking::MockCluster;
 use support::{Lattice, Said};
@@ -112,4 +112,32 @@ async fn who_logs_in_is_known_by_name_and_password() {
     assert!(unknown.contains("`sasl_mechanism`"), "{unknown}");
 
     works(&mut lattice, &config("open sesame", "PLAIN")).await;
+}
+
+#[tokio::test]
+async fn a_login_may_show_that_the_password_is_known_without_telling_it() {
+    let brokers = MockCluster::new(1).unwrap();
+    brokers.create_topic("orders", 1, 1).unwrap();
+    let authority = Authority::new().await;
+    let wants = Wants {
+        login: Some(("shop", "open sesame")),
+        mechanism: Mechanism::ScramSha256,
+        ..Wants::default()
+    };
+    let front = Front::before(&brokers.bootstrap_servers(), &authority, wants).await;
+    let ca = authority.text("ca.pem");
+    let config = |password| {
+        [
+            ("hosts", &*front.hosts),
+            ("tls_ca", &*ca),
+            ("username", "shop"),
+            ("password", password),
+            ("sasl_mechanism", "scram-sha-256"),
+        ]
+    };
+    let mut lattice = Lattice::start::<MessagingKafka>().await;
+
+    let wrong = refused(&mut lattice, &config("please")).await;
+    assert!(wrong.contains("who are you, really"), "{wrong}");
+    works(&mut lattice, &config("open sesame")).await;
 }

@@ -3,6 +3,8 @@
 //! What comes decrypted goes to them as it is. They tell clients where they are, which is said anew
 //! on the way back so that clients come here again.
 
+mod scram;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+
+use scram::{Answer, Scram};
 
 const API_VERSIONS: i16 = 18;
 const HANDSHAKE: i16 = 17;
@@ -96,6 +100,52 @@ pub(crate) struct Wants {
     pub(crate) certificate: bool,
     /// This user and password.
     pub(crate) login: Option<(&'static str, &'static str)>,
+    /// How they are told.
+    pub(crate) mechanism: Mechanism,
+}
+
+/// How a client logs in.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Mechanism {
+    #[default]
+    Plain,
+    ScramSha256,
+}
+
+impl Mechanism {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+        }
+    }
+}
+
+/// What a client has to say, and how far it is.
+struct Login {
+    who: (&'static str, &'static str),
+    mechanism: Mechanism,
+    scram: Scram,
+}
+
+impl Login {
+    /// The answer to a step, and whether it was the last one; `None` for who is not known.
+    fn step(&mut self, said: &[u8]) -> Option<(String, bool)> {
+        match self.mechanism {
+            Mechanism::Plain => {
+                let (user, password) = self.who;
+                let is_in = said == format!("\0{user}\0{password}").as_bytes();
+                is_in.then(|| (String::new(), true))
+            }
+            Mechanism::ScramSha256 => {
+                match self.scram.step(std::str::from_utf8(said).ok()?, self.who) {
+                    Answer::GoOn(answer) => Some((answer, false)),
+                    Answer::Welcome(answer) => Some((answer, true)),
+                    Answer::Refused => None,
+                }
+            }
+        }
+    }
 }
 
 /// Stands before brokers until it is dropped.
@@ -136,9 +186,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut broker = TcpStream::connect(brokers).await?;
-    if let Some((user, password)) = wants.login {
-        let proof = format!("\0{user}\0{password}");
-        while !login(&mut client, &mut broker, proof.as_bytes()).await? {}
+    if let Some(who) = wants.login {
+        let mut own = Login {
+            who,
+            mechanism: wants.mechanism,
+            scram: Scram::default(),
+        };
+        while !login(&mut client, &mut broker, &mut own).await? {}
     }
     let from: u16 = brokers.rsplit_once(':').unwrap().1.parse().unwrap();
     let (mut from_client, mut to_client) = tokio::io::split(client);
@@ -168,7 +222,7 @@ fn moved(mut answer: Vec<u8>, from: u16, to: u16) -> Vec<u8> {
 }
 
 /// Answers one request of a client that has not logged in; says whether it has by now.
-async fn login<S>(client: &mut S, broker: &mut TcpStream, proof: &[u8]) -> io::Result<bool>
+async fn login<S>(client: &mut S, broker: &mut TcpStream, own: &mut Login) -> io::Result<bool>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -193,20 +247,23 @@ where
             with_login(&read(broker).await?[4..])
         }
         HANDSHAKE => {
-            let known = &rest[2..] == b"PLAIN";
+            let name = own.mechanism.name();
+            let known = &rest[2..] == name.as_bytes();
             let error = if known { 0 } else { NO_SUCH_MECHANISM };
-            [&error.to_be_bytes()[..], b"\0\0\0\x01\0\x05PLAIN"].concat()
+            let names = [b"\0\0\0\x01\0", &[name.len() as u8][..], name.as_bytes()];
+            [&error.to_be_bytes()[..], &names.concat()].concat()
         }
-        AUTHENTICATE => {
-            is_in = &rest[4..] == proof;
-            match is_in {
-                true => b"\0\0\xff\xff\0\0\0\0".to_vec(),
-                false => {
-                    let words = b"\0\x13who are you, really";
-                    [&REFUSED.to_be_bytes()[..], &words[..], &[0; 4]].concat()
-                }
+        AUTHENTICATE => match own.step(&rest[4..]) {
+            Some((answer, is_last)) => {
+                is_in = is_last;
+                let size = u32::try_from(answer.len()).unwrap().to_be_bytes();
+                [b"\0\0\xff\xff", &size[..], answer.as_bytes()].concat()
             }
-        }
+            None => {
+                let words = b"\0\x13who are you, really";
+                [&REFUSED.to_be_bytes()[..], &words[..], &[0; 4]].concat()
+            }
+        },
         other => {
             return Err(io::Error::other(format!(
                 "request {other} before the login"
