@@ -339,6 +339,27 @@ impl Lattice {
         self.ctl_ok("link.put", link).await.map(drop)
     }
 
+    /// Waits until that many links are ready.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the links when they are not in time.
+    pub async fn until_ready(&self, wanted: usize) -> Result<()> {
+        until(async || {
+            let reply = self.ctl_ok("link.get", Value::Null).await?;
+            let links = reply["response"].as_array().context("no list of links")?;
+            let ready = links.iter().filter(|link| {
+                let told = link["status"].as_array();
+                told.is_some_and(|told| told.iter().any(|end| end["state"] == "ready"))
+            });
+            if ready.count() < wanted {
+                bail!("the links are not ready: {:?}", reply["response"]);
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Starts the HTTP server on a free port of the loopback address and links it to a component;
     /// gives the address.
     ///

@@ -11,8 +11,8 @@ mod stores;
 
 use lattice_provider_sdk::vocabulary::{self, Vocabulary};
 
-pub(crate) use backend::and;
-pub use backend::{Backend, Place};
+pub use accounts::{aws, azure};
+pub use backend::{Backend, Place, and};
 use coordination::{LOCK, LOCK_WASI, SCHEDULE};
 use databases::{SQL, SQL_POSTGRES};
 use messages::MESSAGES;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use lattice_codec::Reader;
-use lattice_integration::{HostOptions, Lattice, subject, until};
+use lattice_integration::{HostOptions, Lattice, subject};
 use lattice_nats_box::{NatsBoxOptions, find_old_server};
 use lattice_rpc::{Invocation, Peer};
 use lattice_services::Service;
@@ -230,7 +230,7 @@ impl Ground {
             lattice
                 .link(COMPONENT, PROVIDER, capability.calls, &[], &["backend"])
                 .await?;
-            self.until_ready(1).await?;
+            self.lattice.until_ready(1).await?;
             self.features = self.describe().await?;
             self.look_at_features(capability)?;
         }
@@ -247,24 +247,7 @@ impl Ground {
                 .await?;
         }
         let wanted = usize::from(!capability.calls.is_empty()) + usize::from(told.is_some());
-        self.until_ready(wanted).await
-    }
-
-    /// Waits until that many links are ready.
-    async fn until_ready(&self, wanted: usize) -> Result<()> {
-        until(async || {
-            let reply = self.lattice.ctl_ok("link.get", Value::Null).await?;
-            let links = reply["response"].as_array().context("no list of links")?;
-            let ready = links.iter().filter(|link| {
-                let told = link["status"].as_array();
-                told.is_some_and(|told| told.iter().any(|end| end["state"] == "ready"))
-            });
-            if ready.count() < wanted {
-                bail!("the links are not ready: {:?}", reply["response"]);
-            }
-            Ok(())
-        })
-        .await
+        self.lattice.until_ready(wanted).await
     }
 
     /// All that was told of the component's link, as a link requires it.

@@ -18,7 +18,7 @@ mod report;
 mod suite;
 mod witness;
 
-pub use catalog::{Backend, CATALOG, Capability, Place, find};
+pub use catalog::{Backend, CATALOG, Capability, Place, and, aws, azure, find};
 pub use driven::Driven;
 pub use fault::Fault;
 pub use ground::{Form, Ground};

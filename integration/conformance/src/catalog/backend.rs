@@ -159,13 +159,9 @@ pub(super) fn url(ground: &Ground) -> Value {
     json!({ "url": ground.url() })
 }
 
-/// Where a service speaks HTTP, by the place of the port among its ports.
-pub(super) fn address(ground: &Ground, port: usize) -> String {
-    format!("http://127.0.0.1:{}", ground.port(port))
-}
-
 /// What `more` says besides.
-pub(crate) fn and(mut config: Value, more: Value) -> Value {
+#[must_use]
+pub fn and(mut config: Value, more: Value) -> Value {
     if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
         config.extend(more);
     }

@@ -20,11 +20,11 @@ pub(super) const QUEUE: &[Backend] = &[
 ];
 
 fn any_queue_of_aws(ground: &Ground) -> Value {
-    and(aws(ground), any_queue(ground))
+    and(aws(ground.port(0)), any_queue(ground))
 }
 
 fn any_queue_of_azure(ground: &Ground) -> Value {
-    and(azure(ground, 1), any_queue(ground))
+    and(azure(ground.port(1)), any_queue(ground))
 }
 
 /// The address of the service, where the suite makes queues.

@@ -110,9 +110,9 @@ fn fewer(_: &Ground) -> Vec<(String, String)> {
 }
 
 fn azure_blobs(ground: &Ground) -> Value {
-    and(azure(ground, 0), limited(ground))
+    and(azure(ground.port(0)), limited(ground))
 }
 
 fn aws_blobs(ground: &Ground) -> Value {
-    and(aws(ground), limited(ground))
+    and(aws(ground.port(0)), limited(ground))
 }
