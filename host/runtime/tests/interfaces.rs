@@ -271,8 +271,18 @@ async fn an_exported_resource_is_left_out_with_a_warning() {
 
 #[tokio::test]
 async fn a_watcher_gets_the_bucket_by_its_text() {
+    watches(include_str!("wat/watcher.wat")).await;
+}
+
+/// What travels is the same for both versions.
+#[tokio::test]
+async fn a_watcher_of_the_second_version_does_too() {
+    watches(&include_str!("wat/watcher.wat").replace("@0.2.0-draft", "@0.2.0-draft2")).await;
+}
+
+async fn watches(wat: &str) {
     let invoke = FakeInvoke::new(|_| Ok(Bytes::from_static(b"\x00\x01")));
-    let component = component(include_str!("wat/watcher.wat"), invoke.clone()).await;
+    let component = component(wat, invoke.clone()).await;
     let instance = "wrpc:keyvalue/watcher@0.2.0-draft";
     assert_eq!(
         find(&component, instance, "on-set").kind(),
