@@ -14,13 +14,15 @@
 //!
 //! With `qos` 1, the default, `publish` returns when the broker has acknowledged the message, and a
 //! message that arrives is acknowledged after the handler has returned; acknowledgements go out in
-//! the order in which the messages came, as MQTT demands. The session of a link outlives its
-//! connection: what is published while the provider is away comes when it is back, within
-//! `session_expiry_s`. It has one name in the whole lattice, so that of several copies of this
-//! provider one has it at a time and another takes over. A copy says on `lattice/sessions/…` that it
-//! takes a session, since not all brokers tell why they hang up; where a broker lets users at some
-//! topics only, these and `lattice/answers/…` are among them. Messages that are to be spread over the
-//! copies name a group. The session of a link that is deleted goes when it expires.
+//! the order in which the messages came, as MQTT demands, and no more than `max_in_flight` are
+//! handled from the first that is not acknowledged on. What the broker has not heard of comes again
+//! when the provider ends. The session of a link outlives its connection: what is published while the
+//! provider is away comes when it is back, within `session_expiry_s`. It has one name in the whole
+//! lattice, so that of several copies of this provider one has it at a time and another takes over. A
+//! copy says on `lattice/sessions/…` that it takes a session, since not all brokers tell why they
+//! hang up; where a broker lets users at some topics only, these and `lattice/answers/…` are among
+//! them. Messages that are to be spread over the copies name a group. The session of a link that is
+//! deleted goes when it expires.
 //!
 //! A message that failed is tried again in place, and after its last attempt goes to
 //! `lattice/dead/COMPONENT`, or where `dead_letter` says, with what it failed of as user properties.

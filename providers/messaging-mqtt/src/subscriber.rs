@@ -62,11 +62,12 @@ pub(crate) struct Session {
 pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status> {
     let (status, seen) = watch::channel(Status::Beginning);
     let (client, events) = AsyncClient::new(session.options.clone(), OUTGOING);
+    let most = u64::from(session.options.receive_maximum().unwrap_or(u16::MAX));
     let subscriber = Arc::new(Subscriber {
         client,
         session,
         status,
-        unacked: Mutex::default(),
+        unacked: Mutex::new(Unacked::new(most)),
         over: Mutex::default(),
         tasks: intake.tasks(),
     });
@@ -226,22 +227,40 @@ impl Subscriber {
         });
     }
 
-    /// Starts on a message. The broker sends no more of them than the link gives its component at
-    /// once; those that it does not keep, and for which there is no room, are lost.
+    /// Starts on a message. Of those that the broker keeps no more are under way than the link gives
+    /// its component at once; others, for which there is no room, are lost.
     fn deliver(self: &Arc<Self>, publish: Publish) {
-        let is_kept = publish.qos != QoS::AtMostOnce;
-        let room = self.session.deliverer.more_room(1).pop();
-        if room.is_none() && !is_kept {
+        if publish.qos != QoS::AtMostOnce {
+            self.unacked.lock().push(publish);
+            return self.go_on();
+        }
+        let Some(room) = self.session.deliverer.more_room(1).pop() else {
             let link = self.session.deliverer.link();
             tracing::warn!(link, "lost a message: too many are under way");
             return;
-        }
-        let place = is_kept.then(|| self.unacked.lock().push(publish.clone()));
-        // What the broker does not keep does not come again.
-        let over = match is_kept {
-            true => self.over.lock().clone(),
-            false => CancellationToken::new(),
         };
+        // It does not come again.
+        self.spawn(publish, None, Some(room), CancellationToken::new());
+    }
+
+    /// Starts on those messages that may be under way by now.
+    fn go_on(self: &Arc<Self>) {
+        loop {
+            let Some((place, publish)) = self.unacked.lock().begin() else {
+                return;
+            };
+            let over = self.over.lock().clone();
+            self.spawn(publish, Some(place), None, over);
+        }
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        publish: Publish,
+        place: Option<Place>,
+        room: Option<OwnedSemaphorePermit>,
+        over: CancellationToken,
+    ) {
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
             tokio::select! {
@@ -254,7 +273,7 @@ impl Subscriber {
 
     /// Has one message handled, and acknowledges it.
     async fn handle(
-        &self,
+        self: &Arc<Self>,
         publish: &Publish,
         place: Option<Place>,
         room: Option<OwnedSemaphorePermit>,
@@ -283,14 +302,17 @@ impl Subscriber {
         }
     }
 
-    fn acknowledge(&self, place: Place) {
-        let mut unacked = self.unacked.lock();
-        for publish in unacked.done(place) {
-            if let Err(error) = self.client.try_ack(&publish) {
-                // It comes again with the next connection.
-                tracing::warn!(%error, "could not acknowledge a message");
+    fn acknowledge(self: &Arc<Self>, place: Place) {
+        {
+            let mut unacked = self.unacked.lock();
+            for publish in unacked.done(place) {
+                if let Err(error) = self.client.try_ack(&publish) {
+                    // It comes again with the next connection.
+                    tracing::warn!(%error, "could not acknowledge a message");
+                }
             }
         }
+        self.go_on();
     }
 }
 
