@@ -71,7 +71,52 @@ pub(crate) struct Failures {
 struct Inner {
     host: HostId,
     events: Arc<Events>,
-    kinds: Mutex<HashMap<Kind, Counted>>,
+    kinds: Mutex<Kinds>,
+}
+
+/// What has failed lately, by its kind.
+#[derive(Debug, Default)]
+struct Kinds {
+    counted: HashMap<Kind, Counted>,
+    /// How many were of kinds for which there was no room.
+    lost: u64,
+}
+
+impl Kinds {
+    /// Gives back a failure that is to be told at once, with the number of those that were not.
+    fn note(&mut self, kind: &Kind, told: Told, now: Instant) -> Option<(Told, u64)> {
+        if let Some(counted) = self.counted.get_mut(kind) {
+            let count = counted.waiting.take().map_or(0, |(_, count)| count);
+            counted.waiting = Some((told, count + 1));
+            return None;
+        }
+        // With more kinds than this at once, one who floods is at work: further ones are only counted.
+        if self.counted.len() >= MAX_KINDS {
+            self.lost += 1;
+            return None;
+        }
+        let (since, waiting) = (now, None);
+        self.counted
+            .insert(kind.clone(), Counted { since, waiting });
+        Some((told, std::mem::take(&mut self.lost)))
+    }
+
+    /// What was counted long enough; forgets kinds that have become quiet.
+    fn due(&mut self, now: Instant) -> Vec<(Kind, Told, u64)> {
+        let mut due = Vec::new();
+        self.counted.retain(|kind, counted| {
+            if now.duration_since(counted.since) < QUIET {
+                return true;
+            }
+            let Some((told, count)) = counted.waiting.take() else {
+                return false;
+            };
+            due.push((kind.clone(), told, count - 1));
+            counted.since = now;
+            true
+        });
+        due
+    }
 }
 
 impl Failures {
@@ -109,24 +154,10 @@ impl Failures {
             error,
             detail,
         };
-        let now = Instant::now();
-        let mut kinds = self.inner.kinds.lock();
-        if let Some(counted) = kinds.get_mut(&kind) {
-            let count = counted.waiting.take().map_or(0, |(_, count)| count);
-            counted.waiting = Some((told, count + 1));
-            return;
+        let first = self.inner.kinds.lock().note(&kind, told, Instant::now());
+        if let Some((told, suppressed)) = first {
+            self.inner.tell(kind, told, suppressed);
         }
-        if kinds.len() < MAX_KINDS {
-            kinds.insert(
-                kind.clone(),
-                Counted {
-                    since: now,
-                    waiting: None,
-                },
-            );
-        }
-        drop(kinds);
-        self.inner.tell(kind, told, 0);
     }
 }
 
@@ -177,20 +208,9 @@ impl Inner {
             }));
     }
 
-    /// Tells what was counted long enough and forgets kinds that have become quiet.
+    /// Tells what was counted long enough.
     fn sweep(&self, now: Instant) {
-        let mut due = Vec::new();
-        self.kinds.lock().retain(|kind, counted| {
-            if now.duration_since(counted.since) < QUIET {
-                return true;
-            }
-            let Some((told, count)) = counted.waiting.take() else {
-                return false;
-            };
-            due.push((kind.clone(), told, count - 1));
-            counted.since = now;
-            true
-        });
+        let due = self.kinds.lock().due(now);
         for (kind, told, suppressed) in due {
             self.tell(kind, told, suppressed);
         }
@@ -203,5 +223,54 @@ async fn tell_counted(inner: Arc<Inner>) {
     loop {
         ticks.tick().await;
         inner.sweep(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(number: usize) -> Kind {
+        let id = ComponentId::new("hostile").unwrap();
+        (id, format!("a:b/c.f{number}"), ErrorCode::MissingLink)
+    }
+
+    fn told(error: &str) -> Told {
+        Told {
+            source: None,
+            error: error.to_owned(),
+            detail: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_of_a_kind_is_told_at_once_and_the_others_together() {
+        let mut kinds = Kinds::default();
+        let mut note = |error: &str| kinds.note(&kind(0), told(error), Instant::now());
+        assert!(note("first").is_some());
+        assert!(note("second").is_none() && note("third").is_none());
+        assert!(kinds.due(Instant::now()).is_empty());
+        tokio::time::advance(QUIET).await;
+        let due = kinds.due(Instant::now());
+        assert_eq!((&*due[0].1.error, due[0].2, due.len()), ("third", 1, 1));
+        tokio::time::advance(QUIET).await;
+        assert!(kinds.due(Instant::now()).is_empty() && kinds.counted.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fails_in_ever_new_ways_is_counted() {
+        let mut kinds = Kinds::default();
+        let at_once = |kinds: &mut Kinds, number| {
+            let told = kinds.note(&kind(number), told("no link"), Instant::now());
+            told.map(|(_, suppressed)| suppressed)
+        };
+        let first = (0..3 * MAX_KINDS).filter(|number| at_once(&mut kinds, *number).is_some());
+        assert_eq!(first.count(), MAX_KINDS);
+        assert_eq!(kinds.counted.len(), MAX_KINDS);
+        tokio::time::advance(QUIET).await;
+        assert!(kinds.due(Instant::now()).is_empty());
+        let lost = u64::try_from(2 * MAX_KINDS).unwrap();
+        assert_eq!(at_once(&mut kinds, 5 * MAX_KINDS), Some(lost));
+        assert_eq!(at_once(&mut kinds, 6 * MAX_KINDS), Some(0));
     }
 }

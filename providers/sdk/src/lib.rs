@@ -34,6 +34,8 @@
 
 mod backends;
 mod backoff;
+#[allow(dead_code, reason = "used by the capabilities that are chosen")]
+mod complaint;
 mod describe;
 mod error;
 mod failures;

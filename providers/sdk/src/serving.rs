@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use wrpc_transport::Serve;
 
+use crate::complaint;
 use crate::error::ServeError;
 use crate::session::Session;
 use crate::wire::Wire;
@@ -361,7 +362,10 @@ impl Function {
     fn failed(&self, error: &RemoteError) {
         let (instance, function) = (self.instance, self.name);
         lattice_telemetry::failed(&error.code);
-        tracing::warn!(instance, function, error = error.message, "a call failed");
+        if let Some(untold) = complaint::turn(&(instance, function)) {
+            let error = complaint::clipped(&error.message);
+            tracing::warn!(instance, function, error, untold, "a call failed");
+        }
     }
 
     /// Has the bindings decode the parameters, which are all there, so that nothing is waited for.

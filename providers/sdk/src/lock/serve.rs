@@ -14,6 +14,7 @@ use super::desk::{Ask, Desk};
 use super::leader::{Campaign, Election};
 use super::limits::Limits;
 use crate::backends::Backends;
+use crate::complaint;
 use crate::describe::Features;
 use crate::error::{LinkError, ServeError};
 use crate::link::{LinkKey, LinkRole, ProviderLink};
@@ -187,16 +188,7 @@ fn answer<T>(function: &str, cx: &Context, done: Result<T, LockError>) -> Answer
     if let Err(error) = &done
         && !error.is_usual()
     {
-        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-        let link_name = &*cx.link_name;
-        let error = error.text();
-        tracing::warn!(
-            source,
-            link_name,
-            function,
-            error,
-            "a call for a lock failed"
-        );
+        complaint::warn("a call for a lock failed", cx, function, &error.text());
     }
     Ok(done)
 }

@@ -16,6 +16,7 @@ use super::elsewhere::{self, Told};
 use super::linked::{Linked, WAY_BACK};
 use super::receipt::Scope;
 use crate::backends::Backends;
+use crate::complaint;
 use crate::error::ServeError;
 use crate::session::Session;
 use crate::wire::answered;
@@ -212,14 +213,8 @@ fn answer<T>(function: &str, cx: &Context, queue: &str, done: Result<T, QueueErr
                 tracing::debug!(source, link_name, function, queue, error = text, "refused");
             }
             _ => {
-                tracing::warn!(
-                    source,
-                    link_name,
-                    function,
-                    queue,
-                    error = text,
-                    "a queue call failed"
-                );
+                let error = format_args!("{text} (queue `{queue}`)");
+                complaint::warn("a queue call failed", cx, function, &error);
             }
         }
     }

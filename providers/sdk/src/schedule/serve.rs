@@ -7,6 +7,7 @@ use lattice_rpc::Context;
 use super::bindings;
 use super::bindings::exports::lattice::schedule::scheduler::{self, Handler as _};
 use crate::backends::Backends;
+use crate::complaint;
 use crate::error::ServeError;
 use crate::session::Session;
 use crate::wire::answered;
@@ -105,16 +106,7 @@ fn answer<T>(function: &str, cx: &Context, done: Result<T, ScheduleError>) -> An
     if let Err(error) = &done
         && *error != ScheduleError::NoSuchJob
     {
-        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-        let link_name = &*cx.link_name;
-        let error = error.text();
-        tracing::warn!(
-            source,
-            link_name,
-            function,
-            error,
-            "a call for a job failed"
-        );
+        complaint::warn("a call for a job failed", cx, function, &error.text());
     }
     Ok(done)
 }

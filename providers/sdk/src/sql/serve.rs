@@ -14,6 +14,7 @@ use super::copies::{Copy, Other, Renamed};
 use super::linked::Linked;
 use super::{Backend, Control, Databases, Dialect, Done, Isolation, Limits, Rows, SqlError, Value};
 use crate::backends::Backends;
+use crate::complaint;
 use crate::error::ServeError;
 use crate::link::{LinkKey, ProviderLink};
 use crate::serving::Server;
@@ -184,18 +185,12 @@ type Answer<T> = anyhow::Result<Result<T, SqlError>>;
 
 fn answer<T>(function: &str, cx: &Context, done: Result<T, SqlError>) -> Answer<T> {
     if let Err(error) = &done {
-        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-        let link_name = &*cx.link_name;
         let why = error.text();
         if error.concerns_operator() {
-            tracing::warn!(
-                source,
-                link_name,
-                function,
-                error = why,
-                "an SQL call failed"
-            );
+            complaint::warn("an SQL call failed", cx, function, &why);
         } else {
+            let source = cx.source_id.as_deref().unwrap_or("<unknown>");
+            let link_name = &*cx.link_name;
             tracing::debug!(
                 source,
                 link_name,
