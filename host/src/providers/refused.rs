@@ -23,8 +23,8 @@ impl RefusedCalls {
     }
 
     fn read(&self, report: CallRefused) -> Option<CallRefused> {
-        let is_it = |code: &&&str| **code == report.code;
-        let code = RemoteError::OF_CALLERS.iter().find(is_it)?;
+        let mut codes = RemoteError::OF_CALLERS.iter().chain(&[RemoteError::DENIED]);
+        let code = codes.find(|code| **code == report.code)?;
         Some(CallRefused {
             host_id: String::new(),
             target_id: self.0.provider().as_str().to_owned(),
@@ -78,6 +78,8 @@ mod tests {
         assert_eq!(told.error.len(), LONGEST_TEXT);
         assert_eq!(told.operation, "a:b/c. [2Jrun");
         assert_eq!(told.suppressed, MOST_SUPPRESSED);
+        reporter.tell(Ok(report(RemoteError::DENIED)));
+        assert_eq!(coming.try_recv().unwrap().code, "denied");
     }
 
     #[tokio::test(start_paused = true)]

@@ -91,7 +91,9 @@ pub struct AuthSettings {
     pub confined: bool,
     /// The links that calls of providers need; `None` to let them call whatever they can reach.
     pub links: Option<Arc<dyn Links>>,
-    /// Who is told of refused calls, as far as there is room.
+    /// Who is told of refused calls, as far as there is room, also of those of [`Peer::denied`].
+    ///
+    /// [`Peer::denied`]: crate::Peer::denied
     pub reports: Option<mpsc::Sender<CallRefused>>,
 }
 
@@ -378,22 +380,36 @@ impl Auth {
 
     /// Tells of a refused call.
     pub(crate) fn report(&self, call: &Message, refusal: &Refusal) {
+        let called = parse_invocation(&call.subject);
+        let (target, operation) = match &called {
+            Some((_, target, operation)) => (target.as_str(), *operation),
+            None => ("", call.subject.as_str()),
+        };
+        let ends = (header::source(call), target);
+        self.tell_refused(ends, operation, refusal.code, &refusal.message);
+    }
+
+    /// Tells of a call from a source to a target that is refused.
+    pub(crate) fn tell_refused(
+        &self,
+        (source, target): (Option<&str>, &str),
+        operation: &str,
+        code: &str,
+        why: &str,
+    ) {
         let Some(reports) = &self.inner.reports else {
             return;
         };
-        let source = header::source(call);
-        let (target, operation) = match parse_invocation(&call.subject) {
-            Some((_, target, operation)) => (target.as_str().to_owned(), operation),
-            None => (String::new(), call.subject.as_str()),
-        };
+        // Callers choose the texts.
+        let some = |text: &str| text.chars().take(256).collect();
         // Where whoever reads them is behind, they are counted with the next.
         reports.send(CallRefused {
             host_id: String::new(),
-            target_id: target,
-            source_id: source.map(|source| source.chars().take(256).collect()),
-            operation: operation.chars().take(256).collect(),
-            code: refusal.code.to_owned(),
-            error: refusal.message.clone(),
+            target_id: target.to_owned(),
+            source_id: source.map(some),
+            operation: some(operation),
+            code: code.to_owned(),
+            error: some(why),
             suppressed: 0,
         });
     }

@@ -27,6 +27,7 @@ mod bulk;
 mod call;
 mod complaint;
 mod counted;
+mod denied;
 mod detour;
 mod direct;
 mod dispatch;

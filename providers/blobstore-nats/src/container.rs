@@ -75,8 +75,8 @@ enum Put {
 /// Refuses names that no object store has, and those of the lattice, which may be on the same NATS.
 pub(crate) fn check(name: &str) -> Result<(), BlobError> {
     if is_code_bucket(name) {
-        let rule = "hosts keep compiled code there";
-        return Err(BlobError::container_name(name, rule));
+        let why = format!("hosts keep compiled code in `{name}`");
+        return Err(BlobError::Denied(why));
     }
     if is_bucket_name(name) {
         return Ok(());

@@ -9,7 +9,7 @@ use lattice_core::provider::HostData;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, LatticeName};
 use lattice_rpc::FailedCalls;
-use lattice_rpc::quiet::{Reports, tell_some};
+use lattice_rpc::quiet::{Repeated, Reports, tell_some};
 use tokio::sync::mpsc;
 
 use crate::error::RunError;
@@ -48,19 +48,31 @@ impl Failures {
         self.calls.clone()
     }
 
-    /// Tells the host as long as the provider lives: the first of a kind at once, and what follows
-    /// within a second together.
+    /// Tells the host as long as the provider lives.
     pub(crate) async fn tell(self, nats: Client) {
-        let (queue, mut due) = mpsc::channel(WAITING);
-        let queue = Reports::new(queue);
-        let choosing = tell_some(self.coming, move |failed| queue.send(failed));
-        let telling = async {
-            while let Some(failed) = due.recv().await {
-                if let Ok(payload) = serde_json::to_vec::<InvocationFailed>(&failed) {
-                    publish(&nats, self.subject.clone(), payload.into()).await;
-                }
-            }
-        };
-        tokio::join!(choosing, telling);
+        let write = serde_json::to_vec::<InvocationFailed>;
+        tell_host(self.coming, write, nats, self.subject).await;
     }
+}
+
+/// Tells the host of what may come again and again, as `write` puts it: the first of a kind at once,
+/// and what follows within a second together. A flood of one kind takes no room from the others, as the
+/// host hears only so many. Ends when nobody reports any more.
+pub(crate) async fn tell_host<T: Repeated>(
+    coming: mpsc::Receiver<T>,
+    write: impl Fn(&T) -> serde_json::Result<Vec<u8>>,
+    nats: Client,
+    subject: Subject,
+) {
+    let (queue, mut due) = mpsc::channel(WAITING);
+    let queue = Reports::new(queue);
+    let choosing = tell_some(coming, move |report| queue.send(report));
+    let telling = async {
+        while let Some(report) = due.recv().await {
+            if let Ok(payload) = write(&report) {
+                publish(&nats, subject.clone(), payload.into()).await;
+            }
+        }
+    };
+    tokio::join!(choosing, telling);
 }

@@ -5,7 +5,7 @@
     reason = "owns the subjects of a provider's identity"
 )]
 
-use async_nats::{Client, Message, Subject};
+use async_nats::{Client, Subject};
 use futures::StreamExt as _;
 use lattice_core::event::CallRefused;
 use lattice_core::identity::PeerTokens;
@@ -16,7 +16,7 @@ use lattice_rpc::Auth;
 use tokio::sync::mpsc;
 
 use crate::error::RunError;
-use crate::manage::publish;
+use crate::failures::tell_host;
 
 /// How many reports of refused calls may wait.
 const REPORTS: usize = 64;
@@ -56,32 +56,25 @@ impl Identity {
     }
 
     /// Takes renewed tokens and tells of refused calls, as long as the provider lives.
-    pub(crate) async fn keep(mut self, nats: Client) {
-        let mut renewals = match nats.subscribe(self.renewals.clone()).await {
-            Ok(renewals) => renewals,
-            Err(error) => {
-                tracing::error!(%error, "the provider will not hear of renewed tokens");
-                return;
-            }
-        };
-        loop {
-            tokio::select! {
-                Some(refused) = self.refused.recv() => {
-                    if let Ok(payload) = serde_json::to_vec(&refused) {
-                        publish(&nats, self.reports.clone(), payload.into()).await;
-                    }
-                }
-                message = renewals.next() => match message {
-                    Some(message) => self.renew(&message),
-                    None => return,
-                },
-            }
-        }
+    pub(crate) async fn keep(self, nats: Client) {
+        let write = serde_json::to_vec::<CallRefused>;
+        let telling = tell_host(self.refused, write, nats.clone(), self.reports);
+        tokio::join!(telling, renew(self.auth, &nats, self.renewals));
     }
+}
 
-    fn renew(&self, message: &Message) {
+/// Takes renewed tokens.
+async fn renew(auth: Auth, nats: &Client, subject: String) {
+    let mut renewals = match nats.subscribe(subject).await {
+        Ok(renewals) => renewals,
+        Err(error) => {
+            tracing::error!(%error, "the provider will not hear of renewed tokens");
+            return;
+        }
+    };
+    while let Some(message) = renewals.next().await {
         let read = serde_json::from_slice::<PeerTokens>(&message.payload);
-        match read.map(|tokens| self.auth.renew(tokens)) {
+        match read.map(|tokens| auth.renew(tokens)) {
             Ok(true) => tracing::debug!("took tokens that hold for longer"),
             Ok(false) => tracing::warn!("ignored tokens that are not those of this provider"),
             Err(error) => tracing::warn!(%error, "ignored tokens that are not readable"),

@@ -9,7 +9,7 @@ use lattice_core::subject::RpcPrefix;
 use lattice_core::subject::reserved::{is_below, is_reserved};
 use lattice_core::{ComponentId, LatticeName, StringMap};
 use lattice_rpc::wrpc::Client;
-use lattice_rpc::{IncomingCall, Invocation, Limiter, Peer, ServeOptions};
+use lattice_rpc::{Context, IncomingCall, Invocation, Limiter, Peer, ServeOptions};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
@@ -185,6 +185,15 @@ impl Session {
         let more = &self.inner.data.lattice_reserved;
         is_reserved(subject, &self.inner.lattice)
             || more.iter().any(|prefix| is_below(subject, prefix))
+    }
+
+    /// Tells the host of a call of `instance.function` that is refused, since its caller has no leave for
+    /// what it asks. The lattice is told by an event, often enough to be noticed; the caller has its
+    /// error besides.
+    pub fn denied(&self, cx: &Context, instance: &str, function: &str, why: &str) {
+        let operation = format!("{instance}.{function}");
+        let (peer, target) = (&self.inner.peer, self.inner.id.as_str());
+        peer.denied(cx, target, &operation, why);
     }
 
     /// The process on the lattice.

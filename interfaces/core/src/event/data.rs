@@ -366,7 +366,8 @@ pub struct PolicyDecisionChanged {
     pub message: Option<String>,
 }
 
-/// A call was refused because of who makes it, or because that cannot be known.
+/// A call was refused because of who makes it, because that cannot be known, or because its caller has no
+/// leave for what it asks, such as a subject or bucket of the lattice itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRefused {
     /// The host at which it was refused.

@@ -17,6 +17,7 @@ use super::span::Span;
 use super::stream::{Answer, Sent, outcome};
 use super::upload::Upload;
 use crate::backends::Backends;
+use crate::complaint;
 use crate::error::ServeError;
 use crate::session::Session;
 
@@ -83,6 +84,7 @@ pub async fn serve<B: Blobs>(
     for version in [Version::Second, Version::First] {
         for (name, read) in FUNCTIONS {
             let function = Function {
+                session: session.clone(),
                 backends: Arc::clone(&backends),
                 version,
                 name,
@@ -113,6 +115,7 @@ fn options(session: &Session, version: Version, name: &str) -> ServeOptions {
 
 /// One function of one version.
 struct Function<B> {
+    session: Session,
     backends: Arc<Backends<B>>,
     version: Version,
     name: &'static str,
@@ -124,8 +127,7 @@ impl<B: Blobs> Function<B> {
         let request = match call.params.decode(self.read).await {
             Ok(request) => request,
             Err(error) => {
-                let (name, why) = (self.name, error.to_string());
-                tracing::warn!(function = name, error = why, "refused a blob call");
+                complaint::warn("refused a blob call", &call.context, self.name, &error);
                 if let Err(error) = call.responder.fail(error.refusal()).await {
                     tracing::debug!(%error, "could not refuse a call");
                 }
@@ -153,15 +155,19 @@ impl<B: Blobs> Function<B> {
         }
     }
 
-    /// Logs what went wrong.
+    /// Logs what went wrong, and tells the lattice of what the caller has no leave for.
     fn note(&self, cx: &Context, error: Option<&BlobError>) {
         let Some(error) = error else { return };
-        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-        let (link_name, function) = (&*cx.link_name, self.name);
         if error.is_usual() {
+            let source = cx.source_id.as_deref().unwrap_or("<unknown>");
+            let (link_name, function) = (&*cx.link_name, self.name);
             tracing::debug!(source, link_name, function, %error, "a blob call failed");
         } else {
-            tracing::warn!(source, link_name, function, %error, "a blob call failed");
+            complaint::warn("a blob call failed", cx, self.name, error);
+        }
+        if let BlobError::Denied(why) = error {
+            let instance = self.version.instance();
+            self.session.denied(cx, instance, self.name, why);
         }
     }
 

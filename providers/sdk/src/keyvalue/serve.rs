@@ -15,6 +15,7 @@ use super::lanes::{Answer, as_is, lanes};
 use super::serve_versions;
 use super::{Backend, Entry, KeyValueError, KeysPage};
 use crate::backends::Backends;
+use crate::complaint;
 use crate::error::ServeError;
 use crate::serving::Server;
 use crate::session::Session;
@@ -33,7 +34,10 @@ pub async fn serve<B: Backend>(
     session: &Session,
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
-    let linked = Linked(backends);
+    let linked = Linked {
+        backends,
+        session: session.clone(),
+    };
     let server = with_lanes(without_bindings(session.server(), &linked), &linked);
     let server = serve_versions::with_lanes(server, &linked);
     let functions = bindings::serve(&server, linked)
@@ -92,49 +96,47 @@ variant!(KeyValueError {
 });
 
 /// Answers each call with the store that its link names.
-pub(super) struct Linked<B>(Arc<Backends<B>>);
+pub(super) struct Linked<B> {
+    backends: Arc<Backends<B>>,
+    session: Session,
+}
 
 impl<B> Clone for Linked<B> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self {
+            backends: Arc::clone(&self.backends),
+            session: self.session.clone(),
+        }
     }
 }
 
 impl<B> Linked<B> {
     pub(super) async fn of(&self, cx: &Context) -> Result<Arc<B>, KeyValueError> {
-        Ok(self.0.of(cx).await?)
+        Ok(self.backends.of(cx).await?)
     }
-}
 
-fn answer<T>(function: &str, cx: &Context, done: Result<T, KeyValueError>) -> Answer<T> {
-    Ok(answered(function, cx, done))
-}
-
-/// Logs a call that failed.
-pub(super) fn answered<T>(
-    function: &str,
-    cx: &Context,
-    done: Result<T, KeyValueError>,
-) -> Result<T, KeyValueError> {
-    if let Err(error) = &done {
-        let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-        let link_name = &*cx.link_name;
-        let error = error.text();
-        tracing::warn!(
-            source,
-            link_name,
-            function,
-            error,
-            "a key-value call failed"
-        );
+    /// Tells the log of a call that failed, and the lattice of one that its caller has no leave for.
+    pub(super) fn answered<T>(
+        &self,
+        (instance, function): (&str, &str),
+        cx: &Context,
+        done: Result<T, KeyValueError>,
+    ) -> Result<T, KeyValueError> {
+        if let Err(failed) = &done {
+            let error = failed.text();
+            complaint::warn("a key-value call failed", cx, function, &error);
+            if matches!(failed, KeyValueError::AccessDenied) {
+                self.session.denied(cx, instance, function, error);
+            }
+        }
+        done
     }
-    done
 }
 
 impl<B: Backend> store::Handler<Context> for Linked<B> {
     async fn get(&self, cx: Context, bucket: String, key: String) -> Answer<Option<Bytes>> {
         let work = async { self.of(&cx).await?.get(&cx, &bucket, &key).await };
-        answer("get", &cx, work.await)
+        Ok(self.answered((STORE, "get"), &cx, work.await))
     }
 
     async fn set(&self, cx: Context, bucket: String, key: String, value: Bytes) -> Answer<()> {
@@ -142,17 +144,17 @@ impl<B: Backend> store::Handler<Context> for Linked<B> {
             let backend = self.of(&cx).await?;
             backend.set(&cx, &bucket, &key, value, None).await
         };
-        answer("set", &cx, work.await)
+        Ok(self.answered((STORE, "set"), &cx, work.await))
     }
 
     async fn delete(&self, cx: Context, bucket: String, key: String) -> Answer<()> {
         let work = async { self.of(&cx).await?.delete(&cx, &bucket, &key).await };
-        answer("delete", &cx, work.await)
+        Ok(self.answered((STORE, "delete"), &cx, work.await))
     }
 
     async fn exists(&self, cx: Context, bucket: String, key: String) -> Answer<bool> {
         let work = async { self.of(&cx).await?.exists(&cx, &bucket, &key).await };
-        answer("exists", &cx, work.await)
+        Ok(self.answered((STORE, "exists"), &cx, work.await))
     }
 
     async fn list_keys(
@@ -162,7 +164,7 @@ impl<B: Backend> store::Handler<Context> for Linked<B> {
         cursor: Option<u64>,
     ) -> Answer<KeysPage> {
         let work = async { self.of(&cx).await?.list_keys(&cx, &bucket, cursor).await };
-        answer("list-keys", &cx, work.await)
+        Ok(self.answered((STORE, "list-keys"), &cx, work.await))
     }
 }
 
@@ -173,7 +175,7 @@ impl<B: Backend> atomics::Handler<Context> for Linked<B> {
             let sum = backend.increment(&cx, &bucket, &key, delta.into()).await?;
             u64::try_from(sum).map_err(|_| KeyValueError::out_of_range(&key, sum))
         };
-        answer("increment", &cx, work.await)
+        Ok(self.answered((ATOMICS, "increment"), &cx, work.await))
     }
 }
 
@@ -185,16 +187,16 @@ impl<B: Backend> batch::Handler<Context> for Linked<B> {
         keys: Vec<String>,
     ) -> Answer<Vec<Option<Entry>>> {
         let work = async { self.of(&cx).await?.get_many(&cx, &bucket, keys).await };
-        answer("get-many", &cx, work.await)
+        Ok(self.answered((BATCH, "get-many"), &cx, work.await))
     }
 
     async fn set_many(&self, cx: Context, bucket: String, entries: Vec<Entry>) -> Answer<()> {
         let work = async { self.of(&cx).await?.set_many(&cx, &bucket, entries).await };
-        answer("set-many", &cx, work.await)
+        Ok(self.answered((BATCH, "set-many"), &cx, work.await))
     }
 
     async fn delete_many(&self, cx: Context, bucket: String, keys: Vec<String>) -> Answer<()> {
         let work = async { self.of(&cx).await?.delete_many(&cx, &bucket, keys).await };
-        answer("delete-many", &cx, work.await)
+        Ok(self.answered((BATCH, "delete-many"), &cx, work.await))
     }
 }

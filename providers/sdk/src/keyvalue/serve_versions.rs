@@ -11,7 +11,7 @@ use super::bindings::exports::lattice::keyvalue::store::Handler as _;
 use super::bindings::exports::lattice::keyvalue::{atomics, store};
 use super::decimal::Addend;
 use super::lanes::{self, as_is, lanes};
-use super::serve::{Linked, answered};
+use super::serve::Linked;
 use super::{Backend, KeyValueError, Outcome, Versioned};
 use crate::serving::Server;
 
@@ -59,8 +59,8 @@ pub(super) fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Serv
 
 type Answer<T> = lanes::Answer<T, store::Error>;
 
-fn answer<T>(function: &str, cx: &Context, done: Result<T, KeyValueError>) -> Answer<T> {
-    Ok(answered(function, cx, done).map_err(store::Error::from))
+fn answer<T>(done: Result<T, KeyValueError>) -> Answer<T> {
+    Ok(done.map_err(store::Error::from))
 }
 
 /// The backend's own cursors are numbers, which are texts here.
@@ -75,7 +75,7 @@ fn number_of(cursor: Option<String>) -> Result<Option<u64>, KeyValueError> {
 impl<B: Backend> store::Handler<Context> for Linked<B> {
     async fn read(&self, cx: Context, bucket: String, key: String) -> Answer<store::Versioned> {
         let work = async { self.of(&cx).await?.read(&cx, &bucket, &key).await };
-        answer("read", &cx, work.await.map(Into::into))
+        answer(self.answered((STORE, "read"), &cx, work.await.map(Into::into)))
     }
 
     async fn set(
@@ -91,7 +91,7 @@ impl<B: Backend> store::Handler<Context> for Linked<B> {
             let backend = self.of(&cx).await?;
             backend.set(&cx, &bucket, &key, value, ttl).await
         };
-        answer("set", &cx, work.await)
+        answer(self.answered((STORE, "set"), &cx, work.await))
     }
 
     async fn list_keys(
@@ -108,7 +108,7 @@ impl<B: Backend> store::Handler<Context> for Linked<B> {
                 cursor: page.cursor.map(|cursor| cursor.to_string()),
             })
         };
-        answer("list-keys", &cx, work.await)
+        answer(self.answered((STORE, "list-keys"), &cx, work.await))
     }
 }
 
@@ -120,7 +120,7 @@ impl<B: Backend> atomics::Handler<Context> for Linked<B> {
             let sum = backend.increment(&cx, &bucket, &key, by).await?;
             i64::try_from(sum).map_err(|_| KeyValueError::out_of_range(&key, sum))
         };
-        answer("increment", &cx, work.await)
+        answer(self.answered((ATOMICS, "increment"), &cx, work.await))
     }
 
     async fn swap(
@@ -136,7 +136,7 @@ impl<B: Backend> atomics::Handler<Context> for Linked<B> {
             let swapped = backend.swap(&cx, &bucket, &key, &version, value).await;
             swapped.map(Into::into)
         };
-        answer("swap", &cx, work.await)
+        answer(self.answered((ATOMICS, "swap"), &cx, work.await))
     }
 }
 

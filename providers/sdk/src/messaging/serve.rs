@@ -13,6 +13,7 @@ use super::replies::Replies;
 use super::serve_own;
 use super::{Broker, BrokerMessage, Message, MessagingError};
 use crate::backends::Backends;
+use crate::complaint;
 use crate::error::ServeError;
 use crate::serving::Server;
 use crate::session::Session;
@@ -34,7 +35,10 @@ pub async fn serve<B: Broker>(
     backends: Arc<Backends<B>>,
 ) -> Result<(), ServeError> {
     serve_own::offer(session).await?;
-    let linked = Linked(backends);
+    let linked = Linked {
+        backends,
+        session: session.clone(),
+    };
     let server = serve_own::without_bindings(without_bindings(session.server(), &linked), &linked);
     let functions = bindings::serve(&server, linked)
         .await
@@ -50,28 +54,22 @@ fn without_bindings<B: Broker>(server: Server, linked: &Linked<B>) -> Server {
 }
 
 /// Answers each call with the broker that its link names.
-pub(super) struct Linked<B>(Arc<Backends<B>>);
+pub(super) struct Linked<B> {
+    backends: Arc<Backends<B>>,
+    session: Session,
+}
 
 impl<B> Clone for Linked<B> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self {
+            backends: Arc::clone(&self.backends),
+            session: self.session.clone(),
+        }
     }
 }
 
 /// The outer error would fail the call; everything that can go wrong here is a value instead.
 type Answer<T> = anyhow::Result<Result<T, String>>;
-
-fn answer<T>(function: &str, cx: &Context, done: Result<T, MessagingError>) -> Answer<T> {
-    Ok(done.map_err(|error| warned(function, cx, error).to_string()))
-}
-
-/// Tells the log of a call that failed.
-pub(super) fn warned(function: &str, cx: &Context, error: MessagingError) -> MessagingError {
-    let source = cx.source_id.as_deref().unwrap_or("<unknown>");
-    let link_name = &*cx.link_name;
-    tracing::warn!(source, link_name, function, %error, "a messaging call failed");
-    error
-}
 
 /// How long the work of a call may take, so that its caller still hears of the end.
 fn time_left(cx: &Context) -> Duration {
@@ -80,10 +78,35 @@ fn time_left(cx: &Context) -> Duration {
 }
 
 impl<B: Broker> Linked<B> {
+    /// Tells the log of a call that failed, and the lattice of one that its caller has no leave for.
+    pub(super) fn told(
+        &self,
+        (instance, function): (&str, &str),
+        cx: &Context,
+        error: MessagingError,
+    ) -> MessagingError {
+        complaint::warn("a messaging call failed", cx, function, &error);
+        if matches!(error, MessagingError::Reserved { .. }) {
+            let session = &self.session;
+            session.denied(cx, instance, function, &error.to_string());
+        }
+        error
+    }
+
+    fn answer<T>(
+        &self,
+        function: &str,
+        cx: &Context,
+        done: Result<T, MessagingError>,
+    ) -> Answer<T> {
+        let text = |error| self.told((CONSUMER, function), cx, error).to_string();
+        Ok(done.map_err(text))
+    }
+
     /// Publishes a message, in the time that the call has.
     pub(super) async fn send(&self, cx: &Context, message: Message) -> Result<(), MessagingError> {
         let subject = message.subject.clone();
-        let work = async { self.0.of(cx).await?.publish(cx, message).await };
+        let work = async { self.backends.of(cx).await?.publish(cx, message).await };
         let done = tokio::time::timeout(time_left(cx), work).await;
         done.unwrap_or(Err(MessagingError::Unconfirmed { subject }))
     }
@@ -104,7 +127,7 @@ impl<B: Broker> Linked<B> {
         let subject = message.subject.clone();
         let mut replies = Replies::new(expected);
         let work = async {
-            let broker = self.0.of(cx).await?;
+            let broker = self.backends.of(cx).await?;
             broker.request(cx, message, timeout, &mut replies).await
         };
         let done = tokio::time::timeout(timeout, work).await;
@@ -138,11 +161,11 @@ impl<B: Broker> consumer::Handler<Context> for Linked<B> {
                     after: Duration::from_millis(timeout_ms.into()),
                 })
         });
-        answer("request", &cx, asked)
+        self.answer("request", &cx, asked)
     }
 
     async fn publish(&self, cx: Context, message: BrokerMessage) -> Answer<()> {
         let sent = self.send(&cx, message.into()).await;
-        answer("publish", &cx, sent)
+        self.answer("publish", &cx, sent)
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lattice_rpc::{Context, IncomingCall};
 
 use super::bindings::exports::lattice::messaging::producer::{self, Handler as _};
-use super::serve::{Linked, warned};
+use super::serve::Linked;
 use super::wire::OFFERED;
 use super::{Broker, Error, Message, MessagingError};
 use crate::error::ServeError;
@@ -48,14 +48,21 @@ impl From<MessagingError> for Error {
     }
 }
 
-fn answer<T>(function: &str, cx: &Context, done: Result<T, MessagingError>) -> Answer<T> {
-    Ok(done.map_err(|error| warned(function, cx, error).into()))
+impl<B: Broker> Linked<B> {
+    fn answer_own<T>(
+        &self,
+        function: &str,
+        cx: &Context,
+        done: Result<T, MessagingError>,
+    ) -> Answer<T> {
+        Ok(done.map_err(|error| self.told((PRODUCER, function), cx, error).into()))
+    }
 }
 
 impl<B: Broker> producer::Handler<Context> for Linked<B> {
     async fn publish(&self, cx: Context, message: Message) -> Answer<()> {
         let sent = self.send(&cx, message).await;
-        answer("publish", &cx, sent)
+        self.answer_own("publish", &cx, sent)
     }
 
     async fn request(
@@ -71,6 +78,6 @@ impl<B: Broker> producer::Handler<Context> for Linked<B> {
             ..message
         };
         let asked = self.ask(&cx, message, timeout_ms, expected_replies).await;
-        answer("request", &cx, asked)
+        self.answer_own("request", &cx, asked)
     }
 }
