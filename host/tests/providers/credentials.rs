@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_claims::{KeyKind, SigningKey};
-use lattice_host::config::ProviderSigner;
+use lattice_host::Host;
+use lattice_host::config::{NatsConfig, ProviderSigner};
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use serde_json::{Value, json};
 
 use crate::common::provider::Program;
 use crate::common::{Events, Lattice, until};
 use crate::links::{puts, told};
-use crate::{healthy, link, listed};
+use crate::{answer_health, healthy, link, listed, next, start};
 
 fn signer(patience: Duration) -> Arc<ProviderSigner> {
     Arc::new(ProviderSigner {
@@ -114,4 +116,50 @@ async fn who_does_not_take_other_rights_is_told_of_and_started_again() {
     ended(events.data("provider_exited").await);
     let data = program.host_data(2).await;
     assert_eq!(data["link_definitions"], json!([]));
+}
+
+/// A lattice on a server that wants a password, which lets in nobody who shows a token.
+async fn private() -> (Lattice, NatsConfig) {
+    let nats = NatsBox::start_with(NatsBoxOptions::private("me", "word"));
+    let nats = nats.await.unwrap();
+    let own = async_nats::ConnectOptions::with_user_and_password("me".into(), "word".into());
+    let client = own.connect(&nats.url).await.unwrap();
+    let config = NatsConfig {
+        servers: vec![format!("nats://me:word@127.0.0.1:{}", nats.port)],
+        ..NatsConfig::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    (Lattice { nats, client, dir }, config)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_given_a_token_that_the_server_refuses_keeps_its_own_and_is_not_ended() {
+    let (lattice, nats) = private().await;
+    let mut config = lattice.config().nats(nats);
+    // As short as can be: what a process does not take by its own fault ends it at once.
+    config.provider_signer = Some(signer(Duration::from_millis(1)));
+    let mut events = lattice.events().await;
+    let host = Host::start(config).await.unwrap();
+    let program = Program::new(&lattice, "kv", crate::WAIT);
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("health_check_passed").await;
+
+    let mut puts = puts(&lattice).await;
+    let given = "wasmbus.rpc.default.*.credentials";
+    let mut given = lattice.client.subscribe(given).await.unwrap();
+    lattice.done("link.put", &link(&[])).await;
+    // It says that it has heard of the token, and cannot connect with it.
+    let (message, _) = next(&mut given).await;
+    let reply = message.reply.unwrap();
+    lattice.client.publish(reply, "".into()).await.unwrap();
+    let failed = events.data("health_check_failed").await;
+    let why = failed["message"].as_str().unwrap();
+    assert!(why.contains("the NATS server refuses them"), "{why}");
+    assert_eq!(told(&mut puts).await["source_id"], "counter");
+    // It is told again, and goes on.
+    next(&mut given).await;
+    let ended = |(name, _): &(String, Value)| name == "provider_exited";
+    assert!(!events.drain().await.iter().any(ended));
+    assert_eq!(program.starts(), 1);
 }

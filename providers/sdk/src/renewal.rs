@@ -90,7 +90,9 @@ impl Renewal {
         if let Some(reply) = message.reply {
             publish(&nats, reply, Bytes::new()).await;
         }
-        self.renewing.renewable.renew(Creds {
+        let renewable = &self.renewing.renewable;
+        let before = renewable.latest();
+        renewable.renew(Creds {
             jwt: new.jwt,
             seed: new.seed,
         });
@@ -102,7 +104,11 @@ impl Renewal {
                 }
                 tracing::debug!(serial = new.serial, "connected with new credentials");
             }
-            Ok(Err(error)) => tracing::error!(%error, "could not connect with new credentials"),
+            Ok(Err(error)) => {
+                // With those that no server takes it could not come back after an outage.
+                renewable.renew(before);
+                tracing::error!(%error, "could not connect with new credentials");
+            }
             Err(_) => tracing::error!("NATS did not take new credentials within {LIMIT:?}"),
         }
     }
