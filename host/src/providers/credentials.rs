@@ -6,7 +6,6 @@
 //! process says when it is connected with it. What a new link needs is granted before the process
 //! is told of the link, and what a link needed is taken back after it has been told of its end.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,10 +40,9 @@ pub(crate) const NO_ROOM: &str = "the NATS server would refuse the credentials o
     `max_control_line` of the server and `--nats-max-control-line` of the host, or spread the links over \
     several providers";
 
-/// What tells the links of one provider apart: source, target, package and name.
-type LinkPlace = [String; 5];
-
-fn place(link: &Link) -> LinkPlace {
+/// The order in which links are given room: by what all hosts know of them and what stays, so that the
+/// same ones work on every host and after each start.
+fn place(link: &Link) -> [&str; 5] {
     [
         &link.source_id,
         &link.target,
@@ -52,7 +50,6 @@ fn place(link: &Link) -> LinkPlace {
         &link.wit_package,
         &link.name,
     ]
-    .map(Clone::clone)
 }
 
 /// The user that one provider process connects as.
@@ -66,8 +63,6 @@ pub(crate) struct Credentials {
     legacy: bool,
     /// What the process holds.
     held: ProviderRights,
-    /// The links that its token has had room for.
-    admitted: HashSet<LinkPlace>,
     /// Counts the tokens, so that an old one is not taken for a new one.
     serial: u64,
     expires: Deadline,
@@ -122,7 +117,6 @@ impl Credentials {
             user: SigningKey::generate(KeyKind::User),
             legacy,
             held: ProviderRights::default(),
-            admitted: HashSet::new(),
             serial: 0,
             expires: now,
             due: now,
@@ -170,26 +164,23 @@ impl Credentials {
         }
     }
 
-    /// Takes the links away that a token has no room for, and returns these. Those that it has had room
-    /// for before go first, so that it is a new one that fails. Links do not tell when they were put: a
-    /// host that starts with too many takes them in the order of their sources.
-    pub(crate) fn make_room(&mut self, links: &mut Vec<Link>) -> Vec<Link> {
-        links.sort_by_cached_key(|link| !self.admitted.contains(&place(link)));
-        let mut left_out = Vec::new();
-        if !self.fits(&self.wanted(links)) {
-            // Each further link makes it longer.
-            let (mut fit, mut too_many) = (0, links.len());
-            while fit + 1 < too_many {
-                let half = usize::midpoint(fit, too_many);
-                match self.fits(&self.wanted(&links[..half])) {
-                    true => fit = half,
-                    false => too_many = half,
-                }
-            }
-            left_out = links.split_off(fit);
+    /// Takes the links away that a token has no room for, and returns these: the last ones in order.
+    /// Links do not tell when they were put, and what a host remembers of that another does not know.
+    pub(crate) fn make_room(&self, links: &mut Vec<Link>) -> Vec<Link> {
+        if self.fits(&self.wanted(links)) {
+            return Vec::new();
         }
-        self.admitted = links.iter().map(place).collect();
-        left_out
+        links.sort_by(|one, other| place(one).cmp(&place(other)));
+        // Each further link makes it longer.
+        let (mut fit, mut too_many) = (0, links.len());
+        while fit + 1 < too_many {
+            let half = usize::midpoint(fit, too_many);
+            match self.fits(&self.wanted(&links[..half])) {
+                true => fit = half,
+                false => too_many = half,
+            }
+        }
+        links.split_off(fit)
     }
 
     /// Whether a server reads the line in which a process says a token with these rights.
@@ -345,22 +336,27 @@ mod tests {
     }
 
     #[test]
-    fn no_token_is_longer_than_the_server_reads_and_the_newest_link_waits() {
-        let mut made = credentials();
+    fn no_token_is_longer_than_the_server_reads_and_the_same_links_wait_on_every_host() {
+        let made = credentials();
         let mut links: Vec<_> = (100..200).map(link).collect();
         let left_out = made.make_room(&mut links);
         assert!(links.len() > 10 && !left_out.is_empty(), "{}", links.len());
         let token = made.token(&made.wanted(&links)).unwrap();
         assert!(token.len() + BESIDES_TOKEN < ProviderSigner::LONGEST_LINE);
-        // One that would come before them in order is not let in before them.
-        let first = links.clone();
-        links.insert(0, link(1));
-        assert_eq!(made.make_room(&mut links), [link(1)]);
-        assert_eq!(links, first);
+        // Whoever has heard of them in another order leaves out the same ones.
+        let mut heard: Vec<_> = (100..200).rev().map(link).collect();
+        let another = credentials();
+        assert_eq!(another.make_room(&mut heard), left_out);
+        assert_eq!(heard, links);
+        // One that comes before them in order takes the place of the last.
+        let last = links.pop().unwrap();
+        let mut more: Vec<_> = (100..200).chain([1]).map(link).collect();
+        let waiting = made.make_room(&mut more);
+        assert_eq!((&waiting[0], &waiting[1..]), (&last, &*left_out));
         // When one goes there is room again.
-        links.pop();
-        links.insert(0, link(1));
-        assert!(made.make_room(&mut links).is_empty());
+        more.pop();
+        more.push(last);
+        assert!(made.make_room(&mut more).is_empty());
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Worker {
     /// What the links of the process need, as far as a token has room for them. The others are not told
     /// to it.
     pub(super) fn wanted_rights(&mut self) -> Option<ProviderRights> {
-        let credentials = self.credentials.as_mut()?;
+        let credentials = self.credentials.as_ref()?;
         let mut links = self.deps.links.of(&self.slot.id);
         let left_out = credentials.make_room(&mut links);
         self.teller.leave_out(&left_out);
