@@ -61,6 +61,27 @@ pub struct BackendConfig {
     pub trusted_hosts: Vec<PublicKey>,
 }
 
+impl BackendConfig {
+    /// Says aloud whom the backend believes though nobody has named them.
+    fn warn_of_issuers(&self) {
+        if !self.trusted_issuers.is_empty() {
+            return;
+        }
+        if self.any_issuer {
+            tracing::warn!(
+                "secrets are given to tokens of their entity whoever has signed them (`--any-issuer`); \
+                 `--trusted-issuer A…` names who may sign"
+            );
+        } else {
+            tracing::warn!(
+                "the secrets of an entity for which nobody is named are for tokens of the first issuer \
+                 that asks; `wash secrets-backend add-mapping ENTITY KEY --issuer A…` names who signs for \
+                 one, and `--trusted-issuer A…` who may sign at all"
+            );
+        }
+    }
+}
+
 /// A backend that answers.
 #[derive(Debug)]
 pub struct Backend {
@@ -77,6 +98,7 @@ impl Backend {
     ///
     /// [`ServeError`] says what could not be had.
     pub async fn start(nats: Client, config: BackendConfig) -> Result<Self, ServeError> {
+        config.warn_of_issuers();
         let mut js = jetstream::new(nats.clone());
         js.set_timeout(STORE);
         let values = NewBucket {

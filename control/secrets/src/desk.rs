@@ -74,16 +74,26 @@ impl Desk {
         let secret = found.await?.ok_or(GetSecretError::SecretNotFound)?;
         if !is_bound {
             self.mappings.bind_first(entity, &asking.issuer).await?;
-            let issuer = asking.issuer.as_str();
-            tracing::info!(
-                entity,
-                issuer,
-                "the secrets are for tokens of this issuer from now on"
-            );
+            self.tell_first(asking, &request.key);
         }
         match request.field.as_deref().filter(|field| !field.is_empty()) {
             None => Ok(secret),
             Some(field) => field_of(secret, field).ok_or(GetSecretError::SecretNotFound),
+        }
+    }
+
+    /// Tells aloud who counts from now on for having asked first: it may not be the one who was meant.
+    fn tell_first(&self, Asking { entity, issuer, .. }: &Asking, key: &str) {
+        if self.trusted_issuers.is_empty() {
+            tracing::warn!(
+                entity,
+                issuer,
+                "nobody was named who signs for the entity, so its secrets are for tokens of this issuer, \
+                 who asked first; `wash secrets-backend add-mapping {entity} {key} --issuer A…` puts \
+                 another in its place"
+            );
+        } else {
+            tracing::info!(entity, issuer, "the secrets are for tokens of this issuer");
         }
     }
 

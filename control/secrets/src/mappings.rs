@@ -38,7 +38,7 @@ pub(crate) enum MappingError {
     /// Somebody else signs for the entity.
     #[error(
         "`{issuer}` does not sign for `{entity}`, whose secrets are for tokens of another issuer; \
-         `wash secrets-backend add-mapping {entity} --issuer {issuer}` would let it, in the place of who \
+         `wash secrets-backend add-mapping {entity} KEY --issuer {issuer}` would let it, in the place of who \
          has only asked first"
     )]
     Issuer { entity: String, issuer: String },

@@ -68,3 +68,23 @@ async fn a_password_is_rotated_under_a_running_provider_and_component_and_shows_
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn who_counts_for_having_asked_first_is_told_of_aloud() -> Result<()> {
+    let scene = Scene::start().await?;
+    scene.put("token", FIRST).await?;
+    let said = scene.map("token", &scene.component).await?;
+    ensure!(said.contains("warning: nobody is named"), "{said}");
+    scene.refer("token", "token").await?;
+    scene.reveals(FIRST).await?;
+    let log = scene.backend_log()?;
+    for entity in [
+        "ENTITY KEY",
+        &format!("{} token", scene.component.public_key()),
+    ] {
+        let command = format!("`wash secrets-backend add-mapping {entity} --issuer A…`");
+        let warned = |line: &str| line.contains("WARN") && line.contains(&command);
+        ensure!(log.lines().any(warned), "{command}");
+    }
+    Ok(())
+}

@@ -62,8 +62,8 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Runs `wash secrets-backend` with a text as its input.
-    async fn wash(&self, words: &[&str], input: &str) -> Result<()> {
+    /// Runs `wash secrets-backend` with a text as its input; gives what it warns of.
+    async fn wash(&self, words: &[&str], input: &str) -> Result<String> {
         let mut wash = Command::new(program("wash")?);
         wash.arg("secrets-backend").args(words);
         wash.env("HOME", self.folder.path()).kill_on_drop(true);
@@ -78,16 +78,16 @@ impl Scene {
         let output = timeout(STEP, wash.wait_with_output()).await??;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "wash {words:?}: {said}");
-        Ok(())
+        Ok(said)
     }
 
     /// Gives the backend a value, in a way that nobody sees.
     pub(crate) async fn put(&self, key: &str, value: &str) -> Result<()> {
-        self.wash(&["put", key], value).await
+        self.wash(&["put", key], value).await.map(drop)
     }
 
-    /// Lets an entity have a secret.
-    pub(crate) async fn map(&self, key: &str, entity: &SigningKey) -> Result<()> {
+    /// Lets an entity have a secret; gives what `wash` warns of.
+    pub(crate) async fn map(&self, key: &str, entity: &SigningKey) -> Result<String> {
         self.wash(&["add-mapping", &entity.public_key(), key], "")
             .await
     }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::connection::{ConnectionArgs, connect};
 use crate::error::{CliError, Code, Result};
-use crate::output::{Output, Ui, fields};
+use crate::output::{Output, Ui, eprint_line, fields};
 
 /// Run or fill the secrets backend that keeps sealed values in NATS
 #[derive(Debug, Subcommand)]
@@ -135,6 +135,12 @@ async fn map(args: MappingArgs, ui: &Ui, change: Change) -> Result<Output> {
     let what = || format!("could not change the secrets of `{entity}` in backend `{backend}`");
     changed.map_err(|error| explain(what(), &error))?;
     drop(spinner);
+    if let Change::Add { issuer: None } = change {
+        eprint_line(
+            "warning: nobody is named who signs for it: unless the backend was told so before, or has \
+             `--trusted-issuer`, the first issuer that asks counts; `--issuer A…` names one",
+        );
+    }
     let verb = match change {
         Change::Add { .. } => "may",
         Change::Remove => "may no longer",
