@@ -171,8 +171,14 @@ impl NatsBackend {
             return Ok(self.own());
         }
         // What the operator configured is not refused.
+        let LinkSettings {
+            bucket: configured,
+            of_others,
+            ..
+        } = &self.settings;
         let mut reserved = RESERVED.iter().chain(&BUCKET_PREFIXES);
-        if bucket != self.settings.bucket && reserved.any(|prefix| bucket.starts_with(prefix)) {
+        let is_reserved = reserved.any(|prefix| bucket.starts_with(prefix));
+        if bucket != configured && (is_reserved || of_others.iter().any(|other| other == bucket)) {
             return Err(KeyValueError::AccessDenied);
         }
         let new = New {

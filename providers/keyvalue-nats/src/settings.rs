@@ -21,6 +21,7 @@
 use std::time::Duration;
 
 use lattice_core::LatticeName;
+use lattice_core::subject::store::{lock_bucket, schedule_bucket};
 use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::keyvalue::lifetime;
 use lattice_provider_sdk::nats::{BackendSettings, NatsSettings};
@@ -39,6 +40,8 @@ pub struct LinkSettings {
     pub create_others: bool,
     /// After which time the keys of buckets that are created go.
     pub lifetime: Option<Duration>,
+    /// Buckets of other providers of the lattice: what components have there is not for others to change.
+    pub of_others: [String; 2],
 }
 
 impl LinkSettings {
@@ -62,6 +65,7 @@ impl LinkSettings {
             create_others: settings.switch("create_other_buckets", create && bucket.is_none())?,
             bucket: bucket.unwrap_or_else(|| usual_bucket(lattice)),
             lifetime: lifetime(settings)?,
+            of_others: [lock_bucket(lattice), schedule_bucket(lattice)],
         })
     }
 }

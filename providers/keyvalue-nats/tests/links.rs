@@ -144,6 +144,8 @@ async fn buckets_of_the_lattice_are_out_of_reach() {
         "LATTICEDATA_default",
         "CONFIGDATA_default",
         "LATTICESTATUS_x",
+        "lock_default",
+        "schedule_default",
     ] {
         let denied = Err(KeyValueError::AccessDenied);
         assert_eq!(kv.get(name, "a").await, denied, "{name}");

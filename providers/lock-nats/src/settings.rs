@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use lattice_core::LatticeName;
+use lattice_core::subject::store::lock_bucket;
 use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::lock::Limits;
 use lattice_provider_sdk::nats::{BackendSettings, NatsSettings};
@@ -52,7 +53,7 @@ impl VaultSettings {
         let bucket = settings.read("bucket", "letters, digits, `-` and `_`", name)?;
         Ok(Self {
             nats: BackendSettings::read(settings, own)?,
-            bucket: bucket.unwrap_or_else(|| format!("lock_{lattice}")),
+            bucket: bucket.unwrap_or_else(|| lock_bucket(lattice)),
             replicas: settings.number("replicas", 1, 1..=MOST_REPLICAS)?,
         })
     }

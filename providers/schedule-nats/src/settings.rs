@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_core::LatticeName;
+use lattice_core::subject::store::schedule_bucket;
 use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::nats::{BackendSettings, NatsSettings};
 use lattice_provider_sdk::schedule::{Job, Trigger};
@@ -57,7 +58,7 @@ impl ShopSettings {
         let bucket = settings.read("bucket", "letters, digits, `-` and `_`", name)?;
         Ok(Self {
             nats: BackendSettings::read(settings, own)?,
-            bucket: bucket.unwrap_or_else(|| format!("schedule_{lattice}")),
+            bucket: bucket.unwrap_or_else(|| schedule_bucket(lattice)),
             replicas: settings.number("replicas", 1, 1..=MOST_REPLICAS)?,
         })
     }

@@ -67,6 +67,18 @@ pub fn code_bucket(lattice: &LatticeName) -> String {
     format!("{CODE_BUCKET}{lattice}")
 }
 
+/// The bucket of locks, where a link of the provider names none.
+#[must_use]
+pub fn lock_bucket(lattice: &LatticeName) -> String {
+    format!("lock_{lattice}")
+}
+
+/// The bucket of jobs that come due, where a link of the provider names none.
+#[must_use]
+pub fn schedule_bucket(lattice: &LatticeName) -> String {
+    format!("schedule_{lattice}")
+}
+
 /// Whether a bucket of objects is one of compiled code, whichever lattice it is of.
 #[must_use]
 pub fn is_code_bucket(bucket: &str) -> bool {
