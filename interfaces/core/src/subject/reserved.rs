@@ -59,6 +59,8 @@ const GATEWAY: &str = "_GR_.";
 /// ```
 #[must_use]
 pub fn is_reserved(subject: &str, lattice: &LatticeName) -> bool {
+    // Servers of another cluster take what stands before it away.
+    let subject = at_home(subject);
     let own = [
         format!("{lattice}.*.wrpc.>"),
         format!("{lattice}.*.inbox.>"),
@@ -294,6 +296,8 @@ mod tests {
     fn all_that_is_said_in_a_lattice_but_answers_is_reserved() {
         for subject in of_the_lattice() {
             assert_eq!(reserved(&subject), !subject.starts_with(INBOX), "{subject}");
+            let from_afar = format!("_GR_.zone.srv.{subject}");
+            assert_eq!(reserved(&from_afar), reserved(&subject), "{from_afar}");
         }
     }
 
