@@ -1,8 +1,8 @@
 //! What is done to requests and responses on their way.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -38,6 +38,8 @@ pub(crate) fn prepare(head: &mut Parts, limits: &Limits) -> Result<(), ErrorCode
     let trailers_wanted = head.headers.get(TE).is_some_and(|te| te == "trailers");
     remove_neighbours(&mut head.headers);
     head.headers.remove(TE);
+    // The server would go by another name than the one that was judged.
+    head.headers.remove(HOST);
     if trailers_wanted {
         head.headers
             .insert(TE, HeaderValue::from_static("trailers"));
@@ -177,6 +179,7 @@ mod tests {
                 .header("transfer-encoding", "chunked")
                 .header("proxy-authorization", "Basic x")
                 .header("te", "trailers")
+                .header("host", "another.example")
                 .header("x-kept", "1"),
         );
         let head = head.unwrap();
