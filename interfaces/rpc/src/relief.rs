@@ -255,7 +255,7 @@ impl Watch {
                     Some(_) => PAUSE,
                     None => (2 * pause).min(LONGEST_PAUSE),
                 };
-                self.relief.set(told.as_ref().and_then(read));
+                self.relief.set(self.other(told));
                 tokio::time::sleep(pause).await;
                 if !self.limiter.lets_wait() {
                     break;
@@ -263,6 +263,13 @@ impl Watch {
             }
             self.relief.set(None);
         }
+    }
+
+    /// Who has told of room. A place that is no inbox would have this peer write elsewhere, with its own
+    /// rights.
+    fn other(&self, told: Option<Subject>) -> Option<Other> {
+        let told = told.filter(|place| self.peer().inner.may_write_to(place, Via::Bus));
+        told.as_ref().and_then(read)
     }
 
     /// Has the functions leave their queue groups while that helps.
@@ -282,7 +289,7 @@ impl Watch {
             return true;
         }
         let told = self.peer().ask(&self.subject, ANSWER_WITHIN).await;
-        let other = told.as_ref().and_then(read);
+        let other = self.other(told);
         let has_room = other.is_some();
         if has_room {
             self.relief.set(other);

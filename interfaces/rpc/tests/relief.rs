@@ -180,3 +180,38 @@ async fn who_took_calls_of_others_ends_without_losing_one() {
         }
     }
 }
+
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands in for one who answers anything"
+)]
+async fn no_call_is_handed_on_to_a_subject_of_the_lattice() {
+    use futures::StreamExt as _;
+
+    let pair = Pair::start().await;
+    let busy = Server::start(&pair, &pair.callee, 1).await;
+    let client = pair.nats.client().await.unwrap();
+    let mut written = client.subscribe("$KV.>").await.unwrap();
+    let mut asked = client.subscribe(pair.prefix.room()).await.unwrap();
+    lattice_nats_box::taken_in(&client).await.unwrap();
+    let mut calls = JoinSet::new();
+    (0..3).for_each(|_| work(&pair, &mut calls));
+    // Whoever lets calls wait asks again and again.
+    for _ in 0..5 {
+        let question = asked.next().await.unwrap();
+        let place = "$KV.CONFIGDATA_default.100";
+        let reply = question.reply.unwrap();
+        client
+            .publish_with_reply(reply, place, Bytes::new())
+            .await
+            .unwrap();
+        work(&pair, &mut calls);
+    }
+    busy.gate.add_permits(100);
+    while let Some(answered) = calls.join_next().await {
+        answered.unwrap().unwrap();
+    }
+    lattice_nats_box::taken_in(&client).await.unwrap();
+    assert!(futures::poll!(written.next()).is_pending());
+}
