@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use lattice_integration::Lattice;
 use parking_lot::Mutex;
@@ -49,7 +51,21 @@ fn shows(bytes: &[u8], secret: &str) -> bool {
     // As numbers, the form that bytes have in JSON.
     let numbers = secret.bytes().take(8).map(|byte| byte.to_string());
     let numbers = numbers.collect::<Vec<_>>().join(",");
-    text.contains(secret) || text.contains(&numbers)
+    text.contains(secret)
+        || text.contains(&numbers)
+        || encoded(secret).any(|code| text.contains(&code))
+}
+
+/// What of a text stands in Base64 of it, whatever is before it, and in hexadecimal numbers.
+fn encoded(secret: &str) -> impl Iterator<Item = String> {
+    let base64 = (0..3).map(move |before| {
+        let whole = [" ".repeat(before).as_str(), secret].concat();
+        let code = STANDARD.encode(whole);
+        // The first and the last letters are of what is beside it as well.
+        code[4..code.len() - 4].to_owned()
+    });
+    let hex = secret.bytes().map(|byte| format!("{byte:02x}"));
+    base64.chain([hex.collect()])
 }
 
 fn hidden(what: &str, bytes: &[u8], secret: &str) -> Result<()> {

@@ -19,6 +19,7 @@ use super::callbacks::{self, Refusal};
 use super::{Entry, Status, Wish};
 use crate::backoff::Backoff;
 use crate::describe::{self, Described};
+use crate::error::LinkError;
 use crate::link::{LinkKey, LinkRole, ProviderLink};
 use crate::provider::Provider;
 use crate::roads::Roads;
@@ -181,7 +182,7 @@ impl<P: Provider> Worker<P> {
             };
             match found {
                 Ok(()) => self.settle(wish, LinkState::Ready, None),
-                Err(error) => self.settle(wish, LinkState::Failed, Some(error.reason())),
+                Err(error) => self.fail(wish, link, &error),
             }
         }
     }
@@ -220,7 +221,7 @@ impl<P: Provider> Worker<P> {
             };
             // Told before the provider lets the link go, which may take its time as well.
             let Refusal { error, was_put } = refusal;
-            self.settle(wish, LinkState::Failed, Some(error.reason()));
+            self.fail(wish, &link, &error);
             if was_put {
                 self.take_back(&link, "refused").await;
             }
@@ -250,6 +251,11 @@ impl<P: Provider> Worker<P> {
         }
         // Nothing calls through it any more, and the next link of the same ends comes after this.
         self.roads.forget(&self.key);
+    }
+
+    fn fail(&self, wish: u64, link: &ProviderLink, error: &LinkError) {
+        let reason = link.hide(error.reason());
+        self.settle(wish, LinkState::Failed, Some(reason));
     }
 
     /// Notes a state, logs and reports it if it is news.
