@@ -181,11 +181,11 @@ async fn who_took_calls_of_others_ends_without_losing_one() {
     }
 }
 
-#[tokio::test]
 #[expect(
     clippy::disallowed_methods,
     reason = "stands in for one who answers anything"
 )]
+#[tokio::test]
 async fn no_call_is_handed_on_to_a_subject_of_the_lattice() {
     use futures::StreamExt as _;
 
