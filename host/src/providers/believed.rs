@@ -40,29 +40,34 @@ pub(super) struct Believed<T> {
 
 /// How many reports were taken since when.
 #[derive(Debug)]
-struct Quota {
+pub(super) struct Quota {
     since: Instant,
     taken: u32,
 }
 
 impl Quota {
-    fn takes(&mut self) -> bool {
+    pub(super) fn new() -> Self {
+        let since = Instant::now();
+        Self { since, taken: 0 }
+    }
+
+    /// Whether one more is taken, of which there may be so many in a second.
+    pub(super) fn takes(&mut self, most: u32) -> bool {
         if self.since.elapsed() >= Duration::from_secs(1) {
             (self.since, self.taken) = (Instant::now(), 0);
         }
         self.taken = self.taken.saturating_add(1);
-        self.taken <= PER_SECOND
+        self.taken <= most
     }
 }
 
 impl<T: Repeated> Believed<T> {
     pub(super) fn new(provider: ComponentId, what: &'static str, queue: mpsc::Sender<T>) -> Self {
-        let since = Instant::now();
         Self {
             provider,
             what,
             reports: Reports::new(queue),
-            quota: Mutex::new(Quota { since, taken: 0 }),
+            quota: Mutex::new(Quota::new()),
             unreadable: AtomicU64::new(0),
         }
     }
@@ -82,7 +87,7 @@ impl<T: Repeated> Believed<T> {
             }
             return;
         };
-        match self.quota.lock().takes() {
+        match self.quota.lock().takes(PER_SECOND) {
             true => self.reports.send(told),
             false => self.reports.lose(1 + *told.suppressed()),
         }
@@ -91,8 +96,13 @@ impl<T: Repeated> Believed<T> {
 
 /// Some of a text, without what steers terminals.
 pub(super) fn clipped(text: &str) -> String {
+    clipped_to(LONGEST_TEXT, text)
+}
+
+/// So many characters of a text, without what steers terminals.
+pub(super) fn clipped_to(most: usize, text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(LONGEST_TEXT).map(plain).collect()
+    text.chars().take(most).map(plain).collect()
 }
 
 /// All that one process says of calls: of those to it and of those by it.

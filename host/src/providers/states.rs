@@ -10,10 +10,11 @@ use lattice_core::{ComponentId, HostId, Link, LinkKey};
 use lattice_store::StatusReporter;
 use parking_lot::Mutex;
 
+use super::believed::clipped_to;
 use crate::events::Events;
 
 /// How much of a reason is kept, in characters.
-const REASON: usize = 1000;
+pub(super) const REASON: usize = 1000;
 
 /// A state with the reason of a failure.
 type Told = (LinkState, Option<String>);
@@ -68,7 +69,7 @@ impl LinkStates {
             rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         };
-        let reason = report.reason.map(|reason| shortened(&reason));
+        let reason = report.reason.map(|reason| clipped_to(REASON, &reason));
         self.set(&link, endpoint, report.state, reason);
     }
 
@@ -133,8 +134,4 @@ impl LinkStates {
         self.known.lock().retain(|(_, end), _| end != endpoint);
         self.reporter.forget_endpoint(endpoint);
     }
-}
-
-fn shortened(reason: &str) -> String {
-    reason.chars().take(REASON).collect()
 }

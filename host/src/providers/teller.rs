@@ -337,6 +337,11 @@ impl Teller {
         self.generation == Generation::Old
     }
 
+    /// How many links the provider has.
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.tracked.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether the provider has a link that it reports of.
     pub(crate) fn has(&self, report: &LinkReport) -> bool {
         let (package, name) = (&report.wit_package, &report.name);

@@ -4,10 +4,12 @@ use lattice_claims::provider_info;
 use lattice_core::event::{Event, HealthCheck, ProviderExited};
 use lattice_core::provider::{HealthCheckResponse, LinkReport};
 
+use super::believed::clipped_to;
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
 use super::probe::Probed;
 use super::report;
+use super::states::REASON;
 use super::teller::Heard;
 use super::worker::{Announced, Worker};
 
@@ -15,6 +17,7 @@ impl Worker {
     pub(super) async fn probed(&mut self, health: &mut Health, probed: Probed) {
         match probed {
             Probed::Answer(response) => {
+                let response = in_words(response);
                 self.answered(health, &response);
                 if response.healthy {
                     self.heard_of(Heard::Surely).await;
@@ -27,8 +30,9 @@ impl Worker {
                 if std::mem::take(&mut self.doubtful) {
                     return;
                 }
-                self.answered(health, &response);
-                if response.healthy {
+                let is_healthy = response.healthy;
+                self.answered(health, &in_words(response));
+                if is_healthy {
                     self.heard_of(Heard::Perhaps).await;
                 }
             }
@@ -141,6 +145,15 @@ impl Worker {
             }));
         self.slot.set_problem(Some(text.clone()));
         self.tell_health(Verdict::Failed, Some(text));
+    }
+}
+
+/// What a process says of its health, as far as it is told on: the inventory of a host is one message.
+fn in_words(response: HealthCheckResponse) -> HealthCheckResponse {
+    let message = response.message.as_deref();
+    HealthCheckResponse {
+        message: message.map(|message| clipped_to(REASON, message)),
+        ..response
     }
 }
 

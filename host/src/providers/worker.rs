@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ProviderDeps;
-use super::believed::{Coming, OfCalls};
+use super::believed::{Coming, OfCalls, PER_SECOND, Quota};
 use super::credentials::{Credentials, LEGACY};
 use super::error::StartProviderError;
 use super::health::Health;
@@ -69,6 +69,8 @@ pub(crate) struct Worker {
     pub(super) restarts: Restarts,
     pub(super) announced: Announced,
     of_calls: OfCalls,
+    /// Of reports about links.
+    of_links: Quota,
     /// Whether the next answer that does not say whose it is may be that of another process.
     pub(super) doubtful: bool,
     /// Whose user the server means when it refuses something.
@@ -152,6 +154,7 @@ impl Worker {
             restarts,
             announced: Announced::Nothing,
             of_calls,
+            of_links: Quota::new(),
             doubtful: false,
             _user: user,
             _expiry: None,
@@ -387,7 +390,16 @@ impl Worker {
         }
     }
 
-    fn reported(&self, payload: Result<LinkReport, serde_json::Error>) {
+    fn reported(&mut self, payload: Result<LinkReport, serde_json::Error>) {
+        // A link changes now and then. What is not taken is told with the next answer about its health.
+        let most = self
+            .teller
+            .count()
+            .saturating_mul(4)
+            .saturating_add(PER_SECOND);
+        if !self.of_links.takes(most) {
+            return;
+        }
         match payload {
             Ok(report) => self.reported_of(report),
             Err(error) => {

@@ -289,6 +289,49 @@ async fn links_are_told_again_when_a_provider_is_first_heard_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_floods_with_reports_of_a_link_is_heard_some_times_a_second() {
+    let (lattice, host, mut events, _program, _health) = healthy(|_| {}).await;
+    lattice.done("link.put", &link(&[])).await;
+    for number in 0..5000 {
+        let report = json!({
+            "source_id": "counter", "target": "kv", "name": "default", "wit_namespace": "wasi",
+            "wit_package": "keyvalue", "state": "failed", "host_id": host.id().as_str(),
+            "reason": format!("\u{1b}[2J{number} {}", "y".repeat(2000)),
+        });
+        let report = match number % 2 {
+            0 => report.to_string(),
+            _ => "{".to_owned(),
+        };
+        let subject = "wasmbus.rpc.default.kv.linkstatus";
+        lattice
+            .client
+            .publish(subject, report.into())
+            .await
+            .unwrap();
+    }
+    lattice_nats_box::taken_in(&lattice.client).await.unwrap();
+    // Others are heard beside it.
+    lattice.done("config.put.other", &json!({"a": "b"})).await;
+    let mut told = Vec::new();
+    loop {
+        let (name, event) = events.next().await;
+        match name.as_str() {
+            "link_status_changed" => told.push(event["data"]["reason"].clone()),
+            "config_set" => break,
+            _ => {}
+        }
+    }
+    assert!((1..200).contains(&told.len()), "{} events", told.len());
+    for reason in told {
+        let reason = reason.as_str().unwrap();
+        assert!(
+            reason.starts_with(" [2J") && reason.len() <= 1000,
+            "{reason}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_provider_says_of_a_link_is_listed_and_told() {
     let (lattice, host, mut events, _program, _health) = healthy(|_| {}).await;
     lattice.done("link.put", &link(&[])).await;
