@@ -2,6 +2,7 @@
 //! server reads longer lines there is room for all.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use lattice_core::Locality;
 use lattice_integration::{STEP, STORE, until};
 use serde_json::Value;
 
@@ -144,6 +145,8 @@ async fn links_without_room_fail_and_shut_nobody_out() -> Result<()> {
 #[tokio::test]
 async fn a_process_whose_token_the_server_refuses_keeps_what_it_has() -> Result<()> {
     let mut guarded = start_told(None, Some(LONG_LINE)).await?;
+    // By the host's socket it would be reached without its connection.
+    guarded.lattice.locality = Locality::Spread;
     let address = link_many(&guarded).await?;
     let refused = |event: &lattice_integration::Event| {
         let why = event.data("message");
