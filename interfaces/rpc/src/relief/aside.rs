@@ -138,8 +138,11 @@ impl Keeper<'_> {
             match pressure.look(self.limiter) {
                 None => pressure.wait(self.limiter).await,
                 Some(pressed) if pressed >= time => return,
-                Some(_) => sleep(LOOK).await,
+                Some(_) => {}
             }
+            // Also where some are refused while there is room: each of tens of thousands a second would
+            // wake another thread.
+            sleep(LOOK).await;
         }
     }
 
