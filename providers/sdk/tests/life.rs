@@ -484,6 +484,22 @@ async fn a_config_that_concerns_the_links_puts_them_again() {
 }
 
 #[tokio::test]
+async fn a_panic_over_a_config_puts_the_links_again_and_the_next_config_is_passed_on() {
+    let mut host = Host::start(vec![link("counter", "kv", &[("v", "1")])]).await;
+    host.told().await;
+    let subject = host.subjects.config_update();
+    let bad = r#"{"panic":"yes"}"#;
+    let sent = host.nats.publish(subject.clone(), bad.into()).await;
+    sent.unwrap();
+    assert_eq!(host.told().await, format!("config {bad}"));
+    assert_eq!(host.told().await, "delete target counter keyvalue default");
+    assert_eq!(host.told().await, "put target counter keyvalue default v=1");
+    let good = r#"{"n":"2"}"#;
+    host.nats.publish(subject, good.into()).await.unwrap();
+    assert_eq!(host.told().await, format!("config {good}"));
+}
+
+#[tokio::test]
 async fn shutdown_is_for_one_host_and_lets_calls_finish() {
     let mut host = Host::start(vec![]).await;
     let peer = Peer::new(host.nats.clone(), PeerConfig::default())

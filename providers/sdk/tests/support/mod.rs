@@ -140,6 +140,7 @@ impl Provider for Telltale {
         assert_eq!(*self.session.config(), *config);
         let text = serde_json::to_string(config).unwrap();
         self.tell(format!("config {text}")).await;
+        assert!(!config.contains_key("panic"), "on purpose");
         match config.get("relink") {
             Some(_) => ConfigChange::Relink,
             None => ConfigChange::Taken,
