@@ -1,6 +1,8 @@
 //! The socket of a host, over which the provider processes that it starts and its components call
 //! one another without NATS.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lattice_core::HostId;
@@ -71,6 +73,7 @@ fn elsewhere(
     // A short path, too: that of a socket has some hundred bytes at most.
     let folder = tempfile::Builder::new()
         .prefix("lattice-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in("/tmp");
     let folder = folder.map_err(|source| ListenError::Bind {
         path: "/tmp".into(),
@@ -94,8 +97,6 @@ pub(crate) fn default_folder() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[tokio::test]
