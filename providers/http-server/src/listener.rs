@@ -1,6 +1,6 @@
 //! One listening socket and its connections.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use lattice_rpc::Peer;
 use parking_lot::RwLock;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -26,10 +25,6 @@ use crate::settings::ConnectionLimits;
 
 /// How many connections one provider holds; further ones are closed.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
-
-/// How many of those are told so at once, and how long each is listened to; others are only closed.
-const MAX_FAREWELLS: usize = 256;
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Told to a client for which there is no room.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -90,9 +85,13 @@ pub(crate) struct Manners {
 
 /// A socket that listens, until it is closed.
 pub(crate) struct Listener {
-    accept: Arc<Accept>,
+    shared: Arc<Shared>,
     accepting: JoinHandle<()>,
-    local: SocketAddr,
+    /// Stops accepting and lets connections end after the request at hand.
+    closing: CancellationToken,
+    /// Ends connections at once.
+    abort: CancellationToken,
+    connections: TaskTracker,
 }
 
 impl Listener {
@@ -103,49 +102,49 @@ impl Listener {
         routes: Routes,
         room: Arc<Semaphore>,
     ) -> io::Result<Self> {
-        let socket = bound(address)?;
+        let socket = std::net::TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
+        let socket = TcpListener::from_std(socket)?;
         let authority = Authority::try_from(local.to_string()).map_err(io::Error::other)?;
-        let accept = Arc::new(Accept {
-            shared: Arc::new(Shared {
-                peer,
-                authority,
-                routes: RwLock::new(routes),
-            }),
+        let shared = Arc::new(Shared {
+            peer,
+            authority,
+            routes: RwLock::new(routes),
+        });
+        let (closing, abort) = (CancellationToken::new(), CancellationToken::new());
+        let connections = TaskTracker::new();
+        let accept = Accept {
+            shared: Arc::clone(&shared),
             room,
-            closing: CancellationToken::new(),
-            abort: CancellationToken::new(),
-            connections: TaskTracker::new(),
-            farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
+            closing: closing.clone(),
+            abort: abort.clone(),
+            connections: connections.clone(),
             base: Instant::now(),
             turned_away: Pace::default(),
-        });
+        };
         tracing::info!(address = %local, "listening");
         Ok(Self {
-            accepting: tokio::spawn(Arc::clone(&accept).run(socket)),
-            accept,
-            local,
+            shared,
+            accepting: tokio::spawn(accept.run(socket)),
+            closing,
+            abort,
+            connections,
         })
     }
 
-    /// Listens again where accepting has broken off, which it only does with a panic.
-    pub(crate) fn go_on(&mut self) -> io::Result<()> {
-        if !self.accepting.is_finished() {
-            return Ok(());
-        }
-        let socket = bound(self.local)?;
-        tracing::error!(address = %self.local, "accepting connections had broken off, listening again");
-        self.accepting = tokio::spawn(Arc::clone(&self.accept).run(socket));
-        Ok(())
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.accept.shared
+    /// Whether new connections are taken in: not after something in it has panicked.
+    pub(crate) fn accepts(&self) -> bool {
+        !self.accepting.is_finished()
     }
 
     /// Closes the socket; when this returns the address is free.
     pub(crate) async fn close(&mut self) {
-        self.accept.closing.cancel();
+        self.closing.cancel();
         if let Err(error) = (&mut self.accepting).await {
             tracing::error!(%error, "accepting connections ended badly");
         }
@@ -153,61 +152,46 @@ impl Listener {
 
     /// After [`Listener::close`], lets requests at hand finish, by `until` at the latest.
     pub(crate) async fn drain(self, until: Instant) {
-        let connections = &self.accept.connections;
-        connections.close();
-        if tokio::time::timeout_at(until, connections.wait())
+        self.connections.close();
+        if tokio::time::timeout_at(until, self.connections.wait())
             .await
             .is_err()
         {
-            self.accept.abort.cancel();
-            connections.wait().await;
+            self.abort.cancel();
+            self.connections.wait().await;
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.accept.closing.cancel();
-        self.accept.abort.cancel();
+        self.closing.cancel();
+        self.abort.cancel();
     }
 }
 
-fn bound(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = std::net::TcpListener::bind(address)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket)
-}
-
-/// Takes connections in.
 struct Accept {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
-    /// Stops accepting and lets connections end after the request at hand.
     closing: CancellationToken,
-    /// Ends connections at once.
     abort: CancellationToken,
     connections: TaskTracker,
-    /// For those who are told that there is no room.
-    farewells: Arc<Semaphore>,
     base: Instant,
     turned_away: Pace,
 }
 
-/// Tells a client that there is no room, and reads what it says meanwhile: the system throws away an
-/// answer to a client that has sent something unread.
-async fn say_no_room(mut stream: TcpStream) {
-    let told = async {
-        stream.write_all(NO_ROOM).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-    };
-    if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, told).await {
+/// Tells a client, as far as that takes no waiting.
+fn say_no_room(stream: TcpStream) {
+    let told = stream
+        .into_std()
+        .and_then(|mut stream| stream.write_all(NO_ROOM));
+    if let Err(error) = told {
         tracing::debug!(%error, "could not tell a client that there is no room");
     }
 }
 
 impl Accept {
-    async fn run(self: Arc<Self>, socket: TcpListener) {
+    async fn run(self, socket: TcpListener) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -230,13 +214,8 @@ impl Accept {
     /// Closes a connection for which there is no room, at once: left in the system's queue, its
     /// client would wait for as long as it likes without a word.
     fn turn_away(&self, stream: TcpStream) {
-        if self.shared.manners().tls.is_none()
-            && let Ok(permit) = Arc::clone(&self.farewells).try_acquire_owned()
-        {
-            self.connections.spawn(async move {
-                let _permit = permit;
-                say_no_room(stream).await;
-            });
+        if self.shared.manners().tls.is_none() {
+            say_no_room(stream);
         }
         let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(untold) = self.turned_away.turn(now) {
@@ -275,14 +254,9 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = socket.accept().await.unwrap();
-        // Most have asked for something by then.
-        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-        client.write_all(request).await.unwrap();
-        let saying = tokio::spawn(say_no_room(stream));
+        say_no_room(stream);
         let mut told = String::new();
         client.read_to_string(&mut told).await.unwrap();
-        drop(client);
-        saying.await.unwrap();
         let (head, body) = told.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1"));
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));

@@ -45,6 +45,8 @@ impl Servers {
         route: Route,
     ) -> Result<(), LinkError> {
         let mut listeners = self.listeners.lock();
+        // One that has broken off has freed its address; each of its links is put again.
+        listeners.retain(|_, listener| listener.accepts());
         if let Some(listener) = listeners.get(&address) {
             let component = route.key.peer.clone();
             let waits = listener.shared().routes().write().add(mode, route);
@@ -71,15 +73,12 @@ impl Servers {
         Ok(())
     }
 
-    /// Accepts connections at an address of a link again, where that has broken off.
-    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), LinkError> {
-        match self.listeners.lock().get_mut(&address) {
-            Some(listener) => listener.go_on().map_err(|e| {
-                let what = format!("could not listen on {address} again");
-                LinkError::unavailable_because(what, e)
-            }),
-            None => {
-                let what = format!("nobody listens on {address}");
+    /// Fails when nobody accepts connections at an address of a link any more.
+    pub(crate) fn check(&self, address: &SocketAddr) -> Result<(), LinkError> {
+        match self.listeners.lock().get(address) {
+            Some(listener) if listener.accepts() => Ok(()),
+            _ => {
+                let what = format!("connections to {address} are accepted no more");
                 Err(LinkError::unavailable(what))
             }
         }
