@@ -45,8 +45,6 @@ impl Servers {
         route: Route,
     ) -> Result<(), LinkError> {
         let mut listeners = self.listeners.lock();
-        // One that has broken off has freed its address; each of its links is put again.
-        listeners.retain(|_, listener| listener.accepts());
         if let Some(listener) = listeners.get(&address) {
             let component = route.key.peer.clone();
             let waits = listener.shared().routes().write().add(mode, route);
@@ -78,7 +76,10 @@ impl Servers {
         match self.listeners.lock().get(address) {
             Some(listener) if listener.accepts() => Ok(()),
             _ => {
-                let what = format!("connections to {address} are accepted no more");
+                let what = format!(
+                    "connections to {address} are accepted no more, as something in the server has \
+                     panicked; stop the provider and start it again"
+                );
                 Err(LinkError::unavailable(what))
             }
         }

@@ -78,9 +78,8 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     component.acquire("a", 60_000, 0).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_bucket_that_forgets_too_soon_is_refused() {
-    let mut lattice = Lattice::start(PROGRAM).await;
+/// Makes a bucket that forgets after a minute.
+async fn short_bucket(lattice: &Lattice) -> async_nats::jetstream::Context {
     let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
     let new = lattice_nats::NewBucket {
         name: "short".to_owned(),
@@ -88,6 +87,13 @@ async fn a_bucket_that_forgets_too_soon_is_refused() {
         ..Default::default()
     };
     lattice_nats::create_bucket(&js, new).await.unwrap();
+    js
+}
+
+#[tokio::test]
+async fn a_bucket_that_forgets_too_soon_is_refused() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let js = short_bucket(&lattice).await;
     lattice.put("cart", "default", &[("bucket", "short")]).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(
@@ -107,13 +113,7 @@ async fn a_bucket_that_forgets_too_soon_is_refused() {
 #[tokio::test]
 async fn a_bucket_that_forgets_late_enough_is_taken() {
     let mut lattice = Lattice::start(PROGRAM).await;
-    let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
-    let new = lattice_nats::NewBucket {
-        name: "short".to_owned(),
-        max_age: std::time::Duration::from_secs(60),
-        ..Default::default()
-    };
-    lattice_nats::create_bucket(&js, new).await.unwrap();
+    short_bucket(&lattice).await;
     let config = [("bucket", "short"), ("ttl_max_ms", "30000")];
     lattice.link("cart", "other", &config).await;
 }

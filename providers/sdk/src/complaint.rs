@@ -2,7 +2,7 @@
 //!
 //! A component can have as many calls fail as it likes, with names as long as messages may be, and what
 //! a provider logs is kept by its host. So of what fails for one caller in one function the log is told
-//! the first, and once a second how many more there were.
+//! the first, and how many more there were with the next one that comes a second later or after.
 
 use std::collections::HashMap;
 use std::fmt::Display;
