@@ -80,13 +80,15 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
 
 /// Makes a bucket that forgets after a minute.
 async fn short_bucket(lattice: &Lattice) -> async_nats::jetstream::Context {
-    let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
+    let js = async_nats::jetstream::new(lattice.nats.client().await.expect("NATS runs"));
     let new = lattice_nats::NewBucket {
         name: "short".to_owned(),
         max_age: std::time::Duration::from_secs(60),
         ..Default::default()
     };
-    lattice_nats::create_bucket(&js, new).await.unwrap();
+    lattice_nats::create_bucket(&js, new)
+        .await
+        .expect("there is none of that name");
     js
 }
 
