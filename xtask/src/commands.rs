@@ -5,6 +5,7 @@ mod build;
 mod conformance;
 mod guests;
 mod lint;
+mod room;
 mod services;
 mod setup;
 mod test;

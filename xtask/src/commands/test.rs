@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use lexopt::Parser;
 
 use super::guests;
+use super::room;
 use super::tested::Tools;
 use crate::install::nextest;
 use crate::shell;
@@ -69,6 +70,10 @@ impl Options {
 /// Installs what is missing, builds everything and runs the tests.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Parser) -> Result<ExitCode> {
     let options = Options::from_arguments(arguments.raw_args()?);
+    room::ensure(
+        workspace,
+        env::var_os("CARGO_INCREMENTAL").is_none_or(|it| it != "0"),
+    )?;
     let tools = Tools::ensure(workspace)?;
     nextest::ensure(workspace)?;
     guests::compile(workspace)?;

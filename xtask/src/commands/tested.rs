@@ -54,10 +54,6 @@ impl<'a> Tools<'a> {
         command
             .current_dir(self.workspace.root())
             .env("PATH", self.workspace.path_with_tools()?);
-        // A machine that builds once has no use for what makes the next build quicker, which is half of the folder.
-        if env::var_os("CI").is_some() && env::var_os("CARGO_INCREMENTAL").is_none() {
-            command.env("CARGO_INCREMENTAL", "0");
-        }
         for (name, program) in &self.programs {
             if env::var_os(name).is_none() {
                 command.env(name, program);
