@@ -2,13 +2,11 @@
 //!
 //! [`types`] are the requests and answers in their exact JSON, [`api`] is the trait a host
 //! implements, [`server`] turns messages into calls of the trait and its results into replies,
-//! [`client`] is the other side, and [`publisher`] publishes the events of a host. [`quiet`] keeps what
-//! others can cause from filling the log.
+//! [`client`] is the other side, and [`publisher`] publishes the events of a host.
 
 pub mod api;
 pub mod client;
 pub mod publisher;
-pub mod quiet;
 pub mod server;
 pub mod types;
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_nats::ServerError;
-use lattice_control::quiet::Pace;
 use lattice_core::HostId;
 use lattice_core::event::{BusRefused, Event};
 use lattice_core::subject::event;
+use lattice_rpc::quiet::Pace;
 use lattice_rpc::quiet::{Reports, tell_some};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;

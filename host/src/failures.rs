@@ -1,13 +1,11 @@
 //! Calls that failed: one log line and one event each, and no more than a reader can follow.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lattice_core::event::{Event, InvocationFailed};
 use lattice_core::reply::ErrorCode;
 use lattice_core::{ComponentId, HostId};
-use lattice_rpc::quiet::tell_some;
+use lattice_rpc::quiet::{Kinds, MAX_KINDS, QUIET, tell_some};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -15,10 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::events::Events;
 
-/// For how long further failures of one kind are only counted.
-const QUIET: Duration = Duration::from_secs(1);
-/// How many kinds are kept apart at the same time.
-const MAX_KINDS: usize = 1_024;
+/// How many kinds of failures of one component are kept apart: another's are told as well.
+const MAX_OF_ONE: usize = 128;
 
 /// How many reports of providers may wait.
 const WAITING: usize = 256;
@@ -42,13 +38,6 @@ pub(crate) struct Failure<'a> {
 
 type Kind = (ComponentId, String, ErrorCode);
 
-#[derive(Debug)]
-struct Counted {
-    since: Instant,
-    /// The last one that was not told.
-    waiting: Option<(Told, u64)>,
-}
-
 #[derive(Debug, Clone)]
 struct Told {
     source: Option<String>,
@@ -71,52 +60,7 @@ pub(crate) struct Failures {
 struct Inner {
     host: HostId,
     events: Arc<Events>,
-    kinds: Mutex<Kinds>,
-}
-
-/// What has failed lately, by its kind.
-#[derive(Debug, Default)]
-struct Kinds {
-    counted: HashMap<Kind, Counted>,
-    /// How many were of kinds for which there was no room.
-    lost: u64,
-}
-
-impl Kinds {
-    /// Gives back a failure that is to be told at once, with the number of those that were not.
-    fn note(&mut self, kind: &Kind, told: Told, now: Instant) -> Option<(Told, u64)> {
-        if let Some(counted) = self.counted.get_mut(kind) {
-            let count = counted.waiting.take().map_or(0, |(_, count)| count);
-            counted.waiting = Some((told, count + 1));
-            return None;
-        }
-        // With more kinds than this at once, one who floods is at work: further ones are only counted.
-        if self.counted.len() >= MAX_KINDS {
-            self.lost += 1;
-            return None;
-        }
-        let (since, waiting) = (now, None);
-        self.counted
-            .insert(kind.clone(), Counted { since, waiting });
-        Some((told, std::mem::take(&mut self.lost)))
-    }
-
-    /// What was counted long enough; forgets kinds that have become quiet.
-    fn due(&mut self, now: Instant) -> Vec<(Kind, Told, u64)> {
-        let mut due = Vec::new();
-        self.counted.retain(|kind, counted| {
-            if now.duration_since(counted.since) < QUIET {
-                return true;
-            }
-            let Some((told, count)) = counted.waiting.take() else {
-                return false;
-            };
-            due.push((kind.clone(), told, count - 1));
-            counted.since = now;
-            true
-        });
-        due
-    }
+    kinds: Mutex<Kinds<Kind, Told>>,
 }
 
 impl Failures {
@@ -124,7 +68,7 @@ impl Failures {
         let inner = Arc::new(Inner {
             host,
             events,
-            kinds: Mutex::default(),
+            kinds: Mutex::new(Kinds::new(MAX_KINDS)),
         });
         let (of_providers, coming) = mpsc::channel(WAITING);
         let told = Arc::clone(&inner);
@@ -154,11 +98,22 @@ impl Failures {
             error,
             detail,
         };
-        let first = self.inner.kinds.lock().note(&kind, told, Instant::now());
-        if let Some((told, suppressed)) = first {
+        let due = note(&mut self.inner.kinds.lock(), &kind, told, Instant::now());
+        if let Some((told, suppressed)) = due {
             self.inner.tell(kind, told, suppressed);
         }
     }
+}
+
+/// Gives back a failure that is to be told at once, with the number of those that were not.
+fn note(
+    kinds: &mut Kinds<Kind, Told>,
+    kind: &Kind,
+    told: Told,
+    now: Instant,
+) -> Option<(Told, u64)> {
+    let of_it = |(component, ..): &Kind| *component == kind.0;
+    kinds.note_of_some(kind.clone(), told, now, MAX_OF_ONE, of_it)
 }
 
 impl Inner {
@@ -210,7 +165,9 @@ impl Inner {
 
     /// Tells what was counted long enough.
     fn sweep(&self, now: Instant) {
-        let due = self.kinds.lock().due(now);
+        let mut due = Vec::new();
+        let mut note = |kind: &Kind, told, untold| due.push((kind.clone(), told, untold));
+        self.kinds.lock().sweep(now, &mut note);
         for (kind, told, suppressed) in due {
             self.tell(kind, told, suppressed);
         }
@@ -230,9 +187,13 @@ async fn tell_counted(inner: Arc<Inner>) {
 mod tests {
     use super::*;
 
-    fn kind(number: usize) -> Kind {
-        let id = ComponentId::new("hostile").unwrap();
+    fn kind_of(id: &str, number: usize) -> Kind {
+        let id = ComponentId::new(id).unwrap();
         (id, format!("a:b/c.f{number}"), ErrorCode::MissingLink)
+    }
+
+    fn kind(number: usize) -> Kind {
+        kind_of("hostile", number)
     }
 
     fn told(error: &str) -> Told {
@@ -243,34 +204,43 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_first_of_a_kind_is_told_at_once_and_the_others_together() {
-        let mut kinds = Kinds::default();
-        let mut note = |error: &str| kinds.note(&kind(0), told(error), Instant::now());
-        assert!(note("first").is_some());
-        assert!(note("second").is_none() && note("third").is_none());
-        assert!(kinds.due(Instant::now()).is_empty());
-        tokio::time::advance(QUIET).await;
-        let due = kinds.due(Instant::now());
-        assert_eq!((&*due[0].1.error, due[0].2, due.len()), ("third", 1, 1));
-        tokio::time::advance(QUIET).await;
-        assert!(kinds.due(Instant::now()).is_empty() && kinds.counted.is_empty());
+    fn at_once(kinds: &mut Kinds<Kind, Told>, kind: &Kind) -> Option<u64> {
+        let told = note(kinds, kind, told("no link"), Instant::now());
+        told.map(|(_, suppressed)| suppressed)
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_fails_in_ever_new_ways_is_counted() {
-        let mut kinds = Kinds::default();
-        let at_once = |kinds: &mut Kinds, number| {
-            let told = kinds.note(&kind(number), told("no link"), Instant::now());
-            told.map(|(_, suppressed)| suppressed)
-        };
-        let first = (0..3 * MAX_KINDS).filter(|number| at_once(&mut kinds, *number).is_some());
-        assert_eq!(first.count(), MAX_KINDS);
-        assert_eq!(kinds.counted.len(), MAX_KINDS);
+        let mut kinds = Kinds::new(MAX_KINDS);
+        let first =
+            (0..3 * MAX_OF_ONE).filter(|number| at_once(&mut kinds, &kind(*number)).is_some());
+        assert_eq!(first.count(), MAX_OF_ONE);
         tokio::time::advance(QUIET).await;
-        assert!(kinds.due(Instant::now()).is_empty());
-        let lost = u64::try_from(2 * MAX_KINDS).unwrap();
-        assert_eq!(at_once(&mut kinds, 5 * MAX_KINDS), Some(lost));
-        assert_eq!(at_once(&mut kinds, 6 * MAX_KINDS), Some(0));
+        kinds.sweep(Instant::now(), |kind, _, _| {
+            panic!("{kind:?} is told again")
+        });
+        assert!(kinds.is_empty());
+        let lost = u64::try_from(2 * MAX_OF_ONE).unwrap();
+        assert_eq!(at_once(&mut kinds, &kind(5 * MAX_OF_ONE)), Some(lost));
+        assert_eq!(at_once(&mut kinds, &kind(6 * MAX_OF_ONE)), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fails_in_ever_new_ways_silences_nobody_else_and_all_have_a_bound() {
+        let mut kinds = Kinds::new(MAX_KINDS);
+        let mut first = 0;
+        for component in 0..2 * MAX_KINDS / MAX_OF_ONE {
+            for number in 0..2 * MAX_OF_ONE {
+                let kind = kind_of(&format!("hostile{component}"), number);
+                let noted = at_once(&mut kinds, &kind);
+                assert!(
+                    noted.is_some() || number > 0 || first >= MAX_KINDS,
+                    "{component}"
+                );
+                first += usize::from(noted.is_some());
+            }
+        }
+        assert_eq!(first, MAX_KINDS);
+        assert!(kinds.is_full());
     }
 }

@@ -1,7 +1,7 @@
 //! Credentials for registries, as clients put them.
 
-use lattice_control::quiet::Pace;
 use lattice_control::types::RegistryCredentials;
+use lattice_rpc::quiet::Pace;
 use parking_lot::RwLock;
 
 /// How many registries are kept.

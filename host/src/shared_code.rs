@@ -122,6 +122,10 @@ impl CodeStore for SharedCode {
     }
 
     fn offer(&self, offer: CodeOffer) {
+        // What others may have already leaves room for what they cannot have.
+        if offer.was_kept() && self.offers.capacity() <= MAX_OFFERS / 2 {
+            return;
+        }
         if let Err(error) = self.offers.try_send(offer) {
             tracing::debug!(%error, "compiled code is not given to others");
         }

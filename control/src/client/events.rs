@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{ClientConfig, ClientError};
-use crate::quiet::Pace;
 use crate::settle::{SettleError, settle};
+use lattice_rpc::quiet::Pace;
 
 /// Events that wait for a slow reader; further ones are dropped and counted.
 const BUFFER: usize = 5_000;

@@ -25,9 +25,9 @@ use super::lanes::Lanes;
 use super::reply::{Encoded, failure, fit};
 use super::{Drained, ServerConfig};
 use crate::api::{ControlApi, ControlError};
-use crate::quiet::Pace;
 use crate::settle::settle;
 use crate::trace;
+use lattice_rpc::quiet::Pace;
 
 /// How long sending a reply may wait for room in the connection's queue.
 const REPLY_PATIENCE: Duration = Duration::from_secs(2);

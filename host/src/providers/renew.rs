@@ -74,6 +74,7 @@ impl Worker {
     /// Tells the process of links that have changed; what they need is granted before.
     pub(super) async fn links_changed(&mut self) {
         if let Some(more) = self.missing_rights() {
+            self.teller.withdraw_left_out().await;
             // The links are told when it is known what became of it.
             self.begin_renewal(more);
             return;

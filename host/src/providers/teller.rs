@@ -139,6 +139,23 @@ impl Teller {
         self.left_out = ids.collect();
     }
 
+    /// Takes those back from the process that it was told of: before it loses what they need.
+    pub(crate) async fn withdraw_left_out(&mut self) {
+        let mut evicted = Vec::new();
+        for id in &self.left_out {
+            if let Some(tracked) = self.tracked.get_mut(id)
+                && tracked.told.take().is_some()
+            {
+                tracked.is_withdrawn = true;
+                evicted.push((id.clone(), tracked.link.clone()));
+            }
+        }
+        for (id, link) in evicted {
+            self.tell_withdrawn(&link).await;
+            self.note(id);
+        }
+    }
+
     /// All links for the data of a new process, which counts as told of them. Those whose secrets
     /// are not there soon are told when they are.
     pub(crate) async fn definitions(&mut self) -> Vec<ResolvedLink> {

@@ -108,7 +108,7 @@ impl Worker {
             return Err(StartProviderError::LegacyCredentials { id });
         }
         let program = fetched(&deps, &slot).await?;
-        let entity = Entity::new(program.token.as_deref(), &slot.annotations);
+        let entity = Entity::new(&slot.id, program.token.as_deref(), &slot.annotations);
         let named =
             configs::open(deps.store.configs(), &deps.secrets, config, entity.clone()).await?;
         let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);

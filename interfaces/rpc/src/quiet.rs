@@ -1,6 +1,8 @@
 //! Reports of what anybody can cause as often as they like: no more of them than a reader can follow.
 
-use std::collections::HashMap;
+mod kinds;
+mod pace;
+
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,10 +10,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// For how long further reports of one kind are only counted.
-const QUIET: Duration = Duration::from_secs(1);
+pub use kinds::Kinds;
+pub use pace::Pace;
+
+/// For how long further ones of a kind are only counted.
+pub const QUIET: Duration = Duration::from_secs(1);
 /// How many kinds are kept apart at the same time.
-const MAX_KINDS: usize = 1024;
+pub const MAX_KINDS: usize = 1024;
 
 /// A report that may come again and again.
 pub trait Repeated {
@@ -42,7 +47,8 @@ impl<T: Repeated> Reports<T> {
     /// Sends a report, if there is room.
     pub fn send(&self, mut report: T) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
-        add(report.suppressed(), lost);
+        let suppressed = report.suppressed();
+        *suppressed = suppressed.saturating_add(lost);
         if let Err(error) = self.queue.try_send(report) {
             let mut report = error.into_inner();
             self.lose(report.suppressed().saturating_add(1));
@@ -59,78 +65,31 @@ impl<T: Repeated> Reports<T> {
     }
 }
 
-/// What of one kind has come since it was told last.
-#[derive(Debug)]
-struct Counted<T> {
-    since: Instant,
-    waiting: Option<T>,
-}
-
 /// Tells the first of each kind at once, and what follows within a second together. Ends when
 /// nobody sends any more.
 pub async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn(T)) {
-    let (mut kinds, mut lost) = (HashMap::new(), 0);
+    let mut kinds = Kinds::new(MAX_KINDS);
+    let tell = |(mut report, untold): (T, u64)| {
+        *report.suppressed() = untold;
+        tell(report);
+    };
     let mut ticks = interval(QUIET / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             report = coming.recv() => match report {
-                Some(report) => note(&mut kinds, &mut lost, report, &tell),
+                Some(mut report) => {
+                    let before = *report.suppressed();
+                    let due = kinds.note(report.kind(), report, before, Instant::now());
+                    due.map(tell);
+                }
                 None => return,
             },
-            _ = ticks.tick(), if !kinds.is_empty() => sweep(&mut kinds, &tell),
+            _ = ticks.tick(), if !kinds.is_empty() => {
+                kinds.sweep(Instant::now(), |_, report, untold| tell((report, untold)));
+            }
         }
     }
-}
-
-fn add(count: &mut u64, more: u64) {
-    *count = count.saturating_add(more);
-}
-
-/// What one report stands for.
-fn stands_for<T: Repeated>(report: &mut T) -> u64 {
-    report.suppressed().saturating_add(1)
-}
-
-fn note<T: Repeated>(
-    kinds: &mut HashMap<T::Kind, Counted<T>>,
-    lost: &mut u64,
-    mut report: T,
-    tell: &impl Fn(T),
-) {
-    let kind = report.kind();
-    if let Some(counted) = kinds.get_mut(&kind) {
-        let before = counted.waiting.take();
-        let before = before.map_or(0, |mut one| stands_for(&mut one));
-        add(report.suppressed(), before);
-        counted.waiting = Some(report);
-        return;
-    }
-    // With more kinds than this at once, one who floods is at work: further ones are only counted.
-    if kinds.len() < MAX_KINDS {
-        let since = Instant::now();
-        let waiting = None;
-        kinds.insert(kind, Counted { since, waiting });
-        add(report.suppressed(), std::mem::take(lost));
-        tell(report);
-    } else {
-        add(lost, stands_for(&mut report));
-    }
-}
-
-fn sweep<T: Repeated>(kinds: &mut HashMap<T::Kind, Counted<T>>, tell: &impl Fn(T)) {
-    let now = Instant::now();
-    kinds.retain(|_, counted| {
-        if now.duration_since(counted.since) < QUIET {
-            return true;
-        }
-        let Some(report) = counted.waiting.take() else {
-            return false;
-        };
-        counted.since = now;
-        tell(report);
-        true
-    });
 }
 
 #[cfg(test)]

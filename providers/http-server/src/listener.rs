@@ -1,6 +1,6 @@
 //! One listening socket and its connections.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use lattice_rpc::Peer;
+use lattice_rpc::quiet::Pace;
 use parking_lot::RwLock;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -17,7 +19,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::complaints::Pace;
 use crate::connection;
 use crate::failure::Failure;
 use crate::route::{Found, Routes};
@@ -25,6 +26,10 @@ use crate::settings::ConnectionLimits;
 
 /// How many connections one provider holds; further ones are closed.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
+
+/// How many of those are told so at once, and how long each is listened to; others are only closed.
+const MAX_FAREWELLS: usize = 256;
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Told to a client for which there is no room.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -85,13 +90,9 @@ pub(crate) struct Manners {
 
 /// A socket that listens, until it is closed.
 pub(crate) struct Listener {
-    shared: Arc<Shared>,
+    accept: Arc<Accept>,
     accepting: JoinHandle<()>,
-    /// Stops accepting and lets connections end after the request at hand.
-    closing: CancellationToken,
-    /// Ends connections at once.
-    abort: CancellationToken,
-    connections: TaskTracker,
+    local: SocketAddr,
 }
 
 impl Listener {
@@ -102,49 +103,48 @@ impl Listener {
         routes: Routes,
         room: Arc<Semaphore>,
     ) -> io::Result<Self> {
-        let socket = std::net::TcpListener::bind(address)?;
-        socket.set_nonblocking(true)?;
+        let socket = bound(address)?;
         let local = socket.local_addr()?;
-        let socket = TcpListener::from_std(socket)?;
         let authority = Authority::try_from(local.to_string()).map_err(io::Error::other)?;
-        let shared = Arc::new(Shared {
-            peer,
-            authority,
-            routes: RwLock::new(routes),
-        });
-        let (closing, abort) = (CancellationToken::new(), CancellationToken::new());
-        let connections = TaskTracker::new();
-        let accept = Accept {
-            shared: Arc::clone(&shared),
+        let accept = Arc::new(Accept {
+            shared: Arc::new(Shared {
+                peer,
+                authority,
+                routes: RwLock::new(routes),
+            }),
             room,
-            closing: closing.clone(),
-            abort: abort.clone(),
-            connections: connections.clone(),
-            base: Instant::now(),
+            closing: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            connections: TaskTracker::new(),
+            farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             turned_away: Pace::default(),
-        };
+        });
         tracing::info!(address = %local, "listening");
         Ok(Self {
-            shared,
-            accepting: tokio::spawn(accept.run(socket)),
-            closing,
-            abort,
-            connections,
+            accepting: tokio::spawn(Arc::clone(&accept).run(socket)),
+            accept,
+            local,
         })
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    /// Listens again where accepting has broken off, which it only does with a panic.
+    pub(crate) fn go_on(&mut self) -> io::Result<()> {
+        if !self.accepting.is_finished() {
+            return Ok(());
+        }
+        let socket = bound(self.local)?;
+        tracing::error!(address = %self.local, "accepting connections had broken off, listening again");
+        self.accepting = tokio::spawn(Arc::clone(&self.accept).run(socket));
+        Ok(())
     }
 
-    /// Whether new connections are taken in: not after something in it has panicked.
-    pub(crate) fn accepts(&self) -> bool {
-        !self.accepting.is_finished()
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.accept.shared
     }
 
     /// Closes the socket; when this returns the address is free.
     pub(crate) async fn close(&mut self) {
-        self.closing.cancel();
+        self.accept.closing.cancel();
         if let Err(error) = (&mut self.accepting).await {
             tracing::error!(%error, "accepting connections ended badly");
         }
@@ -152,46 +152,60 @@ impl Listener {
 
     /// After [`Listener::close`], lets requests at hand finish, by `until` at the latest.
     pub(crate) async fn drain(self, until: Instant) {
-        self.connections.close();
-        if tokio::time::timeout_at(until, self.connections.wait())
+        let connections = &self.accept.connections;
+        connections.close();
+        if tokio::time::timeout_at(until, connections.wait())
             .await
             .is_err()
         {
-            self.abort.cancel();
-            self.connections.wait().await;
+            self.accept.abort.cancel();
+            connections.wait().await;
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.closing.cancel();
-        self.abort.cancel();
+        self.accept.closing.cancel();
+        self.accept.abort.cancel();
     }
 }
 
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = std::net::TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
+}
+
+/// Takes connections in.
 struct Accept {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
+    /// Stops accepting and lets connections end after the request at hand.
     closing: CancellationToken,
+    /// Ends connections at once.
     abort: CancellationToken,
     connections: TaskTracker,
-    base: Instant,
+    /// For those who are told that there is no room.
+    farewells: Arc<Semaphore>,
     turned_away: Pace,
 }
 
-/// Tells a client, as far as that takes no waiting.
-fn say_no_room(stream: TcpStream) {
-    let told = stream
-        .into_std()
-        .and_then(|mut stream| stream.write_all(NO_ROOM));
-    if let Err(error) = told {
+/// Tells a client that there is no room, and reads what it says meanwhile: the system throws away an
+/// answer to a client that has sent something unread.
+async fn say_no_room(mut stream: TcpStream) {
+    let told = async {
+        stream.write_all(NO_ROOM).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, told).await {
         tracing::debug!(%error, "could not tell a client that there is no room");
     }
 }
 
 impl Accept {
-    async fn run(self, socket: TcpListener) {
+    async fn run(self: Arc<Self>, socket: TcpListener) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -214,11 +228,15 @@ impl Accept {
     /// Closes a connection for which there is no room, at once: left in the system's queue, its
     /// client would wait for as long as it likes without a word.
     fn turn_away(&self, stream: TcpStream) {
-        if self.shared.manners().tls.is_none() {
-            say_no_room(stream);
+        if self.shared.manners().tls.is_none()
+            && let Ok(permit) = Arc::clone(&self.farewells).try_acquire_owned()
+        {
+            self.connections.spawn(async move {
+                let _permit = permit;
+                say_no_room(stream).await;
+            });
         }
-        let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if let Some(untold) = self.turned_away.turn(now) {
+        if let Some(untold) = self.turned_away.turn() {
             tracing::error!(
                 most = MAX_CONNECTIONS,
                 untold,
@@ -254,9 +272,14 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = socket.accept().await.unwrap();
-        say_no_room(stream);
+        // Most have asked for something by then.
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let saying = tokio::spawn(say_no_room(stream));
         let mut told = String::new();
         client.read_to_string(&mut told).await.unwrap();
+        drop(client);
+        saying.await.unwrap();
         let (head, body) = told.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1"));
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));

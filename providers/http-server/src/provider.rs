@@ -80,7 +80,7 @@ impl Provider for HttpServer {
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let provider = ProviderSettings::of(&self.session).map_err(|e| invalid("provider", e))?;
         let settings = LinkSettings::of(link, &provider).map_err(|e| invalid("link", e))?;
-        self.servers.check(&settings.address)?;
+        self.servers.check(settings.address)?;
         match &settings.tls {
             Some(files) => self.identity(files).await?.renew().await,
             None => Ok(()),

@@ -71,15 +71,15 @@ impl Servers {
         Ok(())
     }
 
-    /// Fails when nobody accepts connections at an address of a link any more.
-    pub(crate) fn check(&self, address: &SocketAddr) -> Result<(), LinkError> {
-        match self.listeners.lock().get(address) {
-            Some(listener) if listener.accepts() => Ok(()),
-            _ => {
-                let what = format!(
-                    "connections to {address} are accepted no more, as something in the server has \
-                     panicked; stop the provider and start it again"
-                );
+    /// Accepts connections at an address of a link again, where that has broken off.
+    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), LinkError> {
+        match self.listeners.lock().get_mut(&address) {
+            Some(listener) => listener.go_on().map_err(|e| {
+                let what = format!("could not listen on {address} again");
+                LinkError::unavailable_because(what, e)
+            }),
+            None => {
+                let what = format!("nobody listens on {address}");
                 Err(LinkError::unavailable(what))
             }
         }

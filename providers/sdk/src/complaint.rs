@@ -4,24 +4,21 @@
 //! a provider logs is kept by its host. So of what fails for one caller in one function the log is told
 //! the first, and how many more there were with the next one that comes a second later or after.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
 
 use lattice_rpc::Context;
+use lattice_rpc::quiet::Kinds;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// For how long further ones of a kind are only counted.
-const QUIET: Duration = Duration::from_secs(1);
 /// How many kinds are kept apart at the same time.
 const MAX_KINDS: usize = 256;
 /// How much of an error is told.
 const LONGEST: usize = 512;
 
 /// Of all providers in this process: they share its log.
-static LATELY: Mutex<Option<Lately>> = Mutex::new(None);
+static LATELY: Mutex<Option<Kinds<u64, ()>>> = Mutex::new(None);
 
 /// Says that a call has failed, or counts it.
 pub(crate) fn warn(what: &str, cx: &Context, function: &str, error: &dyn Display) {
@@ -38,8 +35,15 @@ pub(crate) fn turn(kind: &impl Hash) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     kind.hash(&mut hasher);
     let mut lately = LATELY.lock();
-    let lately = lately.get_or_insert_default();
-    lately.turn(hasher.finish(), Instant::now())
+    let lately = lately.get_or_insert_with(|| Kinds::new(MAX_KINDS));
+    turn_of(lately, hasher.finish(), Instant::now())
+}
+
+fn turn_of(lately: &mut Kinds<u64, ()>, kind: u64, now: Instant) -> Option<u64> {
+    if lately.is_full() {
+        lately.forget_quiet(now);
+    }
+    lately.note(kind, (), 0, now).map(|((), untold)| untold)
 }
 
 /// The beginning of an error.
@@ -47,53 +51,16 @@ pub(crate) fn clipped(error: &dyn Display) -> String {
     error.to_string().chars().take(LONGEST).collect()
 }
 
-#[derive(Debug, Default)]
-struct Lately {
-    /// Until when one is only counted, and how many were.
-    kinds: HashMap<u64, (Instant, u64)>,
-    /// How many were not told whose kind is forgotten, or was never kept.
-    lost: u64,
-}
-
-impl Lately {
-    fn turn(&mut self, kind: u64, now: Instant) -> Option<u64> {
-        if let Some((until, untold)) = self.kinds.get_mut(&kind) {
-            if now < *until {
-                *untold += 1;
-                return None;
-            }
-            *until = now + QUIET;
-            return Some(std::mem::take(untold));
-        }
-        if self.kinds.len() >= MAX_KINDS {
-            self.forget(now);
-        }
-        if self.kinds.len() >= MAX_KINDS {
-            self.lost += 1;
-            return None;
-        }
-        self.kinds.insert(kind, (now + QUIET, 0));
-        Some(std::mem::take(&mut self.lost))
-    }
-
-    fn forget(&mut self, now: Instant) {
-        let lost = &mut self.lost;
-        self.kinds.retain(|_, (until, untold)| {
-            let is_quiet = now >= *until;
-            *lost += if is_quiet { *untold } else { 0 };
-            !is_quiet
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use lattice_rpc::quiet::QUIET;
+
     #[tokio::test(start_paused = true)]
     async fn the_first_of_a_kind_is_told_and_the_others_of_a_second_are_counted() {
-        let mut lately = Lately::default();
-        let mut turn = |kind| lately.turn(kind, Instant::now());
+        let mut lately = Kinds::new(MAX_KINDS);
+        let mut turn = |kind| turn_of(&mut lately, kind, Instant::now());
         assert_eq!((turn(1), turn(2)), (Some(0), Some(0)));
         assert_eq!((turn(1), turn(1), turn(2)), (None, None, None));
         tokio::time::advance(QUIET).await;
@@ -102,8 +69,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn kinds_that_are_too_many_are_counted_with_the_next_that_is_told() {
-        let mut lately = Lately::default();
-        let mut turn = |kind| lately.turn(kind, Instant::now());
+        let mut lately = Kinds::new(MAX_KINDS);
+        let mut turn = |kind| turn_of(&mut lately, kind, Instant::now());
         let kinds = 2 * MAX_KINDS as u64;
         let told = (0..kinds).filter(|kind| turn(*kind).is_some()).count();
         assert_eq!(told, MAX_KINDS);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lattice_core::provider::{HostData, SecretMap};
 use lattice_core::subject::RpcPrefix;
-use lattice_core::subject::reserved::{is_below, is_reserved};
+use lattice_core::subject::reserved::{at_home, is_below, is_reserved};
 use lattice_core::{ComponentId, LatticeName, StringMap};
 use lattice_rpc::wrpc::Client;
 use lattice_rpc::{Context, IncomingCall, Invocation, Limiter, Peer, ServeOptions};
@@ -182,9 +182,9 @@ impl Session {
     /// no component may use it over the connection of the lattice.
     #[must_use]
     pub fn is_reserved(&self, subject: &str) -> bool {
-        let more = &self.inner.data.lattice_reserved;
+        let (more, home) = (&self.inner.data.lattice_reserved, at_home(subject));
         is_reserved(subject, &self.inner.lattice)
-            || more.iter().any(|prefix| is_below(subject, prefix))
+            || more.iter().any(|prefix| is_below(home, prefix))
     }
 
     /// Tells the host of a call of `instance.function` that is refused, since its caller has no leave for

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use async_nats::{Client, Subscriber};
 use futures::StreamExt as _;
-use lattice_control::quiet::Pace;
 use lattice_core::HostId;
 use lattice_core::event::{Event, PolicyDecisionChanged};
 use lattice_core::policy::PolicyResponse;
 use lattice_core::subject::TopicPrefix;
+use lattice_rpc::quiet::Pace;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cache::Cache;

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use async_nats::{Client, Request, RequestErrorKind};
-use lattice_control::quiet::Pace;
 use lattice_core::StringMap;
 use lattice_core::policy::{
     POLICY_VERSION, PolicyHost, PolicyKind, PolicyRequest, PolicyResponse, PolicySubject,
 };
+use lattice_rpc::quiet::Pace;
 
 use super::denied::Denied;
 use crate::config::PolicyConfig;

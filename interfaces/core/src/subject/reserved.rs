@@ -59,6 +59,10 @@ const GATEWAY: &str = "_GR_.";
 /// ```
 #[must_use]
 pub fn is_reserved(subject: &str, lattice: &LatticeName) -> bool {
+    // Answers of others are on their way there, between clusters.
+    if subject.starts_with(GATEWAY) && subject.contains(['*', '>']) {
+        return true;
+    }
     // Servers of another cluster take what stands before it away.
     let subject = at_home(subject);
     let own = [
@@ -298,6 +302,9 @@ mod tests {
             assert_eq!(reserved(&subject), !subject.starts_with(INBOX), "{subject}");
             let from_afar = format!("_GR_.zone.srv.{subject}");
             assert_eq!(reserved(&from_afar), reserved(&subject), "{from_afar}");
+        }
+        for pattern in ["_GR_.>", "_GR_.*.>", "_GR_.*.*.orders", "_GR_.zone.srv.*.x"] {
+            assert!(reserved(pattern), "{pattern}");
         }
     }
 

@@ -1,15 +1,13 @@
-//! Log lines that anybody can cause as often as they like: no more of them than a reader can follow.
+//! The pace of one kind of line in a log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// For how long further lines are only counted.
-const QUIET: Duration = Duration::from_secs(1);
+use super::QUIET;
 
-/// The pace of one kind of line.
+/// Of what happens again and again, the first is told and the others of a second are counted.
 #[derive(Debug, Default)]
 pub struct Pace {
     quiet_until: Mutex<Option<Instant>>,
@@ -17,7 +15,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// How many were not written since the last one, if this one is to be written.
+    /// How many were not told since the last one, if this one is to be told.
     #[must_use]
     pub fn turn(&self) -> Option<u64> {
         let now = Instant::now();
@@ -36,7 +34,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_is_written_and_the_others_of_a_second_are_counted_with_the_next() {
+    async fn the_first_is_told_and_the_others_of_a_second_are_counted_with_the_next() {
         let pace = Pace::default();
         assert_eq!(pace.turn(), Some(0));
         assert_eq!([pace.turn(), pace.turn()], [None, None]);
