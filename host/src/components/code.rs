@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_claims::{ComponentMetadata, VerifiedComponent, epoch_seconds, verify_component};
-use lattice_core::{ImageRef, StringMap};
+use lattice_core::{ComponentId, ImageRef, StringMap};
 use lattice_runtime::{Component, ComponentOptions, HostEnv, Invoke, Runtime};
 
 use super::ComponentDeps;
@@ -51,14 +51,14 @@ impl Code {
     }
 
     /// Who it is for those who give secrets.
-    pub(crate) fn entity(&self, annotations: &StringMap) -> Entity {
-        entity(self.claims.as_ref(), annotations)
+    pub(crate) fn entity(&self, id: &ComponentId, annotations: &StringMap) -> Entity {
+        entity(id, self.claims.as_ref(), annotations)
     }
 }
 
-fn entity(claims: Option<&VerifiedComponent>, annotations: &StringMap) -> Entity {
+fn entity(id: &ComponentId, claims: Option<&VerifiedComponent>, annotations: &StringMap) -> Entity {
     let token = claims.map(|verified| verified.token.as_str());
-    Entity::new(token, annotations)
+    Entity::new(id, token, annotations)
 }
 
 /// Bytes that passed the checks before anything is compiled.
@@ -72,8 +72,8 @@ pub(crate) struct Fetched {
 
 impl Fetched {
     /// Who it is for those who give secrets.
-    pub(crate) fn entity(&self, annotations: &StringMap) -> Entity {
-        entity(self.claims.as_ref(), annotations)
+    pub(crate) fn entity(&self, id: &ComponentId, annotations: &StringMap) -> Entity {
+        entity(id, self.claims.as_ref(), annotations)
     }
 }
 

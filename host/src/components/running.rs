@@ -67,7 +67,7 @@ impl Running {
     ) -> Result<Self, ScaleError> {
         let limits = Limits::parse(&wanted.limits)?;
         let reuse = reuse::parse(&wanted.annotations)?;
-        let entity = fetched.entity(&wanted.annotations);
+        let entity = fetched.entity(id, &wanted.annotations);
         let named =
             configs::open(deps.store.configs(), &deps.secrets, &wanted.config, entity).await?;
         let env = ComponentEnv::new(
@@ -189,7 +189,7 @@ impl Running {
             return Ok(());
         }
         if !same_config {
-            let entity = self.code.entity(&annotations);
+            let entity = self.code.entity(&self.server.serving.id, &annotations);
             let named =
                 configs::open(deps.store.configs(), &deps.secrets, &wanted.config, entity).await?;
             self.env.set_config(named.config.merged());
@@ -217,7 +217,7 @@ impl Running {
         let annotated = self.annotated(annotations);
         let reuse = reuse::parse(&annotated)?;
         // The other code may be signed by and for somebody else.
-        let entity = fetched.entity(&annotated);
+        let entity = fetched.entity(&self.server.serving.id, &annotated);
         let secrets = configs::secrets_for(&deps.secrets, &self.config, entity).await?;
         let options = self.parsed_limits.options(deps.max_execution_time, reuse);
         let (invoke, env) = (self.invoke.clone(), self.env.clone());

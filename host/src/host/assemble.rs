@@ -170,10 +170,10 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
         ..StoreOptions::default()
     };
     let store = LatticeStore::open(ctl.clone(), &lattice, options).await?;
-    let (settings, key) = (&config.secrets, &config.key);
-    let secrets = Secrets::new(&ctl, store.configs(), settings, &identity, key)?;
     let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
     let events = Arc::new(Events::start(publisher));
+    let (settings, key) = (&config.secrets, &config.key);
+    let secrets = Secrets::new(&ctl, store.configs(), settings, &identity, key, &events)?;
     // The log of the server says the same, and whose users they are.
     if config.bus_log.is_none() {
         bus_errors.tell_to(identity.id.clone(), Arc::clone(&events));

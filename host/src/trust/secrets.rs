@@ -17,10 +17,12 @@ use std::time::Duration;
 use async_nats::Client;
 use lattice_claims::claims::HostMetadata;
 use lattice_claims::{HostClaims, KeyKind, SigningKey, TokenError, epoch_seconds, token};
-use lattice_core::StringMap;
+use lattice_core::event::{Event, SecretsLost};
 use lattice_core::provider::SecretText;
+use lattice_core::reply::message_chain;
 use lattice_core::secrets::APPLICATION;
 use lattice_core::subject::TopicPrefix;
+use lattice_core::{ComponentId, ConfigName, HostId, StringMap};
 use lattice_secrets::SecretsClient;
 use lattice_store::ConfigStore;
 
@@ -29,6 +31,7 @@ pub(crate) use error::SecretsError;
 pub use hide::hide_memory;
 
 use crate::config::SecretsConfig;
+use crate::events::Events;
 use crate::identity::Identity;
 
 /// How long a backend may take to answer.
@@ -37,6 +40,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// For whom secrets are asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Entity {
+    /// Its id in the lattice.
+    pub(crate) id: String,
     /// The token in its file, which says who it is.
     pub(crate) token: Option<SecretText>,
     /// The application that it belongs to.
@@ -45,8 +50,9 @@ pub(crate) struct Entity {
 
 impl Entity {
     /// Whoever has this token, started with these annotations.
-    pub(crate) fn new(token: Option<&str>, annotations: &StringMap) -> Self {
+    pub(crate) fn new(id: &ComponentId, token: Option<&str>, annotations: &StringMap) -> Self {
         Self {
+            id: id.as_str().to_owned(),
             token: token.map(SecretText::new),
             application: annotations.get(APPLICATION).cloned(),
         }
@@ -75,6 +81,9 @@ struct Inner {
     host_token: SecretText,
     /// How often backends are asked again.
     refresh: Duration,
+    /// Where it is told that secrets were lost, and of which host.
+    events: Arc<Events>,
+    host: HostId,
 }
 
 impl Secrets {
@@ -85,6 +94,7 @@ impl Secrets {
         config: &SecretsConfig,
         identity: &Identity,
         key: &Arc<SigningKey>,
+        events: &Arc<Events>,
     ) -> Result<Self, TokenError> {
         let client = config.topic.clone().map(|topic: TopicPrefix| {
             let client = SecretsClient::new(nats.clone(), topic, ANSWER);
@@ -97,8 +107,23 @@ impl Secrets {
                 client,
                 host_token: host_token(identity)?,
                 refresh: config.refresh,
+                events: Arc::clone(events),
+                host: identity.id.clone(),
             }),
         })
+    }
+}
+
+impl Inner {
+    /// Says that `entity` runs without secrets that it had.
+    fn tell_lost(&self, entity: &Entity, names: &[ConfigName], error: &SecretsError) {
+        self.events.publish(Event::SecretsLost(SecretsLost {
+            host_id: self.host.as_str().to_owned(),
+            id: entity.id.clone(),
+            names: names.iter().map(|name| name.as_str().to_owned()).collect(),
+            code: error.code(),
+            error: message_chain(error),
+        }));
     }
 }
 
@@ -138,7 +163,11 @@ mod tests {
     #[test]
     fn an_entity_does_not_show_its_token() {
         let annotations = StringMap::from([(APPLICATION.to_owned(), "shop".to_owned())]);
-        let entity = Entity::new(Some("token"), &annotations);
+        let entity = Entity::new(
+            &ComponentId::new("shop").unwrap(),
+            Some("token"),
+            &annotations,
+        );
         assert_eq!(entity.application.as_deref(), Some("shop"));
         assert!(!format!("{entity:?}").contains("token: Some(\"token"));
     }

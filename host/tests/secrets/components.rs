@@ -96,6 +96,10 @@ async fn a_component_that_may_no_longer_have_a_secret_hears_so() {
         (case == UPSTREAM && text.is_empty()).then_some(())
     })
     .await;
+    let told = scene.outcome(["secrets_lost", "-"]).await.1;
+    let wanted = (&json!("reveal"), &json!(["SECRET_db"]));
+    assert_eq!((&told["id"], &told["names"]), wanted, "{told}");
+    assert!(told["error"].as_str().unwrap().contains("db"), "{told}");
     scene.allow("db").await;
     until_revealed(&peer, "hunter2").await;
 }

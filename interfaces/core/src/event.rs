@@ -122,6 +122,8 @@ events! {
     HostMemoryHigh(HostMemoryHigh) = "host_memory_high",
     /// The token of what runs has expired. Not known to 1.9 peers.
     ClaimsExpired(ClaimsExpired) = "claims_expired",
+    /// Something runs without secrets that it had. Not known to 1.9 peers.
+    SecretsLost(SecretsLost) = "secrets_lost",
     /// The policy service has changed a decision. Not known to 1.9 peers.
     PolicyDecisionChanged(PolicyDecisionChanged) = "policy_decision_changed",
     /// A config was stored.

@@ -50,6 +50,7 @@ pub mod nats;
 mod provider;
 #[cfg(any(feature = "lock", feature = "sql"))]
 mod random;
+mod redact;
 mod renewal;
 mod roads;
 mod run;

@@ -53,10 +53,6 @@ impl LinkKey {
     }
 }
 
-/// The shortest part of a secret that is looked for in errors: what is shorter, such as a number, stands
-/// in many texts.
-const SHORTEST: usize = 4;
-
 /// A link with everything this provider needs to serve it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderLink {
@@ -117,22 +113,6 @@ impl ProviderLink {
         find_secret(&self.secrets, name)
     }
 
-    /// A text without what the secrets of the link say: errors of settings and of backends may repeat
-    /// it, and what is told of a link is an event.
-    pub(crate) fn hide(&self, text: String) -> String {
-        let all = self.secrets.values().filter_map(text_of);
-        let parts = all.flat_map(|secret| {
-            let list = secret.split(',').map(str::trim);
-            list.chain([secret]).chain(password_of(secret))
-        });
-        let mut parts: Vec<_> = parts.filter(|part| part.len() >= SHORTEST).collect();
-        // One may be part of another.
-        parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
-        parts
-            .into_iter()
-            .fold(text, |text, part| text.replace(part, "(a secret)"))
-    }
-
     /// Whether the link carries the interface, whatever its version.
     #[must_use]
     pub fn carries(&self, interface: &str) -> bool {
@@ -176,17 +156,12 @@ pub(crate) fn find_secret<'a>(secrets: &'a SecretMap, name: &str) -> Option<&'a 
     text_of(value)
 }
 
-fn text_of(value: &SecretValue) -> Option<&str> {
+/// A secret as text, if it is one.
+pub(crate) fn text_of(value: &SecretValue) -> Option<&str> {
     match value {
         SecretValue::String(text) => Some(text),
         SecretValue::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
     }
-}
-
-/// What stands before the host of an address as its password.
-fn password_of(address: &str) -> Option<&str> {
-    let (login, _) = address.split_once("://")?.1.rsplit_once('@')?;
-    Some(login.split_once(':')?.1)
 }
 
 /// The keys that sealed secrets are opened with.
@@ -331,27 +306,6 @@ pub(crate) mod tests {
             rules: lattice_core::LinkRules::default(),
             ruled: false,
         }
-    }
-
-    #[test]
-    fn what_is_told_of_a_link_shows_no_secret() {
-        let mut link = bare(LinkRole::Target, ("wasi", "keyvalue"), "cart", "default");
-        let mut keep = |name: &str, value: &str| {
-            let value = SecretValue::String(value.to_owned());
-            link.secrets.insert(name.to_owned(), value);
-        };
-        keep("url", "redis://me:staple@127.0.0.1:6379");
-        keep("subscriptions", "orders.new, bad subject");
-        keep("number", "7");
-        let said = |text: &str| link.hide(text.to_owned());
-        assert_eq!(
-            said("`redis://me:staple@127.0.0.1:6379` is no address"),
-            "`(a secret)` is no address"
-        );
-        assert_eq!(said("AUTH staple failed"), "AUTH (a secret) failed");
-        assert_eq!(said("`bad subject` is none"), "`(a secret)` is none");
-        let other = "no answer from 127.0.0.1:6379 within 7 s";
-        assert_eq!(said(other), other);
     }
 
     fn resolved(source: &str, target: &str) -> ResolvedLink {

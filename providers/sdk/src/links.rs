@@ -20,11 +20,10 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::callbacks::caught;
 use self::worker::Worker;
-use crate::describe::Described;
 use crate::error::LinkError;
 use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
-use crate::roads::Roads;
+use crate::session::Session;
 
 /// The most links of one provider; a bound against a host that runs wild.
 const MAX_LINKS: usize = 65_536;
@@ -61,14 +60,11 @@ struct Entry {
 /// The links of one provider.
 #[derive(Debug)]
 pub(crate) struct Links<P> {
-    own: ComponentId,
-    host_id: String,
+    session: Session,
     provider: Arc<P>,
     unsealer: Option<Unsealer>,
     table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
     reports: mpsc::Sender<LinkReport>,
-    roads: Roads,
-    described: Described,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -76,23 +72,17 @@ pub(crate) struct Links<P> {
 impl<P: Provider> Links<P> {
     /// An empty table, and the reports that are to be published.
     pub(crate) fn new(
-        own: ComponentId,
-        host_id: String,
+        session: Session,
         provider: Arc<P>,
         unsealer: Option<Unsealer>,
-        roads: Roads,
-        described: Described,
     ) -> (Self, mpsc::Receiver<LinkReport>) {
         let (reports, queue) = mpsc::channel(REPORTS);
         let links = Self {
-            own,
-            host_id,
+            session,
             provider,
             unsealer,
             table: Arc::default(),
             reports,
-            roads,
-            described,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -105,8 +95,8 @@ impl<P: Provider> Links<P> {
     ///
     /// The link cannot even be named.
     pub(crate) fn put(&self, message: ResolvedLink) -> Result<Outcome, LinkError> {
-        let named = report_of(&message, &self.host_id);
-        let arrived = match link::read(&self.own, self.unsealer.as_ref(), message) {
+        let named = report_of(&message, self.session.host_id());
+        let arrived = match link::read(self.session.id(), self.unsealer.as_ref(), message) {
             Ok(arrived) => arrived,
             Err(error) => {
                 let reason = error.reason();
@@ -184,13 +174,12 @@ impl<P: Provider> Links<P> {
         let (status, seen) = watch::channel(pending);
         let worker = Worker {
             key: key.clone(),
-            report: report_for(key, &self.own, &self.host_id),
+            report: report_for(key, self.session.id(), self.session.host_id()),
+            session: self.session.clone(),
             provider: Arc::clone(&self.provider),
             wishes,
             status,
             reports: self.reports.clone(),
-            roads: self.roads.clone(),
-            described: self.described.clone(),
             table: Arc::clone(&self.table),
             left: None,
         };
@@ -217,7 +206,7 @@ impl<P: Provider> Links<P> {
     }
 
     fn let_go(&self, message: ResolvedLink, is_withdrawn: bool) {
-        let key = match link::read(&self.own, None, message) {
+        let key = match link::read(self.session.id(), None, message) {
             Ok(arrived) => arrived.key,
             Err(error) => {
                 tracing::error!(reason = error.reason(), "cannot delete a link");
@@ -254,8 +243,8 @@ impl<P: Provider> Links<P> {
                 LinkReport {
                     state: status.state,
                     reason: status.reason.clone(),
-                    roads: self.roads.tally(key),
-                    ..report_for(key, &self.own, &self.host_id)
+                    roads: self.session.roads().tally(key),
+                    ..report_for(key, self.session.id(), self.session.host_id())
                 }
             })
             .collect()

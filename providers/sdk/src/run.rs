@@ -181,14 +181,7 @@ async fn run_peer<P: Provider>(
     // Covers the management subjects and the functions alike: once the server has confirmed,
     // no link and no call can be missed.
     session.peer().confirm(NATS_LIMIT).await?;
-    let (links, reports) = Links::new(
-        session.id().clone(),
-        session.host_id().to_owned(),
-        Arc::clone(&provider),
-        unsealer,
-        session.roads().clone(),
-        session.described().clone(),
-    );
+    let (links, reports) = Links::new(session.clone(), Arc::clone(&provider), unsealer);
     let links = Arc::new(links);
     let (config, configs) = watch::channel((*session.config()).clone());
     let mut helpers = JoinSet::new();

@@ -199,9 +199,14 @@ impl Follower {
         let keeps = has_them && leaves_alone(&error, &self.entity, epoch_seconds());
         if failures == 1 {
             let (code, why) = (error.code().as_str(), message_chain(&error));
-            tracing::warn!(code, keeps, "no secrets: {why}");
+            let id = &*self.entity.id;
+            tracing::warn!(id, code, keeps, "no secrets: {why}");
         }
         if !keeps {
+            if has_them {
+                let secrets = &self.secrets.inner;
+                secrets.tell_lost(&self.entity, &self.names, &error);
+            }
             self.tell(SecretState::Failed(Arc::new(error)));
         }
     }
@@ -256,7 +261,7 @@ mod tests {
     use lattice_claims::{Claims, ComponentMetadata, KeyKind, SigningKey};
     use lattice_core::provider::SecretValue;
     use lattice_core::secrets::GetSecretError;
-    use lattice_core::{BackendName, StringMap};
+    use lattice_core::{BackendName, ComponentId, StringMap};
     use lattice_secrets::AskError;
 
     use super::*;
@@ -289,7 +294,11 @@ mod tests {
             let mut claims = Claims::new("M".to_owned(), ComponentMetadata::default(), 1);
             claims.expires = expires;
             let token = claims.sign(&SigningKey::generate(KeyKind::Account));
-            Entity::new(Some(&token.unwrap()), &StringMap::new())
+            Entity::new(
+                &ComponentId::new("cart").unwrap(),
+                Some(&token.unwrap()),
+                &StringMap::new(),
+            )
         };
         let now = 10_000;
         assert!(leaves_alone(&expired, &of(Some(now - 1)), now));

@@ -337,6 +337,21 @@ pub struct ClaimsExpired {
     pub expired_at: u64,
 }
 
+/// Something runs without secrets that it had: the backend refuses them now, or what refers to them is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretsLost {
+    /// The host.
+    pub host_id: String,
+    /// The component or provider.
+    pub id: String,
+    /// The references of which at least one cannot be followed.
+    pub names: Vec<String>,
+    /// The kind.
+    pub code: ErrorCode,
+    /// Why, with every cause.
+    pub error: String,
+}
+
 /// A host takes most of the memory that its machine or control group gives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostMemoryHigh {

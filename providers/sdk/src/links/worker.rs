@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::callbacks::{self, Refusal};
 use super::{Entry, Status, Wish};
 use crate::backoff::Backoff;
-use crate::describe::{self, Described};
+use crate::describe;
 use crate::error::LinkError;
 use crate::link::{LinkKey, LinkRole, ProviderLink};
 use crate::provider::Provider;
-use crate::roads::Roads;
+use crate::redact::redact;
+use crate::session::Session;
 
 /// How often a provider looks whether the backend of a link is still there: with
 /// [`callbacks::CHECK_LIMIT`], one that goes away is told within five seconds.
@@ -55,12 +56,11 @@ impl Put {
 pub(super) struct Worker<P> {
     pub(super) key: LinkKey,
     pub(super) report: LinkReport,
+    pub(super) session: Session,
     pub(super) provider: Arc<P>,
     pub(super) wishes: watch::Receiver<Wish>,
     pub(super) status: watch::Sender<Status>,
     pub(super) reports: mpsc::Sender<LinkReport>,
-    pub(super) roads: Roads,
-    pub(super) described: Described,
     pub(super) table: Arc<Mutex<HashMap<LinkKey, Entry>>>,
     /// The link as it was put last, of which the provider or its backend may keep something.
     pub(super) left: Option<Arc<ProviderLink>>,
@@ -206,7 +206,7 @@ impl<P: Provider> Worker<P> {
                 taken = attempt => match taken {
                     Ok(features) => {
                         if !describe::is_question(&link) {
-                            self.described.put(&self.key, features);
+                            self.session.described().put(&self.key, features);
                         }
                         self.settle(wish, LinkState::Ready, None);
                         return Some(link);
@@ -241,7 +241,7 @@ impl<P: Provider> Worker<P> {
     }
 
     async fn delete(&self, link: &ProviderLink) {
-        self.described.forget(&self.key);
+        self.session.described().forget(&self.key);
         if describe::is_question(link) {
             return;
         }
@@ -250,11 +250,12 @@ impl<P: Provider> Worker<P> {
             false => tracing::error!(%link, "the provider did not delete a link in time"),
         }
         // Nothing calls through it any more, and the next link of the same ends comes after this.
-        self.roads.forget(&self.key);
+        self.session.roads().forget(&self.key);
     }
 
     fn fail(&self, wish: u64, link: &ProviderLink, error: &LinkError) {
-        let reason = link.hide(error.reason());
+        let secrets = [&link.secrets, &*self.session.secrets()];
+        let reason = redact(error.reason(), &secrets);
         self.settle(wish, LinkState::Failed, Some(reason));
     }
 
