@@ -2,15 +2,17 @@
 //! who tried, and that is no witness.
 //!
 //! The log is followed from its present end, also when it is begun anew. What it says of a line is
-//! bounded, and so is how much of it is told ([`quiet`](lattice_rpc::quiet)).
+//! bounded, and so is how much of it is told ([`quiet`](lattice_rpc::quiet)). Of several hosts that read one
+//! log, one tells ([`shared`]).
 
 mod line;
+mod shared;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +23,17 @@ use parking_lot::RwLock;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::events::Events;
+use shared::{Folder, Turn};
 
 /// How often the log is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The longest line that is read; one that is longer is left out.
-const LONGEST_LINE: usize = 16 * 1024;
+/// The longest line that is read. Clients choose their names and subjects, each as long as the server's
+/// `max_control_line`, and the server writes some characters of them as several.
+const LONGEST_LINE: usize = 1024 * 1024;
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
 /// How many groups of subjects are told apart for each user.
@@ -73,6 +77,7 @@ impl BusLog {
         events: Arc<Events>,
         users: Arc<Users>,
     ) -> io::Result<Self> {
+        let turn = Turn::new(users.folder.clone());
         let log = Log::open(path).await?;
         let (reports, coming) = mpsc::channel(WAITING);
         let reports = Reports::new(reports);
@@ -94,6 +99,9 @@ impl BusLog {
             let Some(refused) = line::read(line) else {
                 return;
             };
+            if !turn.is_ours() {
+                return;
+            }
             let provider_id = refused.user.as_deref().and_then(|user| users.whose(user));
             // One who floods the log is told of by what there is room for, and by the number.
             reports.send(Report(BusRefused {
@@ -108,16 +116,42 @@ impl BusLog {
     }
 }
 
-/// The NATS users that this host has made, and the providers that have them.
-#[derive(Debug, Default)]
+/// The NATS users that hosts have made, and the providers that have them.
+#[derive(Debug)]
 pub(crate) struct Users {
-    by_key: RwLock<HashMap<Box<str>, ComponentId>>,
+    /// The provider, and when its token ends at the latest, once its process has ended.
+    by_key: RwLock<HashMap<Box<str>, (ComponentId, Option<Instant>)>>,
+    /// How long tokens hold.
+    life: Duration,
+    /// What hosts share that read the same log.
+    folder: Option<Folder>,
 }
 
 impl Users {
-    /// Notes whose user has a public key, until what this returns is dropped.
+    /// None yet of this host, which reads the log at `log` if it reads one. Their tokens hold for `life`.
+    pub(crate) fn new(log: Option<&Path>, life: Duration) -> Self {
+        Self {
+            by_key: RwLock::default(),
+            life,
+            folder: log.and_then(Folder::beside),
+        }
+    }
+
+    /// Notes whose user has a public key, until what this returns is dropped and the last token has ended: a
+    /// process that was stopped may use it as long as the server takes it.
     pub(crate) fn add(self: &Arc<Self>, key: &str, provider: &ComponentId) -> KnownUser {
-        self.by_key.write().insert(key.into(), provider.clone());
+        let now = Instant::now();
+        let mut users = self.by_key.write();
+        for (key, _) in users.extract_if(|_, (_, ends)| ends.is_some_and(|at| at <= now)) {
+            if let Some(folder) = &self.folder {
+                folder.forget(&key);
+            }
+        }
+        users.insert(key.into(), (provider.clone(), None));
+        drop(users);
+        if let Some(folder) = &self.folder {
+            folder.note(key, provider);
+        }
         KnownUser {
             users: Arc::clone(self),
             key: key.into(),
@@ -127,8 +161,9 @@ impl Users {
     /// The provider whose user ends the text that the server names it by, `…/jwt:KEY` or `KEY`.
     fn whose(&self, user: &str) -> Option<String> {
         let key = user.rsplit(['/', ':']).next()?;
-        let known = self.by_key.read();
-        known.get(key).map(|id| id.as_str().to_owned())
+        let own = self.by_key.read().get(key).map(|(id, _)| id.clone());
+        let known = own.or_else(|| self.folder.as_ref()?.whose(key));
+        known.map(|id| id.as_str().to_owned())
     }
 }
 
@@ -141,7 +176,9 @@ pub(crate) struct KnownUser {
 
 impl Drop for KnownUser {
     fn drop(&mut self) {
-        self.users.by_key.write().remove(&self.key);
+        if let Some((_, ends)) = self.users.by_key.write().get_mut(&self.key) {
+            *ends = Some(Instant::now() + self.users.life);
+        }
     }
 }
 
@@ -231,6 +268,9 @@ impl Log {
     fn take(&mut self, piece: &[u8], line: &impl Fn(&str)) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             if self.rest.len() + part.len() > LONGEST_LINE {
+                if !self.is_long {
+                    tracing::warn!(path = %self.path.display(), "left out a line of more than 1 MiB in the log of the NATS server");
+                }
                 self.is_long = true;
                 self.rest.clear();
             }
@@ -254,20 +294,23 @@ mod tests {
     use super::*;
 
     use std::io::Write as _;
-    use std::path::Path;
 
     use parking_lot::Mutex;
     use tokio::time::{sleep, timeout};
 
-    #[test]
-    fn a_user_is_its_providers_as_long_as_it_is_known() {
-        let users = Arc::new(Users::default());
-        let known = users.add("UA7", &ComponentId::new("kv").unwrap());
+    #[tokio::test(start_paused = true)]
+    async fn a_user_is_its_providers_until_its_token_has_ended() {
+        let users = Arc::new(Users::new(None, Duration::from_secs(60)));
+        let kv = ComponentId::new("kv").unwrap();
+        let known = users.add("UA7", &kv);
         for named in ["UA7", "ACC/lattice/jwt:UA7"] {
             assert_eq!(users.whose(named).as_deref(), Some("kv"));
         }
         assert_eq!(users.whose("ACC/lattice/jwt:UA8"), None);
         drop(known);
+        assert_eq!(users.whose("UA7").as_deref(), Some("kv"));
+        tokio::time::advance(Duration::from_secs(61)).await;
+        let _other = users.add("UA9", &kv);
         assert_eq!(users.whose("UA7"), None);
     }
 

@@ -6,6 +6,7 @@ mod markdown;
 mod settings;
 mod trust;
 
+use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub enum RunError {
 
 /// How long the last traces may take to be exported.
 const LAST_TRACES: Duration = Duration::from_secs(2);
+/// How many characters the seed of a key has.
+const SEED: usize = 58;
 
 /// The exit code for what the user can put right.
 const EXIT_USER: u8 = 1;
@@ -93,6 +96,24 @@ pub fn configure(args: &HostArgs) -> Result<(HostConfig, Vec<String>), SettingsE
     settings::settings(args, environment)
 }
 
+/// What to say to whoever has given a seed as an argument of a program that goes on, if somebody has: every user
+/// of the machine can read it there. `words` are the arguments.
+pub fn warn_of_seeds(words: impl IntoIterator<Item = OsString>) -> Option<&'static str> {
+    let is_seed = |text: &str| {
+        let is_base32 = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
+        text.len() == SEED && text.starts_with('S') && text.bytes().all(is_base32)
+    };
+    let mut words = words.into_iter();
+    let shows = words.any(|word| {
+        let word = word.to_string_lossy();
+        is_seed(word.rsplit('=').next().unwrap_or_default())
+    });
+    shows.then_some(
+        "a seed stands among the arguments, where every user of this machine can read it; give it by its variable \
+         or by the path of a file",
+    )
+}
+
 /// Runs a host, which can have the providers `builtins` inside, until it is told to stop, by a
 /// signal or from the lattice, and drains it.
 ///
@@ -114,9 +135,10 @@ pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
     };
     let traces = traces(&config)?;
     logging::init(config.log_level, config.structured_logging, traces.as_ref());
-    // It holds the seeds of its host, and maybe those of its cluster and of the NATS account.
-    hide_memory();
     for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(warning) = warn_of_seeds(std::env::args_os()) {
         tracing::warn!("{warning}");
     }
     let done = run_until_told(config).await;
@@ -186,5 +208,20 @@ mod tests {
             within: std::time::Duration::from_secs(8),
         };
         assert_eq!(RunError::Start(timeout).exit_code(), 3);
+    }
+
+    #[test]
+    fn a_seed_among_the_arguments_is_warned_of() {
+        let seed = lattice_claims::SigningKey::generate(lattice_claims::KeyKind::Cluster).seed();
+        let seed = seed.expose();
+        let warns = |words: &[&str]| warn_of_seeds(words.iter().map(OsString::from)).is_some();
+        assert!(warns(&["lattice-host", "--cluster-seed", seed]));
+        assert!(warns(&["lattice-host", &format!("--host-seed={seed}")]));
+        assert!(!warns(&[
+            "lattice-host",
+            "--cluster-seed",
+            "/run/keys/cluster.nk"
+        ]));
+        assert!(!warns(&["lattice-host", "-x", "SHOP"]));
     }
 }

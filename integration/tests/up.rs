@@ -225,5 +225,38 @@ async fn a_secure_lattice_lets_in_only_who_has_credentials_and_keeps_its_keys() 
     let counted = address(&up, "http-keyvalue-counter")?;
     ensure!(text(&counted, "/a").await? == "Counter /a: 2\n");
     ensure!(read()? == before, "the keys are others");
+
+    let down = json(
+        &home
+            .wash(&["down", "-o", "json", "--purge-jetstream", "all"])
+            .await?,
+    )?;
+    let purged = down["purged"].as_array().context("nothing purged")?;
+    ensure!(purged.len() > 2, "{down}");
+    let open = home.up(&[]).await?;
+    let notice = String::from_utf8_lossy(&open.stderr).into_owned();
+    ensure!(
+        notice.contains("was secure and lets in everybody"),
+        "{notice}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_a_secure_lattice_provider_processes_have_a_place_to_keep_things() -> Result<()> {
+    let home = Home::new()?;
+    let counter = component("http-keyvalue-counter")?;
+    let up = json(&home.up(&["--secure", "--isolated", &counter]).await?)?;
+    let counted = address(&up, "http-keyvalue-counter")?;
+    ensure!(text(&counted, "/a").await? == "Counter /a: 1\n");
+    // Those that are started at the same time are one lattice, whoever is first.
+    ensure!(home.wash(&["down"]).await?.status.success());
+    let files = ["--secure", "--isolated", counter.as_str()];
+    let (one, other) = tokio::join!(home.up(&files), home.up(&files));
+    for up in [json(&one?)?, json(&other?)?] {
+        let counted = address(&up, "http-keyvalue-counter")?;
+        text(&counted, "/b").await?;
+    }
+    ensure!(text(&counted, "/a").await? == "Counter /a: 2\n");
     Ok(())
 }

@@ -2,24 +2,32 @@
 //!
 //! ```text
 //! <data>/lattices/<name>/
+//!   lock                         held by the command that starts or stops something
 //!   lattice.json                 where its NATS server listens
 //!   nats/{pid.json,nats.conf,nats.log,jetstream/}
 //!   keys/                        of `wash up --secure`: seeds, certificates, credentials
 //!   hosts/<host id>/{pid.json,host.log}
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lattice_core::LatticeName;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::dirs;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::process::ProcessRecord;
 
 const PID_FILE: &str = "pid.json";
+
+/// How long another command is waited for, which may have to wait for hosts itself.
+const OTHERS: Duration = Duration::from_secs(90);
+/// How often is looked for its end.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The folder of one lattice.
 #[derive(Debug, Clone)]
@@ -104,6 +112,34 @@ impl LatticeDir {
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Keeps other commands from starting or stopping anything of this lattice on this machine, until what
+    /// this returns is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Another one is at it for too long.
+    pub(crate) async fn lock(&self) -> Result<File> {
+        let path = self.root.join("lock");
+        let broken = |error| CliError::io(format!("could not lock `{}`", path.display()), &error);
+        let file = File::create(&path).map_err(broken)?;
+        let until = Instant::now() + OTHERS;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < until => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    let text = format!("another `wash` starts or stops lattice `{}`", self.name);
+                    return Err(CliError::new(Code::Timeout, text)
+                        .cause(format!("it has not ended within {OTHERS:?}"))
+                        .hint("wait for it, or end it"));
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(broken(error)),
+            }
+        }
     }
 
     pub(crate) fn nats(&self) -> PathBuf {

@@ -28,6 +28,8 @@ mod signals;
 /// Runs `wash` with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Contexts, flags and variables hold seeds, and whole lattices have their keys from it.
+    lattice_host::cli::hide_memory();
     if let Some(code) = lattice_host_program::as_provider() {
         return code;
     }

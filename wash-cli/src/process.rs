@@ -71,6 +71,11 @@ impl ProcessRecord {
         self.signal(Signal::TERM);
     }
 
+    /// Has nats-server read its configuration and certificates again.
+    pub(crate) fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Ends the process and everything in its group.
     pub(crate) fn kill(&self) {
         if let Some(pid) = self.target().filter(|_| self.is_alive()) {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use lattice_host::cli::{HostArgs, RunError, run};
+use lattice_host::cli::{HostArgs, RunError, hide_memory, run};
 use lattice_host_program::{as_provider, builtins};
 
 /// Calls allocate often and in small pieces, which this allocator does at a third of the cost.
@@ -19,6 +19,8 @@ struct Program {
 }
 
 fn main() -> ExitCode {
+    // It may have been started with seeds, and makes or reads some: nothing comes before.
+    hide_memory();
     if let Some(code) = as_provider() {
         return code;
     }

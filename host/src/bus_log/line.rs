@@ -2,11 +2,15 @@
 
 use lattice_core::event::BusRefused;
 
+/// How much of a name is told: clients choose them, and may make them as long as a line of the server.
+const SHOWN: usize = 256;
+
 /// What a line of the log says of a refusal, if it is about one.
 ///
 /// `… - "ACCOUNT/USER" - Publish Violation - Subject "a.b"`, before nats-server 2.11
-/// `… - Publish Violation - JWT User "USER", Subject "a.b"`. What stands before the last of these marks
-/// is partly what a client says of itself, and of that only the end is the server's.
+/// `… - Publish Violation - JWT User "USER", Subject "a.b"`; `Reply` in the place of `Subject` is about the place
+/// for answers that a message names. What stands before the last of these marks is partly what a client says
+/// of itself, and of that only the end is the server's.
 pub(crate) fn read(line: &str) -> Option<BusRefused> {
     const MARKS: [(&str, &str); 2] = [
         (" - Publish Violation - ", "publish"),
@@ -17,17 +21,20 @@ pub(crate) fn read(line: &str) -> Option<BusRefused> {
         Some((&line[..at], &line[at + mark.len()..], *action))
     });
     let (before, after, action) = found.max_by_key(|(before, ..)| before.len())?;
-    let (user, subject) = match after.strip_prefix("Subject ") {
+    let mut named = ["Subject ", "Reply "].iter();
+    let (user, subject) = match named.find_map(|name| after.strip_prefix(name)) {
         Some(subject) => (last_quoted(before), subject),
         None => {
-            let (user, subject) = after.split_once(", Subject ")?;
+            let parts = [", Subject ", ", Reply "].map(|mark| after.split_once(mark));
+            let (user, subject) = parts.into_iter().flatten().next()?;
             (last_quoted(user), subject)
         }
     };
+    let some = |text: &str| text.chars().take(SHOWN).collect();
     Some(BusRefused {
-        user: user.map(str::to_owned),
+        user: user.map(some),
         action: action.to_owned(),
-        subject: subject.split('"').nth(1)?.to_owned(),
+        subject: some(subject.split('"').nth(1)?),
         ..BusRefused::default()
     })
 }
@@ -60,6 +67,15 @@ mod tests {
         assert_eq!(told(" - Client connection closed"), None);
         let older = r#" - Publish Violation - JWT User "UA7", Subject "x.y""#;
         assert_eq!(told(older), all("UA7", "publish", "x.y"));
+        let reply = r#" - "$G/user:a" - Publish Violation - Reply "_R_.x""#;
+        assert_eq!(told(reply), all("$G/user:a", "publish", "_R_.x"));
+        let older = r#" - Publish Violation - JWT User "UA7", Reply "_R_.x""#;
+        assert_eq!(told(older), all("UA7", "publish", "_R_.x"));
+        let long = format!(
+            r#" - "a" - Publish Violation - Subject "{}""#,
+            "s".repeat(20_000)
+        );
+        assert_eq!(told(&long), all("a", "publish", &"s".repeat(SHOWN)));
     }
 
     #[test]

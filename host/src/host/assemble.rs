@@ -193,12 +193,14 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
     let peer = Peer::new(rpc, peer_config).await?;
     let labels = Arc::new(labels);
     let trust = trust(&config, &ctl, &identity, &labels, &events).await?;
+    let life = config.provider_signer.as_ref().map(|signer| signer.life);
+    let users = Users::new(config.bus_log.as_deref(), life.unwrap_or_default());
     Ok(Common {
         refusals,
         voucher: Arc::new(voucher),
         trust: Arc::new(trust),
         secrets,
-        users: Arc::default(),
+        users: Arc::new(users),
         xkey: Arc::new(CurveKey::generate()),
         labels,
         links,

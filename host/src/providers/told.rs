@@ -55,7 +55,7 @@ impl Worker {
         if self.announced != Announced::Started {
             self.announced = Announced::Started;
             let claims = self.program.claims.as_ref();
-            report::started(&self.deps, &self.slot, claims.and_then(provider_info));
+            report::started(&self.deps, &self.slot, claims.map(provider_info));
         }
     }
 

@@ -238,8 +238,14 @@ impl Gate {
         let Some(name) = names.iter().find(|name| !matches(items, name)) else {
             return Ok(());
         };
-        let name = Shown(name);
-        let why = format_args!("`{name}` is not covered; `--{rule} '{name}'` would let it through");
+        let end = name.char_indices().nth(SHOWN).map(|(at, _)| at);
+        // The beginning of a long name lets it through as well, where the rule is about beginnings.
+        let grant = match end {
+            Some(end) if rule == Rule::Prefix => &name[..end],
+            _ => name.as_str(),
+        };
+        let (name, grant) = (Shown(name), Shown(grant));
+        let why = format_args!("`{name}` is not covered; `--{rule} '{grant}'` would let it through");
         Err(self.denied(rule, asked, why))
     }
 

@@ -22,6 +22,11 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) async fn new(data: &HostData) -> Result<Self> {
+        Self::named(data, "evil").await
+    }
+
+    /// One that calls itself something.
+    pub(crate) async fn named(data: &HostData, name: &str) -> Result<Self> {
         let (told, refusals) = mpsc::unbounded_channel();
         let creds = Creds {
             jwt: data.lattice_rpc_user_jwt.clone(),
@@ -29,6 +34,7 @@ impl Attacker {
         };
         let bus = data.lattice_bus.clone().context("nothing about NATS")?;
         let client = ConnectOptions::with_credentials(creds.to_text().expose())?
+            .name(name)
             .custom_inbox_prefix(bus.inbox.context("no inbox")?)
             .event_callback(move |event| {
                 let told = told.clone();
@@ -65,9 +71,13 @@ impl Attacker {
             heard.unwrap_or(false),
             "{verb} to {subject} was not refused"
         );
-        let action = if verb == "publish" { verb } else { "subscribe" };
-        self.tried.push((action.to_owned(), subject.to_owned()));
+        self.note(if verb == "publish" { verb } else { "subscribe" }, subject);
         Ok(())
+    }
+
+    /// Notes what was tried, as it is to be told.
+    pub(crate) fn note(&mut self, action: &str, subject: &str) {
+        self.tried.push((action.to_owned(), subject.to_owned()));
     }
 
     /// Sends itself a message that names another's subject for its answer: to answer is no right.

@@ -8,13 +8,13 @@ use lattice_claims::CurveKey;
 use lattice_core::Locality;
 use lattice_core::provider::{HostData, NewCredentials};
 use lattice_core::subject::ProviderSubjects;
-use lattice_integration::{Event, STEP, STORE, get, until};
+use lattice_integration::{Event, Lattice, STEP, STORE, get, until};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::attacker::Attacker;
 use crate::rotation::Caller;
-use crate::scene::{Guarded, LONG, SHORT};
+use crate::scene::{Guarded, LONG, SHORT, Tenant};
 
 #[tokio::test]
 async fn a_providers_credentials_reach_no_further_than_its_links() -> Result<()> {
@@ -218,4 +218,49 @@ async fn the_nats_of_the_lattice_is_no_backend_of_such_a_process() -> Result<()>
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn one_of_several_hosts_tells_what_is_refused_and_another_when_it_has_ended() -> Result<()> {
+    let tenant = Tenant::new("lattice");
+    let mut guarded = Guarded::with_config(&[&tenant], "max_control_line: 65536\n").await?;
+    for _ in 0..2 {
+        guarded.add_host(&tenant, LONG, &[]).await?;
+    }
+    let data = guarded.store_on(1, "kv").await?;
+    // As long as the server lets a client call itself, and say a subject.
+    let mut attacker = Attacker::named(&data, &"n".repeat(40_000)).await?;
+    let long = format!("default.{}.x", "s".repeat(40_000));
+    let tried = [
+        "default.vault.a",
+        "default.vault.b",
+        "wasmbus.ctl.v1.default.link.put",
+    ];
+    for subject in tried {
+        attacker.publish(subject, "x").await?;
+    }
+    attacker.client.publish(long.clone(), "x".into()).await?;
+    attacker.note("publish", &long[..256]);
+    attacker.told(&guarded.lattice, "kv").await?;
+    let told = |lattice: &Lattice| {
+        let events = lattice.events.all();
+        let refused = events.iter().filter(|event| event.name == "bus_refused");
+        let count = |event: &Event| 1 + event.body["data"]["suppressed"].as_u64().unwrap_or(0);
+        refused.map(count).sum::<u64>()
+    };
+    ensure!(
+        told(&guarded.lattice) == 4,
+        "{:?}",
+        guarded.lattice.events.all()
+    );
+
+    guarded.lattice.hosts[0].kill().await?;
+    attacker.publish("default.vault.c", "x").await?;
+    attacker.told(&guarded.lattice, "kv").await?;
+    ensure!(
+        told(&guarded.lattice) == 5,
+        "{:?}",
+        guarded.lattice.events.all()
+    );
+    Ok(())
 }

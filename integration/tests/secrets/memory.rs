@@ -4,7 +4,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use lattice_claims::CurveKey;
 use lattice_integration::{Lattice, program, until};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -55,12 +54,11 @@ async fn hosts_and_backends_hide_their_memory_from_the_start() -> Result<()> {
     let flags = ["--no-socket", "--no-code-cache"];
     let mut host = start(&lattice, &folder, "lattice-host", &flags)?;
     is_hidden(&mut host).await.context("the host")?;
-    let seed = CurveKey::generate().seed();
     let words = [
         "secrets-backend",
         "serve",
-        "--encryption-xkey-seed",
-        seed.expose(),
+        "--encryption-xkey-file",
+        "sealing.key",
     ];
     let mut backend = start(&lattice, &folder, "wash", &words)?;
     is_hidden(&mut backend).await.context("the backend")?;

@@ -52,20 +52,20 @@ pub fn component_info(claims: &ComponentClaims) -> ComponentClaimsInfo {
     }
 }
 
-/// A provider's claims as `provider_started` shows them; none when they lack a
-/// name or a version, which orchestrators take for granted.
+/// A provider's claims as `provider_started` shows them. Orchestrators take texts for granted, so what the
+/// claims do not say is an empty one.
 #[must_use]
-pub fn provider_info(claims: &ProviderClaims) -> Option<ProviderClaimsInfo> {
-    let metadata = claims.metadata.as_ref()?;
-    Some(ProviderClaimsInfo {
+pub fn provider_info(claims: &ProviderClaims) -> ProviderClaimsInfo {
+    let metadata = claims.metadata.clone().unwrap_or_default();
+    ProviderClaimsInfo {
         issuer: claims.issuer.clone(),
         tags: None,
-        name: metadata.name.clone()?,
-        version: metadata.version.clone()?,
+        name: metadata.name.unwrap_or_default(),
+        version: metadata.version.unwrap_or_default(),
         revision: metadata.revision,
         not_before_human: claim_time(claims.not_before),
         expires_human: claim_time(claims.expires),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -87,14 +87,19 @@ mod tests {
     }
 
     #[test]
-    fn provider_claims_without_name_or_version_are_not_shown() {
+    fn what_provider_claims_do_not_say_is_an_empty_text() {
         let mut claims = Claims::new("V1".into(), ProviderMetadata::default(), 1);
-        assert_eq!(provider_info(&claims), None);
+        claims.metadata.as_mut().unwrap().revision = Some(7);
+        let bare = provider_info(&claims);
+        assert_eq!(
+            (&*bare.name, &*bare.version, bare.revision),
+            ("", "", Some(7))
+        );
         let metadata = claims.metadata.as_mut().unwrap();
         (metadata.name, metadata.version) = (Some("kv".into()), Some("1".into()));
         metadata.config_schema = Some(serde_json::json!({"a": 1}));
         claims.expires = Some(9);
-        let info = provider_info(&claims).unwrap();
+        let info = provider_info(&claims);
         assert_eq!(
             (info.name.as_str(), info.expires_human.as_str()),
             ("kv", "9")

@@ -73,7 +73,12 @@ async fn a_certificate_is_shown_where_the_server_wants_one() {
         client: None,
         ..connection.tls.clone()
     };
-    for tls in [without, tls(&other), Tls::default()] {
+    // Of another authority: shown to this server, and by a client that trusts no other.
+    let foreign = Tls {
+        client: tls(&other).client,
+        ..connection.tls.clone()
+    };
+    for tls in [without, foreign, tls(&other), Tls::default()] {
         let connection = Connection {
             tls,
             ..connection.clone()
@@ -190,8 +195,15 @@ async fn a_changed_certificate_is_used_without_losing_what_is_sent() {
     let connects = || client.statistics().connects.load(Ordering::Relaxed);
     let before = connects();
 
-    // What cannot be used is left alone.
-    let good = std::fs::read(authority.path("client.key")).unwrap();
+    // What cannot be used is left alone, and so is what the server does not take.
+    let of = |authority: &Authority| {
+        ["client.pem", "client.key"].map(|name| std::fs::read(authority.path(name)).unwrap())
+    };
+    let put = |[pem, key]: &[Vec<u8>; 2]| {
+        std::fs::write(authority.path("client.pem"), pem).unwrap();
+        std::fs::write(authority.path("client.key"), key).unwrap();
+    };
+    let good = of(&authority);
     std::fs::write(authority.path("client.key"), "no key").unwrap();
 
     let mut sent = 0_u32;
@@ -207,8 +219,10 @@ async fn a_changed_certificate_is_used_without_losing_what_is_sent() {
         }
     };
     send_for(Duration::from_secs(2), u64::MAX).await;
+    put(&of(&Authority::new().unwrap()));
+    send_for(Duration::from_secs(4), u64::MAX).await;
     assert_eq!(connects(), before);
-    std::fs::write(authority.path("client.key"), good).unwrap();
+    put(&good);
     for round in 1..=2 {
         authority.sign("next", "client").unwrap();
         for end in ["pem", "key"] {

@@ -16,7 +16,7 @@ use crate::bucket::{Bucket, Failure};
 use crate::cluster::{Cluster, New, OpenError};
 use crate::key;
 use crate::ruled::{RuledLinks, There};
-use crate::settings::LinkSettings;
+use crate::settings::{LinkSettings, is_kept_for_some};
 
 /// Buckets in which tools of a lattice keep their own data. A component must not read or change
 /// them or those of the lattice, although they may be on the same NATS.
@@ -173,12 +173,13 @@ impl NatsBackend {
         // What the operator configured is not refused.
         let LinkSettings {
             bucket: configured,
-            of_others,
+            usual,
             ..
         } = &self.settings;
         let mut reserved = RESERVED.iter().chain(&BUCKET_PREFIXES);
         let is_reserved = reserved.any(|prefix| bucket.starts_with(prefix));
-        if bucket != configured && (is_reserved || of_others.iter().any(|other| other == bucket)) {
+        let is_of_others = bucket != usual && is_kept_for_some(bucket);
+        if bucket != configured && (is_reserved || is_of_others) {
             return Err(KeyValueError::AccessDenied);
         }
         let new = New {

@@ -21,7 +21,7 @@
 use std::time::Duration;
 
 use lattice_core::LatticeName;
-use lattice_core::subject::store::{lock_bucket, schedule_bucket};
+use lattice_core::subject::store::{LOCK_BUCKETS, SCHEDULE_BUCKETS};
 use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::keyvalue::lifetime;
 use lattice_provider_sdk::nats::{BackendSettings, NatsSettings};
@@ -40,8 +40,8 @@ pub struct LinkSettings {
     pub create_others: bool,
     /// After which time the keys of buckets that are created go.
     pub lifetime: Option<Duration>,
-    /// Buckets of other providers of the lattice: what components have there is not for others to change.
-    pub of_others: [String; 2],
+    /// The bucket of links that name none.
+    pub usual: String,
 }
 
 impl LinkSettings {
@@ -64,15 +64,26 @@ impl LinkSettings {
             // A link of 1.x names a bucket, and has only that one made.
             create_others: settings.switch("create_other_buckets", create && bucket.is_none())?,
             bucket: bucket.unwrap_or_else(|| usual_bucket(lattice)),
+            usual: usual_bucket(lattice),
             lifetime: lifetime(settings)?,
-            of_others: [lock_bucket(lattice), schedule_bucket(lattice)],
         })
     }
 }
 
+/// What the usual buckets of lattices begin with.
+const USUAL: &str = "keyvalue_";
+
 /// The bucket of links that name none.
 pub(crate) fn usual_bucket(lattice: &LatticeName) -> String {
-    format!("keyvalue_{lattice}")
+    format!("{USUAL}{lattice}")
+}
+
+/// Whether components of some lattice keep something in a bucket of that name: keys, or what the providers of
+/// locks and jobs keep for them. It is not for those of another lattice that is on the same NATS, nor for
+/// whoever has a link for keys alone.
+pub(crate) fn is_kept_for_some(bucket: &str) -> bool {
+    let kept = [USUAL, LOCK_BUCKETS, SCHEDULE_BUCKETS];
+    kept.iter().any(|prefix| bucket.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -146,6 +146,10 @@ async fn buckets_of_the_lattice_are_out_of_reach() {
         "LATTICESTATUS_x",
         "lock_default",
         "schedule_default",
+        // Of other lattices on the same NATS.
+        "keyvalue_east",
+        "lock_east",
+        "schedule_east",
     ] {
         let denied = Err(KeyValueError::AccessDenied);
         assert_eq!(kv.get(name, "a").await, denied, "{name}");
@@ -154,6 +158,10 @@ async fn buckets_of_the_lattice_are_out_of_reach() {
             Err(KeyValueError::AccessDenied)
         );
     }
+    assert_eq!(kv.get("keyvalue_default", "a").await, Ok(None));
+    let named = [("bucket", "keyvalue_east"), create[0]];
+    let kv = lattice.link("counter", "east", &named).await;
+    assert_eq!(kv.set("keyvalue_east", "a", "x").await, Ok(()));
 }
 
 #[tokio::test]

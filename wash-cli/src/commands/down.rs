@@ -1,7 +1,7 @@
 //! `wash down`: stops what `wash up` started on this machine, and nothing else.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use lattice_core::subject::store;
@@ -61,6 +61,12 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
             "`--flush-jetstream` changes nothing; `--purge-jetstream all` deletes what is stored",
         );
     }
+    // Nothing was ever started where there is no folder.
+    let _alone = if dir.root().exists() {
+        Some(dir.lock().await?)
+    } else {
+        None
+    };
     let live = dir.live_hosts();
     let chosen = choose(&live, args.host_id.as_deref())?;
     if live.is_empty() && dir.broker().is_none() {
@@ -211,14 +217,16 @@ fn document(stopped: &[Stopped], nats_stopped: bool, purged: &[String]) -> Map<S
     ])
 }
 
-/// Deletes streams in the store of the stopped server.
+/// Deletes streams in the store of the stopped server, of every account: that of a secure lattice has the
+/// name of its key.
 fn delete_streams(dir: &LatticeDir, purge: Purge) -> Result<Vec<String>> {
-    let streams = dir.jetstream().join("jetstream").join("$G").join("streams");
+    let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+    let accounts = entries(dir.jetstream().join("jetstream"));
     let mut deleted = Vec::new();
-    for entry in fs::read_dir(&streams).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for stream in accounts.flat_map(|account| entries(account.path().join("streams"))) {
+        let name = stream.file_name().to_string_lossy().into_owned();
         if belongs(&name, purge, dir.name()) {
-            delete(&entry.path())?;
+            delete(&stream.path())?;
             deleted.push(name);
         }
     }

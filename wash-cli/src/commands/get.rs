@@ -141,7 +141,9 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
     labels.sort();
     text.push_str(&format!("\nLabels: {}", or_none(&labels.join(", "))));
     let components = &inventory.components;
-    let signed = components.iter().any(|c| claimed(&c.version, c.expires));
+    let signed = components
+        .iter()
+        .any(|c| claimed(&c.version, c.revision, c.expires));
     let mut table = Table::new(headers(&["Component ID", "Name", "Max count"], signed));
     for component in components {
         let mut cells: Vec<Cell> = vec![
@@ -163,7 +165,9 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         style,
     ));
     let providers = &inventory.providers;
-    let signed = providers.iter().any(|p| claimed(&p.version, p.expires));
+    let signed = providers
+        .iter()
+        .any(|p| claimed(&p.version, p.revision, p.expires));
     let failing = providers.iter().any(|p| p.problem.is_some());
     let mut columns = headers(&["Provider ID", "Name"], signed);
     columns.extend(failing.then_some("Problem"));
@@ -193,8 +197,8 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
 }
 
 /// Whether claims say something that has columns of its own.
-fn claimed(version: &Option<String>, expires: Option<u64>) -> bool {
-    version.is_some() || expires.is_some()
+fn claimed(version: &Option<String>, revision: i32, expires: Option<u64>) -> bool {
+    version.is_some() || revision != 0 || expires.is_some()
 }
 
 /// The columns of what runs; those of claims only where there are some.
@@ -204,11 +208,13 @@ fn headers(first: &[&'static str], signed: bool) -> Vec<&'static str> {
 }
 
 fn claim_cells(version: &Option<String>, revision: i32, expires: Option<u64>) -> [Cell; 2] {
-    let version = version
-        .as_ref()
-        .map(|version| format!("{version} ({revision})"));
+    let version = match version {
+        Some(version) => format!("{version} ({revision})"),
+        None if revision != 0 => format!("({revision})"),
+        None => String::new(),
+    };
     [
-        version.unwrap_or_default().into(),
+        version.into(),
         expires.map(expiry).unwrap_or_default().into(),
     ]
 }

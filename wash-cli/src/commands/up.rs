@@ -66,8 +66,6 @@ impl Started {
 }
 
 pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
-    // Before it has the keys of the lattice.
-    lattice_host::cli::hide_memory();
     let mut signals = Signals::listen()?;
     let mut started = Started::default();
     let outcome = tokio::select! {
@@ -93,6 +91,9 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 
 async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     args.legacy.notes()?.iter().for_each(|note| ui.notice(note));
+    if let Some(warning) = lattice_host::cli::warn_of_seeds(std::env::args_os()) {
+        ui.notice(warning);
+    }
     let apps = apps::read(&args.components)?;
     if args.host.runs_unsigned() && apps.iter().any(|app| !app.signed) {
         ui.notice(
@@ -103,7 +104,9 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let settings = args.given().settle()?;
     let dir = LatticeDir::open(&settings.lattice)?;
     create_folder(dir.root())?;
-    let secure = secure(args, &dir, &settings)?;
+    // Two starts at once would make two NATS servers, and keys that do not belong together.
+    let _alone = dir.lock().await?;
+    let secure = secure(args, &dir, &settings, ui)?;
     let before = dir.live_hosts();
     let count = missing_hosts(args, before.len());
     let labels = args.labels(count)?;
@@ -169,7 +172,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         fresh.until_ready(&lattice, READY).await?;
         fresh
     };
-    let apps = deploy::start(&apps, &lattice, &dir, ui).await?;
+    let apps = deploy::start(&apps, &lattice, &dir, secure.as_ref(), ui).await?;
     let mut hosts = before;
     hosts.extend(fresh.entries());
     Ok(Running {
@@ -183,17 +186,34 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
 }
 
 /// The keys of a lattice that is to be secure, or is already.
-fn secure(args: &Args, dir: &LatticeDir, settings: &Settings) -> Result<Option<Secure>> {
+fn secure(args: &Args, dir: &LatticeDir, settings: &Settings, ui: &Ui) -> Result<Option<Secure>> {
     let is_open = dir.address().map(|running| running.access.is_none());
     match (args.secure, is_open) {
         (true, Some(true)) => {
             let text = format!("lattice `{}` runs without `--secure`", dir.name());
-            Err(CliError::new(Code::Usage, text)
-                .hint(format!("stop it with `wash down -x {}` first", dir.name())))
+            return Err(CliError::new(Code::Usage, text)
+                .hint(format!("stop it with `wash down -x {}` first", dir.name())));
         }
-        (true, _) | (false, Some(false)) => Secure::prepare(dir, &settings.host).map(Some),
-        (false, _) => Ok(None),
+        (true, _) | (false, Some(false)) => {}
+        (false, _) => {
+            if is_open.is_none() && dir.keys().exists() {
+                ui.notice(&format!(
+                    "lattice `{}` was secure and lets in everybody now; `wash up --secure` has it as it was",
+                    dir.name()
+                ));
+            }
+            return Ok(None);
+        }
     }
+    let given = args.host.cluster_seed.as_deref();
+    let cluster = given.map(crate::keys::read_given).transpose()?;
+    let cluster = cluster.map(|key| key.seed());
+    let secure = Secure::prepare(dir, &settings.host, cluster.as_ref())?;
+    // A server that runs takes the new certificate over, and those who are connected stay so.
+    if let Some(server) = dir.broker() {
+        server.reload();
+    }
+    Ok(Some(secure))
 }
 
 /// `up` wants at least one host; `--hosts` names the number; `--multi-local` adds to those there.

@@ -150,6 +150,12 @@ fn a_denial_says_what_would_let_the_call_through() {
     assert!(told(json!({"allow": ["get"]}), "set").ends_with("`--allow set` would let it through"));
     assert!(told(json!({"within": ["x"]}), "set").contains("`--within 'shop'`"));
     assert!(told(json!({"read_only": true}), "set").contains("without `--read-only`"));
+    let gate = gate(keyvalue, json!({"prefix": ["orders/"]}));
+    let long = "l".repeat(300);
+    let refused = gate.check(STORE, "get", &texts(&["shop", &long]));
+    let named = format!("`--prefix '{}'` would", &long[..SHOWN]);
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains(&named), "{told}");
 }
 
 #[test]

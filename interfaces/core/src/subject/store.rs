@@ -67,16 +67,22 @@ pub fn code_bucket(lattice: &LatticeName) -> String {
     format!("{CODE_BUCKET}{lattice}")
 }
 
+/// What the usual buckets of locks begin with, whichever lattice they are of.
+pub const LOCK_BUCKETS: &str = "lock_";
+
 /// The bucket of locks, where a link of the provider names none.
 #[must_use]
 pub fn lock_bucket(lattice: &LatticeName) -> String {
-    format!("lock_{lattice}")
+    format!("{LOCK_BUCKETS}{lattice}")
 }
+
+/// What the usual buckets of jobs begin with, whichever lattice they are of.
+pub const SCHEDULE_BUCKETS: &str = "schedule_";
 
 /// The bucket of jobs that come due, where a link of the provider names none.
 #[must_use]
 pub fn schedule_bucket(lattice: &LatticeName) -> String {
-    format!("schedule_{lattice}")
+    format!("{SCHEDULE_BUCKETS}{lattice}")
 }
 
 /// Whether a bucket of objects is one of compiled code, whichever lattice it is of.

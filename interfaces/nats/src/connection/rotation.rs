@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use async_nats::Client;
+use async_nats::{Client, ConnectError};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Prepared;
 
@@ -13,6 +13,10 @@ use super::Prepared;
 const LOOK: Duration = Duration::from_millis(500);
 /// How long what was sent may take to leave by the old connection.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// How long after that files are tried again that the server did not take; it doubles from there.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// Watches the files of a connection as long as it is held.
 #[derive(Debug)]
@@ -39,31 +43,65 @@ impl Rotation {
 
 async fn follow(prepared: Prepared, files: Vec<PathBuf>, client: Client) {
     let mut known = look(&files).await;
+    // When files that the server did not take are tried again, and the pause after that.
+    let mut again = None;
     loop {
         sleep(LOOK).await;
-        let mut now = look(&files).await;
+        let now = look(&files).await;
         if now == known {
-            continue;
-        }
-        // Certificate and key are written one after the other.
-        loop {
-            sleep(LOOK).await;
-            let later = look(&files).await;
-            if later == now {
-                break;
+            match again {
+                Some((at, _)) if Instant::now() >= at => {}
+                _ => continue,
             }
-            now = later;
+        } else {
+            known = settled(&files, now).await;
+            again = None;
         }
-        known = now;
         let taken = prepared.clone();
         match tokio::task::spawn_blocking(move || taken.take_files()).await {
-            Ok(Ok(())) => reconnect(&client).await,
+            Ok(Ok(())) => match is_let_in(&prepared).await {
+                Ok(()) => {
+                    again = None;
+                    reconnect(&client).await;
+                }
+                Err(error) => {
+                    let pause = again.map_or(RETRY, |(_, pause): (_, Duration)| 2 * pause);
+                    if again.is_none() {
+                        tracing::error!(
+                            %error,
+                            hint = "the connection goes on as it is, and they are tried again",
+                            "the NATS server does not take the changed files of the connection"
+                        );
+                    }
+                    let pause = pause.min(LONGEST_RETRY);
+                    again = Some((Instant::now() + pause, pause));
+                }
+            },
             Ok(Err(error)) => {
                 tracing::error!(%error, hint = error.hint(), "changed files of the NATS connection cannot be used");
             }
             Err(error) => tracing::error!(%error, "could not look at changed files"),
         }
     }
+}
+
+/// Waits until the files stay as they are: certificate and key are written one after the other.
+async fn settled(files: &[PathBuf], mut now: Vec<Look>) -> Vec<Look> {
+    loop {
+        sleep(LOOK).await;
+        let later = look(files).await;
+        if later == now {
+            return now;
+        }
+        now = later;
+    }
+}
+
+/// Whether somebody who shows the files gets in. A connection that was given up for files that no server
+/// takes would not come back.
+async fn is_let_in(prepared: &Prepared) -> Result<(), ConnectError> {
+    let options = prepared.options().name("lattice: changed files");
+    options.connect(prepared.servers()).await.map(drop)
 }
 
 async fn look(files: &[PathBuf]) -> Vec<Look> {

@@ -170,7 +170,7 @@ impl Rule {
     fn fits(&self, request: &PolicyRequest, about: &About<'_>) -> bool {
         let host = &request.host;
         let claims = about.claims;
-        let expired = claims.is_some_and(|claims| claims.expired);
+        let expired = claims.map(|claims| claims.expired);
         fit(&self.kind, Some(request.kind.as_str()))
             && fit(&self.lattice, Some(&host.lattice))
             && fit(&self.host, Some(&host.public_key))
@@ -183,7 +183,7 @@ impl Rule {
                 claims.map(|claims| claims.public_key.as_str()),
             )
             && self.signed.is_none_or(|signed| signed == claims.is_some())
-            && self.expired.is_none_or(|wanted| wanted == expired)
+            && self.expired.is_none_or(|wanted| expired == Some(wanted))
             && fit_all(&self.annotations, about.annotations)
             && self
                 .max_instances
@@ -333,6 +333,21 @@ mod tests {
             component.max_instances = 6;
         }
         assert_eq!(by(RULES, &many), "deny by default");
+    }
+
+    #[test]
+    fn what_nobody_has_signed_has_not_expired_nor_not_expired() {
+        for expired in [true, false] {
+            let rules = format!("[[rule]]\nexpired = {expired}\ndecision = \"allow\"");
+            assert_eq!(
+                by(&rules, &component("cart", json!(null))),
+                "deny by default"
+            );
+            let claims = json!({
+                "publicKey": "M", "issuer": "A", "issuedAt": "1", "expiresAt": 2, "expired": expired,
+            });
+            assert_eq!(by(&rules, &component("cart", claims)), "allow by rule 1");
+        }
     }
 
     #[test]

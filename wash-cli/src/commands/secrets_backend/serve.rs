@@ -70,8 +70,9 @@ impl std::fmt::Debug for Args {
 pub(super) async fn run(args: Args) -> Result<Output> {
     let mut signals = Signals::listen()?;
     lattice_host::cli::log_to_stderr();
-    // Before it has the key that opens every secret.
-    lattice_host::cli::hide_memory();
+    if let Some(warning) = lattice_host::cli::warn_of_seeds(std::env::args_os()) {
+        crate::output::eprint_line(&format!("note: {warning}"));
+    }
     let (encryption, transit) = args.keys()?;
     let trusted_issuers = public_keys(&args.trusted_issuers)?;
     let trusted_hosts = public_keys(&args.trusted_hosts)?;

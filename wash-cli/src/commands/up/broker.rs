@@ -313,7 +313,7 @@ fn failed(dir: &LatticeDir, status: Option<ExitStatus>) -> CliError {
     error.hint(format!("its log is {}", dir.nats_log().display()))
 }
 
-/// A fresh log for each start; the last one is kept beside it.
+/// A fresh log for each start, to which several may write; the last one is kept beside it.
 pub(super) fn open_log(path: &Path) -> Result<File> {
     let io = |error| {
         CliError::io(
@@ -324,7 +324,8 @@ pub(super) fn open_log(path: &Path) -> Result<File> {
     if path.exists() {
         std::fs::rename(path, path.with_extension("log.old")).map_err(io)?;
     }
-    File::create(path).map_err(io)
+    let mut options = File::options();
+    options.append(true).create(true).open(path).map_err(io)
 }
 
 /// Ctrl-C in the terminal is for `wash`, which then stops its children in order.

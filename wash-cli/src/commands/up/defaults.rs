@@ -40,6 +40,8 @@ pub(super) struct Place<'a> {
     pub(super) provider: &'a str,
     /// A port for HTTP that nobody has.
     pub(super) port: u16,
+    /// What links say whose backend is the lattice's NATS server.
+    pub(super) nats: &'a [(&'static str, String)],
 }
 
 /// A link that a component gets.
@@ -165,6 +167,18 @@ const fn import(
     }
 }
 
+/// What a link of a default says.
+fn settings(default: &Default, place: &Place<'_>) -> Vec<(&'static str, String)> {
+    let mut settings = (default.settings)(&Place {
+        provider: default.provider,
+        ..*place
+    });
+    if default.provider.ends_with("-nats") {
+        settings.extend_from_slice(place.nats);
+    }
+    settings
+}
+
 fn nothing(_: &Place<'_>) -> Vec<(&'static str, String)> {
     Vec::new()
 }
@@ -250,10 +264,7 @@ impl Plan {
                 renamed => renamed.to_vec(),
             },
             provider: default.provider,
-            settings: (default.settings)(&Place {
-                provider: default.provider,
-                ..*place
-            }),
+            settings: settings(default, place),
         });
     }
 
@@ -300,6 +311,7 @@ mod tests {
             component: "cart",
             provider: "",
             port: 8003,
+            nats: &[],
         };
         plan(&owned(imports), &owned(exports), &place)
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::apps::{App, Running};
 use super::defaults::{Place, Side, Wanted, plan};
+use super::secure::Secure;
 use crate::commands::{link, start};
 use crate::connection::{Lattice, Search};
 use crate::error::{CliError, Code, Result};
@@ -31,12 +32,14 @@ pub(super) async fn start(
     apps: &[App],
     lattice: &Lattice,
     dir: &LatticeDir,
+    secure: Option<&Secure>,
     ui: &Ui,
 ) -> Result<Vec<Running>> {
     if apps.is_empty() {
         return Ok(Vec::new());
     }
     let mut deployment = Deployment::look(lattice, dir).await?;
+    deployment.nats = secure.map(Secure::backend).unwrap_or_default();
     let mut running = Vec::with_capacity(apps.len());
     for app in apps {
         let _spinner = ui.spinner(format!("Starting {}", app.id));
@@ -57,6 +60,8 @@ struct Deployment<'a> {
     own: Vec<Link>,
     /// Ports that links say, whether or not their provider runs.
     ports: BTreeSet<u16>,
+    /// What links say whose backend is the lattice's NATS server.
+    nats: Vec<(&'static str, String)>,
 }
 
 impl<'a> Deployment<'a> {
@@ -70,6 +75,7 @@ impl<'a> Deployment<'a> {
             providers: providers.map(|provider| provider.id).collect(),
             own: Vec::new(),
             ports: BTreeSet::new(),
+            nats: Vec::new(),
         };
         for link in &deployment.links {
             let port = deployment.url_of(link).await.and_then(|url| port_of(&url));
@@ -85,6 +91,7 @@ impl<'a> Deployment<'a> {
             component: app.id.as_str(),
             provider: "",
             port: free_port(&self.ports)?,
+            nats: &self.nats,
         };
         let plan = plan(&app.world.imports, &app.world.exports, &place);
         let wanted = start::component::Wanted {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use lattice_claims::{KeyKind, SigningKey};
 use lattice_core::HostId;
-use lattice_core::provider::SecretText;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -95,8 +94,8 @@ impl Start<'_> {
         // Seeds go by environment: arguments are visible to every user of the machine.
         command.env("WASMCLOUD_HOST_SEED", seed);
         command.envs(self.secure.map(Secure::variables).unwrap_or_default());
-        // One tells the lattice what the server refuses; the others would say the same.
-        if self.secure.is_some() && self.dir.live_hosts().is_empty() {
+        // Of those that read it one tells the lattice what the server refuses.
+        if self.secure.is_some() {
             command.env("LATTICE_NATS_SERVER_LOG", self.dir.nats_log());
         }
         command.envs(self.variables());
@@ -124,12 +123,11 @@ impl Start<'_> {
     }
 
     /// What a host is told of what this command goes by. A secure lattice has its own way in for
-    /// hosts, and its own cluster: there only what was given for this start is told.
+    /// hosts, and its own cluster, whose seed is in a file.
     fn variables(&self) -> Vec<(String, String)> {
         let host = &self.args.host;
-        let given = host.cluster_seed.clone().map(SecretText::new);
         let shared = match self.secure {
-            Some(_) => given.as_ref(),
+            Some(_) => None,
             None => self.settings.cluster.as_ref(),
         };
         // A server that was started here has the domain of its flag, whatever the context names.

@@ -31,6 +31,9 @@ const SERVER_DAYS: i64 = 365;
 /// The names under which a local server is reached.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
+/// The user for the backends of links.
+const DATA: &str = "data";
+
 /// The file with the seed of the cluster.
 const CLUSTER: &str = "cluster.nk";
 
@@ -42,6 +45,9 @@ struct Seeds {
     /// Signs for the users of providers; hosts have this one and not that of the account.
     signing: SecretText,
     system: SecretText,
+    /// What components keep and say is in an account of its own, apart from the lattice.
+    #[serde(default = "account_seed")]
+    data: SecretText,
     /// That of the cluster: hosts believe one another's compiled code, and know each other by it.
     cluster: SecretText,
     /// The private key of the authority, as PEM.
@@ -53,6 +59,7 @@ struct Keys {
     account: SigningKey,
     signing: SigningKey,
     system: SigningKey,
+    data: SigningKey,
 }
 
 /// What a secure lattice runs with.
@@ -66,11 +73,26 @@ pub(super) struct Secure {
 }
 
 impl Secure {
-    /// Makes what is missing, and what each start makes anew.
-    pub(super) fn prepare(dir: &LatticeDir, host: &str) -> Result<Self> {
+    /// Makes what is missing, and what each start makes anew. A `cluster` that is named at the first start is
+    /// that of the lattice from then on.
+    pub(super) fn prepare(
+        dir: &LatticeDir,
+        host: &str,
+        cluster: Option<&SecretText>,
+    ) -> Result<Self> {
         let folder = dir.keys();
         create_private_folder(&folder)?;
-        let seeds = seeds(&folder.join("keys.json"))?;
+        let seeds = seeds(&folder.join("keys.json"), cluster)?;
+        if cluster.is_some_and(|cluster| *cluster != seeds.cluster) {
+            let text = format!(
+                "lattice `{}` has another cluster than the one that is given",
+                dir.name()
+            );
+            return Err(CliError::new(Code::Usage, text).hint(format!(
+                "leave out `--cluster-seed`, or unset WASMCLOUD_CLUSTER_SEED: it is in `{}`",
+                folder.join(CLUSTER).display()
+            )));
+        }
         let keys = seeds.read()?;
         let secure = Self {
             config: keys.config(&folder)?,
@@ -79,8 +101,12 @@ impl Secure {
             folder,
         };
         secure.certificates(&seeds.authority, host)?;
-        for name in ["hosts", "wash"] {
-            secure.creds(name, &keys)?;
+        for (name, account) in [
+            ("hosts", &keys.account),
+            ("wash", &keys.account),
+            (DATA, &keys.data),
+        ] {
+            secure.creds(name, account)?;
         }
         secure.write("signing.nk", seeds.signing.expose())?;
         secure.write(CLUSTER, seeds.cluster.expose())?;
@@ -132,6 +158,16 @@ impl Secure {
         ]
     }
 
+    /// What links say whose backend is this NATS server: provider processes have no rights there but for their
+    /// links, and what components keep and say does not belong among what the lattice does.
+    pub(super) fn backend(&self) -> Vec<(&'static str, String)> {
+        let path = |name: &str| self.path(name).display().to_string();
+        vec![
+            ("client_creds_file", path("data.creds")),
+            ("tls_ca_file", path("ca.pem")),
+        ]
+    }
+
     /// Has this very command get in.
     pub(super) fn settle(&self, settings: &mut Settings) {
         let LocalAccess { creds, ca, .. } = self.access();
@@ -174,7 +210,7 @@ impl Secure {
     }
 
     /// Credentials of a user who may do everything in the account.
-    fn creds(&self, name: &str, keys: &Keys) -> Result<()> {
+    fn creds(&self, name: &str, account: &SigningKey) -> Result<()> {
         let file = format!("{name}.creds");
         if self.path(&file).exists() {
             return Ok(());
@@ -187,7 +223,7 @@ impl Secure {
             expires: None,
             permissions: Permissions::default(),
         };
-        let jwt = user_token(&user, &keys.account);
+        let jwt = user_token(&user, account);
         let jwt = jwt.map_err(|error| broken("could not make credentials", &error))?;
         let creds = Creds {
             jwt: jwt.into(),
@@ -258,23 +294,28 @@ fn valid_for(params: &mut CertificateParams, days: i64) {
     params.not_after = now + Duration::days(days);
 }
 
-/// The seeds of an earlier start, or new ones.
-fn seeds(path: &Path) -> Result<Seeds> {
+/// The seeds of an earlier start, or new ones, with the cluster that is given.
+fn seeds(path: &Path, cluster: Option<&SecretText>) -> Result<Seeds> {
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-            let text = format!("`{}` does not hold the keys of a lattice", path.display());
-            // The cause might repeat a part of a seed.
-            let place = format!("line {}, column {}", error.line(), error.column());
-            CliError::new(Code::CredentialsInvalid, text)
-                .cause(place)
-                .hint("restore it, or delete the folder it is in to begin with new keys")
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let seeds = Seeds::new()?;
-            let bytes = serde_json::to_vec(&seeds).expect("seeds are plain texts");
-            write_private(path, &bytes).map_err(|error| {
-                CliError::io(format!("could not write `{}`", path.display()), &error)
+        Ok(bytes) => {
+            let seeds: Seeds = serde_json::from_slice(&bytes).map_err(|error| {
+                let text = format!("`{}` does not hold the keys of a lattice", path.display());
+                // The cause might repeat a part of a seed.
+                let place = format!("line {}, column {}", error.line(), error.column());
+                CliError::new(Code::CredentialsInvalid, text)
+                    .cause(place)
+                    .hint("restore it, or delete the folder it is in to begin with new keys")
             })?;
+            // Those of an earlier version have fewer.
+            seeds.write(path)?;
+            Ok(seeds)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut seeds = Seeds::new()?;
+            if let Some(cluster) = cluster {
+                seeds.cluster = cluster.clone();
+            }
+            seeds.write(path)?;
             Ok(seeds)
         }
         Err(error) => Err(CliError::io(
@@ -294,9 +335,16 @@ impl Seeds {
             account: seed(KeyKind::Account),
             signing: seed(KeyKind::Account),
             system: seed(KeyKind::Account),
+            data: seed(KeyKind::Account),
             cluster: seed(KeyKind::Cluster),
             authority: SecretText::new(authority.serialize_pem()),
         })
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self).expect("seeds are plain texts");
+        write_private(path, &bytes)
+            .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))
     }
 
     fn read(&self) -> Result<Keys> {
@@ -316,6 +364,7 @@ impl Seeds {
             account: key(&self.account, KeyKind::Account)?,
             signing: key(&self.signing, KeyKind::Account)?,
             system: key(&self.system, KeyKind::Account)?,
+            data: key(&self.data, KeyKind::Account)?,
         })
     }
 }
@@ -337,20 +386,29 @@ impl Keys {
             key: system.clone(),
             ..Account::default()
         };
-        let [account_jwt, system_jwt] = [&account, &of_system]
-            .map(|account| account_token(account, &self.operator).map_err(made));
+        let data = Account {
+            name: DATA.to_owned(),
+            key: self.data.public_key(),
+            jetstream: true,
+            ..Account::default()
+        };
+        let mut accounts = String::new();
+        for account in [&account, &data, &of_system] {
+            let jwt = account_token(account, &self.operator).map_err(made)?;
+            accounts.push_str(&format!("  {}: {jwt}\n", account.key));
+        }
         let quoted = |name: &str| quoted(&folder.join(name));
         Ok(format!(
             "tls {{\n  cert_file: {}\n  key_file: {}\n  timeout: 5\n}}\noperator: {operator}\n\
-             system_account: {system}\nresolver: MEMORY\nresolver_preload {{\n  {}: {}\n  \
-             {system}: {}\n}}\n",
+             system_account: {system}\nresolver: MEMORY\nresolver_preload {{\n{accounts}}}\n",
             quoted("server.pem"),
             quoted("server.key"),
-            account.key,
-            account_jwt?,
-            system_jwt?,
         ))
     }
+}
+
+fn account_seed() -> SecretText {
+    SigningKey::generate(KeyKind::Account).seed()
 }
 
 fn broken(what: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
@@ -366,14 +424,14 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.json");
-        let first = seeds(&path).unwrap();
-        let again = seeds(&path).unwrap();
+        let first = seeds(&path, None).unwrap();
+        let again = seeds(&path, None).unwrap();
         assert_eq!(first.account, again.account);
         assert_eq!(first.authority, again.authority);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(&path, "{\"operator\": 7}").unwrap();
-        let error = seeds(&path).map(drop).unwrap_err();
+        let error = seeds(&path, None).map(drop).unwrap_err();
         assert_eq!(error.code(), Code::CredentialsInvalid);
     }
 }

@@ -12,6 +12,10 @@ use crate::lattice_dir::LatticeDir;
 /// The longest line that the server reads: the tokens of providers with many links have room in it.
 pub(in super::super) const LONGEST_LINE: usize = 64 * 1024;
 
+/// How long one file of the log grows, in bytes, and how many there are besides.
+const LOG_SIZE: u64 = 32 << 20;
+const LOGS: u32 = 3;
+
 /// Writes the configuration of a server whose user has none.
 pub(super) fn write_config(
     args: &NatsArgs,
@@ -22,6 +26,7 @@ pub(super) fn write_config(
 ) -> Result<PathBuf> {
     let path = dir.nats().join("nats.conf");
     let mut text = config(args, host, port, &dir.jetstream(), secure);
+    text.push_str(&log(&dir.nats_log()));
     text.push_str(secure.map_or("", Secure::config));
     crate::files::write_private(&path, text.as_bytes())
         .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))?;
@@ -55,6 +60,13 @@ pub(super) fn is_needed(name: &str) -> bool {
 pub(super) fn is_not_ours(name: &str) -> bool {
     let ours = ["WASMCLOUD_", "LATTICE_", "WASH_"];
     !ours.iter().any(|start| name.starts_with(start))
+}
+
+/// The server keeps its log itself, so that it can begin it anew: what clients are refused stands there, and they
+/// may try as often as they like.
+fn log(path: &Path) -> String {
+    let path = serde_json::Value::from(path.display().to_string());
+    format!("log_file: {path}\nlogfile_size_limit: {LOG_SIZE}\nlogfile_max_num: {LOGS}\n")
 }
 
 fn config(args: &NatsArgs, host: &str, port: u16, store: &Path, secure: Option<&Secure>) -> String {
