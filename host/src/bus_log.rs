@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::event::{BusRefused, Event};
-use lattice_core::{ComponentId, HostId};
+use lattice_core::{ComponentId, HostId, LatticeName};
 use lattice_rpc::quiet::{Repeated, Reports, tell_some};
 use parking_lot::RwLock;
 use tokio::fs::File;
@@ -34,6 +34,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// The longest line that is read. Clients choose their names and subjects, each as long as the server's
 /// `max_control_line`, and the server writes some characters of them as several.
 const LONGEST_LINE: usize = 1024 * 1024;
+/// How often in a row the file may be missing without a word.
+const MISSING: u32 = 8;
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
 /// How many groups of subjects are told apart for each user.
@@ -82,6 +84,12 @@ impl BusLog {
         let (reports, coming) = mpsc::channel(WAITING);
         let reports = Reports::new(reports);
         let tell = move |Report(refused): Report| {
+            let provider_id = refused.user.as_deref().and_then(|user| users.whose(user));
+            let refused = BusRefused {
+                host_id: host.as_str().to_owned(),
+                provider_id,
+                ..refused
+            };
             tracing::warn!(
                 user = refused.user,
                 provider = refused.provider_id,
@@ -90,24 +98,16 @@ impl BusLog {
                 suppressed = refused.suppressed,
                 "the NATS server refused a subject"
             );
-            events.publish(Event::BusRefused(BusRefused {
-                host_id: host.as_str().to_owned(),
-                ..refused
-            }));
+            events.publish(Event::BusRefused(refused));
         };
         let pass_on = move |line: &str| {
             let Some(refused) = line::read(line) else {
                 return;
             };
-            if !turn.is_ours() {
-                return;
-            }
-            let provider_id = refused.user.as_deref().and_then(|user| users.whose(user));
             // One who floods the log is told of by what there is room for, and by the number.
-            reports.send(Report(BusRefused {
-                provider_id,
-                ..refused
-            }));
+            if turn.is_ours() {
+                reports.send(Report(refused));
+            }
         };
         Ok(Self {
             _reading: AbortOnDropHandle::new(tokio::spawn(log.follow(pass_on))),
@@ -116,11 +116,18 @@ impl BusLog {
     }
 }
 
+/// Who has a user.
+#[derive(Debug)]
+struct Owner {
+    provider: ComponentId,
+    /// When its token ends at the latest, once its process has ended.
+    ends: Option<Instant>,
+}
+
 /// The NATS users that hosts have made, and the providers that have them.
 #[derive(Debug)]
 pub(crate) struct Users {
-    /// The provider, and when its token ends at the latest, once its process has ended.
-    by_key: RwLock<HashMap<Box<str>, (ComponentId, Option<Instant>)>>,
+    by_key: RwLock<HashMap<Box<str>, Owner>>,
     /// How long tokens hold.
     life: Duration,
     /// What hosts share that read the same log.
@@ -129,28 +136,29 @@ pub(crate) struct Users {
 
 impl Users {
     /// None yet of this host, which reads the log at `log` if it reads one. Their tokens hold for `life`.
-    pub(crate) fn new(log: Option<&Path>, life: Duration) -> Self {
+    pub(crate) fn new(log: Option<&Path>, lattice: &LatticeName, life: Duration) -> Self {
         Self {
             by_key: RwLock::default(),
             life,
-            folder: log.and_then(Folder::beside),
+            folder: log.and_then(|log| Folder::beside(log, lattice)),
         }
     }
 
     /// Notes whose user has a public key, until what this returns is dropped and the last token has ended: a
     /// process that was stopped may use it as long as the server takes it.
     pub(crate) fn add(self: &Arc<Self>, key: &str, provider: &ComponentId) -> KnownUser {
-        let now = Instant::now();
-        let mut users = self.by_key.write();
-        for (key, _) in users.extract_if(|_, (_, ends)| ends.is_some_and(|at| at <= now)) {
-            if let Some(folder) = &self.folder {
-                folder.forget(&key);
-            }
-        }
-        users.insert(key.into(), (provider.clone(), None));
-        drop(users);
         if let Some(folder) = &self.folder {
             folder.note(key, provider);
+        }
+        let now = Instant::now();
+        let mut users = self.by_key.write();
+        let has_ended = |owner: &Owner| owner.ends.is_some_and(|at| at <= now);
+        let ended: Vec<_> = users.extract_if(|_, owner| has_ended(owner)).collect();
+        let (provider, ends) = (provider.clone(), None);
+        users.insert(key.into(), Owner { provider, ends });
+        drop(users);
+        if let Some(folder) = &self.folder {
+            ended.iter().for_each(|(key, _)| folder.forget(key));
         }
         KnownUser {
             users: Arc::clone(self),
@@ -161,7 +169,11 @@ impl Users {
     /// The provider whose user ends the text that the server names it by, `…/jwt:KEY` or `KEY`.
     fn whose(&self, user: &str) -> Option<String> {
         let key = user.rsplit(['/', ':']).next()?;
-        let own = self.by_key.read().get(key).map(|(id, _)| id.clone());
+        let own = self
+            .by_key
+            .read()
+            .get(key)
+            .map(|owner| owner.provider.clone());
         let known = own.or_else(|| self.folder.as_ref()?.whose(key));
         known.map(|id| id.as_str().to_owned())
     }
@@ -176,8 +188,8 @@ pub(crate) struct KnownUser {
 
 impl Drop for KnownUser {
     fn drop(&mut self) {
-        if let Some((_, ends)) = self.users.by_key.write().get_mut(&self.key) {
-            *ends = Some(Instant::now() + self.users.life);
+        if let Some(owner) = self.users.by_key.write().get_mut(&self.key) {
+            owner.ends = Some(Instant::now() + self.users.life);
         }
     }
 }
@@ -215,11 +227,15 @@ impl Log {
     async fn follow(mut self, line: impl Fn(&str)) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_well = true;
+        let (mut is_well, mut missing) = (true, 0);
         loop {
             ticks.tick().await;
             match self.catch_up(&line).await {
-                Ok(()) => is_well = true,
+                Ok(()) => (is_well, missing) = (true, 0),
+                // Between the end of one file and the beginning of the next.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && missing < MISSING => {
+                    missing += 1;
+                }
                 Err(error) if is_well => {
                     is_well = false;
                     tracing::error!(path = %self.path.display(), %error, "cannot read the log of the NATS server");
@@ -300,7 +316,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_user_is_its_providers_until_its_token_has_ended() {
-        let users = Arc::new(Users::new(None, Duration::from_secs(60)));
+        let users = Arc::new(Users::new(
+            None,
+            &LatticeName::default(),
+            Duration::from_secs(60),
+        ));
         let kv = ComponentId::new("kv").unwrap();
         let known = users.add("UA7", &kv);
         for named in ["UA7", "ACC/lattice/jwt:UA7"] {

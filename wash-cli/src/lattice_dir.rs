@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,8 +25,6 @@ use crate::process::ProcessRecord;
 
 const PID_FILE: &str = "pid.json";
 
-/// How long another command is waited for, which may have to wait for hosts itself.
-const OTHERS: Duration = Duration::from_secs(90);
 /// How often is looked for its end.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -119,12 +118,15 @@ impl LatticeDir {
     ///
     /// # Errors
     ///
-    /// Another one is at it for too long.
-    pub(crate) async fn lock(&self) -> Result<File> {
+    /// Another one is at it for longer than `patience`.
+    pub(crate) async fn lock(&self, patience: Duration) -> Result<File> {
         let path = self.root.join("lock");
         let broken = |error| CliError::io(format!("could not lock `{}`", path.display()), &error);
-        let file = File::create(&path).map_err(broken)?;
-        let until = Instant::now() + OTHERS;
+        // Who may open it can hold it.
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(broken)?;
+        let until = Instant::now() + patience;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -134,7 +136,7 @@ impl LatticeDir {
                 Err(fs::TryLockError::WouldBlock) => {
                     let text = format!("another `wash` starts or stops lattice `{}`", self.name);
                     return Err(CliError::new(Code::Timeout, text)
-                        .cause(format!("it has not ended within {OTHERS:?}"))
+                        .cause(format!("it has not ended within {patience:?}"))
                         .hint("wait for it, or end it"));
                 }
                 Err(fs::TryLockError::Error(error)) => return Err(broken(error)),
@@ -149,6 +151,11 @@ impl LatticeDir {
     /// The seeds, certificates and credentials of a lattice that was started with `--secure`.
     pub(crate) fn keys(&self) -> PathBuf {
         self.root.join("keys")
+    }
+
+    /// The configuration that the NATS server was started with, where it is ours.
+    pub(crate) fn nats_config(&self) -> PathBuf {
+        self.nats().join("nats.conf")
     }
 
     pub(crate) fn nats_log(&self) -> PathBuf {

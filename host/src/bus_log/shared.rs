@@ -1,38 +1,59 @@
-//! What hosts share that read the same log: which of them tells of it, and whose users they have made.
+//! What hosts of a lattice share that read the same log: which of them tells of it, and whose users they
+//! have made.
 //!
-//! It is in a folder beside the log. Where there can be none, as the log is somebody else's, a host knows its
-//! own users and tells of everything.
+//! It is in a folder beside the log, one for each lattice. Where there can be none, as the log is somebody
+//! else's, a host knows its own users and tells of everything.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use lattice_core::ComponentId;
+use lattice_core::{ComponentId, LatticeName};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Locked by the host that tells.
 const TELLER: &str = "teller";
 
-/// The folder, readable by its owner alone.
+/// How long the note of a user that nobody has forgotten, as its host was killed, is kept: no token holds longer.
+const KEPT: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// How often a host asks whether it is its turn.
+const ASKS: Duration = Duration::from_millis(250);
+
+/// The folder, which nobody but its owner can write to.
 #[derive(Debug, Clone)]
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// The one beside a log.
-    pub(super) fn beside(log: &Path) -> Option<Self> {
+    /// The one of a lattice beside a log.
+    pub(super) fn beside(log: &Path, lattice: &LatticeName) -> Option<Self> {
         let mut path = log.as_os_str().to_owned();
-        path.push(".hosts");
+        path.push(format!(".{lattice}.hosts"));
         let path = PathBuf::from(path);
-        match fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-        {
-            Ok(()) => Some(Self(path)),
+        match own_folder(&path) {
+            Ok(()) => {
+                let folder = Self(path);
+                folder.tidy();
+                Some(folder)
+            }
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "shares nothing with other hosts that read the log of NATS");
                 None
+            }
+        }
+    }
+
+    /// Removes notes of users whose tokens have ended.
+    fn tidy(&self) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let age = entry.metadata().and_then(|file| file.modified());
+            let is_old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT));
+            if is_old && self.place(&entry.file_name().to_string_lossy()).is_some() {
+                // Another host may be at it as well.
+                let _ = fs::remove_file(entry.path());
             }
         }
     }
@@ -47,7 +68,7 @@ impl Folder {
 
     pub(super) fn forget(&self, key: &str) {
         if let Some(path) = self.place(key) {
-            // It is gone where another start of NATS has tidied up.
+            // Another host may have tidied up.
             let _ = fs::remove_file(path);
         }
     }
@@ -59,11 +80,8 @@ impl Folder {
 
     /// Where a user is noted. What is no key, but something that a client says of itself, has no place.
     fn place(&self, key: &str) -> Option<PathBuf> {
-        let is_key = key.starts_with('U')
-            && key.len() <= 64
-            && key
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        let is_of_key = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+        let is_key = key.starts_with('U') && key.len() <= 64 && key.bytes().all(is_of_key);
         is_key.then(|| self.0.join(key))
     }
 
@@ -79,11 +97,33 @@ impl Folder {
     }
 }
 
-/// The turn to tell of a log. A host that has it keeps it for as long as it lives.
+/// Makes a folder that nobody else can write to, or takes one that is there.
+fn own_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path)?;
+    let is_own = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    if found.is_dir() && is_own {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is open to others"))
+    }
+}
+
+/// The turn to tell of a log. A host that has it keeps it until its process ends.
 #[derive(Debug)]
 pub(super) struct Turn {
     folder: Option<Folder>,
-    held: Mutex<Option<File>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    lock: Option<File>,
+    /// When it was asked for last.
+    asked: Option<Instant>,
 }
 
 impl Turn {
@@ -100,16 +140,19 @@ impl Turn {
             return true;
         };
         let mut held = self.held.lock();
-        if held.is_none() {
+        let now = Instant::now();
+        // Whoever is refused chooses how many lines there are.
+        if held.lock.is_none() && held.asked.is_none_or(|at| now >= at + ASKS) {
+            held.asked = Some(now);
             match folder.lock() {
-                Ok(lock) => *held = lock,
+                Ok(lock) => held.lock = lock,
                 Err(error) => {
                     tracing::debug!(%error, "tells of the log of NATS beside other hosts");
                     return true;
                 }
             }
         }
-        held.is_some()
+        held.lock.is_some()
     }
 }
 
@@ -117,14 +160,26 @@ impl Turn {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_host_tells_and_another_when_it_has_ended() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::SystemTime;
+
+    use tempfile::TempDir;
+
+    fn of(folder: &TempDir, lattice: &str) -> Option<Folder> {
+        let lattice = LatticeName::new(lattice).unwrap();
+        Folder::beside(&folder.path().join("nats.log"), &lattice)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_host_of_a_lattice_tells_and_another_when_it_has_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let beside = || Folder::beside(&folder.path().join("nats.log"));
-        let (first, second) = (Turn::new(beside()), Turn::new(beside()));
+        let (first, second) = (Turn::new(of(&folder, "a")), Turn::new(of(&folder, "a")));
         assert!(first.is_ours() && first.is_ours());
         assert!(!second.is_ours());
+        assert!(Turn::new(of(&folder, "b")).is_ours());
         drop(first);
+        assert!(!second.is_ours());
+        tokio::time::advance(ASKS).await;
         assert!(second.is_ours());
         assert!(Turn::new(None).is_ours());
     }
@@ -132,8 +187,7 @@ mod tests {
     #[test]
     fn hosts_know_each_others_users_and_nothing_that_is_no_key() {
         let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("nats.log");
-        let (one, other) = (Folder::beside(&log).unwrap(), Folder::beside(&log).unwrap());
+        let (one, other) = (of(&folder, "a").unwrap(), of(&folder, "a").unwrap());
         let kv = ComponentId::new("kv").unwrap();
         one.note("UA7", &kv);
         assert_eq!(other.whose("UA7"), Some(kv.clone()));
@@ -144,16 +198,30 @@ mod tests {
         }
         one.forget("UA7");
         assert_eq!(other.whose("UA7"), None);
-        assert_eq!(
-            fs::read_dir(folder.path().join("nats.log.hosts"))
-                .unwrap()
-                .count(),
-            0
-        );
+        let shared = folder.path().join("nats.log.a.hosts");
+        assert_eq!(fs::read_dir(shared).unwrap().count(), 0);
     }
 
     #[test]
-    fn where_no_folder_can_be_made_a_host_is_alone() {
-        assert!(Folder::beside(Path::new("/proc/none/nats.log")).is_none());
+    fn a_note_of_a_token_that_has_ended_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = of(&folder, "a").unwrap();
+        one.note("UA7", &ComponentId::new("kv").unwrap());
+        assert!(of(&folder, "a").unwrap().whose("UA7").is_some());
+        let note = File::options().write(true).open(one.place("UA7").unwrap());
+        let long_ago = SystemTime::now() - KEPT - Duration::from_secs(1);
+        note.unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(of(&folder, "a").unwrap().whose("UA7"), None);
+    }
+
+    #[test]
+    fn where_no_folder_can_be_made_or_others_can_write_a_host_is_alone() {
+        let nowhere = Path::new("/proc/none/nats.log");
+        assert!(Folder::beside(nowhere, &LatticeName::default()).is_none());
+        let folder = tempfile::tempdir().unwrap();
+        let open = folder.path().join("nats.log.a.hosts");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(of(&folder, "a").is_none());
     }
 }

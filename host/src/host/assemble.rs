@@ -194,7 +194,11 @@ async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, S
     let labels = Arc::new(labels);
     let trust = trust(&config, &ctl, &identity, &labels, &events).await?;
     let life = config.provider_signer.as_ref().map(|signer| signer.life);
-    let users = Users::new(config.bus_log.as_deref(), life.unwrap_or_default());
+    let users = Users::new(
+        config.bus_log.as_deref(),
+        &config.lattice,
+        life.unwrap_or_default(),
+    );
     Ok(Common {
         refusals,
         voucher: Arc::new(voucher),

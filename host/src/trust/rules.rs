@@ -245,7 +245,8 @@ impl Gate {
             _ => name.as_str(),
         };
         let (name, grant) = (Shown(name), Shown(grant));
-        let why = format_args!("`{name}` is not covered; `--{rule} '{grant}'` would let it through");
+        let why =
+            format_args!("`{name}` is not covered; `--{rule} '{grant}'` would let it through");
         Err(self.denied(rule, asked, why))
     }
 

@@ -254,7 +254,12 @@ async fn one_of_several_hosts_tells_what_is_refused_and_another_when_it_has_ende
         guarded.lattice.events.all()
     );
 
-    guarded.lattice.hosts[0].kill().await?;
+    let events = guarded.lattice.events.all();
+    let teller = events.iter().find(|event| event.name == "bus_refused");
+    let teller = teller.context("nobody told")?.data("host_id").to_owned();
+    let hosts = &mut guarded.lattice.hosts;
+    let teller = hosts.iter_mut().find(|host| host.id == teller);
+    teller.context("no such host")?.kill().await?;
     attacker.publish("default.vault.c", "x").await?;
     attacker.told(&guarded.lattice, "kv").await?;
     ensure!(

@@ -223,7 +223,8 @@ async fn a_changed_certificate_is_used_without_losing_what_is_sent() {
     send_for(Duration::from_secs(4), u64::MAX).await;
     assert_eq!(connects(), before);
     put(&good);
-    for round in 1..=2 {
+    send_for(LIMIT, before + 1).await;
+    for round in 2..=3 {
         authority.sign("next", "client").unwrap();
         for end in ["pem", "key"] {
             let (from, to) = (format!("next.{end}"), format!("client.{end}"));

@@ -33,16 +33,28 @@ pub(crate) fn redact(text: String, secrets: &[&SecretMap]) -> String {
 fn parts_of(secret: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let lines = secret.lines().map(str::trim);
     let list = secret.split(',').map(str::trim);
-    let password = password_of(secret);
-    let decoded = password.map(|password| percent_decode_str(password).decode_utf8_lossy());
-    let written = list.chain(lines).chain([secret]).chain(password);
-    written.map(Cow::Borrowed).chain(decoded)
+    let written = list.chain(lines).chain([secret]);
+    written.flat_map(|part| {
+        let login = login_of(part);
+        let password = login.map(|login| login.split_once(':').map_or(login, |(_, rest)| rest));
+        let decoded = password.map(|password| percent_decode_str(password).decode_utf8_lossy());
+        [Some(part), password]
+            .into_iter()
+            .flatten()
+            .map(Cow::Borrowed)
+            .chain(decoded)
+    })
 }
 
-/// What stands before the host of an address as its password.
-fn password_of(address: &str) -> Option<&str> {
-    let (login, _) = address.split_once("://")?.1.rsplit_once('@')?;
-    Some(login.split_once(':')?.1)
+/// What stands before the host of an address: a name and a password, or a token.
+fn login_of(address: &str) -> Option<&str> {
+    let rest = address.split_once("://")?.1;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // A password that is not written as it should be may have a `/` in it.
+    let (login, _) = rest[..end]
+        .rsplit_once('@')
+        .or_else(|| rest.rsplit_once('@'))?;
+    Some(login)
 }
 
 #[cfg(test)]
@@ -64,6 +76,9 @@ mod tests {
             ("url", "redis://me:staple@127.0.0.1:6379"),
             ("subscriptions", "orders.new, bad subject"),
             ("number", "7"),
+            ("cluster", "nats://a:first@one:4222,nats://b:other@two:4222"),
+            ("token", "nats://sesame@three:4222"),
+            ("query", "redis://me:reader@four/?to=a@b"),
         ]);
         let of_provider = secrets(&[
             ("database", "postgres://me:p%40ss%2Fword@db/cart"),
@@ -79,6 +94,9 @@ mod tests {
         );
         assert_eq!(said("AUTH staple failed"), "AUTH (a secret) failed");
         assert_eq!(said("`bad subject` is none"), "`(a secret)` is none");
+        for secret in ["first", "other", "sesame", "reader"] {
+            assert_eq!(said(&format!("no {secret} here")), "no (a secret) here");
+        }
         assert_eq!(
             said("password p@ss/word refused"),
             "password (a secret) refused"

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use lattice_core::subject::store;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     connection: ConnectionArgs,
 }
 
+/// How long another command that starts or stops this lattice is waited for.
+const OTHERS: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Purge {
     /// Keep everything
@@ -61,12 +65,8 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
             "`--flush-jetstream` changes nothing; `--purge-jetstream all` deletes what is stored",
         );
     }
-    // Nothing was ever started where there is no folder.
-    let _alone = if dir.root().exists() {
-        Some(dir.lock().await?)
-    } else {
-        None
-    };
+    // A start that hangs has to end as well, so it is not waited for long.
+    let _alone = dir.lock(OTHERS).await;
     let live = dir.live_hosts();
     let chosen = choose(&live, args.host_id.as_deref())?;
     if live.is_empty() && dir.broker().is_none() {

@@ -1,5 +1,6 @@
 //! `wash up`: a NATS server and hosts on this machine, from one program.
 
+use std::fs::File;
 use std::time::Duration;
 
 use lattice_core::LatticeName;
@@ -30,6 +31,8 @@ pub(crate) use broker::{Probe, probe};
 use secure::Secure;
 pub(crate) use server::find_any as find_server;
 
+/// How long another command that starts or stops this lattice is waited for: it may have to wait itself.
+const OTHERS: Duration = Duration::from_secs(90);
 /// How long started hosts may take until they answer.
 const READY: Duration = Duration::from_secs(60);
 /// How many logs of ended hosts are kept.
@@ -53,6 +56,8 @@ struct Running {
 struct Started {
     hosts: Vec<HostEntry>,
     broker: Option<LatticeDir>,
+    /// Keeps others from the lattice until it is started or undone.
+    alone: Option<File>,
 }
 
 impl Started {
@@ -79,6 +84,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
             return Err(error);
         }
     };
+    drop(started);
     if args.detached || running.fresh.is_empty() {
         return Ok(running.output(ui.style()));
     }
@@ -105,7 +111,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let dir = LatticeDir::open(&settings.lattice)?;
     create_folder(dir.root())?;
     // Two starts at once would make two NATS servers, and keys that do not belong together.
-    let _alone = dir.lock().await?;
+    started.alone = Some(dir.lock(OTHERS).await?);
     let secure = secure(args, &dir, &settings, ui)?;
     let before = dir.live_hosts();
     let count = missing_hosts(args, before.len());
@@ -313,6 +319,8 @@ async fn finish(
     let own_broker = running.broker_started.then_some(&running.dir);
     ui.notice("stopping; press Ctrl-C again to stop at once");
     let orderly = async {
+        // Somebody else may have stopped it all, and be starting it anew.
+        let _alone = running.dir.lock(OTHERS).await;
         let stopped = local::stop_hosts(&entries).await;
         if let Some(dir) = own_broker
             && let local::BrokerStop::InUse(users) = local::stop_broker(dir).await?

@@ -15,7 +15,7 @@ const INCREMENTAL: u64 = 13;
 /// Refuses to begin a first build for which there is no room. A later one takes what the first has left, which
 /// nobody can tell.
 pub(super) fn ensure(workspace: &Workspace, incremental: bool) -> Result<()> {
-    if workspace.target().join("debug/deps").exists() {
+    if workspace.target().join("debug/wash").exists() {
         return Ok(());
     }
     let needed = FIRST_BUILD + u64::from(incremental) * INCREMENTAL;

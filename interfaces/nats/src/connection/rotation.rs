@@ -1,9 +1,10 @@
 //! Connecting again when the files of a connection have changed.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use async_nats::{Client, ConnectError};
+use async_nats::{Client, ConnectError, ServerAddr};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long what was sent may take to leave by the old connection.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// How long after that files are tried again that the server did not take; it doubles from there.
+/// How long after that files are tried again with which no connection could be made; it doubles from there.
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
@@ -43,46 +44,87 @@ impl Rotation {
 
 async fn follow(prepared: Prepared, files: Vec<PathBuf>, client: Client) {
     let mut known = look(&files).await;
-    // When files that the server did not take are tried again, and the pause after that.
-    let mut again = None;
+    let mut again: Option<Again> = None;
     loop {
         sleep(LOOK).await;
         let now = look(&files).await;
-        if now == known {
-            match again {
-                Some((at, _)) if Instant::now() >= at => {}
-                _ => continue,
-            }
-        } else {
+        if now != known {
             known = settled(&files, now).await;
             again = None;
-        }
-        let taken = prepared.clone();
-        match tokio::task::spawn_blocking(move || taken.take_files()).await {
-            Ok(Ok(())) => match is_let_in(&prepared).await {
-                Ok(()) => {
-                    again = None;
-                    reconnect(&client).await;
-                }
-                Err(error) => {
-                    let pause = again.map_or(RETRY, |(_, pause): (_, Duration)| 2 * pause);
-                    if again.is_none() {
-                        tracing::error!(
-                            %error,
-                            hint = "the connection goes on as it is, and they are tried again",
-                            "the NATS server does not take the changed files of the connection"
-                        );
-                    }
-                    let pause = pause.min(LONGEST_RETRY);
-                    again = Some((Instant::now() + pause, pause));
-                }
-            },
-            Ok(Err(error)) => {
-                tracing::error!(%error, hint = error.hint(), "changed files of the NATS connection cannot be used");
+        } else {
+            // A connection that was lost meanwhile has come back with the files.
+            again = again.filter(|again| again.connects == connects(&client));
+            if again.as_ref().is_none_or(|again| Instant::now() < again.at) {
+                continue;
             }
-            Err(error) => tracing::error!(%error, "could not look at changed files"),
+        }
+        again = take_over(&prepared, &client, again).await;
+    }
+}
+
+/// When files are tried again with which no connection could be made.
+struct Again {
+    at: Instant,
+    pause: Duration,
+    /// How often the client had connected.
+    connects: u64,
+}
+
+impl Again {
+    fn after(before: Option<Self>, client: &Client) -> Self {
+        let pause = before.map_or(RETRY, |before| (2 * before.pause).min(LONGEST_RETRY));
+        Self {
+            at: Instant::now() + pause,
+            pause,
+            connects: connects(client),
         }
     }
+}
+
+fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}
+
+/// Connects with the files as they are, or says when to try again.
+async fn take_over(prepared: &Prepared, client: &Client, before: Option<Again>) -> Option<Again> {
+    let taken = prepared.clone();
+    match tokio::task::spawn_blocking(move || taken.take_files()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(%error, hint = error.hint(), "changed files of the NATS connection cannot be used");
+            return None;
+        }
+        Err(error) => {
+            tracing::error!(%error, "could not look at changed files");
+            return None;
+        }
+    }
+    match try_out(prepared, client).await {
+        Ok(()) => {
+            reconnect(client).await;
+            None
+        }
+        Err(error) => {
+            if before.is_none() {
+                tracing::error!(
+                    %error,
+                    hint = "the connection goes on as it is while it lasts, and they are tried again",
+                    "could not connect with the changed files of the NATS connection"
+                );
+            }
+            Some(Again::after(before, client))
+        }
+    }
+}
+
+/// Whether somebody who shows the files gets in, at one of the servers that are named or that those have told
+/// of. A connection that was given up for files that no server takes would not come back.
+async fn try_out(prepared: &Prepared, client: &Client) -> Result<(), ConnectError> {
+    let told = client.server_info().connect_urls;
+    let told = told.iter().filter_map(|url| url.parse::<ServerAddr>().ok());
+    let servers: Vec<_> = prepared.servers().iter().cloned().chain(told).collect();
+    let options = prepared.options().name("lattice: changed files");
+    options.connect(servers).await.map(drop)
 }
 
 /// Waits until the files stay as they are: certificate and key are written one after the other.
@@ -95,13 +137,6 @@ async fn settled(files: &[PathBuf], mut now: Vec<Look>) -> Vec<Look> {
         }
         now = later;
     }
-}
-
-/// Whether somebody who shows the files gets in. A connection that was given up for files that no server
-/// takes would not come back.
-async fn is_let_in(prepared: &Prepared) -> Result<(), ConnectError> {
-    let options = prepared.options().name("lattice: changed files");
-    options.connect(prepared.servers()).await.map(drop)
 }
 
 async fn look(files: &[PathBuf]) -> Vec<Look> {

@@ -24,7 +24,7 @@ use crate::lattice_dir::{LatticeDir, create_folder};
 use crate::output::Ui;
 use crate::process::ProcessRecord;
 pub(super) use config::LONGEST_LINE;
-use config::{give_variables, is_needed, is_not_ours, write_config};
+use config::{bounds_logs, give_variables, is_needed, is_not_ours, write_config};
 
 /// How long a started server may take until it answers.
 const START: Duration = Duration::from_secs(15);
@@ -235,7 +235,10 @@ async fn start(
     create_folder(&dir.jetstream())?;
     let config = match &args.nats_config_file {
         Some(path) => path.clone(),
-        None => write_config(args, host, port, secure, dir)?,
+        None => {
+            let bounds_logs = bounds_logs(&program).await;
+            write_config(args, host, port, secure, dir, bounds_logs)?
+        }
     };
     let log = open_log(&dir.nats_log())?;
     let mut command = Command::new(&program);

@@ -70,6 +70,15 @@ pub(super) struct Plan {
     pub(super) left: Vec<String>,
 }
 
+/// Those that keep things in the lattice's NATS server, or say them there.
+const ON_NATS: [&str; 5] = [
+    "keyvalue-nats",
+    "messaging-nats",
+    "queue-nats",
+    "lock-nats",
+    "schedule-nats",
+];
+
 const SAME: &[&str] = &[];
 /// What every shape of messaging is on the wire.
 const CONSUMER: (&str, &[&str]) = ("wasmcloud:messaging", &["consumer"]);
@@ -173,7 +182,7 @@ fn settings(default: &Default, place: &Place<'_>) -> Vec<(&'static str, String)>
         provider: default.provider,
         ..*place
     });
-    if default.provider.ends_with("-nats") {
+    if ON_NATS.contains(&default.provider) {
         settings.extend_from_slice(place.nats);
     }
     settings

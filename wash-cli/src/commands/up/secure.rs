@@ -46,8 +46,8 @@ struct Seeds {
     signing: SecretText,
     system: SecretText,
     /// What components keep and say is in an account of its own, apart from the lattice.
-    #[serde(default = "account_seed")]
-    data: SecretText,
+    #[serde(default)]
+    data: Option<SecretText>,
     /// That of the cluster: hosts believe one another's compiled code, and know each other by it.
     cluster: SecretText,
     /// The private key of the authority, as PEM.
@@ -70,11 +70,13 @@ pub(super) struct Secure {
     config: String,
     account: String,
     cluster: SecretText,
+    /// Whether the server has the account for data: one that an earlier version has started does not.
+    has_data: bool,
 }
 
 impl Secure {
-    /// Makes what is missing, and what each start makes anew. A `cluster` that is named at the first start is
-    /// that of the lattice from then on.
+    /// Makes what is missing, and what each start makes anew. A `cluster` that is named when no host runs
+    /// is that of the lattice from then on.
     pub(super) fn prepare(
         dir: &LatticeDir,
         host: &str,
@@ -82,14 +84,19 @@ impl Secure {
     ) -> Result<Self> {
         let folder = dir.keys();
         create_private_folder(&folder)?;
-        let seeds = seeds(&folder.join("keys.json"), cluster)?;
+        let file = folder.join("keys.json");
+        let mut seeds = seeds(&file, cluster)?;
+        if let Some(cluster) = cluster.filter(|_| dir.live_hosts().is_empty()) {
+            seeds.cluster = cluster.clone();
+            seeds.write(&file)?;
+        }
         if cluster.is_some_and(|cluster| *cluster != seeds.cluster) {
             let text = format!(
-                "lattice `{}` has another cluster than the one that is given",
+                "the hosts of lattice `{}` have another cluster than the one that is given",
                 dir.name()
             );
             return Err(CliError::new(Code::Usage, text).hint(format!(
-                "leave out `--cluster-seed`, or unset WASMCLOUD_CLUSTER_SEED: it is in `{}`",
+                "leave out `--cluster-seed` or unset WASMCLOUD_CLUSTER_SEED, as theirs is in `{}`; or stop them first",
                 folder.join(CLUSTER).display()
             )));
         }
@@ -98,6 +105,7 @@ impl Secure {
             config: keys.config(&folder)?,
             account: keys.account.public_key(),
             cluster: seeds.cluster.clone(),
+            has_data: dir.broker().is_none() || is_in(&dir.nats_config(), &keys.data.public_key()),
             folder,
         };
         secure.certificates(&seeds.authority, host)?;
@@ -161,6 +169,9 @@ impl Secure {
     /// What links say whose backend is this NATS server: provider processes have no rights there but for their
     /// links, and what components keep and say does not belong among what the lattice does.
     pub(super) fn backend(&self) -> Vec<(&'static str, String)> {
+        if !self.has_data {
+            return Vec::new();
+        }
         let path = |name: &str| self.path(name).display().to_string();
         vec![
             ("client_creds_file", path("data.creds")),
@@ -251,6 +262,11 @@ impl Secure {
     }
 }
 
+/// Whether a text stands in a file.
+fn is_in(path: &Path, text: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|file| file.contains(text))
+}
+
 /// A path as it stands in a configuration.
 fn quoted(path: &Path) -> String {
     serde_json::Value::from(path.display().to_string()).to_string()
@@ -306,9 +322,7 @@ fn seeds(path: &Path, cluster: Option<&SecretText>) -> Result<Seeds> {
                     .cause(place)
                     .hint("restore it, or delete the folder it is in to begin with new keys")
             })?;
-            // Those of an earlier version have fewer.
-            seeds.write(path)?;
-            Ok(seeds)
+            seeds.complete(path)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut seeds = Seeds::new()?;
@@ -335,10 +349,19 @@ impl Seeds {
             account: seed(KeyKind::Account),
             signing: seed(KeyKind::Account),
             system: seed(KeyKind::Account),
-            data: seed(KeyKind::Account),
+            data: Some(seed(KeyKind::Account)),
             cluster: seed(KeyKind::Cluster),
             authority: SecretText::new(authority.serialize_pem()),
         })
+    }
+
+    /// Adds what those of an earlier version lack.
+    fn complete(mut self, path: &Path) -> Result<Self> {
+        if self.data.is_none() {
+            self.data = Some(SigningKey::generate(KeyKind::Account).seed());
+            self.write(path)?;
+        }
+        Ok(self)
     }
 
     fn write(&self, path: &Path) -> Result<()> {
@@ -364,7 +387,7 @@ impl Seeds {
             account: key(&self.account, KeyKind::Account)?,
             signing: key(&self.signing, KeyKind::Account)?,
             system: key(&self.system, KeyKind::Account)?,
-            data: key(&self.data, KeyKind::Account)?,
+            data: key(&self.data.clone().unwrap_or_default(), KeyKind::Account)?,
         })
     }
 }
@@ -405,10 +428,6 @@ impl Keys {
             quoted("server.key"),
         ))
     }
-}
-
-fn account_seed() -> SecretText {
-    SigningKey::generate(KeyKind::Account).seed()
 }
 
 fn broken(what: &str, error: &(dyn std::error::Error + 'static)) -> CliError {

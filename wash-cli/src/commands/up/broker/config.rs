@@ -1,8 +1,10 @@
 //! What a NATS server is started with: its configuration and its variables.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::super::args::NatsArgs;
 use super::super::secure::Secure;
@@ -12,9 +14,15 @@ use crate::lattice_dir::LatticeDir;
 /// The longest line that the server reads: the tokens of providers with many links have room in it.
 pub(in super::super) const LONGEST_LINE: usize = 64 * 1024;
 
-/// How long one file of the log grows, in bytes, and how many there are besides.
+/// How long one file of the log grows, in bytes, and how many there are at most.
 const LOG_SIZE: u64 = 32 << 20;
-const LOGS: u32 = 3;
+const LOGS: u32 = 4;
+
+/// The first version that bounds the number of its logs.
+const BOUNDS_ITS_LOGS: (u32, u32) = (2, 10);
+
+/// How long a server may take to say its version.
+const VERSION: Duration = Duration::from_secs(3);
 
 /// Writes the configuration of a server whose user has none.
 pub(super) fn write_config(
@@ -23,10 +31,13 @@ pub(super) fn write_config(
     port: u16,
     secure: Option<&Secure>,
     dir: &LatticeDir,
+    bounds_logs: bool,
 ) -> Result<PathBuf> {
-    let path = dir.nats().join("nats.conf");
+    let path = dir.nats_config();
     let mut text = config(args, host, port, &dir.jetstream(), secure);
-    text.push_str(&log(&dir.nats_log()));
+    if bounds_logs {
+        text.push_str(&log(&dir.nats_log()));
+    }
     text.push_str(secure.map_or("", Secure::config));
     crate::files::write_private(&path, text.as_bytes())
         .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))?;
@@ -69,6 +80,26 @@ fn log(path: &Path) -> String {
     format!("log_file: {path}\nlogfile_size_limit: {LOG_SIZE}\nlogfile_max_num: {LOGS}\n")
 }
 
+/// Whether a nats-server can bound its logs: one that says its version, which is not an old one.
+pub(super) async fn bounds_logs(program: &Path) -> bool {
+    let asked = Command::new(program)
+        .arg("--version")
+        .kill_on_drop(true)
+        .output();
+    match timeout(VERSION, asked).await {
+        Ok(Ok(said)) => {
+            parse_version(&String::from_utf8_lossy(&said.stdout)) >= Some(BOUNDS_ITS_LOGS)
+        }
+        _ => false,
+    }
+}
+
+/// What stands in `nats-server: v2.10.3`.
+fn parse_version(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.trim().rsplit('v').next()?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 fn config(args: &NatsArgs, host: &str, port: u16, store: &Path, secure: Option<&Secure>) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -106,6 +137,13 @@ fn config(args: &NatsArgs, host: &str, port: u16, store: &Path, secure: Option<&
 mod tests {
     use super::super::tests::no_args;
     use super::*;
+
+    #[test]
+    fn servers_say_their_version() {
+        assert_eq!(parse_version("nats-server: v2.9.10\n"), Some((2, 9)));
+        assert!(parse_version("nats-server: v2.15.1") >= Some(BOUNDS_ITS_LOGS));
+        assert_eq!(parse_version("something else"), None);
+    }
 
     #[test]
     fn the_configuration_has_what_was_asked_for() {
