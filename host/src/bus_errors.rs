@@ -1,6 +1,8 @@
 //! What the NATS server refuses this host, said by the server on the connections of the host. The client
 //! goes on as if nothing were: a subscription that is refused just stays silent.
 
+mod said;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -82,7 +84,7 @@ impl BusErrors {
     /// Takes in what the server said on a connection.
     pub(crate) fn hear(&self, purpose: &'static str, error: &ServerError) {
         let text = error.to_string();
-        let Some(refused) = read(&text) else {
+        let Some(refused) = said::read(&text) else {
             if let Some(untold) = self.others.turn() {
                 tracing::warn!(purpose, untold, "the NATS server complains: {text}");
             }
@@ -157,22 +159,6 @@ impl RefusedSubscriptions {
     }
 }
 
-/// What the server says of a refusal: `Permissions Violation for Publish to "a.b"`, or
-/// `Permissions Violation for Subscription to "a.b" using queue "q"`.
-fn read(text: &str) -> Option<BusRefused> {
-    let what = text.split_once("Permissions Violation for ")?.1;
-    let action = match what.split(' ').next()? {
-        "Publish" => "publish",
-        "Subscription" => "subscribe",
-        _ => return None,
-    };
-    Some(BusRefused {
-        action: action.to_owned(),
-        subject: what.split('"').nth(1)?.to_owned(),
-        ..BusRefused::default()
-    })
-}
-
 fn tell(refused: BusRefused, told_to: &OnceLock<(HostId, Arc<Events>)>) {
     let BusRefused {
         action,
@@ -201,29 +187,6 @@ mod tests {
     use super::*;
 
     use crate::logged::lines;
-
-    #[test]
-    fn refusals_are_read_from_what_the_server_says() {
-        let told = |text: &str| read(text).map(|refused| (refused.action, refused.subject));
-        let some = |action: &str, subject: &str| Some((action.to_owned(), subject.to_owned()));
-        for (text, expected) in [
-            (
-                r#"Permissions Violation for Publish to "a.B""#,
-                some("publish", "a.B"),
-            ),
-            (
-                r#"Permissions Violation for Subscription to "a.>" using queue "q""#,
-                some("subscribe", "a.>"),
-            ),
-            (
-                r#"nats: Permissions Violation for Publish with Reply of "x""#,
-                some("publish", "x"),
-            ),
-            ("Maximum Connections Exceeded", None),
-        ] {
-            assert_eq!(told(text), expected, "{text}");
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn what_anybody_can_cause_fills_no_log() {

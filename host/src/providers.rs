@@ -5,6 +5,7 @@ mod credentials;
 mod error;
 mod failed;
 mod health;
+mod heard;
 mod leave;
 mod life;
 mod listen;

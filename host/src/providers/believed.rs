@@ -1,7 +1,7 @@
 //! What a provider process says of calls, on its way to those who watch the lattice.
 //!
 //! It is believed as little as anything else that it says: it can tell of itself alone, in words that
-//! such reports have, and so often that others are heard beside it.
+//! such reports have ([`heard`](super::heard)), and so often that others are heard beside it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,10 +22,6 @@ use super::refused::RefusedCalls;
 
 /// How many reports of one process and kind are taken in a second.
 pub(super) const PER_SECOND: u32 = 32;
-/// How much of a text is taken.
-pub(super) const LONGEST_TEXT: usize = 256;
-/// How many calls a report may stand for besides.
-pub(super) const MOST_SUPPRESSED: u64 = 1_000_000;
 
 /// Reports of one kind.
 #[derive(Debug)]
@@ -92,17 +88,6 @@ impl<T: Repeated> Believed<T> {
             false => self.reports.lose(1 + *told.suppressed()),
         }
     }
-}
-
-/// Some of a text, without what steers terminals.
-pub(super) fn clipped(text: &str) -> String {
-    clipped_to(LONGEST_TEXT, text)
-}
-
-/// So many characters of a text, without what steers terminals.
-pub(super) fn clipped_to(most: usize, text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(most).map(plain).collect()
 }
 
 /// All that one process says of calls: of those to it and of those by it.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use lattice_core::ComponentId;
 use lattice_core::event::InvocationFailed;
-use lattice_core::subject::rpc::interface_of;
-use lattice_rpc::{FailedCalls as Told, Links};
+use lattice_rpc::Links;
 use tokio::sync::mpsc;
 
-use super::believed::{Believed, MOST_SUPPRESSED, clipped};
+use super::believed::Believed;
+use super::heard;
 
 /// The reports of one process.
 #[derive(Debug)]
@@ -38,23 +38,10 @@ impl FailedCalls {
     }
 
     fn read(&self, report: InvocationFailed) -> Option<InvocationFailed> {
-        if !Told::CODES.contains(&report.code) {
-            return None;
-        }
         let provider = self.believed.provider().as_str();
-        let (target, interface) = (&report.component_id, interface_of(&report.operation));
-        if !self.links.is_linked(provider, target, interface) {
-            return None;
-        }
-        Some(InvocationFailed {
-            host_id: String::new(),
-            source_id: Some(provider.to_owned()),
-            operation: clipped(&report.operation),
-            error: clipped(&report.error),
-            suppressed: report.suppressed.min(MOST_SUPPRESSED),
-            component_id: report.component_id,
-            code: report.code,
-        })
+        let is_linked =
+            |target: &str, interface: &str| self.links.is_linked(provider, target, interface);
+        heard::failed(provider, report, is_linked)
     }
 }
 
@@ -67,7 +54,8 @@ mod tests {
     use futures::future::BoxFuture;
     use lattice_core::reply::ErrorCode;
 
-    use crate::providers::believed::{LONGEST_TEXT, PER_SECOND};
+    use crate::providers::believed::PER_SECOND;
+    use crate::providers::heard::{LONGEST_TEXT, MOST_SUPPRESSED};
 
     /// One link, from `web` to `hello`.
     #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use lattice_core::ComponentId;
 use lattice_core::event::CallRefused;
-use lattice_rpc::RemoteError;
 use tokio::sync::mpsc;
 
-use super::believed::{Believed, MOST_SUPPRESSED, clipped};
+use super::believed::Believed;
+use super::heard;
 
 /// The reports of one process.
 #[derive(Debug)]
@@ -18,22 +18,10 @@ impl RefusedCalls {
 
     /// Passes a report on, as far as it is one of a refused call.
     pub(crate) fn tell(&self, report: Result<CallRefused, serde_json::Error>) {
-        let read = report.ok().and_then(|report| self.read(report));
+        let provider = self.0.provider().as_str();
+        let read = report.ok();
+        let read = read.and_then(|report| heard::refused(provider, report));
         self.0.tell(read);
-    }
-
-    fn read(&self, report: CallRefused) -> Option<CallRefused> {
-        let mut codes = RemoteError::OF_CALLERS.iter().chain(&[RemoteError::DENIED]);
-        let code = codes.find(|code| **code == report.code)?;
-        Some(CallRefused {
-            host_id: String::new(),
-            target_id: self.0.provider().as_str().to_owned(),
-            source_id: report.source_id.as_deref().map(clipped),
-            operation: clipped(&report.operation),
-            code: (*code).to_owned(),
-            error: clipped(&report.error),
-            suppressed: report.suppressed.min(MOST_SUPPRESSED),
-        })
     }
 }
 
@@ -43,7 +31,10 @@ mod tests {
 
     use std::time::Duration;
 
-    use crate::providers::believed::{LONGEST_TEXT, PER_SECOND};
+    use lattice_rpc::RemoteError;
+
+    use crate::providers::believed::PER_SECOND;
+    use crate::providers::heard::{LONGEST_TEXT, MOST_SUPPRESSED};
 
     fn report(code: &str) -> CallRefused {
         CallRefused {

@@ -4,9 +4,9 @@ use lattice_claims::provider_info;
 use lattice_core::event::{Event, HealthCheck, ProviderExited};
 use lattice_core::provider::{HealthCheckResponse, LinkReport};
 
-use super::believed::clipped_to;
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
+use super::heard::clipped_to;
 use super::probe::Probed;
 use super::report;
 use super::states::REASON;
