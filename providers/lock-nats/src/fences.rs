@@ -46,7 +46,8 @@ impl Fences {
         if read.made >= known.earlier {
             return None;
         }
-        known.highest += 1;
+        // A record may say any number.
+        known.highest = known.highest.saturating_add(1);
         Some(known.highest)
     }
 
@@ -81,6 +82,14 @@ mod tests {
         let later = revision(2, 2000, 0);
         assert_eq!(fences.noted(later), None);
         assert!(of(later) > of(revision(1, 1000, 500)));
+    }
+
+    #[test]
+    fn whatever_a_record_says_is_counted_on_from() {
+        let fences = Fences::default();
+        let value = br#"{"owner":"a","secret":"b","ttl_ms":1,"fence":18446744073709551615}"#;
+        fences.saw(revision(1, 1000, 1), &Bytes::from_static(value));
+        assert_eq!(fences.noted(revision(2, 2000, 0)), Some(u64::MAX));
     }
 
     #[test]
