@@ -40,7 +40,7 @@ struct Asking {
 impl Desk {
     /// Answers a request for a secret.
     pub(crate) async fn get(&self, message: &Message) -> Result<SealedAnswer, GetSecretError> {
-        let (sender, json) = self.open(message)?;
+        let (sender, json) = opened(&self.transit, message)?;
         let request: SecretRequest = read(&json)?;
         let asking = self.asking(&request.context, message)?;
         let (entity, host) = (asking.entity.as_str(), asking.host.as_str());
@@ -99,7 +99,7 @@ impl Desk {
 
     /// Keeps a value.
     pub(crate) async fn put(&self, message: &Message) -> Result<SealedAnswer, GetSecretError> {
-        let (sender, json) = self.open(message)?;
+        let (sender, json) = opened(&self.transit, message)?;
         let request: PutSecretRequest = read(&json)?;
         if request.string_secret.is_none() && request.binary_secret.is_none() {
             return Err(GetSecretError::InvalidPayload);
@@ -147,14 +147,6 @@ impl Desk {
         self.mappings.remove(entity, &keys).await?;
         tracing::info!(entity, ?keys, "may no longer have these secrets");
         Ok(())
-    }
-
-    fn open(&self, message: &Message) -> Result<(CurveKey, Vec<u8>), GetSecretError> {
-        let sender = header(message, REQUEST_XKEY).ok_or(GetSecretError::InvalidHeaders)?;
-        let sender = CurveKey::from_public_key(sender).map_err(|_| GetSecretError::InvalidXKey)?;
-        let opened = self.transit.open(&message.payload, &sender);
-        let json = opened.map_err(|_| GetSecretError::DecryptionError)?;
-        Ok((sender, json))
     }
 
     /// Seals an answer with a key that is made for it alone.
@@ -234,6 +226,18 @@ impl From<VaultError> for GetSecretError {
     }
 }
 
+/// Opens a question; says whose key the answer is sealed for.
+pub(crate) fn opened(
+    transit: &CurveKey,
+    message: &Message,
+) -> Result<(CurveKey, Vec<u8>), GetSecretError> {
+    let sender = header(message, REQUEST_XKEY).ok_or(GetSecretError::InvalidHeaders)?;
+    let sender = CurveKey::from_public_key(sender).map_err(|_| GetSecretError::InvalidXKey)?;
+    let opened = transit.open(&message.payload, &sender);
+    let json = opened.map_err(|_| GetSecretError::DecryptionError)?;
+    Ok((sender, json))
+}
+
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message
         .headers
@@ -243,12 +247,12 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 }
 
 /// What is wrong is not repeated: it may be part of a value.
-fn read<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, GetSecretError> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, GetSecretError> {
     serde_json::from_slice(json).map_err(|_| GetSecretError::InvalidPayload)
 }
 
 /// Checks all that a token says about itself, and that it is about one of these kinds.
-fn verified(jwt: &str, kinds: &[KeyKind]) -> Result<Claims<Value>, String> {
+pub(crate) fn verified(jwt: &str, kinds: &[KeyKind]) -> Result<Claims<Value>, String> {
     let claims = token::verify::<Value>(jwt, epoch_seconds());
     let claims = claims.map_err(|error| error.to_string())?;
     let subject = PublicKey::parse(&claims.subject).map_err(|error| error.to_string())?;
@@ -259,7 +263,7 @@ fn verified(jwt: &str, kinds: &[KeyKind]) -> Result<Claims<Value>, String> {
 }
 
 /// One field of a secret that is a JSON object.
-fn field_of(secret: Secret, field: &str) -> Option<Secret> {
+pub(crate) fn field_of(secret: Secret, field: &str) -> Option<Secret> {
     let version = secret.version.clone();
     let SecretValue::String(text) = secret.into_value()? else {
         return None;

@@ -9,6 +9,9 @@ mod client;
 mod desk;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mappings;
 mod proof;
 mod vault;

@@ -160,12 +160,16 @@ impl Mappings {
         let Some(entry) = entry else {
             return Ok((Keys::new(), 0));
         };
-        if entry.value.is_empty() {
-            return Ok((Keys::new(), entry.revision));
-        }
-        let keys = serde_json::from_slice(&entry.value).map_err(|_| malformed(entity))?;
-        Ok((keys, entry.revision))
+        Ok((listed(entity, &entry.value)?, entry.revision))
     }
+}
+
+/// Reads what is stored about an entity.
+pub(crate) fn listed(entity: &str, stored: &[u8]) -> Result<Keys, MappingError> {
+    if stored.is_empty() {
+        return Ok(Keys::new());
+    }
+    serde_json::from_slice(stored).map_err(|_| malformed(entity))
 }
 
 fn issuers(entity: &str) -> String {
@@ -176,7 +180,7 @@ fn first(issuer: &str) -> String {
     format!("{FIRST}{issuer}")
 }
 
-fn check(entity: &str) -> Result<&str, MappingError> {
+pub(crate) fn check(entity: &str) -> Result<&str, MappingError> {
     match PublicKey::parse(entity) {
         Ok(_) => Ok(entity),
         Err(_) => Err(MappingError::Entity {

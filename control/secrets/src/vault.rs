@@ -134,7 +134,7 @@ impl StoredValues {
 
 /// Seals a value together with its key, so that nobody who can write to the bucket can pass one
 /// off as another.
-fn seal(key: &CurveKey, request: &PutSecretRequest) -> Result<Vec<u8>, VaultError> {
+pub(crate) fn seal(key: &CurveKey, request: &PutSecretRequest) -> Result<Vec<u8>, VaultError> {
     let foreign = || VaultError::Foreign {
         key: request.key.clone(),
     };
@@ -145,7 +145,7 @@ fn seal(key: &CurveKey, request: &PutSecretRequest) -> Result<Vec<u8>, VaultErro
     })
 }
 
-fn open(key: &CurveKey, name: &str, sealed: &[u8]) -> Result<SecretValue, VaultError> {
+pub(crate) fn open(key: &CurveKey, name: &str, sealed: &[u8]) -> Result<SecretValue, VaultError> {
     let foreign = || VaultError::Foreign {
         key: name.to_owned(),
     };
@@ -161,7 +161,7 @@ fn open(key: &CurveKey, name: &str, sealed: &[u8]) -> Result<SecretValue, VaultE
     stored.into_value().ok_or_else(foreign)
 }
 
-fn check_key(key: &str) -> Result<&str, VaultError> {
+pub(crate) fn check_key(key: &str) -> Result<&str, VaultError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=/.".contains(&byte);
     let formed = !key.is_empty()
         && key.len() <= LONGEST_KEY
