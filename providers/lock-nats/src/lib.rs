@@ -50,6 +50,9 @@
 //! the new bucket for the old one for up to five seconds, and give numbers that do not grow.
 
 mod fences;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 mod locks;
 mod provider;

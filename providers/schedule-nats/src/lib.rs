@@ -42,6 +42,9 @@ mod bucket;
 mod claim;
 mod desk;
 mod firing;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 mod provider;
 mod record;
