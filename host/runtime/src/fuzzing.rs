@@ -1,8 +1,14 @@
 //! Doors for the fuzz targets to what is private here. They are no part of the interface: they
 //! change with what is behind them.
 
-use bytes::Bytes;
+use std::sync::LazyLock;
 
+use bytes::Bytes;
+use lattice_claims::{KeyKind, PublicKey, SigningKey};
+use wasmtime::Engine;
+
+use crate::cache::signed::{entry_of, open, seal};
+use crate::cache::{CodeKey, CodeKeys};
 use crate::codec::{Names, NoHandles, Plan, Shape, decode_list, encode_list};
 
 /// How deep types are made.
@@ -23,6 +29,46 @@ pub fn values(types: &[u8], bytes: Bytes) {
         // Of numbers that are none there are many.
         assert_eq!(encode_list(&shape, &again, &mut NoHandles), Ok(written));
     }
+}
+
+/// Who is trusted with code, and the key of an entry.
+struct Filed {
+    signer: SigningKey,
+    issuer: PublicKey,
+    key: CodeKey,
+}
+
+static FILED: LazyLock<Filed> = LazyLock::new(|| {
+    let signer = SigningKey::generate(KeyKind::Cluster);
+    let issuer = PublicKey::parse(&signer.public_key()).expect("a generated key is read");
+    let key = CodeKeys::of(&Engine::default()).key_for(b"");
+    Filed {
+        signer,
+        issuer,
+        key,
+    }
+});
+
+/// Opens an entry of the code that hosts share, which nobody has signed.
+pub fn shared_code(entry: &[u8]) {
+    let Filed { issuer, key, .. } = &*FILED;
+    assert!(open(*key, entry, issuer).is_err(), "nobody has signed it");
+}
+
+/// Opens an entry that is signed, and says that its code has `len` bytes.
+pub fn signed_code(len: u64, packed: &[u8]) {
+    let Filed {
+        signer,
+        issuer,
+        key,
+    } = &*FILED;
+    let entry = entry_of(*key, len, packed, signer).expect("a generated key signs");
+    let Ok(code) = open(*key, &entry, issuer) else {
+        return;
+    };
+    assert_eq!(code.len() as u64, len);
+    let again = seal(*key, &code, signer).expect("what was opened is sealed");
+    assert_eq!(open(*key, &again, issuer), Ok(code));
 }
 
 fn plan(kinds: &mut impl Iterator<Item = u8>, deep: usize) -> Plan {

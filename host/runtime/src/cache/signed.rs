@@ -51,14 +51,24 @@ pub(crate) fn seal(
     if len > MAX_CODE || packed.len() > MAX_ENTRY - HEADER_LEN {
         return Err(SealCodeError::TooLarge { size: len });
     }
+    entry_of(key, len, &packed, signer)
+}
+
+/// Signs what is said to be `len` bytes of code, packed.
+pub(crate) fn entry_of(
+    key: CodeKey,
+    len: u64,
+    packed: &[u8],
+    signer: &SigningKey,
+) -> Result<Vec<u8>, SealCodeError> {
     let signature = signer
-        .sign(&signed_text(key, len, &packed))
+        .sign(&signed_text(key, len, packed))
         .map_err(SealCodeError::Sign)?;
     let mut entry = Vec::with_capacity(HEADER_LEN + packed.len());
     entry.extend_from_slice(MAGIC);
     entry.extend_from_slice(&len.to_le_bytes());
     entry.extend_from_slice(&signature);
-    entry.extend_from_slice(&packed);
+    entry.extend_from_slice(packed);
     Ok(entry)
 }
 
