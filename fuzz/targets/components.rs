@@ -1,4 +1,5 @@
-//! Feeds calls of components and the answers to them to what reads them on the way.
+//! Feeds calls of components and the answers to them to what reads them on the way; and compiled code
+//! as hosts share it.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
@@ -7,7 +8,7 @@ use futures::{StreamExt as _, stream};
 use lattice_codec::Path;
 use lattice_core::rules::Param;
 use lattice_runtime::StreamingReply;
-use lattice_runtime::fuzzing::values;
+use lattice_runtime::fuzzing::{shared_code, signed_code, values};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../host/src/trust/rules/answers.rs"]
@@ -34,12 +35,25 @@ fuzz_target!(|data: &[u8]| {
     let Some((count, rest)) = data.split_first() else {
         return;
     };
+    // Signatures take time, of which the rest has more use.
+    if *count >= 0xf0 {
+        code(rest);
+        return;
+    }
     let (head, bytes) = rest.split_at(usize::from(count % 32).min(rest.len()));
     let bytes = Bytes::copy_from_slice(bytes);
     values(head, bytes.clone());
     operands_of(head, bytes.clone());
     narrowed(bytes);
 });
+
+/// Entries as strangers may write them, and as a trusted host may sign them: a length, then code.
+fn code(data: &[u8]) {
+    shared_code(data);
+    if let Some((len, packed)) = data.split_first_chunk() {
+        signed_code(u32::from_le_bytes(*len).into(), packed);
+    }
+}
 
 fn operands_of(head: &[u8], bytes: Bytes) {
     let params = head

@@ -1,17 +1,22 @@
 //! Feeds what stores, brokers and clocks keep for components: keys, names, letters, places of
-//! pieces, values of calls, times of jobs.
+//! pieces, values of calls, times of jobs; locks and jobs as buckets have them.
 #![no_main]
 
 use std::collections::HashMap;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
+use lapin::BasicProperties;
+use lapin::protocol::basic::parse_properties;
+use lapin::types::{AMQPValue, FieldTable};
 use lattice_codec::Reader;
 use lattice_provider_sdk::Settings;
 use lattice_provider_sdk::keyvalue::watch::Watched;
+use lattice_provider_sdk::queue::Message;
 use lattice_provider_sdk::schedule::Trigger;
 use libfuzzer_sys::fuzz_target;
 use schedule_nats::trigger::Plan;
+use serde_json::{Value, json};
 use wire::Wire as _;
 
 #[allow(dead_code, reason = "letters are read, those of others too")]
@@ -31,6 +36,9 @@ mod nats_letter;
 #[allow(dead_code, reason = "keys of any length are tried")]
 #[path = "../../providers/keyvalue-postgres/src/key.rs"]
 mod postgres_key;
+#[allow(dead_code, reason = "new letters have a history of their own")]
+#[path = "../../providers/queue-rabbitmq/src/letter.rs"]
+mod rabbit_letter;
 #[path = "../../providers/keyvalue-redis/src/namespace.rs"]
 mod redis_key;
 #[allow(dead_code, reason = "letters are read, those of others too")]
@@ -48,6 +56,8 @@ mod wire;
 fuzz_target!(|data: &[u8]| {
     values(data);
     jobs(data);
+    kept(data);
+    rabbit(data);
     if let Ok(json) = serde_json::from_slice(data) {
         let _ = sqs_letter::read(&json);
     }
@@ -126,6 +136,101 @@ fn letters(text: &str) {
     }
 }
 
+/// The properties of a letter as a server sends them, whoever has put it into its queue.
+fn rabbit(data: &[u8]) {
+    if let Ok((_, sent)) = parse_properties(data) {
+        rabbit_told(&sent);
+    }
+    // Lines with a sign for a name that the letter knows, then others.
+    let mut headers = FieldTable::default();
+    for line in String::from_utf8_lossy(data).split('\n') {
+        let (name, value) = line.split_once(':').unwrap_or(("+a", line));
+        let name = match name {
+            "1" => "lattice-attempts".to_owned(),
+            "2" => "lattice-enqueued-at".to_owned(),
+            "3" => "x-delivery-count".to_owned(),
+            name => name.replacen('+', "lattice-attribute-", 1),
+        };
+        let value = match value.parse() {
+            Ok(number) => AMQPValue::LongLongInt(number),
+            Err(_) => AMQPValue::LongString(value.into()),
+        };
+        if name.len() < 256 {
+            headers.insert(name.into(), value);
+        }
+    }
+    rabbit_told(&BasicProperties::default().with_headers(headers));
+}
+
+fn rabbit_told(sent: &BasicProperties) {
+    use rabbit_letter::{Seen, history, possible, properties, read};
+    let letter = read(sent, Bytes::new());
+    for seen in [Seen::Never, Seen::Before, Seen::Counted] {
+        assert!(history(sent, seen).1 > u32::from(seen == Seen::Before));
+    }
+    let (known, _) = history(sent, Seen::Never);
+    if possible(&letter).is_ok() {
+        let written = properties(&letter, &known);
+        assert_eq!(history(&written, Seen::Never).0.attempts, known.attempts);
+        // Of two attributes of one name the last stays.
+        let all = |letter: Message| HashMap::<_, _>::from_iter(letter.attributes);
+        assert_eq!(all(read(&written, Bytes::new())), all(letter));
+    }
+}
+
+/// Numbers, then a lock or a job as it stands in its bucket, or the texts that are in one.
+fn kept(data: &[u8]) {
+    let Some((numbers, stored)) = data.split_first_chunk::<48>() else {
+        return;
+    };
+    let numbers: [_; 6] = std::array::from_fn(|at| {
+        u64::from_le_bytes(std::array::from_fn(|byte| numbers[8 * at + byte]))
+    });
+    // Clocks do not reach the end of the numbers.
+    let (made, later, now) = (numbers[0], numbers[1], numbers[2] >> 16);
+    let texts = String::from_utf8_lossy(stored);
+    let (lock, job) = (a_lock(numbers, &texts), a_job(numbers, &texts));
+    lock_nats::fuzzing::lock(stored, made, later);
+    lock_nats::fuzzing::lock(lock.to_string().as_bytes(), made, later);
+    schedule_nats::fuzzing::job(stored, now);
+    schedule_nats::fuzzing::job(job.to_string().as_bytes(), now);
+}
+
+fn a_lock([ttl, _, _, _, fence, what]: [u64; 6], texts: &str) -> Value {
+    let (owner, secret) = texts.split_once('\n').unwrap_or((texts, ""));
+    let mut lock = json!({ "owner": owner, "secret": secret, "ttl_ms": ttl });
+    if what & 1 != 0 {
+        lock["fence"] = fence.into();
+    }
+    lock
+}
+
+fn a_job([from, next, _, due, again, what]: [u64; 6], texts: &str) -> Value {
+    let mut lines = texts.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let trigger = match what >> 6 & 3 {
+        0 | 1 => json!({ "cron": line() }),
+        2 => json!({ "every_ms": due }),
+        _ => json!({ "at_ms": due }),
+    };
+    let [attempts, unheard, lost] = [8, 16, 24].map(|at| what >> at & 0xff);
+    let mut job = json!({
+        "component": line(), "link": line(), "job": line(), "payload": line(),
+        "trigger": trigger, "from": from, "lost": lost, "stays": what & 1 != 0,
+        "tried": { "attempts": attempts, "unheard": unheard, "again": again },
+    });
+    if what & 2 != 0 {
+        job["time_zone"] = line().into();
+    }
+    if what & 4 != 0 {
+        job["running"] = json!({ "due": due, "by": line() });
+    }
+    if what & 8 != 0 {
+        job["next"] = next.into();
+    }
+    job
+}
+
 /// The size of an object and a byte of it, then where its pieces are.
 fn places(text: &str) {
     let mut words = text.splitn(3, ' ');
@@ -172,6 +277,6 @@ fn job(trigger: &Trigger, zone: Option<&str>, (from, due, now): (u64, u64, u64))
     if let Some(next) = plan.after(now) {
         assert!(next > now || next == u64::MAX);
     }
-    // What is due is counted one by one: an hour has enough seconds.
-    let _ = plan.latest(due, now.min(due.saturating_add(3_600_000)));
+    // What is due is counted one by one: ten minutes have enough seconds.
+    let _ = plan.latest(due, now.min(due.saturating_add(600_000)));
 }
