@@ -28,12 +28,22 @@ pub(super) fn skip(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(),
         Plan::F32 => drop(r.take(4)?),
         Plan::F64 => drop(r.take(8)?),
         Plan::Char => drop(r.char()?),
-        Plan::String | Plan::Bytes | Plan::Handle => drop(r.bytes()?),
+        Plan::String => text(r)?,
+        Plan::Bytes | Plan::Handle => drop(r.bytes()?),
         Plan::Flags(names) => drop(r.take(names.len().div_ceil(8))?),
         Plan::Enum(names) => drop(r.case("enum", names.len() as u32)?),
         _ => compound(plan, r, parts)?,
     }
     Ok(())
+}
+
+/// Moves `r` behind a text, which is looked at as when it is read.
+fn text(r: &mut Reader) -> Result<(), DecodeError> {
+    let raw = r.bytes()?;
+    match std::str::from_utf8(&raw) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(DecodeError::InvalidText),
+    }
 }
 
 fn compound(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(), CodecError> {

@@ -208,6 +208,16 @@ proptest! {
 }
 
 #[test]
+fn what_is_no_text_is_not_complete_either() {
+    let shape = Shape::new([Plan::String]);
+    let bytes = Bytes::from_static(&[2, b'a', 0xb9]);
+    let refused = CodecError::Decode(DecodeError::InvalidText);
+    assert_eq!(shape.complete(&bytes), Err(refused));
+    assert!(decode_list(&shape, bytes.clone(), &mut NoHandles).is_err());
+    assert_eq!(shape.complete(&bytes.slice(..2)), Ok(None));
+}
+
+#[test]
 fn a_length_bomb_is_refused_before_anything_is_reserved() {
     let mut bomb = BytesMut::new();
     write::uleb(&mut bomb, u64::from(u32::MAX));
