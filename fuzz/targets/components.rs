@@ -74,7 +74,7 @@ fn operands_of(head: &[u8], bytes: Bytes) {
 /// Answers without what a prefix hides; what is left is narrowed to itself.
 fn narrowed(bytes: Bytes) {
     let prefixes = ["a".to_owned()];
-    for narrow in [answers::keys, answers::jobs] {
+    for narrow in [answers::keys, answers::jobs, answers::whole_names] {
         if let Ok(once) = narrow(&prefixes, bytes.clone()) {
             let twice = narrow(&prefixes, once.clone());
             assert_eq!(twice.ok(), Some(once));
