@@ -34,9 +34,25 @@ pub(crate) fn read(line: &str) -> Option<BusRefused> {
     Some(BusRefused {
         user: user.map(some),
         action: action.to_owned(),
-        subject: some(subject.split('"').nth(1)?),
+        subject: some(quoted_alone(subject)?),
         ..BusRefused::default()
     })
+}
+
+/// What stands in quotes at the beginning of a text, where nothing follows but what the server adds for a
+/// subscription. Words of a client that stand within other quotes have escapes before theirs, or go on.
+fn quoted_alone(text: &str) -> Option<&str> {
+    let text = text.strip_prefix('"')?;
+    let mut escaped = false;
+    let end = text.char_indices().find(|(_, c)| {
+        let is_end = *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        is_end
+    });
+    let (quoted, rest) = text.split_at(end?.0);
+    let rest = &rest[1..];
+    let is_alone = rest.is_empty() || rest.starts_with(", Queue: \"") || rest.starts_with(", SID ");
+    is_alone.then_some(quoted)
 }
 
 /// What stands in quotes at the end of a text.
@@ -85,5 +101,15 @@ mod tests {
         let refused = read(&line).unwrap();
         assert_eq!(refused.user.as_deref(), Some("A/me"));
         assert_eq!(refused.subject, "true");
+    }
+
+    #[test]
+    fn words_of_a_client_in_another_line_are_no_refusal() {
+        let forged = r#" - \"A/victim\" - Publish Violation - Subject \"forged""#;
+        let login = format!(r#"{START} - authentication error - User "x{forged}"#);
+        assert_eq!(read(&login), None);
+        let raw = r#" - "A/victim" - Publish Violation - Subject "forged"#;
+        let closed = format!(r#"{START}{raw}" - Client connection closed: Client Closed"#);
+        assert_eq!(read(&closed), None);
     }
 }

@@ -180,11 +180,13 @@ impl Connection {
     /// The addresses as they may be shown: without logins.
     #[must_use]
     pub fn shown(&self) -> String {
-        let shown: Vec<_> = self
-            .servers
-            .iter()
-            .map(|text| without_login(text))
-            .collect();
+        let has_login = |text: &String| text.contains('@') && !text.contains("://");
+        let shown = self.servers.iter().enumerate().filter(|(at, text)| {
+            // A comma in a password, which makes it look like two addresses.
+            let next = self.servers.get(at + 1);
+            text.contains('@') || !text.contains("://") || !next.is_some_and(has_login)
+        });
+        let shown: Vec<_> = shown.map(|(_, text)| without_login(text)).collect();
         shown.join(",")
     }
 }
@@ -331,6 +333,11 @@ mod tests {
             ..Connection::default()
         };
         assert_eq!(connection.shown(), "nats://a:4222,b:4222");
+        let comma = Connection {
+            servers: addresses("nats://half,other@a:4222"),
+            ..Connection::default()
+        };
+        assert_eq!(comma.shown(), "a:4222");
     }
 
     #[test]

@@ -134,6 +134,10 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         secure: secure.as_ref(),
     };
     let broker = wanted.ensure(&dir, ui).await?;
+    // One that runs takes the new certificate over, and those who are connected stay so.
+    if let Some(server) = dir.broker().filter(|_| secure.is_some() && !broker.started) {
+        server.reload();
+    }
     let broker_started = broker.started;
     // A lattice that moved to another port before is still the one that was wanted at the first.
     let moved = dir.address().filter(|before| before.port == broker.port);
@@ -214,12 +218,7 @@ fn secure(args: &Args, dir: &LatticeDir, settings: &Settings, ui: &Ui) -> Result
     let given = args.host.cluster_seed.as_deref();
     let cluster = given.map(crate::keys::read_given).transpose()?;
     let cluster = cluster.map(|key| key.seed());
-    let secure = Secure::prepare(dir, &settings.host, cluster.as_ref())?;
-    // A server that runs takes the new certificate over, and those who are connected stay so.
-    if let Some(server) = dir.broker() {
-        server.reload();
-    }
-    Ok(Some(secure))
+    Secure::prepare(dir, &settings.host, cluster.as_ref()).map(Some)
 }
 
 /// `up` wants at least one host; `--hosts` names the number; `--multi-local` adds to those there.
