@@ -182,6 +182,7 @@ impl RabbitQueues {
                 )),
                 error => error,
             })?;
+        grave.lasting().await;
         let message = letter::read(&lease.properties, lease.body.clone());
         let message = dead_letter(message, queue, lease.attempt, why);
         let history = History {
@@ -224,7 +225,7 @@ impl Queues for RabbitQueues {
     async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
         self.possible(&message)?;
         let line = self.rabbit.line()?;
-        self.queue(&line, queue).await?;
+        self.queue(&line, queue).await?.lasting().await;
         let history = History::new(fresh());
         let parcel = Self::parcel(message, &history);
         match delay.is_zero() {
@@ -240,7 +241,7 @@ impl Queues for RabbitQueues {
         messages: Vec<Message>,
     ) -> Result<Vec<Sent>, QueueError> {
         let line = self.rabbit.line()?;
-        self.queue(&line, queue).await?;
+        self.queue(&line, queue).await?.lasting().await;
         let mut sent: Vec<Sent> = Vec::with_capacity(messages.len());
         let mut parcels = Vec::new();
         for message in messages {
