@@ -279,12 +279,13 @@ async fn links_are_told_again_when_a_provider_is_first_heard_of() {
     lattice.done("link.put", &link(&[])).await;
     let mut puts = puts(&lattice).await;
     let _health = answer_health(&lattice, json!({"healthy": true})).await;
-    let (message, body) = next(&mut puts).await;
-    assert!(
-        message.subject.as_str().contains(".default.X"),
-        "{}",
-        message.subject
-    );
+    // On a busy machine the first is heard here after all.
+    let (_, body) = loop {
+        let put = next(&mut puts).await;
+        if put.0.subject.as_str().contains(".default.X") {
+            break put;
+        }
+    };
     assert_eq!(body["source_id"], "counter");
 }
 
