@@ -318,9 +318,10 @@ async fn finish(
     let own_broker = running.broker_started.then_some(&running.dir);
     ui.notice("stopping; press Ctrl-C again to stop at once");
     let orderly = async {
-        // Somebody else may have stopped it all, and be starting it anew.
-        let _alone = running.dir.lock(OTHERS).await;
         let stopped = local::stop_hosts(&entries).await;
+        // Somebody else may have stopped it all and be starting it anew, with a server that has no hosts yet. One
+        // who takes too long has no claim to it.
+        let _alone = running.dir.lock(OTHERS).await;
         if let Some(dir) = own_broker
             && let local::BrokerStop::InUse(users) = local::stop_broker(dir).await?
         {
