@@ -10,6 +10,7 @@ use lattice_codec::Path;
 use lattice_core::{Locality, RoadCounts, TraceContext};
 use tokio::time::Instant;
 
+use crate::direct::Here;
 use crate::error::CallError;
 use crate::exchange::Side;
 use crate::failed::Caller;
@@ -29,6 +30,8 @@ pub struct Invocation {
     deadline: Instant,
     /// Whether it is no failure that nobody serves the function.
     may_be_nowhere: bool,
+    /// A server with room, which the call goes to over NATS.
+    place: Option<Box<Subject>>,
 }
 
 /// What does not differ from call to call.
@@ -80,6 +83,7 @@ impl Invocation {
             trace: None,
             deadline,
             may_be_nowhere: false,
+            place: None,
         }
     }
 
@@ -171,6 +175,12 @@ impl Invocation {
         self
     }
 
+    /// Has the call go to a server of which it is known that it has room.
+    pub(crate) fn to_place(mut self, place: Subject) -> Self {
+        self.place = Some(Box::new(place));
+        self
+    }
+
     /// When the call has to be done.
     pub fn deadline(&self) -> Instant {
         self.deadline
@@ -259,9 +269,18 @@ impl Peer {
     /// # Errors
     ///
     /// Every [`CallError`]; never later than the invocation's deadline.
-    pub async fn call(&self, invocation: Invocation, params: Bytes) -> Result<Bytes, CallError> {
+    pub async fn call(
+        &self,
+        mut invocation: Invocation,
+        mut params: Bytes,
+    ) -> Result<Bytes, CallError> {
         if let Some(function) = self.function_here(&invocation) {
-            return self.call_here(function, &invocation, params).await;
+            match self.call_here(function, &invocation, params).await? {
+                Here::Done(results) => return Ok(results),
+                Here::Elsewhere(same, place) => {
+                    (params, invocation) = (same, invocation.to_place(place));
+                }
+            }
         }
         let mut call = self.send(invocation, params, &[], false).await?;
         call.result().await.map(|result| result.bytes)
@@ -317,6 +336,7 @@ impl Peer {
         let first = params.split_to(params.len().min(room));
         let tells_end = invocation.common.tells_end && params.is_empty();
         let owes_end = first.is_empty() || tells_end;
+        let place = invocation.place;
         let call = Call {
             guard,
             common: invocation.common,
@@ -335,9 +355,13 @@ impl Peer {
         let exchange = &call.guard.exchange;
         exchange.counted_by(call.common.roads.as_ref());
         let sent = async {
-            let sent = self
-                .publish_request(exchange, request, call.common.locality)
-                .await;
+            let sent = match place {
+                Some(place) => self.publish_to(exchange, request, &place).await,
+                None => {
+                    let locality = call.common.locality;
+                    self.publish_request(exchange, request, locality).await
+                }
+            };
             // Nobody has it, so that its slot need not wait for what may still come.
             sent.inspect_err(|_| exchange.is_no_call())
         };

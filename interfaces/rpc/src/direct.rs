@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_nats::Subject;
 use bytes::Bytes;
 use http_body::Body;
 use lattice_codec::http::ErrorCode;
@@ -30,6 +31,7 @@ use crate::peer::Peer;
 use crate::start::{Crew, LONG};
 
 /// What a call is made with.
+#[derive(Debug)]
 pub(crate) enum Given {
     /// Encoded parameters, all of them.
     Params(Bytes),
@@ -39,6 +41,9 @@ pub(crate) enum Given {
 
 /// Parameters or results as they are.
 pub type Value = Box<dyn Any + Send>;
+
+/// A request as it is handed over within the process.
+pub(crate) type RequestHere = http::Request<IncomingBody>;
 
 /// What is answered to a request.
 pub(crate) type HttpAnswer = Result<http::Response<IncomingBody>, ErrorCode>;
@@ -51,6 +56,18 @@ pub(crate) enum Answered {
     /// A value as it is.
     Value(Value),
     Failed(RemoteError),
+    /// It has not begun: there is no turn here, and room at a place.
+    Elsewhere {
+        given: Given,
+        place: Subject,
+    },
+}
+
+/// What became of a call that was made here.
+pub(crate) enum Here<T, G> {
+    Done(T),
+    /// It is to be made with the same at a place.
+    Elsewhere(G, Subject),
 }
 
 impl Answered {
@@ -167,14 +184,16 @@ impl Peer {
         function: Arc<dyn TakeIn>,
         invocation: &Invocation,
         params: Bytes,
-    ) -> Result<Bytes, CallError> {
-        match self
-            .run_here(function, invocation, Given::Params(params))
-            .await?
-        {
-            Answered::Results(results) => Ok(results),
+    ) -> Result<Here<Bytes, Bytes>, CallError> {
+        let given = Given::Params(params);
+        match self.run_here(function, invocation, given).await? {
+            Answered::Results(results) => Ok(Here::Done(results)),
             Answered::Failed(error) => Err(CallError::Remote(error)),
-            Answered::Value(_) => Err(mismatch()),
+            Answered::Elsewhere {
+                given: Given::Params(params),
+                place,
+            } => Ok(Here::Elsewhere(params, place)),
+            Answered::Value(_) | Answered::Elsewhere { .. } => Err(mismatch()),
         }
     }
 
@@ -196,8 +215,8 @@ impl Peer {
     }
 
     /// Calls a function with a value as it is, if it is served in this process and takes values of
-    /// that type (see [`ServeOptions::takes`](crate::ServeOptions::takes)); gives the value back otherwise. The answer is of the
-    /// type that goes with the function.
+    /// that type (see [`ServeOptions::takes`](crate::ServeOptions::takes)) and there is a turn for it; gives the
+    /// value back otherwise. The answer is of the type that goes with the function.
     ///
     /// # Errors
     ///
@@ -208,7 +227,11 @@ impl Peer {
         value: Value,
     ) -> Result<Result<Value, CallError>, Value> {
         match self.taker_here(invocation, (*value).type_id()) {
-            Some(function) => Ok(self.value_here(function, invocation, value).await),
+            Some(function) => match self.value_here(function, invocation, value).await {
+                Ok(Here::Done(answer)) => Ok(Ok(answer)),
+                Ok(Here::Elsewhere(value, _)) => Err(value),
+                Err(error) => Ok(Err(error)),
+            },
             None => Err(value),
         }
     }
@@ -218,12 +241,16 @@ impl Peer {
         function: Arc<dyn TakeIn>,
         invocation: &Invocation,
         value: Value,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Here<Value, Value>, CallError> {
         let given = Given::Value(value);
         match self.run_here(function, invocation, given).await? {
-            Answered::Value(value) => Ok(value),
+            Answered::Value(value) => Ok(Here::Done(value)),
             Answered::Failed(error) => Err(CallError::Remote(error)),
-            Answered::Results(_) => Err(mismatch()),
+            Answered::Elsewhere {
+                given: Given::Value(value),
+                place,
+            } => Ok(Here::Elsewhere(value, place)),
+            Answered::Results(_) | Answered::Elsewhere { .. } => Err(mismatch()),
         }
     }
 
@@ -234,16 +261,23 @@ impl Peer {
         invocation: &Invocation,
         head: http::request::Parts,
         body: OutgoingBody<B>,
-    ) -> Result<http::Response<IncomingBody>, HttpError>
+    ) -> Result<Here<http::Response<IncomingBody>, Box<RequestHere>>, HttpError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
         let body = body.hand_over(CallError::Aborted);
         let request = Box::new(http::Request::from_parts(head, body));
-        let answer = self.value_here(function, invocation, request).await?;
-        let answer = answer.downcast::<HttpAnswer>().map_err(|_| mismatch())?;
-        answer.map_err(HttpError::Handler)
+        match self.value_here(function, invocation, request).await? {
+            Here::Done(answer) => {
+                let answer = answer.downcast::<HttpAnswer>().map_err(|_| mismatch())?;
+                answer.map(Here::Done).map_err(HttpError::Handler)
+            }
+            Here::Elsewhere(value, place) => {
+                let request = value.downcast().map_err(|_| mismatch())?;
+                Ok(Here::Elsewhere(request, place))
+            }
+        }
     }
 
     async fn run_here(
@@ -259,16 +293,21 @@ impl Peer {
         if let Some(roads) = invocation.counts() {
             roads.count(Road::Process, Why::Nearest);
         }
-        let begun = function.begin(invocation.told(), invocation.deadline(), given);
-        let running = match begun {
+        let may_leave = invocation.allowed() != Locality::LocalOnly;
+        let (told, deadline) = (invocation.told(), invocation.deadline());
+        let running = match function.begin(told, deadline, given, may_leave) {
             Ok(running) => running,
             Err(refusal) => return Ok(Answered::Failed(refusal)),
         };
-        tokio::select! {
+        let answered = tokio::select! {
             biased;
-            answered = running => Ok(answered),
-            () = stop.cancelled() => Err(CallError::Cancelled),
+            answered = running => answered,
+            () = stop.cancelled() => return Err(CallError::Cancelled),
+        };
+        if let (Answered::Elsewhere { .. }, Some(roads)) = (&answered, invocation.counts()) {
+            roads.take_back(Road::Process);
         }
+        Ok(answered)
     }
 }
 

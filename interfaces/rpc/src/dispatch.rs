@@ -10,7 +10,7 @@ use crate::auth::ask;
 use crate::complaint::Complaint;
 use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
-use crate::handing::{take_over, told_deadline};
+use crate::handing::{again, at_place, take_over, told_deadline};
 use crate::header::turn_of;
 use crate::inbox::HANDED_ON;
 use crate::local::Asked;
@@ -87,6 +87,28 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
             Err(error) => exchange.fail(error),
         }
     });
+}
+
+/// Sends a request of this process, which waited for a turn in it, to a server with room; false when that
+/// is not possible.
+pub(crate) fn send_on(inner: &Arc<Inner>, request: Message, place: &Subject) -> bool {
+    let root = request.reply.as_ref();
+    let token = root.and_then(|root| inner.inbox.split(root));
+    let slot = token.and_then(|(token, _)| inner.slots.get(token));
+    // Nobody waits any more for one that has lost its slot.
+    let Some((_, exchange)) = slot else {
+        return false;
+    };
+    let mut request = again(request);
+    if let Some(auth) = &inner.config.auth {
+        auth.prove(&mut request);
+    }
+    request.subject = at_place(place, &request.subject);
+    let is_sent = inner.outbox.try_send(request).is_ok();
+    if is_sent {
+        exchange.moved(Road::Process, Road::Bus, Why::NoRoomHere);
+    }
+    is_sent
 }
 
 /// Looks for another process of this machine for a request that may not leave it.

@@ -272,6 +272,14 @@ impl Exchange {
         }
     }
 
+    /// Counts another road for the request than was counted before.
+    pub(crate) fn moved(&self, from: Road, to: Road, why: Why) {
+        if let Some(roads) = &*self.roads.lock() {
+            roads.take_back(from);
+            roads.count(to, why);
+        }
+    }
+
     /// Whether the request took the line, so that it may come back over it.
     pub(crate) fn went_by(&self, line: &Line) -> bool {
         self.line.load(Ordering::Relaxed) == line.id()

@@ -12,13 +12,8 @@ impl Peer {
     /// Sends a call that came here on to the peer at `place`; gives it back when that is not
     /// possible at once.
     pub(crate) fn hand_on(&self, place: &Subject, call: Message) -> Option<Message> {
-        let outgoing = Outgoing {
-            subject: format!("{place}.{}", call.subject).into(),
-            reply: call.reply.clone(),
-            headers: call.headers.clone(),
-            payload: call.payload.clone(),
-            deadline: told_deadline(call.headers.as_ref()),
-        };
+        let mut outgoing = again(call.clone());
+        outgoing.subject = at_place(place, &call.subject);
         match self.inner.outbox.try_send(outgoing) {
             Ok(()) => None,
             Err(_) => Some(call),
@@ -43,16 +38,24 @@ pub(crate) fn take_over(inner: &Inner, suffix: &str, mut call: Message) {
         );
         return;
     }
-    let deadline = told_deadline(call.headers.as_ref());
-    let again = Outgoing {
+    if inner.outbox.try_send(again(call)).is_err() {
+        inner.complaints.add(Complaint::NotHandedOn, function);
+    }
+}
+
+/// Where a server with room takes calls of a function.
+pub(crate) fn at_place(place: &Subject, function: &Subject) -> Subject {
+    format!("{place}.{function}").into()
+}
+
+/// A call that has come, for it to be sent once more.
+pub(crate) fn again(call: Message) -> Outgoing {
+    Outgoing {
+        deadline: told_deadline(call.headers.as_ref()),
         subject: call.subject,
         reply: call.reply,
         headers: call.headers,
         payload: call.payload,
-        deadline,
-    };
-    if inner.outbox.try_send(again).is_err() {
-        inner.complaints.add(Complaint::NotHandedOn, function);
     }
 }
 

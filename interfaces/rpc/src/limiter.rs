@@ -19,8 +19,10 @@ pub use permit::Permit;
 use permit::{Core, Slot};
 use strain::{Census, Strain};
 
-/// After how long a wait for a turn the limiter counts as pressed.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// After how long a wait for a turn somebody else is looked for who has one, and after how long there is
+/// more than can be done.
+const PATIENCE: Duration = Duration::from_millis(10);
+const MUCH_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Bounds the calls that run at once, with a bounded queue in front.
 ///
@@ -31,11 +33,12 @@ pub struct Limiter {
     core: Arc<Core>,
     /// Those of the queued that wait for their parameters.
     places: AtomicUsize,
+    /// How many were taken in and have not asked for their turn yet.
+    coming: AtomicUsize,
     max_queued: usize,
     max_wait: Duration,
     pressed: Notify,
-    /// The same for a second one who waits for it, since each wakes one.
-    pressed_too: Notify,
+    pressed_hard: Notify,
     /// What bounds it together with others.
     seat: Option<Seat>,
     strain: Strain,
@@ -69,10 +72,11 @@ impl Limiter {
         Self {
             core: Arc::new(Core::new(size)),
             places: AtomicUsize::new(0),
+            coming: AtomicUsize::new(0),
             max_queued,
             max_wait,
             pressed: Notify::new(),
-            pressed_too: Notify::new(),
+            pressed_hard: Notify::new(),
             seat: None,
             strain: Strain::new(max_wait),
         }
@@ -85,24 +89,19 @@ impl Limiter {
         self
     }
 
-    /// Waits until a call is refused, or has waited for its turn for a tenth of a second.
+    /// Waits until a call is refused, or has waited for its turn for a hundredth of a second.
     pub(crate) async fn pressed(&self) {
         self.pressed.notified().await;
     }
 
-    /// As [`Limiter::pressed`], for another one who waits.
-    pub(crate) async fn pressed_too(&self) {
-        self.pressed_too.notified().await;
+    /// Waits until a call is refused, or has waited for its turn for a tenth of a second.
+    pub(crate) async fn pressed_hard(&self) {
+        self.pressed_hard.notified().await;
     }
 
     /// Whether that came to pass since it was last asked or waited for.
-    pub(crate) fn was_pressed_too(&self) -> bool {
-        self.pressed_too().now_or_never().is_some()
-    }
-
-    fn press(&self) {
-        self.pressed.notify_one();
-        self.pressed_too.notify_one();
+    pub(crate) fn was_pressed_hard(&self) -> bool {
+        self.pressed_hard().now_or_never().is_some()
     }
 
     /// How many calls more would get their turn at once; 0 when some wait.
@@ -111,12 +110,24 @@ impl Limiter {
         if self.lets_wait() || !self.is_open() || sheds {
             return 0;
         }
-        self.core.free()
+        self.left()
     }
 
     /// Whether a call would get its turn at once.
     pub(crate) fn has_room(&self) -> bool {
-        self.core.free() > 0 && self.is_open()
+        self.left() > 0 && self.is_open()
+    }
+
+    /// The permits that nobody has or is about to take.
+    fn left(&self) -> usize {
+        let coming = self.coming.load(Ordering::Relaxed);
+        self.core.free().saturating_sub(coming)
+    }
+
+    /// Counts a call that asks for its turn a little later, in a task of its own, until this is dropped.
+    pub(crate) fn coming(self: &Arc<Self>) -> Coming {
+        self.coming.fetch_add(1, Ordering::Relaxed);
+        Coming(Arc::clone(self))
     }
 
     fn is_open(&self) -> bool {
@@ -260,10 +271,15 @@ impl Limiter {
             (slot, turn)
         };
         tokio::pin!(turn);
-        if let Ok(turn) = timeout_at(until.min(now + PATIENCE), &mut turn).await {
-            return Some(turn);
+        for (patience, pressed) in [
+            (PATIENCE, &self.pressed),
+            (MUCH_PATIENCE, &self.pressed_hard),
+        ] {
+            if let Ok(turn) = timeout_at(until.min(now + patience), &mut turn).await {
+                return Some(turn);
+            }
+            pressed.notify_one();
         }
-        self.press();
         timeout_at(until, turn).await.ok()
     }
 
@@ -318,7 +334,8 @@ impl Limiter {
 
     /// What a call is told that gets no turn; `wait` is how long one that comes now would wait.
     fn refusal(&self, why: &str, wait: Option<Duration>) -> RemoteError {
-        self.press();
+        self.pressed.notify_one();
+        self.pressed_hard.notify_one();
         self.strain.refused(Instant::now());
         let is_busy = |seat: &Seat| seat.is_engaged() || seat.is_shed();
         let (text, hint) = if self.seat.as_ref().is_some_and(is_busy) {
@@ -337,6 +354,16 @@ impl Limiter {
             Some(wait) => error.with_retry_after(wait),
             None => error,
         }
+    }
+}
+
+/// A call that is about to ask for its turn.
+#[derive(Debug)]
+pub(crate) struct Coming(Arc<Limiter>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

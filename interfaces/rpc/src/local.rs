@@ -28,6 +28,7 @@ use crate::error::{CallError, RemoteError};
 use crate::header::Told;
 use crate::outbox::Outgoing;
 use crate::peer::Inner;
+use crate::serve::{Leave, WayOn};
 use crate::socket::{Frame, Line, Tried, is_line};
 
 /// Takes in calls of one function.
@@ -35,19 +36,23 @@ pub(crate) trait TakeIn: Send + Sync {
     /// Whether a call of `source` would soon get its turn here.
     fn has_room(&self, source: Option<&str>) -> bool;
 
-    /// Takes in a call. Of one that was made in this process it is true what it tells of its caller.
-    fn take(self: Arc<Self>, message: Message, came: Came);
+    /// Takes in a call. Of one that was made in this process it is true what it tells of its caller. With a
+    /// way on it goes elsewhere once there is room and none here.
+    fn take(self: Arc<Self>, message: Message, came: Came, way_on: Option<WayOn<'_>>);
 
     /// Whether it takes values of a type as they are.
     fn takes(&self, value: TypeId) -> bool;
 
     /// Begins a call that whoever makes it runs; refuses one that could not be served in time, before
-    /// anything is made for it.
+    /// anything is made for it. One that `may_leave` may be answered with [`Answered::Elsewhere`].
+    ///
+    /// [`Answered::Elsewhere`]: crate::direct::Answered::Elsewhere
     fn begin(
         self: Arc<Self>,
         told: Told,
         deadline: Instant,
         given: Given,
+        may_leave: bool,
     ) -> Result<Running, RemoteError>;
 }
 
@@ -209,7 +214,8 @@ impl Switchboard {
     pub(crate) fn hand_over(&self, call: Message) -> Option<Message> {
         match self.server(&call.subject) {
             Some(server) => {
-                server.take(call, Came::Bus);
+                // One that was handed on already stays.
+                server.take(call, Came::Bus, None);
                 None
             }
             None => Some(call),
@@ -270,12 +276,14 @@ impl Switchboard {
     ) -> Asked {
         let mut why = Why::NoServerHere;
         if let Some(server) = self.server_with_room(&request.subject, None) {
-            server.take(request.arrived(), Came::Here);
+            let way_on = |message: &Message| self.way_on(message);
+            let way_on: Option<WayOn<'_>> = if local_only { None } else { Some(&way_on) };
+            server.take(request.arrived(), Came::Here, way_on);
             return Asked::Taken(Road::Process);
         }
         if let Some(server) = self.server(&request.subject) {
             if local_only {
-                server.take(request.arrived(), Came::Here);
+                server.take(request.arrived(), Came::Here, None);
                 return Asked::Taken(Road::Process);
             }
             why = Why::NoRoomHere;
@@ -296,6 +304,18 @@ impl Switchboard {
             }
         }
         Asked::Left(request, why)
+    }
+}
+
+impl Switchboard {
+    /// The way on for a call of this process: its caller sends it over NATS.
+    fn way_on(&self, message: &Message) -> Leave {
+        let (board, message) = (self.clone(), message.clone());
+        Leave::Message(Box::new(move |place| {
+            let inbox = message.reply.as_ref();
+            let peer = inbox.and_then(|inbox| board.peer_of(inbox));
+            peer.is_some_and(|peer| dispatch::send_on(&peer, message, place))
+        }))
     }
 }
 

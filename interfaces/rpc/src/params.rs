@@ -88,6 +88,14 @@ impl Params {
         self.value.get_mut().take()
     }
 
+    /// What a call within the process was made with, for it to be made elsewhere.
+    pub(crate) fn give_back(self) -> Given {
+        match self.value.into_inner() {
+            Some(value) => Given::Value(value),
+            None => Given::Params(self.first),
+        }
+    }
+
     /// The parameters that came with the request; all of them if [`Params::is_complete`].
     pub fn first(&self) -> &Bytes {
         &self.first

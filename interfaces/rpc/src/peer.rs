@@ -28,6 +28,7 @@ use crate::complaint::{self, Complaints};
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Account, Budget, Exchange, Share, Side};
+use crate::handing::at_place;
 use crate::inbox::Inbox;
 use crate::janitor::sweep;
 use crate::local::{Asked, Passed, Switchboard};
@@ -437,6 +438,22 @@ impl Peer {
         }
         self.inner.outbox.send(message).await?;
         exchange.count(Road::Bus, why);
+        Ok(())
+    }
+
+    /// Sends a request that found no turn in this process to a server with room.
+    pub(crate) async fn publish_to(
+        &self,
+        exchange: &Exchange,
+        mut message: Outgoing,
+        place: &Subject,
+    ) -> Result<(), CallError> {
+        if let Some(auth) = &self.inner.config.auth {
+            auth.prove(&mut message);
+        }
+        message.subject = at_place(place, &message.subject);
+        self.inner.outbox.send(message).await?;
+        exchange.count(Road::Bus, Why::NoRoomHere);
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 //!
 //! NATS prefers the members of a queue group that are near the caller, however busy they are, so
 //! that one behind a leaf gets nothing while those at the hub let calls wait. Whoever lets calls
-//! wait for long asks the other servers of the entity for room. Calls that find no free turn here
-//! are then handed on to one that has some, as they came, so that it answers their callers itself.
+//! wait asks the other servers of the entity for room. Calls that wait for a turn here, and those that
+//! come and find none, then go to one that has some, so that it answers their callers itself.
 //! When the other goes, calls just stay again. Servers of the 1.9 lattice are not asked: where
 //! nobody else has room, the functions leave their queue groups for a while ([`aside`]).
 
@@ -23,7 +23,8 @@ use async_nats::{Message, Subject, Subscriber};
 use futures::StreamExt as _;
 use lattice_core::subject::RpcPrefix;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -56,12 +57,31 @@ struct Other {
     until: Instant,
 }
 
+/// What is known of the other servers.
+#[derive(Debug, Default)]
+struct Known {
+    watched: bool,
+    other: Option<Other>,
+    /// When they were last asked, to the end of the time that they had.
+    answered: Option<Instant>,
+}
+
+impl Known {
+    /// Whether nobody had room a moment ago.
+    fn is_nobody(&self) -> bool {
+        let lately = |at: Instant| at.elapsed() < VALID;
+        !self.watched || (self.other.is_none() && self.answered.is_some_and(lately))
+    }
+}
+
 /// What all functions of an entity that one process serves know of the other servers.
 ///
 /// Clones share everything. Until [`Relief::watch`] nothing is given away.
 #[derive(Debug, Clone, Default)]
 pub struct Relief {
-    other: Arc<Mutex<Option<Other>>>,
+    known: Arc<Mutex<Known>>,
+    /// Told when the others have been asked.
+    news: Arc<Notify>,
     aside: Arc<Aside>,
 }
 
@@ -87,6 +107,7 @@ impl Relief {
             reason: error.to_string(),
         })?;
         let state = Arc::new(State::default());
+        self.set_watched(true);
         let watch = Watch {
             counted: Counted::new(peer),
             limiter,
@@ -104,7 +125,7 @@ impl Relief {
 
     /// Where the next call may be handed on to.
     pub(crate) fn place(&self) -> Option<Subject> {
-        let mut other = self.other.lock();
+        let other = &mut self.known.lock().other;
         let found = other.as_mut()?;
         if found.left == 0 || found.until < Instant::now() {
             *other = None;
@@ -114,10 +135,47 @@ impl Relief {
         Some(found.place.clone())
     }
 
+    /// Whether a call may come to be handed on at all.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.known.lock().watched
+    }
+
+    /// Waits until somebody else has room for one call more, for as long as it takes.
+    pub(crate) async fn elsewhere(&self) -> Subject {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            // Before looking, so that nothing is told unheard in between.
+            news.as_mut().enable();
+            match self.place() {
+                Some(place) => return place,
+                None => news.await,
+            }
+        }
+    }
+
+    /// Where a call may go that is refused here, which has the others asked: waits for what they answer,
+    /// unless nobody had room a moment ago.
+    pub(crate) async fn elsewhere_soon(&self) -> Option<Subject> {
+        let news = self.news.notified();
+        tokio::pin!(news);
+        news.as_mut().enable();
+        if let Some(place) = self.place() {
+            return Some(place);
+        }
+        if self.known.lock().is_nobody() {
+            return None;
+        }
+        // Others who are told at the same time may take all the room there is.
+        timeout(2 * ANSWER_WITHIN, news).await.ok()?;
+        self.place()
+    }
+
     /// Whether somebody has room, as far as is known.
     pub(crate) fn knows_other(&self) -> bool {
-        self.other
+        self.known
             .lock()
+            .other
             .as_ref()
             .is_some_and(|other| other.left > 0 && other.until >= Instant::now())
     }
@@ -127,8 +185,19 @@ impl Relief {
         self.aside.absences()
     }
 
+    /// Takes in what the others have answered.
     fn set(&self, other: Option<Other>) {
-        *self.other.lock() = other;
+        let mut known = self.known.lock();
+        (known.other, known.answered) = (other, Some(Instant::now()));
+        drop(known);
+        self.news.notify_waiters();
+    }
+
+    fn set_watched(&self, watched: bool) {
+        let mut known = self.known.lock();
+        (known.watched, known.other) = (watched, None);
+        drop(known);
+        self.news.notify_waiters();
     }
 }
 
@@ -215,7 +284,7 @@ impl Watch {
             () = self.relieve() => {}
             () = self.step_aside() => {}
         }
-        self.relief.set(None);
+        self.relief.set_watched(false);
     }
 
     async fn answer_all(&self, mut questions: Subscriber) {
@@ -261,7 +330,6 @@ impl Watch {
                     break;
                 }
             }
-            self.relief.set(None);
         }
     }
 
@@ -334,5 +402,47 @@ mod tests {
         tokio::time::advance(2 * VALID).await;
         assert_eq!(relief.place(), None);
         assert!(read(&"inbox.at.many".into()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_leave_as_there_is_room_for_once_it_is_told_of() {
+        let relief = Relief::default();
+        let waits = || {
+            let relief = relief.clone();
+            tokio::spawn(async move { relief.elsewhere().await })
+        };
+        let waiting = [waits(), waits(), waits()];
+        tokio::task::yield_now().await;
+        relief.set(None);
+        relief.set(read(&"inbox.at.2".into()));
+        tokio::time::advance(VALID / 2).await;
+        let left = waiting.iter().filter(|call| call.is_finished()).count();
+        assert_eq!(left, 2);
+        relief.set(read(&"inbox.at.1".into()));
+        for call in waiting {
+            assert_eq!(call.await.unwrap().as_str(), "inbox.at");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_waits_for_an_answer_and_not_where_nobody_had_room() {
+        let relief = Relief::default();
+        let begun = Instant::now();
+        assert_eq!(relief.elsewhere_soon().await, None);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        relief.set_watched(true);
+        let told = async {
+            tokio::time::sleep(ANSWER_WITHIN).await;
+            relief.set(read(&"inbox.at.1".into()));
+        };
+        let (place, ()) = tokio::join!(relief.elsewhere_soon(), told);
+        assert_eq!(place.as_deref(), Some("inbox.at"));
+        relief.set(None);
+        let begun = Instant::now();
+        assert_eq!(relief.elsewhere_soon().await, None);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        tokio::time::advance(VALID).await;
+        assert_eq!(relief.elsewhere_soon().await, None);
+        assert_eq!(begun.elapsed(), VALID + 2 * ANSWER_WITHIN);
     }
 }

@@ -137,6 +137,11 @@ impl Inbound {
         headers
     }
 
+    /// Says that somebody else answers the call.
+    pub(crate) fn is_given_away(&self) {
+        self.responded.store(true, Ordering::Release);
+    }
+
     pub(crate) fn has_responded(&self) -> bool {
         self.responded.load(Ordering::Acquire)
     }

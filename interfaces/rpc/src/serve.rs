@@ -2,6 +2,7 @@
 
 mod admit;
 mod intake;
+mod leave;
 mod member;
 mod running;
 
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::ConnectError;
 use crate::header::Told;
-use crate::limiter::{Claim, Limiter};
+use crate::limiter::{Claim, Coming, Limiter};
 use crate::outbox::check_subject;
 use crate::params::Params;
 use crate::peer::Peer;
@@ -24,6 +25,7 @@ use crate::relief::Relief;
 use crate::respond::Responder;
 use crate::start::Crew;
 use intake::Intake;
+pub(crate) use leave::{Leave, WayOn};
 use member::Member;
 
 /// How a function is served.
@@ -151,6 +153,10 @@ pub struct IncomingCall {
     pub params: Params,
     /// Where the answer goes.
     pub responder: Responder,
+    /// How it goes on elsewhere, if it may, as long as it has not begun.
+    pub(crate) leave: Option<Leave>,
+    /// Where it counts until it asks for its turn.
+    pub(crate) coming: Option<Coming>,
 }
 
 /// A function that is being served. Dropping it stops at once; see [`ServeHandle::drain`].

@@ -16,6 +16,7 @@ use lattice_codec::http::{
 use lattice_codec::write;
 
 use crate::call::{Call, Invocation, ResultMessage};
+use crate::direct::{Here, RequestHere};
 use crate::error::CallError;
 use crate::http::body::{IncomingBody, OutgoingBody, Pump, SendError};
 use crate::http::{body_path, trailers_path};
@@ -102,10 +103,32 @@ impl Peer {
             if let Some(options) = options.flatten() {
                 parts.extensions.insert(options);
             }
-            return self.request_here(function, &invocation, parts, body).await;
+            let here = self
+                .request_here(function, &invocation, parts, body)
+                .await?;
+            return match here {
+                Here::Done(response) => Ok(response),
+                Here::Elsewhere(request, place) => {
+                    let invocation = invocation.to_place(place);
+                    Box::pin(self.send_elsewhere(invocation, *request, options)).await
+                }
+            };
         }
         // Boxed, since requests that stay here would carry its room along.
         Box::pin(self.send_away(invocation, parts, body, options)).await
+    }
+
+    /// Sends a request by messages that found no turn in this process.
+    async fn send_elsewhere(
+        &self,
+        invocation: Invocation,
+        request: RequestHere,
+        options: Option<Option<RequestOptions>>,
+    ) -> Result<http::Response<IncomingBody>, HttpError> {
+        let (parts, body) = request.into_parts();
+        let body = OutgoingBody::take(body).await;
+        let body = body.map_err(HttpError::RequestBody)?;
+        self.send_away(invocation, parts, body, options).await
     }
 
     /// Sends a request by messages.

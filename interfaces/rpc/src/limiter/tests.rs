@@ -2,6 +2,8 @@
 
 mod overload;
 
+use futures::FutureExt as _;
+
 use super::*;
 
 fn soon() -> Instant {
@@ -51,9 +53,15 @@ async fn a_long_wait_and_a_refusal_press() {
     let before = Instant::now();
     tokio::select! {
         _ = limiter.acquire(soon()) => panic!("a turn"),
-        () = limiter.pressed() => {}
+        () = limiter.pressed_hard() => {}
     }
     assert_eq!(before.elapsed().as_millis() / 10, 10);
+    assert!(limiter.pressed().now_or_never().is_some());
+    tokio::select! {
+        _ = limiter.acquire(soon()) => panic!("a turn"),
+        () = limiter.pressed() => {}
+    }
+    assert_eq!(before.elapsed().as_millis() / 10, 11);
     let (one, other) = tokio::join!(limiter.acquire(soon()), limiter.acquire(soon()));
     assert!(one.is_err() && other.is_err());
     limiter.pressed().await;

@@ -26,7 +26,7 @@ impl Pressure {
     /// Looks at the limiter, and says for how long now without a break calls have had to wait.
     pub(super) fn look(&mut self, limiter: &Limiter) -> Option<Duration> {
         let now = Instant::now();
-        let was_pressed = limiter.was_pressed_too();
+        let was_pressed = limiter.was_pressed_hard();
         if limiter.room() > 0 {
             self.seen = None;
         } else if was_pressed {
@@ -43,7 +43,7 @@ impl Pressure {
 
     /// Waits until calls have to wait.
     pub(super) async fn wait(&mut self, limiter: &Limiter) {
-        limiter.pressed_too().await;
+        limiter.pressed_hard().await;
         self.begin(Instant::now());
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::running::run_call;
-use super::{Context, IncomingCall, ServeOptions, Source};
+use super::{Context, IncomingCall, Leave, ServeOptions, Source, WayOn};
 use crate::auth::{Admission, Came, Refusal, Verdict};
 use crate::complaint::Complaint;
 use crate::detour::Detour;
@@ -125,11 +125,13 @@ where
         let began = Instant::now();
         let mut starter = Starter::default();
         for (arrived, message) in row {
-            let taken = self.keep(message);
-            let call = taken.and_then(|message| self.receive(message, arrived, &Came::Bus));
-            let Some(call) = call else {
+            let Some((message, leave)) = self.keep(message) else {
                 continue;
             };
+            let Some(mut call) = self.receive(message, arrived, &Came::Bus) else {
+                continue;
+            };
+            call.leave = leave;
             let running = Box::pin(run_call(Arc::clone(self), call));
             if began.elapsed() > LONGEST_ROW || self.detour.is_on() {
                 self.crew.begin(running);
@@ -139,15 +141,29 @@ where
         }
     }
 
-    /// The message, unless it is given away because it would have to wait here.
-    fn keep(&self, message: Message) -> Option<Message> {
+    /// The message, and how it leaves later, unless it is given away because it would have to wait here.
+    fn keep(&self, message: Message) -> Option<(Message, Option<Leave>)> {
         if self.options.limiter.has_room() {
-            return Some(message);
+            return Some((message, None));
         }
-        match self.options.relief.place() {
-            Some(place) => self.peer.hand_on(&place, message),
-            None => Some(message),
-        }
+        let message = match self.options.relief.place() {
+            Some(place) => self.peer.hand_on(&place, message)?,
+            None => message,
+        };
+        let way_on = |message: &Message| Leave::of_bus(&self.peer, message);
+        let leave = self.way_on(&message, Some(&way_on));
+        Some((message, leave))
+    }
+
+    /// How a call leaves that may have to wait here, and may leave.
+    fn way_on(&self, message: &Message, way_on: Option<WayOn<'_>>) -> Option<Leave> {
+        let way_on = way_on.filter(|_| self.lets_leave())?;
+        Some(way_on(message))
+    }
+
+    /// Whether a call that comes now may come to go on elsewhere.
+    fn lets_leave(&self) -> bool {
+        !self.options.limiter.has_room() && self.options.relief.is_watched()
     }
 
     /// The call in a message; `None` when it is refused, or has to wait until it is known who
@@ -243,6 +259,8 @@ where
             ),
             responder: Responder::new(inbound),
             context,
+            leave: None,
+            coming: None,
         })
     }
 }
@@ -262,10 +280,13 @@ where
     }
 
     /// The call begins in a task of its own: its answer is a message, so nobody has to wait here.
-    fn take(self: Arc<Self>, message: Message, came: Came) {
-        let Some(call) = self.receive(message, Instant::now(), &came) else {
+    fn take(self: Arc<Self>, message: Message, came: Came, way_on: Option<WayOn<'_>>) {
+        let leave = self.way_on(&message, way_on);
+        let Some(mut call) = self.receive(message, Instant::now(), &came) else {
             return;
         };
+        call.leave = leave;
+        call.coming = Some(self.options.limiter.coming());
         let running = Box::pin(run_call(Arc::clone(&self), call));
         if self.detour.is_on() {
             self.crew.begin(running);
@@ -283,6 +304,7 @@ where
         told: Told,
         deadline: Instant,
         given: Given,
+        may_leave: bool,
     ) -> Result<Running, RemoteError> {
         let limiter = &self.options.limiter;
         if let Some(refusal) = limiter.turn_away(told.source_id.as_deref()) {
@@ -298,6 +320,8 @@ where
             context: Context::new(told, arrived, deadline, Source::Own).given(left),
             params: Params::given(Arc::clone(&inbound), given, arrived, deadline, limiter),
             responder: Responder::new(Arc::clone(&inbound)),
+            leave: (may_leave && self.lets_leave()).then_some(Leave::Direct),
+            coming: None,
         };
         let (crew, detour) = (self.crew.clone(), Arc::clone(&self.detour));
         let tracked = self.crew.tasks.token();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::IncomingCall;
 use super::intake::Intake;
+use super::leave::{Outcome, turn_or_leave};
 use crate::complaint::Complaint;
 use crate::error::{CallError, RemoteError};
 use crate::gate::Spent;
@@ -50,7 +51,7 @@ impl Drop for Running {
     }
 }
 
-pub(super) async fn run_call<H, F>(intake: Arc<Intake<H>>, call: IncomingCall)
+pub(super) async fn run_call<H, F>(intake: Arc<Intake<H>>, mut call: IncomingCall)
 where
     H: Fn(IncomingCall) -> F,
     F: Future<Output = ()>,
@@ -59,8 +60,25 @@ where
     let _serving = Serving::enter(&inbound.peer);
     let deadline = call.context.deadline;
     let limiter = &intake.options.limiter;
-    let claim = call.context.claim();
-    let _running = match admitted(limiter, claim, &intake.abort).await {
+    drop(call.coming.take());
+    let permit = match call.leave.take() {
+        None => admitted(limiter, call.context.claim(), &intake.abort).await,
+        // In a box, since few calls find no turn at once.
+        Some(leave) => {
+            match Box::pin(turn_or_leave(&intake.options, &intake.abort, call, leave)).await {
+                Outcome::Turn(back, permit) => {
+                    call = back;
+                    Ok(permit)
+                }
+                Outcome::Refused(back, error) => {
+                    call = back;
+                    Err(error)
+                }
+                Outcome::Left => return,
+            }
+        }
+    };
+    let _running = match permit {
         Ok(permit) => Running::enter(&inbound, permit),
         Err(error) => {
             if let Err(error) = call.responder.fail(error).await {
@@ -92,7 +110,7 @@ where
 
 /// Waits for the right to run. Calls that are cut off make room, but not for those that still wait
 /// when that happens.
-async fn admitted(
+pub(super) async fn admitted(
     limiter: &Limiter,
     claim: Claim<'_>,
     abort: &CancellationToken,

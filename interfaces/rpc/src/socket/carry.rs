@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
+use async_nats::{Message, Subject};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{BadFrame, Frame, GREETING, Request};
 use super::line::{Line, MAX_FUNCTIONS};
 use crate::auth::{Came, LineEnd};
+use crate::handing::again;
 use crate::local::Switchboard;
+use crate::serve::{Leave, WayOn};
 
 /// How long the other end may take to say what it is.
 const GREETED: Duration = Duration::from_secs(5);
@@ -249,7 +251,12 @@ impl Reading {
         match server {
             Some(server) => {
                 let came = Came::Line(self.line.end());
-                server.take(self.line.named(request.message).arrived(), came);
+                let way_back = |message: &Message| self.way_back(message);
+                let way_on: Option<WayOn<'_>> = match request.local_only {
+                    true => None,
+                    false => Some(&way_back),
+                };
+                server.take(self.line.named(request.message).arrived(), came, way_on);
                 Ok(())
             }
             None => {
@@ -262,6 +269,18 @@ impl Reading {
                 self.answer(Frame::Declined(request))
             }
         }
+    }
+
+    /// The way on for a request of the other end: it goes back, as one that is declined at once.
+    fn way_back(&self, message: &Message) -> Leave {
+        let request = Request {
+            message: self.line.as_it_came(again(message.clone())),
+            local_only: false,
+        };
+        let answers = self.answers.clone();
+        Leave::Message(Box::new(move |_| {
+            answers.try_send(Frame::Declined(request)).is_ok()
+        }))
     }
 
     fn answer(&self, frame: Frame) -> Result<(), LineError> {

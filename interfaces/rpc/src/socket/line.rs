@@ -116,6 +116,15 @@ impl Line {
         message
     }
 
+    /// What [`Line::named`] has named, as it came.
+    pub(super) fn as_it_came(&self, mut message: Outgoing) -> Outgoing {
+        message.reply = message.reply.map(|reply| {
+            let came = reply.strip_prefix(&*self.prefix).map(Subject::from);
+            came.unwrap_or(reply)
+        });
+        message
+    }
+
     /// Sends a request, if the other end is known to serve it; one that `asks` also where nothing
     /// is known, to be declined if it is not served. Asks, for the next time, where nothing is
     /// known. `goes_by` is told the number of the line before the request leaves, and 0
@@ -302,6 +311,8 @@ mod tests {
             panic!("nothing sent");
         };
         assert_eq!(sent.subject.as_str(), "_INBOX.a.1-1.results");
+        let back = line.as_it_came(line.named(message("f", Some("_INBOX.a.1-1"))));
+        assert_eq!(back.reply.unwrap().as_str(), "_INBOX.a.1-1");
         let turn = line.named(message("x", Some("_TURN.5")));
         assert_eq!(turn.reply.unwrap().as_str(), "_TURN.5");
     }

@@ -211,6 +211,7 @@ impl Taken {
             context,
             mut params,
             responder,
+            ..
         } = call;
         let answer = Arc::new(Answer::new(responder, gives_handles));
         let refusal = Refusal(Arc::clone(&answer));
