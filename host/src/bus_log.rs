@@ -3,7 +3,7 @@
 //!
 //! The log is followed from its present end, also when it is begun anew. What it says of a line is
 //! bounded, and so is how much of it is told ([`quiet`](lattice_rpc::quiet)). Of several hosts that read one
-//! log, one tells ([`shared`]).
+//! log, one tells, and where that has ended another goes on from there ([`shared`]).
 
 mod line;
 mod shared;
@@ -27,13 +27,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::events::Events;
-use shared::{Folder, Turn};
+use shared::{Folder, NOTED_AGAIN, Position, Turn};
 
 /// How often the log is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// The longest line that is read. Clients choose their names and subjects, each as long as the server's
 /// `max_control_line`, and the server writes some characters of them as several.
 const LONGEST_LINE: usize = 1024 * 1024;
+/// How much of what nobody has told of, as no host was there, is read at most.
+const MOST_MISSED: u64 = 64 * 1024 * 1024;
 /// How often in a row the file may be missing without a word.
 const MISSING: u32 = 8;
 /// How much is read at once.
@@ -81,6 +83,7 @@ impl BusLog {
     ) -> io::Result<Self> {
         let turn = Turn::new(users.folder.clone());
         let log = Log::open(path).await?;
+        let noting = Arc::clone(&users);
         let (reports, coming) = mpsc::channel(WAITING);
         let reports = Reports::new(reports);
         let tell = move |Report(refused): Report| {
@@ -101,16 +104,16 @@ impl BusLog {
             events.publish(Event::BusRefused(refused));
         };
         let pass_on = move |line: &str| {
-            let Some(refused) = line::read(line) else {
-                return;
-            };
             // One who floods the log is told of by what there is room for, and by the number.
-            if turn.is_ours() {
+            if let Some(refused) = line::read(line) {
                 reports.send(Report(refused));
             }
         };
+        let reading = async move {
+            tokio::join!(log.follow(turn, pass_on), noting.note_again());
+        };
         Ok(Self {
-            _reading: AbortOnDropHandle::new(tokio::spawn(log.follow(pass_on))),
+            _reading: AbortOnDropHandle::new(tokio::spawn(reading)),
             _telling: AbortOnDropHandle::new(tokio::spawn(tell_some(coming, tell))),
         })
     }
@@ -163,6 +166,17 @@ impl Users {
         KnownUser {
             users: Arc::clone(self),
             key: key.into(),
+        }
+    }
+
+    /// Keeps the notes of users that live for long.
+    async fn note_again(&self) {
+        let Some(folder) = &self.folder else { return };
+        loop {
+            tokio::time::sleep(NOTED_AGAIN).await;
+            for (key, owner) in &*self.by_key.read() {
+                folder.note(key, &owner.provider);
+            }
         }
     }
 
@@ -224,13 +238,22 @@ impl Log {
         })
     }
 
-    async fn follow(mut self, line: impl Fn(&str)) {
+    async fn follow(mut self, mut turn: Turn, line: impl Fn(&str)) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_well, mut missing) = (true, 0);
+        let (mut is_well, mut missing, mut tells) = (true, 0, false);
         loop {
             ticks.tick().await;
-            match self.catch_up(&line).await {
+            if !turn.is_ours() {
+                continue;
+            }
+            if !tells && let Some(told) = turn.noted() {
+                self.go_on_at(told).await;
+            }
+            tells = true;
+            let caught_up = self.catch_up(&line).await;
+            turn.note(self.position());
+            match caught_up {
                 Ok(()) => (is_well, missing) = (true, 0),
                 // Between the end of one file and the beginning of the next.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && missing < MISSING => {
@@ -243,6 +266,59 @@ impl Log {
                 Err(_) => {}
             }
         }
+    }
+
+    /// How far whole lines have been read.
+    fn position(&self) -> Position {
+        Position {
+            inode: self.inode,
+            at: self.at - self.rest.len() as u64,
+        }
+    }
+
+    /// Goes back to how far another has told, in this file or in one that this has taken the place of; where that
+    /// is gone, or says that more was told than there is, to the begin.
+    async fn go_on_at(&mut self, told: Position) {
+        if let Err(error) = self.try_go_on_at(told).await {
+            tracing::warn!(path = %self.path.display(), %error, "what the NATS server refused while no host read its log is not told");
+        }
+    }
+
+    async fn try_go_on_at(&mut self, told: Position) -> io::Result<()> {
+        self.begin(File::open(&self.path).await?).await?;
+        if self.inode != told.inode
+            && let Some(older) = self.older(told.inode).await?
+        {
+            self.begin(File::open(older).await?).await?;
+        }
+        let len = self.file.metadata().await?.len();
+        let is_there = self.inode == told.inode && told.at <= len;
+        let at = if is_there { told.at } else { 0 };
+        let from = at.max(len.saturating_sub(MOST_MISSED));
+        if from > at {
+            tracing::warn!(path = %self.path.display(), bytes = from - at, "leaves out a part of the log of the NATS server");
+        }
+        self.at = self.file.seek(SeekFrom::Start(from)).await?;
+        Ok(())
+    }
+
+    /// The log with an inode that this one has taken the place of: the server has given it a longer name.
+    async fn older(&self, inode: u64) -> io::Result<Option<PathBuf>> {
+        let Some(name) = self.path.file_name() else {
+            return Ok(None);
+        };
+        let folder = self.path.parent().filter(|folder| *folder != Path::new(""));
+        let mut entries = tokio::fs::read_dir(folder.unwrap_or(Path::new("."))).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let of_entry = entry.file_name();
+            let begins = of_entry
+                .as_encoded_bytes()
+                .starts_with(name.as_encoded_bytes());
+            if begins && entry.ino() == inode {
+                return Ok(Some(entry.path()));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads what has come, and then goes on with the file that has taken the place of this one.
@@ -345,20 +421,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nats.log");
         append(&path, "before\n");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let log = Log::open(path.clone()).await.unwrap();
-        let seen = Arc::clone(&lines);
-        let _following = AbortOnDropHandle::new(tokio::spawn(
-            log.follow(move |line| seen.lock().push(line.to_owned())),
-        ));
-        let until = async |count| {
-            let enough = async {
-                while lines.lock().len() < count {
-                    sleep(INTERVAL / 5).await;
-                }
-            };
-            timeout(Duration::from_secs(10), enough).await.unwrap();
-        };
+        let reader = Reader::start(&path, None).await;
+        let until = async |count| reader.until(count).await;
         let long = "x".repeat(LONGEST_LINE + 1);
         append(&path, &format!("one\n{long}\ntwo"));
         until(1).await;
@@ -368,7 +432,61 @@ mod tests {
         append(&path, "three\n");
         until(3).await;
         std::fs::write(&path, "4\n").unwrap();
-        until(4).await;
-        assert_eq!(*lines.lock(), ["one", "two halves", "three", "4"]);
+        assert_eq!(until(4).await, ["one", "two halves", "three", "4"]);
+    }
+
+    /// One who follows a log, as a host does.
+    struct Reader {
+        lines: Arc<Mutex<Vec<String>>>,
+        _following: AbortOnDropHandle<()>,
+    }
+
+    impl Reader {
+        async fn start(path: &Path, folder: Option<Folder>) -> Self {
+            let lines = Arc::new(Mutex::new(Vec::new()));
+            let log = Log::open(path.to_owned()).await.unwrap();
+            let seen = Arc::clone(&lines);
+            let take = move |line: &str| seen.lock().push(line.to_owned());
+            let following = tokio::spawn(log.follow(Turn::new(folder), take));
+            Self {
+                lines,
+                _following: AbortOnDropHandle::new(following),
+            }
+        }
+
+        async fn until(&self, count: usize) -> Vec<String> {
+            let enough = async {
+                while self.lines.lock().len() < count {
+                    sleep(INTERVAL / 5).await;
+                }
+            };
+            timeout(Duration::from_secs(10), enough).await.unwrap();
+            self.lines.lock().clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_while_no_host_reads_is_told_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nats.log");
+        append(&path, "before\n");
+        let shared = || Folder::beside(&path, &LatticeName::default());
+        let first = Reader::start(&path, shared()).await;
+        append(&path, "one\nha");
+        first.until(1).await;
+        let second = Reader::start(&path, shared()).await;
+        drop(first);
+        append(&path, "lf\n");
+        assert_eq!(second.until(1).await, ["half"]);
+        drop(second);
+        append(&path, "three\n");
+        std::fs::rename(&path, folder.path().join("nats.log.2026.11.30")).unwrap();
+        append(&path, "four\n");
+        let third = Reader::start(&path, shared()).await;
+        assert_eq!(third.until(2).await, ["three", "four"]);
+        drop(third);
+        std::fs::write(&path, "5\n").unwrap();
+        let fourth = Reader::start(&path, shared()).await;
+        assert_eq!(fourth.until(1).await, ["5"]);
     }
 }

@@ -96,22 +96,31 @@ pub fn configure(args: &HostArgs) -> Result<(HostConfig, Vec<String>), SettingsE
     settings::settings(args, environment)
 }
 
-/// What to say to whoever has given a seed as an argument of a program that goes on, if somebody has: every user
-/// of the machine can read it there. `words` are the arguments.
-pub fn warn_of_seeds(words: impl IntoIterator<Item = OsString>) -> Option<&'static str> {
-    let is_seed = |text: &str| {
-        let is_base32 = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
-        text.len() == SEED && text.starts_with('S') && text.bytes().all(is_base32)
-    };
-    let mut words = words.into_iter();
-    let shows = words.any(|word| {
-        let word = word.to_string_lossy();
-        is_seed(word.rsplit('=').next().unwrap_or_default())
-    });
-    shows.then_some(
-        "a seed stands among the arguments, where every user of this machine can read it; give it by its variable \
-         or by the path of a file",
+/// What to say to whoever has given a secret as an argument of a program that goes on, if somebody has: every user
+/// of the machine can read it there. `words` are the arguments. Secrets are seeds, tokens of NATS, and passwords in
+/// addresses.
+pub fn warn_of_secrets(words: impl IntoIterator<Item = OsString>) -> Option<&'static str> {
+    let words = words
+        .into_iter()
+        .map(|word| word.to_string_lossy().into_owned());
+    words.into_iter().any(|word| shows_secret(&word)).then_some(
+        "a seed, token or password stands among the arguments, where every user of this machine can read it; give \
+         it by its variable or by the path of a file",
     )
+}
+
+fn shows_secret(word: &str) -> bool {
+    let (flag, value) = word.split_once('=').unwrap_or((word, word));
+    let is_base32 = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
+    let is_seed = value.len() == SEED && value.starts_with('S') && value.bytes().all(is_base32);
+    // What a token of an account says is no secret.
+    let is_token = flag.starts_with("--") && flag.ends_with("-token") && flag != "--account-token";
+    let has_login = value.split(',').any(|address| {
+        let rest = address.split_once("://").map(|(_, rest)| rest);
+        let authority = rest.and_then(|rest| rest.split(['/', '?']).next());
+        authority.is_some_and(|authority| authority.contains('@'))
+    });
+    is_seed || is_token || has_login
 }
 
 /// Runs a host, which can have the providers `builtins` inside, until it is told to stop, by a
@@ -138,7 +147,7 @@ pub async fn run(args: HostArgs, builtins: Builtins) -> Result<(), RunError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(warning) = warn_of_seeds(std::env::args_os()) {
+    if let Some(warning) = warn_of_secrets(std::env::args_os()) {
         tracing::warn!("{warning}");
     }
     let done = run_until_told(config).await;
@@ -211,17 +220,36 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_among_the_arguments_is_warned_of() {
+    fn a_secret_among_the_arguments_is_warned_of() {
         let seed = lattice_claims::SigningKey::generate(lattice_claims::KeyKind::Cluster).seed();
         let seed = seed.expose();
-        let warns = |words: &[&str]| warn_of_seeds(words.iter().map(OsString::from)).is_some();
-        assert!(warns(&["lattice-host", "--cluster-seed", seed]));
-        assert!(warns(&["lattice-host", &format!("--host-seed={seed}")]));
-        assert!(!warns(&[
-            "lattice-host",
-            "--cluster-seed",
-            "/run/keys/cluster.nk"
-        ]));
-        assert!(!warns(&["lattice-host", "-x", "SHOP"]));
+        let warns = |words: &[&str]| warn_of_secrets(words.iter().map(OsString::from)).is_some();
+        let host_seed = format!("--host-seed={seed}");
+        let shown: [&[&str]; 6] = [
+            &["lattice-host", "--cluster-seed", seed],
+            &["lattice-host", &host_seed],
+            &["lattice-host", "--nats-token", "word"],
+            &["lattice-host", "--ctl-token=word"],
+            &["lattice-host", "--nats-url", "nats://me:word@shop:4222"],
+            &["lattice-host", "--nats-url=nats://a:1,tls://word@b:1/x"],
+        ];
+        for words in shown {
+            assert!(warns(words), "{words:?}");
+        }
+        let hidden: [&[&str]; 4] = [
+            &["lattice-host", "--cluster-seed", "/run/keys/cluster.nk"],
+            &["lattice-host", "-x", "SHOP"],
+            &["lattice-host", "--account-token", "eyJ0"],
+            &[
+                "lattice-host",
+                "--nats-url",
+                "nats://shop:4222",
+                "--label",
+                "mail=a@b",
+            ],
+        ];
+        for words in hidden {
+            assert!(!warns(words), "{words:?}");
+        }
     }
 }

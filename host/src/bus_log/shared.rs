@@ -1,27 +1,25 @@
-//! What hosts of a lattice share that read the same log: which of them tells of it, and whose users they
-//! have made.
+//! What hosts of a lattice share that read the same log: which of them tells of it, how far it has come, and
+//! whose users they have made.
 //!
 //! It is in a folder beside the log, one for each lattice. Where there can be none, as the log is somebody
 //! else's, a host knows its own users and tells of everything.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lattice_core::{ComponentId, LatticeName};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
-/// Locked by the host that tells.
+/// Locked by the host that tells; says how far it has told.
 const TELLER: &str = "teller";
 
 /// How long the note of a user that nobody has forgotten, as its host was killed, is kept: no token holds longer.
 const KEPT: Duration = Duration::from_secs(31 * 24 * 3600);
 
-/// How often a host asks whether it is its turn.
-const ASKS: Duration = Duration::from_millis(250);
+/// How often those of users that are not forgotten are written again.
+pub(super) const NOTED_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// The folder, which nobody but its owner can write to.
 #[derive(Debug, Clone)]
@@ -87,7 +85,12 @@ impl Folder {
 
     fn lock(&self) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
         let file = options.open(self.0.join(TELLER))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
@@ -112,47 +115,101 @@ fn own_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The turn to tell of a log. A host that has it keeps it until its process ends.
+/// How far a log has been told of: the file, and the place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) inode: u64,
+    pub(super) at: u64,
+}
+
+impl Position {
+    /// Reads what [`Position::text`] has written, if anything.
+    fn read(file: &File) -> Option<Self> {
+        let mut text = [0; 64];
+        let len = file.read_at(&mut text, 0).ok()?;
+        let mut numbers = std::str::from_utf8(&text[..len]).ok()?.split_whitespace();
+        let mut next = || numbers.next()?.parse().ok();
+        Some(Self {
+            inode: next()?,
+            at: next()?,
+        })
+    }
+
+    /// Always as long, so that it is written over what was there.
+    fn text(self) -> String {
+        format!("{:020} {:020}\n", self.inode, self.at)
+    }
+}
+
+/// The turn to tell of a log. A host that has it keeps it until its process ends; the next one goes on where it
+/// was.
 #[derive(Debug)]
 pub(super) struct Turn {
     folder: Option<Folder>,
-    held: Mutex<Held>,
+    state: State,
+    noted: Option<Position>,
 }
 
-#[derive(Debug, Default)]
-struct Held {
-    lock: Option<File>,
-    /// When it was asked for last.
-    asked: Option<Instant>,
+#[derive(Debug)]
+enum State {
+    Waits,
+    /// With the lock.
+    Tells(File),
+    /// Beside whoever else may tell.
+    Alone,
 }
 
 impl Turn {
     pub(super) fn new(folder: Option<Folder>) -> Self {
         Self {
             folder,
-            held: Mutex::default(),
+            state: State::Waits,
+            noted: None,
         }
     }
 
-    /// Whether it is this host that tells: who asks first, or after the one that did has ended.
-    pub(super) fn is_ours(&self) -> bool {
+    /// Whether it is this host that tells: who asks first, or after the one that did has ended. Whoever has just
+    /// come to it is to go on at [`Turn::noted`].
+    pub(super) fn is_ours(&mut self) -> bool {
+        if matches!(self.state, State::Waits) {
+            self.state = self.ask();
+        }
+        !matches!(self.state, State::Waits)
+    }
+
+    fn ask(&mut self) -> State {
         let Some(folder) = &self.folder else {
-            return true;
+            return State::Alone;
         };
-        let mut held = self.held.lock();
-        let now = Instant::now();
-        // Whoever is refused chooses how many lines there are.
-        if held.lock.is_none() && held.asked.is_none_or(|at| now >= at + ASKS) {
-            held.asked = Some(now);
-            match folder.lock() {
-                Ok(lock) => held.lock = lock,
-                Err(error) => {
-                    tracing::debug!(%error, "tells of the log of NATS beside other hosts");
-                    return true;
-                }
+        match folder.lock() {
+            Ok(Some(lock)) => {
+                self.noted = Position::read(&lock);
+                State::Tells(lock)
+            }
+            Ok(None) => State::Waits,
+            Err(error) => {
+                tracing::warn!(%error, "tells of the log of NATS beside other hosts");
+                State::Alone
             }
         }
-        held.lock.is_some()
+    }
+
+    /// How far has been told by whoever had the turn last.
+    pub(super) fn noted(&self) -> Option<Position> {
+        self.noted
+    }
+
+    /// Notes how far has been told, for whoever has the turn next.
+    pub(super) fn note(&mut self, position: Position) {
+        let State::Tells(lock) = &self.state else {
+            return;
+        };
+        if self.noted != Some(position) {
+            self.noted = Some(position);
+            if let Err(error) = lock.write_all_at(position.text().as_bytes(), 0) {
+                tracing::debug!(%error, "could not note how far the log of NATS was told of");
+            }
+        }
     }
 }
 
@@ -170,17 +227,21 @@ mod tests {
         Folder::beside(&folder.path().join("nats.log"), &lattice)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_host_of_a_lattice_tells_and_another_when_it_has_ended() {
+    #[test]
+    fn one_host_of_a_lattice_tells_and_another_goes_on_when_it_has_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, second) = (Turn::new(of(&folder, "a")), Turn::new(of(&folder, "a")));
+        let (mut first, mut second) = (Turn::new(of(&folder, "a")), Turn::new(of(&folder, "a")));
         assert!(first.is_ours() && first.is_ours());
+        assert_eq!(first.noted(), None);
+        let position = |at| Position { inode: 7, at };
+        first.note(position(100));
+        first.note(position(20));
         assert!(!second.is_ours());
+        second.note(position(3));
         assert!(Turn::new(of(&folder, "b")).is_ours());
         drop(first);
-        assert!(!second.is_ours());
-        tokio::time::advance(ASKS).await;
         assert!(second.is_ours());
+        assert_eq!(second.noted(), Some(position(20)));
         assert!(Turn::new(None).is_ours());
     }
 

@@ -6,14 +6,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use async_nats::ConnectOptions;
+use async_nats::connection::State;
+use async_nats::{ConnectOptions, Subscriber};
+use futures::StreamExt as _;
 use lattice_integration::{HttpClient, Lattice, STEP, STORE, free_port, get, program, until};
-use lattice_nats::connection::Creds;
+use lattice_nats::connection::{Connection, Creds, Login};
 use lattice_nats_box::{Authority, ClientTls, NatsBox, NatsBoxOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::scene::{Tenant, arguments, host, server, write_creds};
 
@@ -188,6 +190,56 @@ async fn a_new_user_in_the_credentials_file_takes_over_while_calls_go_on() -> Re
     }
     ensure!(running.caller.again == before, "a connection was lost");
     running.nothing_was_started_again()
+}
+
+#[tokio::test]
+async fn credentials_of_another_account_are_not_followed() -> Result<()> {
+    let (own, other) = (Tenant::new("lattice"), Tenant::new("other"));
+    let nats = NatsBox::start_with(server(&[&own, &other])?).await?;
+    let folder = TempDir::new()?;
+    let file = folder.path().join("host.creds");
+    write_creds(&own.user(None)?, &file)?;
+    let connection = Connection {
+        servers: vec![nats.url.clone()],
+        login: Login::CredsFile(file.clone()),
+        ..Connection::default()
+    };
+    let prepared = connection.prepare()?;
+    let client = prepared.options().connect(prepared.servers()).await?;
+    let _rotation = prepared.rotation(&client).context("a file to watch")?;
+    let listen = async |tenant: &Tenant| {
+        let options = ConnectOptions::with_credentials(tenant.user(None)?.to_text().expose())?;
+        let listener = options.connect(&nats.url).await?;
+        let subscription = listener.subscribe("said.>").await?;
+        listener.flush().await?;
+        anyhow::Ok((listener, subscription))
+    };
+    let (here, mut heard_here) = listen(&own).await?;
+    let (there, mut heard_there) = listen(&other).await?;
+
+    write_creds(&other.user(None)?, &file)?;
+    // As when the server goes away for a moment: the client reads the file, whoever watches it.
+    client.force_reconnect().await?;
+    client.publish("said.by-host", "1".into()).await?;
+    for _ in 0..30 {
+        sleep(Duration::from_millis(50)).await;
+        let state = client.connection_state();
+        ensure!(
+            state != State::Connected,
+            "it has followed the other account"
+        );
+    }
+    write_creds(&own.user(None)?, &file)?;
+    let first = async |heard: &mut Subscriber| {
+        let message = timeout(STEP, heard.next()).await?;
+        anyhow::Ok(message.context("a message")?.subject.to_string())
+    };
+    ensure!(first(&mut heard_here).await? == "said.by-host");
+    drop(here);
+    there.publish("said.there", "2".into()).await?;
+    let heard = first(&mut heard_there).await?;
+    ensure!(heard == "said.there", "the other account has heard {heard}");
+    Ok(())
 }
 
 #[tokio::test]

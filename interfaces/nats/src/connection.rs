@@ -24,6 +24,7 @@ use files::Bundle;
 pub use files::TlsError;
 pub use login::{Login, Renewable};
 pub use place::{NatsSystem, Place, login_in};
+use rotation::Look;
 pub use rotation::Rotation;
 pub use system::SystemAuthorities;
 
@@ -107,6 +108,14 @@ pub enum ConnectionError {
         /// The file.
         path: PathBuf,
     },
+    /// A credentials file holds those of another account than before.
+    #[error("`{}` has become that of another NATS account, `{account}`", path.display())]
+    OtherAccount {
+        /// The file.
+        path: PathBuf,
+        /// The account that it is of now.
+        account: String,
+    },
     /// There is a token without the seed that signs for it.
     #[error("there is a user token but no seed")]
     NoSeed,
@@ -128,6 +137,9 @@ impl ConnectionError {
             }
             Self::ReadCreds { .. } => "check the path and its permissions",
             Self::NotCreds { .. } => "use a file made by `nsc generate creds`",
+            Self::OtherAccount { .. } => {
+                "put back credentials of the account until now, or start anew for the other one"
+            }
             Self::NoSeed => "give the seed that belongs to the token",
             Self::Seed(_) => "the seed of a user has 58 characters and starts with `SU`",
             Self::Tls(error) => error.hint(),
@@ -140,10 +152,14 @@ impl ConnectionError {
 pub struct Prepared {
     servers: Vec<ServerAddr>,
     login: Login,
+    /// The account of a credentials file, which it has to stay in.
+    account: Option<String>,
     tls: Tls,
     inbox: Option<String>,
     /// All authorities in one file, where several are named: the client reads one.
     bundle: Option<Arc<Bundle>>,
+    /// What the files were like before they were read.
+    looks: Vec<Look>,
 }
 
 impl Connection {
@@ -162,7 +178,8 @@ impl Connection {
             Login::Nobody => Login::in_addresses(&servers),
             login => login.clone(),
         };
-        login.check()?;
+        let looks = rotation::first_look(&files_of(&login, &self.tls));
+        login.check(None)?;
         files::check(&self.tls)?;
         let bundle = match self.tls.ca_files.len() {
             0 | 1 => None,
@@ -170,10 +187,12 @@ impl Connection {
         };
         Ok(Prepared {
             servers,
+            account: login.account(),
             login,
             tls: self.tls.clone(),
             inbox: self.inbox.clone(),
             bundle,
+            looks,
         })
     }
 
@@ -205,7 +224,7 @@ impl Prepared {
         let bundle = self.bundle.clone();
         let options = self
             .login
-            .options()
+            .options(self.account.clone())
             .connection_timeout(CONNECT_TIMEOUT)
             .max_reconnects(None)
             .reconnect_delay_callback(move |attempt| {
@@ -243,25 +262,29 @@ impl Prepared {
 
     /// The files that are read at every connect.
     fn files(&self) -> Vec<PathBuf> {
-        let creds = match &self.login {
-            Login::CredsFile(path) => Some(path.clone()),
-            _ => None,
-        };
-        let client = self.tls.client.iter();
-        let client = client.flat_map(|client| [client.cert.clone(), client.key.clone()]);
-        let ca_files = self.tls.ca_files.iter().cloned();
-        ca_files.chain(client).chain(creds).collect()
+        files_of(&self.login, &self.tls)
     }
 
     /// Whether the files can be used as they are now, and takes the authorities over.
     fn take_files(&self) -> Result<(), ConnectionError> {
-        self.login.check()?;
+        self.login.check(self.account.as_deref())?;
         files::check(&self.tls)?;
         if let Some(bundle) = &self.bundle {
             bundle.write(&self.tls.ca_files)?;
         }
         Ok(())
     }
+}
+
+fn files_of(login: &Login, tls: &Tls) -> Vec<PathBuf> {
+    let creds = match login {
+        Login::CredsFile(path) => Some(path.clone()),
+        _ => None,
+    };
+    let client = tls.client.iter();
+    let client = client.flat_map(|client| [client.cert.clone(), client.key.clone()]);
+    let ca_files = tls.ca_files.iter().cloned();
+    ca_files.chain(client).chain(creds).collect()
 }
 
 /// Takes a list of addresses apart: commas separate them.

@@ -57,14 +57,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     if let Some(running) = dir.address() {
         refuse_elsewhere(dir.name(), &given, &running)?;
     }
-    if given.names_login() {
-        ui.notice("`wash down` ends processes of this machine, and needs no login");
-    }
-    if args.flush_jetstream {
-        ui.notice(
-            "`--flush-jetstream` changes nothing; `--purge-jetstream all` deletes what is stored",
-        );
-    }
+    tell_of_arguments(&args, given.names_login(), ui);
     // A start that hangs has to end as well, so it is not waited for long.
     let _alone = dir.lock(OTHERS).await;
     let live = dir.live_hosts();
@@ -92,6 +85,18 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         _ => return Err(cannot_purge()),
     };
     report(&dir, &stopped, &broker, &purged, ui)
+}
+
+/// Says what of the arguments has no effect.
+fn tell_of_arguments(args: &Args, names_login: bool, ui: &Ui) {
+    if names_login {
+        ui.notice("`wash down` ends processes of this machine, and needs no login");
+    }
+    if args.flush_jetstream {
+        ui.notice(
+            "`--flush-jetstream` changes nothing; `--purge-jetstream all` deletes what is stored",
+        );
+    }
 }
 
 /// An address names another lattice than the one of this machine, which must not be stopped in its

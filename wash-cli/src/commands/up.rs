@@ -26,6 +26,7 @@ mod legacy;
 mod secure;
 mod server;
 
+use apps::App;
 pub(crate) use args::Args;
 pub(crate) use broker::{Probe, probe};
 use secure::Secure;
@@ -96,16 +97,8 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 }
 
 async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
-    args.legacy.notes()?.iter().for_each(|note| ui.notice(note));
-    if let Some(warning) = lattice_host::cli::warn_of_seeds(std::env::args_os()) {
-        ui.notice(warning);
-    }
     let apps = apps::read(&args.components)?;
-    if args.host.runs_unsigned() && apps.iter().any(|app| !app.signed) {
-        ui.notice(
-            "runs what nobody has signed; `--require-signed` or `--trusted-issuer KEY` refuses it",
-        );
-    }
+    tell_of_arguments(args, &apps, ui)?;
     args.check()?;
     let settings = args.given().settle()?;
     let dir = LatticeDir::open(&settings.lattice)?;
@@ -116,64 +109,25 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let before = dir.live_hosts();
     let count = missing_hosts(args, before.len());
     let labels = args.labels(count)?;
-    let unused = args.for_new_hosts();
-    if count == 0 && !unused.is_empty() {
-        ui.notice(&format!(
-            "the hosts run already, so that {} was not applied; stop them with `{}` first, or set \
-             labels with `wash label`",
-            unused.join(", "),
-            down_command(dir.name())
-        ));
+    if count == 0 {
+        tell_of_unused(args, &dir, ui);
     }
     let spinner = ui.spinner("Starting NATS");
     started.broker = dir.broker().is_none().then(|| dir.clone());
-    let wanted = broker::Wanted {
-        args: &args.nats,
-        settings: &settings,
-        fixed: args.address_given(),
-        secure: secure.as_ref(),
-    };
-    let broker = wanted.ensure(&dir, ui).await?;
-    // One that runs takes the new certificate over, and those who are connected stay so.
-    if let Some(server) = dir.broker().filter(|_| secure.is_some() && !broker.started) {
-        server.reload();
-    }
-    let broker_started = broker.started;
-    // A lattice that moved to another port before is still the one that was wanted at the first.
-    let moved = dir.address().filter(|before| before.port == broker.port);
-    let (host, port) = settings.first_address();
-    let address = LocalAddress {
-        port: if settings.urls.is_empty() {
-            broker.port
-        } else {
-            port
-        },
-        host,
-        wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
-        access: secure.as_ref().map(Secure::access),
-    };
-    dir.record_address(&address)?;
-    let mut settings = Settings {
-        port: broker.port,
-        ..settings
-    };
-    if let Some(secure) = &secure {
-        secure.settle(&mut settings);
-        secure.save_context(&settings)?;
-    }
-    let sides = args.sides(&settings)?;
+    let nats = start_nats(args, &dir, settings, secure.as_ref(), ui).await?;
+    let sides = args.sides(&nats.settings)?;
     let sides = match &secure {
         Some(secure) => sides.without(&secure.access()),
         None => sides,
     };
-    let lattice = Lattice::new(settings.clone()).await?;
+    let lattice = Lattice::new(nats.settings.clone()).await?;
     drop(spinner);
     dir.prune_ended_hosts(KEPT_LOGS);
     let fresh = {
         let _spinner = ui.spinner(format!("Starting {count} host(s)"));
         let start = hosts::Start {
             args,
-            settings: &settings,
+            settings: &nats.settings,
             sides: &sides,
             dir: &dir,
             secure: secure.as_ref(),
@@ -187,11 +141,95 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     hosts.extend(fresh.entries());
     Ok(Running {
         dir,
-        address,
+        address: nats.address,
         hosts,
         fresh,
-        broker_started,
+        broker_started: nats.started,
         apps,
+    })
+}
+
+/// Says what is odd about what was asked for.
+fn tell_of_arguments(args: &Args, apps: &[App], ui: &Ui) -> Result<()> {
+    args.legacy.notes()?.iter().for_each(|note| ui.notice(note));
+    if let Some(warning) = lattice_host::cli::warn_of_secrets(std::env::args_os()) {
+        ui.notice(warning);
+    }
+    if args.host.runs_unsigned() && apps.iter().any(|app| !app.signed) {
+        ui.notice(
+            "runs what nobody has signed; `--require-signed` or `--trusted-issuer KEY` refuses it",
+        );
+    }
+    Ok(())
+}
+
+/// Says what of the arguments is for hosts that are started, where none is.
+fn tell_of_unused(args: &Args, dir: &LatticeDir, ui: &Ui) {
+    let unused = args.for_new_hosts();
+    if !unused.is_empty() {
+        ui.notice(&format!(
+            "the hosts run already, so that {} was not applied; stop them with `{}` first, or set \
+             labels with `wash label`",
+            unused.join(", "),
+            down_command(dir.name())
+        ));
+    }
+}
+
+/// NATS, and how it is reached.
+struct Nats {
+    address: LocalAddress,
+    /// Whether it runs since now.
+    started: bool,
+    /// Those of who connects to it.
+    settings: Settings,
+}
+
+/// Has NATS run, and notes where the lattice is.
+async fn start_nats(
+    args: &Args,
+    dir: &LatticeDir,
+    settings: Settings,
+    secure: Option<&Secure>,
+    ui: &Ui,
+) -> Result<Nats> {
+    let wanted = broker::Wanted {
+        args: &args.nats,
+        settings: &settings,
+        fixed: args.address_given(),
+        secure,
+    };
+    let broker = wanted.ensure(dir, ui).await?;
+    // One that runs takes the new certificate over, and those who are connected stay so.
+    if let Some(server) = dir.broker().filter(|_| secure.is_some() && !broker.started) {
+        server.reload();
+    }
+    // A lattice that moved to another port before is still the one that was wanted at the first.
+    let moved = dir.address().filter(|before| before.port == broker.port);
+    let (host, port) = settings.first_address();
+    let address = LocalAddress {
+        port: if settings.urls.is_empty() {
+            broker.port
+        } else {
+            port
+        },
+        host,
+        wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
+        access: secure.map(Secure::access),
+    };
+    dir.record_address(&address)?;
+    let mut settings = Settings {
+        port: broker.port,
+        ..settings
+    };
+    if let Some(secure) = secure {
+        secure.settle(&mut settings);
+        secure.save_context(&settings)?;
+    }
+    Ok(Nats {
+        address,
+        started: broker.started,
+        settings,
     })
 }
 

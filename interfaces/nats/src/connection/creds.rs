@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lattice_core::provider::SecretText;
+use serde::Deserialize;
 
 use super::ConnectionError;
 
@@ -47,6 +50,34 @@ impl Creds {
         })
     }
 
+    /// Reads a file anew, whose user was one of `account` before.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Creds::read`], and [`ConnectionError::OtherAccount`]: whoever goes on in another account hears
+    /// nobody of those that it was among, and takes others for them.
+    pub(super) fn read_again(path: &Path, account: Option<&str>) -> Result<Self, ConnectionError> {
+        let creds = Self::read(path)?;
+        match (account, creds.account()) {
+            (Some(before), Some(now)) if before != now => Err(ConnectionError::OtherAccount {
+                path: path.to_owned(),
+                account: now,
+            }),
+            _ => Ok(creds),
+        }
+    }
+
+    /// The account that the token says its user is of, unchecked: `nats.issuer_account` where a signing key has
+    /// signed, else `iss`. Nothing where the token is none.
+    pub(super) fn account(&self) -> Option<String> {
+        let claims = self.jwt.expose().split('.').nth(1)?;
+        let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+        let claims: Claims = serde_json::from_slice(&claims).ok()?;
+        let of_signing_key = claims.nats.issuer_account;
+        let of_signing_key = of_signing_key.filter(|account| !account.is_empty());
+        Some(of_signing_key.unwrap_or(claims.iss))
+    }
+
     /// The text of a file that holds these.
     #[must_use]
     pub fn to_text(&self) -> SecretText {
@@ -64,9 +95,52 @@ impl Creds {
     }
 }
 
+/// What a token says of its account.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    #[serde(default)]
+    nats: UserClaims,
+}
+
+#[derive(Default, Deserialize)]
+struct UserClaims {
+    issuer_account: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn creds(claims: &str) -> Creds {
+        let claims = URL_SAFE_NO_PAD.encode(claims);
+        Creds {
+            jwt: SecretText::new(format!("e30.{claims}.c2ln")),
+            seed: SecretText::new("SUAB"),
+        }
+    }
+
+    #[test]
+    fn a_file_goes_on_with_its_account() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |creds: &Creds| std::fs::write(file.path(), creds.to_text().expose()).unwrap();
+        let signed_by = |key: &str| {
+            creds(&format!(
+                r#"{{"iss":"{key}","nats":{{"issuer_account":"A1"}}}}"#
+            ))
+        };
+        let first = creds(r#"{"iss":"A1","nats":{}}"#);
+        assert_eq!(first.account().as_deref(), Some("A1"));
+        for same in [first, signed_by("A7"), creds("no claims")] {
+            write(&same);
+            assert_eq!(Creds::read_again(file.path(), Some("A1")).unwrap(), same);
+        }
+        write(&creds(r#"{"iss":"A2"}"#));
+        let other = Creds::read_again(file.path(), Some("A1"));
+        let is_other = |error: &ConnectionError| matches!(error, ConnectionError::OtherAccount { account, .. } if account == "A2");
+        assert!(other.is_err_and(|error| is_other(&error)));
+        assert!(Creds::read_again(file.path(), None).is_ok());
+    }
 
     #[test]
     fn files_are_read_as_they_are_written() {

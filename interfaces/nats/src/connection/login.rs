@@ -107,11 +107,20 @@ impl Login {
         }
     }
 
-    /// Whether it could work, as far as can be told without a server.
-    pub(super) fn check(&self) -> Result<(), ConnectionError> {
+    /// The account of a credentials file, as far as it tells.
+    pub(super) fn account(&self) -> Option<String> {
+        match self {
+            Self::CredsFile(path) => Creds::read(path).ok()?.account(),
+            _ => None,
+        }
+    }
+
+    /// Whether it could work, as far as can be told without a server. A credentials file has to be that of
+    /// `account`, where there is one.
+    pub(super) fn check(&self, account: Option<&str>) -> Result<(), ConnectionError> {
         let seed = match self {
             Self::Nobody | Self::Token(_) | Self::Password { .. } => return Ok(()),
-            Self::CredsFile(path) => Creds::read(path)?.seed,
+            Self::CredsFile(path) => Creds::read_again(path, account)?.seed,
             Self::Jwt(creds) => creds.seed.clone(),
             Self::Nkey(seed) => seed.clone(),
             Self::Renewed(renewable) => renewable.latest().seed,
@@ -120,8 +129,8 @@ impl Login {
         key.map(drop).map_err(ConnectionError::Seed)
     }
 
-    /// Options with this login.
-    pub(super) fn options(&self) -> ConnectOptions {
+    /// Options with this login, whose credentials file has to stay that of `account`.
+    pub(super) fn options(&self, account: Option<String>) -> ConnectOptions {
         match self {
             Self::Nobody => ConnectOptions::new(),
             Self::Token(token) => ConnectOptions::with_token(token.expose().to_owned()),
@@ -131,7 +140,7 @@ impl Login {
             login => {
                 let login = login.clone();
                 ConnectOptions::with_auth_callback(move |nonce| {
-                    let auth = login.sign(&nonce);
+                    let auth = login.sign(&nonce, account.as_deref());
                     async move { auth }
                 })
             }
@@ -139,11 +148,11 @@ impl Login {
     }
 
     /// What the server is told, asked anew at every connect.
-    fn sign(&self, nonce: &[u8]) -> Result<Auth, AuthError> {
+    fn sign(&self, nonce: &[u8], account: Option<&str>) -> Result<Auth, AuthError> {
         let (jwt, seed) = match self {
             Self::Nkey(seed) => (None, seed.clone()),
             Self::CredsFile(path) => {
-                let creds = Creds::read(path).map_err(AuthError::new)?;
+                let creds = Creds::read_again(path, account).map_err(AuthError::new)?;
                 (Some(creds.jwt), creds.seed)
             }
             Self::Jwt(creds) => (Some(creds.jwt.clone()), creds.seed.clone()),
@@ -210,7 +219,8 @@ mod tests {
     #[test]
     fn credentials_that_cannot_work_are_refused() {
         let login = |jwt: &str, seed: &str| {
-            Login::of(&SecretText::new(jwt), &SecretText::new(seed)).and_then(|login| login.check())
+            Login::of(&SecretText::new(jwt), &SecretText::new(seed))
+                .and_then(|login| login.check(None))
         };
         assert!(login("", "").is_ok());
         assert!(matches!(login("token", ""), Err(ConnectionError::NoSeed)));
@@ -234,9 +244,9 @@ mod tests {
         };
         let renewable = Renewable::new(creds("one"));
         let login = Login::Renewed(renewable.clone());
-        assert_eq!(login.sign(b"n").unwrap().jwt.as_deref(), Some("one"));
+        assert_eq!(login.sign(b"n", None).unwrap().jwt.as_deref(), Some("one"));
         renewable.renew(creds("two"));
-        assert_eq!(login.sign(b"n").unwrap().jwt.as_deref(), Some("two"));
+        assert_eq!(login.sign(b"n", None).unwrap().jwt.as_deref(), Some("two"));
         assert!(!format!("{login:?}").contains("two"));
     }
 }

@@ -1,5 +1,6 @@
 //! Connecting again when the files of a connection have changed.
 
+use std::fs::Metadata;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -30,7 +31,7 @@ impl Drop for Rotation {
 }
 
 /// What tells one content of a file from another without reading it.
-type Look = Option<(SystemTime, u64)>;
+pub(super) type Look = Option<(SystemTime, u64)>;
 
 impl Rotation {
     pub(super) fn start(prepared: Prepared, client: Client) -> Option<Self> {
@@ -42,8 +43,17 @@ impl Rotation {
     }
 }
 
+/// What files are like before a connection is made from them.
+pub(super) fn first_look(files: &[PathBuf]) -> Vec<Look> {
+    files
+        .iter()
+        .map(|file| look_of(std::fs::metadata(file)))
+        .collect()
+}
+
 async fn follow(prepared: Prepared, files: Vec<PathBuf>, client: Client) {
-    let mut known = look(&files).await;
+    // They may have changed since the client has read them.
+    let mut known = prepared.looks.clone();
     let mut again: Option<Again> = None;
     loop {
         sleep(LOOK).await;
@@ -142,10 +152,14 @@ async fn settled(files: &[PathBuf], mut now: Vec<Look>) -> Vec<Look> {
 async fn look(files: &[PathBuf]) -> Vec<Look> {
     let mut all = Vec::with_capacity(files.len());
     for file in files {
-        let found = tokio::fs::metadata(file).await.ok();
-        all.push(found.and_then(|found| Some((found.modified().ok()?, found.len()))));
+        all.push(look_of(tokio::fs::metadata(file).await));
     }
     all
+}
+
+fn look_of(found: std::io::Result<Metadata>) -> Look {
+    let found = found.ok()?;
+    Some((found.modified().ok()?, found.len()))
 }
 
 /// What is sent meanwhile waits in the client and leaves by the new connection.

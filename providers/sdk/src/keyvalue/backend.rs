@@ -41,7 +41,10 @@ impl KeyValueError {
     pub fn text(&self) -> &str {
         match self {
             Self::NoSuchStore => "there is no such bucket",
-            Self::AccessDenied => "access denied",
+            Self::AccessDenied => {
+                "access denied: the bucket is kept for others, or the backend's user has no leave there; a link \
+                 whose config names the bucket, with a user who has, may use it"
+            }
             Self::Other(text) => text,
         }
     }

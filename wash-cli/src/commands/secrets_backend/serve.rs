@@ -70,7 +70,7 @@ impl std::fmt::Debug for Args {
 pub(super) async fn run(args: Args) -> Result<Output> {
     let mut signals = Signals::listen()?;
     lattice_host::cli::log_to_stderr();
-    if let Some(warning) = lattice_host::cli::warn_of_seeds(std::env::args_os()) {
+    if let Some(warning) = lattice_host::cli::warn_of_secrets(std::env::args_os()) {
         crate::output::eprint_line(&format!("note: {warning}"));
     }
     let (encryption, transit) = args.keys()?;
