@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_claims::ProviderClaims;
 use lattice_claims::archive::{ArchiveLimits, Keep, ProviderArchive, native_target};
 use lattice_claims::epoch_seconds;
+use lattice_claims::{BuiltinIssuer, ProviderClaims};
 use lattice_core::ImageRef;
 use lattice_core::reference::{Reference, RegistryRef};
 use tempfile::TempDir;
@@ -28,6 +28,8 @@ pub(crate) use error::FetchError;
 #[derive(Debug, Clone)]
 pub(crate) struct Images {
     pub(crate) builtins: Builtins,
+    /// Who signs for them.
+    pub(crate) issuer: Option<Arc<BuiltinIssuer>>,
     pub(crate) allow_files: bool,
     pub(crate) max_component_bytes: u64,
     pub(crate) max_provider_bytes: u64,
@@ -61,7 +63,8 @@ pub(crate) struct ProviderProgram {
     pub(crate) program: Program,
     /// What its archive says about it.
     pub(crate) claims: Option<ProviderClaims>,
-    /// The token in its archive; it goes into requests for secrets.
+    /// The token in its archive, or what the host says of a part of itself; it goes into requests for
+    /// secrets.
     pub(crate) token: Option<String>,
     /// Whether it is part of the host, in this process or another.
     pub(crate) builtin: bool,
@@ -154,6 +157,7 @@ impl Images {
     fn builtin(&self, name: String) -> Result<ProviderProgram, FetchError> {
         match self.builtins.get(&name) {
             Some(builtin) => Ok(ProviderProgram {
+                token: self.vouch(&name)?,
                 program: match self.builtins.program() {
                     None => Program::Builtin(builtin),
                     Some(program) => Program::File {
@@ -163,7 +167,6 @@ impl Images {
                     },
                 },
                 claims: None,
-                token: None,
                 builtin: true,
             }),
             None => {
@@ -176,6 +179,18 @@ impl Images {
                 Err(FetchError::NoBuiltin { name, known })
             }
         }
+    }
+}
+
+impl Images {
+    /// What the host says of a part of itself, where it has a key for that.
+    fn vouch(&self, name: &str) -> Result<Option<String>, FetchError> {
+        let token = self.issuer.as_ref();
+        let token = token.map(|issuer| issuer.token(name, epoch_seconds()));
+        token.transpose().map_err(|source| FetchError::Vouch {
+            name: name.to_owned(),
+            source,
+        })
     }
 }
 

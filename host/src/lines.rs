@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
+/// How the names of sockets end, after the id of their host.
+const SUFFIX: &str = ".sock";
+
 /// The socket, as long as this is held.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -39,6 +42,10 @@ impl Lines {
                 return None;
             }
         };
+        if own.is_none() {
+            // Those of hosts that were killed, each of which had a name of its own.
+            SocketListener::remove_abandoned(folder, is_of_host);
+        }
         let Some(text) = listener.path().to_str().map(str::to_owned) else {
             tracing::warn!(folder = %folder.display(), "no socket for providers: not a path in UTF-8");
             return None;
@@ -60,7 +67,13 @@ impl Lines {
 }
 
 fn bind(folder: &Path, host: &HostId) -> Result<SocketListener, ListenError> {
-    SocketListener::bind(&folder.join(format!("{host}.sock")))
+    SocketListener::bind(&folder.join(format!("{host}{SUFFIX}")))
+}
+
+/// Whether a file has the name of the socket of a host.
+fn is_of_host(name: &str) -> bool {
+    let id = name.strip_suffix(SUFFIX);
+    id.is_some_and(|id| HostId::new(id).is_ok())
 }
 
 /// Listens in a folder with a name that nobody can know beforehand: among the temporary files, other
@@ -98,6 +111,15 @@ pub(crate) fn default_folder() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_are_named_for_their_hosts() {
+        let host = format!("N{}", "A".repeat(55));
+        assert!(is_of_host(&format!("{host}.sock")));
+        for other in ["mine.sock", ".sock", &host, &format!("{host}.sock.old")] {
+            assert!(!is_of_host(other), "{other}");
+        }
+    }
 
     #[tokio::test]
     async fn a_folder_that_somebody_else_has_taken_is_gone_round() {

@@ -248,12 +248,26 @@ impl Lattice {
     /// Fails when the host reports a failure.
     pub async fn provide(&self, host: usize, id: &str, name: &str, config: &[&str]) -> Result<()> {
         match name.strip_suffix("-provider") {
-            Some(builtin) if self.inside => {
-                let reference = format!("builtin://{builtin}");
-                self.provide_by(host, id, &reference, config).await
-            }
+            Some(builtin) if self.inside => self.provide_builtin(host, id, builtin, config).await,
             _ => self.provide_file(host, id, &program(name)?, config).await,
         }
+    }
+
+    /// Starts a provider that is part of the host, whatever [`Lattice::provide`] does, and waits until it is
+    /// healthy.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lattice::provide`].
+    pub async fn provide_builtin(
+        &self,
+        host: usize,
+        id: &str,
+        name: &str,
+        config: &[&str],
+    ) -> Result<()> {
+        let reference = format!("builtin://{name}");
+        self.provide_by(host, id, &reference, config).await
     }
 
     /// Starts a provider from a file and waits until it is healthy.

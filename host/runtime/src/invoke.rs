@@ -138,8 +138,8 @@ pub enum InvokeError {
     },
     /// The link keeps its calls on this machine, and nobody there can serve this one.
     #[error(
-        "nobody on this machine can serve `{target}` ({why}), and its link is local-only; start it \
-         here, or put the link with another locality"
+        "nobody can serve `{target}` whom its host reaches without NATS ({why}), and its link is local-only; \
+         start it on this host, or put the link with another locality"
     )]
     NotLocal {
         /// The link's target.

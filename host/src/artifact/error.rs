@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use lattice_claims::TokenError;
 use lattice_claims::archive::ArchiveError;
 use lattice_core::ErrorCode;
 use lattice_core::reference::ParseReferenceError;
@@ -98,6 +99,14 @@ pub(crate) enum FetchError {
     /// Others are read, and none of that ends.
     #[error("{MAX_READS} images are being read, and none was ready within {READ_SOON:?}")]
     Stuck,
+    /// The host cannot say who a part of itself is.
+    #[error("could not sign for the built-in provider `{name}`")]
+    Vouch {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: TokenError,
+    },
     /// The program in the archive cannot be unpacked.
     #[error("could not unpack the program of the provider")]
     Unpack(#[source] io::Error),
@@ -124,7 +133,7 @@ impl FetchError {
             | Self::NotExecutable { .. }
             | Self::Archive { .. } => ErrorCode::ImageInvalid,
             Self::Stuck => ErrorCode::Busy,
-            Self::Unpack(_) => ErrorCode::Internal,
+            Self::Vouch { .. } | Self::Unpack(_) => ErrorCode::Internal,
         }
     }
 
@@ -163,6 +172,7 @@ impl FetchError {
                 "use an archive that is complete, signed, and holds a program for this machine"
             }
             Self::Stuck => "check the disks and mounts of the host that images are read from",
+            Self::Vouch { .. } => "check the cluster seed of the host",
             Self::Unpack(_) => "check that the host can write to its folder for temporary files",
         }
     }

@@ -8,6 +8,7 @@ use super::*;
 
 const IMAGES: Images = Images {
     builtins: Builtins::none(),
+    issuer: None,
     allow_files: true,
     max_component_bytes: 1_000,
     max_provider_bytes: 100_000,

@@ -273,6 +273,7 @@ impl Serving {
             context,
             mut params,
             responder,
+            ..
         } = call;
         async move {
             let answered = pin!(async {
@@ -300,6 +301,7 @@ impl Serving {
             context,
             mut params,
             responder,
+            ..
         } = call;
         async move {
             let answered = pin!(self.response(version, &context, &mut params));

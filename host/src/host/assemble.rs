@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use lattice_claims::CurveKey;
+use lattice_claims::{BuiltinIssuer, CurveKey, KeyError};
 use lattice_control::{ClientConfig, EventPublisher, Server, ServerConfig};
 use lattice_core::event::{Event, HostStarted};
 use lattice_core::provider::HostData;
@@ -284,8 +284,14 @@ async fn admin(
 }
 
 fn images(config: &HostConfig) -> Images {
+    let issuer = config.cluster.key.as_deref().map(BuiltinIssuer::of);
+    let issuer = issuer.and_then(|issuer| {
+        let told = |error: &KeyError| tracing::error!(%error, "cannot sign for the providers that are part of this host");
+        issuer.inspect_err(told).ok()
+    });
     Images {
         builtins: config.builtins.clone(),
+        issuer: issuer.map(Arc::new),
         allow_files: config.allow_file_load,
         max_component_bytes: config.runtime.max_component_bytes,
         max_provider_bytes: config.providers.max_bytes,
@@ -334,6 +340,11 @@ fn providers(
     let id = common.identity.id.clone();
     let reporter = common.store.reporter(id.clone());
     let states = Arc::new(LinkStates::new(id, reporter, Arc::clone(&common.events)));
+    let images = images(config);
+    if let Some(issuer) = &images.issuer {
+        let issuer = issuer.public_key();
+        tracing::info!(issuer, "signs for the providers that are part of this host");
+    }
     let providers = Providers::new(ProviderDeps {
         identity: Arc::clone(&common.identity),
         nats: common.peer.nats().clone(),
@@ -343,7 +354,7 @@ fn providers(
         states: Arc::clone(&states),
         events: Arc::clone(&common.events),
         trust: Arc::clone(&common.trust),
-        images: images(config),
+        images,
         secrets: common.secrets.clone(),
         xkey: Arc::clone(&common.xkey),
         spawner: Spawner::start().map_err(StartHostError::Spawner)?,

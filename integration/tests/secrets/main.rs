@@ -70,6 +70,43 @@ async fn a_password_is_rotated_under_a_running_provider_and_component_and_shows_
 }
 
 #[tokio::test]
+async fn a_provider_that_is_part_of_the_host_has_secrets_too() -> Result<()> {
+    let scene = Scene::start().await?;
+    scene.password(None, FIRST).await?;
+    scene.put("kv-url", &scene.url(FIRST)).await?;
+    scene.refer("URL", "kv-url").await?;
+    let lattice = &scene.lattice;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 4)
+        .await?;
+    lattice
+        .provide_builtin(0, "kv", "keyvalue-redis", &["SECRET_URL"])
+        .await
+        .expect_err("not mapped");
+    scene
+        .map_named("kv-url", "builtin://keyvalue-redis")
+        .await?;
+    lattice
+        .provide_builtin(0, "kv", "keyvalue-redis", &["SECRET_URL"])
+        .await?;
+    lattice
+        .link("counter", "kv", STORE, &[], &["SECRET_URL"])
+        .await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    lattice.until_status(&address, "/x", 200).await?;
+
+    scene.password(Some(FIRST), SECOND).await?;
+    scene.put("kv-url", &scene.url(SECOND)).await?;
+    until(async || {
+        scene.with_new_password(SECOND).await?;
+        let (status, text) = lattice_integration::get(&address, "/x").await?;
+        ensure!(status == 200, "{status}: {text}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn who_counts_for_having_asked_first_is_told_of_aloud() -> Result<()> {
     let scene = Scene::start().await?;
     scene.put("token", FIRST).await?;

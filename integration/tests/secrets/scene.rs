@@ -34,6 +34,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn start() -> Result<Self> {
+        let cluster = SigningKey::generate(KeyKind::Cluster).seed();
         let mut lattice = Lattice::start(0).await?;
         lattice
             .add_host(HostOptions {
@@ -43,7 +44,14 @@ impl Scene {
                     .map(str::to_owned)
                     .collect(),
                 // Everything, from every library.
-                environment: vec![("RUST_LOG".to_owned(), "trace".to_owned())],
+                environment: vec![
+                    ("RUST_LOG".to_owned(), "trace".to_owned()),
+                    // What signs for the providers that are part of it.
+                    (
+                        "WASMCLOUD_CLUSTER_SEED".to_owned(),
+                        cluster.expose().to_owned(),
+                    ),
+                ],
                 ..HostOptions::default()
             })
             .await?;
@@ -88,8 +96,12 @@ impl Scene {
 
     /// Lets an entity have a secret; gives what `wash` warns of.
     pub(crate) async fn map(&self, key: &str, entity: &SigningKey) -> Result<String> {
-        self.wash(&["add-mapping", &entity.public_key(), key], "")
-            .await
+        self.map_named(key, &entity.public_key()).await
+    }
+
+    /// The same for an entity that is named.
+    pub(crate) async fn map_named(&self, key: &str, entity: &str) -> Result<String> {
+        self.wash(&["add-mapping", entity, key], "").await
     }
 
     /// Stores a reference.

@@ -179,6 +179,13 @@ impl SigningKey {
         }
     }
 
+    /// The key pair of these bytes.
+    pub(crate) fn of_bytes(kind: KeyKind, bytes: [u8; 32]) -> Result<Self, KeyError> {
+        let pair = KeyPair::new_from_raw(kind.to_nkeys(), bytes)
+            .map_err(|source| KeyError::Malformed { what: SEED, source })?;
+        Ok(Self { pair, kind })
+    }
+
     /// Reads a seed, `S` and the letter of its kind first.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! strangers, so every length has a bound and nothing panics.
 
 pub mod archive;
+mod builtin;
 pub mod claims;
 pub mod component;
 pub mod curve;
@@ -18,6 +19,7 @@ pub mod wasm;
 
 mod describe;
 
+pub use builtin::{BuiltinIssuer, builtin_entity};
 pub use claims::{
     AccountClaims, Claims, ComponentClaims, ComponentMetadata, HostClaims, OperatorClaims,
     ProviderClaims, ProviderMetadata, SignerMetadata,

@@ -123,6 +123,7 @@ async fn serve(links: Arc<Backends<Shared<LinkClient>>>, call: IncomingCall) {
         context,
         mut params,
         responder,
+        ..
     } = call;
     let (request, options) = match take_outgoing_request(&mut params).await {
         Ok(taken) => taken,

@@ -95,11 +95,18 @@ impl Limited {
             return Poll::Ready(Some(Err(self.refuse(Failure::BODY_TIMEOUT))));
         };
         self.timer = None;
-        let Some(Ok(frame)) = frame else {
-            // A body in chunks does not say with its last piece that there is no other.
-            self.upload.ends();
-            let broken = |error| BrokenOff::Client(Some(error));
-            return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                // A component that fails over it, or makes something of it, has not seen all.
+                self.upload.refuse(Failure::REQUEST_BODY);
+                return Poll::Ready(Some(Err(BrokenOff::Client(Some(error)))));
+            }
+            None => {
+                // A body in chunks does not say with its last piece that there is no other.
+                self.upload.ends();
+                return Poll::Ready(None);
+            }
         };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         match self.left.checked_sub(length) {

@@ -20,8 +20,35 @@ pub(crate) struct Complaints {
 
 /// What is said of a request that failed, kept while the request itself is given away.
 pub(crate) struct Described {
-    pub(crate) method: Method,
-    pub(crate) path: Option<PathAndQuery>,
+    method: Method,
+    path: Option<PathAndQuery>,
+}
+
+impl Described {
+    pub(crate) fn of(parts: &http::request::Parts) -> Self {
+        Self {
+            method: parts.method.clone(),
+            path: parts.uri.path_and_query().cloned(),
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.path.as_ref().map_or("", PathAndQuery::path)
+    }
+
+    /// Says that the client itself is to blame. Nobody here can do anything about that, and it is no
+    /// failure of the component.
+    pub(crate) fn tell_of_client(&self, route: &Route, failure: &Failure) {
+        tracing::debug!(
+            component = %route.key.peer,
+            link = %route.key.name,
+            method = %self.method,
+            path = self.path(),
+            status = failure.status.as_u16(),
+            code = %failure.code,
+            "a client did not send its request to the end"
+        );
+    }
 }
 
 impl Complaints {
@@ -47,12 +74,11 @@ impl Complaints {
         let Some(untold) = pace.turn() else {
             return;
         };
-        let path = described.path.as_ref().map_or("", PathAndQuery::path);
         tracing::error!(
             component = %route.key.peer,
             link = %route.key.name,
             method = %described.method,
-            path,
+            path = described.path(),
             status = failure.status.as_u16(),
             code = %failure.code,
             untold,

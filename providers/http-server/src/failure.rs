@@ -37,6 +37,12 @@ impl Failure {
         "no-routing-header",
         "the header that names the host is missing",
     );
+    /// The request does not name one host.
+    pub(crate) const BAD_HOST: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "bad-host",
+        "the header `host` is missing, is there more than once, or names no host",
+    );
     /// The address of the request is none.
     pub(crate) const BAD_ADDRESS: Self = Self::new(
         StatusCode::BAD_REQUEST,
@@ -68,6 +74,12 @@ impl Failure {
         "method",
         "this method is not allowed here",
     );
+    /// The client did not send the body of the request as it should.
+    pub(crate) const REQUEST_BODY: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "request-body",
+        "the body of the request broke off",
+    );
     /// The body of the request is larger than the link allows.
     pub(crate) const BODY_SIZE: Self = Self::new(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -93,11 +105,7 @@ impl Failure {
         match error {
             HttpError::Call(error) => Self::of_call(error, link_has_limit),
             HttpError::Handler(code) => Self::of_handler(code),
-            HttpError::RequestBody(_) => Self::new(
-                StatusCode::BAD_REQUEST,
-                "request-body",
-                "the body of the request broke off",
-            ),
+            HttpError::RequestBody(_) => Self::REQUEST_BODY,
             _ => Self::INTERNAL,
         }
     }
@@ -118,7 +126,7 @@ impl Failure {
             CallError::NotLocal { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not-local",
-                "nobody on this machine can serve the component, and its link is local-only",
+                "nobody can serve the component who is reached without NATS, and its link is local-only",
             ),
             CallError::Gone { .. } => Self::new(
                 StatusCode::BAD_GATEWAY,

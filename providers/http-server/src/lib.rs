@@ -13,6 +13,7 @@ mod complaints;
 mod connection;
 mod cors;
 mod failure;
+mod host;
 mod listener;
 mod place;
 mod provider;

@@ -18,6 +18,7 @@ use crate::complaints::Described;
 use crate::connection::Line;
 use crate::cors::{Cors, Mark};
 use crate::failure::Failure;
+use crate::host;
 use crate::listener::Shared;
 use crate::place::{PathParams, is_param};
 use crate::route::{Found, Route};
@@ -29,10 +30,10 @@ pub(crate) async fn handle(
     line: Arc<Line>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
-    let route = match line.shared.route(request.uri(), request.headers()) {
+    let route = match find(&line.shared, &request) {
         Ok(Found { route, params }) => {
-            if let Some(params) = params {
-                add_params(request.headers_mut(), params);
+            if route.has_path() {
+                set_params(request.headers_mut(), params);
             }
             route
         }
@@ -58,9 +59,19 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
-/// Tells the component what stands in place of the parameters of its path. What a client says of
-/// them itself is not passed on.
-fn add_params(headers: &mut HeaderMap, params: PathParams) {
+/// The link that a request belongs to. Two programs that take different hosts from one request would
+/// not agree on that, so a request has to name one.
+fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Found, Failure> {
+    if !host::is_sound(request) {
+        return Err(Failure::BAD_HOST);
+    }
+    shared.route(request.uri(), request.headers())
+}
+
+/// Tells the component what stands in place of the parameters of its path, if that has any. What a
+/// client says of parameters itself is not passed on, neither where the path has none: a component
+/// cannot know by which of its paths it was found.
+fn set_params(headers: &mut HeaderMap, params: Option<PathParams>) {
     let forged: Vec<_> = headers
         .keys()
         .filter(|name| is_param(name))
@@ -69,7 +80,7 @@ fn add_params(headers: &mut HeaderMap, params: PathParams) {
     for name in forged {
         headers.remove(name);
     }
-    headers.extend(params);
+    headers.extend(params.into_iter().flatten());
 }
 
 fn preflight(route: &Route, mark: Mark) -> Response<ReplyBody> {
@@ -127,29 +138,37 @@ async fn pass_on(
         Some(uri) => uri,
         None => return Failure::BAD_ADDRESS.response(),
     };
-    let described = Described {
-        method: parts.method.clone(),
-        path: parts.uri.path_and_query().cloned(),
-    };
+    let described = Described::of(&parts);
     let (offer, body) = match offer {
         Some((offer, from_client)) => (Some(offer), RequestBody::Tunnel(from_client)),
         None => (None, RequestBody::take(body, &route.body).await),
     };
     let upload = body.upload();
     let request = Request::from_parts(parts, body);
-    match ask(line, route, call, request, upload.as_deref()).await {
+    let answer = ask(line, route, call, request, upload.as_deref()).await;
+    // Whatever the component has made of a body that was not sent to its end.
+    if let Some(failure) = blame(upload.as_deref(), &answer) {
+        described.tell_of_client(route, &failure);
+        return failure.response();
+    }
+    match answer {
         Ok(response) => match offer {
             Some(offer) => taken(line, offer.answered(response)),
             None => from_component(response),
         },
         Err(error) => {
-            let of_call = || Failure::of(&error, route.has_limit);
-            let blame = upload.as_deref().and_then(Upload::blame);
-            let failure = blame.cloned().unwrap_or_else(of_call);
+            let failure = Failure::of(&error, route.has_limit);
             route.complaints.tell(&described, route, &failure, &error);
             failure.response()
         }
     }
+}
+
+/// What the client is to blame for, if anything, as long as it has no answer.
+fn blame<T>(upload: Option<&Upload>, answer: &Result<T, HttpError>) -> Option<Failure> {
+    let known = upload.and_then(Upload::blame).cloned();
+    let is_unsent = matches!(answer, Err(HttpError::RequestBody(_)));
+    known.or_else(|| is_unsent.then_some(Failure::REQUEST_BODY))
 }
 
 /// Waits for the head of the answer. Where the link sets no limit, a body that still comes does not

@@ -78,6 +78,11 @@ impl Route {
         self.tls.as_ref().map(|(acceptor, _)| acceptor.clone())
     }
 
+    /// Whether it has a path, and with that perhaps parameters.
+    pub(crate) fn has_path(&self) -> bool {
+        self.place.path.is_some()
+    }
+
     /// Where its calls go.
     pub(crate) fn subject(&self) -> &str {
         self.call.subject().as_str()
@@ -245,12 +250,14 @@ impl Routes {
 }
 
 fn routing_host<'a>(header: &HeaderName, uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    match headers.get(header) {
-        Some(value) => value.to_str().ok(),
-        // HTTP/2 has the host in the address instead.
-        None if *header == HOST => uri.authority().map(|authority| authority.as_str()),
-        None => None,
+    if *header == HOST
+        && let Some(authority) = uri.authority()
+    {
+        // HTTP/2 has the host in the address, which goes before the header in HTTP/1.1 too (RFC 9112,
+        // section 3.2.2).
+        return Some(authority.as_str());
     }
+    headers.get(header)?.to_str().ok()
 }
 
 fn without_port(host: &str) -> &str {
@@ -263,6 +270,21 @@ fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_in_an_address_goes_before_the_header() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("b.example"));
+        let other = HeaderName::from_static("x-host");
+        headers.insert(&other, HeaderValue::from_static("c.example"));
+        let (full, path) = (
+            Uri::from_static("http://a.example/x"),
+            Uri::from_static("/x"),
+        );
+        assert_eq!(routing_host(&HOST, &full, &headers), Some("a.example"));
+        assert_eq!(routing_host(&HOST, &path, &headers), Some("b.example"));
+        assert_eq!(routing_host(&other, &full, &headers), Some("c.example"));
+    }
 
     #[test]
     fn a_port_is_cut_off() {

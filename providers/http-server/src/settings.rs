@@ -45,9 +45,16 @@
 //! A template has parameters in place of whole segments: `/users/{id}`, and as the last one
 //! `/files/{rest...}` for all that follows, which `/files/{*rest}` of 1.x means too. Names are made of
 //! letters, digits, `-` and `_`. The component gets them as headers, `x-path-id` and
-//! `x-path-rest`, as they stand in the path; headers of such names that a client sends are removed.
+//! `x-path-rest`, as they stand in the path. Headers whose names begin with `x-path-` that a client sends
+//! are removed from every request to a link with a `path`, with parameters or without, so that a component
+//! can trust those that it gets: in path mode, where each link has one, from all of them. A link
+//! without a path gets such headers as they were sent; a component that trusts them must have none.
 //! A path that fits exactly goes before templates, templates with more certain segments before
 //! others, links with a host before those without, and links with a path before those without.
+//!
+//! A request has to name one host: one of HTTP/1.1 without the header `host`, and any with more than
+//! one or with one that is none, is refused with 400 (RFC 9112, section 3.2). Where the address of the
+//! request has a host, as in HTTP/2, that goes before the header.
 //!
 //! TLS files that change are read again within five seconds, for new connections. While they cannot
 //! be used the old certificate stays, and the link's state says why.
@@ -62,6 +69,10 @@
 //! meanwhile have that time each, but for those that pass the body on. With `timeout_ms`, the head of the answer is due then,
 //! whether the body is all there or not. In any case the host ends the call after the longest time
 //! that it lets components run. None of this is about the body of the answer, see below.
+//!
+//! Where the client does not send the body to its end, or sends it wrongly, it is told 400
+//! (`request-body`) unless the answer of the component has begun by then, whatever the component
+//! makes of what it got; the log has that at the level `debug`.
 //!
 //! # WebSockets and server-sent events
 //!

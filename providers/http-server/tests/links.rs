@@ -161,7 +161,13 @@ async fn hosts_belong_to_components() {
     without.headers_mut().remove("host");
     let (response, body) = fetch(&address, without).await;
     assert_eq!(response.status(), 400);
-    assert!(body.starts_with(b"no-routing-header"));
+    assert!(body.starts_with(b"bad-host"));
+    let mut twice = asked("a.example");
+    let other = "b.example:81".parse().unwrap();
+    twice.headers_mut().append("host", other);
+    let (response, body) = fetch(&address, twice).await;
+    assert_eq!(response.status(), 400);
+    assert!(body.starts_with(b"bad-host"));
 }
 
 #[tokio::test]

@@ -383,6 +383,11 @@ async fn bad_requests_are_refused() {
     assert!(raw(&address, b"nonsense\r\n\r\n").await.contains("400"));
     let bad_host = b"GET / HTTP/1.1\r\nhost: a b/c\r\n\r\n";
     assert!(raw(&address, bad_host).await.contains("400"));
+    for hosts in ["", "host: a\r\nhost: b\r\n", "host: a\r\nHost: a\r\n"] {
+        let bad = format!("GET / HTTP/1.1\r\n{hosts}\r\n");
+        let answer = raw(&address, bad.as_bytes()).await;
+        assert!(answer.contains("400"), "{hosts}: {answer}");
+    }
     let tunnel = b"CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n";
     assert!(raw(&address, tunnel).await.contains("501"));
     let no_host = b"GET / HTTP/1.0\r\n\r\n";

@@ -5,9 +5,11 @@
 mod support;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::Full;
 use lattice_core::link::LinkState;
+use lattice_rpc::Context;
+use lattice_rpc::http::IncomingBody;
 use support::{Lattice, fetch, free_address, get, link, request, text};
 
 fn asked(host: &str, path: &str) -> Request<Full<Bytes>> {
@@ -21,6 +23,42 @@ async fn body(address: &str, request: Request<Full<Bytes>>) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
+/// What a component was told of the parameters of its path.
+fn params(request: &Request<IncomingBody>) -> Response<Full<Bytes>> {
+    let mut told: Vec<_> = request
+        .headers()
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("x-path"))
+        .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+        .collect();
+    told.sort();
+    text(&told.join(" "))
+}
+
+#[tokio::test]
+async fn parameters_cannot_be_forged_where_a_path_has_none() {
+    let address = free_address();
+    let config = [("routing_mode", "path"), ("address", address.as_str())];
+    let mut lattice = Lattice::start(&config).await;
+    let to_one = link("one", &[("path", "/request/{id}")]);
+    lattice.put_ready(&to_one).await;
+    let to_me = link("me", &[("path", "/request/me")]);
+    lattice.put_ready(&to_me).await;
+    let told = |_: Context, request| async move { params(&request) };
+    let _components = (
+        lattice.component("one", told).await,
+        lattice.component("me", told).await,
+    );
+    let forged = |path: &str| {
+        let mut sent = get(path);
+        let value = "forged".parse().unwrap();
+        sent.headers_mut().insert("x-path-id", value);
+        sent
+    };
+    assert_eq!(body(&address, forged("/request/me")).await, "");
+    assert_eq!(body(&address, forged("/request/7")).await, "x-path-id=7");
+}
+
 #[tokio::test]
 async fn parameters_of_a_path_are_headers_and_cannot_be_forged() {
     let mut lattice = Lattice::start(&[]).await;
@@ -31,16 +69,7 @@ async fn parameters_of_a_path_are_headers_and_cannot_be_forged() {
     ];
     lattice.put_ready(&link("a", &values)).await;
     let _component = lattice
-        .component("a", |_, request| async move {
-            let mut told: Vec<_> = request
-                .headers()
-                .iter()
-                .filter(|(name, _)| name.as_str().starts_with("x-path"))
-                .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
-                .collect();
-            told.sort();
-            text(&told.join(" "))
-        })
+        .component("a", |_, request| async move { params(&request) })
         .await;
     let mut sent = get("/users/a%2Fb/files/c/d?id=7");
     for name in ["x-path-id", "x-path-other"] {

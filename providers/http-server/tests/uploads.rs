@@ -218,6 +218,56 @@ async fn an_upload_that_stalls_ends_by_the_pause_that_its_link_allows() {
     );
 }
 
+/// Sends pieces of a body in chunks, with a pause before each, and returns what comes back.
+async fn in_chunks(address: &str, pieces: &[&str]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head =
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for piece in pieces {
+        sleep(Duration::from_millis(50)).await;
+        stream.write_all(piece.as_bytes()).await.unwrap();
+    }
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("the server closes the connection");
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_that_is_sent_wrongly_is_the_fault_of_its_client() {
+    let mut lattice = Lattice::start(&[]).await;
+    let gives_up = linked(&mut lattice, "count", &[]).await;
+    let goes_on = linked(&mut lattice, "deaf", &[]).await;
+    let _components = (
+        counting(&lattice).await,
+        lattice
+            .component("deaf", |_, request| async move {
+                // As a component that makes something of what it got.
+                let _ = request.into_body().collect().await;
+                support::text("fine")
+            })
+            .await,
+    );
+    let trailers: Vec<_> = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let too_many = format!("0\r\n{}\r\n", trailers.concat());
+    for address in [&gives_up, &goes_on] {
+        for pieces in [
+            &["zz\r\n"][..],
+            &["4\r\nabcd\r\n", "zz\r\n"],
+            &["4\r\nabcd\r\n", &too_many],
+        ] {
+            let answer = in_chunks(address, pieces).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 400") && answer.contains("request-body"),
+                "{pieces:?}: {answer}"
+            );
+        }
+        let answer = in_chunks(address, &["4\r\nabcd\r\n", "0\r\n\r\n"]).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_limit_that_the_link_sets_holds_for_uploads_too() {
     let mut lattice = Lattice::start(&[]).await;

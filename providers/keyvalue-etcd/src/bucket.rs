@@ -112,7 +112,7 @@ impl Bucket<'_> {
         }
     }
 
-    /// A lease for a time; 0 for none.
+    /// A lease for a time, which etcd rounds up to whole seconds; 0 for none.
     async fn lease(&self, ttl: Option<Duration>) -> Result<i64, EtcdError> {
         match ttl {
             Some(ttl) => Ok(self.etcd.grant(ttl).await?.id),

@@ -14,9 +14,13 @@
 //! Any text can be a key. `increment` keeps numbers as decimal text, and increments that happen at
 //! the same time all count. A swap fails if anybody has written to the key since it was read, also
 //! if it was the same value: etcd gives every write a revision. A key can have a time after which
-//! it goes by itself, which etcd counts in seconds and makes no shorter than a few: one of its own,
-//! or that of the link that writes it. A number that is added to keeps the time of its key, unless
-//! the link gives times.
+//! it goes by itself: one of its own, or that of the link that writes it. A number that is added to
+//! keeps the time of its key, unless the link gives times.
+//!
+//! etcd counts times in whole seconds, and has a shortest one of two, set up as it is by default: a
+//! time is rounded up to the next second, and a shorter one is two seconds. It notices the end of one
+//! up to a second late. So a key that is set for 100 ms is there for two to three seconds, and one that
+//! is set for 2500 ms for three to four; none goes before its time.
 //!
 //! etcd takes requests of up to 1.5 MiB, so a link bounds values before that (`max_value_bytes`). A
 //! batch is cut into transactions of a size that etcd takes: each is done as a whole.

@@ -84,11 +84,8 @@ pub(crate) async fn begin(
         DeadLetterTo::Named(subject) => Some((subject.clone(), true)),
         DeadLetterTo::Usual => Some((usual(), false)),
     };
-    let grave = subject.map(|(subject, is_named)| Grave {
-        subject,
-        is_named,
-        trouble: Arc::clone(&unposted),
-    });
+    let grave =
+        subject.map(|(subject, is_named)| Grave::new(subject, is_named, Arc::clone(&unposted)));
     let consumed = Arc::new(Consumed {
         cluster: Arc::clone(cluster),
         reach,

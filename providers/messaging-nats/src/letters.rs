@@ -6,10 +6,11 @@
 )]
 
 use std::error::Error as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind as PublishProblem;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{GetStreamByNameErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{HeaderMap, Message};
@@ -103,6 +104,19 @@ pub(crate) struct Grave {
     pub(crate) is_named: bool,
     /// Why no letter can be posted at the moment.
     pub(crate) trouble: Trouble,
+    /// Whether a stream took the subject when it was looked last.
+    has_stream: AtomicBool,
+}
+
+impl Grave {
+    pub(crate) fn new(subject: String, is_named: bool, trouble: Trouble) -> Self {
+        Self {
+            subject,
+            is_named,
+            trouble,
+            has_stream: AtomicBool::new(false),
+        }
+    }
 }
 
 /// Posts a letter to a stream, for as long as it takes where the link names its subject. Where it
@@ -116,7 +130,7 @@ pub(crate) async fn keep(
     let subject = &*grave.subject;
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let (mut carried, mut unmade) = (Carried::All, 0);
-    while let Err(error) = post(cluster, subject, parts(original, letter, carried)).await {
+    while let Err(error) = post(cluster, grave, parts(original, letter, carried)).await {
         if is_too_large(&error) {
             match carried.less(letter, &error) {
                 Some(less) => carried = less,
@@ -175,11 +189,17 @@ fn is_too_large(error: &BoxError) -> bool {
     })
 }
 
+/// Posts one letter, to a stream that there is made sure of before.
 async fn post(
     cluster: &Cluster,
-    subject: &str,
+    grave: &Grave,
     (headers, body): (HeaderMap, Bytes),
 ) -> Result<(), BoxError> {
+    let subject = &*grave.subject;
+    if !grave.has_stream.load(Ordering::Relaxed) {
+        let is_sure = make_sure_of_stream(cluster, subject).await?;
+        grave.has_stream.store(is_sure, Ordering::Relaxed);
+    }
     let send = || {
         let (headers, body) = (headers.clone(), body.clone());
         let sent = cluster
@@ -187,11 +207,46 @@ async fn post(
             .publish_with_headers(subject.to_owned(), headers, body);
         async { sent.await?.await }
     };
-    match send().await {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
-        Err(error) => return Err(error.into()),
+    let Err(error) = send().await else {
+        grave.has_stream.store(true, Ordering::Relaxed);
+        return Ok(());
+    };
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => {
+            grave.has_stream.store(false, Ordering::Relaxed);
+            make_stream(cluster, subject).await?;
+            send().await?;
+            grave.has_stream.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        // The stream may have gone: who listens on the subject keeps the server from saying that
+        // nobody took the letter. It is looked again before the next try.
+        PublishErrorKind::TimedOut => {
+            grave.has_stream.store(false, Ordering::Relaxed);
+            Err(error.into())
+        }
+        _ => Err(error.into()),
     }
+}
+
+/// Makes a stream for the subject unless one takes it. Says whether there is one: a login that may
+/// post letters need not be allowed to look for streams.
+async fn make_sure_of_stream(cluster: &Cluster, subject: &str) -> Result<bool, BoxError> {
+    match cluster.jetstream.stream_by_subject(subject).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {
+            make_stream(cluster, subject).await?;
+            Ok(true)
+        }
+        Err(error) => {
+            let why = chain(&error);
+            tracing::debug!(subject, why, "could not look for a stream for dead letters");
+            Ok(false)
+        }
+    }
+}
+
+async fn make_stream(cluster: &Cluster, subject: &str) -> Result<(), BoxError> {
     let stream = stream_for(subject);
     tracing::info!(subject, stream, "making a stream for dead letters");
     let config = Config {
@@ -204,7 +259,6 @@ async fn post(
         stream,
         source: error.into(),
     })?;
-    send().await?;
     Ok(())
 }
 

@@ -90,7 +90,8 @@ impl NatsQueues {
             .with("max-message-bytes", most)
             .with("max-lease-ms", LONGEST_MS)
             .having("dead-letter")
-            .with("depth", "exact")
+            // JetStream does not tell those that somebody has from those that have come back.
+            .with("depth", "approximate")
     }
 
     async fn queue(&self, name: &str) -> Result<Arc<Queue>, QueueError> {

@@ -54,7 +54,19 @@
 //!
 //! # Depth
 //!
-//! Messages that wait for their next attempt count as leased.
+//! JetStream counts what was given out and not acknowledged, and does not tell what has become of it.
+//! So `depth-of` is approximate:
+//!
+//! - `ready`: messages that were not given out yet, and whose time has come. What a receive would get
+//!   may be more than that.
+//! - `leased`: messages that were given out and not acknowledged: those that somebody has, those whose
+//!   lease has ended and that wait for the next receive, and those that wait for their next attempt
+//!   (`retry`, also with a delay).
+//! - `delayed`: messages that were sent with a delay and still wait.
+//! - `dead`: messages in the dead-letter queue.
+//!
+//! A queue is empty when `ready`, `leased` and `delayed` are 0; whoever scales workers by depth adds
+//! `ready` and `leased`.
 //!
 //! # When NATS is away
 //!

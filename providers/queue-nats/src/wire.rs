@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
+use async_nats::jetstream::context::GetStreamByNameErrorKind;
 use async_nats::jetstream::{AckKind, Context};
 use async_nats::{Client, HeaderMap, RequestErrorKind};
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use serde_json::Value;
 /// How long JetStream may take to answer; less than the usual deadline of a call, so that the
 /// caller hears what is missing.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long it may take to find out why it did not, which the caller waits for as well.
+const REASON_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether the connection is still the one over which something was asked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -103,7 +107,9 @@ impl Wire {
         payload: Bytes,
         most: usize,
     ) -> Result<Stored, QueueError> {
-        let asked = self.nats.request_with_headers(subject, headers, payload);
+        let asked = self
+            .nats
+            .request_with_headers(subject.clone(), headers, payload);
         let answer = self.answer(self.connections(), ANSWER_LIMIT, asked);
         let answer = match answer.await {
             Some(Ok(answer)) => answer,
@@ -111,7 +117,7 @@ impl Wire {
                 return Err(QueueError::NoSuchQueue);
             }
             Some(Err(error)) => return Err(QueueError::unavailable(error.to_string())),
-            None => return Err(silent("store a message")),
+            None => return Err(self.unstored(&subject).await),
         };
         let told: Value = serde_json::from_slice(&answer.payload)
             .map_err(|_| QueueError::other("NATS did not say what became of a message"))?;
@@ -122,6 +128,19 @@ impl Wire {
         match sequence {
             Some(sequence) => Ok(Stored { sequence }),
             None => Err(QueueError::other("NATS stored a message without a number")),
+        }
+    }
+
+    /// Why nobody has said that a message was stored. As long as somebody listens on a subject, a server
+    /// does not tell who publishes there that no stream takes it.
+    async fn unstored(&self, subject: &str) -> QueueError {
+        let asked = self.jetstream.stream_by_subject(subject);
+        let answer = self.answer(self.connections(), REASON_LIMIT, asked);
+        match answer.await {
+            Some(Err(error)) if error.kind() == GetStreamByNameErrorKind::NotFound => {
+                QueueError::NoSuchQueue
+            }
+            _ => silent("store a message"),
         }
     }
 

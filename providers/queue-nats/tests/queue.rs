@@ -384,6 +384,48 @@ async fn two_copies_settle_for_each_other() {
     assert_eq!((depth.ready, depth.leased), (0, Some(0)));
 }
 
+/// JetStream does not tell what has come back from what somebody has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_come_back_counts_as_leased_until_it_is_received() {
+    let (_lattice, worker) = start().await;
+    for n in 0..2 {
+        worker.send(QUEUE, &text(n.to_string())).await.unwrap();
+    }
+    let got = worker.receive_for(QUEUE, 2, 1000, Some(500)).await.unwrap();
+    let retry = Outcome::Retry(Some(60_000));
+    let settled = worker.settle(QUEUE, &got[0].receipt, retry).await;
+    assert_eq!(settled, Ok(()));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    let depth = worker.depth(QUEUE).await.unwrap();
+    assert_eq!(
+        (depth.ready, depth.leased, depth.delayed),
+        (0, Some(2), Some(0))
+    );
+    assert_eq!(body(&worker.one(QUEUE).await), "1");
+}
+
+/// Whoever listens keeps the server from saying that nobody took a message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands in for who watches on the same NATS"
+)]
+async fn a_queue_that_went_is_made_again_though_somebody_watches_it() {
+    let (lattice, worker) = start().await;
+    let client = lattice.nats.client().await.unwrap();
+    let _watching = client.subscribe("queue_default_jobs.>").await.unwrap();
+    client.flush().await.unwrap();
+    let js = async_nats::jetstream::new(client);
+    js.delete_stream("queue_default_jobs").await.unwrap();
+    // Unless the provider has noticed by itself.
+    let first = worker.send(QUEUE, &text("1")).await;
+    assert!(
+        matches!(first, Ok(_) | Err(Error::NoSuchQueue)),
+        "{first:?}"
+    );
+    assert!(worker.send(QUEUE, &text("2")).await.is_ok());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_never_have_the_same_message() {
     let (_lattice, worker) = start().await;

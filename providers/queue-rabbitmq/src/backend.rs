@@ -140,7 +140,6 @@ impl RabbitQueues {
         };
         let (history, attempt) = letter::history(&incoming.properties, seen);
         let body = Bytes::from(incoming.data);
-        let lease = lease.min(LONGEST);
         let (receipt, now) = (fresh(), Instant::now());
         let delivery = Delivery {
             receipt: receipt.clone(),
@@ -215,6 +214,7 @@ fn nothing_said() -> QueueError {
 impl Queues for RabbitQueues {
     // Each receive makes a consumer and cancels it.
     const POLL: Duration = Duration::from_secs(10);
+    const LONGEST_LEASE: Duration = LONGEST;
     // A delivery is of the channel that received it.
     const HELD_HERE: bool = true;
 
@@ -315,7 +315,7 @@ impl Queues for RabbitQueues {
         if until > latest {
             held.until = latest;
             return Err(QueueError::unsupported(format!(
-                "max-lease-ms: RabbitMQ lets nobody have a message for longer than {LONGEST:?}"
+                "max-lease-ms: RabbitMQ lets nobody have a message for longer than {LONGEST:?} in all"
             )));
         }
         held.until = until;

@@ -18,7 +18,8 @@
 //! when its lease ends, and when the process or its connection dies. Receipts are those of the process
 //! that received; other copies of the provider pass calls about them on to that one. A server lets
 //! nobody have a message for longer than half an hour by default, so leases end after 25 minutes in
-//! all.
+//! all (1500000 milliseconds, `max-lease-ms`): a longer one is refused, in a receive, in the
+//! `lease_ms` of a link and in what extends it.
 //!
 //! Attempts are counted by quorum queues, and carried along when a message waits for its next one. A
 //! message that arrives just when a receive has waited long enough is given back by the server, which

@@ -52,11 +52,20 @@ async fn leases(worker: &Component) {
     let late = worker.ack(QUEUE, &first[0]).await;
     assert_eq!(late, Err(Error::ReceiptExpired));
     assert_eq!(worker.extend(QUEUE, &second.receipt, 60_000).await, Ok(()));
-    let too_long = worker.extend(QUEUE, &second.receipt, 3_000_000).await;
-    assert!(
-        matches!(too_long, Err(Error::Unsupported(_))),
-        "{too_long:?}"
-    );
+    // One limit for all leases, by the name that `describe` has for it.
+    let limit = "to 1500s (`max-lease-ms`)";
+    for millis in [0, 1_500_001, 604_800_001] {
+        let extended = worker.extend(QUEUE, &second.receipt, millis).await;
+        let received = worker.receive_for(QUEUE, 1, 0, Some(millis)).await;
+        for refused in [extended, received.map(drop)] {
+            let is_told = |told: &Error| matches!(told, Error::Invalid(why) if why.contains(limit));
+            assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
+        }
+    }
+    // The time that it was leased before counts as well.
+    let too_long = worker.extend(QUEUE, &second.receipt, 1_500_000).await;
+    let is_told = matches!(&too_long, Err(Error::Unsupported(why)) if why.contains("max-lease-ms"));
+    assert!(is_told, "{too_long:?}");
     assert_eq!(worker.ack(QUEUE, &second).await, Ok(()));
     assert_eq!(worker.ack(QUEUE, &second).await, Err(Error::ReceiptExpired));
     worker.none(QUEUE).await;

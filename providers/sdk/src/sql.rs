@@ -9,7 +9,8 @@
 //!   leaves nothing open.
 //! - Rows come in pages, of which only one is in memory. Those of a write without a transaction are
 //!   all taken in before it is committed, up to 16 MiB; one that answers more is undone.
-//! - Calls end before their deadline with an error, and what they did not wait for is cancelled.
+//! - Calls end before their deadline with an error, and what they did not wait for is cancelled. So is
+//!   a statement when the time of its transaction is over.
 //!
 //! # What links say
 //!
@@ -21,7 +22,7 @@
 //! | `cursor_idle_ms` | how long the next page may not be asked for | 30000 |
 //! | `cursor_timeout_ms` | how long all the pages of one query may take | 600000 |
 //! | `lock_wait_ms` | how long a statement waits for what another transaction holds, before it is to be tried again; 0 for as long as the server lets it, but not in SQLite | 3000 |
-//! | `max_transactions`, `max_cursors` | how many may be open at once; each has a connection of its own | 64, 64 |
+//! | `max_transactions`, `max_cursors` | how many may be open at once; each has a connection of its own, so that there are no more than `pool_size` of them | 64, 64 |
 //!
 //! # Features
 //!
@@ -39,7 +40,8 @@
 //! | `transactional-ddl` | tables can be made and dropped in transactions |
 //! | `after-error` | what a transaction does after a statement failed: `goes-on`, or `rolls-back` when it can only be rolled back |
 //! | `prepared` | statements are prepared and kept |
-//! | `max-page-rows`, `max-page-bytes`, `max-parameters`, `max-transactions`, `max-cursors` | limits |
+//! | `max-page-rows`, `max-page-bytes`, `max-parameters` | limits |
+//! | `max-transactions`, `max-cursors` | how many may be open at once in one database, as far as there are connections; SQLite has one transaction at a time |
 
 mod backend;
 mod copies;

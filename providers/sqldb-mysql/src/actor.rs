@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use lattice_provider_sdk::sql::{Batch, Column, Done, SqlError};
+use lattice_provider_sdk::sql::{Batch, Column, Control, Done, SqlError};
+use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinaryProtocol, Conn, Opts, Params, QueryResult, Value as Sent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::errors::{cannot_be_prepared, sql_error};
+use crate::errors::{cannot_be_prepared, sql_error, transaction_ended};
+use crate::packets::{Packets, most_of};
 use crate::values::{row_of, type_name};
 
 /// How long the server may take to hear that a statement is given up.
@@ -40,11 +42,13 @@ pub(crate) enum Command {
         rows: Vec<Vec<Sent>>,
         reply: Reply<Done>,
     },
-    /// Runs plain statements.
-    Control {
+    /// Runs plain statements, the last of which begins a transaction.
+    Begin {
         texts: Vec<String>,
         reply: Reply<()>,
     },
+    /// Does something with the transaction.
+    Control { control: Control, reply: Reply<()> },
     /// Shows that it is there.
     Ping { reply: Reply<()> },
 }
@@ -61,12 +65,14 @@ pub(crate) struct Actor {
 impl Actor {
     /// Connects.
     pub(crate) async fn open(options: Opts, address: &str) -> mysql_async::Result<Self> {
-        let connection = Conn::new(options.clone()).await?;
+        let mut connection = Conn::new(options.clone()).await?;
         let (commands, told) = mpsc::channel(1);
         let id = connection.id();
         let served = Served {
+            packets: Packets::up_to(most_of(&mut connection).await?),
             connection,
             address: address.to_owned(),
+            transaction: Transaction::None,
         };
         let task = tokio::spawn(served.serve(told));
         Ok(Self {
@@ -96,10 +102,36 @@ impl Actor {
     }
 }
 
+/// What is known of the transaction of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transaction {
+    None,
+    /// It has begun, but what stands between the server and us does not tell.
+    Untold,
+    /// It is open, as the server tells with every answer.
+    Open,
+    /// A statement ended it.
+    Ended,
+}
+
 /// The connection within its task.
 struct Served {
     connection: Conn,
     address: String,
+    packets: Packets,
+    transaction: Transaction,
+}
+
+/// How the rows of a query came to their end, with what is still to be answered.
+enum Left {
+    /// It did not begin.
+    Refused(Reply<Vec<Column>>, SqlError),
+    Rows(Reply<Batch>, Result<Batch, SqlError>),
+    Stopped(Reply<()>, Result<(), SqlError>),
+    /// A command came that is not about them.
+    Other(Command),
+    /// Nobody is there any more.
+    Nobody,
 }
 
 impl Served {
@@ -136,8 +168,11 @@ impl Served {
                 let done = self.execute(&text, rows).await;
                 let _gone = reply.send(done);
             }
-            Command::Control { texts, reply } => {
-                let _gone = reply.send(self.control(texts).await);
+            Command::Begin { texts, reply } => {
+                let _gone = reply.send(self.begin(texts).await);
+            }
+            Command::Control { control, reply } => {
+                let _gone = reply.send(self.control(control).await);
             }
             Command::Ping { reply } => {
                 let done = self.connection.ping().await;
@@ -157,12 +192,70 @@ impl Served {
         None
     }
 
-    async fn control(&mut self, texts: Vec<String>) -> Result<(), SqlError> {
+    async fn plain(&mut self, text: &str) -> Result<(), SqlError> {
+        let done = self.connection.query_drop(text).await;
+        done.map_err(|error| sql_error(&self.address, &error))
+    }
+
+    async fn begin(&mut self, texts: Vec<String>) -> Result<(), SqlError> {
         for text in texts {
-            let done = self.connection.query_drop(text).await;
-            done.map_err(|error| sql_error(&self.address, &error))?;
+            self.plain(&text).await?;
+        }
+        self.transaction = match self.is_in_transaction() {
+            Some(true) => Transaction::Open,
+            _ => Transaction::Untold,
+        };
+        Ok(())
+    }
+
+    async fn control(&mut self, control: Control) -> Result<(), SqlError> {
+        if self.transaction == Transaction::Ended {
+            return Err(SqlError::TransactionGone);
+        }
+        self.plain(control.text()).await?;
+        if matches!(control, Control::Commit | Control::Rollback) {
+            self.transaction = Transaction::None;
         }
         Ok(())
+    }
+
+    /// What the server said with its last answer, unless that was an error.
+    fn is_in_transaction(&self) -> Option<bool> {
+        let answer = self.connection.last_ok_packet()?;
+        let flags = answer.status_flags();
+        Some(flags.contains(StatusFlags::SERVER_STATUS_IN_TRANS))
+    }
+
+    /// Whether a statement may go to the server.
+    fn check(&self, text: &str, values: &[Sent]) -> Result<(), SqlError> {
+        match self.transaction {
+            // By itself it would take effect at once.
+            Transaction::Ended => Err(SqlError::TransactionGone),
+            _ => self.packets.check(text, values),
+        }
+    }
+
+    /// Takes note of a statement that has come to its end: it may have ended its transaction, as a
+    /// procedure does that commits. To the statements that are known for it nobody comes this far.
+    async fn seen<T>(&mut self, done: Result<T, SqlError>) -> Result<T, SqlError> {
+        if self.transaction != Transaction::Open {
+            return done;
+        }
+        let has_failed = match &done {
+            Ok(_) => false,
+            Err(SqlError::Failed(_)) => true,
+            // What remains of the transaction nobody can use.
+            Err(_) => return done,
+        };
+        // An error does not tell of the transaction, any other answer does.
+        if has_failed && self.connection.ping().await.is_err() {
+            return done;
+        }
+        if self.is_in_transaction() != Some(false) {
+            return done;
+        }
+        self.transaction = Transaction::Ended;
+        done.and_then(|_| Err(transaction_ended()))
     }
 
     async fn execute(&mut self, text: &str, rows: Vec<Vec<Sent>>) -> Result<Done, SqlError> {
@@ -171,8 +264,10 @@ impl Served {
             last_insert_id: None,
         };
         for values in rows {
+            self.check(text, &values)?;
             let done = self.run(text, values).await;
-            let done = done.map_err(|error| sql_error(&self.address, &error))?;
+            let done = done.map_err(|error| sql_error(&self.address, &error));
+            let done = self.seen(done).await?;
             sum.affected += done.affected;
             sum.last_insert_id = done.last_insert_id.or(sum.last_insert_id);
         }
@@ -201,6 +296,7 @@ impl Served {
         }
     }
 
+    /// Hands the rows of a query out. Returns a command that came meanwhile and is not about them.
     async fn read(
         &mut self,
         text: String,
@@ -208,39 +304,75 @@ impl Served {
         reply: Reply<Vec<Column>>,
         told: &mut mpsc::Receiver<Command>,
     ) -> Option<Command> {
-        let address = self.address.clone();
-        let mut result = match self.connection.exec_iter(text, params(values)).await {
-            Ok(result) => result,
-            Err(error) => {
-                let _gone = reply.send(Err(sql_error(&address, &error)));
-                return None;
+        if let Err(error) = self.check(&text, &values) {
+            let _gone = reply.send(Err(error));
+            return None;
+        }
+        let asked = (text, values, reply);
+        match hand_out(&mut self.connection, &self.address, asked, told).await {
+            Left::Refused(reply, error) => {
+                let _gone = reply.send(self.seen(Err(error)).await);
             }
-        };
-        let columns = result.columns_ref().iter().map(|column| Column {
-            name: column.name_str().into_owned(),
-            type_name: type_name(column).to_owned(),
-        });
-        let _gone = reply.send(Ok(columns.collect()));
-        loop {
-            match told.recv().await? {
-                Command::Next { rows, bytes, reply } => {
-                    let batch = take(&mut result, rows, bytes, &address).await;
-                    let is_over = !matches!(&batch, Ok(batch) if !batch.is_last);
-                    let _gone = reply.send(batch);
-                    if is_over {
-                        return None;
+            Left::Rows(reply, batch) => {
+                let _gone = reply.send(self.seen(batch).await);
+            }
+            Left::Stopped(reply, done) => {
+                let _gone = reply.send(self.seen(done).await);
+            }
+            Left::Other(command) => return Some(command),
+            Left::Nobody => {}
+        }
+        None
+    }
+}
+
+/// Runs a query and hands its rows out, up to the last ones.
+async fn hand_out(
+    connection: &mut Conn,
+    address: &str,
+    (text, values, reply): (String, Vec<Sent>, Reply<Vec<Column>>),
+    told: &mut mpsc::Receiver<Command>,
+) -> Left {
+    let mut result = match connection.exec_iter(text, params(values)).await {
+        Ok(result) => result,
+        Err(error) => return Left::Refused(reply, sql_error(address, &error)),
+    };
+    let columns = result.columns_ref().iter().map(|column| Column {
+        name: column.name_str().into_owned(),
+        type_name: type_name(column).to_owned(),
+    });
+    let _gone = reply.send(Ok(columns.collect()));
+    loop {
+        match told.recv().await {
+            Some(Command::Next { rows, bytes, reply }) => {
+                match take(&mut result, rows, bytes, address).await {
+                    Ok(batch) if !batch.is_last => {
+                        let _gone = reply.send(Ok(batch));
                     }
+                    Ok(batch) => {
+                        let ended = end(result, address).await;
+                        return Left::Rows(reply, ended.map(|()| batch));
+                    }
+                    Err(error) => return Left::Rows(reply, Err(error)),
                 }
-                Command::Stop { reply } => {
-                    // What the server still sends is passed over.
-                    let done = result.drop_result().await;
-                    let _gone = reply.send(done.map_err(|error| sql_error(&address, &error)));
-                    return None;
-                }
-                other => return Some(other),
             }
+            Some(Command::Stop { reply }) => {
+                return Left::Stopped(reply, end(result, address).await);
+            }
+            Some(other) => return Left::Other(other),
+            None => return Left::Nobody,
         }
     }
+}
+
+/// Passes over what the server still sends: rows that nobody wants, and what a procedure does behind
+/// its first rows.
+async fn end(
+    result: QueryResult<'_, 'static, BinaryProtocol>,
+    address: &str,
+) -> Result<(), SqlError> {
+    let ended = result.drop_result().await;
+    ended.map_err(|error| sql_error(address, &error))
 }
 
 fn params(values: Vec<Sent>) -> Params {

@@ -11,6 +11,10 @@ pub(crate) fn sql_error(address: &str, error: &Error) -> SqlError {
     match error {
         Error::Server(said) => refused(address, said),
         Error::Driver(DriverError::StmtParamsMismatch { .. }) => SqlError::invalid(chain(error)),
+        // One that is said by its name does not come this far.
+        Error::Driver(DriverError::LocalInfile(_)) => {
+            SqlError::invalid("the statement would read a file beside the provider")
+        }
         error => SqlError::Unavailable(format!("MySQL at `{address}`: {}", words(error))),
     }
 }
@@ -62,6 +66,13 @@ fn words(error: &Error) -> String {
         Error::Driver(error) => chain(error),
         error => error.to_string(),
     }
+}
+
+/// A statement ended the transaction that it was run in.
+pub(crate) fn transaction_ended() -> SqlError {
+    SqlError::other(
+        "the statement ended its transaction: what was done in it before has taken effect or is undone, and no more of it can be committed or rolled back",
+    )
 }
 
 /// Whether a statement cannot be prepared, though it can be run.

@@ -5,9 +5,18 @@
 //!
 //! # Transactions
 //!
-//! These servers end a transaction before any statement that makes, changes or drops a table, so
-//! such statements are refused in one. A row that another transaction holds is waited for
+//! These servers end a transaction before any statement that makes, changes, checks or drops a table,
+//! before those that manage users and the server, and before some others, so such statements are
+//! refused in one. So is one with a comment such as `/*! … */`, of which the version of the server
+//! decides what it is. Where a statement ends its transaction all the same, such as a call of a procedure
+//! that commits, it is answered with an error that says so, and everything after it with
+//! `transaction-gone`. A row that another transaction holds is waited for
 //! `lock_wait_ms`, in whole seconds.
+//!
+//! # Limits
+//!
+//! A statement or a value that is longer than the server's `max_allowed_packet` is refused. So is
+//! `LOAD DATA LOCAL`, which would read a file beside the provider.
 //!
 //! # Values
 //!
@@ -19,6 +28,7 @@
 mod actor;
 mod backend;
 mod errors;
+mod packets;
 mod pool;
 mod provider;
 mod session;

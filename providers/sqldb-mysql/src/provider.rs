@@ -56,7 +56,13 @@ impl Provider for SqldbMysql {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let limits = Limits::read(&Settings::of(&self.session, link)).unwrap_or_default();
+        let settings = Settings::of(&self.session, link);
+        let limits = Limits::read(&settings).unwrap_or_default();
+        // Each transaction and each cursor has a connection of its own.
+        let limits = match ServerSettings::read(&settings, &limits) {
+            Ok(server) => limits.within(server.pool_size, server.pool_size),
+            Err(_) => limits,
+        };
         features(Dialect::Mysql, &limits)
             .with("after-error", "goes-on")
             .lacking("transactional-ddl")

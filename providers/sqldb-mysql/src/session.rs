@@ -57,7 +57,7 @@ impl MysqlSession {
         let level = level.map(|level| format!("SET TRANSACTION ISOLATION LEVEL {level}"));
         let texts = level.into_iter().chain(["START TRANSACTION".to_owned()]);
         let texts = texts.collect();
-        self.ask(until, |reply| Command::Control { texts, reply })
+        self.ask(until, |reply| Command::Begin { texts, reply })
             .await
     }
 
@@ -170,8 +170,7 @@ impl Session for MysqlSession {
     }
 
     async fn control(&mut self, control: Control, until: Instant) -> Result<(), SqlError> {
-        let texts = vec![control.text().to_owned()];
-        self.ask(until, |reply| Command::Control { texts, reply })
+        self.ask(until, |reply| Command::Control { control, reply })
             .await?;
         if matches!(control, Control::Commit | Control::Rollback) {
             self.in_transaction = false;

@@ -92,7 +92,13 @@ impl Provider for SqldbPostgres {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let limits = Limits::read(&Settings::of(&self.session, link)).unwrap_or_default();
+        let settings = Settings::of(&self.session, link);
+        let limits = Limits::read(&settings).unwrap_or_default();
+        // Each transaction and each cursor has a connection of its own.
+        let limits = match PostgresSettings::read(&settings) {
+            Ok(server) => limits.within(server.pool_size(), server.pool_size()),
+            Err(_) => limits,
+        };
         if is_old(link) {
             return without_transactions(features(Dialect::Postgres, &limits));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lattice_provider_sdk::files::FileId;
 use lattice_provider_sdk::files::held::{self, Held, HeldError, Interrupt, Leave};
-use lattice_provider_sdk::sql::{Batch, Column, Done, SqlError, Value};
+use lattice_provider_sdk::sql::{Batch, Column, Control, Done, SqlError, Value};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Rows};
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +15,7 @@ use crate::errors::{gone, in_use, not_seen, sql_error};
 use crate::guard;
 use crate::settings::FolderSettings;
 use crate::values::{Kind, Parameter};
+use crate::whole::{self, How};
 
 /// Where the answer to a command goes.
 type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Query {
         text: String,
         values: Vec<Value>,
+        how: How,
         reply: Reply<Begun>,
     },
     /// Reads some.
@@ -56,14 +58,13 @@ pub(crate) enum Command {
         text: String,
         rows: Vec<Vec<Value>>,
         inserts: bool,
+        how: How,
         reply: Reply<Done>,
     },
-    /// Runs a plain statement, by which something may be `written`.
-    Control {
-        text: String,
-        written: bool,
-        reply: Reply<()>,
-    },
+    /// Runs a plain statement, by which nothing is written.
+    Plain { text: String, reply: Reply<()> },
+    /// Does something with the transaction.
+    Control { control: Control, reply: Reply<()> },
     /// Looks whether the file is to be closed.
     Look,
 }
@@ -249,27 +250,28 @@ fn serve(opened: &Opened, mut told: Told) {
             Command::Query {
                 text,
                 values,
+                how,
                 reply,
-            } => next = read(opened, &text, &values, reply, &mut told),
+            } => next = read(opened, (&text, &values), how, reply, &mut told),
             Command::Execute {
                 text,
                 rows,
                 inserts,
+                how,
                 reply,
             } => {
-                let was_open = !connection.is_autocommit();
-                let done = execute(connection, &text, &rows, inserts, &reply);
-                let done = or_rolled_back(connection, was_open, done);
+                let run = || execute(connection, &text, &rows, inserts, &reply);
+                let begun = how.begin(connection);
+                let done = begun.and_then(|whole| whole::end(whole, run()));
                 let _gone = reply.send(opened.kept(done));
             }
-            Command::Control {
-                text,
-                written,
-                reply,
-            } => {
-                let done = connection.execute_batch(&text);
-                let done = done.map_err(|error| sql_error(&error));
-                let _gone = reply.send(if written { opened.kept(done) } else { done });
+            Command::Plain { text, reply } => {
+                let _gone = reply.send(whole::plain(connection, &text));
+            }
+            Command::Control { control, reply } => {
+                let done = whole::control(connection, control);
+                let is_written = control == Control::Commit;
+                let _gone = reply.send(if is_written { opened.kept(done) } else { done });
             }
             Command::Next { reply, .. } => {
                 let nothing = Batch {
@@ -300,36 +302,46 @@ fn bind(statement: &mut CachedStatement<'_>, values: &[Value]) -> Result<(), Sql
     Ok(())
 }
 
+fn prepare_with<'c>(
+    connection: &'c Connection,
+    text: &str,
+    values: &[Value],
+) -> Result<CachedStatement<'c>, SqlError> {
+    let mut statement = prepare(connection, text)?;
+    bind(&mut statement, values)?;
+    Ok(statement)
+}
+
 /// Hands the rows of a statement out, the first at once and the others as they are asked for. Returns a
 /// command that is not about them.
 fn read(
     opened: &Opened,
-    text: &str,
-    values: &[Value],
+    (text, values): (&str, &[Value]),
+    how: How,
     reply: Reply<Begun>,
     told: &mut Told,
 ) -> Option<Command> {
     let connection = &opened.connection;
-    let prepared = prepare(connection, text).and_then(|mut statement| {
-        bind(&mut statement, values)?;
-        Ok(statement)
-    });
-    let mut statement = match prepared {
-        Ok(statement) => statement,
+    let whole = match how.begin(connection) {
+        Ok(whole) => whole,
         Err(error) => {
             let _gone = reply.send(Err(error));
             return None;
         }
     };
+    let mut statement = match prepare_with(connection, text, values) {
+        Ok(statement) => statement,
+        Err(error) => {
+            let _gone = reply.send(whole::end(whole, Err(error)));
+            return None;
+        }
+    };
     let columns = columns(&statement);
-    let kinds: Vec<_> = columns
-        .iter()
-        .map(|column| Kind::of(Some(&column.type_name)))
-        .collect();
-    let was_open = !connection.is_autocommit();
+    let kind = |column: &Column| Kind::of(Some(&column.type_name));
+    let kinds: Vec<_> = columns.iter().map(kind).collect();
     let mut rows = statement.raw_query();
     let taken = take(&mut rows, &kinds, FIRST_ROWS, FIRST_BYTES);
-    let begun = or_rolled_back(connection, was_open, taken).map(|(first, bytes)| Begun {
+    let begun = taken.map(|(first, bytes)| Begun {
         columns,
         first,
         bytes,
@@ -337,11 +349,14 @@ fn read(
     let is_over = !matches!(&begun, Ok(begun) if !begun.first.is_last);
     if is_over {
         drop(rows);
-        let _gone = reply.send(opened.kept(begun));
+        let _gone = reply.send(opened.kept(whole::end(whole, begun)));
         return None;
     }
     let _gone = reply.send(begun);
-    hand_out(opened, rows, &kinds, was_open, told)
+    let next = hand_out(opened, rows, &kinds, told);
+    // What it wrote was all written before its first row.
+    let _taken = whole::end(whole, Ok(()));
+    next
 }
 
 fn columns(statement: &CachedStatement<'_>) -> Vec<Column> {
@@ -357,10 +372,8 @@ fn hand_out(
     opened: &Opened,
     mut rows: Rows<'_>,
     kinds: &[Kind],
-    was_open: bool,
     told: &mut Told,
 ) -> Option<Command> {
-    let connection = &opened.connection;
     loop {
         match told.next()? {
             Command::Next {
@@ -368,8 +381,7 @@ fn hand_out(
                 bytes,
                 reply,
             } => {
-                let taken = take(&mut rows, kinds, most, bytes);
-                let batch = or_rolled_back(connection, was_open, taken.map(|(batch, _)| batch));
+                let batch = take(&mut rows, kinds, most, bytes).map(|(batch, _)| batch);
                 if matches!(&batch, Ok(batch) if !batch.is_last) {
                     let _gone = reply.send(batch);
                     continue;
@@ -386,21 +398,6 @@ fn hand_out(
             Command::Look => {}
             other => return Some(other),
         }
-    }
-}
-
-/// How a statement ended. One that failed may have taken its transaction with it, as `ON CONFLICT
-/// ROLLBACK` does; then no further one may believe to be in it.
-fn or_rolled_back<T>(
-    connection: &Connection,
-    was_open: bool,
-    done: Result<T, SqlError>,
-) -> Result<T, SqlError> {
-    match done {
-        Err(SqlError::Failed(said)) if was_open && connection.is_autocommit() => {
-            Err(SqlError::TryAgain(said))
-        }
-        done => done,
     }
 }
 

@@ -10,7 +10,11 @@
 //! and the writer do not wait for each other. Each runs in a thread of its own. A transaction is
 //! the writer from its begin to its end, whether it writes or not: it never has to be repeated
 //! because it turned from reading to writing. Who waits too long for the writer is told to try
-//! again.
+//! again; so there is one transaction at a time (the feature `max-transactions` is 1).
+//!
+//! A statement that fails is undone as a whole, also where SQLite would keep what it did before, as
+//! `INSERT OR FAIL` says. One that takes its transaction with it, as `INSERT OR ROLLBACK` does, is
+//! answered with what it failed for, and everything after it with `transaction-gone`.
 //!
 //! A file that is deleted or replaced is left: what is under way in it is broken off, and the one that
 //! is there is opened, or made, when all connections to the old one are closed. What was written to a
@@ -39,5 +43,6 @@ mod session;
 pub mod settings;
 mod store;
 mod values;
+mod whole;
 
 pub use provider::{SqldbSqlite, databases};

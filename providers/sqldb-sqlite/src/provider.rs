@@ -88,7 +88,13 @@ impl Provider for SqldbSqlite {
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        let limits = Limits::read(&Settings::of(&self.session, link)).unwrap_or_default();
+        let settings = Settings::of(&self.session, link);
+        let limits = Limits::read(&settings).unwrap_or_default();
+        // A transaction is the writer, of which a database has one, and a cursor is a reader.
+        let limits = match FolderSettings::read(&settings, usual_root(&self.session, link)) {
+            Ok(folder) => limits.within(1, folder.readers),
+            Err(_) => limits.within(1, usize::MAX),
+        };
         features(Dialect::Sqlite, &limits)
             .with("after-error", "goes-on")
             .having("transactional-ddl")

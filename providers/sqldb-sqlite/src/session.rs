@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::actor::Command;
 use crate::errors::gone;
 use crate::store::Taken;
+use crate::whole::How;
 
 /// A connection in use.
 #[derive(Debug)]
@@ -56,23 +57,19 @@ impl SqliteSession {
     /// Begins a transaction as the one that may write.
     pub(crate) async fn begin(&mut self, until: Instant) -> Result<(), SqlError> {
         self.in_transaction = true;
-        self.plain("BEGIN IMMEDIATE", false, until).await
+        self.plain("BEGIN IMMEDIATE", until).await
     }
 
     /// Reads the schema.
     pub(crate) async fn look(&mut self, until: Instant) -> Result<(), SqlError> {
-        self.plain("SELECT count(*) FROM sqlite_schema", false, until)
+        self.plain("SELECT count(*) FROM sqlite_schema", until)
             .await
     }
 
-    async fn plain(&mut self, text: &str, written: bool, until: Instant) -> Result<(), SqlError> {
+    async fn plain(&mut self, text: &str, until: Instant) -> Result<(), SqlError> {
         let text = text.to_owned();
-        let command = |reply| Command::Control {
-            text,
-            written,
-            reply,
-        };
-        self.ask(until, command).await
+        self.ask(until, |reply| Command::Plain { text, reply })
+            .await
     }
 
     /// Has the thread of the connection do something.
@@ -110,14 +107,25 @@ impl SqliteSession {
         self.is_soiled |= statement.leaves_traces();
         let text = statement.text().to_owned();
         let inserts = matches!(statement.verb(), "INSERT" | "REPLACE");
+        let how = How {
+            within: self.in_transaction,
+            is_whole: writes(statement),
+        };
         let command = |reply| Command::Execute {
             text,
             rows,
             inserts,
+            how,
             reply,
         };
         self.ask(until, command).await
     }
+}
+
+/// Whether a statement may leave a part of what it does when it fails. Those that make tables do not.
+fn writes(statement: &Statement) -> bool {
+    const VERBS: [&str; 5] = ["INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"];
+    VERBS.contains(&statement.verb()) && !statement.reads_only()
 }
 
 impl Drop for SqliteSession {
@@ -143,9 +151,15 @@ impl Session for SqliteSession {
     ) -> Result<Vec<Column>, SqlError> {
         self.is_soiled |= statement.leaves_traces();
         let text = statement.text().to_owned();
+        let how = How {
+            within: self.in_transaction,
+            // By itself it ends with its rows only, when nobody may be there any more.
+            is_whole: self.in_transaction && writes(statement),
+        };
         let command = |reply| Command::Query {
             text,
             values,
+            how,
             reply,
         };
         self.ready.clear();
@@ -214,8 +228,8 @@ impl Session for SqliteSession {
     }
 
     async fn control(&mut self, control: Control, until: Instant) -> Result<(), SqlError> {
-        let written = matches!(control, Control::Commit);
-        self.plain(control.text(), written, until).await?;
+        self.ask(until, |reply| Command::Control { control, reply })
+            .await?;
         if matches!(control, Control::Commit | Control::Rollback) {
             self.in_transaction = false;
         }

@@ -332,7 +332,7 @@ async fn a_statement_that_rolls_back_ends_its_transaction() {
             false => sql.execute_in(Some(&tx), statement, &[]).await.map(drop),
         };
         assert!(
-            matches!(&error, Err(Error::TryAgain(e)) if e.constraint.is_some()),
+            matches!(&error, Err(Error::Failed(e)) if e.constraint.is_some()),
             "{statement}: {error:?}"
         );
         // It would take effect by itself.

@@ -9,9 +9,11 @@ mod value;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use lattice_core::BackendName;
+use lattice_claims::builtin_entity;
+use lattice_core::reference::Reference;
 use lattice_core::subject::TopicPrefix;
 use lattice_core::subject::secrets::DEFAULT_SECRETS_TOPIC;
+use lattice_core::{BackendName, ImageRef};
 use lattice_secrets::{AskError, SecretsClient};
 use serde_json::Value;
 
@@ -68,7 +70,8 @@ pub(crate) struct AddMappingArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MappingArgs {
-    /// Public key of the component (`M…`) or provider (`V…`); `wash inspect FILE` shows it
+    /// Public key of the component (`M…`) or provider (`V…`), which `wash inspect FILE` shows; or
+    /// `builtin://NAME` for a provider that is part of the hosts
     entity: String,
     /// Keys of the secrets in the backend
     #[arg(required_unless_present = "secret")]
@@ -110,6 +113,25 @@ async fn put(args: PutArgs, ui: &Ui) -> Result<Output> {
     Ok(Output::new(text, data))
 }
 
+/// The public key of who is named.
+fn entity(text: &str) -> Result<String> {
+    let text = text.trim();
+    if !text.contains("://") {
+        return Ok(text.to_owned());
+    }
+    let image = ImageRef::new(text);
+    match image.map(|image| Reference::parse(&image)) {
+        Ok(Ok(Reference::Builtin(name))) => builtin_entity(&name).map_err(|error| {
+            CliError::new(Code::Unexpected, format!("`{text}` has no key")).caused_by(&error)
+        }),
+        _ => Err(CliError::new(
+            Code::Usage,
+            format!("`{text}` is no provider that is part of hosts, nor a public key"),
+        )
+        .hint("`builtin://keyvalue-redis` is one; for a file give the key that `wash inspect FILE` shows")),
+    }
+}
+
 /// What becomes of a mapping.
 enum Change {
     Add { issuer: Option<String> },
@@ -117,7 +139,7 @@ enum Change {
 }
 
 async fn map(args: MappingArgs, ui: &Ui, change: Change) -> Result<Output> {
-    let entity = args.entity.trim().to_owned();
+    let entity = entity(&args.entity)?;
     let keys: Vec<String> = args.keys.into_iter().chain(args.secret).collect();
     let spinner = ui.spinner("Changing who may have which secrets");
     let (client, backend) = client(args.backend).await?;

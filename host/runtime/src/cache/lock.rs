@@ -64,6 +64,10 @@ impl Drop for Turn {
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    match super::regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        there => there?,
+    }
     File::options()
         .create(true)
         .truncate(false)
@@ -100,6 +104,15 @@ mod tests {
         let start = Instant::now();
         assert!(Turn::wait(&path).await.is_none());
         assert!(start.elapsed() < PATIENCE + LONGEST_PAUSE);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_is_no_file_gives_no_turn_and_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.lock");
+        crate::cache::tests::make_pipe(&path);
+        assert!(Turn::wait(&path).await.is_none());
     }
 
     #[tokio::test]

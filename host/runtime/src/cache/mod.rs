@@ -202,8 +202,30 @@ fn is_helper(path: &Path) -> bool {
     }
 }
 
+/// Opens a file to read it. Nothing but a regular file is opened: to open a pipe is to wait for whoever
+/// is at its other end.
+fn open_regular(path: &Path) -> io::Result<File> {
+    regular(path)?;
+    File::open(path)
+}
+
+/// Fails where there is something else than a regular file, and where there is nothing.
+fn regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        return Ok(());
+    }
+    let why = format!("`{}` is no regular file", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn read_if_there(path: &Path) -> Option<Vec<u8>> {
-    match fs::read(path) {
+    match read_regular(path) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
@@ -247,12 +269,22 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
 /// Whether nobody but this process's user can have written or read the file. One of another user is
 /// an error: it is not for this process to throw away, which may be root's.
 #[cfg(unix)]
-fn is_private(file: &File) -> io::Result<bool> {
+fn is_private(file: &File, dir: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
-    // The owner of a file just made is the user of this process.
-    let own = tempfile::tempfile()?.metadata()?.uid();
     let meta = file.metadata()?;
-    is_private_of(own, meta.uid(), meta.mode())
+    is_private_of(own_user(dir)?, meta.uid(), meta.mode())
+}
+
+/// The user of this process.
+#[cfg(unix)]
+fn own_user(dir: &Path) -> io::Result<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    // Who owns a process owns its folder, where the system has such folders. Elsewhere who makes a file
+    // owns it; no other place than the folder itself has to be fit for that.
+    match fs::metadata("/proc/self") {
+        Ok(process) => Ok(process.uid()),
+        Err(_) => Ok(tempfile::tempfile_in(dir)?.metadata()?.uid()),
+    }
 }
 
 #[cfg(unix)]
@@ -265,13 +297,13 @@ fn is_private_of(user: u32, owner: u32, mode: u32) -> io::Result<bool> {
 }
 
 #[cfg(not(unix))]
-fn is_private(_: &File) -> io::Result<bool> {
+fn is_private(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
 fn load_or_make_key(dir: &Path) -> io::Result<[u8; 32]> {
     let path = dir.join(KEY_FILE);
-    if let Some(key) = load_key(&path)? {
+    if let Some(key) = load_key(dir, &path)? {
         return Ok(key);
     }
     let mut key = [0; 32];
@@ -282,7 +314,7 @@ fn load_or_make_key(dir: &Path) -> io::Result<[u8; 32]> {
         Ok(_) => Ok(key),
         // Another host was faster; its key counts.
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-            load_key(&path)?.ok_or_else(|| io::Error::other("the key file vanished"))
+            load_key(dir, &path)?.ok_or_else(|| io::Error::other("the key file vanished"))
         }
         Err(error) => Err(error.error),
     }
@@ -290,15 +322,15 @@ fn load_or_make_key(dir: &Path) -> io::Result<[u8; 32]> {
 
 /// Reads the key. One that others could read or that has the wrong length is thrown away: all
 /// files made with it are then compiled again. One of another user is theirs.
-fn load_key(path: &Path) -> io::Result<Option<[u8; 32]>> {
-    let file = match File::open(path) {
+fn load_key(dir: &Path, path: &Path) -> io::Result<Option<[u8; 32]>> {
+    let file = match open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut key = Vec::new();
     (&file).take(33).read_to_end(&mut key)?;
-    let is_private = is_private(&file)?;
+    let is_private = is_private(&file, dir)?;
     match <[u8; 32]>::try_from(key) {
         Ok(key) if is_private => Ok(Some(key)),
         _ => {

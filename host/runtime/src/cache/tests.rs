@@ -101,6 +101,39 @@ fn the_key_of_another_user_is_not_thrown_away() {
     assert_eq!(theirs.kind(), io::ErrorKind::PermissionDenied);
 }
 
+#[cfg(unix)]
+#[test]
+fn the_user_of_the_process_is_who_owns_its_files() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let owner = fs::metadata(dir.path()).unwrap().uid();
+    assert_eq!(own_user(dir.path()).unwrap(), owner);
+}
+
+/// A pipe that nobody is at the other end of.
+#[cfg(unix)]
+pub(crate) fn make_pipe(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+    let (cache, key) = stored(dir.path(), &engine);
+    fs::remove_file(cache.path(key)).unwrap();
+    make_pipe(&cache.path(key));
+    assert!(cache.load(&engine, key).is_none());
+    let key_file = dir.path().join(KEY_FILE);
+    fs::remove_file(&key_file).unwrap();
+    make_pipe(&key_file);
+    let refused = CodeCache::open(dir.path(), 1 << 20).err().unwrap();
+    let why = refused.to_string();
+    assert!(why.contains("is no regular file"), "{why}");
+    assert!(key_file.exists());
+}
+
 #[test]
 fn the_folder_stays_within_its_limit() {
     let (dir, engine) = (tempfile::tempdir().unwrap(), Engine::default());

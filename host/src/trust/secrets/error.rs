@@ -111,7 +111,8 @@ impl SecretsError {
             Self::NotConfigured { .. } => "start the host with `--secrets-topic`",
             Self::Unsigned { .. } => {
                 "sign the component with `wash claims sign`, or put the provider into a signed \
-                 archive with `wash par create`; a provider inside the host has no token"
+                 archive with `wash par create`; for a provider that is part of the host (`builtin://`) start the \
+                 hosts with one cluster key (`--cluster-seed`), which signs for it"
             }
             Self::Missing { .. } => "put it first: `wash secrets put NAME BACKEND KEY`",
             Self::Malformed { .. } => {

@@ -1,9 +1,10 @@
 //! Finding one another: a host listens, the processes that it starts connect.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
@@ -29,6 +30,10 @@ const EXHAUSTED: Duration = Duration::from_millis(200);
 
 /// How many lines a listener holds at once.
 const MAX_LINES: usize = 1024;
+
+/// How old a socket is at least that may be taken for left behind: a younger one may be of a process
+/// that is just starting.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// Why a host has no socket.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,13 @@ impl SocketListener {
         })
     }
 
+    /// Removes what processes have left in a folder that were killed: sockets with a name that `is_ours`
+    /// takes, which no process has any more. The folder has to be one that nobody else may write to,
+    /// such as that of a listener.
+    pub fn remove_abandoned(folder: &Path, is_ours: impl Fn(&str) -> bool) {
+        remove_abandoned(folder, is_ours, SystemTime::now());
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -138,6 +150,51 @@ impl Drop for SocketListener {
             tracing::debug!(%error, path = %self.path.display(), "could not remove a socket");
         }
     }
+}
+
+fn remove_abandoned(folder: &Path, is_ours: impl Fn(&str) -> bool, now: SystemTime) {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            tracing::debug!(%error, folder = %folder.display(), "could not look for old sockets");
+            return;
+        }
+    };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_str().is_some_and(&is_ours) {
+            continue;
+        }
+        let path = entry.path();
+        let Some(before) = settled(&path, now) else {
+            continue;
+        };
+        // Its process may have been started again in between, and then has a new one there.
+        if !is_abandoned(&path) || settled(&path, now) != Some(before) {
+            continue;
+        }
+        match std::fs::remove_file(&path) {
+            Ok(()) => tracing::debug!(path = %path.display(), "removed an abandoned socket"),
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "could not remove a socket");
+            }
+        }
+    }
+}
+
+/// Which socket is at a path, and since when, if that is not just now.
+fn settled(path: &Path, now: SystemTime) -> Option<((u64, u64), SystemTime)> {
+    let data = std::fs::symlink_metadata(path).ok()?;
+    let since = data.modified().ok()?;
+    let age = now.duration_since(since).ok()?;
+    let is_settled = data.file_type().is_socket() && age > SETTLED;
+    is_settled.then(|| ((data.dev(), data.ino()), since))
+}
+
+/// Whether no process has the socket at a path. One that has it is not disturbed: a socket of another
+/// type cannot be connected to it, which the system only says where it is still there.
+fn is_abandoned(path: &Path) -> bool {
+    let asked = UnixDatagram::unbound().and_then(|other| other.connect(path));
+    asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn private(folder: &Path) -> Result<(), ListenError> {
@@ -203,5 +260,38 @@ pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: Cancellatio
         }
         stop.run_until_cancelled(sleep(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as Bound;
+
+    use super::*;
+
+    fn is_ours(name: &str) -> bool {
+        name.ends_with(".sock")
+    }
+
+    #[test]
+    fn sockets_that_no_process_has_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        drop(Bound::bind(at("left.sock")).unwrap());
+        drop(Bound::bind(at("of-others")).unwrap());
+        let live = Bound::bind(at("live.sock")).unwrap();
+        std::fs::write(at("file.sock"), "").unwrap();
+        let is_there = || {
+            let names = ["left.sock", "of-others", "live.sock", "file.sock"];
+            names.map(|name| at(name).exists())
+        };
+        // That of a process which is just starting would be as young.
+        remove_abandoned(folder.path(), is_ours, SystemTime::now());
+        assert_eq!(is_there(), [true; 4]);
+        remove_abandoned(folder.path(), is_ours, SystemTime::now() + 2 * SETTLED);
+        assert_eq!(is_there(), [false, true, true, true]);
+        live.set_nonblocking(true).unwrap();
+        let disturbed = live.accept().map(drop);
+        assert_eq!(disturbed.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

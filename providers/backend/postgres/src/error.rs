@@ -147,11 +147,13 @@ fn is_farewell(code: &SqlState) -> bool {
     .contains(code)
 }
 
+/// Whether the way to the server failed. What the client cannot write down for it, such as a text
+/// with a zero byte, is an input error that never went there.
 fn is_transport(error: &Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if error.is::<std::io::Error>() {
-            return true;
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.kind() != std::io::ErrorKind::InvalidInput;
         }
         cause = error.source();
     }

@@ -171,6 +171,7 @@ impl Lattice {
                     context,
                     mut params,
                     responder,
+                    ..
                 } = call;
                 let request = take_request(&mut params).await.unwrap();
                 let response = handler(context, request).await;

@@ -68,7 +68,8 @@ pub struct Want {
     pub max: usize,
     /// How long to wait for the first one. The others are not waited for.
     pub wait: Duration,
-    /// How long the worker has them to itself; at least a millisecond.
+    /// How long the worker has them to itself; at least a millisecond, and at most
+    /// [`Queues::LONGEST_LEASE`].
     pub lease: Duration,
 }
 
@@ -107,6 +108,10 @@ pub trait Queues: Send + Sync + 'static {
     /// How long the caller of handlers waits in one [`Queues::receive`]. Backends where asking costs
     /// have it longer; a link that is deleted waits a second for a receive and drops it then.
     const POLL: Duration = Duration::from_secs(1);
+
+    /// The longest lease that the backend gives, which it tells as `max-lease-ms`. Longer ones are
+    /// refused before it is asked, whether a link says them or a worker.
+    const LONGEST_LEASE: Duration = super::checks::LONGEST;
 
     /// Whether the process that received a message settles it. Calls to settle and to extend that
     /// reach another copy of the provider are passed on to it then, as [`Queues::by_others`] says.
@@ -183,6 +188,7 @@ pub trait Queues: Send + Sync + 'static {
 /// For providers that keep what they made of a link elsewhere too.
 impl<B: Queues> Queues for Arc<B> {
     const POLL: Duration = B::POLL;
+    const LONGEST_LEASE: Duration = B::LONGEST_LEASE;
     const HELD_HERE: bool = B::HELD_HERE;
 
     fn by_others(about: &About) -> ByOthers {

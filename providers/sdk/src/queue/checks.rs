@@ -9,7 +9,7 @@ use super::backend::{Message, QueueError};
 pub(crate) const MOST_RECEIVED: usize = 256;
 
 /// The longest lease and the longest delay that are taken at all; backends may allow less.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 const LONGEST_NAME: usize = 128;
 const LONGEST_ID: usize = 256;
@@ -74,11 +74,13 @@ pub(crate) fn delay(millis: Option<u32>) -> Result<Duration, QueueError> {
     Ok(delay)
 }
 
-/// A lease that is neither empty nor too long.
-pub(crate) fn lease(millis: u32) -> Result<Duration, QueueError> {
+/// A lease that is neither empty nor longer than `longest`, which the backend tells as `max-lease-ms`.
+pub(crate) fn lease(millis: u32, longest: Duration) -> Result<Duration, QueueError> {
     let lease = Duration::from_millis(millis.into());
-    if lease.is_zero() || lease > LONGEST {
-        let why = format!("a lease of {lease:?}, which is from a millisecond to {LONGEST:?}");
+    if lease.is_zero() || lease > longest {
+        let why = format!(
+            "a lease of {lease:?}, which here is from a millisecond to {longest:?} (`max-lease-ms`)"
+        );
         return Err(QueueError::Invalid(why));
     }
     Ok(lease)
@@ -132,7 +134,19 @@ mod tests {
                 "{bad:?}"
             );
         }
+        let lease = |millis| lease(millis, LONGEST);
         assert!(lease(0).is_err() && lease(u32::MAX).is_err() && lease(1).is_ok());
         assert!(delay(Some(u32::MAX)).is_err() && delay(None) == Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_limit_of_leases_that_is_told_is_that_of_the_backend() {
+        let longest = Duration::from_secs(1500);
+        assert_eq!(lease(1_500_000, longest), Ok(longest));
+        for millis in [0, 1_500_001, u32::MAX] {
+            let refused = lease(millis, longest).unwrap_err().text();
+            let limit = "from a millisecond to 1500s (`max-lease-ms`)";
+            assert!(refused.contains(limit), "{refused}");
+        }
     }
 }

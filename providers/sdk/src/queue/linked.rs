@@ -54,11 +54,13 @@ impl<B: Queues> Linked<B> {
         if link.role == LinkRole::Source {
             settings.required("queue", "the queue whose messages are handled")?;
         }
+        let longest = u64::try_from(B::LONGEST_LEASE.as_millis()).unwrap_or(u64::MAX);
+        let longest = longest.min(LONGEST_LEASE_MS);
         Ok(Self {
             queues,
             names: Names::read(settings, link)?,
             holder: Holder::of(link),
-            lease: settings.millis("lease_ms", LEASE, 1..=LONGEST_LEASE_MS)?,
+            lease: settings.millis("lease_ms", LEASE, 1..=longest)?,
             max_attempts: settings.number("max_attempts", attempts, 0..=1_000_000)?,
         })
     }
@@ -127,7 +129,10 @@ impl<B: Queues> Linked<B> {
         deadline: Instant,
     ) -> Result<Vec<Delivery>, QueueError> {
         let queue = self.names.resolve(queue)?;
-        let lease = lease.map_or(Ok(self.lease), checks::lease)?;
+        let lease = match lease {
+            Some(millis) => checks::lease(millis, B::LONGEST_LEASE)?,
+            None => self.lease,
+        };
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let max = max.min(checks::MOST_RECEIVED);
         if max == 0 {
@@ -232,7 +237,7 @@ impl<B: Queues> Linked<B> {
         receipt: &str,
         lease: u32,
     ) -> Result<(), QueueError> {
-        let lease = checks::lease(lease)?;
+        let lease = checks::lease(lease, B::LONGEST_LEASE)?;
         let (queue, receipt) = self.opened(scope, receipt).await?;
         self.queues.extend(&queue, &receipt, lease).await
     }

@@ -76,7 +76,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
 ///
 /// It is used by one call at a time. Every operation ends by `until`. When a session is dropped in
 /// the middle of an operation, or before its transaction was committed or rolled back, what it did
-/// is undone, and what it still does is cancelled: no later session may meet any of it.
+/// is undone, and what it still does is cancelled: no later session may meet any of it. So is one
+/// whose operation ended with [`SqlError::Timeout`].
+///
+/// A statement may take its transaction with it. Every further operation is
+/// [`SqlError::TransactionGone`] then, but a rollback of what is rolled back already.
 pub trait Session: std::fmt::Debug + Send + 'static {
     /// Runs a statement whose rows are then taken by [`Session::next`]; there is at most one such
     /// statement at a time. A statement without rows has no columns.

@@ -62,7 +62,8 @@ impl<S: Session> Slot<S> {
         }
     }
 
-    /// Works with the session, alone. An error that ends sessions ends this one.
+    /// Works with the session, alone, for no longer than it lasts. An error that ends sessions ends
+    /// this one.
     pub(super) async fn with<T>(
         &self,
         until: Instant,
@@ -72,9 +73,9 @@ impl<S: Session> Slot<S> {
             return Err(SqlError::Timeout);
         };
         let mut run = place.take().ok_or_else(|| self.gone())?;
-        let done = work.run(&mut run, until).await;
+        let done = work.run(&mut run, until.min(self.ends)).await;
         match &done {
-            Err(error) if error.ends_session() => undo(self.holding, run).await,
+            Err(error) if error.ends_session() => undo_after(error, self.holding, run).await,
             _ => *place = Some(run),
         }
         *self.used.lock() = Instant::now();
@@ -117,6 +118,15 @@ pub(super) async fn undo<S: Session>(holding: Holding, mut run: Run<S>) {
     if let Ok(Err(error)) = tokio::time::timeout_at(until, undone).await {
         let error = error.text();
         tracing::debug!(error, "could not undo a session, it is closed");
+    }
+}
+
+/// As [`undo`], after an error. A database that did not answer in time is not asked again, which would
+/// wait for the statement that is under way: to drop the session cancels that and closes the connection,
+/// and so undoes it, at once.
+pub(super) async fn undo_after<S: Session>(error: &SqlError, holding: Holding, run: Run<S>) {
+    if !matches!(error, SqlError::Timeout | SqlError::Unavailable(_)) {
+        undo(holding, run).await;
     }
 }
 
@@ -179,7 +189,7 @@ impl<S: Session> Held<S> {
         let now = Instant::now();
         let mut over = Vec::new();
         self.slots.lock().retain(|_, slot| {
-            // One in use is waited for: its statement ends in time.
+            // One in use is left alone: its statement is broken off when its time is over.
             let is_over = slot.is_over(now) && slot.run.try_lock().is_ok();
             if is_over && !over.iter().any(|other| Arc::ptr_eq(other, slot)) {
                 over.push(Arc::clone(slot));
@@ -210,3 +220,6 @@ async fn give_up<S: Session>(slots: Vec<Arc<Slot<S>>>) {
     });
     futures::future::join_all(undone).await;
 }
+
+#[cfg(test)]
+mod tests;

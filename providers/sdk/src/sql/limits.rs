@@ -72,9 +72,20 @@ impl Limits {
             max_cursors: settings.number("max_cursors", 64, 1..=10_000)?,
         })
     }
+
+    /// As far as a database with so many connections has them: one for each transaction and each
+    /// cursor. Who wants more waits for a connection, so this is what is told and not what is checked.
+    #[must_use]
+    pub fn within(self, transactions: usize, cursors: usize) -> Self {
+        Self {
+            max_transactions: self.max_transactions.min(transactions),
+            max_cursors: self.max_cursors.min(cursors),
+            ..self
+        }
+    }
 }
 
-/// What every backend has by being served here.
+/// What every backend has by being served here, with limits that it [has](Limits::within).
 #[must_use]
 pub fn features(dialect: Dialect, limits: &Limits) -> Features {
     Features::new()
@@ -120,5 +131,23 @@ impl Dialect {
             Self::Postgres | Self::Mysql => 65_535,
             Self::Sqlite => 32_766,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_told_than_there_are_connections() {
+        let told = |limits: Limits| features(Dialect::Mysql, &limits);
+        let usual = told(Limits::default().within(16, 8));
+        assert!(usual.lacks("max-transactions=16, max-cursors=8").is_empty());
+        let fewer = Limits {
+            max_transactions: 2,
+            ..Limits::default()
+        };
+        let fewer = told(fewer.within(16, 100));
+        assert!(fewer.lacks("max-transactions=2, max-cursors=64").is_empty());
     }
 }

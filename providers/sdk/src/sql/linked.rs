@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::copies::Copy;
-use super::held::{AsyncWork, Held, Holding, Slot, undo};
+use super::held::{AsyncWork, Held, Holding, Slot, undo, undo_after};
 use super::limits::{MAX_PAGE_ROWS, USUAL_PAGE_ROWS};
 use super::reading::{Page, Run};
 use super::writing::undone;
@@ -92,7 +92,7 @@ impl<B: Backend> Linked<B> {
         if now >= slot.ends {
             return Err(SqlError::TransactionGone);
         }
-        slot.with(until.min(slot.ends), work).await
+        slot.with(until, work).await
     }
 
     pub(super) async fn query(
@@ -182,7 +182,7 @@ impl<B: Backend> Linked<B> {
             name: &cursor,
             rows: page_rows(max_rows),
         };
-        let page = slot.with(until.min(slot.ends), work).await;
+        let page = slot.with(until, work).await;
         // To who fetches, the end of a transaction is the end of its cursor.
         let page = page.map_err(|error| match error {
             SqlError::TransactionGone => SqlError::CursorGone,
@@ -324,14 +324,17 @@ impl<B: Backend> Linked<B> {
             undo(Holding::Transaction, run).await;
             return Err(SqlError::TransactionGone);
         }
-        match (run.close_all(until).await, control) {
+        // Rows that nobody has read do not keep it open for longer than it lasts.
+        match (run.close_all(until.min(slot.ends)).await, control) {
             // What failed is undone, which is what is wanted.
             (Err(SqlError::Failed(_) | SqlError::TryAgain(_)), Control::Rollback) => {}
+            // So does the end of the connection.
+            (Err(SqlError::Timeout), Control::Rollback) => return Ok(()),
             (closed, _) => closed?,
         }
         let done = run.session()?.control(control, until).await;
-        if done.is_err() {
-            undo(Holding::Transaction, run).await;
+        if let Err(error) = &done {
+            undo_after(error, Holding::Transaction, run).await;
         }
         done
     }
@@ -422,7 +425,11 @@ impl<S: Session> AsyncWork<S, Done> for Many<'_> {
         match &done {
             Ok(_) => session.control(Control::Release, until).await?,
             Err(error) if error.ends_session() => {}
-            Err(_) => session.control(Control::Undo, until).await?,
+            Err(_) => match session.control(Control::Undo, until).await {
+                // The statement that failed took the transaction with it, and the point too.
+                Err(SqlError::TransactionGone) => {}
+                undone => undone?,
+            },
         }
         done
     }

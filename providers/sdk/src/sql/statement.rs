@@ -1,7 +1,10 @@
 //! A statement with its placeholders in the form that its database takes.
 
+mod words;
+
 use super::lexer::{Lexer, Piece};
 use super::{Dialect, SqlError, Value};
+use words::Words;
 
 /// What a statement cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +13,11 @@ pub enum StatementError {
     /// There is none.
     #[error("the statement is empty")]
     Empty,
+    /// There is a zero byte in it, at which databases and their clients may stop to read.
+    #[error(
+        "there is a zero byte in the text of the statement; give a value that has one as a parameter"
+    )]
+    ZeroByte,
     /// There are several.
     #[error("there are several statements in one; run them one after the other")]
     Several,
@@ -40,6 +48,16 @@ pub enum StatementError {
     /// It would need a stream of data beside the call.
     #[error("`COPY` needs a stream of data, which a call does not have; use execute-many")]
     Copy,
+    /// It would read a file of the machine on which the provider runs.
+    #[error(
+        "`LOAD … LOCAL` would read a file beside the provider, not the component's; use execute-many"
+    )]
+    LocalFile,
+    /// What it does in a transaction cannot be told.
+    #[error(
+        "what is in a comment such as `/*! … */` is run or not by the version of the server, and may end the transaction; write the statement without it, or run it without a transaction"
+    )]
+    Conditional,
     /// The values are more or fewer.
     #[error("the statement has {placeholders} placeholders and {values} values{}", hint(*.placeholders, *.values))]
     Values {
@@ -74,6 +92,8 @@ enum Kind {
     /// Leaves something with its connection.
     Traces,
     Copy,
+    /// Reads a file of the client's, which is the provider here.
+    LocalFile,
 }
 
 /// A statement with its placeholders in the form that its database takes.
@@ -86,6 +106,8 @@ pub struct Statement {
     verb: String,
     kind: Kind,
     commits: bool,
+    /// A part of it counts or not by the version of the server.
+    is_conditional: bool,
     reads_only: bool,
 }
 
@@ -106,6 +128,9 @@ impl Statement {
     ///
     /// [`StatementError`].
     pub fn read(text: &str, dialect: Dialect) -> Result<Self, StatementError> {
+        if text.contains('\0') {
+            return Err(StatementError::ZeroByte);
+        }
         let pieces: Vec<_> = Lexer::new(text, dialect).collect();
         let words = Words::of(&pieces);
         let Some(verb) = words.first() else {
@@ -122,10 +147,11 @@ impl Statement {
             order: rewriting.order,
             values,
             kind: match words.kind(dialect) {
-                Kind::Plain if is_conditional(text, dialect) => Kind::Traces,
+                Kind::Plain if may_be_conditional(text, dialect) => Kind::Traces,
                 kind => kind,
             },
             commits: words.commits(dialect),
+            is_conditional: dialect == Dialect::Mysql && has_conditional(&pieces),
             reads_only: words.read_only(&pieces),
             verb,
         })
@@ -187,6 +213,8 @@ impl Statement {
             Kind::Transaction => return Err(StatementError::Transaction(verb())),
             Kind::Point if !in_transaction => return Err(StatementError::Outside(verb())),
             Kind::Copy => return Err(StatementError::Copy),
+            Kind::LocalFile => return Err(StatementError::LocalFile),
+            _ if in_transaction && self.is_conditional => return Err(StatementError::Conditional),
             _ if in_transaction && self.commits => return Err(StatementError::Commits(verb())),
             _ => {}
         }
@@ -200,109 +228,30 @@ impl Statement {
     }
 }
 
-/// The words of a statement, in capitals.
-struct Words(Vec<String>);
-
-impl Words {
-    fn of(pieces: &[Piece<'_>]) -> Self {
-        let words = pieces.iter().filter_map(|piece| match piece {
-            Piece::Word(word) | Piece::Named(word) => Some(word.to_ascii_uppercase()),
-            _ => None,
-        });
-        Self(words.collect())
-    }
-
-    fn first(&self) -> Option<String> {
-        self.0.first().cloned()
-    }
-
-    fn at(&self, at: usize) -> &str {
-        self.0.get(at).map_or("", String::as_str)
-    }
-
-    fn has(&self, words: &[&str]) -> bool {
-        self.0.iter().any(|word| words.contains(&word.as_str()))
-    }
-
-    fn kind(&self, dialect: Dialect) -> Kind {
-        match self.at(0) {
-            "BEGIN" | "START" | "COMMIT" | "END" | "ABORT" | "XA" => Kind::Transaction,
-            "ROLLBACK" if self.has(&["TO"]) => Kind::Point,
-            "ROLLBACK" => Kind::Transaction,
-            "PREPARE" if self.at(1) == "TRANSACTION" => Kind::Transaction,
-            // Setting it commits.
-            "SET" if self.has(&["AUTOCOMMIT", "@@AUTOCOMMIT"]) => Kind::Transaction,
-            "SAVEPOINT" | "RELEASE" => Kind::Point,
-            "COPY" => Kind::Copy,
-            "SET" | "RESET" | "DISCARD" | "LISTEN" | "UNLISTEN" | "PREPARE" | "DEALLOCATE"
-            | "DECLARE" | "LOAD" | "USE" | "PRAGMA" | "HANDLER" | "DO" | "CALL" | "EXECUTE" => {
-                Kind::Traces
-            }
-            "LOCK" if dialect == Dialect::Mysql => Kind::Traces,
-            _ if self.has(TRACES) => Kind::Traces,
-            _ if dialect == Dialect::Mysql && self.0.iter().any(|w| w.starts_with('@')) => {
-                Kind::Traces
-            }
-            _ => Kind::Plain,
-        }
-    }
-
-    fn read_only(&self, pieces: &[Piece<'_>]) -> bool {
-        match self.at(0) {
-            "SELECT" | "WITH" => !says_a_write(pieces),
-            "VALUES" | "TABLE" | "SHOW" | "DESCRIBE" | "DESC" => true,
-            "EXPLAIN" => !self.has(&["ANALYZE"]),
-            _ => false,
-        }
-    }
-
-    /// Whether MySQL ends a transaction before it. What is executed by name or from a text may be
-    /// anything.
-    fn commits(&self, dialect: Dialect) -> bool {
-        const VERBS: [&str; 15] = [
-            "ALTER", "ANALYZE", "CREATE", "DROP", "EXECUTE", "FLUSH", "GRANT", "INSTALL", "LOCK",
-            "OPTIMIZE", "RENAME", "REPAIR", "REVOKE", "TRUNCATE", "UNLOCK",
-        ];
-        dialect == Dialect::Mysql && VERBS.contains(&self.at(0)) && self.at(1) != "TEMPORARY"
-    }
-}
-
-/// Whether a word of a query may write.
-///
-/// `REPLACE(` and `INSERT(` are functions of texts there: a statement that writes has a name
-/// between its verb and a parenthesis. With a blank between the two nobody is believed.
-fn says_a_write(pieces: &[Piece<'_>]) -> bool {
-    const WRITES: [&str; 6] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "INTO"];
-    const FUNCTIONS: [&str; 2] = ["INSERT", "REPLACE"];
-    let is_one_of =
-        |word: &str, words: &[&str]| words.iter().any(|one| word.eq_ignore_ascii_case(one));
-    pieces.iter().enumerate().any(|(at, piece)| match piece {
-        Piece::Word(word) if is_one_of(word, &FUNCTIONS) => {
-            !matches!(pieces.get(at + 1), Some(Piece::Other("(")))
-        }
-        Piece::Word(word) | Piece::Named(word) => is_one_of(word, &WRITES),
-        _ => false,
-    })
-}
-
 /// Whether MySQL may read more in a text than we do: what stands in a comment such as `/*!50000 … */`
-/// counts or not by the version of the server.
-fn is_conditional(text: &str, dialect: Dialect) -> bool {
+/// counts or not by the version of the server. Quotes are not looked at: which those are depends on
+/// how the server is set up.
+fn may_be_conditional(text: &str, dialect: Dialect) -> bool {
     dialect == Dialect::Mysql && (text.contains("/*!") || text.contains("/*M!"))
 }
 
-/// Words that say that something stays with a connection.
-const TRACES: &[&str] = &[
-    "TEMP",
-    "TEMPORARY",
-    "SET_CONFIG",
-    "SETSEED",
-    "PG_ADVISORY_LOCK",
-    "PG_ADVISORY_LOCK_SHARED",
-    "PG_TRY_ADVISORY_LOCK",
-    "PG_TRY_ADVISORY_LOCK_SHARED",
-    "GET_LOCK",
-];
+/// Whether there is such a comment outside of quotes. What is in it may end where its server sees an
+/// end and we see a quote, so that none of its words can be relied upon.
+fn has_conditional(pieces: &[Piece<'_>]) -> bool {
+    (0..pieces.len()).any(|at| {
+        matches!(
+            &pieces[at..],
+            [Piece::Other("/"), Piece::Other("*"), Piece::Other("!"), ..]
+                | [
+                    Piece::Other("/"),
+                    Piece::Other("*"),
+                    Piece::Word("M"),
+                    Piece::Other("!"),
+                    ..
+                ]
+        )
+    })
+}
 
 /// Refuses several statements. Bodies of routines and triggers have some of their own.
 fn check_single(pieces: &[Piece<'_>], words: &Words) -> Result<(), StatementError> {

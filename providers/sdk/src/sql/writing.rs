@@ -5,7 +5,7 @@
 
 use tokio::time::Instant;
 
-use super::held::{AsyncWork as _, Holding, undo};
+use super::held::{AsyncWork as _, Holding, undo_after};
 use super::limits::MAX_KEPT_BYTES;
 use super::linked::{Linked, Query};
 use super::reading::{Page, Run};
@@ -45,10 +45,7 @@ impl<B: Backend> Linked<B> {
 
 /// Undoes a transaction of ours after an error, which is given back.
 pub(super) async fn undone<S: Session>(run: Run<S>, error: SqlError) -> SqlError {
-    // A database that did not answer is not asked again: the end of the connection undoes it too.
-    if !matches!(error, SqlError::Timeout | SqlError::Unavailable(_)) {
-        undo(Holding::Transaction, run).await;
-    }
+    undo_after(&error, Holding::Transaction, run).await;
     error
 }
 

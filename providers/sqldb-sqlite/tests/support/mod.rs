@@ -14,6 +14,7 @@
 mod money;
 mod pages;
 mod sql;
+mod time;
 
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub use pages::{a_million_rows_in_pages, a_write_answers_too_much};
 pub use sql::{
     Answer, ConstraintKind, DbError, Dialect, Done, Error, Isolation, Rows, Sql, Value, text,
 };
+pub use time::a_statement_ends_with_its_transaction;
 
 /// How long a test waits for what has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);

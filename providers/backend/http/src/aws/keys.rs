@@ -75,6 +75,15 @@ pub enum KeysError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nobody said any, and the machine lends none.
+    #[error(
+        "none are said (`access_key_id` and `secret_access_key`, also as `AWS_ACCESS_KEY_ID` and \
+         `AWS_SECRET_ACCESS_KEY`, or a profile), and the machine lends none"
+    )]
+    NotSaid {
+        /// Why it lends none.
+        source: Box<KeysError>,
+    },
     /// Nobody lent any a moment ago, and nobody was asked again.
     #[error("there were none a moment ago: {why}")]
     Recently {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use lattice_core::provider::SecretText;
 use lattice_core::reply::message_chain;
 use time::OffsetDateTime;
@@ -149,9 +149,14 @@ async fn ask(http: &HttpBackend, origin: &Origin) -> Result<AwsKeys, KeysError> 
             if let Some(token) = token {
                 request = request.header("authorization", token.expose());
             }
-            lent_as_json(http, request, url).await
+            lent_as_json(http, request, url, url).await
         }
-        Origin::Instance => of_instance(http, INSTANCE).await,
+        Origin::Instance => {
+            let lent = of_instance(http, INSTANCE).await;
+            lent.map_err(|error| KeysError::NotSaid {
+                source: Box::new(error),
+            })
+        }
     }
 }
 
@@ -219,28 +224,51 @@ fn read_role(answer: &Response<Bytes>, lender: String) -> Result<AwsKeys, KeysEr
     })
 }
 
+/// What the service of the machine at that address is called in messages.
+fn service_of_machine(at: &str) -> String {
+    format!("the machine's own service at `{at}`")
+}
+
 /// Two steps: a token first, so that nobody is tricked into asking.
 async fn of_instance(http: &HttpBackend, at: &str) -> Result<AwsKeys, KeysError> {
-    let lender = "this machine".to_owned();
+    let lender = service_of_machine(at);
     let token = token_of_instance(http, at).await?;
     let roles = format!("{at}/latest/meta-data/iam/security-credentials/");
     let get = |url: &str| Request::get(url).header(INSTANCE_TOKEN, &token);
     let request = get(&roles).body(Bytes::new());
-    let found = whole(http, request.map_err(|_| bad_address(at))?, &lender).await?;
-    let found = String::from_utf8_lossy(found.body()).into_owned();
+    let found = whole(http, request.map_err(|_| bad_address(&roles))?, &lender).await?;
+    let found = granted(found, &lender)?;
+    let found = String::from_utf8_lossy(&found).into_owned();
     let Some(role) = found.lines().next().filter(|role| !role.is_empty()) else {
         return Err(KeysError::NoKeys { lender });
     };
-    lent_as_json(http, get(&format!("{roles}{role}")), "this machine").await
+    let keys = format!("{roles}{role}");
+    lent_as_json(http, get(&keys), &keys, &lender).await
 }
 
-async fn token_of_instance(http: &HttpBackend, at: &str) -> Result<String, KeysError> {
-    let request = Request::put(format!("{at}/latest/api/token"))
+async fn token_of_instance(http: &HttpBackend, at: &str) -> Result<HeaderValue, KeysError> {
+    let lender = service_of_machine(at);
+    let url = format!("{at}/latest/api/token");
+    let request = Request::put(&url)
         .header("x-aws-ec2-metadata-token-ttl-seconds", "300")
         .body(Bytes::new())
-        .map_err(|_| bad_address(at))?;
-    let token = whole(http, request, "this machine").await?.into_body();
-    Ok(String::from_utf8_lossy(&token).into_owned())
+        .map_err(|_| bad_address(&url))?;
+    let answer = whole(http, request, &lender).await?;
+    // Anybody may answer there where the machine is none of AWS, such as a proxy.
+    let token = granted(answer, &lender)?;
+    HeaderValue::from_bytes(token.trim_ascii()).map_err(|_| KeysError::NoKeys { lender })
+}
+
+/// What a lender says who does not refuse.
+fn granted(answer: Response<Bytes>, lender: &str) -> Result<Bytes, KeysError> {
+    if answer.status().is_success() {
+        return Ok(answer.into_body());
+    }
+    Err(KeysError::Refused {
+        lender: lender.to_owned(),
+        code: answer.status().to_string(),
+        message: "no keys for who runs here".to_owned(),
+    })
 }
 
 /// The region that this machine is in, if it is one of AWS and says so.
@@ -254,7 +282,8 @@ async fn region_of_instance(http: &HttpBackend, at: &str) -> Option<String> {
     let request = Request::get(format!("{at}/latest/meta-data/placement/region"))
         .header(INSTANCE_TOKEN, &token)
         .body(Bytes::new());
-    let answer = whole(http, request.ok()?, "this machine").await.ok()?;
+    let lender = service_of_machine(at);
+    let answer = whole(http, request.ok()?, &lender).await.ok()?;
     let text = std::str::from_utf8(answer.body()).ok()?.trim();
     let is_region = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let is_good = answer.status().is_success() && !text.is_empty() && text.chars().all(is_region);
@@ -264,23 +293,15 @@ async fn region_of_instance(http: &HttpBackend, at: &str) -> Option<String> {
 async fn lent_as_json(
     http: &HttpBackend,
     request: http::request::Builder,
+    url: &str,
     lender: &str,
 ) -> Result<AwsKeys, KeysError> {
-    let request = request
-        .body(Bytes::new())
-        .map_err(|_| bad_address(lender))?;
-    let answer = whole(http, request, lender).await?;
+    let request = request.body(Bytes::new()).map_err(|_| bad_address(url))?;
+    let answer = granted(whole(http, request, lender).await?, lender)?;
     let no_keys = || KeysError::NoKeys {
         lender: lender.to_owned(),
     };
-    if !answer.status().is_success() {
-        return Err(KeysError::Refused {
-            lender: lender.to_owned(),
-            code: answer.status().to_string(),
-            message: "no keys for who runs here".to_owned(),
-        });
-    }
-    let json: serde_json::Value = serde_json::from_slice(answer.body()).map_err(|_| no_keys())?;
+    let json: serde_json::Value = serde_json::from_slice(&answer).map_err(|_| no_keys())?;
     let text = |name: &str| json[name].as_str().map(str::to_owned);
     let (Some(id), Some(secret)) = (text("AccessKeyId"), text("SecretAccessKey")) else {
         return Err(no_keys());
@@ -297,13 +318,13 @@ async fn whole(
     request: Request<Bytes>,
     lender: &str,
 ) -> Result<Response<Bytes>, KeysError> {
+    let authority = request.uri().authority();
+    let authority = authority.map_or_else(|| lender.to_owned(), ToString::to_string);
     let asked = tokio::time::timeout(LENDER_LIMIT, http.ask(request)).await;
-    let asked = asked.unwrap_or_else(|_| {
-        Err(HttpError::Silent {
-            authority: lender.to_owned(),
-            limit: LENDER_LIMIT,
-        })
-    });
+    let asked = asked.unwrap_or(Err(HttpError::Silent {
+        authority,
+        limit: LENDER_LIMIT,
+    }));
     asked.map_err(|source| KeysError::Ask {
         lender: lender.to_owned(),
         source,
@@ -340,6 +361,19 @@ mod tests {
 
     /// A machine of AWS, as far as its own service goes. Returns the address.
     async fn machine() -> String {
+        serve(|head| {
+            let has_token = head.contains("x-aws-ec2-metadata-token: t0k3n");
+            match head.split(' ').nth(1) {
+                Some("/latest/api/token") => ("200 OK", "t0k3n"),
+                Some("/latest/meta-data/placement/region") if has_token => ("200 OK", "eu-north-1"),
+                _ => ("401 Unauthorized", "no"),
+            }
+        })
+        .await
+    }
+
+    /// Answers requests with a status and a body. Returns the address.
+    async fn serve(say: fn(&str) -> (&'static str, &'static str)) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -347,14 +381,7 @@ mod tests {
                 let mut head = [0; 2048];
                 let length = client.read(&mut head).await.unwrap();
                 let head = String::from_utf8_lossy(&head[..length]).to_ascii_lowercase();
-                let has_token = head.contains("x-aws-ec2-metadata-token: t0k3n");
-                let (status, body) = match head.split(' ').nth(1) {
-                    Some("/latest/api/token") => ("200 OK", "t0k3n"),
-                    Some("/latest/meta-data/placement/region") if has_token => {
-                        ("200 OK", "eu-north-1")
-                    }
-                    _ => ("401 Unauthorized", "no"),
-                };
+                let (status, body) = say(&head);
                 let length = body.len();
                 let answer = format!(
                     "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
@@ -372,6 +399,29 @@ mod tests {
         assert_eq!(found.as_deref(), Some("eu-north-1"));
         let nobody = region_of_instance(&http, "http://127.0.0.1:1").await;
         assert_eq!(nobody, None);
+    }
+
+    #[tokio::test]
+    async fn who_answers_for_a_machine_of_aws_is_named_with_what_is_wrong() {
+        let http = HttpBackend::new(crate::HttpOptions::default()).unwrap();
+        let at = machine().await;
+        let error = of_instance(&http, &at).await.unwrap_err().to_string();
+        let who = format!("the machine's own service at `{at}`");
+        let told = format!("{who} lends no keys: 401 Unauthorized: no keys for who runs here");
+        assert_eq!(error, told);
+        // A proxy, say, with a page for every request.
+        let at = serve(|_| ("200 OK", "<html>\n<p>welcome</p>\n</html>")).await;
+        let error = of_instance(&http, &at).await.unwrap_err().to_string();
+        let told = format!("the machine's own service at `{at}` answers without keys");
+        assert_eq!(error, told);
+        let error = KeysError::NotSaid {
+            source: Box::new(bad_address("x")),
+        };
+        let told = message_chain(&error);
+        assert!(
+            told.contains("`access_key_id`") && told.contains("`x` is not an address"),
+            "{told}"
+        );
     }
 
     #[tokio::test]

@@ -165,6 +165,102 @@ fn transactions_are_not_begun_by_statements() {
 }
 
 #[test]
+fn what_ends_a_transaction_of_mysql_is_refused_in_one() {
+    let mysql = Dialect::Mysql;
+    for text in [
+        "check table t",
+        "CACHE INDEX t IN other",
+        "LOAD INDEX INTO CACHE t",
+        "BACKUP STAGE START",
+        "RESET QUERY CACHE",
+        "STOP SLAVE",
+        "CHANGE MASTER TO master_host = 'x'",
+        "UNINSTALL PLUGIN x",
+        "SHUTDOWN",
+        "SET PASSWORD = PASSWORD('x')",
+        "SET @a = 1, PASSWORD = 'x'",
+        "SET DEFAULT ROLE NONE",
+        "SET STATEMENT max_statement_time = 5 FOR CHECK TABLE t",
+        "SET STATEMENT max_statement_time = 5 FOR SET PASSWORD FOR me = 'x'",
+        "CREATE TEMPORARY SEQUENCE s",
+        "TRUNCATE temporary",
+    ] {
+        let statement = read(text, mysql);
+        let refused = statement.check(0, true);
+        assert!(matches!(refused, Err(StatementError::Commits(_))), "{text}");
+        assert_eq!(statement.check(0, false), Ok(()), "{text}");
+        assert_eq!(read(text, Dialect::Postgres).check(0, true), Ok(()));
+    }
+    for text in [
+        "SET STATEMENT max_statement_time = 5 FOR COMMIT",
+        "set statement a = 1 for set statement b = 2 for rollback",
+        "SET STATEMENT a = SUBSTRING('x' FROM 1 FOR 1) FOR COMMIT",
+        "SET `autocommit` = 0",
+        "SET @@session.`AUTOCOMMIT` = 1",
+    ] {
+        let refused = read(text, mysql).check(0, true);
+        let is_refused = matches!(refused, Err(StatementError::Transaction(_)));
+        assert!(is_refused, "{text}");
+    }
+    for text in [
+        "SET @hash = PASSWORD('x')",
+        "SET ROLE NONE",
+        "SET STATEMENT max_statement_time = 5 FOR INSERT INTO t VALUES (1)",
+        "CREATE TEMPORARY TABLE t (a INT)",
+        "DROP TEMPORARY TABLE t",
+        "SELECT `check`, 'COMMIT' FROM t",
+        "LOAD DATA INFILE 'x' INTO TABLE t",
+    ] {
+        assert_eq!(read(text, mysql).check(0, true), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn no_transaction_ends_in_a_comment_that_a_server_may_run() {
+    for text in [
+        "/*M!100000 COMMIT */",
+        "/*M! COMMIT */",
+        "/*!COMMIT*/",
+        "/*!50000 COMMIT */",
+        "/*!99999 SELECT */ COMMIT",
+        "/*!99999 DO ' */ COMMIT -- '",
+        "SELECT 1 /*! INTO @a */",
+    ] {
+        let statement = read(text, Dialect::Mysql);
+        assert!(statement.check(0, true).is_err(), "{text}");
+        assert!(statement.leaves_traces() || statement.check(0, false).is_err());
+    }
+    for text in [
+        "SELECT '/*! COMMIT */'",
+        "SELECT /* ! COMMIT */ 1",
+        "SELECT /*+ MAX_EXECUTION_TIME(9) */ 1",
+    ] {
+        assert_eq!(read(text, Dialect::Mysql).check(0, true), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn files_beside_the_provider_are_not_read() {
+    for text in [
+        "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE t",
+        "load xml concurrent local infile 'x' into table t",
+        "SET STATEMENT a = 1 FOR LOAD DATA LOCAL INFILE 'x' INTO TABLE t",
+    ] {
+        let refused = read(text, Dialect::Mysql).check(0, false);
+        assert_eq!(refused, Err(StatementError::LocalFile), "{text}");
+    }
+}
+
+#[test]
+fn no_text_has_a_zero_byte() {
+    for dialect in ALL {
+        for text in ["SELECT 1\0", "SELECT '\0'", "\0", "SELECT 1 -- \0"] {
+            assert_eq!(error(text, dialect), StatementError::ZeroByte);
+        }
+    }
+}
+
+#[test]
 fn no_transaction_hides_in_a_comment_or_a_text() {
     let hidden = "-- \rBEGIN /*\nSELECT 1 */";
     let refused = read(hidden, Dialect::Postgres).check(0, true);

@@ -1,0 +1,84 @@
+//! When what is held ends.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::{Batch, Column, Dialect, Done, Statement, Value, in_time};
+use super::*;
+
+/// A connection that answers nothing while its statement is under way, which never ends by itself.
+#[derive(Debug)]
+struct Slow {
+    closed: Arc<AtomicUsize>,
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Session for Slow {
+    async fn query(
+        &mut self,
+        _statement: &Statement,
+        _values: Vec<Value>,
+        until: Instant,
+    ) -> Result<Vec<Column>, SqlError> {
+        in_time(until, std::future::pending()).await
+    }
+
+    async fn next(
+        &mut self,
+        _rows: usize,
+        _bytes: usize,
+        until: Instant,
+    ) -> Result<Batch, SqlError> {
+        in_time(until, std::future::pending()).await
+    }
+
+    async fn stop(&mut self, until: Instant) -> Result<(), SqlError> {
+        in_time(until, std::future::pending()).await
+    }
+
+    async fn execute(
+        &mut self,
+        _statement: &Statement,
+        _values: Vec<Value>,
+        until: Instant,
+    ) -> Result<Done, SqlError> {
+        in_time(until, std::future::pending()).await
+    }
+
+    async fn control(&mut self, _control: Control, until: Instant) -> Result<(), SqlError> {
+        in_time(until, std::future::pending()).await
+    }
+}
+
+struct Sleep;
+
+impl AsyncWork<Slow, Done> for Sleep {
+    async fn run(self, run: &mut Run<Slow>, until: Instant) -> Result<Done, SqlError> {
+        let statement = Statement::read("SELECT 1", Dialect::Postgres)?;
+        run.session()?.execute(&statement, Vec::new(), until).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_is_broken_off_when_the_time_of_its_transaction_is_over() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let session = Slow {
+        closed: Arc::clone(&closed),
+    };
+    let (lasts, idle) = (Duration::from_secs(1), Duration::from_secs(5));
+    let slot = Slot::new(Holding::Transaction, None, Run::new(session), lasts, idle);
+    let begun = Instant::now();
+    let done = slot.with(begun + Duration::from_secs(20), Sleep).await;
+    assert!(matches!(done, Err(SqlError::Timeout)), "{done:?}");
+    // With the connection, which nobody asks to roll back: it would not hear of it before its
+    // statement ends.
+    let took = begun.elapsed();
+    assert!(took < lasts + Duration::from_millis(100), "{took:?}");
+    assert_eq!(closed.load(Ordering::Relaxed), 1);
+    let gone = slot.with(begun + Duration::from_secs(20), Sleep).await;
+    assert!(matches!(gone, Err(SqlError::TransactionGone)), "{gone:?}");
+}
