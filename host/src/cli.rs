@@ -114,7 +114,8 @@ fn shows_secret(word: &str) -> bool {
     let is_base32 = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
     let is_seed = value.len() == SEED && value.starts_with('S') && value.bytes().all(is_base32);
     // What a token of an account says is no secret.
-    let is_token = flag.starts_with("--") && flag.ends_with("-token") && flag != "--account-token";
+    let is_secret = flag.ends_with("-token") || flag.ends_with("-password");
+    let is_token = flag.starts_with("--") && is_secret && flag != "--account-token";
     let has_login = value.split(',').any(|address| {
         let rest = address.split_once("://").map(|(_, rest)| rest);
         let authority = rest.and_then(|rest| rest.split(['/', '?']).next());

@@ -83,9 +83,7 @@ async fn a_provider_that_is_part_of_the_host_has_secrets_too() -> Result<()> {
         .provide_builtin(0, "kv", "keyvalue-redis", &["SECRET_URL"])
         .await
         .expect_err("not mapped");
-    scene
-        .map_named("kv-url", "builtin://keyvalue-redis")
-        .await?;
+    scene.map_builtin("kv-url", "keyvalue-redis").await?;
     lattice
         .provide_builtin(0, "kv", "keyvalue-redis", &["SECRET_URL"])
         .await?;

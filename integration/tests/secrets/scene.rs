@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lattice_claims::archive::{ArchiveBuilder, native_target};
 use lattice_claims::component::ValidTimes;
 use lattice_claims::{
-    ComponentMetadata, KeyKind, ProviderMetadata, SigningKey, epoch_seconds, sign_component,
+    BuiltinIssuer, ComponentMetadata, KeyKind, ProviderMetadata, SigningKey, epoch_seconds,
+    sign_component,
 };
 use lattice_core::StringMap;
 use lattice_core::config::SecretReference;
@@ -26,6 +27,7 @@ pub(crate) struct Scene {
     pub(crate) lattice: Lattice,
     pub(crate) component: SigningKey,
     pub(crate) provider: SigningKey,
+    cluster: SigningKey,
     redis: Redis,
     peer: Peer,
     backend: Child,
@@ -34,7 +36,8 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn start() -> Result<Self> {
-        let cluster = SigningKey::generate(KeyKind::Cluster).seed();
+        let cluster = SigningKey::generate(KeyKind::Cluster);
+        let seed = cluster.seed();
         let mut lattice = Lattice::start(0).await?;
         lattice
             .add_host(HostOptions {
@@ -49,7 +52,7 @@ impl Scene {
                     // What signs for the providers that are part of it.
                     (
                         "WASMCLOUD_CLUSTER_SEED".to_owned(),
-                        cluster.expose().to_owned(),
+                        seed.expose().to_owned(),
                     ),
                 ],
                 ..HostOptions::default()
@@ -61,6 +64,7 @@ impl Scene {
             peer: lattice.peer().await?,
             component: SigningKey::generate(KeyKind::Component),
             provider: SigningKey::generate(KeyKind::Provider),
+            cluster,
             backend: backend(&lattice, &folder)?,
             lattice,
             folder,
@@ -100,8 +104,21 @@ impl Scene {
     }
 
     /// The same for an entity that is named.
-    pub(crate) async fn map_named(&self, key: &str, entity: &str) -> Result<String> {
+    async fn map_named(&self, key: &str, entity: &str) -> Result<String> {
         self.wash(&["add-mapping", entity, key], "").await
+    }
+
+    /// The same for a provider that is part of the hosts, for which they sign.
+    pub(crate) async fn map_builtin(&self, key: &str, name: &str) -> Result<()> {
+        let entity = format!("builtin://{name}");
+        let unsigned = self.map_named(key, &entity).await;
+        ensure!(
+            unsigned.is_err(),
+            "a mapping without an issuer: {unsigned:?}"
+        );
+        let issuer = BuiltinIssuer::of(&self.cluster)?.public_key();
+        let words = ["add-mapping", &entity, key, "--issuer", &issuer];
+        self.wash(&words, "").await.map(drop)
     }
 
     /// Stores a reference.

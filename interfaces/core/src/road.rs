@@ -130,7 +130,11 @@ impl RoadCounts {
     /// What was counted so far. Calls that are counted meanwhile may show in part of it only.
     #[must_use]
     pub fn report(&self) -> RoadTally {
-        let calls = |road: Road| self.roads[road as usize].calls.load(Relaxed);
+        let calls = |road: Road| {
+            let calls = self.roads[road as usize].calls.load(Relaxed);
+            // One may be taken back a moment before it is counted.
+            if calls > u64::MAX / 2 { 0 } else { calls }
+        };
         let named = |road: Road| {
             let why = from_one(&Why::ALL, self.roads[road as usize].why.load(Relaxed))?;
             Some((road.as_str().to_owned(), why.as_str().to_owned()))

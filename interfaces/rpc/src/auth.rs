@@ -348,6 +348,22 @@ impl Auth {
         self.admit_proven(&known.peer, &call.subject, admission)
     }
 
+    /// Takes back that a call has come, which was checked here and goes on elsewhere: it may come once more.
+    pub(crate) fn give_back(&self, call: &Message) {
+        let Some(reply) = &call.reply else {
+            return;
+        };
+        let covered = Covered::read(call.headers.as_ref(), &call.subject, reply);
+        let proof: Option<CallProof> = covered.proof.and_then(|text| text.parse().ok());
+        let Some(proof) = proof else {
+            return;
+        };
+        let (table, now) = (&self.inner.table, Instant::now());
+        if let Some(Ok(known)) = table.get(&proof.session, covered.inbox(), now) {
+            known.window.lock().give_back(proof.number);
+        }
+    }
+
     /// What becomes of a call that cannot be checked.
     pub(crate) fn unproven(&self, refusal: Refusal) -> Verdict {
         if self.inner.strict {

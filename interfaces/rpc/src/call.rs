@@ -176,7 +176,7 @@ impl Invocation {
     }
 
     /// Has the call go to a server of which it is known that it has room.
-    pub(crate) fn to_place(mut self, place: Subject) -> Self {
+    pub(crate) fn sent_to(mut self, place: Subject) -> Self {
         self.place = Some(Box::new(place));
         self
     }
@@ -278,7 +278,7 @@ impl Peer {
             match self.call_here(function, &invocation, params).await? {
                 Here::Done(results) => return Ok(results),
                 Here::Elsewhere(same, place) => {
-                    (params, invocation) = (same, invocation.to_place(place));
+                    (params, invocation) = (same, invocation.sent_to(place));
                 }
             }
         }

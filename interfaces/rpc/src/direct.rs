@@ -186,7 +186,11 @@ impl Peer {
         params: Bytes,
     ) -> Result<Here<Bytes, Bytes>, CallError> {
         let given = Given::Params(params);
-        match self.run_here(function, invocation, given).await? {
+        let may_leave = invocation.allowed() != Locality::LocalOnly;
+        match self
+            .run_here(function, invocation, given, may_leave)
+            .await?
+        {
             Answered::Results(results) => Ok(Here::Done(results)),
             Answered::Failed(error) => Err(CallError::Remote(error)),
             Answered::Elsewhere {
@@ -215,8 +219,7 @@ impl Peer {
     }
 
     /// Calls a function with a value as it is, if it is served in this process and takes values of
-    /// that type (see [`ServeOptions::takes`](crate::ServeOptions::takes)) and there is a turn for it; gives the
-    /// value back otherwise. The answer is of the type that goes with the function.
+    /// that type (see [`ServeOptions::takes`](crate::ServeOptions::takes)); gives the value back otherwise. The answer is of the type that goes with the function.
     ///
     /// # Errors
     ///
@@ -227,7 +230,8 @@ impl Peer {
         value: Value,
     ) -> Result<Result<Value, CallError>, Value> {
         match self.taker_here(invocation, (*value).type_id()) {
-            Some(function) => match self.value_here(function, invocation, value).await {
+            // Whoever takes values serves them here: what would be sent elsewhere is encoded first.
+            Some(function) => match self.value_here(function, invocation, value, false).await {
                 Ok(Here::Done(answer)) => Ok(Ok(answer)),
                 Ok(Here::Elsewhere(value, _)) => Err(value),
                 Err(error) => Ok(Err(error)),
@@ -241,9 +245,13 @@ impl Peer {
         function: Arc<dyn TakeIn>,
         invocation: &Invocation,
         value: Value,
+        may_leave: bool,
     ) -> Result<Here<Value, Value>, CallError> {
         let given = Given::Value(value);
-        match self.run_here(function, invocation, given).await? {
+        match self
+            .run_here(function, invocation, given, may_leave)
+            .await?
+        {
             Answered::Value(value) => Ok(Here::Done(value)),
             Answered::Failed(error) => Err(CallError::Remote(error)),
             Answered::Elsewhere {
@@ -268,7 +276,9 @@ impl Peer {
     {
         let body = body.hand_over(CallError::Aborted);
         let request = Box::new(http::Request::from_parts(head, body));
-        match self.value_here(function, invocation, request).await? {
+        let may_leave = invocation.allowed() != Locality::LocalOnly;
+        let answered = self.value_here(function, invocation, request, may_leave);
+        match answered.await? {
             Here::Done(answer) => {
                 let answer = answer.downcast::<HttpAnswer>().map_err(|_| mismatch())?;
                 answer.map(Here::Done).map_err(HttpError::Handler)
@@ -285,6 +295,7 @@ impl Peer {
         function: Arc<dyn TakeIn>,
         invocation: &Invocation,
         given: Given,
+        may_leave: bool,
     ) -> Result<Answered, CallError> {
         let stop = &self.inner.stop;
         if stop.is_cancelled() {
@@ -293,7 +304,6 @@ impl Peer {
         if let Some(roads) = invocation.counts() {
             roads.count(Road::Process, Why::Nearest);
         }
-        let may_leave = invocation.allowed() != Locality::LocalOnly;
         let (told, deadline) = (invocation.told(), invocation.deadline());
         let running = match function.begin(told, deadline, given, may_leave) {
             Ok(running) => running,

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_nats::{Message, Subject};
 use futures::StreamExt as _;
 use lattice_core::road::{Road, Why};
+use tokio::time::Instant;
 
 use crate::auth::ask;
 use crate::complaint::Complaint;
 use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
-use crate::handing::{again, at_place, take_over, told_deadline};
-use crate::header::turn_of;
+use crate::handing::{again_by, at_place, take_over, told_deadline};
+use crate::header::{self, turn_of};
 use crate::inbox::HANDED_ON;
 use crate::local::Asked;
 use crate::outbox::Outgoing;
@@ -65,6 +66,9 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
     let Some(Some((_, exchange))) = slot else {
         return;
     };
+    if exchange.is_given_up() {
+        return;
+    }
     if !exchange.went_by(line) || *exchange.subject() != request.subject {
         return inner.complaints.add(Complaint::NotSent, exchange.subject());
     }
@@ -78,8 +82,12 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
     }
     let owner = Arc::clone(inner);
     let mut request = request;
+    let place = request.headers.as_ref().and_then(header::place);
     if let Some(auth) = &inner.config.auth {
         auth.prove(&mut request);
+    }
+    if let Some(place) = place.filter(|place| inner.may_write_to(place, Via::Bus)) {
+        request.subject = at_place(&place, &request.subject);
     }
     inner.tasks.spawn(async move {
         match owner.outbox.send(request).await {
@@ -91,15 +99,20 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
 
 /// Sends a request of this process, which waited for a turn in it, to a server with room; false when that
 /// is not possible.
-pub(crate) fn send_on(inner: &Arc<Inner>, request: Message, place: &Subject) -> bool {
+pub(crate) fn send_on(
+    inner: &Arc<Inner>,
+    request: &Message,
+    place: &Subject,
+    deadline: Instant,
+) -> bool {
     let root = request.reply.as_ref();
     let token = root.and_then(|root| inner.inbox.split(root));
     let slot = token.and_then(|(token, _)| inner.slots.get(token));
-    // Nobody waits any more for one that has lost its slot.
-    let Some((_, exchange)) = slot else {
-        return false;
+    // Nobody waits any more for one that has lost its slot, or was given up: it need not begin.
+    let Some((_, exchange)) = slot.filter(|(_, exchange)| !exchange.is_given_up()) else {
+        return true;
     };
-    let mut request = again(request);
+    let mut request = again_by(request, deadline);
     if let Some(auth) = &inner.config.auth {
         auth.prove(&mut request);
     }

@@ -191,7 +191,9 @@ pub enum CallError {
         subject: String,
     },
     /// The link of the call keeps it on this machine, and nobody there can serve it.
-    #[error("nobody can serve `{subject}` whom this process reaches without NATS ({why}), and its link is local-only")]
+    #[error(
+        "nobody can serve `{subject}` whom this process reaches without NATS ({why}), and its link is local-only"
+    )]
     NotLocal {
         /// The subject that was called.
         subject: String,

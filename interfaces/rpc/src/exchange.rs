@@ -272,6 +272,12 @@ impl Exchange {
         }
     }
 
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        let state = self.state.lock();
+        state.abandoned || state.over || state.error.is_some()
+    }
+
     /// Counts another road for the request than was counted before.
     pub(crate) fn moved(&self, from: Road, to: Road, why: Why) {
         if let Some(roads) = &*self.roads.lock() {

@@ -4,12 +4,12 @@ use async_nats::{HeaderMap, Message, Subject};
 use tokio::time::Instant;
 
 use crate::complaint::Complaint;
-use crate::header::Terms;
+use crate::header::{self, Terms};
 use crate::outbox::Outgoing;
 use crate::peer::{Inner, Peer};
 
 impl Peer {
-    /// Sends a call that came here on to the peer at `place`; gives it back when that is not
+    /// Sends a call that came here just now on to the peer at `place`; gives it back when that is not
     /// possible at once.
     pub(crate) fn hand_on(&self, place: &Subject, call: Message) -> Option<Message> {
         let mut outgoing = again(call.clone());
@@ -18,6 +18,13 @@ impl Peer {
             Ok(()) => None,
             Err(_) => Some(call),
         }
+    }
+
+    /// The same for one that has waited here, and is to be answered by then; whether it was possible.
+    pub(crate) fn hand_on_by(&self, place: &Subject, call: &Message, deadline: Instant) -> bool {
+        let mut outgoing = again_by(call, deadline);
+        outgoing.subject = at_place(place, &call.subject);
+        self.inner.outbox.try_send(outgoing).is_ok()
     }
 }
 
@@ -57,6 +64,17 @@ pub(crate) fn again(call: Message) -> Outgoing {
         headers: call.headers,
         payload: call.payload,
     }
+}
+
+/// A call that has waited, for it to be sent once more: it tells what is left of its time.
+pub(crate) fn again_by(call: &Message, deadline: Instant) -> Outgoing {
+    let mut outgoing = again(call.clone());
+    // One that tells no time has none to tell anew.
+    if let (Some(_), Some(headers)) = (outgoing.deadline, &mut outgoing.headers) {
+        header::write_left(headers, deadline);
+        outgoing.deadline = Some(deadline);
+    }
+    outgoing
 }
 
 /// Until when somebody waits for the answer of a call that has just come.

@@ -54,6 +54,8 @@ pub const ENDED: &str = "wrpc-ended";
 pub const MORE: &str = "wrpc-more";
 /// On an answer: the call failed. The value is the error code; the payload is the error as JSON.
 pub const ERROR: &str = "wrpc-error";
+/// Where a call is to be sent to that goes back to its caller over a socket: the place of a server with room.
+pub(crate) const PLACE: &str = "wrpc-place";
 /// The numeric status that goes with [`ERROR`] (protocol page, 12, row 2).
 pub const STATUS: &str = "Status";
 /// One line of text that goes with [`STATUS`].
@@ -179,6 +181,16 @@ pub(crate) fn write_turn(turn: u32) -> Subject {
 /// Reads what [`write_turn`] has written.
 pub(crate) fn turn_of(reply: &Subject) -> Option<u32> {
     reply.strip_prefix(TURN)?.parse().ok()
+}
+
+/// Names the place that a call is to be sent to which goes back to its caller.
+pub(crate) fn write_place(headers: &mut HeaderMap, place: &Subject) {
+    set(headers, PLACE, place.to_string());
+}
+
+/// Reads what [`write_place`] has written.
+pub(crate) fn place(headers: &HeaderMap) -> Option<Subject> {
+    text(headers, PLACE).map(Subject::from)
 }
 
 /// What proves who makes a call, the text of a [`CallProof`], if anything does.

@@ -24,7 +24,7 @@ use futures::StreamExt as _;
 use lattice_core::subject::RpcPrefix;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -42,7 +42,10 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(50);
 
 /// The time between two questions while somebody has room; it grows while nobody has.
 const PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How many calls that are refused may wait for an answer of the others.
+const ASKING: usize = 64;
 
 /// How long an answer counts.
 const VALID: Duration = Duration::from_millis(100);
@@ -62,15 +65,26 @@ struct Other {
 struct Known {
     watched: bool,
     other: Option<Other>,
-    /// When they were last asked, to the end of the time that they had.
-    answered: Option<Instant>,
+    /// When they are asked again, where nobody had room.
+    nobody_until: Option<Instant>,
+    /// How many calls wait for their answer to be told whether they are refused.
+    asking: usize,
 }
 
 impl Known {
-    /// Whether nobody had room a moment ago.
-    fn is_nobody(&self) -> bool {
-        let lately = |at: Instant| at.elapsed() < VALID;
-        !self.watched || (self.other.is_none() && self.answered.is_some_and(lately))
+    /// Whether it is of use to wait for what the others answer.
+    fn is_asked_soon(&self) -> bool {
+        let is_later = self.nobody_until.is_some_and(|at| Instant::now() < at);
+        self.watched && !is_later && self.asking < ASKING
+    }
+}
+
+/// A call that waits for an answer.
+struct Asking<'a>(&'a Mutex<Known>);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.lock().asking -= 1;
     }
 }
 
@@ -154,20 +168,26 @@ impl Relief {
         }
     }
 
-    /// Where a call may go that is refused here, which has the others asked: waits for what they answer,
-    /// unless nobody had room a moment ago.
-    pub(crate) async fn elsewhere_soon(&self) -> Option<Subject> {
+    /// Where a call may go that is refused here, which has the others asked: waits for what they answer, but
+    /// not past its deadline, not where nobody had room a moment ago, and not where many wait already.
+    pub(crate) async fn elsewhere_soon(&self, deadline: Instant) -> Option<Subject> {
         let news = self.news.notified();
         tokio::pin!(news);
         news.as_mut().enable();
         if let Some(place) = self.place() {
             return Some(place);
         }
-        if self.known.lock().is_nobody() {
-            return None;
-        }
+        let _asking = {
+            let mut known = self.known.lock();
+            if !known.is_asked_soon() {
+                return None;
+            }
+            known.asking += 1;
+            Asking(&self.known)
+        };
+        let until = deadline.min(Instant::now() + 2 * ANSWER_WITHIN);
         // Others who are told at the same time may take all the room there is.
-        timeout(2 * ANSWER_WITHIN, news).await.ok()?;
+        timeout_at(until, news).await.ok()?;
         self.place()
     }
 
@@ -185,17 +205,18 @@ impl Relief {
         self.aside.absences()
     }
 
-    /// Takes in what the others have answered.
-    fn set(&self, other: Option<Other>) {
+    /// Takes in what the others have answered, who are asked again after a pause.
+    fn set(&self, other: Option<Other>, pause: Duration) {
         let mut known = self.known.lock();
-        (known.other, known.answered) = (other, Some(Instant::now()));
+        known.nobody_until = other.is_none().then(|| Instant::now() + pause);
+        known.other = other;
         drop(known);
         self.news.notify_waiters();
     }
 
     fn set_watched(&self, watched: bool) {
         let mut known = self.known.lock();
-        (known.watched, known.other) = (watched, None);
+        (known.watched, known.other, known.nobody_until) = (watched, None, None);
         drop(known);
         self.news.notify_waiters();
     }
@@ -315,16 +336,17 @@ impl Watch {
 
     /// Looks for others with room, as long as there is none here and calls wait.
     async fn relieve(&self) {
+        // Where nobody has room for long, nobody is asked often, also when calls wait only now and then.
+        let mut pause = PAUSE;
         loop {
             self.limiter.pressed().await;
-            let mut pause = PAUSE;
             loop {
                 let told = self.peer().ask(&self.subject, ANSWER_WITHIN).await;
                 pause = match told {
                     Some(_) => PAUSE,
                     None => (2 * pause).min(LONGEST_PAUSE),
                 };
-                self.relief.set(self.other(told));
+                self.relief.set(self.other(told), pause);
                 tokio::time::sleep(pause).await;
                 if !self.limiter.lets_wait() {
                     break;
@@ -360,7 +382,7 @@ impl Watch {
         let other = self.other(told);
         let has_room = other.is_some();
         if has_room {
-            self.relief.set(other);
+            self.relief.set(other, PAUSE);
         }
         has_room
     }
@@ -395,10 +417,10 @@ mod tests {
     async fn no_more_is_given_away_than_there_is_room_and_not_for_long() {
         let relief = Relief::default();
         assert_eq!(relief.place(), None);
-        relief.set(read(&"inbox.at.2".into()));
+        relief.set(read(&"inbox.at.2".into()), PAUSE);
         assert_eq!(relief.place().as_deref(), Some("inbox.at"));
         assert!(relief.place().is_some() && relief.place().is_none());
-        relief.set(read(&"inbox.at.2".into()));
+        relief.set(read(&"inbox.at.2".into()), PAUSE);
         tokio::time::advance(2 * VALID).await;
         assert_eq!(relief.place(), None);
         assert!(read(&"inbox.at.many".into()).is_none());
@@ -413,12 +435,12 @@ mod tests {
         };
         let waiting = [waits(), waits(), waits()];
         tokio::task::yield_now().await;
-        relief.set(None);
-        relief.set(read(&"inbox.at.2".into()));
+        relief.set(None, VALID);
+        relief.set(read(&"inbox.at.2".into()), PAUSE);
         tokio::time::advance(VALID / 2).await;
         let left = waiting.iter().filter(|call| call.is_finished()).count();
         assert_eq!(left, 2);
-        relief.set(read(&"inbox.at.1".into()));
+        relief.set(read(&"inbox.at.1".into()), PAUSE);
         for call in waiting {
             assert_eq!(call.await.unwrap().as_str(), "inbox.at");
         }
@@ -427,22 +449,46 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_waits_for_an_answer_and_not_where_nobody_had_room() {
         let relief = Relief::default();
+        let late = || Instant::now() + Duration::from_secs(60);
         let begun = Instant::now();
-        assert_eq!(relief.elsewhere_soon().await, None);
+        assert_eq!(relief.elsewhere_soon(late()).await, None);
         assert_eq!(begun.elapsed(), Duration::ZERO);
         relief.set_watched(true);
         let told = async {
             tokio::time::sleep(ANSWER_WITHIN).await;
-            relief.set(read(&"inbox.at.1".into()));
+            relief.set(read(&"inbox.at.1".into()), PAUSE);
         };
-        let (place, ()) = tokio::join!(relief.elsewhere_soon(), told);
+        let (place, ()) = tokio::join!(relief.elsewhere_soon(late()), told);
         assert_eq!(place.as_deref(), Some("inbox.at"));
-        relief.set(None);
+        relief.set(None, VALID);
         let begun = Instant::now();
-        assert_eq!(relief.elsewhere_soon().await, None);
+        assert_eq!(relief.elsewhere_soon(late()).await, None);
         assert_eq!(begun.elapsed(), Duration::ZERO);
         tokio::time::advance(VALID).await;
-        assert_eq!(relief.elsewhere_soon().await, None);
-        assert_eq!(begun.elapsed(), VALID + 2 * ANSWER_WITHIN);
+        let soon = Instant::now() + PAUSE;
+        assert_eq!(relief.elsewhere_soon(soon).await, None);
+        assert_eq!(Instant::now(), soon);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_some_of_those_that_are_refused_wait() {
+        let relief = Relief::default();
+        relief.set_watched(true);
+        let late = Instant::now() + Duration::from_secs(60);
+        let waits = || {
+            let relief = relief.clone();
+            tokio::spawn(async move { relief.elsewhere_soon(late).await })
+        };
+        let waiting: Vec<_> = (0..2 * ASKING).map(|_| waits()).collect();
+        let left = || waiting.iter().filter(|call| !call.is_finished()).count();
+        for _ in 0..waiting.len() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(left(), ASKING);
+        tokio::time::advance(2 * ANSWER_WITHIN).await;
+        for call in waiting {
+            assert_eq!(call.await.unwrap(), None);
+        }
+        assert_eq!(relief.known.lock().asking, 0);
     }
 }

@@ -104,7 +104,8 @@ pub(crate) struct Grave {
     pub(crate) is_named: bool,
     /// Why no letter can be posted at the moment.
     pub(crate) trouble: Trouble,
-    /// Whether a stream took the subject when it was looked last.
+    /// Whether a stream takes the subject, as far as is known: the server says it of none where nobody
+    /// listens there, and says nothing of one of another account.
     has_stream: AtomicBool,
 }
 
@@ -114,7 +115,7 @@ impl Grave {
             subject,
             is_named,
             trouble,
-            has_stream: AtomicBool::new(false),
+            has_stream: AtomicBool::new(true),
         }
     }
 }
@@ -189,7 +190,7 @@ fn is_too_large(error: &BoxError) -> bool {
     })
 }
 
-/// Posts one letter, to a stream that there is made sure of before.
+/// Posts one letter; where the one before was not taken, to a stream that there is made sure of.
 async fn post(
     cluster: &Cluster,
     grave: &Grave,

@@ -8,10 +8,12 @@
 
 mod support;
 
+use async_nats::Subscriber;
 use async_nats::jetstream::{self, Context, stream};
 use futures::StreamExt as _;
 use messaging_nats::MessagingNats;
 use support::{Lattice, PATIENCE, Said, until};
+use tokio::time::timeout;
 
 const LETTERS: &str = "lattice_dead_ORDERS_carts";
 
@@ -27,6 +29,19 @@ async fn first_letter(context: &Context) -> String {
         letters.get_raw_message(1).await.ok()
     });
     String::from_utf8(letter.await.payload.to_vec()).unwrap()
+}
+
+/// Waits for a letter, behind those that were posted again as no stream had taken them.
+async fn hears(monitor: &mut Subscriber, body: &str) {
+    let heard = async {
+        while let Some(letter) = monitor.next().await {
+            if letter.payload == body.as_bytes() {
+                return;
+            }
+        }
+        panic!("nothing more comes");
+    };
+    timeout(PATIENCE, heard).await.unwrap();
 }
 
 #[tokio::test]
@@ -52,12 +67,10 @@ async fn who_watches_dead_letters_does_not_keep_them_from_being_stored() {
     lattice.ready().await;
     publish(&context, "1").await;
     assert_eq!(first_letter(&context).await, "1");
-    let seen = tokio::time::timeout(PATIENCE, monitor.next()).await;
-    assert_eq!(&seen.unwrap().unwrap().payload[..], b"1");
+    hears(&mut monitor, "1").await;
     // The server does not say either that a stream has gone while somebody listens.
     context.delete_stream(LETTERS).await.unwrap();
     publish(&context, "2").await;
     assert_eq!(first_letter(&context).await, "2");
-    let seen = tokio::time::timeout(PATIENCE, monitor.next()).await;
-    assert_eq!(&seen.unwrap().unwrap().payload[..], b"2");
+    hears(&mut monitor, "2").await;
 }

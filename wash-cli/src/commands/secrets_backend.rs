@@ -140,6 +140,16 @@ enum Change {
 
 async fn map(args: MappingArgs, ui: &Ui, change: Change) -> Result<Output> {
     let entity = entity(&args.entity)?;
+    if entity != args.entity.trim() && matches!(change, Change::Add { issuer: None }) {
+        return Err(CliError::new(
+            Code::Usage,
+            "a mapping for a provider that is part of hosts needs `--issuer A…`",
+        )
+        .hint(
+            "anybody can sign a token about such a provider, whose key is no secret; the hosts say in their log \
+             as they start who signs for theirs (`issuer`)",
+        ));
+    }
     let keys: Vec<String> = args.keys.into_iter().chain(args.secret).collect();
     let spinner = ui.spinner("Changing who may have which secrets");
     let (client, backend) = client(args.backend).await?;

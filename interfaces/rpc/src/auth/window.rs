@@ -64,6 +64,16 @@ impl Window {
         !used
     }
 
+    /// Lets a number be used once more, if it is remembered.
+    pub(super) fn give_back(&mut self, number: u64) {
+        let Some(offset) = number.checked_sub(self.base) else {
+            return;
+        };
+        if let Some(word) = self.words.get_mut((offset / BITS) as usize) {
+            *word &= !(1 << (offset % BITS));
+        }
+    }
+
     /// Forgets, every now and then, what was sent before the last time.
     fn turn(&mut self, now: Instant) {
         if now.saturating_duration_since(self.turned) < 2 * FRESH {
@@ -106,6 +116,18 @@ mod tests {
             assert!(!window.take(number, now), "{number} again");
         }
         assert!(!window.take(u64::MAX, now));
+    }
+
+    #[test]
+    fn a_number_that_is_given_back_is_taken_once_more() {
+        let (mut window, now) = window();
+        assert!(window.take(70, now) && window.take(71, now));
+        for unknown in [3, 1000, u64::MAX] {
+            window.give_back(unknown);
+        }
+        window.give_back(70);
+        assert!(window.take(70, now));
+        assert!(!window.take(70, now) && !window.take(71, now));
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Peer {
             return match here {
                 Here::Done(response) => Ok(response),
                 Here::Elsewhere(request, place) => {
-                    let invocation = invocation.to_place(place);
+                    let invocation = invocation.sent_to(place);
                     Box::pin(self.send_elsewhere(invocation, *request, options)).await
                 }
             };

@@ -64,7 +64,9 @@ where
                 verdict => verdict,
             },
         };
-        self.settle(message, arrived, &Came::Bus, verdict)
+        let leave = self.leave_of_bus(&message);
+        let call = self.settle(message, arrived, &Came::Bus, verdict);
+        call.map(|call| IncomingCall { leave, ..call })
     }
 
     /// Runs a call of a provider once its link is heard of, in a task of its own.

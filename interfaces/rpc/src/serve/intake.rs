@@ -150,9 +150,14 @@ where
             Some(place) => self.peer.hand_on(&place, message)?,
             None => message,
         };
-        let way_on = |message: &Message| Leave::of_bus(&self.peer, message);
-        let leave = self.way_on(&message, Some(&way_on));
+        let leave = self.leave_of_bus(&message);
         Some((message, leave))
+    }
+
+    /// How a call leaves that came over NATS.
+    pub(super) fn leave_of_bus(&self, message: &Message) -> Option<Leave> {
+        self.lets_leave()
+            .then(|| Leave::of_bus(&self.peer, message))
     }
 
     /// How a call leaves that may have to wait here, and may leave.

@@ -1,12 +1,14 @@
 //! Calls that leave while they wait for their turn.
 //!
 //! Whoever finds no turn here waits for one, or for the word that another server of the entity has room
-//! ([`Relief`]): whichever comes first. A call that leaves has not begun, and goes on as it came.
+//! ([`Relief`](crate::Relief)): whichever comes first. A call that leaves has not begun, and goes on as it came.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_nats::{Message, Subject};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::running::admitted;
@@ -20,9 +22,12 @@ use crate::peer::Peer;
 pub(crate) enum Leave {
     /// Whoever makes it in this process takes it back.
     Direct,
-    /// It came as a message, which this sends on to a place; false when that is not possible.
-    Message(Box<dyn FnOnce(&Subject) -> bool + Send>),
+    /// It came as a message, which this sends on.
+    Message(Box<SendOn>),
 }
+
+/// Sends a message on to a place, to be answered by then; false when that is not possible.
+type SendOn = dyn Fn(&Subject, Instant) -> bool + Send + Sync;
 
 /// Makes the way on for a message that has come.
 pub(crate) type WayOn<'a> = &'a dyn Fn(&Message) -> Leave;
@@ -40,9 +45,21 @@ impl Leave {
     /// The way on for a message that came over NATS.
     pub(super) fn of_bus(peer: &Peer, message: &Message) -> Self {
         let (peer, message) = (peer.clone(), message.clone());
-        Self::Message(Box::new(move |place| {
-            peer.hand_on(place, message).is_none()
+        Self::Message(Box::new(move |place, deadline| {
+            let is_sent = peer.hand_on_by(place, &message, deadline);
+            if is_sent && let Some(auth) = &peer.inner.config.auth {
+                // Should nobody serve it there any more, it may come back.
+                auth.give_back(&message);
+            }
+            is_sent
         }))
+    }
+
+    fn sends(&self, place: &Subject, deadline: Instant) -> bool {
+        match self {
+            Self::Direct => true,
+            Self::Message(send) => send(place, deadline),
+        }
     }
 }
 
@@ -63,50 +80,50 @@ pub(super) async fn turn_or_leave(
     call: IncomingCall,
     leave: Leave,
 ) -> Outcome {
-    let admitted = admitted(&options.limiter, call.context.claim(), abort);
-    let (place, refusal) = tokio::select! {
-        biased;
-        permit = admitted => match permit {
-            Ok(permit) => return Outcome::Turn(call, permit),
-            Err(error) if error.code == RemoteError::OVERLOADED => {
-                (options.relief.elsewhere_soon().await, Some(error))
+    let deadline = call.context.deadline;
+    let place = match turn_or_place(options, abort, &call, &leave).await {
+        Ok(Ok(permit)) => return Outcome::Turn(call, permit),
+        Ok(Err(error)) if error.code == RemoteError::OVERLOADED => {
+            let soon = options.relief.elsewhere_soon(deadline).await;
+            match soon.filter(|place| leave.sends(place, deadline)) {
+                Some(place) => place,
+                None => return Outcome::Refused(call, error),
             }
-            Err(error) => return Outcome::Refused(call, error),
-        },
-        place = options.relief.elsewhere() => (Some(place), None),
+        }
+        Ok(Err(error)) => return Outcome::Refused(call, error),
+        Err(place) => place,
     };
-    let refusal = refusal.unwrap_or_else(not_handed_on);
-    match place {
-        Some(place) => go(call, leave, place, refusal),
-        None => Outcome::Refused(call, refusal),
-    }
-}
-
-fn go(call: IncomingCall, leave: Leave, place: Subject, refusal: RemoteError) -> Outcome {
     let inbound = Arc::clone(call.params.inbound());
-    match leave {
-        Leave::Direct => {
-            let Some(direct) = inbound.place() else {
-                return Outcome::Refused(call, refusal);
-            };
-            inbound.is_given_away();
-            direct.put(Answered::Elsewhere {
-                given: call.params.give_back(),
-                place,
-            });
-            Outcome::Left
-        }
-        Leave::Message(send) => {
-            if !send(&place) {
-                return Outcome::Refused(call, refusal);
-            }
-            inbound.is_given_away();
-            Outcome::Left
-        }
+    inbound.is_given_away();
+    if let Some(direct) = inbound.place() {
+        direct.put(Answered::Elsewhere {
+            given: call.params.give_back(),
+            place,
+        });
     }
+    Outcome::Left
 }
 
-fn not_handed_on() -> RemoteError {
-    let text = "it could not be handed on to another host, which has room";
-    RemoteError::new(RemoteError::OVERLOADED, text)
+/// A turn here or a refusal; or the place that the call has been sent to. One that cannot be sent on
+/// waits as before.
+async fn turn_or_place(
+    options: &ServeOptions,
+    abort: &CancellationToken,
+    call: &IncomingCall,
+    leave: &Leave,
+) -> Result<Result<Permit, RemoteError>, Subject> {
+    let mut admitted = pin!(admitted(&options.limiter, call.context.claim(), abort));
+    let mut may_leave = true;
+    loop {
+        tokio::select! {
+            biased;
+            permit = &mut admitted => return Ok(permit),
+            place = options.relief.elsewhere(), if may_leave => {
+                if leave.sends(&place, call.context.deadline) {
+                    return Err(place);
+                }
+                may_leave = false;
+            }
+        }
+    }
 }

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{BadFrame, Frame, GREETING, Request};
 use super::line::{Line, MAX_FUNCTIONS};
 use crate::auth::{Came, LineEnd};
-use crate::handing::again;
+use crate::handing::again_by;
+use crate::header;
 use crate::local::Switchboard;
 use crate::serve::{Leave, WayOn};
 
@@ -271,14 +272,22 @@ impl Reading {
         }
     }
 
-    /// The way on for a request of the other end: it goes back, as one that is declined at once.
+    /// The way on for a request of the other end: it goes back, as one that is declined at once, with the
+    /// place that it is to be sent to.
     fn way_back(&self, message: &Message) -> Leave {
-        let request = Request {
-            message: self.line.as_it_came(again(message.clone())),
-            local_only: false,
-        };
+        let (line, message) = (Arc::clone(&self.line), message.clone());
         let answers = self.answers.clone();
-        Leave::Message(Box::new(move |_| {
+        Leave::Message(Box::new(move |place, deadline| {
+            // What the reader has to say goes first, and may not find it full.
+            if answers.capacity() < ANSWERS / 2 {
+                return false;
+            }
+            let mut message = line.as_it_came(again_by(&message, deadline));
+            header::write_place(message.headers.get_or_insert_default(), place);
+            let request = Request {
+                message,
+                local_only: false,
+            };
             answers.try_send(Frame::Declined(request)).is_ok()
         }))
     }

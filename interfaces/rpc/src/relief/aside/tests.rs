@@ -166,12 +166,14 @@ async fn nobody_leaves_while_one_of_our_kind_has_room_or_calls_wait_for_a_moment
     let mut scene = Scene::start(others.clone()).await;
     let waits = scene.wait();
     for _ in 0..100 {
-        scene.relief.set(read(&"inbox.at.2".into()));
+        scene
+            .relief
+            .set(read(&"inbox.at.2".into()), crate::relief::PAUSE);
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!scene.is_away());
     }
     assert_eq!(others.asked.load(Ordering::Relaxed), 0);
-    scene.relief.set(None);
+    scene.relief.set(None, crate::relief::PAUSE);
     drop(waits);
     for _ in 0..20 {
         let waits = scene.wait();
