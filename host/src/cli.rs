@@ -110,7 +110,8 @@ pub fn warn_of_secrets(words: impl IntoIterator<Item = OsString>) -> Option<&'st
 }
 
 fn shows_secret(word: &str) -> bool {
-    let (flag, value) = word.split_once('=').unwrap_or((word, word));
+    let parts = word.split_once('=').filter(|_| word.starts_with("--"));
+    let (flag, value) = parts.unwrap_or((word, word));
     let is_base32 = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
     let is_seed = value.len() == SEED && value.starts_with('S') && value.bytes().all(is_base32);
     // What a token of an account says is no secret.
@@ -226,13 +227,14 @@ mod tests {
         let seed = seed.expose();
         let warns = |words: &[&str]| warn_of_secrets(words.iter().map(OsString::from)).is_some();
         let host_seed = format!("--host-seed={seed}");
-        let shown: [&[&str]; 6] = [
+        let shown: [&[&str]; 7] = [
             &["lattice-host", "--cluster-seed", seed],
             &["lattice-host", &host_seed],
             &["lattice-host", "--nats-token", "word"],
             &["lattice-host", "--ctl-token=word"],
             &["lattice-host", "--nats-url", "nats://me:word@shop:4222"],
             &["lattice-host", "--nats-url=nats://a:1,tls://word@b:1/x"],
+            &["lattice-host", "--nats-url", "nats://me:wo=rd@shop"],
         ];
         for words in shown {
             assert!(warns(words), "{words:?}");

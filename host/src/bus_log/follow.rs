@@ -124,6 +124,8 @@ impl Log {
             let rest = older.metadata().await?.len().saturating_sub(told.at);
             if rest + len_now <= MOST_MISSED {
                 self.begin(older).await?;
+            } else {
+                tracing::warn!(path = %self.path.display(), "leaves out an older log of the NATS server");
             }
         }
         let len = self.file.metadata().await?.len();
@@ -258,6 +260,7 @@ mod tests {
     /// One who follows a log, as a host does.
     struct Reader {
         lines: Arc<Mutex<Vec<String>>>,
+        path: PathBuf,
         _following: AbortOnDropHandle<()>,
     }
 
@@ -270,8 +273,26 @@ mod tests {
             let following = tokio::spawn(log.follow(Turn::new(folder), take));
             Self {
                 lines,
+                path: path.to_owned(),
                 _following: AbortOnDropHandle::new(following),
             }
+        }
+
+        /// Waits until what is in the log up to a place has been told and noted, and ends.
+        async fn end_at(self, at: u64) {
+            let mut teller = self.path.clone().into_os_string();
+            teller.push(".default.hosts/teller");
+            let noted = async {
+                loop {
+                    let text = std::fs::read_to_string(&teller).unwrap_or_default();
+                    let place = text.split_whitespace().nth(1);
+                    if place.and_then(|place| place.parse().ok()) == Some(at) {
+                        break;
+                    }
+                    sleep(INTERVAL / 5).await;
+                }
+            };
+            timeout(Duration::from_secs(10), noted).await.unwrap();
         }
 
         async fn until(&self, count: usize) -> Vec<String> {
@@ -295,16 +316,16 @@ mod tests {
         append(&path, "one\nha");
         first.until(1).await;
         let second = Reader::start(&path, shared()).await;
-        drop(first);
+        first.end_at(11).await;
         append(&path, "lf\n");
         assert_eq!(second.until(1).await, ["half"]);
-        drop(second);
+        second.end_at(16).await;
         append(&path, "three\n");
         std::fs::rename(&path, folder.path().join("nats.log.2026.11.30")).unwrap();
         append(&path, "four\n");
         let third = Reader::start(&path, shared()).await;
         assert_eq!(third.until(2).await, ["three", "four"]);
-        drop(third);
+        third.end_at(5).await;
         std::fs::write(&path, "5\n").unwrap();
         let fourth = Reader::start(&path, shared()).await;
         assert_eq!(fourth.until(1).await, ["5"]);

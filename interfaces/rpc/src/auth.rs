@@ -55,6 +55,7 @@ pub(crate) use links::Needed;
 use mac::Covered;
 pub(crate) use refusal::Refusal;
 use sending::Sessions;
+use window::Window;
 
 /// The longest that a call may be on its way, whatever its deadline; a recorded one is of no use
 /// after that.
@@ -348,8 +349,22 @@ impl Auth {
         self.admit_proven(&known.peer, &call.subject, admission)
     }
 
-    /// Takes back that a call has come, which was checked here and goes on elsewhere: it may come once more.
+    /// Takes back that a call has come, which has proven who makes it and goes on elsewhere: it may come
+    /// once more.
     pub(crate) fn give_back(&self, call: &Message) {
+        let now = Instant::now();
+        self.at_window(call, now, |window, number| window.give_back(number));
+    }
+
+    /// Notes again that it has come, as it has not gone on.
+    pub(crate) fn keep_back(&self, call: &Message) {
+        let now = Instant::now();
+        self.at_window(call, now, |window, number| {
+            window.take(number, now);
+        });
+    }
+
+    fn at_window(&self, call: &Message, now: Instant, work: impl FnOnce(&mut Window, u64)) {
         let Some(reply) = &call.reply else {
             return;
         };
@@ -358,9 +373,9 @@ impl Auth {
         let Some(proof) = proof else {
             return;
         };
-        let (table, now) = (&self.inner.table, Instant::now());
-        if let Some(Ok(known)) = table.get(&proof.session, covered.inbox(), now) {
-            known.window.lock().give_back(proof.number);
+        let known = self.inner.table.get(&proof.session, covered.inbox(), now);
+        if let Some(Ok(known)) = known {
+            work(&mut known.window.lock(), proof.number);
         }
     }
 

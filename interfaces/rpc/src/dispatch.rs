@@ -11,7 +11,7 @@ use crate::auth::ask;
 use crate::complaint::Complaint;
 use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
-use crate::handing::{again_by, at_place, take_over, told_deadline};
+use crate::handing::{again_late, at_place, take_over, told_deadline};
 use crate::header::{self, turn_of};
 use crate::inbox::HANDED_ON;
 use crate::local::Asked;
@@ -82,7 +82,7 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
     }
     let owner = Arc::clone(inner);
     let mut request = request;
-    let place = request.headers.as_ref().and_then(header::place);
+    let place = header::take_place(&mut request.headers);
     if let Some(auth) = &inner.config.auth {
         auth.prove(&mut request);
     }
@@ -103,7 +103,7 @@ pub(crate) fn send_on(
     inner: &Arc<Inner>,
     request: &Message,
     place: &Subject,
-    deadline: Instant,
+    arrived: Instant,
 ) -> bool {
     let root = request.reply.as_ref();
     let token = root.and_then(|root| inner.inbox.split(root));
@@ -112,7 +112,7 @@ pub(crate) fn send_on(
     let Some((_, exchange)) = slot.filter(|(_, exchange)| !exchange.is_given_up()) else {
         return true;
     };
-    let mut request = again_by(request, deadline);
+    let mut request = again_late(request, arrived);
     if let Some(auth) = &inner.config.auth {
         auth.prove(&mut request);
     }

@@ -20,9 +20,9 @@ impl Peer {
         }
     }
 
-    /// The same for one that has waited here, and is to be answered by then; whether it was possible.
-    pub(crate) fn hand_on_by(&self, place: &Subject, call: &Message, deadline: Instant) -> bool {
-        let mut outgoing = again_by(call, deadline);
+    /// The same for one that has waited here since it arrived; whether it was possible.
+    pub(crate) fn hand_on_late(&self, place: &Subject, call: &Message, arrived: Instant) -> bool {
+        let mut outgoing = again_late(call, arrived);
         outgoing.subject = at_place(place, &call.subject);
         self.inner.outbox.try_send(outgoing).is_ok()
     }
@@ -66,11 +66,16 @@ pub(crate) fn again(call: Message) -> Outgoing {
     }
 }
 
-/// A call that has waited, for it to be sent once more: it tells what is left of its time.
-pub(crate) fn again_by(call: &Message, deadline: Instant) -> Outgoing {
+/// A call that has waited since it arrived, for it to be sent once more: it tells what is left of the time that
+/// its caller gave it, which may be more than it would have been granted here.
+pub(crate) fn again_late(call: &Message, arrived: Instant) -> Outgoing {
     let mut outgoing = again(call.clone());
     // One that tells no time has none to tell anew.
-    if let (Some(_), Some(headers)) = (outgoing.deadline, &mut outgoing.headers) {
+    if let (Some(deadline), Some(headers)) = (outgoing.deadline, &mut outgoing.headers) {
+        let deadline = deadline
+            - arrived
+                .elapsed()
+                .min(deadline.saturating_duration_since(arrived));
         header::write_left(headers, deadline);
         outgoing.deadline = Some(deadline);
     }

@@ -188,9 +188,18 @@ pub(crate) fn write_place(headers: &mut HeaderMap, place: &Subject) {
     set(headers, PLACE, place.to_string());
 }
 
-/// Reads what [`write_place`] has written.
-pub(crate) fn place(headers: &HeaderMap) -> Option<Subject> {
-    text(headers, PLACE).map(Subject::from)
+/// Takes out what [`write_place`] has written.
+pub(crate) fn take_place(headers: &mut Option<HeaderMap>) -> Option<Subject> {
+    let place = text(headers.as_ref()?, PLACE).map(Subject::from)?;
+    let mut others = HeaderMap::new();
+    for (name, values) in headers.take()?.iter() {
+        if AsRef::<str>::as_ref(name) != PLACE {
+            let values = values.iter().cloned();
+            values.for_each(|value| others.append(name.clone(), value));
+        }
+    }
+    *headers = Some(others);
+    Some(place)
 }
 
 /// What proves who makes a call, the text of a [`CallProof`], if anything does.

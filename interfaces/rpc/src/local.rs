@@ -311,10 +311,10 @@ impl Switchboard {
     /// The way on for a call of this process: its caller sends it over NATS.
     fn way_on(&self, message: &Message) -> Leave {
         let (board, message) = (self.clone(), message.clone());
-        Leave::Message(Box::new(move |place, deadline| {
+        Leave::Message(Box::new(move |place, waited| {
             let inbox = message.reply.as_ref();
             let peer = inbox.and_then(|inbox| board.peer_of(inbox));
-            peer.is_some_and(|peer| dispatch::send_on(&peer, &message, place, deadline))
+            peer.is_some_and(|peer| dispatch::send_on(&peer, &message, place, waited.arrived))
         }))
     }
 }

@@ -132,6 +132,7 @@ impl Relief {
             state: Arc::clone(&state),
         };
         Ok(Watching {
+            relief: self.clone(),
             state,
             _work: AbortOnDropHandle::new(tokio::spawn(watch.run(questions))),
         })
@@ -258,6 +259,7 @@ impl Promises {
 /// A relief at work.
 #[derive(Debug)]
 pub struct Watching {
+    relief: Relief,
     state: Arc<State>,
     _work: AbortOnDropHandle<()>,
 }
@@ -277,6 +279,12 @@ impl Watching {
             let here = last + VALID + 2 * ANSWER_WITHIN;
             tokio::time::sleep_until(here.min(deadline)).await;
         }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.relief.set_watched(false);
     }
 }
 

@@ -64,9 +64,7 @@ where
                 verdict => verdict,
             },
         };
-        let leave = self.leave_of_bus(&message);
-        let call = self.settle(message, arrived, &Came::Bus, verdict);
-        call.map(|call| IncomingCall { leave, ..call })
+        self.settle(message, arrived, &Came::Bus, verdict)
     }
 
     /// Runs a call of a provider once its link is heard of, in a task of its own.

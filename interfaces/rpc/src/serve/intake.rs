@@ -132,8 +132,10 @@ where
                 continue;
             };
             call.leave = leave;
+            let begins_apart = began.elapsed() > LONGEST_ROW || self.detour.is_on();
+            call.coming = begins_apart.then(|| self.options.limiter.coming());
             let running = Box::pin(run_call(Arc::clone(self), call));
-            if began.elapsed() > LONGEST_ROW || self.detour.is_on() {
+            if begins_apart {
                 self.crew.begin(running);
             } else {
                 self.detour.learn(starter.start(running, &self.crew));
@@ -155,7 +157,7 @@ where
     }
 
     /// How a call leaves that came over NATS.
-    pub(super) fn leave_of_bus(&self, message: &Message) -> Option<Leave> {
+    fn leave_of_bus(&self, message: &Message) -> Option<Leave> {
         self.lets_leave()
             .then(|| Leave::of_bus(&self.peer, message))
     }
@@ -323,10 +325,16 @@ where
         let limiter = Arc::clone(&self.options.limiter);
         let call = IncomingCall {
             context: Context::new(told, arrived, deadline, Source::Own).given(left),
-            params: Params::given(Arc::clone(&inbound), given, arrived, deadline, limiter),
+            params: Params::given(
+                Arc::clone(&inbound),
+                given,
+                arrived,
+                deadline,
+                Arc::clone(&limiter),
+            ),
             responder: Responder::new(Arc::clone(&inbound)),
             leave: (may_leave && self.lets_leave()).then_some(Leave::Direct),
-            coming: None,
+            coming: self.detour.is_on().then(|| limiter.coming()),
         };
         let (crew, detour) = (self.crew.clone(), Arc::clone(&self.detour));
         let tracked = self.crew.tasks.token();

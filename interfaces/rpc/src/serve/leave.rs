@@ -7,6 +7,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
+use async_nats::connection::State;
 use async_nats::{Message, Subject};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +27,16 @@ pub(crate) enum Leave {
     Message(Box<SendOn>),
 }
 
-/// Sends a message on to a place, to be answered by then; false when that is not possible.
-type SendOn = dyn Fn(&Subject, Instant) -> bool + Send + Sync;
+/// Sends a message on to a place; false when that is not possible.
+type SendOn = dyn Fn(&Subject, Waited) -> bool + Send + Sync;
+
+/// What is known of a call that leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waited {
+    pub(crate) arrived: Instant,
+    /// Whether it has proven who makes it.
+    is_proven: bool,
+}
 
 /// Makes the way on for a message that has come.
 pub(crate) type WayOn<'a> = &'a dyn Fn(&Message) -> Leave;
@@ -45,20 +54,36 @@ impl Leave {
     /// The way on for a message that came over NATS.
     pub(super) fn of_bus(peer: &Peer, message: &Message) -> Self {
         let (peer, message) = (peer.clone(), message.clone());
-        Self::Message(Box::new(move |place, deadline| {
-            let is_sent = peer.hand_on_by(place, &message, deadline);
-            if is_sent && let Some(auth) = &peer.inner.config.auth {
-                // Should nobody serve it there any more, it may come back.
+        Self::Message(Box::new(move |place, waited| {
+            // Should nobody serve it there any more, it may come back.
+            let auth = peer.inner.config.auth.as_ref();
+            let auth = auth.filter(|_| waited.is_proven);
+            if let Some(auth) = auth {
                 auth.give_back(&message);
+            }
+            let is_sent = peer.hand_on_late(place, &message, waited.arrived);
+            if let Some(auth) = auth.filter(|_| !is_sent) {
+                auth.keep_back(&message);
             }
             is_sent
         }))
     }
 
-    fn sends(&self, place: &Subject, deadline: Instant) -> bool {
+    /// Sends a call on to a place; false when that is not possible. While NATS is away it is better off here.
+    fn sends(&self, call: &IncomingCall, place: &Subject) -> bool {
+        let peer = &call.params.inbound().peer;
+        if peer.nats().connection_state() != State::Connected {
+            return false;
+        }
         match self {
             Self::Direct => true,
-            Self::Message(send) => send(place, deadline),
+            Self::Message(send) => send(
+                place,
+                Waited {
+                    arrived: call.context.arrived,
+                    is_proven: call.context.is_proven(),
+                },
+            ),
         }
     }
 }
@@ -80,12 +105,11 @@ pub(super) async fn turn_or_leave(
     call: IncomingCall,
     leave: Leave,
 ) -> Outcome {
-    let deadline = call.context.deadline;
     let place = match turn_or_place(options, abort, &call, &leave).await {
         Ok(Ok(permit)) => return Outcome::Turn(call, permit),
         Ok(Err(error)) if error.code == RemoteError::OVERLOADED => {
-            let soon = options.relief.elsewhere_soon(deadline).await;
-            match soon.filter(|place| leave.sends(place, deadline)) {
+            let soon = options.relief.elsewhere_soon(call.context.deadline).await;
+            match soon.filter(|place| leave.sends(&call, place)) {
                 Some(place) => place,
                 None => return Outcome::Refused(call, error),
             }
@@ -119,7 +143,7 @@ async fn turn_or_place(
             biased;
             permit = &mut admitted => return Ok(permit),
             place = options.relief.elsewhere(), if may_leave => {
-                if leave.sends(&place, call.context.deadline) {
+                if leave.sends(call, &place) {
                     return Err(place);
                 }
                 may_leave = false;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{BadFrame, Frame, GREETING, Request};
 use super::line::{Line, MAX_FUNCTIONS};
 use crate::auth::{Came, LineEnd};
-use crate::handing::again_by;
+use crate::handing::again_late;
 use crate::header;
 use crate::local::Switchboard;
 use crate::serve::{Leave, WayOn};
@@ -277,12 +277,12 @@ impl Reading {
     fn way_back(&self, message: &Message) -> Leave {
         let (line, message) = (Arc::clone(&self.line), message.clone());
         let answers = self.answers.clone();
-        Leave::Message(Box::new(move |place, deadline| {
+        Leave::Message(Box::new(move |place, waited| {
             // What the reader has to say goes first, and may not find it full.
             if answers.capacity() < ANSWERS / 2 {
                 return false;
             }
-            let mut message = line.as_it_came(again_by(&message, deadline));
+            let mut message = line.as_it_came(again_late(&message, waited.arrived));
             header::write_place(message.headers.get_or_insert_default(), place);
             let request = Request {
                 message,

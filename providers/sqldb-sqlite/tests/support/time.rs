@@ -22,10 +22,10 @@ pub async fn a_statement_ends_with_its_transaction(sql: &Sql, slow: &str) {
     assert!(matches!(error, Error::Timeout), "{error:?}");
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(900), "{took:?}");
-    assert!(took < Duration::from_millis(1800), "{took:?}");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
     sql.execute("UPDATE held SET b = b + 2", &[]).await.unwrap();
     let took = begun.elapsed();
-    assert!(took < Duration::from_millis(2800), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(sql.number("SELECT b FROM held").await.unwrap(), 2);
     let error = sql.commit(&tx).await.unwrap_err();
     assert!(matches!(error, Error::TransactionGone), "{error:?}");
