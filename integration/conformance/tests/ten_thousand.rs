@@ -24,8 +24,8 @@ const COUNT: usize = 10_000;
 /// How many tasks send, and how many messages one of them sends at once.
 const SENDERS: usize = 8;
 const AT_ONCE: usize = 25;
-/// How long the whole may take.
-const LIMIT: Duration = Duration::from_secs(90);
+/// How long the whole may take: by the slowest service, on a machine with other tests, twice as long as alone.
+const LIMIT: Duration = Duration::from_secs(180);
 /// The seed of what dies when.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const COMPONENT: &str = "suite";
