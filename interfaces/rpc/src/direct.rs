@@ -219,7 +219,8 @@ impl Peer {
     }
 
     /// Calls a function with a value as it is, if it is served in this process and takes values of
-    /// that type (see [`ServeOptions::takes`](crate::ServeOptions::takes)); gives the value back otherwise. The answer is of the type that goes with the function.
+    /// that type (see [`ServeOptions::takes`](crate::ServeOptions::takes)); gives the value back otherwise. The
+    /// answer is of the type that goes with the function.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ use crate::auth::ask;
 use crate::complaint::Complaint;
 use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
-use crate::handing::{again_late, at_place, take_over, told_deadline};
+use crate::handing::{again_late, take_over, told_deadline};
 use crate::header::{self, turn_of};
 use crate::inbox::HANDED_ON;
 use crate::local::Asked;
@@ -83,12 +83,8 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
     let owner = Arc::clone(inner);
     let mut request = request;
     let place = header::take_place(&mut request.headers);
-    if let Some(auth) = &inner.config.auth {
-        auth.prove(&mut request);
-    }
-    if let Some(place) = place.filter(|place| inner.may_write_to(place, Via::Bus)) {
-        request.subject = at_place(&place, &request.subject);
-    }
+    let place = place.filter(|place| inner.may_write_to(place, Via::Bus));
+    inner.address(&mut request, place.as_ref());
     inner.tasks.spawn(async move {
         match owner.outbox.send(request).await {
             Ok(()) => exchange.count(Road::Bus, Why::NoRoomHere),
@@ -113,10 +109,7 @@ pub(crate) fn send_on(
         return true;
     };
     let mut request = again_late(request, arrived);
-    if let Some(auth) = &inner.config.auth {
-        auth.prove(&mut request);
-    }
-    request.subject = at_place(place, &request.subject);
+    inner.address(&mut request, Some(place));
     let is_sent = inner.outbox.try_send(request).is_ok();
     if is_sent {
         exchange.moved(Road::Process, Road::Bus, Why::NoRoomHere);

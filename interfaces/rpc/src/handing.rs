@@ -50,8 +50,21 @@ pub(crate) fn take_over(inner: &Inner, suffix: &str, mut call: Message) {
     }
 }
 
+impl Inner {
+    /// Proves a request of this peer, and has it go to a server with room where one is known.
+    pub(crate) fn address(&self, request: &mut Outgoing, place: Option<&Subject>) {
+        if let Some(auth) = &self.config.auth {
+            auth.prove(request);
+        }
+        // What is proven is the function, wherever it is served.
+        if let Some(place) = place {
+            request.subject = at_place(place, &request.subject);
+        }
+    }
+}
+
 /// Where a server with room takes calls of a function.
-pub(crate) fn at_place(place: &Subject, function: &Subject) -> Subject {
+fn at_place(place: &Subject, function: &Subject) -> Subject {
     format!("{place}.{function}").into()
 }
 

@@ -28,7 +28,6 @@ use crate::complaint::{self, Complaints};
 use crate::dispatch::{Via, dispatch};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Account, Budget, Exchange, Share, Side};
-use crate::handing::at_place;
 use crate::inbox::Inbox;
 use crate::janitor::sweep;
 use crate::local::{Asked, Passed, Switchboard};
@@ -433,9 +432,7 @@ impl Peer {
         if locality == Locality::LocalOnly {
             return Err(CallError::not_local(&message.subject, why));
         }
-        if let Some(auth) = &self.inner.config.auth {
-            auth.prove(&mut message);
-        }
+        self.inner.address(&mut message, None);
         self.inner.outbox.send(message).await?;
         exchange.count(Road::Bus, why);
         Ok(())
@@ -448,10 +445,7 @@ impl Peer {
         mut message: Outgoing,
         place: &Subject,
     ) -> Result<(), CallError> {
-        if let Some(auth) = &self.inner.config.auth {
-            auth.prove(&mut message);
-        }
-        message.subject = at_place(place, &message.subject);
+        self.inner.address(&mut message, Some(place));
         self.inner.outbox.send(message).await?;
         exchange.count(Road::Bus, Why::NoRoomHere);
         Ok(())

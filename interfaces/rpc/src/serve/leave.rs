@@ -88,33 +88,23 @@ impl Leave {
     }
 }
 
-/// What becomes of a call that may leave.
-pub(super) enum Outcome {
-    /// It has its turn.
-    Turn(IncomingCall, Permit),
-    /// It is refused.
-    Refused(IncomingCall, RemoteError),
-    /// It goes on elsewhere.
-    Left,
-}
-
-/// Waits for the right to run here, or for room elsewhere.
+/// Waits for the right to run here, or for room elsewhere: the call with its turn or refusal, and nothing once
+/// it has left.
 pub(super) async fn turn_or_leave(
     options: &ServeOptions,
     abort: &CancellationToken,
     call: IncomingCall,
     leave: Leave,
-) -> Outcome {
+) -> Option<(IncomingCall, Result<Permit, RemoteError>)> {
     let place = match turn_or_place(options, abort, &call, &leave).await {
-        Ok(Ok(permit)) => return Outcome::Turn(call, permit),
         Ok(Err(error)) if error.code == RemoteError::OVERLOADED => {
             let soon = options.relief.elsewhere_soon(call.context.deadline).await;
             match soon.filter(|place| leave.sends(&call, place)) {
                 Some(place) => place,
-                None => return Outcome::Refused(call, error),
+                None => return Some((call, Err(error))),
             }
         }
-        Ok(Err(error)) => return Outcome::Refused(call, error),
+        Ok(permit) => return Some((call, permit)),
         Err(place) => place,
     };
     let inbound = Arc::clone(call.params.inbound());
@@ -125,7 +115,7 @@ pub(super) async fn turn_or_leave(
             place,
         });
     }
-    Outcome::Left
+    None
 }
 
 /// A turn here or a refusal; or the place that the call has been sent to. One that cannot be sent on

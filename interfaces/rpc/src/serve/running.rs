@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::IncomingCall;
 use super::intake::Intake;
-use super::leave::{Outcome, turn_or_leave};
+use super::leave::turn_or_leave;
 use crate::complaint::Complaint;
 use crate::error::{CallError, RemoteError};
 use crate::gate::Spent;
@@ -65,17 +65,12 @@ where
         None => admitted(limiter, call.context.claim(), &intake.abort).await,
         // In a box, since few calls find no turn at once.
         Some(leave) => {
-            match Box::pin(turn_or_leave(&intake.options, &intake.abort, call, leave)).await {
-                Outcome::Turn(back, permit) => {
-                    call = back;
-                    Ok(permit)
-                }
-                Outcome::Refused(back, error) => {
-                    call = back;
-                    Err(error)
-                }
-                Outcome::Left => return,
-            }
+            let waited = Box::pin(turn_or_leave(&intake.options, &intake.abort, call, leave));
+            let Some((back, permit)) = waited.await else {
+                return;
+            };
+            call = back;
+            permit
         }
     };
     let _running = match permit {
