@@ -33,7 +33,7 @@ use lattice_rpc::{Gate, Peer};
 use lattice_runtime::Runtime;
 use lattice_store::LatticeStore;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,10 +47,12 @@ use crate::router::Router;
 use crate::trust::Trust;
 use crate::trust::secrets::Secrets;
 pub(crate) use drains::Drains;
+use drains::End;
 use entry::Entry;
 pub(crate) use entry::Wanted;
 pub(crate) use error::ScaleError;
 pub(crate) use others::OldHosts;
+use running::{Running, until_quiet};
 use wishes::{Room, Wish};
 
 /// What components need of the host.
@@ -196,13 +198,24 @@ impl Components {
     }
 
     /// Stops all components: starts nothing more, leaves the queue groups, and lets calls under
-    /// way end by `deadline`, also those of components that were stopped or replaced before.
+    /// way end by `deadline`, also those of components that were stopped or replaced before. What such
+    /// calls call here is still answered.
     pub(crate) async fn drain(&self, deadline: Instant) {
         self.stopping.cancel();
         self.work.close();
         self.work.wait().await;
         let entries: Vec<_> = self.table.lock().drain().map(|(_, entry)| entry).collect();
-        let stopped = join_all(entries.iter().map(|entry| entry.stop(deadline)));
+        let running = join_all(entries.iter().map(|entry| entry.take())).await;
+        let running: Vec<Running> = running.into_iter().flatten().collect();
+        let quiet = async {
+            join_all(running.iter().map(|running| running.retire(deadline))).await;
+            tokio::join!(until_quiet(&running), self.deps.drains.idle());
+        };
+        if timeout_at(deadline, quiet).await.is_err() {
+            tracing::debug!("calls are still under way at the end of the time to drain");
+        }
+        let stopped = running.into_iter();
+        let stopped = join_all(stopped.map(|running| running.drain(End::at(deadline))));
         tokio::join!(stopped, self.deps.drains.finish(deadline));
     }
 }

@@ -58,10 +58,15 @@ impl Drains {
         self.tasks.spawn(drain(end))
     }
 
+    /// Waits for the drains under way, however long they take.
+    pub(crate) async fn idle(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     /// Waits for all drains, and cuts off at `deadline` what is still under way then.
     pub(crate) async fn finish(&self, deadline: Instant) {
-        self.tasks.close();
-        if timeout_at(deadline, self.tasks.wait()).await.is_err() {
+        if timeout_at(deadline, self.idle()).await.is_err() {
             self.cut.cancel();
             self.tasks.wait().await;
         }

@@ -7,10 +7,9 @@ use lattice_control::types::ScaleComponentCommand;
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::code::fetch;
-use super::drains::End;
 use super::error::ScaleError;
 use super::leave::{self, Planned};
 use super::report;
@@ -282,12 +281,11 @@ impl Entry {
         deps.events.publish(event);
     }
 
-    /// Stops the component with the host. Nobody is told; the host says goodbye for all.
-    pub(crate) async fn stop(&self, deadline: Instant) {
+    /// Takes out what runs, for it to be stopped with the host. Nobody is told; the host says goodbye
+    /// for all.
+    pub(crate) async fn take(&self) -> Option<Running> {
         let running = self.running.lock().await.take();
         *self.status.write() = None;
-        if let Some(running) = running {
-            running.drain(End::at(deadline)).await;
-        }
+        running
     }
 }

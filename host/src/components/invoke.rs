@@ -84,7 +84,9 @@ impl ComponentInvoke {
     ) -> (Invocation, Option<Box<RoadOfCall>>) {
         let trace = cx.trace.as_ref();
         let call = route.call(instance, function, self.deadline(cx, carries));
-        called(call.trace(trace), trace, route, (instance, function))
+        // A guest runs in a call only.
+        let call = call.under_way().trace(trace);
+        called(call, trace, route, (instance, function))
     }
 
     fn deadline(&self, cx: &CallContext, carries: Carries) -> Instant {
@@ -247,7 +249,7 @@ impl Invoke for ComponentInvoke {
             return Err(params);
         }
         let deadline = self.deadline(cx, Carries::Values);
-        let call = route.call(instance, function, deadline);
+        let call = route.call(instance, function, deadline).under_way();
         if !self.peer.takes_value(&call, (*params).type_id()) {
             return Err(params);
         }

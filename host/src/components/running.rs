@@ -13,6 +13,7 @@ use lattice_rpc::{Limiter, Relief, Watching};
 use lattice_runtime::Reuse;
 use lattice_store::ConfigBundle;
 use parking_lot::RwLock;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::code::{Code, Fetched};
@@ -264,14 +265,32 @@ impl Running {
                 limits,
                 version: self.code.version(),
                 expires: self.code.expires(),
+                config: self.config.clone(),
             },
         }
+    }
+
+    /// Leaves the queue groups, and takes nothing new but what calls under way on this host call. Room
+    /// that was promised is given until `deadline`.
+    pub(crate) async fn retire(&self, deadline: Instant) {
+        self.relief.end(deadline).await;
+        self.served.values().for_each(Served::retire);
     }
 
     /// Leaves the queue groups and lets calls under way end by themselves until `end`.
     pub(crate) async fn drain(self, end: End) {
         self.relief.end(end.deadline()).await;
         drain_all(self.served.into_values(), end).await;
+    }
+}
+
+/// Waits until no call of components that were [retired](Running::retire) is under way.
+pub(crate) async fn until_quiet(running: &[Running]) {
+    let functions = running.iter().flat_map(|running| running.served.values());
+    let functions: Vec<&Served> = functions.collect();
+    // One that ends late may have called another where nothing was under way any more.
+    while !functions.iter().all(|function| function.is_quiet()) {
+        join_all(functions.iter().map(|function| function.quiet())).await;
     }
 }
 

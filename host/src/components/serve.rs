@@ -83,6 +83,21 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// Leaves the queue group, and takes nothing new but what calls under way on this host call.
+    pub(crate) fn retire(&self) {
+        self.handle.retire();
+    }
+
+    /// Waits until it has left the queue group and no call of it is under way.
+    pub(crate) async fn quiet(&self) {
+        self.handle.quiet().await;
+    }
+
+    /// Whether it has left the queue group and no call of it is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.handle.is_quiet()
+    }
+
     /// Leaves the queue group and lets calls under way end by themselves until `end`.
     pub(crate) async fn drain(self, end: End) {
         self.handle.drain_until(end.reached()).await;

@@ -145,8 +145,6 @@ impl BodyWriter {
             write::bytes(&mut framed, &last);
         }
         write::uleb(&mut framed, 0);
-        self.sink.write(framed.freeze()).await?;
-        self.sink.finished();
-        Ok(())
+        self.sink.finish(framed.freeze()).await
     }
 }

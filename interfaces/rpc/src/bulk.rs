@@ -47,17 +47,24 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 type Dial = Box<dyn Fn() -> BoxFuture<'static, Result<BulkClient, BoxError>> + Send + Sync>;
 
-/// Where in its stream a part is that goes over the connection for long ones.
+/// Where in its stream a part is: one that goes over the connection for long ones, or the last one of
+/// those that do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offset {
     /// How many bytes come before it.
     pub(crate) at: u64,
-    /// How many of them went over the connection of calls: without it nobody could tell whether what
-    /// came first over this one was lost.
+    /// How many of them went over the other connection: without it nobody could tell whether what
+    /// came first over that for long streams was lost.
     pub(crate) from: u64,
 }
 
 impl Offset {
+    /// What the headers of a part tell, if they do.
+    pub(crate) fn of(headers: Option<&HeaderMap>) -> Option<Self> {
+        let text = header::text(headers?, header::OFFSET)?;
+        Self::read(&text)
+    }
+
     fn read(text: &str) -> Option<Self> {
         let (at, from) = text.split_once('/')?;
         Some(Self {
@@ -66,7 +73,7 @@ impl Offset {
         })
     }
 
-    fn headers(self) -> HeaderMap {
+    pub(crate) fn headers(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let text = format!("{}/{}", self.at, self.from);
         header::set(&mut headers, header::OFFSET, text);
@@ -281,9 +288,7 @@ fn take_in(inner: &Inner, lane: &Lane, message: Message) {
     let Some((token, suffix)) = place.and_then(|place| place.split_once('.')) else {
         return;
     };
-    let headers = message.headers.as_ref();
-    let offset = headers.and_then(|headers| header::text(headers, header::OFFSET));
-    let offset = offset.and_then(|text| Offset::read(&text));
+    let offset = Offset::of(message.headers.as_ref());
     // A late message for a call that has ended finds no slot; that is not an error.
     if let (Some((_, exchange)), Some(offset)) = (inner.slots.get(token), offset) {
         exchange.deliver_long(suffix, offset, message.payload);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::direct::Here;
 use crate::error::CallError;
-use crate::exchange::Side;
+use crate::exchange::{Exchange, Side};
 use crate::failed::Caller;
 use crate::header::{self, DEFAULT_LINK, Terms, Told};
 use crate::outbound;
@@ -30,6 +30,8 @@ pub struct Invocation {
     deadline: Instant,
     /// Whether it is no failure that nobody serves the function.
     may_be_nowhere: bool,
+    /// Whether it is a part of a call that is under way in this process.
+    is_under_way: bool,
     /// A server with room, which the call goes to over NATS.
     place: Option<Box<Subject>>,
 }
@@ -83,6 +85,7 @@ impl Invocation {
             trace: None,
             deadline,
             may_be_nowhere: false,
+            is_under_way: false,
             place: None,
         }
     }
@@ -147,6 +150,16 @@ impl Invocation {
         self
     }
 
+    /// Says that it is made for a call that is under way in this process, which what stops here lets end:
+    /// functions that take no other calls any more still take it, see [`ServeHandle::retire`].
+    ///
+    /// [`ServeHandle::retire`]: crate::ServeHandle::retire
+    #[must_use]
+    pub fn under_way(mut self) -> Self {
+        self.is_under_way = true;
+        self
+    }
+
     /// Adds trace context.
     #[must_use]
     pub fn trace(mut self, trace: Option<&TraceContext>) -> Self {
@@ -201,6 +214,11 @@ impl Invocation {
         self.common.as_caller(self.may_be_nowhere)
     }
 
+    /// Whether it is a part of a call that is under way in this process.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.is_under_way
+    }
+
     /// Who calls, if that was said.
     pub(crate) fn caller(&self) -> Option<&str> {
         self.common.source.as_deref()
@@ -232,6 +250,15 @@ impl Invocation {
             header::write_trace(trace, &mut headers);
         }
         headers
+    }
+}
+
+/// A request that nobody has yet: a slot for it has nothing to wait for, whatever ends this.
+struct Unsent<'a>(&'a Exchange);
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        self.0.is_no_call();
     }
 }
 
@@ -336,7 +363,7 @@ impl Peer {
         let first = params.split_to(params.len().min(room));
         let tells_end = invocation.common.tells_end && params.is_empty();
         let owes_end = first.is_empty() || tells_end;
-        let place = invocation.place;
+        let (place, is_under_way) = (invocation.place, invocation.is_under_way);
         let call = Call {
             guard,
             common: invocation.common,
@@ -355,15 +382,19 @@ impl Peer {
         let exchange = &call.guard.exchange;
         exchange.counted_by(call.common.roads.as_ref());
         let sent = async {
+            let unsent = Unsent(exchange);
             let sent = match place {
                 Some(place) => self.publish_to(exchange, request, &place).await,
                 None => {
                     let locality = call.common.locality;
-                    self.publish_request(exchange, request, locality).await
+                    let sent = self.publish_request(exchange, request, locality, is_under_way);
+                    sent.await
                 }
             };
-            // Nobody has it, so that its slot need not wait for what may still come.
-            sent.inspect_err(|_| exchange.is_no_call())
+            if sent.is_ok() {
+                std::mem::forget(unsent);
+            }
+            sent
         };
         call.told(call.within(sent).await)?;
         if !params.is_empty() {

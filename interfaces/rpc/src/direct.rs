@@ -172,11 +172,16 @@ impl Peer {
     /// may stay.
     pub(crate) fn function_here(&self, invocation: &Invocation) -> Option<Arc<dyn TakeIn>> {
         let board = self.inner.config.local.as_ref()?;
-        match invocation.allowed() {
+        let subject = invocation.subject();
+        let function = match invocation.allowed() {
             Locality::Spread => None,
-            Locality::LocalOnly => board.server(invocation.subject()),
-            _ => board.server_with_room(invocation.subject(), invocation.caller()),
+            Locality::LocalOnly => board.server(subject),
+            _ => board.server_with_room(subject, invocation.caller()),
+        };
+        if function.is_none() && invocation.is_under_way() {
+            return board.retired(subject);
         }
+        function
     }
 
     pub(crate) async fn call_here(

@@ -172,6 +172,7 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
     }
     match exchange.deliver(suffix, message, matches!(via, Via::Bus)) {
         Delivered::Done => {}
+        Delivered::Ended => inner.slots.remove(id),
         Delivered::CancelAt(subject) => {
             inner.slots.remove(id);
             inner.farewell(Farewell::empty(subject));
@@ -184,6 +185,9 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
         Delivered::Outdated => {
             if let Some(auth) = &inner.config.auth {
                 auth.begin_anew(exchange.subject());
+            }
+            if exchange.is_left() {
+                inner.slots.remove(id);
             }
         }
     }

@@ -245,7 +245,7 @@ pub enum CallError {
         /// How long they were waited for.
         after: Duration,
     },
-    /// A stream was not read as fast as a peer without flow control sent it.
+    /// A stream was not read as fast as a peer without flow control sent it, or not at all for too long.
     #[error("a stream of the call was not read in time: {buffered} bytes were waiting")]
     SlowReader {
         /// How much had piled up.

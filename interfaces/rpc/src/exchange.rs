@@ -7,6 +7,7 @@ mod channel;
 mod deliver;
 mod early;
 mod pulse;
+mod question;
 mod release;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) use channel::Pieces;
 pub(crate) use deliver::Delivered;
 use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
+pub(crate) use question::Question;
 pub(crate) use release::Release;
 
 /// How many streams one call may open. The widest published function has four.
@@ -53,6 +55,8 @@ struct State {
     ended_paths: Vec<Path>,
     remote: Option<Remote>,
     credits: Vec<(Path, u64)>,
+    /// How much of our streams was sent by a way on which some of it may be lost.
+    sent: Vec<(Path, u64)>,
     error: Option<CallError>,
     /// The other end has failed or is not there, so that there is nothing to cancel.
     over: bool,
@@ -131,6 +135,13 @@ impl State {
         let is_open = |channel: &Channel| channel.received() >= LONG && !channel.is_ended();
         let comes = self.paths.iter().any(|(_, channel)| is_open(channel));
         self.long || (self.by_bus && !is_stock && comes)
+    }
+
+    /// Whether nothing is of use any more that may come for a call which was given up before its other end
+    /// was known: it is over, or that is known now and cannot be told.
+    fn is_left(&self) -> bool {
+        let is_stock = || self.remote.as_ref().is_some_and(|r| r.window.is_none());
+        self.abandoned && (self.over || self.is_answered() || is_stock())
     }
 
     /// Whether everything that the other end sends has come.
@@ -227,27 +238,6 @@ impl Exchange {
         self.state.lock().root.is_ended()
     }
 
-    /// Where to ask whether the other end is still there; `None` while that is not in doubt. `confirms`
-    /// tells of a function whether those who serve it confirm each call that they do not answer at once.
-    pub(crate) fn ask(&self, confirms: impl FnOnce(&Subject) -> bool) -> Option<Subject> {
-        let mut state = self.state.lock();
-        if state.over || state.cancelled || state.abandoned || state.error.is_some() {
-            return None;
-        }
-        if state.pulse.doubted_too_long() {
-            self.lost(&mut state);
-            state.wake();
-            return None;
-        }
-        if self.is_unheard_of(&state) && confirms(&self.subject) {
-            state.pulse.unconfirmed();
-        }
-        // A 1.9 peer has no such place.
-        let remote = state.remote.clone().filter(|r| r.window.is_some())?;
-        let due = state.pulse.round();
-        due.then(|| format!("{}.{ALIVE}", remote.root).into())
-    }
-
     /// Notes the line that the request takes, before it does; 0 where it could not after all.
     pub(crate) fn goes_by(&self, line: u32) {
         let before = self.line.swap(line, Ordering::Relaxed);
@@ -325,6 +315,11 @@ impl Exchange {
     fn is_unheard_of(&self, state: &State) -> bool {
         let by_bus = self.line.load(Ordering::Relaxed) == 0;
         self.is_caller() && by_bus && state.remote.is_none() && state.root.received() == 0
+    }
+
+    /// Whether nothing is of use any more that may come for it, as it was given up.
+    pub(crate) fn is_left(&self) -> bool {
+        self.state.lock().is_left()
     }
 
     /// Notes that this is no call, so that there is nothing to cancel when it is let go.

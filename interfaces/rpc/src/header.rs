@@ -44,8 +44,8 @@ pub const WINDOW: &str = "wrpc-window";
 /// On an accept: where the sender reads what comes after the first 64 KiB of a stream, if that is not
 /// where it reads the beginning.
 pub const BULK: &str = "wrpc-bulk";
-/// On a part of a stream that is sent there: how many bytes come before it, and after a `/` how many
-/// of them were sent elsewhere.
+/// On a part of a stream that is sent there, and on the last part of one that is not and has several:
+/// how many bytes come before it, and after a `/` how many of them were sent over another connection.
 pub const OFFSET: &str = "wrpc-offset";
 /// On an answer: paths, joined by commas, that are written as pending but have already ended
 /// without data.

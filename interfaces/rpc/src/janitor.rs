@@ -3,36 +3,90 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::connection::State;
-use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::exchange::LOST;
+use crate::bulk::Offset;
+use crate::exchange::{LOST, Question};
+use crate::outbox::Outgoing;
 use crate::peer::{Farewell, Inner, Peer};
+use crate::slots::SlotId;
 
 /// The most questions that are sent in one round. With more quiet calls than this every second
 /// round, the loss of an other end is noticed later in proportion.
 const QUESTIONS: usize = 1024;
 
-/// How long the janitor waits for NATS to take what it sends. Deadlines take its place then.
+/// How long a message waits to be taken. Deadlines take its place then.
 const SEND_WITHIN: Duration = Duration::from_millis(200);
 
-/// Asks after the other ends of calls in which nothing has come for a while.
-async fn ask_around(inner: &Arc<Inner>) {
+/// How many messages wait to be taken before no more are looked at. They wait side by side: a process
+/// or a server that takes nothing holds up nobody else.
+const WAITING: usize = 2 * QUESTIONS;
+
+/// What is asked after the other ends of calls in which nothing has come for a while.
+fn questions(inner: &Inner) -> Vec<Outgoing> {
     // What is not sent yet is not late: calls end by their deadline until NATS is back.
     if inner.nats.connection_state() != State::Connected {
-        return;
+        return Vec::new();
     }
-    let peer = Peer {
-        inner: Arc::clone(inner),
-    };
-    for (id, subject) in inner.slots.questions(QUESTIONS) {
-        let reply = format!("{}.{LOST}", inner.inbox.subject(&id)).into();
-        if let Err(error) = peer.publish_reply(subject, reply, None, Bytes::new()).await {
-            tracing::debug!(%error, "could not ask after the other end of a call");
-            return;
+    let message = |(id, question): (SlotId, Question)| {
+        let reply = Subject::from(format!("{}.{LOST}", inner.inbox.subject(&id)));
+        Outgoing {
+            payload: question.sent,
+            ..Outgoing::reply(question.subject, reply)
         }
+    };
+    let questions = inner.slots.questions(QUESTIONS);
+    questions.into_iter().map(message).collect()
+}
+
+/// Sends a message, unless it is not taken in time.
+async fn say(inner: Arc<Inner>, message: Outgoing, offset: Option<Offset>) {
+    let peer = Peer { inner };
+    let sent = async {
+        match (offset, peer.inner.bulk.lane()) {
+            (Some(offset), Some(lane)) => lane.send(message.subject, offset, message.payload).await,
+            // The connection is gone, and what it carried has failed.
+            (Some(_), None) => Ok(()),
+            (None, _) => peer.pass(message).await,
+        }
+    };
+    match timeout(SEND_WITHIN, sent).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a last message or question was not sent"),
+        Err(_) => tracing::debug!("a last message or question was not taken"),
+    }
+}
+
+fn say_farewell(inner: &Arc<Inner>, farewell: Farewell) -> impl Future<Output = ()> + use<> {
+    let Farewell {
+        subject,
+        headers,
+        payload,
+        offset,
+    } = farewell;
+    let message = Outgoing {
+        subject,
+        reply: None,
+        headers,
+        payload,
+        deadline: None,
+    };
+    say(Arc::clone(inner), message, offset)
+}
+
+/// Frees slots, and ends calls that have lost something on their way.
+fn tidy_up(inner: &Inner) {
+    inner.slots.sweep();
+    if inner.bulk.has_broken() {
+        inner.slots.lose_long();
+    }
+    if let Some(auth) = &inner.config.auth {
+        auth.sweep();
     }
 }
 
@@ -40,64 +94,71 @@ async fn ask_around(inner: &Arc<Inner>) {
 pub(crate) async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let peer = |farewell: Farewell| {
-        let peer = Peer {
-            inner: Arc::clone(&inner),
-        };
-        async move {
-            let Farewell {
-                subject,
-                headers,
-                payload,
-                offset,
-            } = farewell;
-            match (offset, peer.inner.bulk.lane()) {
-                (Some(offset), Some(lane)) => lane.send(subject, offset, payload).await,
-                // The connection is gone, and what it carried has failed.
-                (Some(_), None) => Ok(()),
-                (None, _) => peer.publish(subject, headers, payload).await,
-            }
-        }
-    };
+    let (mut asked, mut said) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         tokio::select! {
             biased;
             () = inner.stop.cancelled() => break,
-            farewell = queue.recv() => match farewell {
-                Some(farewell) => {
-                    match timeout(SEND_WITHIN, peer(farewell)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => {
-                            tracing::debug!(%error, "a last message of a call was not sent");
-                        }
-                        Err(_) => tracing::debug!("a last message of a call was not taken"),
-                    }
-                }
-                None => break,
-            },
+            // However much there is to be said.
             _ = tick.tick() => {
-                inner.slots.sweep();
-                if inner.bulk.has_broken() {
-                    inner.slots.lose_long();
-                }
-                if let Some(auth) = &inner.config.auth {
-                    auth.sweep();
-                }
-                if timeout(SEND_WITHIN, ask_around(&inner)).await.is_err() {
-                    tracing::debug!("asked after some calls only: NATS takes no messages");
+                tidy_up(&inner);
+                for question in questions(&inner) {
+                    asked.push(say(Arc::clone(&inner), question, None));
                 }
             }
+            Some(()) = said.next(), if !said.is_empty() => {}
+            Some(()) = asked.next(), if !asked.is_empty() => {}
+            farewell = queue.recv(), if said.len() < WAITING => match farewell {
+                Some(farewell) => said.push(say_farewell(&inner, farewell)),
+                None => break,
+            },
         }
     }
     // What was queued before the stop still goes out, within a short time.
     queue.close();
-    let until = Instant::now() + Duration::from_millis(200);
     while let Ok(farewell) = queue.try_recv() {
-        if tokio::time::timeout_at(until, peer(farewell))
-            .await
-            .is_err()
-        {
-            break;
+        said.push(say_farewell(&inner, farewell));
+    }
+    let last_words = async { while said.next().await.is_some() {} };
+    if timeout(SEND_WITHIN, last_words).await.is_err() {
+        tracing::debug!("ended without the last messages of some calls");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_nats_box::{NatsBox, taken_in};
+
+    use crate::auth::LineEnd;
+    use crate::local::Switchboard;
+    use crate::peer::PeerConfig;
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a test listens to the wire")]
+    async fn a_process_that_takes_nothing_holds_up_nobody_else() {
+        let nats = NatsBox::start().await.unwrap();
+        let board = Switchboard::default();
+        let config = PeerConfig {
+            local: Some(board.clone()),
+            ..PeerConfig::default()
+        };
+        let peer = Peer::new(nats.client().await.unwrap(), config);
+        let peer = peer.await.unwrap();
+        let (line, _queue) = board.add_line(LineEnd::Host);
+        let stuck = Subject::from(format!("_LINE.{}.stuck", line.id()));
+        let message = || Outgoing::reply(stuck.clone(), Subject::from_static("x"));
+        while line.try_pass(message()).is_ok() {}
+        let listener = nats.client().await.unwrap();
+        let mut heard = listener.subscribe("_INBOX.other").await.unwrap();
+        taken_in(&listener).await.unwrap();
+        for _ in 0..100 {
+            peer.farewell(Farewell::empty(stuck.clone()));
         }
+        peer.farewell(Farewell::empty(Subject::from_static("_INBOX.other")));
+        let soon = Duration::from_secs(5);
+        timeout(soon, heard.next()).await.unwrap().unwrap();
+        peer.close().await;
     }
 }

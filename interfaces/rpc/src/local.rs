@@ -8,7 +8,7 @@
 
 use std::any::TypeId;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use async_nats::{Message, Subject};
@@ -73,6 +73,10 @@ struct Tables {
     peers: RwLock<HashMap<Box<str>, Weak<Inner>>>,
     /// Functions, by subject. There may be several servers of one.
     functions: RwLock<HashMap<Box<str>, Servers>>,
+    /// Functions that take nothing new any more, but what calls under way in this process call.
+    retired: RwLock<HashMap<Box<str>, Servers>>,
+    /// Whether there ever were such, which is seldom asked for in vain then.
+    has_retired: AtomicBool,
     /// Tells of changes of `functions`.
     version: watch::Sender<u64>,
     /// The processes that this one is joined with.
@@ -151,19 +155,22 @@ impl Switchboard {
             board: self.clone(),
             subject: subject.into(),
             function: Arc::downgrade(function),
+            is_retired: false,
         }
     }
 
     fn remove_function(&self, subject: &str, function: &Weak<dyn TakeIn>) {
-        let mut functions = self.tables.functions.write();
-        if let Some(servers) = functions.get_mut(subject) {
-            servers.retain(|server| !server.ptr_eq(function));
-            if servers.is_empty() {
-                functions.remove(subject);
-            }
-        }
-        drop(functions);
+        remove(&mut self.tables.functions.write(), subject, function);
         self.changed();
+    }
+
+    fn retire_function(&self, subject: &str, function: &Weak<dyn TakeIn>) {
+        let mut retired = self.tables.retired.write();
+        let servers = retired.entry(subject.into()).or_default();
+        servers.push(Weak::clone(function));
+        drop(retired);
+        self.tables.has_retired.store(true, Ordering::Release);
+        self.remove_function(subject, function);
     }
 
     fn changed(&self) {
@@ -207,6 +214,31 @@ impl Switchboard {
     pub(crate) fn server(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
         let functions = self.tables.functions.read();
         functions.get(subject)?.iter().find_map(Weak::upgrade)
+    }
+
+    /// A server of the function in this process that takes nothing new any more, for what a call under
+    /// way here calls.
+    pub(crate) fn retired(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
+        if !self.tables.has_retired.load(Ordering::Acquire) {
+            return None;
+        }
+        let retired = self.tables.retired.read();
+        retired.get(subject)?.iter().find_map(Weak::upgrade)
+    }
+
+    /// Hands a request of a call under way here to such a server; gives it back when there is none.
+    pub(crate) fn ask_retired(&self, request: Outgoing, local_only: bool) -> Option<Outgoing> {
+        let Some(server) = self.retired(&request.subject) else {
+            return Some(request);
+        };
+        self.take(&server, request, local_only);
+        None
+    }
+
+    fn take(&self, server: &Arc<dyn TakeIn>, request: Outgoing, local_only: bool) {
+        let way_on = |message: &Message| self.way_on(message);
+        let way_on: Option<WayOn<'_>> = if local_only { None } else { Some(&way_on) };
+        Arc::clone(server).take(request.arrived(), Came::Here, way_on);
     }
 
     /// Hands a call to its function, whether it has room or not; gives it back when that is not
@@ -276,9 +308,7 @@ impl Switchboard {
     ) -> Asked {
         let mut why = Why::NoServerHere;
         if let Some(server) = self.server_with_room(&request.subject, None) {
-            let way_on = |message: &Message| self.way_on(message);
-            let way_on: Option<WayOn<'_>> = if local_only { None } else { Some(&way_on) };
-            server.take(request.arrived(), Came::Here, way_on);
+            self.take(&server, request, local_only);
             return Asked::Taken(Road::Process);
         }
         if let Some(server) = self.server(&request.subject) {
@@ -425,10 +455,35 @@ pub(crate) struct Listed {
     board: Switchboard,
     subject: Box<str>,
     function: Weak<dyn TakeIn>,
+    is_retired: bool,
+}
+
+impl Listed {
+    /// Leaves the place to what calls that are under way in this process call: others, and other
+    /// processes, find it no more.
+    pub(crate) fn retire(&mut self) {
+        self.is_retired = true;
+        self.board.retire_function(&self.subject, &self.function);
+    }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.board.remove_function(&self.subject, &self.function);
+        let (subject, function) = (&self.subject, &self.function);
+        if self.is_retired {
+            let mut retired = self.board.tables.retired.write();
+            remove(&mut retired, subject, function);
+        } else {
+            self.board.remove_function(subject, function);
+        }
+    }
+}
+
+fn remove(functions: &mut HashMap<Box<str>, Servers>, subject: &str, function: &Weak<dyn TakeIn>) {
+    if let Some(servers) = functions.get_mut(subject) {
+        servers.retain(|server| !server.ptr_eq(function));
+        if servers.is_empty() {
+            functions.remove(subject);
+        }
     }
 }

@@ -19,6 +19,10 @@ use crate::respond::Inbound;
 use crate::stream::ByteReader;
 use pace::Pace;
 
+/// How long a 1.9 caller may be quiet that has sent more than its request: those that do end their
+/// parameters, however slow the way.
+const BEGUN: Duration = Duration::from_secs(10);
+
 /// The parameters of one call.
 #[derive(Debug)]
 pub struct Params {
@@ -152,14 +156,22 @@ impl Params {
 
     /// Waits for all parameters of a function whose type is not known here.
     ///
-    /// A caller that never ends its parameters is taken to have sent them all once it has been
-    /// quiet for `quiet`.
+    /// A 1.9 caller that never ends its parameters is taken to have sent them all once it has been
+    /// quiet for `quiet`, or for ten seconds once it has sent more than the request. One of our kind
+    /// ends them.
     ///
     /// # Errors
     ///
     /// As [`Params::decode`].
     pub async fn all(&mut self, quiet: Duration) -> Result<Bytes, CallError> {
+        let request = self.first.len();
         while !self.complete {
+            if self.inbound.newer() {
+                self.more().await?;
+                continue;
+            }
+            let has_begun = self.first.len() > request;
+            let quiet = if has_begun { quiet.max(BEGUN) } else { quiet };
             match tokio::time::timeout(quiet, self.more()).await {
                 Ok(more) => more?,
                 Err(_) => self.complete = true,

@@ -390,7 +390,7 @@ impl Peer {
     }
 
     /// Sends a message of a call under way.
-    async fn pass(&self, mut message: Outgoing) -> Result<(), CallError> {
+    pub(crate) async fn pass(&self, mut message: Outgoing) -> Result<(), CallError> {
         let inner = &self.inner;
         if let Some(board) = &inner.config.local {
             match board.pass(message, inner.inbox.prefix().len()) {
@@ -405,31 +405,41 @@ impl Peer {
     }
 
     /// Sends a request by the nearest road that it may take, unless it cannot leave before its
-    /// deadline, and has that road counted.
+    /// deadline, and has that road counted. One that is a part of a call which `is_under_way` here may
+    /// go to what takes no others.
     pub(crate) async fn publish_request(
         &self,
         exchange: &Exchange,
         mut message: Outgoing,
         locality: Locality,
+        is_under_way: bool,
     ) -> Result<(), CallError> {
         check_subject(&message.subject).map_err(CallError::Send)?;
         let mut why = Why::NotConnected;
-        match &self.inner.config.local {
+        let local_only = locality == Locality::LocalOnly;
+        let board = self.inner.config.local.as_ref();
+        match board {
             _ if locality == Locality::Spread => why = Why::Spread,
-            Some(board) => {
-                let local_only = locality == Locality::LocalOnly;
-                match board.ask(message, local_only, |line| exchange.goes_by(line)) {
-                    Asked::Taken(Road::Socket) => return Ok(()),
-                    Asked::Taken(road) => {
-                        exchange.count(road, Why::Nearest);
-                        return Ok(());
-                    }
-                    Asked::Left(back, reason) => (message, why) = (back, reason),
+            Some(board) => match board.ask(message, local_only, |line| exchange.goes_by(line)) {
+                Asked::Taken(Road::Socket) => return Ok(()),
+                Asked::Taken(road) => {
+                    exchange.count(road, Why::Nearest);
+                    return Ok(());
                 }
-            }
+                Asked::Left(back, reason) => (message, why) = (back, reason),
+            },
             None => {}
         }
-        if locality == Locality::LocalOnly {
+        if let Some(board) = board.filter(|_| is_under_way) {
+            match board.ask_retired(message, local_only) {
+                None => {
+                    exchange.count(Road::Process, Why::Nearest);
+                    return Ok(());
+                }
+                Some(back) => message = back,
+            }
+        }
+        if local_only {
             return Err(CallError::not_local(&message.subject, why));
         }
         self.inner.address(&mut message, None);

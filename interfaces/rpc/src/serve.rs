@@ -26,7 +26,7 @@ use crate::respond::Responder;
 use crate::start::Crew;
 use intake::Intake;
 pub(crate) use leave::{Leave, WayOn};
-use member::Member;
+use member::{Leaving, Member};
 
 /// How a function is served.
 #[derive(Debug, Clone)]
@@ -162,8 +162,10 @@ pub struct IncomingCall {
 /// A function that is being served. Dropping it stops at once; see [`ServeHandle::drain`].
 #[derive(Debug)]
 pub struct ServeHandle {
+    retire: CancellationToken,
     leave: CancellationToken,
     abort: CancellationToken,
+    kept: TaskTracker,
     tasks: TaskTracker,
     bodies: TaskTracker,
 }
@@ -172,6 +174,27 @@ impl ServeHandle {
     /// Leaves the queue group without waiting; what has arrived is still answered.
     pub fn leave(&self) {
         self.leave.cancel();
+    }
+
+    /// Leaves the queue group without waiting, and takes nothing new but what calls that are
+    /// [under way](crate::Invocation::under_way) in this process call, until it is drained: for a process
+    /// that stops all it serves.
+    pub fn retire(&self) {
+        self.retire.cancel();
+    }
+
+    /// Waits until it has left the queue group and no call of it is under way.
+    pub async fn quiet(&self) {
+        self.tasks.close();
+        self.bodies.close();
+        self.tasks.wait().await;
+        self.bodies.wait().await;
+    }
+
+    /// Whether it has left the queue group and no call of it is under way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.tasks.is_empty() && self.bodies.is_empty()
     }
 
     /// Leaves the queue group, answers what has arrived, and ends by `deadline` at the latest;
@@ -184,17 +207,17 @@ impl ServeHandle {
     /// As [`ServeHandle::drain`], with an end that need not be known beforehand.
     pub async fn drain_until(self, end: impl Future<Output = ()>) {
         self.leave.cancel();
-        self.tasks.close();
-        self.bodies.close();
+        self.kept.close();
         let all_done = async {
-            self.tasks.wait().await;
-            self.bodies.wait().await;
+            self.kept.wait().await;
+            self.quiet().await;
         };
         tokio::select! {
             biased;
             () = all_done => {}
             () = end => {
                 self.abort.cancel();
+                self.tasks.close();
                 self.tasks.wait().await;
             }
         }
@@ -241,9 +264,12 @@ impl Peer {
         check_subject(&subject.into()).map_err(refuse)?;
         self.remember(subject);
         let member = Member::join(self, subject, queue).await?;
+        let leave = self.inner.stop.child_token();
         let handle = ServeHandle {
-            leave: self.inner.stop.child_token(),
+            retire: leave.child_token(),
+            leave,
             abort: self.inner.stop.child_token(),
+            kept: TaskTracker::new(),
             tasks: TaskTracker::new(),
             bodies: TaskTracker::new(),
         };
@@ -259,9 +285,14 @@ impl Peer {
             },
             detour: Arc::default(),
             abort: handle.abort.clone(),
+            kept: handle.kept.clone(),
             bodies: handle.bodies.clone(),
         });
-        handle.tasks.spawn(intake.run(member, handle.leave.clone()));
+        let leaving = Leaving {
+            retire: handle.retire.clone(),
+            leave: handle.leave.clone(),
+        };
+        handle.tasks.spawn(intake.run(member, leaving));
         Ok(handle)
     }
 

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::error::CallError;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Question};
 use crate::socket::Line;
 use reuse::Reuse;
 
@@ -93,6 +93,12 @@ impl Table {
         if self.empty(id).is_some() {
             self.free.push_back(id.index);
         }
+    }
+
+    /// Whether a call has the slot of this name.
+    fn holds(&self, id: SlotId) -> bool {
+        let slot = self.slots.get(id.index as usize);
+        slot.is_some_and(|slot| slot.seal == id.seal && slot.exchange.is_some())
     }
 
     fn distrust(&mut self, function: &Subject) {
@@ -220,7 +226,8 @@ impl Slots {
         let given_up = table.reuse.expire(now);
         table.give_up(given_up);
         while let Some((at, id)) = table.lingering.front().copied() {
-            if at > now {
+            // Most have been answered meanwhile, and their slots are free, or have another name.
+            if at > now && table.holds(id) {
                 return;
             }
             table.lingering.pop_front();
@@ -238,8 +245,8 @@ impl Slots {
         slot.exchange.clone().map(|exchange| (id, exchange))
     }
 
-    /// The calls whose other ends are to be asked for in this round, and where.
-    pub(crate) fn questions(&self, most: usize) -> Vec<(SlotId, Subject)> {
+    /// The calls whose other ends are to be asked for in this round, and what.
+    pub(crate) fn questions(&self, most: usize) -> Vec<(SlotId, Question)> {
         let mut table = self.table.lock();
         let len = table.slots.len();
         let mut questions = Vec::new();
@@ -251,12 +258,12 @@ impl Slots {
             table.next_asked = index + 1;
             let slot = &table.slots[index];
             let ask = |exchange: &Arc<Exchange>| exchange.ask(|called| table.reuse.trusts(called));
-            if let Some(subject) = slot.exchange.as_ref().and_then(ask) {
+            if let Some(question) = slot.exchange.as_ref().and_then(ask) {
                 let id = SlotId {
                     index: index as u32,
                     seal: slot.seal,
                 };
-                questions.push((id, subject));
+                questions.push((id, question));
             }
         }
         questions

@@ -3,6 +3,10 @@
 //! A reader tells how much it has consumed once half of its window is used up, or less of it when it
 //! is slow; a writer stops when the window is full. A 1.9 peer neither grants nor heeds credit: what
 //! it sends is buffered up to a bound, and a reader that stays behind fails its own call only.
+//!
+//! Over NATS a part may be lost, when a connection breaks that it is on. A peer of our kind notices: the
+//! last of several messages tells how much came before it, and while a stream is open its sender tells
+//! now and then how much was sent ([`crate::exchange`]).
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,15 +14,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_nats::Subject;
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use lattice_codec::Path;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::bulk::{LONG, Lane, Offset};
 use crate::dispatch::Via;
-use crate::error::CallError;
+use crate::error::{CallError, RemoteError};
 use crate::exchange::Remote;
 use crate::outbound;
 use crate::outbox::check_subject;
@@ -27,6 +31,10 @@ use crate::peer::{Farewell, SlotGuard};
 /// After how long a reader that is slow tells of less than half a window: a writer that hears nothing
 /// for some seconds may take it for one that reads nothing.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// After how long it tells of whatever it has read: not to read at all ends a stream, see
+/// [`PeerConfig::longest_stall`](crate::PeerConfig::longest_stall).
+const SLOWEST: Duration = Duration::from_secs(10);
 
 /// Reads the bytes of one stream or future, in order.
 ///
@@ -147,9 +155,11 @@ impl ByteReader {
     fn grant_credit(&mut self) {
         let window = self.guard.peer.inner.config.stream_window;
         let untold = self.consumed - self.reported;
-        let is_slow = || self.reported_at.elapsed() >= SLOW;
-        if untold < window / 2 && (untold < window / 16 || !is_slow()) {
-            return;
+        if untold < window / 2 {
+            let pause = if untold < window / 16 { SLOWEST } else { SLOW };
+            if self.reported_at.elapsed() < pause {
+                return;
+            }
         }
         let Some(Remote {
             root,
@@ -203,6 +213,10 @@ pub struct ByteWriter {
     bulk: Option<Subject>,
     /// After how many bytes it has gone there, if it has.
     long_from: Option<u64>,
+    /// Whether a part may be lost on its way, and the reader notices if it is told how much was sent.
+    tells: bool,
+    /// How long the reader may take nothing; without it, as long as the other end is there.
+    longest_stall: Option<Duration>,
     sent: u64,
     credit: u64,
     done: bool,
@@ -227,6 +241,8 @@ impl ByteWriter {
             window: None,
             bulk: None,
             long_from: None,
+            tells: false,
+            longest_stall: None,
             sent: 0,
             credit: 0,
             done: false,
@@ -241,6 +257,7 @@ impl ByteWriter {
         deadline: Option<Instant>,
     ) -> Self {
         let mut writer = Self::to_callee(guard, path, deadline);
+        writer.longest_stall = Some(writer.guard.peer.inner.config.longest_stall);
         writer.learn(caller, "results");
         writer
     }
@@ -254,7 +271,9 @@ impl ByteWriter {
             let via = Via::Bus;
             check_subject(place).is_ok() && peer.inner.may_write_to(place, via)
         };
-        self.bulk = bulk.filter(|place| may_be_used(place) && !peer.is_near(&remote.root));
+        let is_near = peer.is_near(&remote.root);
+        self.bulk = bulk.filter(|place| may_be_used(place) && !is_near);
+        self.tells = remote.window.is_some() && !is_near;
         self.subject = Some(place(&remote.root));
         self.window = remote.window;
     }
@@ -265,7 +284,7 @@ impl ByteWriter {
     ) -> Result<T, CallError> {
         match self.deadline {
             None => work.await,
-            Some(at) => tokio::time::timeout_at(at, work).await.unwrap_or_else(|_| {
+            Some(at) => timeout_at(at, work).await.unwrap_or_else(|_| {
                 let subject = self.guard.exchange.subject().to_string();
                 Err(CallError::Deadline {
                     subject,
@@ -320,27 +339,63 @@ impl ByteWriter {
         self.long_from.map(|from| Offset { at, from })
     }
 
+    /// What the last message tells of those before it, if there were any: without it, what is left
+    /// would pass for the whole when one of them was lost.
+    fn mark(&self) -> Option<HeaderMap> {
+        let (at, from) = (self.sent, 0);
+        (self.tells && at > 0).then(|| Offset { at, from }.headers())
+    }
+
     /// Sends what comes next; an empty part ends the stream.
-    async fn send(&self, subject: Subject, part: Bytes) -> Result<(), CallError> {
-        let peer = &self.guard.peer;
-        let Some(offset) = self.offset() else {
-            return peer.publish(subject, None, part).await;
-        };
-        match peer.inner.bulk.lane() {
-            Some(lane) => lane.send(subject, offset, part).await,
-            None => {
-                let subject = self.guard.exchange.subject().to_string();
-                Err(CallError::Incomplete { subject })
-            }
+    async fn send(
+        &mut self,
+        subject: Subject,
+        part: Bytes,
+        is_last: bool,
+    ) -> Result<(), CallError> {
+        let size = part.len() as u64;
+        let (peer, exchange) = (&self.guard.peer, &self.guard.exchange);
+        if let Some(offset) = self.offset() {
+            let Some(lane) = peer.inner.bulk.lane() else {
+                let subject = exchange.subject().to_string();
+                return Err(CallError::Incomplete { subject });
+            };
+            lane.send(subject, offset, part).await?;
+            self.sent += size;
+            return Ok(());
         }
+        let headers = if is_last { self.mark() } else { None };
+        peer.publish(subject, headers, part).await?;
+        self.sent += size;
+        if self.tells {
+            exchange.has_sent(&self.path, self.sent);
+        }
+        Ok(())
     }
 
     /// Sends bytes, waiting while the other end has no room for them.
     ///
     /// # Errors
     ///
-    /// [`CallError::Cancelled`] when the other end has given up, or what ended the call.
-    pub async fn write(&mut self, mut data: Bytes) -> Result<(), CallError> {
+    /// [`CallError::Cancelled`] when the other end has given up, [`CallError::SlowReader`] when the
+    /// caller takes nothing of an answer for [too long](crate::PeerConfig::longest_stall), or what ended
+    /// the call.
+    pub fn write(&mut self, data: Bytes) -> impl Future<Output = Result<(), CallError>> {
+        self.send_all(data, false)
+    }
+
+    /// Sends the last bytes, which tell by themselves that they are, so that no empty message follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`ByteWriter::write`].
+    pub async fn finish(&mut self, data: Bytes) -> Result<(), CallError> {
+        self.send_all(data, true).await?;
+        self.done = true;
+        Ok(())
+    }
+
+    async fn send_all(&mut self, mut data: Bytes, is_end: bool) -> Result<(), CallError> {
         let most = outbound::room(&self.guard.peer, None, "");
         while !data.is_empty() {
             if let Some(error) = self.guard.exchange.stopped() {
@@ -349,9 +404,8 @@ impl ByteWriter {
             let subject = self.subject().await?;
             let free = self.free().await?;
             let part = data.split_to(data.len().min(most).min(free));
-            let size = part.len() as u64;
-            self.send(subject, part).await?;
-            self.sent += size;
+            let is_last = is_end && data.is_empty();
+            self.send(subject, part, is_last).await?;
             self.change_over();
         }
         Ok(())
@@ -367,9 +421,32 @@ impl ByteWriter {
             let path = self.path.clone();
             let credit = self.credit;
             let more = poll_fn(|cx| exchange.poll_credit(&path, credit, cx));
-            self.credit = self.in_time(more).await?;
+            let more = match self.longest_stall {
+                Some(longest) => timeout(longest, more).await,
+                None => Ok(self.in_time(more).await),
+            };
+            self.credit = match more {
+                Ok(credit) => credit?,
+                Err(_) => return Err(self.stalled()),
+            };
         }
         Ok((self.credit + window).saturating_sub(self.sent).max(1) as usize)
+    }
+
+    /// The reader takes nothing any more: it is told that this is not the end of the stream.
+    fn stalled(&mut self) -> CallError {
+        let buffered = usize::try_from(self.sent - self.credit).unwrap_or(usize::MAX);
+        let error = CallError::SlowReader { buffered };
+        if let Some(reader) = self.guard.exchange.remote() {
+            let told = RemoteError::new(RemoteError::FAILED, error.to_string());
+            self.guard.peer.farewell(Farewell {
+                headers: Some(told.headers()),
+                payload: told.payload(),
+                ..Farewell::empty(reader.root)
+            });
+        }
+        self.broke_off();
+        error
     }
 
     /// Ends the stream with the empty message that ends every stream.
@@ -383,12 +460,7 @@ impl ByteWriter {
         }
         let subject = self.subject().await?;
         self.done = true;
-        self.send(subject, Bytes::new()).await
-    }
-
-    /// Notes that the data itself told its end, so that no empty message follows.
-    pub fn finished(&mut self) {
-        self.done = true;
+        self.send(subject, Bytes::new(), true).await
     }
 
     /// Notes that the data breaks off. A peer of our kind is told so in other words; the empty
@@ -407,6 +479,7 @@ impl Drop for ByteWriter {
         if !self.done && self.guard.exchange.stopped().is_none() {
             self.guard.peer.farewell(Farewell {
                 offset: self.offset(),
+                headers: self.mark(),
                 ..Farewell::empty(subject)
             });
         }

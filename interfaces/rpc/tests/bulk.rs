@@ -111,9 +111,11 @@ fn streamed(message: &Message) -> bool {
     subject.contains(".params.0") || subject.contains(".results.0")
 }
 
+/// Whether it follows what was sent over the other connection; the end of a short stream follows none.
 fn is_long(message: &Message) -> bool {
-    let headers = message.headers.as_ref();
-    headers.is_some_and(|headers| headers.get(header::OFFSET).is_some())
+    let offset = message.headers.as_ref();
+    let offset = offset.and_then(|headers| headers.get(header::OFFSET));
+    offset.is_some_and(|offset| !offset.as_str().ends_with("/0"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,11 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use bytes::Bytes;
+use lattice_core::Locality;
 use lattice_rpc::{CallError, Limiter, Peer, PeerConfig, Switchboard};
-use support::{Pair, options, soon};
+use support::{Pair, options, soon, until};
 
 /// Peers as `pair` has them, but with a board.
 async fn beside(pair: &Pair, board: &Switchboard) -> Peer {
@@ -105,4 +107,50 @@ async fn a_peer_that_is_closed_leaves_the_board() {
         .await
         .unwrap();
     assert!(gone.is_err(), "{gone:?}");
+}
+
+#[tokio::test]
+async fn calls_that_find_no_turn_stay_while_nats_is_away() {
+    let board = Switchboard::default();
+    let mut pair = pair_on(&board).await;
+    let mut narrow = options();
+    narrow.limiter = Arc::new(Limiter::new(1, 10, Duration::from_secs(5)));
+    let _serving = pair
+        .serve_with("wait", narrow, |call| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            call.responder.reply(Bytes::new()).await.unwrap();
+        })
+        .await;
+    pair.nats.stop();
+    until(|| pair.callee.nats().connection_state() != State::Connected).await;
+    let calls = (0..6).map(|_| {
+        let (caller, call) = (pair.caller.clone(), pair.invocation("wait"));
+        tokio::spawn(async move { caller.call(call, Bytes::new()).await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_is_retired_takes_what_calls_under_way_call_and_nothing_else() {
+    let board = Switchboard::default();
+    let pair = pair_on(&board).await;
+    let serving = pair.serve_echo("echo").await;
+    let call = |invocation| pair.caller.call(invocation, Bytes::from_static(b"x"));
+    serving.retire();
+    serving.quiet().await;
+    assert!(serving.is_quiet() && !board.serves(&pair.subject("echo")));
+    let new = call(pair.invocation("echo")).await;
+    assert!(matches!(new, Err(CallError::NotServed { .. })), "{new:?}");
+    for locality in [Locality::PreferLocal, Locality::LocalOnly, Locality::Spread] {
+        let part = || pair.invocation("echo").locality(locality).under_way();
+        assert_eq!(call(part()).await.unwrap(), "x");
+        let begun = pair.caller.start(part(), Bytes::from_static(b"y"), &[]);
+        let answer = begun.await.unwrap().result().await.unwrap();
+        assert_eq!(answer.bytes, "y");
+    }
+    serving.drain(soon(1000)).await;
+    let gone = call(pair.invocation("echo").under_way()).await;
+    assert!(matches!(gone, Err(CallError::NotServed { .. })), "{gone:?}");
 }

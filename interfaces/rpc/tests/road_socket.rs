@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use lattice_core::Locality;
@@ -187,6 +188,28 @@ async fn what_finds_no_room_over_the_socket_goes_on_over_nats() {
     };
     timeout(Duration::from_secs(10), answered).await.unwrap();
     held.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn what_finds_no_room_over_the_socket_waits_there_while_nats_is_away() {
+    let mut pair = Pair::start().await;
+    let mut narrow = options();
+    narrow.limiter = Arc::new(Limiter::new(1, 10, SOON));
+    let _serving = pair
+        .serve_with("wait", narrow, |call| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            call.responder.reply(Bytes::new()).await.unwrap();
+        })
+        .await;
+    pair.nats.stop();
+    until(|| pair.callee.nats().connection_state() != State::Connected).await;
+    let calls = (0..6).map(|_| {
+        let (caller, call) = (pair.caller.clone(), pair.invocation("wait"));
+        tokio::spawn(async move { caller.call(call, Bytes::new()).await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

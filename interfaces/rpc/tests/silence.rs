@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use lattice_codec::Path;
 use lattice_core::subject::RpcPrefix;
 use lattice_nats_box::taken_in;
-use lattice_rpc::{CallError, Invocation, PeerConfig, header};
+use lattice_rpc::{CallError, Invocation, PeerConfig, ServeHandle, header};
 use support::{Pair, id, lattice, soon};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -212,4 +212,113 @@ async fn a_call_that_another_instance_confirms_outlives_a_death() {
     begun.recv().await.unwrap();
     pair.caller.has_died(&lattice(), "target");
     assert_eq!(call.await.unwrap().unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_nothing_of_its_answer_ends_it() {
+    const WINDOW: usize = 64 * 1024;
+    let pair = Pair::with_config(PeerConfig {
+        stream_window: WINDOW as u64,
+        longest_stall: IDLE * 4,
+        ..PeerConfig::default()
+    })
+    .await;
+    let (tell, mut told) = tokio::sync::mpsc::channel(1);
+    let _serving = pair
+        .serve("full", move |call| {
+            let tell = tell.clone();
+            async move {
+                let answer = Bytes::from_static(&[0]);
+                let streams = call.responder.reply_streaming(answer, &[], true).await;
+                let mut writer = streams.unwrap().writer(path()).await.unwrap();
+                let much = Bytes::from(vec![7; 3 * WINDOW]);
+                tell.send(writer.write(much).await).await.unwrap();
+            }
+        })
+        .await;
+    let begin = async || {
+        let call = pair.invocation("full").until(soon(PATIENCE_MS));
+        let call = pair.caller.start(call, Bytes::from_static(&[0]), &[]);
+        let mut call = call.await.unwrap();
+        call.result().await.unwrap();
+        call
+    };
+    let unread = begin().await;
+    let ended = timeout(Duration::from_secs(10), told.recv()).await;
+    let ended = ended.unwrap().unwrap();
+    assert!(
+        matches!(ended, Err(CallError::SlowReader { buffered: WINDOW })),
+        "{ended:?}"
+    );
+    // What it has not read is not taken for the whole.
+    let mut reader = unread.reader(path(), None);
+    let mut size = 0;
+    while size < WINDOW {
+        size += reader.next().await.unwrap().unwrap().len();
+    }
+    assert_eq!(size, WINDOW);
+    let end = timeout(Duration::from_secs(10), reader.next()).await;
+    let end = end.unwrap().unwrap();
+    assert!(matches!(end, Err(CallError::Remote(_))), "{end:?}");
+    // One that pauses goes on where it was.
+    let mut reader = begin().await.reader(path(), None);
+    let mut size = 0;
+    while size < 3 * WINDOW {
+        sleep(IDLE).await;
+        size += reader.next().await.unwrap().unwrap().len();
+    }
+    told.recv().await.unwrap().unwrap();
+}
+
+/// How long a caller may be quiet in the next test.
+const QUIET: Duration = Duration::from_secs(1);
+
+async fn serve_all(pair: &Pair) -> ServeHandle {
+    pair.serve("all", |mut call| async move {
+        let all = call.params.all(QUIET).await.unwrap();
+        call.responder.reply(all).await.unwrap();
+    })
+    .await
+}
+
+/// The answer to parameters of three parts, between which there are pauses.
+async fn answer_to(pair: &Pair, headers: HeaderMap, pauses: [Duration; 2]) -> Bytes {
+    let client = pair.nats.client().await.unwrap();
+    let root = format!("{}.0", client.new_inbox());
+    let mut own = client.subscribe(format!("{root}.>")).await.unwrap();
+    let mut accepts = client.subscribe(root.clone()).await.unwrap();
+    let (subject, first) = (pair.subject("all"), Bytes::from_static(b"a"));
+    client
+        .publish_with_reply_and_headers(subject, root, headers, first)
+        .await
+        .unwrap();
+    let accept = timeout(Duration::from_secs(10), accepts.next()).await;
+    let params = format!("{}.params", accept.unwrap().unwrap().reply.unwrap());
+    for (part, pause) in ["b", "c"].into_iter().zip(pauses) {
+        sleep(pause).await;
+        client.publish(params.clone(), part.into()).await.unwrap();
+        client.flush().await.unwrap();
+    }
+    client.publish(params, Bytes::new()).await.unwrap();
+    loop {
+        let message = timeout(Duration::from_secs(10), own.next()).await;
+        let message = message.unwrap().unwrap();
+        if message.subject.as_str().ends_with(".results") {
+            return message.payload;
+        }
+    }
+}
+
+#[tokio::test]
+async fn parameters_whose_end_is_told_are_waited_for() {
+    let pair = Pair::start().await;
+    let _serving = serve_all(&pair).await;
+    let pause = QUIET + IDLE * 2;
+    let mut newer = HeaderMap::new();
+    newer.insert(header::CALL, "left=60000;window=65536");
+    assert_eq!(answer_to(&pair, newer, [pause, pause]).await, "abc");
+    // A 1.9 caller that has begun to send the rest.
+    let none = Duration::ZERO;
+    let older = answer_to(&pair, HeaderMap::new(), [none, pause]).await;
+    assert_eq!(older, "abc");
 }

@@ -91,6 +91,19 @@ impl Channel {
         Ok(())
     }
 
+    /// Appends the last piece of a stream, which tells how many bytes come before it.
+    pub(crate) fn push_last(
+        &mut self,
+        at: u64,
+        data: Bytes,
+        account: &Arc<Account>,
+    ) -> Result<(), Refused> {
+        if at != self.received && !self.ended {
+            return Err(Refused::Gap);
+        }
+        self.push(data, account)
+    }
+
     /// Takes in a piece that came over the connection for long streams. Some of what is before it may
     /// still be on its way over the other.
     pub(crate) fn push_long(
@@ -342,6 +355,25 @@ mod tests {
             prop_assert!(channel.is_ended());
             prop_assert_eq!(channel.buffered(), 0);
             prop_assert_eq!(received, whole);
+        }
+    }
+
+    #[test]
+    fn the_last_piece_tells_whether_one_before_it_was_lost() {
+        let (_budget, account) = account(1 << 20);
+        let after = |at: u64, last: &'static [u8]| {
+            let mut channel = Channel::default();
+            channel
+                .push(Bytes::from_static(b"0123456789"), &account)
+                .unwrap();
+            let pushed = channel.push_last(at, Bytes::from_static(last), &account);
+            (pushed, channel.is_ended())
+        };
+        assert_eq!(after(10, b""), (Ok(()), true));
+        assert_eq!(after(10, b"0"), (Ok(()), false));
+        for at in [0, 9, 11, u64::MAX] {
+            assert_eq!(after(at, b""), (Err(Refused::Gap), false), "{at}");
+            assert_eq!(after(at, b"0"), (Err(Refused::Gap), false), "{at}");
         }
     }
 

@@ -6,7 +6,7 @@ use lattice_codec::Path;
 
 use super::budget::Exhausted;
 use super::channel::Refused;
-use super::{Exchange, LOST, MAX_PATHS, Remote, Side, State};
+use super::{ALIVE, Exchange, LOST, MAX_PATHS, Remote, Side, State};
 use crate::bulk::Offset;
 use crate::error::{CallError, RemoteError};
 use crate::header::{self, turn_of};
@@ -21,10 +21,22 @@ pub(crate) enum Delivered {
     Done,
     /// The caller has given up; tell the peer at this subject and drop the slot.
     CancelAt(Subject),
+    /// The caller has given up, and there is nobody to tell; drop the slot.
+    Ended,
     /// It was an answer to another call of this function.
     Misplaced,
     /// The call was refused, since the session that proves it is of no use there.
     Outdated,
+}
+
+/// What a part of a stream tells of where it is.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Nothing,
+    /// It is the last one, after so many bytes.
+    Last(u64),
+    /// It came over the connection for long streams.
+    Long(Offset),
 }
 
 impl Exchange {
@@ -41,6 +53,7 @@ impl Exchange {
         }
         match (self.side, suffix) {
             (_, LOST) => {}
+            (_, ALIVE) => self.deliver_question(&mut state, &message.payload),
             (Side::Caller, "") => outcome = self.deliver_accept(&mut state, &message),
             (Side::Caller, "results") => {
                 if is_misplaced(&mut state, &message) {
@@ -51,9 +64,12 @@ impl Exchange {
             (Side::Callee, "params") => self.deliver_root(&mut state, message.payload),
             (Side::Callee, "cancel") => state.cancelled = true,
             (Side::Callee, "") => {}
-            (side, suffix) => self.deliver_at_path(&mut state, side, suffix, message.payload),
+            (side, suffix) => self.deliver_at_path(&mut state, side, suffix, message),
         }
         state.wake();
+        if state.is_left() && matches!(outcome, Delivered::Done) {
+            outcome = Delivered::Ended;
+        }
         outcome
     }
 
@@ -204,7 +220,8 @@ impl Exchange {
         state.error.get_or_insert(error);
     }
 
-    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, payload: Bytes) {
+    fn deliver_at_path(&self, state: &mut State, side: Side, suffix: &str, message: Message) {
+        let payload = message.payload;
         let prefix = match side {
             Side::Caller => "results.",
             Side::Callee => "params.",
@@ -213,7 +230,9 @@ impl Exchange {
             .strip_prefix(prefix)
             .and_then(|p| p.parse::<Path>().ok())
         {
-            self.deliver_data(state, &path, None, payload);
+            let offset = Offset::of(message.headers.as_ref());
+            let told = offset.map_or(Told::Nothing, |offset| Told::Last(offset.at));
+            self.deliver_data(state, &path, told, payload);
         } else if let Some(path) = suffix.strip_prefix("credit.").and_then(|p| p.parse().ok()) {
             let total = std::str::from_utf8(&payload)
                 .ok()
@@ -241,11 +260,11 @@ impl Exchange {
         let mut state = self.state.lock();
         state.pulse.heard();
         state.long = true;
-        self.deliver_data(&mut state, &path, Some(offset), payload);
+        self.deliver_data(&mut state, &path, Told::Long(offset), payload);
         state.wake();
     }
 
-    fn deliver_data(&self, state: &mut State, path: &Path, offset: Option<Offset>, payload: Bytes) {
+    fn deliver_data(&self, state: &mut State, path: &Path, told: Told, payload: Bytes) {
         if state.error.is_some() {
             return;
         }
@@ -265,9 +284,10 @@ impl Exchange {
             state.error.get_or_insert(CallError::Protocol(text));
             return;
         };
-        let pushed = match offset {
-            Some(offset) => channel.push_long(offset, payload, &self.account),
-            None => channel.push(payload, &self.account),
+        let pushed = match told {
+            Told::Nothing => channel.push(payload, &self.account),
+            Told::Last(at) => channel.push_last(at, payload, &self.account),
+            Told::Long(offset) => channel.push_long(offset, payload, &self.account),
         };
         let buffered = channel.buffered();
         if pushed.is_ok() && buffered <= limit {
@@ -283,7 +303,7 @@ impl Exchange {
         }
     }
 
-    fn refused(&self, state: &mut State, refused: Refused) {
+    pub(super) fn refused(&self, state: &mut State, refused: Refused) {
         match refused {
             Refused::Exhausted(exhausted) => self.exhausted(state, exhausted),
             Refused::Gap => {

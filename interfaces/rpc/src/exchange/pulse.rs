@@ -9,6 +9,9 @@
 //! have died, the call may have been on its way to them: it is given a little longer, in which
 //! whoever else has it confirms it. So is one of which nothing is heard, of a function that peers of our
 //! kind serve: they confirm within milliseconds what they do not answer.
+//!
+//! The question tells how much was sent ([`question`](super::question)), so an end that sends streams
+//! asks now and then, also while something comes.
 
 /// The part of a subject, after a slot's root, at which a peer is asked whether it is there.
 pub(crate) const ALIVE: &str = "alive";
@@ -17,6 +20,8 @@ pub(crate) const LOST: &str = "lost";
 
 /// After how many rounds without a message the other end is asked, and how often from then on.
 const QUIET_ROUNDS: u8 = 2;
+/// After how many rounds at the latest an end that sends streams tells how much that is.
+const TOLD_ROUNDS: u8 = 4;
 /// After how many rounds a call is in doubt that nobody has confirmed.
 const UNCONFIRMED_ROUNDS: u8 = 4;
 /// How many replies in a row end a call.
@@ -29,6 +34,8 @@ const DOUBTFUL_ROUNDS: u8 = 6;
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     quiet: u8,
+    /// How many rounds ago the other end was asked.
+    unasked: u8,
     lost: u8,
     /// The rounds that are left, for a call in doubt.
     doubtful: Option<u8>,
@@ -37,17 +44,21 @@ pub(crate) struct Pulse {
 impl Pulse {
     /// Something has come from the other end.
     pub(crate) fn heard(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            unasked: self.unasked,
+            ..Self::default()
+        };
     }
 
-    /// A round is over; true when the other end should be asked.
-    pub(crate) fn round(&mut self) -> bool {
-        self.quiet += 1;
-        if self.quiet < QUIET_ROUNDS {
-            return false;
+    /// A round is over; true when the other end should be asked. `sends` says that it is sent streams.
+    pub(crate) fn round(&mut self, sends: bool) -> bool {
+        self.quiet = self.quiet.saturating_add(1);
+        self.unasked = self.unasked.saturating_add(1);
+        let is_due = self.quiet >= QUIET_ROUNDS || (sends && self.unasked >= TOLD_ROUNDS);
+        if is_due {
+            (self.quiet, self.unasked) = (0, 0);
         }
-        self.quiet = 0;
-        true
+        is_due
     }
 
     /// A round is over in which nobody has confirmed the call, though those who serve it do.
@@ -89,12 +100,25 @@ mod tests {
     #[test]
     fn one_lost_reply_between_messages_ends_nothing() {
         let mut pulse = Pulse::default();
-        assert!(!pulse.round());
-        assert!(pulse.round());
+        assert!(!pulse.round(false));
+        assert!(pulse.round(false));
         assert!(!pulse.lost());
         pulse.heard();
         assert!(!pulse.lost());
         assert!(pulse.lost());
+    }
+
+    #[test]
+    fn an_end_that_sends_asks_also_while_something_comes() {
+        let asked = |sends: bool| {
+            let mut pulse = Pulse::default();
+            let mut round = || {
+                pulse.heard();
+                pulse.round(sends)
+            };
+            (0..3 * TOLD_ROUNDS).filter(|_| round()).count()
+        };
+        assert_eq!((asked(true), asked(false)), (3, 0));
     }
 
     #[test]

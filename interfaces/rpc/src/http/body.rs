@@ -407,8 +407,7 @@ where
         body.finish(Bytes::new()).await?;
         let mut out = BytesMut::new();
         encode_trailers(&mut out, self.trailers.as_ref());
-        trailers.write(out.freeze()).await?;
-        trailers.finished();
+        trailers.finish(out.freeze()).await?;
         Ok(())
     }
 }

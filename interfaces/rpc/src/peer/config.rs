@@ -24,6 +24,10 @@ pub struct PeerConfig {
     pub max_held_bytes: usize,
     /// The credit granted per stream, in bytes.
     pub stream_window: u64,
+    /// How long a caller may take nothing of an answer that streams, once its window is full, before the
+    /// stream ends: one that does not read, but keeps its connection, holds what its handler holds. HTTP
+    /// servers give their clients a minute; a component may be busy for longer before it reads on.
+    pub longest_stall: Duration,
     /// When a call that is still running is confirmed to its caller, who may then cancel it.
     pub accept_after: Duration,
     /// How long a cancelled call waits to learn where to send the cancellation.
@@ -50,6 +54,7 @@ impl Default for PeerConfig {
             max_buffered_bytes: 64 * 1024 * 1024,
             max_held_bytes: 512 * 1024 * 1024,
             stream_window: 1024 * 1024,
+            longest_stall: Duration::from_secs(180),
             accept_after: Duration::from_millis(10),
             linger: Duration::from_secs(15),
             long_calls: None,

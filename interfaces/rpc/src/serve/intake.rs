@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{Message, Subject, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::task::unconstrained;
@@ -21,7 +22,7 @@ use crate::direct::{Answered, Given, Place, Running};
 use crate::error::RemoteError;
 use crate::header::Told;
 use crate::limiter::LimiterStats;
-use crate::local::{Listed, TakeIn};
+use crate::local::{Listed, Switchboard, TakeIn};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
@@ -78,6 +79,26 @@ impl Arrived {
     }
 }
 
+/// The places of a function on the boards of its process.
+pub(super) struct Places {
+    /// For calls that others hand on.
+    own: Listed,
+    /// For calls that are made in the process, and in those that it is joined with.
+    near: Option<Listed>,
+}
+
+impl Places {
+    /// Gives all of it up but what calls under way in the process need.
+    pub(super) fn retire(self) -> Option<Listed> {
+        let Self { own, near } = self;
+        drop(own);
+        near.map(|mut near| {
+            near.retire();
+            near
+        })
+    }
+}
+
 /// Takes in the calls of one function.
 pub(super) struct Intake<H> {
     pub(super) peer: Peer,
@@ -89,6 +110,8 @@ pub(super) struct Intake<H> {
     pub(super) crew: Crew,
     pub(super) detour: Arc<Detour>,
     pub(super) abort: CancellationToken,
+    /// What keeps the function for calls under way in this process.
+    pub(super) kept: TaskTracker,
     /// Bodies of answers that callers of this process still read.
     pub(super) bodies: TaskTracker,
 }
@@ -99,13 +122,14 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     /// Lets calls come here that others hand on, and those that are made in this process.
-    pub(super) fn list(self: &Arc<Self>) -> Vec<Listed> {
+    pub(super) fn list(self: &Arc<Self>) -> Places {
         let inner = &self.peer.inner;
         let function = Arc::clone(self) as Arc<dyn TakeIn>;
-        let boards = std::iter::once(&inner.own).chain(&inner.config.local);
-        boards
-            .map(|board| board.add_function(&self.subject, &function))
-            .collect()
+        let place = |board: &Switchboard| board.add_function(&self.subject, &function);
+        Places {
+            own: place(&inner.own),
+            near: inner.config.local.as_ref().map(place),
+        }
     }
 
     /// Starts the calls that came first.
@@ -280,10 +304,11 @@ where
     fn has_room(&self, source: Option<&str>) -> bool {
         let limiter = &self.options.limiter;
         let LimiterStats { size, queued, .. } = limiter.stats();
-        if limiter.sheds_now(source) && self.options.relief.knows_other() {
-            return false;
-        }
-        limiter.has_room() || (queued < size && !self.options.relief.knows_other())
+        let is_shed = limiter.sheds_now(source) && self.options.relief.knows_other();
+        let has_room = !is_shed
+            && (limiter.has_room() || (queued < size && !self.options.relief.knows_other()));
+        // While NATS is away nobody else has any who could be reached: it waits here, or is refused.
+        has_room || self.peer.nats().connection_state() != State::Connected
     }
 
     /// The call begins in a task of its own: its answer is a message, so nobody has to wait here.

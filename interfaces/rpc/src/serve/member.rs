@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::IncomingCall;
-use super::intake::{Arrived, Intake};
+use super::intake::{Arrived, Intake, Places};
 use crate::counted::Counted;
 use crate::error::ConnectError;
 use crate::peer::Peer;
@@ -51,6 +51,14 @@ impl Member {
     }
 }
 
+/// When a function takes no more calls.
+pub(super) struct Leaving {
+    /// None but what calls under way in this process call.
+    pub(super) retire: CancellationToken,
+    /// None at all, which implies the other.
+    pub(super) leave: CancellationToken,
+}
+
 impl<H, F> Intake<H>
 where
     H: Fn(IncomingCall) -> F + Send + Sync + 'static,
@@ -58,15 +66,15 @@ where
 {
     /// Takes calls in as one of the queue group, and leaves it and comes back whenever that is
     /// wished for. Calls of this process, and those that others hand on, come all the time.
-    pub(super) async fn run(self: Arc<Self>, mut member: Member, leave: CancellationToken) {
-        let listed = self.list();
+    pub(super) async fn run(self: Arc<Self>, mut member: Member, leaving: Leaving) {
+        let places = self.list();
         let mut arrived = Arrived::default();
         let mut absences = self.options.relief.absences();
         loop {
             let end = async {
                 tokio::select! {
                     biased;
-                    () = leave.cancelled() => false,
+                    () = leaving.retire.cancelled() => false,
                     () = absences.begins() => true,
                 }
             };
@@ -74,17 +82,39 @@ where
             if end.await != Some(true) {
                 break;
             }
-            let away = self.stay_away(member, &mut arrived, &mut absences, &leave);
+            let away = self.stay_away(member, &mut arrived, &mut absences, &leaving.retire);
             match away.await {
                 Some(again) => member = again,
                 // It has left already.
-                None => return,
+                None => return self.unlist(places, leaving),
             }
         }
-        drop(listed);
+        self.unlist(places, leaving);
         if !self.abort.is_cancelled() {
             self.leave(&mut member.subscriber, &mut arrived).await;
         }
+    }
+
+    /// Takes no more calls of this process, and of those that others hand on, or keeps a place for what
+    /// calls under way call until the end.
+    fn unlist(self: &Arc<Self>, places: Places, leaving: Leaving) {
+        let Leaving { retire, leave } = leaving;
+        if leave.is_cancelled() || !retire.is_cancelled() {
+            return;
+        }
+        let Some(place) = places.retire() else {
+            return;
+        };
+        // The board finds what somebody has.
+        let intake = Arc::clone(self);
+        self.kept.spawn(async move {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => {}
+                () = intake.abort.cancelled() => {}
+            }
+            drop(place);
+        });
     }
 
     /// Stays out of the queue group until the absence ends, or this function does.

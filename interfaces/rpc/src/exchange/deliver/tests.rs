@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_nats::HeaderMap;
 
-use crate::exchange::Budget;
+use crate::exchange::{Budget, Release};
 use crate::outbox::Outgoing;
 use crate::peer::PeerConfig;
 
@@ -137,4 +137,81 @@ fn a_broken_connection_for_long_streams_ends_calls_whose_parts_may_have_been_on_
     assert!(!lost(long - 1, true, false));
     assert!(!lost(long, false, false));
     assert!(!lost(long, true, true));
+}
+
+#[test]
+fn the_end_of_a_stream_tells_of_a_part_that_was_lost() {
+    let is_lost = |offset: &str, payload: &'static str| {
+        let call = exchange(Side::Callee);
+        call.deliver("params.0", message(&[], "0123"), true);
+        let last = message(&[(header::OFFSET, offset)], payload);
+        call.deliver("params.0", last, true);
+        matches!(call.stopped(), Some(CallError::Incomplete { .. }))
+    };
+    for payload in ["", "4567"] {
+        assert!(!is_lost("4/0", payload));
+        // What nobody can read tells nothing, as that of an older peer.
+        assert!(!is_lost("8", payload));
+        assert!(is_lost("8/0", payload) && is_lost("0/0", payload));
+    }
+}
+
+#[test]
+fn less_than_the_other_end_has_sent_is_a_gap() {
+    let is_lost = |sent: &'static str| {
+        let call = exchange(Side::Caller);
+        call.deliver("results.0", message(&[], "0123"), true);
+        call.deliver("results.2", message(&[], ""), true);
+        call.deliver(ALIVE, message(&[], sent), true);
+        matches!(call.stopped(), Some(CallError::Incomplete { .. }))
+    };
+    for sent in ["", "0=4", "0=3", "0=4;1=0", "2=7", "x", "0=x;y=5"] {
+        assert!(!is_lost(sent), "{sent}");
+    }
+    for sent in ["0=5", "1=1", "0=4;0.1=7", "x;0=5"] {
+        assert!(is_lost(sent), "{sent}");
+    }
+}
+
+#[test]
+fn who_asks_the_other_end_tells_it_what_was_sent() {
+    let call = exchange(Side::Callee);
+    call.set_remote(Remote {
+        root: "_INBOX.caller".into(),
+        window: Some(1),
+        bulk: None,
+    });
+    let asked = || (0..8).find_map(|_| call.ask(|_| false)).unwrap();
+    assert!(asked().sent.is_empty());
+    call.has_sent(&Path::new([0]), 5);
+    call.has_sent(&Path::new([0, 1]), 7);
+    call.has_sent(&Path::new([0]), 9);
+    let question = asked();
+    assert_eq!(question.subject.as_str(), "_INBOX.caller.alive");
+    assert_eq!(question.sent, "0=9;0.1=7");
+}
+
+#[test]
+fn a_call_that_was_given_up_keeps_its_slot_until_it_is_over_or_can_be_told() {
+    let after = |suffix: &str, sent: Message| {
+        let call = exchange(Side::Caller);
+        assert!(matches!(call.release(), Release::Linger));
+        call.deliver(suffix, sent, true)
+    };
+    let more = after("results", message(&[(header::MORE, "1")], "x"));
+    assert!(matches!(more, Delivered::Done), "{more:?}");
+    let accepted = after("", message(&[(header::WINDOW, "1")], ""));
+    assert!(matches!(accepted, Delivered::CancelAt(_)), "{accepted:?}");
+    for (suffix, sent) in [
+        ("results", message(&[], "x")),
+        ("", message(&[(header::ERROR, "failed")], "")),
+        // A 1.9 peer, which knows no cancel.
+        ("", message(&[], "")),
+    ] {
+        let ended = after(suffix, sent);
+        assert!(matches!(ended, Delivered::Ended), "{ended:?}");
+    }
+    let held = exchange(Side::Caller);
+    let answered = held.deliver("results", message(&[], "x"), true);
+    assert!(matches!(answered, Delivered::Done), "{answered:?}");
 }
