@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use lattice_core::StringMap;
 use lattice_provider_sdk::lock::{Desks, Election, Limits};
 use lattice_provider_sdk::{
-    Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing, StartError,
-    async_trait, chain,
+    ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing,
+    StartError, async_trait, chain,
 };
 use tokio::time::Instant;
 
@@ -82,6 +83,11 @@ impl Provider for LockRedis {
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         self.desks.check(link).await
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // Every link takes from it what it does not say itself.
+        ConfigChange::Relink
     }
 
     async fn shutdown(&self, until: Instant) {

@@ -21,6 +21,9 @@
 //! are stored with the brokers every half second, so that what was handled just before a crash is
 //! handled again.
 //!
+//! Of a partition whose handler is slow 64 messages wait at most, and of all partitions of a link together
+//! 16 MiB, but for one message of each; more are taken from the brokers when there is room.
+//!
 //! # Metadata
 //!
 //! The content type of a message is the header `content-type`, and its metadata are headers, in

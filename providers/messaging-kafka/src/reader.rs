@@ -34,10 +34,15 @@ struct Told {
 impl ClientContext for Told {}
 
 impl ConsumerContext for Told {
-    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         // Before others have them: what is under way is handled by them again.
         if let Rebalance::Revoke(partitions) = rebalance {
-            self.workers.revoke(partitions);
+            let paused = self.workers.revoke(partitions);
+            if paused.count() > 0
+                && let Err(error) = consumer.resume(&paused)
+            {
+                tracing::debug!(%error, "could not resume partitions that go");
+            }
         }
     }
 
@@ -199,22 +204,23 @@ impl Reader {
     ) {
         let revoked = work.revoked.clone();
         loop {
-            let (message, shall_resume) = tokio::select! {
+            let given = tokio::select! {
                 biased;
                 () = revoked.cancelled() => return,
                 () = leaving.cancelled() => return,
                 Some(next) = work.next() => next,
                 else => return,
             };
+            let message = &given.message;
             let (topic, partition) = (message.topic(), message.partition());
-            if shall_resume {
+            if given.resume {
                 // A reader that has ended needs no more messages.
                 let _ = resume.send((topic.to_owned(), partition));
             }
             tokio::select! {
                 biased;
                 () = revoked.cancelled() => return,
-                handled = self.handle(&message) => if !handled {
+                handled = self.handle(message) => if !handled {
                     return;
                 }
             }

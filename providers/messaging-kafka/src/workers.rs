@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use rdkafka::message::OwnedMessage;
+use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::{Message as _, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,13 @@ use tokio_util::sync::CancellationToken;
 const MANY: usize = 64;
 /// How few may wait until more are taken again.
 const FEW: usize = 8;
+/// How many bytes the messages of all partitions of a reader may have that wait or are handled. Then no more
+/// are taken of a partition that has given one, until none of its messages waits any more.
+const MANY_BYTES: usize = 16 << 20;
+/// How few they have to be until more are taken again of a partition of which some wait.
+const FEW_BYTES: usize = MANY_BYTES / 2;
+/// What a message takes besides its bytes, at least about.
+const OVERHEAD: usize = 256;
 
 /// A partition of a topic.
 pub(crate) type Partition = (String, i32);
@@ -27,27 +34,70 @@ struct Load {
     paused: AtomicBool,
 }
 
+/// The bytes of a message, which count for as long as it is there.
+#[derive(Debug)]
+struct Weight {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Weight {
+    fn new(message: &OwnedMessage, all: &Arc<AtomicUsize>) -> Self {
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = message.headers().into_iter();
+        let headers = headers.flat_map(|headers| headers.iter());
+        let headers = headers.map(|header| header.key.len() + length(header.value));
+        let bytes = length(message.payload()) + length(message.key());
+        let bytes = bytes + headers.sum::<usize>() + OVERHEAD;
+        all.fetch_add(bytes, Ordering::SeqCst);
+        let all = Arc::clone(all);
+        Self { bytes, all }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+/// A message for a worker, to be kept until it is handled.
+pub(crate) struct Given {
+    pub(crate) message: OwnedMessage,
+    /// Whether its partition shall be resumed.
+    pub(crate) resume: bool,
+    _weight: Weight,
+}
+
 /// What a worker is begun with.
 pub(crate) struct Work {
-    messages: mpsc::UnboundedReceiver<OwnedMessage>,
+    messages: mpsc::UnboundedReceiver<(OwnedMessage, Weight)>,
     load: Arc<Load>,
+    /// The bytes of all partitions.
+    bytes: Arc<AtomicUsize>,
     /// Cancelled when the partition goes to another reader.
     pub(crate) revoked: CancellationToken,
 }
 
 impl Work {
-    /// Waits for the next message. Says too whether the partition shall be resumed.
-    pub(crate) async fn next(&mut self) -> Option<(OwnedMessage, bool)> {
-        let message = self.messages.recv().await?;
+    /// Waits for the next message.
+    pub(crate) async fn next(&mut self) -> Option<Given> {
+        let (message, weight) = self.messages.recv().await?;
         let left = self.load.waiting.fetch_sub(1, Ordering::SeqCst) - 1;
-        let resume = left <= FEW && self.load.paused.swap(false, Ordering::SeqCst);
-        Some((message, resume))
+        let few = left <= FEW && self.bytes.load(Ordering::SeqCst) <= FEW_BYTES;
+        // However much the others have, each has one.
+        let resume = (few || left == 0) && self.load.paused.swap(false, Ordering::SeqCst);
+        Some(Given {
+            message,
+            resume,
+            _weight: weight,
+        })
     }
 }
 
 struct Worker {
     // Never many more than it takes to pause the partition.
-    messages: mpsc::UnboundedSender<OwnedMessage>,
+    messages: mpsc::UnboundedSender<(OwnedMessage, Weight)>,
     load: Arc<Load>,
     revoked: CancellationToken,
 }
@@ -60,20 +110,24 @@ impl Drop for Worker {
 
 /// The workers of one reader.
 #[derive(Default)]
-pub(crate) struct Workers(Mutex<HashMap<Partition, Worker>>);
+pub(crate) struct Workers {
+    table: Mutex<HashMap<Partition, Worker>>,
+    bytes: Arc<AtomicUsize>,
+}
 
 impl Workers {
     /// Gives a message to the worker of its partition, which `begin` starts if there is none. Says
     /// whether the partition shall be paused.
     pub(crate) fn give(&self, message: OwnedMessage, begin: impl FnOnce(Work)) -> bool {
         let partition = (message.topic().to_owned(), message.partition());
-        let mut workers = self.0.lock();
+        let mut workers = self.table.lock();
         let worker = workers.entry(partition).or_insert_with(|| {
             let (sender, messages) = mpsc::unbounded_channel();
             let (load, revoked) = (Arc::<Load>::default(), CancellationToken::new());
             begin(Work {
                 messages,
                 load: Arc::clone(&load),
+                bytes: Arc::clone(&self.bytes),
                 revoked: revoked.clone(),
             });
             Worker {
@@ -82,20 +136,31 @@ impl Workers {
                 revoked,
             }
         });
+        let weight = Weight::new(&message, &self.bytes);
         let waiting = worker.load.waiting.fetch_add(1, Ordering::SeqCst) + 1;
-        if worker.messages.send(message).is_err() {
+        let many = waiting >= MANY || self.bytes.load(Ordering::SeqCst) >= MANY_BYTES;
+        // Before the worker has the message: the last one that it takes is to resume the partition.
+        let pause = many && !worker.load.paused.swap(true, Ordering::SeqCst);
+        if worker.messages.send((message, weight)).is_err() {
             // It ends with the link, and so does the reader.
             return true;
         }
-        waiting >= MANY && !worker.load.paused.swap(true, Ordering::SeqCst)
+        pause
     }
 
-    /// Ends the workers of partitions that go to others.
-    pub(crate) fn revoke(&self, partitions: &TopicPartitionList) {
-        let mut workers = self.0.lock();
+    /// Ends the workers of partitions that go to others, and tells which of these were paused: they would
+    /// still be when they come back.
+    pub(crate) fn revoke(&self, partitions: &TopicPartitionList) -> TopicPartitionList {
+        let mut workers = self.table.lock();
+        let mut paused = TopicPartitionList::new();
         for element in partitions.elements() {
-            workers.remove(&(element.topic().to_owned(), element.partition()));
+            let (topic, partition) = (element.topic(), element.partition());
+            let worker = workers.remove(&(topic.to_owned(), partition));
+            if worker.is_some_and(|worker| worker.load.paused.swap(false, Ordering::SeqCst)) {
+                paused.add_partition(topic, partition);
+            }
         }
+        paused
     }
 }
 
@@ -106,8 +171,12 @@ mod tests {
     use super::*;
 
     fn message(partition: i32) -> OwnedMessage {
-        let time = Timestamp::NotAvailable;
-        OwnedMessage::new(None, None, "t".into(), time, partition, 0, None)
+        sized(partition, 0)
+    }
+
+    fn sized(partition: i32, size: usize) -> OwnedMessage {
+        let (time, body) = (Timestamp::NotAvailable, vec![0; size]);
+        OwnedMessage::new(Some(body), None, "t".into(), time, partition, 0, None)
     }
 
     #[tokio::test]
@@ -122,12 +191,38 @@ mod tests {
         assert!(pauses[MANY - 1]);
         let mut resumed_at = None;
         for left in (0..MANY + 2).rev() {
-            let (_, resume) = begun[0].next().await.unwrap();
-            if resume {
+            let given = begun[0].next().await.unwrap();
+            if given.resume {
                 assert_eq!(resumed_at.replace(left), None);
             }
         }
         assert_eq!(resumed_at, Some(FEW));
+    }
+
+    #[tokio::test]
+    async fn all_partitions_share_the_bytes_that_wait_and_each_may_have_one_message() {
+        let workers = Workers::default();
+        let mut begun = Vec::new();
+        let large = MANY_BYTES / 4 - OVERHEAD;
+        let mut pauses = Vec::new();
+        for partition in [0, 0, 0, 0, 1, 2] {
+            let message = sized(partition, large);
+            pauses.push(workers.give(message, |work| begun.push(work)));
+        }
+        assert_eq!(pauses, [false, false, false, true, true, true]);
+        // The others have too much still, but none waits in this one any more.
+        let first = begun[1].next().await.unwrap();
+        assert!(first.resume);
+        assert!(workers.give(sized(1, large), |_| unreachable!("it is there")));
+        // What is dropped with its worker, or was handled, does not count any more.
+        drop(begun.split_off(1));
+        drop(first);
+        let mut resumes = Vec::new();
+        for _ in 0..4 {
+            resumes.push(begun[0].next().await.unwrap().resume);
+        }
+        assert_eq!(resumes, [false, false, true, false]);
+        assert_eq!(workers.bytes.load(Ordering::SeqCst), 0);
     }
 
     #[test]
@@ -139,7 +234,23 @@ mod tests {
         }
         let mut gone = TopicPartitionList::new();
         gone.add_partition("t", 0);
-        workers.revoke(&gone);
+        assert_eq!(workers.revoke(&gone).count(), 0);
         assert!(begun[0].revoked.is_cancelled() && !begun[1].revoked.is_cancelled());
+    }
+
+    #[test]
+    fn a_revoked_partition_is_told_if_it_was_paused() {
+        let workers = Workers::default();
+        let mut begun = Vec::new();
+        workers.give(message(0), |work| begun.push(work));
+        assert!(workers.give(sized(1, MANY_BYTES), |work| begun.push(work)));
+        let mut gone = TopicPartitionList::new();
+        for partition in [0, 1] {
+            gone.add_partition("t", partition);
+        }
+        let paused = workers.revoke(&gone);
+        let paused: Vec<_> = paused.elements().iter().map(|of| of.partition()).collect();
+        assert_eq!(paused, [1]);
+        assert_eq!(workers.revoke(&gone).count(), 0);
     }
 }

@@ -19,7 +19,7 @@
 //! | --- | --- | --- |
 //! | `subscriptions` | binding keys separated by commas, each `key` or `key\|group`; a group is a queue that others may share | needed |
 //! | `queue` | the queue of those without a group | `lattice.LATTICE.PROVIDER.COMPONENT.LINK` |
-//! | `queue_type` | for queues that are made: `classic` or `quorum` | `classic` |
+//! | `queue_type` | for queues that are made: `classic` or `quorum`. RabbitMQ 4 drops what comes back from a quorum queue 20 times, as messages do every 25 minutes while their component is away, unless a policy of the server says otherwise (`delivery-limit`) | `classic` |
 //! | `queue_expiry_s` | for queues that are made: how many seconds they stay, with what is in them, when nobody consumes them; 0 for ever | 86400 |
 //!
 //! and how, as in [`lattice_provider_sdk::messaging`]; `max_in_flight` is the prefetch count. Whoever

@@ -256,6 +256,7 @@ fn seconds(what: &str, time: Duration) -> Result<Duration, QueueError> {
 impl Queues for AzureQueues {
     /// Asking costs.
     const POLL: Duration = Duration::from_secs(5);
+    const LONGEST_RETRY: Duration = LONGEST;
     const HELD_HERE: bool = true;
 
     fn by_others(about: &About) -> ByOthers {
@@ -357,5 +358,6 @@ mod tests {
         assert_eq!(whole(2000), Ok(Duration::from_secs(2)));
         assert_eq!(whole(0), Ok(Duration::ZERO));
         assert!(whole(7 * 24 * 3_600_000 + 1).is_err());
+        assert!(seconds("delay", AzureQueues::LONGEST_RETRY).is_ok());
     }
 }

@@ -5,6 +5,10 @@
 //! and one whose time has not is handed back with the rest of its delay, which costs no attempt. A
 //! move is to store and then to acknowledge; a provider that dies in between has its message moved
 //! again by another one, which the id of the move keeps from being stored twice.
+//!
+//! The id of the move is that of the message, if it has one: whatever was sent with the same id in the
+//! meantime is the same message. But after the time for which ids are known it is another one. So what has
+//! waited for longer is moved under an id that no other message has.
 
 use std::time::Duration;
 
@@ -15,7 +19,7 @@ use lattice_provider_sdk::Backoff;
 use lattice_provider_sdk::queue::QueueError;
 use tokio::task::JoinHandle;
 
-use crate::letter::{self, DEDUP_ID, MOVED_ID, MOVED_TIME, NOT_BEFORE};
+use crate::letter::{self, DEDUP_ID, MOVED_ID, MOVED_TIME, NOT_BEFORE, OWN_DEDUP_ID};
 use crate::pull::{LOOK, Puller};
 use crate::queue::consumer;
 use crate::wire::Wire;
@@ -42,20 +46,33 @@ impl Drop for Mover {
     }
 }
 
+/// The queue that messages are moved to.
+#[derive(Debug)]
+struct To {
+    /// The name of its stream.
+    queue: String,
+    /// How long it knows ids.
+    window: Duration,
+}
+
 impl Mover {
     pub(crate) async fn start(
         wire: &Wire,
-        queue: &str,
+        stream: &Stream,
         later: &Stream,
     ) -> Result<Self, QueueError> {
         let subject = later.cached_info().config.name.clone();
         let consumer = consumer(later, CONSUMER, subject, PATIENCE, -1).await?;
-        let (wire, queue) = (wire.clone(), queue.to_owned());
-        Ok(Self(tokio::spawn(run(wire, queue, consumer))))
+        let config = &stream.cached_info().config;
+        let to = To {
+            queue: config.name.clone(),
+            window: config.duplicate_window,
+        };
+        Ok(Self(tokio::spawn(run(wire.clone(), to, consumer))))
     }
 }
 
-async fn run(wire: Wire, queue: String, consumer: Puller) {
+async fn run(wire: Wire, to: To, consumer: Puller) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         let pulled = match wire.connected() {
@@ -65,11 +82,11 @@ async fn run(wire: Wire, queue: String, consumer: Puller) {
         match pulled {
             Ok(messages) => {
                 backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-                let moves = messages.iter().map(|message| take(&wire, &queue, message));
+                let moves = messages.iter().map(|message| take(&wire, &to, message));
                 futures::future::join_all(moves).await;
             }
             Err(error) => {
-                let error = error.text();
+                let (queue, error) = (&to.queue, error.text());
                 tracing::debug!(queue, error, "could not look for delayed messages");
                 tokio::time::sleep(backoff.delay()).await;
             }
@@ -78,14 +95,14 @@ async fn run(wire: Wire, queue: String, consumer: Puller) {
 }
 
 /// Moves one message, or hands it back.
-async fn take(wire: &Wire, queue: &str, message: &async_nats::Message) {
+async fn take(wire: &Wire, to: &To, message: &async_nats::Message) {
     let Some(ack) = message.reply.as_deref() else {
         return;
     };
     let due = letter::number(message.headers.as_ref(), NOT_BEFORE).unwrap_or(0);
     let left = due.saturating_sub(letter::now_ms());
     let done = match left {
-        0 => store(wire, queue, message).await,
+        0 => store(wire, to, message).await,
         left => Err(Duration::from_millis(left)),
     };
     let kind = match done {
@@ -93,19 +110,19 @@ async fn take(wire: &Wire, queue: &str, message: &async_nats::Message) {
         Err(again) => AckKind::Nak(Some(again)),
     };
     if let Err(error) = wire.acknowledge(ack, kind).await {
-        let error = error.text();
+        let (queue, error) = (&to.queue, error.text());
         tracing::debug!(queue, error, "could not acknowledge a delayed message");
     }
 }
 
 /// Stores a message in its queue; otherwise says when to try again.
-async fn store(wire: &Wire, queue: &str, message: &async_nats::Message) -> Result<(), Duration> {
-    let headers = message.headers.clone().unwrap_or_default();
+async fn store(wire: &Wire, to: &To, message: &async_nats::Message) -> Result<(), Duration> {
+    let (queue, headers) = (&to.queue, message.headers.clone().unwrap_or_default());
     let subject = match headers.get(MOVE_TO) {
         Some(subject) => subject.as_str().to_owned(),
         None => format!("{queue}.one"),
     };
-    let headers = moved(&headers, message);
+    let headers = moved(&headers, message, to.window);
     let most = wire.max_payload();
     let stored = wire.publish(subject, headers, message.payload.clone(), most);
     stored.await.map(drop).map_err(|error| {
@@ -119,8 +136,9 @@ async fn store(wire: &Wire, queue: &str, message: &async_nats::Message) -> Resul
     })
 }
 
-/// The headers in the queue: the same, with what the message was before.
-fn moved(headers: &HeaderMap, message: &async_nats::Message) -> HeaderMap {
+/// The headers in the queue, which knows ids for as long as `window`: the same, with what the message was
+/// before.
+fn moved(headers: &HeaderMap, message: &async_nats::Message, window: Duration) -> HeaderMap {
     let mut moved = HeaderMap::new();
     for (name, values) in headers.iter() {
         let text: &str = name.as_ref();
@@ -136,8 +154,15 @@ fn moved(headers: &HeaderMap, message: &async_nats::Message) -> HeaderMap {
         let id = later_id(sequence);
         moved.insert(MOVED_TIME, published.to_string().as_str());
         moved.insert(MOVED_ID, id.as_str());
-        if headers.get(DEDUP_ID).is_none() {
-            moved.insert(DEDUP_ID, id.as_str());
+        let waited = letter::now_ms().saturating_sub(published);
+        match headers.get(DEDUP_ID) {
+            None => moved.insert(DEDUP_ID, id.as_str()),
+            Some(own) if waited > letter::millis(window) => {
+                moved.insert(OWN_DEDUP_ID, own.clone());
+                // A stream that was made again counts from 1 again.
+                moved.insert(DEDUP_ID, format!("{id}-{published}").as_str());
+            }
+            Some(_) => {}
         }
     }
     moved
@@ -152,4 +177,35 @@ pub(crate) fn later_id(sequence: u64) -> String {
 fn origin(message: &async_nats::Message) -> Option<(u64, u64)> {
     let ack = crate::ack::Ack::read(message.reply.as_deref()?)?;
     Some((ack.sequence, ack.published_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_for_longer_than_ids_are_known_is_moved_under_another_one() {
+        let moved_after = |seconds: u64| {
+            let published = letter::now_ms() - seconds * 1000;
+            let reply = format!("$JS.ACK.s.c.3.40.50.{}.7", published * 1_000_000);
+            let message = async_nats::Message {
+                subject: "s".into(),
+                reply: Some(reply.into()),
+                payload: "".into(),
+                headers: None,
+                status: None,
+                description: None,
+                length: 0,
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert(DEDUP_ID, "mine");
+            let headers = moved(&headers, &message, Duration::from_secs(120));
+            let read = letter::read(Some(&headers), "".into());
+            assert_eq!(read.dedup_id.as_deref(), Some("mine"));
+            (letter::text(&headers, DEDUP_ID), published)
+        };
+        assert_eq!(moved_after(100).0.as_deref(), Some("mine"));
+        let (id, published) = moved_after(130);
+        assert_eq!(id, Some(format!("later-40-{published}")));
+    }
 }

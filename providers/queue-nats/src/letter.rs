@@ -1,10 +1,11 @@
 //! A message as NATS keeps it.
 //!
 //! The body is the payload. The content type is the header `Content-Type`, the dedup id
-//! `Nats-Msg-Id`, the group `Lattice-Group`. An attribute is the header of its name, so that other
-//! programs read and write it as they are used to. One whose name means something else, or whose
-//! value no header can have, is `Lattice-Attribute-` with its name, and `%` with two hex digits
-//! stands for each byte of its value that is not plain.
+//! `Nats-Msg-Id`, or `Lattice-Dedup-Id` where a message was moved under another one, the group
+//! `Lattice-Group`. An attribute is the header of its name, so that other programs read and write it as
+//! they are used to. One whose name means something else, or whose value no header can have, is
+//! `Lattice-Attribute-` with its name, and `%` with two hex digits stands for each byte of its value that
+//! is not plain.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,8 @@ pub(crate) const DEDUP_ID: &str = "Nats-Msg-Id";
 const CONTENT_TYPE: &str = "Content-Type";
 const GROUP: &str = "Lattice-Group";
 const ESCAPED: &str = "Lattice-Attribute-";
+/// The id of a message that is stored under another one.
+pub(crate) const OWN_DEDUP_ID: &str = "Lattice-Dedup-Id";
 /// The id of a message that was moved, which it had before.
 pub(crate) const MOVED_ID: &str = "Lattice-Message-Id";
 /// When a message was first stored, in milliseconds of Unix time, if it was moved since.
@@ -27,7 +30,8 @@ pub(crate) const NOT_BEFORE: &str = "Lattice-Not-Before";
 /// How much longer a dead letter may be than its message: by the reason, of which every byte may
 /// become three, and by the names of the queue.
 pub(crate) const DEAD_ROOM: usize = 4096;
-/// How much longer a message may be once it was moved: by its id, twice, and by a time.
+/// How much longer a message may be once it was moved, without what says where and when: by its id, twice,
+/// by a time, twice, and by the names of headers.
 pub(crate) const MOVED_ROOM: usize = 128;
 
 /// What names of headers begin with that servers act on.
@@ -63,6 +67,7 @@ pub(crate) fn read(headers: Option<&HeaderMap>, body: Bytes) -> Message {
     let moved = text(headers, MOVED_ID);
     // One that was given to move the message is not its own.
     let dedup_id = text(headers, DEDUP_ID).filter(|id| moved.as_ref() != Some(id));
+    let dedup_id = text(headers, OWN_DEDUP_ID).or(dedup_id);
     let mut attributes = Vec::new();
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();

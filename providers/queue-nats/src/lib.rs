@@ -31,7 +31,8 @@
 //! Messages for later wait in a stream of their own, from which whoever has the queue open moves
 //! them. The clocks of the sender's and the mover's host have to agree as far as delays matter.
 //! Retries wait at the server. A message that is sent with a delay takes part in the limits of the
-//! queue twice: of those that wait, and of those that are ready.
+//! queue twice: of those that wait, and of those that are ready. One that waits for longer than a
+//! `dedup-id` is remembered is no duplicate of what was sent with the same id meanwhile.
 //!
 //! # Groups
 //!

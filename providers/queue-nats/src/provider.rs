@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use lattice_core::StringMap;
 use lattice_provider_sdk::nats::NatsError;
 use lattice_provider_sdk::queue::{self, Handlers, Linked, PushSettings};
 use lattice_provider_sdk::{
-    Backends, Features, LinkError, LinkKey, Provider, ProviderLink, Session, Settings, Sharing,
-    StartError, async_trait, chain,
+    Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
+    Settings, Sharing, StartError, async_trait, chain,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -99,6 +100,11 @@ impl Provider for QueueNats {
             Some(queues) => queues.check().await,
             None => Ok(()),
         }
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // Every link takes from it what it does not say itself.
+        ConfigChange::Relink
     }
 
     async fn shutdown(&self, until: Instant) {

@@ -70,7 +70,7 @@ impl Queue {
         let later = later_name(&stream_name);
         let settings = create.cloned().unwrap_or_else(|| like(config));
         let later = self::stream(js, &later, later.clone(), Some(&settings)).await?;
-        let mover = Mover::start(wire, &stream_name, &later).await?;
+        let mover = Mover::start(wire, &stream, &later).await?;
         let patience = workers.consumer.cached_info().config.ack_wait;
         Ok(Self {
             lanes: Lanes::new(stream.clone(), stream_name, patience),

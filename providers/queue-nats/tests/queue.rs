@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use async_nats::jetstream::stream;
 use lattice_core::link::LinkState;
 use queue_nats::QueueNats;
 use support::{Component, Error, Lattice, Message, Outcome, attribute, body, text};
@@ -210,6 +211,41 @@ async fn an_id_is_stored_once() {
     let got = worker.receive(QUEUE, 10).await.unwrap();
     assert_eq!(got.len(), 1);
     assert_eq!(got[0].message, message);
+}
+
+/// Of a stream that was made elsewhere: a link can say no window that is so short.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_longer_than_ids_are_known_is_no_duplicate() {
+    let mut lattice = Lattice::start::<QueueNats>(&[]).await;
+    let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
+    let made = js.create_stream(stream::Config {
+        name: "queue_default_jobs".into(),
+        subjects: vec!["queue_default_jobs.>".into()],
+        retention: stream::RetentionPolicy::WorkQueue,
+        duplicate_window: Duration::from_secs(2),
+        ..stream::Config::default()
+    });
+    made.await.unwrap();
+    let worker = lattice.link("worker", "default", &[("queue", QUEUE)]).await;
+    let of = |body: &str| Message {
+        dedup_id: Some("order 7".into()),
+        ..text(body)
+    };
+    let begun = Instant::now();
+    let sent = worker.send_later(QUEUE, &of("first"), 4000).await;
+    sent.unwrap();
+    // The id is not known any more then, and is again when the first one comes due.
+    tokio::time::sleep_until(begun + Duration::from_millis(3500)).await;
+    worker.send(QUEUE, &of("second")).await.unwrap();
+    let mut bodies = Vec::new();
+    for _ in 0..2 {
+        let got = worker.one(QUEUE).await;
+        assert_eq!(got.message.dedup_id.as_deref(), Some("order 7"));
+        worker.ack(QUEUE, &got).await.unwrap();
+        bodies.push(body(&got));
+    }
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["first", "second"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

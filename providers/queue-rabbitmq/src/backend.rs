@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use crate::leases::{LONGEST, Lease, fresh};
 use crate::letter::{self, History, Seen};
-use crate::line::{Line, Parcel, answered};
-use crate::queue::{Queue, declare, ready};
+use crate::line::{self, Line, answered};
+use crate::queue::{Queue, ready};
 use crate::rabbit::Rabbit;
 use crate::receive::receive;
 use crate::settings::{Create, LinkSettings};
-use crate::{hold, line};
+use crate::store::{self, nothing_said, parcel};
 
 /// How many messages of one `send-many` are on their way at once.
 const AT_ONCE: usize = 256;
@@ -97,42 +97,13 @@ impl RabbitQueues {
         }
     }
 
-    fn parcel(message: Message, history: &History) -> Parcel {
-        Parcel {
-            id: history.id.clone(),
-            properties: letter::properties(&message, history),
-            body: message.body,
-        }
-    }
-
-    /// Stores one message in a queue that is there.
-    async fn store(&self, line: &Line, queue: &str, parcel: Parcel) -> Result<(), QueueError> {
-        let mut stored = line.publish(queue, vec![parcel]).await?;
-        let stored = stored.pop().unwrap_or_else(|| Err(nothing_said()));
-        if stored.as_ref().err() == Some(&QueueError::NoSuchQueue) {
-            line.forget(queue);
-        }
-        stored
-    }
-
-    /// Stores a message where it waits before it comes to its queue.
-    async fn hold(
+    fn lease(
         &self,
-        line: &Line,
-        queue: &str,
-        mut parcel: Parcel,
-        delay: Duration,
-    ) -> Result<(), QueueError> {
-        let longest = hold::longest(delay);
-        let name = hold::name(queue, longest);
-        let arguments = hold::arguments(queue, longest);
-        answered(declare(&line.connection, &name, arguments)).await?;
-        let expiration = hold::expiration(delay).into();
-        parcel.properties = parcel.properties.with_expiration(expiration);
-        self.store(line, &name, parcel).await
-    }
-
-    fn lease(&self, queue: &Arc<Queue>, incoming: Incoming, lease: Duration) -> Delivery {
+        line: &Arc<Line>,
+        queue: &Arc<Queue>,
+        incoming: Incoming,
+        lease: Duration,
+    ) -> Delivery {
         let seen = match (incoming.redelivered, self.settings.queue.quorum) {
             (false, _) => Seen::Never,
             (true, true) => Seen::Counted,
@@ -150,6 +121,7 @@ impl RabbitQueues {
             lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
         };
         let held = Lease {
+            line: Arc::downgrade(line),
             queue: Arc::clone(queue),
             acker: incoming.acker,
             properties: incoming.properties,
@@ -161,6 +133,14 @@ impl RabbitQueues {
         };
         self.rabbit.leases.put(&receipt, held);
         delivery
+    }
+
+    fn taken<'a>(&'a self, queue: &str, receipt: &'a str) -> Result<Taken<'a>, QueueError> {
+        Ok(Taken {
+            lease: Some(self.rabbit.leases.take(queue, receipt)?),
+            queues: self,
+            receipt,
+        })
     }
 
     async fn bury(&self, line: &Line, lease: &Lease, why: &str) -> Result<(), QueueError> {
@@ -188,33 +168,15 @@ impl RabbitQueues {
             attempts: 0,
             ..lease.history.clone()
         };
-        let parcel = Self::parcel(message, &history);
-        self.store(line, &grave.name, parcel).await
+        store::store(line, &grave.name, parcel(message, &history)).await
     }
-
-    /// Sends a message again, with the attempts that it has had.
-    async fn again(&self, line: &Line, lease: &Lease, delay: Duration) -> Result<(), QueueError> {
-        let message = letter::read(&lease.properties, lease.body.clone());
-        let history = History {
-            attempts: lease.attempt,
-            ..lease.history.clone()
-        };
-        let parcel = Self::parcel(message, &history);
-        match delay.is_zero() {
-            true => self.store(line, &lease.queue.name, parcel).await,
-            false => self.hold(line, &lease.queue.name, parcel, delay).await,
-        }
-    }
-}
-
-fn nothing_said() -> QueueError {
-    QueueError::other("RabbitMQ did not say what became of a message")
 }
 
 impl Queues for RabbitQueues {
     // Each receive makes a consumer and cancels it.
     const POLL: Duration = Duration::from_secs(10);
     const LONGEST_LEASE: Duration = LONGEST;
+    const LONGEST_HELD: Option<Duration> = Some(LONGEST);
     // A delivery is of the channel that received it.
     const HELD_HERE: bool = true;
 
@@ -225,12 +187,14 @@ impl Queues for RabbitQueues {
     async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
         self.possible(&message)?;
         let line = self.rabbit.line()?;
-        self.queue(&line, queue).await?.lasting().await;
+        let queue = self.queue(&line, queue).await?;
         let history = History::new(fresh());
-        let parcel = Self::parcel(message, &history);
-        match delay.is_zero() {
-            true => self.store(&line, queue, parcel).await?,
-            false => self.hold(&line, queue, parcel, delay).await?,
+        let parcel = parcel(message, &history);
+        if delay.is_zero() {
+            queue.lasting().await;
+            store::store(&line, &queue.name, parcel).await?;
+        } else {
+            store::hold(&line, &queue, parcel, delay).await?;
         }
         Ok(history.id)
     }
@@ -248,7 +212,7 @@ impl Queues for RabbitQueues {
             let history = History::new(fresh());
             sent.push(self.possible(&message).map(|()| history.id.clone()));
             if sent.last().is_some_and(Result::is_ok) {
-                parcels.push(Self::parcel(message, &history));
+                parcels.push(parcel(message, &history));
             }
         }
         let mut stored = Vec::with_capacity(parcels.len());
@@ -285,28 +249,22 @@ impl Queues for RabbitQueues {
         let queue = self.queue(&line, queue).await?;
         let got = receive(&queue, want).await?.take().into_iter();
         Ok(got
-            .map(|incoming| self.lease(&queue, incoming, want.lease))
+            .map(|incoming| self.lease(&line, &queue, incoming, want.lease))
             .collect())
     }
 
     async fn settle(&self, queue: &str, receipt: &str, how: Outcome) -> Result<(), QueueError> {
         let line = self.rabbit.line()?;
-        let lease = self.rabbit.leases.take(queue, receipt)?;
-        let taken = Taken {
-            queues: self,
-            receipt,
-            lease: Some(lease),
-        };
-        taken.settle(&line, how).await
+        self.taken(queue, receipt)?.settle(&line, how).await
+    }
+
+    async fn give_back(&self, queue: &str, receipt: &str) -> Result<(), QueueError> {
+        let line = self.rabbit.line()?;
+        self.taken(queue, receipt)?.give_back(&line).await
     }
 
     async fn extend(&self, queue: &str, receipt: &str, lease: Duration) -> Result<(), QueueError> {
-        let held = self.rabbit.leases.take(queue, receipt)?;
-        let mut taken = Taken {
-            queues: self,
-            receipt,
-            lease: Some(held),
-        };
+        let mut taken = self.taken(queue, receipt)?;
         let Some(held) = &mut taken.lease else {
             return Err(QueueError::ReceiptExpired);
         };
@@ -360,27 +318,44 @@ impl Drop for Taken<'_> {
 }
 
 impl Taken<'_> {
-    async fn settle(mut self, line: &Line, how: Outcome) -> Result<(), QueueError> {
+    async fn settle(self, line: &Line, how: Outcome) -> Result<(), QueueError> {
         let Some(lease) = &self.lease else {
             return Err(QueueError::ReceiptExpired);
         };
-        let queues = self.queues;
-        let queue = Arc::clone(&lease.queue);
-        let is_quorum = queues.settings.queue.quorum;
+        let is_quorum = self.queues.settings.queue.quorum;
         let gives_back = match how {
             Outcome::Ack => false,
             // A quorum queue counts what is given back.
-            Outcome::Retry(None | Some(0)) if is_quorum => true,
+            Outcome::Retry(None | Some(0)) if is_quorum && !lease.is_worn() => true,
             Outcome::Retry(delay) => {
                 let delay = Duration::from_millis(delay.unwrap_or(0).into());
-                queues.again(line, lease, delay).await?;
+                store::again(line, lease, lease.attempt, delay).await?;
                 false
             }
             Outcome::Reject(why) => {
-                queues.bury(line, lease, &why).await?;
+                self.queues.bury(line, lease, &why).await?;
                 false
             }
         };
+        self.end(gives_back).await
+    }
+
+    /// Has the message come again as if this delivery had not been. The server would count it, so it is
+    /// sent again.
+    async fn give_back(self, line: &Line) -> Result<(), QueueError> {
+        let Some(lease) = &self.lease else {
+            return Err(QueueError::ReceiptExpired);
+        };
+        let before = lease.attempt.saturating_sub(1);
+        store::again(line, lease, before, Duration::ZERO).await?;
+        self.end(false).await
+    }
+
+    async fn end(mut self, gives_back: bool) -> Result<(), QueueError> {
+        let Some(lease) = &self.lease else {
+            return Err(QueueError::ReceiptExpired);
+        };
+        let queue = Arc::clone(&lease.queue);
         answered(async {
             if gives_back {
                 lease.give_back().await;

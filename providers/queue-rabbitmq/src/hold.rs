@@ -57,7 +57,7 @@ pub(crate) fn arguments(queue: &str, longest: Duration) -> FieldTable {
 
 /// For how long a message waits, as AMQP says it. The server takes it off when it moves the message.
 pub(crate) fn expiration(delay: Duration) -> String {
-    delay.as_millis().to_string()
+    delay.as_millis().max(1).to_string()
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lapin::options::BasicNackOptions;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::{Acker, BasicProperties};
 use lattice_provider_sdk::queue::QueueError;
 use parking_lot::Mutex;
@@ -14,11 +14,18 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::letter::History;
+use crate::line::Line;
 use crate::queue::Queue;
+use crate::store;
 
 /// How long a message may be held in all: servers take messages from those who have them for half an
 /// hour, and close their channel.
 pub(crate) const LONGEST: Duration = Duration::from_secs(25 * 60);
+
+/// How often a queue takes a message back, before it is sent again in place of that. A quorum queue of
+/// RabbitMQ 4 drops one that came back more than twenty times, where it was not made to allow more. The
+/// others are for what goes back unseen: with its connection, or when nobody waits for it any more.
+const MOST_RETURNED: u32 = 15;
 
 /// How messages go back.
 pub(crate) const REQUEUE: BasicNackOptions = BasicNackOptions {
@@ -29,6 +36,7 @@ pub(crate) const REQUEUE: BasicNackOptions = BasicNackOptions {
 /// One message that somebody has.
 #[derive(Debug)]
 pub(crate) struct Lease {
+    pub(crate) line: Weak<Line>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) acker: Acker,
     pub(crate) properties: BasicProperties,
@@ -44,6 +52,28 @@ impl Lease {
     /// given back with it.
     pub(crate) async fn give_back(&self) {
         self.acker.nack(REQUEUE).await.ok();
+    }
+
+    /// Whether its queue is not to take the message back once more.
+    pub(crate) fn is_worn(&self) -> bool {
+        let here = self.attempt.saturating_sub(self.history.attempts);
+        here.saturating_sub(1) >= MOST_RETURNED
+    }
+
+    /// Has the message come again after its lease. One whose channel is gone comes by itself.
+    async fn end(&self) {
+        if self.is_worn()
+            && self.queue.is_open()
+            && let Some(line) = self.line.upgrade()
+            && store::again(&line, self, self.attempt, Duration::ZERO)
+                .await
+                .is_ok()
+        {
+            // When that cannot be said, the message comes twice.
+            self.acker.ack(BasicAckOptions::default()).await.ok();
+        } else {
+            self.give_back().await;
+        }
     }
 }
 
@@ -78,7 +108,7 @@ impl Leases {
             if let Some(Held { lease, _timer }) = held {
                 // The timer is this task, which is not to end before it is done.
                 drop(_timer.detach());
-                lease.give_back().await;
+                lease.end().await;
             }
         });
         let held = Held {

@@ -23,7 +23,13 @@
 //!
 //! Attempts are counted by quorum queues, and carried along when a message waits for its next one. A
 //! message that arrives just when a receive has waited long enough is given back by the server, which
-//! counts too.
+//! counts too, as it does when the connection is lost.
+//!
+//! A message whose handler nobody could be called for is sent again, with the attempts that it had, and
+//! then acknowledged: after half of those 25 minutes, and when the link ends. So is one that has come
+//! back to a quorum queue 15 times, as RabbitMQ 4 by itself drops what comes back more than 20 times. What
+//! is sent again comes behind the others, and after a while if its queue is full.
+//!
 //! Of a classic queue it is only known that a message came before, so an attempt after one whose lease
 //! has ended is told as the second one at most.
 //!
@@ -31,7 +37,9 @@
 //!
 //! Messages for later, and retries with a delay, wait in queues called `QUEUE=wait=MILLISECONDS`, of
 //! which there are at most 70 for a queue, and as a rule a few. A message that has to wait behind one
-//! that came before with a longer delay may come later, by a third of its delay at most. They are quorum
+//! that came before with a longer delay may come later, by a third of its delay at most. The first use of
+//! each over a connection takes one and a half seconds, as a server that is killed just after it has made
+//! a quorum queue loses what is in it; a shorter delay is as long then. They are quorum
 //! queues also where the link says `classic`, since a message that comes due while its queue is full has
 //! to wait on: the server tries it again every three minutes. They stay, as a server that deleted them
 //! would delete what is in them; those of a queue that is gone can be deleted when `rabbitmqctl
@@ -58,5 +66,6 @@ mod queue;
 mod rabbit;
 mod receive;
 pub mod settings;
+mod store;
 
 pub use provider::QueueRabbitmq;

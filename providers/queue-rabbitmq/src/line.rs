@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::tcp::OwnedTLSConfig;
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use lattice_provider_sdk::queue::QueueError;
 use lattice_provider_sdk::{BoxError, chain};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use crate::queue::Queue;
+use crate::queue::{LASTS_AFTER, Queue, declare};
 use crate::settings::{QueueSettings, ServerSettings};
 
 /// How long one attempt to connect may take.
@@ -22,6 +24,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// How many channels publish.
 const PUBLISHERS: usize = 4;
+/// How many queues where messages wait are known to be there.
+const MOST_WAITED_AT: usize = 4096;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +36,7 @@ pub(crate) struct ConnectError {
 }
 
 /// A message on its way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parcel {
     pub(crate) id: String,
     pub(crate) properties: BasicProperties,
@@ -51,6 +55,9 @@ pub(crate) struct Line {
     publishers: Vec<Publisher>,
     next: AtomicUsize,
     queues: RwLock<HashMap<String, Arc<Queue>>>,
+    /// The queues where messages wait that are there, each with the time from which on it keeps what the
+    /// server has confirmed.
+    waited_at: RwLock<HashMap<String, Instant>>,
     /// Held while a queue is looked up, so that many calls at once ask once.
     opening: Mutex<()>,
 }
@@ -90,6 +97,7 @@ impl Line {
                 .collect(),
             next: AtomicUsize::new(0),
             queues: RwLock::default(),
+            waited_at: RwLock::default(),
             opening: Mutex::default(),
         })
     }
@@ -130,9 +138,35 @@ impl Line {
             .map(Arc::clone)
     }
 
+    /// Makes sure of a queue where messages wait, and says from when on it keeps what the server has
+    /// confirmed. It may be new whoever made it: another copy of the provider may have done so a moment
+    /// ago, and a server that was killed soon after begins it anew. So this is a little after it was first
+    /// used over this line.
+    pub(crate) async fn waits_at(
+        &self,
+        name: &str,
+        arguments: impl FnOnce() -> FieldTable,
+    ) -> Result<Instant, QueueError> {
+        let known = self.waited_at.read().get(name).copied();
+        if let Some(lasts) = known {
+            return Ok(lasts);
+        }
+        answered(declare(&self.connection, name, arguments())).await?;
+        let mut waited_at = self.waited_at.write();
+        let full = waited_at.len() >= MOST_WAITED_AT;
+        // Who uses the one that is forgotten waits again.
+        let any = waited_at.keys().next().filter(|_| full).cloned();
+        if let Some(any) = any {
+            waited_at.remove(&any);
+        }
+        let lasts = Instant::now() + LASTS_AFTER;
+        Ok(*waited_at.entry(name.to_owned()).or_insert(lasts))
+    }
+
     /// Looks a queue up again before its next use: it may have been deleted.
     pub(crate) fn forget(&self, name: &str) {
         self.queues.write().remove(name);
+        self.waited_at.write().remove(name);
     }
 
     /// Publishes to a queue and waits until the server has confirmed each.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use lattice_core::StringMap;
 use lattice_provider_sdk::queue::{NewLink, QueueLinks};
 use lattice_provider_sdk::{
-    Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing, StartError,
-    async_trait, chain,
+    ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing,
+    StartError, async_trait, chain,
 };
 use tokio::time::Instant;
 
@@ -75,6 +76,11 @@ impl Provider for QueueRabbitmq {
             Some(queues) => queues.check().await,
             None => Ok(()),
         }
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // Every link takes from it what it does not say itself.
+        ConfigChange::Relink
     }
 
     async fn shutdown(&self, until: Instant) {

@@ -15,7 +15,7 @@ use crate::settings::QueueSettings;
 /// How old a quorum queue has to be before messages are kept in it. RabbitMQ notes some time after it has made
 /// one which log is the queue's; a server that is killed before that begins the queue anew, without what it has
 /// confirmed (measured with 3.10.8: 0.7 s were too little, 1 s was enough).
-const LASTS_AFTER: Duration = Duration::from_millis(1500);
+pub(crate) const LASTS_AFTER: Duration = Duration::from_millis(1500);
 
 /// A queue that is there. What has been received stays with its channel: trouble with another queue
 /// does not give it back.

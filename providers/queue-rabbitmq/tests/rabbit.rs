@@ -12,6 +12,9 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties};
 use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
 use queue_rabbitmq::QueueRabbitmq;
@@ -76,14 +79,15 @@ async fn attempts(worker: &Component, queue: &str) {
     for attempt in 1..=4 {
         let got = worker.one(queue).await;
         assert_eq!(got.attempt, attempt, "in {queue}");
-        let delay = [None, Some(300)][usize::from(attempt == 2)];
+        // Longer than the first use of the queue where it waits takes.
+        let delay = [None, Some(2500)][usize::from(attempt == 2)];
         let start = Instant::now();
         let retry = Outcome::Retry(delay);
         worker.settle(queue, &got.receipt, retry).await.unwrap();
         if delay.is_some() {
             worker.none(queue).await;
             worker.until_depth(queue, |depth| depth.ready == 1).await;
-            assert!(start.elapsed() >= Duration::from_millis(290));
+            assert!(start.elapsed() >= Duration::from_millis(2490));
         }
     }
     let last = worker.one(queue).await;
@@ -98,10 +102,10 @@ async fn delays(worker: &Component) {
         attributes: vec![("x-own".into(), "1".into())],
         ..text("later")
     };
-    let id = worker.send_later(QUEUE, &message, 800).await.unwrap();
+    let id = worker.send_later(QUEUE, &message, 2500).await.unwrap();
     worker.none(QUEUE).await;
     let got = worker.one(QUEUE).await;
-    assert!(start.elapsed() >= Duration::from_millis(790));
+    assert!(start.elapsed() >= Duration::from_millis(2490));
     assert_eq!((got.attempt, &got.id, &got.message), (1, &id, &message));
     worker.ack(QUEUE, &got).await.unwrap();
     // It comes before the time of the queue that it waits in is over, which is four seconds.
@@ -216,9 +220,9 @@ async fn what_comes_due_while_its_queue_is_full(lattice: &mut Lattice) {
         let worker = lattice.link(kind, "default", &config).await;
         worker.send("", &text("again")).await.unwrap();
         let again = worker.one("").await;
-        worker.send_later("", &text("later"), 700).await.unwrap();
+        worker.send_later("", &text("later"), 3000).await.unwrap();
         let mut missing = HashSet::from(["again".to_owned(), "later".to_owned()]);
-        let retry = Outcome::Retry(Some(700));
+        let retry = Outcome::Retry(Some(3000));
         worker.settle("", &again.receipt, retry).await.unwrap();
         for number in 0.. {
             let body = number.to_string();
@@ -228,7 +232,7 @@ async fn what_comes_due_while_its_queue_is_full(lattice: &mut Lattice) {
                 Err(error) => panic!("{error:?}"),
             };
         }
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(3500)).await;
         while !missing.is_empty() {
             let delivery = worker.one("").await;
             assert!(missing.remove(&body(&delivery)), "{delivery:?}");
@@ -279,6 +283,97 @@ async fn a_handler_is_called_and_the_server_may_die() {
     assert!(bodies.contains(&"held".to_owned()), "{bodies:?}");
     sender.until_depth("", |depth| depth.ready == 0).await;
     assert!(handler.is_quiet(Duration::from_millis(500)).await);
+}
+
+/// A server that is killed just after it has made a quorum queue begins it anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_later_outlives_a_server_that_dies() {
+    let (mut service, mut lattice, worker) = start(&[("queue", QUEUE)]).await;
+    worker.send("", &text("again")).await.unwrap();
+    let got = worker.one("").await;
+    worker.send_later("", &text("later"), 3000).await.unwrap();
+    let retry = Outcome::Retry(Some(5000));
+    worker.settle("", &got.receipt, retry).await.unwrap();
+    service.kill();
+    lattice.report_of(LinkState::Failed).await;
+    service.start_again().await.unwrap();
+    lattice.report_of(LinkState::Ready).await;
+    let mut missing = HashSet::from(["again".to_owned(), "later".to_owned()]);
+    let begun = Instant::now();
+    while !missing.is_empty() {
+        assert!(begun.elapsed() < support::PATIENCE, "lost: {missing:?}");
+        for delivery in worker.receive("", 2).await.unwrap_or_default() {
+            missing.remove(&body(&delivery));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_back_is_not_lost() {
+    let (service, mut lattice, worker) = start(&[("queue", QUEUE)]).await;
+    what_nobody_took(&mut lattice, &worker).await;
+    what_its_queue_has_no_room_for(&mut lattice).await;
+    what_comes_back_often(&service, &mut lattice).await;
+}
+
+async fn what_nobody_took(lattice: &mut Lattice, worker: &Component) {
+    lattice.link_handler("away", &[("queue", QUEUE)]).await;
+    worker.send("", &text("unseen")).await.unwrap();
+    worker.until_depth("", |depth| depth.ready == 0).await;
+    lattice.unlink().await;
+    let got = worker.one("").await;
+    assert_eq!((body(&got).as_str(), got.attempt), ("unseen", 1));
+    worker.ack("", &got).await.unwrap();
+    worker.none("").await;
+}
+
+async fn what_its_queue_has_no_room_for(lattice: &mut Lattice) {
+    let config = [
+        ("queue", "brim"),
+        ("queue_type", "classic"),
+        ("max_messages", "2"),
+    ];
+    let worker = lattice.link("brim", "default", &config).await;
+    worker.send("", &text("again")).await.unwrap();
+    let again = worker.one("").await;
+    while worker.send("", &text("other")).await.is_ok() {}
+    let retry = Outcome::Retry(None);
+    worker.settle("", &again.receipt, retry).await.unwrap();
+    loop {
+        let got = worker.one("").await;
+        worker.ack("", &got).await.unwrap();
+        if body(&got) == "again" {
+            assert_eq!(got.attempt, 2);
+            break;
+        }
+    }
+}
+
+/// In a queue with the limit that RabbitMQ 4 sets by itself.
+async fn what_comes_back_often(service: &Service, lattice: &mut Lattice) {
+    let properties = ConnectionProperties::default();
+    let connection = Connection::connect(&service.url(), properties).await;
+    let connection = connection.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let mut arguments = FieldTable::default();
+    let kind = AMQPValue::LongString("quorum".into());
+    arguments.insert("x-queue-type".into(), kind);
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(20));
+    let declared = channel.queue_declare("worn".into(), QueueDeclareOptions::durable(), arguments);
+    declared.await.unwrap();
+    let worker = lattice.link("worn", "default", &[("queue", "worn")]).await;
+    worker.send("", &text("worn")).await.unwrap();
+    for attempt in 1..=40 {
+        // First it is given back, and then its leases end.
+        let lease = (attempt > 20).then_some(100);
+        let got = worker.receive_for("", 1, 10_000, lease).await.unwrap();
+        let attempts: Vec<_> = got.iter().map(|delivery| delivery.attempt).collect();
+        assert_eq!(attempts, [attempt]);
+        if lease.is_none() {
+            let retry = Outcome::Retry(None);
+            worker.settle("", &got[0].receipt, retry).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -54,7 +54,7 @@ pub(crate) fn step(
             return Ok(Step::Wait(now + GONE_AFTER - quiet));
         }
         // Whoever told it is gone.
-        if taker.again {
+        if taker.again && !running.replaced {
             let (due, next) = (running.due, record.next);
             return Ok(take(record, due, record.lost, next, record.tried, taker));
         }
@@ -73,7 +73,9 @@ pub(crate) fn step(
     let latest = plan.latest(next, now);
     let after = plan.after(latest.due);
     let lost = record.lost.saturating_add(latest.skipped);
-    let (missed, tried) = match (&record.running, latest.skipped) {
+    let before = record.running.as_ref();
+    let before = before.filter(|running| !running.replaced);
+    let (missed, tried) = match (before, latest.skipped) {
         // The tick before is lost, and what was tried was tried with it.
         (Some(_), _) => (lost.saturating_add(1), Tried::default()),
         (None, 0) => {
@@ -120,6 +122,7 @@ fn take(
     record.running = Some(Running {
         due,
         by: taker.by.clone(),
+        replaced: false,
     });
     // For the one who comes next, if this one dies.
     record.lost = missed;
@@ -142,14 +145,15 @@ pub(crate) fn settled(record: &Record, by: &str, end: End) -> Option<Record> {
     let running = settled.running.take();
     let running = running.filter(|running| running.by == by)?;
     match end {
-        End::Over => {
-            settled.lost = 0;
-            settled.tried = Tried::default();
-        }
         // As if nobody had taken it.
-        End::Later(tried) => {
+        End::Later(tried) if !running.replaced => {
             settled.next = Some(running.due);
             settled.tried = tried;
+        }
+        // One of a time for which the job is not put any more is not told again.
+        End::Over | End::Later(_) => {
+            settled.lost = 0;
+            settled.tried = Tried::default();
         }
     }
     Some(settled)
@@ -282,6 +286,26 @@ mod tests {
         };
         assert_eq!((again.tick.due_ms, again.tick.missed), (1000, 0));
         assert_eq!(again.record.next, Some(2000));
+    }
+
+    #[test]
+    fn a_job_that_is_put_for_another_time_waits_for_the_tick_before() {
+        let told = taken(&record(Trigger::EveryMs(1000), 0), 1000, "a").record;
+        let anew = record(Trigger::EveryMs(300), 1100);
+        let anew = told.replaced_by(anew).unwrap();
+        let wait = step(&anew, 1500, 0, &taker("b", true));
+        assert_eq!(wait, Ok(Step::Wait(1500 + GONE_AFTER)));
+        for end in [End::Over, later(2, 9000)] {
+            let settled = settled(&anew, "a", end).unwrap();
+            let next = taken(&settled, 1500, "b");
+            assert_eq!((next.tick.due_ms, next.tick.missed), (1400, 0));
+            assert_eq!(next.record.tried, Tried::default());
+        }
+        // Whoever told the tick before is gone: it is neither told again nor one of this time.
+        let Ok(Step::Take(next)) = step(&anew, 1500, GONE_AFTER, &taker("b", true)) else {
+            panic!("the next tick is told");
+        };
+        assert_eq!((next.tick.due_ms, next.tick.missed), (1400, 0));
     }
 
     #[test]

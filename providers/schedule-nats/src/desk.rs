@@ -3,6 +3,7 @@
 use lattice_provider_sdk::nats::ledger::{Change, Revision};
 use lattice_provider_sdk::schedule::{Job, ScheduleError, Scheduler};
 use lattice_provider_sdk::{Backoff, Shared, chain};
+use tokio::sync::Mutex;
 
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub(crate) struct Desk {
     shop: Shared<Shop>,
     owner: Owner,
     limits: Limits,
+    /// Held while a job is counted and written, so that jobs that are put at once are counted one
+    /// after the other.
+    adding: Mutex<()>,
 }
 
 impl From<BucketError> for ScheduleError {
@@ -40,6 +44,7 @@ impl Desk {
             shop,
             owner,
             limits,
+            adding: Mutex::default(),
         }
     }
 
@@ -76,17 +81,12 @@ impl Desk {
         for _ in 0..TRIES {
             let stored = self.shop.bucket.read(&key).await?;
             let old = stored.value.and_then(|value| Record::read(&value).ok());
-            let record = match old {
-                Some(old) => old.replaced_by(new.clone()),
-                None => {
-                    self.check_count()?;
-                    Some(new.clone())
-                }
+            let written = match old.map(|old| old.replaced_by(new.clone())) {
+                Some(Some(record)) => self.write(&key, &record, stored.revision).await?,
+                Some(None) => true,
+                None => self.add(&key, &new, stored.revision).await?,
             };
-            let Some(record) = record else {
-                return Ok(());
-            };
-            if self.write(&key, &record, stored.revision).await? {
+            if written {
                 return Ok(());
             }
             tokio::time::sleep(backoff.delay()).await;
@@ -104,6 +104,14 @@ impl Desk {
             Some(record) => self.write(key, &record, known.revision).await,
             None => Ok(false),
         }
+    }
+
+    /// Writes a job that is not there yet, as [`Desk::write`] does, if there may be one more. Other
+    /// copies of the provider may add one at the same time.
+    async fn add(&self, key: &str, new: &Record, read: Revision) -> Result<bool, ScheduleError> {
+        let _one_at_a_time = self.adding.lock().await;
+        self.check_count()?;
+        self.write(key, new, read).await
     }
 
     /// Writes a job that has not changed since it was read; says whether it has not.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lattice_provider_sdk::nats::ledger::{Change, Revision};
 use lattice_provider_sdk::schedule::Told;
 use lattice_provider_sdk::{Backoff, chain};
@@ -42,10 +43,10 @@ pub(crate) async fn fire(
     let _in_hand = in_hand;
     match step {
         Step::Take(taken) => {
-            if let Some(revision) = take(&shelf, &key, &known, &taken).await {
-                let beating = beat(&shelf, &key, &taken, revision);
+            if let Some(ours) = take(&shelf, &key, &known, &taken).await {
+                let beating = beat(&shelf, &key, &taken, ours);
                 let end = tokio::select! {
-                    end = tell(&shelf, &taken, &caller) => end,
+                    end = tell(&shelf, &key, &taken, &caller) => end,
                     never = beating => match never {},
                 };
                 settle(&shelf, &key, &taken, end).await;
@@ -56,13 +57,16 @@ pub(crate) async fn fire(
     }
 }
 
-/// Moves the record on; gives its revision if the tick is ours.
-async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<Revision> {
+/// A record that says that the tick is being told by us.
+type Ours = (Revision, Bytes);
+
+/// Moves the record on; gives what it is then if the tick is ours.
+async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<Ours> {
     let value = taken.record.write();
     match shelf.bucket.write(key, value.clone(), known.revision).await {
         Ok(Change::Done(revision)) => {
             shelf.see(key, revision, &value);
-            Some(revision)
+            Some((revision, value))
         }
         Ok(Change::Outdone) => {
             // Another copy was faster, or the job was changed: what it is now comes by the watch.
@@ -76,14 +80,15 @@ async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<
     }
 }
 
-/// The revision of a change whose answer was lost, if it has happened.
-async fn took(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Revision> {
+/// The record after a change whose answer was lost, if it has happened.
+async fn took(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Ours> {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     for _ in 0..TRIES {
         tokio::time::sleep(backoff.delay()).await;
         if let Ok(now) = read(shelf, key).await {
             let (revision, record) = now?;
-            return is_ours(&record, taken).then_some(revision);
+            // The job may have been put anew since.
+            return is_ours(&record, taken).then(|| (revision, record.write()));
         }
     }
     None
@@ -96,8 +101,8 @@ fn is_ours(record: &Record, taken: &Taken) -> bool {
 }
 
 /// Notes again and again that the tick is being told, so that the others do not take us for gone.
-async fn beat(shelf: &Shelf, key: &str, taken: &Taken, mut revision: Revision) -> Infallible {
-    let mut value = taken.record.write();
+async fn beat(shelf: &Shelf, key: &str, taken: &Taken, ours: Ours) -> Infallible {
+    let (mut revision, mut value) = ours;
     loop {
         tokio::time::sleep(BEAT).await;
         match shelf.bucket.write(key, value.clone(), revision).await {
@@ -105,7 +110,7 @@ async fn beat(shelf: &Shelf, key: &str, taken: &Taken, mut revision: Revision) -
                 shelf.see(key, next, &value);
                 revision = next;
             }
-            // The job has another payload by now, or is not ours any more.
+            // The job was put anew, or is not ours any more.
             Ok(Change::Outdone) => match read(shelf, key).await {
                 Ok(Some((now, record))) if is_ours(&record, taken) => {
                     revision = now;
@@ -149,13 +154,13 @@ async fn read(shelf: &Shelf, key: &str) -> Result<Option<(Revision, Record)>, Bu
 /// Tells of a tick, again if the component fails and as long as there is a link. A call that nobody
 /// took is no attempt. The tick is put back then, so that it is lost with no copy of the provider, and
 /// ends with its job.
-async fn tell(shelf: &Shelf, taken: &Taken, caller: &Caller) -> End {
-    let (tick, owner) = (&taken.tick, taken.record.owner());
+async fn tell(shelf: &Shelf, key: &str, taken: &Taken, caller: &Caller) -> End {
+    let (mut tick, owner) = (taken.tick.clone(), taken.record.owner());
     let manner = &caller.manner;
     let mut backoff = Backoff::new(manner.pause, LONGEST_RETRY);
     let mut tried = taken.record.tried;
     loop {
-        let (why, again) = match caller.handler.tell(tick, manner.deadline).await {
+        let (why, again) = match caller.handler.tell(&tick, manner.deadline).await {
             Told::Done => return End::Over,
             Told::Unheard(why) => return End::Later(unheard(tried, taken, manner, &why)),
             Told::Failed(why) => (why, true),
@@ -180,7 +185,22 @@ async fn tell(shelf: &Shelf, taken: &Taken, caller: &Caller) -> End {
         if shelf.caller(&owner).is_none() {
             return End::Later(tried);
         }
+        let Some(payload) = payload_now(shelf, key, taken).await else {
+            return End::Over;
+        };
+        tick.payload = payload;
     }
+}
+
+/// With what a tick is told again; `None` when its job is deleted by now, or put for another time.
+async fn payload_now(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Bytes> {
+    let record = match read(shelf, key).await {
+        Ok(stored) => Arc::new(stored?.1),
+        // What the watch has told last: that nobody answers does not end the attempts.
+        Err(_) => shelf.known(key)?.record,
+    };
+    let is_wanted = is_ours(&record, taken) && !record.tells_of_before();
+    is_wanted.then(|| record.payload())
 }
 
 /// What was tried, with one more call that nobody took.

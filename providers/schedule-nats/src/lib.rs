@@ -8,7 +8,10 @@
 //!
 //! Jobs belong to the component and the name of its link; others neither see nor change them. They
 //! stay when the provider or NATS starts again, and when the link goes, but there are ticks only
-//! while some copy of the provider has the link. The job that a link says goes with the link.
+//! while some copy of the provider has the link. The job that a link says goes with the link, a moment
+//! after it, if a copy runs then that knows it. When the link changes, the job stays as far as the link
+//! still says it: one for a single time that is over is not told again, and one that is due every so
+//! often keeps its times while it has the same trigger.
 //!
 //! A bucket that NATS has lost is made again within seconds. Jobs that links say are put again, and
 //! those that components have put are gone with it; `list-jobs` says so.
@@ -31,6 +34,13 @@
 //! and any copy takes it again after a pause that grows up to 30 seconds, until the next tick of the
 //! job is due, which counts it as missed. A job for a single time waits for as long as it takes.
 //!
+//! # Changes
+//!
+//! A handler that is being told of a tick is left to it when the job is deleted or put anew. When it
+//! fails, it is told of the tick again only while the job is there with the same trigger; of one that
+//! has another payload by now with that one, as the next attempt. The first tick for a new trigger comes
+//! after the handler has returned.
+//!
 //! # Late and missed
 //!
 //! The next tick of a job comes after the handler has returned. When several are due by then, or
@@ -46,6 +56,7 @@ mod firing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod key;
+mod own;
 mod provider;
 mod record;
 pub mod settings;

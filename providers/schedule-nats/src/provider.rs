@@ -2,21 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use lattice_core::StringMap;
 use lattice_provider_sdk::schedule::{self, Handler, Job, ScheduleError};
 use lattice_provider_sdk::{
-    Backends, Features, LinkError, LinkKey, LinkRole, Provider, ProviderLink, Session, Settings,
-    Shared, Sharing, StartError, async_trait, chain,
+    Backends, ConfigChange, Features, LinkError, LinkKey, LinkRole, Provider, ProviderLink,
+    Session, Settings, Shared, Sharing, StartError, async_trait, chain,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
 use crate::key::Owner;
+use crate::own::{Left, Own, is_one};
 use crate::settings::{Limits, Manner, ShopSettings, own_job};
 use crate::shop::{Caller, Shop};
 use crate::trigger::RESOLUTION_MS;
+
+/// How long it may take to delete what a link has put before, when it says something else.
+const CLEARED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Timers with their jobs in NATS JetStream.
 #[derive(Debug)]
@@ -25,6 +30,7 @@ pub struct ScheduleNats {
     shops: Sharing<ShopSettings, Shop>,
     backends: Arc<Backends<Desk>>,
     links: Mutex<HashMap<LinkKey, Arc<Put>>>,
+    left: Left,
 }
 
 /// A link that was put.
@@ -33,9 +39,7 @@ struct Put {
     shop: Shared<Shop>,
     owner: Owner,
     /// The job that the link says.
-    job: Option<Job>,
-    /// The making of the bucket in which that job was put last.
-    making: AtomicU64,
+    own: Option<Arc<Own>>,
     /// Whether no tick is told twice.
     once: bool,
     /// How many jobs there may be, and how large.
@@ -43,19 +47,26 @@ struct Put {
 }
 
 impl ScheduleNats {
-    /// The jobs that a link means, and all that the link says.
-    async fn open(&self, link: &ProviderLink) -> Result<(Shared<Shop>, Settings), LinkError> {
+    /// Which jobs a link means that says this.
+    fn shop_settings(&self, says: &Settings) -> Result<ShopSettings, LinkError> {
+        let session = &self.session;
+        let shop = ShopSettings::read(says, session.lattice(), &session.nats_settings());
+        shop.map_err(LinkError::from)
+    }
+
+    async fn shop(&self, settings: &ShopSettings) -> Result<Shared<Shop>, LinkError> {
+        let open = || Shop::open(settings, &self.session);
+        let shop = self.shops.get(settings, open).await;
+        shop.map_err(|e| LinkError::unavailable(chain(&e)))
+    }
+
+    /// All that a link says.
+    fn says(&self, link: &ProviderLink) -> Result<Settings, LinkError> {
         if !link.is_for("lattice", "schedule") {
             let what = "schedule-nats serves lattice:schedule only";
             return Err(LinkError::invalid(what));
         }
-        let session = &self.session;
-        let says = Settings::of(session, link);
-        let shop = ShopSettings::read(&says, session.lattice(), &session.nats_settings())?;
-        let open = || Shop::open(&shop, session);
-        let shop = self.shops.get(&shop, open).await;
-        let shop = shop.map_err(|e| LinkError::unavailable(chain(&e)))?;
-        Ok((shop, says))
+        Ok(Settings::of(&self.session, link))
     }
 
     fn caller(&self, link: &ProviderLink, manner: Manner) -> Caller {
@@ -71,10 +82,84 @@ impl ScheduleNats {
         self.links.lock().get(&link.key()).map(Arc::clone)
     }
 
-    fn forget(&self, link: &ProviderLink) -> Option<Arc<Put>> {
-        let put = self.links.lock().remove(&link.key())?;
-        put.shop.delete_caller(&put.owner, link.role);
-        Some(put)
+    /// Stops calling through a link.
+    fn end(&self, link: &ProviderLink) {
+        let put = self.links.lock().remove(&link.key());
+        if let Some(put) = put {
+            put.shop.delete_caller(&put.owner, link.role);
+        }
+    }
+
+    /// Puts the job that a link says, and deletes what the link has put before. In this order, and
+    /// with a note of either, so that nothing is lost or left when it is broken off.
+    async fn put_only(
+        &self,
+        link: &ProviderLink,
+        shop: &Shared<Shop>,
+        own: Option<&Arc<Own>>,
+    ) -> Result<(), LinkError> {
+        let key = link.key();
+        if let Some(own) = own {
+            self.left.add(&key, own);
+            let put = put_own(&unlimited(shop.clone(), link), own.job.clone()).await;
+            if let Err(error) = put {
+                if !error.may_pass() {
+                    self.left.remove(&key, own);
+                }
+                return Err(error);
+            }
+        }
+        let by = Instant::now() + CLEARED_WITHIN;
+        for old in self.left.beside(&key, own) {
+            let cleared = tokio::time::timeout_at(by, self.clear(link, &old, shop, own)).await;
+            let late = |_| Err(LinkError::unavailable("it was not deleted in time"));
+            match cleared.unwrap_or_else(late) {
+                Ok(()) => self.left.remove(&key, &old),
+                Err(error) if old.is_in(shop) => return Err(error),
+                // A bucket that the link has left may be out of reach by now. It is tried again when
+                // the link changes, and when it goes.
+                Err(error) => not_deleted(link, &old, &error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a job that a link has put before, unless `now` has taken its place, in `shop`.
+    async fn clear(
+        &self,
+        link: &ProviderLink,
+        old: &Own,
+        shop: &Shared<Shop>,
+        now: Option<&Arc<Own>>,
+    ) -> Result<(), LinkError> {
+        let there = match old.is_in(shop) {
+            // The login that it was put with may not hold any more.
+            true => shop.clone(),
+            false => self.shop(&old.settings).await?,
+        };
+        if is_one(&there, shop) && now.is_some_and(|now| now.job.name == old.job.name) {
+            return Ok(());
+        }
+        delete_own(there, link, &old.job).await
+    }
+
+    /// Deletes a job of a link that is gone.
+    async fn let_go(&self, link: &ProviderLink, own: &Own) {
+        let deleted = match self.shop(&own.settings).await {
+            Ok(shop) => delete_own(shop, link, &own.job).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            not_deleted(link, own, &error);
+        }
+    }
+
+    /// The job that a link says, where it would be put.
+    fn own(&self, link: &ProviderLink) -> Option<Own> {
+        let says = self.says(link).ok()?;
+        let settings = self.shop_settings(&says).ok()?;
+        let job = own_job(&says).ok()??;
+        Some(Own::new(job, settings, 0))
     }
 }
 
@@ -94,6 +179,18 @@ async fn put_own(desk: &Desk, job: Job) -> Result<(), LinkError> {
     })
 }
 
+async fn delete_own(shop: Shared<Shop>, link: &ProviderLink, job: &Job) -> Result<(), LinkError> {
+    match unlimited(shop, link).delete_same(job).await {
+        Ok(()) | Err(ScheduleError::NoSuchJob) => Ok(()),
+        Err(error) => Err(LinkError::unavailable(error.text())),
+    }
+}
+
+fn not_deleted(link: &ProviderLink, own: &Own, error: &LinkError) {
+    let (job, error) = (&own.job.name, error.reason());
+    tracing::warn!(%link, job, error, "the job of a link could not be deleted");
+}
+
 #[async_trait]
 impl Provider for ScheduleNats {
     const NAME: &'static str = "schedule-nats";
@@ -106,12 +203,14 @@ impl Provider for ScheduleNats {
             shops: Sharing::new(),
             backends,
             links: Mutex::default(),
+            left: Left::default(),
         }))
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let (shop, says) = self.open(link).await?;
+        let says = self.says(link)?;
         let (limits, manner) = (Limits::read(&says)?, Manner::read(&says)?);
+        let shop = self.shop(&self.shop_settings(&says)?).await?;
         let owner = Owner::of(link);
         let caller = self.caller(link, manner);
         shop.put_caller(owner.clone(), LinkRole::Target, caller);
@@ -120,8 +219,7 @@ impl Provider for ScheduleNats {
         let put = Put {
             shop,
             owner,
-            job: None,
-            making: AtomicU64::default(),
+            own: None,
             once: !manner.again,
             limits,
         };
@@ -130,53 +228,43 @@ impl Provider for ScheduleNats {
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let (shop, says) = self.open(link).await?;
-        let manner = Manner::read(&says)?;
-        let job = own_job(&says)?;
-        let making = shop.bucket.ledger().blank().making;
+        let says = self.says(link)?;
+        let (manner, job) = (Manner::read(&says)?, own_job(&says)?);
+        let settings = self.shop_settings(&says)?;
+        let shop = self.shop(&settings).await?;
+        let made = shop.bucket.ledger().blank().made;
+        let own = job.map(|job| Arc::new(Own::new(job, settings, made)));
+        self.put_only(link, &shop, own.as_ref()).await?;
         let owner = Owner::of(link);
-        let caller = self.caller(link, manner);
-        let desk = unlimited(shop.clone(), link);
         let put = Put {
             shop: shop.clone(),
             owner: owner.clone(),
-            job: job.clone(),
-            making: AtomicU64::new(making),
+            own,
             once: !manner.again,
             limits: Limits::OWN,
         };
-        // First, so that the job goes again if this is broken off.
         self.remember(link, put);
-        if let Some(job) = job
-            && let Err(error) = put_own(&desk, job).await
-        {
-            self.forget(link);
-            return Err(error);
-        }
-        shop.put_caller(owner, LinkRole::Source, caller);
+        shop.put_caller(owner, LinkRole::Source, self.caller(link, manner));
         Ok(())
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
         self.backends.delete(link);
-        self.forget(link);
+        self.end(link);
     }
 
     async fn delete_source_link(&self, link: &ProviderLink) {
-        let Some(put) = self.forget(link) else {
-            return;
-        };
-        let Some(job) = &put.job else {
-            return;
-        };
-        let desk = unlimited(put.shop.clone(), link);
-        match desk.delete_same(job).await {
-            Ok(()) | Err(ScheduleError::NoSuchJob) => {}
-            Err(error) => {
-                let (job, error) = (&job.name, error.text());
-                tracing::warn!(%link, job, error, "the job of a link could not be deleted");
-            }
+        self.end(link);
+    }
+
+    async fn forget_source_link(&self, link: &ProviderLink) {
+        let mut left = self.left.take(&link.key());
+        if left.is_empty() {
+            // A process before this one may have put it.
+            left.extend(self.own(link).map(Arc::new));
         }
+        let gone = left.iter().map(|own| self.let_go(link, own));
+        futures::future::join_all(gone).await;
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
@@ -212,14 +300,19 @@ impl Provider for ScheduleNats {
         let ledger = put.shop.bucket.ledger();
         let checked = ledger.check().await;
         checked.map_err(|e| LinkError::unavailable(chain(&e)))?;
-        let making = ledger.blank().making;
-        if let Some(job) = &put.job
-            && put.making.load(Ordering::Relaxed) != making
+        let made = ledger.blank().made;
+        if let Some(own) = &put.own
+            && !own.is_of(made)
         {
-            put_own(&unlimited(put.shop.clone(), link), job.clone()).await?;
-            put.making.store(making, Ordering::Relaxed);
+            put_own(&unlimited(put.shop.clone(), link), own.job.clone()).await?;
+            own.put_again(made);
         }
         Ok(())
+    }
+
+    async fn put_config(&self, _config: &StringMap) -> ConfigChange {
+        // Every link takes from it what it does not say itself.
+        ConfigChange::Relink
     }
 
     async fn shutdown(&self, until: Instant) {

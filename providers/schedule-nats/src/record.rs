@@ -46,6 +46,9 @@ pub(crate) struct Running {
     pub(crate) due: u64,
     /// Who has taken it: different for every time that something is taken.
     pub(crate) by: String,
+    /// Whether the job was put for another time since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) replaced: bool,
 }
 
 /// What was tried with a tick that is not told to its end.
@@ -108,12 +111,15 @@ impl Record {
     /// What becomes of a record when another is put in its place: `None` when it stays as it is.
     pub(crate) fn replaced_by(&self, new: Self) -> Option<Self> {
         let same_time = self.trigger == new.trigger && self.time_zone == new.time_zone;
-        if !same_time {
-            return Some(new);
-        }
         // A time that was over is put for another time.
-        if self.next.is_none() && !self.stays {
-            return Some(new);
+        let is_over = self.next.is_none() && !self.stays;
+        if !same_time || is_over {
+            // The next tick comes after the one that is being told.
+            let running = self.running.clone().map(|running| Running {
+                replaced: true,
+                ..running
+            });
+            return Some(Self { running, ..new });
         }
         if self.payload == new.payload && self.stays == new.stays {
             return None;
@@ -138,6 +144,13 @@ impl Record {
 
     pub(crate) fn plan(&self) -> Result<Plan, ScheduleError> {
         Plan::read(&self.trigger(), self.time_zone.as_deref(), self.from)
+    }
+
+    /// Whether the tick that is being told is of a time for which the job is not put any more.
+    pub(crate) fn tells_of_before(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.replaced)
     }
 
     pub(crate) fn owner(&self) -> Owner {
@@ -224,5 +237,43 @@ mod tests {
             .replaced_by(record(Trigger::EveryMs(2000), "x", 700))
             .unwrap();
         assert_eq!(other.next, Some(2700));
+    }
+
+    #[test]
+    fn a_tick_that_is_being_told_stays_in_hand_when_its_job_is_put_anew() {
+        let told = |trigger, next| Record {
+            running: Some(Running {
+                due: 5,
+                by: "a".to_owned(),
+                replaced: false,
+            }),
+            next,
+            ..record(trigger, "x", 0)
+        };
+        let every = told(Trigger::EveryMs(1000), Some(2000));
+        let other = every
+            .replaced_by(record(Trigger::EveryMs(1000), "y", 700))
+            .unwrap();
+        assert_eq!(other.running, every.running);
+        assert!(!other.tells_of_before());
+        let once = told(Trigger::AtMs(5), None);
+        for (old, new, next) in [
+            (&every, Trigger::EveryMs(2000), 2700),
+            (&once, Trigger::AtMs(5), 5),
+        ] {
+            let other = old.replaced_by(record(new, "x", 700)).unwrap();
+            assert_eq!(other.next, Some(next));
+            assert_eq!(other.running.as_ref().unwrap().by, "a");
+            assert!(other.tells_of_before());
+            assert_eq!(Record::read(&other.write()).unwrap(), other);
+        }
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let written = r#"{"component":"cart","link":"default","job":"nightly",
+            "trigger":{"every_ms":1000},"from":0,"next":2000,"running":{"due":1000,"by":"a"}}"#;
+        let read = Record::read(written.as_bytes()).unwrap();
+        assert!(read.running.is_some() && !read.tells_of_before());
     }
 }

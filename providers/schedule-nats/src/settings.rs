@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `bucket` | both | the bucket of the jobs, created when it is missing | `schedule_` and the lattice's name |
 //! | `replicas` | both | how many servers keep a copy of a bucket that is created | 1 |
-//! | `max_jobs` | target | how many jobs the component may have | 256 |
+//! | `max_jobs` | target | how many jobs the component may have; a few more when copies of the provider take new ones at the same time | 256 |
 //! | `max_payload_bytes` | target | how long a payload may be | 65536 |
 //! | `deadline_ms` | both | how long the handler may take for a tick | 10000 |
 //! | `attempts` | both | how often a tick is told at most, when the handler fails; a call that nobody takes is none | 3 |

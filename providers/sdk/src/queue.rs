@@ -39,7 +39,9 @@
 //! delay, and goes to the dead-letter queue with the last cause after `max_attempts`. A call that
 //! never started (nobody runs the component, or all who do are overloaded) is nobody's failure: it is
 //! made again with growing delays while the lease is kept alive, costs no attempt, and slows the
-//! receiving down for all. So a component that is away over night finds its messages in the queue.
+//! receiving down for all. So a component that is away over night finds its messages in the queue. A
+//! backend that lets nobody have a message for long gets it back meanwhile, behind those that came
+//! later. What is to come again later than the backend can do comes as late as it can.
 //!
 //! # Dead letters
 //!

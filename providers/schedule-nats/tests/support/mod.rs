@@ -17,8 +17,13 @@ mod copies;
 
 use std::ops::{Deref, DerefMut};
 
+use async_nats::jetstream;
 use copies::{Copies, Kind};
+use lattice_core::subject::ProviderSubjects;
+use lattice_core::{LatticeName, StringMap};
+use serde_json::Value;
 
+#[allow(unused_imports, reason = "each test file uses a part")]
 pub use component::{Component, Error, Job, Listening, Plan, Tick, Trigger};
 pub use copies::PATIENCE;
 
@@ -94,6 +99,26 @@ impl Lattice {
     /// Puts a link through which the provider calls `target`.
     pub async fn put_handler(&mut self, target: &str, config: &[(&str, &str)]) {
         self.put_source(target, config).await;
+    }
+
+    /// Tells every copy its config, as its host would.
+    pub async fn put_config(&self, config: &[(&str, &str)]) {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let config: StringMap = config.iter().map(owned).collect();
+        let subjects = ProviderSubjects::new(&LatticeName::default(), &self.provider);
+        let (subject, payload) = (subjects.config_update(), serde_json::to_vec(&config));
+        let nats = self.peer.nats();
+        nats.publish(subject, payload.unwrap().into())
+            .await
+            .unwrap();
+    }
+
+    /// What is stored under a key of a bucket.
+    pub async fn stored(&self, bucket: &str, key: &str) -> Option<Value> {
+        let client = self.nats.client().await.unwrap();
+        let jobs = jetstream::new(client).get_key_value(bucket).await.unwrap();
+        let value = jobs.get(key).await.unwrap()?;
+        Some(serde_json::from_slice(&value).unwrap())
     }
 
     /// Serves `handler` as the component `id`.

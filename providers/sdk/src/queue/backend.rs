@@ -113,6 +113,14 @@ pub trait Queues: Send + Sync + 'static {
     /// refused before it is asked, whether a link says them or a worker.
     const LONGEST_LEASE: Duration = super::checks::LONGEST;
 
+    /// How long after its receipt a message comes again at the latest that is to be tried again. What
+    /// handlers and their links want later comes then.
+    const LONGEST_RETRY: Duration = super::checks::LONGEST;
+
+    /// How long a message may be held in all, extended leases included, where there is such a limit. One
+    /// whose handler cannot be called for half of that is given back by [`Queues::give_back`].
+    const LONGEST_HELD: Option<Duration> = None;
+
     /// Whether the process that received a message settles it. Calls to settle and to extend that
     /// reach another copy of the provider are passed on to it then, as [`Queues::by_others`] says.
     const HELD_HERE: bool = false;
@@ -173,6 +181,16 @@ pub trait Queues: Send + Sync + 'static {
         how: Outcome,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
+    /// Gives back at once what no worker has begun with. It counts as an attempt, unless the backend can
+    /// do better.
+    fn give_back(
+        &self,
+        queue: &str,
+        receipt: &str,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send {
+        self.settle(queue, receipt, Outcome::Retry(None))
+    }
+
     /// Has the lease end `lease` from now.
     fn extend(
         &self,
@@ -189,6 +207,8 @@ pub trait Queues: Send + Sync + 'static {
 impl<B: Queues> Queues for Arc<B> {
     const POLL: Duration = B::POLL;
     const LONGEST_LEASE: Duration = B::LONGEST_LEASE;
+    const LONGEST_RETRY: Duration = B::LONGEST_RETRY;
+    const LONGEST_HELD: Option<Duration> = B::LONGEST_HELD;
     const HELD_HERE: bool = B::HELD_HERE;
 
     fn by_others(about: &About) -> ByOthers {
@@ -217,6 +237,10 @@ impl<B: Queues> Queues for Arc<B> {
 
     async fn settle(&self, queue: &str, receipt: &str, how: Outcome) -> Result<(), QueueError> {
         B::settle(self, queue, receipt, how).await
+    }
+
+    async fn give_back(&self, queue: &str, receipt: &str) -> Result<(), QueueError> {
+        B::give_back(self, queue, receipt).await
     }
 
     async fn extend(&self, queue: &str, receipt: &str, lease: Duration) -> Result<(), QueueError> {

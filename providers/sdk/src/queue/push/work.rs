@@ -1,7 +1,10 @@
 //! One message from its delivery to its end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
+use lattice_rpc::quiet::Pace as Lines;
 use lattice_rpc::{CallError, Invocation, Peer, RemoteError, TraceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +40,8 @@ pub(crate) struct Worker<B> {
     /// The call, complete but for its deadline.
     call: Invocation,
     over: CancellationToken,
+    /// The lines about retries that the backend cannot do as late as they should come.
+    early: Lines,
     /// Where deliveries are settled that only this process can settle.
     home: Option<String>,
 }
@@ -49,8 +54,30 @@ enum Ended {
     Failed(String),
     /// The link ends, so nobody waits for it any more.
     Over,
+    /// None has begun: the link ends, or nobody can be called for so long that the backend wants the
+    /// message back.
+    Unbegun,
     /// The lease was lost before a call began.
     Lost,
+}
+
+/// A message that is at work.
+struct AtWork {
+    received: Instant,
+    /// Cancelled when its lease was lost.
+    lost: CancellationToken,
+    /// Whether a call may have begun.
+    is_called: AtomicBool,
+}
+
+impl AtWork {
+    fn since(received: Instant) -> Self {
+        Self {
+            received,
+            lost: CancellationToken::new(),
+            is_called: AtomicBool::new(false),
+        }
+    }
 }
 
 impl<B: Queues> Worker<B> {
@@ -69,20 +96,23 @@ impl<B: Queues> Worker<B> {
             peer: session.peer().clone(),
             call: session.call_through(link, HANDLER, HANDLE, Instant::now()),
             over,
+            early: Lines::default(),
             home: B::HELD_HERE.then(|| elsewhere::home(session)),
         }
     }
 
     /// Has a message handled and settles it.
     pub(crate) async fn work(&self, delivery: Delivery) {
+        let received = Instant::now();
         let (receipt, attempt) = (delivery.receipt.clone(), delivery.attempt);
         if self.linked.is_spent(attempt) {
-            self.settle(&receipt, Outcome::Reject(spent(attempt))).await;
+            let how = Outcome::Reject(spent(attempt));
+            self.settle(&receipt, Some(how)).await;
             return;
         }
         let id = delivery.id.clone();
-        let how = match self.handled(delivery).await {
-            Ended::Said(outcome) => self.heeded(outcome, attempt),
+        let how = match self.handled(delivery, received).await {
+            Ended::Said(outcome) => Some(self.heeded(outcome, attempt)),
             Ended::Failed(why) => {
                 tracing::warn!(
                     link = self.link,
@@ -91,23 +121,25 @@ impl<B: Queues> Worker<B> {
                     error = why,
                     "a handler failed"
                 );
-                self.after_failure(why, attempt)
+                Some(self.after_failure(why, attempt))
             }
-            Ended::Over => Outcome::Retry(None),
+            Ended::Over => Some(Outcome::Retry(None)),
+            Ended::Unbegun => None,
             Ended::Lost => return,
         };
+        let how = how.map(|how| self.possible(how, received));
         self.settle(&receipt, how).await;
     }
 
     /// Messages that came when nobody is called any more.
     pub(crate) async fn give_back(&self, deliveries: Vec<Delivery>) {
-        let queue = self.linked.own_queue();
-        for delivery in deliveries {
-            let given = self
-                .linked
-                .queues()
-                .settle(queue, &delivery.receipt, Outcome::Retry(None));
-            if let Err(error) = given.await {
+        let (queues, queue) = (self.linked.queues(), self.linked.own_queue());
+        let mut given = Vec::with_capacity(deliveries.len());
+        for delivery in &deliveries {
+            given.push(queues.give_back(queue, &delivery.receipt));
+        }
+        for given in join_all(given).await {
+            if let Err(error) = given {
                 let error = error.text();
                 tracing::debug!(link = self.link, error, "could not give a message back");
             }
@@ -142,10 +174,34 @@ impl<B: Queues> Worker<B> {
         Outcome::Retry(Some(u32::try_from(delay).unwrap_or(u32::MAX)))
     }
 
+    /// As late as the backend can have a message come again: it would refuse what is later, and the
+    /// message would come when its lease ends.
+    fn possible(&self, how: Outcome, received: Instant) -> Outcome {
+        let Outcome::Retry(Some(millis)) = how else {
+            return how;
+        };
+        let wanted = Duration::from_millis(millis.into());
+        let longest = B::LONGEST_RETRY.saturating_sub(received.elapsed());
+        if wanted <= longest {
+            return how;
+        }
+        if let Some(untold) = self.early.turn() {
+            tracing::warn!(
+                link = self.link,
+                ?wanted,
+                ?longest,
+                untold,
+                "a message is tried again earlier than wanted, as the backend keeps none for so long"
+            );
+        }
+        let longest = u32::try_from(longest.as_millis());
+        Outcome::Retry(Some(longest.unwrap_or(u32::MAX)))
+    }
+
     /// Calls the handler and keeps the lease alive meanwhile.
-    async fn handled(&self, delivery: Delivery) -> Ended {
+    async fn handled(&self, delivery: Delivery, received: Instant) -> Ended {
         let own = delivery.receipt.clone();
-        let lost = CancellationToken::new();
+        let at_work = AtWork::since(received);
         let call = async {
             let trace = carried(&delivery);
             let scope = Scope {
@@ -158,7 +214,7 @@ impl<B: Queues> Worker<B> {
                     if let Some(home) = &self.home {
                         delivery.receipt = elsewhere::marked(home, &delivery.receipt);
                     }
-                    self.call_until_taken(&delivery, trace, &lost).await
+                    self.call_until_taken(&delivery, trace, &at_work).await
                 }
                 Ok(None) => Ended::Lost,
                 Err(error) => Ended::Failed(error.text()),
@@ -167,17 +223,20 @@ impl<B: Queues> Worker<B> {
         tokio::select! {
             biased;
             ended = call => ended,
-            () = self.over.cancelled() => Ended::Over,
-            () = self.keep_lease(&own, &lost) => Ended::Lost,
+            () = self.over.cancelled() => match at_work.is_called.load(Ordering::Relaxed) {
+                true => Ended::Over,
+                false => Ended::Unbegun,
+            },
+            () = self.keep_lease(&own, &at_work.lost) => Ended::Lost,
         }
     }
 
-    /// Makes the call again for as long as nobody takes it.
+    /// Makes the call again for as long as nobody takes it and the message may be held.
     async fn call_until_taken(
         &self,
         delivery: &Delivery,
         trace: Option<TraceContext>,
-        lost: &CancellationToken,
+        at_work: &AtWork,
     ) -> Ended {
         let params = params(self.linked.own_queue(), delivery);
         loop {
@@ -185,6 +244,7 @@ impl<B: Queues> Worker<B> {
             let call = call.until(Instant::now() + self.settings.timeout);
             let Begun { span, onward } = telemetry::begin(trace.as_ref(), || self.span(delivery));
             let call = call.trace(onward.as_ref().or(trace.as_ref()));
+            at_work.is_called.store(true, Ordering::Relaxed);
             let answer = async {
                 let answer = self.peer.call(call, params.clone()).await;
                 if answer.is_err() {
@@ -203,11 +263,16 @@ impl<B: Queues> Worker<B> {
                 Err(error) if !error.never_started() => return Ended::Failed(chain(&error)),
                 Err(error) => error,
             };
+            at_work.is_called.store(false, Ordering::Relaxed);
             let next = self.pace.slow_down(asked(&error));
             tracing::debug!(link = self.link, %error, "nobody takes messages at the moment");
+            // The other half is for a call that begins, and for giving the message back.
+            if B::LONGEST_HELD.is_some_and(|longest| next >= at_work.received + longest / 2) {
+                return Ended::Unbegun;
+            }
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
-                () = lost.cancelled() => return Ended::Lost,
+                () = at_work.lost.cancelled() => return Ended::Lost,
             }
         }
     }
@@ -248,14 +313,18 @@ impl<B: Queues> Worker<B> {
         }
     }
 
-    /// Settles, and tries again what may pass for as long as the lease lasts.
-    async fn settle(&self, receipt: &str, how: Outcome) {
+    /// Settles, or gives back what has not begun, and tries again what may pass for as long as the lease
+    /// lasts.
+    async fn settle(&self, receipt: &str, how: Option<Outcome>) {
         let until = Instant::now() + self.linked.lease();
         let mut backoff = Backoff::new(FIRST_AGAIN, LONGEST_AGAIN);
         loop {
-            let queue = self.linked.own_queue();
-            let settled = self.linked.queues().settle(queue, receipt, how.clone());
-            let Err(error) = settled.await else { return };
+            let (queues, queue) = (self.linked.queues(), self.linked.own_queue());
+            let settled = match how.clone() {
+                Some(how) => queues.settle(queue, receipt, how).await,
+                None => queues.give_back(queue, receipt).await,
+            };
+            let Err(error) = settled else { return };
             let next = Instant::now() + backoff.delay();
             let is_over = self.over.is_cancelled();
             if !error.may_pass() || next >= until || is_over {

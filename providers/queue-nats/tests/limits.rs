@@ -1,0 +1,172 @@
+//! Handlers of a backend that keeps messages for a short time only, which no real one does.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lattice_provider_sdk::queue::{
+    Delivery, Depth, Message, NewLink, Outcome, QueueError, QueueLinks, Queues, ReceiptKey, Sent,
+    Want,
+};
+use lattice_provider_sdk::{
+    LinkError, Provider, ProviderLink, Session, Settings, StartError, async_trait,
+};
+use parking_lot::Mutex;
+use support::{Lattice, PATIENCE};
+use tokio::time::Instant;
+
+const LONGEST_MS: u32 = 5000;
+
+/// What was done about the delivery of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Done {
+    Settled(Outcome),
+    GivenBack,
+}
+
+static DONE: Mutex<Vec<(String, Done)>> = Mutex::new(Vec::new());
+
+fn note(queue: &str, done: Done) {
+    DONE.lock().push((queue.to_owned(), done));
+}
+
+/// What was done first about the delivery of that queue.
+async fn done(queue: &str) -> Done {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let found = DONE.lock().iter().find(|(of, _)| of == queue).cloned();
+        if let Some((_, done)) = found {
+            return done;
+        }
+        assert!(Instant::now() < until, "nothing was done about `{queue}`");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Queues that have one message each.
+#[derive(Debug, Default)]
+struct Brief {
+    is_given: AtomicBool,
+}
+
+impl Queues for Brief {
+    const LONGEST_RETRY: Duration = Duration::from_millis(LONGEST_MS as u64);
+    const LONGEST_HELD: Option<Duration> = Some(Duration::from_secs(2));
+
+    async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
+        Ok(ReceiptKey::of_this_process())
+    }
+
+    async fn send(&self, _queue: &str, _message: Message, _delay: Duration) -> Sent {
+        Err(QueueError::unsupported("sending"))
+    }
+
+    async fn receive(&self, _queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+        if self.is_given.swap(true, Ordering::Relaxed) {
+            tokio::time::sleep(want.wait).await;
+            return Ok(Vec::new());
+        }
+        Ok(vec![Delivery {
+            receipt: "receipt".to_owned(),
+            id: "1".to_owned(),
+            message: Message {
+                body: "body".into(),
+                content_type: None,
+                attributes: Vec::new(),
+                dedup_id: None,
+                group: None,
+            },
+            attempt: 1,
+            enqueued_at_ms: 0,
+            lease_ms: 30_000,
+        }])
+    }
+
+    async fn settle(&self, queue: &str, _receipt: &str, how: Outcome) -> Result<(), QueueError> {
+        note(queue, Done::Settled(how));
+        Ok(())
+    }
+
+    async fn give_back(&self, queue: &str, _receipt: &str) -> Result<(), QueueError> {
+        note(queue, Done::GivenBack);
+        Ok(())
+    }
+
+    async fn extend(&self, _queue: &str, _receipt: &str, _: Duration) -> Result<(), QueueError> {
+        Ok(())
+    }
+
+    async fn depth(&self, _queue: &str) -> Result<Depth, QueueError> {
+        Err(QueueError::unsupported("depth"))
+    }
+}
+
+struct QueueBrief {
+    session: Session,
+    links: QueueLinks<Brief>,
+}
+
+#[async_trait]
+impl Provider for QueueBrief {
+    const NAME: &'static str = "queue-brief";
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            links: QueueLinks::serve(&session).await?,
+            session,
+        }))
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let settings = Settings::of(&self.session, link);
+        let new = NewLink::read(link, &settings, Brief::default())?;
+        self.links.put(&self.session, link, new);
+        Ok(())
+    }
+
+    async fn delete_source_link(&self, link: &ProviderLink) {
+        self.links.delete(link).await;
+    }
+
+    async fn shutdown(&self, until: Instant) {
+        self.links.end(until).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_takes_is_given_back_before_it_must_not_be_held() {
+    let mut lattice = Lattice::start::<QueueBrief>(&[]).await;
+    lattice.link_handler("away", &[("queue", "unseen")]).await;
+    assert_eq!(done("unseen").await, Done::GivenBack);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_is_as_late_as_the_backend_can_do() {
+    let mut lattice = Lattice::start::<QueueBrief>(&[]).await;
+    let hour = "3600000";
+    for (name, outcome) in [
+        ("late", Some(support::Outcome::Retry(Some(u32::MAX)))),
+        ("failed", None),
+        ("soon", Some(support::Outcome::Retry(Some(1)))),
+    ] {
+        let mut worker = lattice.handle(name).await;
+        let config = [
+            ("queue", name),
+            ("backoff_ms", hour),
+            ("max_backoff_ms", hour),
+        ];
+        lattice.link_handler(name, &config).await;
+        let (_, answer) = worker.next().await;
+        match outcome {
+            Some(outcome) => answer.send(outcome).unwrap(),
+            None => drop(answer),
+        }
+        let Done::Settled(Outcome::Retry(Some(millis))) = done(name).await else {
+            panic!("`{name}` is not tried again");
+        };
+        let most = if name == "soon" { 1 } else { LONGEST_MS };
+        assert!(millis <= most, "{name}: {millis}");
+    }
+}
