@@ -15,6 +15,7 @@ mod cors;
 mod failure;
 mod host;
 mod listener;
+mod order;
 mod place;
 mod provider;
 mod request;

@@ -9,7 +9,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use lattice_rpc::Peer;
 use lattice_rpc::quiet::Pace;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -106,6 +106,7 @@ impl Listener {
         let socket = bound(address)?;
         let local = socket.local_addr()?;
         let authority = Authority::try_from(local.to_string()).map_err(io::Error::other)?;
+        let closing = CancellationToken::new();
         let accept = Arc::new(Accept {
             shared: Arc::new(Shared {
                 peer,
@@ -113,7 +114,8 @@ impl Listener {
                 routes: RwLock::new(routes),
             }),
             room,
-            closing: CancellationToken::new(),
+            lines: Mutex::new(closing.child_token()),
+            closing,
             abort: CancellationToken::new(),
             connections: TaskTracker::new(),
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
@@ -140,6 +142,14 @@ impl Listener {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.accept.shared
+    }
+
+    /// Changes the routes while connections are served. If connections are treated in another way then,
+    /// those that are there end after the request at hand.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Routes)) {
+        if self.shared().routes().write().change(change) {
+            self.accept.end_lines();
+        }
     }
 
     /// Closes the socket; when this returns the address is free.
@@ -183,6 +193,8 @@ struct Accept {
     room: Arc<Semaphore>,
     /// Stops accepting and lets connections end after the request at hand.
     closing: CancellationToken,
+    /// Lets those that are there end so, and is another one for those that come after that.
+    lines: Mutex<CancellationToken>,
     /// Ends connections at once.
     abort: CancellationToken,
     connections: TaskTracker,
@@ -245,9 +257,15 @@ impl Accept {
         }
     }
 
+    fn end_lines(&self) {
+        let next = self.closing.child_token();
+        let lines = std::mem::replace(&mut *self.lines.lock(), next);
+        lines.cancel();
+    }
+
     fn take_in(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let shared = Arc::clone(&self.shared);
-        let closing = self.closing.clone();
+        let closing = self.lines.lock().clone();
         let abort = self.abort.clone();
         self.connections.spawn(async move {
             let _permit = permit;

@@ -1,6 +1,7 @@
 //! Paths with room for parameters.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use http::{HeaderName, HeaderValue};
 
@@ -45,6 +46,20 @@ impl Segment {
         Ok(match rest {
             Some(_) => Self::Rest(header),
             None => Self::One(header),
+        })
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name_of = |header: &HeaderName| {
+            let header = header.as_str();
+            header.strip_prefix(PREFIX).unwrap_or(header).to_owned()
+        };
+        self.segments.iter().try_for_each(|segment| match segment {
+            Segment::Literal(text) => write!(f, "/{text}"),
+            Segment::One(name) => write!(f, "/{{{}}}", name_of(name)),
+            Segment::Rest(name) => write!(f, "/{{{}...}}", name_of(name)),
         })
     }
 }
@@ -178,6 +193,15 @@ mod tests {
         ] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_template_is_told_as_it_is_written() {
+        for text in ["/users/{id}/x", "/files/{rest...}", "/", "/a//{b}"] {
+            assert_eq!(Template::parse(text).unwrap().to_string(), text);
+        }
+        let written = Template::parse("/f/{*Rest}").unwrap();
+        assert_eq!(written.to_string(), "/f/{rest...}");
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use lattice_core::StringMap;
 use lattice_core::link::carries;
 use lattice_provider_sdk::{
-    ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Shared, Sharing,
+    ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session, Shared, Sharing,
     StartError, async_trait,
 };
 use tokio::time::Instant;
 
+use crate::order::Order;
 use crate::route::Route;
-use crate::server::Servers;
+use crate::server::{Servers, Wanted};
 use crate::settings::{InvalidSetting, LinkSettings, ProviderSettings, Tls};
 use crate::tls::Identity;
 
@@ -19,6 +20,7 @@ use crate::tls::Identity;
 pub struct HttpServer {
     session: Session,
     servers: Servers,
+    order: Order,
     /// Certificates by their files, which links may have in common.
     identities: Sharing<Tls, Identity>,
 }
@@ -36,39 +38,88 @@ impl HttpServer {
         let load = || Identity::load(files.clone());
         self.identities.get(files, load).await
     }
-}
 
-#[async_trait]
-impl Provider for HttpServer {
-    const NAME: &'static str = "http-server";
-
-    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
-        Ok(Arc::new(Self {
-            servers: Servers::new(session.clone()),
-            identities: Sharing::new(),
-            session,
-        }))
-    }
-
-    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        if !link.is_for("wasi", "http") || !carries(&link.interfaces, "incoming-handler") {
-            return Err(LinkError::invalid(
-                "an HTTP server is linked for `incoming-handler` of `wasi:http`",
-            ));
-        }
+    /// What the settings of a link come to, and those of the provider.
+    async fn wanted(&self, link: &ProviderLink) -> Result<Wanted, LinkError> {
         let provider = ProviderSettings::of(&self.session).map_err(|e| invalid("provider", e))?;
         let settings = LinkSettings::of(link, &provider).map_err(|e| invalid("link", e))?;
         let identity = match &settings.tls {
             Some(files) => Some(self.identity(files).await?),
             None => None,
         };
-        let address = settings.address;
-        let route = Route::new(&self.session, link, settings, identity)?;
-        self.servers.add(address, &provider.mode, route)
+        let number = self.order.number(&link.key());
+        Ok(Wanted {
+            address: settings.address,
+            mode: provider.mode,
+            route: Route::new(&self.session, link, settings, identity, number)?,
+        })
+    }
+
+    /// Refuses a link that requires what it would not have with its settings.
+    async fn check_required(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let features = self.describe(link).await;
+        let lacks = features.lacks(link.value("require").unwrap_or_default());
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(LinkError::invalid(format!(
+            "the link requires `{}`, which {} does not have here; it has {features}",
+            lacks.join("`, `"),
+            Self::NAME
+        )))
+    }
+}
+
+#[async_trait]
+impl Provider for HttpServer {
+    const NAME: &'static str = "http-server";
+
+    /// One that waits for its address is not ready.
+    const LOOKS_AT_ONCE: bool = true;
+
+    async fn start(session: Session) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            servers: Servers::new(session.clone()),
+            order: Order::default(),
+            identities: Sharing::new(),
+            session,
+        }))
+    }
+
+    fn link_comes(&self, link: &LinkKey) {
+        self.order.comes(link);
+    }
+
+    async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        if !is_route(link) {
+            return Err(LinkError::invalid(
+                "an HTTP server is linked for `incoming-handler` of `wasi:http`",
+            ));
+        }
+        self.servers.add(self.wanted(link).await?)
+    }
+
+    async fn replace_source_link(
+        &self,
+        old: &ProviderLink,
+        new: &ProviderLink,
+    ) -> Result<ConfigChange, LinkError> {
+        if !is_route(new) {
+            // Whoever takes the interface away does not want the old link to go on.
+            return Ok(ConfigChange::Relink);
+        }
+        let wanted = self.wanted(new).await?;
+        self.check_required(new).await?;
+        // Where the config of the provider has changed, all links leave their places.
+        self.servers.replace(wanted, old != new)
     }
 
     async fn delete_source_link(&self, link: &ProviderLink) {
         self.servers.remove(&link.key()).await;
+    }
+
+    async fn forget_source_link(&self, link: &ProviderLink) {
+        self.order.forget(&link.key());
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
@@ -78,13 +129,12 @@ impl Provider for HttpServer {
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        let provider = ProviderSettings::of(&self.session).map_err(|e| invalid("provider", e))?;
-        let settings = LinkSettings::of(link, &provider).map_err(|e| invalid("link", e))?;
-        self.servers.check(settings.address)?;
-        match &settings.tls {
-            Some(files) => self.identity(files).await?.renew().await,
+        let standing = self.servers.check(&link.key())?;
+        let renewed = match &standing.identity {
+            Some(identity) => identity.renew().await,
             None => Ok(()),
-        }
+        };
+        standing.waits.map_or(renewed, Err)
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
@@ -94,6 +144,11 @@ impl Provider for HttpServer {
     async fn shutdown(&self, until: Instant) {
         self.servers.shutdown(until).await;
     }
+}
+
+/// Whether a link is for what this provider calls.
+fn is_route(link: &ProviderLink) -> bool {
+    link.is_for("wasi", "http") && carries(&link.interfaces, "incoming-handler")
 }
 
 /// What a link with these settings can do.

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::complaints::Complaints;
 use crate::cors::Cors;
 use crate::failure::Failure;
+use crate::order::Turn;
 use crate::place::{PathParams, Shape};
 use crate::settings::{BodyLimits, ConnectionLimits, LinkSettings, Mode, PathPlace, Place};
 use crate::tls::Identity;
@@ -23,6 +24,8 @@ use crate::traced::carried;
 /// One link, with all that its requests have in common.
 pub(crate) struct Route {
     pub(crate) key: LinkKey,
+    /// How many links came before it.
+    number: u64,
     place: Place,
     /// The call, complete but for its deadline.
     call: Invocation,
@@ -48,6 +51,7 @@ impl Route {
         link: &ProviderLink,
         settings: LinkSettings,
         identity: Option<Shared<Identity>>,
+        number: u64,
     ) -> Result<Self, LinkError> {
         let call = session.call_through(link, INCOMING_HANDLER, HANDLE, Instant::now());
         let tls = match identity {
@@ -57,6 +61,7 @@ impl Route {
         let common = settings.common;
         Ok(Self {
             key: link.key(),
+            number,
             place: settings.place,
             call,
             timeout: common.timeout.unwrap_or_else(|| session.default_deadline()),
@@ -76,6 +81,23 @@ impl Route {
 
     pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
         self.tls.as_ref().map(|(acceptor, _)| acceptor.clone())
+    }
+
+    pub(crate) fn identity(&self) -> Option<&Shared<Identity>> {
+        self.tls.as_ref().map(|(_, identity)| identity)
+    }
+
+    /// Whether connections are treated alike, whichever of the two is asked.
+    fn greets_like(&self, other: &Self) -> bool {
+        let files = |route: &Self| route.identity().map(|identity| identity.files().clone());
+        files(self) == files(other)
+            && self.keep_alive == other.keep_alive
+            && self.connection == other.connection
+    }
+
+    /// What belongs to it of what comes to its address.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Whether it has a path, and with that perhaps parameters.
@@ -99,8 +121,44 @@ impl Route {
     }
 }
 
-/// Links that want the same place, in the order in which they came: the first one has it.
-type Claims = Vec<Arc<Route>>;
+/// A link that wants a place.
+struct Claim {
+    route: Arc<Route>,
+    turn: Turn,
+}
+
+/// Links that want the same place: the first one has it, the others wait for their turn.
+#[derive(Default)]
+struct Claims(Vec<Claim>);
+
+impl Claims {
+    fn first(&self) -> Option<&Arc<Route>> {
+        Some(&self.0.first()?.route)
+    }
+
+    fn add(&mut self, route: Route) {
+        let turn = Turn::new(route.number, Instant::now());
+        let at = turn.after(self.0.iter().map(|known| &known.turn));
+        let route = Arc::new(route);
+        self.0.insert(at, Claim { route, turn });
+    }
+
+    fn of(&self, key: &LinkKey) -> Option<&Arc<Route>> {
+        let own = self.0.iter().find(|known| known.route.key == *key)?;
+        Some(&own.route)
+    }
+
+    /// Gives a link that is here other settings; gives them back if it is not.
+    fn swap(&mut self, route: Route) -> Option<Route> {
+        match self.0.iter_mut().find(|known| known.route.key == route.key) {
+            Some(own) => {
+                own.route = Arc::new(route);
+                None
+            }
+            None => Some(route),
+        }
+    }
+}
 
 /// The components behind the paths of one host, or of any.
 #[derive(Default)]
@@ -119,6 +177,14 @@ impl Paths {
         }
     }
 
+    fn known(&self, place: &Place) -> Option<&Claims> {
+        match &place.path {
+            None => Some(&self.all),
+            Some(PathPlace::Exact(path)) => self.exact.get(path),
+            Some(PathPlace::Like(template)) => self.like.get(&template.shape()),
+        }
+    }
+
     fn each(&self) -> impl Iterator<Item = &Claims> {
         let exact = self.exact.values();
         std::iter::once(&self.all)
@@ -126,18 +192,14 @@ impl Paths {
             .chain(self.like.values())
     }
 
-    fn remove(&mut self, key: &LinkKey) -> bool {
-        let mut found = false;
-        let mut clean = |claims: &mut Claims| {
-            let before = claims.len();
-            claims.retain(|known| known.key != *key);
-            found |= claims.len() != before;
-            !claims.is_empty()
+    fn remove(&mut self, key: &LinkKey) {
+        let clean = |claims: &mut Claims| {
+            claims.0.retain(|known| known.route.key != *key);
+            !claims.0.is_empty()
         };
         clean(&mut self.all);
         self.exact.retain(|_, claims| clean(claims));
         self.like.retain(|_, claims| clean(claims));
-        found
     }
 
     fn find(&self, path: &str) -> Option<Found> {
@@ -191,40 +253,81 @@ impl Routes {
         }
     }
 
-    /// Adds a link and returns who has its place, if that is another one.
-    ///
-    /// # Errors
-    ///
-    /// Gives the link back when this address tells hosts apart by another header.
-    pub(crate) fn add(&mut self, mode: &Mode, route: Route) -> Result<Option<LinkKey>, Box<Route>> {
-        if mode.header() != self.header {
-            return Err(Box::new(route));
+    /// Whether hosts are told apart here as a provider does in this mode.
+    pub(crate) fn fits(&self, mode: &Mode) -> bool {
+        mode.header() == self.header
+    }
+
+    /// Adds a link that is not here yet.
+    pub(crate) fn add(&mut self, route: Route) {
+        self.claims(&route.place).add(route);
+    }
+
+    /// Gives a link other settings. Where it wants the same as before it keeps its turn.
+    pub(crate) fn swap(&mut self, old: &Place, route: Route) {
+        let is_same = self.known(old).is_some_and(|known| {
+            let wanted = self.known(&route.place);
+            wanted.is_some_and(|wanted| std::ptr::eq(known, wanted))
+        });
+        let route = match is_same {
+            true => self.claims(old).swap(route),
+            false => Some(route),
+        };
+        if let Some(route) = route {
+            self.remove(&route.key);
+            self.add(route);
         }
-        let paths = match &route.place.host {
+    }
+
+    /// Removes a link.
+    pub(crate) fn remove(&mut self, key: &LinkKey) {
+        self.any_host.remove(key);
+        self.hosts.retain(|_, paths| {
+            paths.remove(key);
+            paths.each().any(|claims| !claims.0.is_empty())
+        });
+    }
+
+    fn claims(&mut self, place: &Place) -> &mut Claims {
+        let paths = match &place.host {
             None => &mut self.any_host,
             Some(host) => self.hosts.entry(host.clone()).or_default(),
         };
-        let claims = paths.claims(&route.place);
-        claims.retain(|known| known.key != route.key);
-        claims.push(Arc::new(route));
-        let first = &claims[0].key;
-        Ok((claims.len() > 1).then(|| first.clone()))
+        paths.claims(place)
     }
 
-    /// Removes a link; says whether it was here.
-    pub(crate) fn remove(&mut self, key: &LinkKey) -> bool {
-        let mut found = self.any_host.remove(key);
-        self.hosts.retain(|_, paths| {
-            found |= paths.remove(key);
-            paths.each().any(|claims| !claims.is_empty())
-        });
-        found
+    fn known(&self, place: &Place) -> Option<&Claims> {
+        let paths = match &place.host {
+            None => &self.any_host,
+            Some(host) => self.hosts.get(host)?,
+        };
+        paths.known(place)
+    }
+
+    /// Who has a place.
+    pub(crate) fn owner(&self, place: &Place) -> Option<&LinkKey> {
+        Some(&self.known(place)?.first()?.key)
+    }
+
+    /// A link that wants a place.
+    pub(crate) fn of(&self, key: &LinkKey, place: &Place) -> Option<&Arc<Route>> {
+        self.known(place)?.of(key)
     }
 
     /// Any link, whose settings then hold for connections; `None` when there is none left.
     pub(crate) fn any(&self) -> Option<&Arc<Route>> {
         let paths = std::iter::once(&self.any_host).chain(self.hosts.values());
-        paths.flat_map(Paths::each).flatten().next()
+        paths.flat_map(Paths::each).find_map(Claims::first)
+    }
+
+    /// Changes something, and says whether connections are treated in another way then.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Self)) -> bool {
+        let before = self.any().cloned();
+        change(self);
+        match (before, self.any()) {
+            (Some(before), Some(now)) => !before.greets_like(now),
+            _ => false,
+        }
     }
 
     /// The link that a request belongs to.

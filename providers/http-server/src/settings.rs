@@ -59,6 +59,25 @@
 //! TLS files that change are read again within five seconds, for new connections. While they cannot
 //! be used the old certificate stays, and the link's state says why.
 //!
+//! # Several links for one place
+//!
+//! Where several links want the same address, or the same path or host at one, the one that was put in the
+//! lattice first has it, as in 1.x: on all hosts, and after every start. The others have failed with the
+//! reason whose place it is, and take over in their order when those before them go. A link that changes
+//! keeps its turn, one that is deleted and put again is the last. While the provider runs nobody takes a
+//! place from a link that has had it for more than ten seconds, also not one that was put before it and
+//! could be served only later, or wants another place now: that is sorted at the next start.
+//!
+//! # Links that change
+//!
+//! A link whose values change is served all the while, and its address stays open. Values that cannot be used, an
+//! address that cannot be listened on and a place that is another's are refused: the link has failed with
+//! the reason, and is served as before until they are mended. So it is when the provider's own config cannot
+//! be used. Connections that are there go on, unless TLS, `disable_keepalive` or a limit of
+//! connections has changed: then they end after the request at hand. Where the header that names hosts
+//! changes, or one address covers the other (`0.0.0.0:80` and `127.0.0.1:80`), the old link goes
+//! before the new one comes.
+//!
 //! # Bodies that take their time
 //!
 //! Without `timeout_ms`, a component has the host's time for calls, five seconds unless

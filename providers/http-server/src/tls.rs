@@ -50,6 +50,11 @@ impl Identity {
         })
     }
 
+    /// Where it comes from.
+    pub(crate) fn files(&self) -> &Tls {
+        &self.files
+    }
+
     /// Reads the files again, for connections that begin from now on. While they cannot be used,
     /// the certificate from before is shown.
     pub(crate) async fn renew(&self) -> Result<(), LinkError> {

@@ -36,6 +36,8 @@ pub(crate) enum Ended {
     SlowHead,
     /// More and more requests are begun and given up.
     Flood,
+    /// The client takes nothing of what there is for it.
+    SlowReader,
 }
 
 /// Knows what one connection does.
@@ -46,6 +48,9 @@ pub(crate) struct Watch {
     busy: AtomicU32,
     /// Since when nothing is asked, or the head of a request is waited for, in milliseconds.
     since: AtomicU64,
+    /// Since when the client takes nothing of what is to be written, in milliseconds and one more; 0 when
+    /// nothing is, or it takes it.
+    stuck_since: AtomicU64,
     has_begun: AtomicBool,
     has_read: AtomicBool,
     is_h2: AtomicBool,
@@ -62,6 +67,7 @@ impl Watch {
             base: Instant::now(),
             busy: AtomicU32::new(0),
             since: AtomicU64::new(0),
+            stuck_since: AtomicU64::new(0),
             has_begun: AtomicBool::new(false),
             has_read: AtomicBool::new(false),
             is_h2: AtomicBool::new(false),
@@ -85,6 +91,24 @@ impl Watch {
         if self.busy.load(Ordering::Relaxed) == 0 && !self.has_begun.swap(true, Ordering::Relaxed) {
             self.since.store(self.now(), Ordering::Relaxed);
         }
+    }
+
+    /// Something was written as far as it could be, or had to wait for the client.
+    fn wrote<T>(&self, polled: &Poll<io::Result<T>>) {
+        let stuck = self.stuck_since.load(Ordering::Relaxed);
+        match polled {
+            Poll::Pending if stuck == 0 => {
+                self.stuck_since.store(self.now() + 1, Ordering::Relaxed)
+            }
+            Poll::Ready(_) if stuck > 0 => self.stuck_since.store(0, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// When the client has taken nothing for too long.
+    fn stuck_until(&self, limits: &ConnectionLimits) -> Option<Instant> {
+        let since = self.stuck_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.base + Duration::from_millis(since) + limits.idle_timeout)
     }
 
     /// A request is there.
@@ -113,6 +137,12 @@ impl Watch {
     fn due(&self, limits: &ConnectionLimits) -> Result<Ended, Instant> {
         if self.given_up.load(Ordering::Relaxed) > MOST_GIVEN_UP {
             return Ok(Ended::Flood);
+        }
+        if self
+            .stuck_until(limits)
+            .is_some_and(|until| until <= Instant::now())
+        {
+            return Ok(Ended::SlowReader);
         }
         let begins = self.has_begun.load(Ordering::Relaxed) && !self.is_h2.load(Ordering::Relaxed);
         let (limit, ended) = if begins {
@@ -230,11 +260,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.lock()).poll_write(cx, data)
+        let polled = Pin::new(&mut *self.stream.lock()).poll_write(cx, data);
+        self.watch.wrote(&polled);
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.lock()).poll_flush(cx)
+        let polled = Pin::new(&mut *self.stream.lock()).poll_flush(cx);
+        self.watch.wrote(&polled);
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -246,7 +280,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.lock()).poll_write_vectored(cx, data)
+        let polled = Pin::new(&mut *self.stream.lock()).poll_write_vectored(cx, data);
+        self.watch.wrote(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -283,6 +319,37 @@ mod tests {
         busy.answered();
         drop(busy);
         assert_eq!(seconds(&watch).await, (Ended::Idle, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_left() {
+        let (client, server) = tokio::io::duplex(16);
+        let watch = Watch::new();
+        let mut stream = Watched::new(server, Arc::clone(&watch));
+        let _busy = watch.enter();
+        let write = tokio::spawn(async move { stream.write_all(&[0; 64]).await });
+        let (ended, after) = seconds(&watch).await;
+        assert_eq!((ended, after / 2), (Ended::SlowReader, 5));
+        // One that takes some in time is waited for.
+        drop((client, write));
+        let (mut client, server) = tokio::io::duplex(16);
+        let watch = Watch::new();
+        let mut stream = Watched::new(server, Arc::clone(&watch));
+        let _busy = watch.enter();
+        let write = tokio::spawn(async move { stream.write_all(&[0; 64]).await });
+        let read = async {
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                tokio::io::AsyncReadExt::read_exact(&mut client, &mut [0; 16])
+                    .await
+                    .unwrap();
+            }
+        };
+        tokio::select! {
+            ended = watch.wait(&LIMITS) => panic!("{ended:?}"),
+            () = read => {}
+        }
+        write.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

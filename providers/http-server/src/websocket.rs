@@ -30,6 +30,9 @@ const PIECES: usize = 4;
 /// How much is read at once.
 const PIECE: usize = 16 * 1024;
 
+/// How long a client may take over one piece of what a component sends.
+const SLOWEST: Duration = Duration::from_secs(60);
+
 /// How long a component may go on that its client has left.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -153,8 +156,13 @@ async fn to_client(mut body: IncomingBody, mut write: WriteHalf<TokioIo<Upgraded
             write.write_all(&data).await?;
             write.flush().await
         };
-        if written.await.is_err() {
-            return;
+        match tokio::time::timeout(SLOWEST, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                tracing::debug!("ended a WebSocket whose client takes nothing");
+                return;
+            }
         }
     }
     if let Err(error) = write.shutdown().await {

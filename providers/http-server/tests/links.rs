@@ -81,8 +81,14 @@ async fn components_on_one_address_take_over_in_order() {
     let links: Vec<_> = ["a", "b", "c"]
         .map(|id| link(id, &[("address", &address)]))
         .into();
-    for link in &links {
-        lattice.put_ready(link).await;
+    lattice.put_ready(&links[0]).await;
+    for link in &links[1..] {
+        lattice.put(link).await;
+        let report = lattice.report().await;
+        assert_eq!(report.state, LinkState::Failed);
+        let reason = report.reason.unwrap();
+        let told = format!("the address {address} is that of component `a`;");
+        assert!(reason.starts_with(&told), "{reason}");
     }
     let _components = (
         lattice.named("a").await,
@@ -94,6 +100,15 @@ async fn components_on_one_address_take_over_in_order() {
     lattice.delete(&links[0]).await;
     let taken_over = async { while body_at(&address, "/").await != "c" {} };
     tokio::time::timeout(PATIENCE, taken_over).await.unwrap();
+    let is_ready = async {
+        loop {
+            let report = lattice.report().await;
+            if (report.state, &*report.target) == (LinkState::Ready, "c") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_ready).await.unwrap();
     lattice.delete(&links[2]).await;
     until_closed(&address).await;
 }

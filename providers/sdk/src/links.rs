@@ -6,6 +6,7 @@ mod callbacks;
 mod worker;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lattice_core::link::LinkState;
@@ -132,6 +133,10 @@ impl<P: Provider> Links<P> {
     ) -> Result<Outcome, LinkError> {
         let mut table = self.table.lock();
         if let Some(entry) = table.get(&key) {
+            // Before its task may see it.
+            if entry.wish.borrow().link.is_none() {
+                self.comes(&key);
+            }
             let mut number = 0;
             entry.wish.send_if_modified(|wish| {
                 let same = wish.link.as_ref() == Some(&link);
@@ -153,9 +158,19 @@ impl<P: Provider> Links<P> {
                 "the provider has {MAX_LINKS} links already"
             )));
         }
+        self.comes(&key);
         let (entry, outcome) = self.begin(&key, link);
         table.insert(key, entry);
         Ok(outcome)
+    }
+
+    /// Tells the provider of a link that is about to be put. A panic ends neither the provider nor the
+    /// messages that follow.
+    fn comes(&self, key: &LinkKey) {
+        let told = catch_unwind(AssertUnwindSafe(|| self.provider.link_comes(key)));
+        if told.is_err() {
+            tracing::error!(peer = %key.peer, "the provider panicked over a link that comes");
+        }
     }
 
     fn begin(&self, key: &LinkKey, link: Result<Arc<ProviderLink>, Arc<str>>) -> (Entry, Outcome) {
@@ -222,7 +237,7 @@ impl<P: Provider> Links<P> {
         }
     }
 
-    /// Has every link deleted and put again.
+    /// Has every link put again, as if it had changed.
     pub(crate) fn put_again(&self) {
         for entry in self.table.lock().values() {
             entry.wish.send_modify(|wish| {

@@ -68,6 +68,11 @@ impl Subscriptions {
         let own_link_delete = own(ProviderSubjects::link_delete_of).await?;
         let own_health = own(ProviderSubjects::health_of).await?;
         let secrets = own(ProviderSubjects::secrets_update).await?;
+        // What all processes of the id are told may be the config of another.
+        let config = match &key {
+            Some(key) if session.has_own_config() => subjects.config_update_of(key),
+            _ => subjects.config_update(),
+        };
         let link_put = match &key {
             Some(key) => subjects.link_put_sealed(key),
             None => subjects.link_put(),
@@ -78,7 +83,7 @@ impl Subscriptions {
             own_link_delete,
             health: subscribe(nats, subjects.health()).await?,
             own_health,
-            config: subscribe(nats, subjects.config_update()).await?,
+            config: subscribe(nats, config).await?,
             secrets,
             shutdown: subscribe(nats, subjects.shutdown()).await?,
         })
@@ -200,6 +205,7 @@ impl<P: Provider> Manager<P> {
     fn health(&self, message: Message) {
         let provider = Arc::clone(&self.provider);
         let host_id = self.session.host_id().to_owned();
+        let connects = self.session.connects();
         let links = Arc::clone(&self.links);
         self.answer(message.reply, async move {
             let mut health = tokio::time::timeout(HEALTH_LIMIT, provider.health())
@@ -210,6 +216,7 @@ impl<P: Provider> Manager<P> {
                     ))
                 });
             health.host_id = Some(host_id);
+            health.connects = Some(connects);
             health.links = links.reports();
             serde_json::to_vec(&health).ok()
         });

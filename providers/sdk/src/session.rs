@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lattice_core::provider::{HostData, SecretMap};
@@ -140,6 +141,17 @@ impl Session {
         }
         *current = Arc::new(config);
         true
+    }
+
+    /// Whether the host tells this process its config where no other process listens.
+    pub(crate) fn has_own_config(&self) -> bool {
+        self.inner.data.lattice_own_config
+    }
+
+    /// How often the process has connected to NATS.
+    pub(crate) fn connects(&self) -> u64 {
+        let statistics = self.inner.peer.nats().statistics();
+        statistics.connects.load(Ordering::Relaxed)
     }
 
     /// The provider's own secrets as they are now.

@@ -264,6 +264,12 @@ impl Browser {
         let _ = self.connection.await;
     }
 
+    /// Waits until the server has ended the connection.
+    pub(crate) async fn until_ended(self) {
+        let ended = tokio::time::timeout(PATIENCE, self.connection).await;
+        ended.expect("the connection ends").unwrap();
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Response<Incoming> {
         self.send(get(path)).await
     }

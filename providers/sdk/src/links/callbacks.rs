@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::describe::{self, Features, REQUIRE};
 use crate::error::LinkError;
 use crate::link::{LinkRole, ProviderLink};
-use crate::provider::Provider;
+use crate::provider::{ConfigChange, Provider};
 
 /// How long a provider may take over one link: who waits for its state is told within five seconds.
 pub(super) const CALLBACK_LIMIT: Duration = Duration::from_millis(4500);
@@ -23,16 +23,82 @@ pub(super) struct Refusal {
     pub(super) was_put: bool,
 }
 
+/// What is known of a link that the provider has taken.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) features: Features,
+    /// What is wrong with it already, if the provider looks at once.
+    pub(super) fault: Option<LinkError>,
+}
+
+/// What became of a link that was to take the place of one that is served.
+pub(super) enum Replaced {
+    /// It has its place.
+    Taken,
+    /// It was refused, and the one from before is served.
+    Kept(LinkError),
+    /// The provider cannot do that, or nobody knows what it has done.
+    Not,
+}
+
 /// Puts a link and finds out what its backend can do, both within one limit.
-pub(super) async fn put<P: Provider>(
-    provider: &P,
-    link: &ProviderLink,
-) -> Result<Features, Refusal> {
+pub(super) async fn put<P: Provider>(provider: &P, link: &ProviderLink) -> Result<Taken, Refusal> {
     if describe::is_question(link) {
-        return Ok(Features::new());
+        return Ok(Taken::default());
     }
     let by = Instant::now() + CALLBACK_LIMIT;
     begin(provider, link, by).await?;
+    look(provider, link, by).await
+}
+
+/// Has the provider take a changed link in the place of the one that it serves, by `by`.
+pub(super) async fn replace<P: Provider>(
+    provider: &P,
+    old: &ProviderLink,
+    new: &ProviderLink,
+    by: Instant,
+) -> Replaced {
+    if describe::is_question(new) {
+        return Replaced::Not;
+    }
+    let replaced = caught(provider.replace_source_link(old, new));
+    match tokio::time::timeout_at(by, replaced).await {
+        Ok(Some(Ok(ConfigChange::Taken))) => Replaced::Taken,
+        Ok(Some(Ok(ConfigChange::Relink))) => Replaced::Not,
+        Ok(Some(Err(error))) => Replaced::Kept(error),
+        Ok(None) => {
+            tracing::error!(link = %new, "the provider panicked over a changed link; it is put anew");
+            Replaced::Not
+        }
+        // A replacement that is dropped has done nothing.
+        Err(_) => Replaced::Kept(LinkError::too_slow(CALLBACK_LIMIT)),
+    }
+}
+
+/// Finds out what the backend of a link can do that was taken, by `by`; an error means that it has to
+/// be let go.
+pub(super) async fn look<P: Provider>(
+    provider: &P,
+    link: &ProviderLink,
+    by: Instant,
+) -> Result<Taken, Refusal> {
+    let features = features(provider, link, by).await;
+    let features = features.map_err(|error| Refusal {
+        error,
+        was_put: true,
+    })?;
+    let fault = match P::LOOKS_AT_ONCE {
+        true => bounded(by, provider.check_link(link)).await.err(),
+        false => None,
+    };
+    Ok(Taken { features, fault })
+}
+
+async fn features<P: Provider>(
+    provider: &P,
+    link: &ProviderLink,
+    by: Instant,
+) -> Result<Features, LinkError> {
     let is_source = link.role == LinkRole::Source;
     if is_source && link.value(REQUIRE).is_none() {
         return Ok(Features::new());
@@ -46,14 +112,10 @@ pub(super) async fn put<P: Provider>(
         provider.check_link(link).await?;
         Err(lacking)
     });
-    match described.await {
-        // Nobody calls through a link with the provider as source, so nobody asks for its features.
-        Ok(_) if is_source => Ok(Features::new()),
-        Ok(features) => Ok(features),
-        Err(error) => Err(Refusal {
-            error,
-            was_put: true,
-        }),
+    // Nobody calls through a link with the provider as source, so nobody asks for its features.
+    match is_source {
+        true => described.await.map(|_| Features::new()),
+        false => described.await,
     }
 }
 

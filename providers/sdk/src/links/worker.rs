@@ -2,7 +2,8 @@
 //!
 //! It looks at what is wanted now, not at the messages that led there, so that a burst of changes is
 //! one change, calls for one link never overlap, and a refused link is tried again until it is taken,
-//! changed or gone.
+//! changed or gone. Where the provider can, a changed link takes the place of the one that is served, which
+//! goes on until then.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::callbacks::{self, Refusal};
+use super::callbacks::{self, CALLBACK_LIMIT, Refusal, Replaced, Taken};
 use super::{Entry, Status, Wish};
 use crate::backoff::Backoff;
 use crate::describe;
@@ -38,17 +39,23 @@ const LAST_MOMENT: Duration = Duration::from_millis(150);
 /// The first and the longest delay before a refused link is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// Told of a link whose change is refused while it is served as it was.
+const IN_FORCE: &str = "the settings from before are still in force";
+
 /// A link that the provider has taken.
 struct Put {
     link: Arc<ProviderLink>,
-    round: u64,
+    /// None if something else was wanted before all was found out about it: then it is put once more.
+    round: Option<u64>,
+    /// What was wrong with it when it was last looked at.
+    fault: Option<String>,
     /// When it ends, once it was deleted.
     ends: Option<Instant>,
 }
 
 impl Put {
     fn is(&self, wanted: &ProviderLink, round: u64) -> bool {
-        self.round == round && *self.link == *wanted
+        self.round == Some(round) && *self.link == *wanted
     }
 }
 
@@ -89,9 +96,10 @@ impl<P: Provider> Worker<P> {
             let wish = self.wishes.borrow_and_update().clone();
             match (put.take(), wish.link) {
                 (Some(now), Some(Ok(wanted))) if now.is(&wanted, wish.round) => {
-                    self.settle(wish.number, LinkState::Ready, None);
-                    self.watch(wish.number, &now.link).await;
-                    put = Some(Put { ends: None, ..now });
+                    put = Some(self.watch(wish.number, now).await);
+                }
+                (Some(now), Some(Ok(wanted))) if wanted.role == LinkRole::Source => {
+                    put = self.change((wish.number, wish.round), now, wanted).await;
                 }
                 (Some(now), None) if now.link.role == LinkRole::Target => {
                     put = self.linger(wish.number, now).await;
@@ -114,12 +122,7 @@ impl<P: Provider> Worker<P> {
                 (None, Some(Ok(wanted))) => {
                     let leaves = !describe::is_question(&wanted);
                     self.left = leaves.then(|| Arc::clone(&wanted));
-                    let taken = self.bring_up(wish.number, wanted).await;
-                    put = taken.map(|link| Put {
-                        link,
-                        round: wish.round,
-                        ends: None,
-                    });
+                    put = self.bring_up((wish.number, wish.round), wanted).await;
                 }
             }
         }
@@ -165,25 +168,25 @@ impl<P: Provider> Worker<P> {
     }
 
     /// Tells how the backend of a link does, until something else is wanted of the link.
-    async fn watch(&mut self, wish: u64, link: &Arc<ProviderLink>) {
+    async fn watch(&mut self, wish: u64, now: Put) -> Put {
+        let mut now = Put { ends: None, ..now };
+        self.tell(wish, now.fault.clone());
         let provider = Arc::clone(&self.provider);
-        // Spread, so that links that were put at once are not all looked at in the same moment.
-        let mut pauses = Backoff::new(CHECK_EVERY, CHECK_EVERY);
+        let mut pauses = pauses();
         loop {
             let pause = pauses.delay();
             let check = async {
                 tokio::time::sleep(pause).await;
-                callbacks::check(&*provider, link).await
+                callbacks::check(&*provider, &now.link).await
             };
             let found = tokio::select! {
                 biased;
-                () = self.changed() => return,
+                () = self.changed() => return now,
                 found = check => found,
             };
-            match found {
-                Ok(()) => self.settle(wish, LinkState::Ready, None),
-                Err(error) => self.fail(wish, link, &error),
-            }
+            let fault = found.err();
+            now.fault = fault.map(|error| self.reason(&error, &[&now.link]));
+            self.tell(wish, now.fault.clone());
         }
     }
 
@@ -195,8 +198,9 @@ impl<P: Provider> Worker<P> {
     }
 
     /// Puts the link, again and again if need be, until it is taken or something else is wanted.
-    async fn bring_up(&mut self, wish: u64, link: Arc<ProviderLink>) -> Option<Arc<ProviderLink>> {
-        self.settle(wish, LinkState::Pending, None);
+    async fn bring_up(&mut self, wish: (u64, u64), link: Arc<ProviderLink>) -> Option<Put> {
+        let (number, round) = wish;
+        self.settle(number, LinkState::Pending, None);
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         loop {
             let provider = Arc::clone(&self.provider);
@@ -204,13 +208,7 @@ impl<P: Provider> Worker<P> {
             let refusal = tokio::select! {
                 biased;
                 taken = attempt => match taken {
-                    Ok(features) => {
-                        if !describe::is_question(&link) {
-                            self.session.described().put(&self.key, features);
-                        }
-                        self.settle(wish, LinkState::Ready, None);
-                        return Some(link);
-                    }
+                    Ok(taken) => return Some(self.taken((number, round), link, taken)),
                     Err(refusal) => refusal,
                 },
                 () = self.changed() => {
@@ -221,15 +219,103 @@ impl<P: Provider> Worker<P> {
             };
             // Told before the provider lets the link go, which may take its time as well.
             let Refusal { error, was_put } = refusal;
-            self.fail(wish, &link, &error);
+            self.tell(number, Some(self.reason(&error, &[&link])));
             if was_put {
                 self.take_back(&link, "refused").await;
             }
             let pause = error.may_pass().then(|| backoff.delay());
             tokio::select! {
-                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                () = after(pause) => {}
                 () = self.changed() => return None,
             }
+        }
+    }
+
+    /// Brings a link that is served to what it has become: the provider takes the new one in the place
+    /// of the old, again and again if need be, and serves the old one until it does. If it cannot do
+    /// that, the old one is deleted.
+    async fn change(
+        &mut self,
+        wish: (u64, u64),
+        now: Put,
+        wanted: Arc<ProviderLink>,
+    ) -> Option<Put> {
+        let (number, _) = wish;
+        self.settle(number, LinkState::Pending, None);
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        loop {
+            let provider = Arc::clone(&self.provider);
+            let by = Instant::now() + CALLBACK_LIMIT;
+            let attempt = callbacks::replace(&*provider, &now.link, &wanted, by);
+            let replaced = tokio::select! {
+                biased;
+                replaced = attempt => replaced,
+                // What was begun is broken off, and the old one is served still.
+                () = self.changed() => return Some(now),
+            };
+            let error = match replaced {
+                Replaced::Taken => return self.look(wish, wanted, by).await,
+                Replaced::Not => {
+                    self.delete(&now.link).await;
+                    return None;
+                }
+                Replaced::Kept(error) => error,
+            };
+            let reason = self.reason(&error, &[&wanted, &now.link]);
+            self.tell(number, Some(format!("{reason}; {IN_FORCE}")));
+            let pause = error.may_pass().then(|| backoff.delay());
+            tokio::select! {
+                biased;
+                () = self.changed() => return Some(now),
+                () = after(pause) => {}
+                () = look_after(&*provider, &now.link) => {}
+            }
+        }
+    }
+
+    /// Finds out what there is to know of a link that has taken the place of another.
+    async fn look(
+        &mut self,
+        wish: (u64, u64),
+        link: Arc<ProviderLink>,
+        by: Instant,
+    ) -> Option<Put> {
+        self.left = Some(Arc::clone(&link));
+        let provider = Arc::clone(&self.provider);
+        let looked = tokio::select! {
+            biased;
+            looked = callbacks::look(&*provider, &link, by) => looked,
+            () = self.changed() => return Some(Put {
+                link,
+                round: None,
+                fault: None,
+                ends: None,
+            }),
+        };
+        match looked {
+            Ok(taken) => Some(self.taken(wish, link, taken)),
+            Err(Refusal { error, .. }) => {
+                self.tell(wish.0, Some(self.reason(&error, &[&link])));
+                self.delete(&link).await;
+                None
+            }
+        }
+    }
+
+    /// Takes down what is known of a link that the provider has taken.
+    fn taken(&self, wish: (u64, u64), link: Arc<ProviderLink>, taken: Taken) -> Put {
+        let (number, round) = wish;
+        if !describe::is_question(&link) {
+            self.session.described().put(&self.key, taken.features);
+        }
+        let fault = taken.fault;
+        let fault = fault.map(|error| self.reason(&error, &[&link]));
+        self.tell(number, fault.clone());
+        Put {
+            link,
+            round: Some(round),
+            fault,
+            ends: None,
         }
     }
 
@@ -253,10 +339,20 @@ impl<P: Provider> Worker<P> {
         self.session.roads().forget(&self.key);
     }
 
-    fn fail(&self, wish: u64, link: &ProviderLink, error: &LinkError) {
-        let secrets = [&link.secrets, &*self.session.secrets()];
-        let reason = redact(error.reason(), &secrets);
-        self.settle(wish, LinkState::Failed, Some(reason));
+    /// Why something went wrong, in words without the secrets of the links that it is about.
+    fn reason(&self, error: &LinkError, links: &[&ProviderLink]) -> String {
+        let own = self.session.secrets();
+        let secrets = links.iter().map(|link| &link.secrets).chain([&*own]);
+        redact(error.reason(), &secrets.collect::<Vec<_>>())
+    }
+
+    /// Notes that a link is ready, or has failed.
+    fn tell(&self, wish: u64, fault: Option<String>) {
+        let state = match fault {
+            None => LinkState::Ready,
+            Some(_) => LinkState::Failed,
+        };
+        self.settle(wish, state, fault);
     }
 
     /// Notes a state, logs and reports it if it is news.
@@ -295,5 +391,31 @@ impl<P: Provider> Worker<P> {
         }
         table.remove(&self.key);
         true
+    }
+}
+
+/// The pauses between two looks at a backend: spread, so that links that were put at once are not all
+/// looked at in the same moment.
+fn pauses() -> Backoff {
+    Backoff::new(CHECK_EVERY, CHECK_EVERY)
+}
+
+/// Waits, without an end if there is no pause.
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Looks after the backend of a link that is served while its state is about something else, without an
+/// end.
+async fn look_after<P: Provider>(provider: &P, link: &ProviderLink) {
+    let mut pauses = pauses();
+    loop {
+        tokio::time::sleep(pauses.delay()).await;
+        if callbacks::check(provider, link).await.is_err() {
+            tracing::debug!(%link, "the backend of a link does not do well");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
+mod changed;
 mod deleted;
 mod features;
 mod support;
@@ -32,11 +33,11 @@ async fn links_of_the_host_data_are_put_and_reported() {
 }
 
 #[tokio::test]
-async fn health_without_links_says_only_whose_process_it_is() {
+async fn health_without_links_says_whose_process_it_is_and_how_often_it_connected() {
     let host = Host::start(vec![]).await;
     assert_eq!(
         host.health_text().await,
-        r#"{"healthy":true,"host_id":"NTESTHOST"}"#
+        r#"{"healthy":true,"host_id":"NTESTHOST","connects":1}"#
     );
 }
 
@@ -233,6 +234,20 @@ async fn a_new_config_is_passed_on_once() {
         .unwrap();
     host.nats.publish(subject, "no map".into()).await.unwrap();
     host.expect_quiet("b").await;
+}
+
+#[tokio::test]
+async fn a_process_with_a_config_of_its_own_takes_that_of_no_other() {
+    let mut host = Host::start_with_own_config().await;
+    assert_eq!(host.health().await.connects, Some(1));
+    let own = host.provider_xkey.public_key();
+    for (subject, config) in [
+        (host.subjects.config_update(), r#"{"of":"another"}"#),
+        (host.subjects.config_update_of(&own), r#"{"of":"this"}"#),
+    ] {
+        host.nats.publish(subject, config.into()).await.unwrap();
+    }
+    assert_eq!(host.told().await, r#"config {"of":"this"}"#);
 }
 
 #[tokio::test]

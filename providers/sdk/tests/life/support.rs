@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{Client, Subscriber};
@@ -13,7 +13,8 @@ use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
 use lattice_provider_sdk::{
-    ConfigChange, Features, LinkError, Provider, ProviderLink, RunError, Session, StartError, run,
+    ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, RunError, Session,
+    StartError, run,
 };
 use nkeys::XKey;
 use tokio::task::JoinHandle;
@@ -26,6 +27,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Publishes every callback on `test.{its id}`.
 pub(crate) struct Telltale {
     session: Session,
+    /// The other ends of links, in the order in which they came.
+    came: Mutex<Vec<String>>,
 }
 
 impl Telltale {
@@ -52,12 +55,8 @@ impl Telltale {
             }
             _ => {}
         }
-        if let Some(file) = link.value("needs")
-            && !std::path::Path::new(file).exists()
-        {
-            return Err(LinkError::unavailable(format!("`{file}` is missing")));
-        }
-        let v = link.value("v").unwrap_or("-");
+        needed(link)?;
+        let v = v_of(link);
         self.tell(format!(
             "put {role} {} {} {} v={v}",
             link.peer, link.package, link.name
@@ -79,6 +78,19 @@ impl Telltale {
     }
 }
 
+fn needed(link: &ProviderLink) -> Result<(), LinkError> {
+    match link.value("needs") {
+        Some(file) if !std::path::Path::new(file).exists() => {
+            Err(LinkError::unavailable(format!("`{file}` is missing")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn v_of(link: &ProviderLink) -> &str {
+    link.value("v").unwrap_or("-")
+}
+
 #[lattice_provider_sdk::async_trait]
 impl Provider for Telltale {
     const NAME: &'static str = "telltale";
@@ -91,7 +103,14 @@ impl Provider for Telltale {
                 call.responder.reply(params).await.unwrap();
             })
             .await?;
-        Ok(Arc::new(Self { session }))
+        Ok(Arc::new(Self {
+            session,
+            came: Mutex::default(),
+        }))
+    }
+
+    fn link_comes(&self, link: &LinkKey) {
+        self.came.lock().unwrap().push(link.peer.to_string());
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
@@ -100,6 +119,26 @@ impl Provider for Telltale {
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         self.put("target", link).await
+    }
+
+    async fn replace_source_link(
+        &self,
+        old: &ProviderLink,
+        new: &ProviderLink,
+    ) -> Result<ConfigChange, LinkError> {
+        match new.value("replace") {
+            None => return Ok(ConfigChange::Relink),
+            Some("invalid") => return Err(LinkError::invalid("no such thing")),
+            Some("panic") => panic!("on purpose"),
+            Some("hang") => std::future::pending().await,
+            Some(_) => {}
+        }
+        needed(new)?;
+        let (before, now) = (v_of(old), v_of(new));
+        let peer = &new.peer;
+        self.tell(format!("replace source {peer} v={before} by v={now}"))
+            .await;
+        Ok(ConfigChange::Taken)
     }
 
     async fn delete_source_link(&self, link: &ProviderLink) {
@@ -141,6 +180,10 @@ impl Provider for Telltale {
         let text = serde_json::to_string(config).unwrap();
         self.tell(format!("config {text}")).await;
         assert!(!config.contains_key("panic"), "on purpose");
+        if config.contains_key("order") {
+            let came = self.came.lock().unwrap().join(" ");
+            self.tell(format!("came {came}")).await;
+        }
         match config.get("relink") {
             Some(_) => ConfigChange::Relink,
             None => ConfigChange::Taken,
@@ -198,6 +241,15 @@ impl Host {
     }
 
     pub(crate) async fn start_with(links: Vec<ResolvedLink>, keys: bool) -> Self {
+        Self::begin(links, keys, false).await
+    }
+
+    /// One that tells each process its own config.
+    pub(crate) async fn start_with_own_config() -> Self {
+        Self::begin(vec![], true, true).await
+    }
+
+    async fn begin(links: Vec<ResolvedLink>, keys: bool, lattice_own_config: bool) -> Self {
         let box_ = NatsBox::start().await.unwrap();
         let nats = box_.client().await.unwrap();
         let lattice = LatticeName::default();
@@ -214,6 +266,7 @@ impl Host {
             lattice_rpc_url: box_.url.clone(),
             provider_key: provider.to_string(),
             link_definitions: links,
+            lattice_own_config,
             ..HostData::default()
         };
         if keys {
