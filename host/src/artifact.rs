@@ -3,8 +3,8 @@
 mod error;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +41,18 @@ pub(crate) enum Program {
     File {
         path: PathBuf,
         arguments: Vec<String>,
-        /// Where it was unpacked; removed with this value.
-        _folder: Option<TempDir>,
+        /// What was unpacked for it.
+        unpacked: Option<Unpacked>,
     },
     /// A part of this program.
     Builtin(Arc<dyn Builtin>),
+}
+
+/// A program in a folder among the temporary ones, which is removed with this value. What cleans up
+/// there takes away what is old: the file is held open, to be written out again.
+pub(crate) struct Unpacked {
+    _folder: TempDir,
+    file: Arc<File>,
 }
 
 impl std::fmt::Debug for Program {
@@ -78,6 +85,27 @@ impl ProviderProgram {
         } else {
             Artifact::provider(self.claims.as_ref())
         }
+    }
+
+    /// Sees to it that what was unpacked is there to be started once more.
+    pub(crate) async fn keep(&mut self) -> Result<(), FetchError> {
+        let Program::File {
+            path,
+            unpacked: Some(unpacked),
+            ..
+        } = &mut self.program
+        else {
+            return Ok(());
+        };
+        let (place, file) = (path.clone(), Arc::clone(&unpacked.file));
+        let again = blocking(move || unpack_again(&place, &file).map_err(FetchError::Unpack));
+        if let Some((again, place)) = again.await? {
+            let before = path.display();
+            tracing::warn!(path = %before, "the program of a provider was gone, and is unpacked again");
+            *unpacked = again;
+            *path = place;
+        }
+        Ok(())
     }
 }
 
@@ -163,7 +191,7 @@ impl Images {
                     Some(program) => Program::File {
                         path: program.to_owned(),
                         arguments: vec![AS_PROCESS.to_owned(), name],
-                        _folder: None,
+                        unpacked: None,
                     },
                 },
                 claims: None,
@@ -293,7 +321,7 @@ fn program(path: PathBuf, file: &File) -> Result<ProviderProgram, FetchError> {
         program: Program::File {
             path,
             arguments: Vec::new(),
-            _folder: None,
+            unpacked: None,
         },
         claims: None,
         token: None,
@@ -321,12 +349,12 @@ fn unpack(
         .map_err(refused)?;
     admit(&Artifact::provider(Some(&archive.claims)))?;
     let library = archive.take_library(&target).map_err(refused)?;
-    let (folder, path) = write_program(&library).map_err(FetchError::Unpack)?;
+    let (unpacked, path) = write_program(&library[..]).map_err(FetchError::Unpack)?;
     Ok(ProviderProgram {
         program: Program::File {
             path,
             arguments: Vec::new(),
-            _folder: Some(folder),
+            unpacked: Some(unpacked),
         },
         claims: Some(archive.claims),
         token: Some(archive.token),
@@ -334,7 +362,7 @@ fn unpack(
     })
 }
 
-fn write_program(library: &[u8]) -> io::Result<(TempDir, PathBuf)> {
+fn write_program(mut library: impl Read) -> io::Result<(Unpacked, PathBuf)> {
     let folder = tempfile::Builder::new()
         .prefix("lattice-provider-")
         .tempdir()?;
@@ -345,8 +373,27 @@ fn write_program(library: &[u8]) -> io::Result<(TempDir, PathBuf)> {
         .create_new(true)
         .mode(0o755)
         .open(&path)?;
-    file.write_all(library)?;
-    Ok((folder, path))
+    io::copy(&mut library, &mut file)?;
+    // Nothing runs that is open for writing.
+    drop(file);
+    let unpacked = Unpacked {
+        file: Arc::new(File::open(&path)?),
+        _folder: folder,
+    };
+    Ok((unpacked, path))
+}
+
+/// Writes an unpacked program out again, in another place, if it is no longer where it was: somebody
+/// else may have put something there.
+fn unpack_again(path: &Path, mut file: &File) -> io::Result<Option<(Unpacked, PathBuf)>> {
+    let open = file.metadata()?;
+    let is_there = std::fs::symlink_metadata(path)
+        .is_ok_and(|found| (found.dev(), found.ino()) == (open.dev(), open.ino()));
+    if is_there {
+        return Ok(None);
+    }
+    file.rewind()?;
+    write_program(file).map(Some)
 }
 
 #[cfg(test)]

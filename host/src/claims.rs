@@ -22,6 +22,15 @@ impl ClaimsTable {
         self.claims.write().remove(subject);
     }
 
+    /// What is known and missing in a store that was lost.
+    pub(crate) fn lost(&self, snapshot: &LatticeSnapshot) -> Vec<(String, StoredClaims)> {
+        let known = self.claims.read();
+        let lost = known.iter();
+        let lost = lost.filter(|(subject, _)| !snapshot.claims.contains_key(*subject));
+        lost.map(|(subject, claims)| (subject.clone(), claims.clone()))
+            .collect()
+    }
+
     /// Takes over the complete state of the store, or adds to what is known when the store was
     /// lost.
     pub(crate) fn resync(&self, snapshot: &mut LatticeSnapshot) {
@@ -75,6 +84,7 @@ mod tests {
             fresh: true,
             ..LatticeSnapshot::default()
         };
+        assert_eq!(table.lost(&lost), [("V1".to_owned(), claims("V1"))]);
         table.resync(&mut lost);
         assert_eq!(subjects(&table), ["V1"]);
         let mut stored = LatticeSnapshot::default();

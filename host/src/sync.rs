@@ -88,8 +88,14 @@ impl Follower {
                 let removed = self.links.remove(&id).removed.len();
                 tracing::info!(source = id.as_str(), removed, "a spec was deleted");
             }
-            LatticeChange::ClaimsPut { subject, claims } => self.claims.put(subject, claims),
-            LatticeChange::ClaimsDeleted { subject } => self.claims.remove(&subject),
+            LatticeChange::ClaimsPut { subject, claims } => {
+                self.restorer.forget_claims(&subject);
+                self.claims.put(subject, claims);
+            }
+            LatticeChange::ClaimsDeleted { subject } => {
+                self.restorer.forget_claims(&subject);
+                self.claims.remove(&subject);
+            }
             other => tracing::warn!(?other, "ignored a change of the store"),
         }
     }
@@ -116,6 +122,12 @@ impl Follower {
             let specs = lost.len();
             tracing::warn!(specs, "the store was lost, writing known links back");
             self.restorer.add(lost);
+        }
+        let lost = self.claims.lost(snapshot);
+        if !lost.is_empty() {
+            let claims = lost.len();
+            tracing::warn!(claims, "the store was lost, writing known claims back");
+            self.restorer.add_claims(lost);
         }
     }
 }

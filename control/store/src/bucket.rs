@@ -137,6 +137,22 @@ impl Bucket {
         }
     }
 
+    /// Opens the bucket if it is there, and tells whether it is.
+    pub(crate) async fn find(&self) -> Result<bool, StoreError> {
+        let found = timeout(self.limits.request, self.js.get_key_value(&self.new.name));
+        match found.await.map_err(|_| self.timed_out())? {
+            Ok(store) => {
+                *self.store.write() = Some(Arc::new(store));
+                Ok(true)
+            }
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(StoreError::Open {
+                bucket: self.new.name.clone(),
+                source: error.into(),
+            }),
+        }
+    }
+
     /// The handle in use, opening the bucket when there is none.
     pub(crate) async fn handle(&self) -> Result<Arc<kv::Store>, StoreError> {
         // A statement of its own: the guard must not live across the await.

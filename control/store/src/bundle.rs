@@ -77,11 +77,20 @@ impl ConfigBundle {
         self
     }
 
-    /// The merged content as it was when the bundle was opened or [`ConfigBundle::changed`] last
-    /// returned; later names win.
+    /// The merged content as it was when the bundle was opened, [refreshed](ConfigBundle::refresh), or
+    /// [`ConfigBundle::changed`] last returned; later names win.
     #[must_use]
     pub fn merged(&self) -> Arc<StringMap> {
         Arc::clone(&self.merged)
+    }
+
+    /// The merged content as it is now. [`ConfigBundle::changed`] does not return it again.
+    pub fn refresh(&mut self) -> Arc<StringMap> {
+        let merged = merge(&self.watches, self.keeps);
+        if merged != *self.merged {
+            self.merged = Arc::new(merged);
+        }
+        self.merged()
     }
 
     /// Waits until the merged content is another one, and returns it.
@@ -89,10 +98,10 @@ impl ConfigBundle {
     /// Nothing is lost when the future is dropped. A bundle of no configs waits for ever.
     pub async fn changed(&mut self) -> Arc<StringMap> {
         loop {
-            let merged = merge(&self.watches, self.keeps);
-            if merged != *self.merged {
-                self.merged = Arc::new(merged);
-                return self.merged();
+            let before = self.merged();
+            let merged = self.refresh();
+            if !Arc::ptr_eq(&before, &merged) {
+                return merged;
             }
             if self.watches.is_empty() {
                 return std::future::pending().await;

@@ -34,12 +34,7 @@ impl ClaimsStore {
         // Public keys and entity ids obey the same rule: one token that can be a key.
         ComponentId::new(claims.subject())?;
         let key = claims_key(claims.subject());
-        let value = serde_json::to_vec(claims)
-            .map(Bytes::from)
-            .map_err(|source| StoreError::Encode {
-                key: key.clone(),
-                source,
-            })?;
+        let value = encode(&key, claims)?;
         let editor = |present: Option<&[u8]>| {
             let same = present.and_then(|bytes| serde_json::from_slice(bytes).ok());
             Ok(if same.as_ref() == Some(claims) {
@@ -49,6 +44,18 @@ impl ClaimsStore {
             })
         };
         self.bucket.edit::<_, StoreError>(&key, editor).await
+    }
+
+    /// Writes claims back that were lost with their bucket, unless somebody has written or deleted them
+    /// in the new one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn restore(&self, claims: &StoredClaims) -> Result<(), StoreError> {
+        let key = claims_key(claims.subject());
+        let value = encode(&key, claims)?;
+        self.bucket.restore(&key, value).await.map(drop)
     }
 
     /// Reads the claims of a subject.
@@ -81,4 +88,13 @@ impl ClaimsStore {
         ComponentId::new(subject)?;
         self.bucket.purge(&claims_key(subject)).await
     }
+}
+
+fn encode(key: &str, claims: &StoredClaims) -> Result<Bytes, StoreError> {
+    serde_json::to_vec(claims)
+        .map(Bytes::from)
+        .map_err(|source| StoreError::Encode {
+            key: key.to_owned(),
+            source,
+        })
 }

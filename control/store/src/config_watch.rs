@@ -1,7 +1,9 @@
-//! Configs that follow the store, counted by name.
+//! Configs that follow the store, counted by name. Those that it loses with its bucket while they are in
+//! use are written back, and stay as they are until then.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use lattice_core::subject::store::config_key;
 use lattice_core::{ConfigName, StringMap};
@@ -9,9 +11,16 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::backoff::Backoff;
 use crate::bucket::{Bucket, Record};
-use crate::configs::parse;
+use crate::configs::{encode, parse};
+use crate::edit::Present;
+use crate::error::StoreError;
 use crate::raw_watch::{RawChange, RawWatch, Snapshot};
+
+/// Pauses after a config could not be written back.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A config as it was last seen.
 #[derive(Debug, Clone, Default)]
@@ -29,11 +38,17 @@ struct Slot {
     watches: usize,
 }
 
+/// Configs that were lost with their bucket and are still to be written back.
+type Lost = HashMap<ConfigName, Arc<StringMap>>;
+
 #[derive(Debug, Default)]
 struct Table {
     slots: HashMap<ConfigName, Slot>,
     /// Runs while there are slots.
     task: Option<AbortOnDropHandle<()>>,
+    lost: Lost,
+    /// Runs while some are lost.
+    restorer: Option<AbortOnDropHandle<()>>,
 }
 
 /// Shares one consumer of the config bucket among all watches of a process.
@@ -97,22 +112,25 @@ impl Hub {
     }
 
     fn apply(&self, change: RawChange) {
-        let table = self.table.lock();
+        let mut table = self.table.lock();
+        let Table { slots, lost, .. } = &mut *table;
         match change {
             RawChange::Snapshot(snapshot) => {
-                for (name, slot) in &table.slots {
-                    self.resync(name, slot, &snapshot);
+                for (name, slot) in &*slots {
+                    self.resync(name, slot, &snapshot, lost);
                 }
             }
             RawChange::Put(record) => {
-                if let Some(slot) = table.slots.get(record.key.as_str())
+                lost.remove(record.key.as_str());
+                if let Some(slot) = slots.get(record.key.as_str())
                     && let Some(config) = self.parse(&record)
                 {
                     slot.set_newer(record.revision, Some(config));
                 }
             }
             RawChange::Gone { key, revision } => {
-                if let Some(slot) = table.slots.get(key.as_str()) {
+                lost.remove(key.as_str());
+                if let Some(slot) = slots.get(key.as_str()) {
                     tracing::warn!(
                         config = key,
                         "a config in use was deleted: components see nothing of it any more, \
@@ -124,18 +142,76 @@ impl Hub {
         }
     }
 
-    fn resync(&self, name: &ConfigName, slot: &Slot, snapshot: &Snapshot) {
+    fn resync(&self, name: &ConfigName, slot: &Slot, snapshot: &Snapshot, lost: &mut Lost) {
         let key = config_key(name);
         match snapshot.records.iter().find(|record| record.key == key) {
             Some(record) => {
+                lost.remove(name);
                 if let Some(config) = self.parse(record) {
                     slot.restart(snapshot.fresh);
                     slot.set_newer(record.revision, Some(config));
                 }
             }
             // Lost together with its bucket, which nobody asked for: keep the last value.
-            None if snapshot.fresh => slot.restart(true),
+            None if snapshot.fresh => {
+                slot.restart(true);
+                if let Some(config) = slot.config() {
+                    lost.insert(name.clone(), config);
+                }
+            }
+            // Not written back yet.
+            None if lost.contains_key(name) => {}
             None => slot.set_newer(snapshot.as_of, None),
+        }
+    }
+
+    /// Has what was lost written back, by a task that ends when nothing is left.
+    fn restore(hub: &Arc<Self>) {
+        let mut table = hub.table.lock();
+        if table.lost.is_empty() || table.restorer.is_some() {
+            return;
+        }
+        let configs = table.lost.len();
+        tracing::warn!(configs, "the store was lost, writing configs in use back");
+        let task = tokio::spawn(write_back(Arc::downgrade(hub), Arc::clone(&hub.bucket)));
+        table.restorer = Some(AbortOnDropHandle::new(task));
+    }
+
+    /// What is to be written back. When that is nothing, the task that asks has to end.
+    fn lost(&self) -> Vec<(ConfigName, Arc<StringMap>)> {
+        let mut table = self.table.lock();
+        if table.lost.is_empty() {
+            table.restorer = None;
+        }
+        let lost = table.lost.iter();
+        lost.map(|(name, config)| (name.clone(), Arc::clone(config)))
+            .collect()
+    }
+
+    /// Takes over what is there for a config that was to be written back: that one, or what somebody
+    /// did before this process looked.
+    fn restored(&self, name: &ConfigName, written: &Arc<StringMap>, present: Present) {
+        let mut table = self.table.lock();
+        let Table { slots, lost, .. } = &mut *table;
+        // It may have been lost once more, and be another one by then.
+        if lost
+            .get(name)
+            .is_some_and(|lost| Arc::ptr_eq(lost, written))
+        {
+            lost.remove(name);
+        }
+        let Some(slot) = slots.get(name) else { return };
+        let Some(value) = present.value else {
+            slot.set_newer(present.revision, None);
+            return;
+        };
+        let record = Record {
+            key: config_key(name),
+            value,
+            revision: present.revision,
+        };
+        if let Some(config) = self.parse(&record) {
+            slot.set_newer(record.revision, Some(config));
         }
     }
 
@@ -149,6 +225,10 @@ impl Hub {
 }
 
 impl Slot {
+    fn config(&self) -> Option<Arc<StringMap>> {
+        self.version.borrow().config.clone()
+    }
+
     fn set_newer(&self, revision: u64, config: Option<StringMap>) {
         self.version.send_if_modified(|version| {
             if revision <= version.revision {
@@ -182,7 +262,50 @@ async fn follow(hub: Weak<Hub>, mut watch: RawWatch) {
         let change = watch.next().await;
         let Some(hub) = hub.upgrade() else { return };
         hub.apply(change);
+        Hub::restore(&hub);
     }
+}
+
+/// Writes lost configs back until none is left; one that cannot be written is not in the way of the others.
+async fn write_back(hub: Weak<Hub>, bucket: Arc<Bucket>) {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    loop {
+        let Some(lost) = hub.upgrade().map(|hub| hub.lost()) else {
+            return;
+        };
+        if lost.is_empty() {
+            return;
+        }
+        let configs = lost.len();
+        match write_all(&hub, &bucket, lost).await {
+            Ok(()) => tracing::info!(configs, "wrote configs in use back"),
+            Err(error) => {
+                tracing::warn!(configs, %error, "could not write configs in use back, trying again");
+                tokio::time::sleep(backoff.pause()).await;
+            }
+        }
+    }
+}
+
+async fn write_all(
+    hub: &Weak<Hub>,
+    bucket: &Bucket,
+    lost: Vec<(ConfigName, Arc<StringMap>)>,
+) -> Result<(), StoreError> {
+    let mut outcome = Ok(());
+    for (name, config) in lost {
+        let key = config_key(&name);
+        let written = match encode(&key, &config) {
+            Ok(value) => bucket.restore(&key, value).await,
+            Err(error) => Err(error),
+        };
+        match (written, hub.upgrade()) {
+            (Ok(present), Some(hub)) => hub.restored(&name, &config, present),
+            (Ok(_), None) => {}
+            (Err(error), _) => outcome = Err(error),
+        }
+    }
+    outcome
 }
 
 /// A config that follows the store until it is dropped.

@@ -101,11 +101,7 @@ impl ConfigStore {
     /// Fails when the store does not answer.
     pub async fn put(&self, name: &ConfigName, config: &StringMap) -> Result<(), StoreError> {
         let key = config_key(name);
-        let value = serde_json::to_vec(config).map_err(|source| StoreError::Encode {
-            key: key.clone(),
-            source,
-        })?;
-        self.bucket.put(&key, Bytes::from(value)).await
+        self.bucket.put(&key, encode(&key, config)?).await
     }
 
     /// Removes a config, whether or not it is there.
@@ -158,7 +154,8 @@ impl ConfigStore {
 
     /// Reads a config and keeps it up to date for as long as the result is kept.
     ///
-    /// All watches share one consumer, which ends with the last of them.
+    /// All watches share one consumer, which ends with the last of them. A config that is lost together
+    /// with its bucket stays as it was, and is written back.
     ///
     /// # Errors
     ///
@@ -188,6 +185,15 @@ pub(crate) fn parse(bucket: &Bucket, key: &str, value: &[u8]) -> Result<StringMa
         expected: "a map of strings",
         source,
     })
+}
+
+pub(crate) fn encode(key: &str, config: &StringMap) -> Result<Bytes, StoreError> {
+    serde_json::to_vec(config)
+        .map(Bytes::from)
+        .map_err(|source| StoreError::Encode {
+            key: key.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]

@@ -15,6 +15,14 @@ pub(crate) enum Edit<T> {
     Keep(T),
 }
 
+/// What a key has after it was to be written back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) revision: u64,
+    /// `None` when it was deleted.
+    pub(crate) value: Option<Bytes>,
+}
+
 /// How one attempt ended.
 enum Attempt<T> {
     Done(T),
@@ -84,19 +92,50 @@ impl Bucket {
             Edit::Write(value, result) => (value, result),
         };
         Ok(match self.write_at(key, value, revision).await {
-            Ok(true) => Attempt::Done(result),
-            Ok(false) => Attempt::Overtaken,
+            Ok(Some(_)) => Attempt::Done(result),
+            Ok(None) => Attempt::Overtaken,
             Err(error) => Attempt::Failed(error),
         })
     }
 
-    /// Writes when `revision` is still the last one; false when it is not.
-    async fn write_at(&self, key: &str, value: Bytes, revision: u64) -> Result<bool, StoreError> {
+    /// Writes a record back that was lost with its bucket, if nobody has written or deleted it in this
+    /// one. Tells what is there then.
+    pub(crate) async fn restore(&self, key: &str, value: Bytes) -> Result<Present, StoreError> {
+        let present = self.try_restore(key, value).await;
+        if present.is_err() {
+            // The bucket may have been replaced once more.
+            self.forget();
+        }
+        present
+    }
+
+    async fn try_restore(&self, key: &str, value: Bytes) -> Result<Present, StoreError> {
+        // Revision 0 is that of a key that was never there: a deletion marker has another one.
+        if let Some(revision) = self.write_at(key, value.clone(), 0).await? {
+            let value = Some(value);
+            return Ok(Present { revision, value });
+        }
+        let entry = self.entry(key).await?;
+        let entry = entry.ok_or_else(|| self.contended(key, 1))?;
+        let is_put = entry.operation == Operation::Put;
+        Ok(Present {
+            revision: entry.revision,
+            value: is_put.then_some(entry.value),
+        })
+    }
+
+    /// Writes when `revision` is still the last one, and tells the new one.
+    async fn write_at(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+    ) -> Result<Option<u64>, StoreError> {
         let store = self.handle().await?;
         match timeout(self.limits().request, store.update(key, value, revision)).await {
             Err(_) => Err(self.timed_out()),
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Ok(Ok(written)) => Ok(Some(written)),
+            Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Ok(Err(error)) => Err(self.write(key, error)),
         }
     }
@@ -107,5 +146,45 @@ impl Bucket {
             key: key.to_owned(),
             attempts,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use lattice_nats::NewBucket;
+    use lattice_nats_box::NatsBox;
+
+    use crate::bucket::Limits;
+
+    #[tokio::test]
+    async fn what_was_written_or_deleted_since_is_not_written_back() {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let js = async_nats::jetstream::new(client.clone());
+        let new = NewBucket {
+            name: "records".to_owned(),
+            ..NewBucket::default()
+        };
+        let limits = Limits {
+            request: Duration::from_secs(5),
+            write: Duration::from_secs(20),
+        };
+        let bucket = Bucket::new(client, js, new, limits);
+        let (old, newer) = (Bytes::from_static(b"old"), Bytes::from_static(b"newer"));
+        let present = bucket.restore("lost", old.clone()).await.unwrap();
+        assert_eq!(present.value, Some(old.clone()));
+        bucket.put("changed", newer.clone()).await.unwrap();
+        let present = bucket.restore("changed", old.clone()).await.unwrap();
+        assert_eq!(present.value, Some(newer));
+        bucket.put("deleted", old.clone()).await.unwrap();
+        bucket.purge("deleted").await.unwrap();
+        let present = bucket.restore("deleted", old).await.unwrap();
+        assert_eq!(present.value, None);
+        assert!(bucket.get("deleted").await.unwrap().is_none());
+        assert!(bucket.get("lost").await.unwrap().is_some());
     }
 }

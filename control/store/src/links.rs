@@ -208,7 +208,26 @@ impl LinkStore {
     ///
     /// Fails when the store does not answer.
     pub async fn delete(&self, link: &LinkKey) -> Result<DeletedLink, StoreError> {
-        let key = component_key(&link.source);
+        let (namespace, package) = (link.namespace.as_str(), link.package.as_str());
+        let name = link.name.as_str();
+        self.delete_named(&link.source, namespace, package, name)
+            .await
+    }
+
+    /// Removes the first link of a source with this package and name, which are compared as they are:
+    /// whatever is stored can be deleted, also what no link would be put with.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not answer.
+    pub async fn delete_named(
+        &self,
+        source: &ComponentId,
+        namespace: &str,
+        package: &str,
+        name: &str,
+    ) -> Result<DeletedLink, StoreError> {
+        let key = component_key(source);
         // Survives a repetition whose first write arrived and whose answer got lost.
         let mut removed_before = None;
         let result = self
@@ -218,7 +237,12 @@ impl LinkStore {
                     return Ok(Edit::Keep(DeletedLink::NoSpec));
                 }
                 let mut spec = self.parse_or_default(&key, present)?;
-                let same = |other: &Link| is_keyed(other, link);
+                let same = |link: &Link| {
+                    *source == *link.source_id
+                        && link.name == name
+                        && link.wit_namespace == namespace
+                        && link.wit_package == package
+                };
                 let Some(place) = spec.links.iter().position(same) else {
                     return Ok(Edit::Keep(DeletedLink::NoMatch));
                 };
@@ -310,13 +334,6 @@ pub fn add_missing_links(spec: &mut ComponentSpec, links: &[Link]) -> bool {
         }
     }
     spec.links.len() > before
-}
-
-fn is_keyed(link: &Link, key: &LinkKey) -> bool {
-    key.source == *link.source_id
-        && key.name == *link.name
-        && key.namespace == *link.wit_namespace
-        && key.package == *link.wit_package
 }
 
 fn encode(key: &str, spec: &ComponentSpec) -> Result<Bytes, StoreError> {

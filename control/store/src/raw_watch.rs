@@ -82,11 +82,17 @@ impl RawWatch {
 
 /// Reads all records of a bucket once.
 pub(crate) async fn snapshot(bucket: &Bucket) -> Result<Vec<Record>, StoreError> {
+    snapshot_of(bucket, ALL_KEYS).await
+}
+
+/// Reads the records once whose keys fit, as subjects do.
+pub(crate) async fn snapshot_of(bucket: &Bucket, keys: &str) -> Result<Vec<Record>, StoreError> {
     let limit = bucket.limits().request;
     let read = async {
         let store = bucket.handle().await?;
-        let mut consumer = consume(bucket, &store).await?;
-        collect(bucket, &store, &mut consumer).await
+        let mut consumer = consume(bucket, &store, keys).await?;
+        let (records, _) = collect(bucket, &store, &mut consumer).await?;
+        Ok(records)
     };
     let result = timeout(limit, read)
         .await
@@ -160,10 +166,13 @@ async fn session(
     let limit = bucket.limits().request;
     let info = timeout(limit, store.stream.get_info()).await??;
     let replaced = memory.created.is_some_and(|known| known != info.created);
-    let mut consumer = timeout(limit, consume(bucket, &store)).await??;
+    let mut consumer = timeout(limit, consume(bucket, &store, ALL_KEYS)).await??;
+    let (records, newest) = collect(bucket, &store, &mut consumer).await?;
+    // What was deleted after the first look is in neither the records nor what follows.
+    let as_of = info.state.last_sequence.max(newest);
     let snapshot = Snapshot {
-        records: collect(bucket, &store, &mut consumer).await?,
-        as_of: info.state.last_sequence,
+        records,
+        as_of,
         fresh: opened.created || replaced,
     };
     memory.created = Some(info.created);
@@ -171,7 +180,7 @@ async fn session(
     let mut guard = Guard {
         connects,
         created: info.created,
-        seen: info.state.last_sequence,
+        seen: as_of,
     };
     send(sender, RawChange::Snapshot(snapshot)).await?;
     follow(bucket, &store, &mut consumer.messages, sender, &mut guard).await
@@ -187,12 +196,12 @@ struct Consumer {
     pending: u64,
 }
 
-/// Makes a consumer that delivers the last entry of every key, then every change.
-async fn consume(bucket: &Bucket, store: &kv::Store) -> Result<Consumer, StoreError> {
+/// Makes a consumer that delivers the last entry of every key that fits, then every change.
+async fn consume(bucket: &Bucket, store: &kv::Store, keys: &str) -> Result<Consumer, StoreError> {
     let config = push::OrderedConfig {
         deliver_subject: bucket.nats().new_inbox(),
         description: Some("lattice watch".to_owned()),
-        filter_subject: format!("{}{ALL_KEYS}", store.prefix),
+        filter_subject: format!("{}{keys}", store.prefix),
         replay_policy: ReplayPolicy::Instant,
         deliver_policy: DeliverPolicy::LastPerSubject,
         ..push::OrderedConfig::default()
@@ -214,13 +223,14 @@ async fn consume(bucket: &Bucket, store: &kv::Store) -> Result<Consumer, StoreEr
     Ok(Consumer { messages, pending })
 }
 
-/// Reads what was in the bucket when the consumer was made.
+/// Reads what was in the bucket when the consumer was made, and gives the latest revision of it as well,
+/// which may be that of a deletion.
 async fn collect(
     bucket: &Bucket,
     store: &kv::Store,
     consumer: &mut Consumer,
-) -> Result<Vec<Record>, StoreError> {
-    let mut records = HashMap::new();
+) -> Result<(Vec<Record>, u64), StoreError> {
+    let (mut records, mut newest) = (HashMap::new(), 0);
     let mut complete = consumer.pending == 0;
     while !complete {
         let next = timeout(bucket.limits().request, consumer.messages.next()).await;
@@ -232,6 +242,7 @@ async fn collect(
         })?;
         bucket.note_read();
         complete = entry.pending == 0;
+        newest = newest.max(entry.revision);
         match entry.change {
             RawChange::Put(record) => {
                 records.insert(record.key.clone(), record);
@@ -245,7 +256,7 @@ async fn collect(
     let mut records: Vec<Record> = records.into_values().collect();
     // The order in which the records were written, for readers that keep it.
     records.sort_by_key(|record| record.revision);
-    Ok(records)
+    Ok((records, newest))
 }
 
 /// What tells whether a watch may be trusted to miss nothing.
@@ -347,6 +358,7 @@ fn operation(message: &async_nats::Message) -> Operation {
         .unwrap_or(Operation::Put)
 }
 
-fn connects(bucket: &Bucket) -> u64 {
+/// How often the connection to NATS was made.
+pub(crate) fn connects(bucket: &Bucket) -> u64 {
     bucket.nats().statistics().connects.load(Ordering::Relaxed)
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use lattice_core::link::LinkState;
 use lattice_core::{ComponentId, HostId, LinkKey, LinkStatus};
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::Backoff;
@@ -18,6 +19,11 @@ use crate::status::StatusStore;
 /// Pauses after a write that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often the connection is checked for having been made anew.
+const CONNECTION_CHECK: Duration = Duration::from_secs(1);
+/// How often the bucket is checked for being the same one; in connection checks.
+const BUCKET_CHECK_EVERY: u32 = 15;
 
 /// What an end of a link is called in the table.
 type End = (LinkKey, ComponentId);
@@ -45,7 +51,8 @@ struct Shared {
 /// Reports how far the links of this host's providers have come.
 ///
 /// Reporting does not wait and does not fail: the states are kept here and a task writes them,
-/// again after failures, and from time to time so that they do not age out of the bucket.
+/// again after failures, when the bucket was lost, and from time to time so that they do not age out of
+/// it. What a former process of the host has left there is removed.
 #[derive(Debug)]
 pub struct StatusReporter {
     shared: Arc<Shared>,
@@ -177,6 +184,21 @@ impl Shared {
         }
     }
 
+    /// Removes what a former process of this host has reported, which ended without a goodbye.
+    async fn forget_former(&self) -> Result<(), StoreError> {
+        for end in self.store.ends_on(&self.host).await? {
+            // What is reported by now is written by the task that does this, before or afterwards.
+            let is_known = self.entries.lock().contains_key(&end);
+            if !is_known {
+                let (link, endpoint) = &end;
+                self.store
+                    .delete(link, endpoint, self.host.as_str())
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn write(&self, end: &End, entry: &Entry) -> Result<(), StoreError> {
         let (link, endpoint) = end;
         match &entry.state {
@@ -209,11 +231,61 @@ impl Shared {
     }
 }
 
+/// The bucket that was written to, to notice one that has taken its place.
+#[derive(Debug, Default)]
+struct Place {
+    created: Option<OffsetDateTime>,
+    connects: u64,
+    checks: u32,
+}
+
+impl Place {
+    /// Looks at the bucket before something is written there for the first time.
+    async fn look(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        if self.created.is_none() && !shared.entries.lock().is_empty() {
+            self.connects = shared.store.connects();
+            self.created = Some(shared.store.created().await?);
+        }
+        Ok(())
+    }
+
+    /// Writes what is to be written.
+    async fn fill(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        self.look(shared).await?;
+        shared.write_all().await
+    }
+
+    /// Whether what was written is no longer there, since the bucket is another one than before. Asks
+    /// when the connection was made anew, and otherwise now and then.
+    async fn is_another(&mut self, shared: &Shared) -> bool {
+        if shared.entries.lock().is_empty() {
+            return false;
+        }
+        let connects = shared.store.connects();
+        self.checks = self.checks.wrapping_add(1);
+        let is_same = self.created.is_some() && self.connects == connects;
+        if is_same && !self.checks.is_multiple_of(BUCKET_CHECK_EVERY) {
+            return false;
+        }
+        // Asked again soon where nobody answers.
+        let Ok(created) = shared.store.created().await else {
+            return false;
+        };
+        self.connects = connects;
+        let before = self.created.replace(created);
+        before.is_some_and(|before| before != created)
+    }
+}
+
 async fn run(shared: Arc<Shared>, refresh: Duration) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut ticks = interval_at(Instant::now() + refresh, refresh);
+    let mut checks = interval(CONNECTION_CHECK);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut place = Place::default();
+    let (mut is_tidy, mut tidies) = (false, true);
     loop {
-        match shared.write_all().await {
+        match place.fill(&shared).await {
             Ok(()) => backoff.reset(),
             Err(error) => {
                 tracing::warn!(%error, "could not write link states, trying again");
@@ -221,9 +293,25 @@ async fn run(shared: Arc<Shared>, refresh: Duration) {
                 continue;
             }
         }
+        if std::mem::take(&mut tidies) {
+            let tidied = shared.forget_former().await;
+            is_tidy = tidied.is_ok();
+            if let Err(error) = tidied {
+                tracing::debug!(%error, "could not remove former link states");
+            }
+        }
         tokio::select! {
             () = shared.changed.notified() => {}
-            _ = ticks.tick() => shared.mark_all_unwritten(),
+            _ = ticks.tick() => {
+                shared.mark_all_unwritten();
+                tidies = !is_tidy;
+            }
+            _ = checks.tick() => {
+                if place.is_another(&shared).await {
+                    tracing::info!("the bucket of link states was lost, writing them again");
+                    shared.mark_all_unwritten();
+                }
+            }
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_core::subject::store::{link_status_key, parse_link_status_key};
-use lattice_core::{ComponentId, Link, LinkKey, LinkStatus};
+use lattice_core::{ComponentId, HostId, Link, LinkKey, LinkStatus};
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use crate::bucket::Bucket;
@@ -92,6 +93,35 @@ impl StatusStore {
         self.bucket
             .purge(&link_status_key(link, endpoint, host_id))
             .await
+    }
+
+    /// The ends of which states of a host are stored; none where there is no bucket yet.
+    pub(crate) async fn ends_on(
+        &self,
+        host: &HostId,
+    ) -> Result<Vec<(LinkKey, ComponentId)>, StoreError> {
+        if !self.bucket.find().await? {
+            return Ok(Vec::new());
+        }
+        // The host is the last of the seven tokens of a key.
+        let keys = format!("*.*.*.*.*.*.{}", host.as_str());
+        let records = raw_watch::snapshot_of(&self.bucket, &keys).await?;
+        let ends = records.iter().filter_map(|record| {
+            let (link, endpoint, _) = parse_link_status_key(&record.key)?;
+            Some((link, endpoint))
+        });
+        Ok(ends.collect())
+    }
+
+    /// When the bucket was created, which tells it from one that has taken its place.
+    pub(crate) async fn created(&self) -> Result<OffsetDateTime, StoreError> {
+        let opened = self.bucket.open().await?;
+        Ok(opened.store.stream.cached_info().created)
+    }
+
+    /// How often the connection to NATS was made.
+    pub(crate) fn connects(&self) -> u64 {
+        raw_watch::connects(&self.bucket)
     }
 
     /// Reads the states of all links.

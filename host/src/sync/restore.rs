@@ -1,12 +1,12 @@
-//! Specs that the store has lost while the lattice runs on: what this host still knows is written back,
-//! and counts until it is.
+//! Specs and claims that the store has lost while the lattice runs on: what this host still knows is
+//! written back, and counts until it is. Configs are a matter of the store itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::ComponentId;
-use lattice_core::record::ComponentSpec;
+use lattice_core::record::{ComponentSpec, StoredClaims};
 use lattice_store::{Backoff, LatticeSnapshot, LatticeStore, StoreError, add_missing_links};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -27,6 +27,8 @@ struct Lost {
 #[derive(Debug, Default)]
 struct Shared {
     lost: Mutex<HashMap<ComponentId, Lost>>,
+    /// Claims that are still to be written, by their subject.
+    claims: Mutex<HashMap<String, StoredClaims>>,
     changed: Notify,
 }
 
@@ -42,6 +44,13 @@ impl Shared {
         all
     }
 
+    /// The same of claims, in the order of subjects.
+    fn unwritten_claims(&self) -> Vec<StoredClaims> {
+        let mut all: Vec<_> = self.claims.lock().values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.subject().cmp(b.subject()));
+        all
+    }
+
     fn written(&self, id: &ComponentId) {
         if let Some(lost) = self.lost.lock().get_mut(id) {
             lost.is_written = true;
@@ -49,7 +58,7 @@ impl Shared {
     }
 }
 
-/// Writes lost specs back, until it is dropped.
+/// Writes lost specs and claims back, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Restorer {
     shared: Arc<Shared>,
@@ -81,6 +90,17 @@ impl Restorer {
         self.shared.lost.lock().remove(id);
     }
 
+    /// Has claims written back, unless somebody puts or deletes them meanwhile.
+    pub(super) fn add_claims(&self, claims: impl IntoIterator<Item = (String, StoredClaims)>) {
+        self.shared.claims.lock().extend(claims);
+        self.shared.changed.notify_one();
+    }
+
+    /// Has claims no longer written back: the store says again how it is with them.
+    pub(super) fn forget_claims(&self, subject: &str) {
+        self.shared.claims.lock().remove(subject);
+    }
+
     /// Puts those links into a spec out of the store that are still to be written there.
     pub(super) fn complete(&self, id: &ComponentId, spec: &mut ComponentSpec) {
         let mut all = self.shared.lost.lock();
@@ -91,7 +111,7 @@ impl Restorer {
         }
     }
 
-    /// The same for a complete state, in which specs are missing that are still to be written.
+    /// The same for a complete state, in which specs and claims are missing that are still to be written.
     pub(super) fn complete_all(&self, snapshot: &mut LatticeSnapshot) {
         for (id, spec) in &mut snapshot.specs {
             self.complete(id, spec);
@@ -103,25 +123,34 @@ impl Restorer {
             let known = snapshot.specs.entry(id.clone());
             known.or_insert_with(|| lost.spec.clone());
         }
+        let mut claims = self.shared.claims.lock();
+        claims.retain(|subject, _| !snapshot.claims.contains_key(subject));
+        for (subject, lost) in &*claims {
+            snapshot.claims.insert(subject.clone(), lost.clone());
+        }
     }
 }
 
 async fn write_back(shared: Arc<Shared>, store: LatticeStore) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
-        let unwritten = shared.unwritten();
-        if unwritten.is_empty() {
+        let (specs, claims) = (shared.unwritten(), shared.unwritten_claims());
+        let left = (specs.len(), claims.len());
+        if left == (0, 0) {
             shared.changed.notified().await;
             continue;
         }
-        let left = unwritten.len();
-        match write_all(&shared, &store, unwritten).await {
+        let written = write_all(&shared, &store, specs).await;
+        match written.and(write_claims(&shared, &store, claims).await) {
             Ok(()) => {
                 backoff.reset();
-                tracing::info!(specs = left, "wrote known links back");
+                tracing::info!(specs = left.0, claims = left.1, "wrote what is known back");
             }
             Err(error) => {
-                tracing::warn!(specs = left, %error, "could not write known links back, trying again");
+                tracing::warn!(
+                    specs = left.0, claims = left.1, %error,
+                    "could not write back what is known, trying again"
+                );
                 tokio::time::sleep(backoff.pause()).await;
             }
         }
@@ -144,10 +173,29 @@ async fn write_all(
     outcome
 }
 
+/// The same for claims.
+async fn write_claims(
+    shared: &Shared,
+    store: &LatticeStore,
+    claims: Vec<StoredClaims>,
+) -> Result<(), StoreError> {
+    let mut outcome = Ok(());
+    for claims in claims {
+        match store.claims().restore(&claims).await {
+            Ok(()) => {
+                shared.claims.lock().remove(claims.subject());
+            }
+            Err(error) => outcome = Err(error),
+        }
+    }
+    outcome
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use lattice_core::record::StoredProviderClaims;
     use lattice_core::{LatticeName, Link};
     use lattice_nats_box::NatsBox;
     use lattice_store::StoreOptions;
@@ -230,5 +278,41 @@ mod tests {
         let mut told = spec(&["two"]);
         restorer.complete(&id(), &mut told);
         assert_eq!(told, spec(&["two"]));
+    }
+
+    #[tokio::test]
+    async fn claims_are_written_back_unless_the_store_says_otherwise() {
+        let (mut nats, store, restorer) = place().await;
+        nats.stop();
+        let named = |subject: &str, name: &str| {
+            StoredClaims::Provider(StoredProviderClaims {
+                subject: subject.to_owned(),
+                name: name.to_owned(),
+                ..StoredProviderClaims::default()
+            })
+        };
+        let lost = ["V1", "V2", "V3"].map(|subject| (subject.to_owned(), named(subject, "old")));
+        restorer.add_claims(lost);
+        restorer.forget_claims("V2");
+        let mut snapshot = LatticeSnapshot::default();
+        let newer = named("V3", "newer");
+        snapshot.claims.insert("V3".to_owned(), newer.clone());
+        restorer.complete_all(&mut snapshot);
+        assert_eq!(snapshot.claims["V1"], named("V1", "old"));
+        assert_eq!(snapshot.claims["V3"], newer);
+        assert_eq!(snapshot.claims.len(), 2);
+        nats.restart_wiped().await.unwrap();
+        let written = async {
+            while !restorer.shared.unwritten_claims().is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(SOON, written).await.unwrap();
+        let found = store.claims().get("V1").await.unwrap();
+        assert_eq!(found, Some(named("V1", "old")));
+        for subject in ["V2", "V3"] {
+            let found = store.claims().get(subject).await.unwrap();
+            assert_eq!(found, None, "{subject}");
+        }
     }
 }

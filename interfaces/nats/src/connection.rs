@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, ServerAddr};
 
 pub use creds::Creds;
-use files::Bundle;
+use files::Kept;
 pub use files::TlsError;
 pub use login::{Login, Renewable};
 pub use place::{NatsSystem, Place, login_in};
@@ -157,7 +157,9 @@ pub struct Prepared {
     tls: Tls,
     inbox: Option<String>,
     /// All authorities in one file, where several are named: the client reads one.
-    bundle: Option<Arc<Bundle>>,
+    bundle: Option<Arc<Kept>>,
+    /// Files with the authorities of the system, as far as this process has made them.
+    system: Vec<Arc<Kept>>,
     /// What the files were like before they were read.
     looks: Vec<Look>,
 }
@@ -178,12 +180,17 @@ impl Connection {
             Login::Nobody => Login::in_addresses(&servers),
             login => login.clone(),
         };
+        let system = system::among(&self.tls.ca_files);
+        files::keep(&system);
         let looks = rotation::first_look(&files_of(&login, &self.tls));
         login.check(None)?;
         files::check(&self.tls)?;
         let bundle = match self.tls.ca_files.len() {
             0 | 1 => None,
-            _ => Some(Arc::new(Bundle::new(&self.tls.ca_files)?)),
+            _ => {
+                let all = files::join(&self.tls.ca_files)?;
+                Some(Arc::new(Kept::new("lattice-ca-", all)?))
+            }
         };
         Ok(Prepared {
             servers,
@@ -192,6 +199,7 @@ impl Connection {
             tls: self.tls.clone(),
             inbox: self.inbox.clone(),
             bundle,
+            system,
             looks,
         })
     }
@@ -221,15 +229,15 @@ impl Prepared {
     /// is made again for as long as it takes.
     #[must_use]
     pub fn options(&self) -> ConnectOptions {
-        let bundle = self.bundle.clone();
+        let kept = self.kept();
         let options = self
             .login
             .options(self.account.clone())
             .connection_timeout(CONNECT_TIMEOUT)
             .max_reconnects(None)
             .reconnect_delay_callback(move |attempt| {
-                // The file lives as long as the client, which reads it at every connect.
-                let _kept = &bundle;
+                // They live as long as the client, which reads them at every connect: next.
+                files::keep(&kept);
                 pause(attempt)
             })
             .require_tls(self.tls.required);
@@ -265,12 +273,18 @@ impl Prepared {
         files_of(&self.login, &self.tls)
     }
 
+    /// The files that were made for the connection.
+    fn kept(&self) -> Vec<Arc<Kept>> {
+        self.system.iter().chain(&self.bundle).cloned().collect()
+    }
+
     /// Whether the files can be used as they are now, and takes the authorities over.
     fn take_files(&self) -> Result<(), ConnectionError> {
+        files::keep(&self.system);
         self.login.check(self.account.as_deref())?;
         files::check(&self.tls)?;
         if let Some(bundle) = &self.bundle {
-            bundle.write(&self.tls.ca_files)?;
+            bundle.write(files::join(&self.tls.ca_files)?)?;
         }
         Ok(())
     }
@@ -334,7 +348,40 @@ fn jitter() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use lattice_nats_box::{Authority, NatsBox, NatsBoxOptions};
+    use tokio::time::{sleep, timeout};
+
     use super::*;
+
+    #[tokio::test]
+    async fn authorities_that_were_cleaned_away_are_put_back_to_connect_again() {
+        let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
+        let server = NatsBox::start_with(NatsBoxOptions {
+            extra_config: authority.server_config(""),
+            ..NatsBoxOptions::default()
+        });
+        let server = server.await.unwrap();
+        let mut connection = Connection {
+            servers: vec![server.url.clone()],
+            ..Connection::default()
+        };
+        connection.tls.ca_files = vec![other.path("ca.pem"), authority.path("ca.pem")];
+        let prepared = connection.prepare().unwrap();
+        let connecting = prepared.options().connect(prepared.servers());
+        let client = connecting.await.unwrap();
+        std::fs::remove_file(prepared.bundle.as_ref().unwrap().path()).unwrap();
+        let connects = || client.statistics().connects.load(Ordering::Relaxed);
+        let before = connects();
+        client.force_reconnect().await.unwrap();
+        let again = async {
+            while connects() == before {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), again).await.unwrap();
+    }
 
     #[test]
     fn pauses_grow_up_to_a_bound() {

@@ -166,3 +166,44 @@ async fn a_change_during_an_outage_is_seen_afterwards_and_a_lost_bucket_changes_
         Some(&one_key("3"))
     );
 }
+
+#[tokio::test]
+async fn configs_in_use_are_written_back_when_their_bucket_was_lost() {
+    let (mut nats, store) = started().await;
+    let (used, secret) = (config_name("http"), config_name("SECRET_db"));
+    let (unused, deleted) = (config_name("unused"), config_name("deleted"));
+    for name in [&used, &secret, &unused, &deleted] {
+        store.configs().put(name, &one_key("1")).await.unwrap();
+    }
+    let watched = store.configs().watch(&used).await.unwrap();
+    let _secret = store.configs().watch(&secret).await.unwrap();
+    let mut gone = store.configs().watch(&deleted).await.unwrap();
+    store.configs().delete(&deleted).await.unwrap();
+    assert_eq!(soon("the deletion", gone.changed()).await, None);
+    nats.restart_wiped().await.unwrap();
+    let other = crate::store(&nats).await;
+    for name in [&used, &secret] {
+        soon("the config is back", async {
+            while other.configs().get(name).await.ok().flatten() != Some(one_key("1")) {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+    assert_eq!(
+        other.configs().names().await.unwrap(),
+        [secret.clone(), used.clone()],
+        "nobody knows the one that was not in use, and the other was deleted"
+    );
+    // What is deleted from now on stays so.
+    other.configs().delete(&used).await.unwrap();
+    nats.restart().await.unwrap();
+    let other = crate::store(&nats).await;
+    soon("the deletion is seen", async {
+        while watched.current().is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert_eq!(other.configs().get(&used).await.unwrap(), None);
+}

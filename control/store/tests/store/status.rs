@@ -107,6 +107,60 @@ async fn states_are_written_when_nats_is_back() {
 }
 
 #[tokio::test]
+async fn states_are_written_again_when_their_bucket_was_lost() {
+    let (mut nats, store) = started().await;
+    let reporter = store.reporter(host('A'));
+    reporter.report(&key("default"), &id("b"), LinkState::Ready, None);
+    soon("writes", reporter.settled()).await;
+    nats.restart_wiped().await.unwrap();
+    soon("the state is back", async {
+        let is_back = async || {
+            let states = store.status().all().await.unwrap_or_default();
+            states.contains_key(&key("default"))
+        };
+        while !is_back().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_removes_what_it_reported_before_it_was_killed() {
+    let (_nats, store) = started().await;
+    let (killed, other) = (store.reporter(host('A')), store.reporter(host('B')));
+    for name in ["gone", "kept"] {
+        killed.report(&key(name), &id("b"), LinkState::Ready, None);
+    }
+    other.report(&key("gone"), &id("b"), LinkState::Ready, None);
+    soon("writes", async {
+        futures::join!(killed.settled(), other.settled())
+    })
+    .await;
+    drop(killed);
+    let again = store.reporter(host('A'));
+    again.report(&key("kept"), &id("b"), LinkState::Pending, None);
+    soon("the former state is gone", async {
+        loop {
+            let states = store.status().all().await.unwrap();
+            let of = |name: &str| -> Vec<(String, LinkState)> {
+                let states = states.get(&key(name)).into_iter().flatten();
+                states
+                    .map(|status| (status.host_id.clone(), status.state))
+                    .collect()
+            };
+            let gone = of("gone") == [(host('B').to_string(), LinkState::Ready)];
+            let kept = of("kept") == [(host('A').to_string(), LinkState::Pending)];
+            if gone && kept {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn states_of_a_lost_host_disappear_and_those_of_a_live_one_stay() {
     let (nats, _store) = started().await;
     let options = StoreOptions {

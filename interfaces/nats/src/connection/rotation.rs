@@ -2,6 +2,7 @@
 
 use std::fs::Metadata;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Prepared;
+use super::files::{self, Kept};
 
 /// How often the files are looked at, and how long they have to stay the same to count as written.
 const LOOK: Duration = Duration::from_millis(500);
@@ -55,8 +57,10 @@ async fn follow(prepared: Prepared, files: Vec<PathBuf>, client: Client) {
     // They may have changed since the client has read them.
     let mut known = prepared.looks.clone();
     let mut again: Option<Again> = None;
+    let kept = prepared.kept();
     loop {
         sleep(LOOK).await;
+        keep(&kept).await;
         let now = look(&files).await;
         if now != known {
             known = settled(&files, now).await;
@@ -69,6 +73,18 @@ async fn follow(prepared: Prepared, files: Vec<PathBuf>, client: Client) {
             }
         }
         again = take_over(&prepared, &client, again).await;
+    }
+}
+
+/// Puts files back that were made for the connection and are gone: processes that are started are told
+/// of them, too, and nobody else is to put his own in their place.
+async fn keep(kept: &[Arc<Kept>]) {
+    if kept.is_empty() {
+        return;
+    }
+    let kept = kept.to_vec();
+    if let Err(error) = tokio::task::spawn_blocking(move || files::keep(&kept)).await {
+        tracing::error!(%error, "could not look at the files of the NATS connection");
     }
 }
 

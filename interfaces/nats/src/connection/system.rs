@@ -1,21 +1,23 @@
 //! The authorities that the system trusts, as a file: the client takes either these or files.
 
-use std::io::Write as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_nats::rustls::RootCertStore;
 use async_nats::rustls::pki_types::CertificateDer;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tempfile::NamedTempFile;
 
 use super::TlsError;
+use super::files::Kept;
 
 /// The system's authorities in a file among the temporary ones, which is gone with the last copy of
-/// this.
+/// this. Connections that name the file put it back when somebody has cleaned it away.
 #[derive(Debug, Clone)]
-pub struct SystemAuthorities(Arc<NamedTempFile>);
+pub struct SystemAuthorities(Arc<Kept>);
+
+/// The files of this process, for connections to find those that they name.
+static FILES: Mutex<Vec<Weak<Kept>>> = Mutex::new(Vec::new());
 
 impl SystemAuthorities {
     /// The authorities as they are now; `None` when the system has none that can be read.
@@ -34,13 +36,11 @@ impl SystemAuthorities {
         if text.is_empty() {
             return Ok(None);
         }
-        let write = || {
-            let mut file = NamedTempFile::with_prefix("lattice-system-ca-")?;
-            file.write_all(text.as_bytes())?;
-            file.flush()?;
-            Ok(Some(Self(Arc::new(file))))
-        };
-        write().map_err(TlsError::Bundle)
+        let kept = Arc::new(Kept::new("lattice-system-ca-", text.into_bytes())?);
+        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| file.strong_count() > 0);
+        files.push(Arc::downgrade(&kept));
+        Ok(Some(Self(kept)))
     }
 
     /// Where they are.
@@ -48,6 +48,14 @@ impl SystemAuthorities {
     pub fn path(&self) -> &Path {
         self.0.path()
     }
+}
+
+/// Those of the files that this process has made.
+pub(super) fn among(files: &[PathBuf]) -> Vec<Arc<Kept>> {
+    let made = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = made.iter().filter_map(Weak::upgrade);
+    made.filter(|kept| files.iter().any(|file| file == kept.path()))
+        .collect()
 }
 
 impl PartialEq for SystemAuthorities {
@@ -84,6 +92,8 @@ mod tests {
         let read: Vec<_> = read.map(Result::unwrap).collect();
         let trusted = rustls_native_certs::load_native_certs().certs;
         assert!(!read.is_empty() && read.iter().all(|one| trusted.contains(one)));
+        assert_eq!(among(std::slice::from_ref(&path)).len(), 1);
+        assert!(among(&[PathBuf::from("/elsewhere")]).is_empty());
         drop(system);
         assert!(!path.exists());
     }
