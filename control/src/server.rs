@@ -44,7 +44,7 @@ pub struct ServerConfig {
     pub provider_auctions: bool,
     /// How many requests are worked on at once.
     pub max_in_flight: usize,
-    /// How many more requests may wait; those beyond are refused.
+    /// How many more requests may wait; those beyond are refused, and auctions are left unanswered.
     pub max_queued: usize,
     /// How long one waits for its turn; it is refused then, since whoever asked waits no longer.
     pub max_wait: Duration,

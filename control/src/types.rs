@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use lattice_core::config::is_secret_name;
 use lattice_core::id::DEFAULT_NAME;
 use lattice_core::provider::SecretText;
-use lattice_core::{InvalidId, LinkKey, StringMap};
+use lattice_core::{InvalidId, Link, LinkKey, StringMap};
 use serde::{Deserialize, Deserializer, Serialize};
 
 fn default_name() -> String {
@@ -206,7 +206,8 @@ pub struct HostLabelIdentifier {
     pub key: String,
 }
 
-/// Deletes a link.
+/// Deletes a link. Its names are compared as they are: those that 1.9 has stored may break a rule of
+/// ours, and are to be deleted all the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteLinkRequest {
     /// The source.
@@ -230,6 +231,26 @@ impl DeleteLinkRequest {
             wit_namespace: link.namespace.to_string(),
             wit_package: link.package.to_string(),
         }
+    }
+
+    /// The request for a link as it is stored, whatever its names are.
+    #[must_use]
+    pub fn of(link: &Link) -> Self {
+        Self {
+            source_id: link.source_id.clone(),
+            name: link.name.clone(),
+            wit_namespace: link.wit_namespace.clone(),
+            wit_package: link.wit_package.clone(),
+        }
+    }
+
+    /// Whether it is for this link.
+    #[must_use]
+    pub fn means(&self, link: &Link) -> bool {
+        self.source_id == link.source_id
+            && self.name == link.name
+            && self.wit_namespace == link.wit_namespace
+            && self.wit_package == link.wit_package
     }
 
     /// The identity of the link.

@@ -1,6 +1,7 @@
 //! The links of the lattice as this host knows them, and the targets that calls find through them.
 
 mod diff;
+mod gone;
 mod lately;
 mod of_providers;
 mod source;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::trust::rules::Gate;
 use diff::LinkDiff;
+use gone::Gone;
 use lately::Lately;
 use source::{Kept, Source, beyond};
 
@@ -118,6 +120,7 @@ pub(crate) struct LinkTable {
     /// Held by whoever changes the sources, while what is to take their place is made.
     changing: Mutex<()>,
     lately: Lately,
+    gone: Gone,
     /// Told after each change, for those who wait until the table has caught up with the store.
     version: watch::Sender<u64>,
 }
@@ -129,6 +132,7 @@ impl LinkTable {
             sources: RwLock::default(),
             changing: Mutex::default(),
             lately: Lately::default(),
+            gone: Gone::default(),
             version: watch::Sender::new(0),
         }
     }
@@ -184,6 +188,7 @@ impl LinkTable {
             self.lately.add(id, old.lost_in(Some(&source)));
         }
         let diff = LinkDiff::between(old.map_or(&[], Source::links), source.links());
+        self.gone.add(&diff.removed);
         self.sources.write().insert(id.clone(), source);
         diff
     }
@@ -194,8 +199,10 @@ impl LinkTable {
             return LinkDiff::default();
         };
         self.lately.add(id, old.lost_in(None));
+        let diff = LinkDiff::between(old.links(), &[]);
+        self.gone.add(&diff.removed);
         self.sources.write().remove(id);
-        LinkDiff::between(old.links(), &[])
+        diff
     }
 
     fn source(&self, id: &ComponentId) -> Option<Arc<Source>> {
@@ -235,6 +242,11 @@ impl LinkTable {
             all.extend_from_slice(links);
         }
         (all, refused)
+    }
+
+    /// Links that are meant and went lately, for telling of it again.
+    pub(crate) fn gone(&self, is_meant: impl Fn(&Link) -> bool) -> Vec<Link> {
+        self.gone.meant(is_meant)
     }
 
     /// Links with this entity at one of their ends that the host goes by.

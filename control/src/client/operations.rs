@@ -255,6 +255,20 @@ impl Client {
             .await
     }
 
+    /// Deletes a link by the names that it is stored with, also by those that no link would be put with:
+    /// hosts of 1.9 store any.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the source is not an id, nobody answers or the host refuses.
+    pub async fn delete_stored_link(
+        &self,
+        request: &DeleteLinkRequest,
+    ) -> Result<String, ClientError> {
+        ComponentId::new(&request.source_id)?;
+        self.change(ControlOp::LinkDelete, request).await
+    }
+
     /// Reads a config; `None` when there is no such one.
     ///
     /// # Errors

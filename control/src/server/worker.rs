@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::stream::SelectAll;
 use futures::{FutureExt, StreamExt};
 use lattice_core::ErrorCode;
-use lattice_core::subject::{ControlSubjects, takes_answers};
+use lattice_core::subject::{ControlOp, ControlSubjects, takes_answers};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -157,19 +157,15 @@ impl Shared {
         }
         async {
             let work = AssertUnwindSafe(dispatch(self, &message)).catch_unwind();
-            let reply = match timeout(self.config.handler_deadline, work).await {
-                Ok(Ok(reply)) => reply,
+            match timeout(self.config.handler_deadline, work).await {
+                Ok(Ok(Some(reply))) => self.answer(&message, reply).await,
+                Ok(Ok(None)) => {}
                 Ok(Err(_panic)) => {
                     tracing::error!("control request panicked");
-                    Some(failure(ControlError::new(
-                        ErrorCode::Internal,
-                        "internal error",
-                    )))
+                    let error = ControlError::new(ErrorCode::Internal, "internal error");
+                    self.fail(&message, error).await;
                 }
-                Err(_) => Some(failure(self.took_too_long())),
-            };
-            if let Some(reply) = reply {
-                self.answer(&message, reply).await;
+                Err(_) => self.fail(&message, self.took_too_long()).await,
             }
         }
         .instrument(span)
@@ -183,6 +179,16 @@ impl Shared {
         }
         let error = ControlError::new(ErrorCode::Busy, "host is overloaded")
             .with_hint("try again later, or on another host");
+        self.fail(message, error).await;
+    }
+
+    /// Answers that a request was not worked on to its end. In an auction the host stays silent then, as
+    /// one that does not bid: clients of 1.9 go by the first answer, and others may bid.
+    async fn fail(&self, message: &Message, error: ControlError) {
+        let op = self.subjects.parse(&message.subject);
+        if let Ok(ControlOp::ComponentAuction | ControlOp::ProviderAuction) = op {
+            return;
+        }
         self.answer(message, failure(error)).await;
     }
 

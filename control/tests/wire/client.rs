@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use lattice_control::types::{
-    ComponentAuctionRequest, ProviderAuctionRequest, ScaleComponentCommand, StartProviderCommand,
-    UpdateComponentCommand,
+    ComponentAuctionRequest, DeleteLinkRequest, ProviderAuctionRequest, ScaleComponentCommand,
+    StartProviderCommand, UpdateComponentCommand,
 };
 use lattice_control::{Client, ClientConfig, ClientError, GatherOptions};
 use lattice_core::{ConfigName, LatticeName, Link, LinkKey, Locality, StringMap};
@@ -135,6 +135,29 @@ async fn links_and_configs_work_over_the_wire() {
     assert_eq!(client.config(&config_name("nothing")).await.unwrap(), None);
     let deleted = client.delete_config(&config_name("http")).await.unwrap();
     assert_eq!(deleted, "successfully deleted config");
+}
+
+#[tokio::test]
+async fn a_link_that_is_stored_is_deleted_whatever_its_names_are() {
+    let nats = nats_box().await;
+    let api = FakeHost::new(HOST);
+    let _server = serve(&nats, host(), &api).await;
+    let client = client(&nats).await;
+    let stored = Link {
+        name: "a\tb".into(),
+        wit_package: "keyvalue@0.2.0".into(),
+        ..link("a", "b")
+    };
+    let request = DeleteLinkRequest::of(&stored);
+    assert!(request.means(&stored) && !request.means(&link("a", "b")));
+    client.delete_stored_link(&request).await.unwrap();
+    assert_eq!(api.asked(), ["delete a wasi:keyvalue@0.2.0 a\tb"]);
+    let nobody = DeleteLinkRequest {
+        source_id: "a.b".into(),
+        ..request
+    };
+    let error = client.delete_stored_link(&nobody).await.unwrap_err();
+    assert!(matches!(error, ClientError::InvalidName(_)), "{error:?}");
 }
 
 #[tokio::test]

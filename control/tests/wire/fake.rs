@@ -15,9 +15,9 @@ use lattice_core::host::{Host, HostInventory};
 use lattice_core::{ConfigName, ErrorCode, Link, StringMap};
 use tokio::sync::Semaphore;
 
-/// The component id that makes a scale command wait for [`FakeHost::release`].
+/// The component id that makes a scale command or a bid wait for [`FakeHost::release`].
 pub(crate) const SLOW: &str = "slow";
-/// The component id that makes a scale command panic.
+/// The component id that makes a scale command or a bid panic.
 pub(crate) const PANIC: &str = "panic";
 
 pub(crate) struct FakeHost {
@@ -58,6 +58,15 @@ impl FakeHost {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Does what an id asks for that is made for it.
+    async fn obey(&self, id: &str) {
+        assert_ne!(id, PANIC);
+        if id == SLOW {
+            self.started.fetch_add(1, Ordering::SeqCst);
+            self.gate.acquire().await.unwrap().forget();
+        }
+    }
+
     fn note(&self, text: impl Into<String>) {
         self.asked.lock().unwrap().push(text.into());
     }
@@ -73,6 +82,7 @@ impl ControlApi for FakeHost {
         &self,
         request: ComponentAuctionRequest,
     ) -> Option<ComponentAuctionAck> {
+        self.obey(&request.component_id).await;
         self.note(format!("auction {}", request.component_id));
         (request
             .constraints
@@ -99,11 +109,7 @@ impl ControlApi for FakeHost {
     }
 
     async fn scale_component(&self, command: ScaleComponentCommand) -> Done {
-        assert_ne!(command.component_id, PANIC);
-        if command.component_id == SLOW {
-            self.started.fetch_add(1, Ordering::SeqCst);
-            self.gate.acquire().await.unwrap().forget();
-        }
+        self.obey(&command.component_id).await;
         self.note(format!(
             "scale {} to {}",
             command.component_id, command.count
@@ -183,7 +189,9 @@ impl ControlApi for FakeHost {
     }
 
     async fn delete_link(&self, request: DeleteLinkRequest) -> Done {
-        self.note(format!("delete {}", request.key()?));
+        let (namespace, package) = (request.wit_namespace, request.wit_package);
+        let (source, name) = (request.source_id, request.name);
+        self.note(format!("delete {source} {namespace}:{package} {name}"));
         message("successfully deleted link")
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
+mod auctions;
 mod client;
 mod events;
 mod fake;

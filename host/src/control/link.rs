@@ -70,15 +70,28 @@ impl HostApi {
     }
 
     pub(super) async fn remove_link(&self, request: DeleteLinkRequest) -> Done {
-        let key = request.key()?;
-        let removed = match self.store.links().delete(&key).await {
+        // The record has its name. The other names are compared with what is stored, whatever that is.
+        let source = ComponentId::new(&request.source_id)?;
+        let (namespace, package) = (&request.wit_namespace, &request.wit_package);
+        let links = self.store.links();
+        let deleted = links.delete_named(&source, namespace, package, &request.name);
+        let removed = match deleted.await {
             Ok(DeletedLink::NoSpec) => {
+                self.tell_again(&source, &request).await;
                 return Ok(Outcome::message(
                     "successfully deleted link (spec doesn't exist)",
                 ));
             }
-            Ok(DeletedLink::NoMatch) => None,
-            Ok(DeletedLink::Removed(link)) => Some(link),
+            Ok(DeletedLink::NoMatch) => {
+                self.tell_again(&source, &request).await;
+                None
+            }
+            Ok(DeletedLink::Removed(link)) => {
+                let gone = self.links.until(|links| !links.contains(&link), &source);
+                let _seen = timeout(SEEN_WITHIN, gone).await;
+                self.tell_removed(&link).await;
+                Some(link)
+            }
             Err(error) => {
                 let refusal = ControlError::from_error(error.code(), &error);
                 return Err(match error.hint() {
@@ -87,14 +100,6 @@ impl HostApi {
                 });
             }
         };
-        if let Some(link) = &removed {
-            let gone = self.links.until(|links| !links.contains(link), &key.source);
-            let _seen = timeout(SEEN_WITHIN, gone).await;
-            let removal = ResolvedLink::removal(link);
-            for end in self.ends(link) {
-                publish(&self.rpc, &end.link_delete(), &removal).await;
-            }
-        }
         self.events.publish(Event::LinkdefDeleted(LinkdefDeleted {
             source_id: request.source_id,
             name: request.name,
@@ -104,6 +109,26 @@ impl HostApi {
             interfaces: removed.map(|link| link.interfaces),
         }));
         Ok(Outcome::message("successfully deleted link"))
+    }
+
+    /// Tells both ends of a link that it is gone.
+    async fn tell_removed(&self, link: &Link) {
+        let removal = ResolvedLink::removal(link);
+        for end in self.ends(link) {
+            publish(&self.rpc, &end.link_delete(), &removal).await;
+        }
+    }
+
+    /// Tells once more that the links are gone that a request means, of which none is stored: whoever
+    /// deletes one again may do so since a provider has not heard of it. Whom to tell is known for as
+    /// long as this host remembers the link.
+    async fn tell_again(&self, source: &ComponentId, request: &DeleteLinkRequest) {
+        let are_gone = |links: &[Link]| !links.iter().any(|link| request.means(link));
+        let gone = self.links.until(are_gone, source);
+        let _seen = timeout(SEEN_WITHIN, gone).await;
+        for link in self.links.gone(|link| request.means(link)) {
+            self.tell_removed(&link).await;
+        }
     }
 
     /// Providers of old hosts, and those that no host has started, listen on plain subjects. A

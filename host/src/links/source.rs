@@ -62,7 +62,7 @@ fn next_version() -> u64 {
 /// What a link is put in the place of another by: its ends, package and name.
 type Place<'a> = [&'a str; 5];
 
-fn place(link: &Link) -> Place<'_> {
+pub(super) fn place(link: &Link) -> Place<'_> {
     [
         &link.source_id,
         &link.target,

@@ -68,6 +68,35 @@ fn links_are_found_by_source_name_and_interface() {
 }
 
 #[test]
+fn links_whose_names_have_blanks_as_1_9_stores_them_are_found() {
+    let table = table();
+    table.put(
+        &id("a"),
+        spec(&[link("a", "kv", "backup store", &["store"])]),
+    );
+    assert_eq!(target(&table, "backup store", STORE).unwrap(), "kv");
+}
+
+#[test]
+fn links_that_went_are_remembered_once_each_and_the_latest_ones() {
+    let table = table();
+    let named = |name: usize| link("a", "kv", &name.to_string(), &["store"]);
+    let gone = |name: usize| table.gone(|link| link.name == name.to_string());
+    for _ in 0..2 {
+        table.put(&id("a"), spec(&[named(0)]));
+        assert_eq!(table.put(&id("a"), spec(&[])).removed, [named(0)]);
+    }
+    assert_eq!(gone(0), [named(0)]);
+    table.put(&id("a"), spec(&[named(0), named(1)]));
+    table.remove(&id("a"));
+    assert_eq!((gone(0), gone(1)), (vec![named(0)], vec![named(1)]));
+    let links: Vec<_> = (1..=gone::MOST).map(named).collect();
+    table.put(&id("a"), spec(&links));
+    table.remove(&id("a"));
+    assert_eq!((gone(0), gone(1)), (vec![], vec![named(1)]));
+}
+
+#[test]
 fn interfaces_with_a_version_as_1_9_stores_them_are_found() {
     let table = table();
     let old = link("a", "kv", "default", &["store@0.2.0-draft"]);

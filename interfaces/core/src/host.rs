@@ -102,6 +102,10 @@ pub struct ComponentDescription {
     /// When its claims expire, in epoch seconds. Left out when they do not, and by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// Names of the configs and secrets that it was given, later ones winning. Left out where there are
+    /// none, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<String>,
 }
 
 /// One running provider.
@@ -131,6 +135,10 @@ pub struct ProviderDescription {
     /// When its claims expire, in epoch seconds. Left out when they do not, and by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// Whether its process is of the 1.9 generation, which says nothing about its links. Left out where
+    /// it is not, as long as that is not known, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub legacy: bool,
 }
 
 /// Labels whose keys start like this are set by the host itself.
@@ -254,6 +262,7 @@ mod tests {
         let text = r#"{"actors":[{"id":"a","image_ref":"x"}],"providers":[],"host_id":"N","friendly_name":"f","labels":{}}"#;
         let inventory: HostInventory = serde_json::from_str(text).unwrap();
         assert_eq!(inventory.components[0].id, "a");
+        assert!(inventory.components[0].config.is_empty());
         assert!(inventory.roads.is_empty());
         assert!(!serde_json::to_string(&inventory).unwrap().contains("roads"));
     }

@@ -146,10 +146,23 @@ fn check_printable(text: &str) -> Result<(), IdRule> {
     )
 }
 
+/// As [`check_printable`], with blanks between the words: clients of 1.9 only trim a link name. At its
+/// ends a header would lose them.
+fn check_link_name(text: &str) -> Result<(), IdRule> {
+    let is_allowed = |c: char| c == ' ' || !(c.is_whitespace() || c.is_control());
+    let allowed = "printable characters and plain blanks";
+    check_chars(text, MAX_NAME_BYTES, allowed, is_allowed)?;
+    check_ends(text)
+}
+
 fn check_image_ref(text: &str) -> Result<(), IdRule> {
     check_chars(text, MAX_REFERENCE_BYTES, "printable characters", |c| {
         !c.is_control()
     })?;
+    check_ends(text)
+}
+
+fn check_ends(text: &str) -> Result<(), IdRule> {
     if text.trim() != text {
         return Err(IdRule::Form {
             expected: "free of blanks at its ends",
@@ -308,7 +321,7 @@ text_id! {
 }
 text_id! {
     /// Selects among several links of one source for the same interface.
-    LinkName, "link name", check_printable
+    LinkName, "link name", check_link_name
 }
 text_id! {
     /// An interface as a link names it: 1.9 stores any text, such as

@@ -244,6 +244,10 @@ pub struct HostData {
     /// old providers ignore and old hosts leave out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lattice_takes_failures: bool,
+    /// Whether the process is told its config where nobody else is, so that what all processes of its id
+    /// are told may be another's; an addition that old providers ignore and old hosts leave out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lattice_own_config: bool,
     /// How NATS is reached, as far as the fields above cannot say; an addition that old providers
     /// ignore and old hosts leave out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -339,6 +343,10 @@ pub struct HealthCheckResponse {
     /// same provider id share a subject, so that another one may have been faster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_id: Option<String>,
+    /// How often the process has connected to NATS: another number than before means that it may have
+    /// missed what it was told. Old peers leave it out and ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connects: Option<u64>,
     /// The state of every link of the process that answers; old peers leave it out and ignore it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkReport>,

@@ -84,10 +84,28 @@ impl ComponentSpec {
 pub fn keep_rules(link: &mut Link) -> Result<(), serde_json::Error> {
     restore_rules(link);
     if !link.rules.is_empty() {
-        let rules = serde_json::to_string(&link.rules)?;
+        let rules = told_apart(link)?;
         link.interfaces.push(format!("{KEPT_RULES}{rules}"));
     }
     Ok(())
+}
+
+/// The rules of a link in JSON, in words that no link to another target has: a host of 1.9 takes two
+/// links with one entry in common for links of one interface, and refuses the second one.
+///
+/// The first rule stands there twice, at first with the target for its value. Whoever reads JSON goes
+/// by the last one, so that hosts of ours which do not know of this read the same rules.
+fn told_apart(link: &Link) -> Result<String, serde_json::Error> {
+    let rules = serde_json::to_value(&link.rules)?;
+    let json = rules.to_string();
+    let Some(first) = rules.as_object().and_then(|rules| rules.keys().next()) else {
+        return Ok(json);
+    };
+    let (first, target) = (
+        serde_json::to_string(first)?,
+        serde_json::to_string(&link.target)?,
+    );
+    Ok(json.replacen('{', &format!("{{{first}:{target},"), 1))
 }
 
 /// Takes the rules from among the interfaces, and has them stand where they belong if they are
@@ -285,6 +303,45 @@ mod tests {
         let spec = ComponentSpec::read(broken.as_bytes()).unwrap();
         assert!(!spec.links[0].rules.unknown.is_empty());
         assert_eq!(spec.links[0].interfaces, ["store", "batch"]);
+    }
+
+    #[test]
+    fn links_with_equal_rules_have_nothing_in_common_for_a_host_of_1_9() {
+        for rules in [
+            r#"{"prefix":["x"]}"#,
+            r#"{"read_only":true,"rate":"2/s"}"#,
+            r#"{"a \"{:":{"b":[]}}"#,
+        ] {
+            let mut spec = ruled(rules);
+            let mut other = spec.links[0].clone();
+            other.target = "say \"{b\"".to_owned();
+            other.interfaces = vec!["atomics".to_owned()];
+            spec.links.push(other);
+            let stored = spec.write().unwrap();
+            let known: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+            let interfaces = |place: usize| known["links"][place]["interfaces"].as_array().unwrap();
+            let (first, second) = (interfaces(0), interfaces(1));
+            assert!(!first.iter().any(|name| second.contains(name)), "{known}");
+            assert_eq!(ComponentSpec::read(&rewritten(&stored)).unwrap(), spec);
+            // As hosts of ours read it that do not know what the first rule is for.
+            let kept = second.last().and_then(|kept| kept.as_str()).unwrap();
+            let kept = kept.strip_prefix(KEPT_RULES).unwrap();
+            let kept: serde_json::Value = serde_json::from_str(kept).unwrap();
+            assert_eq!(crate::LinkRules::from(kept), spec.links[1].rules);
+        }
+    }
+
+    #[test]
+    fn rules_that_were_kept_without_the_target_are_read() {
+        let spec = ruled(r#"{"prefix":["x"]}"#);
+        let mut link = Link {
+            rules: crate::LinkRules::default(),
+            ..spec.links[0].clone()
+        };
+        let kept = r#"lattice-rules:{"prefix":["x"]}"#;
+        link.interfaces.push(kept.to_owned());
+        restore_rules(&mut link);
+        assert_eq!(link, spec.links[0]);
     }
 
     #[test]

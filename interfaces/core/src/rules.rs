@@ -254,8 +254,11 @@ pub fn matches_prefix(prefixes: &[String], key: &str) -> bool {
     !leads_up && prefixes.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// Whether a subject is covered by one of the patterns. One that is itself a pattern, or none at all,
-/// is not.
+/// Whether a subject is covered by one of the patterns, whose words end at a `.`, or at a `/` as those of
+/// MQTT do. One that is itself a pattern, or none at all, is not.
+///
+/// `*` stands for no address that a provider has made for an answer (`reply:…`, of RabbitMQ), which can
+/// name any queue; `>` stands for those as well.
 #[must_use]
 pub fn matches_subject(patterns: &[String], subject: &str) -> bool {
     is_subject(subject) && patterns.iter().any(|pattern| covers(pattern, subject))
@@ -269,16 +272,32 @@ fn is_subject(text: &str) -> bool {
     text.split('.').all(is_token)
 }
 
+/// What ends a word of a subject.
+const ENDS: [char; 2] = ['.', '/'];
+
+/// How an address begins that a provider has made for an answer.
+const FOR_ANSWERS: &str = "reply:";
+
 fn covers(pattern: &str, subject: &str) -> bool {
-    let (mut wanted, mut given) = (pattern.split('.'), subject.split('.'));
+    let (mut wanted, mut given) = (words(pattern), words(subject));
+    let is_answer = subject.starts_with(FOR_ANSWERS);
     loop {
         match (wanted.next(), given.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some("*"), Some(_)) => {}
+            (Some((">", None)), Some(_)) | (None, None) => return true,
+            (Some(("*", end)), Some((_, other))) if end == other && !is_answer => {}
             (Some(one), Some(other)) if one == other => {}
             _ => return false,
         }
     }
+}
+
+/// The words of a subject, each with what ends it.
+fn words(text: &str) -> impl Iterator<Item = (&str, Option<char>)> {
+    text.split_inclusive(ENDS)
+        .map(|part| match part.strip_suffix(ENDS) {
+            Some(word) => (word, part.chars().last()),
+            None => (part, None),
+        })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn names_of_a_1_9_lattice_are_accepted() {
     assert_eq!(HostId::new(HOST).unwrap().as_str(), HOST);
     assert_eq!(LinkName::default().as_str(), "default");
     assert_eq!(LatticeName::default().as_str(), "default");
-    assert!(LinkName::new("v1.2").is_ok());
+    assert!(LinkName::new("v1.2").is_ok() && LinkName::new("backup store").is_ok());
     assert!(ImageRef::new("file:///a folder/x.wasm").is_ok());
 }
 
@@ -41,7 +41,7 @@ fn whoever_does_what_the_hint_says_is_accepted() {
     for (refused, expected) in [
         (ComponentId::new("a.b").unwrap_err(), "my-counter"),
         (LatticeName::new("a/b").unwrap_err(), "my-counter"),
-        (LinkName::new("a b").unwrap_err(), "my-counter"),
+        (LinkName::new("a\tb").unwrap_err(), "my-counter"),
         (WitName::new("a_b").unwrap_err(), "my-counter"),
         (InterfaceName::new("a b").unwrap_err(), "my-counter"),
         (ImageRef::new("a\nb").unwrap_err(), "my-counter"),
@@ -59,6 +59,13 @@ fn whoever_does_what_the_hint_says_is_accepted() {
     assert!(LinkName::new(word).is_ok() && ConfigName::new(word).is_ok());
     assert!(InterfaceName::new(word).is_ok());
     assert!(WitName::new(word).is_ok() && ImageRef::new(word).is_ok());
+}
+
+#[test]
+fn a_link_name_has_plain_blanks_between_its_words_only() {
+    for name in ["", " ", " a", "a ", "a\tb", "a\u{a0}b", "a\nb"] {
+        assert!(LinkName::new(name).is_err(), "{name:?}");
+    }
 }
 
 #[test]

@@ -231,12 +231,13 @@ fn check_items(rule: Rule, items: &[String]) -> Result<(), RuleError> {
 }
 
 fn is_pattern(text: &str) -> bool {
-    let tokens: Vec<_> = text.split('.').collect();
-    let last = tokens.len() - 1;
-    let is_good = |(at, token): (usize, &&str)| match *token {
-        ">" => at == last,
+    let count = super::words(text).count();
+    let is_good = |(at, (word, end)): (usize, (&str, Option<char>))| match word {
+        ">" => at + 1 == count && end.is_none(),
         "*" => true,
+        // Topics of MQTT may begin or end with their `/`.
+        "" => end == Some('/'),
         plain => super::is_subject(plain),
     };
-    tokens.iter().enumerate().all(is_good)
+    !text.is_empty() && !text.ends_with('.') && super::words(text).enumerate().all(is_good)
 }

@@ -241,12 +241,21 @@ fn items_that_are_no_good_are_named() {
         let refused = check("wasi:keyvalue/store", value).unwrap_err();
         assert!(refused.to_string().contains(told), "{refused}");
     }
-    for pattern in ["a..b", ">.a", "a b", "", "a.b*", "a.>x"] {
+    for pattern in [
+        "a..b", ">.a", "a b", "", "a.b*", "a.>x", "a.", "a/>/b", "a/b*", ">/",
+    ] {
         let refused = check(
             "wasmcloud:messaging/consumer",
             json!({"subject": [pattern]}),
         );
         assert!(matches!(refused, Err(RuleError::Item { .. })), "{pattern}");
+    }
+    for pattern in ["sensors/>", "/a/*/b", "a.b", "*", ">", "a/"] {
+        let taken = check(
+            "wasmcloud:messaging/consumer",
+            json!({"subject": [pattern]}),
+        );
+        assert!(taken.is_ok(), "{pattern}");
     }
     let refused = check("wasi:http/outgoing-handler", json!({"to": ["a/b"]})).unwrap_err();
     assert!(matches!(refused, RuleError::Grant(_)));
@@ -289,6 +298,42 @@ fn names_prefixes_and_subjects_are_matched() {
         "a.b\r\nPUB x",
     ] {
         assert!(!matches_subject(&subjects, subject), "{subject:?}");
+    }
+}
+
+#[test]
+fn words_of_subjects_end_at_slashes_too() {
+    let doors = list(&["*", "admin/*/open", "sensors/>", "a.*"]);
+    for subject in [
+        "door",
+        "admin/front/open",
+        "sensors/1",
+        "sensors/1/2.3",
+        "a.b",
+    ] {
+        assert!(matches_subject(&doors, subject), "{subject}");
+    }
+    for subject in [
+        "admin/door",
+        "admin.front.open",
+        "admin/a/b/open",
+        "a.b/c",
+        "a/b",
+        "/door",
+    ] {
+        assert!(!matches_subject(&doors, subject), "{subject}");
+    }
+}
+
+#[test]
+fn a_word_of_any_kind_is_no_address_for_answers() {
+    let address = "reply::billing.orders";
+    for pattern in ["*", "*.orders", "*.*"] {
+        assert!(!matches_subject(&list(&[pattern]), address), "{pattern}");
+        assert!(matches_subject(&list(&["*", "*.orders"]), "shop.orders"));
+    }
+    for pattern in [">", address] {
+        assert!(matches_subject(&list(&[pattern]), address), "{pattern}");
     }
 }
 

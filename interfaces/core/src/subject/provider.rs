@@ -93,10 +93,18 @@ impl ProviderSubjects {
         format!("{PREFIX}.{}.{xkey_public}.>", self.lattice)
     }
 
-    /// Where a provider is told its complete new config.
+    /// Where the processes of a provider are told their complete new config. That of one may differ
+    /// from that of another, so a process that is told its own elsewhere does not listen here.
     #[must_use]
     pub fn config_update(&self) -> String {
         format!("{}.config.update", self.base)
+    }
+
+    /// Where the one process that owns a public curve key is told its complete new config. Only newer
+    /// peers use it.
+    #[must_use]
+    pub fn config_update_of(&self, xkey_public: &str) -> String {
+        format!("{PREFIX}.{}.{xkey_public}.config.update", self.lattice)
     }
 
     /// Where the one process that owns a public curve key is given its own secrets anew, sealed for

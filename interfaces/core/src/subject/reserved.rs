@@ -10,17 +10,20 @@ use crate::id::LatticeName;
 const CALLS: &str = "*.*.wrpc.>";
 
 /// What is reserved whole. A token that ends with `*` stands for those that begin so.
-const ROOTS: [&str; 4] = [
+const ROOTS: [&str; 6] = [
     "wasmbus.>",
     // JetStream, its buckets and the server itself.
     "$*.>",
+    "wasmcloud.secrets",
     "wasmcloud.secrets.>",
+    // Where `wash policy serve` is asked unless told otherwise.
+    "wasmcloud.policy",
     "wasmcloud.policy.>",
 ];
 
 /// What is there below them, for patterns that begin with a wildcard: `*.created` is after something
 /// else.
-const HEARD: [&str; 13] = [
+const HEARD: [&str; 15] = [
     "wasmbus.ctl.*.*.>",
     "wasmbus.evt.*.>",
     "wasmbus.rpc.*.>",
@@ -32,7 +35,9 @@ const HEARD: [&str; 13] = [
     "$KV.WASMCLOUD_*.>",
     "$KV.SECRETS_*.>",
     "$O.CODECACHE_*.>",
+    "wasmcloud.secrets",
     "wasmcloud.secrets.>",
+    "wasmcloud.policy",
     "wasmcloud.policy.>",
 ];
 
@@ -177,6 +182,8 @@ mod tests {
             "shop.cart.inbox.XKEY.1",
             "wasmcloud.secrets.v1alpha1.nats-kv.add_mapping.MABC",
             "wasmcloud.policy.evaluate",
+            "wasmcloud.policy",
+            "wasmcloud.secrets",
         ] {
             assert!(reserved(subject), "{subject}");
         }
@@ -204,6 +211,8 @@ mod tests {
             "_INBOX.>",
             "_INBOX.*.1",
             "wasmcloud.secrets.>",
+            "wasmcloud.*",
+            "*.policy",
         ] {
             assert!(reserved(pattern), "{pattern}");
         }

@@ -209,6 +209,7 @@ fn providers_are_managed_on_the_subjects_of_the_recording() {
         subjects.link_delete(),
         subjects.health(),
         subjects.config_update(),
+        subjects.config_update_of("XABC"),
         subjects.shutdown(),
     ];
     let expected = [
@@ -217,6 +218,7 @@ fn providers_are_managed_on_the_subjects_of_the_recording() {
         "wasmbus.rpc.default.kv.linkdefs.del",
         "wasmbus.rpc.default.kv.health",
         "wasmbus.rpc.default.kv.config.update",
+        "wasmbus.rpc.default.XABC.config.update",
         "wasmbus.rpc.default.kv.default.shutdown",
     ];
     assert_eq!(texts, expected);
