@@ -198,3 +198,90 @@ async fn a_called_component_that_traps_is_named_to_the_caller() {
         "{told:?}"
     );
 }
+
+/// The bucket with the records of links.
+async fn records(lattice: &Lattice) -> async_nats::jetstream::kv::Store {
+    let js = async_nats::jetstream::new(lattice.client.clone());
+    js.get_key_value("LATTICEDATA_default").await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_only_1_9_would_store_can_be_deleted() {
+    let lattice = Lattice::start().await;
+    let _host = lattice.host().await;
+    let mut events = lattice.events().await;
+    let stored = |name: &str, package: &str| {
+        json!({
+            "source_id": "counter", "target": "kv", "name": name, "wit_namespace": "wasi",
+            "wit_package": package, "interfaces": ["store"], "source_config": [],
+            "target_config": [],
+        })
+    };
+    let links = [
+        stored("a\tb", "keyvalue"),
+        stored("default", "keyvalue@0.2.0-draft"),
+    ];
+    let record = json!({"url": "", "links": links}).to_string();
+    let bucket = records(&lattice).await;
+    bucket
+        .put("COMPONENT_counter", record.into())
+        .await
+        .unwrap();
+    until("the links", async || {
+        let known = lattice.control_raw("link.get", "").await;
+        (known["response"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    for link in &links {
+        let reply = lattice.done("link.del", link).await;
+        assert_eq!(reply["message"], "successfully deleted link");
+        let event = events.data("linkdef_deleted").await;
+        assert_eq!(
+            (&event["name"], &event["target"]),
+            (&link["name"], &json!("kv"))
+        );
+    }
+    let known = lattice.control_raw("link.get", "").await;
+    assert_eq!(known["response"], json!([]));
+}
+
+/// Waits until both ends of the link from `counter` to `kv` are told that it is gone, and nobody else
+/// before.
+async fn both_are_told(told: &mut Subscriber) {
+    for end in ["counter", "kv"] {
+        let message = timeout(common::SOON, told.next()).await.unwrap().unwrap();
+        let subject = format!("wasmbus.rpc.default.{end}.linkdefs.del");
+        assert_eq!(message.subject.as_str(), subject);
+        let removal: Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(
+            (&removal["name"], &removal["target"]),
+            (&json!("default"), &json!("kv"))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_deletes_a_link_again_has_its_ends_told_again() {
+    let lattice = Lattice::start().await;
+    let _host = lattice.host().await;
+    let dels = "wasmbus.rpc.default.*.linkdefs.del";
+    let mut told = lattice.client.subscribe(dels).await.unwrap();
+    let gone = link("counter", "kv");
+    lattice.done("link.put", &gone).await;
+    for _ in 0..2 {
+        lattice.done("link.del", &gone).await;
+        both_are_told(&mut told).await;
+        // Of one that never was there nobody is told.
+        let mut other = gone.clone();
+        other["name"] = json!("other");
+        lattice.done("link.del", &other).await;
+    }
+    // So it is when the whole record is gone.
+    records(&lattice)
+        .await
+        .purge("COMPONENT_counter")
+        .await
+        .unwrap();
+    lattice.done("link.del", &gone).await;
+    both_are_told(&mut told).await;
+}

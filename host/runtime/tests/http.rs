@@ -17,6 +17,7 @@ use lattice_runtime::{
 };
 use support::{Called, FakeInvoke, LONG, find, guest, prepare, probe};
 use tokio::sync::mpsc;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
 async fn http_probe(options: ComponentOptions) -> Component {
@@ -307,6 +308,17 @@ async fn dropping_the_body_ends_the_guest() {
         }
     };
     timeout(LONG, ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_that_answers_with_an_error_goes_on_to_its_end() {
+    let component = http_probe(ComponentOptions::default()).await;
+    let (held, mut ended) = tokio::sync::oneshot::channel::<()>();
+    let cx = CallContext::within(LONG).holding(held);
+    let answer = component.handle_http(cx, request("/error/500", empty()));
+    assert!(matches!(answer.await, Err(HttpCallError::Guest(_))));
+    assert_eq!(ended.try_recv(), Err(TryRecvError::Empty), "it was cut off");
+    timeout(LONG, ended).await.unwrap().unwrap_err();
 }
 
 #[tokio::test]

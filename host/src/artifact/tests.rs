@@ -168,3 +168,32 @@ async fn the_program_for_this_machine_is_unpacked_from_an_archive() {
         }
     ));
 }
+
+#[tokio::test]
+async fn an_unpacked_program_that_was_cleaned_away_is_unpacked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kv.par.gz");
+    std::fs::write(&path, archive(&native_target(), b"#!/bin/sh\n", true)).unwrap();
+    let mut program = IMAGES.provider(&file(&path), &trust()).await.unwrap();
+    // The archive may be gone by then, or another one.
+    std::fs::remove_file(&path).unwrap();
+    let first = path_of(&program).to_owned();
+    program.keep().await.unwrap();
+    assert_eq!(path_of(&program), first);
+    let clean = |path: &Path| std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    let replace = |path: &Path| {
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, "of somebody else").unwrap();
+    };
+    for change in [&clean as &dyn Fn(&Path), &replace] {
+        change(path_of(&program));
+        program.keep().await.unwrap();
+        let again = path_of(&program);
+        assert_eq!(std::fs::read(again).unwrap(), b"#!/bin/sh\n");
+        let mode = std::fs::metadata(again).unwrap().permissions().mode();
+        assert_eq!(mode & 0o700, 0o700);
+    }
+    let last = path_of(&program).to_owned();
+    drop(program);
+    assert!(!last.exists() && !first.exists());
+}

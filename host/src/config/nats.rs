@@ -40,9 +40,12 @@ impl Default for NatsConfig {
 impl NatsConfig {
     /// The first address as a URL, the form in which pings and provider data carry it.
     pub fn url(&self) -> String {
-        if let Some(first) = self.servers.first() {
-            return without_login(first);
-        }
+        let first = self.servers.first().cloned();
+        without_login(&first.unwrap_or_else(|| self.address()))
+    }
+
+    /// The address that host and port make, with what may stand before them.
+    fn address(&self) -> String {
         if self.host.contains(':') && !self.host.starts_with('[') {
             format!("nats://[{}]:{}", self.host, self.port)
         } else {
@@ -54,7 +57,7 @@ impl NatsConfig {
     #[must_use]
     pub fn connection(&self) -> Connection {
         let servers = match self.servers.is_empty() {
-            true => vec![self.url()],
+            true => vec![self.address()],
             false => self.servers.clone(),
         };
         Connection {
@@ -161,6 +164,13 @@ mod tests {
         assert_eq!(url("127.0.0.1"), "nats://127.0.0.1:4222");
         assert_eq!(url("::1"), "nats://[::1]:4222");
         assert_eq!(url("[::1]"), "nats://[::1]:4222");
+        // Pings and providers are told it, who connects does not stand in it.
+        assert_eq!(url("token@nats.shop"), "nats://nats.shop:4222");
+        let login = NatsConfig {
+            host: "token@nats.shop".to_owned(),
+            ..NatsConfig::default()
+        };
+        assert_eq!(login.connection().servers, ["nats://token@nats.shop:4222"]);
     }
 
     #[test]

@@ -396,6 +396,7 @@ fn host_data(common: &Common) -> HostData {
         lattice_strict: !config.allow_legacy_peers,
         lattice_reserved: config.reserved_subjects(),
         lattice_takes_failures: true,
+        lattice_own_config: true,
         default_rpc_timeout_ms: u64::try_from(config.rpc_timeout.as_millis()).ok(),
         structured_logging: config.structured_logging,
         log_level: Some(config.log_level),

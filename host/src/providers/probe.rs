@@ -6,6 +6,7 @@
 )]
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Client, RequestErrorKind};
@@ -15,7 +16,7 @@ use lattice_core::HostId;
 use lattice_core::provider::{HealthCheckResponse, LinkReport};
 use lattice_core::road::RoadReport;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 /// When one is asked again whose first answer may have been another's.
@@ -23,6 +24,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// The pauses between requests to a new process, growing from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the host has connected anew.
+const LOOK: Duration = Duration::from_secs(1);
 /// How much sooner a provider is asked again that did not answer.
 const SOONER: u32 = 10;
 
@@ -92,11 +95,22 @@ impl Probe {
             if results.send(probed).await.is_err() {
                 return;
             }
-            sleep(pause).await;
+            self.pause(pause).await;
             probed = match is_ours {
                 true => self.ask_it().await,
                 false => self.ask_both().await,
             };
+        }
+    }
+
+    /// Waits, not as long where the host has connected to NATS again meanwhile: what was told in between
+    /// is lost, which the next answer brings to light.
+    async fn pause(&self, time: Duration) {
+        let statistics = self.nats.statistics();
+        let connects = || statistics.connects.load(Ordering::Relaxed);
+        let (before, until) = (connects(), Instant::now() + time);
+        while Instant::now() < until && connects() == before {
+            sleep_until(until.min(Instant::now() + LOOK)).await;
         }
     }
 

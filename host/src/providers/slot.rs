@@ -26,6 +26,8 @@ struct State {
     problem: Option<String>,
     /// Where only its process is asked for its health.
     health: Option<String>,
+    /// Whether its process is of the 1.9 generation, as far as is known.
+    legacy: bool,
 }
 
 /// What the claims of a provider say that others see.
@@ -102,6 +104,7 @@ impl Slot {
             expires: state.shown.expires,
             annotations: Some(self.annotations.clone()),
             problem: state.problem.clone(),
+            legacy: state.legacy,
         })
     }
 
@@ -113,6 +116,11 @@ impl Slot {
 
     pub(crate) fn set_problem(&self, problem: Option<String>) {
         self.state.write().problem = problem;
+    }
+
+    /// Notes of which generation its process is.
+    pub(crate) fn set_legacy(&self, legacy: bool) {
+        self.state.write().legacy = legacy;
     }
 
     pub(crate) fn set_health_subject(&self, subject: String) {

@@ -15,6 +15,7 @@ use lattice_store::ConfigStore;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::hearing::{Generation, Heard, Recent, Unheard};
 use super::probe::are_several;
 use super::seal::Sealer;
 use super::send::publish;
@@ -36,38 +37,10 @@ const APART: Duration = Duration::from_millis(50);
 
 /// What makes a link one of its kind for a provider; old records may hold links of one key to
 /// several targets.
-type LinkId = (LinkKey, String);
-
-/// How certain it is that a process was heard of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heard {
-    Surely,
-    /// It may have been another process with the same provider id.
-    Perhaps,
-}
+pub(super) type LinkId = (LinkKey, String);
 
 /// How many answers of which each may be another's are taken for one of the process.
 const PERHAPS: u32 = 2;
-
-/// Which generation a process is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Generation {
-    /// Nothing was heard of it so far.
-    Unknown,
-    /// Ours: it is told on subjects of its own, and takes a link that it has as a changed one.
-    Ours,
-    /// That of 1.9: it ignores a link that it has, and shares the subject on which links are taken
-    /// away with all processes of its id, whose hosts have told them theirs.
-    Old,
-}
-
-/// What a process may have missed.
-#[derive(Debug, Default)]
-struct Unheard {
-    /// Links that have changed since the process was given its data.
-    changed: HashSet<LinkId>,
-    answers: u32,
-}
 
 /// What a teller needs of the host.
 #[derive(Debug)]
@@ -102,6 +75,7 @@ pub(crate) struct Teller {
     left_out: HashSet<LinkId>,
     /// Until the process has been heard of: it may not listen yet.
     unheard: Option<Unheard>,
+    recent: Recent,
     retry_at: Option<Instant>,
     /// When the process was last told a link.
     told_at: Option<Instant>,
@@ -125,6 +99,7 @@ impl Teller {
             tracked: HashMap::new(),
             left_out: HashSet::new(),
             unheard: None,
+            recent: Recent::default(),
             retry_at: None,
             told_at: None,
         }
@@ -161,12 +136,16 @@ impl Teller {
     pub(crate) async fn definitions(&mut self) -> Vec<ResolvedLink> {
         self.refresh().await;
         self.unheard = Some(Unheard::default());
+        self.recent = Recent::default();
         self.generation = Generation::Unknown;
         let by = Instant::now() + SECRETS_WITHIN;
         let secrets = self.tracked.values_mut().map(|t| t.secrets.ready(by));
         join_all(secrets).await;
         let mut links = Vec::new();
-        for tracked in self.tracked.values_mut() {
+        for id in self.in_order() {
+            let Some(tracked) = self.tracked.get_mut(&id) else {
+                continue;
+            };
             tracked.told = tracked.resolve(&self.id).ok();
             let told = tracked.told.as_ref();
             links.extend(told.and_then(|told| told.message(&self.id, &self.deps.sealer)));
@@ -218,7 +197,10 @@ impl Teller {
             }
         }
         let (mut changed, mut withdrawn) = (Vec::new(), Vec::new());
-        for (id, tracked) in &mut self.tracked {
+        for id in self.in_order() {
+            let Some(tracked) = self.tracked.get_mut(&id) else {
+                continue;
+            };
             let reason = match tracked.resolve(&self.id) {
                 Ok(now) if tracked.told.as_ref() != Some(&now) => {
                     let known = tracked.told.replace(now.clone()).is_some();
@@ -305,23 +287,36 @@ impl Teller {
     /// has lost since the last comparison must not be told again.
     fn standing(&self, wanted: impl Fn(&LinkId) -> bool) -> Vec<Told> {
         let links = self.deps.links.of(&self.id).into_iter();
-        let now: HashMap<_, _> = links
-            .filter_map(|link| Some(((link.check().ok()?, link.target.clone()), link)))
-            .collect();
-        let stands = |id: &LinkId, tracked: &Tracked| now.get(id) == Some(&tracked.link);
-        self.tracked
-            .iter()
-            .filter(|(id, tracked)| wanted(id) && stands(id, tracked))
-            .filter_map(|(_, tracked)| tracked.told.clone())
-            .collect()
+        let standing = links.filter_map(|link| {
+            let id = (link.check().ok()?, link.target.clone());
+            let tracked = self.tracked.get(&id).filter(|known| known.link == link)?;
+            wanted(&id).then(|| tracked.told.clone())?
+        });
+        standing.collect()
     }
 
-    /// The process has been heard of: what it may have missed is said again.
-    pub(crate) async fn heard(&mut self, heard: Heard) {
+    /// The process has been heard of, which tells of which generation it is.
+    pub(crate) fn meet(&mut self, heard: Heard) {
         self.generation = match heard {
             Heard::Surely => Generation::Ours,
             Heard::Perhaps => Generation::Old,
         };
+    }
+
+    /// The process was there all the time: what it was told before its last answer it has.
+    pub(crate) fn has_heard(&mut self) {
+        self.recent.has_heard();
+    }
+
+    /// The process or the host was away from NATS: what was told meanwhile may be lost.
+    pub(crate) fn may_have_missed(&mut self) {
+        let unheard = self.unheard.get_or_insert_default();
+        unheard.changed.extend(self.recent.take());
+    }
+
+    /// The process has been heard of: what it may have missed is said again.
+    pub(crate) async fn heard(&mut self, heard: Heard) {
+        self.meet(heard);
         let Some(unheard) = &mut self.unheard else {
             return;
         };
@@ -349,6 +344,11 @@ impl Teller {
         }
     }
 
+    /// Whether the process is of our generation, as far as is known.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.generation == Generation::Ours
+    }
+
     /// Whether the process is of the 1.9 generation, as far as is known.
     pub(crate) fn is_old(&self) -> bool {
         self.generation == Generation::Old
@@ -366,10 +366,19 @@ impl Teller {
         key.is_ok_and(|key| self.tracked.contains_key(&(key, report.target.clone())))
     }
 
+    /// The links in the order in which they were put, by which a provider goes where several want the
+    /// same of it.
+    fn in_order(&self) -> Vec<LinkId> {
+        let links = self.deps.links.of(&self.id).into_iter();
+        let ids = links.filter_map(|link| Some((link.check().ok()?, link.target.clone())));
+        ids.filter(|id| self.tracked.contains_key(id)).collect()
+    }
+
     fn note(&mut self, id: LinkId) {
         if let Some(unheard) = &mut self.unheard {
-            unheard.changed.insert(id);
+            unheard.changed.insert(id.clone());
         }
+        self.recent.note(id);
     }
 
     /// Takes over the links as they are now, and returns those that are gone.

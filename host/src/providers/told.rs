@@ -7,10 +7,10 @@ use lattice_core::provider::{HealthCheckResponse, LinkReport};
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
 use super::heard::clipped_to;
+use super::hearing::Heard;
 use super::probe::Probed;
 use super::report;
 use super::states::REASON;
-use super::teller::Heard;
 use super::worker::{Announced, Worker};
 
 impl Worker {
@@ -18,7 +18,9 @@ impl Worker {
         match probed {
             Probed::Answer(response) => {
                 let response = in_words(response);
+                self.slot.set_legacy(false);
                 self.answered(health, &response);
+                self.met(Heard::Surely, response.connects).await;
                 if response.healthy {
                     self.heard_of(Heard::Surely).await;
                 }
@@ -30,8 +32,10 @@ impl Worker {
                 if std::mem::take(&mut self.doubtful) {
                     return;
                 }
+                self.slot.set_legacy(true);
                 let is_healthy = response.healthy;
                 self.answered(health, &in_words(response));
+                self.met(Heard::Perhaps, None).await;
                 if is_healthy {
                     self.heard_of(Heard::Perhaps).await;
                 }

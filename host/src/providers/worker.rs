@@ -6,11 +6,11 @@ use std::sync::Arc;
 use async_nats::Subscriber;
 use futures::FutureExt as _;
 use lattice_claims::{CurveKey, stored_provider};
+use lattice_core::ResolvedLink;
 use lattice_core::identity::ProviderIdentity;
-use lattice_core::provider::{HostData, LinkReport, SecretMap};
+use lattice_core::provider::{HostData, LinkReport};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
-use lattice_core::{ResolvedLink, StringMap};
 use lattice_rpc::Expected;
 use lattice_store::ConfigBundle;
 use tokio::time::{Instant, sleep};
@@ -27,16 +27,17 @@ use super::listen::{next, subscribe};
 use super::probe::{Probe, are_several};
 use super::renew::Renewal;
 use super::report;
+use super::resend::{Connects, Given};
 use super::restart::Restarts;
 use super::seal::Sealer;
-use super::send::{publish, publish_bytes};
+use super::send::publish;
 use super::slot::{Shown, Slot, StopProvider};
 use super::stop::{interrupt, shut_down};
-use super::teller::{Heard, Teller, TellerDeps};
+use super::teller::{Teller, TellerDeps};
 use crate::artifact::{FetchError, Program, ProviderProgram};
 use crate::bus_log::KnownUser;
 use crate::configs;
-use crate::trust::secrets::{Entity, SecretBundle, SecretState};
+use crate::trust::secrets::{Entity, SecretBundle};
 use crate::vouch::Vouched;
 
 /// How many deletions of links are looked at together.
@@ -48,7 +49,7 @@ pub(crate) struct Worker {
     pub(super) deps: Arc<ProviderDeps>,
     pub(super) slot: Arc<Slot>,
     pub(super) program: ProviderProgram,
-    config: ConfigBundle,
+    pub(super) config: ConfigBundle,
     pub(super) subjects: ProviderSubjects,
     /// Kept over restarts, so that hosts and providers need not agree anew on subjects.
     pub(super) xkey: Arc<CurveKey>,
@@ -60,11 +61,13 @@ pub(crate) struct Worker {
     pub(super) unrenewed: Option<String>,
     /// Who the process that lives now is to others.
     vouched: Option<(Vouched, Expected)>,
-    sealer: Sealer,
-    secrets: SecretBundle,
-    /// What the process was given as its own secrets, until it is heard of: it may have missed
-    /// what has changed since.
-    given: Option<Arc<SecretMap>>,
+    pub(super) sealer: Sealer,
+    pub(super) secrets: SecretBundle,
+    /// What the process was given as its own, until it is heard of: it may have missed what has
+    /// changed since.
+    pub(super) given: Option<Given>,
+    /// How often host and process had connected when the process answered last.
+    pub(super) connects: Option<Connects>,
     pub(super) teller: Teller,
     pub(super) restarts: Restarts,
     pub(super) announced: Announced,
@@ -150,6 +153,7 @@ impl Worker {
             sealer,
             secrets: named.secrets,
             given: None,
+            connects: None,
             teller,
             restarts,
             announced: Announced::Nothing,
@@ -175,8 +179,16 @@ impl Worker {
 
     async fn spawn(&mut self) -> Result<Life, StartProviderError> {
         leave::ask(&self.deps, &self.slot, &self.program).await?;
+        // What cleans up among temporary files may have taken it away since.
+        let kept = self.program.keep().await;
+        kept.map_err(|source| StartProviderError::Fetch {
+            image: self.slot.image.clone(),
+            source,
+        })?;
         // What was on its way was for the process before.
         (self.renewal, self.unrenewed) = (None, None);
+        self.connects = None;
+        self.slot.set_legacy(false);
         let data = self.host_data().await?;
         let life = Life::begin(&self.deps, &self.program.program, data).await?;
         self.tell_config(&self.config.merged()).await;
@@ -188,14 +200,18 @@ impl Worker {
         self.wanted_rights();
         let links = self.teller.definitions().await;
         let secrets = self.own_secrets().unwrap_or_default();
-        self.given = Some(Arc::clone(&secrets));
+        let config = self.config.refresh();
+        self.given = Some(Given {
+            config: Arc::clone(&config),
+            secrets: Arc::clone(&secrets),
+        });
         let instance = uuid::Uuid::new_v4().to_string();
         let data = HostData {
             provider_key: self.slot.id.as_str().to_owned(),
             lattice_identity: self.vouch(&instance),
             instance_id: instance,
             link_definitions: links,
-            config: (*self.config.merged()).clone(),
+            config: (*config).clone(),
             secrets: (*secrets).clone(),
             provider_xkey_private_key: self.xkey.seed(),
             provider_xkey_public_key: self.xkey.public_key(),
@@ -241,45 +257,6 @@ impl Worker {
                 tracing::error!(provider = self.slot.id.as_str(), %error, "could not vouch again");
             }
         }
-    }
-
-    async fn tell_config(&self, config: &StringMap) {
-        publish(&self.deps.nats, &self.subjects.config_update(), config).await;
-    }
-
-    /// The provider's own secrets, as far as they can be had.
-    fn own_secrets(&self) -> Option<Arc<SecretMap>> {
-        match self.secrets.current() {
-            SecretState::Ready(secrets) => Some(secrets),
-            SecretState::Pending | SecretState::Failed(_) => None,
-        }
-    }
-
-    /// Gives the process its own secrets anew. One that may no longer have them keeps what it has
-    /// in its memory; nothing that is told could take that away.
-    async fn tell_secrets(&self) {
-        let Some(secrets) = self.own_secrets() else {
-            let provider = self.slot.id.as_str();
-            tracing::warn!(provider, "the secrets of a provider cannot be had any more");
-            return;
-        };
-        match self.sealer.seal(&secrets) {
-            Ok(Some(sealed)) => {
-                let subject = self.subjects.secrets_update(&self.xkey.public_key());
-                publish_bytes(&self.deps.nats, &subject, sealed.into()).await;
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "could not seal the secrets of a provider"),
-        }
-    }
-
-    /// The process listens: what has changed since its start is said again.
-    pub(super) async fn heard_of(&mut self, heard: Heard) {
-        let given = self.given.take();
-        if given.is_some_and(|given| self.own_secrets().is_some_and(|now| now != given)) {
-            self.tell_secrets().await;
-        }
-        self.teller.heard(heard).await;
     }
 
     /// Keeps the provider running until its end is wanted, and ends it.

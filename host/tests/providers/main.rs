@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod anew;
 mod credentials;
 mod health;
 mod inside;

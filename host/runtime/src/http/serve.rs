@@ -226,7 +226,12 @@ impl Exchange {
                 self.body = Some(body);
                 Ok(true)
             }
-            Some(Err(code)) => Err(HttpCallError::Guest(guest_to_wire(code))),
+            Some(Err(code)) => {
+                // It may have something left to do, as after any answer.
+                let guest = std::mem::take(&mut self.guest);
+                tails::let_finish(&self.tails, guest, self.deadline);
+                Err(HttpCallError::Guest(guest_to_wire(code)))
+            }
             // The guest has ended without an answer; its outcome says why.
             None => Ok(false),
         }

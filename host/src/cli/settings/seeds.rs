@@ -9,6 +9,9 @@ use lattice_core::provider::SecretText;
 /// Every seed has so many characters.
 const SEED_CHARS: usize = 58;
 
+/// So many of its characters in a row are taken for a seed, whatever stands around them.
+const LEAST_OF_SEED: usize = 40;
+
 /// Why there is no key.
 #[derive(Debug)]
 pub(super) enum SeedError {
@@ -23,8 +26,10 @@ pub(super) enum SeedError {
     Key(KeyError),
 }
 
-/// The key of a seed, or of the one that is in the file which is named.
+/// The key of a seed, or of the one that is in the file which is named. Blanks and quotes around either,
+/// as variables from files have them, are not part of it.
 pub(super) fn key(given: &str, kind: KeyKind) -> Result<SigningKey, SeedError> {
+    let given = given.trim().trim_matches(['"', '\'']).trim();
     let seed = match is_file(given) {
         false => SecretText::new(given),
         true => {
@@ -44,7 +49,13 @@ pub(super) fn key(given: &str, kind: KeyKind) -> Result<SigningKey, SeedError> {
 fn is_file(given: &str) -> bool {
     let is_text = given.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let is_seed = is_text && (given.len() == SEED_CHARS || given.starts_with('S'));
-    !is_seed
+    // One with something beside it: a comment, a second line.
+    let is_base32 = |byte: &u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte);
+    let holds_seed = given.as_bytes().windows(LEAST_OF_SEED);
+    let holds_seed = holds_seed
+        .into_iter()
+        .any(|part| part[0] == b'S' && part.iter().all(is_base32));
+    !(is_seed || holds_seed)
 }
 
 #[cfg(test)]
@@ -68,8 +79,26 @@ mod tests {
         }
         let missing = key("/nowhere/x.nk", KeyKind::Cluster);
         assert!(matches!(missing, Err(SeedError::Read { .. })));
-        // What may be a part of a seed is not taken for a path.
-        let cut = key(&seed.expose()[..40], KeyKind::Cluster);
-        assert!(matches!(cut, Err(SeedError::Key(_))));
+        for around in [
+            ("", "\n"),
+            (" ", ""),
+            ("\"", "\""),
+            ("'", "'\n"),
+            ("\"", "\n\""),
+        ] {
+            let given = format!("{}{}{}", around.0, seed.expose(), around.1);
+            let found = key(&given, KeyKind::Cluster).unwrap();
+            assert_eq!(found.public_key(), own.public_key(), "{around:?}");
+        }
+        // What may be a part of a seed, or holds one, is not taken for a path.
+        let cut = &seed.expose()[..40];
+        for given in [
+            cut.to_owned(),
+            format!("{cut}\n#"),
+            format!("seed={}", seed.expose()),
+        ] {
+            let cut = key(&given, KeyKind::Cluster);
+            assert!(matches!(cut, Err(SeedError::Key(_))), "{given}");
+        }
     }
 }

@@ -17,6 +17,8 @@ const WRITES: [&str; 12] = [
 pub(super) fn only_reads(text: &str) -> bool {
     let text = text.trim();
     let text = text.strip_suffix(';').unwrap_or(text).trim_end();
+    // NULL for MySQL and its kin, which take what follows it at once for the next word.
+    let text = &text.replace("\\N", " ");
     let mut words = text
         .split(|c: char| !(c.is_alphanumeric() || c == '_'))
         .filter(|word| !word.is_empty());
@@ -32,10 +34,11 @@ pub(super) fn only_reads(text: &str) -> bool {
 }
 
 /// Whether a word that writes may hang on a number: some databases read `1INTO` as `1 INTO`, and
-/// `1e1INTO` as well.
+/// `1e1INTO` and `1.e1INTO` as well.
 fn is_glued(word: &str) -> bool {
     let word = word.to_ascii_lowercase();
-    word.starts_with(char::is_numeric) && WRITES.iter().any(|write| word.contains(write))
+    let exponent = word.strip_prefix('e').unwrap_or(&word);
+    exponent.starts_with(char::is_numeric) && WRITES.iter().any(|write| word.contains(write))
 }
 
 #[cfg(test)]
@@ -53,7 +56,8 @@ mod tests {
             "TABLE t",
             "SHOW TABLES",
             "select updated_at, deleted from t",
-            "SELECT 1e10, 0xFF, 1_000, x1into, 2nd FROM t",
+            "SELECT 1e10, 0xFF, 1_000, x1into, 2nd, e1, 1.e5 FROM t",
+            "SELECT a FROM t WHERE b LIKE '\\N%' OR c = '\\n'",
         ] {
             assert!(only_reads(text), "{text}");
         }
@@ -73,6 +77,10 @@ mod tests {
             "SELECT 1.5into u FROM t",
             "SELECT 1e1INTO OUTFILE '/tmp/x'",
             "SELECT 1e-5INTO OUTFILE '/tmp/x'",
+            "SELECT 1.e1INTO OUTFILE '/tmp/x'",
+            "SELECT 1.E1into t FROM u",
+            "SELECT \\NINTO OUTFILE '/tmp/x'",
+            "SELECT \\NINTO @v",
             "SELECT $1INTO t",
             "SELECT 0xAinto t",
             "SELECT 1e1for_update_INTO t",
