@@ -19,6 +19,7 @@ pub(crate) mod policy;
 pub(crate) mod scale;
 pub(crate) mod secrets;
 pub(crate) mod secrets_backend;
+pub(crate) mod several;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;

@@ -9,10 +9,12 @@ use lattice_nats::connection::{ConnectionError, Prepared, Rotation, TlsError};
 use crate::error::{CliError, Code, Result};
 
 mod args;
+mod gone;
 mod lattice;
 mod settings;
 
 pub(crate) use args::{ConnectionArgs, RpcArgs};
+pub(crate) use gone::Gone;
 pub(crate) use lattice::{Lattice, Search};
 pub(crate) use settings::{Given, Settings, Side, is_local, lattice_name};
 

@@ -21,6 +21,8 @@ pub(crate) const PROVIDER_WAIT: Duration = Duration::from_secs(60);
 pub(crate) struct Watch {
     events: EventStream,
     within: Duration,
+    /// The option with which the user makes that longer.
+    longer_with: &'static str,
 }
 
 impl Watch {
@@ -30,8 +32,17 @@ impl Watch {
             events.map_err(|error| lattice.explain("could not subscribe to events", &error))?;
         Ok(Self {
             events,
-            within: lattice.settings.wait(within),
+            within,
+            longer_with: "-t",
         })
+    }
+
+    /// Another option than that for the timeout says how long it waits.
+    pub(crate) fn longer_with(self, option: &'static str) -> Self {
+        Self {
+            longer_with: option,
+            ..self
+        }
     }
 
     pub(crate) async fn components(lattice: &Lattice, within: Duration) -> Result<Self> {
@@ -66,7 +77,11 @@ impl Watch {
     fn late(&self, what: impl Into<String>) -> CliError {
         CliError::new(Code::Timeout, what)
             .cause(format!("no such event came within {:?}", self.within))
-            .hint("it may still happen: look at `wash get inventory` and the log of the host, or wait longer with `-t`")
+            .hint(format!(
+                "it may still happen: look at `wash get inventory` and the log of the host, or wait \
+                 longer with `{}`",
+                self.longer_with
+            ))
     }
 
     /// Waits until the component runs on the host as `seen` wants it.
@@ -79,33 +94,6 @@ impl Watch {
         let what = not_scaled(id, host);
         self.wait(what, |event| scaled_on(host, id, &event, &seen))
             .await
-    }
-
-    /// Waits until the component runs on all of these hosts as `seen` wants it, in whatever order they
-    /// tell so; gives what went wrong, on a host each.
-    pub(crate) async fn scaled_on(
-        &mut self,
-        hosts: &[HostId],
-        id: &str,
-        seen: impl Fn(&ComponentScaled) -> bool,
-    ) -> Vec<CliError> {
-        let mut waiting: Vec<&HostId> = hosts.iter().collect();
-        let mut failures = Vec::new();
-        if waiting.is_empty() {
-            return failures;
-        }
-        let all = self.events.wait_for(self.within, |event| {
-            let mut told = waiting.iter().enumerate();
-            let (at, outcome) =
-                told.find_map(|(at, host)| Some((at, scaled_on(host, id, &event, &seen)?)))?;
-            waiting.swap_remove(at);
-            failures.extend(outcome.err());
-            waiting.is_empty().then_some(())
-        });
-        // Whoever was heard in time counts.
-        let _ = all.await;
-        failures.extend(waiting.iter().map(|host| self.late(not_scaled(id, host))));
-        failures
     }
 
     /// Waits until the provider was started on the host.

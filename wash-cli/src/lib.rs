@@ -22,6 +22,7 @@ mod local;
 mod markdown;
 mod output;
 mod process;
+mod question;
 mod resolve;
 mod signals;
 

@@ -67,12 +67,15 @@ pub(crate) fn is_image(text: &str) -> bool {
         && matches!(text.parse::<Reference>(), Ok(Reference::Registry(it)) if is_remote(&it))
 }
 
-/// Whether a registry is meant, and not a folder: `ghcr.io/org/image:1.0`, not `build/app.wasm`.
+/// Whether a registry is meant, and not a folder: `ghcr.io/org/image` or `registry/image:1.0`, not
+/// `build/app.wasm`.
 fn is_remote(reference: &RegistryRef) -> bool {
-    let named = |end| reference.repository.ends_with(end) && reference.tag.is_none();
+    let is_versioned = reference.tag.is_some() || reference.digest.is_some();
+    let named = |end| reference.repository.ends_with(end);
     let file = [".wasm", ".gz"].into_iter().any(named);
-    !file && reference.authority.trim_matches('.').contains(['.', ':'])
+    is_versioned
         || reference.authority == "localhost"
+        || !file && reference.authority.trim_matches('.').contains(['.', ':'])
 }
 
 fn file_reference(path: &Path) -> String {
@@ -303,7 +306,14 @@ mod tests {
             // A registry would be refused by the host.
             assert!(!error.hint_text().unwrap().contains("ghcr.io"), "{path}");
         }
-        for reference in ["localhost:5000/a:1", "localhost/a:1", "ghcr.io/a/b"] {
+        for reference in [
+            "localhost:5000/a:1",
+            "localhost/a:1",
+            "ghcr.io/a/b",
+            "registry/app:1.0",
+            "registry/team/app.wasm:1.0",
+            "registry/app@sha256:ab",
+        ] {
             assert_eq!(image_ref(reference).unwrap(), reference);
         }
     }

@@ -469,7 +469,7 @@ fn options_of_older_scripts_work_or_say_what_they_do() {
         .up(
             "--host-path host.sh --host-log-path own.log --nats-version 2.11.3 \
              --wasmcloud-version 1.9.1 --wasmcloud-start-only --wadm-version 0.21.0 \
-             --wadm-js-domain x --disable-wadm --label a=b",
+             --wadm-js-domain x --disable-wadm --enable-ipv6 --label a=b",
         )
         .ok();
     for flag in [
@@ -478,6 +478,7 @@ fn options_of_older_scripts_work_or_say_what_they_do() {
         "wasmcloud-start-only",
         "wadm-version",
         "wadm-js-domain",
+        "enable-ipv6",
     ] {
         let notes = up.stderr.lines().filter(|line| line.contains(flag));
         assert_eq!(notes.count(), 1, "{flag}: {up}");

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::io::Write;
+use std::process::Stdio;
+
 use common::{Home, expect, free_port};
 
 #[test]
@@ -251,6 +254,41 @@ fn a_context_is_made_again_and_edited() {
         .ok();
     let shown = home.wash("ctx show ci").ok();
     assert!(shown.stdout.contains("ctl_port: 4555"), "{shown}");
+}
+
+#[test]
+fn a_context_is_asked_for_and_empty_answers_mean_what_the_options_say() {
+    let home = Home::new();
+    let mut command = home.command();
+    let mut child = command
+        .args(["ctx", "new", "-i", "--port", "4333"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"edge\n10.0.0.1\n\n west \n").unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.stdout, b"Created context edge\n");
+    let asked = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        asked.starts_with("Name of the context: Host of the NATS server [127.0.0.1]: "),
+        "{asked}"
+    );
+    let json = home.wash("ctx show edge -o json").ok().json();
+    let context = &json["context"];
+    assert_eq!(context["ctl_host"], "10.0.0.1");
+    assert_eq!(context["rpc_port"], 4333);
+    assert_eq!(context["lattice"], "west");
+    assert_eq!(context["ctl_credsfile"], serde_json::Value::Null);
+    // Nobody answers at all.
+    home.wash("ctx new plain -i").ok();
+    let nameless = home.wash("ctx new -i");
+    assert_eq!(nameless.code, Some(2), "{nameless}");
+    assert_eq!(home.wash("ctx new").code, Some(2));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::context::{Context, ContextDir, FIRST};
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, fields};
+use crate::question::ask;
 
 /// Manage contexts: named connection settings
 #[derive(Debug, Subcommand)]
@@ -67,7 +68,11 @@ pub(crate) struct NewArgs {
     #[command(flatten)]
     folder: FolderArgs,
     /// Name of the context
-    name: String,
+    #[arg(required_unless_present = "interactive")]
+    name: Option<String>,
+    /// Ask for all of it; what the options say is what an empty answer means
+    #[arg(short = 'i', long)]
+    interactive: bool,
     /// Host of the NATS server, for control and calls
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -136,7 +141,11 @@ fn list(contexts: &ContextDir) -> Result<Output> {
     ))
 }
 
-fn new(args: NewArgs) -> Result<Output> {
+fn new(mut args: NewArgs) -> Result<Output> {
+    if args.interactive {
+        ask_all(&mut args)?;
+    }
+    let name = args.name.unwrap_or_default();
     let contexts = ContextDir::open(args.folder.directory)?;
     let lattice = crate::connection::lattice_name(Some(args.lattice))?;
     let context = Context {
@@ -150,10 +159,53 @@ fn new(args: NewArgs) -> Result<Output> {
         ctl_tls_ca_file: args.tls_ca_file.clone(),
         rpc_tls_ca_file: args.tls_ca_file,
         js_domain: args.js_domain,
-        ..Context::local(&args.name)
+        ..Context::local(&name)
     };
     contexts.save(&context)?;
-    Ok(Output::result(format!("Created context {}", args.name)))
+    Ok(Output::result(format!("Created context {name}")))
+}
+
+/// Asks for what a context is made of.
+fn ask_all(args: &mut NewArgs) -> Result<()> {
+    let name = args.name.take().unwrap_or_default();
+    args.name = Some(asked("Name of the context", &name)?);
+    args.host = asked("Host of the NATS server", &args.host)?;
+    let port = asked("Port of the NATS server", &args.port.to_string())?;
+    args.port = port.parse::<u16>().map_err(|_| {
+        CliError::new(Code::Usage, format!("`{port}` is not a port"))
+            .hint("give a number up to 65535, such as 4222")
+    })?;
+    args.lattice = asked("Lattice", &args.lattice)?;
+    args.credsfile = asked_path("Credentials file", args.credsfile.take())?;
+    args.tls_ca_file = asked_path("Certificates of the authority", args.tls_ca_file.take())?;
+    let js_domain = args.js_domain.take().unwrap_or_default();
+    let js_domain = asked("JetStream domain", &js_domain)?;
+    args.js_domain = Some(js_domain).filter(|domain| !domain.is_empty());
+    Ok(())
+}
+
+/// The answer, or what an empty one means.
+fn asked(question: &str, usual: &str) -> Result<String> {
+    let answer = match usual {
+        "" => ask(&format!("{question}: "))?,
+        usual => ask(&format!("{question} [{usual}]: "))?,
+    };
+    Ok(if answer.is_empty() {
+        usual.to_owned()
+    } else {
+        answer
+    })
+}
+
+fn asked_path(question: &str, usual: Option<PathBuf>) -> Result<Option<PathBuf>> {
+    let shown = usual.as_ref().map(|path| path.display().to_string());
+    let shown = shown.unwrap_or_default();
+    let answer = asked(question, &shown)?;
+    if answer == shown {
+        // As it was given, also where it cannot be shown.
+        return Ok(usual);
+    }
+    Ok(Some(PathBuf::from(answer)))
 }
 
 fn edit(args: &EditArgs) -> Result<Output> {

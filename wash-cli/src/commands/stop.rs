@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use clap::Subcommand;
+use futures::future::join_all;
 use lattice_control::types::ScaleComponentCommand;
+use lattice_core::event::ComponentScaled;
 use lattice_core::host::ComponentDescription;
 use lattice_core::{ComponentId, HostId};
 use serde_json::{Map, Value, json};
 
+use super::several::all_done;
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
 use crate::events::{COMPONENT_WAIT, PROVIDER_WAIT, Watch};
@@ -15,7 +18,7 @@ use crate::local;
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
-/// How long a host may take to drain and say goodbye.
+/// How long a host may take to say goodbye, and to drain where it decides how long that takes.
 const HOST_WAIT: Duration = Duration::from_secs(20);
 
 /// Stop a component, a provider or a host
@@ -117,26 +120,15 @@ async fn component(args: EntityArgs, ui: &Ui) -> Result<Output> {
     let host = lattice.find_host_if(args.host_id.as_deref()).await?;
     let found = component_hosts(&lattice, &id, host.as_ref()).await?;
     check_one("component", &id, args.all, &found)?;
-    let mut watch = Watch::components(&lattice, COMPONENT_WAIT).await?;
-    for (host, component) in &found {
-        let command = ScaleComponentCommand {
-            component_ref: component.image_ref.clone(),
-            component_id: id.to_string(),
-            annotations: component.annotations.clone().unwrap_or_default(),
-            count: 0,
-            ..ScaleComponentCommand::default()
-        };
-        let reply = lattice.client.scale_component(host, command).await;
-        let what = format!("could not stop component `{id}` on host `{host}`");
-        reply.map_err(|error| lattice.explain(what, &error))?;
-        if !args.skip_wait {
-            watch
-                .scaled(host, id.as_str(), |event| event.max_instances == 0)
-                .await?;
-        }
-    }
+    let (to, of) = (&lattice, &id);
+    let all = found.iter().map(|(host, component)| async move {
+        let stopped = stop_component(to, host, of, component, !args.skip_wait).await;
+        (host.clone(), stopped)
+    });
+    let outcomes = join_all(all).await;
     drop(spinner);
-    let hosts: Vec<&HostId> = found.iter().map(|(host, _)| host).collect();
+    let done = all_done(&format!("component `{id}` was not stopped"), outcomes)?;
+    let hosts: Vec<&HostId> = done.iter().map(|(host, ())| host).collect();
     Ok(stopped(
         "Component",
         "component_id",
@@ -144,6 +136,32 @@ async fn component(args: EntityArgs, ui: &Ui) -> Result<Output> {
         &hosts,
         args.skip_wait,
     ))
+}
+
+/// Stops a component on one host.
+async fn stop_component(
+    lattice: &Lattice,
+    host: &HostId,
+    id: &ComponentId,
+    component: &ComponentDescription,
+    wait: bool,
+) -> Result<()> {
+    let mut watch = Watch::components(lattice, lattice.settings.wait(COMPONENT_WAIT)).await?;
+    let command = ScaleComponentCommand {
+        component_ref: component.image_ref.clone(),
+        component_id: id.to_string(),
+        annotations: component.annotations.clone().unwrap_or_default(),
+        count: 0,
+        ..ScaleComponentCommand::default()
+    };
+    let reply = lattice.client.scale_component(host, command).await;
+    let what = format!("could not stop component `{id}` on host `{host}`");
+    reply.map_err(|error| lattice.explain(what, &error))?;
+    if !wait {
+        return Ok(());
+    }
+    let is_stopped = |event: &ComponentScaled| event.max_instances == 0;
+    watch.scaled(host, id.as_str(), is_stopped).await
 }
 
 async fn provider(args: EntityArgs, ui: &Ui) -> Result<Output> {
@@ -163,11 +181,15 @@ async fn provider(args: EntityArgs, ui: &Ui) -> Result<Output> {
         return Err(not_running("provider", &id, host.as_ref()));
     }
     check_one("provider", &id, args.all, &found)?;
-    for (host, ()) in &found {
-        stop_provider(&lattice, host, &id, !args.skip_wait).await?;
-    }
+    let (from, of) = (&lattice, &id);
+    let all = found.iter().map(|(host, ())| async move {
+        let stopped = stop_provider(from, host, of, !args.skip_wait).await;
+        (host.clone(), stopped)
+    });
+    let outcomes = join_all(all).await;
     drop(spinner);
-    let hosts: Vec<&HostId> = found.iter().map(|(host, ())| host).collect();
+    let done = all_done(&format!("provider `{id}` was not stopped"), outcomes)?;
+    let hosts: Vec<&HostId> = done.iter().map(|(host, ())| host).collect();
     Ok(stopped(
         "Provider",
         "provider_id",
@@ -184,7 +206,7 @@ pub(crate) async fn stop_provider(
     id: &ComponentId,
     wait: bool,
 ) -> Result<()> {
-    let mut watch = Watch::providers(lattice, PROVIDER_WAIT).await?;
+    let mut watch = Watch::providers(lattice, lattice.settings.wait(PROVIDER_WAIT)).await?;
     let client = lattice.patient(PROVIDER_WAIT)?;
     let reply = client.stop_provider(host, id.as_str()).await;
     let what = format!("could not stop provider `{id}` on host `{host}`");
@@ -228,7 +250,9 @@ async fn host(args: HostArgs, ui: &Ui) -> Result<Output> {
     let lattice = Lattice::connect(&args.connection).await?;
     let host = lattice.find_host(&args.host).await?;
     let within = args.host_timeout.map(Duration::from_millis);
-    let mut watch = Watch::hosts(&lattice, HOST_WAIT + within.unwrap_or_default()).await?;
+    // A timeout for answers does not shorten that: the host drains as long as it does.
+    let wait = (HOST_WAIT + within.unwrap_or_default()).max(lattice.settings.timeout);
+    let mut watch = Watch::hosts(&lattice, wait).await?;
     let reply = lattice.client.stop_host(&host, within).await;
     let what = format!("could not stop host `{host}`");
     reply.map_err(|error| lattice.explain(what, &error))?;

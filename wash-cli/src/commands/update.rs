@@ -1,13 +1,16 @@
 //! `wash update component`: another image for a running component, without a stop.
 
 use clap::{Args, Subcommand};
+use futures::future::join_all;
 use lattice_control::types::UpdateComponentCommand;
-use lattice_core::HostId;
 use lattice_core::event::ComponentScaled;
+use lattice_core::host::ComponentDescription;
+use lattice_core::{ComponentId, HostId};
 use serde_json::Value;
 
+use super::several::all_done;
 use crate::connection::{ConnectionArgs, Lattice};
-use crate::error::{CliError, Code, Result};
+use crate::error::Result;
 use crate::events::{PROVIDER_WAIT, Watch};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
@@ -43,27 +46,20 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
     let lattice = Lattice::connect(&args.connection).await?;
     let host = lattice.find_host_if(args.host_id.as_deref()).await?;
     let running = super::stop::component_hosts(&lattice, &id, host.as_ref()).await?;
-    let mut watch = Watch::components(&lattice, PROVIDER_WAIT).await?;
-    let mut messages = Vec::new();
-    let mut changing: Vec<HostId> = Vec::new();
-    for (host, component) in running {
-        let command = UpdateComponentCommand {
-            component_id: id.to_string(),
-            annotations: component.annotations.clone().unwrap_or_default(),
-            new_component_ref: new_ref.clone(),
-            ..UpdateComponentCommand::default()
-        };
-        let reply = lattice.client.update_component(&host, command).await;
-        let what = format!("could not update component `{id}` on host `{host}`");
-        messages.push(reply.map_err(|error| lattice.explain(what, &error))?);
-        if component.image_ref != new_ref {
-            changing.push(host);
-        }
-    }
-    if !args.skip_wait {
-        wait(&mut watch, &changing, id.as_str(), &new_ref).await?;
-    }
+    let change = Change {
+        lattice: &lattice,
+        id: &id,
+        new_ref: &new_ref,
+        wait: !args.skip_wait,
+    };
+    let all = running.iter().map(|(host, component)| async move {
+        let updated = change.on(host, component).await;
+        (host.clone(), updated)
+    });
+    let outcomes = join_all(all).await;
     drop(spinner);
+    let done = all_done(&format!("component `{id}` was not updated"), outcomes)?;
+    let mut messages: Vec<String> = done.into_iter().map(|(_, message)| message).collect();
     messages.dedup();
     let text = messages.join("\n");
     Ok(Output::new(
@@ -72,27 +68,41 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
     ))
 }
 
-async fn wait(watch: &mut Watch, hosts: &[HostId], id: &str, new_ref: &str) -> Result<()> {
-    // The old version announces its end with the new reference and 0 instances.
-    let runs = |event: &ComponentScaled| event.image_ref == new_ref && event.max_instances > 0;
-    let mut failures = watch.scaled_on(hosts, id, runs).await;
-    match failures.len() {
-        0 => Ok(()),
-        1 if hosts.len() == 1 => Err(failures.remove(0)),
-        failed => {
-            let text = format!(
-                "component `{id}` was not updated on {failed} of {} hosts",
-                hosts.len()
-            );
-            let code = if failed == hosts.len() {
-                Code::StartFailed
-            } else {
-                Code::Partial
-            };
-            let error = CliError::new(code, text);
-            Err(failures
-                .iter()
-                .fold(error, |error, failure| error.cause(failure.to_string())))
+/// Another image for a component.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    lattice: &'a Lattice,
+    id: &'a ComponentId,
+    new_ref: &'a str,
+    /// Whether to wait until it runs.
+    wait: bool,
+}
+
+impl Change<'_> {
+    /// Makes the change on one host; gives what that has to say.
+    async fn on(self, host: &HostId, component: &ComponentDescription) -> Result<String> {
+        let Self {
+            lattice,
+            id,
+            new_ref,
+            wait,
+        } = self;
+        let mut watch = Watch::components(lattice, lattice.settings.wait(PROVIDER_WAIT)).await?;
+        let command = UpdateComponentCommand {
+            component_id: id.to_string(),
+            annotations: component.annotations.clone().unwrap_or_default(),
+            new_component_ref: new_ref.to_owned(),
+            ..UpdateComponentCommand::default()
+        };
+        let reply = lattice.client.update_component(host, command).await;
+        let what = format!("could not update component `{id}` on host `{host}`");
+        let message = reply.map_err(|error| lattice.explain(what, &error))?;
+        if wait && component.image_ref != new_ref {
+            // The old version announces its end with the new reference and 0 instances.
+            let runs =
+                |event: &ComponentScaled| event.image_ref == new_ref && event.max_instances > 0;
+            watch.scaled(host, id.as_str(), runs).await?;
         }
+        Ok(message)
     }
 }

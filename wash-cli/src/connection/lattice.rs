@@ -14,12 +14,13 @@ use crate::error::{CliError, Code, Result};
 use crate::output::Ui;
 
 /// How many hosts are asked at once.
-const ASKED_AT_ONCE: usize = 32;
+pub(super) const ASKED_AT_ONCE: usize = 32;
 
 /// How thoroughly to look for hosts, which answer when they like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Search {
-    /// Enough to find something that is named; a miss is followed by [`Search::Full`].
+    /// Enough to find something that is named, where a miss is followed by [`Search::Full`], and for
+    /// what a command can do without. It ends soon after an answer, however long the timeout is.
     Quick,
     /// For lists that a person reads, who looks again: also hosts behind slow links.
     List,
@@ -85,15 +86,11 @@ impl Lattice {
         Ok(Client::new(self.client.nats().clone(), config))
     }
 
-    /// How to collect answers. A timeout given for the command is waited for in full.
+    /// How to collect answers. For lists, a timeout given for the command is waited for in full.
     pub(crate) fn gather(&self, search: Search) -> GatherOptions {
-        let quiet = if self.settings.timeout_flag {
-            None
-        } else {
-            search.quiet()
-        };
+        let in_full = self.settings.timeout_flag && search == Search::List;
         GatherOptions {
-            quiet,
+            quiet: search.quiet().filter(|_| !in_full),
             ..GatherOptions::default()
         }
     }

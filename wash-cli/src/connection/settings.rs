@@ -60,7 +60,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// Whether somebody asked for a timeout other than the usual one.
     pub(crate) timeout_given: bool,
-    /// Whether the timeout was given for this very command.
+    /// Whether the timeout was given for this very command, or by its variable.
     pub(crate) timeout_flag: bool,
     pub(crate) topic_prefix: Option<String>,
 }

@@ -17,21 +17,23 @@ use lattice_control::{
     ServerHandle,
 };
 use lattice_core::event::{
-    ComponentScaleFailed, ComponentScaled, Event, HostStopped, LinkStatusChanged,
-    ProviderStartFailed, ProviderStarted, ProviderStopped,
+    ComponentScaleFailed, Event, ProviderStartFailed, ProviderStarted, ProviderStopped,
 };
 use lattice_core::host::{ComponentDescription, Host, HostInventory, ProviderDescription};
-use lattice_core::link::LinkState;
-use lattice_core::{ConfigName, ErrorCode, HostId, LatticeName, Link, StringMap};
+use lattice_core::{ConfigName, ErrorCode, HostId, LatticeName, Link, Locality, StringMap};
 use lattice_nats_box::NatsBox;
 
 use super::Home;
+
+mod events;
 
 /// What all hosts share.
 #[derive(Debug, Default)]
 pub struct Shared {
     pub links: Vec<Link>,
     pub configs: Vec<(String, StringMap)>,
+    /// How many more answers about links come from a host of 1.9, which shows no localities.
+    pub old_answers: u32,
 }
 
 /// A running fake lattice.
@@ -163,6 +165,19 @@ impl FakeHost {
             .any(|provider| provider.id == id)
     }
 
+    fn has_label(&self, label: &str) -> bool {
+        self.inventory().labels.contains_key(label)
+    }
+
+    /// A host with the label `broken` changes nothing.
+    fn check(&self) -> Result<(), ControlError> {
+        if self.has_label("broken") {
+            let text = "the host is broken";
+            return Err(ControlError::new(ErrorCode::Internal, text));
+        }
+        Ok(())
+    }
+
     fn fits(&self, constraints: &StringMap) -> bool {
         let inventory = self.inventory();
         constraints
@@ -174,7 +189,11 @@ impl FakeHost {
         self.shared.lock().unwrap()
     }
 
-    fn store(&self, link: Link) -> Result<(), ControlError> {
+    /// A host with the label `old` stores no localities, as those of 1.9.
+    fn store(&self, mut link: Link) -> Result<(), ControlError> {
+        if self.has_label("old") {
+            link.locality = Locality::default();
+        }
         let mut shared = self.shared();
         let known = |name: &str| shared.configs.iter().any(|(known, _)| known == name);
         if let Some(missing) = link.config_names().find(|name| !known(name)) {
@@ -186,44 +205,6 @@ impl FakeHost {
         }
         shared.links.push(link);
         Ok(())
-    }
-
-    /// The provider at the target's end takes a link, unless it is given the config `bad`.
-    async fn report(&self, link: Link) {
-        if !self.has_provider(&link.target) {
-            return;
-        }
-        let bad = link.target_config.iter().any(|name| name == "bad");
-        let event = Event::LinkStatusChanged(LinkStatusChanged {
-            endpoint: link.target.clone(),
-            host_id: self.id.to_string(),
-            state: if bad {
-                LinkState::Failed
-            } else {
-                LinkState::Ready
-            },
-            reason: bad.then(|| "no such bucket".to_owned()),
-            source_id: link.source_id,
-            target: link.target,
-            name: link.name,
-            wit_namespace: link.wit_namespace,
-            wit_package: link.wit_package,
-        });
-        self.events.publish(event).await;
-    }
-
-    /// Tells that a component runs so often; an image named `quiet` leaves that to the test.
-    pub async fn scaled(&self, id: &str, image: &str, count: u32) {
-        let event = Event::ComponentScaled(ComponentScaled {
-            component_id: id.into(),
-            image_ref: image.into(),
-            max_instances: count,
-            host_id: self.id.to_string(),
-            annotations: StringMap::new(),
-            public_key: None,
-            claims: None,
-        });
-        self.events.publish(event).await;
     }
 }
 
@@ -256,6 +237,7 @@ impl ControlApi for FakeHost {
     }
 
     async fn scale_component(&self, command: ScaleComponentCommand) -> Done {
+        self.check()?;
         let (id, image) = (command.component_id, command.component_ref);
         if image.contains("silent") {
             return Ok(Outcome::bare());
@@ -291,13 +273,16 @@ impl ControlApi for FakeHost {
         if command.count > 0 {
             self.runs_component(&id, &image);
             let mut inventory = self.inventory();
-            inventory.components.last_mut().unwrap().max_instances = command.count;
+            let component = inventory.components.last_mut().unwrap();
+            component.max_instances = command.count;
+            component.config = command.config;
         }
         self.scaled(&id, &image, command.count).await;
         Ok(Outcome::bare())
     }
 
     async fn update_component(&self, command: UpdateComponentCommand) -> Done {
+        self.check()?;
         let id = command.component_id;
         let Some(component) = self.component(&id) else {
             let text = format!("component {id} not found");
@@ -400,11 +385,7 @@ impl ControlApi for FakeHost {
     }
 
     async fn stop_host(&self, _command: StopHostCommand) -> Done {
-        let event = HostStopped {
-            labels: StringMap::new(),
-            reason: None,
-        };
-        self.events.publish(Event::HostStopped(event)).await;
+        self.says_goodbye().await;
         Ok(Outcome::message("successfully handled stop host"))
     }
 
@@ -436,7 +417,15 @@ impl ControlApi for FakeHost {
     }
 
     async fn links(&self) -> Reply<Vec<Link>> {
-        Ok(Outcome::Data(self.shared().links.clone()))
+        let mut shared = self.shared();
+        let mut links = shared.links.clone();
+        if shared.old_answers > 0 {
+            shared.old_answers -= 1;
+            for link in &mut links {
+                link.locality = Locality::default();
+            }
+        }
+        Ok(Outcome::Data(links))
     }
 
     async fn put_link(&self, link: Link) -> Done {
@@ -446,9 +435,7 @@ impl ControlApi for FakeHost {
     }
 
     async fn delete_link(&self, request: DeleteLinkRequest) -> Done {
-        self.shared().links.retain(|link| {
-            link.source_id != request.source_id || link.wit_package != request.wit_package
-        });
+        self.shared().links.retain(|link| !request.means(link));
         Ok(Outcome::message("successfully deleted link"))
     }
 

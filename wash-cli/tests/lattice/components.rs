@@ -171,6 +171,69 @@ Component [counter] (ref: [file:///c.wasm]) scaled on host [[HOST2]] to 7 max co
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scale_keeps_the_configs_that_a_component_has_unless_others_are_named() {
+    let lattice = FakeLattice::start(1).await;
+    let config = || lattice.hosts[0].component("counter").unwrap().config;
+    lattice
+        .wash("start component /c.wasm counter --config a --config b")
+        .await
+        .ok();
+    for (flags, expected) in [
+        ("/c.wasm counter -c 5", vec!["a", "b"]),
+        ("icy /c.wasm counter -c 6", vec!["a", "b"]),
+        ("icy /c.wasm counter --config d", vec!["d"]),
+        ("/c.wasm counter --config e --config f", vec!["e", "f"]),
+        ("/c.wasm counter --no-config", vec![]),
+    ] {
+        let line = format!("scale component {flags}");
+        lattice.wash(&line).await.ok();
+        assert_eq!(config(), expected, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_is_asked_for_goes_before_the_timeout_for_answers() {
+    let lattice = FakeLattice::start(1).await;
+    let late = lattice
+        .wash("scale component icy /silent.wasm counter -t 1000 --wait-timeout-ms 300")
+        .await;
+    assert_eq!(late.code, Some(5), "{late}");
+    for said in [
+        "no such event came within 300ms",
+        "wait longer with `--wait-timeout-ms`",
+    ] {
+        assert!(late.stderr.contains(said), "{late}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_on_one_host_is_done_on_the_others_and_both_are_told() {
+    let lattice = FakeLattice::start(3).await;
+    for host in &lattice.hosts {
+        host.runs_component("counter", "file:///c.wasm");
+    }
+    let broken = ("broken".to_owned(), "yes".to_owned());
+    lattice.hosts[0].inventory().labels.extend([broken]);
+    for command in [
+        "scale component /c.wasm counter --max 7",
+        "update component counter /d.wasm",
+        "stop component counter --all",
+    ] {
+        let outcome = named(lattice.wash(&format!("{command} -o json")).await);
+        assert_eq!(outcome.code, Some(7), "{outcome}");
+        let json = outcome.json();
+        let done = serde_json::json!(["[HOST2]", "[HOST3]"]);
+        assert_eq!(json["hosts"], done, "{outcome}");
+        assert_eq!(json["failed"][0]["host_id"], "[HOST1]", "{outcome}");
+        let reason = json["failed"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("the host is broken"), "{outcome}");
+    }
+    let runs = |host: &Arc<FakeHost>| host.component("counter").is_some();
+    let left: Vec<bool> = lattice.hosts.iter().map(runs).collect();
+    assert_eq!(left, [true, false, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopping_needs_one_host_or_all() {
     let lattice = FakeLattice::start(2).await;
     for host in &lattice.hosts {

@@ -1,8 +1,11 @@
 //! Links, and the configs that they name.
 
+use std::time::Duration;
+
 use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::road::RoadReport;
-use lattice_core::{Locality, Road, RoadCounts, Why};
+use lattice_core::{Link, Locality, Road, RoadCounts, Why};
+use tokio::time::timeout;
 
 use crate::common::expect;
 use crate::common::fake::{FakeLattice, host_id};
@@ -190,4 +193,118 @@ hint: the provider tries again when its config changes, or by itself; `wash get 
         .wash("link put b kv wasi:keyvalue/store --target-config bad --no-wait")
         .await;
     assert_eq!(unasked.code, Some(0), "{unasked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_has_reported_that_is_gone_does_not_count() {
+    let lattice = FakeLattice::start(1).await;
+    lattice.hosts[0].runs_provider("kv", "/bin/kv");
+    let put = "link put counter kv wasi:keyvalue/store -o json";
+    lattice.wash(put).await.ok();
+    let report = |host: usize, state: LinkState| {
+        let status = LinkStatus {
+            endpoint: "kv".into(),
+            host_id: host_id(host).to_string(),
+            state,
+            reason: None,
+        };
+        lattice.shared.lock().unwrap().links[0].status.push(status);
+    };
+    // This one was killed.
+    report(7, LinkState::Failed);
+    expect(
+        &lattice.wash("get links").await,
+        "
+-- stdout
+Source ID  Target  Interface(s)         Name     State
+counter    kv      wasi:keyvalue/store  default  unknown
+-- exit 0",
+    );
+    let again = lattice.wash(put).await.ok().json();
+    assert_eq!(again["status"][0]["state"], "ready", "{again}");
+    report(0, LinkState::Ready);
+    let json = lattice.wash("get links -o json").await.ok().json();
+    let status = &json["links"][0]["status"];
+    assert_eq!(status.as_array().unwrap().len(), 1, "{json}");
+    assert_eq!(status[0]["state"], "ready");
+    let known = lattice.wash(put).await.ok().json();
+    assert_eq!(known["status"], *status, "nothing to wait for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_waited_for_as_long_as_an_answer_may_take() {
+    let lattice = FakeLattice::start(1).await;
+    lattice.hosts[0].runs_provider("mute", "/bin/mute");
+    for line in [
+        "link put counter mute wasi:keyvalue/store -t 60000",
+        "get links -o json -t 60000",
+    ] {
+        let outcome = timeout(Duration::from_secs(30), lattice.wash(line)).await;
+        assert!(outcome.is_ok(), "`{line}` waits");
+        outcome.unwrap().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locality_that_is_not_stored_is_told() {
+    let lattice = FakeLattice::start(1).await;
+    let put = "link put counter kv wasi:keyvalue/store --locality spread";
+    // It is stored; only some of those who answer do not know.
+    lattice.shared.lock().unwrap().old_answers = 3;
+    lattice.wash(put).await.ok();
+    assert_eq!(lattice.shared.lock().unwrap().old_answers, 0);
+    lattice.wash("link del counter wasi:keyvalue").await.ok();
+    let old = ("old".to_owned(), "yes".to_owned());
+    lattice.hosts[0].inventory().labels.extend([old]);
+    expect(
+        &lattice.wash(put).await,
+        "
+-- stderr
+error[WASH0040]: the link is stored without its locality, which its host does not know
+hint: delete it with `wash link del`, or put it in a lattice of hosts of this version
+-- exit 4",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_of_1_9_are_deleted_whatever_their_names_are() {
+    let lattice = FakeLattice::start(1).await;
+    lattice
+        .wash("link put counter kv wasi:keyvalue/store")
+        .await
+        .ok();
+    {
+        let mut shared = lattice.shared.lock().unwrap();
+        let known = shared.links[0].clone();
+        for (source, package) in [("counter", "keyvalue@0.2.0"), ("a.b", "keyvalue")] {
+            shared.links.push(Link {
+                source_id: source.into(),
+                wit_package: package.into(),
+                ..known.clone()
+            });
+        }
+    }
+    expect(
+        &lattice.wash("link del counter wasi keyvalue@0.2.0").await,
+        "
+-- stdout
+Deleted link for counter on wasi:keyvalue@0.2.0 (default) successfully
+-- exit 0",
+    );
+    // The source of this one is no id, by which hosts find the record.
+    let outcome = lattice.wash("link del --all --force -o json").await;
+    assert_eq!(outcome.code, Some(7), "{outcome}");
+    let json = outcome.json();
+    assert_eq!(json["error"]["message"], "1 of 2 links were not deleted");
+    assert_eq!(json["deleted"][0]["source_id"], "counter", "{outcome}");
+    assert_eq!(json["failed"][0]["source_id"], "a.b", "{outcome}");
+    let reason = json["failed"][0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("could not delete the link a.b -> wasi:keyvalue (default)"),
+        "{outcome}"
+    );
+    assert_eq!(lattice.shared.lock().unwrap().links.len(), 1);
+    let alone = lattice.wash("link del --all --force -o json").await;
+    assert_eq!(alone.code, Some(2), "{alone}");
+    assert_eq!(alone.json()["failed"][0]["source_id"], "a.b", "{alone}");
 }

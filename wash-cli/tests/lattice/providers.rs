@@ -1,7 +1,7 @@
 //! Starting, scaling and stopping providers.
 
 use crate::common::expect;
-use crate::common::fake::FakeLattice;
+use crate::common::fake::{FakeLattice, host_id};
 use crate::named;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,5 +123,17 @@ async fn a_copy_that_fails_is_named() {
             .as_str()
             .unwrap()
             .contains("no such file")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_drains_is_waited_for_longer_than_for_an_answer() {
+    let lattice = FakeLattice::start(1).await;
+    let slow = ("slow".to_owned(), "yes".to_owned());
+    lattice.hosts[0].inventory().labels.extend([slow]);
+    let stop = format!("stop host {} -t 500", host_id(0));
+    expect(
+        &named(lattice.wash(&stop).await),
+        "-- stdout\nHost [HOST1] stopped\n-- exit 0",
     );
 }

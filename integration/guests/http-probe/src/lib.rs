@@ -25,6 +25,7 @@
 //! | `/unfinished/BYTES` | drops the body after so many bytes without finishing it |
 //! | `/silent` | returns without an answer |
 //! | `/error` | answers with the error `internal-error` |
+//! | `/error/MS` | the same, and returns after a pause |
 //! | `/spin` | loops without an end |
 //!
 //! Everything else is answered with 404.
@@ -75,6 +76,11 @@ impl Guest for HttpProbe {
             ["relay"] => fetch::relay(request, out),
             ["request" | "echo" | "length" | "ignore" | "socket", ..] => {
                 request::answer(parts[0], request, out)
+            }
+            ["error", pause] => {
+                let failed = misbehave("error", out);
+                wait(number(pause));
+                failed
             }
             ["trap" | "silent" | "error" | "spin", ..] => misbehave(parts[0], out),
             _ => answer(&parts, out),

@@ -7,7 +7,7 @@ use lattice_core::road::RoadTally;
 use serde::Serialize;
 
 use super::json;
-use crate::connection::{ConnectionArgs, Lattice, Search};
+use crate::connection::{ConnectionArgs, Gone, Lattice, Search};
 use crate::error::Result;
 use crate::output::{Cell, Output, Style, Table, Tone, Ui, fields};
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let spinner = ui.spinner("Asking for links");
     let lattice = Lattice::connect(&args.connection).await?;
     let links = lattice.client.links().await;
-    let links = links.map_err(|error| lattice.explain("could not read the links", &error))?;
+    let mut links = links.map_err(|error| lattice.explain("could not read the links", &error))?;
     let counted = ui.is_wide() || (ui.is_json() && !ui.is_compat());
     let inventories = if counted && !links.is_empty() {
         // The links are what was asked for; they are shown also where hosts do not tell the rest.
@@ -36,13 +36,18 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     } else {
         Vec::new()
     };
+    // Also where only hosts have reported that are gone, there is something to be known.
+    let reported = links.iter().any(|link| !link.status.is_empty());
+    let there = inventories.iter().map(|host| host.host_id.as_str());
+    Gone::knowing(there).leave_out(&lattice, &mut links).await;
     drop(spinner);
     let shown = with_roads(links, &inventories);
     let data = fields([("links", json(&shown)?)]);
     if shown.is_empty() {
         return Ok(Output::new("No links are stored in the lattice", data));
     }
-    Ok(Output::new(text(&shown, ui.is_wide(), ui.style()), data))
+    let text = text(&shown, reported, ui.is_wide(), ui.style());
+    Ok(Output::new(text, data))
 }
 
 /// A link with what all hosts together counted for it.
@@ -66,8 +71,7 @@ fn with_roads(links: Vec<Link>, inventories: &[HostInventory]) -> Vec<Shown> {
     shown.collect()
 }
 
-fn text(links: &[Shown], wide: bool, style: Style) -> String {
-    let reported = links.iter().any(|shown| !shown.link.status.is_empty());
+fn text(links: &[Shown], reported: bool, wide: bool, style: Style) -> String {
     let ruled = links.iter().any(|shown| !shown.link.rules.is_empty());
     let mut headers = vec!["Source ID", "Target", "Interface(s)", "Name"];
     if reported {
@@ -216,7 +220,7 @@ mod tests {
 Source ID  Target  Interface(s)                 Name     Locality      Roads
 counter    kv      wasi:keyvalue/store,atomics  default  prefer-local  process 1, bus 1 (no-room-here)
 counter    kv      wasi:keyvalue/store,atomics  second   spread        no calls";
-        assert_eq!(text(&links, true, Style::default()), expected);
+        assert_eq!(text(&links, false, true, Style::default()), expected);
         let json = serde_json::to_value(&links).unwrap();
         let counted = serde_json::json!({
             "process": 1, "socket": 0, "bus": 1,
@@ -232,7 +236,10 @@ counter    kv      wasi:keyvalue/store,atomics  second   spread        no calls"
     fn links_of_old_hosts_have_no_state_column() {
         let expected = "Source ID  Target  Interface(s)                 Name\n\
                         counter    kv      wasi:keyvalue/store,atomics  default";
-        assert_eq!(text(&shown(vec![]), false, Style::default()), expected);
+        assert_eq!(
+            text(&shown(vec![]), false, false, Style::default()),
+            expected
+        );
     }
 
     #[test]
@@ -247,7 +254,7 @@ counter    kv      wasi:keyvalue/store,atomics  second   spread        no calls"
                         counter    kv      wasi:keyvalue/store,atomics  default  failed\n\
                         counter -> kv: kv failed on host NA: no such bucket";
         assert_eq!(
-            text(&shown(vec![status]), false, Style::default()),
+            text(&shown(vec![status]), true, false, Style::default()),
             expected
         );
     }

@@ -1,14 +1,14 @@
 //! `wash link del`.
 
-use std::io::{BufRead, Write};
-
-use lattice_core::{Link, LinkKey};
-use serde_json::{Value, json};
+use lattice_control::types::DeleteLinkRequest;
+use lattice_core::Link;
+use serde_json::{Map, Value};
 
 use super::target::Package;
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Ui, fields};
+use crate::question::ask;
 use crate::resolve;
 
 /// Delete a link
@@ -48,41 +48,32 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
 async fn one(args: &Args, source: &str, ui: &Ui) -> Result<Output> {
     let source = resolve::entity_id(source)?;
     let package = Package::parse(&args.package)?;
-    let key = LinkKey::new(
-        source.as_str(),
-        &package.namespace,
-        &package.package,
-        &args.link_name,
-    )
-    .map_err(|error| CliError::new(Code::Usage, error.to_string()))?;
+    // Links that 1.9 has stored may have names with which none would be put now.
+    let request = DeleteLinkRequest {
+        source_id: source.to_string(),
+        name: args.link_name.trim().to_owned(),
+        wit_namespace: package.namespace,
+        wit_package: package.package,
+    };
     let spinner = ui.spinner("Deleting the link");
     let lattice = Lattice::connect(&args.connection).await?;
     let links = links(&lattice).await?;
-    let existed = links.iter().any(|link| is(link, &key));
-    let deleted = lattice.client.delete_link(&key).await;
-    let what = format!("could not delete the link {key}");
-    deleted.map_err(|error| lattice.explain(what, &error))?;
+    let existed = links.iter().any(|link| request.means(link));
+    delete(&lattice, &request).await?;
     drop(spinner);
-    let name = format!(
-        "{source}:{}:{}, link name: {}",
-        key.namespace, key.package, key.name
-    );
+    let (namespace, package) = (&request.wit_namespace, &request.wit_package);
+    let name = &request.name;
     let text = if existed {
-        format!(
-            "Deleted link for {source} on {}:{} ({}) successfully",
-            key.namespace, key.package, key.name
-        )
+        format!("Deleted link for {source} on {namespace}:{package} ({name}) successfully")
     } else {
-        format!("There was no such link ({name}); nothing was deleted")
+        format!(
+            "There was no such link ({source}:{namespace}:{package}, link name: {name}); nothing was \
+             deleted"
+        )
     };
-    let data = fields([
-        ("result", Value::from(text.as_str())),
-        ("source_id", source.as_str().into()),
-        ("wit_namespace", key.namespace.as_str().into()),
-        ("wit_package", key.package.as_str().into()),
-        ("link_name", key.name.as_str().into()),
-        ("existed", existed.into()),
-    ]);
+    let mut data = fields([("result", Value::from(text.as_str()))]);
+    data.extend(named_fields(&request));
+    data.insert("existed".to_owned(), existed.into());
     Ok(Output::new(text, data))
 }
 
@@ -91,11 +82,32 @@ async fn links(lattice: &Lattice) -> Result<Vec<Link>> {
     links.map_err(|error| lattice.explain("could not read the links", &error))
 }
 
-fn is(link: &Link, key: &LinkKey) -> bool {
-    link.source_id == key.source.as_str()
-        && link.wit_namespace == key.namespace.as_str()
-        && link.wit_package == key.package.as_str()
-        && link.name == key.name.as_str()
+async fn delete(lattice: &Lattice, request: &DeleteLinkRequest) -> Result<()> {
+    let deleted = lattice.client.delete_stored_link(request).await;
+    let what = format!("could not delete the link {}", named(request));
+    deleted.map_err(|error| lattice.explain(what, &error))?;
+    Ok(())
+}
+
+/// The link as errors name it.
+fn named(request: &DeleteLinkRequest) -> String {
+    let DeleteLinkRequest {
+        source_id,
+        name,
+        wit_namespace,
+        wit_package,
+    } = request;
+    format!("{source_id} -> {wit_namespace}:{wit_package} ({name})")
+}
+
+/// The link in documents.
+fn named_fields(request: &DeleteLinkRequest) -> Map<String, Value> {
+    fields([
+        ("source_id", request.source_id.as_str().into()),
+        ("wit_namespace", request.wit_namespace.as_str().into()),
+        ("wit_package", request.wit_package.as_str().into()),
+        ("link_name", request.name.as_str().into()),
+    ])
 }
 
 async fn all(args: &Args, ui: &Ui) -> Result<Output> {
@@ -106,31 +118,61 @@ async fn all(args: &Args, ui: &Ui) -> Result<Output> {
     }
     let spinner = ui.spinner("Deleting the links");
     let mut deleted: Vec<Value> = Vec::new();
+    let mut failures = Vec::new();
     for link in &links {
-        let key = link.key().map_err(|error| {
-            CliError::new(
-                Code::BadReply,
-                "the lattice holds a link that cannot be named",
-            )
-            .caused_by(&error)
-        })?;
-        let result = lattice.client.delete_link(&key).await;
-        if let Err(error) = result {
-            let what = format!("could not delete the link {key}");
-            return Err(lattice
-                .explain(what, &error)
-                .data(fields([("deleted", deleted.into())])));
+        let request = DeleteLinkRequest::of(link);
+        match delete(&lattice, &request).await {
+            Ok(()) => deleted.push(named_fields(&request).into()),
+            Err(error) => {
+                // Where nobody is there, each of the others would take the whole timeout to fail.
+                let is_last = matches!(error.code(), Code::NatsUnreachable | Code::NoResponders);
+                failures.push((request, error));
+                if is_last {
+                    break;
+                }
+            }
         }
-        deleted.push(json!({
-            "source_id": link.source_id,
-            "wit_namespace": link.wit_namespace,
-            "wit_package": link.wit_package,
-            "link_name": link.name,
-        }));
     }
     drop(spinner);
+    if !failures.is_empty() {
+        return Err(not_all(links.len(), deleted, failures));
+    }
     let text = format!("Deleted {} links", deleted.len());
     Ok(Output::new(text, fields([("deleted", deleted.into())])))
+}
+
+/// The error for links that were not deleted, with what was deleted all the same.
+fn not_all(
+    all: usize,
+    deleted: Vec<Value>,
+    mut failures: Vec<(DeleteLinkRequest, CliError)>,
+) -> CliError {
+    let reason = |(request, error): &(DeleteLinkRequest, CliError)| {
+        let mut failed = named_fields(request);
+        failed.insert("reason".to_owned(), error.to_string().into());
+        Value::from(failed)
+    };
+    let failed: Vec<Value> = failures.iter().map(reason).collect();
+    let error = if all == 1 {
+        failures.remove(0).1
+    } else {
+        let code = match failures.first() {
+            // What was done nowhere is no part of a success.
+            Some((_, first)) if deleted.is_empty() => first.code(),
+            _ => Code::Partial,
+        };
+        let left = all - deleted.len();
+        let text = format!("{left} of {all} links were not deleted");
+        let error = CliError::new(code, text);
+        let causes = failures.iter().map(|(_, failure)| failure.to_string());
+        let error = causes.fold(error, CliError::cause);
+        match failures.iter().find_map(|(_, failure)| failure.hint_text()) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    };
+    let deleted = ("deleted", Value::from(deleted));
+    error.data(fields([deleted, ("failed", failed.into())]))
 }
 
 /// Asks on a terminal; elsewhere nobody could answer.
@@ -143,15 +185,7 @@ fn confirm(count: usize, lattice: &str, ui: &Ui) -> Result<()> {
         return Err(refused("deleting every link needs a confirmation"));
     }
     let question = format!("Delete all {count} links of lattice `{lattice}`? [y/N] ");
-    let io = |error| CliError::io("could not ask for a confirmation", &error);
-    let mut stderr = std::io::stderr().lock();
-    stderr
-        .write_all(question.as_bytes())
-        .and_then(|()| stderr.flush())
-        .map_err(io)?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(io)?;
-    match answer.trim().to_lowercase().as_str() {
+    match ask(&question)?.to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(refused("nothing was deleted")),
     }

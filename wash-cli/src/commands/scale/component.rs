@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use lattice_control::types::ScaleComponentCommand;
-use lattice_core::{ComponentId, HostId};
+use lattice_core::host::HostInventory;
+use lattice_core::{ComponentId, HostId, StringMap};
 use serde_json::{Map, Value, json};
 
+use crate::commands::several::all_done;
 use crate::commands::start::{Auction, component_host};
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
@@ -16,7 +19,7 @@ use crate::resolve;
 /// Set how many instances of a component may run at once
 ///
 /// Without a host, every host that runs the component is told; if none does, one that bids in an
-/// auction starts it.
+/// auction starts it. A component that runs keeps its named configs, unless others are given.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "wash scale component [OPTIONS] [HOST] <COMPONENT_REF> <COMPONENT_ID>")]
 pub(crate) struct Args {
@@ -32,9 +35,12 @@ pub(crate) struct Args {
     /// calls, one after the other (`true`: as many as the host finds good, `false`: one)
     #[arg(short = 'a', long = "annotations", value_name = "KEY=VALUE")]
     annotations: Vec<String>,
-    /// Named config; may be repeated
+    /// Named config, in place of those that it has; may be repeated
     #[arg(long = "config")]
     config: Vec<String>,
+    /// Take away the named configs that it has
+    #[arg(long = "no-config", conflicts_with = "config")]
+    no_config: bool,
     /// Do not wait until it is done
     #[arg(long = "skip-wait", visible_alias = "no-wait")]
     skip_wait: bool,
@@ -59,33 +65,22 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let annotations = resolve::pairs(&args.annotations)?;
     let spinner = ui.spinner(format!("Scaling component {id}"));
     let lattice = Lattice::connect(&args.connection).await?;
-    let hosts = hosts(&lattice, host, &id, &image, args.max_instances).await?;
-    let wait = args
-        .wait_timeout_ms
-        .map_or(COMPONENT_WAIT, Duration::from_millis);
-    let mut watch = Watch::components(&lattice, wait).await?;
-    let mut replies = Vec::new();
-    for host in &hosts {
-        let command = ScaleComponentCommand {
-            component_ref: image.clone(),
-            component_id: id.to_string(),
-            annotations: annotations.clone(),
-            count: args.max_instances,
-            config: args.config.clone(),
-            allow_update: args.allow_update,
-            ..ScaleComponentCommand::default()
-        };
-        let reply = lattice.client.scale_component(host, command).await;
-        let what = format!("could not scale component `{id}` on host `{host}`");
-        replies.push(reply.map_err(|error| lattice.explain(what, &error))?);
-        if !args.skip_wait {
-            let (count, update_to) = (args.max_instances, args.allow_update.then_some(&*image));
-            watch
-                .scaled(host, id.as_str(), |event| is_done(event, count, update_to))
-                .await?;
-        }
-    }
+    let wanted = Wanted {
+        args: &args,
+        id: &id,
+        image: &image,
+        annotations: &annotations,
+    };
+    let places = wanted.places(&lattice, host).await?;
+    let (to, wanted) = (&lattice, &wanted);
+    let all = places.iter().map(|place| async move {
+        let scaled = wanted.scale(to, place).await;
+        (place.host.clone(), scaled)
+    });
+    let outcomes = join_all(all).await;
     drop(spinner);
+    let done = all_done(&format!("component `{id}` was not scaled"), outcomes)?;
+    let (hosts, mut replies): (Vec<HostId>, Vec<String>) = done.into_iter().unzip();
     replies.dedup();
     replies
         .iter()
@@ -94,38 +89,103 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     Ok(output(&args, &hosts, &image, &id))
 }
 
-/// The named host, else those that run it, else one that bids.
-async fn hosts(
-    lattice: &Lattice,
-    named: Option<&str>,
-    id: &ComponentId,
-    image: &str,
-    count: u32,
-) -> Result<Vec<HostId>> {
-    if let Some(host) = lattice.find_host_if(named).await? {
-        return Ok(vec![host]);
+/// A host that is to run the component.
+struct Place {
+    host: HostId,
+    /// The named configs that the component has there. Hosts of 1.9 do not tell.
+    config: Vec<String>,
+}
+
+/// The component as it is wanted.
+struct Wanted<'a> {
+    args: &'a Args,
+    id: &'a ComponentId,
+    image: &'a str,
+    annotations: &'a StringMap,
+}
+
+impl Wanted<'_> {
+    /// Whether it keeps the named configs that it has. A command without any takes them away.
+    fn keeps_config(&self) -> bool {
+        let args = self.args;
+        args.config.is_empty() && !args.no_config && args.max_instances > 0
     }
-    let runs = |inventory: &lattice_core::host::HostInventory| {
-        inventory
-            .components
-            .iter()
-            .any(|it| it.id == id.as_str())
-            .then_some(())
-    };
-    let running = lattice.running(None, runs).await?;
-    if !running.is_empty() {
-        return Ok(running.into_iter().map(|(host, ())| host).collect());
+
+    /// The named host, else those that run it, else one that bids.
+    async fn places(&self, lattice: &Lattice, named: Option<&str>) -> Result<Vec<Place>> {
+        let named = lattice.find_host_if(named).await?;
+        if let Some(host) = &named
+            && !self.keeps_config()
+        {
+            return Ok(vec![Place::without(host.clone())]);
+        }
+        let id = self.id.as_str();
+        let config = |inventory: &HostInventory| {
+            let mut components = inventory.components.iter();
+            let running = components.find(|it| it.id == id)?;
+            Some(running.config.clone())
+        };
+        let running = lattice.running(named.as_ref(), config).await?;
+        if !running.is_empty() {
+            let places = running.into_iter();
+            return Ok(places
+                .map(|(host, config)| Place { host, config })
+                .collect());
+        }
+        if let Some(host) = named {
+            return Ok(vec![Place::without(host)]);
+        }
+        if self.args.max_instances == 0 {
+            return Err(CliError::new(
+                Code::EntityNotFound,
+                format!("no host runs component `{id}`"),
+            )
+            .hint("`wash get inventory` shows what runs where"));
+        }
+        let host = component_host(lattice, &Auction::any(), self.id, self.image).await?;
+        Ok(vec![Place::without(host)])
     }
-    if count == 0 {
-        return Err(CliError::new(
-            Code::EntityNotFound,
-            format!("no host runs component `{id}`"),
-        )
-        .hint("`wash get inventory` shows what runs where"));
+
+    /// Scales it on one host; gives what that has to say.
+    async fn scale(&self, lattice: &Lattice, place: &Place) -> Result<String> {
+        let (id, args, host) = (self.id, self.args, &place.host);
+        let wait = args.wait_timeout_ms.map(Duration::from_millis);
+        let wait = wait.unwrap_or_else(|| lattice.settings.wait(COMPONENT_WAIT));
+        let watch = Watch::components(lattice, wait).await?;
+        let mut watch = watch.longer_with("--wait-timeout-ms");
+        let config = if self.keeps_config() {
+            &place.config
+        } else {
+            &args.config
+        };
+        let command = ScaleComponentCommand {
+            component_ref: self.image.to_owned(),
+            component_id: id.to_string(),
+            annotations: self.annotations.clone(),
+            count: args.max_instances,
+            config: config.clone(),
+            allow_update: args.allow_update,
+            ..ScaleComponentCommand::default()
+        };
+        let reply = lattice.client.scale_component(host, command).await;
+        let what = format!("could not scale component `{id}` on host `{host}`");
+        let reply = reply.map_err(|error| lattice.explain(what, &error))?;
+        if !args.skip_wait {
+            let (count, update_to) = (args.max_instances, args.allow_update.then_some(self.image));
+            watch
+                .scaled(host, id.as_str(), |event| is_done(event, count, update_to))
+                .await?;
+        }
+        Ok(reply)
     }
-    Ok(vec![
-        component_host(lattice, &Auction::any(), id, image).await?,
-    ])
+}
+
+impl Place {
+    /// One where the component has no configs that are known.
+    fn without(host: HostId) -> Self {
+        let config = Vec::new();
+        Self { host, config }
+    }
 }
 
 fn output(args: &Args, hosts: &[HostId], image: &str, id: &ComponentId) -> Output {

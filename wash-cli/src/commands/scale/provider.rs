@@ -117,7 +117,7 @@ async fn carry_out_one(
         Action::Keep => Ok(()),
         Action::Stop => stop_provider(lattice, &host, id, !args.skip_wait).await,
         Action::Start => {
-            let mut watch = Watch::providers(lattice, PROVIDER_WAIT).await?;
+            let mut watch = Watch::providers(lattice, lattice.settings.wait(PROVIDER_WAIT)).await?;
             let command = StartProviderCommand {
                 provider_id: id.to_string(),
                 provider_ref: image.to_owned(),

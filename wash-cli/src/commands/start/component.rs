@@ -95,7 +95,7 @@ pub(crate) async fn start(
     wanted: Wanted<'_>,
 ) -> Result<(HostId, String)> {
     let host = place(lattice, auction, &wanted).await?;
-    let mut watch = Watch::components(lattice, COMPONENT_WAIT).await?;
+    let mut watch = Watch::components(lattice, lattice.settings.wait(COMPONENT_WAIT)).await?;
     let reply = ask(lattice, &host, &wanted).await?;
     let update_to = wanted.allow_update.then_some(wanted.image);
     let is_started = |event: &ComponentScaled| is_done(event, wanted.count, update_to);

@@ -107,7 +107,7 @@ async fn ask(
     config: Vec<String>,
 ) -> Result<(HostId, Watch)> {
     let host = provider_host(lattice, auction, id, image).await?;
-    let watch = Watch::providers(lattice, PROVIDER_WAIT).await?;
+    let watch = Watch::providers(lattice, lattice.settings.wait(PROVIDER_WAIT)).await?;
     let command = StartProviderCommand {
         provider_id: id.to_string(),
         provider_ref: image.to_owned(),

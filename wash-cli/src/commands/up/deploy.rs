@@ -13,7 +13,7 @@ use super::apps::{App, Running};
 use super::defaults::{Place, Side, Wanted, plan};
 use super::secure::Secure;
 use crate::commands::{link, start};
-use crate::connection::{Lattice, Search};
+use crate::connection::{Gone, Lattice, Search};
 use crate::error::{CliError, Code, Result};
 use crate::lattice_dir::{LatticeDir, create_folder};
 use crate::output::Ui;
@@ -217,12 +217,14 @@ impl<'a> Deployment<'a> {
     /// Waits until the providers have taken the links that were put here.
     async fn until_taken(&self) -> Result<()> {
         let until = Instant::now() + REPORTS;
+        let mut gone = Gone::default();
         loop {
-            let links = links(self.lattice).await?;
+            let mut links = links(self.lattice).await?;
             let is =
                 |one: &Link, other: &Link| one.key() == other.key() && one.target == other.target;
-            let own = |link: &&Link| self.own.iter().any(|own| is(own, link));
-            let told: Vec<_> = links.iter().filter(own).map(|link| &link.status).collect();
+            links.retain(|link| self.own.iter().any(|own| is(own, link)));
+            gone.leave_out(self.lattice, &mut links).await;
+            let told: Vec<_> = links.iter().map(|link| &link.status).collect();
             let is_ready = |state: LinkState| state == LinkState::Ready;
             let ready = told
                 .iter()

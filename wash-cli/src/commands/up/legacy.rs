@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
+
 use crate::error::{CliError, Code, Result};
 
 /// Accepted, so that scripts of 1.x run on; each use says what it does now.
@@ -21,6 +23,9 @@ pub(super) struct LegacyArgs {
     wadm_js_domain: Option<String>,
     #[arg(long, hide = true, env = "WADM_MANIFEST", value_name = "FILE")]
     wadm_manifest: Option<PathBuf>,
+    #[arg(long, hide = true, env = "WASMCLOUD_ENABLE_IPV6",
+        value_parser = FalseyValueParser::new())]
+    enable_ipv6: bool,
 }
 
 impl LegacyArgs {
@@ -58,6 +63,10 @@ impl LegacyArgs {
             (
                 self.wadm_js_domain.is_some(),
                 "`--wadm-js-domain` changes nothing: applications are not managed yet",
+            ),
+            (
+                self.enable_ipv6,
+                "`--enable-ipv6` changes nothing: addresses of IPv6 are taken wherever one may stand",
             ),
         ];
         let used = notes.into_iter().filter(|(used, _)| *used);
