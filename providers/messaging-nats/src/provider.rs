@@ -76,6 +76,10 @@ impl MessagingNats {
     /// The queue group of subscriptions that name none: copies of this provider share a link.
     fn group(&self, link: &ProviderLink) -> String {
         let (lattice, own) = (self.session.lattice(), self.session.id());
+        // A queue group takes no blanks, which a link name may have.
+        if link.name.as_str().contains(' ') {
+            return self.session.name_in_backend(link);
+        }
         format!("lattice-{lattice}-{own}-{}-{}", link.peer, link.name)
     }
 
