@@ -32,8 +32,9 @@ impl Worker {
         let nats = &self.deps.nats;
         let own = self.subjects.config_update_of(&self.xkey.public_key());
         publish(nats, &own, config).await;
-        // One of 1.9 listens where all of its id do, whatever they are started with.
-        if !self.teller.is_ours() {
+        // One of 1.9 listens where all of its id do, whatever they are started with, and so does one of
+        // ours from before processes told how often they have connected.
+        if self.connects.is_none_or(|known| known.process.is_none()) {
             publish(nats, &self.subjects.config_update(), config).await;
         }
     }
@@ -96,12 +97,14 @@ impl Worker {
             "a provider may have missed what it was told, and is told again"
         );
         self.teller.may_have_missed();
-        // One of 1.9 would do again what it does for a config.
+        // One of 1.9 would do again what it does for a config. Its links follow when it is well.
         if heard == Heard::Surely {
             let config = self.config.merged();
             self.tell_config(&config).await;
-            self.tell_secrets().await;
+            if self.own_secrets().is_some() {
+                self.tell_secrets().await;
+            }
+            self.teller.heard(heard).await;
         }
-        self.teller.heard(heard).await;
     }
 }

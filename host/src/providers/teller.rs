@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::connection::State;
 use futures::future::{join_all, select_all};
 use lattice_core::link::LinkState;
 use lattice_core::provider::LinkReport;
@@ -322,12 +323,17 @@ impl Teller {
         };
         unheard.answers += 1;
         let changed = unheard.changed.clone();
+        // What is told now may be lost as well.
+        changed.iter().for_each(|id| self.recent.note(id.clone()));
         if heard == Heard::Surely || unheard.answers >= PERHAPS {
             self.unheard = None;
         }
         let is_told = |id: &LinkId| self.tracked.get(id).is_some_and(|t| t.told.is_some());
         let (anew, gone): (Vec<_>, Vec<_>) = changed.iter().partition(|id| is_told(id));
         for id in gone {
+            if self.is_away() {
+                return;
+            }
             tracing::debug!(link = %id.0, target = id.1, "telling again that a link is gone");
             match self.tracked.contains_key(id) {
                 true => self.tell_withdrawn(&bare_link(id)).await,
@@ -340,13 +346,17 @@ impl Teller {
         // hears of it once more: it keeps one link of each pair in mind.
         let missed = |id: &LinkId| heard == Heard::Surely || changed.contains(id);
         for told in self.standing(missed) {
+            if self.is_away() {
+                return;
+            }
             self.tell(&told).await;
         }
     }
 
-    /// Whether the process is of our generation, as far as is known.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.generation == Generation::Ours
+    /// Whether the host is away from NATS: all is told again when it is back, and each message would wait
+    /// for its time.
+    fn is_away(&self) -> bool {
+        self.deps.nats.connection_state() != State::Connected
     }
 
     /// Whether the process is of the 1.9 generation, as far as is known.

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a test speaks the wire itself")]
 
+mod anew;
 #[path = "../common/mod.rs"]
 mod common;
-mod anew;
 mod credentials;
 mod health;
 mod inside;

@@ -112,6 +112,16 @@ impl RoadCounts {
         self.last.store(road as u8 + 1, Relaxed);
     }
 
+    /// Forgets what was counted. A call that is under way may still be taken back, which then counts as one
+    /// too few.
+    pub fn begin_anew(&self) {
+        self.last.store(0, Relaxed);
+        for counted in &self.roads {
+            counted.calls.store(0, Relaxed);
+            counted.why.store(0, Relaxed);
+        }
+    }
+
     /// Takes back that a call was counted which could not take that road after all. The last road
     /// stays what it was until the next call is counted.
     pub fn take_back(&self, road: Road) {
@@ -290,6 +300,15 @@ mod tests {
             assert_eq!(why as usize, place);
             assert_eq!(serde_json::to_value(why).unwrap(), why.as_str());
         }
+    }
+
+    #[test]
+    fn what_was_counted_is_forgotten_when_it_begins_anew() {
+        let counts = RoadCounts::default();
+        counts.count(Road::Bus, Why::Spread);
+        counts.begin_anew();
+        assert_eq!(counts.report(), RoadTally::default());
+        assert_eq!(counts.last(), None);
     }
 
     #[test]

@@ -30,6 +30,13 @@ impl Roads {
             .unwrap_or_default()
     }
 
+    /// Begins anew for a link that takes the place of what it was: its calls go on being counted here.
+    pub(crate) fn begin_anew(&self, link: &LinkKey) {
+        if let Some(counts) = self.counts.lock().get(link) {
+            counts.begin_anew();
+        }
+    }
+
     /// Begins anew for a link that is put again, or gone.
     pub(crate) fn forget(&self, link: &LinkKey) {
         self.counts.lock().remove(link);

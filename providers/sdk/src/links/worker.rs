@@ -254,7 +254,10 @@ impl<P: Provider> Worker<P> {
                 () = self.changed() => return Some(now),
             };
             let error = match replaced {
-                Replaced::Taken => return self.look(wish, wanted, by).await,
+                Replaced::Taken => {
+                    self.session.roads().begin_anew(&self.key);
+                    return self.look(wish, wanted, by).await;
+                }
                 Replaced::Not => {
                     self.delete(&now.link).await;
                     return None;
