@@ -383,18 +383,16 @@ impl Peer {
         exchange.counted_by(call.common.roads.as_ref());
         let sent = async {
             let unsent = Unsent(exchange);
-            let sent = match place {
-                Some(place) => self.publish_to(exchange, request, &place).await,
+            let locality = call.common.locality;
+            match place {
+                Some(place) => self.publish_to(exchange, request, &place).await?,
                 None => {
-                    let locality = call.common.locality;
                     let sent = self.publish_request(exchange, request, locality, is_under_way);
-                    sent.await
+                    sent.await?;
                 }
-            };
-            if sent.is_ok() {
-                std::mem::forget(unsent);
             }
-            sent
+            std::mem::forget(unsent);
+            Ok(())
         };
         call.told(call.within(sent).await)?;
         if !params.is_empty() {

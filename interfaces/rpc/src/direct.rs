@@ -178,8 +178,12 @@ impl Peer {
             Locality::LocalOnly => board.server(subject),
             _ => board.server_with_room(subject, invocation.caller()),
         };
-        if function.is_none() && invocation.is_under_way() {
-            return board.retired(subject);
+        if function.is_none()
+            && invocation.is_under_way()
+            && invocation.allowed() != Locality::Spread
+        {
+            let local_only = invocation.allowed() == Locality::LocalOnly;
+            return board.retired(subject, invocation.caller(), local_only);
         }
         function
     }

@@ -13,12 +13,14 @@ mod release;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
 use lattice_codec::Path;
 use lattice_core::road::{Road, RoadCounts, Why};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::bulk::LONG;
 use crate::error::CallError;
@@ -55,6 +57,8 @@ struct State {
     ended_paths: Vec<Path>,
     remote: Option<Remote>,
     credits: Vec<(Path, u64)>,
+    /// When it was last told that more of our streams was consumed.
+    credited: Option<Instant>,
     /// How much of our streams was sent by a way on which some of it may be lost.
     sent: Vec<(Path, u64)>,
     error: Option<CallError>,
@@ -110,10 +114,14 @@ impl State {
     /// Notes how much of our stream at `path` the other end has consumed.
     fn credit(&mut self, path: Path, total: u64) {
         if let Some((_, known)) = self.credits.iter_mut().find(|(known, _)| *known == path) {
-            *known = total.max(*known);
+            if total <= *known {
+                return;
+            }
+            *known = total;
         } else if self.credits.len() < MAX_PATHS {
             self.credits.push((path, total));
         }
+        self.credited = Some(Instant::now());
     }
 
     /// Whether the other end of a call that is done has told no place of its own and sent nothing
@@ -448,6 +456,12 @@ impl Exchange {
         }
         state.register(cx);
         Poll::Pending
+    }
+
+    /// Whether the other end has consumed more of any of our streams within this time.
+    pub(crate) fn is_read(&self, within: Duration) -> bool {
+        let credited = self.state.lock().credited;
+        credited.is_some_and(|at| at.elapsed() < within)
     }
 
     /// How much the other end has consumed of what we sent at `path`; waits while that is not

@@ -217,18 +217,24 @@ impl Switchboard {
     }
 
     /// A server of the function in this process that takes nothing new any more, for what a call under
-    /// way here calls.
-    pub(crate) fn retired(&self, subject: &str) -> Option<Arc<dyn TakeIn>> {
+    /// way here calls: one with room, as others may serve it elsewhere, or any for what has to stay.
+    pub(crate) fn retired(
+        &self,
+        subject: &str,
+        source: Option<&str>,
+        local_only: bool,
+    ) -> Option<Arc<dyn TakeIn>> {
         if !self.tables.has_retired.load(Ordering::Acquire) {
             return None;
         }
         let retired = self.tables.retired.read();
-        retired.get(subject)?.iter().find_map(Weak::upgrade)
+        let mut servers = retired.get(subject)?.iter().filter_map(Weak::upgrade);
+        servers.find(|server| local_only || server.has_room(source))
     }
 
     /// Hands a request of a call under way here to such a server; gives it back when there is none.
     pub(crate) fn ask_retired(&self, request: Outgoing, local_only: bool) -> Option<Outgoing> {
-        let Some(server) = self.retired(&request.subject) else {
+        let Some(server) = self.retired(&request.subject, None, local_only) else {
             return Some(request);
         };
         self.take(&server, request, local_only);

@@ -430,7 +430,7 @@ impl Peer {
             },
             None => {}
         }
-        if let Some(board) = board.filter(|_| is_under_way) {
+        if let Some(board) = board.filter(|_| is_under_way && locality != Locality::Spread) {
             match board.ask_retired(message, local_only) {
                 None => {
                     exchange.count(Road::Process, Why::Nearest);

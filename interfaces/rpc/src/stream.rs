@@ -420,9 +420,15 @@ impl ByteWriter {
             let exchange = Arc::clone(&self.guard.exchange);
             let path = self.path.clone();
             let credit = self.credit;
-            let more = poll_fn(|cx| exchange.poll_credit(&path, credit, cx));
+            let mut more = pin!(poll_fn(|cx| exchange.poll_credit(&path, credit, cx)));
             let more = match self.longest_stall {
-                Some(longest) => timeout(longest, more).await,
+                // Who reads another stream of the answer may come to this one later.
+                Some(longest) => loop {
+                    match timeout(longest, more.as_mut()).await {
+                        Err(_) if exchange.is_read(longest) => {}
+                        done => break done,
+                    }
+                },
                 None => Ok(self.in_time(more).await),
             };
             self.credit = match more {
