@@ -147,8 +147,8 @@ impl Hub {
         match snapshot.records.iter().find(|record| record.key == key) {
             Some(record) => {
                 lost.remove(name);
+                slot.restart(snapshot.fresh);
                 if let Some(config) = self.parse(record) {
-                    slot.restart(snapshot.fresh);
                     slot.set_newer(record.revision, Some(config));
                 }
             }

@@ -41,7 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) records: Vec<Record>,
     /// Every change up to this revision is in the snapshot, if the bucket is not fresh.
     pub(crate) as_of: u64,
-    /// The bucket was created just now, or it took the place of the one seen before.
+    /// The bucket was created just now, took the place of the one seen before, or is behind of what was
+    /// seen of it.
     pub(crate) fresh: bool,
 }
 
@@ -123,6 +124,8 @@ impl<E: Into<BoxError>> From<E> for End {
 struct Memory {
     /// When the bucket seen last was created; tells a replaced bucket from the same one.
     created: Option<OffsetDateTime>,
+    /// The last revision that was seen in it.
+    seen: u64,
     /// Whether the last session got as far as a snapshot.
     arrived: bool,
 }
@@ -166,6 +169,8 @@ async fn session(
     let limit = bucket.limits().request;
     let info = timeout(limit, store.stream.get_info()).await??;
     let replaced = memory.created.is_some_and(|known| known != info.created);
+    // The server has lost what it was told last, or has an older copy.
+    let is_behind = info.state.last_sequence < memory.seen && !replaced;
     let mut consumer = timeout(limit, consume(bucket, &store, ALL_KEYS)).await??;
     let (records, newest) = collect(bucket, &store, &mut consumer).await?;
     // What was deleted after the first look is in neither the records nor what follows.
@@ -173,7 +178,7 @@ async fn session(
     let snapshot = Snapshot {
         records,
         as_of,
-        fresh: opened.created || replaced,
+        fresh: opened.created || replaced || is_behind,
     };
     memory.created = Some(info.created);
     memory.arrived = true;
@@ -182,8 +187,11 @@ async fn session(
         created: info.created,
         seen: as_of,
     };
+    memory.seen = as_of;
     send(sender, RawChange::Snapshot(snapshot)).await?;
-    follow(bucket, &store, &mut consumer.messages, sender, &mut guard).await
+    let ended = follow(bucket, &store, &mut consumer.messages, sender, &mut guard).await;
+    memory.seen = guard.seen;
+    ended
 }
 
 async fn send(sender: &mpsc::Sender<RawChange>, change: RawChange) -> Result<(), End> {
