@@ -9,7 +9,7 @@
 //! | `tls_cert_file`, `tls_priv_key_file` | HTTPS in path and host mode | |
 //! | `max_header_bytes` | how large the head of a request may be, else 431 | 65536 |
 //! | `header_timeout_ms` | how long a head may take from its first byte on, else 408 | 30000 |
-//! | `idle_timeout_ms` | how long a connection may be idle | 60000 |
+//! | `idle_timeout_ms` | how long a connection may be idle, and its client take nothing of an answer (that no shorter than a minute) | 60000 |
 //! | `max_concurrent_streams` | how many requests an HTTP/2 connection may have open | 256 |
 //! | `config_json`, `config_b64` | in path and host mode, as of links | |
 //! | the values of links from `methods` on, but for TLS | in path and host mode, what holds for links that do not say otherwise | |

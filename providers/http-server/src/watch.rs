@@ -19,6 +19,10 @@ use crate::settings::ConnectionLimits;
 const MOST_GIVEN_UP: i64 = 256;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// How long a client may take nothing of what there is for it, where connections may not be idle for
+/// longer: one that is slow takes some of it now and then only, as its system sees it.
+const SHORTEST_STUCK: Duration = Duration::from_secs(60);
+
 /// How long the last words to a client may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -108,7 +112,8 @@ impl Watch {
     /// When the client has taken nothing for too long.
     fn stuck_until(&self, limits: &ConnectionLimits) -> Option<Instant> {
         let since = self.stuck_since.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.base + Duration::from_millis(since) + limits.idle_timeout)
+        let limit = limits.idle_timeout.max(SHORTEST_STUCK);
+        Some(self.base + Duration::from_millis(since) + limit)
     }
 
     /// A request is there.
@@ -329,7 +334,7 @@ mod tests {
         let _busy = watch.enter();
         let write = tokio::spawn(async move { stream.write_all(&[0; 64]).await });
         let (ended, after) = seconds(&watch).await;
-        assert_eq!((ended, after / 2), (Ended::SlowReader, 5));
+        assert_eq!((ended, after / 2), (Ended::SlowReader, 30));
         // One that takes some in time is waited for.
         drop((client, write));
         let (mut client, server) = tokio::io::duplex(16);
@@ -339,7 +344,7 @@ mod tests {
         let write = tokio::spawn(async move { stream.write_all(&[0; 64]).await });
         let read = async {
             for _ in 0..4 {
-                tokio::time::sleep(Duration::from_secs(8)).await;
+                tokio::time::sleep(Duration::from_secs(50)).await;
                 tokio::io::AsyncReadExt::read_exact(&mut client, &mut [0; 16])
                     .await
                     .unwrap();

@@ -154,10 +154,14 @@ fn moved(headers: &HeaderMap, message: &async_nats::Message, window: Duration) -
         let id = later_id(sequence);
         moved.insert(MOVED_TIME, published.to_string().as_str());
         moved.insert(MOVED_ID, id.as_str());
-        let waited = letter::now_ms().saturating_sub(published);
+        // Not by how long it has waited, which is longer when it is moved again.
+        let due = letter::number(Some(headers), NOT_BEFORE).unwrap_or(published);
+        let window = letter::millis(window);
+        let waits_for_long = due.saturating_sub(published) > window;
+        let is_late = letter::now_ms().saturating_sub(due) > window;
         match headers.get(DEDUP_ID) {
             None => moved.insert(DEDUP_ID, id.as_str()),
-            Some(own) if waited > letter::millis(window) => {
+            Some(own) if waits_for_long || is_late => {
                 moved.insert(OWN_DEDUP_ID, own.clone());
                 // A stream that was made again counts from 1 again.
                 moved.insert(DEDUP_ID, format!("{id}-{published}").as_str());
@@ -185,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_waited_for_longer_than_ids_are_known_is_moved_under_another_one() {
-        let moved_after = |seconds: u64| {
+        let moved_after = |seconds: u64, waits: u64| {
             let published = letter::now_ms() - seconds * 1000;
             let reply = format!("$JS.ACK.s.c.3.40.50.{}.7", published * 1_000_000);
             let message = async_nats::Message {
@@ -199,13 +203,20 @@ mod tests {
             };
             let mut headers = HeaderMap::new();
             headers.insert(DEDUP_ID, "mine");
+            let due = published + waits * 1000;
+            headers.insert(NOT_BEFORE, due.to_string().as_str());
             let headers = moved(&headers, &message, Duration::from_secs(120));
             let read = letter::read(Some(&headers), "".into());
             assert_eq!(read.dedup_id.as_deref(), Some("mine"));
             (letter::text(&headers, DEDUP_ID), published)
         };
-        assert_eq!(moved_after(100).0.as_deref(), Some("mine"));
-        let (id, published) = moved_after(130);
-        assert_eq!(id, Some(format!("later-40-{published}")));
+        // Also when it is moved again, a while after the first time.
+        for seconds in [110, 130, 200] {
+            assert_eq!(moved_after(seconds, 110).0.as_deref(), Some("mine"));
+        }
+        for (seconds, waits) in [(130, 130), (150, 130), (240, 110)] {
+            let (id, published) = moved_after(seconds, waits);
+            assert_eq!(id, Some(format!("later-40-{published}")));
+        }
     }
 }

@@ -19,6 +19,8 @@ const ATTEMPTS: &str = "lattice-attempts";
 const ENQUEUED: &str = "lattice-enqueued-at";
 /// How often a quorum queue has given it back.
 const DELIVERIES: &str = "x-delivery-count";
+/// What is about one delivery, or would have the message go to further queues again.
+const ONCE: [&str; 5] = [ATTEMPTS, ENQUEUED, DELIVERIES, "CC", "BCC"];
 const RESERVED: [&str; 2] = ["x-", "lattice-"];
 
 /// A message that is kept when the server restarts.
@@ -91,11 +93,7 @@ pub(crate) fn properties(message: &Message, history: &History) -> BasicPropertie
             AMQPValue::LongString(LongString::from(value.as_str())),
         );
     }
-    let number = |number: u64| AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX));
-    headers.insert(ENQUEUED.into(), number(history.enqueued_at_ms));
-    if history.attempts > 0 {
-        headers.insert(ATTEMPTS.into(), number(history.attempts.into()));
-    }
+    stamp(&mut headers, history);
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_message_id(history.id.as_str().into())
@@ -104,6 +102,36 @@ pub(crate) fn properties(message: &Message, history: &History) -> BasicPropertie
     match &message.content_type {
         Some(text) => properties.with_content_type(text.as_str().into()),
         None => properties,
+    }
+}
+
+/// The properties of a message that is sent once more: as they were, also what others have put there that
+/// means nothing here.
+pub(crate) fn again(
+    known: &BasicProperties,
+    message: &Message,
+    history: &History,
+) -> BasicProperties {
+    // RabbitMQ takes no message in the name of another user, and it cannot be taken out.
+    if known.user_id().is_some() {
+        return properties(message, history);
+    }
+    let mut headers = FieldTable::default();
+    for (name, value) in table(known).filter(|(name, _)| !ONCE.contains(&name.as_str())) {
+        headers.insert(name.clone(), value.clone());
+    }
+    stamp(&mut headers, history);
+    known
+        .clone()
+        .with_headers(headers)
+        .with_delivery_mode(PERSISTENT)
+}
+
+fn stamp(headers: &mut FieldTable, history: &History) {
+    let number = |number: u64| AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX));
+    headers.insert(ENQUEUED.into(), number(history.enqueued_at_ms));
+    if history.attempts > 0 {
+        headers.insert(ATTEMPTS.into(), number(history.attempts.into()));
     }
 }
 
@@ -248,6 +276,35 @@ mod tests {
         possible(&longest).unwrap();
         let properties = properties(&longest, &History::new("id".into()));
         assert_eq!(read(&properties, Bytes::new()), longest);
+    }
+
+    #[test]
+    fn what_is_sent_again_is_as_it_was() {
+        let mut headers = FieldTable::default();
+        for name in ["CC", DELIVERIES, ATTEMPTS, "x-own", "list"] {
+            headers.insert(name.into(), AMQPValue::LongInt(7));
+        }
+        let known = BasicProperties::default()
+            .with_headers(headers)
+            .with_reply_to("answers".into())
+            .with_correlation_id("7".into())
+            .with_priority(3)
+            .with_expiration("9000".into());
+        let history = History {
+            attempts: 2,
+            ..History::new("id".to_owned())
+        };
+        let message = read(&known, Bytes::new());
+        let sent = again(&known, &message, &history);
+        assert_eq!(sent.reply_to(), known.reply_to());
+        assert_eq!(sent.correlation_id(), known.correlation_id());
+        assert_eq!(sent.priority(), known.priority());
+        assert_eq!(sent.expiration(), known.expiration());
+        let names: Vec<_> = table(&sent).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, [ATTEMPTS, ENQUEUED, "list", "x-own"]);
+        assert_eq!(super::history(&sent, Seen::Never).0.attempts, 2);
+        let of_another = known.with_user_id("other".into());
+        assert_eq!(again(&of_another, &message, &history).user_id(), &None);
     }
 
     #[test]

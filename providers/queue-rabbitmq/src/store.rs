@@ -72,7 +72,12 @@ pub(crate) async fn again(
         attempts,
         ..lease.history.clone()
     };
-    let (queue, parcel) = (&*lease.queue, parcel(message, &history));
+    let parcel = Parcel {
+        id: history.id.clone(),
+        properties: letter::again(&lease.properties, &message, &history),
+        body: message.body,
+    };
+    let queue = &*lease.queue;
     if !delay.is_zero() {
         return hold(line, queue, parcel, delay).await;
     }

@@ -177,7 +177,7 @@ mod tests {
             time_zone: None,
             payload: "x".into(),
         };
-        Record::new(&owner, job, now, false).unwrap()
+        Record::new(&owner, job, now, None).unwrap()
     }
 
     fn taker(by: &str, again: bool) -> Taker {

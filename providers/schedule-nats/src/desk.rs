@@ -69,11 +69,11 @@ impl Desk {
         Ok(())
     }
 
-    /// Puts a job; one that `stays` keeps its record when it is done.
-    pub(crate) async fn put(&self, job: Job, stays: bool) -> Result<(), ScheduleError> {
+    /// Puts a job; one that a link `of` a provider says keeps its record when it is done.
+    pub(crate) async fn put(&self, job: Job, of: Option<&str>) -> Result<(), ScheduleError> {
         self.check(&job)?;
         let key = self.owner.key(&job.name);
-        let new = Record::new(&self.owner, job, now_ms(), stays)?;
+        let new = Record::new(&self.owner, job, now_ms(), of)?;
         if self.put_known(&key, &new).await? {
             return Ok(());
         }
@@ -130,6 +130,18 @@ impl Desk {
         Ok(false)
     }
 
+    /// The jobs that links `of` a provider have said, but for `now`.
+    pub(crate) async fn said(
+        &self,
+        of: &str,
+        now: Option<&str>,
+    ) -> Result<Vec<Job>, ScheduleError> {
+        let values = self.shop.bucket.list(&self.owner.prefix()).await?;
+        let records = values.iter().filter_map(|value| Record::read(value).ok());
+        let said = records.filter(|record| record.of == of && now != Some(record.job.as_str()));
+        Ok(said.map(Record::into_job).collect())
+    }
+
     /// Deletes a job that is still the one that was put. By now another copy may have put what the
     /// link says anew, or the component a job of the same name.
     pub(crate) async fn delete_same(&self, job: &Job) -> Result<(), ScheduleError> {
@@ -177,7 +189,7 @@ impl Desk {
 
 impl Scheduler for Desk {
     async fn put_job(&self, job: Job) -> Result<(), ScheduleError> {
-        self.put(job, false).await
+        self.put(job, None).await
     }
 
     async fn delete_job(&self, name: &str) -> Result<(), ScheduleError> {

@@ -101,7 +101,7 @@ impl ScheduleNats {
         let key = link.key();
         if let Some(own) = own {
             self.left.add(&key, own);
-            let put = put_own(&unlimited(shop.clone(), link), own.job.clone()).await;
+            let put = self.put_own(shop, link, own.job.clone()).await;
             if let Err(error) = put {
                 if !error.may_pass() {
                     self.left.remove(&key, own);
@@ -109,6 +109,7 @@ impl ScheduleNats {
                 return Err(error);
             }
         }
+        self.clear_said(shop, link, own).await?;
         let by = Instant::now() + CLEARED_WITHIN;
         for old in self.left.beside(&key, own) {
             let cleared = tokio::time::timeout_at(by, self.clear(link, &old, shop, own)).await;
@@ -122,6 +123,36 @@ impl ScheduleNats {
             }
         }
         Ok(())
+    }
+
+    /// Deletes what the link has said while no copy was there to hear that it changed.
+    async fn clear_said(
+        &self,
+        shop: &Shared<Shop>,
+        link: &ProviderLink,
+        now: Option<&Arc<Own>>,
+    ) -> Result<(), LinkError> {
+        let now = now.map(|own| own.job.name.as_str());
+        let desk = unlimited(shop.clone(), link);
+        let said = desk.said(self.session.id().as_str(), now).await;
+        for job in said.map_err(|error| LinkError::unavailable(error.text()))? {
+            delete_own(shop.clone(), link, &job).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_own(
+        &self,
+        shop: &Shared<Shop>,
+        link: &ProviderLink,
+        job: Job,
+    ) -> Result<(), LinkError> {
+        let desk = unlimited(shop.clone(), link);
+        let put = desk.put(job, Some(self.session.id().as_str())).await;
+        put.map_err(|error| match error {
+            ScheduleError::Unavailable(why) => LinkError::unavailable(why),
+            other => LinkError::invalid(other.text()),
+        })
     }
 
     /// Deletes a job that a link has put before, unless `now` has taken its place, in `shop`.
@@ -170,13 +201,6 @@ fn unlimited(shop: Shared<Shop>, link: &ProviderLink) -> Desk {
         payload: usize::MAX,
     };
     Desk::new(shop, Owner::of(link), limits)
-}
-
-async fn put_own(desk: &Desk, job: Job) -> Result<(), LinkError> {
-    desk.put(job, true).await.map_err(|error| match error {
-        ScheduleError::Unavailable(why) => LinkError::unavailable(why),
-        other => LinkError::invalid(other.text()),
-    })
 }
 
 async fn delete_own(shop: Shared<Shop>, link: &ProviderLink, job: &Job) -> Result<(), LinkError> {
@@ -304,7 +328,7 @@ impl Provider for ScheduleNats {
         if let Some(own) = &put.own
             && !own.is_of(made)
         {
-            put_own(&unlimited(put.shop.clone(), link), own.job.clone()).await?;
+            self.put_own(&put.shop, link, own.job.clone()).await?;
             own.put_again(made);
         }
         Ok(())

@@ -37,6 +37,10 @@ pub(crate) struct Record {
     /// Whether the record stays when the job is done, so that it is not taken for a new one.
     #[serde(default)]
     pub(crate) stays: bool,
+    /// The provider whose link says the job; empty where a component has put it, or a version that did not
+    /// tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) of: String,
 }
 
 /// A tick that somebody has taken.
@@ -80,12 +84,12 @@ enum StoredTrigger {
 }
 
 impl Record {
-    /// That of a job that is put now.
+    /// That of a job that is put now; `of` a provider, if it is one that its link says.
     pub(crate) fn new(
         owner: &Owner,
         job: Job,
         now: u64,
-        stays: bool,
+        of: Option<&str>,
     ) -> Result<Self, ScheduleError> {
         let plan = Plan::read(&job.trigger, job.time_zone.as_deref(), now)?;
         Ok(Self {
@@ -104,7 +108,8 @@ impl Record {
             running: None,
             tried: Tried::default(),
             lost: 0,
-            stays,
+            stays: of.is_some(),
+            of: of.unwrap_or_default().to_owned(),
         })
     }
 
@@ -121,12 +126,13 @@ impl Record {
             });
             return Some(Self { running, ..new });
         }
-        if self.payload == new.payload && self.stays == new.stays {
+        if self.payload == new.payload && self.stays == new.stays && self.of == new.of {
             return None;
         }
         Some(Self {
             payload: new.payload,
             stays: new.stays,
+            of: new.of,
             ..self.clone()
         })
     }
@@ -205,7 +211,7 @@ mod tests {
             component: "cart".to_owned(),
             link: "default".to_owned(),
         };
-        Record::new(&owner, job(trigger, payload), now, false).unwrap()
+        Record::new(&owner, job(trigger, payload), now, None).unwrap()
     }
 
     #[test]

@@ -108,6 +108,20 @@ async fn a_link_has_no_job_but_the_one_it_says() {
 }
 
 #[tokio::test]
+async fn a_link_that_changes_while_no_copy_runs_leaves_nothing_behind() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    put_handler(&mut lattice, &[FAR]).await;
+    assert!(of_link(&lattice, BUCKET).await.is_some());
+    lattice.kill(0).await;
+    // Nobody hears of it.
+    lattice.unlink().await;
+    lattice.put_handler("cart", &[FAR, ("job", "other")]).await;
+    lattice.run_copy().await;
+    assert!(lattice.stored(BUCKET, "cart.default.other").await.is_some());
+    assert_eq!(of_link(&lattice, BUCKET).await, None);
+}
+
+#[tokio::test]
 async fn a_link_that_is_gone_takes_its_job_along() {
     let mut lattice = Lattice::start(PROGRAM).await;
     put_handler(&mut lattice, &[FAR]).await;

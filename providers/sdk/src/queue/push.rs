@@ -35,6 +35,8 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 
 /// How long messages may take to go back to their queue.
 const GIVING_BACK: Duration = Duration::from_millis(500);
+/// How long that may take at the most, once it has begun.
+const LAST_GIVING_BACK: Duration = Duration::from_secs(2);
 
 /// The links whose handlers are called. Dropping it stops them all.
 #[derive(Debug, Default)]
@@ -113,7 +115,8 @@ impl Running {
             return;
         }
         self.over.cancel();
-        let hard = until.max(Instant::now() + GIVING_BACK);
+        // Cut off in the middle, what is given back may be there twice.
+        let hard = until.max(Instant::now() + LAST_GIVING_BACK);
         if tokio::time::timeout_at(hard, &mut task).await.is_err() {
             task.abort();
         }
