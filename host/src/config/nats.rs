@@ -46,10 +46,14 @@ impl NatsConfig {
 
     /// The address that host and port make, with what may stand before them.
     fn address(&self) -> String {
-        if self.host.contains(':') && !self.host.starts_with('[') {
-            format!("nats://[{}]:{}", self.host, self.port)
-        } else {
-            format!("nats://{}:{}", self.host, self.port)
+        let place = self
+            .host
+            .rsplit_once('@')
+            .map_or(&*self.host, |(_, place)| place);
+        let login = &self.host[..self.host.len() - place.len()];
+        match place.contains(':') && !place.starts_with('[') {
+            true => format!("nats://{login}[{place}]:{}", self.port),
+            false => format!("nats://{login}{place}:{}", self.port),
         }
     }
 
@@ -166,11 +170,14 @@ mod tests {
         assert_eq!(url("[::1]"), "nats://[::1]:4222");
         // Pings and providers are told it, who connects does not stand in it.
         assert_eq!(url("token@nats.shop"), "nats://nats.shop:4222");
-        let login = NatsConfig {
-            host: "token@nats.shop".to_owned(),
-            ..NatsConfig::default()
-        };
-        assert_eq!(login.connection().servers, ["nats://token@nats.shop:4222"]);
+        for host in ["token@nats.shop", "user:password@nats.shop"] {
+            assert_eq!(url(host), "nats://nats.shop:4222");
+            let login = NatsConfig {
+                host: host.to_owned(),
+                ..NatsConfig::default()
+            };
+            assert_eq!(login.connection().servers, [format!("nats://{host}:4222")]);
+        }
     }
 
     #[test]

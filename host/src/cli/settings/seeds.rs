@@ -49,12 +49,11 @@ pub(super) fn key(given: &str, kind: KeyKind) -> Result<SigningKey, SeedError> {
 fn is_file(given: &str) -> bool {
     let is_text = given.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let is_seed = is_text && (given.len() == SEED_CHARS || given.starts_with('S'));
-    // One with something beside it: a comment, a second line.
-    let is_base32 = |byte: &u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte);
-    let holds_seed = given.as_bytes().windows(LEAST_OF_SEED);
-    let holds_seed = holds_seed
-        .into_iter()
-        .any(|part| part[0] == b'S' && part.iter().all(is_base32));
+    // One with something beside it: a comment, a second line. Public keys, after which files are called,
+    // begin with other letters.
+    let is_base32 = |c: char| c.is_ascii_uppercase() || ('2'..='7').contains(&c);
+    let mut runs = given.split(|c: char| !is_base32(c));
+    let holds_seed = runs.any(|run| run.starts_with('S') && run.len() >= LEAST_OF_SEED);
     !(is_seed || holds_seed)
 }
 
@@ -90,6 +89,9 @@ mod tests {
             let found = key(&given, KeyKind::Cluster).unwrap();
             assert_eq!(found.public_key(), own.public_key(), "{around:?}");
         }
+        let named = format!("/nowhere/A{}.nk", "S".repeat(55));
+        let missing = key(&named, KeyKind::Account);
+        assert!(matches!(missing, Err(SeedError::Read { .. })));
         // What may be a part of a seed, or holds one, is not taken for a path.
         let cut = &seed.expose()[..40];
         for given in [

@@ -65,6 +65,8 @@ fn localities() -> impl TypedValueParser<Value = Locality> {
 
 /// How long providers may take to say whether they take a link.
 const REPORTS: Duration = Duration::from_secs(3);
+/// When the state of a link is known at the latest: providers have five seconds.
+const LATEST: Duration = Duration::from_secs(6);
 /// How often it is looked whether all of a link is stored, and how long after the time before.
 const ASKED: u32 = 10;
 const ASKED_AGAIN: Duration = Duration::from_millis(100);
@@ -87,8 +89,8 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
             // The link is stored; not knowing whom to wait for does not change that.
             let hosts = lattice.look_at(None, Search::Quick).await;
             let ends = provider_ends(&hosts.unwrap_or_default(), &link);
-            // Who has said nothing by then is not going to, however long answers may take.
-            let within = lattice.settings.wait(REPORTS).min(REPORTS);
+            // However long answers may take: who has said nothing by then is not going to.
+            let within = lattice.settings.wait(REPORTS).min(LATEST);
             reports.collect(&link, &ends, within).await
         }
     };
