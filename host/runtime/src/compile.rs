@@ -1,8 +1,8 @@
 //! From bytes to code that is linked: compiled here, or found where it was compiled before.
 //!
 //! Looked at in turn are the code in use, the folder of this machine and what other hosts share;
-//! then it is compiled. Threads that are busy take one of a few permits; what waits for a file or
-//! for the network takes none.
+//! then it is compiled. Threads that are busy take one of a few permits, those that compile apart from
+//! those that look; what waits for a file or for the network takes none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_claims::SigningKey;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component as Code;
 
@@ -72,7 +73,8 @@ pub(crate) async fn link(
     runtime: &Arc<RuntimeInner>,
     wasm: Bytes,
 ) -> Result<Arc<Linked>, PrepareError> {
-    let found = busy(runtime, move |runtime| look_up(runtime, &wasm)).await?;
+    let lookups = &runtime.lookups;
+    let found = busy(runtime, lookups, move |runtime| look_up(runtime, &wasm)).await?;
     let wanted = match found {
         Found::Linked(linked) => return Ok(linked),
         Found::Nothing(wanted) => wanted,
@@ -91,9 +93,19 @@ pub(crate) async fn link(
         Some(sharing) if !is_kept => of_others(sharing, key).await,
         _ => None,
     };
-    busy(runtime, move |runtime| {
+    let found = busy(runtime, lookups, move |runtime| {
+        Ok(match at_hand(runtime, &wanted, shared.as_ref())? {
+            Some(linked) => Found::Linked(linked),
+            None => Found::Nothing(wanted),
+        })
+    });
+    let wanted = match found.await? {
+        Found::Linked(linked) => return Ok(linked),
+        Found::Nothing(wanted) => wanted,
+    };
+    busy(runtime, &runtime.compilations, move |runtime| {
         let _turn: Option<Turn> = turn;
-        make(runtime, &wanted, shared.as_ref())
+        make(runtime, &wanted)
     })
     .await
 }
@@ -101,9 +113,10 @@ pub(crate) async fn link(
 /// Does what keeps a thread busy, on a thread of its own and when there is a permit.
 async fn busy<T: Send + 'static>(
     runtime: &Arc<RuntimeInner>,
+    permits: &Arc<Semaphore>,
     work: impl FnOnce(&RuntimeInner) -> Result<T, PrepareError> + Send + 'static,
 ) -> Result<T, PrepareError> {
-    let permit = Arc::clone(&runtime.compilations)
+    let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(|_| PrepareError::ShutDown)?;
@@ -185,21 +198,27 @@ async fn of_others(sharing: &CodeSharing, key: CodeKey) -> Option<Foreign> {
     found
 }
 
-fn make(
+/// Links what need not be compiled.
+fn at_hand(
     runtime: &RuntimeInner,
     wanted: &Wanted,
     shared: Option<&Foreign>,
-) -> Result<Arc<Linked>, PrepareError> {
+) -> Result<Option<Arc<Linked>>, PrepareError> {
     // Another caller of this process may have been at it.
+    if let Some(known) = runtime.known(&wanted.digest) {
+        return Ok(Some(known));
+    }
+    let code = of_disk(runtime, wanted.key)
+        .or_else(|| shared.and_then(|foreign| take_over(runtime, foreign)));
+    code.map(|code| finish(runtime, wanted, code)).transpose()
+}
+
+fn make(runtime: &RuntimeInner, wanted: &Wanted) -> Result<Arc<Linked>, PrepareError> {
+    // Another caller may have compiled it while this one waited.
     if let Some(known) = runtime.known(&wanted.digest) {
         return Ok(known);
     }
-    let at_hand = of_disk(runtime, wanted.key)
-        .or_else(|| shared.and_then(|foreign| take_over(runtime, foreign)));
-    let code = match at_hand {
-        Some(code) => code,
-        None => compile(runtime, wanted)?,
-    };
+    let code = compile(runtime, wanted)?;
     finish(runtime, wanted, code)
 }
 
@@ -256,6 +275,7 @@ fn take_over(runtime: &RuntimeInner, foreign: &Foreign) -> Option<Code> {
 fn compile(runtime: &RuntimeInner, wanted: &Wanted) -> Result<Code, PrepareError> {
     let key = wanted.key;
     let start = Instant::now();
+    prepare::check_types(&wanted.wasm)?;
     let code = Code::from_binary(&runtime.engine, &wanted.wasm).map_err(PrepareError::Compile)?;
     let took = start.elapsed();
     runtime.sources.compiled.fetch_add(1, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use futures::future::{Either, ready};
 use tokio::time::timeout_at;
 use wasmtime::{Store, Trap, WasmBacktrace};
 
+use crate::backtrace;
 use crate::call::CallPlan;
 use crate::engine::MAX_FRAMES;
 use crate::exports;
@@ -248,18 +249,17 @@ fn is_stack_overflow(error: &wasmtime::Error) -> bool {
 }
 
 fn trap(error: &wasmtime::Error) -> CallError {
-    let backtrace = error
-        .downcast_ref::<WasmBacktrace>()
-        .map(ToString::to_string);
+    let trace = error.downcast_ref::<WasmBacktrace>();
+    let raw = trace.map(ToString::to_string);
     let message = error
         .chain()
         .map(ToString::to_string)
         // The backtrace is the outermost context; it has a place of its own.
-        .filter(|text| Some(text) != backtrace.as_ref())
+        .filter(|text| Some(text) != raw.as_ref())
         .collect::<Vec<_>>()
         .join(": ");
     CallError::Trap {
         message,
-        backtrace: backtrace.unwrap_or_default(),
+        backtrace: trace.map(backtrace::text).unwrap_or_default(),
     }
 }

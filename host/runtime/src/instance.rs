@@ -130,6 +130,7 @@ impl LiveInstance {
     /// Ends a call that went well. The instance is retired, here and now, unless it may serve
     /// another one.
     pub(crate) fn rest(mut self) -> Option<Rested> {
+        self.store.data_mut().end_bodies();
         let home = self.home.upgrade()?;
         self.uses = self.uses.saturating_add(1);
         let cx = self.store.data_mut();

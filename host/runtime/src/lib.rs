@@ -10,6 +10,7 @@
 //! leaves through the trait [`Invoke`]; configuration, secrets and log lines come and go through
 //! [`HostEnv`]; compiled code that hosts share is kept by a [`CodeStore`].
 
+mod backtrace;
 mod component;
 mod runtime;
 

@@ -16,6 +16,9 @@ use crate::{
 /// The link name that is used unless the guest chose another.
 const DEFAULT_LINK: &str = "default";
 
+/// For how many interfaces a guest may choose a link within one call.
+const MAX_LINKS: usize = 1024;
+
 /// A function that an import goes to, apart from the link name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
@@ -60,6 +63,25 @@ impl Outbound {
 
     pub(crate) fn context(&self) -> &Arc<CallContext> {
         &self.cx
+    }
+
+    /// The same way out, with the link for one interface: what outlives a function of the guest is not
+    /// to keep all that it has chosen.
+    pub(crate) fn only(&self, lookup: &str) -> Self {
+        let chosen = self.links.get_key_value(lookup);
+        let links = chosen.map(|(lookup, name)| (lookup.clone(), Arc::clone(name)));
+        Self {
+            invoke: Arc::clone(&self.invoke),
+            cx: Arc::clone(&self.cx),
+            meter: Arc::clone(&self.meter),
+            links: links.into_iter().collect(),
+        }
+    }
+
+    /// Whether a guest may choose links for these interfaces as well.
+    pub(crate) fn has_room_for(&self, lookups: &[String]) -> bool {
+        let is_new = |lookup: &&String| !self.links.contains_key(*lookup);
+        self.links.len() + lookups.iter().filter(is_new).count() <= MAX_LINKS
     }
 
     /// Chooses the link for an interface for the rest of this call.

@@ -36,6 +36,20 @@ pub(crate) fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>, PrepareError> {
     }
 }
 
+/// Refuses types that are nested so deep that reading them takes more stack than there is: the compiler's
+/// own reader goes down into each, and a stack that overflows ends the process.
+pub(crate) fn check_types(component: &[u8]) -> Result<(), PrepareError> {
+    let read = || {
+        for payload in Parser::new(0).parse_all(component) {
+            if let Payload::ComponentTypeSection(types) = payload? {
+                types.into_iter().try_for_each(|item| item.map(drop))?;
+            }
+        }
+        Ok::<_, wasmparser::BinaryReaderError>(())
+    };
+    read().map_err(|error| PrepareError::Compile(wasmtime::Error::msg(error.to_string())))
+}
+
 /// Says what bytes look like that are not WebAssembly.
 fn describe(bytes: &[u8]) -> String {
     match bytes {
@@ -106,6 +120,29 @@ mod tests {
 
     fn error(wasm: &[u8]) -> String {
         componentize(wasm).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn types_that_are_nested_too_deep_are_refused_before_they_are_compiled() {
+        let component = |depth: usize| {
+            let mut section = vec![1];
+            section.extend([0x42, 1, 1].repeat(depth));
+            section.extend([0x42, 0]);
+            let mut bytes = b"\0asm\x0d\0\x01\0\x07".to_vec();
+            let mut left = section.len();
+            while left >= 0x80 {
+                bytes.push((left % 0x80) as u8 | 0x80);
+                left /= 0x80;
+            }
+            bytes.push(left as u8);
+            bytes.extend(section);
+            bytes
+        };
+        check_types(&component(20)).unwrap();
+        for depth in [1000, 300_000] {
+            let error = check_types(&component(depth)).unwrap_err();
+            assert!(matches!(error, PrepareError::Compile(_)), "{error}");
+        }
     }
 
     #[test]

@@ -26,6 +26,9 @@ use crate::{
 /// One part in so many of all instances may wait for a further call.
 const KEPT_SHARE: u32 = 4;
 
+/// How many may look at once for code that is there already, which reads and hashes files.
+const LOOKUPS: usize = 4;
+
 /// Runs components. Cloning is cheap; all clones are the same runtime.
 #[derive(Clone)]
 pub struct Runtime(Arc<RuntimeInner>);
@@ -43,6 +46,8 @@ pub(crate) struct RuntimeInner {
     /// Code in use by the hash of its wasm, so that components made from one file share it.
     linked: Mutex<HashMap<Digest, Weak<Linked>>>,
     pub(crate) compilations: Arc<Semaphore>,
+    /// For what looks for code that is there already, and is not to wait for what is compiled.
+    pub(crate) lookups: Arc<Semaphore>,
     shelves: Shelves,
 }
 
@@ -132,6 +137,7 @@ impl Runtime {
         Ok(Self(Arc::new(RuntimeInner {
             ticker: Ticker::start(&engine, config.tick)?,
             compilations: Arc::new(Semaphore::new(config.max_compilations)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
             shelves: Shelves::new(choices.instances.div_ceil(KEPT_SHARE) as usize),
             keys: CodeKeys::of(&engine),
             sharing: OnceLock::new(),

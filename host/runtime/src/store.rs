@@ -9,8 +9,10 @@ use std::sync::{Arc, LazyLock};
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::clocks::MonotonicClock;
 use wasmtime_wasi::p2::DynPollable;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::Shared;
@@ -107,6 +109,17 @@ impl Ctx {
         }
         self.shared.log.tell(&*self.shared.env);
         call.hold
+    }
+
+    /// Ends the bodies that the guest has begun and left without an end. One that has not got all the
+    /// bytes that its `content-length` tells breaks off; without this it would look whole.
+    pub(crate) fn end_bodies(&mut self) {
+        let entries = self.table.iter_mut();
+        for body in entries.filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>()) {
+            let (ended, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            // The reader is told of a mismatch, the guest is not there any more to be told.
+            std::mem::replace(body, ended).finish(None).ok();
+        }
     }
 
     /// How many resources the guest still holds between two calls, apart from its standard
@@ -207,10 +220,28 @@ fn store_of(engine: &Engine, ctx: Ctx) -> Store<Ctx> {
     store
 }
 
+/// The clock of all calls: each one has a WASI context of its own, and an instance that serves several
+/// of them is not to see time go back.
+struct Clock;
+
+static CLOCK: LazyLock<MonotonicClock> = LazyLock::new(MonotonicClock::new);
+
+impl HostMonotonicClock for Clock {
+    fn resolution(&self) -> u64 {
+        CLOCK.resolution()
+    }
+
+    fn now(&self) -> u64 {
+        CLOCK.now()
+    }
+}
+
 /// No directories, no sockets, no environment, and streams that say nothing but errors.
 fn new_wasi(stdio: &Stdio) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.arg("main.wasm").max_random_size(MAX_RANDOM);
+    wasi.arg("main.wasm")
+        .max_random_size(MAX_RANDOM)
+        .monotonic_clock(Clock);
     stdio.connect(&mut wasi);
     wasi.build()
 }

@@ -3,8 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader, write};
 
-use crate::Shape;
 use crate::codec::Plan;
+use crate::{CodecError, Shape};
+
+/// Up to how many bytes an answer is decoded without a look at how much memory it would take.
+const SMALL: usize = 64 << 10;
 
 /// A type that stands on the wire.
 pub(crate) trait Wire: Sized + Send + Sync + 'static {
@@ -39,6 +42,15 @@ pub(crate) trait WireList: Sized + Send + Sync + 'static {
         let mut out = BytesMut::new();
         self.encode_all(&mut out);
         out.freeze()
+    }
+
+    /// Reads the list, whose shape is `shape`, from an answer of whoever is behind a link: values of a
+    /// few bytes each take much more memory than that.
+    fn from_answer(shape: &Shape, answer: Bytes) -> Result<Self, CodecError> {
+        if answer.len() > SMALL {
+            shape.complete(&answer)?;
+        }
+        Ok(Self::from_bytes(answer)?)
     }
 
     /// Reads the list from bytes that hold nothing else.

@@ -14,7 +14,7 @@ use lattice_runtime::{
     CallContext, Component, ComponentOptions, HostEnv, LogRecord, LogSource, Reuse, SecretError,
     SecretText,
 };
-use support::{FakeInvoke, find, runtime, wat};
+use support::{FakeInvoke, as_number, find, runtime, wat};
 
 /// A line as it was logged.
 #[derive(Debug, Clone)]
@@ -271,4 +271,30 @@ async fn a_flood_of_lines_is_cut_and_what_is_left_out_is_counted() {
     env.set(&[("log_rate", "0")]);
     call(&component, "flood", soon()).await;
     assert_eq!(env.lines().len(), 5000);
+}
+
+#[tokio::test]
+async fn time_does_not_go_back_between_the_calls_of_an_instance() {
+    let source = r#"(component
+      (import "wasi:clocks/monotonic-clock@0.2.6" (instance $clock
+        (export "now" (func (result u64)))))
+      (core func $now (canon lower (func $clock "now")))
+      (core module $m
+        (import "" "now" (func $now (result i64)))
+        (func (export "now") (result i64) (call $now))
+        (func (export "later") (result i64) (local $end i64)
+          (local.set $end (i64.add (call $now) (i64.const 20000000)))
+          (loop $again (br_if $again (i64.lt_u (call $now) (local.get $end))))
+          (call $now)))
+      (core instance $i (instantiate $m (with "" (instance (export "now" (func $now))))))
+      (func (export "now") (result u64) (canon lift (core func $i "now")))
+      (func (export "later") (result u64) (canon lift (core func $i "later"))))"#;
+    let component = prepare(source, &Arc::default(), true).await;
+    let mut before = 0;
+    for function in ["later", "now", "later", "now"] {
+        let time = as_number(call(&component, function, soon()).await);
+        assert!(time >= before, "{time} after {before}");
+        assert_eq!(component.kept_instances(), 1);
+        before = time;
+    }
 }

@@ -6,7 +6,7 @@ use wasmtime::component::Val;
 use super::CodecError;
 use super::encode::Handles;
 use super::plan::{Names, Plan};
-use super::skip::charge;
+use super::skip::{charge, charge_flags, charge_name};
 
 /// Reads one value; `parts` bounds how many parts it may have.
 pub(super) fn decode(
@@ -37,9 +37,9 @@ pub(super) fn decode(
         }
         Plan::Enum(names) => {
             let case = r.case("enum", names.len() as u32)?;
-            Val::Enum(name(names, case)?)
+            Val::Enum(name(names, case, parts)?)
         }
-        Plan::Flags(names) => flags(names, r)?,
+        Plan::Flags(names) => flags(names, r, parts)?,
         Plan::Handle => Val::Resource(handles.adopt(r.bytes()?)?),
         _ => compound(plan, r, parts, handles)?,
     })
@@ -64,22 +64,20 @@ fn compound(
             }
             Val::List(items)
         }
-        Plan::Record(fields) => Val::Record(
-            fields
-                .iter()
-                .map(|(name, plan)| Ok((name.clone(), decode(plan, r, parts, handles)?)))
-                .collect::<Result<_, CodecError>>()?,
-        ),
-        Plan::Tuple(plans) => Val::Tuple(
-            plans
-                .iter()
-                .map(|plan| decode(plan, r, parts, handles))
-                .collect::<Result<_, _>>()?,
-        ),
+        Plan::Record(fields) => record(fields, r, parts, handles)?,
+        Plan::Tuple(plans) => {
+            // Of just the size: what is collected of results has room for four at least.
+            let mut values = Vec::with_capacity(plans.len());
+            for plan in plans.iter() {
+                values.push(decode(plan, r, parts, handles)?);
+            }
+            Val::Tuple(values)
+        }
         Plan::Variant { names, cases } => {
             let case = r.case("variant", names.len() as u32)?;
+            let name = name(names, case, parts)?;
             let payload = optional(cases[case as usize].as_ref(), r, parts, handles)?;
-            Val::Variant(name(names, case)?, payload)
+            Val::Variant(name, payload)
         }
         Plan::Option(some) => match r.u8()? {
             0 => Val::Option(None),
@@ -106,6 +104,20 @@ fn compound(
     })
 }
 
+fn record(
+    fields: &[(String, Plan)],
+    r: &mut Reader,
+    parts: &mut usize,
+    handles: &mut dyn Handles,
+) -> Result<Val, CodecError> {
+    let mut values = Vec::with_capacity(fields.len());
+    for (name, plan) in fields {
+        charge_name(parts, name)?;
+        values.push((name.clone(), decode(plan, r, parts, handles)?));
+    }
+    Ok(Val::Record(values))
+}
+
 fn optional(
     plan: Option<&Plan>,
     r: &mut Reader,
@@ -116,23 +128,23 @@ fn optional(
         .transpose()
 }
 
-fn name(names: &Names, case: u32) -> Result<String, CodecError> {
+fn name(names: &Names, case: u32, parts: &mut usize) -> Result<String, CodecError> {
     // `Reader::case` has checked the number already.
-    names
+    let name = names
         .get(case as usize)
-        .map(str::to_owned)
         .ok_or(CodecError::Decode(DecodeError::InvalidCase {
             what: "enum",
             case,
             cases: names.len() as u32,
-        }))
+        }))?;
+    charge_name(parts, name)?;
+    Ok(name.to_owned())
 }
 
-fn flags(names: &Names, r: &mut Reader) -> Result<Val, CodecError> {
+fn flags(names: &Names, r: &mut Reader, parts: &mut usize) -> Result<Val, CodecError> {
     let raw = r.take(names.len().div_ceil(8))?;
-    let set = names
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| raw[i / 8] >> (i % 8) & 1 == 1);
-    Ok(Val::Flags(set.map(|(_, name)| name.to_owned()).collect()))
+    charge_flags(parts, names, &raw)?;
+    let mut set = Vec::with_capacity(names.set_in(&raw).count());
+    set.extend(names.set_in(&raw).map(str::to_owned));
+    Ok(Val::Flags(set))
 }

@@ -19,8 +19,9 @@ use bytes::{Bytes, BytesMut};
 use lattice_codec::Reader;
 use wasmtime::component::Val;
 
-/// How many parts one parameter or result list may have. A [`Val`] takes 40 bytes, so that the
-/// values of one call stay below about 200 MiB whatever the bytes say.
+/// How many parts one parameter or result list may have. A [`Val`] takes 40 bytes, and one that has
+/// a name up to a hundred, so that the values of one call stay below about 400 MiB whatever the bytes
+/// say.
 const MAX_PARTS: usize = 4 << 20;
 
 /// Encodes a parameter or result list.

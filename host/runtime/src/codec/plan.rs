@@ -7,6 +7,9 @@ use wasmtime::component::Type;
 /// The most nodes that the plan of one function may have. Interfaces in use have hundreds.
 const MAX_NODES: usize = 100_000;
 
+/// How many bytes of a name count as one node: each occurrence of a type has a copy of it.
+const NAME_BYTES: usize = 16;
+
 /// How many names are searched one by one; more are looked up in a table.
 const FEW_NAMES: usize = 12;
 
@@ -81,6 +84,16 @@ impl Names {
         self.list.iter().map(String::as_str)
     }
 
+    /// The names of the flags that are set in `raw`, which has a bit for each of them.
+    pub(crate) fn set_in<'a>(&'a self, raw: &'a [u8]) -> impl Iterator<Item = &'a str> {
+        let is_set = move |at: usize| {
+            raw.get(at / 8)
+                .is_some_and(|byte| byte >> (at % 8) & 1 == 1)
+        };
+        let names = self.iter().enumerate();
+        names.filter_map(move |(at, name)| is_set(at).then_some(name))
+    }
+
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         match &self.table {
             Some(table) => table.get(name).map(|i| *i as usize),
@@ -101,16 +114,36 @@ impl<'a> Planner<'a> {
         Self { nodes: 0, handles }
     }
 
+    /// How large the plans have become together.
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    fn grow(&mut self, nodes: usize) -> Result<(), String> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            return Err(format!("its type has more than {MAX_NODES} parts"));
+        }
+        Ok(())
+    }
+
+    /// The names of cases or flags, each of which is a node.
+    fn names<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> Result<Names, String> {
+        let mut list = Vec::new();
+        for name in names {
+            self.grow(1 + name.len() / NAME_BYTES)?;
+            list.push(name);
+        }
+        Ok(Names::new(list))
+    }
+
     /// Plans a type.
     ///
     /// # Errors
     ///
     /// Says why values of the type cannot travel.
     pub(crate) fn plan(&mut self, ty: &Type) -> Result<Plan, String> {
-        self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            return Err(format!("its type has more than {MAX_NODES} parts"));
-        }
+        self.grow(1)?;
         Ok(match ty {
             Type::Bool => Plan::Bool,
             Type::U8 => Plan::U8,
@@ -147,7 +180,10 @@ impl<'a> Planner<'a> {
             Type::Record(record) => Plan::Record(
                 record
                     .fields()
-                    .map(|field| Ok((field.name.to_owned(), self.plan(&field.ty)?)))
+                    .map(|field| {
+                        self.grow(field.name.len() / NAME_BYTES)?;
+                        Ok((field.name.to_owned(), self.plan(&field.ty)?))
+                    })
                     .collect::<Result<_, String>>()?,
             ),
             Type::Tuple(tuple) => Plan::Tuple(
@@ -157,19 +193,19 @@ impl<'a> Planner<'a> {
                     .collect::<Result<_, _>>()?,
             ),
             Type::Variant(variant) => Plan::Variant {
-                names: Names::new(variant.cases().map(|case| case.name)),
+                names: self.names(variant.cases().map(|case| case.name))?,
                 cases: variant
                     .cases()
                     .map(|case| case.ty.as_ref().map(|ty| self.plan(ty)).transpose())
                     .collect::<Result<_, _>>()?,
             },
-            Type::Enum(cases) => Plan::Enum(Names::new(cases.names())),
+            Type::Enum(cases) => Plan::Enum(self.names(cases.names())?),
             Type::Option(option) => Plan::Option(Box::new(self.plan(&option.ty())?)),
             Type::Result(result) => Plan::Result {
                 ok: self.boxed(result.ok())?,
                 err: self.boxed(result.err())?,
             },
-            Type::Flags(flags) => Plan::Flags(Names::new(flags.names())),
+            Type::Flags(flags) => Plan::Flags(self.names(flags.names())?),
             other => return Err(format!("it uses `{other:?}`")),
         })
     }

@@ -3,7 +3,10 @@
 use lattice_codec::{DecodeError, Reader};
 
 use super::CodecError;
-use super::plan::Plan;
+use super::plan::{Names, Plan};
+
+/// How many bytes of a name count as one part.
+const NAME_BYTES: usize = 32;
 
 /// Takes one part from what is left.
 pub(super) fn charge(parts: &mut usize, n: usize) -> Result<(), CodecError> {
@@ -11,6 +14,20 @@ pub(super) fn charge(parts: &mut usize, n: usize) -> Result<(), CodecError> {
         limit: super::MAX_PARTS,
     })?;
     Ok(())
+}
+
+/// Takes what a name is beside the part that has it. It does not stand on the wire, and each value
+/// holds a copy of it.
+pub(super) fn charge_name(parts: &mut usize, name: &str) -> Result<(), CodecError> {
+    charge(parts, name.len() / NAME_BYTES)
+}
+
+/// Takes what the flags are that are set in `raw`: each one is a text of its own.
+pub(super) fn charge_flags(parts: &mut usize, names: &Names, raw: &[u8]) -> Result<(), CodecError> {
+    names.set_in(raw).try_for_each(|name| {
+        charge(parts, 1)?;
+        charge_name(parts, name)
+    })
 }
 
 /// Moves `reader` behind a value of the planned type.
@@ -30,11 +47,19 @@ pub(super) fn skip(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(),
         Plan::Char => drop(r.char()?),
         Plan::String => text(r)?,
         Plan::Bytes | Plan::Handle => drop(r.bytes()?),
-        Plan::Flags(names) => drop(r.take(names.len().div_ceil(8))?),
-        Plan::Enum(names) => drop(r.case("enum", names.len() as u32)?),
+        Plan::Flags(names) => charge_flags(parts, names, &r.take(names.len().div_ceil(8))?)?,
+        Plan::Enum(names) => {
+            let case = r.case("enum", names.len() as u32)?;
+            charge_case(parts, names, case)?;
+        }
         _ => compound(plan, r, parts)?,
     }
     Ok(())
+}
+
+fn charge_case(parts: &mut usize, names: &Names, case: u32) -> Result<(), CodecError> {
+    let name = names.get(case as usize).unwrap_or_default();
+    charge_name(parts, name)
 }
 
 /// Moves `r` behind a text, which is looked at as when it is read.
@@ -54,11 +79,15 @@ fn compound(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(), CodecE
             }
             Ok(())
         }
-        Plan::Record(fields) => fields.iter().try_for_each(|(_, plan)| skip(plan, r, parts)),
+        Plan::Record(fields) => fields.iter().try_for_each(|(name, plan)| {
+            charge_name(parts, name)?;
+            skip(plan, r, parts)
+        }),
         Plan::Tuple(items) => items.iter().try_for_each(|plan| skip(plan, r, parts)),
-        Plan::Variant { cases, .. } => {
-            let case = r.case("variant", cases.len() as u32)? as usize;
-            optional(cases[case].as_ref(), r, parts)
+        Plan::Variant { names, cases } => {
+            let case = r.case("variant", cases.len() as u32)?;
+            charge_case(parts, names, case)?;
+            optional(cases[case as usize].as_ref(), r, parts)
         }
         Plan::Option(some) => {
             // The closure form of `Reader::option` would force the two error types together.

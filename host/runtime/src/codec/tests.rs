@@ -3,9 +3,12 @@
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, write};
 use proptest::prelude::*;
-use wasmtime::component::Val;
+use wasmtime::Engine;
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{Component as Code, Val};
 
 use super::*;
+use crate::dynamic::{Resources, signature};
 
 /// A type, before it becomes a plan.
 #[derive(Debug, Clone)]
@@ -281,4 +284,81 @@ fn a_negative_and_a_large_number_stand_as_the_wire_wants_them() {
     ];
     let bytes = encode_list(&shape, &values, &mut NoHandles).unwrap();
     assert_eq!(&bytes[..], [0xff, 0x7e, 0x90, 0x4e, 0x01, 0x01]);
+}
+
+#[test]
+fn names_count_towards_the_parts_alike_in_both_walks() {
+    let long = || "n".repeat(3200);
+    for (plan, bytes, takes) in [
+        // Itself, and each flag that is set.
+        (
+            Plan::Flags(Names::new((0..9).map(label))),
+            &[0x81, 0x01][..],
+            4,
+        ),
+        (Plan::Flags(Names::new([long()])), &[1][..], 102),
+        (Plan::Enum(Names::new([long()])), &[0][..], 101),
+        (
+            Plan::Record(Box::new([(long(), Plan::U8), (label(1), Plan::U8)])),
+            &[7, 7][..],
+            103,
+        ),
+        (
+            Plan::Variant {
+                names: Names::new([long()]),
+                cases: Box::new([Some(Plan::U8)]),
+            },
+            &[0, 7][..],
+            102,
+        ),
+    ] {
+        let reader = || Reader::new(Bytes::copy_from_slice(bytes));
+        for (room, fits) in [(takes, true), (takes - 1, false)] {
+            let (mut skipped, mut decoded) = (room, room);
+            let skip = skip::skip(&plan, &mut reader(), &mut skipped);
+            let decode = decode::decode(&plan, &mut reader(), &mut decoded, &mut NoHandles);
+            assert_eq!((skip.is_ok(), decode.is_ok()), (fits, fits), "{takes}");
+        }
+    }
+}
+
+/// A function that passes a record with one field many times.
+fn passing(label: &str, times: usize) -> ComponentFunc {
+    let text = format!(
+        r#"(component (import "a:b/c" (instance
+            (type $fields (record (field "{label}" u8)))
+            (export "r" (type $r (eq $fields)))
+            (export "f" (func (param "a" (tuple {})))))))"#,
+        "$r ".repeat(times)
+    );
+    let component = wat::parse_str(text).unwrap();
+    let code = Code::new(&Engine::default(), component).unwrap();
+    for (_, import) in code.component_type().imports(code.engine()) {
+        let ComponentItem::ComponentInstance(instance) = import.ty else {
+            continue;
+        };
+        for (_, export) in instance.exports(code.engine()) {
+            if let ComponentItem::ComponentFunc(func) = export.ty {
+                return func;
+            }
+        }
+    }
+    panic!("no function");
+}
+
+#[test]
+fn names_count_towards_what_the_plan_of_a_function_may_be() {
+    let planned = |label: &str| signature(&passing(label, 20), &Resources::default()).map(drop);
+    assert_eq!(planned("short"), Ok(()));
+    assert_eq!(planned(&"n".repeat(1000)), Ok(()));
+    assert!(planned(&"n".repeat(90_000)).unwrap_err().contains("parts"));
+}
+
+#[test]
+fn the_plans_of_a_component_are_bounded_together() {
+    let large = passing(&"n".repeat(70_000), 20);
+    let resources = Resources::default();
+    let planned = (0..20).filter(|_| signature(&large, &resources).is_ok());
+    assert_eq!(planned.count(), 11);
+    assert!(signature(&passing("short", 20), &resources).is_ok());
 }

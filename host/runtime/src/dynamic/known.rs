@@ -15,14 +15,11 @@ use wasmtime::component::{ComponentNamedList, Lift, LinkerInstance, Lower};
 use super::Import;
 use super::lanes::Define;
 use super::values::{cases_for, is_refused, malformed};
+use crate::InvokeError;
 use crate::codec::Plan;
 use crate::imports::chain;
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
-use crate::{CodecError, InvokeError};
-
-/// Up to how many bytes an answer is decoded without a look at how much memory it would take.
-const SMALL: usize = 64 << 10;
 
 /// Finds the lane for an import, if it is one of the known functions.
 pub(super) fn find(import: &Import) -> Option<Define> {
@@ -73,7 +70,7 @@ where
                 Ok(answer) => answer,
                 Err(error) => refusal(&import, &error).ok_or(error)?,
             };
-            let read = read::<T, E>(&import, answer);
+            let read = <(Result<T, E>,)>::from_answer(&import.results, answer);
             Ok(read.map_err(|error| malformed(&import, error))?)
         })
     })
@@ -100,14 +97,6 @@ fn refusal(import: &Import, error: &InvokeError) -> Option<Bytes> {
         }
         Some(out.freeze())
     })
-}
-
-fn read<T: Wire, E: Wire>(import: &Import, reply: Bytes) -> Result<(Result<T, E>,), CodecError> {
-    if reply.len() > SMALL {
-        // Values of a few bytes each take much more memory than that.
-        import.results.complete(&reply)?;
-    }
-    Ok(<(Result<T, E>,)>::from_bytes(reply)?)
 }
 
 /// A record as guests have it and as it stands on the wire.

@@ -5,6 +5,7 @@ mod known;
 mod lanes;
 mod values;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
@@ -57,13 +58,33 @@ enum Owner {
     Host(String),
 }
 
-/// The resource types that the imports seen so far have introduced.
+/// How large the plans of all functions of a component may be together. A few bytes of it have many
+/// functions pass one large type, and each of them has a plan of its own.
+const MAX_PLANNED: usize = 1_000_000;
+
+/// The resource types that the imports seen so far have introduced, and how much was planned with
+/// them.
 #[derive(Default)]
-pub(crate) struct Resources(Vec<(ResourceType, Owner)>);
+pub(crate) struct Resources {
+    types: Vec<(ResourceType, Owner)>,
+    planned: Cell<usize>,
+}
 
 impl Resources {
+    /// Counts the plans of one more function.
+    fn count(&self, nodes: usize) -> Result<(), String> {
+        let planned = self.planned.get() + nodes;
+        if planned > MAX_PLANNED {
+            return Err(format!(
+                "the types of it and of the functions before it have more than {MAX_PLANNED} parts"
+            ));
+        }
+        self.planned.set(planned);
+        Ok(())
+    }
+
     fn owner(&self, ty: ResourceType) -> Option<&Owner> {
-        self.0
+        self.types
             .iter()
             .find(|(known, _)| *known == ty)
             .map(|(_, owner)| owner)
@@ -128,6 +149,7 @@ pub(crate) fn signature(func: &ComponentFunc, resources: &Resources) -> Result<S
     {
         let ok = result.ok().map(|ty| planner.plan(&ty)).transpose()?;
         let results: Vec<Plan> = ok.into_iter().collect();
+        resources.count(planner.nodes())?;
         return Ok(Signature {
             params: Shape::new(params),
             results: Shape::new(results),
@@ -138,6 +160,7 @@ pub(crate) fn signature(func: &ComponentFunc, resources: &Resources) -> Result<S
         .iter()
         .map(|ty| planner.plan(ty))
         .collect::<Result<_, _>>()?;
+    resources.count(planner.nodes())?;
     Ok(Signature {
         params: Shape::new(params),
         results: Shape::new(results),
@@ -177,7 +200,7 @@ impl Resources {
                 _ if instance_name.starts_with("wrpc:rpc/error") => Owner::RpcError,
                 _ => Owner::Host(name.to_owned()),
             };
-            self.0.push((ty, owner));
+            self.types.push((ty, owner));
             new.push(name.to_owned());
         }
         new
@@ -315,5 +338,5 @@ fn define(
 
 /// Registers `error` of `wrpc:rpc` as a value of the guest.
 fn push_error(cx: &mut Ctx, error: &crate::InvokeError) -> wasmtime::Result<Resource<RpcError>> {
-    Ok(cx.table.push(RpcError(crate::imports::chain(error)))?)
+    Ok(cx.table.push(RpcError(crate::imports::kept_chain(error)))?)
 }

@@ -14,6 +14,9 @@ use crate::{CodecError, InvokeError};
 /// A resource that the callee owns: the bytes that stand for it on the wire.
 pub(crate) struct RemoteResource(Bytes);
 
+/// How long the bytes of a handle may be.
+const MAX_HANDLE: usize = 4 << 10;
+
 struct StoreHandles<'a, 'b>(&'a mut StoreContextMut<'b, Ctx>);
 
 impl Handles for StoreHandles<'_, '_> {
@@ -34,6 +37,14 @@ impl Handles for StoreHandles<'_, '_> {
 
     fn adopt(&mut self, bytes: Bytes) -> Result<ResourceAny, CodecError> {
         let fail = |error: wasmtime::Error| CodecError::Handle(format!("{error:#}"));
+        if bytes.len() > MAX_HANDLE {
+            return Err(CodecError::Handle(format!(
+                "it has {} bytes, more than {MAX_HANDLE}",
+                bytes.len()
+            )));
+        }
+        // A slice would keep the whole answer for as long as the handle is there.
+        let bytes = Bytes::copy_from_slice(&bytes);
         let handle = self.0.data_mut().table.push(RemoteResource(bytes));
         let handle = handle.map_err(|error| fail(error.into()))?;
         ResourceAny::try_from_resource(handle, &mut *self.0).map_err(fail)

@@ -6,7 +6,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::p2::IoError;
 
-use super::{RpcError, messaging};
+use super::{RpcError, check_kept, messaging};
 use crate::store::Ctx;
 
 /// `call-target-interface`: the interface as links name it.
@@ -59,6 +59,7 @@ fn link_target(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
         "[constructor]call-target-interface",
         |mut store, (namespace, package, interface): (String, String, String)| {
             let lookup = format!("{namespace}:{package}/{interface}");
+            check_kept("the name of an interface", &lookup).map_err(wasmtime::Error::msg)?;
             Ok((store.data_mut().table.push(CallTarget(lookup))?,))
         },
     )
@@ -75,6 +76,14 @@ fn choose(
     let mut lookups = Vec::with_capacity(targets.len());
     for target in targets {
         lookups.push(cx.table.delete(target)?.0);
+    }
+    if let Err(refused) = check_kept("the name of a link", &name) {
+        return Ok(Err(refused));
+    }
+    if !cx.outbound().has_room_for(&lookups) {
+        return Ok(Err(
+            "links were chosen for more interfaces than one call may choose them for".to_owned(),
+        ));
     }
     for lookup in &lookups {
         if let Err(refused) = check(cx, (&name, lookup)) {

@@ -16,7 +16,7 @@ use wasmtime::component::{
 };
 
 use self::wire::{Error, KeyResponse};
-use super::{FromInvoke as _, Remote, outcome};
+use super::{FromInvoke as _, Remote, check_kept, outcome};
 use crate::outbound::{Outbound, unexpected};
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
@@ -149,6 +149,9 @@ fn link_bucket(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
         },
     )?;
     instance.func_wrap("open", |mut store, (identifier,): (String,)| {
+        if let Err(refused) = check_kept("the name of a bucket", &identifier) {
+            return Ok((Err(Error::Other(refused)),));
+        }
         let bucket = store.data_mut().table.push(Bucket(identifier))?;
         Ok((Ok::<_, Error>(bucket),))
     })?;

@@ -18,7 +18,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
 
 use self::wire::{Lease, LockError};
-use super::{Remote, chain, outcome};
+use super::{Remote, chain, check_kept, outcome};
 use crate::outbound::Outbound;
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
@@ -133,6 +133,7 @@ async fn acquire(
     key: String,
     ttl: u32,
 ) -> Result<Lock, Error> {
+    check_kept("the key of a lock", &key).map_err(Error::Unknown)?;
     let link = outbound.link_name(ACQUIRE.lookup).into();
     let began = Instant::now();
     let params = (STORE.to_owned(), key.clone(), ttl, 0_u32);
@@ -141,6 +142,7 @@ async fn acquire(
         Ok(Err(error)) => return Err(refused(&key, error)),
         Err(error) => return Err(Error::Unknown(chain(&error))),
     };
+    check_kept("the token of a lease", &lease.token).map_err(Error::Unknown)?;
     Ok(Lock {
         key,
         token: Some(lease.token),

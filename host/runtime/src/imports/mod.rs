@@ -205,6 +205,28 @@ impl FromInvoke for String {
     }
 }
 
+/// How long a text may be, in bytes, that the host keeps for a handle of a guest: beside the guest's
+/// own memory, and for as many handles as it may have.
+const MAX_KEPT_TEXT: usize = 16 << 10;
+
+/// Refuses a text that is too long to be kept for a handle; `what` names it.
+fn check_kept(what: &str, text: &str) -> Result<(), String> {
+    if text.len() <= MAX_KEPT_TEXT {
+        return Ok(());
+    }
+    Err(format!(
+        "{what} has {} bytes, more than the {MAX_KEPT_TEXT} that a host keeps",
+        text.len()
+    ))
+}
+
+/// The text of an error for a handle, cut where it is too long to be kept.
+pub(crate) fn kept_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = chain(error);
+    text.truncate(text.floor_char_boundary(MAX_KEPT_TEXT));
+    text
+}
+
 /// The shape of a result list as [`Remote::call`] wants it; made once per function.
 pub(crate) fn outcome<T: Wire, E: Wire>() -> Shape {
     <(Result<T, E>,)>::shape()
@@ -263,7 +285,7 @@ impl Remote {
             };
             let last = i + 1 == self.instances.len();
             match outbound.call(target, params.clone()).await {
-                Ok(reply) => return (i, unwrap_reply(reply)),
+                Ok(reply) => return (i, unwrap_reply(results, reply)),
                 Err(InvokeError::NotServed { .. }) if !last => {}
                 Err(error) => return (i, Err(E::from_invoke(&error))),
             }
@@ -272,8 +294,13 @@ impl Remote {
     }
 }
 
-fn unwrap_reply<T: Wire, E: Wire + FromInvoke>(reply: bytes::Bytes) -> Result<T, E> {
-    match <(Result<T, E>,)>::from_bytes(reply) {
+/// Reads an answer, whose shape is `results`.
+fn unwrap_reply<T, E>(results: &Shape, reply: bytes::Bytes) -> Result<T, E>
+where
+    T: Wire,
+    E: Wire + FromInvoke,
+{
+    match <(Result<T, E>,)>::from_answer(results, reply) {
         Ok((result,)) => result,
         Err(error) => Err(E::from_invoke(&error)),
     }
@@ -307,7 +334,40 @@ where
 
 #[cfg(test)]
 mod tests {
+    use bytes::{Bytes, BytesMut};
+    use lattice_codec::write;
+
     use super::*;
+
+    #[test]
+    fn an_answer_that_would_take_far_more_memory_than_it_has_bytes_is_refused() {
+        type Entries = Vec<Option<(String, Bytes)>>;
+        let shape = outcome::<Entries, String>();
+        let nones = |count: usize| {
+            let mut reply = BytesMut::new();
+            write::bool(&mut reply, false);
+            write::uleb(&mut reply, count as u64);
+            reply.resize(reply.len() + count, 0);
+            unwrap_reply::<Entries, String>(&shape, reply.freeze())
+        };
+        assert_eq!(nones(100_000).unwrap().len(), 100_000);
+        let refused = nones(5_000_000).unwrap_err();
+        assert!(refused.contains("parts"), "{refused}");
+    }
+
+    #[test]
+    fn the_text_of_an_error_that_is_kept_is_cut() {
+        let error = |bytes: usize| InvokeError::Failed {
+            target: "other".to_owned(),
+            message: "é".repeat(bytes / 2),
+        };
+        let short = error(100);
+        assert_eq!(kept_chain(&short), chain(&short));
+        let long = error(2 * MAX_KEPT_TEXT);
+        let kept = kept_chain(&long);
+        assert!(kept.len() > MAX_KEPT_TEXT - 2 && kept.len() <= MAX_KEPT_TEXT);
+        assert!(chain(&long).starts_with(&kept));
+    }
 
     #[test]
     fn compatible_versions_are_the_hosts() {

@@ -21,7 +21,7 @@ use wasmtime::component::{
 
 use self::chunks::path;
 use self::value::{BlobData, IncomingValue, OutgoingValue};
-use super::{Remote, chain, forward, outcome};
+use super::{Remote, chain, check_kept, forward, outcome};
 use crate::codec::Plan;
 use crate::outbound::{Outbound, Target};
 use crate::store::Ctx;
@@ -196,6 +196,9 @@ fn link_blobstore(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
     instance.func_wrap_async("create-container", move |mut store, (name,): (String,)| {
         let results = results.clone();
         Box::new(async move {
+            if let Err(refused) = check_kept("the name of a container", &name) {
+                return Ok((Err(refused),));
+            }
             let create = blobstore("create-container");
             let params = (name.clone(),);
             let (version, made) = create
@@ -211,6 +214,9 @@ fn link_blobstore(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
     instance.func_wrap_async("get-container", move |mut store, (name,): (String,)| {
         let results = results.clone();
         Box::new(async move {
+            if let Err(refused) = check_kept("the name of a container", &name) {
+                return Ok((Err(refused),));
+            }
             let exists = blobstore("container-exists");
             let params = (name.clone(),);
             let (version, found) = exists
@@ -325,6 +331,9 @@ fn link_get_data(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
         |mut store, (handle, object, start, end): (Resource<Container>, String, u64, u64)| {
             Box::new(async move {
                 let id = id(store.data(), &handle, object)?;
+                if let Err(refused) = check_kept("the name of an object", &id.object) {
+                    return Ok((Err(refused),));
+                }
                 let first = store.data().table.get(&handle)?.version;
                 let params = (id.clone(), start, end);
                 let outbound = store.data().outbound();
@@ -353,8 +362,11 @@ fn link_write_data(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<(
          (handle, object, value): (Resource<Container>, String, Resource<OutgoingValue>)| {
             let cx = store.data_mut();
             let id = id(cx, &handle, object)?;
+            if let Err(refused) = check_kept("the name of an object", &id.object) {
+                return Ok((Err(refused),));
+            }
             let version = cx.table.get(&handle)?.version;
-            let outbound = cx.outbound().clone();
+            let outbound = cx.outbound().only(CONTAINER);
             Ok((cx
                 .table
                 .get_mut(&value)?

@@ -1,6 +1,5 @@
 //! `stream-object-names`: the names of the objects in a container, page by page.
 
-use bytes::BytesMut;
 use lattice_codec::{DecodeError, Reader};
 use wasmtime::component::{LinkerInstance, Resource, ResourceType};
 
@@ -10,7 +9,6 @@ use crate::StreamingReply;
 use crate::codec::Plan;
 use crate::imports::{FromInvoke as _, chain};
 use crate::store::Ctx;
-use crate::wire::Wire as _;
 
 /// How many names one call of the guest may ask for.
 const MAX_NAMES: u64 = 10_000;
@@ -72,6 +70,15 @@ pub(super) fn link(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<(
     )
 }
 
+/// Moves `r` behind a text without making one: of those that are inline there may be millions.
+fn pass_text(r: &mut Reader) -> Result<(), DecodeError> {
+    let raw = r.bytes()?;
+    match std::str::from_utf8(&raw) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(DecodeError::InvalidText),
+    }
+}
+
 impl ObjectNames {
     /// Understands the answer to `list-container-objects` in either version.
     fn from_reply(mut reply: StreamingReply, version: usize) -> Result<Self, String> {
@@ -80,7 +87,12 @@ impl ObjectNames {
         if reader.result_is_err().map_err(parse)? {
             return Err(reader.string().map_err(parse)?);
         }
-        let inline = Vec::<String>::decode(&mut reader).map_err(parse)?;
+        let count = reader.count(1).map_err(parse)?;
+        let start = reader.position();
+        for _ in 0..count {
+            pass_text(&mut reader).map_err(parse)?;
+        }
+        let inline = reply.results.slice(start..reader.position());
         let outcome = match version {
             0 if reader.future_is_ready().map_err(parse)? => {
                 Some(Outcome::Ready(read_result(&mut reader).map_err(parse)?))
@@ -88,13 +100,11 @@ impl ObjectNames {
             0 => take(&mut reply, &[0, 1]).map(Outcome::Pending),
             _ => None,
         };
-        let items = if inline.is_empty() {
+        let items = if count == 0 {
             let names_path: &[u32] = if version == 0 { &[0, 0] } else { &[0] };
             Items::pending(take(&mut reply, names_path))
         } else {
-            let mut raw = BytesMut::new();
-            inline.iter().for_each(|name| name.encode(&mut raw));
-            Items::ready(inline.len(), raw.freeze())
+            Items::ready(count, inline)
         };
         Ok(Self { items, outcome })
     }
@@ -134,5 +144,30 @@ impl ObjectNames {
             }
         }
         Ok((len, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn names(results: &'static [u8]) -> Result<ObjectNames, String> {
+        let reply = StreamingReply {
+            results: Bytes::from_static(results),
+            streams: Vec::new(),
+        };
+        ObjectNames::from_reply(reply, 1)
+    }
+
+    #[tokio::test]
+    async fn names_that_come_with_the_answer_are_read_one_by_one() {
+        let mut three = names(b"\x00\x03\x01a\x02bc\x00").unwrap();
+        let all = ["a", "bc", ""].map(str::to_owned).to_vec();
+        assert_eq!(three.read(2).await.unwrap(), (all[..2].to_vec(), false));
+        assert_eq!(three.read(9).await.unwrap(), (all[2..].to_vec(), true));
+        assert!(names(b"\x00\x02\x01a\x01\xff").is_err());
+        assert!(names(b"\x00\x02\x01a").is_err());
     }
 }

@@ -32,6 +32,15 @@ struct Cas {
     seen: Versioned,
 }
 
+impl Cas {
+    /// How many bytes it keeps.
+    fn holds(&self) -> usize {
+        let texts = [&self.bucket, &self.key, &self.seen.version];
+        let value = self.seen.value.as_ref().map_or(0, Bytes::len);
+        texts.into_iter().map(String::len).sum::<usize>() + value
+    }
+}
+
 /// `cas-error`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(variant)]
@@ -113,10 +122,9 @@ fn link_swap(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
 /// Makes a handle. All of a guest together hold no more than it may have buffered.
 fn keep(cx: &mut Ctx, cas: Cas) -> Result<Resource<Cas>, Error> {
     let most = cx.shared().options.max_buffered_bytes;
-    let held = |cas: &Cas| cas.key.len() + cas.seen.value.as_ref().map_or(0, Bytes::len);
     let entries = cx.table.iter_mut();
     let others = entries.filter_map(|entry| entry.downcast_ref::<Cas>());
-    if others.map(held).sum::<usize>() + held(&cas) > most {
+    if others.map(Cas::holds).sum::<usize>() + cas.holds() > most {
         return Err(Error::Other(format!(
             "the handles for comparing and swapping hold more than {most} bytes together; drop \
              those that are not needed"
@@ -124,4 +132,23 @@ fn keep(cx: &mut Ctx, cas: Cas) -> Result<Resource<Cas>, Error> {
     }
     let kept = cx.table.push(cas);
     kept.map_err(|error| Error::Other(chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_counts_with_all_that_it_keeps() {
+        let text = |bytes| "x".repeat(bytes);
+        let cas = Cas {
+            bucket: text(1000),
+            key: text(200),
+            seen: Versioned {
+                value: Some(Bytes::from_static(b"value")),
+                version: text(30),
+            },
+        };
+        assert_eq!(cas.holds(), 1235);
+    }
 }

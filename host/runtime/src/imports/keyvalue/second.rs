@@ -100,7 +100,7 @@ where
         Err(params) => params,
     };
     match outbound.call(target, params.to_bytes()).await {
-        Ok(reply) => Ok(unwrap_reply(reply)),
+        Ok(reply) => Ok(unwrap_reply(results, reply)),
         Err(error @ InvokeError::NotServed { .. }) => Err((params, error)),
         Err(error) => Ok(Err(Error::from_invoke(&error))),
     }

@@ -17,6 +17,7 @@ use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use super::message::Message;
 use super::own::{Error, OwnMessage};
 use super::road::{Road, Shapes, Wanted};
+use crate::imports::check_kept;
 use crate::store::Ctx;
 
 /// A package whose shape this is.
@@ -99,6 +100,9 @@ fn resource<T: Send + 'static>(
 fn link_clients(types: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     resource::<Client>(types, "client")?;
     types.func_wrap("[static]client.connect", |mut store, (name,): (String,)| {
+        if let Err(refused) = check_kept("the name of a link", &name) {
+            return Ok((Err(Error::Other(refused)),));
+        }
         let client = store.data_mut().table.push(Client(name))?;
         Ok((Ok::<_, Error>(client),))
     })?;
@@ -243,7 +247,7 @@ fn link_request(
                     Ok(answers) => Ok(held(store.data_mut(), answers)?),
                     Err(error) => Err(error),
                 };
-                Ok((answers as Answers,))
+                Ok((answers,))
             })
         },
     )
@@ -258,15 +262,22 @@ impl RequestOptions {
     }
 }
 
-/// Answers as handles of the guest.
-fn held(cx: &mut Ctx, answers: Vec<OwnMessage>) -> wasmtime::Result<Vec<Held>> {
+/// Answers as handles of the guest, unless they are more than it may hold.
+fn held(cx: &mut Ctx, answers: Vec<OwnMessage>) -> wasmtime::Result<Answers> {
     let budget = cx.writing();
-    let mut handles = Vec::with_capacity(answers.len());
-    for answer in answers {
-        let answer = Message::arrived(answer, budget.clone());
-        handles.push(cx.table.push(answer)?);
+    let counted = answers
+        .into_iter()
+        .map(|answer| Message::answered(answer, budget.clone()));
+    // All of them before the first handle, so that none stays behind.
+    let messages = match counted.collect::<Result<Vec<_>, _>>() {
+        Ok(messages) => messages,
+        Err(error) => return Ok(Err(Error::Other(error.to_string()))),
+    };
+    let mut handles = Vec::with_capacity(messages.len());
+    for message in messages {
+        handles.push(cx.table.push(message)?);
     }
-    Ok(handles)
+    Ok(Ok(handles))
 }
 
 fn link_reply(

@@ -55,6 +55,13 @@ impl Message {
         }
     }
 
+    /// One of the answers to a request, of which the guest may keep many.
+    pub(crate) fn answered(message: OwnMessage, budget: Budget) -> Result<Self, TooMuch> {
+        let mut message = Self::arrived(message, budget);
+        message.account()?;
+        Ok(message)
+    }
+
     /// The message as it goes to `topic`.
     pub(super) fn sent_to(&self, topic: String) -> OwnMessage {
         OwnMessage {
@@ -156,5 +163,25 @@ mod tests {
         assert!(message.add_metadata("l".into(), "v".repeat(700)).is_err());
         drop(message);
         assert_eq!(budget.free(), 1000);
+    }
+
+    #[test]
+    fn answers_count_towards_what_a_call_holds() {
+        let budget = Budget::new(1000);
+        let answer = |bytes: usize| {
+            let message = OwnMessage {
+                subject: "inbox".to_owned(),
+                reply_to: None,
+                content_type: None,
+                metadata: Vec::new(),
+                body: vec![0; bytes].into(),
+            };
+            Message::answered(message, budget.clone())
+        };
+        let kept = answer(500).unwrap();
+        assert!(answer(500).is_err());
+        drop(kept);
+        assert_eq!(budget.free(), 1000);
+        assert!(answer(500).is_ok());
     }
 }

@@ -127,9 +127,9 @@ impl Road {
         match &plainly {
             Err(error) if is_nowhere(error) && not_served.is_none() => {
                 let own = self.publish_own(&topic, message).await;
-                own.unwrap_or_else(|_| self.plainly(plainly, false))
+                own.unwrap_or_else(|_| self.plainly(plainly, shape, false))
             }
-            _ => self.plainly(plainly, not_served.is_some()),
+            _ => self.plainly(plainly, shape, not_served.is_some()),
         }
     }
 
@@ -187,7 +187,7 @@ impl Road {
         let params = (topic, message.data(), wanted.millis());
         let shape = &self.shapes.plain_answer;
         let reply = self.call(CONSUMER, "request", shape, &params).await;
-        let answer: Result<BrokerMessage, Error> = self.plainly(reply, not_served.is_some());
+        let answer: Result<BrokerMessage, Error> = self.plainly(reply, shape, not_served.is_some());
         match answer {
             Ok(answer) => Ok(vec![OwnMessage::from(answer)]),
             // A text, of which only the time tells what it means.
@@ -257,7 +257,7 @@ impl Road {
                 if reply.is_ok() {
                     self.learn(Known::Own);
                 }
-                Ok(read(reply).and_then(|answer| answer))
+                Ok(read(reply, results).and_then(|answer| answer))
             }
         }
     }
@@ -267,13 +267,14 @@ impl Road {
     fn plainly<T: Wire>(
         &self,
         reply: Result<Bytes, InvokeError>,
+        results: &Shape,
         is_only: bool,
     ) -> Result<T, Error> {
         let is_served = !matches!(&reply, Err(error) if is_nowhere(error));
         if is_only && is_served {
             self.learn(Known::Plain);
         }
-        let answer: Result<T, String> = read(reply)?;
+        let answer: Result<T, String> = read(reply, results)?;
         answer.map_err(Error::Other)
     }
 
@@ -305,9 +306,9 @@ fn is_nowhere(error: &InvokeError) -> bool {
 }
 
 /// The answer of a function, or what kept it from coming.
-fn read<T: Wire>(reply: Result<Bytes, InvokeError>) -> Result<T, Error> {
+fn read<T: Wire>(reply: Result<Bytes, InvokeError>, results: &Shape) -> Result<T, Error> {
     match reply {
-        Ok(reply) => match <(T,)>::from_bytes(reply) {
+        Ok(reply) => match <(T,)>::from_answer(results, reply) {
             Ok((answer,)) => Ok(answer),
             Err(error) => Err(Error::Other(chain(&error))),
         },
