@@ -119,6 +119,14 @@ impl Components {
         self.table.lock().get(id)?.status()
     }
 
+    /// Whether nothing is being done about a component, and nothing waits.
+    pub(crate) fn is_idle(&self, id: &ComponentId) -> bool {
+        let table = self.table.lock();
+        table
+            .get(id)
+            .is_none_or(|entry| entry.wishes.lock().is_idle())
+    }
+
     /// What runs, in the order of ids.
     pub(crate) fn describe(&self) -> Vec<ComponentDescription> {
         let table = self.table.lock();

@@ -112,10 +112,13 @@ impl Entry {
             self.finish(deps, running, &wanted.image).await;
             return Ok(());
         }
-        self.rescale(deps, running, wanted).await?;
-        // Whoever waits looks for the reference of its command (protocol page, 2.2).
         let is_other = *running.image() != *wanted.image;
         let updates = wanted.allow_update && is_other;
+        if updates && running.is_limited_otherwise(&wanted.limits) {
+            return self.start_other(deps, running, wanted).await;
+        }
+        self.rescale(deps, running, wanted).await?;
+        // Whoever waits looks for the reference of its command (protocol page, 2.2).
         let told = if updates {
             running.image().as_str()
         } else {
@@ -195,8 +198,35 @@ impl Entry {
         running: &mut Running,
         wanted: &Wanted,
     ) -> Result<(), ScaleError> {
+        let image = running.image().as_str().to_owned();
+        self.start_anew(deps, running, wanted, image).await
+    }
+
+    /// Starts another image under other limits, in one go: the one that runs may be had no more.
+    async fn start_other(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        running: &mut Running,
+        wanted: &Wanted,
+    ) -> Result<(), ScaleError> {
+        let image = &wanted.image;
+        self.start_anew(deps, running, wanted, image.clone())
+            .await?;
+        self.publish_scaled(deps, running, image, wanted.count);
+        // Old clients wait for the end of the old version under the new reference.
+        report::scaled(deps, &self.id, running, image, 0);
+        Ok(())
+    }
+
+    async fn start_anew(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        running: &mut Running,
+        wanted: &Wanted,
+        image: String,
+    ) -> Result<(), ScaleError> {
         let wanted = Wanted {
-            image: running.image().as_str().to_owned(),
+            image,
             annotations: running.annotated(&wanted.annotations),
             ..wanted.clone()
         };
@@ -250,6 +280,10 @@ impl Entry {
         self.ask(deps, planned).await?;
         let replace = running.replace(deps, fetched, annotations);
         let removed = Step::Prepare.run(replace).await?;
+        // What was said about calls was said of the file as it was, which may be named alike.
+        if let Some(policy) = &deps.trust.policy {
+            policy.forget_calls(self.id.as_str());
+        }
         // From here on the other code answers, whatever else fails.
         *self.status.write() = Some(running.status(&self.id));
         deps.drains

@@ -140,6 +140,11 @@ impl Wishes {
         Put { begins, overtaken }
     }
 
+    /// Whether nothing is being done, and nothing waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_at_work && self.waiting.is_empty()
+    }
+
     /// The next wish; nobody is at work any more when there is none.
     pub(crate) fn next(&mut self) -> Option<Admitted> {
         self.is_at_work = !self.waiting.is_empty();

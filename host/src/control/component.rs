@@ -60,7 +60,8 @@ impl HostApi {
                 .with_hint("start it first, or name the host that runs it"));
         };
         let (old, new) = (running.image, command.new_component_ref.as_str());
-        if old.as_str() == new {
+        // What is under way may end with another image: then this one is put in line.
+        if old.as_str() == new && self.components.is_idle(&id) {
             return Ok(Outcome::message(format!(
                 "component {id} already updated to {new}"
             )));
