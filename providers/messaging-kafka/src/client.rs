@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lattice_provider_sdk::BoxError;
 use lattice_provider_sdk::messaging::MessagingError;
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
@@ -76,8 +77,8 @@ fn has_no_topic(code: RDKafkaErrorCode) -> bool {
 /// Brokers, and what is published to them.
 pub(crate) struct Kafka {
     pub(crate) settings: ServerSettings,
-    /// `None` only while this is dropped.
-    producer: Option<FutureProducer<Told>>,
+    /// Another one takes its place when it can send no more.
+    producer: Mutex<Arc<Producer>>,
     /// What the library last said of connections that failed.
     told: Told,
     answers: OnceCell<Arc<Answers>>,
@@ -100,19 +101,40 @@ pub(crate) fn config(settings: &ServerSettings) -> ClientConfig {
     config
 }
 
-impl Kafka {
-    /// Makes a client, and asks the brokers whether they are there.
-    pub(crate) async fn connect(settings: &ServerSettings) -> Result<Self, ClientError> {
+/// A producer that closes where waiting for that blocks nobody.
+struct Producer(Option<FutureProducer<Told>>);
+
+impl Producer {
+    fn make(settings: &ServerSettings, told: &Told) -> Result<Self, KafkaError> {
         let mut config = config(settings);
         config
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
             .set("message.timeout.ms", CONFIRM_WITHIN.as_millis().to_string());
+        Ok(Self(Some(config.create_with_context(told.clone())?)))
+    }
+
+    fn get(&self) -> &FutureProducer<Told> {
+        self.0.as_ref().expect("only gone while it is dropped")
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // It waits for its thread, which is not for those that run tasks.
+        let producer = self.0.take();
+        std::thread::spawn(move || drop(producer));
+    }
+}
+
+impl Kafka {
+    /// Makes a client, and asks the brokers whether they are there.
+    pub(crate) async fn connect(settings: &ServerSettings) -> Result<Self, ClientError> {
         let told = Told::default();
-        let producer = config.create_with_context(told.clone());
+        let producer = Producer::make(settings, &told).map_err(ClientError::Make)?;
         let kafka = Self {
             settings: settings.clone(),
-            producer: Some(producer.map_err(ClientError::Make)?),
+            producer: Mutex::new(Arc::new(producer)),
             told,
             answers: OnceCell::new(),
         };
@@ -120,9 +142,15 @@ impl Kafka {
         Ok(kafka)
     }
 
-    fn producer(&self) -> Result<&FutureProducer<Told>, MessagingError> {
-        let gone = MessagingError::Disconnected("Kafka");
-        self.producer.as_ref().ok_or(gone)
+    /// The producer, or another one: one that sends each message once gives up for good where it does
+    /// not know any more what the brokers have, as after they have lost or forgotten something.
+    fn producer(&self) -> Result<Arc<Producer>, KafkaError> {
+        let mut producer = self.producer.lock();
+        if let Some((_, why)) = producer.get().client().fatal_error() {
+            tracing::warn!(why, "a Kafka producer can send no more, making another one");
+            *producer = Arc::new(Producer::make(&self.settings, &self.told)?);
+        }
+        Ok(Arc::clone(&producer))
     }
 
     /// Asks whether the brokers are there and have these topics, which they make if they are set
@@ -148,10 +176,10 @@ impl Kafka {
             what: what.clone(),
             source,
         };
-        let producer = self.producer().map_err(|e| failed(e.into()))?.clone();
+        let producer = self.producer().map_err(|e| failed(e.into()))?;
         // The library blocks the thread meanwhile.
         let asked = tokio::task::spawn_blocking(move || {
-            let client = producer.client();
+            let client = producer.get().client();
             let metadata = client.fetch_metadata(topic.as_deref(), ANSWER_WITHIN)?;
             let mut partitions = Vec::new();
             for of in metadata
@@ -185,10 +213,10 @@ impl Kafka {
         record.key = out.key;
         record.partition = out.partition;
         let producer = self.producer().map_err(|error| Unpublished {
-            error,
+            error: MessagingError::other(format!("could not make a Kafka client: {error}")),
             has_no_topic: false,
         })?;
-        let sent = producer.send(record, QUEUE_WITHIN).await;
+        let sent = producer.get().send(record, QUEUE_WITHIN).await;
         sent.map(drop).map_err(|(error, _)| Unpublished {
             has_no_topic: error.rdkafka_error_code().is_some_and(has_no_topic),
             error: self.refusal(out.topic, out.body.len(), &error),
@@ -242,13 +270,5 @@ impl Kafka {
             MessagingError::other(format!("could not listen for answers on `{topic}`: {why}"))
         })?;
         Ok(Arc::clone(answers))
-    }
-}
-
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        // It waits for its thread, which is not for those that run tasks.
-        let producer = self.producer.take();
-        std::thread::spawn(move || drop(producer));
     }
 }

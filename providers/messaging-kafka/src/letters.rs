@@ -32,6 +32,9 @@ pub(crate) async fn post(
         DeadLetterTo::Named(topic) => (topic.clone(), true),
         DeadLetterTo::Usual => (format!("{}.dead", original.topic()), false),
     };
+    if letter.goes_round(&message::arriving(original, false), &topic) {
+        return;
+    }
     if !is_named && let Some(why) = never_there(kafka, &topic).await {
         lose(&topic, &why);
         return;

@@ -17,7 +17,8 @@
 //! partition are handled one after the other, those of different partitions at once. The position
 //! in a partition moves on after the handler has returned; one that failed is tried again in place,
 //! and after its last attempt goes to the topic with `.dead` behind its name, or where `dead_letter`
-//! says, with its key and headers and what it failed of, before the position moves on. Positions
+//! says, with its key and headers and what it failed of, before the position moves on; a letter that
+//! fails too and would come again, as its own link reads that topic, is in the log alone. Positions
 //! are stored with the brokers every half second, so that what was handled just before a crash is
 //! handled again.
 //!

@@ -362,6 +362,50 @@ async fn a_link_whose_dead_letters_cannot_be_posted_says_so() {
 }
 
 #[tokio::test]
+async fn what_a_producer_gives_up_over_keeps_nobody_from_publishing() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("orders", 1, 1).unwrap();
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    // Of the first message in flight it is fatal.
+    let lost = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    brokers.request_errors(RDKafkaApiKey::Produce, &[lost]);
+    publisher.publish("orders", b"1").await.unwrap_err();
+    publisher.publish("orders", b"2").await.unwrap();
+    assert_eq!(first_of(&hosts, "orders").await.payload(), Some(&b"2"[..]));
+}
+
+#[tokio::test]
+async fn a_letter_that_its_own_link_hears_does_not_go_round() {
+    let (mut lattice, brokers, hosts) = start().await;
+    brokers.create_topic("carts", 1, 1).unwrap();
+    let say = |message: &support::Message| match message.text() {
+        "poison" => Said::Error("no"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let config = [
+        ("hosts", &*hosts),
+        ("topic", "carts"),
+        ("max_deliver", "1"),
+        ("dead_letter", "carts"),
+    ];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("hosts", &hosts)]).await;
+    lattice.ready().await;
+    publisher.publish("carts", b"poison").await.unwrap();
+    // The message and its letter; one of the letter would be in the partition before the next.
+    for _ in 0..2 {
+        assert_eq!(heard.next().await.text(), "poison");
+    }
+    for body in ["1", "2"] {
+        publisher.publish("carts", body.as_bytes()).await.unwrap();
+        assert_eq!(heard.next().await.text(), body);
+    }
+}
+
+#[tokio::test]
 async fn a_reader_goes_on_where_there_is_no_topic_for_letters() {
     let (mut lattice, brokers, hosts) = start().await;
     brokers.create_topic("carts.dead", 1, 1).unwrap();

@@ -11,6 +11,7 @@ use lattice_provider_sdk::messaging::{
 use parking_lot::Mutex;
 use rumqttc::v5::mqttbytes::v5::{PubAckReason, Publish, PublishProperties};
 
+use crate::message;
 use crate::publisher::{Outbound, Publisher};
 
 /// The first and the longest pause after an error.
@@ -65,6 +66,9 @@ pub(crate) async fn post(
     letter: &DeadLetter,
 ) {
     let Some(topic) = &grave.topic else { return };
+    if letter.goes_round(&message::arriving(original), topic) {
+        return;
+    }
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let (mut carried, mut unheard) = (Carried::All, 0);
     while let Err(failed) = attempt(publisher, topic, parts(original, letter, carried)).await {
@@ -121,6 +125,8 @@ fn parts(original: &Publish, letter: &DeadLetter, carried: Carried) -> (Bytes, P
     let theirs = theirs.filter(|_| carried.has_headers());
     let mut properties = theirs.cloned().unwrap_or_default();
     properties.topic_alias = None;
+    // What the message could wait for its reader is no time for its letter.
+    properties.message_expiry_interval = None;
     properties.subscription_identifiers.clear();
     let mut put = |name: &str, value| properties.user_properties.push((name.to_owned(), value));
     for (name, value) in letter.headers() {
@@ -131,4 +137,32 @@ fn parts(original: &Publish, letter: &DeadLetter, carried: Carried) -> (Bytes, P
     }
     put(DeadLetter::SIZE, original.payload.len().to_string());
     (Bytes::new(), properties)
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::v5::mqttbytes::QoS;
+
+    use super::*;
+
+    #[test]
+    fn a_letter_outlives_its_message() {
+        let theirs = PublishProperties {
+            message_expiry_interval: Some(2),
+            content_type: Some("text/plain".to_owned()),
+            ..PublishProperties::default()
+        };
+        let original = Publish::new("orders", QoS::AtLeastOnce, "x", Some(theirs));
+        let letter = DeadLetter {
+            cause: "no".to_owned(),
+            subject: "orders".to_owned(),
+            attempts: 1,
+            component: "cart".to_owned(),
+            reply_to: None,
+        };
+        let (body, properties) = parts(&original, &letter, Carried::All);
+        assert_eq!(&body[..], b"x");
+        assert_eq!(properties.message_expiry_interval, None);
+        assert_eq!(properties.content_type.as_deref(), Some("text/plain"));
+    }
 }

@@ -31,7 +31,9 @@
 //! broker, and the link tells of it as failed. Without `dead_letter` such a letter is in the log alone,
 //! and the link has no `dead-letter` to require. A link with this provider as target tells
 //! `dead-letter` for what it publishes with `qos` 1; whether it is so is for the link to say that brings
-//! it.
+//! it. A letter does not expire with its message. One that its own link hears, as a link with the filter `#`
+//! does, is given to the component like any message; where that fails too it is in the log alone, for it would
+//! come again.
 //!
 //! # Metadata
 //!

@@ -7,8 +7,8 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
-/// The longest text that a packet has.
-const LONGEST: usize = u16::MAX as usize;
+/// The longest text that a packet has, and the longest correlation data.
+pub(crate) const LONGEST: usize = u16::MAX as usize;
 
 /// What the component gets.
 pub(crate) fn arriving(publish: &Publish) -> Arriving {
@@ -56,7 +56,7 @@ pub(crate) fn check(message: &Message) -> Result<(), MessagingError> {
 }
 
 /// Whether there is nothing in a text that MQTT lets brokers hang up over.
-fn is_text(text: &str) -> bool {
+pub(crate) fn is_text(text: &str) -> bool {
     let is_odd = |c: char| {
         let code = u32::from(c);
         c.is_control() || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)

@@ -36,6 +36,8 @@ use lattice_core::provider::SecretText;
 use lattice_provider_sdk::messaging::LARGEST_BODY;
 use lattice_provider_sdk::{InvalidSetting, LinkError, Settings};
 
+use crate::message;
+
 /// A broker and who connects to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerSettings {
@@ -257,12 +259,13 @@ fn filter(item: &str) -> Option<String> {
     if !is_filter(plain) {
         return None;
     }
-    match group {
-        Some(group) if group.is_empty() || group.contains(['/', '+', '#', '|']) => None,
-        Some(_) if plain != filter => None,
-        Some(group) => Some(format!("$share/{group}/{filter}")),
-        None => Some(filter.to_owned()),
-    }
+    let whole = match group {
+        Some(group) if group.is_empty() || group.contains(['/', '+', '#', '|']) => return None,
+        Some(_) if plain != filter => return None,
+        Some(group) => format!("$share/{group}/{filter}"),
+        None => filter.to_owned(),
+    };
+    is_sound(&whole).then_some(whole)
 }
 
 fn is_filter(text: &str) -> bool {
@@ -282,7 +285,7 @@ pub(crate) fn is_topic(text: &str) -> bool {
 }
 
 fn is_sound(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 65_535 && !text.contains(char::is_control)
+    !text.is_empty() && text.len() <= message::LONGEST && message::is_text(text)
 }
 
 #[cfg(test)]
@@ -338,7 +341,16 @@ mod tests {
         assert_eq!(settings.filters, ["a/b", "$share/g/c/+/d", "e/#"]);
         assert!(!settings.shared && settings.kept);
         assert!(source(&[("subscriptions", "$share/g/x")]).unwrap().shared);
-        for bad in ["", "a/#/b", "a/b+", "a|g/h", "$share/g", "$share/g/x|h"] {
+        for bad in [
+            "",
+            "a/#/b",
+            "a/b+",
+            "a|g/h",
+            "$share/g",
+            "$share/g/x|h",
+            "a\u{ffff}",
+            "a|g\u{fdd0}",
+        ] {
             let error = source(&[("subscriptions", bad)]).unwrap_err().to_string();
             assert!(error.contains("`subscriptions`"), "{error}");
         }

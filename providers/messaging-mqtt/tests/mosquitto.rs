@@ -236,6 +236,35 @@ async fn a_link_that_names_no_topic_for_letters_keeps_none() {
     }
 }
 
+#[tokio::test]
+async fn a_letter_that_its_own_link_hears_does_not_go_round() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let say = |message: &support::Message| match message.text() {
+        "poison" => Said::Error("no\u{ffff}"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("cart", say).await;
+    let config = [("url", &*url), ("subscriptions", "#"), ("max_deliver", "1")];
+    lattice.source("cart", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    let mut told = Vec::new();
+    for body in ["poison", "1", "2", "3"] {
+        publisher.publish("orders", body.as_bytes()).await.unwrap();
+        let mut next = heard.next().await;
+        while next.text() != body || next.subject != "orders" {
+            told.push(next.subject);
+            next = heard.next().await;
+        }
+    }
+    // A letter of the letter would be before the last of these.
+    told.extend(std::iter::from_fn(|| heard.now()).map(|next| next.subject));
+    told.retain(|subject| !subject.starts_with("lattice/sessions/"));
+    assert_eq!(told, ["lattice/dead/cart"]);
+}
+
 /// Stands between clients and a broker, and hangs up on all of them when it is told to.
 async fn between(port: u16) -> (String, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -400,9 +429,18 @@ async fn what_mqtt_does_not_take_is_refused_by_name() {
     let config = [("url", &*url), ("max_message_bytes", "1000")];
     let publisher = lattice.target("publisher", &config).await;
     lattice.ready().await;
-    for topic in ["", "a/+", "a/#/b", "a#xyz", "a\u{0}b"] {
+    let (long, too_many) = ("t".repeat(65_536), format!("a#{}", "0".repeat(131_072)));
+    let odd = ["a/+", "a/#/b", "a#xyz", "a\u{0}b", "a\u{ffff}", "a\u{fdd0}"];
+    let odd = odd.into_iter().chain([&*long, &too_many]);
+    // The connection is that of others too: nobody hangs up on it.
+    for topic in odd.chain([""]) {
         let error = publisher.publish(topic, b"x").await.unwrap_err();
         assert!(error.contains("cannot be published to"), "{error}");
+        let error = publisher.publish_with("a", b"x", Some(topic)).await.err();
+        let error = error.unwrap_or_default();
+        let refused = topic.is_empty() || error.contains("cannot be published to");
+        assert!(refused, "{error}");
+        publisher.publish("a", b"x").await.unwrap();
     }
     let error = publisher.publish("a", &[0; 1001]).await.unwrap_err();
     assert!(

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use async_nats::{SubscribeError, Subscriber};
+use async_nats::{SubscribeError, Subscriber, UnsubscribeError};
 use futures::StreamExt as _;
 use lattice_provider_sdk::Shared;
 use lattice_provider_sdk::messaging::{Deliverer, Intake, Tasks, Verdict};
@@ -16,7 +16,8 @@ use crate::cluster::Cluster;
 use crate::settings::Subscription;
 use crate::{letters, message};
 
-/// Hands what arrives on a subject to the component, until the link goes away.
+/// Hands what arrives on a subject to the component, until the link goes away; what has arrived by then is
+/// handed over as far as there is time.
 pub(crate) async fn begin(
     cluster: &Arc<Shared<Cluster>>,
     deliverer: &Deliverer,
@@ -34,12 +35,24 @@ pub(crate) async fn begin(
             () = leaving.cancelled() => {}
             () = take(&mut subscriber, &cluster, &deliverer, &tasks) => {}
         }
-        // NATS gives the rest to others.
-        if let Err(error) = subscriber.unsubscribe().await {
+        // NATS gives the rest to others, but not what has come already: that is taken until all that is
+        // under way is cut off.
+        if let Err(error) = end(&mut subscriber, cluster.is_connected()).await {
             tracing::debug!(%error, "could not unsubscribe");
+            return;
         }
+        take(&mut subscriber, &cluster, &deliverer, &tasks).await;
     });
     Ok(())
+}
+
+/// Has no more sent; what has come can still be read. Without a connection nothing is on its way that
+/// could be waited for.
+async fn end(subscriber: &mut Subscriber, is_connected: bool) -> Result<(), UnsubscribeError> {
+    match is_connected {
+        true => subscriber.drain().await,
+        false => subscriber.unsubscribe().await,
+    }
 }
 
 async fn take(

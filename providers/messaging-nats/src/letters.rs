@@ -73,6 +73,9 @@ pub(crate) async fn tell(
     let DeadLetterTo::Named(subject) = to else {
         return;
     };
+    if letter.goes_round(&message::arriving(original, false), subject) {
+        return;
+    }
     let mut carried = Carried::All;
     loop {
         let (headers, body) = parts(original, letter, carried);
@@ -129,6 +132,9 @@ pub(crate) async fn keep(
     letter: &DeadLetter,
 ) {
     let subject = &*grave.subject;
+    if letter.goes_round(&message::arriving(original, true), subject) {
+        return;
+    }
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let (mut carried, mut unmade) = (Carried::All, 0);
     while let Err(error) = post(cluster, grave, parts(original, letter, carried)).await {

@@ -12,7 +12,9 @@
 //! seconds. A message that is to be answered says so in `reply-to`; the handler publishes its answer
 //! there, through a link of its own. Copies of this provider on several hosts share the messages of
 //! a link; two links that subscribe to the same subject each get them all, unless they name the same
-//! queue group.
+//! queue group. When the link goes or changes, what has arrived by then is still handed over, as far as
+//! that takes three seconds at most. A dead letter that the link itself hears, and that fails too, is in the
+//! log alone.
 //!
 //! # JetStream
 //!

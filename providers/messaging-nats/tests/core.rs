@@ -247,6 +247,58 @@ async fn messages_that_wait_for_another_attempt_do_not_hold_up_others() {
     }
 }
 
+/// One at a time, so that most of them have come and not been begun when the link goes.
+#[tokio::test]
+async fn what_has_come_when_the_link_goes_is_still_delivered() {
+    let mut lattice = lattice().await;
+    let say = |_: &_| Said::After(Duration::from_millis(30));
+    let mut heard = lattice.handler("listener", say).await;
+    let config = [("subscriptions", "a"), ("max_in_flight", "1")];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let nats = lattice.nats.client().await.unwrap();
+    for number in 0..20 {
+        nats.publish("a", number.to_string().into()).await.unwrap();
+    }
+    // Behind those: it is told of them before it is told that the link goes.
+    lattice_nats_box::taken_in(&nats).await.unwrap();
+    assert_eq!(heard.next().await.text(), "0");
+    lattice.unlink().await;
+    for number in 1..20 {
+        assert_eq!(heard.next().await.text(), number.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_its_own_link_hears_does_not_go_round() {
+    let mut lattice = lattice().await;
+    let say = |message: &support::Message| match message.text() {
+        "bad" => Said::Error("no"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("listener", say).await;
+    let config = [
+        ("subscriptions", "orders.>"),
+        ("dead_letter", "orders.dead"),
+        ("max_deliver", "1"),
+    ];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let nats = lattice.nats.client().await.unwrap();
+    let mut told = Vec::new();
+    for body in ["bad", "1", "2", "3"] {
+        nats.publish("orders.new", body.into()).await.unwrap();
+        let mut next = heard.next().await;
+        while next.text() != body || next.subject != "orders.new" {
+            told.push(next.subject);
+            next = heard.next().await;
+        }
+    }
+    // A letter of the letter would be before the last of these.
+    told.extend(std::iter::from_fn(|| heard.now()).map(|next| next.subject));
+    assert_eq!(told, ["orders.dead"]);
+}
+
 /// More than a thousand places are not taken by those that wait.
 #[tokio::test]
 async fn no_more_messages_wait_than_there_are_places() {

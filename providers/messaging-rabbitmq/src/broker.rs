@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::ErrorKind;
 use lapin::types::ShortString;
+use lapin::{BasicProperties, ErrorKind};
 use lattice_provider_sdk::messaging::{Broker, Message, MessagingError, Replies};
 use lattice_provider_sdk::{Context, Shared, chain};
 
-use crate::line::{Confirmed, Question};
+use crate::line::{Confirmed, Line, Question};
 use crate::message::{self, Destination};
 use crate::rabbit::Rabbit;
 use crate::settings::is_name;
@@ -44,6 +44,22 @@ fn key(text: &str) -> Result<ShortString, MessagingError> {
     let why = "a routing key has 1 to 255 bytes, and no control characters";
     let short = is_name(text).then(|| message::short(text).ok()).flatten();
     short.ok_or_else(|| bad(text, why))
+}
+
+/// Refuses a message whose headers the server does not take: each value of a list takes more than its bytes.
+fn fits(
+    line: &Line,
+    message: &Message,
+    properties: &BasicProperties,
+) -> Result<(), MessagingError> {
+    if line.takes(properties) {
+        return Ok(());
+    }
+    let first = message.metadata.first().map_or("", |(name, _)| name);
+    Err(MessagingError::Metadata {
+        name: first.chars().take(64).collect(),
+        why: "all of it together does not fit into a frame of RabbitMQ",
+    })
 }
 
 /// Why a message that was sent was not confirmed.
@@ -88,6 +104,7 @@ impl Broker for RabbitBroker {
             }
         };
         let line = self.rabbit.line()?;
+        fits(&line, &message, &properties)?;
         let sent = line.publish(exchange, routing, self.mandatory, &message.body, properties);
         let unconfirmed = || MessagingError::Unconfirmed {
             subject: subject.to_owned(),
@@ -116,6 +133,7 @@ impl Broker for RabbitBroker {
         let routing = key(&message.subject)?;
         let properties = message::properties(&message, cx.trace.as_ref(), None);
         let line = self.rabbit.line()?;
+        fits(&line, &message, &properties)?;
         let question = Question {
             exchange: &self.rabbit.settings.exchange,
             key: routing,

@@ -8,21 +8,19 @@ use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use lattice_provider_sdk::messaging::{
-    Again, Arriving, DeadLetter, DeadLetterTo, Deliverer, Intake, Tasks, Verdict,
-};
-use lattice_provider_sdk::{Backoff, BoxError, Shared, chain};
+use lattice_provider_sdk::messaging::{Again, Arriving, Deliverer, Intake, Tasks, Verdict};
+use lattice_provider_sdk::{Backoff, Shared, chain};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bindings::Bindings;
-use crate::line::Confirmed;
+use crate::given_back::GivenBack;
+use crate::letters::{self, Grave};
 use crate::message;
 use crate::queue;
 use crate::rabbit::Rabbit;
@@ -50,6 +48,9 @@ pub(crate) struct Queue {
     pub(crate) name: String,
     pub(crate) kind: QueueKind,
     pub(crate) bindings: Arc<Bindings>,
+    /// Where letters go.
+    pub(crate) grave: Grave,
+    pub(crate) given_back: GivenBack,
 }
 
 /// A channel that brings messages.
@@ -199,17 +200,31 @@ impl Queue {
         }
         let until = Instant::now() + LONGEST_HELD;
         let arriving = message::arriving(&delivery);
-        let is_done = match self.settle(&arriving, held, until).await {
+        let message = &arriving.message;
+        let mut failed = match delivery.redelivered {
+            true => self.given_back.of(message),
+            false => 0,
+        };
+        let is_done = match self.settle(&arriving, &mut failed, held, until).await {
             Verdict::Done | Verdict::Again(_) => true,
-            Verdict::Dead(letter) => tokio::select! {
-                biased;
-                // It comes again, and fails again.
-                () = held.closed.cancelled() => return,
-                () = self.post(&delivery, &letter) => true,
-                () = tokio::time::sleep_until(until) => false,
-            },
+            Verdict::Dead(letter) => {
+                failed = letter.attempts;
+                let original = (&delivery, &arriving);
+                tokio::select! {
+                    biased;
+                    // It comes again, and fails again.
+                    () = held.closed.cancelled() => false,
+                    () = letters::post(&self.rabbit, &self.grave, original, &letter) => true,
+                    () = tokio::time::sleep_until(until) => false,
+                }
+            }
             Verdict::Left => false,
         };
+        match is_done {
+            true => self.given_back.forget(message),
+            // Before it can come again.
+            false => self.given_back.put(message, failed),
+        }
         let answered = match is_done {
             true => delivery.acker.ack(BasicAckOptions::default()).await,
             false => delivery.acker.nack(REQUEUE).await,
@@ -220,13 +235,20 @@ impl Queue {
         }
     }
 
-    /// Has the component handle a message. One that it cannot be given for long goes back: the server
-    /// would take back all that the channel has brought.
-    async fn settle(&self, arriving: &Arriving, held: &Held, until: Instant) -> Verdict {
+    /// Has the component handle a message at which so many attempts have failed, which is counted on. One
+    /// that it cannot be given for long goes back: the server would take back all that the channel has
+    /// brought.
+    async fn settle(
+        &self,
+        arriving: &Arriving,
+        failed: &mut u32,
+        held: &Held,
+        until: Instant,
+    ) -> Verdict {
         let over = held.leaving.child_token();
         let deliverer = self.deliverer.while_held(over.clone());
         let last_attempt = until.checked_sub(deliverer.rules().timeout);
-        let settled = deliverer.settle(arriving, 0, Again::Here);
+        let settled = attempts(&deliverer, arriving, failed, &over);
         tokio::pin!(settled);
         tokio::select! {
             biased;
@@ -240,49 +262,25 @@ impl Queue {
         over.cancel();
         settled.await
     }
+}
 
-    /// Posts a dead letter, for as long as it takes.
-    async fn post(&self, original: &Delivery, letter: &DeadLetter) {
-        let queue = match &self.deliverer.rules().dead_letter {
-            DeadLetterTo::Nowhere => return,
-            DeadLetterTo::Named(queue) => queue.clone(),
-            DeadLetterTo::Usual => format!("{}.dead", self.name),
+/// Has attempts made until one is the last, or the message is to go back; counts those that have failed.
+async fn attempts(
+    deliverer: &Deliverer,
+    arriving: &Arriving,
+    failed: &mut u32,
+    over: &CancellationToken,
+) -> Verdict {
+    loop {
+        let pause = match deliverer.settle(arriving, *failed, Again::Broker).await {
+            Verdict::Again(pause) => pause,
+            verdict => return verdict,
         };
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        while let Err(error) = self.try_post(&queue, original, letter).await {
-            tracing::warn!(queue, %error, "could not post a dead letter, the message is kept");
-            tokio::time::sleep(backoff.delay()).await;
-        }
-    }
-
-    async fn try_post(
-        &self,
-        queue: &str,
-        original: &Delivery,
-        letter: &DeadLetter,
-    ) -> Result<(), BoxError> {
-        let line = self.rabbit.next_line().await;
-        let key = message::short(queue)?;
-        let send = || {
-            let properties = message::with_headers(&original.properties, letter.headers());
-            line.post(key.clone(), &original.data, properties)
-        };
-        match send().await? {
-            Confirmed::Taken => return Ok(()),
-            Confirmed::Refused => return Err("RabbitMQ does not take it".into()),
-            Confirmed::Unroutable => {}
-        }
-        tracing::info!(queue, "making a queue for dead letters");
-        let durable = QueueDeclareOptions {
-            durable: true,
-            ..QueueDeclareOptions::default()
-        };
-        let channel = line.connection.create_channel().await?;
-        let declared = channel.queue_declare(key.clone(), durable, FieldTable::default());
-        declared.await?;
-        match send().await? {
-            Confirmed::Taken => Ok(()),
-            _ => Err("RabbitMQ does not take it".into()),
+        *failed = failed.saturating_add(1);
+        tokio::select! {
+            biased;
+            () = over.cancelled() => return Verdict::Left,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

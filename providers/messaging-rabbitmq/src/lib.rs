@@ -24,7 +24,14 @@
 //!
 //! A server takes the messages back that somebody holds for half an hour, and with them all that came
 //! over the same channel. So what could not be delivered within 25 minutes goes back to the queue by
-//! itself, and its attempts are counted anew.
+//! itself. How often it has failed is remembered for as long as the link is with this copy of the provider,
+//! so that it is given up after `max_deliver` attempts however long the pauses are; the pause that it was in
+//! ends there. Another copy, or one that was started again, counts anew.
+//!
+//! A letter has the properties and headers of its message, but for those on which the server acts: the user who
+//! sent it and its time to live are left out, and `CC`, `BCC` and the letter's own names stand behind
+//! `lattice-original-`. Where it would not fit into a frame with all its headers it goes without body, and then
+//! without them. A letter that the queue is for that it comes from, and that fails too, is in the log alone.
 //!
 //! # Bindings
 //!
@@ -58,7 +65,9 @@
 mod bindings;
 mod broker;
 mod consumer;
+mod given_back;
 mod left;
+mod letters;
 mod line;
 mod lock;
 mod message;

@@ -21,12 +21,16 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::message;
 use crate::settings::ServerSettings;
+
+/// What a request has besides what was looked at before: where its answer goes, and its number.
+const ADDED: usize = 256;
 
 /// How long one attempt to connect may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// The queue that stands for whoever asked.
-const DIRECT: &str = "amq.rabbitmq.reply-to";
+pub(crate) const DIRECT: &str = "amq.rabbitmq.reply-to";
 
 /// What comes of a request: its answer, or that no queue takes it.
 type Answer = Result<Delivery, Unroutable>;
@@ -148,6 +152,14 @@ impl Line {
         let channels = [&self.publish, &self.ask];
         let open = channels.iter().all(|channel| channel.status().connected());
         open && self.connection.status().connected()
+    }
+
+    /// Whether a message may have these properties. They have to fit into one frame: the server gives up the
+    /// whole connection over others.
+    pub(crate) fn takes(&self, properties: &BasicProperties) -> bool {
+        let limit = self.connection.configuration().frame_max();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        message::frame_size(properties).saturating_add(ADDED) <= limit
     }
 
     /// Waits for an answer of the server. Nobody consumes on that channel, so that what is asked

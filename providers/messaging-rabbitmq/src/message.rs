@@ -1,15 +1,22 @@
 //! Messages of AMQP as components have them, and back.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
-use lattice_provider_sdk::messaging::{Arriving, Message, MessagingError};
+use lattice_provider_sdk::messaging::{Arriving, DeadLetter, Message, MessagingError};
 use lattice_rpc::TraceContext;
+
+use crate::line::DIRECT;
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 /// The subject that an answer should go to, where it is one of the exchange.
 const REPLY_TO: &str = "reply-to-subject";
+/// Headers by which the server sends copies to other queues.
+const COPIES: [&str; 2] = ["CC", "BCC"];
 /// How a `reply-to` begins that is a queue.
 const TO_QUEUE: &str = "reply:";
 /// The longest name of a header, and the longest content type.
@@ -98,7 +105,9 @@ fn metadata(properties: &BasicProperties) -> Vec<(String, String)> {
 /// Names that metadata cannot have: those by which the server sends copies to other queues or
 /// tells of itself, and those that say something else.
 fn is_reserved(name: &str) -> bool {
-    ["CC", "BCC", REPLY_TO, TRACEPARENT, TRACESTATE].contains(&name) || name.starts_with("x-")
+    COPIES.contains(&name)
+        || [REPLY_TO, TRACEPARENT, TRACESTATE].contains(&name)
+        || name.starts_with("x-")
 }
 
 /// Refuses what AMQP has no room for.
@@ -121,19 +130,28 @@ pub(crate) fn check(message: &Message) -> Result<(), MessagingError> {
 }
 
 /// Metadata as headers, each name once: several values of one are a list.
-fn put_metadata(headers: &mut FieldTable, metadata: &[(String, String)]) {
+fn headers_of(metadata: &[(String, String)]) -> FieldTable {
+    let mut headers = BTreeMap::new();
     for (name, value) in metadata {
         let value = AMQPValue::LongString(value.as_str().into());
-        let value = match headers.inner().get(name.as_str()) {
-            None => value,
-            Some(AMQPValue::FieldArray(values)) => {
-                let mut values = values.as_slice().to_vec();
-                values.push(value);
-                AMQPValue::FieldArray(FieldArray::from(values))
+        append(&mut headers, name.as_str().into(), value);
+    }
+    FieldTable::from(headers)
+}
+
+/// Adds a header, behind the values that it has already.
+fn append(headers: &mut BTreeMap<ShortString, AMQPValue>, name: ShortString, value: AMQPValue) {
+    match headers.entry(name) {
+        Entry::Vacant(place) => {
+            place.insert(value);
+        }
+        Entry::Occupied(mut known) => match known.get_mut() {
+            AMQPValue::FieldArray(values) => values.push(value),
+            first => {
+                let values = vec![first.clone(), value];
+                *first = AMQPValue::FieldArray(FieldArray::from(values));
             }
-            Some(first) => AMQPValue::FieldArray(FieldArray::from(vec![first.clone(), value])),
-        };
-        headers.insert(name.as_str().into(), value);
+        },
     }
 }
 
@@ -144,8 +162,7 @@ pub(crate) fn properties(
     trace: Option<&TraceContext>,
     reply_to: Option<(&str, Destination<'_>)>,
 ) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    put_metadata(&mut headers, &message.metadata);
+    let mut headers = headers_of(&message.metadata);
     if let Some(trace) = trace {
         put(&mut headers, TRACEPARENT, &trace.traceparent);
         if let Some(state) = &trace.tracestate {
@@ -168,19 +185,112 @@ pub(crate) fn properties(
     properties.with_headers(headers)
 }
 
-/// The properties of a message with further headers.
-pub(crate) fn with_headers(
-    properties: &BasicProperties,
-    more: Vec<(&'static str, String)>,
+/// The properties of a dead letter: those of its message, if it carries them, and what is told of it.
+/// What the server acts on is not meant for a letter.
+pub(crate) fn of_letter(
+    original: Option<&BasicProperties>,
+    told: Vec<(&'static str, String)>,
 ) -> BasicProperties {
-    let mut headers = properties.headers().clone().unwrap_or_default();
-    for (name, value) in more {
+    let mut headers = BTreeMap::new();
+    let theirs = original.and_then(|original| original.headers().as_ref());
+    for (name, value) in theirs.map(FieldTable::inner).into_iter().flatten() {
+        let is_other = COPIES.contains(&name.as_str()) || DeadLetter::is_own_header(name.as_str());
+        let name = match is_other {
+            true => ShortString::from(format!("{}{name}", DeadLetter::ORIGINAL)),
+            false => name.clone(),
+        };
+        append(&mut headers, name, value.clone());
+    }
+    let mut headers = FieldTable::from(headers);
+    for (name, value) in told {
         put(&mut headers, name, &value);
     }
-    properties
-        .clone()
-        .with_headers(headers)
-        .with_delivery_mode(PERSISTENT)
+    let kept = original.map(kept).unwrap_or_default();
+    kept.with_headers(headers).with_delivery_mode(PERSISTENT)
+}
+
+/// Sets a property.
+type With = fn(BasicProperties, ShortString) -> BasicProperties;
+
+/// The properties that a letter has of its message, headers apart. The server takes none in the name of
+/// another user, who cannot be taken out again; nor has a letter as little time as its message may have
+/// had.
+fn kept(original: &BasicProperties) -> BasicProperties {
+    let texts: [(&Option<ShortString>, With); 7] = [
+        (original.content_type(), BasicProperties::with_content_type),
+        (
+            original.content_encoding(),
+            BasicProperties::with_content_encoding,
+        ),
+        (
+            original.correlation_id(),
+            BasicProperties::with_correlation_id,
+        ),
+        (original.message_id(), BasicProperties::with_message_id),
+        (original.kind(), BasicProperties::with_type),
+        (original.app_id(), BasicProperties::with_app_id),
+        (original.cluster_id(), BasicProperties::with_cluster_id),
+    ];
+    let mut kept = BasicProperties::default();
+    for (text, with) in texts {
+        if let Some(text) = text {
+            kept = with(kept, text.clone());
+        }
+    }
+    // Who listens by this name is known of the channel of a request alone.
+    let reply_to = original.reply_to().as_ref();
+    if let Some(reply_to) = reply_to.filter(|reply_to| reply_to.as_str() != DIRECT) {
+        kept = kept.with_reply_to(reply_to.clone());
+    }
+    if let Some(priority) = *original.priority() {
+        kept = kept.with_priority(priority);
+    }
+    match *original.timestamp() {
+        Some(timestamp) => kept.with_timestamp(timestamp),
+        None => kept,
+    }
+}
+
+/// How many bytes the frame has at most that properties go in.
+pub(crate) fn frame_size(properties: &BasicProperties) -> usize {
+    let texts = [
+        properties.content_type(),
+        properties.content_encoding(),
+        properties.correlation_id(),
+        properties.reply_to(),
+        properties.expiration(),
+        properties.message_id(),
+        properties.kind(),
+        properties.user_id(),
+        properties.app_id(),
+        properties.cluster_id(),
+    ];
+    let size = |text: &Option<ShortString>| text.as_ref().map_or(0, |text| 1 + text.as_str().len());
+    let texts: usize = texts.into_iter().map(size).sum();
+    // The frame itself; its class, the size of the body, which properties there are; those of a fixed size.
+    let fixed = 8 + 14 + 10;
+    fixed + texts + properties.headers().as_ref().map_or(0, size_of_table)
+}
+
+fn size_of_table(table: &FieldTable) -> usize {
+    let fields = table.inner().iter();
+    let fields = fields.map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
+    4 + fields.sum::<usize>()
+}
+
+/// With its type.
+fn size_of_value(value: &AMQPValue) -> usize {
+    1 + match value {
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::LongString(text) => 4 + text.len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.len(),
+        AMQPValue::FieldArray(values) => {
+            4 + values.as_slice().iter().map(size_of_value).sum::<usize>()
+        }
+        AMQPValue::FieldTable(table) => size_of_table(table),
+        // Numbers, the largest of which have so many.
+        _ => 8,
+    }
 }
 
 fn put(headers: &mut FieldTable, name: &'static str, value: &str) {
@@ -246,6 +356,62 @@ mod tests {
             .unwrap_err();
             assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_server_acts_on_is_not_said_of_a_letter() {
+        let mut theirs = FieldTable::default();
+        for name in [
+            "CC",
+            "lattice-cause",
+            "lattice-original-lattice-cause",
+            "x-own",
+            "k",
+        ] {
+            theirs.insert(name.into(), AMQPValue::LongString(name.into()));
+        }
+        let original = BasicProperties::default()
+            .with_headers(theirs)
+            .with_user_id("other".into())
+            .with_expiration("2000".into())
+            .with_content_type("text/plain".into())
+            .with_reply_to("answers".into())
+            .with_correlation_id("7".into())
+            .with_type("order".into())
+            .with_priority(3)
+            .with_timestamp(9);
+        let letter = of_letter(Some(&original), vec![("lattice-cause", "no".to_owned())]);
+        let headers = letter.headers().clone().unwrap();
+        let names: Vec<_> = headers.inner().keys().map(ShortString::as_str).collect();
+        let moved = "lattice-original-lattice-cause";
+        let expected = ["k", "lattice-cause", "lattice-original-CC", moved, "x-own"];
+        assert_eq!(names, expected);
+        assert_eq!(text(&letter, "lattice-cause").as_deref(), Some("no"));
+        let causes = metadata(&letter);
+        assert_eq!(causes.iter().filter(|(name, _)| name == moved).count(), 2);
+        let expected = BasicProperties::default()
+            .with_headers(headers)
+            .with_delivery_mode(PERSISTENT)
+            .with_content_type("text/plain".into())
+            .with_reply_to("answers".into())
+            .with_correlation_id("7".into())
+            .with_type("order".into())
+            .with_priority(3)
+            .with_timestamp(9);
+        assert_eq!(letter, expected);
+        let direct = BasicProperties::default().with_reply_to(DIRECT.into());
+        assert_eq!(of_letter(Some(&direct), Vec::new()).reply_to(), &None);
+    }
+
+    #[test]
+    fn a_list_of_little_takes_more_than_its_bytes() {
+        let pair = ("k".to_owned(), String::new());
+        let sent = Message {
+            metadata: vec![pair; 60_000],
+            ..Message::new("a", "")
+        };
+        check(&sent).unwrap();
+        assert!(frame_size(&properties(&sent, None, None)) > 5 * 60_000);
     }
 
     proptest! {

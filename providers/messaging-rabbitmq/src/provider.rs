@@ -17,7 +17,9 @@ use tokio::time::Instant;
 use crate::bindings::{Bindings, Place};
 use crate::broker::RabbitBroker;
 use crate::consumer::{self, Queue, Trouble};
+use crate::given_back::GivenBack;
 use crate::left::Left;
+use crate::letters::Grave;
 use crate::line::Line;
 use crate::queue;
 use crate::rabbit::Rabbit;
@@ -88,12 +90,16 @@ impl MessagingRabbitMq {
         let mut troubles = Vec::new();
         for (name, channel) in channels {
             let what = format!("could not consume the queue `{name}`");
+            let grave = Grave::new(&deliverer.rules().dead_letter, &name);
+            troubles.push(Arc::clone(&grave.trouble));
             let queue = Queue {
                 rabbit: Arc::clone(&rabbit),
                 deliverer: deliverer.clone(),
                 name,
                 kind: source.kind,
                 bindings: Arc::clone(&bindings),
+                grave,
+                given_back: GivenBack::default(),
             };
             let begun = consumer::begin(queue, channel, &intake).await;
             troubles.push(begun.map_err(|e| LinkError::unavailable_because(what, e))?);

@@ -11,7 +11,7 @@
 //! | `tls_ca` | certificates to trust besides those of the system, as PEM text | none |
 //! | `tls_ca_file` | as `tls_ca`, the path of a file | |
 //! | `exchange` | the topic exchange, made if it is missing | `amq.topic`, which every server has |
-//! | `max_message_bytes` | the largest body, either way | 16777216 |
+//! | `max_message_bytes` | the largest body that components may publish | 16777216 |
 //!
 //! What a component gets, with this provider as source:
 //!

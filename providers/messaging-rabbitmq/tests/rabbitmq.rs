@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lattice_nats_box::free_port;
 use lattice_services::{Kind, Service};
 use messaging_rabbitmq::MessagingRabbitMq;
@@ -33,6 +33,8 @@ async fn messages_by_rabbitmq() {
         a_handler_answers_a_request_through_the_consumer(&url),
         what_fails_is_tried_again_and_then_is_a_dead_letter(&url),
         no_letter_is_lost_before_there_is_a_queue_for_them(&url),
+        a_letter_has_neither_the_time_nor_the_copies_of_its_message(&url),
+        a_letter_that_its_own_link_hears_does_not_go_round(&url),
         who_asks_nobody_is_told_so_whoever_else_asks(&url),
         copies_and_groups_share_and_links_each_get_all(&url),
         what_comes_while_the_provider_is_away_is_kept(&url),
@@ -156,6 +158,77 @@ async fn no_letter_is_lost_before_there_is_a_queue_for_them(url: &str) {
         (queue.await.ok()?.message_count() == 40).then_some(())
     })
     .await;
+}
+
+async fn a_letter_has_neither_the_time_nor_the_copies_of_its_message(url: &str) {
+    let mut lattice = lattice().await;
+    let mut heard = lattice.handler("mortal", |_| Said::Error("no")).await;
+    let config = [
+        ("url", url),
+        ("subscriptions", "mortals"),
+        ("queue", "mortals"),
+        ("max_deliver", "1"),
+    ];
+    lattice.source("mortal", &config).await;
+    lattice.ready().await;
+    let connection = connect(url).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    // Nearly a whole frame, into which a letter does not fit with that.
+    for size in [10, 130_900] {
+        let mut headers = FieldTable::default();
+        let copies = vec![AMQPValue::LongString("mortals.copies".into())];
+        headers.insert("CC".into(), AMQPValue::FieldArray(copies.into()));
+        headers.insert("k".into(), AMQPValue::LongString(vec![b'x'; size].into()));
+        let properties = lapin::BasicProperties::default()
+            .with_expiration("600000".into())
+            .with_headers(headers);
+        let (exchange, key) = ("amq.topic".into(), "mortals".into());
+        let options = lapin::options::BasicPublishOptions::default();
+        let sent = channel.basic_publish(exchange, key, options, b"x", properties);
+        sent.await.unwrap().await.unwrap();
+        assert_eq!(heard.next().await.text(), "x");
+        let letter = until(async || letter(url, "mortals.dead").await).await;
+        assert_eq!(letter.properties.expiration(), &None);
+        let headers = letter.properties.headers().clone().unwrap();
+        assert!(headers.contains_key("lattice-cause") && !headers.contains_key("CC"));
+        let is_small = size == 10;
+        assert_eq!(headers.contains_key("lattice-original-CC"), is_small);
+        assert_eq!(headers.contains_key("lattice-size"), !is_small);
+        assert_eq!(letter.data.is_empty(), !is_small);
+    }
+    assert!(heard.now().is_none());
+}
+
+async fn a_letter_that_its_own_link_hears_does_not_go_round(url: &str) {
+    let mut lattice = lattice().await;
+    let say = |message: &support::Message| match message.text() {
+        "poison" => Said::Error("no"),
+        _ => Said::Done,
+    };
+    let mut heard = lattice.handler("round", say).await;
+    let config = [
+        ("url", url),
+        ("subscriptions", "rounds"),
+        ("queue", "round"),
+        ("dead_letter", "round"),
+        ("max_deliver", "1"),
+    ];
+    lattice.source("round", &config).await;
+    lattice.ready().await;
+    let publisher = lattice.target("publisher", &[("url", url)]).await;
+    lattice.ready().await;
+    let mut told = Vec::new();
+    for body in ["poison", "1", "2", "3"] {
+        publisher.publish("rounds", body.as_bytes()).await.unwrap();
+        let mut next = heard.next().await;
+        while next.text() != body || next.subject != "rounds" {
+            told.push(next.subject);
+            next = heard.next().await;
+        }
+    }
+    // A letter of the letter would be before the last of these.
+    told.extend(std::iter::from_fn(|| heard.now()).map(|next| next.subject));
+    assert_eq!(told, ["round"]);
 }
 
 async fn who_asks_nobody_is_told_so_whoever_else_asks(url: &str) {

@@ -41,7 +41,9 @@
 //! The handler is called, and the message is acknowledged after it has returned without an error.
 //! An error of the handler, a trap and a deadline that passes are failed attempts; the next one
 //! follows after a pause, and after the last one the message becomes a [`DeadLetter`], which says
-//! why; where the broker finds it too large with that, it goes without its body. A component that was
+//! why; where the broker finds it too large with that, it goes without its body. A letter that comes to
+//! the component again, as the link hears where its letters go, and fails again, is in the log alone
+//! ([`DeadLetter::goes_round`]). A component that was
 //! not reached at all (no host runs it, its hosts are overloaded or about to stop) has not failed at
 //! the message: such attempts do not count, and the message waits.
 //!

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::{Arriving, Message};
+
 /// How much of a cause goes with a message.
 const LONGEST_VALUE: usize = 1024;
 
@@ -45,6 +47,15 @@ impl DeadLetter {
         let begin = name.as_bytes().get(..reserved.len());
         let is_reserved =
             begin.is_some_and(|begin| begin.eq_ignore_ascii_case(reserved.as_bytes()));
+        if is_reserved || Self::is_own_header(name) {
+            return Cow::Owned(format!("{}{name}", Self::ORIGINAL));
+        }
+        Cow::Borrowed(name)
+    }
+
+    /// Whether a letter has a header of that name, in any case of letters, that its message has not.
+    #[must_use]
+    pub fn is_own_header(name: &str) -> bool {
         let own = [
             Self::CAUSE,
             Self::SUBJECT,
@@ -53,10 +64,31 @@ impl DeadLetter {
             Self::REPLY_TO,
             Self::SIZE,
         ];
-        if is_reserved || own.iter().any(|own| own.eq_ignore_ascii_case(name)) {
-            return Cow::Owned(format!("{}{name}", Self::ORIGINAL));
+        own.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether `arriving` is a letter of the same component already that has been at `to`: posted there
+    /// once more it would come again, and for ever. So do letters that their own link hears, and those
+    /// that two links hear of each other. One who reads letters may have letters elsewhere.
+    #[must_use]
+    pub fn goes_round(&self, arriving: &Arriving, to: &str) -> bool {
+        let message = &arriving.message;
+        let is_own = told(message, Self::COMPONENT).any(|component| component == self.component);
+        if !is_own {
+            return false;
         }
-        Cow::Borrowed(name)
+        let mut places = told(message, Self::SUBJECT).chain([&*message.subject]);
+        let is_round = places.any(|place| is_at(place, to));
+        if is_round {
+            let (subject, cause) = (&*self.subject, &*self.cause);
+            tracing::error!(
+                subject,
+                to,
+                cause,
+                "lost a dead letter, which would come again"
+            );
+        }
+        is_round
     }
 
     /// The headers, with values that every broker takes: one line each, and not too long.
@@ -116,9 +148,38 @@ impl Carried {
     }
 }
 
+/// What the letters say in a header of which a message is the last.
+fn told<'a>(message: &'a Message, header: &'a str) -> impl Iterator<Item = &'a str> {
+    let is_header = move |name: &str| {
+        let begin = name.get(..DeadLetter::ORIGINAL.len());
+        let is_original = begin.is_some_and(|b| b.eq_ignore_ascii_case(DeadLetter::ORIGINAL));
+        let name = if is_original {
+            &name[DeadLetter::ORIGINAL.len()..]
+        } else {
+            name
+        };
+        name.eq_ignore_ascii_case(header)
+    };
+    let pairs = message.metadata.iter();
+    let pairs = pairs.filter(move |(name, _)| is_header(name));
+    pairs.map(|(_, value)| &**value)
+}
+
+/// Whether a subject is that place: what follows after a `#` is a key.
+fn is_at(subject: &str, place: &str) -> bool {
+    let rest = subject.strip_prefix(place);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+}
+
+/// Whether a character is one over which brokers may hang up: what is no character at all counts too.
+fn is_odd(c: char) -> bool {
+    let code = u32::from(c);
+    c.is_control() || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
+}
+
 fn line(text: &str) -> String {
-    let no_control = |c: char| if c.is_control() { ' ' } else { c };
-    let mut line: String = text.chars().map(no_control).collect();
+    let plain = |c: char| if is_odd(c) { ' ' } else { c };
+    let mut line: String = text.chars().map(plain).collect();
     if line.len() > LONGEST_VALUE {
         line.truncate(line.floor_char_boundary(LONGEST_VALUE));
     }
@@ -144,6 +205,59 @@ mod tests {
         assert!(cause.starts_with("wasm trap ü") && cause.len() <= LONGEST_VALUE);
         assert_eq!(headers[2], ("lattice-attempts", "3".to_owned()));
         assert_eq!(headers.len(), 4);
+    }
+
+    #[test]
+    fn a_cause_has_nothing_over_which_brokers_hang_up() {
+        assert_eq!(line("a\u{ffff}b\u{fdd0}c\u{1fffe}\u{7f}ü"), "a b c  ü");
+    }
+
+    fn letter_of(component: &str, subject: &str) -> DeadLetter {
+        DeadLetter {
+            cause: "out of stock".into(),
+            subject: subject.into(),
+            attempts: 1,
+            component: component.into(),
+            reply_to: None,
+        }
+    }
+
+    fn came(subject: &str, metadata: &[(&str, &str)]) -> Arriving {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let metadata = metadata.iter().map(pair).collect();
+        Arriving::from(Message {
+            metadata,
+            ..Message::new(subject, "")
+        })
+    }
+
+    #[test]
+    fn a_letter_is_not_posted_where_it_has_been() {
+        let first = [("lattice-component", "cart"), ("lattice-subject", "orders")];
+        let round = |subject, metadata: &[_], to| {
+            let arriving = came(subject, metadata);
+            letter_of("cart", subject).goes_round(&arriving, to)
+        };
+        assert!(round("dead/cart", &first, "dead/cart"));
+        assert!(round("dead#key", &first, "dead"));
+        // Letters of letters, of messages, and of others.
+        assert!(!round("orders.dead", &first, "orders.dead.dead"));
+        assert!(!round("dead/cart", &[], "dead/cart"));
+        let others = [("lattice-component", "till"), ("lattice-subject", "orders")];
+        assert!(!round("dead/cart", &others, "dead/cart"));
+    }
+
+    #[test]
+    fn a_letter_that_others_have_heard_meanwhile_is_known_again() {
+        let second = [
+            ("lattice-original-lattice-component", "cart"),
+            ("lattice-original-lattice-subject", "orders"),
+            ("lattice-component", "till"),
+            ("lattice-subject", "dead/cart"),
+        ];
+        let letter = letter_of("cart", "dead/till");
+        assert!(letter.goes_round(&came("dead/till", &second), "dead/cart"));
+        assert!(!letter.goes_round(&came("dead/till", &second), "elsewhere"));
     }
 
     #[test]
