@@ -177,6 +177,17 @@ impl Blobs for AzureBackend {
         blobs::copy(self.azure(), from, to).await
     }
 
+    async fn move_object(
+        &self,
+        _cx: &Context,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<(), BlobError> {
+        checked(from)?;
+        checked(to)?;
+        blobs::move_to(self.azure(), from, to).await
+    }
+
     async fn read_object(
         &self,
         _cx: &Context,

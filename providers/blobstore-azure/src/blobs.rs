@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::header::{HeaderName, LAST_MODIFIED, RANGE};
+use http::header::{ETAG, HeaderName, IF_MATCH, LAST_MODIFIED, RANGE};
 use http::{Method, Response, StatusCode};
 use lattice_azure::{Azure, AzureRequest};
 use lattice_backend_http::reading::{self, PieceError, length, text};
@@ -14,6 +14,7 @@ use lattice_provider_sdk::blobstore::{Blob, BlobError, ObjectId, ObjectInfo, Spa
 use crate::error::{of_blob, of_container};
 
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-ms-copy-source");
+const COPY_IF_MATCH: HeaderName = HeaderName::from_static("x-ms-source-if-match");
 const COPY_STATUS: HeaderName = HeaderName::from_static("x-ms-copy-status");
 const SNAPSHOTS: HeaderName = HeaderName::from_static("x-ms-delete-snapshots");
 /// The pauses between looks at a copy that takes its time.
@@ -49,13 +50,26 @@ pub(crate) async fn delete(azure: &Azure, container: &str, name: &str) -> Result
         container: container.to_owned(),
         object: name.to_owned(),
     };
-    let mut asked = request("delete the blob", Method::DELETE, &id);
+    delete_version(azure, &id, None).await
+}
+
+/// Deletes a blob, or only the version that is called so.
+pub(crate) async fn delete_version(
+    azure: &Azure,
+    id: &ObjectId,
+    tag: Option<String>,
+) -> Result<(), BlobError> {
+    let mut asked = request("delete the blob", Method::DELETE, id);
     // Azure keeps a blob that has some, unless told so.
     asked.headers = vec![(SNAPSHOTS, "include".to_owned())];
-    let deleted = azure.ask(&asked).await;
-    match deleted.map_err(|error| of_blob(&error, &id)) {
-        Err(BlobError::NoObject(_)) => Ok(()),
-        done => done.map(drop),
+    asked.headers.extend(tag.map(|tag| (IF_MATCH, tag)));
+    match azure.ask(&asked).await {
+        // It was written anew, or is gone.
+        Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => Ok(()),
+        deleted => match deleted.map_err(|error| of_blob(&error, id)) {
+            Err(BlobError::NoObject(_)) => Ok(()),
+            done => done.map(drop),
+        },
     }
 }
 
@@ -101,10 +115,44 @@ fn piece_error(error: PieceError) -> BlobError {
 pub(crate) async fn copy(azure: &Azure, from: &ObjectId, to: &ObjectId) -> Result<(), BlobError> {
     // Says by itself what is missing; the copy would not say which of the two.
     look(azure, from).await?;
+    copy_version(azure, from, None, to).await
+}
+
+/// What the service calls the present version of a blob.
+pub(crate) async fn tag(azure: &Azure, id: &ObjectId) -> Result<Option<String>, BlobError> {
+    let found = look(azure, id).await?;
+    Ok(text(found.headers(), &ETAG).map(str::to_owned))
+}
+
+/// Moves a blob within the account.
+pub(crate) async fn move_to(
+    azure: &Azure,
+    from: &ObjectId,
+    to: &ObjectId,
+) -> Result<(), BlobError> {
+    let tag = tag(azure, from).await?;
+    copy_version(azure, from, tag.clone(), to).await?;
+    // One that was written meanwhile was not moved.
+    delete_version(azure, from, tag).await
+}
+
+/// Copies a blob, or only the version that is called so.
+pub(crate) async fn copy_version(
+    azure: &Azure,
+    from: &ObjectId,
+    tag: Option<String>,
+    to: &ObjectId,
+) -> Result<(), BlobError> {
     let mut asked = request("copy the blob", Method::PUT, to);
     asked.headers = vec![(COPY_SOURCE, azure.url(&path(from)))];
+    asked.headers.extend(tag.map(|tag| (COPY_IF_MATCH, tag)));
     let copied = azure.ask(&asked).await;
-    let mut answer = copied.map_err(|error| of_container(&error, &to.container))?;
+    let mut answer = copied.map_err(|error| match error.status() {
+        Some(StatusCode::PRECONDITION_FAILED) => {
+            BlobError::Unavailable("the object was replaced while it was copied".to_owned())
+        }
+        _ => of_container(&error, &to.container),
+    })?;
     let mut pause = Backoff::new(LOOK, LONGEST_LOOK);
     loop {
         match text(answer.headers(), &COPY_STATUS) {

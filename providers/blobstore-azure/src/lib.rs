@@ -24,7 +24,8 @@
 //!
 //! # Copying and moving
 //!
-//! The service copies by itself, and is asked until it has. A move is a copy and a deletion.
+//! The service copies by itself, and is asked until it has. A move is a copy and a deletion, both of
+//! the version that was there when it began; one that was written since stays.
 //!
 //! # Times
 //!

@@ -11,7 +11,7 @@
 //! | `alias_NAME` | the container that components call `NAME`, or `alias_NAME` | |
 //! | `max_attempts` | how often a request is made that may be made twice | 3 |
 //! | `part_size_mb` | the size of one block of a large object, in MiB | 8 |
-//! | `connect_timeout_ms`, `response_timeout_ms` | how long a connection, and an answer may take | 3000, 30000 |
+//! | `connect_timeout_ms`, `response_timeout_ms` | how long a connection may take, and an answer be silent | 3000, 30000 |
 //! | `tls_ca`, `tls_cert`, `tls_key` | PEM texts: further authorities, our certificate and its key | |
 //!
 //! Keys are matched in any case. The link goes before the provider, and that before the environment

@@ -167,6 +167,31 @@ async fn objects_keep_the_names_they_are_given() {
 }
 
 #[tokio::test]
+async fn what_is_written_while_a_blob_is_moved_is_kept() {
+    let azurite = azurite(&[]).await;
+    let azure = &azurite.account.azure;
+    azurite.create("corp").await;
+    let (from, to) = (id("corp", "a"), id("corp", "b"));
+    azurite.write(&from, "old").await.unwrap();
+    let found = blobs::tag(azure, &from).await.unwrap();
+    assert!(found.is_some());
+    azurite.write(&from, "new").await.unwrap();
+    let copied = blobs::copy_version(azure, &from, found.clone(), &to).await;
+    let why = "the object was replaced while it was copied".to_owned();
+    assert_eq!(copied, Err(BlobError::Unavailable(why)));
+    let deleted = blobs::delete_version(azure, &from, found.clone()).await;
+    assert_eq!(deleted, Ok(()));
+    assert_eq!(azurite.read(&from).await.unwrap(), b"new");
+    blobs::move_to(azure, &from, &to).await.unwrap();
+    assert_eq!(azurite.read(&to).await.unwrap(), b"new");
+    let gone = BlobError::NoObject(from.clone());
+    assert_eq!(azurite.read(&from).await, Err(gone.clone()));
+    assert_eq!(blobs::move_to(azure, &from, &to).await, Err(gone));
+    let deleted = blobs::delete_version(azure, &from, found).await;
+    assert_eq!(deleted, Ok(()));
+}
+
+#[tokio::test]
 async fn a_forbidden_name_keeps_no_other_blob_from_being_deleted() {
     let azurite = azurite(&[]).await;
     azurite.create("corp").await;

@@ -83,8 +83,8 @@ impl Blobs for FsBackend {
     }
 
     async fn create_container(&self, _cx: &Context, name: &str) -> Result<(), BlobError> {
-        let (root, name) = (self.root.clone(), name.to_owned());
-        on_disk(move || root.create(&name)).await
+        let (root, name, sync) = (self.root.clone(), name.to_owned(), self.sync);
+        on_disk(move || root.create(&name, sync)).await
     }
 
     async fn delete_container(&self, _cx: &Context, name: &str) -> Result<(), BlobError> {
@@ -156,13 +156,7 @@ impl Blobs for FsBackend {
     ) -> Result<(), BlobError> {
         let sync = self.sync;
         self.between(from, to, move |source, from, target, to| {
-            let within = source.move_to(&from.object, &target, &to.object)?;
-            if sync {
-                for folder in [&within, source.folder()] {
-                    rustix::fs::fsync(folder).map_err(|error| failed(&error.into()))?;
-                }
-            }
-            Ok(())
+            source.move_to(&from.object, &target, &to.object, sync)
         })
         .await
     }

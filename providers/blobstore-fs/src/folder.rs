@@ -42,12 +42,21 @@ pub(crate) fn open_folder(within: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     Ok(openat(within, name, FOLDER, Mode::empty())?)
 }
 
-/// Makes a folder, or opens the one that is there.
-pub(crate) fn make_folder(within: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+/// Makes a folder, or opens the one that is there. With `sync` a new one is on the disk.
+pub(crate) fn make_folder(within: &OwnedFd, name: &str, sync: bool) -> io::Result<OwnedFd> {
     match mkdirat(within, name, Mode::from_raw_mode(0o777)) {
-        Ok(()) | Err(Errno::EXIST) => open_folder(within, name),
-        Err(error) => Err(error.into()),
+        Ok(()) if sync => settle(within)?,
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
     }
+    open_folder(within, name)
+}
+
+/// Waits until the names in a folder are on the disk.
+pub(crate) fn settle(folder: &OwnedFd) -> io::Result<()> {
+    #[cfg(test)]
+    tests::settled(folder);
+    Ok(rustix::fs::fsync(folder)?)
 }
 
 /// When a file or folder was made, as far as the file system knows.
@@ -79,10 +88,10 @@ impl Root {
     }
 
     /// Makes the folder of a container.
-    pub(crate) fn create(&self, name: &str) -> Result<(), BlobError> {
+    pub(crate) fn create(&self, name: &str, sync: bool) -> Result<(), BlobError> {
         let root = self.open()?;
         let file = file_of(name)?;
-        make_folder(&root, &file).map(drop).map_err(|error| {
+        make_folder(&root, &file, sync).map(drop).map_err(|error| {
             if is_absent(&error) {
                 let rule = "something that is no folder is in its place";
                 BlobError::container_name(name, rule)
@@ -129,13 +138,19 @@ impl Container {
     }
 
     /// The folder of a place.
-    fn folder_of(&self, place: &Place, make: bool) -> io::Result<OwnedFd> {
+    fn folder_of(&self, place: &Place) -> io::Result<OwnedFd> {
         let mut folder = self.folder.try_clone()?;
         for part in &place.folders {
-            folder = match make {
-                true => make_folder(&folder, part)?,
-                false => open_folder(&folder, part)?,
-            };
+            folder = open_folder(&folder, part)?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a place, which is made as far as it is not there.
+    fn made_folder_of(&self, place: &Place, sync: bool) -> io::Result<OwnedFd> {
+        let mut folder = self.folder.try_clone()?;
+        for part in &place.folders {
+            folder = make_folder(&folder, part, sync)?;
         }
         Ok(folder)
     }
@@ -145,7 +160,7 @@ impl Container {
         // A pipe in its place must not be waited for.
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         for place in name::places(object) {
-            let opened = self.folder_of(&place, false).and_then(|folder| {
+            let opened = self.folder_of(&place).and_then(|folder| {
                 let file = File::from(openat(&folder, &place.file, flags, Mode::empty())?);
                 Ok((folder, file))
             });
@@ -176,12 +191,19 @@ impl Container {
             .map_err(|error| self.absent(object, &error))
     }
 
-    /// Puts a file that is in another folder in the place of an object's.
-    pub(crate) fn put(&self, object: &str, from: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+    /// Puts a file that is in another folder in the place of an object's. With `sync` it is on the
+    /// disk that it is there.
+    pub(crate) fn put(
+        &self,
+        object: &str,
+        from: &OwnedFd,
+        file: &str,
+        sync: bool,
+    ) -> io::Result<()> {
         let places = name::places(object);
         let mut put = Err(Errno::NOENT.into());
         for place in &places {
-            put = self.put_at(place, from, file);
+            put = self.put_at(place, from, file, sync);
             match &put {
                 Ok(_) => {
                     let others = places.iter().filter(|other| *other != place);
@@ -192,14 +214,14 @@ impl Container {
                 Err(_) => break,
             }
         }
-        put
+        put.and_then(|within| if sync { settle(&within) } else { Ok(()) })
     }
 
-    fn put_at(&self, place: &Place, from: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
+    fn put_at(&self, place: &Place, from: &OwnedFd, file: &str, sync: bool) -> io::Result<OwnedFd> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let placed = self.folder_of(place, true).and_then(|folder| {
+            let placed = self.made_folder_of(place, sync).and_then(|folder| {
                 renameat(from, file, &folder, &place.file)?;
                 Ok(folder)
             });
@@ -222,7 +244,7 @@ impl Container {
     /// Takes away a file, and says whether there was one. A folder of another program is none.
     fn unlink(&self, place: &Place) -> io::Result<bool> {
         let unlinked = self
-            .folder_of(place, false)
+            .folder_of(place)
             .and_then(|folder| Ok(unlinkat(&folder, &place.file, AtFlags::empty())?));
         match unlinked {
             Ok(()) => Ok(true),
@@ -247,22 +269,26 @@ impl Container {
         Ok(())
     }
 
-    /// Moves an object.
+    /// Moves an object. With `sync` it is on the disk that it is there, and no longer here.
     pub(crate) fn move_to(
         &self,
         object: &str,
         other: &Self,
         to: &str,
-    ) -> Result<OwnedFd, BlobError> {
+        sync: bool,
+    ) -> Result<(), BlobError> {
         let found = self.find(object);
         let (place, folder, _) = found.map_err(|error| self.absent(object, &error))?;
-        let moved = other.put(to, &folder, &place.file);
-        let moved = moved.map_err(|error| match other.is_there() {
+        let moved = other.put(to, &folder, &place.file, sync);
+        moved.map_err(|error| match other.is_there() {
             true => self.absent(object, &error),
             false => BlobError::NoContainer(other.name.clone()),
         })?;
+        if sync {
+            settle(&folder).map_err(|error| failed(&error))?;
+        }
         self.tidy(&place.folders);
-        Ok(moved)
+        Ok(())
     }
 
     /// Takes away folders that are empty.
@@ -324,4 +350,52 @@ pub(crate) fn empty(folder: &OwnedFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::incoming::Draft;
+
+    thread_local! {
+        /// The folders that were put on the disk, by their numbers.
+        static SETTLED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn settled(folder: &OwnedFd) {
+        let number = rustix::fs::fstat(folder).unwrap().st_ino;
+        SETTLED.with_borrow_mut(|settled| settled.push(number));
+    }
+
+    #[test]
+    fn folders_are_on_the_disk_whose_names_have_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let number = |path: &str| folder.path().join(path).metadata().unwrap().ino();
+        let root = Root(folder.path().to_owned());
+        root.create("c", true).unwrap();
+        assert_eq!(SETTLED.take(), [number("")]);
+        root.create("c", true).unwrap();
+        assert!(SETTLED.take().is_empty());
+        let container = root.container("c").unwrap();
+        let write = |name: &str, sync| {
+            let draft = Draft::new(&root).unwrap();
+            draft.place(&container, name, sync).unwrap();
+        };
+        write("a/b/o", true);
+        let new = [number("c"), number("c/a"), number("c/a/b")];
+        assert_eq!(SETTLED.take(), new);
+        write("a/b/p", true);
+        assert_eq!(SETTLED.take(), [number("c/a/b")]);
+        let moved = container.move_to("a/b/o", &container, "d/o", true);
+        moved.unwrap();
+        let both = [number("c"), number("c/d"), number("c/a/b")];
+        assert_eq!(SETTLED.take(), both);
+        write("e/o", false);
+        let moved = container.move_to("e/o", &container, "f/o", false);
+        moved.unwrap();
+        assert!(SETTLED.take().is_empty());
+    }
 }

@@ -46,7 +46,7 @@ impl Draft {
     }
 
     fn make(root: &Root) -> io::Result<Self> {
-        let folder = make_folder(&File::open(&root.0)?.into(), FOLDER)?;
+        let folder = make_folder(&File::open(&root.0)?.into(), FOLDER, false)?;
         let folder = Arc::new(folder);
         loop {
             let name = unique();
@@ -84,11 +84,8 @@ impl Draft {
         if sync {
             self.file.sync_all()?;
         }
-        let within = container.put(object, &self.folder, &self.name)?;
+        container.put(object, &self.folder, &self.name, sync)?;
         self.placed = true;
-        if sync {
-            rustix::fs::fsync(within)?;
-        }
         Ok(())
     }
 }
@@ -113,7 +110,7 @@ impl Root {
         let delete = || -> io::Result<()> {
             let root: OwnedFd = File::open(&self.0)?.into();
             let folder = open_folder(&root, &file)?;
-            let incoming = make_folder(&root, FOLDER)?;
+            let incoming = make_folder(&root, FOLDER, false)?;
             let gone = unique();
             flock(&folder, FlockOperation::LockExclusive)?;
             renameat(&root, &file, &incoming, &gone)?;
@@ -175,7 +172,7 @@ mod tests {
     fn only_what_was_left_behind_is_taken_away() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root(folder.path().to_owned());
-        root.create("c").unwrap();
+        root.create("c", false).unwrap();
         let draft = Draft::new(&root).unwrap();
         (&*draft.file).write_all(b"new").unwrap();
         let incoming = folder.path().join(FOLDER);
@@ -205,7 +202,7 @@ mod tests {
         std::fs::write(outside.path().join("kept"), "x").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let root = Root(folder.path().to_owned());
-        root.create("c").unwrap();
+        root.create("c", false).unwrap();
         let inside = folder.path().join("c");
         std::os::unix::fs::symlink(outside.path(), inside.join("link")).unwrap();
         std::fs::create_dir_all(inside.join("a/b")).unwrap();

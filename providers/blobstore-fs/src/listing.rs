@@ -210,7 +210,7 @@ mod tests {
     async fn names_are_listed_in_order_however_little_room_there_is() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root(folder.path().to_owned());
-        root.create("c").unwrap();
+        root.create("c", false).unwrap();
         let mut expected = Vec::new();
         let container = || root.container("c").unwrap();
         for number in [7, 1, 12, 5, 33, 2] {
@@ -259,7 +259,7 @@ mod tests {
         ) {
             let folder = tempfile::tempdir().unwrap();
             let root = Root(folder.path().to_owned());
-            root.create("c").unwrap();
+            root.create("c", false).unwrap();
             let container = || root.container("c").unwrap();
             let mut map = BTreeMap::new();
             for (name, content) in steps {
@@ -293,7 +293,7 @@ mod tests {
     async fn trees_of_other_programs_and_files_of_the_first_version_are_seen() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root(folder.path().to_owned());
-        root.create("c").unwrap();
+        root.create("c", false).unwrap();
         let inside = folder.path().join("c");
         std::fs::create_dir_all(inside.join("assets/css/empty")).unwrap();
         std::fs::write(inside.join("assets/css/app.css"), "new").unwrap();

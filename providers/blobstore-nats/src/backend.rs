@@ -42,6 +42,16 @@ impl NatsBlobs {
     async fn object(&self, id: &ObjectId) -> Result<(Container, Meta), BlobError> {
         let container = self.container(&id.container).await?;
         let meta = container.meta(&id.object).await?;
+        self.followed(id, container, meta).await
+    }
+
+    /// What an object is or, when it is a link, the other.
+    async fn followed(
+        &self,
+        id: &ObjectId,
+        container: Container,
+        meta: Meta,
+    ) -> Result<(Container, Meta), BlobError> {
         let (container, meta) = match meta.link() {
             None => return Ok((container, meta)),
             Some((_, None)) => return Err(BlobError::NoObject(id.clone())),
@@ -55,6 +65,21 @@ impl NatsBlobs {
             None => Ok((container, meta)),
             Some(_) => Err(BlobError::NoObject(id.clone())),
         }
+    }
+
+    /// Writes the data of an object as those of another.
+    async fn carry(
+        &self,
+        source: Container,
+        meta: &Meta,
+        target: Container,
+        object: &str,
+    ) -> Result<(), BlobError> {
+        let idle = self.settings.shared.stream_idle;
+        let all = Span::ALL.within(meta.info.size as u64);
+        let blob = reading::read(source, meta, all, idle).await?;
+        let data = Upload::of(blob.data, &self.settings.shared);
+        draft::write(target, object, data).await
     }
 
     /// Whether JetStream answers.
@@ -146,11 +171,22 @@ impl Blobs for NatsBlobs {
     ) -> Result<(), BlobError> {
         let target = self.container(&to.container).await?;
         let (source, meta) = self.object(from).await?;
-        let idle = self.settings.shared.stream_idle;
-        let all = Span::ALL.within(meta.info.size as u64);
-        let blob = reading::read(source, &meta, all, idle).await?;
-        let data = Upload::of(blob.data, &self.settings.shared);
-        draft::write(target, &to.object, data).await
+        self.carry(source, &meta, target, &to.object).await
+    }
+
+    async fn move_object(
+        &self,
+        _cx: &Context,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<(), BlobError> {
+        let target = self.container(&to.container).await?;
+        let source = self.container(&from.container).await?;
+        let moved = source.meta(&from.object).await?;
+        let (other, meta) = self.followed(from, source.clone(), moved.clone()).await?;
+        self.carry(other, &meta, target, &to.object).await?;
+        // One that was written meanwhile was not moved.
+        source.delete_this(moved).await.map(drop)
     }
 
     async fn read_object(

@@ -11,6 +11,7 @@ use async_nats::jetstream::object_store::ObjectInfo;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use lattice_core::subject::store::is_code_bucket;
 use lattice_nats::is_bucket_name;
 use lattice_provider_sdk::blobstore::{BlobError, ObjectId};
@@ -206,7 +207,14 @@ impl Container {
                     return Ok(place);
                 }
                 Put::Overtaken => tokio::task::yield_now().await,
-                Put::Failed(error) => return self.is_there_after_all(info, error).await,
+                Put::Failed(error) => {
+                    let place = self.is_there_after_all(info, error).await?;
+                    // It could only be put where that was.
+                    if let Some(before) = before {
+                        self.purge_later(before.info);
+                    }
+                    return Ok(place);
+                }
             }
         }
         let why = "others kept replacing the object";
@@ -232,20 +240,35 @@ impl Container {
                 Some(meta) if !meta.info.deleted => meta,
                 _ => return Ok(()),
             };
-            match self
-                .put_meta(&deleted(before.info.clone()), before.place)
-                .await
-            {
-                Put::Done(_) => {
-                    self.purge_later(before.info);
-                    return Ok(());
-                }
-                Put::Overtaken => tokio::task::yield_now().await,
-                Put::Failed(error) => return Err(error),
+            if self.delete_this(before).await? {
+                return Ok(());
             }
+            tokio::task::yield_now().await;
         }
         let why = "others kept replacing the object";
         Err(BlobError::Unavailable(why.to_owned()))
+    }
+
+    /// Deletes an object, and says whether it still was the one that is meant.
+    pub(crate) async fn delete_this(&self, meta: Meta) -> Result<bool, BlobError> {
+        let put = self.put_meta(&deleted(meta.info.clone()), meta.place).await;
+        match put {
+            Put::Done(_) => {}
+            Put::Overtaken => return Ok(false),
+            Put::Failed(error) => {
+                if !self.is_deleted_after_all(&meta).await {
+                    return Err(error);
+                }
+            }
+        }
+        self.purge_later(meta.info);
+        Ok(true)
+    }
+
+    /// An answer that was lost does not say that nothing was deleted.
+    async fn is_deleted_after_all(&self, meta: &Meta) -> bool {
+        let last = self.last_meta(&meta.info.name).await;
+        matches!(last, Ok(Some(last)) if last.info.deleted && last.info.nuid == meta.info.nuid)
     }
 
     /// Purges the data of an object that is no more.
@@ -258,6 +281,19 @@ impl Container {
             let (container, data) = (container.clone(), info.nuid.clone());
             async move { container.purge(&data).await }
         });
+    }
+
+    /// How many pieces there are of data.
+    pub(crate) async fn count(&self, data: &str) -> Result<usize, BlobError> {
+        let subject = self.data_subject(data);
+        let told = self.stream.info_with_subjects(subject).await;
+        let mut told = told.map_err(|error| failed(&self.name, &error))?;
+        // There is but one such subject.
+        match told.next().await {
+            Some(Ok((_, count))) => Ok(count),
+            Some(Err(error)) => Err(failed(&self.name, &error)),
+            None => Ok(0),
+        }
     }
 
     /// Purges data.
@@ -295,3 +331,6 @@ fn is_overtaken(error: &PublishError) -> bool {
     error.kind() == PublishErrorKind::WrongLastSequence
         || error.code() == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
+
+#[cfg(test)]
+mod tests;

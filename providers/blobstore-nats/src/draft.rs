@@ -106,8 +106,7 @@ impl Draft {
         };
         let info = meta.info();
         let place = self.container.replace(&info).await?;
-        // Whoever has replaced the object since takes the data away too, and that is no fault.
-        if self.was_purged().await? && self.is_last().await? {
+        if self.is_torn().await? {
             self.container.take_back(&info, place).await;
             let why = "the container was cleared meanwhile";
             return Err(BlobError::BrokeOff(why.to_owned()));
@@ -116,22 +115,32 @@ impl Draft {
         Ok(())
     }
 
+    /// Whether the object has these data, but not all of them.
+    async fn is_torn(&self) -> Result<bool, BlobError> {
+        // Whoever has replaced the object since takes the data away too, and that is no fault. Nor
+        // is it when a server that has just begun to lead does not know of all pieces yet: once it
+        // knows of the description, it knows of what was stored before it.
+        for _ in 0..2 {
+            if self.is_whole().await? || !self.is_last().await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether the object still has these data.
     async fn is_last(&self) -> Result<bool, BlobError> {
         let last = self.container.last_meta(&self.object).await?;
         Ok(last.is_some_and(|meta| meta.info.nuid == self.data && !meta.info.deleted))
     }
 
-    /// Whether the container was cleared after the first piece was stored, and with it the piece.
-    async fn was_purged(&self) -> Result<bool, BlobError> {
-        let Some(first) = self.index.first() else {
-            return Ok(false);
-        };
-        let stream = self.container.stream.get_info().await;
-        let state = stream
-            .map_err(|error| BlobError::unavailable(&error))?
-            .state;
-        Ok(state.first_sequence > first)
+    /// Whether all pieces are there. They are not when the container was cleared after the first of
+    /// them was stored, or deleted and created again.
+    async fn is_whole(&self) -> Result<bool, BlobError> {
+        if self.pieces == 0 {
+            return Ok(true);
+        }
+        Ok(self.container.count(&self.data).await? >= self.pieces)
     }
 }
 

@@ -54,11 +54,6 @@ impl Index {
         self.count += 1;
     }
 
-    /// The place of the first piece.
-    pub(crate) fn first(&self) -> Option<u64> {
-        self.places.first().copied()
-    }
-
     /// The place of each piece, where all are known.
     pub(crate) fn all(&self) -> Option<&[u64]> {
         (self.step == 1 && !self.places.is_empty()).then_some(&self.places)
@@ -83,7 +78,9 @@ impl Index {
     pub(crate) fn put(&self, data: &str, values: &mut HashMap<String, String>) {
         let mut before = 0;
         let places = self.places.iter().map(|place| {
-            let step = place - before;
+            // Places go back when the container was made anew meanwhile. Such an index is read as
+            // none.
+            let step = place.wrapping_sub(before);
             before = *place;
             step.to_string()
         });
@@ -153,6 +150,17 @@ mod tests {
             values.insert(KEY.to_owned(), text.to_owned());
             assert_eq!(Index::read("data", 7, &values), None, "{text}");
         }
+    }
+
+    #[test]
+    fn places_that_go_back_are_no_index() {
+        let mut index = Index::new(10);
+        for place in [5, 6, 2] {
+            index.push(place);
+        }
+        let mut values = HashMap::new();
+        index.put("data", &mut values);
+        assert_eq!(Index::read("data", 25, &values), None);
     }
 
     #[test]

@@ -21,6 +21,9 @@
 //! reading them at that time gets an error. Two who replace an object at once do it one after the
 //! other.
 //!
+//! A write whose container is cleared meanwhile, or deleted and created again, fails. A move is a
+//! copy and a deletion of what was copied: what is written in its place meanwhile stays.
+//!
 //! What a provider that was killed has stored of a write is purged by one that uses the container
 //! later.
 //!

@@ -220,6 +220,21 @@ async fn what_is_cleared_in_the_middle_of_a_write_is_no_object() {
 }
 
 #[tokio::test]
+async fn what_is_written_while_its_container_is_made_anew_is_no_object() {
+    let (lattice, blobs) = linked().await;
+    blobs.create("c").await.unwrap();
+    let (call, mut writer) = blobs.begin("c", "o").await.unwrap();
+    writer.write(Bytes::from(vec![1; 600_000])).await.unwrap();
+    until(|| async { messages(&lattice, "c").await >= 4 }).await;
+    blobs.delete_container("c").await.unwrap();
+    blobs.create("c").await.unwrap();
+    writer.finish(Bytes::from(vec![2; 300_000])).await.unwrap();
+    let error = blobs.written(call).await.unwrap_err();
+    assert!(error.contains("cleared meanwhile"), "{error}");
+    assert!(!blobs.has("c", "o").await.unwrap());
+}
+
+#[tokio::test]
 async fn what_has_no_room_is_refused_and_leaves_nothing() {
     let mut lattice = Lattice::start::<BlobstoreNats>().await;
     let blobs = lattice.link("app", &[("max_bytes", "1000000")]).await;

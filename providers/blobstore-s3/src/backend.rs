@@ -158,6 +158,17 @@ impl Blobs for S3Backend {
         self.s3.copy(from, to).await
     }
 
+    async fn move_object(
+        &self,
+        _cx: &Context,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<(), BlobError> {
+        checked(from)?;
+        checked(to)?;
+        self.s3.move_to(from, to).await
+    }
+
     async fn read_object(
         &self,
         _cx: &Context,

@@ -118,6 +118,17 @@ impl S3Error {
         matches!(self, Self::Ask(error) if error.never_sent())
     }
 
+    /// Whether the request may have been served all the same, since the answer was not heard.
+    pub(crate) fn is_unheard(&self) -> bool {
+        matches!(self, Self::Ask(AwsError::Http(_))) && !self.never_sent()
+    }
+
+    /// Whether the object is another one by now than the request is about.
+    pub(crate) fn is_outdated(&self) -> bool {
+        matches!(self, Self::Refused { status, code, .. }
+            if *status == StatusCode::PRECONDITION_FAILED || code == "PreconditionFailed")
+    }
+
     /// Whether the key is good, but not for this.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self.code(), Some("AccessDenied" | "AllAccessDisabled"))

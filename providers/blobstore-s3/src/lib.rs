@@ -15,7 +15,8 @@
 //! Data are collected up to the size of one part. An object that is shorter is written with one
 //! request, a longer one in parts, two of which are held in memory at a time. It appears when all of
 //! them are there. A write that breaks off takes its parts away again; when even that fails, they
-//! are left to the rules of the bucket for unfinished uploads.
+//! are left to the rules of the bucket for unfinished uploads. When the answer to the last request of
+//! a write is lost, the service is asked what became of it.
 //!
 //! # Reading
 //!
@@ -23,7 +24,10 @@
 //!
 //! # Copying and moving
 //!
-//! The service copies by itself, above 5 GiB in pieces. A move is a copy and a deletion.
+//! The service copies by itself, above 5 GiB in pieces, all of one version: when the object is
+//! replaced in the middle, the copy fails. A move is a copy and a deletion. The object is looked at
+//! before it is deleted, and stays when it was written after it was copied; what is written between
+//! that look and the deletion, which are two requests, is deleted.
 //!
 //! # When the service is away
 //!

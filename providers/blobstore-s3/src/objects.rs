@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::header::{HeaderName, LAST_MODIFIED, RANGE};
+use http::header::{ETAG, HeaderName, LAST_MODIFIED, RANGE};
 use http::{Method, StatusCode};
 use lattice_backend_http::reading::{self, PieceError, length, text};
 use lattice_backend_http::{date, encode};
@@ -18,15 +18,27 @@ use crate::upload::Guard;
 const COPY_PART: u64 = 1 << 30;
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 const COPY_RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");
+const COPY_IF_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-source-if-match");
+
+/// An object as it was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) info: ObjectInfo,
+    /// What the service calls its version; some call it nothing.
+    pub(crate) tag: Option<String>,
+}
 
 impl S3 {
-    pub(crate) async fn head(&self, bucket: &str, key: &str) -> Result<ObjectInfo, S3Error> {
+    pub(crate) async fn head(&self, bucket: &str, key: &str) -> Result<Found, S3Error> {
         let ask = Ask::of_object("look at the object", Method::HEAD, bucket, key);
         let answer = self.ask(&ask).await?;
         let modified = text(answer.headers(), &LAST_MODIFIED).and_then(date::seconds);
-        Ok(ObjectInfo {
-            created_at: modified.unwrap_or(0),
-            size: length(answer.headers()).unwrap_or(0),
+        Ok(Found {
+            info: ObjectInfo {
+                created_at: modified.unwrap_or(0),
+                size: length(answer.headers()).unwrap_or(0),
+            },
+            tag: text(answer.headers(), &ETAG).map(str::to_owned),
         })
     }
 
@@ -73,12 +85,46 @@ impl S3 {
         to: &ObjectId,
     ) -> Result<(), BlobError> {
         // Says by itself what is missing; the copy would not say which of the two.
-        let info = self.info(from).await?;
-        if info.size > self.copy_at_once {
-            return self.copy_in_parts(from, to, info.size).await;
+        let mut found = self.find(from).await?;
+        if found.info.size <= self.copy_at_once {
+            // One request copies one version, and any will do.
+            found.tag = None;
+        }
+        self.copy_found(from, &found, to).await
+    }
+
+    /// Moves an object within the service.
+    pub(crate) async fn move_to(
+        self: &Arc<Self>,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<(), BlobError> {
+        let found = self.find(from).await?;
+        self.copy_found(from, &found, to).await?;
+        // One that was written meanwhile was not moved.
+        match self.head(&from.container, &from.object).await {
+            Ok(now) if now.tag == found.tag => {
+                let deleted = self.delete(&from.container, &from.object).await;
+                deleted.map_err(|error| error.of_object(from))
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.is_missing() => Ok(()),
+            Err(error) => Err(error.of_object(from)),
+        }
+    }
+
+    /// Copies an object if it still is as it was found.
+    async fn copy_found(
+        self: &Arc<Self>,
+        from: &ObjectId,
+        found: &Found,
+        to: &ObjectId,
+    ) -> Result<(), BlobError> {
+        if found.info.size > self.copy_at_once {
+            return self.copy_in_parts(from, found, to).await;
         }
         let mut ask = Ask::of_object("copy the object", Method::PUT, &to.container, &to.object);
-        ask.headers = vec![(COPY_SOURCE, source(from))];
+        ask.headers = source(from, found);
         let copied = self.ask_xml(&ask).await;
         copied
             .map(drop)
@@ -87,6 +133,10 @@ impl S3 {
 
     /// What is known of an object; when it is not there, whether its bucket is.
     pub(crate) async fn info(&self, id: &ObjectId) -> Result<ObjectInfo, BlobError> {
+        Ok(self.find(id).await?.info)
+    }
+
+    async fn find(&self, id: &ObjectId) -> Result<Found, BlobError> {
         match self.head(&id.container, &id.object).await {
             Err(error) if error.is_missing() => match self.bucket_exists(&id.container).await {
                 Ok(false) => Err(BlobError::NoContainer(id.container.clone())),
@@ -99,9 +149,10 @@ impl S3 {
     async fn copy_in_parts(
         self: &Arc<Self>,
         from: &ObjectId,
+        found: &Found,
         to: &ObjectId,
-        size: u64,
     ) -> Result<(), BlobError> {
+        let size = found.info.size;
         let part = COPY_PART.min(self.copy_at_once).max(size / 9_000);
         let upload = Arc::new(self.begin(to).await?);
         let guard = Guard::new(self, &upload);
@@ -111,10 +162,9 @@ impl S3 {
             let end = (start + part).min(size) - 1;
             let number = (tags.len() + 1).to_string();
             let mut ask = upload.part_ask("copy a part of the object", &number);
-            ask.headers = vec![
-                (COPY_SOURCE, source(from)),
-                (COPY_RANGE, format!("bytes={start}-{end}")),
-            ];
+            ask.headers = source(from, found);
+            ask.headers
+                .push((COPY_RANGE, format!("bytes={start}-{end}")));
             let copied = self.ask_xml(&ask).await;
             let copied = copied.map_err(|error| copy_error(error, from, to))?;
             tags.push(copied.text_of("ETag").to_owned());
@@ -130,12 +180,18 @@ fn copy_error(error: S3Error, from: &ObjectId, to: &ObjectId) -> BlobError {
     match error.code() {
         Some("NoSuchBucket") => BlobError::NoContainer(to.container.clone()),
         Some("NoSuchKey") => BlobError::NoObject(from.clone()),
+        _ if error.is_outdated() => {
+            BlobError::Unavailable("the object was replaced while it was copied".to_owned())
+        }
         _ => error.of_object(from),
     }
 }
 
-fn source(id: &ObjectId) -> String {
-    format!("/{}/{}", id.container, encode::path(&id.object))
+/// The headers that say what is copied.
+fn source(id: &ObjectId, found: &Found) -> Vec<(HeaderName, String)> {
+    let path = format!("/{}/{}", id.container, encode::path(&id.object));
+    let tag = found.tag.clone().map(|tag| (COPY_IF_MATCH, tag));
+    std::iter::once((COPY_SOURCE, path)).chain(tag).collect()
 }
 
 fn piece_error(error: PieceError) -> BlobError {

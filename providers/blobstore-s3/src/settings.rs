@@ -17,7 +17,7 @@
 //! | `max_attempts` | how often a request is made that may be made twice | 3 |
 //! | `part_size_mb` | the size of one part of a large object, in MiB | 8 |
 //! | `virtual_host` | `true`: the bucket is part of the host's name | `false` |
-//! | `connect_timeout_ms`, `response_timeout_ms` | how long a connection, and an answer may take | 3000, 30000 |
+//! | `connect_timeout_ms`, `response_timeout_ms` | how long a connection may take, and an answer be silent | 3000, 30000 |
 //! | `tls_ca`, `tls_cert`, `tls_key` | PEM texts: further authorities, our certificate and its key | |
 //! | `config_json`, `config_b64` | all of it in one JSON object, as such or in base64: `access_key_id`, `secret_access_key`, `session_token`, `region`, `endpoint`, `max_attempts`, `bucket_region`, `aliases`, `sts_config` with `role`, `region`, `session`, `external_id` | |
 //!

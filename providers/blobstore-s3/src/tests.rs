@@ -1,5 +1,7 @@
 //! Against moto, which speaks the protocol of S3.
 
+mod gate;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -25,19 +27,20 @@ struct Moto {
 
 async fn moto(values: &[(&str, &str)]) -> Moto {
     let service = Service::start(Kind::Moto).await.unwrap();
-    let url = service.url();
+    let s3 = Arc::new(client(&service.url(), values));
+    Moto { s3, service }
+}
+
+fn client(url: &str, values: &[(&str, &str)]) -> S3 {
     let own = [
-        ("endpoint", url.as_str()),
+        ("endpoint", url),
         ("access_key_id", "id"),
         ("secret_access_key", "secret"),
     ];
     let texts = own.into_iter().chain(values.iter().copied());
     let settings = Settings::from_texts(texts, []);
     let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
-    Moto {
-        s3: Arc::new(S3::new(settings, &PartRoom::new(64 << 20)).unwrap()),
-        service,
-    }
+    S3::new(settings, &PartRoom::new(64 << 20)).unwrap()
 }
 
 fn id(container: &str, object: &str) -> ObjectId {

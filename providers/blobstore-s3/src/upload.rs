@@ -17,6 +17,10 @@ use crate::client::{Ask, S3};
 pub(crate) const MOST_PARTS: u64 = 10_000;
 /// How long parts are tried to be taken away.
 const CLEANING: Duration = Duration::from_secs(20);
+/// How long it is looked for what became of an upload whose end was not heard of.
+const UNSURE: Duration = Duration::from_secs(10);
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// An upload in parts that has begun.
 #[derive(Debug)]
@@ -178,10 +182,38 @@ impl S3 {
         ask.body = Bytes::from(body);
         // The second time there would be no such upload any more.
         ask.once = true;
-        let finished = self.ask_xml(&ask).await;
-        finished
-            .map(drop)
-            .map_err(|error| error.of_container(&parts.id.container))
+        let Err(error) = self.ask_xml(&ask).await else {
+            return Ok(());
+        };
+        let is_unheard = error.is_unheard();
+        let error = error.of_container(&parts.id.container);
+        if is_unheard && self.has_become(parts, tags.len()).await {
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Whether an upload whose end was not heard of has become its object after all: then there is
+    /// no such upload any more. The service may still be at it.
+    async fn has_become(&self, parts: &Parts, count: usize) -> bool {
+        let looks = async {
+            let mut ask = parts.ask("look at the parts", Method::GET);
+            ask.query.push(("max-parts", "1"));
+            loop {
+                match self.ask(&ask).await {
+                    Err(error) if error.is_missing() => return,
+                    _ => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        if tokio::time::timeout(UNSURE, looks).await.is_err() {
+            return false;
+        }
+        // Somebody else may have taken the parts away, such as a rule of the bucket. What was made
+        // of parts is called after their number.
+        let found = self.head(&parts.id.container, &parts.id.object).await;
+        let tag = found.ok().and_then(|found| found.tag).unwrap_or_default();
+        tag.trim_matches('"').ends_with(&format!("-{count}"))
     }
 }
 

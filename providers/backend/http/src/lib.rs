@@ -30,7 +30,7 @@ pub mod xml;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
@@ -49,6 +49,9 @@ type Boxed = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 /// The cause of an error whose type does not matter here.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// How many times as long as its head all of an answer may take that keeps coming.
+const WHOLE: u32 = 20;
+
 /// How a backend is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpOptions {
@@ -56,7 +59,8 @@ pub struct HttpOptions {
     pub tls: TlsOptions,
     /// How long a connection may take.
     pub connect_limit: Duration,
-    /// How long the head of an answer may take after the request was made.
+    /// How long the head of an answer may take after the request was made, and in
+    /// [`HttpBackend::ask`] every further piece of it.
     pub answer_limit: Duration,
     /// The longest answer that [`HttpBackend::ask`] takes, in bytes.
     pub longest_answer: usize,
@@ -227,7 +231,9 @@ impl HttpBackend {
         }
     }
 
-    /// Sends a request and waits for all of the answer.
+    /// Sends a request and waits for all of the answer. The time limit counts from one piece of it
+    /// to the next, since services keep an answer open with blanks while they do what takes long;
+    /// all of it may take 20 times as long.
     ///
     /// # Errors
     ///
@@ -235,14 +241,36 @@ impl HttpBackend {
     pub async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let authority = authority(&request);
         let (head, body) = self.send(request.map(Full::new)).await?.into_parts();
-        let all = Limited::new(body, self.longest_answer).collect();
-        match tokio::time::timeout(self.answer_limit, all).await {
-            Ok(Ok(body)) => Ok(Response::from_parts(head, body.to_bytes())),
-            Ok(Err(source)) => Err(HttpError::Body { authority, source }),
-            Err(_) => Err(HttpError::Silent {
-                authority,
-                limit: self.answer_limit,
-            }),
+        let limit = self.answer_limit.saturating_mul(WHOLE);
+        let whole = tokio::time::timeout(limit, self.whole(&authority, body)).await;
+        match whole {
+            Ok(body) => Ok(Response::from_parts(head, body?)),
+            Err(_) => Err(HttpError::Silent { authority, limit }),
+        }
+    }
+
+    /// All of a body, for as long as it is not silent.
+    async fn whole(&self, authority: &str, body: Answer) -> Result<Bytes, HttpError> {
+        let mut body = Limited::new(body, self.longest_answer);
+        let mut whole = BytesMut::new();
+        loop {
+            match tokio::time::timeout(self.answer_limit, body.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    // Trailers are none of it.
+                    whole.extend_from_slice(&frame.into_data().unwrap_or_default());
+                }
+                Ok(Some(Err(source))) => {
+                    let authority = authority.to_owned();
+                    return Err(HttpError::Body { authority, source });
+                }
+                Ok(None) => return Ok(whole.freeze()),
+                Err(_) => {
+                    return Err(HttpError::Silent {
+                        authority: authority.to_owned(),
+                        limit: self.answer_limit,
+                    });
+                }
+            }
         }
     }
 }
@@ -315,6 +343,54 @@ mod tests {
         );
         drop(held);
         assert_eq!(backend.ask(get(&url)).await.unwrap().into_body(), "hello");
+    }
+
+    /// A server that sends a blank after each pause, and then `end`.
+    async fn slow_server(pause: Duration, blanks: u32, end: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head).await;
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+            for _ in 0..blanks {
+                tokio::time::sleep(pause).await;
+                if stream.write_all(b" ").await.is_err() {
+                    return;
+                }
+            }
+            let _ = stream.write_all(end.as_bytes()).await;
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_take_long_as_long_as_it_is_not_silent() {
+        let limit = Duration::from_secs(1);
+        let backend = HttpBackend::new(HttpOptions {
+            answer_limit: limit,
+            ..HttpOptions::default()
+        })
+        .unwrap();
+        let begun = tokio::time::Instant::now();
+        let url = slow_server(limit / 4, 6, "done").await;
+        let answer = backend.ask(get(&url)).await.unwrap();
+        assert_eq!(answer.into_body(), "      done");
+        assert!(begun.elapsed() > limit);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up() {
+        let backend = HttpBackend::new(HttpOptions {
+            answer_limit: Duration::from_millis(200),
+            ..HttpOptions::default()
+        })
+        .unwrap();
+        let url = slow_server(Duration::from_millis(20), u32::MAX, "").await;
+        let error = backend.ask(get(&url)).await.unwrap_err();
+        assert!(matches!(error, HttpError::Silent { .. }), "{error:?}");
     }
 
     #[tokio::test]

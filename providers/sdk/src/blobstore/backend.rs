@@ -199,7 +199,9 @@ pub trait Blobs: Send + Sync + 'static {
         to: &ObjectId,
     ) -> impl Future<Output = Result<(), BlobError>> + Send;
 
-    /// Moves an object. Source and destination differ.
+    /// Moves an object. Source and destination differ. What is written to the source meanwhile is
+    /// not moved, and stays where the backend can tell it from what was copied: without more than
+    /// is known here, it is deleted.
     fn move_object(
         &self,
         cx: &Context,

@@ -1,0 +1,84 @@
+//! Answers that are lost, and what others do meanwhile, on a real NATS.
+
+use async_nats::jetstream::object_store;
+use futures::stream;
+use lattice_nats_box::NatsBox;
+use lattice_provider_sdk::blobstore::{BlobSettings, Upload};
+
+use super::*;
+use crate::draft;
+
+const WAIT: Duration = Duration::from_secs(10);
+
+async fn container() -> (NatsBox, Container) {
+    let server = NatsBox::start().await.unwrap();
+    let backend = NatsBackend::on(server.client().await.unwrap(), None);
+    let nats = Arc::new(Nats::new(backend));
+    let config = object_store::Config {
+        bucket: "c".to_owned(),
+        ..object_store::Config::default()
+    };
+    let jetstream = nats.backend.jetstream();
+    jetstream.create_object_store(config).await.unwrap();
+    let container = Container::of(&nats, "c", WAIT).await.unwrap();
+    (server, container)
+}
+
+/// The same container for one who does not wait for answers to what it stores.
+async fn deaf(container: &Container) -> Container {
+    let deaf = Container::of(&container.nats, "c", Duration::ZERO).await;
+    deaf.unwrap()
+}
+
+async fn write(container: &Container, data: &'static [u8]) -> Meta {
+    let pieces = stream::iter([Ok(Bytes::from_static(data))]).boxed();
+    let data = Upload::of(pieces, &BlobSettings::default());
+    draft::write(container.clone(), "o", data).await.unwrap();
+    let meta = container.meta("o").await.unwrap();
+    assert_eq!(container.count(&meta.info.nuid).await.unwrap(), 1);
+    meta
+}
+
+async fn until_purged(container: &Container, meta: &Meta) {
+    let purged = async {
+        while container.count(&meta.info.nuid).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, purged).await.unwrap();
+}
+
+#[tokio::test]
+async fn data_are_purged_whose_replacement_was_not_heard_of() {
+    let (_server, container) = container().await;
+    let before = write(&container, b"before").await;
+    let mut info = before.info.clone();
+    info.nuid = "other".to_owned();
+    let place = deaf(&container).await.replace(&info).await.unwrap();
+    assert_eq!(container.meta("o").await.unwrap().place, place);
+    until_purged(&container, &before).await;
+}
+
+#[tokio::test]
+async fn data_are_purged_whose_deletion_was_not_heard_of() {
+    let (_server, container) = container().await;
+    let before = write(&container, b"before").await;
+    deaf(&container).await.delete("o").await.unwrap();
+    let gone = container.no_object("o");
+    assert_eq!(container.meta("o").await.unwrap_err(), gone);
+    until_purged(&container, &before).await;
+}
+
+#[tokio::test]
+async fn an_object_that_was_replaced_is_not_deleted_in_the_place_of_another() {
+    let (_server, container) = container().await;
+    let old = write(&container, b"old").await;
+    let new = write(&container, b"new").await;
+    assert!(!container.delete_this(old.clone()).await.unwrap());
+    let kept = container.meta("o").await.unwrap();
+    assert_eq!(kept.info.nuid, new.info.nuid);
+    assert_eq!(container.count(&new.info.nuid).await.unwrap(), 1);
+    until_purged(&container, &old).await;
+    assert!(container.delete_this(new.clone()).await.unwrap());
+    until_purged(&container, &new).await;
+}
