@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_etcd::{Etcd, EtcdError, Event, EventKind, Put, Range, Ranged, Watch};
+use lattice_etcd::{Etcd, EtcdError, Event, EventKind, Put, Range, Ranged, Watch, Watching};
 use lattice_provider_sdk::keyvalue::watch::{Change, LONGEST_PAUSE, PAUSE, Teller};
 use lattice_provider_sdk::{Backoff, Shared};
 use tokio::task::JoinSet;
@@ -69,8 +69,7 @@ impl Source {
 
     /// Whether etcd answers.
     pub(crate) async fn check(&self) -> Result<(), EtcdError> {
-        let known = Range::key(self.memory.clone()).count_only();
-        self.etcd.range(known).await.map(drop)
+        self.now().await.map(drop)
     }
 
     async fn remember(&self, told: i64) -> Result<(), EtcdError> {
@@ -98,11 +97,34 @@ impl Source {
         }
     }
 
+    /// Watches from a revision on. Where etcd has not come so far, it was set back, or is another one:
+    /// to wait for the revision would be to miss what changes until then.
+    async fn watch(&self, teller: &mut Teller, told: &mut i64) -> Result<Watching, EtcdError> {
+        loop {
+            let watch = Watch::prefix(self.keys.prefix());
+            let watch = watch.from_revision(*told + 1).with_progress();
+            let watching = self.etcd.watch(watch).await?;
+            if watching.since() >= *told || self.now().await? >= *told {
+                return Ok(watching);
+            }
+            drop(watching);
+            tracing::warn!(
+                link = teller.name(),
+                "etcd went back behind what was told, so it is told what the watched keys are now"
+            );
+            self.catch_up(teller, told).await?;
+        }
+    }
+
+    /// The revision of the cluster; a member that watches may be behind it.
+    async fn now(&self) -> Result<i64, EtcdError> {
+        let known = Range::key(self.memory.clone()).count_only();
+        Ok(self.etcd.range(known).await?.revision)
+    }
+
     /// Tells of the changes after a revision until the watch is over, and returns why it is.
     async fn follow(&self, teller: &mut Teller, told: &mut i64) -> EtcdError {
-        let watch = Watch::prefix(self.keys.prefix());
-        let watch = watch.from_revision(*told + 1).with_progress();
-        let mut watching = match self.etcd.watch(watch).await {
+        let mut watching = match self.watch(teller, told).await {
             Ok(watching) => watching,
             Err(error) => return error,
         };
@@ -148,7 +170,7 @@ impl Source {
         true
     }
 
-    /// Tells what the keys have become, when etcd has forgotten how.
+    /// Tells what the keys have become, when etcd has forgotten how, or was set back.
     async fn catch_up(&self, teller: &mut Teller, told: &mut i64) -> Result<(), EtcdError> {
         let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
         let mut first = None;

@@ -79,13 +79,33 @@ async fn what_changed_while_the_provider_was_away_is_told() {
     }
 }
 
+#[tokio::test]
+async fn a_watcher_hears_again_after_etcd_was_set_back() {
+    let server = Service::start(Kind::Etcd).await.unwrap();
+    let etcd = Etcd::new(EtcdOptions::at([server.url()])).unwrap();
+    let (mut lattice, mut watching) = watched(&server, "SET@a").await;
+    lattice.stop_all().await;
+    // As if the component had been told of what etcd does not know any more.
+    let memory = etcd.range(Range::prefix(MEMORY)).await.unwrap();
+    let memory = memory.first().unwrap().key;
+    etcd.put(Put::new(memory, "1000000")).await.unwrap();
+    let stored = "lattice/keyvalue/default/a";
+    etcd.put(Put::new(stored, "one")).await.unwrap();
+    lattice.run_another::<KeyValueEtcd>().await;
+    assert_eq!(watching.told().await, set("a", "one"));
+    etcd.put(Put::new(stored, "two")).await.unwrap();
+    assert_eq!(watching.told().await, set("a", "two"));
+}
+
+/// What the key begins with that says how far the component was told.
+const MEMORY: &str = "lattice/keyvalue/watch/lattice_watcher_default_";
+
 /// Waits until it is written down how far the component was told.
 async fn until_remembered(etcd: &Etcd, revision: i64) {
-    let memory = "lattice/keyvalue/watch/lattice_watcher_default_";
     let remembered = async {
         loop {
             let found = etcd
-                .range(Range::prefix(memory))
+                .range(Range::prefix(MEMORY))
                 .await
                 .unwrap()
                 .first()

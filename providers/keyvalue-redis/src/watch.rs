@@ -15,6 +15,7 @@ mod feed;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::watch::{
@@ -35,6 +36,9 @@ const AT_ONCE: usize = 500;
 
 /// For how many seconds it is remembered what was told: two weeks.
 const REMEMBERED: u64 = 14 * 24 * 3600;
+/// How often that time begins anew, so that it is that of a provider that is away, and not that of
+/// keys that do not change.
+const AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// What is watched, and where it is remembered what was told.
 #[derive(Debug, Clone)]
@@ -101,9 +105,22 @@ async fn tell(source: Source, mut teller: Teller, mut changes: Changes) {
     relay(&mut teller, &mut changes, &source).await;
 }
 
-/// Writes down what was told.
+/// Writes down what was told, and keeps it from being forgotten.
 async fn write_down(source: Source, mut told: mpsc::Receiver<(String, String)>) {
-    while let Some(first) = told.recv().await {
+    let mut again = tokio::time::interval(AGAIN);
+    loop {
+        let first = tokio::select! {
+            first = told.recv() => first,
+            _ = again.tick() => {
+                if let Err(error) = source.keep().await {
+                    tracing::warn!(%error, "could not have Redis remember what a watcher was told");
+                }
+                continue;
+            }
+        };
+        let Some(first) = first else {
+            return;
+        };
         let mut all = vec![first];
         while all.len() < AT_ONCE
             && let Ok(next) = told.try_recv()
@@ -139,6 +156,14 @@ impl Source {
             self.write(part).await?;
         }
         Ok(new.len() < keys.len())
+    }
+
+    /// Has what is remembered last from now on again.
+    async fn keep(&self) -> Result<(), AskError> {
+        let mut command = cmd("EXPIRE");
+        command.arg(&self.memory).arg(REMEMBERED);
+        let _is_there: bool = self.connection.ask(&command).await?;
+        Ok(())
     }
 
     async fn write(&self, told: &[(String, String)]) -> Result<(), AskError> {

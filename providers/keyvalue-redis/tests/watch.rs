@@ -210,6 +210,28 @@ async fn a_change_after_one_that_was_not_to_be_told_is_told_after_an_outage() {
     assert_eq!(told, [set("gone", "same"), deleted("new")]);
 }
 
+#[tokio::test]
+async fn what_was_told_is_remembered_anew_from_each_start() {
+    let redis = redis().await;
+    let (mut lattice, _watching) = watched(&redis, "SET@a").await;
+    lattice.stop_all().await;
+    let found: Vec<String> = redis.ask(&["KEYS", MEMORY]).await;
+    let memory = found.first().unwrap();
+    let _: i64 = redis.ask(&["EXPIRE", memory, "1000"]).await;
+    lattice.run_another::<keyvalue_redis::KeyValueRedis>().await;
+    let anew = async {
+        while redis.ask::<i64>(&["TTL", memory]).await <= 1000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(lattice_keyvalue_suite::PATIENCE, anew)
+        .await
+        .unwrap();
+}
+
+/// Where it is written down what the component was told.
+const MEMORY: &str = "lattice:kv:watch:lattice_watcher_default_*";
+
 /// Waits until it is written down what the component was told.
 async fn until_written(redis: &RedisBox, key: &str, value: &'static str) {
     let digest = lattice_provider_sdk::keyvalue::watch::Teller::digest(Some(&value.into()));
@@ -218,8 +240,7 @@ async fn until_written(redis: &RedisBox, key: &str, value: &'static str) {
 
 async fn until_noted(redis: &RedisBox, key: &str, digest: &str) {
     let written = async {
-        let pattern = "lattice:kv:watch:lattice_watcher_default_*";
-        let found: Vec<String> = redis.ask(&["KEYS", pattern]).await;
+        let found: Vec<String> = redis.ask(&["KEYS", MEMORY]).await;
         let memory = found.first().expect("what the component was told");
         while redis
             .ask::<Option<String>>(&["HGET", memory, key])

@@ -109,6 +109,29 @@ async fn what_became_of_keys_while_the_provider_was_away_is_told() {
 }
 
 #[tokio::test]
+async fn what_was_told_is_remembered_anew_from_each_start() {
+    let place = Place::start().await;
+    let (mut lattice, _watching) = watched(&place, "SET@a").await;
+    lattice.stop_all().await;
+    let file = rusqlite::Connection::open(&place.path).unwrap();
+    file.busy_timeout(PATIENCE).unwrap();
+    let ends = || -> i64 {
+        let text = "SELECT ends FROM lattice_keyvalue_told";
+        file.query_row(text, [], |row| row.get(0)).unwrap()
+    };
+    let before = ends();
+    let sooner = "UPDATE lattice_keyvalue_told SET ends = ends - 60000";
+    file.execute(sooner, []).unwrap();
+    lattice.run_another::<KeyValueSqlite>().await;
+    let anew = async {
+        while ends() < before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, anew).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_component_that_comes_later_is_told_what_became() {
     let place = Place::start().await;
     let mut lattice = Lattice::start::<KeyValueSqlite>(&[]).await;

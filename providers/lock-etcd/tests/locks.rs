@@ -35,6 +35,7 @@ cases! {
     limits_hold
     leaders_follow_each_other
     offices_are_given_up
+    a_deaf_leader_keeps_its_time
 }
 
 /// Waiters through two copies of the provider get the lock in the order in which they came.

@@ -28,6 +28,7 @@ cases! {
     limits_hold
     leaders_follow_each_other
     offices_are_given_up
+    a_deaf_leader_keeps_its_time
 }
 
 #[tokio::test]

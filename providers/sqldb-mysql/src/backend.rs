@@ -52,6 +52,17 @@ impl Server {
         Ok(pool)
     }
 
+    /// Forgets a database that is none, which would take the place of another.
+    fn forget(&self, name: &str, pool: &Arc<Pool>) {
+        let mut others = self.others.lock();
+        if others
+            .get(name)
+            .is_some_and(|known| Arc::ptr_eq(known, pool))
+        {
+            others.remove(name);
+        }
+    }
+
     /// Whether the server is there and takes the login.
     pub(crate) async fn check(&self) -> Result<(), LinkError> {
         self.own.check().await.map_err(LinkError::unavailable)
@@ -78,7 +89,11 @@ impl Backend for MysqlBackend {
         until: Instant,
     ) -> Result<MysqlSession, SqlError> {
         let pool = self.server.database(db)?;
-        let taken = pool.get(until).await?;
+        let taken = pool.get(until).await.inspect_err(|error| {
+            if let (Some(name), SqlError::NoSuchDatabase) = (db, error) {
+                self.server.forget(name, &pool);
+            }
+        })?;
         let limit = self.server.settings.statement_limit;
         let mut session = MysqlSession::new(taken, pool, limit);
         if let Purpose::Transaction(isolation) = purpose {

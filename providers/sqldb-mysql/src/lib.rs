@@ -10,8 +10,9 @@
 //! refused in one. So is one with a comment such as `/*! … */`, of which the version of the server
 //! decides what it is. Where a statement ends its transaction all the same, such as a call of a procedure
 //! that commits, it is answered with an error that says so, and everything after it with
-//! `transaction-gone`. A row that another transaction holds is waited for
-//! `lock_wait_ms`, in whole seconds.
+//! `transaction-gone`. A row or a table that another transaction holds is
+//! waited for `lock_wait_ms`, in whole seconds. A server whose `autocommit` is off, or whose
+//! `completion_type` begins a transaction behind each one, is told otherwise for our connections.
 //!
 //! # Limits
 //!
@@ -22,11 +23,17 @@
 //!
 //! `BOOLEAN` is a number of one digit there; 0 and 1 come as boolean. `DATETIME` comes without an
 //! offset and `TIMESTAMP` in UTC, which is the time zone of every connection; a time with an offset
-//! goes as the same moment in UTC. What MariaDB keeps as text, such as `JSON` and `UUID`, comes as
-//! text.
+//! goes as the same moment in UTC, and one that does not exist as its text, which the server refuses.
+//! What MariaDB keeps as text, such as `JSON` and `UUID`, comes as text.
+//!
+//! A decimal is a number to the last digit, also where it is reckoned with: a whole one goes as a whole
+//! number, and `?` becomes `CAST(? AS DECIMAL(65, s))` for one with `s` digits after its point. One with
+//! an exponent, with more than 30 digits after the point or 65 at all, or for a procedure goes as text,
+//! with which these servers reckon as with a floating point number.
 
 mod actor;
 mod backend;
+mod decimals;
 mod errors;
 mod packets;
 mod pool;

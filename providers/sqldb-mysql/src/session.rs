@@ -6,10 +6,12 @@ use std::time::Duration;
 use lattice_provider_sdk::sql::{
     Batch, Column, Control, Done, Isolation, Session, SqlError, Statement, Value, in_time,
 };
+use mysql_async::Value as Sent;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::actor::Command;
+use crate::decimals::text_for;
 use crate::pool::{Pool, Taken};
 use crate::values::sent;
 
@@ -93,15 +95,22 @@ impl MysqlSession {
         until: Instant,
     ) -> Result<Done, SqlError> {
         self.is_soiled |= statement.leaves_traces();
-        let text = statement.text().to_owned();
-        let rows: Result<_, _> = rows
-            .into_iter()
-            .map(|values| sent(statement.in_order(values)))
-            .collect();
-        let rows = rows?;
+        let (text, rows) = prepared(statement, rows)?;
         self.ask(until, |reply| Command::Execute { text, rows, reply })
             .await
     }
+}
+
+/// The text of a statement and the values for it, as they are sent.
+fn prepared(
+    statement: &Statement,
+    rows: Vec<Vec<Value>>,
+) -> Result<(String, Vec<Vec<Sent>>), SqlError> {
+    let rows = rows.into_iter().map(|values| statement.in_order(values));
+    let rows: Vec<_> = rows.collect();
+    let text = text_for(statement, &rows);
+    let rows: Result<_, _> = rows.into_iter().map(sent).collect();
+    Ok((text, rows?))
 }
 
 impl Drop for MysqlSession {
@@ -126,8 +135,8 @@ impl Session for MysqlSession {
         until: Instant,
     ) -> Result<Vec<Column>, SqlError> {
         self.is_soiled |= statement.leaves_traces();
-        let text = statement.text().to_owned();
-        let values = sent(statement.in_order(values))?;
+        let (text, rows) = prepared(statement, vec![values])?;
+        let values = rows.into_iter().next().unwrap_or_default();
         let command = |reply| Command::Query {
             text,
             values,

@@ -152,15 +152,20 @@ impl ServerSettings {
         Ok(builder.into())
     }
 
-    /// What a new connection is told. The last part is read by MariaDB only: what we would end
-    /// ourselves ends there too, for the case that we are not there any more.
+    /// What a new connection is told. A server may be set up to leave a statement, or what follows a
+    /// commit, in a transaction that nobody would end. The locks that are waited for are those of rows
+    /// and those of whole tables. The last part is read by MariaDB only: what we would end ourselves
+    /// ends there too, for the case that we are not there any more.
     fn greeting(&self) -> String {
-        let lock = match self.lock_wait {
-            Duration::ZERO => String::new(),
-            wait => format!(", innodb_lock_wait_timeout = {}", wait.as_secs().max(1)),
+        let lock = match self.lock_wait.as_secs().max(1) {
+            _ if self.lock_wait.is_zero() => String::new(),
+            secs => format!(", innodb_lock_wait_timeout = {secs}, lock_wait_timeout = {secs}"),
         };
         let idle = self.transaction.as_secs().max(1);
-        format!("SET time_zone = '+00:00'{lock} /*M!100300 , idle_transaction_timeout = {idle} */")
+        format!(
+            "SET time_zone = '+00:00', autocommit = 1, completion_type = 0{lock} \
+             /*M!100300 , idle_transaction_timeout = {idle} */"
+        )
     }
 
     fn ssl(&self) -> Option<SslOpts> {

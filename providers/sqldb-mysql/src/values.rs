@@ -4,6 +4,8 @@ use lattice_provider_sdk::sql::{self, SqlError, Value};
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::{Column, Row, Value as Sent};
 
+use crate::decimals::whole;
+
 /// The character set of bytes that are no text.
 const NO_TEXT: u16 = 63;
 
@@ -28,8 +30,11 @@ fn one(value: Value) -> Result<Sent, SqlError> {
             // The server says what is wrong with it.
             None => Sent::Bytes(text.into_bytes()),
         },
-        Value::Decimal(text)
-        | Value::Text(text)
+        Value::Decimal(text) => match whole(&text) {
+            Some(number) => number,
+            None => Sent::Bytes(text.into_bytes()),
+        },
+        Value::Text(text)
         | Value::Date(text)
         | Value::Time(text)
         | Value::Uuid(text)
@@ -49,9 +54,15 @@ fn moment(text: &str) -> Option<Sent> {
     let mut clock = clock.split(':');
     let (hour, minute, second) = (clock.next()?, clock.next()?, clock.next()?);
     let micros = format!("{fraction:0<6.6}");
-    let minutes = number(hour)? * 60 + number(minute)? - offset(zone)?;
-    let days = days_of(number(year)?, number(month)?, number(day)?) + minutes.div_euclid(1440);
-    let (year, month, day) = date_of(days);
+    let written = (number(year)?, number(month)?, number(day)?);
+    let days = days_of(written.0, written.1, written.2);
+    let (hour, minute, second) = (number(hour)?, number(minute)?, number(second)?);
+    // What is no time must not be reckoned into another one. A leap second is for the server to judge.
+    if date_of(days) != written || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let minutes = hour * 60 + minute - offset(zone)?;
+    let (year, month, day) = date_of(days + minutes.div_euclid(1440));
     let in_day = minutes.rem_euclid(1440);
     let small = |number: i64| u8::try_from(number).ok();
     Some(Sent::Date(
@@ -60,7 +71,7 @@ fn moment(text: &str) -> Option<Sent> {
         small(day)?,
         small(in_day / 60)?,
         small(in_day % 60)?,
-        small(number(second)?)?,
+        small(second)?,
         micros.parse().ok()?,
     ))
 }
@@ -271,6 +282,14 @@ mod tests {
             "2024",
             "2024-01-01",
             "2024-01-01T1",
+            "2023-02-29T12:00:00Z",
+            "2024-04-31T12:00:00Z",
+            "2024-13-01T12:00:00Z",
+            "2024-00-10T12:00:00Z",
+            "2024-01-00T12:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:60:00Z",
+            "2024-01-01T00:00:61Z",
             "2024-01-01T00:00:00+x",
             "2024-01-01T999999999999999999:00:00Z",
             "2024-01-01T00:00:00-9223372036854775807:00",

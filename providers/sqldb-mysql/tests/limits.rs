@@ -7,6 +7,8 @@ mod support;
 
 use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
 use sqldb_mysql::SqldbMysql;
 use support::{Error, Isolation, Lattice, Sql, Value, a_statement_ends_with_its_transaction, text};
 
@@ -144,4 +146,82 @@ async fn what_the_server_does_not_take_is_refused() {
     lattice.put("shop", "more", &more).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("max-transactions=16"), "{reason}");
+}
+
+#[tokio::test]
+async fn decimals_are_reckoned_with_to_the_last_digit() {
+    let (_mariadb, _lattice, sql) = &start().await;
+    let create = "CREATE TABLE d (a DECIMAL(30, 10), b BIGINT UNSIGNED)";
+    sql.execute(create, &[]).await.unwrap();
+    let decimals = |a: &str, b: &str| [a, b].map(|text| Value::Decimal(text.to_owned()));
+    let row = decimals("12345678901234567890.0123456789", "18446744073709551610");
+    sql.execute("INSERT INTO d VALUES (?, ?)", &row)
+        .await
+        .unwrap();
+    let add = "UPDATE d SET a = a + ?, b = b + ?";
+    let more = decimals("0.0000000001", "5");
+    sql.execute(add, &more).await.unwrap();
+    let rows = sql.query("SELECT a, b FROM d", &[]).await.unwrap();
+    let wanted = [decimals(
+        "12345678901234567890.0123456790",
+        "18446744073709551615",
+    )];
+    assert_eq!(format!("{rows:?}"), format!("{wanted:?}"));
+}
+
+#[tokio::test]
+async fn a_time_that_does_not_exist_is_refused() {
+    let (_mariadb, _lattice, sql) = &start().await;
+    sql.execute("CREATE TABLE m (a DATETIME)", &[])
+        .await
+        .unwrap();
+    let insert = "INSERT INTO m VALUES (?)";
+    for odd in ["2023-02-29T12:00:00Z", "2024-01-01T24:00:00Z"] {
+        let odd = [Value::Timestamp(odd.to_owned())];
+        let refused = sql.execute(insert, &odd).await;
+        assert!(matches!(refused, Err(Error::Failed(_))), "{refused:?}");
+    }
+    let last = [Value::Timestamp("2024-02-29T23:30:00-01:00".to_owned())];
+    sql.execute(insert, &last).await.unwrap();
+    let kept = sql.query("SELECT a FROM m", &[]).await.unwrap();
+    let wanted = [[Value::Timestamp("2024-03-01T00:30:00".to_owned())]];
+    assert_eq!(format!("{kept:?}"), format!("{wanted:?}"));
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_transactions_open_is_told_not_to() {
+    let mariadb = Service::start(Kind::MariaDb).await.unwrap();
+    let url = mariadb.url();
+    let mut other = Conn::from_url(&url).await.unwrap();
+    let set = "SET GLOBAL autocommit = 0, GLOBAL completion_type = 'CHAIN'";
+    other.query_drop(set).await.unwrap();
+    let mut lattice = Lattice::start::<SqldbMysql>(&[]).await;
+    let config = [("url", url.as_str()), ("pool_size", "1")];
+    let sql = lattice.link("shop", "default", &config).await;
+    sql.execute("CREATE TABLE acct (a INT)", &[]).await.unwrap();
+    let insert = "INSERT INTO acct VALUES (1)";
+    let tx = written(&sql).await;
+    sql.commit(&tx).await.unwrap();
+    sql.execute(insert, &[]).await.unwrap();
+    let seen: Option<i64> = other.query_first(COUNT).await.unwrap();
+    assert_eq!(seen, Some(2));
+    let apart = "SELECT @@lock_wait_timeout - @@innodb_lock_wait_timeout";
+    assert_eq!(sql.number(apart).await.unwrap(), 0);
+    other.disconnect().await.unwrap();
+}
+
+#[tokio::test]
+async fn databases_that_are_none_take_no_place() {
+    let mariadb = Service::start(Kind::MariaDb).await.unwrap();
+    let mut lattice = Lattice::start::<SqldbMysql>(&[]).await;
+    let url = mariadb.url();
+    let config = [("url", url.as_str()), ("databases", "*")];
+    let sql = lattice.link("shop", "default", &config).await;
+    for number in 0..20 {
+        let name = format!("none{number}");
+        let error = sql.execute_on(&name, "SELECT 1").await.unwrap_err();
+        assert!(matches!(error, Error::NoSuchDatabase), "{name}: {error:?}");
+    }
+    sql.execute("CREATE DATABASE other", &[]).await.unwrap();
+    sql.execute_on("other", "SELECT 1").await.unwrap();
 }

@@ -59,6 +59,17 @@ impl Server {
         Ok(postgres)
     }
 
+    /// Forgets a database that is none, which would take the place of another.
+    fn forget(&self, name: &str, database: &Arc<Postgres>) {
+        let mut others = self.others.lock();
+        if others
+            .get(name)
+            .is_some_and(|known| Arc::ptr_eq(known, database))
+        {
+            others.remove(name);
+        }
+    }
+
     pub(crate) async fn check(&self) -> Result<(), LinkError> {
         Ok(self.own.check().await?)
     }
@@ -83,8 +94,14 @@ impl Backend for PostgresBackend {
         purpose: Purpose<'_>,
         until: Instant,
     ) -> Result<PostgresSession, SqlError> {
-        let connection = self.server.database(db)?.get(until).await;
-        let connection = connection.map_err(|error| no_connection(&error))?;
+        let database = self.server.database(db)?;
+        let connection = database.get(until).await.map_err(|error| {
+            let error = no_connection(&error);
+            if let (Some(name), SqlError::NoSuchDatabase) = (db, &error) {
+                self.server.forget(name, &database);
+            }
+            error
+        })?;
         let mut session = PostgresSession::new(connection);
         if let Purpose::Transaction(isolation) = purpose {
             session.begin(isolation, until).await?;

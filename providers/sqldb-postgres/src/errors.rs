@@ -1,7 +1,7 @@
 //! What PostgreSQL says, in the words of the interface.
 
-use lattice_postgres::PostgresError;
 use lattice_postgres::tokio_postgres::error::DbError as Refusal;
+use lattice_postgres::{Connection, PostgresError};
 use lattice_provider_sdk::sql::{Constraint, ConstraintKind, DbError, SqlError};
 
 /// Why there is no connection.
@@ -53,6 +53,7 @@ fn refused(refusal: &Refusal, error: &PostgresError) -> SqlError {
     match code {
         // A lock that was not there in time, and a plan that went with its table.
         "55P03" => SqlError::TryAgain(said),
+        "0A000" if is_plan_gone(refusal) => SqlError::TryAgain(said),
         "57014" => SqlError::Timeout,
         "3D000" => SqlError::NoSuchDatabase,
         "53100" => SqlError::Unavailable(error.words()),
@@ -80,15 +81,39 @@ fn violation(refusal: &Refusal) -> Option<Constraint> {
 }
 
 /// A plan that was made for a table that has changed since.
-pub(crate) fn is_stale_plan(error: &PostgresError) -> bool {
-    let Some(refusal) = error.db() else {
-        return false;
-    };
+fn is_plan_gone(refusal: &Refusal) -> bool {
+    refusal.message().contains("cached plan")
+}
+
+/// Has a statement prepared anew when it is wanted next, if it may be why it was refused that it was
+/// prepared before its tables were altered. Says whether it was so.
+///
+/// With a statement go the types of its values. So it is not only its plan that grows old: the server
+/// goes on reading a value as the `integer` that its column was, though it is a `bigint` by now.
+pub(crate) fn forget_stale(
+    connection: &Connection,
+    text: &str,
+    is_known: bool,
+    error: &PostgresError,
+) -> bool {
+    let is_stale = is_known && error.db().is_some_and(may_be_stale);
+    if is_stale {
+        connection.forget(text);
+    }
+    is_stale
+}
+
+fn may_be_stale(refusal: &Refusal) -> bool {
     match refusal.code().code() {
-        "0A000" => refusal.message().contains("cached plan"),
+        "0A000" => is_plan_gone(refusal),
         // The statement is not there any more.
         "26000" => true,
-        _ => false,
+        // Rights are looked at each time.
+        "42501" => false,
+        // Values that are none of the type that the statement gave them: out of its range, or no text
+        // of it.
+        "22003" | "22007" | "22008" | "22P02" => true,
+        code => code.starts_with("42"),
     }
 }
 

@@ -11,7 +11,7 @@ use lattice_provider_sdk::sql::{
 use tokio::time::Instant;
 
 use crate::binary::Room;
-use crate::errors::{aborted, is_stale_plan, no_success};
+use crate::errors::{aborted, forget_stale, no_success};
 use crate::values::{Parameter, row_of};
 
 /// How many rows of an execute-many are on their way at once.
@@ -23,6 +23,8 @@ pub(crate) struct PostgresSession {
     /// Rows that wait at the server. It goes on sending only as they are taken.
     rows: Option<Pin<Box<RowStream>>>,
     in_transaction: bool,
+    /// How the transaction began, as long as nothing was done in it.
+    untouched: Option<Isolation>,
     /// The transaction takes no more statements.
     is_aborted: bool,
     has_traces: bool,
@@ -43,6 +45,7 @@ impl PostgresSession {
             connection,
             rows: None,
             in_transaction: false,
+            untouched: None,
             is_aborted: false,
             has_traces: false,
         }
@@ -63,10 +66,13 @@ impl PostgresSession {
             },
             until,
         )
-        .await
+        .await?;
+        self.untouched = Some(isolation);
+        Ok(())
     }
 
     async fn plain(&mut self, text: &str, until: Instant) -> Result<(), SqlError> {
+        self.untouched = None;
         self.mark();
         let work = self.connection.client().batch_execute(text);
         let done = self.connection.within(until, work).await;
@@ -96,26 +102,41 @@ impl PostgresSession {
         }
     }
 
+    /// Prepares a statement; says whether it was prepared before.
     async fn prepare(
         &mut self,
         statement: &Statement,
         until: Instant,
-    ) -> Result<tokio_postgres::Statement, SqlError> {
+    ) -> Result<(tokio_postgres::Statement, bool), SqlError> {
         self.has_traces |= statement.leaves_traces();
         self.mark();
-        let prepared = self.connection.prepare(until, statement.text()).await;
+        let prepared = self.connection.find_or_prepare(until, statement.text());
+        let prepared = prepared.await;
         self.seen(prepared)
     }
 
-    /// Whether a statement may be prepared anew and run again: nothing was done, and nothing else
-    /// depends on it.
-    fn may_repeat(&self, statement: &Statement, error: &PostgresError) -> bool {
-        if !is_stale_plan(error) {
-            return false;
+    /// Makes ready to run a statement that failed once more, prepared anew: nothing was done, and
+    /// nothing else depends on it. Where that is not so, or of no use, it has failed.
+    async fn again(
+        &mut self,
+        statement: &Statement,
+        is_known: bool,
+        error: PostgresError,
+        until: Instant,
+    ) -> Result<(), SqlError> {
+        let is_stale = forget_stale(&self.connection, statement.text(), is_known, &error);
+        // What leaves traces may have ended transactions of its own.
+        if !is_stale || self.has_traces {
+            return self.seen(Err(error));
         }
-        let cache = &self.connection.client().statement_cache;
-        cache.remove(statement.text(), &[]);
-        !self.in_transaction
+        match (self.in_transaction, self.untouched) {
+            (false, _) => Ok(()),
+            (true, Some(isolation)) => {
+                self.plain(Control::Rollback.text(), until).await?;
+                self.begin(isolation, until).await
+            }
+            (true, None) => self.seen(Err(error)),
+        }
     }
 
     async fn open(
@@ -125,18 +146,52 @@ impl PostgresSession {
         until: Instant,
     ) -> Result<Vec<Column>, SqlError> {
         loop {
-            let prepared = self.prepare(statement, until).await?;
+            let (prepared, is_known) = self.prepare(statement, until).await?;
             let client = self.connection.client();
             let begun = client.query_raw(&prepared, values.iter().map(Parameter));
             let begun = self.connection.within(until, begun).await;
-            if matches!(&begun, Err(error) if self.may_repeat(statement, error)) {
-                continue;
-            }
-            self.rows = Some(Box::pin(self.seen(begun)?));
-            self.connection.keep_busy(true);
-            return Ok(prepared.columns().iter().map(column).collect());
+            let error = match begun {
+                Ok(rows) => {
+                    self.rows = Some(Box::pin(self.seen(Ok(rows))?));
+                    self.untouched = None;
+                    self.connection.keep_busy(true);
+                    return Ok(prepared.columns().iter().map(column).collect());
+                }
+                Err(error) => error,
+            };
+            self.again(statement, is_known, error, until).await?;
         }
     }
+
+    /// Takes note of a statement that was run for its effect.
+    fn done(&mut self, statement: &Statement, count: u64) -> Result<Done, SqlError> {
+        self.untouched = None;
+        let count = self.seen(Ok(count))?;
+        Ok(Done {
+            // Of rows that are only read the server tells the number too.
+            affected: if statement.reads_only() { 0 } else { count },
+            last_insert_id: None,
+        })
+    }
+}
+
+/// Runs a statement for each row, in their order.
+async fn run_many(
+    connection: &Connection,
+    prepared: &tokio_postgres::Statement,
+    rows: &[Vec<Value>],
+    until: Instant,
+) -> Result<u64, PostgresError> {
+    let client = connection.client();
+    let run = |at: usize| async move {
+        let values: Vec<_> = rows[at].iter().map(Parameter).collect();
+        client.execute_raw(prepared, values).await
+    };
+    let counts = futures::stream::iter(0..rows.len()).map(run);
+    let sum = counts
+        .buffered(PIPELINE)
+        .try_fold(0, async |sum, count| Ok(sum + count));
+    connection.within(until, sum).await
 }
 
 fn column(column: &tokio_postgres::Column) -> Column {
@@ -220,15 +275,14 @@ impl Session for PostgresSession {
         until: Instant,
     ) -> Result<Done, SqlError> {
         loop {
-            let prepared = self.prepare(statement, until).await?;
+            let (prepared, is_known) = self.prepare(statement, until).await?;
             let client = self.connection.client();
             let work = client.execute_raw(&prepared, values.iter().map(Parameter));
             let done = self.connection.within(until, work).await;
-            if matches!(&done, Err(error) if self.may_repeat(statement, error)) {
-                continue;
+            match done {
+                Ok(count) => return self.done(statement, count),
+                Err(error) => self.again(statement, is_known, error, until).await?,
             }
-            let count = self.seen(done)?;
-            return Ok(done_of(statement, count));
         }
     }
 
@@ -238,20 +292,14 @@ impl Session for PostgresSession {
         rows: Vec<Vec<Value>>,
         until: Instant,
     ) -> Result<Done, SqlError> {
-        let prepared = self.prepare(statement, until).await?;
-        let client = self.connection.client();
-        let run = |values: Vec<Value>| {
-            let prepared = &prepared;
-            async move {
-                let values: Vec<_> = values.iter().map(Parameter).collect();
-                client.execute_raw(prepared, values).await
+        loop {
+            let (prepared, is_known) = self.prepare(statement, until).await?;
+            let done = run_many(&self.connection, &prepared, &rows, until).await;
+            match done {
+                Ok(count) => return self.done(statement, count),
+                Err(error) => self.again(statement, is_known, error, until).await?,
             }
-        };
-        let counts = futures::stream::iter(rows).map(run).buffered(PIPELINE);
-        let sum = counts.try_fold(0, async |sum, count| Ok(sum + count));
-        let done = self.connection.within(until, sum).await;
-        let count = self.seen(done)?;
-        Ok(done_of(statement, count))
+        }
     }
 
     async fn control(&mut self, control: Control, until: Instant) -> Result<(), SqlError> {
@@ -267,13 +315,5 @@ impl Session for PostgresSession {
             true => Err(aborted()),
             false => Ok(()),
         }
-    }
-}
-
-fn done_of(statement: &Statement, count: u64) -> Done {
-    Done {
-        // Of rows that are only read the server tells the number too.
-        affected: if statement.reads_only() { 0 } else { count },
-        last_insert_id: None,
     }
 }

@@ -117,6 +117,7 @@ async fn every_case_goes_there_and_back() {
     assert_eq!(cases.len(), values::CASES, "{cases:?}");
     numbers_of_any_size(old);
     statements(old).await;
+    altered_tables(old).await;
     limits(old).await;
 }
 
@@ -153,6 +154,28 @@ fn numbers_of_any_size(old: &Old) {
         Ok(())
     });
     tested.unwrap();
+}
+
+/// What is prepared for a table goes with it.
+async fn altered_tables(old: &Old) {
+    old.batch("CREATE TABLE altered (a INT); INSERT INTO altered VALUES (1);")
+        .await
+        .unwrap();
+    let (query, update) = (
+        "SELECT * FROM altered",
+        "UPDATE altered SET a = a RETURNING *",
+    );
+    let cx = || CallContext::through("default");
+    let token = prepared::prepare(&old.client, cx(), update).await;
+    let token = token.unwrap().unwrap();
+    for columns in 1..4 {
+        let rows = old.query(query, &[]).await.unwrap();
+        assert_eq!(rows[0].len(), columns);
+        let done = prepared::exec(&old.client, cx(), &token, &[]).await;
+        assert_eq!(done.unwrap().unwrap(), 1);
+        let alter = format!("ALTER TABLE altered ADD b{columns} INT");
+        old.batch(&alter).await.unwrap();
+    }
 }
 
 async fn statements(old: &Old) {

@@ -430,7 +430,10 @@ fn take(
     Ok((batch, size))
 }
 
-/// Runs a statement to its end for every row of values, as long as somebody waits for it.
+/// Runs a statement for every row of values, and says what was inserted last.
+///
+/// SQLite goes on saying what an earlier statement inserted when one inserts nothing: an upsert that
+/// updates, or a row of a table without row ids. So it is made to forget that before.
 fn execute(
     connection: &Connection,
     text: &str,
@@ -438,6 +441,44 @@ fn execute(
     inserts: bool,
     reply: &Reply<Done>,
 ) -> Result<Done, SqlError> {
+    let before = connection.last_insert_rowid();
+    // A statement may itself use what was inserted before it.
+    let asks = text.to_ascii_lowercase().contains("last_insert_rowid");
+    let forgets = inserts && !asks;
+    if forgets {
+        set_last_insert_rowid(connection, 0);
+    }
+    let affected = execute_all(connection, text, rows, reply);
+    let id = connection.last_insert_rowid();
+    if forgets && id == 0 {
+        set_last_insert_rowid(connection, before);
+    }
+    let affected = affected?;
+    Ok(Done {
+        affected,
+        last_insert_id: (inserts && affected > 0 && id != 0).then_some(id),
+    })
+}
+
+/// Sets what SQLite says was inserted last.
+#[expect(
+    unsafe_code,
+    reason = "rusqlite has no call for it; the connection is there as long as the reference to it"
+)]
+fn set_last_insert_rowid(connection: &Connection, id: i64) {
+    // SAFETY: the handle is that of an open connection, which this thread alone uses, and it is not
+    // kept. The call sets a number and cannot fail.
+    unsafe { rusqlite::ffi::sqlite3_set_last_insert_rowid(connection.handle(), id) }
+}
+
+/// Runs a statement to its end for every row of values, as long as somebody waits for it. Says how many
+/// rows were affected.
+fn execute_all(
+    connection: &Connection,
+    text: &str,
+    rows: &[Vec<Value>],
+    reply: &Reply<Done>,
+) -> Result<u64, SqlError> {
     let mut statement = prepare(connection, text)?;
     let mut affected = 0;
     for values in rows {
@@ -454,8 +495,5 @@ fn execute(
             affected += connection.changes();
         }
     }
-    Ok(Done {
-        affected,
-        last_insert_id: inserts.then(|| connection.last_insert_rowid()),
-    })
+    Ok(affected)
 }

@@ -151,3 +151,39 @@ async fn what_is_told_is_what_there_is() {
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn what_was_inserted_last_is_that_of_the_statement() {
+    let (_lattice, sql) = &start().await;
+    for statement in [
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT UNIQUE, c INTEGER)",
+        "CREATE TABLE log (a INTEGER PRIMARY KEY, t INTEGER)",
+        "CREATE TABLE bare (a TEXT PRIMARY KEY) WITHOUT ROWID",
+    ] {
+        sql.execute(statement, &[]).await.unwrap();
+    }
+    let upsert = "INSERT INTO t (b, c) VALUES ('x', 1) ON CONFLICT (b) DO UPDATE SET c = c + 1";
+    let mentions = "INSERT INTO log VALUES (7, last_insert_rowid())";
+    let tx = sql.begin(Isolation::Default).await.unwrap();
+    for (statement, affected, id) in [
+        (upsert, 1, Some(1)),
+        ("INSERT INTO log (a) VALUES (40)", 1, Some(40)),
+        // It updates.
+        (upsert, 1, None),
+        ("INSERT OR IGNORE INTO t (b) VALUES ('x')", 0, None),
+        ("INSERT INTO bare VALUES ('x')", 1, None),
+        // To SQLite nothing was inserted since.
+        (mentions, 1, Some(7)),
+        ("REPLACE INTO t (a, b) VALUES (9, 'x')", 1, Some(9)),
+    ] {
+        let done = sql.execute_in(Some(&tx), statement, &[]).await.unwrap();
+        assert_eq!(
+            (done.affected, done.last_insert_id),
+            (affected, id),
+            "{statement}"
+        );
+    }
+    sql.commit(&tx).await.unwrap();
+    let mentioned = "SELECT t FROM log WHERE a = 7";
+    assert_eq!(sql.number(mentioned).await.unwrap(), 40);
+}

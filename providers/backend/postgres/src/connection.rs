@@ -99,11 +99,35 @@ impl Connection {
     ///
     /// [`PostgresError`].
     pub async fn prepare(&self, until: Instant, text: &str) -> Result<Statement, PostgresError> {
+        let (statement, _is_known) = self.find_or_prepare(until, text).await?;
+        Ok(statement)
+    }
+
+    /// As [`Connection::prepare`], and says whether the statement was prepared before: what it was
+    /// prepared for may have been altered since, see [`Connection::forget`].
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError`].
+    pub async fn find_or_prepare(
+        &self,
+        until: Instant,
+        text: &str,
+    ) -> Result<(Statement, bool), PostgresError> {
         let client = self.client();
-        if client.statement_cache.size() >= MOST_STATEMENTS {
-            client.statement_cache.clear();
+        let cache = &client.statement_cache;
+        if cache.size() >= MOST_STATEMENTS {
+            cache.clear();
         }
-        self.within(until, client.prepare_cached(text)).await
+        let before = cache.size();
+        let statement = self.within(until, client.prepare_cached(text)).await?;
+        // Nobody else uses the connection, so one more is this one.
+        Ok((statement, cache.size() == before))
+    }
+
+    /// Has a statement prepared anew when it is wanted next.
+    pub fn forget(&self, text: &str) {
+        drop(self.client().statement_cache.remove(text, &[]));
     }
 
     /// Says that rows wait at the connection, or do not any more: a connection with rows is of no
@@ -121,6 +145,12 @@ impl Connection {
     /// Says that the connection is as new again, after a transaction that ended.
     pub fn cleaned(&self) {
         self.is_soiled.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it is closed instead of used again.
+    #[must_use]
+    pub fn is_soiled(&self) -> bool {
+        self.is_soiled.load(Ordering::Relaxed)
     }
 
     /// Whether it is of use to anybody.

@@ -264,3 +264,21 @@ pub async fn offices_are_given_up(lattice: &mut Lattice, config: Config<'_>) {
     assert_eq!(leader.lost().await, second.fence);
     assert!(leader.elected().await.fence > second.fence);
 }
+
+/// A component that does not hear that it has lost may go on: the next one waits for the end of its
+/// time.
+pub async fn a_deaf_leader_keeps_its_time(lattice: &mut Lattice, config: Config<'_>) {
+    let election = [("election", "deaf"), ("ttl_ms", "9000")];
+    let config: Vec<_> = config.iter().copied().chain(election).collect();
+    let mut leader = lattice.leader("deaf").await;
+    lattice.put_leader("deaf", &config).await;
+    let first = leader.elected().await;
+    lattice.run_copy().await;
+    leader.is_deaf.store(true, Ordering::Relaxed);
+    let stopped = Instant::now();
+    lattice.stop(0).await;
+    let second = leader.elected().await;
+    assert!(second.fence > first.fence);
+    // It was renewed when a third of its time was over.
+    assert!(stopped.elapsed() >= MS(5000), "{:?}", stopped.elapsed());
+}

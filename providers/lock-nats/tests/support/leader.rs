@@ -27,6 +27,8 @@ pub struct Leader {
     told: mpsc::UnboundedReceiver<Told>,
     /// Whether elections are declined.
     pub declines: Arc<AtomicBool>,
+    /// Whether it does not answer when it is told that it has lost.
+    pub is_deaf: Arc<AtomicBool>,
     _served: JoinSet<()>,
 }
 
@@ -36,7 +38,8 @@ impl Leader {
         let declines = Arc::new(AtomicBool::new(false));
         let id = ComponentId::new(id).unwrap();
         let server = Server::new(peer.clone(), &LatticeName::default(), &id, options());
-        let exported = Exported(sender, Arc::clone(&declines));
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let exported = Exported(sender, Arc::clone(&declines), Arc::clone(&is_deaf));
         let functions = bindings::serve(&server, exported).await.unwrap();
         let mut served = JoinSet::new();
         for (_, _, mut calls) in functions {
@@ -50,6 +53,7 @@ impl Leader {
         Self {
             told,
             declines,
+            is_deaf,
             _served: served,
         }
     }
@@ -87,7 +91,11 @@ fn options() -> ServeOptions {
 }
 
 #[derive(Clone)]
-struct Exported(mpsc::UnboundedSender<Told>, Arc<AtomicBool>);
+struct Exported(
+    mpsc::UnboundedSender<Told>,
+    Arc<AtomicBool>,
+    Arc<AtomicBool>,
+);
 
 impl leader::Handler<Context> for Exported {
     async fn on_elected(&self, _cx: Context, lease: Lease) -> anyhow::Result<Result<(), String>> {
@@ -100,6 +108,9 @@ impl leader::Handler<Context> for Exported {
     }
 
     async fn on_lost(&self, _cx: Context, name: String, fence: u64) -> anyhow::Result<()> {
+        if self.2.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         Ok(self.0.send(Told::Lost(name, fence))?)
     }
 }

@@ -8,12 +8,14 @@
 //! The office is given up when the component answers its election with an error or cannot be
 //! reached, when the lease could not be renewed for so long that it might run out, when the link
 //! goes, and when the provider ends. The component is told before the lock is released, so that it
-//! has stopped when the next one begins. A component that resigns by releasing the lease itself is
-//! told too.
+//! has stopped when the next one begins. Where it does not answer, it may go on leading: then the
+//! lock is not released, and ends with its time, up to which the component knows itself elected. A
+//! component that resigns by releasing the lease itself is told too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_rpc::{CallError, RemoteError};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -38,6 +40,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the component may take to hear that it has lost.
 const LOST_LIMIT: Duration = Duration::from_secs(2);
+/// Refusals by which a component has not heard what it was told, or may be at it still.
+const NOT_TOLD: [&str; 4] = [
+    RemoteError::OVERLOADED,
+    RemoteError::STOPPING,
+    RemoteError::DENIED,
+    RemoteError::DEADLINE,
+];
 
 /// What a component campaigns for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +136,7 @@ impl Campaign {
         }
     }
 
-    /// Resigns, and returns when the component was told and the lock is released.
+    /// Resigns, and returns when the component was told and the lock is released, or left to its end.
     pub(crate) async fn end(mut self) {
         self.stop.cancel();
         if let Some(task) = self.task.take()
@@ -291,10 +300,11 @@ impl<B: Locks> Candidate<B> {
             Err(end) => (end, false),
         };
         tracing::info!(link = self.link, fence, "not elected any more");
-        if !matches!(end, End::Declined) {
-            self.tell_lost(&office).await;
-        }
-        if !matches!(end, End::Lost) {
+        let has_stopped = match end {
+            End::Declined => true,
+            _ => self.tell_lost(&office).await,
+        };
+        if has_stopped && !matches!(end, End::Lost) {
             self.give_back(&office.claim).await;
         }
         took
@@ -349,19 +359,26 @@ impl<B: Locks> Candidate<B> {
         told
     }
 
-    async fn tell_lost(&self, office: &Office) {
+    /// Tells the component that it has lost; whether it leads no more, since it knows or is not there.
+    async fn tell_lost(&self, office: &Office) -> bool {
         let cx = self.cx(Instant::now() + LOST_LIMIT);
         let name = &office.claim.place.name;
         let called = leader::on_lost(&self.client, cx, name, office.fence).await;
-        if let Err(error) = called {
-            let error = chain(&call_error(error));
-            let link = &self.link;
-            tracing::warn!(
-                link,
-                name,
-                error,
-                "could not tell a component that it has lost"
-            );
+        let Err(error) = called.map_err(call_error) else {
+            return true;
+        };
+        let (link, why) = (&self.link, chain(&error));
+        tracing::warn!(
+            link,
+            name,
+            why,
+            "could not tell a component that it has lost"
+        );
+        match error {
+            CallError::NotServed { .. } => true,
+            // One that fails has been told, unless it did not come to that.
+            CallError::Remote(said) => !NOT_TOLD.contains(&said.code.as_str()),
+            _ => false,
         }
     }
 

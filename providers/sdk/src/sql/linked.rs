@@ -18,6 +18,9 @@ use super::{
 
 /// How often held sessions are looked at.
 const SWEEP: Duration = Duration::from_millis(200);
+/// How long what is left of a query may be passed over when its cursor is closed, which keeps its
+/// connection; after that it is broken off.
+const CLOSE_LIMIT: Duration = Duration::from_millis(250);
 
 /// A link with its backend and what is held for its component.
 #[derive(Debug)]
@@ -211,10 +214,17 @@ impl<B: Backend> Linked<B> {
         let Ok(slot) = self.cursor(self.databases.find(db)?, cursor) else {
             return Ok(());
         };
+        let is_alone = slot.holding == Holding::Cursor;
+        let until = match is_alone {
+            true => until.min(Instant::now() + CLOSE_LIMIT),
+            false => until,
+        };
         let closed = slot.with(until, Close { name: cursor }).await;
         self.done_with(&slot, cursor);
         match closed {
             Err(SqlError::TransactionGone | SqlError::CursorGone) => Ok(()),
+            // The query was broken off.
+            Err(SqlError::Timeout) if is_alone => Ok(()),
             closed => closed,
         }
     }

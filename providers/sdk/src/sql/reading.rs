@@ -19,6 +19,9 @@ pub(super) struct Run<S> {
     session: Option<S>,
     /// The cursor whose rows come from the session, and one row that came too early.
     live: Option<Live>,
+    /// Rows of a cursor that an error ended may be left at the database, which would wait for
+    /// somebody to take them.
+    is_unread: bool,
     kept: HashMap<String, Kept>,
     kept_bytes: usize,
 }
@@ -47,6 +50,7 @@ impl<S: Session> Run<S> {
         Self {
             session: Some(session),
             live: None,
+            is_unread: false,
             kept: HashMap::new(),
             kept_bytes: 0,
         }
@@ -135,7 +139,15 @@ impl<S: Session> Run<S> {
         self.kept_bytes = 0;
         match self.live.take() {
             Some(_) => self.session()?.stop(until).await,
-            None => Ok(()),
+            None => self.stop_unread(until).await,
+        }
+    }
+
+    /// Gives up the rows that an error left behind.
+    async fn stop_unread(&mut self, until: Instant) -> Result<(), SqlError> {
+        match std::mem::take(&mut self.is_unread) {
+            true => self.session()?.stop(until).await,
+            false => Ok(()),
         }
     }
 
@@ -154,6 +166,7 @@ impl<S: Session> Run<S> {
     /// is closed.
     pub(super) async fn take_in(&mut self, until: Instant) -> Result<bool, SqlError> {
         if self.live.is_none() {
+            self.stop_unread(until).await?;
             return Ok(true);
         }
         let mut rows = VecDeque::new();
@@ -168,7 +181,10 @@ impl<S: Session> Run<S> {
         }
         loop {
             let batch = self.session()?.next(STEP, MAX_PAGE_BYTES, until).await;
-            let batch = batch.inspect_err(|_| self.live = None)?;
+            let batch = batch.inspect_err(|_| {
+                self.live = None;
+                self.is_unread = true;
+            })?;
             let is_last = batch.is_last || batch.rows.is_empty();
             let taken = batch.rows.into_iter().map(&mut put).last().unwrap_or(0);
             if taken > MAX_KEPT_BYTES {
@@ -194,6 +210,7 @@ impl<S: Session> Run<S> {
         let page = self.next_page(rows, until).await;
         if !matches!(&page, Ok(page) if !page.is_last) {
             self.live = None;
+            self.is_unread = page.is_err();
         }
         page
     }

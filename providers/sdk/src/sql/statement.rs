@@ -102,6 +102,8 @@ pub struct Statement {
     text: String,
     /// Which value each placeholder takes, where they have no numbers.
     order: Vec<usize>,
+    /// Where they are in the text, in bytes; only for [`Dialect::Mysql`].
+    places: Vec<usize>,
     values: usize,
     verb: String,
     kind: Kind,
@@ -145,6 +147,7 @@ impl Statement {
         Ok(Self {
             text: rewriting.text,
             order: rewriting.order,
+            places: rewriting.places,
             values,
             kind: match words.kind(dialect) {
                 Kind::Plain if may_be_conditional(text, dialect) => Kind::Traces,
@@ -161,6 +164,23 @@ impl Statement {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The text for MySQL with something else in the place of placeholders: `mark` is asked for each,
+    /// by its number from 0 on.
+    #[must_use]
+    pub fn text_with(&self, mark: impl Fn(usize) -> Option<String>) -> String {
+        let mut text = String::with_capacity(self.text.len());
+        let mut from = 0;
+        for (at, place) in self.places.iter().enumerate() {
+            if let Some(mark) = mark(at) {
+                text.push_str(&self.text[from..*place]);
+                text.push_str(&mark);
+                from = place + 1;
+            }
+        }
+        text.push_str(&self.text[from..]);
+        text
     }
 
     /// The first word in capitals, such as `SELECT`.
@@ -271,6 +291,7 @@ struct Rewriting {
     is_numbered: bool,
     text: String,
     order: Vec<usize>,
+    places: Vec<usize>,
     after_mark: bool,
 }
 
@@ -282,6 +303,7 @@ impl Rewriting {
             is_numbered: pieces.iter().any(is_number),
             text: String::with_capacity(len + 16),
             order: Vec::new(),
+            places: Vec::new(),
             after_mark: false,
         }
     }
@@ -339,7 +361,10 @@ impl Rewriting {
         match self.dialect {
             Dialect::Postgres => self.text.push_str(&format!("${number}")),
             Dialect::Sqlite => self.text.push_str(&format!("?{number}")),
-            Dialect::Mysql => self.text.push('?'),
+            Dialect::Mysql => {
+                self.places.push(self.text.len());
+                self.text.push('?');
+            }
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! What one link gives a component of 1.x.
 
 use futures::TryStreamExt as _;
-use lattice_postgres::tokio_postgres::Row;
 use lattice_postgres::tokio_postgres::error::SqlState;
+use lattice_postgres::tokio_postgres::{self, Row};
 use lattice_postgres::{Connection, PostgresError};
 use lattice_provider_sdk::Shared;
 use lattice_provider_sdk::sql::{Dialect, Statement};
@@ -13,6 +13,7 @@ use super::bindings::wasmcloud::postgres::types::ResultRowEntry;
 use super::parameter::{Cell, Parameter};
 use crate::backend::Server;
 use crate::binary::Room;
+use crate::errors::forget_stale;
 
 /// How much memory the rows of one answer may take: the package has no pages.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
@@ -89,22 +90,15 @@ impl PostgresLink {
         until: Instant,
     ) -> Result<Vec<ResultRow>, Failure> {
         let connection = self.connection(text, until).await?;
-        let statement = connection.prepare(until, text).await?;
-        let work = async {
-            let values = values.iter().map(Parameter);
-            let rows = connection.client().query_raw(&statement, values).await?;
-            let (mut taken, mut size) = (Vec::new(), 0);
-            let mut rows = std::pin::pin!(rows);
-            while let Some(row) = rows.try_next().await? {
-                size += row.raw_size_bytes();
-                taken.push(row);
-                if size > MOST_BYTES {
-                    return Ok(None);
-                }
+        let taken = loop {
+            let (statement, is_known) = connection.find_or_prepare(until, text).await?;
+            let work = rows_of(&connection, &statement, values);
+            match connection.within(until, work).await {
+                Err(error) if may_repeat(&connection, text, is_known, &error) => {}
+                taken => break taken?,
             }
-            Ok(Some(taken))
         };
-        let Some(rows) = connection.within(until, work).await? else {
+        let Some(rows) = taken else {
             // The rest is still on its way.
             connection.keep_busy(true);
             return Err(Failure::TooLong);
@@ -139,11 +133,42 @@ impl PostgresLink {
     ) -> Result<u64, Failure> {
         let text = token.strip_prefix(TOKEN).ok_or(Failure::Unknown)?;
         let connection = self.connection(text, until).await?;
-        let statement = connection.prepare(until, text).await?;
-        let values = values.iter().map(Parameter);
-        let work = connection.client().execute_raw(&statement, values);
-        Ok(connection.within(until, work).await?)
+        loop {
+            let (statement, is_known) = connection.find_or_prepare(until, text).await?;
+            let values = values.iter().map(Parameter);
+            let work = connection.client().execute_raw(&statement, values);
+            match connection.within(until, work).await {
+                Err(error) if may_repeat(&connection, text, is_known, &error) => {}
+                done => return Ok(done?),
+            }
+        }
     }
+}
+
+/// Whether a statement that failed is run once more, prepared anew: each is a transaction of its own,
+/// but for those that leave something behind, which may end several.
+fn may_repeat(connection: &Connection, text: &str, is_known: bool, error: &PostgresError) -> bool {
+    forget_stale(connection, text, is_known, error) && !connection.is_soiled()
+}
+
+/// The rows of a statement; nothing when they are too many.
+async fn rows_of(
+    connection: &Connection,
+    statement: &tokio_postgres::Statement,
+    values: &[PgValue],
+) -> Result<Option<Vec<Row>>, tokio_postgres::Error> {
+    let values = values.iter().map(Parameter);
+    let rows = connection.client().query_raw(statement, values).await?;
+    let (mut taken, mut size) = (Vec::new(), 0);
+    let mut rows = std::pin::pin!(rows);
+    while let Some(row) = rows.try_next().await? {
+        size += row.raw_size_bytes();
+        taken.push(row);
+        if size > MOST_BYTES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(taken))
 }
 
 /// Whether a batch may begin a transaction, for which the server has these two words.

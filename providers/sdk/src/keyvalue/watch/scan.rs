@@ -27,6 +27,9 @@ const ABSENT: &str = "absent";
 
 /// For how long it is remembered what was told: two weeks.
 pub const REMEMBERED: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How often all that was told is written down again, so that the two weeks are those of a provider
+/// that is away, and not those of a key that does not change.
+const AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A store that is looked at.
 pub trait Scan: Send + Sync + 'static {
@@ -76,17 +79,16 @@ impl<S: Scan> Scanner<S> {
         let new: Vec<_> = unknown
             .map(|key| (key.clone(), version(&now, key).to_owned()))
             .collect();
-        for part in new.chunks(AT_ONCE) {
-            source.write_down(part.to_vec()).await?;
-        }
         told.extend(new);
         let source = Arc::new(source);
-        let looking = Looking {
+        let mut looking = Looking {
             source: Arc::clone(&source),
             teller,
             keys,
             told,
+            again: Instant::now(),
         };
+        looking.write_all_down().await?;
         let mut task = JoinSet::new();
         task.spawn(looking.run());
         Ok(Self {
@@ -112,6 +114,8 @@ struct Looking<S> {
     keys: Vec<String>,
     /// The version of each key that was told last.
     told: HashMap<String, String>,
+    /// When all of that is written down again.
+    again: Instant,
 }
 
 impl<S: Scan> Looking<S> {
@@ -137,6 +141,7 @@ impl<S: Scan> Looking<S> {
     /// Tells of what has changed, and returns how long the look took; nothing when the component was
     /// not reached.
     async fn look(&mut self) -> Result<Option<Duration>, S::Error> {
+        self.write_all_down().await?;
         let begun = Instant::now();
         let now = self.source.versions(&self.keys).await?;
         let took = begun.elapsed();
@@ -148,6 +153,22 @@ impl<S: Scan> Looking<S> {
             }
         }
         Ok(Some(took))
+    }
+
+    /// Writes down all that was told, if it is time for that.
+    async fn write_all_down(&mut self) -> Result<(), S::Error> {
+        if Instant::now() < self.again {
+            return Ok(());
+        }
+        let told = self.told.iter();
+        let told: Vec<_> = told
+            .map(|(key, told)| (key.clone(), told.clone()))
+            .collect();
+        for part in told.chunks(AT_ONCE) {
+            self.source.write_down(part.to_vec()).await?;
+        }
+        self.again = Instant::now() + AGAIN;
+        Ok(())
     }
 
     /// Tells what a key has become; `false` when the component was not reached.

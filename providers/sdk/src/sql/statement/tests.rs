@@ -288,10 +288,22 @@ fn traces_are_seen() {
         "CREATE TEMP TABLE t (a int)",
         "SELECT set_config('a', 'b', false)",
         "SELECT pg_advisory_lock(1)",
+        "SELECT \"pg_advisory_lock\"(1)",
+        "CREATE TABLE pg_temp.t (a int)",
+        "CREATE TABLE \"pg_temp\".t (a int)",
+        "INSERT INTO pg_temp_3.t VALUES (1)",
+        "UPDATE pg_settings SET setting = 'x' WHERE name = 'search_path'",
+        "WITH a AS (UPDATE \"pg_settings\" SET setting = 'x' RETURNING 1) SELECT * FROM a",
+        "SELECT dblink_connect('other', 'dbname=x')",
     ] {
         assert!(read(text, pg).leaves_traces(), "{text}");
     }
-    for text in ["SELECT 'set_config'", "INSERT INTO t VALUES ($1)"] {
+    for text in [
+        "SELECT 'set_config', 'pg_temp'",
+        "INSERT INTO t VALUES ($1)",
+        "SELECT \"temp\" FROM weather",
+        "SELECT * FROM pg_settings",
+    ] {
         assert!(!read(text, pg).leaves_traces(), "{text}");
     }
 }
@@ -412,4 +424,16 @@ proptest! {
     fn no_quote_is_too_odd(text in "[?$'\"`\\[\\]\\\\/*#é\n;@:ae1 -]{0,40}", dialect in any_dialect()) {
         let _read = Statement::read(&text, dialect);
     }
+}
+
+#[test]
+fn placeholders_of_mysql_may_be_something_else() {
+    let statement = read("SELECT '?', ?, a + $1 FROM t", Dialect::Postgres);
+    assert_eq!(
+        statement.text_with(|_| Some("x".to_owned())),
+        statement.text
+    );
+    let statement = read("SELECT '?é', ?, a + ? FROM t WHERE b = ?", Dialect::Mysql);
+    let marked = statement.text_with(|at| (at != 1).then(|| format!("f(?{at})")));
+    assert_eq!(marked, "SELECT '?é', f(?0), a + ? FROM t WHERE b = f(?2)");
 }

@@ -4,18 +4,27 @@ use super::Kind;
 use crate::sql::Dialect;
 use crate::sql::lexer::Piece;
 
-/// Words that say that something stays with a connection.
-const TRACES: &[&str] = &[
-    "TEMP",
-    "TEMPORARY",
+/// Words that say that something stays with a connection, but for the names of [`KEEPERS`].
+const TRACES: &[&str] = &["TEMP", "TEMPORARY"];
+
+/// Functions that leave something with a connection. As names they may stand in quotes.
+const KEEPERS: &[&str] = &[
     "SET_CONFIG",
     "SETSEED",
     "PG_ADVISORY_LOCK",
     "PG_ADVISORY_LOCK_SHARED",
     "PG_TRY_ADVISORY_LOCK",
     "PG_TRY_ADVISORY_LOCK_SHARED",
+    "DBLINK_CONNECT",
+    "DBLINK_CONNECT_U",
     "GET_LOCK",
 ];
+
+/// The schema of temporary tables, and what the names of those of other connections begin with.
+const TEMPORARY: &str = "PG_TEMP";
+
+/// The settings as a table, which sets one when it is updated.
+const SETTINGS: &str = "PG_SETTINGS";
 
 /// Words before which MariaDB or MySQL end a transaction, whatever comes after them. What is executed
 /// by name or from a text may be anything, and so may the events of a `BINLOG`.
@@ -62,8 +71,8 @@ impl Words {
     pub(super) fn of(pieces: &[Piece<'_>]) -> Self {
         let words = pieces.iter().filter_map(|piece| match piece {
             Piece::Word(word) | Piece::Named(word) => Some(word.to_ascii_uppercase()),
-            // A setting may be written as a name in quotes.
-            Piece::Quoted(text) if is_name_of(text, AUTOCOMMIT) => Some(AUTOCOMMIT.to_owned()),
+            // A setting or a function may be written as a name in quotes.
+            Piece::Quoted(text) => name_in(text).filter(|name| says_something(name)),
             _ => None,
         });
         Self {
@@ -152,7 +161,8 @@ fn kind_of(words: &[String], dialect: Dialect) -> Kind {
         }
         // Locks that the connection keeps.
         "LOCK" | "FLUSH" | "BACKUP" if is_mysql => Kind::Traces,
-        _ if has(words, TRACES) => Kind::Traces,
+        _ if has(words, TRACES) || words.iter().any(|word| is_keeper(word)) => Kind::Traces,
+        _ if has(words, &[SETTINGS]) && has(words, &["UPDATE"]) => Kind::Traces,
         _ if is_mysql && words.iter().any(|word| word.starts_with('@')) => Kind::Traces,
         _ => Kind::Plain,
     }
@@ -170,11 +180,21 @@ fn commits(words: &[String]) -> bool {
     }
 }
 
-/// Whether a text in quotes can be the name of a setting.
-fn is_name_of(quoted: &str, name: &str) -> bool {
-    let inner = quoted.strip_prefix(['`', '"']);
-    let inner = inner.and_then(|inner| inner.strip_suffix(['`', '"']));
-    inner.is_some_and(|inner| inner.eq_ignore_ascii_case(name))
+/// Whether a name is that of something which leaves, or keeps, something with a connection.
+fn is_keeper(word: &str) -> bool {
+    KEEPERS.contains(&word) || word.starts_with(TEMPORARY)
+}
+
+/// What a text in quotes names, in capitals, if it can be a name.
+fn name_in(quoted: &str) -> Option<String> {
+    let inner = quoted.strip_prefix(['`', '"'])?;
+    let inner = inner.strip_suffix(['`', '"'])?;
+    Some(inner.to_ascii_uppercase())
+}
+
+/// Whether a name in quotes says something of its statement.
+fn says_something(name: &str) -> bool {
+    name == AUTOCOMMIT || name == SETTINGS || is_keeper(name)
 }
 
 fn has_password(pieces: &[Piece<'_>]) -> bool {
