@@ -8,15 +8,17 @@ use lattice_nats::connection::{ConnectionError, Prepared, Rotation, TlsError};
 
 use crate::error::{CliError, Code, Result};
 
+mod address;
 mod args;
 mod gone;
 mod lattice;
 mod settings;
 
+pub(crate) use address::{is_local, is_local_server};
 pub(crate) use args::{ConnectionArgs, RpcArgs};
 pub(crate) use gone::Gone;
 pub(crate) use lattice::{Lattice, Search};
-pub(crate) use settings::{Given, Settings, Side, is_local, lattice_name};
+pub(crate) use settings::{Given, Settings, Side, lattice_name};
 
 /// The name of the client as the server shows it.
 const CLIENT_NAME: &str = "wash";

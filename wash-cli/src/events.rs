@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lattice_control::EventStream;
-use lattice_core::event::{CloudEvent, ComponentScaled, Event, EventKind};
+use lattice_core::event::{CloudEvent, ComponentScaleFailed, ComponentScaled, Event, EventKind};
 use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::{ErrorCode, HostId, Link};
 
@@ -89,10 +89,11 @@ impl Watch {
         &mut self,
         host: &HostId,
         id: &str,
+        asked: Asked<'_>,
         seen: impl Fn(&ComponentScaled) -> bool,
     ) -> Result<()> {
         let what = not_scaled(id, host);
-        self.wait(what, |event| scaled_on(host, id, &event, &seen))
+        self.wait(what, |event| scaled_on(host, id, asked, &event, &seen))
             .await
     }
 
@@ -146,10 +147,27 @@ fn not_scaled(id: &str, host: &HostId) -> String {
     format!("component `{id}` was not scaled in time on host `{host}`")
 }
 
+/// What a command about a component asked for: hosts say it again of what failed, so that the failure
+/// of somebody else's command is not taken for its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) image: &'a str,
+    /// How many instances, where the command says it.
+    pub(crate) count: Option<u32>,
+}
+
+impl Asked<'_> {
+    fn is(self, failed: &ComponentScaleFailed) -> bool {
+        let same_count = self.count.is_none_or(|count| count == failed.max_instances);
+        failed.image_ref == self.image && same_count
+    }
+}
+
 /// What an event says of a component that is scaled on a host, if it says anything.
 fn scaled_on(
     host: &HostId,
     id: &str,
+    asked: Asked<'_>,
     event: &CloudEvent,
     seen: impl Fn(&ComponentScaled) -> bool,
 ) -> Option<Result<()>> {
@@ -158,12 +176,14 @@ fn scaled_on(
     }
     match &event.event {
         Event::ComponentScaled(data) if data.component_id == id && seen(data) => Some(Ok(())),
-        Event::ComponentScaleFailed(data) if data.component_id == id => Some(Err(failed(
-            format!("component `{id}` could not be scaled on host `{host}`"),
-            &data.error,
-            data.code,
-            data.hint.as_deref(),
-        ))),
+        Event::ComponentScaleFailed(data) if data.component_id == id && asked.is(data) => {
+            Some(Err(failed(
+                format!("component `{id}` could not be scaled on host `{host}`"),
+                &data.error,
+                data.code,
+                data.hint.as_deref(),
+            )))
+        }
         _ => None,
     }
 }
@@ -248,6 +268,32 @@ fn failed(what: String, why: &str, code: Option<ErrorCode>, hint: Option<&str>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_failure_of_another_command_is_not_taken_for_that_of_this_one() {
+        let host = HostId::new(format!("N{}", "A".repeat(55))).unwrap();
+        let told = |image: &str, count| {
+            let failed = ComponentScaleFailed {
+                component_id: "cart".into(),
+                image_ref: image.into(),
+                max_instances: count,
+                error: "no such file".into(),
+                ..ComponentScaleFailed::default()
+            };
+            CloudEvent::now(&host, Event::ComponentScaleFailed(failed))
+        };
+        let fails = |asked, event: &CloudEvent| {
+            scaled_on(&host, "cart", asked, event, |_| true).is_some_and(|told| told.is_err())
+        };
+        let (image, count) = ("file:///cart.wasm", Some(2));
+        let scale = Asked { image, count };
+        assert!(fails(scale, &told(image, 2)));
+        assert!(!fails(scale, &told(image, 3)));
+        assert!(!fails(scale, &told("file:///other.wasm", 2)));
+        let update = Asked { image, count: None };
+        assert!(fails(update, &told(image, 3)));
+        assert!(!fails(update, &told("file:///other.wasm", 3)));
+    }
 
     #[test]
     fn a_scale_with_an_update_is_done_when_the_new_image_runs() {

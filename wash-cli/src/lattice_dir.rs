@@ -19,6 +19,7 @@ use lattice_core::LatticeName;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::connection::is_local_server;
 use crate::dirs;
 use crate::error::{CliError, Code, Result};
 use crate::process::ProcessRecord;
@@ -29,7 +30,7 @@ const PID_FILE: &str = "pid.json";
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The folder of one lattice.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LatticeDir {
     name: String,
     root: PathBuf,
@@ -47,6 +48,9 @@ pub(crate) struct LocalAddress {
     /// What it takes to get in, where the lattice was started with `--secure`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) access: Option<LocalAccess>,
+    /// Whether that server was started for this very lattice. Older versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) own: Option<bool>,
 }
 
 /// What it takes to get into a lattice that is not open to everybody.
@@ -164,6 +168,14 @@ impl LatticeDir {
 
     pub(crate) fn jetstream(&self) -> PathBuf {
         self.nats().join("jetstream")
+    }
+
+    /// Whether what the lattice stores, if anything, lies in the folder of its own server.
+    pub(crate) fn has_own_store(&self) -> bool {
+        self.recorded_address().is_none_or(|address| {
+            let likely = || is_local_server(&address.host) && self.jetstream().is_dir();
+            address.own.unwrap_or_else(likely)
+        })
     }
 
     /// The NATS server started for this lattice, if it runs.

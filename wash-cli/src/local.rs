@@ -6,6 +6,7 @@ use futures::future::join_all;
 use lattice_core::{HostId, LatticeName};
 use tokio::time::Instant;
 
+use crate::connection::is_local_server;
 use crate::error::Result;
 use crate::lattice_dir::{HostEntry, LatticeDir};
 
@@ -80,8 +81,8 @@ pub(crate) fn kill_all(hosts: &[HostEntry], broker: Option<&LatticeDir>) {
 /// What became of the NATS server of a lattice.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BrokerStop {
-    /// It was stopped.
-    Stopped,
+    /// It was stopped. It is that of this lattice, which may be another one.
+    Stopped(LatticeDir),
     /// It does not end.
     Stuck,
     /// Hosts of these lattices still use it.
@@ -108,16 +109,20 @@ pub(crate) async fn stop_broker(dir: &LatticeDir) -> Result<BrokerStop> {
         return Ok(BrokerStop::Stuck);
     }
     owner.forget_broker();
-    Ok(BrokerStop::Stopped)
+    Ok(BrokerStop::Stopped(owner.clone()))
 }
 
-/// The lattice whose server this one uses: its own, or the one at the port its hosts used.
+/// The lattice whose server this one uses: its own, or the one at the port its hosts used. A port
+/// says nothing of servers elsewhere.
 fn owner_of<'a>(dir: &'a LatticeDir, all: &'a [LatticeDir]) -> Option<(&'a LatticeDir, u16)> {
     let port_of = |dir: &LatticeDir| dir.broker().and_then(|broker| broker.port);
     if let Some(port) = port_of(dir) {
         return Some((dir, port));
     }
-    let used = dir.recorded_address()?.port;
+    let address = dir.recorded_address();
+    let used = address
+        .filter(|address| is_local_server(&address.host))?
+        .port;
     let owner = all.iter().find(|other| port_of(other) == Some(used))?;
     Some((owner, used))
 }
@@ -131,4 +136,62 @@ fn users_of(port: u16, all: &[LatticeDir]) -> Vec<String> {
         })
         .map(|dir| dir.name().to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lattice_dir::{LocalAddress, create_folder};
+    use crate::process::ProcessRecord;
+
+    /// A lattice at this address, in a folder of its own.
+    fn lattice(name: &str, folder: &tempfile::TempDir, host: &str) -> LatticeDir {
+        let dir = LatticeDir::at(name, &folder.path().join(name));
+        let address = LocalAddress {
+            host: host.to_owned(),
+            port: 41222,
+            wanted_port: 41222,
+            access: None,
+            own: None,
+        };
+        dir.record_address(&address).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_server_elsewhere_at_the_same_port_is_not_that_of_a_lattice_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = lattice("owner", &folder, "127.0.0.1");
+        create_folder(&owner.nats()).unwrap();
+        let own = ProcessRecord::of(std::process::id(), 41222).unwrap();
+        owner.record_broker(&own).unwrap();
+        for (host, uses) in [
+            ("hub.test", false),
+            ("tls://hub.test", false),
+            ("localhost", true),
+            ("127.0.0.1", true),
+        ] {
+            let edge = lattice("edge", &folder, host);
+            let all = [edge.clone(), owner.clone()];
+            let found = owner_of(&edge, &all).map(|(dir, port)| (dir.name(), port));
+            assert_eq!(found, uses.then_some(("owner", 41222)), "{host}");
+        }
+    }
+
+    #[test]
+    fn hosts_use_the_server_of_the_port_that_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (near, far) = ("near", "far");
+        for (name, port) in [(near, Some(41222)), (far, None)] {
+            let dir = lattice(name, &folder, "127.0.0.1");
+            create_folder(&dir.host_folder("N")).unwrap();
+            let host = ProcessRecord {
+                port,
+                ..ProcessRecord::of(std::process::id(), 1).unwrap()
+            };
+            dir.record_host("N", host).unwrap();
+        }
+        let all = [near, far].map(|name| LatticeDir::at(name, &folder.path().join(name)));
+        assert_eq!(users_of(41222, &all), ["near"]);
+    }
 }

@@ -19,7 +19,8 @@ pub(crate) struct ProcessRecord {
     /// Clock ticks since boot, from `/proc`; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) start_time: Option<u64>,
-    /// The port it serves (broker) or uses (host).
+    /// The port of this machine that it serves (broker) or uses (host); none where a host uses a server
+    /// elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) port: Option<u16>,
 }

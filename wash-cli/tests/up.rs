@@ -9,57 +9,10 @@ use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{Home, Outcome, free_port};
+use common::local::{Local, alive};
+use common::{Home, free_port};
 use lattice_nats_box::NatsBox;
 use serde_json::Value;
-
-/// Stops whatever a test leaves running, also when it fails.
-struct Local {
-    home: Home,
-    port: u16,
-}
-
-impl Local {
-    fn new() -> Self {
-        let port = free_port();
-        let home = Home::new().with("LATTICE_NATS_SERVER", nats_server());
-        Self { home, port }
-    }
-
-    fn up(&self, more: &str) -> Outcome {
-        self.home
-            .wash(&format!("up -d --nats-port {} -o json {more}", self.port))
-    }
-
-    fn status(&self) -> Value {
-        self.home.wash("status -o json").json()
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        self.home.wash("down");
-    }
-}
-
-fn nats_server() -> String {
-    lattice_nats_box::find_server()
-        .unwrap()
-        .display()
-        .to_string()
-}
-
-/// Whether a process runs; one that nobody has reaped yet does not.
-fn alive(pid: &Value) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .trim_start()
-            .starts_with('Z')
-    })
-}
 
 #[test]
 fn hosts_are_started_shown_and_stopped() {

@@ -1,8 +1,9 @@
 //! `wash config`: named configs of the lattice.
 
 use clap::{Args, Subcommand};
-use lattice_core::ConfigName;
+use lattice_control::ClientError;
 use lattice_core::config::is_secret_name;
+use lattice_core::{ConfigName, StringMap};
 use serde_json::{Map, Value};
 
 use crate::connection::{ConnectionArgs, Lattice};
@@ -92,10 +93,9 @@ async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {
     let name = config_name(&args.name)?;
     let spinner = ui.spinner("Deleting the config");
     let lattice = Lattice::connect(&args.connection).await?;
-    let existed = lattice.client.config(&name).await;
-    let existed = existed
-        .map_err(|error| lattice.explain(format!("could not read config `{name}`"), &error))?
-        .is_some();
+    let read = lattice.client.config(&name).await;
+    let existed = existed(read)
+        .map_err(|error| lattice.explain(format!("could not read config `{name}`"), &error))?;
     let deleted = lattice.client.delete_config(&name).await;
     deleted
         .map_err(|error| lattice.explain(format!("could not delete config `{name}`"), &error))?;
@@ -105,6 +105,16 @@ async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {
         false => format!("There was no configuration '{name}'; nothing was deleted"),
     };
     Ok(deletion(text, existed))
+}
+
+/// Whether there is what was read before it is deleted. What is there but no config is refused, and is
+/// to go all the same.
+pub(super) fn existed(read: Result<Option<StringMap>, ClientError>) -> Result<bool, ClientError> {
+    match read {
+        Ok(config) => Ok(config.is_some()),
+        Err(ClientError::Refused { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// That something was deleted, or was not there.

@@ -79,12 +79,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     } else {
         BrokerStop::InUse(vec![dir.name().to_owned()])
     };
-    let purged = match (args.purge, &broker) {
-        (Purge::None, _) => Vec::new(),
-        (purge, BrokerStop::Stopped) => delete_streams(&dir, purge)?,
-        _ => return Err(cannot_purge()),
-    };
-    report(&dir, &stopped, &broker, &purged, ui)
+    report(&dir, args.purge, &stopped, &broker, ui)
 }
 
 /// Says what of the arguments has no effect.
@@ -150,10 +145,13 @@ fn choose(live: &[HostEntry], named: Option<&str>) -> Result<Vec<HostEntry>> {
 /// Stopping what does not run is no failure: the wish is fulfilled.
 fn nothing(dir: &LatticeDir, purge: Purge) -> Result<Output> {
     dir.hosts().iter().for_each(HostEntry::forget);
-    let purged = if purge == Purge::None {
-        Vec::new()
-    } else {
-        delete_streams(dir, purge)?
+    let purged = match purge {
+        Purge::None => Vec::new(),
+        purge if dir.has_own_store() => delete_streams(dir, purge, dir.name())?,
+        _ => {
+            let text = "the stored data was kept";
+            return Err(cannot_purge(text).data(document(&[], false, &[])));
+        }
     };
     let text = format!(
         "Nothing started by `wash up` runs for lattice `{}`",
@@ -162,20 +160,38 @@ fn nothing(dir: &LatticeDir, purge: Purge) -> Result<Output> {
     Ok(Output::new(text, document(&[], false, &purged)))
 }
 
-fn cannot_purge() -> CliError {
-    CliError::new(
-        Code::Partial,
-        "the hosts were stopped, but the stored data was kept",
-    )
-    .cause("the NATS server still runs, or was not started by `wash up`")
-    .hint("stop what uses the server first, or delete the buckets with the `nats` tool")
+fn cannot_purge(text: &str) -> CliError {
+    CliError::new(Code::Partial, text)
+        .cause("the NATS server still runs, or was not started by `wash up` for this lattice")
+        .hint("stop what uses the server first, or delete the buckets with the `nats` tool")
+}
+
+/// Deletes what is asked for, in the store of the server that was stopped.
+fn purged(dir: &LatticeDir, purge: Purge, broker: &BrokerStop) -> Result<Vec<String>> {
+    let text = "the hosts were stopped, but the stored data was kept";
+    match (purge, broker) {
+        (Purge::None, _) => Ok(Vec::new()),
+        // What has not the name of this lattice may be the owner's.
+        (purge, BrokerStop::Stopped(owner)) if purge != Purge::Wasmcloud && owner != dir => {
+            Err(CliError::new(Code::Partial, text)
+                .cause(format!("it lies with that of lattice `{}`", owner.name()))
+                .hint(format!(
+                    "delete it with `wash down -x {} --purge-jetstream …`; `wasmcloud` deletes what \
+                     has the name of lattice `{}`",
+                    owner.name(),
+                    dir.name()
+                )))
+        }
+        (purge, BrokerStop::Stopped(owner)) => delete_streams(owner, purge, dir.name()),
+        _ => Err(cannot_purge(text)),
+    }
 }
 
 fn report(
     dir: &LatticeDir,
+    purge: Purge,
     stopped: &[Stopped],
     broker: &BrokerStop,
-    purged: &[String],
     ui: &Ui,
 ) -> Result<Output> {
     if let BrokerStop::InUse(users) = broker {
@@ -184,14 +200,15 @@ fn report(
             users.join(", ")
         ));
     }
-    let nats_stopped = *broker == BrokerStop::Stopped;
-    let data = document(stopped, nats_stopped, purged);
+    let nats_stopped = matches!(broker, BrokerStop::Stopped(_));
+    let data = |purged: &[String]| document(stopped, nats_stopped, purged);
     if let Some(host) = stopped.iter().find(|host| !host.gone) {
-        return Err(stuck(&host.id).data(data));
+        return Err(stuck(&host.id).data(data(&[])));
     }
     if *broker == BrokerStop::Stuck {
-        return Err(CliError::new(Code::Timeout, "nats-server does not stop").data(data));
+        return Err(CliError::new(Code::Timeout, "nats-server does not stop").data(data(&[])));
     }
+    let purged = purged(dir, purge, broker).map_err(|error| error.data(data(&[])))?;
     let mut text = vec![format!("Lattice `{}` is down", dir.name())];
     text.extend(
         stopped
@@ -204,7 +221,7 @@ fn report(
     if !purged.is_empty() {
         text.push(format!("  Data  deleted: {}", purged.join(", ")));
     }
-    Ok(Output::new(text.join("\n"), data))
+    Ok(Output::new(text.join("\n"), data(&purged)))
 }
 
 fn document(stopped: &[Stopped], nats_stopped: bool, purged: &[String]) -> Map<String, Value> {
@@ -222,15 +239,15 @@ fn document(stopped: &[Stopped], nats_stopped: bool, purged: &[String]) -> Map<S
     ])
 }
 
-/// Deletes streams in the store of the stopped server, of every account: that of a secure lattice has the
-/// name of its key.
-fn delete_streams(dir: &LatticeDir, purge: Purge) -> Result<Vec<String>> {
+/// Deletes streams of a lattice in the store of the stopped server of `owner`, of every account: that of
+/// a secure lattice has the name of its key.
+fn delete_streams(owner: &LatticeDir, purge: Purge, lattice: &str) -> Result<Vec<String>> {
     let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-    let accounts = entries(dir.jetstream().join("jetstream"));
+    let accounts = entries(owner.jetstream().join("jetstream"));
     let mut deleted = Vec::new();
     for stream in accounts.flat_map(|account| entries(account.path().join("streams"))) {
         let name = stream.file_name().to_string_lossy().into_owned();
-        if belongs(&name, purge, dir.name()) {
+        if belongs(&name, purge, lattice) {
             delete(&stream.path())?;
             deleted.push(name);
         }
@@ -271,6 +288,7 @@ mod tests {
             port: 4222,
             wanted_port: 4222,
             access: None,
+            own: None,
         };
         let here = running("127.0.0.1");
         assert!(refuse_elsewhere("x", &given(Some("localhost"), Some(4222)), &here).is_ok());

@@ -117,10 +117,9 @@ async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {
     let name = own_name(&stored_as);
     let spinner = ui.spinner("Deleting the reference");
     let lattice = Lattice::connect(&args.connection).await?;
-    let existed = lattice.client.config(&stored_as).await;
-    let existed = existed
-        .map_err(|error| lattice.explain(format!("could not read secret `{name}`"), &error))?
-        .is_some();
+    let read = lattice.client.config(&stored_as).await;
+    let existed = super::config::existed(read)
+        .map_err(|error| lattice.explain(format!("could not read secret `{name}`"), &error))?;
     let deleted = lattice.client.delete_config(&stored_as).await;
     deleted
         .map_err(|error| lattice.explain(format!("could not delete secret `{name}`"), &error))?;

@@ -8,7 +8,7 @@ use lattice_nats::connection::options;
 use serde_json::{Value, json};
 
 use super::up::{Probe, probe};
-use crate::connection::{Given, Lattice, lattice_name};
+use crate::connection::{Given, Lattice, Settings, is_local_server, lattice_name};
 use crate::error::{Exit, Result};
 use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 use crate::output::{Cell, Output, Table, Tone, Ui, fields};
@@ -107,14 +107,15 @@ async fn report(dir: LatticeDir) -> Option<Report> {
     if hosts.is_empty() && broker.is_none() {
         return None;
     }
-    let LocalAddress { host, port, .. } = dir.recorded_address()?;
-    let nats = match (broker.is_some(), probe(&host, port).await) {
+    let recorded = dir.recorded_address()?;
+    let LocalAddress { host, port, .. } = &recorded;
+    let nats = match (broker.is_some(), probe(host, *port).await) {
         (true, Probe::Nats) => State::Running,
         (true, _) => State::Silent,
         (false, Probe::Nats) => State::Elsewhere,
         (false, _) => State::Died,
     };
-    let lattice = connect(&dir, &host, port).await;
+    let lattice = connect(&dir, &recorded).await;
     let states = hosts.iter().map(|entry| state(entry, lattice.as_ref()));
     let states = join_all(states).await;
     let address = format!("{host}:{port}");
@@ -126,11 +127,19 @@ async fn report(dir: LatticeDir) -> Option<Report> {
     })
 }
 
-async fn connect(dir: &LatticeDir, host: &str, port: u16) -> Option<Lattice> {
+/// The way into the lattice, by what `wash up` keeps of it. Only a server that it did not start may want
+/// what a context or a variable says.
+async fn connect(dir: &LatticeDir, address: &LocalAddress) -> Option<Lattice> {
+    if is_local_server(&address.host)
+        && let Ok(settings) = Settings::of_local(dir.name(), address)
+        && let Ok(lattice) = Lattice::new(settings).await
+    {
+        return Some(lattice);
+    }
     let given = Given {
         nats: options::Given {
-            host: Some(host.to_owned()),
-            port: Some(port),
+            host: Some(address.host.clone()),
+            port: Some(address.port),
             ..options::Given::default()
         },
         lattice: Some(dir.name().to_owned()),

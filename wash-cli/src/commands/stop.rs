@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::several::all_done;
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
-use crate::events::{COMPONENT_WAIT, PROVIDER_WAIT, Watch};
+use crate::events::{Asked, COMPONENT_WAIT, PROVIDER_WAIT, Watch};
 use crate::local;
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
@@ -161,7 +161,11 @@ async fn stop_component(
         return Ok(());
     }
     let is_stopped = |event: &ComponentScaled| event.max_instances == 0;
-    watch.scaled(host, id.as_str(), is_stopped).await
+    let asked = Asked {
+        image: &component.image_ref,
+        count: Some(0),
+    };
+    watch.scaled(host, id.as_str(), asked, is_stopped).await
 }
 
 async fn provider(args: EntityArgs, ui: &Ui) -> Result<Output> {

@@ -57,6 +57,8 @@ struct Running {
 struct Started {
     hosts: Vec<HostEntry>,
     broker: Option<LatticeDir>,
+    /// Where the lattice was before: a start that failed has not moved it.
+    address: Option<(LatticeDir, LocalAddress)>,
     /// Keeps others from the lattice until it is started or undone.
     alone: Option<File>,
 }
@@ -67,6 +69,9 @@ impl Started {
         if let Some(dir) = self.broker.as_ref().filter(|dir| dir.broker().is_some()) {
             // The error that led here is the one to report.
             let _ = local::stop_broker(dir).await;
+        }
+        if let Some((dir, address)) = &self.address {
+            let _ = dir.record_address(address);
         }
     }
 }
@@ -105,6 +110,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     create_folder(dir.root())?;
     // Two starts at once would make two NATS servers, and keys that do not belong together.
     started.alone = Some(dir.lock(OTHERS).await?);
+    started.address = dir.recorded_address().map(|before| (dir.clone(), before));
     let secure = secure(args, &dir, &settings, ui)?;
     let before = dir.live_hosts();
     let count = missing_hosts(args, before.len());
@@ -115,19 +121,19 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
     let spinner = ui.spinner("Starting NATS");
     started.broker = dir.broker().is_none().then(|| dir.clone());
     let nats = start_nats(args, &dir, settings, secure.as_ref(), ui).await?;
-    let sides = args.sides(&nats.settings)?;
+    let lattice = nats.lattice;
+    let sides = args.sides(&lattice.settings)?;
     let sides = match &secure {
         Some(secure) => sides.without(&secure.access()),
         None => sides,
     };
-    let lattice = Lattice::new(nats.settings.clone()).await?;
     drop(spinner);
     dir.prune_ended_hosts(KEPT_LOGS);
     let fresh = {
         let _spinner = ui.spinner(format!("Starting {count} host(s)"));
         let start = hosts::Start {
             args,
-            settings: &nats.settings,
+            settings: &lattice.settings,
             sides: &sides,
             dir: &dir,
             secure: secure.as_ref(),
@@ -181,11 +187,11 @@ struct Nats {
     address: LocalAddress,
     /// Whether it runs since now.
     started: bool,
-    /// Those of who connects to it.
-    settings: Settings,
+    /// The connection to it.
+    lattice: Lattice,
 }
 
-/// Has NATS run, and notes where the lattice is.
+/// Has NATS run, connects to it, and notes where the lattice is.
 async fn start_nats(
     args: &Args,
     dir: &LatticeDir,
@@ -216,8 +222,8 @@ async fn start_nats(
         host,
         wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
         access: secure.map(Secure::access),
+        own: Some(dir.broker().is_some()),
     };
-    dir.record_address(&address)?;
     let mut settings = Settings {
         port: broker.port,
         ..settings
@@ -226,10 +232,13 @@ async fn start_nats(
         secure.settle(&mut settings);
         secure.save_context(&settings)?;
     }
+    // Other commands follow the note: what cannot be reached is not where the lattice is.
+    let lattice = Lattice::new(settings).await?;
+    dir.record_address(&address)?;
     Ok(Nats {
         address,
         started: broker.started,
-        settings,
+        lattice,
     })
 }
 

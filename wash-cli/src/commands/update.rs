@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::several::all_done;
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::Result;
-use crate::events::{PROVIDER_WAIT, Watch};
+use crate::events::{Asked, PROVIDER_WAIT, Watch};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
@@ -101,7 +101,12 @@ impl Change<'_> {
             // The old version announces its end with the new reference and 0 instances.
             let runs =
                 |event: &ComponentScaled| event.image_ref == new_ref && event.max_instances > 0;
-            watch.scaled(host, id.as_str(), runs).await?;
+            // The host fills in the count that the component has.
+            let asked = Asked {
+                image: new_ref,
+                count: None,
+            };
+            watch.scaled(host, id.as_str(), asked, runs).await?;
         }
         Ok(message)
     }

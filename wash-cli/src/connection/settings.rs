@@ -8,6 +8,7 @@ use lattice_core::provider::SecretText;
 use lattice_nats::connection::options;
 use lattice_nats::connection::{Connection, Login, Tls, without_login};
 
+use super::address::{has_port, is_local, is_local_server, split_address};
 use crate::context::{Context, ContextDir};
 use crate::error::{CliError, Code, Result};
 use crate::lattice_dir::{LatticeDir, LocalAccess, LocalAddress};
@@ -83,6 +84,30 @@ impl Settings {
         .unwrap()
     }
 
+    /// Those of a lattice that `wash up` runs at this address, whatever contexts and variables say:
+    /// they are about other lattices.
+    pub(crate) fn of_local(lattice: &str, address: &LocalAddress) -> Result<Self> {
+        let access = address.access.as_ref();
+        let creds = access.map(|access| access.creds.clone());
+        Ok(Self {
+            lattice: lattice_name(Some(lattice.to_owned()))?,
+            host: address.host.clone(),
+            port: address.port,
+            login: creds.map_or(Login::Nobody, Login::CredsFile),
+            tls: Tls {
+                ca_files: access.map(|access| access.ca.clone()).into_iter().collect(),
+                ..Tls::default()
+            },
+            urls: Vec::new(),
+            cluster: None,
+            js_domain: None,
+            timeout: DEFAULT_TIMEOUT,
+            timeout_given: false,
+            timeout_flag: false,
+            topic_prefix: variable("WASMCLOUD_CTL_TOPIC_PREFIX"),
+        })
+    }
+
     /// The address without scheme, as 1.x prints it.
     pub(crate) fn address(&self) -> String {
         if !self.urls.is_empty() {
@@ -111,16 +136,19 @@ impl Settings {
 
     /// The host, perhaps with its scheme, and the port of the first server.
     pub(crate) fn first_address(&self) -> (String, u16) {
-        let Some(url) = self.urls.first().map(|url| without_login(url)) else {
-            return (self.host.clone(), self.port);
-        };
-        match url
-            .rsplit_once(':')
-            .map(|(host, port)| (host, port.parse()))
-        {
-            Some((host, Ok(port))) => (host.to_owned(), port),
-            _ => (url, DEFAULT_PORT),
+        match self.urls.first() {
+            Some(url) => split_address(&without_login(url)),
+            None => (self.host.clone(), self.port),
         }
+    }
+
+    /// The port of the server of this machine that these lead to, if they lead to one.
+    pub(crate) fn local_port(&self) -> Option<u16> {
+        let servers = self.connection().servers;
+        servers.iter().find_map(|url| {
+            let (host, port) = split_address(&without_login(url));
+            is_local_server(&host).then_some(port)
+        })
     }
 
     /// The same as everybody connects by it.
@@ -145,11 +173,6 @@ impl Settings {
             default
         }
     }
-}
-
-fn has_port(host: &str) -> bool {
-    let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
-    after.matches(':').count() == 1 && !after.ends_with(':')
 }
 
 impl Given {
@@ -332,11 +355,6 @@ fn local_address(running: Option<&LocalAddress>, named: bool, context: Address) 
     }
 }
 
-/// Whether a host is this machine, as people write it.
-pub(crate) fn is_local(host: &str) -> bool {
-    matches!(host, DEFAULT_HOST | "localhost" | "0.0.0.0" | "::1")
-}
-
 /// The seed of the cluster of a lattice that `wash up --secure` runs. Without it, calls prove
 /// nothing, and are refused with that reason.
 fn cluster_of(access: &LocalAccess) -> Option<SecretText> {
@@ -403,6 +421,21 @@ mod tests {
             "nats.test:5222"
         );
         assert_eq!(Settings::at("[::1]", 4222).url(), "nats://[::1]:4222");
+    }
+
+    #[test]
+    fn only_a_server_of_this_machine_has_a_local_port() {
+        assert_eq!(Settings::at("127.0.0.2", 4333).local_port(), Some(4333));
+        assert_eq!(Settings::at("[::1]", 4333).local_port(), Some(4333));
+        assert_eq!(Settings::at("hub.test", 4222).local_port(), None);
+        let at = |urls: &[&str]| Settings {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            ..Settings::at("127.0.0.1", 4222)
+        };
+        assert_eq!(at(&["tls://hub.test:5555"]).local_port(), None);
+        let both = at(&["tls://hub.test:5555", "nats://a:b@localhost:4555/"]);
+        assert_eq!(both.local_port(), Some(4555));
+        assert_eq!(at(&["nats://127.0.0.1"]).local_port(), Some(4222));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 pub mod artifacts;
 pub mod fake;
+pub mod local;
 
 /// A home of its own for `wash`: nothing of the machine's user leaks into a test.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use lattice_control::types::ScaleComponentCommand;
+use lattice_core::event::ComponentScaled;
 use lattice_core::host::HostInventory;
 use lattice_core::{ComponentId, HostId, StringMap};
 use serde_json::{Map, Value, json};
@@ -12,7 +13,7 @@ use crate::commands::several::all_done;
 use crate::commands::start::{Auction, component_host};
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
-use crate::events::{COMPONENT_WAIT, Watch, is_done};
+use crate::events::{Asked, COMPONENT_WAIT, Watch, is_done};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
@@ -172,9 +173,12 @@ impl Wanted<'_> {
         let reply = reply.map_err(|error| lattice.explain(what, &error))?;
         if !args.skip_wait {
             let (count, update_to) = (args.max_instances, args.allow_update.then_some(self.image));
-            watch
-                .scaled(host, id.as_str(), |event| is_done(event, count, update_to))
-                .await?;
+            let asked = Asked {
+                image: self.image,
+                count: Some(count),
+            };
+            let is_scaled = |event: &ComponentScaled| is_done(event, count, update_to);
+            watch.scaled(host, id.as_str(), asked, is_scaled).await?;
         }
         Ok(reply)
     }

@@ -97,11 +97,18 @@ pub(super) async fn run(args: Args) -> Result<Output> {
         "secrets backend `{name}` answers; start hosts with `--secrets-topic {topic}`; its key is \
          {key} (`--secrets-backend-key {name}={key}`)"
     ));
+    let mut stopped = None;
     let stop = async {
-        signals.recv().await;
+        stopped = Some(signals.recv().await);
     };
     backend.run(stop).await;
-    Ok(Output::silent())
+    match stopped {
+        Some(stop) => Ok(Output::silent().exit_with(stop.exit())),
+        None => Err(CliError::new(
+            Code::NatsUnreachable,
+            "the subscription has ended",
+        )),
+    }
 }
 
 impl Args {

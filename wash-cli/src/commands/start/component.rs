@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::place::{Auction, component_host};
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
-use crate::events::{COMPONENT_WAIT, Watch, is_done};
+use crate::events::{Asked, COMPONENT_WAIT, Watch, is_done};
 use crate::output::{Output, Ui, fields};
 use crate::resolve;
 
@@ -99,7 +99,12 @@ pub(crate) async fn start(
     let reply = ask(lattice, &host, &wanted).await?;
     let update_to = wanted.allow_update.then_some(wanted.image);
     let is_started = |event: &ComponentScaled| is_done(event, wanted.count, update_to);
-    watch.scaled(&host, wanted.id.as_str(), is_started).await?;
+    let asked = Asked {
+        image: wanted.image,
+        count: Some(wanted.count),
+    };
+    let id = wanted.id.as_str();
+    watch.scaled(&host, id, asked, is_started).await?;
     if !wanted.allow_update {
         // Two starts under one id at once both find nothing. The host keeps the image that
         // came first and accepts the other command all the same: what it runs is what counts.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::args::NatsArgs;
 use super::secure::Secure;
 use super::server;
-use crate::connection::Settings;
+use crate::connection::{Settings, is_local};
 use crate::error::{CliError, Code, Result};
 use crate::files::last_lines;
 use crate::lattice_dir::{LatticeDir, create_folder};
@@ -70,16 +70,18 @@ impl Wanted<'_> {
             port: settings.port,
             started: false,
         };
+        let own = dir.broker().map(|own| own.port.unwrap_or_default());
+        // A server of its own is no part of a cluster, and one elsewhere would part the lattice.
+        let leads_to = |port| settings.local_port() == Some(port) && settings.urls.len() < 2;
+        if let Some(port) = own.filter(|port| !leads_to(*port)) {
+            return Err(elsewhere(dir.name(), port, settings));
+        }
         if !is_local(&settings.host) || settings.tls.first || !settings.urls.is_empty() {
             if self.secure.is_some() {
                 return Err(not_here(settings));
             }
             // Not ours to start; connecting says what is wrong with it.
             return Ok(found);
-        }
-        let own = dir.broker().map(|own| own.port.unwrap_or_default());
-        if let Some(port) = own.filter(|port| *port != settings.port) {
-            return Err(elsewhere(dir.name(), port, settings.port));
         }
         let joins_remote = args.nats_remote_url.is_some() && own.is_none();
         // A secure lattice has a server of its own.
@@ -128,10 +130,14 @@ impl Wanted<'_> {
 }
 
 /// Two servers on one store would destroy it, and only the second could be stopped again.
-fn elsewhere(lattice: &str, own: u16, wanted: u16) -> CliError {
+fn elsewhere(lattice: &str, own: u16, settings: &Settings) -> CliError {
+    let wanted = match is_local(&settings.host) && settings.urls.is_empty() {
+        true => settings.port.to_string(),
+        false => format!("at {}", settings.address()),
+    };
     let text = format!("lattice `{lattice}` runs with a NATS server at port {own}, not {wanted}");
     CliError::new(Code::Usage, text).hint(format!(
-        "stop it with `{}` first, or leave out the port to use it",
+        "stop it with `{}` first, or leave out the address to use it",
         super::down_command(lattice)
     ))
 }
@@ -182,14 +188,6 @@ async fn free_port(host: &str, wanted: u16) -> Result<u16> {
     }
     let text = format!("port {wanted} and the {PORTS} ports after it are taken");
     Err(CliError::new(Code::PortTaken, text).hint("choose a port with `--nats-port`"))
-}
-
-fn is_local(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
 /// Looks who listens: a NATS server speaks first.
@@ -397,10 +395,14 @@ mod tests {
         dir.record_broker(&own).unwrap();
         let ui = Ui::new(Format::Text, false, String::new(), Surroundings::detect());
         let args = no_args();
-        for (port, code) in [(41333, Code::Usage), (41222, Code::NatsServerFailed)] {
+        for (host, port, code) in [
+            ("127.0.0.1", 41333, Code::Usage),
+            ("nats.test", 41222, Code::Usage),
+            ("127.0.0.1", 41222, Code::NatsServerFailed),
+        ] {
             let wanted = Wanted {
                 args: &args,
-                settings: &Settings::at("127.0.0.1", port),
+                settings: &Settings::at(host, port),
                 fixed: true,
                 secure: None,
             };
@@ -408,11 +410,5 @@ mod tests {
             assert_eq!(refused.code(), code, "{refused}");
             assert!(refused.hint_text().unwrap().contains("`wash down -x x`"));
         }
-    }
-
-    #[test]
-    fn only_addresses_of_this_machine_get_a_server() {
-        assert!(is_local("127.0.0.1") && is_local("localhost") && is_local("[::1]"));
-        assert!(!is_local("10.0.0.1") && !is_local("nats.test"));
     }
 }

@@ -54,6 +54,8 @@ struct Deployment<'a> {
     lattice: &'a Lattice,
     dir: &'a LatticeDir,
     links: Vec<Link>,
+    /// The components that run, by id and image.
+    components: BTreeSet<(String, String)>,
     /// The providers that run.
     providers: BTreeSet<String>,
     /// Links that have to be taken by their provider in the end.
@@ -67,12 +69,18 @@ struct Deployment<'a> {
 impl<'a> Deployment<'a> {
     async fn look(lattice: &'a Lattice, dir: &'a LatticeDir) -> Result<Self> {
         let inventories = lattice.look_at(None, Search::Quick).await?;
-        let providers = inventories.into_iter().flat_map(|host| host.providers);
+        let (mut components, mut providers) = (BTreeSet::new(), BTreeSet::new());
+        for host in inventories {
+            let here = host.components.into_iter();
+            components.extend(here.map(|component| (component.id, component.image_ref)));
+            providers.extend(host.providers.into_iter().map(|provider| provider.id));
+        }
         let mut deployment = Self {
             links: links(lattice).await?,
             lattice,
             dir,
-            providers: providers.map(|provider| provider.id).collect(),
+            components,
+            providers,
             own: Vec::new(),
             ports: BTreeSet::new(),
             nats: Vec::new(),
@@ -94,14 +102,7 @@ impl<'a> Deployment<'a> {
             nats: &self.nats,
         };
         let plan = plan(&app.world.imports, &app.world.exports, &place);
-        let wanted = start::component::Wanted {
-            id: &app.id,
-            image: &app.image,
-            count: INSTANCES,
-            config: Vec::new(),
-            allow_update: false,
-        };
-        start::component::start(self.lattice, &start::Auction::any(), wanted).await?;
+        self.run(app).await?;
         let mut running = Running {
             id: app.id.to_string(),
             url: None,
@@ -124,6 +125,24 @@ impl<'a> Deployment<'a> {
             }
         }
         Ok(running)
+    }
+
+    /// Starts a component. One that runs keeps the configs and the count that it was given since.
+    async fn run(&self, app: &App) -> Result<()> {
+        let own = (app.id.to_string(), app.image.clone());
+        if self.components.contains(&own) {
+            return Ok(());
+        }
+        let wanted = start::component::Wanted {
+            id: &app.id,
+            image: &app.image,
+            count: INSTANCES,
+            config: Vec::new(),
+            allow_update: false,
+        };
+        let any = start::Auction::any();
+        start::component::start(self.lattice, &any, wanted).await?;
+        Ok(())
     }
 
     /// The link in this place, which is put unless there is one: that stays as it is, and so that it

@@ -81,6 +81,7 @@ impl Start<'_> {
 
     fn spawn_one(&self, labels: &[(String, String)]) -> Result<HostProcess> {
         let (id, seed) = self.key()?;
+        self.refuse_running(&id)?;
         let folder = self.dir.host_folder(&id);
         create_folder(&folder)?;
         let log = self.open_log(&folder.join("host.log"))?;
@@ -120,6 +121,18 @@ impl Start<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Two hosts of one key would be one to the lattice, and the record of the second would hide the
+    /// first.
+    fn refuse_running(&self, id: &str) -> Result<()> {
+        if self.dir.live_hosts().iter().all(|host| host.id != id) {
+            return Ok(());
+        }
+        let text = format!("host `{id}`, whose seed this is, runs already");
+        Err(CliError::new(Code::Usage, text).hint(
+            "leave out `--host-seed` or unset WASMCLOUD_HOST_SEED: each host then makes its own key",
+        ))
     }
 
     /// What a host is told of what this command goes by. A secure lattice has its own way in for
@@ -184,7 +197,11 @@ impl Start<'_> {
         let pid = child
             .id()
             .ok_or_else(|| died(id, "it ended at once", &[]))?;
-        let record = ProcessRecord::of(pid, self.settings.port).map_err(io)?;
+        let record = ProcessRecord {
+            // A port elsewhere would be taken for that of a server here.
+            port: self.settings.local_port(),
+            ..ProcessRecord::of(pid, self.settings.port).map_err(io)?
+        };
         self.dir.record_host(id, record).map_err(io)
     }
 

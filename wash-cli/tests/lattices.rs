@@ -1,0 +1,208 @@
+//! Lattices of this machine beside others, and servers that are not theirs, with real processes.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use common::local::{Local, alive};
+use common::{Home, artifacts, free_port};
+use lattice_claims::{KeyKind, SigningKey};
+use lattice_nats_box::NatsBox;
+use serde_json::Value;
+
+/// An address that `wash` does not know as this machine, though it leads here.
+const ELSEWHERE: &str = "127.1";
+
+/// The first lattice of the status.
+fn status(local: &Local, lattice: &str) -> Value {
+    let status = local.home.wash(&format!("status -x {lattice} -o json"));
+    status.json()["lattices"][0].clone()
+}
+
+#[test]
+fn a_server_elsewhere_at_the_same_port_is_not_that_of_a_lattice_here() {
+    let local = Local::new();
+    let up = local.up("").ok().json();
+    local.up(&format!("-x edge --nats-host {ELSEWHERE}")).ok();
+    let id = up["hosts"][0]["id"].as_str().unwrap();
+    local.home.wash(&format!("stop host {id}")).ok();
+    let broker = status(&local, "default")["nats"]["pid"].clone();
+    let down = local.home.wash("down -x edge -o json").ok().json();
+    assert_eq!(down["nats_stopped"], false, "{down}");
+    assert!(alive(&broker), "{broker}");
+
+    // Nor is the own one kept for who uses another.
+    local.up(&format!("-x edge --nats-host {ELSEWHERE}")).ok();
+    let down = local.home.wash("down -o json").ok();
+    assert_eq!(down.json()["nats_stopped"], true, "{down}");
+    assert!(!alive(&broker), "{broker}");
+}
+
+#[test]
+fn a_host_whose_key_is_taken_is_not_started() {
+    let local = Local::new();
+    let seed = SigningKey::generate(KeyKind::Host).seed();
+    let seed = format!("--host-seed {}", seed.expose());
+    let up = local.up(&seed).ok().json();
+    for more in ["--hosts 2", "--multi-local"] {
+        let again = local.up(&format!("{seed} {more}"));
+        assert_eq!(again.code, Some(2), "{again}");
+        let error = again.json()["error"].clone();
+        let id = up["hosts"][0]["id"].as_str().unwrap();
+        assert!(error["message"].as_str().unwrap().contains(id), "{error}");
+        assert!(error["hint"].to_string().contains("--host-seed"), "{error}");
+    }
+    assert_eq!(local.up(&seed).ok().json()["already_running"], true);
+    let down = local.home.wash("down -o json").ok().json();
+    assert_eq!(down["hosts_stopped"].as_array().unwrap().len(), 1);
+    assert!(!alive(&up["hosts"][0]["pid"]), "{up}");
+}
+
+#[test]
+fn a_lattice_with_a_server_of_its_own_is_not_led_elsewhere() {
+    let local = Local::new();
+    local.up("").ok();
+    for elsewhere in [
+        format!("--nats-host {ELSEWHERE}"),
+        "--ctl-url nats://127.0.0.1:1".to_owned(),
+    ] {
+        let refused = local.up(&elsewhere);
+        assert_eq!(refused.code, Some(2), "{refused}");
+        let hint = refused.json()["error"]["hint"].to_string();
+        assert!(hint.contains("wash down"), "{hint}");
+        local.home.wash("get hosts").ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_failed_has_not_moved_the_lattice() {
+    let nats = NatsBox::start().await.unwrap();
+    let local = Local {
+        home: Home::new(),
+        port: nats.port,
+    };
+    local.up("").ok();
+    let nobody = free_port();
+    let up = format!("up -d --nats-host {ELSEWHERE} --nats-port {nobody}");
+    let failed = local.home.wash(&up);
+    assert_eq!(failed.code, Some(6), "{failed}");
+    let hosts = local.home.wash("get hosts -o json").ok().json();
+    assert_eq!(hosts["hosts"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_purge_finds_what_lies_in_the_server_of_another_lattice() {
+    let local = Local::new();
+    local.up("").ok();
+    local.up("-x second").ok();
+    for lattice in ["default", "second"] {
+        local
+            .home
+            .wash(&format!("config put kept a=1 -x {lattice}"))
+            .ok();
+    }
+    local.home.wash("down").ok();
+    let down = local
+        .home
+        .wash("down -x second --purge-jetstream wasmcloud -o json")
+        .ok()
+        .json();
+    let purged = down["purged"].to_string();
+    assert!(purged.contains("KV_CONFIGDATA_second"), "{down}");
+    assert!(!purged.contains("KV_CONFIGDATA_default"), "{down}");
+    local.up("").ok();
+    local.home.wash("config get kept").ok();
+}
+
+#[test]
+fn a_purge_that_cannot_be_says_so_and_what_was_stopped() {
+    let local = Local::new();
+    local.up("").ok();
+    local.up("-x second").ok();
+    local.home.wash("down").ok();
+    // What else lies there is that of the first.
+    let down = local
+        .home
+        .wash("down -x second --purge-jetstream all -o json");
+    assert_eq!(down.code, Some(7), "{down}");
+    let told = down.json();
+    assert_eq!(told["nats_stopped"], true, "{told}");
+    assert_eq!(told["hosts_stopped"].as_array().unwrap().len(), 1);
+    let again = local
+        .home
+        .wash("down -x second --purge-jetstream all -o json");
+    assert_eq!(again.code, Some(7), "{again}");
+    local.home.wash("down --purge-jetstream all -o json").ok();
+}
+
+#[test]
+fn a_component_that_runs_keeps_its_configs_and_its_count() {
+    let local = Local::new();
+    local.home.file("one.wasm", artifacts::importer());
+    local.up("one.wasm").ok();
+    local.home.wash("config put greeting a=1").ok();
+    local
+        .home
+        .wash("scale component one.wasm one --max-instances 7 --config greeting")
+        .ok();
+    local.up("one.wasm").ok();
+    let inventory = local.home.wash("get inventory -o json").ok().json();
+    let component = &inventory["inventories"][0]["components"][0];
+    assert_eq!(component["max_instances"], 7, "{inventory}");
+    assert_eq!(component["config"][0], "greeting", "{inventory}");
+}
+
+#[test]
+fn the_status_does_not_go_by_a_context_of_another_lattice() {
+    let local = Local::new();
+    local.up("").ok();
+    let context = r#"{"name":"far","ctl_credsfile":"/nowhere/far.creds","ctl_tls_first":true}"#;
+    local.home.file(".config/wash/contexts/far.json", context);
+    local.home.wash("ctx use far").ok();
+    let status = local.home.wash("status -o json").ok().json();
+    assert_eq!(status["lattices"][0]["healthy"], true, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_config_can_be_deleted() {
+    let nats = NatsBox::start().await.unwrap();
+    let local = Local {
+        home: Home::new(),
+        port: nats.port,
+    };
+    local.up("").ok();
+    let js = async_nats::jetstream::new(nats.client().await.unwrap());
+    let bucket = js.get_key_value("CONFIGDATA_default").await.unwrap();
+    for (key, command) in [("odd", "config"), ("SECRET_odd", "secrets")] {
+        bucket.put(key, "[1]".into()).await.unwrap();
+        let read = local.home.wash(&format!("{command} get odd"));
+        assert_ne!(read.code, Some(0), "{read}");
+        let deleted = local.home.wash(&format!("{command} del odd -o json"));
+        assert_eq!(deleted.ok().json()["existed"], true);
+        assert_eq!(bucket.get(key).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_end_a_secrets_backend_with_their_codes() {
+    let nats = NatsBox::start().await.unwrap();
+    let home = Home::at_port(nats.port);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut child = home
+            .command()
+            .args(["secrets-backend", "serve", "--encryption-xkey-file", "key"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains(" answers; ")));
+        let pid = child.id().to_string();
+        Command::new("kill")
+            .args([&format!("-{signal}"), &pid])
+            .status()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+    }
+}
