@@ -188,7 +188,7 @@ async fn one_who_spies_sees_the_calls_of_a_link_that_takes_the_bus() -> Result<(
     lattice.until_status(&address, "/", 200).await?;
     let mut calls = lattice.client.subscribe("default.hello.wrpc.>").await?;
     let mut answers = lattice.client.subscribe("_INBOX.>").await?;
-    lattice.client.flush().await?;
+    lattice_nats_box::taken_in(&lattice.client).await?;
     ask(&address, 1).await?;
     let call = timeout(STEP, calls.next()).await?.context("no call")?;
     let handle = "default.hello.wrpc.0.0.1.wrpc:http/incoming-handler@0.1.0.handle";

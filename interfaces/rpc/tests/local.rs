@@ -143,7 +143,11 @@ async fn a_function_that_is_retired_takes_what_calls_under_way_call_and_nothing_
     assert!(serving.is_quiet() && !board.serves(&pair.subject("echo")));
     let new = call(pair.invocation("echo")).await;
     assert!(matches!(new, Err(CallError::NotServed { .. })), "{new:?}");
-    for locality in [Locality::PreferLocal, Locality::LocalOnly, Locality::Spread] {
+    // Those of a link that spreads are for others.
+    let spread = pair.invocation("echo").locality(Locality::Spread);
+    let spread = call(spread.under_way()).await;
+    assert!(matches!(spread, Err(CallError::NotServed { .. })), "{spread:?}");
+    for locality in [Locality::PreferLocal, Locality::LocalOnly] {
         let part = || pair.invocation("echo").locality(locality).under_way();
         assert_eq!(call(part()).await.unwrap(), "x");
         let begun = pair.caller.start(part(), Bytes::from_static(b"y"), &[]);

@@ -244,10 +244,10 @@ fn link_request(
                 let road = Road::new(store.data(), name, lookup, shapes);
                 let message = store.data().table.get(&message)?;
                 let answers = match road.ask(topic, message, options.wanted()).await {
-                    Ok(answers) => Ok(held(store.data_mut(), answers)?),
+                    Ok(answers) => held(store.data_mut(), answers)?,
                     Err(error) => Err(error),
                 };
-                Ok((answers,))
+                Ok((answers as Answers,))
             })
         },
     )
