@@ -231,13 +231,10 @@ async fn a_restart_of_nats_in_mid_stream_leaves_it_whole_or_ends_it_with_an_erro
     let mut reader = call.reader(path(), None);
     let (began, begins) = tokio::sync::oneshot::channel();
     let reading = tokio::spawn(async move {
-        let (mut received, mut began) = (0, Some(began));
+        let (mut received, mut began) = (Vec::new(), Some(began));
         while let Some(data) = reader.next().await {
-            for byte in data? {
-                assert_eq!(byte, (received / PART) as u8, "at {received}");
-                received += 1;
-            }
-            if let Some(began) = began.take_if(|_| received > 10 * PART) {
+            received.extend_from_slice(&data?);
+            if let Some(began) = began.take_if(|_| received.len() > 10 * PART) {
                 began.send(()).unwrap();
             }
         }
@@ -247,7 +244,11 @@ async fn a_restart_of_nats_in_mid_stream_leaves_it_whole_or_ends_it_with_an_erro
     pair.nats.restart().await.unwrap();
     let read = timeout(Duration::from_secs(60), reading).await.unwrap();
     match read.unwrap() {
-        Ok(received) => assert_eq!(received, PART * PARTS),
+        // What comes after a hole is read before the hole is noticed, but never to a good end.
+        Ok(received) => {
+            let parts = (0..PARTS).flat_map(|part| [part as u8; PART]);
+            assert!(received.into_iter().eq(parts));
+        }
         Err(CallError::Incomplete { .. } | CallError::Gone { .. }) => {}
         Err(other) => panic!("{other:?}"),
     }

@@ -359,9 +359,22 @@ fn lines(pairs: &[(&str, &str)]) -> String {
         + 1;
     let lines: Vec<String> = pairs
         .iter()
-        .map(|(key, value)| format!("{:width$} {value}", format!("{key}:")))
+        .map(|(key, value)| format!("{:width$} {}", format!("{key}:"), plain(value)))
         .collect();
     lines.join("\n")
+}
+
+/// A text that somebody else has written, on one line and without what steers terminals: it could show
+/// lines that are not ours, or hide those that are.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => plain.extend(letter.escape_default()),
+            false => plain.push(letter),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -372,6 +385,12 @@ mod tests {
     fn dates_are_readable() {
         assert_eq!(date(0), "1970-01-01T00:00:00Z");
         assert_eq!(date(u64::MAX), format!("epoch second {}", u64::MAX));
+    }
+
+    #[test]
+    fn what_others_write_makes_no_lines_of_its_own() {
+        let shown = lines(&[("Name", "x\nAccount: ATRUSTED\u{1b}[8m"), ("Tags", "é")]);
+        assert_eq!(shown, "Name: x\\nAccount: ATRUSTED\\u{1b}[8m\nTags: é");
     }
 
     #[test]
