@@ -26,22 +26,29 @@ pub(crate) fn all_done<T>(
     }
 }
 
+/// That something was done in part only, or not at all, with the reasons and the first hint of the failures.
+pub(crate) fn in_part<K>(
+    text: String,
+    is_nothing_done: bool,
+    failures: &[(K, CliError)],
+) -> CliError {
+    let code = match failures.first() {
+        // What was done nowhere is no part of a success.
+        Some((_, first)) if is_nothing_done => first.code(),
+        _ => Code::Partial,
+    };
+    let causes = failures.iter().map(|(_, failure)| failure.to_string());
+    let error = causes.fold(CliError::new(code, text), CliError::cause);
+    match failures.iter().find_map(|(_, failure)| failure.hint_text()) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
 fn partly<T>(what: &str, done: &[(HostId, T)], failures: &[(HostId, CliError)]) -> CliError {
     let all = done.len() + failures.len();
     let text = format!("{what} on {} of {all} hosts", failures.len());
-    let code = match failures.first() {
-        // What was done nowhere is no part of a success.
-        Some((_, first)) if done.is_empty() => first.code(),
-        _ => Code::Partial,
-    };
-    let mut error = CliError::new(code, text);
-    for (_, failure) in failures {
-        error = error.cause(failure.to_string());
-    }
-    let hint = failures.iter().find_map(|(_, failure)| failure.hint_text());
-    if let Some(hint) = hint {
-        error = error.hint(hint);
-    }
+    let error = in_part(text, done.is_empty(), failures);
     let hosts: Vec<&str> = done.iter().map(|(host, _)| host.as_str()).collect();
     let failed: Vec<Value> = failures
         .iter()

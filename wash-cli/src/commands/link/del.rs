@@ -5,6 +5,7 @@ use lattice_core::Link;
 use serde_json::{Map, Value};
 
 use super::target::Package;
+use crate::commands::several;
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Ui, fields};
@@ -156,20 +157,9 @@ fn not_all(
     let error = if all == 1 {
         failures.remove(0).1
     } else {
-        let code = match failures.first() {
-            // What was done nowhere is no part of a success.
-            Some((_, first)) if deleted.is_empty() => first.code(),
-            _ => Code::Partial,
-        };
         let left = all - deleted.len();
         let text = format!("{left} of {all} links were not deleted");
-        let error = CliError::new(code, text);
-        let causes = failures.iter().map(|(_, failure)| failure.to_string());
-        let error = causes.fold(error, CliError::cause);
-        match failures.iter().find_map(|(_, failure)| failure.hint_text()) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        several::in_part(text, deleted.is_empty(), &failures)
     };
     let deleted = ("deleted", Value::from(deleted));
     error.data(fields([deleted, ("failed", failed.into())]))
