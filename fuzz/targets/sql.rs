@@ -10,6 +10,9 @@ use lattice_provider_sdk::sql::{Dialect, Statement, Value};
 use libfuzzer_sys::fuzz_target;
 use sqldb_postgres::fuzzing::{Type, parameters, text_of, value};
 
+#[allow(dead_code, reason = "the text of a statement is made elsewhere")]
+#[path = "../../providers/sqldb-mysql/src/decimals.rs"]
+mod decimals;
 #[allow(dead_code, reason = "rows of MySQL can only be made by a server")]
 #[path = "../../providers/sqldb-mysql/src/values.rs"]
 mod mysql;
@@ -38,6 +41,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = rules::only_reads(text);
         let _ = mysql::sent(vec![Value::Timestamp(text.to_owned())]);
+        let _ = mysql::sent(vec![Value::Decimal(text.to_owned())]);
         for dialect in [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite] {
             statement(text, dialect);
         }

@@ -244,7 +244,7 @@ fn places(text: &str) {
         if let Some((_, at)) = index.before(byte) {
             assert!(at <= byte);
         }
-        let _ = (index.first(), index.all(), index.piece());
+        let _ = (index.all(), index.piece());
         let mut again = HashMap::new();
         index.put("data", &mut again);
         assert_eq!(index::Index::read("data", size, &again), Some(index));
