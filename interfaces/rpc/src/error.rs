@@ -201,12 +201,14 @@ pub enum CallError {
         why: Why,
     },
     /// The deadline passed before the result was there.
-    #[error("`{subject}` did not answer within {after:?}")]
+    #[error("{}", late(subject, *after, *sent))]
     Deadline {
         /// The subject that was called.
         subject: String,
         /// How long the caller waited.
         after: Duration,
+        /// Whether the request may have been sent: if not, NATS never had it, as while it is away.
+        sent: bool,
     },
     /// The process that had taken the call is gone, or has forgotten it.
     #[error("whoever served `{subject}` went away before the call was done")]
@@ -262,6 +264,13 @@ pub enum CallError {
     Send(String),
 }
 
+fn late(subject: &str, after: Duration, sent: bool) -> String {
+    match sent {
+        true => format!("`{subject}` did not answer within {after:?}"),
+        false => format!("`{subject}` was not called: NATS took no request within {after:?}"),
+    }
+}
+
 impl CallError {
     pub(crate) fn not_local(subject: &Subject, why: Why) -> Self {
         Self::NotLocal {
@@ -284,6 +293,7 @@ impl CallError {
     pub fn never_started(&self) -> bool {
         match self {
             Self::NotServed { .. } | Self::NotLocal { .. } => true,
+            Self::Deadline { sent, .. } => !sent,
             Self::Remote(e) => e.code == RemoteError::OVERLOADED || e.code == RemoteError::STOPPING,
             _ => false,
         }

@@ -6,9 +6,11 @@ mod budget;
 mod channel;
 mod deliver;
 mod early;
+mod leaving;
 mod pulse;
 mod question;
 mod release;
+mod road;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,19 +20,19 @@ use std::time::Duration;
 use async_nats::Subject;
 use bytes::Bytes;
 use lattice_codec::Path;
-use lattice_core::road::{Road, RoadCounts, Why};
+use lattice_core::RoadCounts;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::bulk::LONG;
 use crate::error::CallError;
 use crate::peer::PeerConfig;
-use crate::socket::Line;
 
 pub(crate) use budget::{Account, Budget, Share};
 use channel::Channel;
 pub(crate) use channel::Pieces;
 pub(crate) use deliver::Delivered;
+use leaving::Leaving;
 use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
 pub(crate) use question::Question;
@@ -191,6 +193,7 @@ pub(crate) struct Exchange {
     account: Arc<Account>,
     /// The line that the request took; 0 where it took none.
     line: AtomicU32,
+    leaving: Leaving,
     /// Who counts the road of the call.
     roads: Mutex<Option<Arc<RoadCounts>>>,
     state: Mutex<State>,
@@ -211,6 +214,7 @@ impl Exchange {
             window: config.stream_window,
             account: Account::new(budget, config.max_held_by_call()),
             line: AtomicU32::new(0),
+            leaving: Leaving::default(),
             roads: Mutex::default(),
             state: Mutex::default(),
         }
@@ -246,66 +250,10 @@ impl Exchange {
         self.state.lock().root.is_ended()
     }
 
-    /// Notes the line that the request takes, before it does; 0 where it could not after all.
-    pub(crate) fn goes_by(&self, line: u32) {
-        let before = self.line.swap(line, Ordering::Relaxed);
-        if let Some(roads) = &*self.roads.lock() {
-            match (before, line) {
-                (0, 0) => {}
-                (_, 0) => roads.take_back(Road::Socket),
-                _ => roads.count(Road::Socket, Why::Nearest),
-            }
-        }
-    }
-
-    /// Has the road that the call takes counted there.
-    pub(crate) fn counted_by(&self, roads: Option<&Arc<RoadCounts>>) {
-        *self.roads.lock() = roads.cloned();
-    }
-
-    /// Counts the road that the request has taken, if that is no line.
-    pub(crate) fn count(&self, road: Road, why: Why) {
-        if let Some(roads) = &*self.roads.lock() {
-            roads.count(road, why);
-        }
-    }
-
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_given_up(&self) -> bool {
         let state = self.state.lock();
         state.abandoned || state.over || state.error.is_some()
-    }
-
-    /// Counts another road for the request than was counted before.
-    pub(crate) fn moved(&self, from: Road, to: Road, why: Why) {
-        if let Some(roads) = &*self.roads.lock() {
-            roads.take_back(from);
-            roads.count(to, why);
-        }
-    }
-
-    /// Whether the request took the line, so that it may come back over it.
-    pub(crate) fn went_by(&self, line: &Line) -> bool {
-        self.line.load(Ordering::Relaxed) == line.id()
-    }
-
-    /// Whether the other end is reached over a line.
-    pub(crate) fn is_over(&self, line: &Line) -> bool {
-        self.went_by(line) || self.goes_over(&self.state.lock(), line)
-    }
-
-    fn goes_over(&self, state: &State, line: &Line) -> bool {
-        let remote = state.remote.as_ref();
-        self.went_by(line) || remote.is_some_and(|remote| line.leads_to(&remote.root))
-    }
-
-    /// Ends the call if its other end was reached over a line that is no more.
-    pub(crate) fn lose(&self, line: &Line) {
-        let mut state = self.state.lock();
-        if self.goes_over(&state, line) {
-            self.lost(&mut state);
-            state.wake();
-        }
     }
 
     /// Somebody has died who served what begins with `prefix`. A call that is on its way to such a

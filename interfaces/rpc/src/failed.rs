@@ -168,6 +168,7 @@ mod tests {
         let late = CallError::Deadline {
             subject: SUBJECT.to_owned(),
             after: Duration::from_secs(1),
+            sent: true,
         };
         let one = told(Some("httpserver"), true, &late).unwrap();
         assert_eq!(one.code, ErrorCode::Timeout);

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::error::CallError;
+use crate::exchange::Exchange;
 use crate::header;
 use crate::outbound;
 
@@ -85,14 +86,22 @@ impl Outgoing {
     }
 }
 
+/// A message that waits to be handed over.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    message: Outgoing,
+    /// The call whose request it is.
+    call: Option<Arc<Exchange>>,
+}
+
 /// A message that was not taken; boxed, since it is rare.
-pub(crate) type Refused = Box<TrySendError<Outgoing>>;
+pub(crate) type Refused = Box<TrySendError<Waiting>>;
 
 /// Where the messages of a peer come together.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     nats: Client,
-    messages: Sender<Outgoing>,
+    messages: Sender<Waiting>,
     enough: Arc<Notify>,
 }
 
@@ -118,9 +127,23 @@ impl Outbox {
     /// Takes a message; waits while there is no room. What NATS would not take is refused here,
     /// where somebody hears of it.
     pub(crate) async fn send(&self, message: Outgoing) -> Result<(), CallError> {
+        self.put(message, None).await
+    }
+
+    /// The same for the request of a call, which can find out whether NATS has had it.
+    pub(crate) async fn send_request(
+        &self,
+        request: Outgoing,
+        call: &Arc<Exchange>,
+    ) -> Result<(), CallError> {
+        call.waits_to_leave();
+        self.put(request, Some(Arc::clone(call))).await
+    }
+
+    async fn put(&self, message: Outgoing, call: Option<Arc<Exchange>>) -> Result<(), CallError> {
         self.check(&message)?;
         let ended = || CallError::Send("the peer is closed".to_owned());
-        let Err(refused) = self.try_send(message) else {
+        let Err(refused) = self.try_put(Waiting { message, call }) else {
             return Ok(());
         };
         match *refused {
@@ -138,7 +161,12 @@ impl Outbox {
 
     /// Takes a message that NATS is known to take, if there is room.
     pub(crate) fn try_send(&self, message: Outgoing) -> Result<(), Refused> {
-        self.messages.try_send(message).map_err(Box::new)?;
+        let call = None;
+        self.try_put(Waiting { message, call })
+    }
+
+    fn try_put(&self, waiting: Waiting) -> Result<(), Refused> {
+        self.messages.try_send(waiting).map_err(Box::new)?;
         if ROOM - self.messages.capacity() == ENOUGH {
             self.enough.notify_one();
         }
@@ -173,7 +201,7 @@ pub(crate) fn check_subject(subject: &Subject) -> Result<(), String> {
 
 async fn empty(
     nats: Client,
-    mut queue: Receiver<Outgoing>,
+    mut queue: Receiver<Waiting>,
     enough: Arc<Notify>,
     closing: CancellationToken,
     auth: Option<Auth>,
@@ -215,8 +243,13 @@ async fn empty(
         let now = Instant::now();
         // Whoever waited for room meanwhile comes in later batches.
         let late = was_away.is_some_and(|at| now - at < LONGEST_WAIT);
-        for message in batch.drain(..) {
-            if let Some(message) = in_time(message, now, late, auth.as_ref()) {
+        for waiting in batch.drain(..) {
+            let Waiting { message, call } = waiting;
+            // Its caller may have given it up a moment ago.
+            let may_leave = || call.is_none_or(|call| call.may_leave());
+            if let Some(message) = in_time(message, now, late, auth.as_ref())
+                && may_leave()
+            {
                 hand_over(&nats, message).await;
             }
         }
@@ -292,6 +325,9 @@ mod tests {
     use futures::StreamExt as _;
     use lattice_nats_box::{NatsBox, NatsBoxOptions, taken_in};
 
+    use crate::call::Invocation;
+    use crate::peer::{Peer, PeerConfig};
+
     fn numbered(number: usize) -> Outgoing {
         Outgoing {
             subject: "numbers".into(),
@@ -322,6 +358,35 @@ mod tests {
         }
         let late = outbox.send(numbered(0)).await;
         assert!(matches!(late, Err(CallError::Send(_))), "{late:?}");
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a test listens to the wire")]
+    async fn a_call_whose_request_was_never_sent_is_told_from_one_without_an_answer() {
+        let mut nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let peer = Peer::new(client, PeerConfig::default()).await.unwrap();
+        let listener = nats.client().await.unwrap();
+        let _silent = listener.subscribe("default.silent.f").await.unwrap();
+        taken_in(&listener).await.unwrap();
+        let call = |within| {
+            let until = Instant::now() + within;
+            peer.call(Invocation::new("default.silent.f", until), Bytes::new())
+        };
+        // Time enough to be sent, on a busy machine too.
+        let error = call(Duration::from_secs(2)).await.unwrap_err();
+        let is_late = |error: &CallError| matches!(error, CallError::Deadline { .. });
+        assert!(is_late(&error) && !error.never_started(), "{error}");
+        nats.stop();
+        let away = async {
+            while peer.nats().connection_state() == State::Connected {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        timeout(LONGEST_WAIT, away).await.unwrap();
+        let error = call(Duration::from_millis(300)).await.unwrap_err();
+        assert!(is_late(&error) && error.never_started(), "{error}");
+        peer.abandon();
     }
 
     #[test]

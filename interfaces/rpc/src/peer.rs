@@ -409,7 +409,7 @@ impl Peer {
     /// go to what takes no others.
     pub(crate) async fn publish_request(
         &self,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
         mut message: Outgoing,
         locality: Locality,
         is_under_way: bool,
@@ -443,7 +443,7 @@ impl Peer {
             return Err(CallError::not_local(&message.subject, why));
         }
         self.inner.address(&mut message, None);
-        self.inner.outbox.send(message).await?;
+        self.inner.outbox.send_request(message, exchange).await?;
         exchange.count(Road::Bus, why);
         Ok(())
     }
@@ -451,12 +451,12 @@ impl Peer {
     /// Sends a request that found no turn in this process to a server with room.
     pub(crate) async fn publish_to(
         &self,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
         mut message: Outgoing,
         place: &Subject,
     ) -> Result<(), CallError> {
         self.inner.address(&mut message, Some(place));
-        self.inner.outbox.send(message).await?;
+        self.inner.outbox.send_request(message, exchange).await?;
         exchange.count(Road::Bus, Why::NoRoomHere);
         Ok(())
     }

@@ -15,6 +15,7 @@
 mod aside;
 mod others;
 mod pressure;
+mod promises;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::peer::Peer;
 pub(crate) use aside::Absences;
 use aside::{Aside, Keeper};
 pub use others::{Nobody, Others};
+use promises::Promises;
 
 /// How long the others may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
@@ -229,33 +231,6 @@ struct State {
     promises: Mutex<Promises>,
 }
 
-/// The room that others were told of.
-#[derive(Debug, Default)]
-struct Promises {
-    ending: bool,
-    last: Option<Instant>,
-    /// For how many calls, since `since`.
-    open: usize,
-    since: Option<Instant>,
-}
-
-impl Promises {
-    /// Promises what of `room` is not promised already.
-    fn make(&mut self, room: usize) -> usize {
-        let now = Instant::now();
-        if self.since.is_none_or(|since| now - since > VALID) {
-            (self.open, self.since) = (0, Some(now));
-        }
-        let more = room.saturating_sub(self.open);
-        if self.ending || more == 0 {
-            return 0;
-        }
-        self.open += more;
-        self.last = Some(now);
-        more
-    }
-}
-
 /// A relief at work.
 #[derive(Debug)]
 pub struct Watching {
@@ -269,11 +244,7 @@ impl Watching {
     /// until `deadline`. To be called before the functions are drained; those that have left their
     /// queue groups do not come back.
     pub async fn end(&self, deadline: Instant) {
-        let last = {
-            let mut promises = self.state.promises.lock();
-            promises.ending = true;
-            promises.last
-        };
+        let last = self.state.promises.lock().end();
         self.state.ended.cancel();
         if let Some(last) = last {
             let here = last + VALID + 2 * ANSWER_WITHIN;
@@ -409,17 +380,6 @@ fn read(told: &Subject) -> Option<Other> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_same_room_is_not_promised_twice_and_none_at_the_end() {
-        let mut promises = Promises::default();
-        assert_eq!((promises.make(4), promises.make(4)), (4, 0));
-        assert_eq!(promises.make(6), 2);
-        tokio::time::advance(2 * VALID).await;
-        assert_eq!(promises.make(4), 4);
-        promises.ending = true;
-        assert_eq!(promises.make(100), 0);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_given_away_than_there_is_room_and_not_for_long() {

@@ -149,6 +149,7 @@ impl ByteReader {
         Poll::Ready(CallError::Deadline {
             subject,
             after: self.idle.unwrap_or_default(),
+            sent: true,
         })
     }
 
@@ -289,6 +290,7 @@ impl ByteWriter {
                 Err(CallError::Deadline {
                     subject,
                     after: Duration::ZERO,
+                    sent: true,
                 })
             }),
         }

@@ -146,7 +146,10 @@ async fn a_function_that_is_retired_takes_what_calls_under_way_call_and_nothing_
     // Those of a link that spreads are for others.
     let spread = pair.invocation("echo").locality(Locality::Spread);
     let spread = call(spread.under_way()).await;
-    assert!(matches!(spread, Err(CallError::NotServed { .. })), "{spread:?}");
+    assert!(
+        matches!(spread, Err(CallError::NotServed { .. })),
+        "{spread:?}"
+    );
     for locality in [Locality::PreferLocal, Locality::LocalOnly] {
         let part = || pair.invocation("echo").locality(locality).under_way();
         assert_eq!(call(part()).await.unwrap(), "x");

@@ -263,6 +263,7 @@ mod tests {
         let late = || CallError::Deadline {
             subject: "s".into(),
             after: Duration::from_secs(5),
+            sent: true,
         };
         let nobody = CallError::NotServed {
             subject: "s".into(),

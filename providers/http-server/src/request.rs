@@ -198,6 +198,7 @@ async fn ask(
     let error = CallError::Deadline {
         subject: route.subject().to_owned(),
         after: begun.elapsed(),
+        sent: true,
     };
     // What the client is to blame for is no failure of the call.
     let is_ours = upload.is_some_and(|upload| upload.blame().is_none());
