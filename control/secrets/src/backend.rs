@@ -202,13 +202,10 @@ async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message:
             let key = desk.transit.public_key();
             publish(nats, reply, HeaderMap::new(), key.into()).await;
         }
-        Some(SecretsOp::Get) => {
-            let done = desk.get(message).await;
-            sealed(nats, reply, done, SecretResponse::from).await;
-        }
+        Some(SecretsOp::Get) => sealed(nats, reply, desk.get(message).await).await,
         Some(SecretsOp::PutSecret) => {
             let done = desk.put(message).await;
-            sealed(nats, reply, done, ChangeSecretResponse::from).await;
+            plain(nats, reply, &Kept::from(done)).await;
         }
         Some(SecretsOp::AddMapping(entity)) => {
             let done = desk.add(entity, message).await;
@@ -234,12 +231,24 @@ pub(crate) struct SealedAnswer {
     pub(crate) bytes: Vec<u8>,
 }
 
-async fn sealed<E: Serialize>(
-    nats: &Client,
-    reply: Subject,
-    done: Result<SealedAnswer, GetSecretError>,
-    refusal: impl Fn(GetSecretError) -> E,
-) {
+/// What is said to who gives a value: clients of 1.x want it in plain words, and both fields there.
+#[derive(Debug, Serialize)]
+struct Kept {
+    /// The number of the version; none is 0.
+    revision: u64,
+    error: Option<GetSecretError>,
+}
+
+impl From<Result<u64, GetSecretError>> for Kept {
+    fn from(done: Result<u64, GetSecretError>) -> Self {
+        Self {
+            revision: *done.as_ref().unwrap_or(&0),
+            error: done.err(),
+        }
+    }
+}
+
+async fn sealed(nats: &Client, reply: Subject, done: Result<SealedAnswer, GetSecretError>) {
     match done {
         Ok(answer) => {
             let mut headers = HeaderMap::new();
@@ -249,7 +258,7 @@ async fn sealed<E: Serialize>(
             }
             publish(nats, reply, headers, answer.bytes.into()).await;
         }
-        Err(error) => plain(nats, reply, &refusal(error)).await,
+        Err(error) => plain(nats, reply, &SecretResponse::from(error)).await,
     }
 }
 

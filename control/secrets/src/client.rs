@@ -22,6 +22,9 @@ use crate::exchange::{Answer, Asked};
 
 /// How many backends' keys are remembered; a bound against references that name ever new ones.
 const MOST_KEYS: usize = 256;
+/// What a backend of 1.x answers when it has changed a mapping, and when it has removed nothing from one.
+/// Ours never does.
+const OF_1X: &[u8] = b"ok";
 
 /// Asks the backends below one topic. Clones share what they know.
 ///
@@ -53,7 +56,8 @@ impl SecretsClient {
     }
 
     /// Names backends whose keys are known beforehand, so that nobody else can read what they are
-    /// asked or give secrets in their names. They have to prove their answers, as those of ours do.
+    /// asked or give secrets in their names. They have to prove the secrets that they give, as those of
+    /// ours do.
     #[must_use]
     pub fn pinned(mut self, keys: impl IntoIterator<Item = (BackendName, CurveKey)>) -> Self {
         let keys = keys.into_iter().map(|(name, key)| (name, Arc::new(key)));
@@ -88,7 +92,8 @@ impl SecretsClient {
         }
     }
 
-    /// Has the reference backend keep a value; gives the number of the version.
+    /// Has the reference backend keep a value; gives the number of the version. Its answer, as that of
+    /// 1.x, is in plain words.
     ///
     /// # Errors
     ///
@@ -121,16 +126,20 @@ impl SecretsClient {
         keys: &[String],
     ) -> Result<(), AskError> {
         let subject = self.subjects(backend).add_mapping(entity);
-        self.map(backend, subject, entity, keys).await
+        let reply = self.map(backend, subject, keys).await?;
+        if reply == OF_1X {
+            return Ok(());
+        }
+        changed(backend, entity, &reply)
     }
 
     /// The same, for an entity for which `issuer` signs: its secrets are for tokens of that one and of
-    /// others who are named so, and not for those of whoever asks first. Backends of 1.x do not look at
-    /// who signs.
+    /// others who are named so, and not for those of whoever asks first.
     ///
     /// # Errors
     ///
-    /// As [`SecretsClient::get`].
+    /// [`AskError::IssuerIgnored`] when the mapping was made by a backend of 1.x, which does not look at
+    /// who signs; else as [`SecretsClient::get`].
     pub async fn add_mapping_of(
         &self,
         backend: &BackendName,
@@ -142,6 +151,13 @@ impl SecretsClient {
         let payload = encode(backend, &keys)?.into();
         let asked = self.asked(backend);
         let reply = asked.plain_of(subject, payload, issuer).await?;
+        if reply.payload == OF_1X {
+            return Err(AskError::IssuerIgnored {
+                backend: backend.clone(),
+                entity: entity.to_owned(),
+                issuer: issuer.to_owned(),
+            });
+        }
         changed(backend, entity, &reply.payload)
     }
 
@@ -149,7 +165,8 @@ impl SecretsClient {
     ///
     /// # Errors
     ///
-    /// As [`SecretsClient::get`].
+    /// [`AskError::NotRemoved`] of a backend of 1.x, which agrees and removes nothing; else as
+    /// [`SecretsClient::get`].
     pub async fn remove_mapping(
         &self,
         backend: &BackendName,
@@ -157,19 +174,25 @@ impl SecretsClient {
         keys: &[String],
     ) -> Result<(), AskError> {
         let subject = self.subjects(backend).remove_mapping(entity);
-        self.map(backend, subject, entity, keys).await
+        let reply = self.map(backend, subject, keys).await?;
+        if reply == OF_1X {
+            return Err(AskError::NotRemoved {
+                backend: backend.clone(),
+                entity: entity.to_owned(),
+            });
+        }
+        changed(backend, entity, &reply)
     }
 
     async fn map(
         &self,
         backend: &BackendName,
         subject: String,
-        entity: &str,
         keys: &[String],
-    ) -> Result<(), AskError> {
+    ) -> Result<Bytes, AskError> {
         let payload = encode(backend, &keys)?;
         let reply = self.asked(backend).plain(subject, payload.into()).await?;
-        changed(backend, entity, &reply.payload)
+        Ok(reply.payload)
     }
 
     fn subjects(&self, backend: &BackendName) -> SecretsSubjects {
@@ -216,14 +239,13 @@ impl SecretsClient {
         let asked = self.asked(backend);
         match asked.sealed(subject.to_owned(), question, &server).await? {
             Answer::Sealed(answer) => decode(backend, &answer),
-            // Anybody may say anything in plain words: that counts as a refusal or not at all.
-            Answer::Plain(answer) => decode::<A>(backend, &answer)?
-                .refusal()
-                .cloned()
-                .map(A::refused)
-                .ok_or_else(|| AskError::Unsealed {
-                    backend: backend.clone(),
-                }),
+            Answer::Plain(answer) => {
+                decode::<A>(backend, &answer)?
+                    .in_plain_words()
+                    .ok_or_else(|| AskError::Unsealed {
+                        backend: backend.clone(),
+                    })
+            }
         }
     }
 
@@ -249,11 +271,11 @@ impl SecretsClient {
 }
 
 /// An answer that may be a refusal.
-trait Refusal {
+trait Refusal: Sized {
     fn refusal(&self) -> Option<&GetSecretError>;
 
-    /// An answer that is a refusal and nothing else.
-    fn refused(error: GetSecretError) -> Self;
+    /// What counts of an answer that is not sealed.
+    fn in_plain_words(self) -> Option<Self>;
 
     /// Whether the backend could not open the question.
     fn is_about_keys(&self) -> bool {
@@ -269,8 +291,9 @@ impl Refusal for SecretResponse {
         self.error.as_ref()
     }
 
-    fn refused(error: GetSecretError) -> Self {
-        Self::from(error)
+    /// Anybody may say anything in plain words: that counts as a refusal or not at all.
+    fn in_plain_words(self) -> Option<Self> {
+        self.error.map(Self::from)
     }
 }
 
@@ -279,17 +302,28 @@ impl Refusal for ChangeSecretResponse {
         self.error.as_ref()
     }
 
-    fn refused(error: GetSecretError) -> Self {
-        Self::from(error)
+    /// There is no secret in it, and 1.x never seals it.
+    fn in_plain_words(self) -> Option<Self> {
+        Some(self)
     }
 }
 
 fn changed(backend: &BackendName, entity: &str, reply: &[u8]) -> Result<(), AskError> {
-    let response: ChangeSecretResponse = decode(backend, reply)?;
-    match response.error {
+    let error = match serde_json::from_slice::<ChangeSecretResponse>(reply) {
+        Ok(response) => response.error,
+        Err(_) => Some(words(reply).ok_or_else(|| unreadable(backend))?),
+    };
+    match error {
         None => Ok(()),
         Some(error) => Err(refused(backend, entity, error)),
     }
+}
+
+/// Why a backend of 1.x has changed no mapping, which it says in bare words. There are no values in a
+/// mapping that they could repeat.
+fn words(reply: &[u8]) -> Option<GetSecretError> {
+    let text = std::str::from_utf8(reply).ok()?.trim();
+    (!text.is_empty()).then(|| GetSecretError::Other(text.to_owned()))
 }
 
 fn refused(backend: &BackendName, key: &str, source: GetSecretError) -> AskError {

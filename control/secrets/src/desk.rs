@@ -5,10 +5,9 @@ use lattice_claims::token::{self, epoch_seconds};
 use lattice_claims::{Claims, CurveKey, KeyKind, PublicKey};
 use lattice_core::provider::SecretValue;
 use lattice_core::secrets::{
-    ChangeSecretResponse, GetSecretError, PutSecretRequest, REQUEST_XKEY, Secret, SecretContext,
-    SecretRequest, SecretResponse,
+    GetSecretError, PutSecretRequest, REQUEST_XKEY, Secret, SecretContext, SecretRequest,
+    SecretResponse,
 };
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::backend::SealedAnswer;
@@ -71,7 +70,8 @@ impl Desk {
             return Err(GetSecretError::Unauthorized);
         }
         let found = self.values.get(&request.key, request.version.as_deref());
-        let secret = found.await?.ok_or(GetSecretError::SecretNotFound)?;
+        let found = found.await.map_err(not_had)?;
+        let secret = found.ok_or(GetSecretError::SecretNotFound)?;
         if !is_bound {
             self.mappings.bind_first(entity, &asking.issuer).await?;
             self.tell_first(asking, &request.key);
@@ -97,9 +97,9 @@ impl Desk {
         }
     }
 
-    /// Keeps a value.
-    pub(crate) async fn put(&self, message: &Message) -> Result<SealedAnswer, GetSecretError> {
-        let (sender, json) = opened(&self.transit, message)?;
+    /// Keeps a value; gives the number of its version.
+    pub(crate) async fn put(&self, message: &Message) -> Result<u64, GetSecretError> {
+        let (_sender, json) = opened(&self.transit, message)?;
         let request: PutSecretRequest = read(&json)?;
         if request.string_secret.is_none() && request.binary_secret.is_none() {
             return Err(GetSecretError::InvalidPayload);
@@ -110,11 +110,7 @@ impl Desk {
             revision,
             "keeps a new version of a secret"
         );
-        let answer = ChangeSecretResponse {
-            revision: Some(revision),
-            error: None,
-        };
-        self.seal(&answer, &sender)
+        Ok(revision)
     }
 
     /// Lets an entity have further secrets. A header may say who signs for it.
@@ -152,7 +148,7 @@ impl Desk {
     /// Seals an answer with a key that is made for it alone.
     fn seal(
         &self,
-        answer: &impl Serialize,
+        answer: &SecretResponse,
         reader: &CurveKey,
     ) -> Result<SealedAnswer, GetSecretError> {
         let json = serde_json::to_vec(answer).map_err(|_| GetSecretError::EncryptionError)?;
@@ -223,6 +219,18 @@ impl From<VaultError> for GetSecretError {
             VaultError::Key { .. } | VaultError::Version { .. } => Self::Other(error.to_string()),
             other => Self::UpstreamError(other.to_string()),
         }
+    }
+}
+
+/// What a host is told of a value that could not be had. A key or version that cannot be one stays
+/// wrong until the reference is changed: 1.x says so of a version by this error, which has no words.
+fn not_had(error: VaultError) -> GetSecretError {
+    match error {
+        VaultError::Key { .. } | VaultError::Version { .. } => {
+            tracing::warn!(%error, "a reference asks for what cannot be");
+            GetSecretError::InvalidRequest
+        }
+        other => other.into(),
     }
 }
 

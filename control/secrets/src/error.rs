@@ -83,6 +83,30 @@ pub enum AskError {
         /// The backend.
         backend: BackendName,
     },
+    /// The backend agreed to take secrets away, and is one that does not.
+    #[error(
+        "the secrets backend `{backend}` is one of 1.x, which agrees and removes nothing: what `{entity}` \
+         might have it still may"
+    )]
+    NotRemoved {
+        /// The backend.
+        backend: BackendName,
+        /// Who was no longer to have them.
+        entity: String,
+    },
+    /// The backend made the mapping, and does not look at who signs for the entity.
+    #[error(
+        "the secrets backend `{backend}` made the mapping, but is one of 1.x, which does not look at who \
+         signs: `{entity}` may have the secrets signed by anybody, not `{issuer}` alone"
+    )]
+    IssuerIgnored {
+        /// The backend.
+        backend: BackendName,
+        /// Who may have the secrets.
+        entity: String,
+        /// Who was to sign for it.
+        issuer: String,
+    },
     /// The backend refused.
     #[error("the secrets backend `{backend}` refused `{key}`")]
     Refused {
@@ -107,6 +131,8 @@ impl AskError {
             | Self::Open { .. }
             | Self::Reply { .. }
             | Self::Unsealed { .. }
+            | Self::NotRemoved { .. }
+            | Self::IssuerIgnored { .. }
             | Self::Unproven { .. } => ErrorCode::SecretUnavailable,
             Self::Refused { source, .. } => match source {
                 GetSecretError::SecretNotFound => ErrorCode::NotFound,
@@ -141,6 +167,16 @@ impl AskError {
                  by `--secrets-backend-key` is that of its `--transit-xkey-file`; backends of 1.x \
                  prove nothing"
             }
+            Self::NotRemoved { .. } => {
+                "take the keys out of the list that stands under the public key in the bucket \
+                 `SECRETS_NAME_state` (NAME is the backend's), or serve the secrets with `wash \
+                 secrets-backend serve`"
+            }
+            Self::IssuerIgnored { .. } => {
+                "serve the secrets with `wash secrets-backend serve`, which looks at who signs; to undo the \
+                 mapping, take the keys out of the list that stands under the public key in the bucket \
+                 `SECRETS_NAME_state` (NAME is the backend's)"
+            }
             Self::Seal { .. } => "look at the log of the host",
             Self::Refused { source, .. } => hint_for(source),
         }
@@ -151,7 +187,7 @@ impl AskError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Refused { source, .. } => !is_final(source),
-            Self::Seal { .. } => false,
+            Self::Seal { .. } | Self::NotRemoved { .. } | Self::IssuerIgnored { .. } => false,
             _ => true,
         }
     }
@@ -205,6 +241,10 @@ fn hint_for(error: &GetSecretError) -> &'static str {
         GetSecretError::InvalidHostJWT(_) => "check the clocks of host and backend",
         GetSecretError::PolicyError(_) => "check the policy in the reference and in the backend",
         GetSecretError::UpstreamError(_) => "check what is behind the backend",
+        GetSecretError::InvalidRequest => {
+            "correct key and version of the reference (a version of the reference backend is a \
+             number), and check that host and backend speak the same version of the protocol"
+        }
         GetSecretError::DecryptionError => {
             "check that a key named by `--secrets-backend-key` is that of the backend's \
              `--transit-xkey-file`, and that host and backend speak the same version of the protocol"
@@ -265,6 +305,11 @@ mod tests {
             ),
             (
                 GetSecretError::InvalidPayload,
+                ErrorCode::SecretUnavailable,
+                false,
+            ),
+            (
+                GetSecretError::InvalidRequest,
                 ErrorCode::SecretUnavailable,
                 false,
             ),

@@ -25,7 +25,8 @@ pub fn is_key(text: &str) -> bool {
     vault::check_key(text).is_ok()
 }
 
-/// A value as the bucket of secrets holds it; `None` when it was not put under that key.
+/// A value as the bucket of secrets holds it; `None` when it was put under another key. What 1.x has
+/// sealed is bound to none.
 pub fn stored(key: &CurveKey, name: &str, sealed: &[u8]) -> Option<SecretValue> {
     vault::open(key, name, sealed).ok()
 }

@@ -1,4 +1,6 @@
 //! Values at rest: each sealed in the bucket, under the key that it was put under.
+//!
+//! 1.x seals the value alone. Such a one is read as it is, and bound to its key when it is put again.
 
 use async_nats::jetstream::kv::{Entry, Operation, Store};
 use bytes::Bytes;
@@ -145,20 +147,34 @@ pub(crate) fn seal(key: &CurveKey, request: &PutSecretRequest) -> Result<Vec<u8>
     })
 }
 
+/// Opens what is stored under `name`: what [`seal`] has made, or the value alone, as 1.x seals it.
 pub(crate) fn open(key: &CurveKey, name: &str, sealed: &[u8]) -> Result<SecretValue, VaultError> {
-    let foreign = || VaultError::Foreign {
-        key: name.to_owned(),
-    };
-    let json = key.open(sealed, key).map_err(|source| VaultError::Open {
+    let opened = key.open(sealed, key).map_err(|source| VaultError::Open {
         key: name.to_owned(),
         source,
     })?;
-    // The parser's own words could repeat part of the value.
-    let stored: PutSecretRequest = serde_json::from_slice(&json).map_err(|_| foreign())?;
-    if stored.key != name {
-        return Err(foreign());
+    let Some(stored) = with_its_key(&opened) else {
+        return Ok(alone(opened));
+    };
+    let value = (stored.key == name).then(|| stored.into_value());
+    value.flatten().ok_or_else(|| VaultError::Foreign {
+        key: name.to_owned(),
+    })
+}
+
+/// What [`seal`] has written, to the letter: a value of 1.x may be JSON that has a field `key`, too.
+fn with_its_key(opened: &[u8]) -> Option<PutSecretRequest> {
+    let stored: PutSecretRequest = serde_json::from_slice(opened).ok()?;
+    let written = serde_json::to_vec(&stored).ok()?;
+    (written == opened).then_some(stored)
+}
+
+/// A value of 1.x, which does not keep whether it was a text, and takes for one what is UTF-8.
+fn alone(opened: Vec<u8>) -> SecretValue {
+    match String::from_utf8(opened) {
+        Ok(text) => SecretValue::String(text),
+        Err(error) => SecretValue::Bytes(error.into_bytes()),
     }
-    stored.into_value().ok_or_else(foreign)
 }
 
 pub(crate) fn check_key(key: &str) -> Result<&str, VaultError> {
@@ -205,6 +221,25 @@ mod tests {
             open(&CurveKey::generate(), "db", &sealed),
             Err(VaultError::Open { .. })
         ));
+    }
+
+    #[test]
+    fn a_value_that_was_sealed_alone_as_in_1x_opens() {
+        let key = CurveKey::generate();
+        let opened = |value: &[u8]| open(&key, "db", &key.seal(value, &key).unwrap()).unwrap();
+        let ours = serde_json::to_string(&put("other", SecretValue::String("x".into()))).unwrap();
+        let spaced = ours.replace(':', ": ");
+        for text in [
+            "hunter2",
+            "",
+            r#"{"key":"AKIA","secret":"x"}"#,
+            r#"{"key":"db","string_secret":"x"}"#,
+            &spaced,
+        ] {
+            let value = SecretValue::String(text.to_owned());
+            assert_eq!(opened(text.as_bytes()), value);
+        }
+        assert_eq!(opened(&[0xff, 0]), SecretValue::Bytes(vec![0xff, 0]));
     }
 
     #[test]

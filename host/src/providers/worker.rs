@@ -2,13 +2,14 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Subscriber;
 use futures::FutureExt as _;
 use lattice_claims::{CurveKey, stored_provider};
 use lattice_core::ResolvedLink;
 use lattice_core::identity::ProviderIdentity;
-use lattice_core::provider::{HostData, LinkReport};
+use lattice_core::provider::{HostData, LinkReport, SecretMap};
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
 use lattice_rpc::Expected;
@@ -36,10 +37,12 @@ use super::stop::{interrupt, shut_down};
 use super::teller::{Teller, TellerDeps};
 use crate::artifact::{FetchError, Program, ProviderProgram};
 use crate::bus_log::KnownUser;
-use crate::configs;
+use crate::configs::{self, OpenConfigsError};
 use crate::trust::secrets::{Entity, SecretBundle};
 use crate::vouch::Vouched;
 
+/// How long a start waits for secrets whose backends fail in a way that may pass.
+const SECRETS_WITHIN: Duration = Duration::from_secs(8);
 /// How many deletions of links are looked at together.
 const DELETIONS: usize = 1024;
 
@@ -196,10 +199,10 @@ impl Worker {
     }
 
     async fn host_data(&mut self) -> Result<HostData, StartProviderError> {
+        let secrets = self.secrets_to_start().await?;
         // A process could not connect with rights for more links than its token has room for.
         self.wanted_rights();
         let links = self.teller.definitions().await;
-        let secrets = self.own_secrets().unwrap_or_default();
         let config = self.config.refresh();
         self.given = Some(Given {
             config: Arc::clone(&config),
@@ -223,6 +226,13 @@ impl Worker {
             None => Ok(data),
             Some((credentials, rights)) => Ok(credentials.give(rights, data)?),
         }
+    }
+
+    /// The provider's own secrets. A process that was given none in their place would take that for its
+    /// setting, and run on it.
+    async fn secrets_to_start(&mut self) -> Result<Arc<SecretMap>, OpenConfigsError> {
+        let by = Instant::now() + SECRETS_WITHIN;
+        Ok(self.secrets.ready(by).await?)
     }
 
     /// What a process that is about to be started proves who it is with. One without calls like those

@@ -98,10 +98,12 @@ impl Policy {
         if let Some(decision) = entry.decision(self.labels.changes()) {
             return decision.outcome();
         }
-        // One asks, within the timeout of the service; the others wait for what it is told.
+        // One asks, within the timeout of the service; the others wait for what it is told. Where decisions
+        // are not kept, it counts for those who had come when it asked, who would else ask one by one.
+        let asked = entry.asked();
         let _asking = entry.asking.lock().await;
         let labels = self.labels.changes();
-        if let Some(decision) = entry.decision(labels) {
+        if let Some(decision) = entry.decision_since(asked, labels) {
             return decision.outcome();
         }
         self.ask(&entry, labels, subject()).await
@@ -130,3 +132,6 @@ impl Policy {
         entry.answered(&request.request_id, decision).outcome()
     }
 }
+
+#[cfg(test)]
+mod tests;

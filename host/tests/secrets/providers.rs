@@ -165,3 +165,29 @@ async fn a_provider_without_a_token_is_refused_by_name() {
     assert!(error.contains("only what is signed"), "{error}");
     assert!(data["hint"].as_str().unwrap().contains("wash par create"));
 }
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_not_started_again_without_a_secret_that_it_may_no_longer_have() {
+    let mut scene = Scene::start(KeyKind::Provider, REFRESH).await;
+    let end = scene.lattice.path("end");
+    let then = format!("while [ ! -e {} ]; do sleep 0.05; done", end.display());
+    let program = Program::new(&scene.lattice, "kv", &then);
+    let image = scene.signed_archive(&program.path);
+    let command = json!({
+        "provider_id": "kv", "provider_ref": image, "host_id": scene.host.id().as_str(),
+        "config": ["SECRET_db"],
+    });
+    scene.lattice.provide(&scene.host, &command).await;
+    program.host_data(0).await;
+    scene.deny("db").await;
+    scene.events.data("secrets_lost").await;
+    std::fs::write(&end, "").unwrap();
+    let refused = |data: &Value| data["status"].as_str().unwrap().contains("SECRET_db");
+    scene.events.find("provider_exited", refused).await;
+    assert_eq!(program.starts(), 1);
+    // Once it may have it again, it is started with it.
+    std::fs::remove_file(&end).unwrap();
+    scene.allow("db").await;
+    let data = program.host_data(1).await;
+    let given = json!({"db": {"kind": "String", "value": "hunter2"}});
+    assert_eq!(data["secrets"], given);
+}

@@ -167,8 +167,8 @@ pub enum GetSecretError {
     /// The secret is not for this component or provider.
     #[error("the secret is not for this component or provider")]
     Unauthorized,
-    /// The operation is not known.
-    #[error("the operation is not known")]
+    /// The operation is not known, or asks for what there cannot be, such as a version that is no number.
+    #[error("the backend cannot do what is asked")]
     InvalidRequest,
     /// The request is not the expected JSON.
     #[error("the request is not the expected JSON")]

@@ -138,6 +138,38 @@ enum Change {
     Remove,
 }
 
+impl Change {
+    async fn ask(
+        &self,
+        client: &SecretsClient,
+        backend: &BackendName,
+        entity: &str,
+        keys: &[String],
+    ) -> Result<(), AskError> {
+        match self {
+            Self::Add { issuer: None } => client.add_mapping(backend, entity, keys).await,
+            Self::Add {
+                issuer: Some(issuer),
+            } => {
+                let issuer = issuer.trim();
+                let added = client.add_mapping_of(backend, entity, issuer, keys);
+                added.await
+            }
+            Self::Remove => client.remove_mapping(backend, entity, keys).await,
+        }
+    }
+}
+
+/// What is to be said of a mapping that has not become what was asked for.
+fn failed(error: &AskError, backend: &BackendName, entity: &str) -> String {
+    match error {
+        AskError::IssuerIgnored { issuer, .. } => {
+            format!("could not bind the secrets of `{entity}` in backend `{backend}` to `{issuer}`")
+        }
+        _ => format!("could not change the secrets of `{entity}` in backend `{backend}`"),
+    }
+}
+
 async fn map(args: MappingArgs, ui: &Ui, change: Change) -> Result<Output> {
     let entity = entity(&args.entity)?;
     if entity != args.entity.trim() && matches!(change, Change::Add { issuer: None }) {
@@ -153,19 +185,8 @@ async fn map(args: MappingArgs, ui: &Ui, change: Change) -> Result<Output> {
     let keys: Vec<String> = args.keys.into_iter().chain(args.secret).collect();
     let spinner = ui.spinner("Changing who may have which secrets");
     let (client, backend) = client(args.backend).await?;
-    let changed = match &change {
-        Change::Add { issuer: None } => client.add_mapping(&backend, &entity, &keys).await,
-        Change::Add {
-            issuer: Some(issuer),
-        } => {
-            let issuer = issuer.trim();
-            let added = client.add_mapping_of(&backend, &entity, issuer, &keys);
-            added.await
-        }
-        Change::Remove => client.remove_mapping(&backend, &entity, &keys).await,
-    };
-    let what = || format!("could not change the secrets of `{entity}` in backend `{backend}`");
-    changed.map_err(|error| explain(what(), &error))?;
+    let changed = change.ask(&client, &backend, &entity, &keys).await;
+    changed.map_err(|error| explain(failed(&error, &backend, &entity), &error))?;
     drop(spinner);
     if let Change::Add { issuer: None } = change {
         eprint_line(

@@ -64,6 +64,8 @@ pub(super) struct Entry {
 struct State {
     /// The request that the decision answers, or will.
     request: Option<Asked>,
+    /// How many there have been.
+    asked: u64,
     decision: Option<Decision>,
 }
 
@@ -83,6 +85,20 @@ impl Entry {
         let decision = state.decision.as_ref()?;
         let holds = decision.labels == labels && Instant::now() < decision.until;
         holds.then(|| decision.clone())
+    }
+
+    /// How many questions have begun.
+    pub(super) fn asked(&self) -> u64 {
+        self.state.lock().asked
+    }
+
+    /// What was decided, if it still holds, or answers a question that began after `asked` others: for who
+    /// has come meanwhile it holds, however short it is kept.
+    pub(super) fn decision_since(&self, asked: u64, labels: u64) -> Option<Decision> {
+        let state = self.state.lock();
+        let decision = state.decision.as_ref()?;
+        let is_in_time = state.asked > asked || Instant::now() < decision.until;
+        (decision.labels == labels && is_in_time).then(|| decision.clone())
     }
 
     /// Keeps an answer, unless the service has changed it on its way; gives what holds.
@@ -152,6 +168,7 @@ impl Cache {
         let before = {
             let mut state = entry.state.lock();
             state.decision = None;
+            state.asked += 1;
             state.request.replace(asked)
         };
         let mut requests = self.requests.lock();

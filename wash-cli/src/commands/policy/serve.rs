@@ -14,7 +14,7 @@ use lattice_core::policy::{PolicyRequest, PolicyResponse};
 use lattice_core::subject::TopicPrefix;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::file;
+use super::file::{self, Followed};
 use super::memory::Memory;
 use super::rules::Rules;
 use crate::connection::{self, ConnectionArgs};
@@ -22,7 +22,7 @@ use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Ui, eprint_line, print_line};
 use crate::signals::Signals;
 
-/// How often the file is looked at.
+/// How often the file is looked at, and how long other rules have to stay as they are to count.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the server may take to take something in.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ const QUEUE_GROUP: &str = "wash-policy";
 /// Answer the hosts of a lattice by the rules in a file
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// File of rules; a change of it counts at once
+    /// File of rules; a change of it counts once it has stood there for half a second
     #[arg(value_name = "FILE")]
     rules: PathBuf,
     /// Subject at which hosts ask (their `--policy-topic`)
@@ -79,7 +79,8 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         changes,
         memory: Memory::default(),
         rules,
-        args,
+        file: Followed::new(args.rules),
+        show_requests: args.show_requests,
         json: ui.is_json(),
         told: None,
     };
@@ -129,7 +130,8 @@ struct Service {
     changes: TopicPrefix,
     memory: Memory,
     rules: Rules,
-    args: Args,
+    file: Followed,
+    show_requests: bool,
     json: bool,
     /// What was said last about a file of rules that cannot be read.
     told: Option<String>,
@@ -138,7 +140,7 @@ struct Service {
 impl Service {
     fn say_ready(&self, topic: &str) {
         let count = self.rules.len();
-        let file = self.args.rules.display();
+        let file = self.file.path().display();
         eprint_line(&format!("answering at {topic} by {count} rules of {file}"));
     }
 
@@ -163,14 +165,14 @@ impl Service {
 
     /// Takes over the rules if they have changed, and tells of all that changes with them.
     async fn look(&mut self) {
-        let rules = match file::read(&self.args.rules) {
-            Ok(rules) if rules == self.rules => return,
-            Ok(rules) => rules,
+        let rules = match self.file.look(&self.rules) {
+            Ok(None) => return,
+            Ok(Some(rules)) => rules,
             Err(error) => return self.keep_old(&error),
         };
         self.rules = rules;
         self.told = None;
-        let file = self.args.rules.display();
+        let file = self.file.path().display();
         eprint_line(&format!("took over {} rules of {file}", self.rules.len()));
         for (request, response) in self.memory.changes(&self.rules) {
             self.show(&request, &response, "change of the rules");
@@ -200,7 +202,7 @@ impl Service {
     }
 
     fn show(&self, request: &PolicyRequest, response: &PolicyResponse, by: &str) {
-        if self.args.show_requests {
+        if self.show_requests {
             match serde_json::to_string(request) {
                 Ok(text) => print_line(&text),
                 Err(error) => eprint_line(&format!("warning: could not show a request: {error}")),

@@ -48,6 +48,22 @@ async fn a_decision_holds_for_a_while_and_for_the_labels_it_was_made_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_kept_counts_for_who_came_before_the_question() {
+    let cache = Cache::new(Duration::ZERO);
+    let entry = cache.entry(&key("a"));
+    let before = entry.asked();
+    cache.asks(&entry, &request("1"), 0);
+    let after = entry.asked();
+    assert_eq!(entry.decision_since(before, 0), None, "there is no answer");
+    entry.answered("1", Decision::said(response("1", true), Duration::ZERO, 0));
+    assert_eq!(entry.decision(0), None);
+    let shared = entry.decision_since(before, 0).unwrap();
+    assert_eq!(shared.outcome(), Ok(()));
+    assert_eq!(entry.decision_since(after, 0), None);
+    assert_eq!(entry.decision_since(before, 1), None, "of other labels");
+}
+
+#[tokio::test(start_paused = true)]
 async fn that_nobody_answered_is_soon_forgotten() {
     let denied = Denied::NoService { topic: "p".into() };
     let entry = Entry::default();
