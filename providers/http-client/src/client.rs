@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::body::{Download, Upload, Watch};
 use crate::connect::{Connector, Kind, Places, WAITING, Waiting, Ways, reach};
-use crate::fault::{Stage, code_of, is_told};
+use crate::fault::{Stage, code_of, is_refused, is_told};
 use crate::pace::Pace;
 use crate::reach::Reach;
 use crate::request::{add_trace, length, prepare, remove_neighbours};
@@ -329,12 +329,17 @@ impl Waits {
 /// Why an attempt failed.
 enum Failed {
     With(ErrorCode),
+    /// The server has not begun with it, and may at another time.
+    Refused,
     /// The connection did not come about that another request was opening for both.
     WithAnother,
 }
 
 impl Failed {
     fn of(error: &hyper_util::client::legacy::Error) -> Self {
+        if is_refused(error) {
+            return Self::Refused;
+        }
         // Whoever opens a connection tells a code, and who waits for that is told of it only.
         match error.is_connect() && !is_told(error) {
             true => Self::WithAnother,
@@ -345,6 +350,7 @@ impl Failed {
     fn code(self) -> ErrorCode {
         match self {
             Self::With(code) => code,
+            Self::Refused => ErrorCode::ConnectionTerminated,
             Self::WithAnother => ErrorCode::DestinationUnavailable,
         }
     }
@@ -379,7 +385,7 @@ async fn send_once(
             Err(Failed::With(ErrorCode::ConnectionTerminated)) => {
                 head.method.is_safe() && answered.is_some_and(|it| it.has())
             }
-            Err(Failed::With(_)) => false,
+            Err(Failed::With(_) | Failed::Refused) => false,
             Err(Failed::WithAnother) => true,
         };
         let next = match left {

@@ -43,6 +43,12 @@ pub(crate) fn is_told(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<Fault>())
 }
 
+/// Whether a server has begun nothing and may do so by the same connection at another time.
+pub(crate) fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    let mut h2 = causes(error).filter_map(|cause| cause.downcast_ref::<h2::Error>());
+    h2.any(is_refusal)
+}
+
 /// An error, its cause, the cause of that, and so on.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
@@ -56,12 +62,30 @@ fn precise(cause: &(dyn Error + 'static), stage: Stage) -> Option<ErrorCode> {
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         return Some(of_tls(tls));
     }
+    if let Some(h2) = cause.downcast_ref::<h2::Error>()
+        && stage == Stage::Head
+        && is_put_off(h2)
+    {
+        return Some(ErrorCode::ConnectionTerminated);
+    }
     let io = cause.downcast_ref::<io::Error>()?;
     if stage == Stage::Body && io.kind() == io::ErrorKind::UnexpectedEof {
         return Some(ErrorCode::HttpResponseIncomplete);
     }
     let inner = io.get_ref().and_then(|inner| of_inner(inner, stage));
     inner.or_else(|| of_io(io))
+}
+
+/// Whether a server leaves a request to another connection, or to another time: one that goes away as
+/// planned says so, as does one that has begun nothing.
+fn is_put_off(error: &h2::Error) -> bool {
+    let goes_away = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    error.is_remote() && goes_away || is_refusal(error)
+}
+
+fn is_refusal(error: &h2::Error) -> bool {
+    let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && is_refused
 }
 
 /// What an I/O error wraps is not among its causes.
@@ -116,13 +140,12 @@ fn of_hyper(error: &hyper::Error, stage: Stage) -> ErrorCode {
     if error.is_parse_too_large() {
         return ErrorCode::HttpResponseHeaderSectionSize(None);
     }
-    if error.is_timeout() {
-        return ErrorCode::HttpResponseTimeout;
-    }
     if stage == Stage::Body && !error.is_parse() {
         return ErrorCode::HttpResponseIncomplete;
     }
-    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+    // No request is timed here: what was not answered in time is a ping, so the server is gone.
+    let is_gone = error.is_timeout();
+    if is_gone || error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         return ErrorCode::ConnectionTerminated;
     }
     ErrorCode::HttpProtocolError
@@ -130,6 +153,13 @@ fn of_hyper(error: &hyper::Error, stage: Stage) -> ErrorCode {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::Empty;
+    use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
     use super::*;
 
     fn wrapped(inner: impl Into<Box<dyn Error + Send + Sync>>) -> ErrorCode {
@@ -156,6 +186,27 @@ mod tests {
         assert_eq!(wrapped(bad), ErrorCode::TlsCertificateError);
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(wrapped(reset), ErrorCode::ConnectionTerminated);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_no_ping_has_ended_the_connection() {
+        let (ours, _theirs) = tokio::io::duplex(64 * 1024);
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10));
+        let opened = builder.handshake(TokioIo::new(ours)).await;
+        let (mut sender, connection) = opened.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("http://a.example/").body(Empty::<Bytes>::new());
+        let sent = sender.send_request(request.unwrap());
+        let error = tokio::time::timeout(Duration::from_secs(60), sent).await;
+        let error = error.unwrap().unwrap_err();
+        assert_eq!(
+            code_of(&error, Stage::Head),
+            ErrorCode::ConnectionTerminated
+        );
     }
 
     #[test]

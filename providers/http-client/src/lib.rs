@@ -36,7 +36,8 @@
 //! The time limits of the guest hold where they are shorter. Only requests of idempotent methods
 //! are sent again, and only while nothing of their body was read; a response with `retry-after`
 //! sets the pause. Whatever the link says, a safe one (`GET`, `HEAD`, `OPTIONS`, `TRACE`) that meets
-//! the end of a connection of the pool goes by another at once. A file that changes is read again within five seconds, for new connections.
+//! the end of a connection of the pool goes by another at once. One that a server of HTTP/2 refuses
+//! (`REFUSED_STREAM`) is sent again only as the link says. A file that changes is read again within five seconds, for new connections.
 //!
 //! # Where requests may go
 //!

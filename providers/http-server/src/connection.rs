@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Request;
 use http::uri::Scheme;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -80,23 +81,40 @@ async fn run<S>(
         tunnel: Mutex::new(None),
     });
     let stream = Watched::new(stream, Arc::clone(&watch));
-    if !speak(stream.clone(), &line, &manners, closing).await {
+    let parting = speak(stream.clone(), &line, &manners, closing).await;
+    if parting == Parting::TooSlow {
         return stream.refuse().await;
     }
-    drop(stream);
     let tunnel = line.tunnel.lock().take();
     if let Some(tunnel) = tunnel {
+        drop(stream);
         tunnel.run().await;
+    } else if parting == Parting::Answered
+        && watch.may_be_sending()
+        && let Some(_permit) = line.shared.farewell()
+    {
+        stream.hear_out().await;
     }
 }
 
-/// Speaks HTTP; false when the client is too slow to say what it wants.
+/// How a connection ends on which HTTP is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// The client is too slow to say what it wants, which it is to be told.
+    TooSlow,
+    /// All is said that the client is to be told.
+    Answered,
+    /// The client takes nothing more.
+    CutOff,
+}
+
+/// Speaks HTTP until a connection is over, or has to be.
 async fn speak<S>(
     stream: Watched<S>,
     line: &Arc<Line>,
     manners: &Manners,
     closing: CancellationToken,
-) -> bool
+) -> Parting
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -104,29 +122,33 @@ where
     let service = service_fn(|request| answer(Arc::clone(line), request));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        why = line.watch.wait(&manners.limits) => {
-            if why == Ended::SlowHead {
-                return false;
+    let mut is_closing = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            why = line.watch.wait(&manners.limits) => {
+                if why == Ended::SlowHead {
+                    return Parting::TooSlow;
+                }
+                tracing::debug!(?why, "ended a connection");
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(GOODBYE, connection.as_mut()).await {
+                    Ok(ended) => break ended,
+                    Err(_) => return Parting::CutOff,
+                }
             }
-            tracing::debug!(?why, "ended a connection");
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(GOODBYE, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return true,
+            // What is under way has its limits still.
+            () = closing.cancelled(), if !is_closing => {
+                is_closing = true;
+                connection.as_mut().graceful_shutdown();
             }
-        }
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
-    true
+    Parting::Answered
 }
 
 /// Answers a request, which the watch knows of until its answer is sent.
@@ -135,6 +157,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<http::Response<Held>, std::convert::Infallible> {
     let mut busy = line.watch.enter();
+    line.watch.expects_body(!request.body().is_end_stream());
     let response = traced::handle(line, request).await?;
     busy.answered();
     Ok(response.map(|body| Held::new(body, busy)))

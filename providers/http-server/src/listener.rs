@@ -27,7 +27,8 @@ use crate::settings::ConnectionLimits;
 /// How many connections one provider holds; further ones are closed.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
 
-/// How many of those are told so at once, and how long each is listened to; others are only closed.
+/// How many that are closed are listened to at once, and how long each that is told that there is no room;
+/// others are only closed.
 const MAX_FAREWELLS: usize = 256;
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     peer: Peer,
     authority: Authority,
     routes: RwLock<Routes>,
+    /// For clients that are listened to although their connection is closed.
+    farewells: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -59,6 +62,11 @@ impl Shared {
 
     pub(crate) fn routes(&self) -> &RwLock<Routes> {
         &self.routes
+    }
+
+    /// The right to listen to a client whose connection is closed, if there is room for another one.
+    pub(crate) fn farewell(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.farewells).try_acquire_owned().ok()
     }
 
     pub(crate) fn route(&self, uri: &Uri, headers: &HeaderMap) -> Result<Found, Failure> {
@@ -112,13 +120,13 @@ impl Listener {
                 peer,
                 authority,
                 routes: RwLock::new(routes),
+                farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             }),
             room,
             lines: Mutex::new(closing.child_token()),
             closing,
             abort: CancellationToken::new(),
             connections: TaskTracker::new(),
-            farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             turned_away: Pace::default(),
         });
         tracing::info!(address = %local, "listening");
@@ -198,8 +206,6 @@ struct Accept {
     /// Ends connections at once.
     abort: CancellationToken,
     connections: TaskTracker,
-    /// For those who are told that there is no room.
-    farewells: Arc<Semaphore>,
     turned_away: Pace,
 }
 
@@ -241,7 +247,7 @@ impl Accept {
     /// client would wait for as long as it likes without a word.
     fn turn_away(&self, stream: TcpStream) {
         if self.shared.manners().tls.is_none()
-            && let Ok(permit) = Arc::clone(&self.farewells).try_acquire_owned()
+            && let Some(permit) = self.shared.farewell()
         {
             self.connections.spawn(async move {
                 let _permit = permit;

@@ -314,10 +314,12 @@ impl Routes {
         self.known(place)?.of(key)
     }
 
-    /// Any link, whose settings then hold for connections; `None` when there is none left.
+    /// The link whose settings hold for connections, the one that came first of those that have a place;
+    /// `None` when there is none left.
     pub(crate) fn any(&self) -> Option<&Arc<Route>> {
         let paths = std::iter::once(&self.any_host).chain(self.hosts.values());
-        paths.flat_map(Paths::each).find_map(Claims::first)
+        let firsts = paths.flat_map(Paths::each).filter_map(Claims::first);
+        firsts.min_by_key(|route| route.number)
     }
 
     /// Changes something, and says whether connections are treated in another way then.

@@ -110,7 +110,7 @@ impl Servers {
             route,
         } = wanted;
         if let Some(listener) = table.listeners.get(&address) {
-            listener.shared().routes().write().add(route);
+            listener.change(|routes| routes.add(route));
             return Ok(());
         }
         let mut routes = Routes::new(&mode);
@@ -210,10 +210,8 @@ impl Table {
     /// Takes a link away; returns what listened for it alone.
     fn leave(&mut self, home: &Home, key: &LinkKey) -> Option<Listener> {
         let listener = self.listeners.get(&home.address)?;
-        let mut routes = listener.shared().routes().write();
-        routes.remove(key);
-        let is_unused = routes.any().is_none();
-        drop(routes);
+        listener.change(|routes| routes.remove(key));
+        let is_unused = listener.shared().routes().read().any().is_none();
         match is_unused {
             true => self.listeners.remove(&home.address),
             false => None,

@@ -74,9 +74,9 @@
 //! address that cannot be listened on and a place that is another's are refused: the link has failed with
 //! the reason, and is served as before until they are mended. So it is when the provider's own config cannot
 //! be used. Connections that are there go on, unless TLS, `disable_keepalive` or a limit of
-//! connections has changed: then they end after the request at hand. Where the header that names hosts
-//! changes, or one address covers the other (`0.0.0.0:80` and `127.0.0.1:80`), the old link goes
-//! before the new one comes.
+//! connections has changed: then they end after the request at hand. So it is where another link takes an
+//! address over, and differs in one of these. Where the header that names hosts changes, or one address
+//! covers the other (`0.0.0.0:80` and `127.0.0.1:80`), the old link goes before the new one comes.
 //!
 //! # Bodies that take their time
 //!

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,12 +19,21 @@ use crate::settings::ConnectionLimits;
 const MOST_GIVEN_UP: i64 = 256;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// How soon a request is given up that counts for that: a client that has waited longer wanted its
+/// answer, and one connection of a proxy carries the requests of many.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// What is written to keep an HTTP/2 connection up, as a ping now and then, is shorter than this: that
+/// the client takes it does not say that it uses the connection.
+const UPKEEP: usize = 64;
+
 /// How long a client may take nothing of what there is for it, where connections may not be idle for
 /// longer: one that is slow takes some of it now and then only, as its system sees it.
 const SHORTEST_STUCK: Duration = Duration::from_secs(60);
 
-/// How long the last words to a client may take.
+/// How long the last words to a client may take, or how long and how far it is heard out.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+const MOST_HEARD: u64 = 256 * 1024;
 
 /// Told to a client that is too slow with the head of its request.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
@@ -50,7 +59,8 @@ pub(crate) struct Watch {
     base: Instant,
     /// Requests whose answers are not sent yet.
     busy: AtomicU32,
-    /// Since when nothing is asked, or the head of a request is waited for, in milliseconds.
+    /// Since when nothing is asked and no answer taken, or the head of a request is waited for, in
+    /// milliseconds.
     since: AtomicU64,
     /// Since when the client takes nothing of what is to be written, in milliseconds and one more; 0 when
     /// nothing is, or it takes it.
@@ -58,6 +68,8 @@ pub(crate) struct Watch {
     has_begun: AtomicBool,
     has_read: AtomicBool,
     is_h2: AtomicBool,
+    /// Whether the last request had a body, of which some may not have been read.
+    has_body: AtomicBool,
     /// Requests given up less those answered, and since when they are counted, in milliseconds.
     given_up: AtomicI64,
     counted_since: AtomicU64,
@@ -75,6 +87,7 @@ impl Watch {
             has_begun: AtomicBool::new(false),
             has_read: AtomicBool::new(false),
             is_h2: AtomicBool::new(false),
+            has_body: AtomicBool::new(false),
             given_up: AtomicI64::new(0),
             counted_since: AtomicU64::new(0),
             flood: Notify::new(),
@@ -104,8 +117,27 @@ impl Watch {
             Poll::Pending if stuck == 0 => {
                 self.stuck_since.store(self.now() + 1, Ordering::Relaxed)
             }
-            Poll::Ready(_) if stuck > 0 => self.stuck_since.store(0, Ordering::Relaxed),
+            Poll::Ready(_) if stuck > 0 => {
+                self.stuck_since.store(0, Ordering::Relaxed);
+                self.since.store(self.now(), Ordering::Relaxed);
+            }
             _ => {}
+        }
+    }
+
+    /// As many bytes were taken, or none could be. Those of an answer still come when its request is no
+    /// longer known of.
+    fn took(&self, polled: &Poll<io::Result<usize>>) {
+        self.wrote(polled);
+        let least = match self.is_h2.load(Ordering::Relaxed) {
+            true => UPKEEP,
+            false => 1,
+        };
+        if let Poll::Ready(Ok(bytes)) = polled
+            && *bytes >= least
+            && self.busy.load(Ordering::Relaxed) == 0
+        {
+            self.since.store(self.now(), Ordering::Relaxed);
         }
     }
 
@@ -121,11 +153,22 @@ impl Watch {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy {
             watch: Arc::clone(self),
+            begun: self.now(),
             is_answered: false,
         }
     }
 
-    /// A request was given up.
+    /// The request has a body or has none.
+    pub(crate) fn expects_body(&self, has_body: bool) {
+        self.has_body.store(has_body, Ordering::Relaxed);
+    }
+
+    /// Whether the client may still be sending a body that nobody reads. In HTTP/2 it is told to stop.
+    pub(crate) fn may_be_sending(&self) -> bool {
+        self.has_body.load(Ordering::Relaxed) && !self.is_h2.load(Ordering::Relaxed)
+    }
+
+    /// A request was given up as soon as it was there.
     fn give_up(&self) {
         let now = self.now();
         let since = self.counted_since.load(Ordering::Relaxed);
@@ -155,7 +198,9 @@ impl Watch {
         } else {
             (limits.idle_timeout, Ended::Idle)
         };
-        if self.busy.load(Ordering::Relaxed) > 0 {
+        // An answer that the client still takes may be that of a request that is no longer known of.
+        let is_stuck = self.stuck_since.load(Ordering::Relaxed) > 0;
+        if is_stuck || self.busy.load(Ordering::Relaxed) > 0 {
             return Err(Instant::now() + limits.header_timeout.min(limits.idle_timeout));
         }
         let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
@@ -183,6 +228,8 @@ impl Watch {
 #[derive(Debug)]
 pub(crate) struct Busy {
     watch: Arc<Watch>,
+    /// When it came, in milliseconds.
+    begun: u64,
     is_answered: bool,
 }
 
@@ -196,8 +243,11 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         let watch = &self.watch;
+        let age = Duration::from_millis(watch.now().saturating_sub(self.begun));
         if !self.is_answered {
-            watch.give_up();
+            if age < EARLY {
+                watch.give_up();
+            }
         } else if watch.given_up.load(Ordering::Relaxed) > 0 {
             watch.given_up.fetch_sub(1, Ordering::Relaxed);
         }
@@ -242,6 +292,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
             tracing::debug!(%error, "could not tell a client that it was too slow");
         }
     }
+
+    /// Closes the stream for a client that has its answer and still sends, and reads for a moment what it
+    /// sends: the system throws away an answer to a client that has sent something unread.
+    pub(crate) async fn hear_out(mut self) {
+        let heard = async {
+            self.shutdown().await?;
+            let mut rest = self.take(MOST_HEARD);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, heard).await {
+            tracing::debug!(%error, "could not hear a client out");
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -266,7 +329,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut *self.stream.lock()).poll_write(cx, data);
-        self.watch.wrote(&polled);
+        self.watch.took(&polled);
         polled
     }
 
@@ -286,7 +349,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut *self.stream.lock()).poll_write_vectored(cx, data);
-        self.watch.wrote(&polled);
+        self.watch.took(&polled);
         polled
     }
 
@@ -296,105 +359,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: ConnectionLimits = ConnectionLimits {
-        header_bytes: 8192,
-        header_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(10),
-        streams: 1,
-    };
-
-    async fn seconds(watch: &Watch) -> (Ended, u64) {
-        let before = Instant::now();
-        let ended = watch.wait(&LIMITS).await;
-        (ended, before.elapsed().as_secs())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_state_has_its_own_limit() {
-        let watch = Watch::new();
-        assert_eq!(seconds(&watch).await, (Ended::Idle, 10));
-        watch.read(b"GET");
-        assert_eq!(seconds(&watch).await, (Ended::SlowHead, 1));
-        let mut busy = watch.enter();
-        let waits = tokio::time::timeout(Duration::from_secs(60), watch.wait(&LIMITS)).await;
-        assert!(waits.is_err());
-        busy.answered();
-        drop(busy);
-        assert_eq!(seconds(&watch).await, (Ended::Idle, 10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_left() {
-        let (client, server) = tokio::io::duplex(16);
-        let watch = Watch::new();
-        let mut stream = Watched::new(server, Arc::clone(&watch));
-        let _busy = watch.enter();
-        let write = tokio::spawn(async move { stream.write_all(&[0; 64]).await });
-        let (ended, after) = seconds(&watch).await;
-        assert_eq!((ended, after / 2), (Ended::SlowReader, 30));
-        // One that takes some in time is waited for.
-        drop((client, write));
-        let (mut client, server) = tokio::io::duplex(16);
-        let watch = Watch::new();
-        let mut stream = Watched::new(server, Arc::clone(&watch));
-        let _busy = watch.enter();
-        let write = tokio::spawn(async move { stream.write_all(&[0; 64]).await });
-        let read = async {
-            for _ in 0..4 {
-                tokio::time::sleep(Duration::from_secs(50)).await;
-                tokio::io::AsyncReadExt::read_exact(&mut client, &mut [0; 16])
-                    .await
-                    .unwrap();
-            }
-        };
-        tokio::select! {
-            ended = watch.wait(&LIMITS) => panic!("{ended:?}"),
-            () = read => {}
-        }
-        write.await.unwrap().unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn http2_is_never_in_the_middle_of_a_head() {
-        let watch = Watch::new();
-        watch.read(b"PRI * HTTP/2.0");
-        watch.read(b"ping");
-        assert_eq!(seconds(&watch).await.0, Ended::Idle);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn giving_up_is_no_flood_where_as_many_are_answered() {
-        let watch = Watch::new();
-        for _ in 0..10 * MOST_GIVEN_UP {
-            watch.enter().answered();
-            drop(watch.enter());
-            let mut answered = watch.enter();
-            answered.answered();
-        }
-        assert!(watch.due(&LIMITS).is_err());
-        for _ in 0..MOST_GIVEN_UP {
-            drop(watch.enter());
-        }
-        tokio::time::advance(2 * WINDOW).await;
-        for _ in 0..MOST_GIVEN_UP {
-            drop(watch.enter());
-        }
-        assert!(watch.due(&LIMITS) != Ok(Ended::Flood));
-        drop(watch.enter());
-        assert_eq!(watch.wait(&LIMITS).await, Ended::Flood);
-    }
-
-    #[test]
-    fn the_last_words_are_as_long_as_they_say() {
-        let text = std::str::from_utf8(TOO_SLOW).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.contains(&format!("content-length: {}\r\n", body.len())),
-            "{}",
-            body.len()
-        );
-    }
-}
+mod tests;

@@ -12,6 +12,8 @@ use lattice_core::provider::LinkReport;
 use support::{
     Browser, Lattice, PATIENCE, body_at, fetch, free_address, get, link, until_closed, whole,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// How the link to a component does next.
 async fn told_of(lattice: &mut Lattice, target: &str) -> LinkReport {
@@ -224,6 +226,98 @@ async fn connections_that_are_treated_in_another_way_end() {
     let (response, _) = whole(browser.get("/").await).await;
     assert_eq!(response.status(), 200);
     lattice.put_ready(&with("true")).await;
+    browser.until_ended().await;
+    assert_eq!(body_at(&address, "/").await, "a");
+}
+
+#[tokio::test]
+async fn connections_that_are_to_end_keep_their_limits() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let with = |limit| link("a", &[("address", &*address), ("header_timeout_ms", limit)]);
+    lattice.put_ready(&with("1000")).await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost").await.unwrap();
+    lattice.put_ready(&with("1001")).await;
+    let mut answer = String::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("the connection ends").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_outlast_their_link_where_the_next_one_treats_them_alike() {
+    for (value, is_alike) in [("false", true), ("true", false)] {
+        let mut lattice = Lattice::start(&[]).await;
+        let address = free_address();
+        let with = |target, value| {
+            link(
+                target,
+                &[("address", &*address), ("disable_keepalive", value)],
+            )
+        };
+        lattice.put_ready(&with("a", "false")).await;
+        lattice.put(&with("b", value)).await;
+        failure_of(&mut lattice, "b").await;
+        let _components = (lattice.named("a").await, lattice.named("b").await);
+        let mut browser = Browser::connect(&address).await;
+        assert_eq!(whole(browser.get("/").await).await.1, "a");
+        lattice.delete(&with("a", "false")).await;
+        assert_eq!(told_of(&mut lattice, "b").await.state, LinkState::Ready);
+        if is_alike {
+            assert_eq!(whole(browser.get("/").await).await.1, "b");
+        } else {
+            browser.until_ended().await;
+            assert_eq!(body_at(&address, "/").await, "b");
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_outlast_links_that_come_and_go_beside_the_first() {
+    let address = free_address();
+    let config = [("routing_mode", "path"), ("address", &*address)];
+    let mut lattice = Lattice::start(&config).await;
+    let with = |target: &str, value| {
+        let path = format!("/{target}");
+        link(target, &[("path", &path), ("disable_keepalive", value)])
+    };
+    lattice.put_ready(&with("a", "false")).await;
+    let _component = lattice.named("a").await;
+    let mut browser = Browser::connect(&address).await;
+    assert_eq!(whole(browser.get("/a").await).await.1, "a");
+    let others: Vec<_> = (0..8).map(|number| format!("b{number}")).collect();
+    for other in &others {
+        lattice.put_ready(&with(other, "true")).await;
+        assert_eq!(whole(browser.get("/a").await).await.1, "a");
+    }
+    for other in &others {
+        lattice.delete(&with(other, "true")).await;
+        assert_eq!(whole(browser.get("/a").await).await.1, "a");
+    }
+}
+
+#[tokio::test]
+async fn connections_end_with_the_turn_of_a_link_that_came_before_its_time() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let first = |timeout| {
+        let values = [
+            ("address", &*address),
+            ("disable_keepalive", "true"),
+            ("timeout_ms", timeout),
+        ];
+        link("a", &values)
+    };
+    lattice.put(&first("soon")).await;
+    failure_of(&mut lattice, "a").await;
+    lattice.put(&link("b", &[("address", &address)])).await;
+    assert_eq!(told_of(&mut lattice, "b").await.state, LinkState::Ready);
+    let _components = (lattice.named("a").await, lattice.named("b").await);
+    let mut browser = Browser::connect(&address).await;
+    assert_eq!(whole(browser.get("/").await).await.1, "b");
+    // It was put first, so the place is its own.
+    lattice.put(&first("5000")).await;
     browser.until_ended().await;
     assert_eq!(body_at(&address, "/").await, "a");
 }

@@ -45,8 +45,37 @@ async fn slowly(address: &str, pieces: &[&[u8]]) -> String {
     }
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-    let _ = read.expect("the server closes the connection");
+    let read = read.expect("the server closes the connection");
+    read.expect("the answer is not cut off");
     String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_still_sends_its_body() {
+    let mut lattice = Lattice::start(&[]).await;
+    let (small, fixed) = (free_address(), free_address());
+    let values = [("address", small.as_str()), ("max_body_bytes", "1000")];
+    lattice.put_ready(&link("count", &values)).await;
+    let values = [("address", fixed.as_str()), ("readonly_mode", "true")];
+    lattice.put_ready(&link("fixed", &values)).await;
+    for (address, status) in [(small, "413"), (fixed, "405")] {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 200000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        // The answer is there before the body is.
+        let mut byte = [0];
+        let answered = stream.peek(&mut byte);
+        let answered = tokio::time::timeout(PATIENCE, answered).await;
+        assert_eq!(answered.unwrap().unwrap(), 1);
+        stream.write_all(&[b'x'; 200_000]).await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+        read.unwrap().unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
 }
 
 #[tokio::test]
