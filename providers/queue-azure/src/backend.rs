@@ -195,12 +195,16 @@ impl AzureQueues {
         held: &Held,
         reason: &str,
     ) -> Result<(), QueueError> {
+        let dead = self.link.dead(queue);
+        if self.is_grave(queue) {
+            let what = "dead-letter: the queue is the dead-letter queue itself";
+            return Err(QueueError::unsupported(what));
+        }
         let taken = self.given.get(receipt);
         let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
         let text = self.link.encoding.write(&letter, letter::MOST)?;
-        self.post(&self.link.dead(queue), &text, Duration::ZERO)
-            .await?;
+        self.post(&dead, &text, Duration::ZERO).await?;
         self.delete(queue, held).await
     }
 
@@ -266,6 +270,10 @@ impl Queues for AzureQueues {
             // It alone knows the message, which a dead letter has, and such receipts.
             About::Settle(Outcome::Reject(_)) | About::Extend(_) => ByOthers::OnceEnded,
         }
+    }
+
+    fn is_grave(&self, queue: &str) -> bool {
+        self.link.dead(queue) == queue
     }
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {

@@ -32,7 +32,7 @@
 //! # Dead letters
 //!
 //! The provider sends them to their queue before it deletes the message. A crash between the two
-//! leaves the message in both queues.
+//! leaves the message in both queues. A message of the dead-letter queue itself cannot be rejected.
 //!
 //! # Depth
 //!

@@ -219,6 +219,24 @@ async fn rejected_messages_are_kept_with_the_reason() {
 }
 
 #[tokio::test]
+async fn what_is_rejected_among_dead_letters_is_refused_and_stays() {
+    let azurite = azurite(&[("queue", "grave"), ("dead_letter", "grave")]).await;
+    assert!(azurite.queues.is_grave("grave"));
+    let id = azurite.send("grave", message("bad")).await;
+    let got = azurite.one("grave").await;
+    let reject = Outcome::Reject("no".to_owned());
+    let refused = azurite.settle("grave", &got, reject).await;
+    assert!(
+        matches!(&refused, Err(QueueError::Unsupported(why)) if why.starts_with("dead-letter")),
+        "{refused:?}"
+    );
+    let retried = azurite.settle("grave", &got, Outcome::Retry(None)).await;
+    assert_eq!(retried, Ok(()));
+    let again = azurite.one("grave").await;
+    assert_eq!((again.id, again.attempt), (id, 2));
+}
+
+#[tokio::test]
 async fn many_are_received_and_delays_are_waited_for() {
     let azurite = azurite(&[]).await;
     let messages: Vec<_> = (0..70).map(|n| message(n.to_string())).collect();

@@ -43,7 +43,13 @@ impl NatsQueues {
         let own = &self.settings.own;
         let opened = async {
             let queue = self.queue(own).await?;
-            adjust(&self.cluster.wire.jetstream, &queue, &self.settings.queue).await
+            let js = &self.cluster.wire.jetstream;
+            let adjusted = adjust(js, &queue, &self.settings.queue).await;
+            if !matches!(adjusted, Ok(true)) {
+                // Opened again as it is now; another copy of the provider may have changed it.
+                self.cluster.forget(&queue.name);
+            }
+            adjusted.map(drop)
         };
         opened.await.map_err(|error| self.no_queue(&error))
     }
@@ -217,7 +223,7 @@ impl NatsQueues {
     /// in its queue, has no effect.
     async fn bury(&self, queue: &Queue, lease: &Lease, why: &str) -> Result<(), QueueError> {
         let dead = self.settings.dead(&queue.name);
-        if dead == queue.name {
+        if self.is_grave(&queue.name) {
             let what = "dead-letter: the queue is the dead-letter queue itself";
             return Err(QueueError::unsupported(what));
         }
@@ -256,6 +262,10 @@ impl NatsQueues {
 impl Queues for NatsQueues {
     // The leases of a process are its own.
     const HELD_HERE: bool = true;
+
+    fn is_grave(&self, queue: &str) -> bool {
+        self.settings.dead(queue) == queue
+    }
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
         Ok(ReceiptKey::of_this_process())

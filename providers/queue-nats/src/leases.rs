@@ -122,6 +122,8 @@ impl Lease {
 
 impl Held {
     fn insert(&mut self, ack: &str, lease: Lease) {
+        // A server that forgets what it has given gives it again by the same name.
+        self.remove(ack);
         self.due.insert((lease.due(), ack.to_owned()));
         self.leases.insert(ack.to_owned(), lease);
     }
@@ -133,10 +135,15 @@ impl Held {
     }
 
     /// The first one that something has to be done about by now.
-    fn next_due(&self, now: Instant) -> Option<(String, Lease)> {
-        let (due, ack) = self.due.first()?;
-        let lease = self.leases.get(ack).filter(|_| *due <= now)?;
-        Some((ack.clone(), lease.clone()))
+    fn next_due(&mut self, now: Instant) -> Option<(String, Lease)> {
+        loop {
+            let (_, ack) = self.due.first().filter(|(due, _)| *due <= now)?;
+            if let Some(lease) = self.leases.get(ack) {
+                return Some((ack.clone(), lease.clone()));
+            }
+            // One without a lease would stay the first for ever, and be due all the time.
+            self.due.pop_first();
+        }
     }
 }
 
@@ -251,6 +258,28 @@ mod tests {
         assert_eq!(held.next_due(later).unwrap().0, "b");
         assert!(held.remove("b").is_some() && held.remove("b").is_none());
         assert_eq!(held.next_due(later), None);
+        assert_eq!(held.due.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_put_twice_is_due_once() {
+        let mut held = Held::default();
+        held.insert("a", lease(10, 60));
+        held.insert("a", lease(20, 60));
+        let now = Instant::now();
+        assert_eq!(held.next_due(now + Duration::from_secs(15)), None);
+        assert!(held.remove("a").is_some());
+        assert!(held.due.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_without_a_lease_keeps_no_other_back() {
+        let mut held = Held::default();
+        let now = Instant::now();
+        held.due.insert((now, "gone".to_owned()));
+        held.insert("b", lease(10, 60));
+        let later = now + Duration::from_secs(10);
+        assert_eq!(held.next_due(later).unwrap().0, "b");
         assert_eq!(held.due.len(), 1);
     }
 

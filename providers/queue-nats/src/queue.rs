@@ -193,25 +193,21 @@ fn usable(stream: Stream) -> Result<Stream, QueueError> {
     )))
 }
 
-/// Changes what a link says about the limits of a queue that is there.
+/// Changes what a link says about the limits of a queue that is there, and nothing else that somebody may have
+/// changed since it was opened. Says whether the streams are as they were then.
 pub(crate) async fn adjust(
     js: &Context,
     queue: &Queue,
     settings: &QueueSettings,
-) -> Result<(), QueueError> {
+) -> Result<bool, QueueError> {
+    let mut is_as_opened = true;
     for stream in [&queue.stream, &queue.later] {
-        let known = &stream.cached_info().config;
-        let said = |said: i64, known: i64| if said == -1 { known } else { said };
-        let changed = Config {
-            max_messages: said(settings.max_messages, known.max_messages),
-            max_bytes: said(settings.max_bytes, known.max_bytes),
-            max_message_size: match settings.max_message_bytes {
-                -1 => known.max_message_size,
-                most => most,
-            },
-            ..known.clone()
-        };
-        if changed == *known {
+        let info = stream.get_info().await;
+        let known = info.map_err(|error| QueueError::unavailable(chain(&error)))?;
+        let known = known.config;
+        let changed = limited(&known, settings);
+        is_as_opened &= changed == stream.cached_info().config;
+        if changed == known {
             continue;
         }
         js.update_stream(&changed).await.map_err(|error| {
@@ -222,7 +218,21 @@ pub(crate) async fn adjust(
             ))
         })?;
     }
-    Ok(())
+    Ok(is_as_opened)
+}
+
+/// A stream with the limits that a link says.
+fn limited(known: &Config, settings: &QueueSettings) -> Config {
+    let said = |said: i64, known: i64| if said == -1 { known } else { said };
+    Config {
+        max_messages: said(settings.max_messages, known.max_messages),
+        max_bytes: said(settings.max_bytes, known.max_bytes),
+        max_message_size: match settings.max_message_bytes {
+            -1 => known.max_message_size,
+            most => most,
+        },
+        ..known.clone()
+    }
 }
 
 /// The durable consumer of that name. One that is there keeps its settings.

@@ -5,10 +5,12 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::PullConsumer;
 use lattice_core::link::LinkState;
 use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use queue_nats::QueueNats;
-use support::{Component, Error, Lattice, Outcome, attribute, body, text};
+use support::{Component, Error, Lattice, Outcome, PATIENCE, attribute, body, text};
+use tokio::time::Instant;
 
 const QUEUE: &str = "jobs";
 
@@ -70,6 +72,30 @@ async fn a_trap_is_tried_again_and_then_a_dead_letter_with_its_cause() {
     assert!(worker.is_quiet(Duration::from_millis(300)).await);
 }
 
+/// Where a queue is its own dead-letter queue there is nowhere else to go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_of_dead_letters_has_as_many_attempts_as_it_takes() {
+    let config = [
+        ("dead_letter", QUEUE),
+        ("backoff_ms", "20"),
+        ("max_attempts", "2"),
+    ];
+    let (lattice, sender) = start(&config).await;
+    let mut worker = lattice.handle("worker").await;
+    sender.send("", &text("dead")).await.unwrap();
+    for attempt in 1..=4 {
+        let (delivery, answer) = worker.next().await;
+        assert_eq!(delivery.attempt, attempt);
+        let outcome = match attempt {
+            4 => Outcome::Ack,
+            _ => Outcome::Retry(None),
+        };
+        answer.send(outcome).unwrap();
+    }
+    let done = |depth: &support::Depth| (depth.ready, depth.leased) == (0, Some(0));
+    sender.until_depth("", done).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_is_late_counts_as_failed() {
     let config = [
@@ -123,6 +149,48 @@ async fn messages_wait_for_a_component_that_is_away() {
         .until_depth("", |depth| depth.leased == Some(0))
         .await;
     assert_eq!(depth.dead, Some(0));
+}
+
+/// Waits until so many messages are at work.
+async fn until_leased(workers: &PullConsumer, count: usize) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let info = workers.get_info().await.expect("a consumer");
+        if info.num_ack_pending == count {
+            return;
+        }
+        assert!(Instant::now() < until, "{} at work", info.num_ack_pending);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_wait_while_the_lattice_is_away_and_their_backend_is_not() {
+    let mut lattice = Lattice::start::<QueueNats>(&[]).await;
+    let backend = NatsBox::start().await.unwrap();
+    let config = [("cluster_uri", backend.url.as_str()), ("queue", QUEUE)];
+    let sender = lattice.link("sender", "default", &config).await;
+    let mut worker = lattice.handle("worker").await;
+    let hasty = [("max_attempts", "1"), ("timeout_ms", "300")];
+    let handler = [&config[..], &hasty[..]].concat();
+    lattice.link_handler("worker", &handler).await;
+    // It comes when the lattice has gone.
+    sender.send_later("", &text("kept"), 1500).await.unwrap();
+    lattice.nats.stop();
+    let js = async_nats::jetstream::new(backend.client().await.unwrap());
+    let stream = js.get_stream("queue_default_jobs").await.unwrap();
+    let workers: PullConsumer = stream.get_consumer("workers").await.unwrap();
+    until_leased(&workers, 1).await;
+    // Several times as long as a call may take, none of which leaves the process.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    until_leased(&workers, 1).await;
+    lattice.nats.restart().await.unwrap();
+    let (delivery, answer) = worker.next().await;
+    assert_eq!((body(&delivery).as_str(), delivery.attempt), ("kept", 1));
+    answer.send(Outcome::Ack).unwrap();
+    until_leased(&workers, 0).await;
+    let dead = js.get_stream("queue_default_jobs-dead").await;
+    assert!(dead.is_err(), "there are dead letters");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

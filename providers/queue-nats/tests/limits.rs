@@ -3,7 +3,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
@@ -34,21 +34,34 @@ fn note(queue: &str, done: Done) {
 
 /// What was done first about the delivery of that queue.
 async fn done(queue: &str) -> Done {
+    all_done(queue, 1).await.swap_remove(0)
+}
+
+/// The same about `count` deliveries at least, in their order.
+async fn all_done(queue: &str, count: usize) -> Vec<Done> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let found = DONE.lock().iter().find(|(of, _)| of == queue).cloned();
-        if let Some((_, done)) = found {
-            return done;
+        let found: Vec<_> = {
+            let done = DONE.lock();
+            let of_it = done.iter().filter(|(of, _)| of == queue);
+            of_it.map(|(_, done)| done.clone()).collect()
+        };
+        if found.len() >= count {
+            return found;
         }
-        assert!(Instant::now() < until, "nothing was done about `{queue}`");
+        assert!(Instant::now() < until, "done about `{queue}`: {found:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// The queue that gives its message again when it was given back.
+const AGAIN: &str = "again";
 
 /// Queues that have one message each.
 #[derive(Debug, Default)]
 struct Brief {
     is_given: AtomicBool,
+    attempts: AtomicU32,
 }
 
 impl Queues for Brief {
@@ -78,7 +91,7 @@ impl Queues for Brief {
                 dedup_id: None,
                 group: None,
             },
-            attempt: 1,
+            attempt: 1 + self.attempts.fetch_add(1, Ordering::Relaxed),
             enqueued_at_ms: 0,
             lease_ms: 30_000,
         }])
@@ -91,6 +104,7 @@ impl Queues for Brief {
 
     async fn give_back(&self, queue: &str, _receipt: &str) -> Result<(), QueueError> {
         note(queue, Done::GivenBack);
+        self.is_given.store(queue != AGAIN, Ordering::Relaxed);
         Ok(())
     }
 
@@ -140,6 +154,22 @@ async fn what_nobody_takes_is_given_back_before_it_must_not_be_held() {
     let mut lattice = Lattice::start::<QueueBrief>(&[]).await;
     lattice.link_handler("away", &[("queue", "unseen")]).await;
     assert_eq!(done("unseen").await, Done::GivenBack);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_back_unseen_has_all_its_attempts_though_the_backend_counts() {
+    let mut lattice = Lattice::start::<QueueBrief>(&[]).await;
+    let config = [("queue", AGAIN), ("max_attempts", "1")];
+    lattice.link_handler("later", &config).await;
+    let before = all_done(AGAIN, 2).await;
+    assert_eq!(before, vec![Done::GivenBack; before.len()]);
+    let mut worker = lattice.handle("later").await;
+    let (delivery, answer) = worker.next().await;
+    assert_eq!(delivery.attempt, 1);
+    let before = all_done(AGAIN, 2).await;
+    answer.send(support::Outcome::Ack).unwrap();
+    let after = all_done(AGAIN, before.len() + 1).await;
+    assert_eq!(after.last(), Some(&Done::Settled(Outcome::Ack)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,7 @@ use crate::line::{self, Line, answered};
 use crate::queue::{Queue, ready};
 use crate::rabbit::Rabbit;
 use crate::receive::receive;
+use crate::room::Room;
 use crate::settings::{Create, LinkSettings};
 use crate::store::{self, nothing_said, parcel};
 
@@ -29,13 +30,18 @@ const LONGEST_DELAY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// What a link gives its component.
 #[derive(Debug)]
 pub(crate) struct RabbitQueues {
-    rabbit: Shared<Rabbit>,
+    pub(crate) rabbit: Shared<Rabbit>,
     settings: LinkSettings,
+    pub(crate) room: Arc<Room>,
 }
 
 impl RabbitQueues {
     pub(crate) fn new(rabbit: Shared<Rabbit>, settings: LinkSettings) -> Self {
-        Self { rabbit, settings }
+        Self {
+            rabbit,
+            settings,
+            room: Arc::default(),
+        }
     }
 
     /// Whether RabbitMQ and the link's own queue are there.
@@ -121,6 +127,7 @@ impl RabbitQueues {
             lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
         };
         let held = Lease {
+            _share: self.room.share(body.len()),
             line: Arc::downgrade(line),
             queue: Arc::clone(queue),
             acker: incoming.acker,
@@ -146,7 +153,7 @@ impl RabbitQueues {
     async fn bury(&self, line: &Line, lease: &Lease, why: &str) -> Result<(), QueueError> {
         let queue = &lease.queue.name;
         let dead = self.settings.dead(queue);
-        if dead == *queue {
+        if self.is_grave(queue) {
             let what = "dead-letter: the queue is the dead-letter queue itself";
             return Err(QueueError::unsupported(what));
         }
@@ -177,8 +184,14 @@ impl Queues for RabbitQueues {
     const POLL: Duration = Duration::from_secs(10);
     const LONGEST_LEASE: Duration = LONGEST;
     const LONGEST_HELD: Option<Duration> = Some(LONGEST);
+    // It is sent again, with the attempts that it had.
+    const COUNTS_GIVEN_BACK: bool = false;
     // A delivery is of the channel that received it.
     const HELD_HERE: bool = true;
+
+    fn is_grave(&self, queue: &str) -> bool {
+        self.settings.dead(queue) == queue
+    }
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
         Ok(ReceiptKey::of_this_process())
@@ -247,7 +260,18 @@ impl Queues for RabbitQueues {
     async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
         let line = self.rabbit.line()?;
         let queue = self.queue(&line, queue).await?;
-        let got = receive(&queue, want).await?.take().into_iter();
+        let until = Instant::now() + want.wait;
+        if self.room.is_full() {
+            self.rabbit.leases.forget_lost();
+        }
+        let Some(room) = self.room.left(&queue.name, until).await else {
+            return Ok(Vec::new());
+        };
+        let want = Want {
+            wait: until.saturating_duration_since(Instant::now()),
+            ..want
+        };
+        let got = receive(&queue, want, room).await?.take().into_iter();
         Ok(got
             .map(|incoming| self.lease(&line, &queue, incoming, want.lease))
             .collect())

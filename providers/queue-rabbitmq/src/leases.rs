@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::letter::History;
 use crate::line::Line;
 use crate::queue::Queue;
+use crate::room::Share;
 use crate::store;
 
 /// How long a message may be held in all: servers take messages from those who have them for half an
@@ -45,6 +46,8 @@ pub(crate) struct Lease {
     pub(crate) attempt: u32,
     pub(crate) since: Instant,
     pub(crate) until: Instant,
+    /// What it takes of the room of its link.
+    pub(crate) _share: Share,
 }
 
 impl Lease {
@@ -125,13 +128,23 @@ impl Leases {
             let lease = &held.lease;
             lease.queue.name == queue && lease.queue.is_open() && lease.until > Instant::now()
         };
+        let is_lost = |held: &Held| !held.lease.queue.is_open();
         // One that has ended is left to its timer, which gives the message back.
         if table.get(receipt).is_some_and(is_alive)
             && let Some(held) = table.remove(receipt)
         {
             return Ok(held.lease);
         }
+        if table.get(receipt).is_some_and(is_lost) {
+            table.remove(receipt);
+        }
         Err(QueueError::ReceiptExpired)
+    }
+
+    /// Drops the leases of channels that are gone: the server has given their messages back.
+    pub(crate) fn forget_lost(&self) {
+        let is_open = |held: &mut Held| held.lease.queue.is_open();
+        self.table.lock().retain(|_, held| is_open(held));
     }
 }
 

@@ -21,6 +21,10 @@
 //! all (1500000 milliseconds, `max-lease-ms`): a longer one is refused, in a receive, in the
 //! `lease_ms` of a link and in what extends it.
 //!
+//! Messages that are leased stay in memory. One receive takes 16 MiB and one message of any size at the most,
+//! and one second; what there is by then is what comes. While the workers of a link have 256 MiB, its receives
+//! wait until some of it is settled or goes back.
+//!
 //! Attempts are counted by quorum queues, and carried along when a message waits for its next one. A
 //! message that arrives just when a receive has waited long enough is given back by the server, which
 //! counts too, as it does when the connection is lost.
@@ -65,7 +69,10 @@ mod provider;
 mod queue;
 mod rabbit;
 mod receive;
+mod room;
 pub mod settings;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use provider::QueueRabbitmq;

@@ -275,11 +275,16 @@ impl SqsQueues {
     }
 
     async fn reject(&self, queue: &str, handle: &str, reason: &str) -> Result<(), QueueError> {
+        let dead = self.table.dead(queue);
+        let name = self.table.name(&dead)?;
+        if self.is_grave(queue) {
+            let what = "dead-letter: the queue is the dead-letter queue itself";
+            return Err(QueueError::unsupported(what));
+        }
+        let fifo = name.fifo;
         let taken = self.given.get(handle);
         let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        let dead = self.table.dead(queue);
-        let fifo = self.table.name(&dead)?.fifo;
         let letter = letter::write(&letter, fifo, self.most())?;
         self.post(&dead, letter).await?;
         self.delete(queue, handle).await
@@ -327,6 +332,8 @@ impl Queues for SqsQueues {
     const POLL: Duration = Duration::from_secs(5);
     /// SQS counts from when it gave the message, which is a little earlier than we had it.
     const LONGEST_RETRY: Duration = LONGEST_LEASE.saturating_sub(Duration::from_secs(60));
+    /// Extending does not help beyond that: SQS counts from when it gave the message.
+    const LONGEST_HELD: Option<Duration> = Some(LONGEST_LEASE);
     const HELD_HERE: bool = true;
 
     fn by_others(about: &About) -> ByOthers {
@@ -336,6 +343,13 @@ impl Queues for SqsQueues {
             About::Settle(Outcome::Reject(_)) => ByOthers::OnceEnded,
             About::Extend(_) => ByOthers::UnlessAnswered,
         }
+    }
+
+    fn is_grave(&self, queue: &str) -> bool {
+        // One link may call it by two names.
+        let name = |queue: &str| self.table.name(queue).ok().map(|name| name.text);
+        let own = name(queue);
+        own.is_some() && own == name(&self.table.dead(queue))
     }
 
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {

@@ -25,12 +25,20 @@
 //! which remembers it for that case. When that one has ended or does not answer the others extend in its
 //! place; they cannot reject, since SQS cannot be asked for the message, which comes again.
 //!
+//! A message whose handler nobody could be called for is given back after six hours, half of the twelve, and when
+//! the link ends. SQS counts it as one more receive. The copy of the provider that gave it back leaves those out of
+//! the attempts, as long as it runs and the link stays as it is; another copy, and one that was started again,
+//! count them. So where several copies receive from a queue, or a copy is started again meanwhile, a message of a
+//! component that is away for longer than `max_attempts` times six hours may become a dead letter that no handler
+//! has seen; `max_attempts` of 0 keeps it.
+//!
 //! # Dead letters
 //!
 //! The provider itself sends them to their queue before it deletes the message, so that the reason is
 //! with them; a redrive policy of SQS may be there besides. A crash between the two leaves the
-//! message in both queues. A dead letter is longer than its message, so the largest message is 4 KiB
-//! smaller than what a queue takes: the `max_message_bytes` of the link, and 256 KiB at least.
+//! message in both queues. A message of the dead-letter queue itself cannot be rejected. A dead letter
+//! is longer than its message, so the largest message is 4 KiB smaller than what a queue takes: the
+//! `max_message_bytes` of the link, and 256 KiB at least.
 //!
 //! # When SQS is away
 //!

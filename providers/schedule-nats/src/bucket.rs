@@ -90,7 +90,8 @@ impl Bucket {
     }
 
     /// Deletes a key that has not changed since it was read, and what the deletion leaves behind: a
-    /// component may put a job of a new name for every single time.
+    /// component may put a job of a new name for every single time. What is gone was written before the
+    /// revision that this gives; whatever the key has got since is later.
     ///
     /// The value goes first: a server that is killed would find it again in its files if only the
     /// mark that stands in its place were taken away.
@@ -98,14 +99,15 @@ impl Bucket {
         &self,
         key: &str,
         read: Revision,
-    ) -> Result<Change<()>, BucketError> {
+    ) -> Result<Change<Revision>, BucketError> {
         if self.purge(key, read).await? == 0 {
             return Ok(Change::Outdone);
         }
+        let after = next(read);
         let blank = Revision { number: 0, ..read };
         // Tells the other copies, unless the job has been put anew, which tells them more.
         if let Change::Outdone = self.ledger.delete(key, blank).await? {
-            return Ok(Change::Done(()));
+            return Ok(Change::Done(after));
         }
         let marker = self.read(key).await?;
         if marker.value.is_none() && marker.revision.number > 0 {
@@ -114,7 +116,7 @@ impl Bucket {
                 tracing::debug!(%error, "the mark of a deleted job stays");
             }
         }
-        Ok(Change::Done(()))
+        Ok(Change::Done(after))
     }
 
     /// Takes away what a key was up to a revision; gives the number of changes. Of a bucket that was
@@ -126,7 +128,7 @@ impl Bucket {
         }
         let subject = format!("{}{key}", store.prefix);
         let purge = store.stream.purge().filter(subject);
-        let purged = purge.sequence(last.number + 1).await;
+        let purged = purge.sequence(next(last).number).await;
         let purged = purged.map_err(|error| BucketError::Purge(error.into()))?;
         Ok(purged.purged)
     }
@@ -173,6 +175,14 @@ impl Bucket {
     }
 }
 
+/// The revision after one.
+pub(crate) fn next(revision: Revision) -> Revision {
+    Revision {
+        number: revision.number.saturating_add(1),
+        ..revision
+    }
+}
+
 /// The values that `consumer` hands over, `count` and what is written meanwhile.
 async fn take(consumer: OrderedPushConsumer, count: usize) -> Result<Option<Vec<Bytes>>, BoxError> {
     if count == 0 {
@@ -197,5 +207,34 @@ async fn take(consumer: OrderedPushConsumer, count: usize) -> Result<Option<Vec<
         if message.info()?.pending == 0 {
             return Ok(Some(values.into_values().flatten().collect()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_nats_box::NatsBox;
+
+    #[tokio::test]
+    async fn a_deletion_tells_up_to_where_it_went() {
+        let nats = NatsBox::start().await.unwrap();
+        let backend = NatsBackend::on(nats.client().await.unwrap(), None);
+        let new = NewBucket {
+            name: "jobs".to_owned(),
+            ..NewBucket::default()
+        };
+        let ledger = Ledger::open(backend, new).await.unwrap();
+        let bucket = Bucket { ledger };
+        let write = async |read| match bucket.write("a", "x".into(), read).await.unwrap() {
+            Change::Done(revision) => revision,
+            Change::Outdone => panic!("nobody else writes"),
+        };
+        let old = write(bucket.ledger().blank()).await;
+        let Change::Done(after) = bucket.delete("a", old).await.unwrap() else {
+            panic!("nobody has changed it");
+        };
+        let anew = write(bucket.read("a").await.unwrap().revision).await;
+        assert!(old < after && after <= anew, "{old:?}, {after:?}, {anew:?}");
     }
 }

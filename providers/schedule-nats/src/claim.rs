@@ -9,6 +9,10 @@ use crate::record::{Record, Running, Tried};
 /// the record again every second.
 pub(crate) const GONE_AFTER: u64 = 4000;
 
+/// After how much silence, in milliseconds and beside the period of a job, nobody has a clock by which its
+/// next tick will be due in time.
+const SET_BACK_AFTER: u64 = 30_000;
+
 /// Who would take a tick, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Taker {
@@ -66,12 +70,18 @@ pub(crate) fn step(
             Step::Clear
         });
     };
-    if now < next {
-        return Ok(Step::Wait(next));
-    }
+    let next = match by_clock_set_back(record, next, now, quiet) {
+        Some(due) => due,
+        None if now < next => return Ok(Step::Wait(next)),
+        None => next,
+    };
     let plan = record.plan()?;
     let latest = plan.latest(next, now);
-    let after = plan.after(latest.due);
+    let after = match record.period() {
+        // When the job was put may be to come.
+        Some(period) => Some(latest.due.saturating_add(period)),
+        None => plan.after(latest.due),
+    };
     let lost = record.lost.saturating_add(latest.skipped);
     let before = record.running.as_ref();
     let before = before.filter(|running| !running.replaced);
@@ -100,6 +110,15 @@ pub(crate) fn step(
         }
     };
     Ok(take(record, latest.due, missed, after, tried, taker))
+}
+
+/// The tick that is due now though the next one is said to be far: the clock by which that was said was set
+/// back since. While another copy goes by one that is ahead, each of its ticks is heard of.
+fn by_clock_set_back(record: &Record, next: u64, now: u64, quiet: u64) -> Option<u64> {
+    let period = record.period().filter(|period| *period > 0)?;
+    let ahead = next.saturating_sub(now);
+    let is_set_back = ahead > period && quiet >= period.saturating_add(SET_BACK_AFTER);
+    is_set_back.then(|| next.saturating_sub(ahead.div_ceil(period).saturating_mul(period)))
 }
 
 fn take(
@@ -240,6 +259,28 @@ mod tests {
         let days = 3 * 24 * 60 * 60 * 1000;
         let put_back = settled(&first.record, "a", later(0, 1000 + days)).unwrap();
         assert_eq!(taken(&put_back, 1100, "b").tick, first.tick);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_job() {
+        let day = 24 * 60 * 60 * 1000;
+        let ahead = record(Trigger::EveryMs(1000), day);
+        let calm = 1000 + SET_BACK_AFTER;
+        let step_at = |record: &Record, now, quiet| step(record, now, quiet, &taker("b", false));
+        // Another copy may still have a clock that is ahead.
+        let wait = step_at(&ahead, 500, calm - 1);
+        assert_eq!(wait, Ok(Step::Wait(day + 1000)));
+        let Ok(Step::Take(taken)) = step_at(&ahead, 500, calm) else {
+            panic!("it is taken");
+        };
+        assert_eq!((taken.tick.due_ms, taken.tick.missed), (0, 0));
+        let done = settled(&taken.record, "b", End::Over).unwrap();
+        assert_eq!(step_at(&done, 600, 100), Ok(Step::Wait(1000)));
+        // One that is due within its period waits for that, and one of the calendar for its time.
+        let soon = record(Trigger::EveryMs(1000), 0);
+        assert_eq!(step_at(&soon, 0, calm), Ok(Step::Wait(1000)));
+        let once = record(Trigger::AtMs(day), 0);
+        assert_eq!(step_at(&once, 0, calm), Ok(Step::Wait(day)));
     }
 
     #[test]

@@ -80,10 +80,15 @@ impl Desk {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         for _ in 0..TRIES {
             let stored = self.shop.bucket.read(&key).await?;
-            let old = stored.value.and_then(|value| Record::read(&value).ok());
-            let written = match old.map(|old| old.replaced_by(new.clone())) {
-                Some(Some(record)) => self.write(&key, &record, stored.revision).await?,
-                Some(None) => true,
+            let old = stored.value.as_ref();
+            let old = old.and_then(|value| Some((value, Record::read(value).ok()?)));
+            let written = match old.map(|(value, old)| (value, old.replaced_by(new.clone()))) {
+                Some((_, Some(record))) => self.write(&key, &record, stored.revision).await?,
+                Some((value, None)) => {
+                    // The watch may be late.
+                    self.shop.see(&key, stored.revision, value);
+                    true
+                }
                 None => self.add(&key, &new, stored.revision).await?,
             };
             if written {
@@ -167,8 +172,8 @@ impl Desk {
                 Some(_) => {}
             }
             let deleted = self.shop.bucket.delete(&key, stored.revision).await?;
-            if matches!(deleted, Change::Done(())) {
-                self.shop.gone(&key, Revision::LAST);
+            if let Change::Done(after) = deleted {
+                self.shop.gone(&key, after);
                 return Ok(());
             }
             tokio::time::sleep(backoff.delay()).await;

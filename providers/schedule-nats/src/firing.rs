@@ -8,8 +8,9 @@ use bytes::Bytes;
 use lattice_provider_sdk::nats::ledger::{Change, Revision};
 use lattice_provider_sdk::schedule::Told;
 use lattice_provider_sdk::{Backoff, chain};
+use tokio::time::Instant;
 
-use crate::bucket::BucketError;
+use crate::bucket::{BucketError, next};
 use crate::claim::{self, End, Step, Taken};
 use crate::record::{Record, Tried};
 use crate::settings::Manner;
@@ -24,6 +25,9 @@ pub(crate) const LONGEST_RETRY_MS: u64 = 30_000;
 const MOST_DOUBLINGS: u32 = 15;
 /// How often a tick that is being told is noted to be so.
 const BEAT: Duration = Duration::from_secs(1);
+/// How long it may take to read what became of a note whose answer did not come. With the note it is shorter
+/// than the silence after which we are taken for gone.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How often something is asked of a bucket that does not answer, and the pauses in between.
 const TRIES: usize = 6;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -103,23 +107,25 @@ fn is_ours(record: &Record, taken: &Taken) -> bool {
 /// Notes again and again that the tick is being told, so that the others do not take us for gone.
 async fn beat(shelf: &Shelf, key: &str, taken: &Taken, ours: Ours) -> Infallible {
     let (mut revision, mut value) = ours;
+    let mut due = Instant::now() + BEAT;
     loop {
-        tokio::time::sleep(BEAT).await;
-        match shelf.bucket.write(key, value.clone(), revision).await {
-            Ok(Change::Done(next)) => {
-                shelf.see(key, next, &value);
-                revision = next;
+        tokio::time::sleep_until(due).await;
+        due = Instant::now() + BEAT;
+        let written = shelf.bucket.write(key, value.clone(), revision);
+        // One whose answer was lost with the connection would hold up those that the others need to hear
+        // when it is back.
+        match tokio::time::timeout(BEAT, written).await {
+            Ok(Ok(Change::Done(now))) => {
+                shelf.see(key, now, &value);
+                revision = now;
             }
-            // The job was put anew, or is not ours any more.
-            Ok(Change::Outdone) => match read(shelf, key).await {
-                Ok(Some((now, record))) if is_ours(&record, taken) => {
-                    revision = now;
-                    value = record.write();
+            // The job was put anew, or is not ours any more, or an answer was lost or is late.
+            Ok(Ok(Change::Outdone)) | Err(_) => {
+                if let Some(now) = ours_now(shelf, key, taken).await {
+                    (revision, value) = now;
                 }
-                Ok(_) => std::future::pending().await,
-                Err(_) => {}
-            },
-            Err(error) => {
+            }
+            Ok(Err(error)) => {
                 tracing::debug!(
                     key,
                     error = chain(&error),
@@ -127,6 +133,15 @@ async fn beat(shelf: &Shelf, key: &str, taken: &Taken, ours: Ours) -> Infallible
                 );
             }
         }
+    }
+}
+
+/// The record as it is now; `None` when that cannot be told in time. Never ends when it is not ours any more.
+async fn ours_now(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Ours> {
+    let found = tokio::time::timeout(LOOK_WITHIN, read(shelf, key)).await;
+    match found.ok()?.ok()? {
+        Some((revision, record)) if is_ours(&record, taken) => Some((revision, record.write())),
+        _ => std::future::pending().await,
     }
 }
 
@@ -140,10 +155,13 @@ async fn catch_up(shelf: &Shelf, key: &str) {
 
 /// A job with its revision as it is now, which is taken in too.
 async fn read(shelf: &Shelf, key: &str) -> Result<Option<(Revision, Record)>, BucketError> {
+    let before = shelf.known(key);
     let stored = shelf.bucket.read(key).await?;
     let Some(value) = stored.value else {
-        // Whatever was known of it was before this.
-        shelf.gone(key, Revision::LAST);
+        // What was known of it before. It may have been put anew since, and the watch have told so.
+        if let Some(before) = before {
+            shelf.gone(key, next(before.revision));
+        }
         return Ok(None);
     };
     shelf.see(key, stored.revision, &value);
@@ -268,11 +286,13 @@ async fn settle_once(
         return Ok(Change::Done(()));
     };
     if settled.next.is_none() && !settled.stays {
-        let deleted = shelf.bucket.delete(key, revision).await?;
-        if matches!(deleted, Change::Done(())) {
-            shelf.gone(key, Revision::LAST);
-        }
-        return Ok(deleted);
+        return Ok(match shelf.bucket.delete(key, revision).await? {
+            Change::Done(after) => {
+                shelf.gone(key, after);
+                Change::Done(())
+            }
+            Change::Outdone => Change::Outdone,
+        });
     }
     let value = settled.write();
     Ok(
@@ -289,7 +309,7 @@ async fn settle_once(
 /// Clears the record of a job away that has no ticks to come.
 async fn clear(shelf: &Shelf, key: &str, revision: Revision) {
     match shelf.bucket.delete(key, revision).await {
-        Ok(Change::Done(())) => shelf.gone(key, Revision::LAST),
+        Ok(Change::Done(after)) => shelf.gone(key, after),
         Ok(Change::Outdone) => catch_up(shelf, key).await,
         Err(error) => {
             tracing::debug!(key, error = chain(&error), "could not clear a job away");

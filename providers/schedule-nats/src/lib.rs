@@ -23,16 +23,17 @@
 //! tells the component. So a tick that was taken is not taken again, whatever happens then. When the
 //! copy dies before the component has answered, nobody knows what became of the tick. By default it
 //! is left at that, and the next tick counts it as missed; that is noticed after four seconds of
-//! silence, by the clock of the one who notices it; with `on_lost = again` it is told
-//! again, by another copy, for handlers that can bear to hear of a tick twice.
+//! silence, by the clock of the one who notices it, while NATS was there; with `on_lost = again` it is
+//! told again, by another copy, for handlers that can bear to hear of a tick twice.
 //!
 //! A tick is told again, after a pause and a few times, when the component answers with an error, or
 //! traps. When no answer comes in time, it is not, except with `on_lost = again`.
 //!
-//! When nobody is there to be told, or the component refuses the call before it begins since it has no
-//! room or stops, the component has heard nothing: that is no attempt. The copy gives the tick back,
-//! and any copy takes it again after a pause that grows up to 30 seconds, until the next tick of the
-//! job is due, which counts it as missed. A job for a single time waits for as long as it takes.
+//! When nobody is there to be told, or NATS takes no call before its time is over, or the component
+//! refuses the call before it begins since it has no room or stops, the component has heard nothing:
+//! that is no attempt. The copy gives the tick back, and any copy takes it again after a pause that
+//! grows up to 30 seconds, until the next tick of the job is due, which counts it as missed. A job for
+//! a single time waits for as long as it takes.
 //!
 //! # Changes
 //!
@@ -46,7 +47,8 @@
 //! The next tick of a job comes after the handler has returned. When several are due by then, or
 //! when no copy was there to tell, the last of them is told, and `missed` counts the others. Times
 //! are those of the machine where the provider runs: copies whose clocks differ still tell each tick
-//! once, by the clock that is ahead.
+//! once, by the clock that is ahead. When a clock is set back, a job that is due every so often is told
+//! again after its period and half a minute; one with a cron trigger when the clock has caught up.
 
 mod bucket;
 mod claim;
@@ -55,6 +57,7 @@ mod firing;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hearing;
 mod key;
 mod own;
 mod provider;

@@ -152,6 +152,14 @@ impl Record {
         Plan::read(&self.trigger(), self.time_zone.as_deref(), self.from)
     }
 
+    /// The time between two ticks, if that is what the job says.
+    pub(crate) fn period(&self) -> Option<u64> {
+        match self.trigger {
+            StoredTrigger::EveryMs(period) => Some(period),
+            StoredTrigger::Cron(_) | StoredTrigger::AtMs(_) => None,
+        }
+    }
+
     /// Whether the tick that is being told is of a time for which the job is not put any more.
     pub(crate) fn tells_of_before(&self) -> bool {
         self.running

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_provider_sdk::nats::ledger::{Revision, Seen};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::bucket::{Bucket, OpenError};
+use crate::hearing::Hearing;
 use crate::key::Owner;
 use crate::record::Record;
 use crate::settings::{Manner, ShopSettings};
@@ -74,6 +76,7 @@ pub(crate) struct Shelf {
     pub(crate) copy: String,
     jobs: Mutex<BTreeMap<String, Known>>,
     callers: Mutex<HashMap<Owner, Callers>>,
+    hearing: Hearing,
     /// Jobs of which a tick is being taken or told here.
     in_hand: Mutex<HashSet<String>>,
     /// Told when anything of the above has changed.
@@ -108,6 +111,7 @@ impl Shop {
             ),
             jobs: Mutex::default(),
             callers: Mutex::default(),
+            hearing: Hearing::default(),
             in_hand: Mutex::default(),
             changed: Notify::new(),
             firing: TaskTracker::new(),
@@ -163,6 +167,18 @@ impl Shelf {
     /// Takes in that all jobs of earlier makings of the bucket are gone.
     fn lost(&self, blank: Revision) {
         self.jobs.lock().retain(|_, known| known.revision >= blank);
+    }
+
+    /// Looks whether the others can be heard.
+    pub(crate) fn listen(&self) {
+        let nats = self.bucket.ledger().nats();
+        let connection = nats.is_connected().then(|| nats.connections());
+        self.hearing.look(connection);
+    }
+
+    /// How long nothing has been heard of a job, while there was something to hear.
+    pub(crate) fn quiet(&self, known: &Known) -> Duration {
+        self.hearing.quiet(known.since)
     }
 
     /// A job as it was last seen.
@@ -267,7 +283,7 @@ async fn watch(shelf: Arc<Shelf>) {
         Seen::Gone(key, revision) => shelf.gone(&key, revision),
         Seen::Lost(blank) => shelf.lost(blank),
         // What went meanwhile is found out when a tick of it is to be taken.
-        Seen::Missed => {}
+        Seen::Missed => shelf.hearing.missed(),
     };
     match shelf.bucket.ledger().follow(tell).await {}
 }

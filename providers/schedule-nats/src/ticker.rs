@@ -26,13 +26,14 @@ pub(crate) async fn run(shelf: Arc<Shelf>) {
     let mut number = 0_u64;
     while !shelf.stop.is_cancelled() {
         let mut next = now_ms() + millis(LONGEST_SLEEP);
+        shelf.listen();
         for (key, known, caller) in shelf.at_hand() {
             number += 1;
             let taker = Taker {
                 by: format!("{}-{number}", shelf.copy),
                 again: caller.manner.again,
             };
-            let quiet = millis(known.since.elapsed());
+            let quiet = millis(shelf.quiet(&known));
             match claim::step(&known.record, now_ms(), quiet, &taker) {
                 Ok(Step::Wait(until)) => next = next.min(until),
                 Ok(Step::Rest) => {}

@@ -211,6 +211,31 @@ async fn jobs_that_are_put_at_once_are_counted() {
     assert_eq!((stored, cart.names().await.len()), (1, 1));
 }
 
+/// What is put while an older one goes is not taken to be gone with it.
+#[tokio::test]
+async fn a_job_that_is_put_while_it_is_deleted_is_told_of() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let mut told = lattice.listen("cart").await;
+    let cart = lattice.link("cart", "default", &[]).await;
+    let put = || cart.put("often", Trigger::EveryMs(100));
+    for _ in 0..10 {
+        put().await.unwrap();
+        let puts = async {
+            for _ in 0..16 {
+                put().await.unwrap();
+            }
+        };
+        let (deleted, ()) = tokio::join!(cart.delete("often"), puts);
+        deleted.unwrap();
+        put().await.unwrap();
+        told.within(MS(0)).await;
+        // One or another may have been on its way before.
+        for _ in 0..3 {
+            told.tick().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn links_follow_the_config_of_the_provider() {
     let mut lattice = Lattice::start(PROGRAM).await;

@@ -37,16 +37,20 @@
 //! component. What the handler says settles the message; a trap, an answer that does not come in
 //! time, and a host that goes away in the middle are failures: the message comes again after a
 //! delay, and goes to the dead-letter queue with the last cause after `max_attempts`. A call that
-//! never started (nobody runs the component, or all who do are overloaded) is nobody's failure: it is
-//! made again with growing delays while the lease is kept alive, costs no attempt, and slows the
-//! receiving down for all. So a component that is away over night finds its messages in the queue. A
+//! never started (nobody runs the component, all who do are overloaded, or it could not leave the
+//! process while the lattice's NATS is away) is nobody's failure: it is made again with growing delays
+//! while the lease is kept alive, costs no attempt, and slows the receiving down for all. So a component that is away over night finds its messages in the queue. A
 //! backend that lets nobody have a message for long gets it back meanwhile, behind those that came
-//! later. What is to come again later than the backend can do comes as late as it can.
+//! later. Where it counts that as a delivery, the copy of the provider that gave the message back does
+//! not, as long as its link stays; it knows of 16384 messages. What is to come again later than the
+//! backend can do comes as late as it can.
 //!
 //! # Dead letters
 //!
 //! Those of the queue `jobs` are in the queue `jobs-dead` unless the backend's own settings name
-//! another one, and [`dead_letter`] says what they look like.
+//! another one, and [`dead_letter`] says what they look like. In a queue that is its own dead-letter
+//! queue, nothing can be rejected, and `max_attempts` does not count: what is there comes until it is
+//! acknowledged.
 //!
 //! # Features
 //!

@@ -121,6 +121,10 @@ pub trait Queues: Send + Sync + 'static {
     /// whose handler cannot be called for half of that is given back by [`Queues::give_back`].
     const LONGEST_HELD: Option<Duration> = None;
 
+    /// Whether [`Queues::give_back`] counts as an attempt at the backend. The caller of handlers leaves those
+    /// out that it gave back itself; other copies of the provider do not know of them.
+    const COUNTS_GIVEN_BACK: bool = true;
+
     /// Whether the process that received a message settles it. Calls to settle and to extend that
     /// reach another copy of the provider are passed on to it then, as [`Queues::by_others`] says.
     const HELD_HERE: bool = false;
@@ -129,6 +133,12 @@ pub trait Queues: Send + Sync + 'static {
     /// the [`ReceiptKey`] has to be one that they know; else it may be that of the process.
     fn by_others(_about: &About) -> ByOthers {
         ByOthers::Never
+    }
+
+    /// Whether dead letters of a queue would go to that queue itself, so that nothing can be rejected
+    /// there. No attempt is one too many then.
+    fn is_grave(&self, _queue: &str) -> bool {
+        false
     }
 
     /// What the receipts of a queue are sealed with: something that all copies of the provider know
@@ -182,7 +192,7 @@ pub trait Queues: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Gives back at once what no worker has begun with. It counts as an attempt, unless the backend can
-    /// do better.
+    /// do better and says so by [`Queues::COUNTS_GIVEN_BACK`].
     fn give_back(
         &self,
         queue: &str,
@@ -209,10 +219,15 @@ impl<B: Queues> Queues for Arc<B> {
     const LONGEST_LEASE: Duration = B::LONGEST_LEASE;
     const LONGEST_RETRY: Duration = B::LONGEST_RETRY;
     const LONGEST_HELD: Option<Duration> = B::LONGEST_HELD;
+    const COUNTS_GIVEN_BACK: bool = B::COUNTS_GIVEN_BACK;
     const HELD_HERE: bool = B::HELD_HERE;
 
     fn by_others(about: &About) -> ByOthers {
         B::by_others(about)
+    }
+
+    fn is_grave(&self, queue: &str) -> bool {
+        B::is_grave(self, queue)
     }
 
     async fn receipt_key(&self, queue: &str) -> Result<ReceiptKey, QueueError> {

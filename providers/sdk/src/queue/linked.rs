@@ -80,8 +80,13 @@ impl<B: Queues> Linked<B> {
         self.lease
     }
 
-    pub(crate) fn max_attempts(&self) -> u32 {
-        self.max_attempts
+    /// How often a message of a queue is delivered; zero for no limit. What is dead already has none: it
+    /// could go nowhere, and nobody would be told of it any more.
+    pub(crate) fn max_attempts(&self, queue: &str) -> u32 {
+        match self.queues.is_grave(queue) {
+            true => 0,
+            false => self.max_attempts,
+        }
     }
 
     pub(crate) async fn send(&self, queue: &str, message: Message, delay: Option<u32>) -> Sent {
@@ -165,7 +170,7 @@ impl<B: Queues> Linked<B> {
     async fn without_the_dead(&self, queue: &str, got: Vec<Delivery>) -> Vec<Delivery> {
         let (dead, alive): (Vec<_>, Vec<_>) = got
             .into_iter()
-            .partition(|delivery| self.is_spent(delivery.attempt));
+            .partition(|delivery| self.is_spent(queue, delivery.attempt));
         for delivery in dead {
             let reason = spent(delivery.attempt);
             let rejected = Outcome::Reject(reason);
@@ -184,8 +189,9 @@ impl<B: Queues> Linked<B> {
     }
 
     /// Whether a delivery is one too many.
-    pub(crate) fn is_spent(&self, attempt: u32) -> bool {
-        self.max_attempts != 0 && attempt > self.max_attempts
+    pub(crate) fn is_spent(&self, queue: &str, attempt: u32) -> bool {
+        let most = self.max_attempts(queue);
+        most != 0 && attempt > most
     }
 
     pub(crate) async fn sealed(

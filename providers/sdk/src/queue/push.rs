@@ -3,6 +3,7 @@
 mod call;
 mod pace;
 mod settings;
+mod unbegun;
 mod work;
 
 use std::collections::HashMap;

@@ -86,3 +86,19 @@ fn told(error: &CallError) -> Told {
         _ => Told::Unknown(why),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_was_never_sent_is_as_if_nobody_was_told() {
+        let late = |sent| CallError::Deadline {
+            subject: "s".to_owned(),
+            after: Duration::from_secs(1),
+            sent,
+        };
+        assert!(matches!(told(&late(false)), Told::Unheard(_)));
+        assert!(matches!(told(&late(true)), Told::Unknown(_)));
+    }
+}

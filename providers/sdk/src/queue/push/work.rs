@@ -14,6 +14,7 @@ use tracing::field::Empty;
 use super::call::{HANDLE, HANDLER, outcome, params};
 use super::pace::Pace;
 use super::settings::PushSettings;
+use super::unbegun::Unbegun;
 use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::link::ProviderLink;
@@ -42,6 +43,8 @@ pub(crate) struct Worker<B> {
     over: CancellationToken,
     /// The lines about retries that the backend cannot do as late as they should come.
     early: Lines,
+    /// What was given back before a call began, where the backend counts it.
+    unbegun: Unbegun,
     /// Where deliveries are settled that only this process can settle.
     home: Option<String>,
 }
@@ -97,15 +100,20 @@ impl<B: Queues> Worker<B> {
             call: session.call_through(link, HANDLER, HANDLE, Instant::now()),
             over,
             early: Lines::default(),
+            unbegun: Unbegun::default(),
             home: B::HELD_HERE.then(|| elsewhere::home(session)),
         }
     }
 
     /// Has a message handled and settles it.
-    pub(crate) async fn work(&self, delivery: Delivery) {
+    pub(crate) async fn work(&self, mut delivery: Delivery) {
         let received = Instant::now();
+        if B::COUNTS_GIVEN_BACK {
+            delivery.attempt = self.unbegun.attempt(&delivery.id, delivery.attempt);
+        }
         let (receipt, attempt) = (delivery.receipt.clone(), delivery.attempt);
-        if self.linked.is_spent(attempt) {
+        if self.linked.is_spent(self.linked.own_queue(), attempt) {
+            self.unbegun.forget(&delivery.id);
             let how = Outcome::Reject(spent(attempt));
             self.settle(&receipt, Some(how)).await;
             return;
@@ -127,6 +135,11 @@ impl<B: Queues> Worker<B> {
             Ended::Unbegun => None,
             Ended::Lost => return,
         };
+        match &how {
+            None if B::COUNTS_GIVEN_BACK => self.unbegun.note(&id),
+            Some(Outcome::Ack | Outcome::Reject(_)) => self.unbegun.forget(&id),
+            None | Some(Outcome::Retry(_)) => {}
+        }
         let how = how.map(|how| self.possible(how, received));
         self.settle(&receipt, how).await;
     }
@@ -147,7 +160,7 @@ impl<B: Queues> Worker<B> {
     }
 
     fn is_last(&self, attempt: u32) -> bool {
-        let most = self.linked.max_attempts();
+        let most = self.linked.max_attempts(self.linked.own_queue());
         most != 0 && attempt >= most
     }
 
