@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::{ETAG, HeaderName, IF_MATCH, LAST_MODIFIED, RANGE};
 use http::{Method, Response, StatusCode};
-use lattice_azure::{Azure, AzureRequest};
+use lattice_azure::{Azure, AzureError, AzureRequest};
 use lattice_backend_http::reading::{self, PieceError, length, text};
 use lattice_backend_http::{date, encode};
 use lattice_provider_sdk::Backoff;
@@ -62,15 +62,23 @@ pub(crate) async fn delete_version(
     let mut asked = request("delete the blob", Method::DELETE, id);
     // Azure keeps a blob that has some, unless told so.
     asked.headers = vec![(SNAPSHOTS, "include".to_owned())];
+    let is_any = tag.is_none();
     asked.headers.extend(tag.map(|tag| (IF_MATCH, tag)));
     match azure.ask(&asked).await {
         // It was written anew, or is gone.
-        Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => Ok(()),
+        Err(error) if !is_any && is_of_another_version(&error) => Ok(()),
         deleted => match deleted.map_err(|error| of_blob(&error, id)) {
             Err(BlobError::NoObject(_)) => Ok(()),
             done => done.map(drop),
         },
     }
+}
+
+/// Whether Azure refuses since the blob is there in another version than the one that was named. With
+/// the same status it says that somebody has a lease of the blob.
+fn is_of_another_version(error: &AzureError) -> bool {
+    let code = error.code();
+    matches!(code, Some("ConditionNotMet" | "SourceConditionNotMet"))
 }
 
 /// Opens a blob for reading.
@@ -145,13 +153,16 @@ pub(crate) async fn copy_version(
 ) -> Result<(), BlobError> {
     let mut asked = request("copy the blob", Method::PUT, to);
     asked.headers = vec![(COPY_SOURCE, azure.url(&path(from)))];
+    let is_any = tag.is_none();
     asked.headers.extend(tag.map(|tag| (COPY_IF_MATCH, tag)));
     let copied = azure.ask(&asked).await;
-    let mut answer = copied.map_err(|error| match error.status() {
-        Some(StatusCode::PRECONDITION_FAILED) => {
-            BlobError::Unavailable("the object was replaced while it was copied".to_owned())
+    let mut answer = copied.map_err(|error| {
+        if !is_any && is_of_another_version(&error) {
+            return BlobError::Unavailable(
+                "the object was replaced while it was copied".to_owned(),
+            );
         }
-        _ => of_container(&error, &to.container),
+        of_container(&error, &to.container)
     })?;
     let mut pause = Backoff::new(LOOK, LONGEST_LOOK);
     loop {

@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
+use http::Method;
+use http::header::HeaderName;
+use lattice_azure::AzureRequest;
 use lattice_provider_sdk::Settings;
 use lattice_provider_sdk::blobstore::{
     Blob, BlobError, BlobSettings, ObjectId, PartRoom, Span, Upload, seconds,
@@ -82,6 +85,18 @@ impl Azurite {
 
     async fn copy(&self, from: &ObjectId, to: &ObjectId) -> Result<(), BlobError> {
         blobs::copy(&self.account.azure, from, to).await
+    }
+
+    /// Takes a lease that does not end.
+    async fn lease(&self, id: &ObjectId) {
+        let mut asked = AzureRequest::new("lease the blob", Method::PUT, blobs::path(id));
+        asked.query = vec![("comp", "lease")];
+        let header = |name, value: &str| (HeaderName::from_static(name), value.to_owned());
+        asked.headers = vec![
+            header("x-ms-lease-action", "acquire"),
+            header("x-ms-lease-duration", "-1"),
+        ];
+        self.account.azure.ask(&asked).await.unwrap();
     }
 
     async fn names(&self, container: &str) -> Result<Vec<String>, BlobError> {
@@ -189,6 +204,30 @@ async fn what_is_written_while_a_blob_is_moved_is_kept() {
     assert_eq!(blobs::move_to(azure, &from, &to).await, Err(gone));
     let deleted = blobs::delete_version(azure, &from, found).await;
     assert_eq!(deleted, Ok(()));
+}
+
+#[tokio::test]
+async fn a_blob_of_which_somebody_has_a_lease_is_told_neither_deleted_nor_replaced() {
+    let azurite = azurite(&[]).await;
+    let azure = &azurite.account.azure;
+    azurite.create("corp").await;
+    let (leased, free) = (id("corp", "leased"), id("corp", "free"));
+    for blob in [&leased, &free] {
+        azurite.write(blob, blob.object.clone()).await.unwrap();
+    }
+    azurite.lease(&leased).await;
+    for refused in [
+        blobs::delete(azure, "corp", "leased").await,
+        blobs::copy(azure, &free, &leased).await,
+        blobs::move_to(azure, &free, &leased).await,
+        blobs::move_to(azure, &leased, &id("corp", "moved")).await,
+    ] {
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains("LeaseIdMissing"), "{why}");
+    }
+    for blob in [&leased, &free] {
+        assert_eq!(azurite.read(blob).await.unwrap(), blob.object.as_bytes());
+    }
 }
 
 #[tokio::test]

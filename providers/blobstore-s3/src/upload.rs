@@ -12,6 +12,8 @@ use lattice_provider_sdk::blobstore::{BlobError, ObjectId, Upload};
 use lattice_provider_sdk::chain;
 
 use crate::client::{Ask, S3};
+use crate::error::S3Error;
+use crate::objects::Found;
 
 /// How many parts an object may have.
 pub(crate) const MOST_PARTS: u64 = 10_000;
@@ -182,20 +184,31 @@ impl S3 {
         ask.body = Bytes::from(body);
         // The second time there would be no such upload any more.
         ask.once = true;
+        let before = self.look(parts).await;
         let Err(error) = self.ask_xml(&ask).await else {
             return Ok(());
         };
         let is_unheard = error.is_unheard();
         let error = error.of_container(&parts.id.container);
-        if is_unheard && self.has_become(parts, tags.len()).await {
+        if is_unheard && self.has_become(parts, tags.len(), &before).await {
             return Ok(());
         }
         Err(error)
     }
 
+    /// What stands in the place of the object to be.
+    async fn look(&self, parts: &Parts) -> Result<Found, S3Error> {
+        self.head(&parts.id.container, &parts.id.object).await
+    }
+
     /// Whether an upload whose end was not heard of has become its object after all: then there is
     /// no such upload any more. The service may still be at it.
-    async fn has_become(&self, parts: &Parts, count: usize) -> bool {
+    async fn has_become(
+        &self,
+        parts: &Parts,
+        count: usize,
+        before: &Result<Found, S3Error>,
+    ) -> bool {
         let looks = async {
             let mut ask = parts.ask("look at the parts", Method::GET);
             ask.query.push(("max-parts", "1"));
@@ -210,10 +223,22 @@ impl S3 {
             return false;
         }
         // Somebody else may have taken the parts away, such as a rule of the bucket. What was made
-        // of parts is called after their number.
-        let found = self.head(&parts.id.container, &parts.id.object).await;
-        let tag = found.ok().and_then(|found| found.tag).unwrap_or_default();
-        tag.trim_matches('"').ends_with(&format!("-{count}"))
+        // of parts is called after their number, and so may be what was there before.
+        let Ok(found) = self.look(parts).await else {
+            return false;
+        };
+        let tag = found.tag.as_deref().unwrap_or_default();
+        tag.trim_matches('"').ends_with(&format!("-{count}")) && is_new(&found, before)
+    }
+}
+
+/// Whether an object is another one than was there before, which was maybe not to be known.
+fn is_new(found: &Found, before: &Result<Found, S3Error>) -> bool {
+    match before {
+        Ok(before) => found.tag != before.tag || found.info != before.info,
+        // There was none; who may not list a bucket is not let look where there is none.
+        Err(error @ S3Error::Refused { .. }) => !error.may_pass(),
+        Err(_) => false,
     }
 }
 

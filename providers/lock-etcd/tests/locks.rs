@@ -36,6 +36,7 @@ cases! {
     leaders_follow_each_other
     offices_are_given_up
     a_deaf_leader_keeps_its_time
+    an_office_that_nobody_heard_of_is_free
 }
 
 /// Waiters through two copies of the provider get the lock in the order in which they came.

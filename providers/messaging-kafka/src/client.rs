@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::answers::Answers;
 use crate::settings::ServerSettings;
@@ -24,6 +25,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const QUEUE_WITHIN: Duration = Duration::from_secs(1);
 /// How long brokers may take to confirm a message.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
+/// A producer that gave up in the place of another is not replaced sooner than this: it is not given to
+/// us to send, or the brokers are not well.
+const REPLACE_EVERY: Duration = Duration::from_secs(5);
 /// What a message has besides its body.
 const OVERHEAD: usize = 64 * 1024;
 
@@ -77,8 +81,7 @@ fn has_no_topic(code: RDKafkaErrorCode) -> bool {
 /// Brokers, and what is published to them.
 pub(crate) struct Kafka {
     pub(crate) settings: ServerSettings,
-    /// Another one takes its place when it can send no more.
-    producer: Mutex<Arc<Producer>>,
+    producer: Mutex<Current>,
     /// What the library last said of connections that failed.
     told: Told,
     answers: OnceCell<Arc<Answers>>,
@@ -99,6 +102,13 @@ pub(crate) fn config(settings: &ServerSettings) -> ClientConfig {
         .set("receive.message.max.bytes", "200000000");
     settings.security.apply(&mut config);
     config
+}
+
+/// The producer; another one takes its place when it can send no more.
+struct Current {
+    producer: Arc<Producer>,
+    /// When one was replaced last.
+    replaced: Option<Instant>,
 }
 
 /// A producer that closes where waiting for that blocks nobody.
@@ -134,7 +144,10 @@ impl Kafka {
         let producer = Producer::make(settings, &told).map_err(ClientError::Make)?;
         let kafka = Self {
             settings: settings.clone(),
-            producer: Mutex::new(Arc::new(producer)),
+            producer: Mutex::new(Current {
+                producer: Arc::new(producer),
+                replaced: None,
+            }),
             told,
             answers: OnceCell::new(),
         };
@@ -143,14 +156,19 @@ impl Kafka {
     }
 
     /// The producer, or another one: one that sends each message once gives up for good where it does
-    /// not know any more what the brokers have, as after they have lost or forgotten something.
+    /// not know any more what the brokers have, as after they have lost or forgotten something. Where
+    /// the one before has done so just now, it is that one, which says why.
     fn producer(&self) -> Result<Arc<Producer>, KafkaError> {
-        let mut producer = self.producer.lock();
-        if let Some((_, why)) = producer.get().client().fatal_error() {
+        let mut current = self.producer.lock();
+        let is_due = |at: Instant| at.elapsed() >= REPLACE_EVERY;
+        if current.replaced.is_none_or(is_due)
+            && let Some((_, why)) = current.producer.get().client().fatal_error()
+        {
             tracing::warn!(why, "a Kafka producer can send no more, making another one");
-            *producer = Arc::new(Producer::make(&self.settings, &self.told)?);
+            current.replaced = Some(Instant::now());
+            current.producer = Arc::new(Producer::make(&self.settings, &self.told)?);
         }
-        Ok(Arc::clone(&producer))
+        Ok(Arc::clone(&current.producer))
     }
 
     /// Asks whether the brokers are there and have these topics, which they make if they are set
@@ -217,9 +235,22 @@ impl Kafka {
             has_no_topic: false,
         })?;
         let sent = producer.get().send(record, QUEUE_WITHIN).await;
-        sent.map(drop).map_err(|(error, _)| Unpublished {
-            has_no_topic: error.rdkafka_error_code().is_some_and(has_no_topic),
-            error: self.refusal(out.topic, out.body.len(), &error),
+        sent.map(drop).map_err(|(error, _)| {
+            let code = error.rdkafka_error_code();
+            let fatal = producer.get().client().fatal_error();
+            match fatal.filter(|_| code == Some(RDKafkaErrorCode::Fatal)) {
+                Some((code, why)) => Unpublished {
+                    has_no_topic: has_no_topic(code),
+                    error: MessagingError::other(format!(
+                        "could not publish to `{}`: {why}",
+                        out.topic
+                    )),
+                },
+                None => Unpublished {
+                    has_no_topic: code.is_some_and(has_no_topic),
+                    error: self.refusal(out.topic, out.body.len(), &error),
+                },
+            }
         })
     }
 

@@ -11,29 +11,36 @@ use async_nats::{SubscribeError, Subscriber, UnsubscribeError};
 use futures::StreamExt as _;
 use lattice_provider_sdk::Shared;
 use lattice_provider_sdk::messaging::{Deliverer, Intake, Tasks, Verdict};
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::settings::Subscription;
 use crate::{letters, message};
 
-/// Hands what arrives on a subject to the component, until the link goes away; what has arrived by then is
-/// handed over as far as there is time.
+/// Hands what arrives on a subject to the component, from when `turn` is cancelled until the link goes
+/// away; what has arrived by then is handed over as far as there is time.
 pub(crate) async fn begin(
     cluster: &Arc<Shared<Cluster>>,
     deliverer: &Deliverer,
     subscription: &Subscription,
     intake: &Intake,
+    turn: &CancellationToken,
 ) -> Result<(), SubscribeError> {
     let Subscription { subject, group } = subscription;
     let subscriber = cluster.nats.queue_subscribe(subject.clone(), group.clone());
     let mut subscriber = subscriber.await?;
     let (cluster, deliverer) = (Arc::clone(cluster), deliverer.clone());
     let (leaving, tasks) = (intake.leaving(), intake.tasks());
+    let turn = turn.clone();
     intake.tasks().spawn(async move {
+        let taken = async {
+            turn.cancelled().await;
+            take(&mut subscriber, &cluster, &deliverer, &tasks).await;
+        };
         tokio::select! {
             biased;
             () = leaving.cancelled() => {}
-            () = take(&mut subscriber, &cluster, &deliverer, &tasks) => {}
+            () = taken => {}
         }
         // NATS gives the rest to others, but not what has come already: that is taken until all that is
         // under way is cut off.
@@ -48,9 +55,14 @@ pub(crate) async fn begin(
 
 /// Has no more sent; what has come can still be read. Without a connection nothing is on its way that
 /// could be waited for.
+///
+/// With one, the client reads what is there before it does this, and ends the stream after that. `drain`
+/// would have it subscribe once more where it connects anew meanwhile, with nobody to read what comes, and
+/// ends the stream with the next thing that the client does. What the server sends until it has heard this
+/// is lost, as with `drain` where there is much to do.
 async fn end(subscriber: &mut Subscriber, is_connected: bool) -> Result<(), UnsubscribeError> {
     match is_connected {
-        true => subscriber.drain().await,
+        true => subscriber.unsubscribe_after(0).await,
         false => subscriber.unsubscribe().await,
     }
 }

@@ -13,8 +13,11 @@
 //! there, through a link of its own. Copies of this provider on several hosts share the messages of
 //! a link; two links that subscribe to the same subject each get them all, unless they name the same
 //! queue group. When the link goes or changes, what has arrived by then is still handed over, as far as
-//! that takes three seconds at most. A dead letter that the link itself hears, and that fails too, is in the
-//! log alone.
+//! that takes three seconds at most. A link that changes subscribes anew before that, and what arrives
+//! meanwhile waits for its turn; not so where the link names a stream, or for some subject another
+//! queue group than before. What a server has sent when it hears that a subscription ends, and the client
+//! reads only later, is lost: at a high rate, what comes in the time to the server and back. A dead letter
+//! that the link itself hears, and that fails too, is in the log alone.
 //!
 //! # JetStream
 //!
@@ -43,6 +46,7 @@
 mod broker;
 mod cluster;
 mod core;
+mod groups;
 mod jetstream;
 mod letters;
 mod message;

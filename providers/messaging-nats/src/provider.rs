@@ -13,13 +13,14 @@ use lattice_provider_sdk::{
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::NatsBroker;
 use crate::cluster::Cluster;
 use crate::jetstream::{ConsumerError, Trouble};
 use crate::reach::Reach;
-use crate::settings::{ClusterSettings, SourceSettings};
-use crate::{core, jetstream};
+use crate::settings::{ClusterSettings, SourceSettings, Subscription};
+use crate::{core, groups, jetstream};
 
 /// How long what is under way may take when its link is deleted.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -50,6 +51,7 @@ struct Told {
     troubles: Vec<Trouble>,
     /// Whether all of them are kept in streams.
     is_stored: bool,
+    subscriptions: Vec<Subscription>,
     intake: Intake,
 }
 
@@ -98,7 +100,8 @@ impl MessagingNats {
         Ok(source)
     }
 
-    async fn tell(&self, link: &ProviderLink) -> Result<Told, LinkError> {
+    /// Begins to take messages; those of core NATS are handed over when `turn` is cancelled.
+    async fn tell(&self, link: &ProviderLink, turn: &CancellationToken) -> Result<Told, LinkError> {
         let settings = Settings::of(&self.session, link);
         let source = self.source(link, &settings)?;
         let fleeting = Defaults {
@@ -118,6 +121,7 @@ impl MessagingNats {
             cluster: Arc::clone(&cluster),
             troubles: Vec::new(),
             is_stored: source.subscriptions.is_empty() && !source.consumers.is_empty(),
+            subscriptions: source.subscriptions.clone(),
             intake: Intake::new(),
         };
         for consumer in source.consumers {
@@ -133,10 +137,42 @@ impl MessagingNats {
         }
         let deliverer = Deliverer::new(&self.session, link, fleeting, &told.intake);
         for subscription in &source.subscriptions {
-            let begun = core::begin(&cluster, &deliverer, subscription, &told.intake).await;
+            let begun = core::begin(&cluster, &deliverer, subscription, &told.intake, turn).await;
             begun.map_err(|e| LinkError::unavailable(chain(&e)))?;
         }
         Ok(told)
+    }
+
+    /// Whether a changed link can begin before the old one ends. A message must not come to both, which
+    /// being of one queue group makes sure of. Streams keep their messages meanwhile, and have an order.
+    fn can_follow(&self, link: &ProviderLink) -> bool {
+        if messaging::check_package(link, Self::NAME).is_err() {
+            return false;
+        }
+        let settings = Settings::of(&self.session, link);
+        let Ok(source) = self.source(link, &settings) else {
+            return false;
+        };
+        let told = self.told.lock();
+        let old = told.get(&link.key());
+        source.consumers.is_empty()
+            && old.is_some_and(|old| {
+                !old.has_consumers() && groups::agree(&old.subscriptions, &source.subscriptions)
+            })
+    }
+
+    /// Gives a link the place of the one before, which ends as a deleted one does. Then it is the new
+    /// one's turn: no more messages are under way than the link allows.
+    fn follow(&self, link: LinkKey, told: Told, turn: CancellationToken) {
+        // Who waits for the new one waits for this too.
+        let tasks = told.intake.tasks();
+        let old = self.told.lock().insert(link, told);
+        tasks.spawn(async move {
+            let _turn = turn.drop_guard();
+            if let Some(old) = old {
+                old.intake.end(Instant::now() + END_WITHIN).await;
+            }
+        });
     }
 }
 
@@ -179,9 +215,32 @@ impl Provider for MessagingNats {
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         messaging::check_package(link, Self::NAME)?;
-        let told = self.tell(link).await?;
+        let turn = CancellationToken::new();
+        turn.cancel();
+        let told = self.tell(link, &turn).await?;
         self.told.lock().insert(link.key(), told);
         Ok(())
+    }
+
+    async fn replace_source_link(
+        &self,
+        _old: &ProviderLink,
+        new: &ProviderLink,
+    ) -> Result<ConfigChange, LinkError> {
+        if !self.can_follow(new) {
+            return Ok(ConfigChange::Relink);
+        }
+        let turn = CancellationToken::new();
+        let told = self.tell(new, &turn).await;
+        match told {
+            Ok(told) => {
+                self.follow(new.key(), told, turn);
+                Ok(ConfigChange::Taken)
+            }
+            Err(error) if error.may_pass() => Err(error),
+            // It may be that less is allowed now than the old one has.
+            Err(_) => Ok(ConfigChange::Relink),
+        }
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
@@ -286,6 +345,11 @@ fn is_connected(cluster: &Cluster) -> Result<(), LinkError> {
 }
 
 impl Told {
+    fn has_consumers(&self) -> bool {
+        // Each has its own.
+        !self.troubles.is_empty()
+    }
+
     fn trouble(&self) -> Option<String> {
         self.troubles
             .iter()

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use lattice_provider_sdk::sql::{Batch, Column, Control, Done, SqlError};
+use lattice_provider_sdk::sql::{Batch, Column, Control, Done, SqlError, Statement};
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinaryProtocol, Conn, Opts, Params, QueryResult, Value as Sent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use crate::decimals::Scales;
 use crate::errors::{cannot_be_prepared, sql_error, transaction_ended};
 use crate::packets::{Packets, most_of};
 use crate::values::{row_of, type_name};
@@ -38,8 +39,8 @@ pub(crate) enum Command {
     Stop { reply: Reply<()> },
     /// Runs a statement for every row of values.
     Execute {
-        text: String,
-        rows: Vec<Vec<Sent>>,
+        statement: Statement,
+        rows: Vec<(Scales, Vec<Sent>)>,
         reply: Reply<Done>,
     },
     /// Runs plain statements, the last of which begins a transaction.
@@ -164,8 +165,12 @@ impl Served {
                 values,
                 reply,
             } => return self.read(text, values, reply, told).await,
-            Command::Execute { text, rows, reply } => {
-                let done = self.execute(&text, rows).await;
+            Command::Execute {
+                statement,
+                rows,
+                reply,
+            } => {
+                let done = self.execute(&statement, rows).await;
                 let _gone = reply.send(done);
             }
             Command::Begin { texts, reply } => {
@@ -258,14 +263,23 @@ impl Served {
         done.and_then(|_| Err(transaction_ended()))
     }
 
-    async fn execute(&mut self, text: &str, rows: Vec<Vec<Sent>>) -> Result<Done, SqlError> {
+    async fn execute(
+        &mut self,
+        statement: &Statement,
+        rows: Vec<(Scales, Vec<Sent>)>,
+    ) -> Result<Done, SqlError> {
+        let (mut known, mut text) = (Scales::default(), statement.text().to_owned());
         let mut sum = Done {
             affected: 0,
             last_insert_id: None,
         };
-        for values in rows {
-            self.check(text, &values)?;
-            let done = self.run(text, values).await;
+        for (scales, values) in rows {
+            if scales != known {
+                text = scales.text(statement);
+                known = scales;
+            }
+            self.check(&text, &values)?;
+            let done = self.run(&text, values).await;
             let done = done.map_err(|error| sql_error(&self.address, &error));
             let done = self.seen(done).await?;
             sum.affected += done.affected;

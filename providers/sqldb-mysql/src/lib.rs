@@ -26,10 +26,12 @@
 //! goes as the same moment in UTC, and one that does not exist as its text, which the server refuses.
 //! What MariaDB keeps as text, such as `JSON` and `UUID`, comes as text.
 //!
-//! A decimal is a number to the last digit, also where it is reckoned with: a whole one goes as a whole
-//! number, and `?` becomes `CAST(? AS DECIMAL(65, s))` for one with `s` digits after its point. One with
-//! an exponent, with more than 30 digits after the point or 65 at all, or for a procedure goes as text,
-//! with which these servers reckon as with a floating point number.
+//! A decimal is a number to the last digit, also where it is reckoned with: `?` becomes
+//! `CAST(? AS DECIMAL(65, s))` for one with `s` digits after its point, but in a `LIMIT`, where rows of
+//! a window are counted and for a whole one in `SET`, where these servers take a bare number. One with an exponent,
+//! with more than 30 digits after the point or 65 at all, or for a procedure goes as text, or as a whole
+//! number if it is one; with a text these servers reckon as with a floating point number. For a column
+//! that keeps no numbers, such as `JSON` or `ENUM`, give a text instead.
 
 mod actor;
 mod backend;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::actor::Command;
-use crate::decimals::text_for;
+use crate::decimals::Scales;
 use crate::pool::{Pool, Taken};
 use crate::values::sent;
 
@@ -95,22 +95,23 @@ impl MysqlSession {
         until: Instant,
     ) -> Result<Done, SqlError> {
         self.is_soiled |= statement.leaves_traces();
-        let (text, rows) = prepared(statement, rows)?;
-        self.ask(until, |reply| Command::Execute { text, rows, reply })
-            .await
+        let rows = rows.into_iter().map(|values| prepared(statement, values));
+        let rows = rows.collect::<Result<Vec<_>, SqlError>>()?;
+        let statement = statement.clone();
+        let command = |reply| Command::Execute {
+            statement,
+            rows,
+            reply,
+        };
+        self.ask(until, command).await
     }
 }
 
-/// The text of a statement and the values for it, as they are sent.
-fn prepared(
-    statement: &Statement,
-    rows: Vec<Vec<Value>>,
-) -> Result<(String, Vec<Vec<Sent>>), SqlError> {
-    let rows = rows.into_iter().map(|values| statement.in_order(values));
-    let rows: Vec<_> = rows.collect();
-    let text = text_for(statement, &rows);
-    let rows: Result<_, _> = rows.into_iter().map(sent).collect();
-    Ok((text, rows?))
+/// The values for a statement as they are sent, and which of them it has to call decimals.
+fn prepared(statement: &Statement, values: Vec<Value>) -> Result<(Scales, Vec<Sent>), SqlError> {
+    let values = statement.in_order(values);
+    let scales = Scales::of(statement, &values);
+    Ok((scales, sent(values)?))
 }
 
 impl Drop for MysqlSession {
@@ -135,8 +136,8 @@ impl Session for MysqlSession {
         until: Instant,
     ) -> Result<Vec<Column>, SqlError> {
         self.is_soiled |= statement.leaves_traces();
-        let (text, rows) = prepared(statement, vec![values])?;
-        let values = rows.into_iter().next().unwrap_or_default();
+        let (scales, values) = prepared(statement, values)?;
+        let text = scales.text(statement);
         let command = |reply| Command::Query {
             text,
             values,

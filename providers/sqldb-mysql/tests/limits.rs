@@ -170,6 +170,42 @@ async fn decimals_are_reckoned_with_to_the_last_digit() {
 }
 
 #[tokio::test]
+async fn whole_decimals_are_no_numbers_of_64_bits() {
+    let (_mariadb, _lattice, sql) = &start().await;
+    let decimal = |text: &str| Value::Decimal(text.to_owned());
+    let create = "CREATE TABLE w (qty BIGINT UNSIGNED, big BIGINT)";
+    sql.execute(create, &[]).await.unwrap();
+    let row = [Value::Int(5), Value::Int(i64::MAX)];
+    sql.execute("INSERT INTO w VALUES (?, ?)", &row)
+        .await
+        .unwrap();
+    let reckon = "SELECT qty - ?, big * ? FROM w LIMIT ?";
+    let values = ["10", "4", "1"].map(decimal);
+    let rows = sql.query(reckon, &values).await.unwrap();
+    let wanted = [["-5", "36893488147419103228"].map(decimal)];
+    assert_eq!(format!("{rows:?}"), format!("{wanted:?}"));
+}
+
+#[tokio::test]
+async fn decimals_of_several_rows_are_kept_as_they_were_written() {
+    let (_mariadb, _lattice, sql) = &start().await;
+    let create = "CREATE TABLE k (a INT, b VARCHAR(20))";
+    sql.execute(create, &[]).await.unwrap();
+    let decimal = |text: &str| Value::Decimal(text.to_owned());
+    let values = [decimal("1.5"), decimal("0.125"), Value::Int(7)];
+    let rows = (1..).zip(values);
+    let rows: Vec<_> = rows
+        .map(|(at, value)| vec![Value::Int(at), value])
+        .collect();
+    let insert = "INSERT INTO k VALUES (?, ?)";
+    let done = sql.execute_many(None, insert, &rows).await.unwrap();
+    assert_eq!(done.affected, 3);
+    let kept = sql.query("SELECT b FROM k ORDER BY a", &[]).await.unwrap();
+    let wanted = ["1.5", "0.125", "7"].map(|kept| [text(kept)]);
+    assert_eq!(format!("{kept:?}"), format!("{wanted:?}"));
+}
+
+#[tokio::test]
 async fn a_time_that_does_not_exist_is_refused() {
     let (_mariadb, _lattice, sql) = &start().await;
     sql.execute("CREATE TABLE m (a DATETIME)", &[])

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::errors::{gone, in_use, not_seen, sql_error};
 use crate::guard;
+use crate::inserted::Inserted;
 use crate::settings::FolderSettings;
 use crate::values::{Kind, Parameter};
 use crate::whole::{self, How};
@@ -57,7 +58,8 @@ pub(crate) enum Command {
     Execute {
         text: String,
         rows: Vec<Vec<Value>>,
-        inserts: bool,
+        /// The table of an `INSERT` or `REPLACE`.
+        into: Option<String>,
         how: How,
         reply: Reply<Done>,
     },
@@ -80,6 +82,7 @@ pub(crate) struct Actor {
 /// The connection of an actor in its thread. It is dropped before what says that the file is open.
 struct Opened {
     connection: Connection,
+    inserted: Inserted,
     held: Held,
     file: FileId,
     path: PathBuf,
@@ -183,9 +186,12 @@ fn open(path: &Path, settings: &FolderSettings, only_reads: bool) -> Result<Open
     })?;
     let busy = settings.busy_wait;
     let set_up = guard::set_up(&mut connection, busy, settings.synchronous, only_reads);
+    let inserted = Inserted::default();
+    let set_up = set_up.and_then(|()| inserted.watch(&mut connection));
     let handle = connection.get_interrupt_handle();
     let opened = Opened {
         connection,
+        inserted,
         held,
         file,
         path: path.to_owned(),
@@ -256,11 +262,11 @@ fn serve(opened: &Opened, mut told: Told) {
             Command::Execute {
                 text,
                 rows,
-                inserts,
+                into,
                 how,
                 reply,
             } => {
-                let run = || execute(connection, &text, &rows, inserts, &reply);
+                let run = || execute(opened, &text, &rows, into, &reply);
                 let begun = how.begin(connection);
                 let done = begun.and_then(|whole| whole::end(whole, run()));
                 let _gone = reply.send(opened.kept(done));
@@ -430,45 +436,23 @@ fn take(
     Ok((batch, size))
 }
 
-/// Runs a statement for every row of values, and says what was inserted last.
-///
-/// SQLite goes on saying what an earlier statement inserted when one inserts nothing: an upsert that
-/// updates, or a row of a table without row ids. So it is made to forget that before.
+/// Runs a statement for every row of values, and says what was inserted last into the table, if it is
+/// one that inserts.
 fn execute(
-    connection: &Connection,
+    opened: &Opened,
     text: &str,
     rows: &[Vec<Value>],
-    inserts: bool,
+    into: Option<String>,
     reply: &Reply<Done>,
 ) -> Result<Done, SqlError> {
-    let before = connection.last_insert_rowid();
-    // A statement may itself use what was inserted before it.
-    let asks = text.to_ascii_lowercase().contains("last_insert_rowid");
-    let forgets = inserts && !asks;
-    if forgets {
-        set_last_insert_rowid(connection, 0);
-    }
-    let affected = execute_all(connection, text, rows, reply);
-    let id = connection.last_insert_rowid();
-    if forgets && id == 0 {
-        set_last_insert_rowid(connection, before);
-    }
+    let connection = &opened.connection;
+    let run = || execute_all(connection, text, rows, reply);
+    let (affected, id) = opened.inserted.during(connection, into, run);
     let affected = affected?;
     Ok(Done {
         affected,
-        last_insert_id: (inserts && affected > 0 && id != 0).then_some(id),
+        last_insert_id: id.filter(|_| affected > 0),
     })
-}
-
-/// Sets what SQLite says was inserted last.
-#[expect(
-    unsafe_code,
-    reason = "rusqlite has no call for it; the connection is there as long as the reference to it"
-)]
-fn set_last_insert_rowid(connection: &Connection, id: i64) {
-    // SAFETY: the handle is that of an open connection, which this thread alone uses, and it is not
-    // kept. The call sets a number and cannot fail.
-    unsafe { rusqlite::ffi::sqlite3_set_last_insert_rowid(connection.handle(), id) }
 }
 
 /// Runs a statement to its end for every row of values, as long as somebody waits for it. Says how many

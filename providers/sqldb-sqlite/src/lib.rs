@@ -38,6 +38,7 @@ mod actor;
 mod backend;
 mod errors;
 mod guard;
+mod inserted;
 mod provider;
 mod session;
 pub mod settings;

@@ -107,6 +107,10 @@ impl SqliteSession {
         self.is_soiled |= statement.leaves_traces();
         let text = statement.text().to_owned();
         let inserts = matches!(statement.verb(), "INSERT" | "REPLACE");
+        let into = statement
+            .table_of_rows()
+            .filter(|_| inserts)
+            .map(str::to_owned);
         let how = How {
             within: self.in_transaction,
             is_whole: writes(statement),
@@ -114,7 +118,7 @@ impl SqliteSession {
         let command = |reply| Command::Execute {
             text,
             rows,
-            inserts,
+            into,
             how,
             reply,
         };

@@ -374,6 +374,26 @@ async fn too_many_are_told_so() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_is_closed_ends_who_reads_from_it() {
+    let Setup { sql, .. } = &start_with(&[("pool_size", "2"), ("pool_wait_ms", "200")]).await;
+    // After its first rows it looks for others for ever.
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 40";
+    let page = sql.query_page(None, endless, &[], 1).await.unwrap();
+    let cursor = page.cursor.unwrap();
+    let begun = Instant::now();
+    let close = async {
+        // Long enough for the other call to have begun; the test holds in any case.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sql.close(&cursor).await
+    };
+    let (fetched, closed) = tokio::join!(sql.fetch(&cursor, 100), close);
+    assert!(matches!(fetched, Err(Error::CursorGone)), "{fetched:?}");
+    closed.unwrap();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
 async fn a_link_fails_with_a_reason_until_it_is_mended() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("default.sqlite3");

@@ -187,3 +187,46 @@ async fn what_was_inserted_last_is_that_of_the_statement() {
     let mentioned = "SELECT t FROM log WHERE a = 7";
     assert_eq!(sql.number(mentioned).await.unwrap(), 40);
 }
+
+#[tokio::test]
+async fn what_was_inserted_before_is_known_to_triggers_and_defaults() {
+    let (_lattice, sql) = &start().await;
+    for statement in [
+        "CREATE TABLE head (a INTEGER PRIMARY KEY)",
+        "CREATE TABLE line (a INTEGER PRIMARY KEY, head INTEGER DEFAULT (last_insert_rowid()))",
+        "CREATE TABLE seen (a INTEGER PRIMARY KEY, head INTEGER, b TEXT UNIQUE)",
+        "CREATE TRIGGER before_line BEFORE INSERT ON line BEGIN INSERT INTO seen (head) VALUES (last_insert_rowid()); END",
+        "CREATE TRIGGER again AFTER UPDATE ON seen BEGIN INSERT INTO head VALUES (3); END",
+        "CREATE VIRTUAL TABLE words USING fts5 (b)",
+        "CREATE VIEW lines AS SELECT * FROM line",
+        "CREATE TRIGGER through INSTEAD OF INSERT ON lines BEGIN INSERT INTO line (a, head) VALUES (NEW.a, last_insert_rowid()); END",
+    ] {
+        sql.execute(statement, &[]).await.unwrap();
+    }
+    let upsert = "INSERT INTO seen (b) VALUES ('x') ON CONFLICT (b) DO UPDATE SET head = 0";
+    let tx = sql.begin(Isolation::Default).await.unwrap();
+    for (statement, id) in [
+        ("INSERT INTO head VALUES (40)", Some(40)),
+        ("INSERT INTO line (a) VALUES (8)", Some(8)),
+        // A view has no rows of its own.
+        ("INSERT INTO lines (a) VALUES (9)", None),
+        // Another row of the same id as the last one.
+        ("INSERT INTO head VALUES (8)", Some(8)),
+        ("INSERT INTO words (rowid, b) VALUES (8, 'x')", Some(8)),
+        (upsert, Some(3)),
+        // It updates, and its trigger inserts a row of the same id as the last one.
+        (upsert, None),
+    ] {
+        let done = sql.execute_in(Some(&tx), statement, &[]).await.unwrap();
+        assert_eq!(done.last_insert_id, id, "{statement}");
+    }
+    sql.commit(&tx).await.unwrap();
+    for (asked, wanted) in [
+        ("SELECT head FROM line WHERE a = 8", 40),
+        ("SELECT head FROM line WHERE a = 9", 8),
+        ("SELECT head FROM seen WHERE a = 1", 40),
+        ("SELECT count(*) FROM head", 3),
+    ] {
+        assert_eq!(sql.number(asked).await.unwrap(), wanted, "{asked}");
+    }
+}

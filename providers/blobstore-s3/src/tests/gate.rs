@@ -179,3 +179,67 @@ async fn a_write_whose_end_was_not_heard_of_is_looked_after() {
         }
     }
 }
+
+/// With as many parts as the one that was to take its place, and so with a similar tag.
+#[tokio::test]
+async fn what_was_there_before_does_not_pass_for_a_write_whose_end_was_not_heard_of() {
+    let moto = moto(&[]).await;
+    moto.s3.create_bucket("corp").await.unwrap();
+    let says = [("part_size_mb", "5"), ("response_timeout_ms", "5000")];
+    let direct = Arc::new(client(&moto.service.url(), &says));
+    let object = id("corp", "a");
+    let old = vec![1; 12 * MIB];
+    direct.write(&object, whole(old.clone())).await.unwrap();
+    let service = Arc::clone(&direct);
+    let url = gate(moto.service.port(), move |head| {
+        let service = Arc::clone(&service);
+        let act = async move {
+            if !(head.starts_with("POST ") && head.contains("uploadId=")) {
+                return Act::Pass;
+            }
+            // As a rule of the bucket would, for uploads that take long.
+            take_parts_away(&service, "corp", "a").await;
+            Act::Answer("")
+        };
+        act.boxed()
+    });
+    let s3 = Arc::new(client(&url.await, &says));
+    let written = s3.write(&object, whole(vec![2; 12 * MIB])).await;
+    assert!(
+        matches!(written, Err(BlobError::Unavailable(_))),
+        "{written:?}"
+    );
+    s3.cleaners.close();
+    s3.cleaners.wait().await;
+    assert_eq!(moto.uploads("corp").await, 0);
+    assert!(moto.read(&object).await.unwrap() == old);
+}
+
+#[tokio::test]
+async fn a_write_in_the_place_of_another_object_whose_end_was_not_heard_of_is_known() {
+    let moto = moto(&[]).await;
+    moto.s3.create_bucket("corp").await.unwrap();
+    let says = [("part_size_mb", "5"), ("response_timeout_ms", "5000")];
+    let direct = Arc::new(client(&moto.service.url(), &says));
+    let (object, new) = (id("corp", "a"), vec![2; 12 * MIB]);
+    let old = whole(vec![1; 12 * MIB]);
+    direct.write(&object, old).await.unwrap();
+    let url = gate(moto.service.port(), move |head| {
+        let is_end = head.starts_with("POST ") && head.contains("uploadId=");
+        std::future::ready(if is_end { Act::Lose } else { Act::Pass }).boxed()
+    });
+    let s3 = Arc::new(client(&url.await, &says));
+    assert_eq!(s3.write(&object, whole(new.clone())).await, Ok(()));
+    assert!(moto.read(&object).await.unwrap() == new);
+}
+
+/// Ends the only upload of an object without one.
+async fn take_parts_away(s3: &S3, bucket: &str, key: &str) {
+    let mut ask = Ask::of_bucket("list uploads", http::Method::GET, bucket);
+    ask.query = vec![("uploads", "")];
+    let listed = s3.ask_xml(&ask).await.unwrap();
+    let upload = listed.all("Upload").next().unwrap();
+    let mut ask = Ask::of_object("take parts away", http::Method::DELETE, bucket, key);
+    ask.query = vec![("uploadId", upload.text_of("UploadId"))];
+    s3.ask(&ask).await.unwrap();
+}

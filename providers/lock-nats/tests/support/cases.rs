@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -281,4 +282,20 @@ pub async fn a_deaf_leader_keeps_its_time(lattice: &mut Lattice, config: Config<
     assert!(second.fence > first.fence);
     // It was renewed when a third of its time was over.
     assert!(stopped.elapsed() >= MS(5000), "{:?}", stopped.elapsed());
+}
+
+/// A component that has no room to hear of its election does not lead: the office is free long before
+/// its time is over.
+pub async fn an_office_that_nobody_heard_of_is_free(lattice: &mut Lattice, config: Config<'_>) {
+    let _full = lattice.full_leader("full").await;
+    let rival = lattice.link("rival", "default", config).await;
+    let nats = lattice.peer.nats();
+    let mut calls = nats.subscribe("default.full.wrpc.>").await.unwrap();
+    lattice.peer.confirm(PATIENCE).await.unwrap();
+    let election = [("election", "full"), ("ttl_ms", "60000")];
+    let config: Vec<_> = config.iter().copied().chain(election).collect();
+    lattice.put_leader("full", &config).await;
+    let called = tokio::time::timeout(PATIENCE, calls.next()).await;
+    assert!(called.unwrap().is_some());
+    rival.acquire("full", 2000, 20_000).await.unwrap();
 }

@@ -10,6 +10,7 @@ use lattice_rpc::wrpc::Server;
 use lattice_rpc::{Context, Limiter, Peer, ServeOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::bindings::exports::lattice::lock::leader;
 use super::component::Lease;
@@ -29,15 +30,32 @@ pub struct Leader {
     pub declines: Arc<AtomicBool>,
     /// Whether it does not answer when it is told that it has lost.
     pub is_deaf: Arc<AtomicBool>,
-    _served: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Leader {
     pub async fn start(peer: &Peer, id: &str) -> Self {
+        let limiter = Limiter::new(100, 100, Duration::from_secs(1));
+        Self::serve(peer, id, Arc::new(limiter)).await
+    }
+
+    /// One that has no room for any call.
+    pub async fn start_full(peer: &Peer, id: &str) -> Self {
+        let limiter = Arc::new(Limiter::new(1, 0, Duration::from_secs(1)));
+        let permit = limiter.acquire(Instant::now() + PATIENCE).await.unwrap();
+        let mut leader = Self::serve(peer, id, limiter).await;
+        leader.tasks.spawn(async move {
+            let _permit = permit;
+            std::future::pending::<()>().await;
+        });
+        leader
+    }
+
+    async fn serve(peer: &Peer, id: &str, limiter: Arc<Limiter>) -> Self {
         let (sender, told) = mpsc::unbounded_channel();
         let declines = Arc::new(AtomicBool::new(false));
         let id = ComponentId::new(id).unwrap();
-        let server = Server::new(peer.clone(), &LatticeName::default(), &id, options());
+        let server = Server::new(peer.clone(), &LatticeName::default(), &id, options(limiter));
         let is_deaf = Arc::new(AtomicBool::new(false));
         let exported = Exported(sender, Arc::clone(&declines), Arc::clone(&is_deaf));
         let functions = bindings::serve(&server, exported).await.unwrap();
@@ -54,7 +72,7 @@ impl Leader {
             told,
             declines,
             is_deaf,
-            _served: served,
+            tasks: served,
         }
     }
 
@@ -80,9 +98,9 @@ impl Leader {
     }
 }
 
-fn options() -> ServeOptions {
+fn options(limiter: Arc<Limiter>) -> ServeOptions {
     ServeOptions {
-        limiter: Arc::new(Limiter::new(100, 100, Duration::from_secs(1))),
+        limiter,
         default_deadline: Duration::from_secs(5),
         longest_deadline: Duration::from_secs(60),
         relief: lattice_rpc::Relief::default(),

@@ -102,4 +102,9 @@ impl Lattice {
     pub async fn leader(&self, id: &str) -> Leader {
         Leader::start(&self.peer, id).await
     }
+
+    /// As [`Lattice::leader`], for a component that has no room for any call.
+    pub async fn full_leader(&self, id: &str) -> Leader {
+        Leader::start_full(&self.peer, id).await
+    }
 }

@@ -8,9 +8,10 @@
 //! The office is given up when the component answers its election with an error or cannot be
 //! reached, when the lease could not be renewed for so long that it might run out, when the link
 //! goes, and when the provider ends. The component is told before the lock is released, so that it
-//! has stopped when the next one begins. Where it does not answer, it may go on leading: then the
-//! lock is not released, and ends with its time, up to which the component knows itself elected. A
-//! component that resigns by releasing the lease itself is told too.
+//! has stopped when the next one begins; one that has never heard of its election has nothing to
+//! stop. Where it does not answer, it may go on leading: then the lock is not released, and ends with
+//! its time, up to which the component knows itself elected. A component that resigns by releasing
+//! the lease itself is told too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +41,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the component may take to hear that it has lost.
 const LOST_LIMIT: Duration = Duration::from_secs(2);
-/// Refusals by which a component has not heard what it was told, or may be at it still.
-const NOT_TOLD: [&str; 4] = [
-    RemoteError::OVERLOADED,
-    RemoteError::STOPPING,
-    RemoteError::DENIED,
-    RemoteError::DEADLINE,
-];
+/// The failures of a component that was told something: it heard it, and is not at it any more.
+const TOLD: [&str; 2] = [RemoteError::FAILED, RemoteError::INTERRUPTED];
 
 /// What a component campaigns for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,7 +193,7 @@ enum End {
     Stopped,
     /// It is another's now, or may be soon.
     Lost,
-    /// The component does not want it.
+    /// The component does not want it, or has never heard of it.
     Declined,
     /// Nobody knows what the component made of it.
     Unknown,
@@ -207,7 +203,33 @@ enum End {
 enum Told {
     Takes,
     Declines,
+    /// It has not heard of it.
+    Unreached,
     Unknown,
+}
+
+/// Whether a call that failed certainly did not come to the component.
+fn is_unreached(error: &CallError) -> bool {
+    match error {
+        CallError::Remote(said) => {
+            let code = said.code.as_str();
+            let is_refused = [RemoteError::STOPPING, RemoteError::DENIED].contains(&code)
+                || RemoteError::OF_CALLERS.contains(&code);
+            // Of one that came twice the first may be at work.
+            is_refused && code != RemoteError::REPLAYED
+        }
+        error => error.never_started(),
+    }
+}
+
+/// Whether a component that could not be told that it has lost leads no more: it is not there, or it
+/// failed while it was told.
+fn has_stopped(error: &CallError) -> bool {
+    match error {
+        CallError::NotServed { .. } => true,
+        CallError::Remote(said) => TOLD.contains(&said.code.as_str()),
+        _ => false,
+    }
 }
 
 impl<B: Locks> Candidate<B> {
@@ -295,7 +317,7 @@ impl<B: Locks> Candidate<B> {
         };
         let (end, took) = match end {
             Ok(Told::Takes) => (self.keep(&mut office).await, true),
-            Ok(Told::Declines) => (End::Declined, false),
+            Ok(Told::Declines | Told::Unreached) => (End::Declined, false),
             Ok(Told::Unknown) => (End::Unknown, false),
             Err(end) => (end, false),
         };
@@ -347,7 +369,14 @@ impl<B: Locks> Candidate<B> {
         let (told, why) = match called {
             Ok(Ok(())) => return Told::Takes,
             Ok(Err(why)) => (Told::Declines, why),
-            Err(error) => (Told::Unknown, chain(&call_error(error))),
+            Err(error) => {
+                let error = call_error(error);
+                let told = match is_unreached(&error) {
+                    true => Told::Unreached,
+                    false => Told::Unknown,
+                };
+                (told, chain(&error))
+            }
         };
         let (link, name) = (&self.link, &lease.name);
         tracing::warn!(
@@ -374,12 +403,7 @@ impl<B: Locks> Candidate<B> {
             why,
             "could not tell a component that it has lost"
         );
-        match error {
-            CallError::NotServed { .. } => true,
-            // One that fails has been told, unless it did not come to that.
-            CallError::Remote(said) => !NOT_TOLD.contains(&said.code.as_str()),
-            _ => false,
-        }
+        has_stopped(&error)
     }
 
     fn cx(&self, deadline: Instant) -> CallContext {
@@ -409,5 +433,60 @@ impl<B: Locks> Candidate<B> {
             tracing::warn!(link = self.link, error, "could not campaign");
         }
         *trouble = text;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(code: &str) -> CallError {
+        RemoteError::new(code, "why").into()
+    }
+
+    fn not_served() -> CallError {
+        let subject = "default.chief.wrpc".to_owned();
+        CallError::NotServed { subject }
+    }
+
+    #[test]
+    fn who_failed_or_is_gone_leads_no_more_and_who_was_not_reached_may() {
+        assert!(has_stopped(&not_served()));
+        for code in [RemoteError::FAILED, RemoteError::INTERRUPTED] {
+            assert!(has_stopped(&remote(code)), "{code}");
+        }
+        let others = [
+            RemoteError::STOPPING,
+            RemoteError::DENIED,
+            RemoteError::DEADLINE,
+            "cancelled",
+        ];
+        for code in RemoteError::OF_CALLERS.into_iter().chain(others) {
+            assert!(!has_stopped(&remote(code)), "{code}");
+        }
+        assert!(!has_stopped(&CallError::Cancelled));
+    }
+
+    #[test]
+    fn who_was_refused_before_it_began_has_not_heard_of_its_election() {
+        assert!(is_unreached(&not_served()));
+        for code in [
+            RemoteError::OVERLOADED,
+            RemoteError::STOPPING,
+            RemoteError::DENIED,
+            RemoteError::UNTRUSTED,
+            RemoteError::STALE,
+        ] {
+            assert!(is_unreached(&remote(code)), "{code}");
+        }
+        for code in [
+            RemoteError::FAILED,
+            RemoteError::INTERRUPTED,
+            RemoteError::DEADLINE,
+            RemoteError::REPLAYED,
+        ] {
+            assert!(!is_unreached(&remote(code)), "{code}");
+        }
+        assert!(!is_unreached(&CallError::Cancelled));
     }
 }

@@ -6,6 +6,9 @@ use super::{Arriving, Message};
 
 /// How much of a cause goes with a message.
 const LONGEST_VALUE: usize = 1024;
+/// How often a letter may have been at a place, and come back by way of others, before it is not posted
+/// there again.
+const ENOUGH_VISITS: usize = 2;
 
 /// Why a message was not delivered. It travels beside the body, as headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +70,10 @@ impl DeadLetter {
         own.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    /// Whether `arriving` is a letter of the same component already that has been at `to`: posted there
-    /// once more it would come again, and for ever. So do letters that their own link hears, and those
-    /// that two links hear of each other. One who reads letters may have letters elsewhere.
+    /// Whether `arriving` is a letter of the same component already that comes from `to`: posted there
+    /// once more it would come again, and for ever. So would one that has been there twice before, as two
+    /// links have it that hear the letters of each other. One who reads letters may have letters
+    /// elsewhere, and one that was there once may have been published anew where it came from.
     #[must_use]
     pub fn goes_round(&self, arriving: &Arriving, to: &str) -> bool {
         let message = &arriving.message;
@@ -77,8 +81,8 @@ impl DeadLetter {
         if !is_own {
             return false;
         }
-        let mut places = told(message, Self::SUBJECT).chain([&*message.subject]);
-        let is_round = places.any(|place| is_at(place, to));
+        let visits = told(message, Self::SUBJECT).filter(|place| is_at(place, to));
+        let is_round = is_at(&message.subject, to) || visits.count() >= ENOUGH_VISITS;
         if is_round {
             let (subject, cause) = (&*self.subject, &*self.cause);
             tracing::error!(
@@ -248,16 +252,30 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_that_others_have_heard_meanwhile_is_known_again() {
-        let second = [
+    fn a_letter_that_two_links_hear_of_each_other_goes_round_no_more_than_twice() {
+        let mut history = vec![
             ("lattice-original-lattice-component", "cart"),
             ("lattice-original-lattice-subject", "orders"),
             ("lattice-component", "till"),
             ("lattice-subject", "dead/cart"),
         ];
         let letter = letter_of("cart", "dead/till");
-        assert!(letter.goes_round(&came("dead/till", &second), "dead/cart"));
-        assert!(!letter.goes_round(&came("dead/till", &second), "elsewhere"));
+        assert!(!letter.goes_round(&came("dead/till", &history), "dead/cart"));
+        history.push(("lattice-original-lattice-subject", "dead/cart"));
+        assert!(letter.goes_round(&came("dead/till", &history), "dead/cart"));
+        assert!(!letter.goes_round(&came("dead/till", &history), "elsewhere"));
+    }
+
+    #[test]
+    fn a_letter_of_a_letter_that_is_published_anew_is_not_lost() {
+        let history = [
+            ("lattice-original-lattice-component", "cart"),
+            ("lattice-original-lattice-subject", "orders"),
+            ("lattice-component", "till"),
+            ("lattice-subject", "dead/cart"),
+        ];
+        let letter = letter_of("cart", "orders");
+        assert!(!letter.goes_round(&came("orders", &history), "dead/cart"));
     }
 
     #[test]

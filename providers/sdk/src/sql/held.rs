@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::reading::Run;
 use super::{Control, Session, SqlError};
@@ -31,6 +32,8 @@ pub(super) struct Slot<S> {
     pub(super) ends: Instant,
     idle: Duration,
     used: Mutex<Instant>,
+    /// Nobody wants what is under way.
+    given_up: CancellationToken,
     /// Empty while a call uses it and after it was given up: a call that is dropped in the middle
     /// takes the session with it.
     run: tokio::sync::Mutex<Option<Run<S>>>,
@@ -51,6 +54,7 @@ impl<S: Session> Slot<S> {
             ends: now + lasts,
             idle,
             used: Mutex::new(now),
+            given_up: CancellationToken::new(),
             run: tokio::sync::Mutex::new(Some(run)),
         }
     }
@@ -73,13 +77,23 @@ impl<S: Session> Slot<S> {
             return Err(SqlError::Timeout);
         };
         let mut run = place.take().ok_or_else(|| self.gone())?;
-        let done = work.run(&mut run, until.min(self.ends)).await;
+        let done = tokio::select! {
+            biased;
+            // With the session, which is closed.
+            () = self.given_up.cancelled() => return Err(self.gone()),
+            done = work.run(&mut run, until.min(self.ends)) => done,
+        };
         match &done {
             Err(error) if error.ends_session() => undo_after(error, self.holding, run).await,
             _ => *place = Some(run),
         }
         *self.used.lock() = Instant::now();
         done
+    }
+
+    /// Breaks off what is under way, which ends the session.
+    pub(super) fn give_up(&self) {
+        self.given_up.cancel();
     }
 
     /// Takes the session out for good.

@@ -223,8 +223,11 @@ impl<B: Backend> Linked<B> {
         self.done_with(&slot, cursor);
         match closed {
             Err(SqlError::TransactionGone | SqlError::CursorGone) => Ok(()),
-            // The query was broken off.
-            Err(SqlError::Timeout) if is_alone => Ok(()),
+            Err(SqlError::Timeout) if is_alone => {
+                // Another call may be at it still, with the connection.
+                slot.give_up();
+                Ok(())
+            }
             closed => closed,
         }
     }

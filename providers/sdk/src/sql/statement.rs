@@ -1,9 +1,11 @@
 //! A statement with its placeholders in the form that its database takes.
 
+mod bare;
 mod words;
 
 use super::lexer::{Lexer, Piece};
 use super::{Dialect, SqlError, Value};
+use bare::Bare;
 use words::Words;
 
 /// What a statement cannot be.
@@ -102,10 +104,12 @@ pub struct Statement {
     text: String,
     /// Which value each placeholder takes, where they have no numbers.
     order: Vec<usize>,
-    /// Where they are in the text, in bytes; only for [`Dialect::Mysql`].
-    places: Vec<usize>,
+    /// Where they are in the text, in bytes, but for those that nothing else may replace; only for
+    /// [`Dialect::Mysql`].
+    places: Vec<Option<usize>>,
     values: usize,
     verb: String,
+    into: Option<String>,
     kind: Kind,
     commits: bool,
     /// A part of it counts or not by the version of the server.
@@ -156,6 +160,7 @@ impl Statement {
             commits: words.commits(dialect),
             is_conditional: dialect == Dialect::Mysql && has_conditional(&pieces),
             reads_only: words.read_only(&pieces),
+            into: table_after_into(&pieces),
             verb,
         })
     }
@@ -167,14 +172,18 @@ impl Statement {
     }
 
     /// The text for MySQL with something else in the place of placeholders: `mark` is asked for each,
-    /// by its number from 0 on.
+    /// by its number from 0 on. Where the grammar takes a bare number or nothing, as behind `LIMIT` and
+    /// in the frame of a window, it stays.
     #[must_use]
     pub fn text_with(&self, mark: impl Fn(usize) -> Option<String>) -> String {
         let mut text = String::with_capacity(self.text.len());
         let mut from = 0;
         for (at, place) in self.places.iter().enumerate() {
+            let Some(place) = *place else {
+                continue;
+            };
             if let Some(mark) = mark(at) {
-                text.push_str(&self.text[from..*place]);
+                text.push_str(&self.text[from..place]);
                 text.push_str(&mark);
                 from = place + 1;
             }
@@ -187,6 +196,13 @@ impl Statement {
     #[must_use]
     pub fn verb(&self) -> &str {
         &self.verb
+    }
+
+    /// The table that is named behind the first `INTO`, without its schema and quotes: where an `INSERT`
+    /// puts its rows.
+    #[must_use]
+    pub fn table_of_rows(&self) -> Option<&str> {
+        self.into.as_deref()
     }
 
     /// Whether its connection is not as before afterwards: a setting, a temporary table, a lock, or
@@ -248,6 +264,32 @@ impl Statement {
     }
 }
 
+/// The last part of the name behind the first `INTO`.
+fn table_after_into(pieces: &[Piece<'_>]) -> Option<String> {
+    let mut pieces = pieces
+        .iter()
+        .filter(|piece| !matches!(piece, Piece::Blank(_)));
+    let is_into = |word: &str| word.eq_ignore_ascii_case("INTO");
+    pieces.find(|piece| matches!(piece, Piece::Word(word) if is_into(word)))?;
+    let mut name = pieces.next()?;
+    while pieces.next() == Some(&Piece::Other(".")) {
+        name = pieces.next()?;
+    }
+    match *name {
+        Piece::Word(word) => Some(word.to_owned()),
+        Piece::Quoted(text) => unquoted(text),
+        _ => None,
+    }
+}
+
+/// A name without its quotes.
+fn unquoted(text: &str) -> Option<String> {
+    let quote = text.chars().next()?;
+    let end = if quote == '[' { ']' } else { quote };
+    let name = text.strip_prefix(quote)?.strip_suffix(end)?;
+    Some(name.replace(&format!("{end}{end}"), &end.to_string()))
+}
+
 /// Whether MySQL may read more in a text than we do: what stands in a comment such as `/*!50000 … */`
 /// counts or not by the version of the server. Quotes are not looked at: which those are depends on
 /// how the server is set up.
@@ -286,17 +328,18 @@ fn check_single(pieces: &[Piece<'_>], words: &Words) -> Result<(), StatementErro
 }
 
 /// Writes the text again with other placeholders.
-struct Rewriting {
+struct Rewriting<'a> {
     dialect: Dialect,
     is_numbered: bool,
     text: String,
     order: Vec<usize>,
-    places: Vec<usize>,
+    places: Vec<Option<usize>>,
+    bare: Bare<'a>,
     after_mark: bool,
 }
 
-impl Rewriting {
-    fn new(pieces: &[Piece<'_>], dialect: Dialect, len: usize) -> Self {
+impl<'a> Rewriting<'a> {
+    fn new(pieces: &[Piece<'a>], dialect: Dialect, len: usize) -> Self {
         let is_number = |piece: &Piece<'_>| matches!(piece, Piece::Number(_));
         Self {
             dialect,
@@ -304,12 +347,18 @@ impl Rewriting {
             text: String::with_capacity(len + 16),
             order: Vec::new(),
             places: Vec::new(),
+            bare: Bare::new(),
             after_mark: false,
         }
     }
 
-    fn take(&mut self, piece: Piece<'_>) -> Result<(), StatementError> {
+    fn take(&mut self, piece: Piece<'a>) -> Result<(), StatementError> {
         let after_mark = std::mem::take(&mut self.after_mark);
+        if self.bare.take(piece)
+            && let Some(place) = self.places.last_mut()
+        {
+            *place = None;
+        }
         match piece {
             Piece::Mark if !self.is_numbered => {
                 self.after_mark = true;
@@ -362,7 +411,8 @@ impl Rewriting {
             Dialect::Postgres => self.text.push_str(&format!("${number}")),
             Dialect::Sqlite => self.text.push_str(&format!("?{number}")),
             Dialect::Mysql => {
-                self.places.push(self.text.len());
+                let is_free = !self.bare.is_here();
+                self.places.push(is_free.then_some(self.text.len()));
                 self.text.push('?');
             }
         }

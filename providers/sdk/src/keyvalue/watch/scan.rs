@@ -30,6 +30,8 @@ pub const REMEMBERED: Duration = Duration::from_secs(14 * 24 * 3600);
 /// How often all that was told is written down again, so that the two weeks are those of a provider
 /// that is away, and not those of a key that does not change.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// After how long that is tried anew, when the store was read but not written.
+const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(300);
 
 /// A store that is looked at.
 pub trait Scan: Send + Sync + 'static {
@@ -141,7 +143,12 @@ impl<S: Scan> Looking<S> {
     /// Tells of what has changed, and returns how long the look took; nothing when the component was
     /// not reached.
     async fn look(&mut self) -> Result<Option<Duration>, S::Error> {
-        self.write_all_down().await?;
+        if let Err(error) = self.write_all_down().await {
+            // A store that only reads is told of all the same.
+            let link = self.teller.name();
+            tracing::warn!(link, %error, "could not write down again what a watcher was told");
+            self.again = Instant::now() + AGAIN_AFTER_FAILURE;
+        }
         let begun = Instant::now();
         let now = self.source.versions(&self.keys).await?;
         let took = begun.elapsed();
@@ -191,5 +198,75 @@ impl<S: Scan> Looking<S> {
             tracing::warn!(%error, "could not write down what a watcher was told");
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use lattice_core::{ComponentId, LatticeName};
+    use lattice_nats_box::NatsBox;
+    use lattice_rpc::wrpc::Client;
+    use lattice_rpc::{Peer, PeerConfig};
+
+    use super::super::Watched;
+    use super::*;
+    use crate::settings::Settings;
+
+    /// A store that cannot be written, with nothing in it.
+    #[derive(Default)]
+    struct OnlyReads {
+        looks: AtomicUsize,
+        writes: AtomicUsize,
+    }
+
+    impl Scan for OnlyReads {
+        type Error = &'static str;
+
+        async fn versions(&self, _: &[String]) -> Result<HashMap<String, String>, &'static str> {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            Ok(HashMap::new())
+        }
+
+        async fn read(&self, _: &str) -> Result<Versioned, &'static str> {
+            Err("nothing has changed")
+        }
+
+        async fn told(&self, _: &[String]) -> Result<HashMap<String, String>, &'static str> {
+            Ok(HashMap::new())
+        }
+
+        async fn write_down(&self, _: Vec<(String, String)>) -> Result<(), &'static str> {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            Err("read-only")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_written_is_looked_at_all_the_same() {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let peer = Peer::new(client, PeerConfig::default()).await.unwrap();
+        let id = |name| ComponentId::new(name).unwrap();
+        let (lattice, patience) = (LatticeName::default(), Duration::from_secs(1));
+        let client = Client::new(peer, &lattice, id("store"), id("cart"), patience);
+        let watched = Watched::read(&Settings::from_texts([("watch", "SET@a")], [])).unwrap();
+        let source = Arc::new(OnlyReads::default());
+        let mut looking = Looking {
+            source: Arc::clone(&source),
+            teller: Teller::of(client, watched),
+            keys: vec!["a".to_owned()],
+            told: HashMap::from([("a".to_owned(), ABSENT.to_owned())]),
+            again: Instant::now(),
+        };
+        for looks in 1..=2 {
+            assert!(looking.look().await.unwrap().is_some());
+            assert_eq!(source.looks.load(Ordering::Relaxed), looks);
+        }
+        // It is not written at with every look, but before another day is over.
+        assert_eq!(source.writes.load(Ordering::Relaxed), 1);
+        assert!(looking.again > Instant::now());
+        assert!(looking.again <= Instant::now() + AGAIN_AFTER_FAILURE);
     }
 }

@@ -47,6 +47,20 @@ impl Teller {
         }
     }
 
+    /// One that tells the component at the other end of `client`.
+    #[cfg(test)]
+    pub(super) fn of(client: Client, watched: Watched) -> Self {
+        Self {
+            client,
+            link_name: "default".to_owned(),
+            link: "a link".to_owned(),
+            bucket: "default".to_owned(),
+            watched,
+            seen: HashMap::new(),
+            note: None,
+        }
+    }
+
     /// Passes on which key was told with which [digest](Self::digest), to be written down. What
     /// does not fit is not, so that it may be told again one day.
     #[must_use]

@@ -82,3 +82,24 @@ async fn a_statement_is_broken_off_when_the_time_of_its_transaction_is_over() {
     let gone = slot.with(begun + Duration::from_secs(20), Sleep).await;
     assert!(matches!(gone, Err(SqlError::TransactionGone)), "{gone:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_ends_with_a_session_that_is_given_up() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let session = Slow {
+        closed: Arc::clone(&closed),
+    };
+    let lasts = Duration::from_secs(60);
+    let slot = Slot::new(Holding::Cursor, None, Run::new(session), lasts, lasts);
+    let begun = Instant::now();
+    let fetch = slot.with(begun + lasts, Sleep);
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        slot.give_up();
+    };
+    let (fetched, ()) = tokio::join!(fetch, close);
+    assert!(matches!(fetched, Err(SqlError::CursorGone)), "{fetched:?}");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(350), "{took:?}");
+    assert_eq!(closed.load(Ordering::Relaxed), 1);
+}

@@ -437,3 +437,77 @@ fn placeholders_of_mysql_may_be_something_else() {
     let marked = statement.text_with(|at| (at != 1).then(|| format!("f(?{at})")));
     assert_eq!(marked, "SELECT '?é', f(?0), a + ? FROM t WHERE b = f(?2)");
 }
+
+#[test]
+fn placeholders_of_limits_stay() {
+    for (text, wanted) in [
+        ("SELECT a FROM t LIMIT ?", "SELECT a FROM t LIMIT ?"),
+        (
+            "SELECT ? FROM t limit /* from */ ? , ?",
+            "SELECT x FROM t limit /* from */ ? , ?",
+        ),
+        ("SELECT a FROM t LIMIT 10, ?", "SELECT a FROM t LIMIT 10, ?"),
+        (
+            "SELECT a FROM t LIMIT $1 OFFSET $2",
+            "SELECT a FROM t LIMIT ? OFFSET ?",
+        ),
+        (
+            "(SELECT a FROM t LIMIT 1), ?, `limit` = ?",
+            "(SELECT a FROM t LIMIT 1), x, `limit` = x",
+        ),
+        (
+            "SELECT a FROM t FETCH FIRST ? ROWS ONLY",
+            "SELECT a FROM t FETCH FIRST ? ROWS ONLY",
+        ),
+        ("SELECT a LIMIT 1 + ?, ?", "SELECT a LIMIT 1 + x, x"),
+    ] {
+        let marked = read(text, Dialect::Mysql).text_with(|_| Some("x".to_owned()));
+        assert_eq!(marked, wanted);
+    }
+}
+
+#[test]
+fn placeholders_that_count_the_rows_of_windows_stay() {
+    for (text, wanted) in [
+        (
+            "SUM(a + ?) OVER (ROWS BETWEEN ? preceding AND ? /* rows */ FOLLOWING)",
+            "SUM(a + x) OVER (ROWS BETWEEN ? preceding AND ? /* rows */ FOLLOWING)",
+        ),
+        (
+            "OVER (ORDER BY a + ? ROWS ? PRECEDING), ?",
+            "OVER (ORDER BY a + x ROWS ? PRECEDING), x",
+        ),
+        ("SELECT NTILE( ? ) OVER w, ?", "SELECT NTILE( ? ) OVER w, x"),
+        (
+            "SELECT lag(?, ?, ?), lead (a + ?, ? + 1)",
+            "SELECT lag(x, ?, x), lead (a + x, ? + 1)",
+        ),
+        (
+            "SELECT NTH_VALUE(f(a, ?), ?), f((?), ?)",
+            "SELECT NTH_VALUE(f(a, x), ?), f((x), x)",
+        ),
+    ] {
+        let marked = read(text, Dialect::Mysql).text_with(|_| Some("x".to_owned()));
+        assert_eq!(marked, wanted);
+    }
+}
+
+#[test]
+fn the_table_of_an_insert_is_known() {
+    for (text, table) in [
+        ("INSERT INTO t VALUES (1)", Some("t")),
+        (
+            "insert or replace into Main . Logs(a) SELECT 1",
+            Some("Logs"),
+        ),
+        (
+            "REPLACE /* INTO no */ INTO \"a\"\"b\" VALUES (1)",
+            Some("a\"b"),
+        ),
+        ("INSERT INTO [my t] DEFAULT VALUES", Some("my t")),
+        ("UPDATE t SET a = 'INTO x'", None),
+        ("INSERT INTO", None),
+    ] {
+        assert_eq!(read(text, Dialect::Sqlite).table_of_rows(), table, "{text}");
+    }
+}
